@@ -1,0 +1,185 @@
+"""A trained encoder as the graph that every exporter maps well: same numbers, friendlier operations.
+
+`Conv2d` over (1, channels, 1, time) instead of `Conv1d`; batch norms folded into convolutions and the affine part of
+layer norms into the Linear that follows; attention as plain matrix products with the scale folded into the queries;
+upsampling as 4-D bilinear interpolation. What each of these avoids: transposes around 1-D convolutions, float islands
+around `scaled_dot_product_attention`, layer norms that split the delegated graph.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from xmae.errors import UserError
+from xmae.models.student import McuStudent
+from xmae.models.xmae import PPGEncoder
+from xmae.signals.window import N_TIMES
+
+INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every exported model
+
+
+def exportable(encoder):
+    """Inference module with input (1, 1, 1, 1000) and output (1, D) that computes what `encoder` does.
+
+    Parameters
+    ----------
+    encoder : McuStudent or PPGEncoder
+        Trained encoder; left unchanged.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode; its outputs differ from the encoder's by float rounding only.
+
+    Raises
+    ------
+    UserError
+        If no graph is known for this kind of encoder.
+    """
+    graphs = {McuStudent: StudentGraph, PPGEncoder: TeacherGraph}
+    if type(encoder) not in graphs:
+        raise UserError(f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}")
+    graph = graphs[type(encoder)](copy.deepcopy(encoder).cpu().float().eval())
+    return graph.eval().requires_grad_(False)
+
+
+class StudentGraph(nn.Module):
+    """`McuStudent` with its batch norms folded."""
+
+    def __init__(self, student):
+        super().__init__()
+        for layer in [m for m in student.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]:
+            layer[0] = fuse_conv_bn_eval(layer[0], layer[1])
+            del layer[1]
+        self.student = student
+
+    def forward(self, ppg):
+        """(1, 1, 1, 1000) -> (1, D)."""
+        return self.student.embed(ppg)
+
+
+class TeacherGraph(nn.Module):
+    """`PPGEncoder`: stem, patches, transformer blocks, mean over the tokens, layer norm."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.stem = StemGraph(encoder.stem)
+        self.patches = conv2d(encoder.patches)
+        self.positions = nn.Parameter(encoder.positions)
+        self.blocks = nn.Sequential(*(BlockGraph(block) for block in encoder.blocks))
+        self.projection = nn.Identity()
+        if isinstance(encoder.projection, nn.Sequential):  # of a reference checkpoint
+            self.projection = after_norm(*encoder.projection)
+
+    def forward(self, ppg):
+        """(1, 1, 1, 1000) -> (1, D)."""
+        x = self.patches(self.stem(ppg)).flatten(2).transpose(1, 2)  # (1, N, D)
+        x = self.blocks(x + self.positions)
+        x = x.transpose(1, 2).unflatten(2, (1, -1)).mean((2, 3), keepdim=True)  # (1, D, 1, 1): delegated everywhere
+        return self.projection(normalise(x.view(1, 1, -1)).flatten(1))
+
+
+class BlockGraph(nn.Module):
+    """Pre-LN transformer block on (1, N, D): explicit heads, scale folded into the query weights."""
+
+    def __init__(self, block):
+        super().__init__()
+        packed = after_norm(block.norm1, block.attention.qkv)
+        self.n_heads, width = block.attention.n_heads, packed.in_features
+        scale = 1 / math.sqrt(width // self.n_heads)
+        weights, biases = packed.weight.chunk(3), packed.bias.chunk(3)
+        self.q = linear(weights[0] * scale, biases[0] * scale)
+        self.k, self.v = linear(weights[1], biases[1]), linear(weights[2], biases[2])
+        self.out = block.attention.out
+        self.mlp = nn.Sequential(after_norm(block.norm2, block.mlp[0]), *block.mlp[1:3])
+
+    def heads(self, x):
+        """(1, N, D) -> (heads, N, D / heads)."""
+        return x.view(x.shape[1], self.n_heads, -1).transpose(0, 1)
+
+    def forward(self, x):
+        """(1, N, D) -> (1, N, D)."""
+        y = normalise(x)
+        scores = torch.bmm(self.heads(self.q(y)), self.heads(self.k(y)).transpose(1, 2))  # (heads, N, N)
+        y = torch.bmm(scores.softmax(-1), self.heads(self.v(y)))  # (heads, N, D / heads)
+        x = x + self.out(y.transpose(0, 1).reshape(x.shape))
+        return x + self.mlp(normalise(x))
+
+
+class StemGraph(nn.Module):
+    """`Stem` on (1, channels, 1, time), batch norms folded."""
+
+    def __init__(self, stem):
+        super().__init__()
+        self.level1, self.level2, self.level3 = (
+            nn.Sequential(*(inception(block) for block in level)) for level in (stem.level1, stem.level2, stem.level3)
+        )
+        self.down1, self.down2, self.smooth2, self.smooth1, self.head = (
+            nn.Sequential(folded(layer[0], layer[1]), nn.SiLU())
+            for layer in (stem.down1, stem.down2, stem.smooth2, stem.smooth1, stem.head)
+        )
+        self.lateral2, self.lateral1 = conv2d(stem.lateral2), conv2d(stem.lateral1)
+        self.reduce3, self.reduce2 = conv2d(stem.reduce3), conv2d(stem.reduce2)
+        self.skip = folded(*stem.skip)
+
+    def forward(self, x):
+        """(1, 1, 1, L) -> (1, C, 1, L)."""
+        one = self.level1(x)
+        two = self.level2(self.down1(one))
+        three = self.level3(self.down2(two))
+        two = self.smooth2(self.lateral2(two) + upsample(self.reduce3(three)))
+        one = self.smooth1(self.lateral1(one) + upsample(self.reduce2(two)))
+        return self.head(one) + self.skip(x)
+
+
+def inception(block):
+    """An inception block as two folded convolutions with SiLU: the joined kernel 7 wide, then 1x1."""
+    kernel = block.joined_kernel()
+    joined = nn.Conv1d(kernel.shape[1], kernel.shape[0], kernel.shape[2], padding=kernel.shape[2] // 2, bias=False)
+    joined.weight = nn.Parameter(kernel)
+    return nn.Sequential(folded(joined, block.norm), nn.SiLU(), folded(block.fuse[0], block.fuse[1]), nn.SiLU())
+
+
+def folded(conv, norm):
+    """Conv1d and BatchNorm1d as one Conv2d."""
+    return conv2d(fuse_conv_bn_eval(conv.eval(), norm))
+
+
+def conv2d(conv):
+    """Conv1d as Conv2d with kernel (1, k)."""
+    (kernel,), (stride,), (padding,) = conv.kernel_size, conv.stride, conv.padding
+    flat = nn.Conv2d(
+        conv.in_channels, conv.out_channels, (1, kernel), (1, stride), (0, padding), bias=conv.bias is not None
+    )
+    flat.weight = nn.Parameter(conv.weight.unsqueeze(2))
+    flat.bias = conv.bias
+    return flat
+
+
+def linear(weight, bias):
+    """Linear layer of given weight (out, in) and bias (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return layer
+
+
+def after_norm(norm, layer):
+    """The Linear that takes x without affine where `layer` took `norm`'s affine output: W (g x + b) + c."""
+    return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
+
+
+def normalise(x, eps=1e-5):
+    """Layer norm of (1, N, D) over D without affine, in operations that XNNPACK takes whole."""
+    square = x.view(1, x.shape[1], -1, 16)  # (1, N, D / 16, 16): means over (2, 3) are delegated
+    centred = square - square.mean((2, 3), keepdim=True)
+    variance = (centred * centred).mean((2, 3), keepdim=True)
+    return (centred / (variance + eps).sqrt()).view(x.shape)
+
+
+def upsample(x):
+    """Linear interpolation to twice the length: (1, C, 1, L) -> (1, C, 1, 2 L)."""
+    return F.interpolate(x, size=(1, 2 * x.shape[-1]), mode="bilinear", align_corners=False)

@@ -1,0 +1,75 @@
+"""95 % intervals by resampling patients, and the two metrics in a form that makes a resample cheap.
+
+Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh, J R Stat Soc B
+69(3), 2007).
+A resample only changes how often each patient counts. So every metric is first reduced to sums per patient (MAE) or
+per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples become one matrix product.
+"""
+
+import numpy as np
+
+
+def draw_weights(n_subjects, n_resamples=1000, seed=77):
+    """How often each patient is drawn in each resample, shape (n_resamples, n_subjects); rows sum to n_subjects."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_resamples).astype(np.float64)
+
+
+def mae(truth, prediction, subject, weights):
+    """Mean absolute error over windows under each weighting of the patients.
+
+    Parameters
+    ----------
+    truth, prediction : array, shape (n,)
+    subject : int array, shape (n,)
+        Index of the patient, 0 <= subject < S.
+    weights : array, shape (R, S)
+        Number of times a patient counts.
+
+    Returns
+    -------
+    array, shape (R,)
+        NaN where no window counts.
+    """
+    n_subjects = weights.shape[1]
+    error = np.bincount(subject, np.abs(truth - prediction), minlength=n_subjects)
+    count = np.bincount(subject, minlength=n_subjects)
+    return _ratio(weights @ error, weights @ count)
+
+
+def auroc(truth, score, subject, weights):
+    """Area under the ROC curve (Mann-Whitney, ties count one half) under each weighting of the patients.
+
+    Parameters as in `mae`; `truth` is 0 or 1.
+
+    Returns
+    -------
+    array, shape (R,)
+        NaN where a weighting leaves a single class.
+    """
+    n_subjects = weights.shape[1]
+    positive = truth == 1
+    wins = np.zeros((n_subjects, n_subjects))  # positive windows of i against negative windows of j
+    for j in range(n_subjects):
+        negative = np.sort(score[~positive & (subject == j)])
+        below = np.searchsorted(negative, score[positive], "left") + np.searchsorted(negative, score[positive], "right")
+        wins[:, j] = np.bincount(subject[positive], below / 2, minlength=n_subjects)
+    n_positive = np.bincount(subject[positive], minlength=n_subjects)
+    n_negative = np.bincount(subject[~positive], minlength=n_subjects)
+    pairs = (weights @ n_positive) * (weights @ n_negative)
+    return _ratio(np.einsum("ri,ij,rj->r", weights, wins, weights, optimize=True), pairs)
+
+
+def interval(values, level=0.95):
+    """Percentile interval [low, high] of resampled values, NaN left out; None if most of them are NaN."""
+    values = values[~np.isnan(values)] if np.isnan(values).mean() <= 0.5 else values[:0]
+    if not values.size:
+        return None
+    return [float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2])]
+
+
+def _ratio(top, bottom):
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+
+
+METRICS = {"mae": mae, "auroc": auroc}

@@ -1,0 +1,106 @@
+"""The linear models on a frozen embedding: standardise, then ridge or logistic regression.
+
+How strongly to regularise is chosen by cross-validation inside the patients that are fitted, grouped by patient, so the
+choice cannot see the patients that are scored, nor reward the recognition of a patient.
+
+Both classes weigh the same in the logistic regression: otherwise the log odds of a fold follow the share of the class
+among its fitted patients, which is low just where the patients left out have it, and the AUROC pooled over folds falls
+below one half (the known bias of leaving out).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold
+
+ALPHAS = np.logspace(0, 6, 13)  # ridge penalty, for standardised inputs
+STRENGTHS = np.logspace(-5, 0, 6)  # inverse penalty C of the logistic regression
+INNER_FOLDS = 4
+
+
+@dataclass
+class LinearModel:
+    """`embedding @ weight + bias` is the number, or the log odds of the positive class; standardisation is folded in.
+
+    Attributes
+    ----------
+    weight : float64 array, shape (D,)
+    bias : float
+    strength : float
+        The chosen regularisation: alpha (ridge) or C (logistic).
+    """
+
+    weight: np.ndarray
+    bias: float
+    strength: float
+
+    def predict(self, embedding):
+        """Number or log odds for every row of `embedding` (n, D), shape (n,)."""
+        return embedding @ self.weight + self.bias
+
+
+def fit_linear(embedding, target, subject, kind):
+    """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by patient.
+
+    Parameters
+    ----------
+    embedding : array, shape (n, D)
+    target : array, shape (n,)
+        Numbers, or 0/1; no NaN.
+    subject : array, shape (n,)
+        Patient of every row. At least two patients; for a binary target both classes.
+    kind : {"regression", "binary"}
+
+    Returns
+    -------
+    LinearModel
+    """
+    embedding = np.asarray(embedding, dtype=np.float64)
+    fit_path, grid, loss = {
+        "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
+        "binary": (_logistic_path, STRENGTHS, _balanced_log_loss),
+    }[kind]
+    out_of_fold = np.full((len(target), len(grid)), np.nan)
+    folds = GroupKFold(min(INNER_FOLDS, len(np.unique(subject))))
+    for fit, held in folds.split(embedding, groups=subject):
+        if kind == "regression" or np.ptp(target[fit]) > 0:
+            weights, biases = fit_path(embedding[fit], target[fit], grid)
+            out_of_fold[held] = embedding[held] @ weights.T + biases
+    seen = ~np.isnan(out_of_fold[:, 0])
+    losses = [loss(target[seen], out_of_fold[seen, i]) for i in range(len(grid))] if seen.any() else np.zeros(len(grid))
+    best = int(np.argmin(losses))
+    weights, biases = fit_path(embedding, target, grid[best : best + 1])
+    return LinearModel(weights[0], float(biases[0]), float(grid[best]))
+
+
+def _balanced_log_loss(y, log_odds):
+    """Cross entropy with both classes weighing the same, as in the fit."""
+    loss = np.logaddexp(0, np.where(y == 1, -log_odds, log_odds))
+    return np.mean([loss[y == label].mean() for label in np.unique(y)])
+
+
+def _ridge_path(x, y, alphas):
+    """Weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a penalty each."""
+    z, fold = _standardise(x)
+    model = Ridge(alpha=alphas, solver="svd").fit(z, np.tile(y[:, None], len(alphas)))
+    return fold(model.coef_.reshape(len(alphas), -1), np.reshape(model.intercept_, -1))
+
+
+def _logistic_path(x, y, strengths):
+    """Weights (k, D) and biases (k,) for k strengths, each started from the one before."""
+    z, fold = _standardise(x)
+    model = LogisticRegression(class_weight="balanced", warm_start=True, max_iter=1000, tol=1e-3)
+    rows = [(m.coef_[0], m.intercept_[0]) for m in (model.set_params(C=c).fit(z, y) for c in strengths)]
+    return fold(np.stack([row[0] for row in rows]), np.array([row[1] for row in rows]))
+
+
+def _standardise(x):
+    """Rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to undo it in the weights."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9 * (np.abs(mean) + 1e-9))
+
+    def fold(weights, biases):
+        return weights * inverse, biases - weights * inverse @ mean
+
+    return (x - mean) * inverse, fold

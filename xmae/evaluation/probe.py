@@ -1,0 +1,234 @@
+"""What a frozen embedding knows: linear probes, patients apart, with intervals by resampling patients.
+
+The patients that are scored are those that the encoder never saw (split "test"). They are cut into folds; for every
+fold a linear model is fitted on the training patients and on the scored patients of the other folds, so every scored
+window is predicted by a model that never saw its patient. All embeddings share folds and resamples, so their
+differences are paired.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+from tqdm import tqdm
+
+from xmae.errors import UserError
+from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
+from xmae.evaluation.linear import fit_linear
+from xmae.evaluation.tasks import TASKS
+from xmae.files import atomic_file, write_json
+
+MIN_SUBJECTS = 3  # fewer scored patients than this give no interval worth printing
+
+
+def probe_embeddings(
+    embeddings, windows, tasks=None, score=None, fit=None, n_folds=5, n_resamples=1000, seed=77, progress=False
+):
+    """Probe several embeddings of the same windows on the same folds.
+
+    Parameters
+    ----------
+    embeddings : dict of str to array, shape (n, D)
+        Rows follow `windows`; the first one is the one that the others are compared with.
+    windows : Windows
+        Only `subject`, `split` and `labels` are used.
+    tasks : iterable of str, optional
+        Names in `TASKS`; all of them by default.
+    score, fit : bool array, shape (n,), optional
+        Windows of the patients to score (default: split "test", or everything where there is no such split), and
+        further windows to fit on (default: split "train", less the patients of `score`).
+    n_folds : int
+        Folds over the scored patients (fewer if there are fewer patients).
+    n_resamples : int
+        Resamples of the scored patients.
+    seed : int
+        Seed of the resamples.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    dict
+        `scored_subjects`, `fit_subjects` (numbers of patients) and `tasks`: per task its description and either
+        `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`, `baseline` (predicting the mean of the
+        fitted windows; 0.5 for AUROC) and `encoders`: per embedding `value`, `interval`, and `minus_first` with its
+        interval.
+    """
+    score, fit = _masks(windows, score, fit)
+    result = {
+        "scored_subjects": int(np.unique(windows.subject[score]).size),
+        "fit_subjects": int(np.unique(windows.subject[fit]).size),
+        "tasks": {},
+    }
+    for name in tqdm(list(tasks or TASKS), desc="probe", disable=not progress, leave=False):
+        task = TASKS[name]
+        described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units", "source")}
+        result["tasks"][name] = described | _probe_task(
+            task, embeddings, windows, score, fit, n_folds, n_resamples, seed
+        )
+    return result
+
+
+def probe_folds(subject, usable, score, fit, n_folds=5):
+    """Index pairs (fitted rows, scored rows): every usable scored row is scored once, by patients other than its own.
+
+    Parameters
+    ----------
+    subject : array, shape (n,)
+        Patient of every row.
+    usable, score, fit : bool array, shape (n,)
+        Rows with a label; rows to score; rows that are always fitted.
+    n_folds : int
+        At most this many folds over the scored patients.
+
+    Yields
+    ------
+    fitted, scored : int arrays
+    """
+    scored = np.flatnonzero(score & usable)
+    always = np.flatnonzero(fit & ~score & usable)
+    folds = GroupKFold(min(n_folds, np.unique(subject[scored]).size))
+    for others, held in folds.split(scored, groups=subject[scored]):
+        yield np.concatenate([always, scored[others]]), scored[held]
+
+
+def _masks(windows, score, fit):
+    """The default rows to score and to fit on."""
+    if score is None:
+        score = windows.split == "test"
+        if not score.any():
+            score = np.ones(len(windows.subject), dtype=bool)
+    if fit is None:
+        fit = windows.split == "train"
+    return score, fit & ~np.isin(windows.subject, windows.subject[score])
+
+
+def _probe_task(task, embeddings, windows, score, fit, n_folds, n_resamples, seed):
+    truth = task.target(windows)
+    usable = ~np.isnan(truth)
+    rows = np.flatnonzero(usable & score)
+    subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
+    if len(subjects) < MIN_SUBJECTS:
+        return {"reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"}
+    folds = list(probe_folds(windows.subject, usable, score, fit, n_folds))
+    if task.kind == "binary":
+        if np.ptp(truth[rows]) == 0:
+            return {"reason": "all scored patients are of one class"}
+        if any(np.ptp(truth[fitted]) == 0 for fitted, _ in folds):
+            return {"reason": "the patients to fit on in one fold are of one class"}
+
+    metric = METRICS[task.metric]
+    weights = np.vstack([np.ones(len(subjects)), draw_weights(len(subjects), n_resamples, seed)])  # row 0: as it is
+    constant = np.empty(len(truth))
+    for fitted, held in folds:
+        constant[held] = truth[fitted].mean() if task.kind == "regression" else 0.0
+    encoders, first = {}, None
+    for name, embedding in embeddings.items():
+        predicted = np.empty(len(truth))
+        for fitted, held in folds:
+            model = fit_linear(embedding[fitted], truth[fitted], windows.subject[fitted], task.kind)
+            predicted[held] = model.predict(embedding[held])
+        values = metric(truth[rows], predicted[rows], subject, weights)
+        first = values if first is None else first
+        encoders[name] = {
+            "value": float(values[0]),
+            "interval": interval(values[1:]),
+            "minus_first": float(values[0] - first[0]),
+            "minus_first_interval": interval(values[1:] - first[1:]),
+        }
+    baseline = metric(truth[rows], constant[rows], subject, weights)
+    return {
+        "n_windows": len(rows),
+        "n_subjects": len(subjects),
+        "baseline": float(baseline[0]),
+        "baseline_interval": interval(baseline[1:]),
+        "encoders": encoders,
+    }
+
+
+def probe(
+    model: str,
+    data: str,
+    out: str,
+    baselines: bool = True,
+    protocol: str = "test",
+    seed: int = 77,
+) -> dict:
+    """Probe a frozen encoder: heart rate, respiration rate, SpO2 (mean absolute error), sex and age over 65 (AUROC).
+
+    Parameters
+    ----------
+    model : str
+        Name of a shipped encoder ("base", "student-mcu") or path of an encoder file.
+    data : str
+        Store of windows, as `xmae prepare` writes it.
+    out : str
+        Folder for probe.json and probe.md.
+    baselines : bool
+        Also probe an untrained encoder of the same design and hand-made PPG features.
+    protocol : str
+        "test": score the patients of the test split and fit on the training patients and the other folds; "all":
+        cross-validate over all patients, for an encoder that saw none of them.
+    seed : int
+        Seed of the untrained encoder and of the resamples.
+
+    Returns
+    -------
+    dict
+        As `probe_embeddings`, with `model` and `out`.
+
+    Raises
+    ------
+    UserError
+        If the model or store cannot be read, or `protocol` is unknown.
+    """
+    import torch
+
+    from xmae.data.store import WindowStore
+    from xmae.evaluation.embedding import embed_windows
+    from xmae.evaluation.features import ppg_features
+    from xmae.models import load_encoder
+
+    if protocol not in ("test", "all"):
+        raise UserError(f'protocol {protocol!r} is not "test" or "all"')
+    windows = WindowStore(data).windows()
+    encoder = load_encoder(model)
+    name = Path(model).stem
+    embeddings = {name: embed_windows(encoder, windows, progress=True)}
+    if baselines:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            embeddings["untrained"] = embed_windows(untrained_like(encoder), windows, progress=True)
+        embeddings["features"] = ppg_features(windows.ppg)[0]
+    everyone = np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None
+    result = {"model": name, "protocol": protocol, "seed": seed}
+    result |= probe_embeddings(embeddings, windows, score=everyone, seed=seed, progress=True)
+    write_json(Path(out) / "probe.json", result)
+    with atomic_file(Path(out) / "probe.md") as temporary:
+        temporary.write_text(probe_table(result))
+    return result | {"out": str(out)}
+
+
+def untrained_like(encoder):
+    """A new encoder of the same design as `encoder`, with random weights."""
+    config = encoder.config
+    return type(encoder)(**config) if isinstance(config, dict) else type(encoder)(config)
+
+
+def probe_table(result):
+    """Markdown table of a probe's result: a row per task, a column per encoder, each value with its 95 % interval."""
+    names = list(dict.fromkeys(name for task in result["tasks"].values() for name in task.get("encoders", ())))
+    lines = ["| task | " + " | ".join(["patients", *names, "constant"]) + " |", "|---" * (len(names) + 3) + "|"]
+    for task in result["tasks"].values():
+        head = f"| {task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
+        if "reason" in task:
+            lines.append(f"{head} | not evaluable: {task['reason']} |" + " |" * (len(names) + 1))
+            continue
+        cells = [_with_interval(task["encoders"][name]) for name in names]
+        lines.append(f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _with_interval(entry):
+    low_high = entry["interval"]
+    return f"{entry['value']:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")

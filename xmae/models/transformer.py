@@ -1,0 +1,69 @@
+"""Pre-LayerNorm transformer pieces: self-attention block and directional cross-attention block."""
+
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention with packed query/key/value weights and biases: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+
+    def __init__(self, width, n_heads, dropout):
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.qkv.weight)  # as nn.MultiheadAttention starts
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, queries, keys=None):
+        """Self-attention of `queries` without `keys`; otherwise `queries` ask and `keys` answer."""
+        if keys is None:
+            q, k, v = self.qkv(queries).chunk(3, dim=-1)
+        else:
+            width = queries.shape[-1]
+            q = F.linear(queries, self.qkv.weight[:width], self.qkv.bias[:width])
+            k, v = F.linear(keys, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, D/heads)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(x.transpose(1, 2).flatten(2))
+
+
+def feed_forward(width, ratio, dropout):
+    """Linear, exact (erf) GELU, Linear, dropout: (..., D) -> (..., D)."""
+    return nn.Sequential(
+        nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width), nn.Dropout(dropout)
+    )
+
+
+class Block(nn.Module):
+    """Pre-LN transformer block: (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, width, n_heads, mlp_ratio, dropout):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, n_heads, dropout)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = feed_forward(width, mlp_ratio, dropout)
+
+    def forward(self, x):
+        """(B, N, D) -> (B, N, D)."""
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class CrossBlock(nn.Module):
+    """Queries read from keys that are never changed: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+
+    def __init__(self, width, n_heads, dropout):
+        super().__init__()
+        self.norm_queries = nn.LayerNorm(width)
+        self.norm_keys = nn.LayerNorm(width)
+        self.attention = Attention(width, n_heads, dropout)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = feed_forward(width, 4, dropout)
+
+    def forward(self, queries, keys):
+        """(B, N, D), (B, M, D) -> (B, N, D)."""
+        queries = queries + self.attention(self.norm_queries(queries), self.norm_keys(keys))
+        return queries + self.mlp(self.norm_mlp(queries))

@@ -1,0 +1,181 @@
+"""xMAE: rebuild masked ECG from the PPG of the same moment, so that the PPG tokens must know when the heart beat.
+
+    ppg  -> PathEncoder -> tokens ------------------------- keys, values --+--> pooled -> embedding (all that the watch keeps)
+    ecg  -> visible patches -> PathEncoder -> queries (masked: learned) -> bridge -> decoder -> ecg
+
+Sources: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal Representation Learning*,
+ICML 2026, arXiv 2605.00973; sizes from the authors' public configuration.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xmae.models.stem import Stem
+from xmae.models.transformer import Block, CrossBlock
+from xmae.signals.window import N_TIMES, PATCH
+
+
+@dataclass(frozen=True)
+class XMAEConfig:
+    """Sizes of an xMAE; the defaults are the published model."""
+
+    width: int = 256  # token width D
+    n_heads: int = 8
+    depth_ppg: int = 2  # transformer blocks of the PPG path
+    depth_ecg: int = 1
+    stem_widths: tuple[int, int, int] = (32, 64, 128)  # channels at L, L/2, L/4
+    stem_out: int = 32
+    dropout: float = 0.1
+    projection: int | None = None  # width of the reference's embedding projection; None: pooled tokens are the embedding
+
+
+SIZES = {
+    "base": XMAEConfig(),
+    "small": XMAEConfig(width=128, n_heads=4, stem_widths=(16, 32, 64), stem_out=16),
+}
+
+
+@dataclass
+class XMAEOutput:
+    """What one pass gives: embedding (B, E), reconstruction (B, 1, L) in [-1, 1] units of the scaled ECG, loss ()."""
+
+    embedding: torch.Tensor
+    reconstruction: torch.Tensor
+    loss: torch.Tensor
+
+
+class PathEncoder(nn.Module):
+    """Stem, patches, learned positions, transformer blocks: waveform (B, 1, n * 40) -> tokens (B, n, D)."""
+
+    def __init__(self, config, depth):
+        super().__init__()
+        self.stem = Stem(config.stem_widths, config.stem_out)
+        self.patches = nn.Conv1d(config.stem_out, config.width, PATCH, PATCH)
+        self.positions = nn.Parameter(torch.empty(1, N_TIMES // PATCH, config.width))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.blocks = nn.Sequential(*(Block(config.width, config.n_heads, 4, config.dropout) for _ in range(depth)))
+
+    def tokens(self, x):
+        """Waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
+
+        Raises
+        ------
+        ValueError
+            If the length is not a whole number of 40-sample patches between 1 and 25.
+        """
+        if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
+            raise ValueError(f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}")
+        x = self.patches(self.stem(x)).transpose(1, 2)  # (B, n, D)
+        return self.blocks(x + self.positions[:, : x.shape[1]])
+
+
+class PPGEncoder(PathEncoder):
+    """The part that goes to the watch: scaled PPG (B, 1, L) -> embedding (B, E).
+
+    The embedding is the mean of the tokens, layer-normalised without parameters; a loaded reference checkpoint has a
+    trained LayerNorm and Linear in its place (`projection`).
+    """
+
+    def __init__(self, config=XMAEConfig()):  # noqa: B008 (frozen)
+        super().__init__(config, config.depth_ppg)
+        self.config = config
+        self.embed_dim = config.projection or config.width
+        if config.projection:
+            self.projection = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.projection))
+        else:
+            self.projection = nn.LayerNorm(config.width, elementwise_affine=False)
+
+    def pool(self, tokens):
+        """Tokens (B, n, D) -> embedding (B, E)."""
+        return self.projection(tokens.mean(1))
+
+    def forward(self, ppg):
+        """Scaled PPG (B, 1, L) -> embedding (B, E)."""
+        return self.pool(self.tokens(ppg))
+
+
+class XMAE(nn.Module):
+    """PPG encoder, ECG encoder, bridge and decoder.
+
+    Examples
+    --------
+    >>> model = XMAE().eval()
+    >>> mask = torch.arange(25).expand(2, 25) >= 5             # the first 5 patches stay visible
+    >>> model(torch.zeros(2, 1, 1000), torch.zeros(2, 1, 1000), mask).reconstruction.shape
+    torch.Size([2, 1, 1000])
+    """
+
+    def __init__(self, config=XMAEConfig()):  # noqa: B008 (frozen)
+        super().__init__()
+        self.config = config
+        self.encoder = PPGEncoder(config)
+        self.ecg_encoder = PathEncoder(config, config.depth_ecg)
+        self.masked_queries = nn.Parameter(torch.empty(N_TIMES // PATCH, config.width))
+        nn.init.xavier_uniform_(self.masked_queries)
+        self.bridge = CrossBlock(config.width, config.n_heads, config.dropout)
+        self.decoder = Block(config.width, config.n_heads, 2, config.dropout)
+        self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
+
+    def ecg_queries(self, ecg, mask, n_visible):
+        """Queries at all N positions: the encoded visible patches in their places, learned vectors elsewhere (B, N, D)."""
+        order = mask.to(torch.int8).argsort(dim=1, stable=True)  # visible positions first, in time order
+        seen = order[:, :n_visible, None]  # (B, K, 1)
+        patches = ecg.unflatten(-1, (-1, PATCH)).squeeze(1)  # (B, N, P)
+        joined = patches.gather(1, seen.expand(-1, -1, PATCH)).flatten(1)[:, None]  # (B, 1, K * P)
+        tokens = self.ecg_encoder.tokens(joined) - self.ecg_encoder.positions[:, :n_visible]
+        queries = self.masked_queries.to(tokens.dtype).expand(len(ecg), -1, -1)
+        queries = queries.scatter(1, seen.expand_as(tokens), tokens)
+        return queries + self.ecg_encoder.positions[:, : mask.shape[1]]
+
+    def reconstruct(self, ppg_tokens, ecg, mask, n_visible):
+        """Whole ECG (B, 1, L) from the PPG tokens (B, N, D) and the visible ECG patches."""
+        x = self.bridge(self.ecg_queries(ecg, mask, n_visible), ppg_tokens)
+        return self.to_samples(self.decoder(x).transpose(1, 2))
+
+    def forward(self, ppg, ecg, ecg_mask, n_visible=None):
+        """One pass.
+
+        Parameters
+        ----------
+        ppg, ecg : torch.Tensor
+            Windows of the same moments, min-max scaled to [-1, 1], (B, 1, L).
+        ecg_mask : torch.Tensor
+            (B, N) bool, True = hidden from the ECG encoder and scored by the loss; N = L / 40. Every row hides the
+            same number of patches and shows at least one.
+        n_visible : int, optional
+            Visible patches per row. Read from the mask if not given, which waits for the device.
+
+        Returns
+        -------
+        XMAEOutput
+            Its loss is the mean squared error over the hidden samples.
+
+        Raises
+        ------
+        ValueError
+            If the shapes disagree, or rows hide different numbers of patches, or all or none.
+        """
+        if ppg.shape != ecg.shape or ecg_mask.shape != (len(ecg), ecg.shape[-1] // PATCH):
+            raise ValueError(f"shapes disagree: {tuple(ppg.shape)}, {tuple(ecg.shape)}, {tuple(ecg_mask.shape)}")
+        if n_visible is None:
+            counts = set((~ecg_mask).sum(1).tolist())
+            n_visible = counts.pop()
+            if counts or not 0 < n_visible < ecg_mask.shape[1]:
+                raise ValueError("every row of ecg_mask must hide the same number of patches, not all and not none")
+        tokens = self.encoder.tokens(ppg)
+        reconstruction = self.reconstruct(tokens, ecg, ecg_mask, n_visible)
+        return XMAEOutput(self.encoder.pool(tokens), reconstruction, masked_mse(reconstruction, ecg, ecg_mask))
+
+
+def masked_mse(reconstruction, ecg, mask):
+    """Mean squared error over the samples of masked patches: (B, 1, L), (B, 1, L), (B, N) -> ()."""
+    error = F.mse_loss(reconstruction.float(), ecg.float(), reduction="none").unflatten(-1, (-1, PATCH)).mean(-1)  # (B, 1, N)
+    return (error[:, 0] * mask).sum() / mask.sum()
+
+
+def config_dict(config):
+    """The configuration as plain JSON values."""
+    return asdict(config) | {"stem_widths": list(config.stem_widths)}

@@ -1,0 +1,67 @@
+"""xMAE's objective: hide most of the ECG, rebuild it from the rest and the synchronous PPG.
+
+Source: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal Representation Learning*,
+ICML 2026, arXiv 2605.00973.
+"""
+
+import torch
+from torch import nn
+
+from xmae.models.xmae import SIZES, XMAE
+from xmae.objectives.curriculum import RATIOS, EpochSchedule, LossLadder
+from xmae.objectives.masks import SHAPES, n_hidden
+from xmae.signals.window import PATCH
+
+
+class XMAEObjective(nn.Module):
+    """Model, masks and curriculum.
+
+    Parameters
+    ----------
+    size : str
+        "base" (published) or "small".
+    mask : str
+        Shape of the ECG mask: "anchor" (published), "block", "scatter" or "mixed".
+    curriculum : str
+        How the mask ratio climbs 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule" over epochs, "none" stays.
+    n_epochs : int
+        Epochs of the whole training (for "schedule").
+    """
+
+    def __init__(self, size="base", mask="anchor", curriculum="ladder", n_epochs=37):
+        super().__init__()
+        self.model = XMAE(SIZES[size])
+        self.shape = SHAPES[mask]
+        self.curriculum = {
+            "ladder": LossLadder(),
+            "schedule": EpochSchedule(n_epochs),
+            "none": LossLadder(RATIOS[:1]),
+        }[curriculum]
+
+    @property
+    def encoder(self):
+        """What pretraining is for."""
+        return self.model.encoder
+
+    def forward(self, batch):
+        """Training loss of a `Batch`. The mask is drawn for the global batch, of which each process keeps its rows."""
+        return self.loss(batch, self.curriculum.ratio)
+
+    def validate(self, batch):
+        """Validation loss: always at the first ratio, so that the levels of the curriculum compare."""
+        return self.loss(batch, RATIOS[0])
+
+    def loss(self, batch, ratio):
+        """Masked mean squared error of one batch at one mask ratio."""
+        n_patches = batch.ppg.shape[-1] // PATCH
+        generator = torch.Generator().manual_seed(batch.seed)
+        mask = self.shape(batch.n_total, n_patches, ratio, generator)[batch.rows].to(batch.ppg.device, non_blocking=True)
+        return self.model(batch.ppg, batch.ecg, mask, n_patches - n_hidden(n_patches, ratio)).loss
+
+    def get_extra_state(self):
+        """Where the curriculum stands, for checkpoints."""
+        return vars(self.curriculum)
+
+    def set_extra_state(self, state):
+        """Go on where a checkpoint left the curriculum."""
+        vars(self.curriculum).update(state)

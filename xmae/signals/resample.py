@@ -1,0 +1,33 @@
+"""Change of sampling rate by a polyphase filter."""
+
+from fractions import Fraction
+
+from scipy import signal
+
+
+def resampling_ratio(sfreq, new_sfreq):
+    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`; denominators to 1000, so within about 1e-6."""
+    ratio = Fraction(new_sfreq / sfreq).limit_denominator(1000)
+    return ratio.numerator, ratio.denominator
+
+
+def resample(x, sfreq, new_sfreq):
+    """Resample along the last axis.
+
+    The anti-aliasing filter is SciPy's default (`resample_poly`: Kaiser window, beta 5, 20 max(up, down) + 1 taps, zero
+    phase). Beyond its ends the signal is continued by the straight line from its first to its last sample.
+
+    Parameters
+    ----------
+    x : array, shape (..., n_times)
+        Signal, any unit.
+    sfreq, new_sfreq : float
+        Sampling rate of `x` and of the result, Hz.
+
+    Returns
+    -------
+    array, shape (..., ceil(n_times * up / down))
+        The signal at `new_sfreq`; sample k lies at k / new_sfreq seconds.
+    """
+    up, down = resampling_ratio(sfreq, new_sfreq)
+    return x if up == down else signal.resample_poly(x, up, down, axis=-1, padtype="line")

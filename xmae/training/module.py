@@ -1,0 +1,70 @@
+"""The Lightning module that trains any objective: loss, optimiser, schedule, logging."""
+
+import math
+
+import lightning as L
+import torch
+
+
+class Pretraining(L.LightningModule):
+    """Train an objective (a module with `forward(batch)` and `validate(batch)` -> loss, `encoder`, `curriculum`).
+
+    AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv 2605.00973).
+
+    Parameters
+    ----------
+    objective : nn.Module
+        See `xmae.objectives`.
+    lr : float
+        Peak learning rate.
+    seed : int
+        Dropout of each step is drawn from seed, step and process, so that a resumed run repeats an unbroken one.
+    variance : float
+        Variance of the scaled validation ECG; the logged `val_ratio` is validation loss / variance.
+    weight_decay : float
+        Of AdamW.
+    """
+
+    def __init__(self, objective, lr=3e-4, seed=77, variance=1.0, weight_decay=0.01):
+        super().__init__()
+        self.objective = objective
+        self.lr, self.seed, self.variance, self.weight_decay = lr, seed, variance, weight_decay
+
+    def on_train_batch_start(self, batch, batch_idx):
+        """Seed dropout."""
+        torch.manual_seed(batch.seed * 1_000_003 + self.global_rank)
+
+    def training_step(self, batch, batch_idx):
+        """Loss of one batch."""
+        loss = self.objective(batch)
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.ppg))
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        """Loss on windows as they are."""
+        loss = self.objective.validate(batch)
+        self.log("val_loss", loss, batch_size=len(batch.ppg))
+        self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg))
+
+    def on_validation_epoch_end(self):
+        """Let the curriculum see the validation loss."""
+        if not self.trainer.sanity_checking:
+            self.objective.curriculum.update(self.trainer.callback_metrics["val_loss"].item())
+        self.log("mask_ratio", self.objective.curriculum.ratio)
+
+    def configure_optimizers(self):
+        """AdamW with warm-up and cosine over the true number of steps."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay, fused=True
+        )
+        n_steps = self.trainer.estimated_stepping_batches
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def warmup_cosine(step, n_steps, warmup=0.1):
+    """Share of the peak learning rate: linear to 1 over the first tenth of the steps, cosine to 0 at the last."""
+    n_warm = max(1, round(warmup * n_steps))
+    if step < n_warm:
+        return (step + 1) / n_warm
+    return 0.5 * (1 + math.cos(math.pi * min(1, (step - n_warm) / max(1, n_steps - n_warm))))
