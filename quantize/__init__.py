@@ -1,0 +1,73 @@
+"""From float to 8 bits: calibration windows, static post-training quantization, and what it costs layer by layer."""
+
+from xmae.quantize.calibration import read_calibration, spread, training_windows
+from xmae.quantize.graph import exportable
+from xmae.quantize.layers import compare_layers, compare_outputs
+from xmae.quantize.pt2e import quantize_graph
+
+__all__ = [
+    "compare_layers",
+    "compare_outputs",
+    "exportable",
+    "quantize",
+    "quantize_graph",
+    "read_calibration",
+    "spread",
+    "training_windows",
+]
+
+N_COMPARED, N_LAYERS = 64, 8  # held-out windows for the embedding, and (all layers in memory at once) for the layers
+
+
+def quantize(model: str, data: str, out: str, n_calibration: int = 256, seed: int = 77) -> dict:
+    """Choose calibration windows, quantize an encoder to int8, and say what each layer lost.
+
+    The int8 graph is PyTorch's own (PT2E, XNNPACK's rules); the exporters calibrate on the same windows. Writes
+    `calibration.npz`, which `xmae export` takes, and `layers.json`.
+
+    Parameters
+    ----------
+    model : str
+        Encoder: a name such as "student-mcu" or a .safetensors file.
+    data : str
+        Store of windows; only its train split calibrates.
+    out : str
+        Folder for the two files; replaced as a whole when all is done.
+    n_calibration : int
+        Windows (10 s each) that set the ranges of the activations.
+    seed : int
+        Seed of the choice of windows.
+
+    Returns
+    -------
+    dict
+        Windows, the embedding's centred cosine (median, 5th percentile) and SNR (dB) of int8 against float on windows
+        not calibrated on, the layer with the lowest SNR, "out".
+
+    Raises
+    ------
+    UserError
+        If the model or store cannot be used, or the train split has too few windows that are not flat.
+    """
+    from xmae.data.store import WindowStore
+    from xmae.files import atomic_folder, write_json
+    from xmae.models import load_encoder
+    from xmae.signals.scale import minmax_scale
+
+    store = WindowStore(data)
+    calibration = training_windows(store.windows("train"), n_calibration, seed)
+    held_out = store.windows("val" if "val" in store.splits.values() else "train")
+    ppg, _ = minmax_scale(held_out.select(spread(held_out, N_COMPARED, seed)).ppg)
+    graph = exportable(load_encoder(model))
+    quantized = quantize_graph(graph, calibration.ppg)
+    embedding = compare_outputs(graph, quantized, ppg, calibration.ppg)
+    layers = compare_layers(graph, quantized, ppg[:N_LAYERS])
+    with atomic_folder(out) as folder:
+        calibration.save(folder / "calibration.npz")
+        described = calibration.describe()
+        write_json(
+            folder / "layers.json",
+            {"model": model, "calibration": described, "embedding": embedding, "layers": layers},
+        )
+    worst = min(layers, key=lambda layer: layer["snr_db"])
+    return {"calibration": described, "embedding": embedding, "worst_layer": worst, "out": str(out)}

@@ -160,7 +160,9 @@ def test_heads_are_the_linear_models_and_skip_what_has_no_label():
     x = rng.normal(size=(len(windows.subject), 6)) + windows.labels["hr"][:, None] / 10
     windows.labels["hr"][:10] = np.nan
     heads = fit_heads(x, windows)
-    assert set(heads) == {"hr", "sex", "age_over_65"} and len(heads["hr"]["weight"]) == 6
+    assert set(heads) == {"hr", "sex", "age_over_65"}
+    assert heads["hr"]["skill"] > 0.5 and heads["sex"]["skill"] < 0.05
+    assert len(heads["hr"]["weight"]) == 6
     ok = slice(10, None)
     expected = fit_linear(x[ok], windows.labels["hr"][ok], windows.subject[ok], "regression").predict(x)
     assert apply_head(heads["hr"], x) == pytest.approx(expected)

@@ -1,0 +1,111 @@
+"""The command line: one verb, one function, the same arguments; help and types come from its signature and docstring."""
+
+import json
+import sys
+from argparse import ArgumentError
+from contextlib import redirect_stdout
+from importlib import import_module
+from inspect import signature
+from itertools import takewhile, zip_longest
+from typing import get_origin
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from xmae import __version__
+from xmae.errors import UserError
+
+VERBS = {  # verb: (module that is imported when it is called, what it does)
+    "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
+    "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
+    "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
+    "distill": ("xmae.distill.distill", "encoder + store -> student for a microcontroller"),
+    "quantize": ("xmae.quantize", "encoder + store -> calibration windows, int8 against fp32 layer by layer"),
+    "export": ("xmae.export.build", "teacher + student + store -> bundle of .pte, .tflite and .onnx files"),
+    "bench": ("xmae.benchmarks.bench", "bundle -> latency, size and memory in each runtime"),
+    "validate": ("xmae.benchmarks.drift", "bundle + store -> drift gate; exit code 1 beyond the limits"),
+    "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
+    "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
+}
+
+
+def main(arguments=None):
+    """Run one verb; returns the exit code: 0 done, 1 a gate was not passed, 2 a mistake in what was asked for."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        return fail(f"unknown verb '{verb}'; expected one of {', '.join(VERBS)}")
+    try:
+        with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
+            function = getattr(import_module(VERBS[verb][0]), verb)
+            parser = verb_parser(verb, function)
+        settings = vars(parser.parse_args(plain_options(rest, function)))
+        as_json, _ = settings.pop("json"), settings.pop("config")
+        with redirect_stdout(sys.stderr):
+            result = function(**settings)
+    except (UserError, ArgumentError) as error:
+        return fail(str(error))
+    except ImportError as error:
+        return fail(f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'")
+    except KeyboardInterrupt:
+        return fail("interrupted")
+    except OSError as error:
+        return fail(f"{error.filename or verb}: {error.strerror or error}")
+    print(json.dumps(result, indent=2) if as_json else result["out"])
+    return 0 if result.get("passed", True) else 1
+
+
+def verb_parser(verb, function):
+    """Parser of one verb, made from the signature and docstring of its function."""
+    first = next(iter(signature(function).parameters.values()), None)
+    usage = f"xmae {verb} {first.name.upper() if first and first.default is first.empty else ''} [--option VALUE ...]"
+    parser = ArgumentParser(prog=f"xmae {verb}", usage=usage, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings; the line overrides it")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON on standard output")
+    parser.add_function_arguments(function)
+    return parser
+
+
+def plain_options(arguments, function):
+    """The arguments as jsonargparse wants them.
+
+    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true:
+    ``a.npz b.npz --record-reference`` -> ``--inputs=["a.npz", "b.npz"] --record_reference=true``.
+    """
+    parameters = signature(function).parameters
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    options = arguments[len(words) :]
+    if words:
+        first = next(iter(parameters.values()))
+        several = get_origin(first.annotation) is list
+        if len(words) > 1 and not several:
+            raise UserError(f"one {first.name} expected, got {len(words)}: {' '.join(words)}")
+        options.insert(0, f"--{first.name}={json.dumps(words) if several else words[0]}")
+    plain = []
+    for option, following in zip_longest(options, options[1:], fillvalue=""):
+        name, equals, value = option.partition("=")
+        if option.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+            parameter = parameters.get(name[2:])
+            if parameter and parameter.annotation is bool and not equals and following not in ("true", "false"):
+                equals, value = "=", "true"
+        plain.append(name + equals + value)
+    return plain
+
+
+def overview():
+    """What `xmae --help` prints."""
+    lines = [f"xmae {__version__}: from ECG + PPG recordings to a PPG encoder on a watch", "", "usage: xmae VERB --help", ""]
+    return "\n".join([*lines, *(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())])
+
+
+def fail(message):
+    """One line on standard error."""
+    print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+

@@ -1,0 +1,6 @@
+"""Data: readers, the store of windows, its preparation, augmentation, and the shipped excerpt of BIDMC."""
+
+from xmae.data.recording import Recording
+from xmae.data.store import Windows, WindowStore
+
+__all__ = ["Recording", "WindowStore", "Windows"]

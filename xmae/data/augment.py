@@ -1,6 +1,7 @@
 """Augmentation of training batches in torch: no loop over the batch, no device synchronisation.
 
-Both signals of a window are always moved together: the delay from ECG to PPG is what xMAE learns. A training batch is
+Both signals of a window are moved together: the delay from ECG to PPG is what xMAE learns (`lag` of `random_crops`
+alone changes it, on purpose). A training batch is
 `augment(*random_crops(runs(windows), 64, generator), generator)`; validation uses the windows as they are.
 """
 
@@ -15,12 +16,12 @@ from xmae.signals.window import N_TIMES, WINDOW_S
 MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
 
-def augment(ppg, ecg, generator):
+def augment(ppg, ecg, generator, flip=0.5):
     """The augmentations of the xMAE recipe, drawn for each window, then min-max scaling again.
 
-    One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to 7 samples, the sample at
-    the edge repeated. And with probability one half the polarity of the ECG is flipped. The min-max scaling cancels the
-    scale exactly, so it is not computed: a window that draws it is not shifted.
+    One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to 7 samples, the edge
+    sample repeated. And with probability one half the polarity of the ECG is flipped. The min-max scaling cancels
+    the scale exactly, so it is not computed: a window that draws it is not shifted.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ def augment(ppg, ecg, generator):
         Windows, scaled or not.
     generator : torch.Generator
         On the device of the signals.
+    flip : float
+        Probability that the ECG's polarity is flipped.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def augment(ppg, ecg, generator):
     index = torch.arange(n_times, device=device) - by * (shifted < 0.5)
     index = index.clamp_(0, n_times - 1)  # (batch, 1, n_times)
     ppg, ecg = (minmax_scale(x.gather(-1, index))[0] for x in (ppg, ecg))
-    return ppg, torch.where(flipped < 0.5, -ecg, ecg)
+    return ppg, torch.where(flipped < flip, -ecg, ecg)
 
 
 @dataclass
@@ -81,12 +84,12 @@ def runs(windows):
     return Runs(signals, torch.from_numpy(start * N_TIMES), torch.from_numpy(length * N_TIMES))
 
 
-def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
+def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, lag=0):
     """Draw windows at random places of continuous recordings, at random speeds.
 
-    A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change together, and their order
-    stays. A place is drawn evenly over all recorded time, the speed log-uniformly within what its run allows. Samples
-    between samples are interpolated linearly.
+    A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change together, and their
+    order stays. A place is drawn evenly over all recorded time, the speed log-uniformly; a run too short for its speed
+    is taken whole, slower. Samples between samples are interpolated linearly.
 
     Parameters
     ----------
@@ -101,6 +104,10 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     noise : float
         White noise added to the PPG: its largest standard deviation, as a share of the crop's range; each crop draws a
         level from 0 to this.
+    lag : int
+        Largest extra delay between ECG and PPG, samples: each crop draws one from -lag to lag and reads its PPG that
+        much later than its ECG, so that the delay must be read off the visible ECG and cannot be learned by heart per
+        person. At the end of a run the last sample is repeated.
 
     Returns
     -------
@@ -108,7 +115,7 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
         Crops, in the units of the runs (not min-max scaled).
     """
     device, last = runs.signals.device, N_TIMES - 1
-    draw = torch.rand(4, n, 1, generator=generator, device=device, dtype=torch.float64)
+    draw = torch.rand(5, n, 1, generator=generator, device=device, dtype=torch.float64)
     end = runs.length.cumsum(0)
     run = torch.searchsorted(end, draw[0] * end[-1], right=True).clamp_(max=len(end) - 1)  # (n, 1), by length
     room = runs.length[run] - 1  # steps between the samples of the run
@@ -118,10 +125,13 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     whole = begin.floor()
     place = begin - whole + factor * torch.arange(N_TIMES, device=device)  # (n, 1000), samples from `whole` on
     left = torch.minimum(place.floor(), room - whole - 1)  # so that the sample to its right is in the run too
-    index = (runs.start[run] + whole + left).long().flatten()
-    before, after = (runs.signals.index_select(0, i).view(n, N_TIMES, 2) for i in (index, index + 1))
-    weight = (place - left).float()
-    ppg, ecg = (torch.lerp(before[..., i], after[..., i], weight) for i in (0, 1))
+    weight, left = (place - left).float(), (whole + left).long()
+    later = torch.floor(draw[4] * (2 * lag + 1)).long() - lag
+    lagged = (left + later).clamp(min=0).minimum(room - 1)
+    ppg, ecg = (
+        torch.lerp(signal[index], signal[index + 1], weight)
+        for signal, index in zip(runs.signals.T, runs.start[run] + torch.stack([lagged, left]), strict=True)
+    )
     level = noise * draw[3].float() * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True))
     ppg = ppg + level * torch.randn(ppg.shape, generator=generator, device=device)
     return ppg[:, None], ecg[:, None]

@@ -1,0 +1,1 @@
+"""Distillation of a pretrained encoder into a student for the watch."""

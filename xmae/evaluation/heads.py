@@ -5,6 +5,8 @@ import numpy as np
 from xmae.evaluation.linear import fit_linear
 from xmae.evaluation.tasks import TASKS
 
+MIN_SKILL = 0.05  # a head below this is no better than a constant
+
 
 def fit_heads(embeddings, windows, tasks=None):
     """Fit one linear head per task on raw embeddings, with standardisation folded into the weights.
@@ -21,8 +23,9 @@ def fit_heads(embeddings, windows, tasks=None):
     Returns
     -------
     dict
-        Per task `kind`, `label`, `units`, `weight` (list of D numbers) and `bias`. A task whose label is missing, or
-        which has fewer than two patients or one class, has no head.
+        Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the share of a constant's
+        loss that the head explains on training patients left out. A head with a skill below `MIN_SKILL` should not be
+        shown. A task without labels, with fewer than two patients or with one class has no head.
     """
     heads = {}
     for task in (TASKS[name] for name in (tasks or TASKS)):
@@ -39,6 +42,7 @@ def fit_heads(embeddings, windows, tasks=None):
             "units": task.units,
             "weight": [float(w) for w in model.weight],
             "bias": model.bias,
+            "skill": model.skill,
         }
     return heads
 

@@ -29,11 +29,14 @@ class LinearModel:
     bias : float
     strength : float
         The chosen regularisation: alpha (ridge) or C (logistic).
+    skill : float
+        1 - loss / loss of a constant, both on patients left out while choosing: 1 is perfect, 0 is worth nothing.
     """
 
     weight: np.ndarray
     bias: float
     strength: float
+    skill: float
 
     def predict(self, embedding):
         """Number or log odds for every row of `embedding` (n, D), shape (n,)."""
@@ -68,10 +71,12 @@ def fit_linear(embedding, target, subject, kind):
             weights, biases = fit_path(embedding[fit], target[fit], grid)
             out_of_fold[held] = embedding[held] @ weights.T + biases
     seen = ~np.isnan(out_of_fold[:, 0])
-    losses = [loss(target[seen], out_of_fold[seen, i]) for i in range(len(grid))] if seen.any() else np.zeros(len(grid))
+    losses = [loss(target[seen], out_of_fold[seen, i]) for i in range(len(grid))] if seen.any() else np.ones(len(grid))
     best = int(np.argmin(losses))
+    constant = np.full(seen.sum(), target[seen].mean() if kind == "regression" else 0.0)
+    skill = 1 - losses[best] / max(loss(target[seen], constant), 1e-12) if seen.any() else 0.0
     weights, biases = fit_path(embedding, target, grid[best : best + 1])
-    return LinearModel(weights[0], float(biases[0]), float(grid[best]))
+    return LinearModel(weights[0], float(biases[0]), float(grid[best]), float(skill))
 
 
 def _balanced_log_loss(y, log_odds):

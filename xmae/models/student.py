@@ -54,6 +54,10 @@ class McuStudent(nn.Module):
         """(B, 1, L) PPG, min-max scaled -> (B, L / 64 rounded up, C) features before pooling."""
         return self.features(ppg.unsqueeze(2)).squeeze(2).transpose(1, 2)
 
+    def pool(self, tokens):
+        """(B, n, C) tokens -> (B, embed_dim) embedding."""
+        return self.head(tokens.mean(1))
+
     def forward(self, ppg):
         """(B, 1, L) PPG, min-max scaled to [-1, 1] -> (B, embed_dim) embedding."""
         return self.embed(ppg.unsqueeze(2))

@@ -7,6 +7,7 @@ Sources: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Bi
 ICML 2026, arXiv 2605.00973; sizes from the authors' public configuration.
 """
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -29,7 +30,9 @@ class XMAEConfig:
     stem_widths: tuple[int, int, int] = (32, 64, 128)  # channels at L, L/2, L/4
     stem_out: int = 32
     dropout: float = 0.1
-    projection: int | None = None  # width of the reference's embedding projection; None: pooled tokens are the embedding
+    projection: int | None = (
+        None  # width of the reference's embedding projection; None: pooled tokens are the embedding
+    )
 
 
 SIZES = {
@@ -119,6 +122,17 @@ class XMAE(nn.Module):
         self.decoder = Block(config.width, config.n_heads, 2, config.dropout)
         self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
 
+    def start_positions(self, amplitude=0.3):
+        """Start the learned positions as sinusoids (periods 4 to 400 patches), so that attention can tell them apart.
+
+        At the published start (std 0.02) they are a thirtieth of the tokens they are added to, and the bridge must grow
+        them before it can look for the pulse that follows a beat.
+        """
+        width, index = self.config.width // 2, torch.arange(N_TIMES // PATCH)[:, None]
+        angle = index * (math.pi / 2) * torch.exp(-math.log(100) * torch.arange(width) / width)  # (N, D / 2)
+        for path in (self.encoder, self.ecg_encoder):
+            path.positions.data.copy_(amplitude * torch.cat([angle.sin(), angle.cos()], dim=1))
+
     def ecg_queries(self, ecg, mask, n_visible):
         """Queries at all N positions: the encoded visible patches in their places, learned vectors elsewhere (B, N, D)."""
         order = mask.to(torch.int8).argsort(dim=1, stable=True)  # visible positions first, in time order
@@ -172,7 +186,9 @@ class XMAE(nn.Module):
 
 def masked_mse(reconstruction, ecg, mask):
     """Mean squared error over the samples of masked patches: (B, 1, L), (B, 1, L), (B, N) -> ()."""
-    error = F.mse_loss(reconstruction.float(), ecg.float(), reduction="none").unflatten(-1, (-1, PATCH)).mean(-1)  # (B, 1, N)
+    error = (
+        F.mse_loss(reconstruction.float(), ecg.float(), reduction="none").unflatten(-1, (-1, PATCH)).mean(-1)
+    )  # (B, 1, N)
     return (error[:, 0] * mask).sum() / mask.sum()
 
 

@@ -17,7 +17,9 @@ def n_hidden(n_patches, ratio):
     """
     hidden = round(ratio * n_patches)
     if not 0 < hidden < n_patches:
-        raise ValueError(f"a mask ratio of {ratio} hides {hidden} of {n_patches} patches; some must be hidden, some seen")
+        raise ValueError(
+            f"a mask ratio of {ratio} hides {hidden} of {n_patches} patches; some must be hidden, some seen"
+        )
     return hidden
 
 

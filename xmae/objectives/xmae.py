@@ -55,8 +55,15 @@ class XMAEObjective(nn.Module):
         """Masked mean squared error of one batch at one mask ratio."""
         n_patches = batch.ppg.shape[-1] // PATCH
         generator = torch.Generator().manual_seed(batch.seed)
-        mask = self.shape(batch.n_total, n_patches, ratio, generator)[batch.rows].to(batch.ppg.device, non_blocking=True)
+        mask = self.shape(batch.n_total, n_patches, ratio, generator)[batch.rows].to(
+            batch.ppg.device, non_blocking=True
+        )
         return self.model(batch.ppg, batch.ecg, mask, n_patches - n_hidden(n_patches, ratio)).loss
+
+    def end_epoch(self, val_loss):
+        """Move the curriculum; the mask ratio of the next epoch, to be logged."""
+        self.curriculum.update(val_loss)
+        return {"mask_ratio": self.curriculum.ratio}
 
     def get_extra_state(self):
         """Where the curriculum stands, for checkpoints."""

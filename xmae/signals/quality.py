@@ -8,7 +8,8 @@ whole recording.
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from xmae.signals.window import SFREQ, WINDOW_S
+from xmae.signals.resample import resampling_ratio
+from xmae.signals.window import N_TIMES, SFREQ
 
 MIN_PEAKS = 4  # NeuroKit2 gives no rate for three peaks or fewer
 PERCENTILE = 15  # of the quality over a window: the xMAE recipe
@@ -25,14 +26,17 @@ def ppg_peaks(clean, sfreq):
     """Sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default (Elgendi et al. 2013)."""
     from neurokit2 import ppg_findpeaks
 
-    return ppg_findpeaks(clean, sampling_rate=sfreq)["PPG_Peaks"].astype(int)
+    try:
+        return ppg_findpeaks(clean, sampling_rate=sfreq)["PPG_Peaks"]
+    except IndexError:  # what NeuroKit2 0.2.13 raises if there is not one wave, as in a flat stretch
+        return np.array([], int)
 
 
 def template_quality(clean, peaks, sfreq):
     """Quality of every sample: the correlation of its beat with the mean beat.
 
     A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean of the rate,
-    interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal are left out, and so is the last one.
+    interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal are left out, and so is the last.
 
     Parameters
     ----------
@@ -68,7 +72,7 @@ def template_quality(clean, peaks, sfreq):
 
 
 def mean_rate(peaks, sfreq, n_times):
-    """Mean over the samples of the beat rate (per minute), interpolated by monotone cubics as in NeuroKit2's `signal_rate`."""
+    """Mean over all samples of the beat rate (per minute), by monotone cubics as in NeuroKit2's `signal_rate`."""
     period = np.diff(peaks) / sfreq
     period = np.concatenate([[period.mean()], period])
     inside = np.clip(np.arange(n_times), peaks[0], peaks[-1])
@@ -77,6 +81,7 @@ def mean_rate(peaks, sfreq, n_times):
 
 def window_quality(quality, sfreq):
     """The 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz -> (n_windows,)."""
-    n_windows = int(round(len(quality) * SFREQ / sfreq)) // (SFREQ * WINDOW_S)
-    grid = np.arange(n_windows * SFREQ * WINDOW_S) * sfreq / SFREQ  # sample numbers at the rate of the windows
-    return np.percentile(quality[grid.astype(int)].reshape(n_windows, -1), PERCENTILE, axis=1)
+    up, down = resampling_ratio(sfreq, SFREQ)
+    n_windows = len(quality) * up // (down * N_TIMES)
+    at_window_rate = np.arange(n_windows * N_TIMES) * down // up  # sample numbers
+    return np.percentile(quality[at_window_rate].reshape(n_windows, N_TIMES), PERCENTILE, axis=1)

@@ -6,7 +6,7 @@ from scipy import signal
 
 
 def resampling_ratio(sfreq, new_sfreq):
-    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`; denominators to 1000, so within about 1e-6."""
+    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down` would pass 1000."""
     ratio = Fraction(new_sfreq / sfreq).limit_denominator(1000)
     return ratio.numerator, ratio.denominator
 

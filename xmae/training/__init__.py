@@ -1,0 +1,1 @@
+"""Training: batches, the Lightning module and fit, and the pretrain verb."""

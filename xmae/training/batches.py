@@ -3,17 +3,18 @@
 So a run that was killed and resumed sees what an unbroken run sees, and so do several processes that share one batch.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from xmae.data.augment import Runs, augment, random_crops, runs
+from xmae.data.augment import augment, random_crops, runs
 from xmae.errors import UserError
 from xmae.signals.scale import minmax_scale
 
 
 class Batch(NamedTuple):
-    """Rows of a global batch: ppg and ecg (B, 1, L) in [-1, 1]; which rows they are, of how many; seed of its randomness."""
+    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; which rows they are, of how many; seed of its randomness."""
 
     ppg: torch.Tensor
     ecg: torch.Tensor
@@ -22,32 +23,11 @@ class Batch(NamedTuple):
     seed: int
 
 
-class TrainingBatches:
-    """An endless order of augmented random crops, cut into epochs; remembers its place (`state_dict`).
+class SteppedBatches:
+    """An order of batches, cut into epochs, that remembers its place; subclasses make the batch of a step."""
 
-    Parameters
-    ----------
-    windows : Windows
-        Training windows with ECG.
-    batch_size : int
-        Windows of the global batch, over all processes.
-    seed : int
-        Seed of crops and augmentations.
-    rank, world_size : int
-        This process, and how many share each batch.
-    speed : (float, float)
-        Joint time stretch of PPG and ECG: lowest and highest speed; (1, 1) for none.
-    """
-
-    def __init__(self, windows, batch_size, seed, rank=0, world_size=1, speed=(0.6, 1.7)):
-        windows.require_ecg("pretraining")
-        if batch_size % world_size:
-            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world_size} processes")
-        self.runs: Runs = runs(windows)
-        self.batch_size, self.seed, self.speed = batch_size, seed, speed
-        self.rows = slice(rank, None, world_size)
-        self.n_batches = max(1, len(windows) // batch_size)
-        self.step = 0
+    def __init__(self, n_batches, seed):
+        self.n_batches, self.seed, self.step = n_batches, seed, 0
 
     def __len__(self):
         return self.n_batches
@@ -55,22 +35,86 @@ class TrainingBatches:
     def __iter__(self):
         for _ in range(self.step % self.n_batches, self.n_batches):
             self.step += 1
-            yield self.batch(self.step)
-
-    def batch(self, step):
-        """The batch of one step, counted from 1 over the whole training."""
-        seed = self.seed * 1_000_003 + step
-        generator = torch.Generator().manual_seed(seed)
-        ppg, ecg = augment(*random_crops(self.runs, self.batch_size, generator, speed=self.speed), generator)
-        return Batch(ppg[self.rows], ecg[self.rows], self.rows, self.batch_size, seed)
+            yield self.batch(self.step, self.seed * 1_000_003 + self.step)
 
     def state_dict(self):
-        """The place in the order."""
+        """The place in the order, for checkpoints."""
         return {"step": self.step}
 
     def load_state_dict(self, state):
         """Go on from a place in the order."""
         self.step = state["step"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What happens to training windows beyond the published augmentations, and how positions start.
+
+    Parameters
+    ----------
+    speed : (float, float)
+        Joint time stretch of PPG and ECG: lowest and highest speed; (1, 1) for none.
+    lag : int
+        Largest extra delay between ECG and PPG, samples, one for each window.
+    ramp : (float, float)
+        Shares of the training between which stretch, lag and polarity flips grow from nothing to full; (0, 0) is full
+        from the first step.
+    sinusoidal : bool
+        Start the learned positions as sinusoids of amplitude 0.3, not as noise of standard deviation 0.02.
+    """
+
+    speed: tuple[float, float] = (1.0, 1.0)
+    lag: int = 0
+    ramp: tuple[float, float] = (0.0, 0.0)
+    sinusoidal: bool = False
+
+
+RECIPES = {
+    "published": Recipe(),
+    "small-data": Recipe(speed=(0.6, 1.7), lag=30, ramp=(0.15, 0.5), sinusoidal=True),
+}
+
+
+class TrainingBatches(SteppedBatches):
+    """Augmented random crops of ECG and PPG.
+
+    Parameters
+    ----------
+    windows : Windows
+        Training windows with ECG.
+    batch_size : int
+        Windows of the global batch, over all processes.
+    n_epochs : int
+        Epochs of the whole training; an epoch is as many crops as there are windows.
+    seed : int
+        Seed of crops and augmentations.
+    recipe : Recipe
+        Time stretch and lag, and when they come.
+    rank, world_size : int
+        This process, and how many share each batch.
+    """
+
+    def __init__(self, windows, batch_size, n_epochs, seed, recipe=RECIPES["published"], rank=0, world_size=1):
+        windows.require_ecg("pretraining")
+        if batch_size % world_size:
+            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world_size} processes")
+        super().__init__(max(1, len(windows) // batch_size), seed)
+        self.runs = runs(windows)
+        self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches
+        self.rows = slice(rank, None, world_size)
+
+    def strength(self, step):
+        """How much of the recipe's augmentations a step gets, 0 to 1."""
+        start, full = (share * self.n_steps for share in self.recipe.ramp)
+        return 1.0 if step >= full else max(0.0, (step - start) / (full - start))
+
+    def batch(self, step, seed):
+        """The batch of one step, counted from 1 over the whole training."""
+        generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
+        speed = [x**strength for x in self.recipe.speed]
+        crops = random_crops(self.runs, self.batch_size, generator, speed, lag=round(strength * self.recipe.lag))
+        ppg, ecg = augment(*crops, generator, flip=0.5 * strength)
+        return Batch(ppg[self.rows], ecg[self.rows], self.rows, self.batch_size, seed)
 
 
 class ValidationBatches:
@@ -79,7 +123,7 @@ class ValidationBatches:
     def __init__(self, windows, batch_size):
         windows.require_ecg("pretraining")
         ppg, ecg = (minmax_scale(torch.from_numpy(x)[:, None])[0] for x in (windows.ppg, windows.ecg))
-        self.variance = ecg.var().item()  # of the scaled ECG: the loss of always drawing its mean
+        self.variance = ecg.var(-1).mean().item()  # within a window: the loss of drawing each window's mean
         self.parts = list(zip(ppg.split(batch_size), ecg.split(batch_size), strict=True))
 
     def __len__(self):

@@ -7,7 +7,7 @@ import torch
 
 
 class Pretraining(L.LightningModule):
-    """Train an objective (a module with `forward(batch)` and `validate(batch)` -> loss, `encoder`, `curriculum`).
+    """Train an objective: a module with `forward(batch)` and `validate(batch)` -> loss, `end_epoch(val_loss)` -> what to log.
 
     AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv 2605.00973).
 
@@ -47,10 +47,8 @@ class Pretraining(L.LightningModule):
         self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg))
 
     def on_validation_epoch_end(self):
-        """Let the curriculum see the validation loss."""
-        if not self.trainer.sanity_checking:
-            self.objective.curriculum.update(self.trainer.callback_metrics["val_loss"].item())
-        self.log("mask_ratio", self.objective.curriculum.ratio)
+        """Let the objective see the validation loss, as a curriculum needs."""
+        self.log_dict(self.objective.end_epoch(self.trainer.callback_metrics["val_loss"].item()))
 
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""

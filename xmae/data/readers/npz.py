@@ -68,8 +68,8 @@ def physical(data, name):
 def breath_rate(marks, duration):
     """Respiration rate from marked breaths.
 
-    Between two marks one breath passes evenly; the rate in a second is the share of breaths passed in it, times 60, so the
-    mean over a window counts its breaths without rounding to whole ones.
+    Between two marks one breath passes evenly; the rate in a second is the share of breaths passed in it, times 60, so
+    the mean over a window counts its breaths without rounding to whole ones.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Weights shipped with the package; MODEL_CARD.md says where they come from."""

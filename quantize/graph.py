@@ -71,7 +71,7 @@ class TeacherGraph(nn.Module):
         self.patches = conv2d(encoder.patches)
         self.positions = nn.Parameter(encoder.positions)
         self.blocks = nn.Sequential(*(BlockGraph(block) for block in encoder.blocks))
-        self.projection = nn.Identity()
+        self.norm, self.projection = Normalise(), nn.Identity()
         if isinstance(encoder.projection, nn.Sequential):  # of a reference checkpoint
             self.projection = after_norm(*encoder.projection)
 
@@ -80,7 +80,7 @@ class TeacherGraph(nn.Module):
         x = self.patches(self.stem(ppg)).flatten(2).transpose(1, 2)  # (1, N, D)
         x = self.blocks(x + self.positions)
         x = x.transpose(1, 2).unflatten(2, (1, -1)).mean((2, 3), keepdim=True)  # (1, D, 1, 1): delegated everywhere
-        return self.projection(normalise(x.view(1, 1, -1)).flatten(1))
+        return self.projection(self.norm(x.view(1, 1, -1)).flatten(1))
 
 
 class BlockGraph(nn.Module):
@@ -95,7 +95,8 @@ class BlockGraph(nn.Module):
         self.q = linear(weights[0] * scale, biases[0] * scale)
         self.k, self.v = linear(weights[1], biases[1]), linear(weights[2], biases[2])
         self.out = block.attention.out
-        self.mlp = nn.Sequential(after_norm(block.norm2, block.mlp[0]), *block.mlp[1:3])
+        self.mlp = nn.Sequential(Normalise(), after_norm(block.norm2, block.mlp[0]), *block.mlp[1:3])
+        self.norm = Normalise()
 
     def heads(self, x):
         """(1, N, D) -> (heads, N, D / heads)."""
@@ -103,11 +104,11 @@ class BlockGraph(nn.Module):
 
     def forward(self, x):
         """(1, N, D) -> (1, N, D)."""
-        y = normalise(x)
+        y = self.norm(x)
         scores = torch.bmm(self.heads(self.q(y)), self.heads(self.k(y)).transpose(1, 2))  # (heads, N, N)
         y = torch.bmm(scores.softmax(-1), self.heads(self.v(y)))  # (heads, N, D / heads)
         x = x + self.out(y.transpose(0, 1).reshape(x.shape))
-        return x + self.mlp(normalise(x))
+        return x + self.mlp(x)
 
 
 class StemGraph(nn.Module):
@@ -172,12 +173,19 @@ def after_norm(norm, layer):
     return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
 
 
-def normalise(x, eps=1e-5):
-    """Layer norm of (1, N, D) over D without affine, in operations that XNNPACK takes whole."""
-    square = x.view(1, x.shape[1], -1, 16)  # (1, N, D / 16, 16): means over (2, 3) are delegated
-    centred = square - square.mean((2, 3), keepdim=True)
-    variance = (centred * centred).mean((2, 3), keepdim=True)
-    return (centred / (variance + eps).sqrt()).view(x.shape)
+class Normalise(nn.Module):
+    """Layer norm of (1, N, D) over D without affine, in operations that XNNPACK takes whole.
+
+    A variance that int8 rounds to zero must not become a division by zero: hence the reciprocal square root, which
+    int8 kernels saturate. Quantizers that can leave it in float do so.
+    """
+
+    def forward(self, x):
+        """(1, N, D), D a multiple of 16 -> (1, N, D)."""
+        square = x.view(1, x.shape[1], -1, 16)  # (1, N, D / 16, 16): means over (2, 3) are delegated
+        centred = square - square.mean((2, 3), keepdim=True)
+        variance = (centred * centred).mean((2, 3), keepdim=True)
+        return (centred * (variance + 1e-5).rsqrt()).view(x.shape)
 
 
 def upsample(x):

@@ -1,0 +1,164 @@
+"""The fp32 PyTorch embeddings that everything exported is held against, recorded once, on a GPU where there is one.
+
+`reference.npz` holds, for each model of a bundle, the embeddings of the store's test windows (which are named by
+record and start time) and the mean embedding of training windows; `reference.json` says where they were made and how
+long a window took. A machine without a GPU, or without PyTorch at full speed, can then check a bundle against them.
+"""
+
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.errors import UserError
+from xmae.evaluation.embedding import embed_windows
+from xmae.files import atomic_file, read_json, sha256, write_json
+from xmae.models import load_encoder
+from xmae.signals.scale import minmax_scale
+
+MEAN_WINDOWS = 512  # training windows behind the mean embedding, evenly spaced over the training part
+
+
+@dataclass
+class Reference:
+    """fp32 embeddings of test windows by model.
+
+    Attributes
+    ----------
+    embeddings : dict of str to float32 array, shape (n, D)
+    train_mean : dict of str to float32 array, shape (D,)
+    record, start_s : arrays, shape (n,)
+        Which windows.
+    info : dict
+        `device`, `torch` (version), `latency_ms` (by model: median for one window) and `weights` (SHA-256 by model).
+    """
+
+    embeddings: dict
+    train_mean: dict
+    record: np.ndarray
+    start_s: np.ndarray
+    info: dict
+
+
+def make_reference(bundle, windows, device=None):
+    """Embed the test windows with the fp32 weights of a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Its `teacher.safetensors` and `student.safetensors` are used, those that exist.
+    windows : Windows
+        All windows of a store; those of the split "test" are embedded, those of "train" give the mean.
+    device : str, optional
+        Default: "cuda" where there is one, else "cpu".
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    UserError
+        If the store has no test or no training windows.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    test = windows.select(windows.split == "test")
+    train = np.flatnonzero(windows.split == "train")
+    if not len(test.ppg) or not len(train):
+        raise UserError("the store needs test and training windows for a reference; prepare it with both")
+    train = windows.ppg[evenly(train, MEAN_WINDOWS)]
+    info = {"device": _device_name(device), "torch": torch.__version__, "latency_ms": {}, "weights": {}}
+    embeddings, train_mean = {}, {}
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        for model, path in weight_files(bundle).items():
+            encoder = load_encoder(path).to(device).eval()
+            embeddings[model] = embed_windows(encoder, test)
+            train_mean[model] = embed_windows(encoder, train).mean(axis=0)
+            info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
+            info["weights"][model] = sha256(path)
+    return Reference(embeddings, train_mean, test.record, test.start_s, info)
+
+
+def save_reference(reference, out):
+    """Write `reference.npz` and `reference.json` into the folder `out`."""
+    arrays = {f"embedding/{model}": x for model, x in reference.embeddings.items()}
+    arrays |= {f"train_mean/{model}": x for model, x in reference.train_mean.items()}
+    with atomic_file(Path(out) / "reference.npz") as temporary:
+        np.savez_compressed(temporary, record=reference.record, start_s=reference.start_s, **arrays)
+    write_json(Path(out) / "reference.json", reference.info)
+
+
+def load_reference(path):
+    """Read a reference from its folder or its npz file.
+
+    Raises
+    ------
+    UserError
+        If it is missing, truncated or no reference.
+    """
+    path = Path(path)
+    path = path / "reference.npz" if path.is_dir() else path
+    info = read_json(path.with_suffix(".json"))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        record, start_s = arrays.pop("record"), arrays.pop("start_s")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not readable as a reference ({error})") from error
+    parts = {
+        kind: {name.split("/")[1]: x for name, x in arrays.items() if name.startswith(f"{kind}/")}
+        for kind in ("embedding", "train_mean")
+    }
+    return Reference(parts["embedding"], parts["train_mean"], record, start_s, info)
+
+
+def reference_windows(reference, windows):
+    """The windows of a store that a reference was made from, in its order.
+
+    Raises
+    ------
+    UserError
+        If the store lacks one of them.
+    """
+    at = {key: i for i, key in enumerate(zip(windows.record, np.round(windows.start_s, 3), strict=True))}
+    wanted = zip(reference.record, np.round(reference.start_s, 3), strict=True)
+    try:
+        return windows.select(np.array([at[key] for key in wanted]))
+    except KeyError as error:
+        record, start = error.args[0]
+        raise UserError(
+            f"the reference was made from other windows: {record} at {start:g} s is not in the store; record it again"
+        ) from None
+
+
+def weight_files(bundle):
+    """The fp32 weights that a bundle carries: {"teacher": path, "student": path}, those that exist."""
+    paths = {model: Path(bundle.path) / f"{model}.safetensors" for model in ("teacher", "student")}
+    return {model: path for model, path in paths.items() if path.is_file()}
+
+
+def evenly(items, n):
+    """At most `n` of `items`, evenly spaced (0: all)."""
+    if not n or len(items) <= n:
+        return items
+    return items[np.linspace(0, len(items) - 1, n).round().astype(int)]
+
+
+@torch.no_grad()
+def _latency_ms(encoder, ppg, calls=50):
+    """Median time of one window in milliseconds, after 10 calls to warm up."""
+    device = next(encoder.parameters()).device
+    x = torch.as_tensor(minmax_scale(ppg)[0], dtype=torch.float32, device=device)[:, None]
+    times = []
+    for _ in range(calls + 10):
+        start = time.perf_counter()
+        encoder(x).cpu()  # the copy waits for the device
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times[10:]))
+
+
+def _device_name(device):
+    return torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"

@@ -1,0 +1,76 @@
+"""Every way to run a bundle's models on this machine: its exported files, and its fp32 weights in PyTorch."""
+
+import importlib
+
+import numpy as np
+import torch
+from xmae.benchmarks.reference import weight_files
+
+from xmae.models import load_encoder
+
+RUNTIMES = {  # what a format's session imports; imported first so that it does not count as the model's memory
+    "pytorch": "torch",
+    "executorch": "executorch.runtime",
+    "litert": "ai_edge_litert.interpreter",
+    "onnx": "onnxruntime",
+}
+
+
+def find_entries(bundle):
+    """The models of a bundle, and its fp32 weights as entries of format "pytorch".
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    list of dict
+        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`.
+    """
+    macs = {entry["model"]: entry["macs"] for entry in bundle.models}
+    weights = [
+        {
+            "model": model,
+            "format": "pytorch",
+            "precision": "fp32",
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "macs": macs.get(model),
+        }
+        for model, path in weight_files(bundle).items()
+    ]
+    return weights + list(bundle.models)
+
+
+def open_session(bundle, entry):
+    """Open an entry on one thread: a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), one by one.
+
+    Raises
+    ------
+    UserError
+        If its runtime is not installed or its file is damaged.
+    """
+    if entry["format"] != "pytorch":
+        return bundle.session(entry, threads=1)
+    encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
+
+    @torch.no_grad()
+    def session(ppg):
+        return np.concatenate([encoder(torch.from_numpy(row)[None, None]).numpy() for row in ppg])
+
+    return session
+
+
+def import_runtime(entry):
+    """Import what a session of this entry needs; False if it is not installed."""
+    try:
+        importlib.import_module(RUNTIMES[entry["format"]])
+    except ImportError:
+        return False
+    return True
+
+
+def entry_name(entry):
+    """`student int8 litert`, for messages."""
+    return f"{entry['model']} {entry['precision']} {entry['format']}"

@@ -1,0 +1,113 @@
+"""ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from xmae.export.session import Session
+from xmae.quantize.graph import INPUT_SHAPE
+from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.pt2e import quantize_graph
+
+from xmae.errors import UserError
+from xmae.files import atomic_file
+
+SUFFIX = ".pte"
+
+
+@quietly()
+@one_thread()
+def export(module, path, precision, calibration=None):
+    """Write a graph as a `.pte` program.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From `exportable`.
+    path : str or Path
+        File to write, atomically.
+    precision : str
+        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float).
+    calibration : float32 array, shape (n, 1000), optional
+        Scaled training windows, for int8.
+
+    Raises
+    ------
+    UserError
+        If ExecuTorch is not installed or the file cannot be written.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    if precision == "int8":
+        module = quantize_graph(module, calibration)
+    exported = torch.export.export(module, (torch.zeros(INPUT_SHAPE),))
+    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(lowered.to_executorch().buffer)
+
+
+@quietly()
+def open_model(path, threads=1):
+    """Open a `.pte` program.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    threads : int
+        Size of ExecuTorch's thread pool, which all its sessions in this process share.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    UserError
+        If ExecuTorch is not installed or the file is damaged.
+    """
+    from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
+    from executorch.runtime import Runtime, Verification
+
+    if _threadpool_get_thread_count() != threads:
+        _unsafe_reset_threadpool(threads)
+    try:
+        program = Runtime.get().load_program(Path(path), verification=Verification.InternalConsistency)
+        method = program.load_method("forward")
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{path}: not a readable ExecuTorch program ({error})") from error
+    return Session(lambda window: method.execute([torch.from_numpy(window)])[0].numpy().copy())
+
+
+@quietly()
+def inspect_model(path):
+    """What is in a `.pte` program.
+
+    Returns
+    -------
+    dict
+        `ops`: calls by kind ("XnnpackBackend" for a delegated subgraph); `undelegated`: operators left to the CPU's
+        portable kernels; `input`, `output`: shape, dtype, scale and zero point (None: float).
+    """
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    plan = deserialize_pte_binary(Path(path).read_bytes()).program.execution_plan[0]
+    calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
+    names = [
+        plan.delegates[call.delegate_index].id
+        if hasattr(call, "delegate_index")
+        else plan.operators[call.op_index].name
+        for call in calls
+        if hasattr(call, "delegate_index") or hasattr(call, "op_index")
+    ]
+    ops = Counter(names)
+    tensors = {"input": plan.values[plan.inputs[0]].val, "output": plan.values[plan.outputs[0]].val}
+    return {
+        "ops": dict(ops),
+        "undelegated": sorted(ops.keys() - {delegate.id for delegate in plan.delegates}),
+        **{
+            side: {"shape": list(tensor.sizes), "dtype": "float32", "scale": None, "zero_point": None}
+            for side, tensor in tensors.items()
+        },
+    }

@@ -1,0 +1,61 @@
+"""What every runtime looks like from outside: windows in, embeddings out, one window at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from xmae.quantize.graph import INPUT_SHAPE
+
+from xmae.errors import UserError
+
+
+@dataclass
+class Session:
+    """An open model.
+
+    Parameters
+    ----------
+    run : callable
+        One window, float32 (1, 1, 1, 1000), to one embedding, float32 (1, D); int8 conversion happens inside.
+    """
+
+    run: object
+
+    def __call__(self, ppg):
+        """Embed windows one by one.
+
+        Parameters
+        ----------
+        ppg : array, shape (n, 1000)
+            PPG at 100 Hz, min-max scaled to [-1, 1].
+
+        Returns
+        -------
+        float32 array, shape (n, D)
+
+        Raises
+        ------
+        UserError
+            If the shape is another, or samples are NaN, infinite or outside [-1, 1].
+        """
+        ppg = np.ascontiguousarray(ppg, dtype=np.float32)
+        if self.run is None:
+            raise UserError("this session is closed")
+        if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
+            raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
+        if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
+            raise UserError("expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale")
+        return np.concatenate([self.run(window.reshape(INPUT_SHAPE)) for window in ppg])
+
+    def close(self):
+        """Let go of the model."""
+        self.run = None
+
+
+def to_int8(x, scale, zero_point):
+    """Real numbers to int8 codes, rounded to nearest and clipped: code = x / scale + zero_point."""
+    return np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def from_int8(codes, scale, zero_point):
+    """Int8 codes to the float32 numbers they stand for: x = (code - zero_point) * scale."""
+    return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

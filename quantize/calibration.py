@@ -1,0 +1,122 @@
+"""Which real windows set the int8 ranges: training patients only, evenly over them, the same for the same seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from xmae.errors import UserError
+from xmae.files import atomic_file
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES
+
+FEWEST = 16  # windows below which ranges are guesswork
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Windows that set the ranges.
+
+    Attributes
+    ----------
+    ppg : float32 array, shape (n, 1000)
+        PPG, min-max scaled to [-1, 1].
+    subject, record : str arrays, shape (n,)
+        Whose windows, of which recordings.
+    start_s : float array, shape (n,)
+        Start of each within its recording, s.
+    """
+
+    ppg: np.ndarray
+    subject: np.ndarray
+    record: np.ndarray
+    start_s: np.ndarray
+
+    def __len__(self):
+        return len(self.ppg)
+
+    def save(self, path):
+        """Write an .npz file, atomically."""
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **vars(self))
+
+    def describe(self):
+        """Number of windows and the subjects they are of, for a manifest."""
+        return {"n": len(self), "subjects": sorted(set(self.subject.tolist()))}
+
+
+def spread(windows, n, seed):
+    """Numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with `seed`, in rising order."""
+    order = np.random.default_rng(seed).permutation(len(windows.subject))
+    turn = pd.Series(order).groupby(windows.subject[order]).cumcount()  # a subject's first window, its second, ...
+    return np.sort(order[np.argsort(turn.to_numpy(), kind="stable")[:n]])
+
+
+def training_windows(windows, n=256, seed=77):
+    """Choose calibration windows.
+
+    Parameters
+    ----------
+    windows : Windows
+        The train split of a store.
+    n : int
+        How many; all usable ones if there are fewer.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    UserError
+        If any window is of a subject outside the train split, or fewer than 16 windows are usable (not flat).
+    """
+    refuse_leakage(windows.subject[windows.split != "train"])
+    usable = windows.select(~minmax_scale(windows.ppg)[1])
+    if min(n, len(usable)) < FEWEST:
+        raise UserError(f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not flat")
+    chosen = usable.select(spread(usable, n, seed))
+    return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
+
+
+def read_calibration(path, splits):
+    """Read a file written by `xmae quantize`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The .npz file.
+    splits : dict
+        Split of each subject, of the store that the bundle is judged on.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, has too few or flat windows, or windows of subjects outside the train split.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            calibration = Calibration(**{name: file[name] for name in Calibration.__dataclass_fields__})
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a calibration file of `xmae quantize` ({error})") from error
+    refuse_leakage([subject for subject in calibration.subject.tolist() if splits.get(subject) != "train"])
+    if calibration.ppg.ndim != 2 or calibration.ppg.shape[1] != N_TIMES or len(calibration) < FEWEST:
+        raise UserError(
+            f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples, found {calibration.ppg.shape}"
+        )
+    if not np.isfinite(calibration.ppg).all() or (np.ptp(calibration.ppg, axis=1) == 0).any():
+        raise UserError(f"{path}: has windows that are flat or not finite")
+    return calibration
+
+
+def refuse_leakage(subjects):
+    """Raise a `UserError` that names `subjects` if there are any: they are not for training."""
+    if len(subjects):
+        names = ", ".join(sorted(set(subjects)))
+        raise UserError(f"calibration on subjects outside the train split would leak: {names}")

@@ -1,0 +1,94 @@
+"""Float against int8, layer by layer: where along the network does an embedding lose its accuracy?"""
+
+import numpy as np
+import torch
+from xmae.quantize.native import one_thread, quietly
+
+MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations that only move values
+
+
+@one_thread()
+@torch.no_grad()
+def run_graph(graph, ppg):
+    """Outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
+    return torch.cat([graph(window[None, None, None]) for window in torch.from_numpy(ppg)]).numpy()
+
+
+def centred_cosine(actual, reference, mean):
+    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) -> (n,).
+
+    Embeddings share a large mean; without centring any two of them look alike.
+    """
+    a, b = actual - mean, reference - mean
+    return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def error_of(actual, reference):
+    """Cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over all elements of two arrays."""
+    a, b = (np.asarray(x, np.float64).ravel() for x in (actual, reference))
+    noise = np.sum((a - b) ** 2)
+    return {
+        "cosine": float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)),
+        "snr_db": float(10 * np.log10(max(np.sum(b**2), 1e-30) / max(noise, 1e-30))),
+        "max_error": float(np.abs(a - b).max()),
+    }
+
+
+def compare_outputs(graph, quantized, ppg, training_ppg):
+    """Embeddings of an int8 graph against the float graph.
+
+    Parameters
+    ----------
+    graph, quantized : torch.nn.Module
+        Float and int8, input (1, 1, 1, 1000).
+    ppg, training_ppg : float32 arrays, shape (n, 1000)
+        Scaled windows to compare on, and those whose mean embedding is taken away for the centred cosine.
+
+    Returns
+    -------
+    dict
+        `centred_cosine_median`, `centred_cosine_p5` (5th percentile), `cosine`, `snr_db`, `max_error`.
+    """
+    reference, actual = run_graph(graph, ppg), run_graph(quantized, ppg)
+    median, p5 = np.percentile(centred_cosine(actual, reference, run_graph(graph, training_ppg).mean(0)), [50, 5])
+    return {"centred_cosine_median": float(median), "centred_cosine_p5": float(p5), **error_of(actual, reference)}
+
+
+@quietly()
+@torch.no_grad()
+def compare_layers(graph, quantized, ppg):
+    """Every operation of an int8 graph that changes values, against the float graph, in running order.
+
+    Errors add up along the network: each operation is fed with what the int8 ones before it gave.
+
+    Parameters
+    ----------
+    graph, quantized : torch.nn.Module
+        From `exportable` and `quantize_graph`.
+    ppg : float32 array, shape (n, 1000)
+        Scaled windows.
+
+    Returns
+    -------
+    list of dict
+        `operation` (node of the graph, such as "conv2d_3"), `module` (where it is in the encoder), `cosine`, `snr_db`,
+        `max_error` (in the unit of the operation's output).
+    """
+    exported = torch.export.export(graph, (torch.from_numpy(ppg[:1])[None, None],)).module(check_guards=False)
+    reference, actual = node_outputs(exported, ppg), node_outputs(quantized, ppg)
+    rows = []
+    for name, (stack, values) in reference.items():
+        if name in actual and not name.startswith(MOVES):
+            module = list(stack.values())[-1][0] if stack else ""
+            rows.append({"operation": name, "module": module, **error_of(actual[name][1], values)})
+    return rows
+
+
+def node_outputs(graph, ppg):
+    """What each node of an exported graph gives on windows (n, 1000): {node in the float graph: (modules, (n, ..))}."""
+    from torchao.quantization.pt2e import extract_results_from_loggers, prepare_for_propagation_comparison
+
+    logged = prepare_for_propagation_comparison(graph)
+    run_graph(logged, ppg)
+    found = extract_results_from_loggers(logged)
+    return {node.name: (stack, torch.stack(values).numpy()) for node, (_, stack, values) in found.items()}

@@ -1,0 +1,51 @@
+"""Around the native libraries of the edge tools: quiet, one thread, and a plain word when one is missing."""
+
+import os
+import sys
+import tempfile
+import warnings
+from contextlib import contextmanager
+
+import torch
+
+from xmae.errors import UserError
+
+
+@contextmanager
+def quietly():
+    """Keep what converters and runtimes print (Python and native) off the standard streams; also a decorator.
+
+    Raises
+    ------
+    UserError
+        If the body imports a library that is not installed.
+    """
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    saved = [os.dup(number) for number in (1, 2)]
+    try:
+        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for number in (1, 2):
+                os.dup2(sink.fileno(), number)
+            yield
+            for stream in streams:
+                stream.flush()
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; pip install 'xmae[edge]'") from error
+    finally:
+        for number, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+@contextmanager
+def one_thread():
+    """Run PyTorch on one thread: a window at a time is too little work to share. Also a decorator."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,203 @@
+"""Preparation: against the per-window NeuroKit2 pipeline, with gaps, labels and splits; failures change nothing."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import neurokit2 as nk
+import numpy as np
+import pytest
+from xmae.benchmarks.prepare_speed import main as prepare_speed
+
+from xmae.data import Recording, WindowStore
+from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
+from xmae.data.prepare import draw_splits, find_recordings, prepare, prepare_recording, read_splits, window_label
+from xmae.data.readers import read_recording
+from xmae.errors import UserError
+from xmae.signals.scale import minmax_scale
+
+NCKU = Path(__file__).parent / "data" / "ncku_static.npz"
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return read_recording(bidmc_files()[0])
+
+
+def cut(recording, seconds):
+    n_times = int(seconds * recording.sfreq)
+    return replace(recording, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times])
+
+
+def test_windows_resemble_those_of_the_recipe(recording):
+    windows, counts = prepare_recording(recording, -1)
+    assert counts == {"kept": 48} and windows.ppg.shape == windows.ecg.shape == (48, 1000)
+    assert windows.ppg.dtype == np.float32 and np.diff(windows.start_s).tolist() == [10] * 47
+    for name, clean in (("ppg", nk.ppg_clean), ("ecg", nk.ecg_clean)):
+        raw = getattr(recording, name)[: 48 * 1250].reshape(48, 1250)
+        rates = {"sampling_rate": 125, "desired_sampling_rate": 100, "method": "poly"}
+        expected = np.array([nk.signal_resample(clean(row, sampling_rate=125), **rates) for row in raw])
+        inner = slice(200, 800)  # their windows are filtered one by one, so they differ from ours near both ends
+        pairs = zip(expected[:, inner], getattr(windows, name)[:, inner], strict=True)
+        correlation = [np.corrcoef(theirs, ours)[0, 1] for theirs, ours in pairs]
+        assert min(correlation) > 0.97 and np.median(correlation) > 0.995
+    assert not minmax_scale(windows.ppg)[1].any()
+
+
+@pytest.mark.slow
+def test_quality_keeps_what_the_recipe_keeps():
+    agree = []
+    for path in bidmc_files()[3::8]:
+        recording = read_recording(path)
+        windows, _ = prepare_recording(recording, -1)
+        ours = np.minimum(windows.ppg_quality, windows.ecg_quality) >= 0.9
+        for k in range(len(windows)):
+            part = slice(k * 1250, (k + 1) * 1250)
+            ppg = nk.ppg_clean(recording.ppg[part], sampling_rate=125)
+            ecg = nk.ecg_clean(recording.ecg[part], sampling_rate=125)
+            qualities = (
+                nk.ppg_quality(ppg, sampling_rate=125, method="templatematch"),
+                nk.ecg_quality(ecg, sampling_rate=125, method="templatematch"),
+            )
+            agree.append((min(np.percentile(quality, 15) for quality in qualities) >= 0.9) == ours[k])
+    assert np.mean(agree) > 0.9  # one template a recording against one a window
+
+
+@pytest.mark.slow
+def test_preparation_is_ten_times_as_fast_as_the_recipe():
+    result = prepare_speed(n_recordings=1)
+    assert result["windows"] == 48 and result["ratio"] > 10 and result["same_verdict"] > 0.8
+
+
+def test_missing_samples_drop_their_windows_only(recording):
+    whole, _ = prepare_recording(cut(recording, 100), -1)
+    ecg = cut(recording, 100).ecg.copy()
+    ecg[125 * 44 : 125 * 46] = np.nan
+    windows, counts = prepare_recording(replace(cut(recording, 100), ecg=ecg), -1)
+    assert counts == {"kept": 9, "missing": 1}
+    assert windows.start_s.tolist() == [0, 10, 20, 30, 50, 60, 70, 80, 90]
+    assert np.isfinite(windows.ecg).all()
+    np.testing.assert_array_equal(windows.ppg, whole.ppg[[0, 1, 2, 3, 5, 6, 7, 8, 9]])
+    # far from the gap the filter does not know of it
+    np.testing.assert_allclose(windows.ecg[[0, 1, 2, 7, 8]], whole.ecg[[0, 1, 2, 8, 9]], atol=2e-3)
+
+
+def test_recorder_at_50_hz_with_marked_gap():
+    windows, counts = prepare_recording(read_recording(NCKU))
+    assert counts == {"kept": 4, "missing": 1}
+    assert 30 not in windows.start_s and windows.ppg.shape[1] == 1000 and np.isfinite(windows.ecg).all()
+
+
+def test_flat_stretch_is_dropped_and_ppg_alone_is_fine(recording):
+    ppg = cut(recording, 60).ppg.copy()
+    ppg[125 * 20 : 125 * 30] = ppg[125 * 20]
+    windows, counts = prepare_recording(replace(cut(recording, 60), ppg=ppg, ecg=None), -1)
+    assert counts == {"kept": 5, "flat": 1} and windows.ecg is None and np.isnan(windows.ecg_quality).all()
+
+
+@pytest.mark.parametrize("sfreq", [62.4725, 64, 99.99, 128, 256, 1000 / 3])
+def test_any_rate_gives_whole_windows(sfreq):
+    n_times = int(35 * sfreq)
+    time = np.arange(n_times) / sfreq
+    windows, counts = prepare_recording(Recording("s", "r", sfreq, np.sin(2 * np.pi * 1.25 * time)), -1)
+    assert counts == {"kept": 3}
+    expected = np.sin(2 * np.pi * 1.25 * (np.arange(1000) / 100 + 10))
+    assert np.corrcoef(windows.ppg[1], expected)[0, 1] > 0.999
+
+
+def test_labels_are_means_of_what_is_known(recording):
+    series = np.concatenate(
+        [np.full(10, 60.0), np.full(10, np.nan), [70.0] * 6 + [np.nan] * 4, [np.nan] * 6 + [80.0] * 4]
+    )
+    np.testing.assert_array_equal(window_label((series, 1.0), 5), [60, np.nan, 70, np.nan, np.nan])
+    assert (
+        window_label("F", 2).tolist() == [0, 0]
+        and window_label("M", 1).tolist() == [1]
+        and np.isnan(window_label("?", 1))
+    )
+    windows, _ = prepare_recording(recording, -1)
+    assert set(windows.labels["age"]) == {88} and set(windows.labels["sex"]) == {1}
+    with np.load(bidmc_files()[0]) as raw:
+        np.testing.assert_allclose(windows.labels["hr"], raw["hr"][:480].reshape(48, 10).mean(axis=1))
+
+
+def test_shipped_excerpt_and_split(tmp_path):
+    files, splits = bidmc_files(), read_splits(SHIPPED_SPLIT)
+    assert sum(path.stat().st_size for path in SHIPPED_SPLIT.parent.iterdir() if path.is_file()) < 6e6
+    people = {}
+    for path in files:
+        with np.load(path) as raw:
+            people[str(raw["patient"])] = (str(raw["sex"]), float(raw["age"]) > 65)
+    assert people.keys() == splits.keys() and len(people) == 34
+    assert [list(splits.values()).count(split) for split in ("train", "val", "test")] == [23, 3, 8]
+    tested = [person for subject, person in people.items() if splits[subject] == "test"]
+    assert all(tested.count((sex, old)) == 2 for sex in "MF" for old in (False, True))
+    assert find_recordings(["bidmc"]) == find_recordings([str(files[0].parent), "bidmc"])
+    result = prepare(["bidmc"], str(tmp_path / "store"))
+    store = WindowStore(tmp_path / "store")
+    assert all(splits[subject] == split for subject, split in store.splits.items())
+    assert result["windows"] == store.meta["windows"] == 1339
+    assert result["windows"] + sum(result["dropped"].values()) == 37 * 48
+
+
+def test_split_by_subject():
+    subjects = [f"s{i}" for i in range(20)]
+    splits = draw_splits(subjects, [0.7, 0.1, 0.2], 77)
+    assert [list(splits.values()).count(split) for split in ("train", "val", "test")] == [14, 2, 4]
+    assert splits == draw_splits(reversed(subjects), [0.7, 0.1, 0.2], 77) != draw_splits(subjects, [0.7, 0.1, 0.2], 78)
+    assert sorted(draw_splits(["a", "b", "c"], [0.9, 0.05, 0.05], 0).values()) == ["test", "train", "val"]
+    assert draw_splits(["a"], [1, 0, 0], 0) == {"a": "train"}
+
+
+def test_processes_give_the_same_store(tmp_path):
+    files = [str(path) for path in bidmc_files()[:3]]
+    results = [prepare(files, str(tmp_path / str(jobs)), split="1,0,0", jobs=jobs) for jobs in (1, 2)]
+    assert results[0] | {"out": ""} == results[1] | {"out": ""}
+    hashes = [[shard["sha256"] for shard in WindowStore(tmp_path / str(jobs)).meta["shards"]] for jobs in (1, 2)]
+    assert hashes[0] == hashes[1]
+
+
+def test_failure_keeps_the_previous_store(tmp_path):
+    good, out = str(bidmc_files()[0]), tmp_path / "store"
+    prepare([good], str(out), split="1,0,0")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(Path(good).read_bytes()[:1000])
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "split.csv").write_text("subject,split\nsomebody,train\n")
+    (tmp_path / "odd.csv").write_text("subject,split\ns01182,training\n")
+    for arguments, complaint in [
+        ({"inputs": [good, str(broken)]}, "broken.npz"),
+        ({"inputs": [str(tmp_path / "absent.npz")]}, "no such file"),
+        ({"inputs": [str(tmp_path / "folder")]}, "no recording in this folder"),
+        ({"inputs": []}, "no recordings given"),
+        ({"inputs": [good], "split": "0.5,0.6"}, "three shares"),
+        ({"inputs": [good], "split": "0.8,0.1,0.1"}, "1 subjects are too few"),
+        ({"inputs": [good], "split": str(tmp_path / "split.csv")}, "split.csv: names no split for s01182"),
+        ({"inputs": [good], "split": str(tmp_path / "odd.csv")}, "odd.csv: expected"),
+        ({"inputs": [good], "split": str(tmp_path / "none.csv")}, "none.csv"),
+        ({"inputs": [good], "min_quality": 1.1, "split": "1,0,0"}, "no window of 1 recordings"),
+    ]:
+        with pytest.raises(UserError, match=complaint):
+            prepare(**{"out": str(out), "split": "1,0,0"} | arguments)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # no temporary folder stays
+
+
+def test_unwritable_and_foreign_folders_are_refused(tmp_path):
+    good = str(bidmc_files()[0])
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="cannot write"):
+        prepare([good], str(tmp_path / "file" / "store"), split="1,0,0")
+    with pytest.raises(UserError, match="no store of windows"):
+        prepare([good], str(tmp_path), split="1,0,0")
+    with pytest.raises(UserError, match="no store of windows"):
+        prepare([good], str(tmp_path / "file"), split="1,0,0")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_preparation_does_not_warn(recording):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare_recording(cut(recording, 30))
+        prepare_recording(read_recording(NCKU))

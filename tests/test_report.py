@@ -1,0 +1,130 @@
+"""The report page: complete, self-contained, and silent about what was not run."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from matplotlib.figure import Figure
+from xmae.benchmarks.hardware import hardware
+from xmae.benchmarks.report import merge_probes, number, size, summary_lines, write_report
+
+VOID = {"meta", "img", "br"}
+
+
+class Balanced(HTMLParser):
+    """Checks that every tag is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def probe_result(name, value):
+    entry = {"value": value, "interval": [value - 1, value + 1], "minus_first": 0.0, "minus_first_interval": [0.0, 0.0]}
+    other = entry | {"value": value + 1, "minus_first": 1.0, "minus_first_interval": [0.5, 1.5]}
+    hr = {
+        "label": "Heart rate",
+        "kind": "regression",
+        "metric": "mae",
+        "units": "bpm",
+        "n_windows": 80,
+        "n_subjects": 8,
+    }
+    hr |= {"baseline": 9.0, "encoders": {name: entry, "untrained": other, "features": other}}
+    sex = {"label": "Sex (male)", "kind": "binary", "metric": "auroc", "units": "", "reason": "all are <one> class"}
+    return {"model": name, "scored_subjects": 8, "fit_subjects": 23, "tasks": {"hr": hr, "sex": sex}}
+
+
+def model_row(**changes):
+    row = {"model": "student", "format": "litert", "precision": "int8", "bytes": 301568, "macs": 3.7e6}
+    row |= {"cosine": {"median": 0.9999, "p5": 0.999}, "centred": {"median": 0.9987, "p5": 0.9912}, "max_error": 0.1}
+    row["heads"] = {"hr": {"metric": "mae", "units": "bpm", "value": 3.25, "reference": 3.2, "change": 0.05}}
+    row |= {"latency_ms": 0.513, "latency_interval": [0.5, 0.53], "mac_per_s": 7.2e9, "violations": []}
+    return row | {"peak_memory_bytes": 312e6, "model_memory_bytes": 2.5e6} | changes
+
+
+@pytest.fixture
+def results(tmp_path):
+    picture = tmp_path / "reconstruction.png"
+    Figure().savefig(picture)
+    missing = {"model": "student", "format": "onnx", "precision": "int8", "bytes": 1, "macs": None, "violations": []}
+    rows = [
+        model_row(),
+        model_row(format="executorch", violations=["too far"]),
+        missing | {"missing": "no onnxruntime"},
+    ]
+    rows.append(missing | {"format": "pytorch", "failure": "crash", "violations": ["does not run: crash"]})
+    limit = {"min_cosine": 0.98, "min_cosine_p5": 0.95, "max_hr_change": 0.5, "max_auroc_change": 0.01}
+    gate = {"passed": False, "violations": ["too far"], "limits": {"int8": limit}, "windows": 80, "subjects": 8}
+    reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
+    return {
+        "prepare": {
+            "recordings": 37, "windows": 1339, "dropped": {"ppg_quality": 437},
+            "windows_by_split": {"train": 980, "val": 117, "test": 242},
+            "subjects_by_split": {"train": 23, "val": 3, "test": 8},
+        },
+        "pretrain": {
+            "val_loss": 0.06, "variance": 0.1, "val_ratio": 0.6, "picture": str(picture), "device": "a CPU",
+            "history": {"epoch": [0, 1], "train_loss": [0.1, 0.07], "val_loss": [0.1, 0.06]},
+        },
+        "probe": [probe_result("xmae", 3.0), probe_result("student", 3.4)],
+        "distill": {"centred_cosine": 0.91, "out": "/run"},
+        "quantize": {"windows": 256, "centred": {"median": 0.99, "p5": 0.97}, "out": "/run"},
+        "export": {"undelegated": {"teacher int8": ["aten.cat"]}},
+        "validate": gate | {"models": rows, "hardware": hardware(), "reference": reference},
+        "provenance": {"Data": "BIDMC, ODC-By 1.0"},
+    }  # fmt: skip
+
+
+def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
+    page = write_report(results, tmp_path / "out").read_text()
+    parser = Balanced()
+    parser.feed(page.split("<!doctype html>")[1])
+    assert parser.open == []
+    assert "<script" not in page and "<link" not in page
+    assert set(re.findall(r'src="([^,"]+)', page)) == {"data:image/png;base64"}
+    assert not re.search(r"url\((?!#)", page)
+    for said in ("1,339", "0.99870", "3.25", "0.513", "302 kB", "no onnxruntime", "does not run: crash", "ODC-By 1.0"):
+        assert said in page, said
+    assert "all are &lt;one&gt; class" in page and "/run" not in page
+    assert page.count("<svg") == 2 and 'name="viewport"' in page
+
+
+@pytest.mark.parametrize("kept", [[], ["probe"], ["validate"], ["prepare", "pretrain"], ["quantize"]])
+def test_what_did_not_run_is_left_out(results, tmp_path, kept):
+    page = write_report({name: results[name] for name in kept}, tmp_path).read_text()
+    assert ("Drift gate" in page) == ("validate" in kept) and ("Recordings" in page) == ("prepare" in kept)
+    assert "arXiv 2605.00973" in page
+
+
+def test_the_summary_has_five_lines_with_the_measured_numbers(results):
+    lines = summary_lines(results)
+    assert len(lines) == 5
+    assert "1,339 of 1,776" in lines[0] and "60 %" in lines[1] and "FAILED" in lines[4]
+    assert "xmae 3.00" in lines[2] and "student 3.40" in lines[2] and "0.513 ms" in lines[3]
+
+
+def test_probes_side_by_side(results):
+    merged = merge_probes(results["probe"])
+    assert merged["encoders"] == ["xmae", "untrained", "features", "student", "untrained student"]
+    assert list(results["probe"][0]["tasks"]["hr"]["encoders"]) == ["xmae", "untrained", "features"]  # not changed
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.5134, "0.513"), (12.345, "12.3"), (123.4, "123"), (12345.6, "12,346"), (5, "5"), (None, "–"),
+     (True, "yes"), (float("nan"), "–"), ("a", "a"), (999.96, "1,000")],
+)  # fmt: skip
+def test_numbers(value, shown):
+    assert number(value) == shown
+
+
+def test_sizes():
+    assert [size(n) for n in (900, 301568, 9_323_816, None)] == ["1 kB", "302 kB", "9.3 MB", "–"]

@@ -1,0 +1,7 @@
+"""`python -m xmae`."""
+
+import sys
+
+from xmae.cli import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""`xmae embed`: a recording in, one embedding for each 10 s out, and what the linear heads say about it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xmae.data.prepare import prepare_recording
+from xmae.data.readers import read_recording
+from xmae.errors import UserError
+from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.heads import apply_head
+from xmae.files import atomic_file
+from xmae.models.checkpoint import load_encoder, shipped_heads
+from xmae.signals.scale import minmax_scale
+
+
+def embed(
+    file: str,
+    out: str,
+    model: str = "base",
+    runtime: str = "litert",
+    precision: str = "int8",
+    part: str = "student",
+    sfreq: float | None = None,
+) -> dict:
+    """Embed the PPG of a recording, window by window.
+
+    Parameters
+    ----------
+    file : str
+        Recording (.npz, WFDB .hea, .csv).
+    out : str
+        Folder for embeddings.csv: start (s), quality, heads (hr in bpm ...), then the embedding, a row per 10 s window.
+    model : str
+        A shipped encoder ("base", "student-mcu"), a safetensors file, or a bundle folder.
+    runtime : str
+        Of a bundle: "executorch", "litert" or "onnx".
+    precision : str
+        Of a bundle: "fp32" or "int8".
+    part : str
+        Of a bundle: "teacher" or "student".
+    sfreq : float or None
+        Sampling rate of a .csv file without a time column, Hz.
+
+    Returns
+    -------
+    dict
+        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head, "out".
+
+    Raises
+    ------
+    UserError
+        If recording, model or bundle cannot be used, or no window is left.
+    """
+    options = {} if sfreq is None else {"sfreq": sfreq}
+    windows, counts = prepare_recording(read_recording(file, **options), min_quality=-1)
+    if not len(windows):
+        raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
+    if (Path(model) / "manifest.json").is_file():
+        from xmae.export.bundle import Bundle
+
+        bundle = Bundle.open(model)
+        session = bundle.session(bundle.entry(part, runtime, precision))
+        embedding = session(minmax_scale(windows.ppg)[0].astype(np.float32))
+        heads = bundle.heads[part]
+    else:
+        embedding = embed_windows(load_encoder(model), windows)
+        heads = shipped_heads(model)
+    said = {task: apply_head(head, embedding) for task, head in heads.items()}
+    table = pd.DataFrame({"start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said})
+    table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
+    path = Path(out) / "embeddings.csv"
+    with atomic_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+    dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
+    medians = {task: float(np.median(values)) for task, values in said.items()}
+    return {"windows": len(windows), "dropped": dropped, "median": medians, "out": str(path)}

@@ -1,0 +1,71 @@
+"""Encoders on disk: safetensors, with class, configuration and provenance in the file's header."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from xmae.errors import UserError
+from xmae.files import atomic_file, read_json
+from xmae.models.student import McuStudent
+from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
+
+SHIPPED = {"base": "base.safetensors", "student-mcu": "student-mcu.safetensors"}
+
+
+def save_encoder(encoder, path, provenance):
+    """Write an encoder and where it came from (a JSON value) atomically as safetensors."""
+    if isinstance(encoder, PPGEncoder):
+        kind, config = "ppg", config_dict(encoder.config)
+    else:
+        kind, config = "mcu", encoder.config
+    header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
+    tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def shipped_heads(name):
+    """Linear heads on the embedding of a shipped encoder, by task; none for other encoders."""
+    path = files("xmae.models.weights") / "heads.json"
+    return read_json(path).get(name, {}) if name in SHIPPED else {}
+
+
+def load_encoder(name):
+    """Load a PPG encoder in evaluation mode.
+
+    Parameters
+    ----------
+    name : str or Path
+        A shipped encoder ("base", "student-mcu"), or a safetensors file that `save_encoder` wrote.
+
+    Returns
+    -------
+    nn.Module
+        Scaled PPG (B, 1, L) -> embedding (B, E); its attribute `provenance` says how it was trained.
+
+    Raises
+    ------
+    UserError
+        If there is no such name or file, or the file is damaged or no encoder.
+    """
+    path = files("xmae.models.weights") / SHIPPED[name] if name in SHIPPED else Path(name)
+    if not path.is_file():
+        raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
+    try:
+        with safe_open(path, "pt") as file:
+            header, state = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        config = json.loads(header["config"])
+        if header["kind"] == "ppg":
+            encoder = PPGEncoder(XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
+        else:
+            encoder = McuStudent(**config)
+        encoder.load_state_dict(state)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: not an encoder that xmae saved ({type(error).__name__})") from error
+    encoder.provenance = json.loads(header["provenance"])
+    return encoder.eval()

@@ -1,0 +1,61 @@
+"""What the training drew: reconstructed over true ECG for a few validation windows, and the loss history."""
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from xmae.files import atomic_file
+from xmae.objectives.masks import anchor, n_hidden
+from xmae.objectives.curriculum import RATIOS
+from xmae.signals.window import PATCH, SFREQ
+
+
+class ReconstructionPicture(L.Callback):
+    """Every few epochs, draw reconstructed ECG over true ECG into ``reconstruction.png``."""
+
+    def __init__(self, out, every=5, n_windows=3):
+        self.path, self.every, self.n_windows = out / "reconstruction.png", every, n_windows
+
+    def on_validation_epoch_end(self, trainer, module):
+        """Draw, on the first process."""
+        done = trainer.current_epoch + 1
+        if trainer.is_global_zero and (done % self.every == 0 or done == trainer.max_epochs):
+            ppg, ecg = next(iter(trainer.val_dataloaders))[:2]
+            pick = np.linspace(0, len(ppg) - 1, self.n_windows).astype(int)
+            draw_reconstruction(
+                module.objective.model, ppg[pick].to(module.device), ecg[pick].to(module.device), self.path
+            )
+
+
+def draw_reconstruction(model, ppg, ecg, path):
+    """Draw windows (n, 1, L) as PPG, true ECG and reconstructed ECG; shaded = the patches that the model saw."""
+    training = model.training
+    model.eval()
+    n_patches = ppg.shape[-1] // PATCH
+    mask = anchor(len(ppg), n_patches, RATIOS[0], torch.Generator().manual_seed(0)).to(ppg.device)
+    with torch.no_grad():
+        out = model(ppg, ecg, mask, n_patches - n_hidden(n_patches, RATIOS[0]))
+    model.train(training)
+    time = np.arange(ppg.shape[-1]) / SFREQ
+    figure = Figure(figsize=(9, 2.2 * len(ppg)), layout="constrained")
+    for i, ax in enumerate(figure.subplots(len(ppg), 1, sharex=True, squeeze=False)[:, 0]):
+        ax.plot(time, ppg[i, 0].cpu() - 2.2, color="#2a9d8f", lw=1, label="PPG (seen whole)")
+        ax.plot(time, ecg[i, 0].cpu(), color="#8d99ae", lw=1, label="ECG")
+        ax.plot(time, out.reconstruction[i, 0].float().cpu(), color="#d62828", lw=1, label="rebuilt ECG")
+        for patch in torch.nonzero(~mask[i].cpu())[:, 0].tolist():
+            ax.axvspan(patch * PATCH / SFREQ, (patch + 1) * PATCH / SFREQ, color="#e9c46a", alpha=0.35, lw=0)
+        ax.set_yticks([])
+        ax.margins(x=0)
+    ax.set_xlabel("time (s); shaded: ECG that the model saw")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def loss_history(path):
+    """Training and validation loss by epoch from Lightning's CSV log: lists under "epoch", "train_loss", "val_loss"."""
+    log = pd.read_csv(path).groupby("epoch")
+    history = pd.DataFrame({"train_loss": log["train_loss_epoch"].max(), "val_loss": log["val_loss"].max()}).dropna()
+    return {"epoch": history.index.astype(int).tolist(), **{name: history[name].tolist() for name in history}}
