@@ -52,7 +52,7 @@ def bench(
     dict
         `models`: a row per model, runtime and precision with `latency_ms` (median), `latency_interval` (95 %, by
         resampling rounds), `mac_per_s`, `bytes`, `peak_memory_bytes`, `model_memory_bytes`, or `missing` / `failure`;
-        `hardware`; `reference` (device and latency) if recorded; `out`.
+        `hardware`; if recorded `reference` (its path) and `reference_info` (device, latency); `out`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def bench(
     if record_reference:
         reference = make_reference(opened, store)
         save_reference(reference, out)
-        result["reference"] = reference.info | {"windows": len(reference.record)}
+        result |= {"reference": str(Path(out) / "reference.npz"), "reference_info": reference.info}
     ppg, _ = minmax_scale(evenly(store.ppg[store.split == "test"], windows))
     entries = find_entries(opened)
     reports = [report for _, report in run_all_apart(opened, entries, ppg)]

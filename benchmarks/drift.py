@@ -100,7 +100,7 @@ def validate(
         if embedding is not None:
             original = recorded.embeddings[entry["model"]][chosen]
             row |= compare_embeddings(embedding, original, recorded.train_mean[entry["model"]])
-            row["heads"] = compare_heads(opened.manifest["heads"].get(entry["model"], {}), embedding, original, used)
+            row["heads"] = compare_heads(opened.heads.get(entry["model"], {}), embedding, original, used)
         row["violations"] = find_violations(row, FP32_LIMITS if entry["precision"] == "fp32" else int8)
         rows.append(row)
     if all("missing" in row for row in rows):

@@ -73,7 +73,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         validate=results.get("validate"),
         costs=cost_rows(results),
         hardware=(results.get("bench") or results.get("validate") or {}).get("hardware"),
-        reference=(results.get("validate") or results.get("bench") or {}).get("reference"),
+        reference=results.get("validate", {}).get("reference") or results.get("bench", {}).get("reference_info"),
         provenance=results.get("provenance", {}),
     )
     path = Path(out) / "report.html"
@@ -197,12 +197,12 @@ def draw_probe(task):
 
 
 def plain(value):
-    """The entries of a verb's result that fit on a line: numbers, words and short lists."""
+    """The entries of a verb's result that fit on a line: numbers, words (no paths) and short lists."""
     shown = {}
     for key, item in value.items():
         if isinstance(item, dict) and len(item) <= 6 and not any(isinstance(x, (dict, list)) for x in item.values()):
             item = ", ".join(f"{name} {number(x)}" for name, x in item.items())
-        if isinstance(item, (str, int, float)) and key not in ("out", "picture"):
+        if isinstance(item, (int, float)) or (isinstance(item, str) and "/" not in item):
             shown[key.replace("_", " ")] = number(item)
     return shown
 

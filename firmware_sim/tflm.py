@@ -67,7 +67,8 @@ def run_apart(path, ppg, arena_bytes):
         command = [sys.executable, "-m", "xmae.firmware_sim.tflm", path, source, sink, arena_bytes]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[0]
+            lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]
+            why = lines[-1] if lines[0].startswith("Traceback") else lines[0]
             raise UserError(f"{path}: does not run in TFLM with an arena of {arena_bytes} bytes ({why})")
         return np.load(sink), done.stdout + done.stderr
 

@@ -1,6 +1,6 @@
 """From float to 8 bits: calibration windows, static post-training quantization, and what it costs layer by layer."""
 
-from xmae.quantize.calibration import read_calibration, spread, training_windows
+from xmae.quantize.calibration import held_out, read_calibration, training_windows
 from xmae.quantize.graph import exportable
 from xmae.quantize.layers import compare_layers, compare_outputs
 from xmae.quantize.pt2e import quantize_graph
@@ -9,10 +9,10 @@ __all__ = [
     "compare_layers",
     "compare_outputs",
     "exportable",
+    "held_out",
     "quantize",
     "quantize_graph",
     "read_calibration",
-    "spread",
     "training_windows",
 ]
 
@@ -52,12 +52,10 @@ def quantize(model: str, data: str, out: str, n_calibration: int = 256, seed: in
     from xmae.data.store import WindowStore
     from xmae.files import atomic_folder, write_json
     from xmae.models import load_encoder
-    from xmae.signals.scale import minmax_scale
 
     store = WindowStore(data)
     calibration = training_windows(store.windows("train"), n_calibration, seed)
-    held_out = store.windows("val" if "val" in store.splits.values() else "train")
-    ppg, _ = minmax_scale(held_out.select(spread(held_out, N_COMPARED, seed)).ppg)
+    ppg = held_out(store, N_COMPARED, seed)
     graph = exportable(load_encoder(model))
     quantized = quantize_graph(graph, calibration.ppg)
     embedding = compare_outputs(graph, quantized, ppg, calibration.ppg)

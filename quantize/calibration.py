@@ -81,6 +81,12 @@ def training_windows(windows, n=256, seed=77):
     return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
 
 
+def held_out(store, n, seed):
+    """Up to `n` scaled windows (n, 1000) of a `WindowStore` to compare on: of val subjects, or else train subjects."""
+    windows = store.windows("val" if "val" in store.splits.values() else "train")
+    return minmax_scale(windows.select(spread(windows, n, seed)).ppg)[0]
+
+
 def read_calibration(path, splits):
     """Read a file written by `xmae quantize`.
 

@@ -1,5 +1,6 @@
 """Preparation: against the per-window NeuroKit2 pipeline, with gaps, labels and splits; failures change nothing."""
 
+import errno
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,22 @@ def test_unwritable_and_foreign_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="no store of windows"):
         prepare([good], str(tmp_path / "file"), split="1,0,0")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_full_disk_keeps_the_previous_store(tmp_path, monkeypatch):
+    arguments = {"inputs": [str(bidmc_files()[0])], "out": str(tmp_path / "store"), "split": "1,0,0"}
+    prepare(**arguments)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+
+    def full(path, windows):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("xmae.data.prepare.write_shard", full)
+    with pytest.raises(UserError, match="cannot write .*store: No space left"):
+        prepare(**arguments)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_preparation_does_not_warn(recording):

@@ -38,7 +38,7 @@ def atomic_file(path):
 
 @contextmanager
 def atomic_folder(path):
-    """Yield a temporary folder beside `path`; on success it replaces `path` (and what was there), on failure nothing changes.
+    """Yield a temporary folder beside `path`; on success it replaces `path` and all in it, on failure nothing changes.
 
     Raises
     ------

@@ -100,7 +100,12 @@ def plain_options(arguments, function):
 
 def overview():
     """What `xmae --help` prints."""
-    lines = [f"xmae {__version__}: from ECG + PPG recordings to a PPG encoder on a watch", "", "usage: xmae VERB --help", ""]
+    lines = [
+        f"xmae {__version__}: from ECG + PPG recordings to a PPG encoder on a watch",
+        "",
+        "usage: xmae VERB --help",
+        "",
+    ]
     return "\n".join([*lines, *(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())])
 
 
@@ -108,4 +113,3 @@ def fail(message):
     """One line on standard error."""
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return 2
-

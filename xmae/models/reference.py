@@ -1,8 +1,9 @@
-"""Read checkpoints of the reference implementation: its tensor names become ours, its unused heads are skipped by name."""
+"""Checkpoints of the reference implementation: its tensor names become ours, its unused heads are skipped by name."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -41,7 +42,7 @@ RENAME = [
 ]
 
 
-def load_reference_checkpoint(path):
+def load_reference_checkpoint(path, n_heads=None):
     """Build an `XMAE` in evaluation mode from a checkpoint in the reference's tensor names.
 
     Parameters
@@ -49,22 +50,24 @@ def load_reference_checkpoint(path):
     path : str or Path
         A PyTorch file (plain state dictionary, or a Lightning checkpoint whose names start with ``model.``), a
         safetensors file, or an npz file with ``state/<name>`` arrays. No pickled code is executed.
+    n_heads : int, optional
+        Attention heads, the one size that does not show in the tensors. Default: what the file says (``cfg/nhead`` of an
+        npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less than
+        8 wide.
 
     Returns
     -------
     XMAE
-        All sizes but the number of heads follow from the tensors. Heads are not visible in the tensors: 8, as
-        published, or ``cfg/nhead`` of an npz file.
 
     Raises
     ------
     UserError
         If the file is missing or damaged, would need code to unpickle, or is not such a checkpoint.
     """
-    state, n_heads = read_state(Path(path))
+    state, written = read_state(Path(path))
     state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
     try:
-        model = XMAE(config_of(state, n_heads))
+        model = XMAE(config_of(state, n_heads or written))
         model.load_state_dict(to_ours(state))
     except (KeyError, IndexError, RuntimeError) as error:
         raise UserError(f"{path}: not a checkpoint of the xMAE reference design ({first_line(error)})") from error
@@ -72,35 +75,36 @@ def load_reference_checkpoint(path):
 
 
 def read_state(path):
-    """Tensors by name and the number of heads, from .npz, .safetensors or a PyTorch file."""
+    """Tensors by name, and the number of heads if the file says it, from .npz, .safetensors or a PyTorch file."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         if path.suffix == ".npz":
-            import numpy as np
-
             with np.load(path, allow_pickle=False) as z:
                 state = {k.removeprefix("state/"): torch.from_numpy(z[k]) for k in z.files if k.startswith("state/")}
-                return state, int(z["cfg/nhead"]) if "cfg/nhead" in z.files else XMAEConfig().n_heads
+                return state, int(z["cfg/nhead"]) if "cfg/nhead" in z.files else None
         if path.suffix == ".safetensors":
-            return load_file(path), XMAEConfig().n_heads
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path), None
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own family of errors for a damaged file
         raise UserError(f"{path}: cannot be read as a checkpoint ({first_line(error)})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"{path}: holds no state dictionary of tensors")
-    return state, XMAEConfig().n_heads
+    return state, content.get("hyper_parameters", {}).get("nhead")
 
 
 def config_of(state, n_heads):
     """Sizes, read off the shapes of the reference's tensors."""
-    depth = {path: len({name.split(".")[3] for name in state if name.startswith(f"{path}.encoder.blocks.")})
-             for path in ("ppg_path", "ecg_path")}  # fmt: skip
+    depth = {
+        path: len({name.split(".")[3] for name in state if name.startswith(f"{path}.encoder.blocks.")})
+        for path in ("ppg_path", "ecg_path")
+    }
+    width = state["ppg_path.pos"].shape[-1]
     stem = "ppg_path.stem."
     return XMAEConfig(
-        width=state["ppg_path.pos"].shape[-1],
-        n_heads=n_heads,
+        width=width,
+        n_heads=n_heads or min(XMAEConfig.n_heads, width // 8),
         depth_ppg=depth["ppg_path"],
         depth_ecg=depth["ecg_path"],
         stem_widths=tuple(state[f"{stem}{name}.weight"].shape[1] for name in ("lat1", "lat2", "red3to2")),
@@ -110,7 +114,7 @@ def config_of(state, n_heads):
 
 
 def to_ours(state):
-    """Reference names to ours; the BatchNorms of an inception block's three branches become one over their joined channels."""
+    """Reference names to ours; the BatchNorms of an inception block's branches become one over their joined channels."""
     ours, branches = {}, {}
     for name, tensor in state.items():
         if UNUSED.match(name):

@@ -24,7 +24,7 @@ def conv_bn_silu(n_in, n_out, kernel, stride=1):
 
 
 class Inception(nn.Module):
-    """Parallel convolutions of kernels 3, 5 and 7, joined and fused by a 1x1 convolution: (B, n_in, L) -> (B, n_out, L)."""
+    """Parallel convolutions of kernels 3, 5, 7, joined and fused by a 1x1: (B, n_in, L) -> (B, n_out, L)."""
 
     def __init__(self, n_in, n_out):
         super().__init__()

@@ -5,7 +5,7 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention with packed query/key/value weights and biases: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+    """Multi-head attention with packed query, key and value weights: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
 
     def __init__(self, width, n_heads, dropout):
         super().__init__()

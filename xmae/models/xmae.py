@@ -1,7 +1,8 @@
 """xMAE: rebuild masked ECG from the PPG of the same moment, so that the PPG tokens must know when the heart beat.
 
-    ppg  -> PathEncoder -> tokens ------------------------- keys, values --+--> pooled -> embedding (all that the watch keeps)
-    ecg  -> visible patches -> PathEncoder -> queries (masked: learned) -> bridge -> decoder -> ecg
+    ppg -> PathEncoder -> tokens --+--> pooled -> embedding (all that the watch keeps)
+                                   v keys, values
+    ecg -> visible patches -> PathEncoder -> queries (masked: learned) -> bridge -> decoder -> ecg
 
 Sources: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal Representation Learning*,
 ICML 2026, arXiv 2605.00973; sizes from the authors' public configuration.
@@ -30,9 +31,7 @@ class XMAEConfig:
     stem_widths: tuple[int, int, int] = (32, 64, 128)  # channels at L, L/2, L/4
     stem_out: int = 32
     dropout: float = 0.1
-    projection: int | None = (
-        None  # width of the reference's embedding projection; None: pooled tokens are the embedding
-    )
+    projection: int | None = None  # width of the reference's projection; None: the pooled tokens
 
 
 SIZES = {
@@ -134,7 +133,7 @@ class XMAE(nn.Module):
             path.positions.data.copy_(amplitude * torch.cat([angle.sin(), angle.cos()], dim=1))
 
     def ecg_queries(self, ecg, mask, n_visible):
-        """Queries at all N positions: the encoded visible patches in their places, learned vectors elsewhere (B, N, D)."""
+        """Queries at all N positions (B, N, D): encoded visible patches in their places, learned vectors elsewhere."""
         order = mask.to(torch.int8).argsort(dim=1, stable=True)  # visible positions first, in time order
         seen = order[:, :n_visible, None]  # (B, K, 1)
         patches = ecg.unflatten(-1, (-1, PATCH)).squeeze(1)  # (B, N, P)

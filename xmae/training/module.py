@@ -7,7 +7,7 @@ import torch
 
 
 class Pretraining(L.LightningModule):
-    """Train an objective: a module with `forward(batch)` and `validate(batch)` -> loss, `end_epoch(val_loss)` -> what to log.
+    """Train an objective: `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log.
 
     AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv 2605.00973).
 

@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 
 from xmae.files import atomic_file
-from xmae.objectives.masks import anchor, n_hidden
 from xmae.objectives.curriculum import RATIOS
+from xmae.objectives.masks import anchor, n_hidden
 from xmae.signals.window import PATCH, SFREQ
 
 

@@ -64,8 +64,8 @@ def pretrain(
     patience : int
         Epochs without a better validation loss before stopping early.
     recipe : str
-        "published", or "small-data" for less than some hundred thousand windows: positions start as sinusoids, and after
-        15 % of the training joint time stretch and extra delays between ECG and PPG set in.
+        "published", or "small-data" for less than some hundred thousand windows: positions start as sinusoids, and
+        after 15 % of the training joint time stretch and extra delays between ECG and PPG set in.
     seed : int
         Seed of everything random.
     devices : int
@@ -111,7 +111,8 @@ def pretrain(
         "out": str(out),
     }
     if local_rank() == 0:
-        provenance = {key: result[key] for key in ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")}
+        keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
+        provenance = {key: result[key] for key in keys}
         save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
         with atomic_file(out / "model.pt") as temporary:
             torch.save(objective.model.state_dict(), temporary)

@@ -1,0 +1,205 @@
+"""Two trained encoders become a bundle: every format and precision, each checked in its own runtime once written."""
+
+import os
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+from xmae.export.bundle import HEADS, SCHEMA_VERSION, seal
+from xmae.export.card import model_card
+from xmae.export.targets import TARGETS, chosen_targets
+from xmae.quantize.calibration import held_out, read_calibration, training_windows
+from xmae.quantize.graph import INPUT_SHAPE, exportable
+from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.quantize.native import one_thread
+
+from xmae.data.store import WindowStore
+from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.heads import apply_head, fit_heads
+from xmae.evaluation.tasks import TASKS
+from xmae.files import atomic_folder, write_json
+from xmae.models import load_encoder, save_encoder
+from xmae.models.student import count_macs
+from xmae.signals.filters import PPG_BANDPASS, ppg_sos
+from xmae.signals.resample import resampling_ratio
+from xmae.signals.window import N_TIMES, SFREQ
+
+N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
+RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
+PACKAGES = (
+    "xmae", "torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "onnx",
+    "onnxruntime",
+)  # fmt: skip
+
+
+def export(
+    teacher: str,
+    student: str,
+    data: str,
+    out: str,
+    calibration: str | None = None,
+    targets: str = "all",
+    n_calibration: int = 256,
+    seed: int = 77,
+) -> dict:
+    """Write a bundle: teacher and student, float and int8, for each runtime, with heads, manifest and model card.
+
+    Parameters
+    ----------
+    teacher : str
+        Encoder: a name such as "base" or a .safetensors file.
+    student : str
+        Encoder: a name such as "student-mcu" or a .safetensors file.
+    data : str
+        Store of windows. Calibration and heads see its train split only; its val split judges them.
+    out : str
+        Folder of the bundle; replaced as a whole when all is done.
+    calibration : str or None
+        calibration.npz of `xmae quantize`; by default the same windows are chosen here.
+    targets : str
+        Formats, separated by commas: executorch, litert, onnx; or "all".
+    n_calibration : int
+        Windows (10 s each) that set the int8 ranges, unless `calibration` is given.
+    seed : int
+        Seed of the choice of windows.
+
+    Returns
+    -------
+    dict
+        A row per file: model, format, precision, bytes, centred cosine against PyTorch (median and 5th percentile),
+        undelegated operators, seconds it took; "out".
+
+    Raises
+    ------
+    UserError
+        If an encoder, the store or the calibration cannot be used, a target is unknown or not installed, calibration
+        would leak from val or test subjects, or `out` cannot be written; `out` is then as it was before.
+    """
+    formats, store = chosen_targets(targets), WindowStore(data)
+    train = store.windows("train")
+    ranges = (
+        read_calibration(calibration, store.splits) if calibration else training_windows(train, n_calibration, seed)
+    )
+    ppg = held_out(store, N_COMPARED, seed)
+    encoders = {"teacher": load_encoder(teacher), "student": load_encoder(student)}
+    with atomic_folder(out) as folder:
+        work = [
+            joblib.delayed(export_model)(format, model, exportable(encoder), folder, ranges.ppg, ppg)
+            for format in formats
+            for model, encoder in encoders.items()
+        ]
+        pool = joblib.Parallel(min(2, os.cpu_count()), return_as="generator")
+        models = [entry for pair in tqdm(pool(work), "export", len(work), unit="model") for entry in pair]
+        heads, metrics = {}, {}
+        for model, encoder in encoders.items():
+            save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)
+            heads[model], metrics[model] = make_heads(encoder, store, train)
+        write_json(folder / HEADS, heads)
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "name": "xmae",
+            "created_with": {name: found for name in PACKAGES if (found := installed(name))},
+            "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
+            "preprocessing": preprocessing(),
+            "models": models,
+            "calibration": ranges.describe(),
+            "metrics": {"heads_on_val": metrics},
+            "provenance": {model: encoder.provenance for model, encoder in encoders.items()},
+            "licence": "Apache-2.0",
+        }
+        (folder / "model_card.md").write_text(model_card(manifest))
+        seal(folder, manifest)
+    columns = ("model", "format", "precision", "bytes", "drift", "undelegated", "export_s")
+    return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
+
+
+@one_thread()
+def export_model(format, model, graph, folder, calibration, ppg):
+    """Write one model in one format, float and int8, and compare both files with PyTorch: entries of the manifest."""
+    target = TARGETS[format]
+    reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
+    entries = []
+    for precision in ("fp32", "int8"):
+        path = folder / f"{model}_{precision}{target.SUFFIX}"
+        start = time.perf_counter()
+        target.export(graph, path, precision, calibration)
+        seconds = time.perf_counter() - start
+        actual = target.open_model(path)(ppg)
+        median, p5 = np.percentile(centred_cosine(actual, reference, mean), [50, 5])
+        entries.append(
+            {
+                "model": model,
+                "format": format,
+                "precision": precision,
+                "file": path.name,
+                "bytes": path.stat().st_size,
+                "macs": count_macs(graph, INPUT_SHAPE),
+                "params": sum(parameter.numel() for parameter in graph.parameters()),
+                **target.inspect_model(path),
+                "drift": {
+                    "windows": len(ppg),
+                    "centred_cosine_median": float(median),
+                    "centred_cosine_p5": float(p5),
+                    "max_error": float(np.abs(actual - reference).max()),
+                },
+                "export_s": round(seconds, 1),
+            }
+        )
+    return entries
+
+
+def make_heads(encoder, store, train):
+    """Heads fitted on the train split, and what those that give numbers miss by on the val split, if there is one.
+
+    Returns
+    -------
+    heads : dict
+        From `fit_heads`.
+    metrics : dict
+        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over `windows` of `subjects`.
+    """
+    heads, metrics = fit_heads(embed_windows(encoder, train), train), {}
+    if "val" not in store.splits.values():
+        return heads, metrics
+    val = store.windows("val")
+    embeddings = embed_windows(encoder, val)
+    for name, head in heads.items():
+        truth = TASKS[name].target(val)
+        known = np.isfinite(truth)
+        if head["kind"] != "regression" or not known.any():
+            continue
+        constant = np.nanmean(TASKS[name].target(train))
+        metrics[name] = {
+            "units": head["units"],
+            "mae": float(np.abs(apply_head(head, embeddings[known]) - truth[known]).mean()),
+            "mae_constant": float(np.abs(constant - truth[known]).mean()),
+            "windows": int(known.sum()),
+            "subjects": len(set(val.subject[known])),
+        }
+    return heads, metrics
+
+
+def preprocessing():
+    """How raw PPG becomes a window, with the numbers that another implementation needs."""
+    return {
+        "cleaning": {
+            "what": "Butterworth band-pass of order 2, run forward and backward over the recording (zero phase)",
+            "band_hz": list(PPG_BANDPASS),
+            "sos": {str(rate): ppg_sos(rate).tolist() for rate in RATES},
+        },
+        "resampling": {
+            "what": f"polyphase to {SFREQ} Hz, Kaiser window (beta 5), 20 max(up, down) + 1 taps",
+            "up_down": {str(rate): list(resampling_ratio(rate, SFREQ)) for rate in RATES},
+        },
+        "scaling": "each window to [-1, 1] by its own minimum and maximum; a flat one to zeros",
+    }
+
+
+def installed(package):
+    """Version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

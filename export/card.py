@@ -1,0 +1,88 @@
+"""The model card: a bundle's manifest for people, with nothing in it that was not measured."""
+
+import json
+
+TEMPLATE = """# {name}: PPG encoders, float and int8
+
+From {seconds:g} s of PPG ({sfreq} Hz, {n_times} samples, scaled to [{low}, {high}]) to an embedding, and from there by
+linear heads to numbers. Not a medical device; the provenance below says whom it has seen.
+
+## Models
+
+Centred cosine: embeddings of the file in its own runtime against float PyTorch on held-out windows, after the mean
+training embedding is taken away (median, and 5th percentile).
+
+{models}
+
+Int8 ranges come from {n_calibration} windows of {n_subjects} training subjects.
+
+## Heads
+
+Fitted on the train split, judged on the val split (float PyTorch); the constant is the training mean.
+
+{heads}
+
+## Provenance
+
+```json
+{provenance}
+```
+
+Made with {made_with}.
+
+Licence of the models: {licence}.
+"""
+
+
+def model_card(manifest):
+    """Markdown from a manifest (a dict as in manifest.json; hashes are not needed)."""
+    window, calibration = manifest["window"], manifest["calibration"]
+    models = [
+        (
+            *(entry[key] for key in ("model", "format", "precision", "file")),
+            f"{entry['bytes'] / 1000:.0f}",
+            f"{entry['params']:,}",
+            f"{entry['macs'] / 1e6:.1f}",
+            f"{entry['drift']['centred_cosine_median']:.4f}",
+            f"{entry['drift']['centred_cosine_p5']:.4f}",
+            f"{entry['drift']['max_error']:.2g}",
+            ", ".join(entry["undelegated"]) or "-",
+        )
+        for entry in manifest["models"]
+    ]
+    heads = [
+        (
+            model,
+            task,
+            f"{m['mae']:.2f} {m['units']}",
+            f"{m['mae_constant']:.2f} {m['units']}",
+            m["windows"],
+            m["subjects"],
+        )
+        for model, tasks in manifest["metrics"]["heads_on_val"].items()
+        for task, m in tasks.items()
+    ]
+    return TEMPLATE.format(
+        name=manifest["name"],
+        seconds=window["n_times"] / window["sfreq"],
+        sfreq=window["sfreq"],
+        n_times=window["n_times"],
+        low=window["range"][0],
+        high=window["range"][1],
+        models=table(
+            "model format precision file kB parameters M-MAC cosine 5th-percentile max-error undelegated".split(),
+            models,
+        ),
+        n_calibration=calibration["n"],
+        n_subjects=len(calibration["subjects"]),
+        heads=table("model task mean-absolute-error of-the-constant windows subjects".split(), heads),
+        provenance=json.dumps(manifest["provenance"], indent=2),
+        made_with=", ".join(f"{package} {number}" for package, number in manifest["created_with"].items()),
+        licence=manifest["licence"],
+    )
+
+
+def table(header, rows):
+    """A Markdown table; hyphens in the header stand for spaces."""
+    lines = [[name.replace("-", " ") for name in header], ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
