@@ -30,7 +30,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
           `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
         - ``distill``: any plain numbers and words; listed as they are (so are those of ``quantize``)
-        - ``export``: the bundle's `name` and, as `undelegated`, a dict from model to the operators left to the CPU
+        - ``export``: what `xmae export` returned; its operators outside the delegate are listed
         - ``bench``, ``validate``: what `xmae bench` and `xmae validate` returned
         - ``provenance``: dict from a heading to a sentence (data, its licence and attribution, weights)
     out : str or Path

@@ -2,9 +2,10 @@
 
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 
-import joblib
 import numpy as np
 from tqdm import tqdm
 from xmae.export.bundle import HEADS, SCHEMA_VERSION, seal
@@ -86,12 +87,13 @@ def export(
     encoders = {"teacher": load_encoder(teacher), "student": load_encoder(student)}
     with atomic_folder(out) as folder:
         work = [
-            joblib.delayed(export_model)(format, model, exportable(encoder), folder, ranges.ppg, ppg)
+            (format, model, exportable(encoder), folder, ranges.ppg, ppg)
             for format in formats
             for model, encoder in encoders.items()
         ]
-        pool = joblib.Parallel(min(2, os.cpu_count()), return_as="generator")
-        models = [entry for pair in tqdm(pool(work), "export", len(work), unit="model") for entry in pair]
+        with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
+            pairs = pool.map(export_model, *zip(*work, strict=True))
+            models = [entry for pair in tqdm(pairs, "export", len(work), unit="model") for entry in pair]
         heads, metrics = {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)

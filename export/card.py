@@ -2,6 +2,11 @@
 
 import json
 
+MODEL_COLUMNS = (
+    "model", "format", "precision", "file", "kB", "parameters", "M MAC", "cosine", "5th percentile", "max error",
+    "outside the delegate",
+)  # fmt: skip
+HEAD_COLUMNS = ("model", "task", "mean absolute error", "of the constant", "windows", "subjects")
 TEMPLATE = """# {name}: PPG encoders, float and int8
 
 From {seconds:g} s of PPG ({sfreq} Hz, {n_times} samples, scaled to [{low}, {high}]) to an embedding, and from there by
@@ -69,13 +74,10 @@ def model_card(manifest):
         n_times=window["n_times"],
         low=window["range"][0],
         high=window["range"][1],
-        models=table(
-            "model format precision file kB parameters M-MAC cosine 5th-percentile max-error undelegated".split(),
-            models,
-        ),
+        models=table(MODEL_COLUMNS, models),
         n_calibration=calibration["n"],
         n_subjects=len(calibration["subjects"]),
-        heads=table("model task mean-absolute-error of-the-constant windows subjects".split(), heads),
+        heads=table(HEAD_COLUMNS, heads),
         provenance=json.dumps(manifest["provenance"], indent=2),
         made_with=", ".join(f"{package} {number}" for package, number in manifest["created_with"].items()),
         licence=manifest["licence"],
@@ -83,6 +85,6 @@ def model_card(manifest):
 
 
 def table(header, rows):
-    """A Markdown table; hyphens in the header stand for spaces."""
-    lines = [[name.replace("-", " ") for name in header], ["---"] * len(header), *rows]
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -1,12 +1,26 @@
 """The drift gate: its arithmetic against scikit-learn, and bundles that were broken on purpose."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
-from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations
+from xmae.benchmarks.bench import bench
+from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
+from xmae.benchmarks.reference import make_reference, save_reference
+from xmae.export import Bundle, seal
+from xmae.export.build import export
+
+from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT, bidmc_files
+from xmae.data.prepare import prepare
+from xmae.data.store import WindowStore
+from xmae.files import read_json
+from xmae.models import load_encoder, save_encoder
 
 INT8_LIMITS = {"min_cosine": 0.98, "min_cosine_p5": 0.95, "max_hr_change": 0.5, "max_auroc_change": 0.01}
 
@@ -85,3 +99,113 @@ def test_limits(changes, said):
 def test_fp32_is_held_to_rounding():
     assert find_violations(row(centred={"median": 0.9995, "p5": 0.9995}), FP32_LIMITS)
     assert not find_violations(row(centred={"median": 0.99999, "p5": 0.9999}), FP32_LIMITS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Three training, two validation and two test patients, all their windows."""
+    path = tmp_path_factory.mktemp("store")
+    split = {"train": 3, "val": 2, "test": 2}
+    table = pd.read_csv(SHIPPED_SPLIT, dtype=str)
+    patients = {name: table.patient[table.split == name].tolist()[:n] for name, n in split.items()}
+    subjects = pd.read_csv(FOLDER / "subjects.csv", dtype=str).set_index("record").patient
+    wanted = sum(patients.values(), [])
+    files = [str(path) for path in bidmc_files() if subjects[path.stem] in wanted]
+    prepare(files, str(path / "store"), split=str(SHIPPED_SPLIT), min_quality=-1)
+    return str(path / "store")
+
+
+@pytest.fixture(scope="module")
+def exported(store, tmp_path_factory):
+    """The shipped student in ONNX, float and int8; as "teacher" the same with its embedding turned around."""
+    folder = tmp_path_factory.mktemp("bundle")
+    encoder = load_encoder("student-mcu")
+    save_encoder(encoder, folder / "student.safetensors", {})
+    with torch.no_grad():
+        encoder.head.weight.copy_(encoder.head.weight.roll(37, 0))
+        encoder.head.bias.copy_(encoder.head.bias.roll(37, 0))
+    save_encoder(encoder, folder / "teacher.safetensors", {})
+    weights = [str(folder / f"{model}.safetensors") for model in ("teacher", "student")]
+    export(*weights, store, str(folder / "bundle"), targets="onnx", n_calibration=64)
+    return folder / "bundle"
+
+
+@pytest.fixture
+def bundle(exported, tmp_path):
+    """A copy whose manifest lists the student alone, to be broken and sealed again: hashes then say that all is well."""
+    path = shutil.copytree(exported, tmp_path / "bundle")
+    manifest = read_json(path / "manifest.json")
+    manifest["models"] = [entry for entry in manifest["models"] if entry["model"] == "student"]
+
+    def seal_again():
+        (path / "teacher.safetensors").unlink()
+        seal(path, manifest)
+        return str(path)
+
+    return SimpleNamespace(path=path, model=path / "student_int8.onnx", seal=seal_again)
+
+
+def scale_initializer(path, name, factor):
+    """Multiply a float initializer of an ONNX model."""
+    model = onnx.load(path)
+    (found,) = (x for x in model.graph.initializer if x.name == name)
+    found.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(found) * np.float32(factor), name))
+    onnx.save(model, path)
+
+
+def first_scale(path):
+    return next(n for n in onnx.load(path).graph.node if n.op_type == "QuantizeLinear").input[1]
+
+
+def last_scale(path):
+    return [n for n in onnx.load(path).graph.node if n.op_type == "DequantizeLinear"][-1].input[1]
+
+
+def judge(bundle, store, out, **options):
+    return validate(str(bundle), store, str(out), windows=40, rounds=0, **options)
+
+
+def test_a_good_bundle_passes(bundle, store, tmp_path):
+    path = bundle.seal()
+    recorded = bench(path, store, str(tmp_path / "bench"), record_reference=True, windows=2, rounds=2)
+    assert [row["format"] for row in recorded["models"]] == ["pytorch", "onnx", "onnx"]
+    assert all(row["latency_ms"] > 0 and row["peak_memory_bytes"] > 1e7 for row in recorded["models"])
+    result = judge(path, store, tmp_path, reference=recorded["reference"])
+    assert result["passed"], result["violations"]
+    assert len(result["models"]) == 3 and result["subjects"] == 2
+    for row in result["models"]:
+        assert row["centred"]["median"] > (0.98 if row["precision"] == "int8" else 0.99999)
+        assert "hr" in row["heads"] and row["model_memory_bytes"] > 0
+    assert read_json(tmp_path / "drift.json")["passed"]
+    result = judge(path, store, tmp_path, reference=recorded["reference"], min_cosine=0.99999)
+    assert len(result["violations"]) == 1 and "student int8 onnx: centred cosine, median" in result["violations"][0]
+
+
+def test_swapped_weights_fail(bundle, store, tmp_path):
+    shutil.copy(bundle.path / "teacher_int8.onnx", bundle.model)
+    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+
+
+@pytest.mark.parametrize(("which", "factor"), [(first_scale, 0.25), (last_scale, 2)])
+def test_a_wrong_scale_fails(bundle, store, tmp_path, which, factor):
+    scale_initializer(bundle.model, which(bundle.model), factor)
+    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+
+
+def test_scrambled_bytes_fail(bundle, store, tmp_path):
+    content = bytearray(bundle.model.read_bytes())
+    middle = slice(len(content) // 4, len(content) // 2)
+    content[middle] = np.random.default_rng(0).bytes(middle.stop - middle.start)
+    bundle.model.write_bytes(content)
+    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+
+
+def test_other_weights_than_those_of_the_reference_fail(exported, bundle, store, tmp_path):
+    save_reference(make_reference(Bundle.open(exported), WindowStore(store).windows(), "cpu"), tmp_path / "reference")
+    shutil.copy(exported / "teacher.safetensors", bundle.path / "student.safetensors")
+    violations = judge(bundle.seal(), store, tmp_path, reference=str(tmp_path / "reference"))["violations"]
+    assert any("student: the weights" in violation for violation in violations)
+    assert any("student fp32 pytorch: centred cosine" in violation for violation in violations)

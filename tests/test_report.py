@@ -77,7 +77,7 @@ def results(tmp_path):
         "probe": [probe_result("xmae", 3.0), probe_result("student", 3.4)],
         "distill": {"centred_cosine": 0.91, "out": "/run"},
         "quantize": {"windows": 256, "centred": {"median": 0.99, "p5": 0.97}, "out": "/run"},
-        "export": {"undelegated": {"teacher int8": ["aten.cat"]}},
+        "export": {"models": [model_row(undelegated=["aten.cat"]), model_row(undelegated=[])]},
         "validate": gate | {"models": rows, "hardware": hardware(), "reference": reference},
         "provenance": {"Data": "BIDMC, ODC-By 1.0"},
     }  # fmt: skip
@@ -91,7 +91,18 @@ def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
     assert "<script" not in page and "<link" not in page
     assert set(re.findall(r'src="([^,"]+)', page)) == {"data:image/png;base64"}
     assert not re.search(r"url\((?!#)", page)
-    for said in ("1,339", "0.99870", "3.25", "0.513", "302 kB", "no onnxruntime", "does not run: crash", "ODC-By 1.0"):
+    expected = (
+        "1,339",
+        "0.99870",
+        "3.25",
+        "0.513",
+        "302 kB",
+        "no onnxruntime",
+        "does not run: crash",
+        "aten.cat",
+        "ODC-By",
+    )
+    for said in expected:
         assert said in page, said
     assert "all are &lt;one&gt; class" in page and "/run" not in page
     assert page.count("<svg") == 2 and 'name="viewport"' in page

@@ -121,16 +121,23 @@ class XMAE(nn.Module):
         self.decoder = Block(config.width, config.n_heads, 2, config.dropout)
         self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
 
-    def start_positions(self, amplitude=0.3):
-        """Start the learned positions as sinusoids (periods 4 to 400 patches), so that attention can tell them apart.
+    def align(self, amplitude=0.5):
+        """Start so that each ECG query looks at the PPG of its own moment and around it.
 
-        At the published start (std 0.02) they are a thirtieth of the tokens they are added to, and the bridge must grow
-        them before it can look for the pulse that follows a beat.
+        Learned positions start as sinusoids (periods of 4 to 400 patches), and the bridge's key projection as a copy of
+        its query projection, so that attention is highest where positions agree. At the published start (std 0.02)
+        positions are a thirtieth of the tokens they are added to, and training must grow them before the bridge can
+        look for the pulse that follows a beat: on little data it may never get there.
         """
-        width, index = self.config.width // 2, torch.arange(N_TIMES // PATCH)[:, None]
-        angle = index * (math.pi / 2) * torch.exp(-math.log(100) * torch.arange(width) / width)  # (N, D / 2)
-        for path in (self.encoder, self.ecg_encoder):
-            path.positions.data.copy_(amplitude * torch.cat([angle.sin(), angle.cos()], dim=1))
+        width, index = self.config.width, torch.arange(N_TIMES // PATCH)[:, None]
+        angle = (
+            index * (math.pi / 2) * torch.exp(-math.log(100) * torch.arange(width // 2) / (width // 2))
+        )  # (N, D / 2)
+        with torch.no_grad():
+            for path in (self.encoder, self.ecg_encoder):
+                path.positions.copy_(amplitude * torch.cat([angle.sin(), angle.cos()], dim=1))
+            projections = self.bridge.attention.qkv.weight
+            projections[width : 2 * width] = projections[:width]
 
     def ecg_queries(self, ecg, mask, n_visible):
         """Queries at all N positions (B, N, D): encoded visible patches in their places, learned vectors elsewhere."""

@@ -14,7 +14,7 @@ from xmae.signals.scale import minmax_scale
 
 
 class Batch(NamedTuple):
-    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; which rows they are, of how many; seed of its randomness."""
+    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; which rows, of how many; seed of its randomness."""
 
     ppg: torch.Tensor
     ecg: torch.Tensor
@@ -37,6 +37,9 @@ class SteppedBatches:
             self.step += 1
             yield self.batch(self.step, self.seed * 1_000_003 + self.step)
 
+    def end_epoch(self, train_loss):
+        """Told the smoothed training loss at the end of an epoch."""
+
     def state_dict(self):
         """The place in the order, for checkpoints."""
         return {"step": self.step}
@@ -56,22 +59,23 @@ class Recipe:
         Joint time stretch of PPG and ECG: lowest and highest speed; (1, 1) for none.
     lag : int
         Largest extra delay between ECG and PPG, samples, one for each window.
-    ramp : (float, float)
-        Shares of the training between which stretch, lag and polarity flips grow from nothing to full; (0, 0) is full
-        from the first step.
-    sinusoidal : bool
-        Start the learned positions as sinusoids of amplitude 0.3, not as noise of standard deviation 0.02.
+    ramp : float
+        Share of the training over which stretch, lag and polarity flips grow from nothing to full, once the training
+        loss is 10 % below the variance of the ECG, that is, the model does better than drawing the mean; 0 is full from
+        the first step.
+    aligned : bool
+        Start positions and bridge so that each ECG query looks at the PPG of its own moment; see `XMAE.align`.
     """
 
     speed: tuple[float, float] = (1.0, 1.0)
     lag: int = 0
-    ramp: tuple[float, float] = (0.0, 0.0)
-    sinusoidal: bool = False
+    ramp: float = 0.0
+    aligned: bool = False
 
 
 RECIPES = {
     "published": Recipe(),
-    "small-data": Recipe(speed=(0.6, 1.7), lag=30, ramp=(0.15, 0.5), sinusoidal=True),
+    "small-data": Recipe(speed=(0.6, 1.7), lag=30, ramp=0.35, aligned=True),
 }
 
 
@@ -102,11 +106,30 @@ class TrainingBatches(SteppedBatches):
         self.runs = runs(windows)
         self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches
         self.rows = slice(rank, None, world_size)
+        self.plateau = scaled_variance(windows.ecg)
+        self.ramp_start = None  # the step at which the loss was first clearly below the plateau
 
     def strength(self, step):
         """How much of the recipe's augmentations a step gets, 0 to 1."""
-        start, full = (share * self.n_steps for share in self.recipe.ramp)
-        return 1.0 if step >= full else max(0.0, (step - start) / (full - start))
+        if not self.recipe.ramp:
+            return 1.0
+        if self.ramp_start is None:
+            return 0.0
+        return min(1.0, (step - self.ramp_start) / (self.recipe.ramp * self.n_steps))
+
+    def end_epoch(self, train_loss):
+        """Take the smoothed training loss at the end of an epoch: off the plateau, augmentation sets in."""
+        if self.ramp_start is None and train_loss < 0.9 * self.plateau:
+            self.ramp_start = self.step
+
+    def state_dict(self):
+        """The place in the order and in the ramp."""
+        return super().state_dict() | {"ramp_start": self.ramp_start}
+
+    def load_state_dict(self, state):
+        """Go on from a place in the order and in the ramp."""
+        super().load_state_dict(state)
+        self.ramp_start = state["ramp_start"]
 
     def batch(self, step, seed):
         """The batch of one step, counted from 1 over the whole training."""
@@ -123,7 +146,7 @@ class ValidationBatches:
     def __init__(self, windows, batch_size):
         windows.require_ecg("pretraining")
         ppg, ecg = (minmax_scale(torch.from_numpy(x)[:, None])[0] for x in (windows.ppg, windows.ecg))
-        self.variance = ecg.var(-1).mean().item()  # within a window: the loss of drawing each window's mean
+        self.variance = scaled_variance(windows.ecg)
         self.parts = list(zip(ppg.split(batch_size), ecg.split(batch_size), strict=True))
 
     def __len__(self):
@@ -132,3 +155,8 @@ class ValidationBatches:
     def __iter__(self):
         for index, (ppg, ecg) in enumerate(self.parts):
             yield Batch(ppg, ecg, slice(None), len(ppg), index)
+
+
+def scaled_variance(ecg):
+    """Mean variance within min-max scaled windows (n, 1000): the loss of drawing each window's mean."""
+    return float(minmax_scale(ecg)[0].var(-1).mean())

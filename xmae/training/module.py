@@ -28,6 +28,7 @@ class Pretraining(L.LightningModule):
     def __init__(self, objective, lr=3e-4, seed=77, variance=1.0, weight_decay=0.01):
         super().__init__()
         self.objective = objective
+        self.register_buffer("smooth_loss", torch.tensor(float("nan")))
         self.lr, self.seed, self.variance, self.weight_decay = lr, seed, variance, weight_decay
 
     def on_train_batch_start(self, batch, batch_idx):
@@ -37,8 +38,14 @@ class Pretraining(L.LightningModule):
     def training_step(self, batch, batch_idx):
         """Loss of one batch."""
         loss = self.objective(batch)
+        before = torch.where(self.smooth_loss.isnan(), loss.detach(), self.smooth_loss)
+        self.smooth_loss = before.lerp(loss.detach(), 0.05)
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.ppg))
         return loss
+
+    def on_train_epoch_end(self):
+        """Let the batches see the smoothed training loss, as a ramp of augmentations needs."""
+        self.trainer.train_dataloader.end_epoch(self.trainer.strategy.broadcast(self.smooth_loss.item()))
 
     def validation_step(self, batch, batch_idx):
         """Loss on windows as they are."""

@@ -64,8 +64,8 @@ def pretrain(
     patience : int
         Epochs without a better validation loss before stopping early.
     recipe : str
-        "published", or "small-data" for less than some hundred thousand windows: positions start as sinusoids, and
-        after 15 % of the training joint time stretch and extra delays between ECG and PPG set in.
+        "published", or "small-data" for less than some hundred thousand windows: the bridge
+        starts aligned in time, and joint time stretch and extra delays between ECG and PPG set in once it predicts.
     seed : int
         Seed of everything random.
     devices : int
@@ -96,8 +96,8 @@ def pretrain(
     store = WindowStore(data)
     L.seed_everything(seed, verbose=False)
     objective = OBJECTIVES[method](size=size, mask=mask, curriculum=curriculum, n_epochs=epochs)
-    if RECIPES[recipe].sinusoidal:
-        objective.model.start_positions()
+    if RECIPES[recipe].aligned:
+        objective.model.align()
     train = TrainingBatches(store.windows("train"), batch_size, epochs, seed, RECIPES[recipe], local_rank(), devices)
     val = ValidationBatches(store.windows("val"), 256)
     module = Pretraining(objective, lr, seed, val.variance)

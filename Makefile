@@ -1,0 +1,26 @@
+# Two commands: `make demo` and `make test`. Both set up .venv first, from pinned packages; the second time that is quick.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(BIN)/xmae demo --out runs/demo
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): the packages of constraints.txt (about 3 GB on disk), for this folder only; no system package, no sudo."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable ".[edge,firmware,dev]" -c constraints.txt
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
