@@ -8,21 +8,21 @@ from multiprocessing import get_context
 
 import numpy as np
 from tqdm import tqdm
-from xmae.export.bundle import HEADS, SCHEMA_VERSION, seal
-from xmae.export.card import model_card
-from xmae.export.targets import TARGETS, chosen_targets
-from xmae.quantize.calibration import held_out, read_calibration, training_windows
-from xmae.quantize.graph import INPUT_SHAPE, exportable
-from xmae.quantize.layers import centred_cosine, run_graph
-from xmae.quantize.native import one_thread
 
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head, fit_heads
 from xmae.evaluation.tasks import TASKS
+from xmae.export.bundle import HEADS, SCHEMA_VERSION, seal
+from xmae.export.card import model_card
+from xmae.export.targets import TARGETS, chosen_targets
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder, save_encoder
 from xmae.models.student import count_macs
+from xmae.quantize.calibration import held_out, read_calibration, training_windows
+from xmae.quantize.graph import INPUT_SHAPE, exportable
+from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.quantize.native import one_thread
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ

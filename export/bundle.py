@@ -10,9 +10,8 @@ model_card.md         the same for people
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmae.export.targets import TARGETS
-
 from xmae.errors import UserError
+from xmae.export.targets import TARGETS
 from xmae.files import read_json, sha256, write_json
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ

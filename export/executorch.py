@@ -4,13 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+
+from xmae.errors import UserError
 from xmae.export.session import Session
+from xmae.files import atomic_file
 from xmae.quantize.graph import INPUT_SHAPE
 from xmae.quantize.native import one_thread, quietly
 from xmae.quantize.pt2e import quantize_graph
-
-from xmae.errors import UserError
-from xmae.files import atomic_file
 
 SUFFIX = ".pte"
 

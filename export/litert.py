@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from xmae.export.session import Session, from_int8, to_int8
-from xmae.quantize.graph import INPUT_SHAPE
-from xmae.quantize.native import one_thread, quietly
 
 from xmae.errors import UserError
+from xmae.export.session import Session, from_int8, to_int8
 from xmae.files import atomic_file
+from xmae.quantize.graph import INPUT_SHAPE
+from xmae.quantize.native import one_thread, quietly
 
 SUFFIX = ".tflite"
 

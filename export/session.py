@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from xmae.quantize.graph import INPUT_SHAPE
 
 from xmae.errors import UserError
+from xmae.quantize.graph import INPUT_SHAPE
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """The formats that a bundle can hold: each is one module with `export`, `open_model`, `inspect_model` and `SUFFIX`."""
 
-from xmae.export import executorch, litert, onnx
-
 from xmae.errors import UserError
+from xmae.export import executorch, litert, onnx
 
 TARGETS = {"executorch": executorch, "litert": litert, "onnx": onnx}
 

@@ -1,6 +1,7 @@
 """Which real windows set the int8 ranges: training patients only, evenly over them, the same for the same seed."""
 
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -109,7 +110,7 @@ def read_calibration(path, splits):
     try:
         with np.load(path, allow_pickle=False) as file:
             calibration = Calibration(**{name: file[name] for name in Calibration.__dataclass_fields__})
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: not a calibration file of `xmae quantize` ({error})") from error
     refuse_leakage([subject for subject in calibration.subject.tolist() if splits.get(subject) != "train"])
     if calibration.ppg.ndim != 2 or calibration.ppg.shape[1] != N_TIMES or len(calibration) < FEWEST:

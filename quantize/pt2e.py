@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+
 from xmae.quantize.native import one_thread, quietly
 
 

@@ -1,6 +1,7 @@
-"""The command line: one verb, one function, the same arguments; help and types come from its signature and docstring."""
+"""The command line: one verb, one function, the same arguments; help and types come from signature and docstring."""
 
 import json
+import os
 import sys
 from argparse import ArgumentError
 from contextlib import redirect_stdout
@@ -56,7 +57,8 @@ def main(arguments=None):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    print(json.dumps(result, indent=2) if as_json else result["out"])
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(json.dumps(result, indent=2) if as_json else result["out"])
     return 0 if result.get("passed", True) else 1
 
 

@@ -68,8 +68,8 @@ def distill(
     """
     out = Path(out)
     settings = {
-        "teacher": str(teacher), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr,
-        "token_weight": token_weight, "patience": patience, "seed": seed,
+        "teacher": str(teacher), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size,
+        "lr": lr, "token_weight": token_weight, "patience": patience, "seed": seed,
     }  # fmt: skip
     encoder, store = load_encoder(teacher), WindowStore(data)
     L.seed_everything(seed, verbose=False)

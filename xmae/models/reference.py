@@ -51,8 +51,8 @@ def load_reference_checkpoint(path, n_heads=None):
         A PyTorch file (plain state dictionary, or a Lightning checkpoint whose names start with ``model.``), a
         safetensors file, or an npz file with ``state/<name>`` arrays. No pickled code is executed.
     n_heads : int, optional
-        Attention heads, the one size that does not show in the tensors. Default: what the file says (``cfg/nhead`` of an
-        npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less than
+        Attention heads, the one size that does not show in the tensors. Default: what the file says (``cfg/nhead`` of
+        an npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less than
         8 wide.
 
     Returns
@@ -114,7 +114,7 @@ def config_of(state, n_heads):
 
 
 def to_ours(state):
-    """Reference names to ours; the BatchNorms of an inception block's branches become one over their joined channels."""
+    """Reference names to ours; BatchNorms of an inception block's branches become one over their joined channels."""
     ours, branches = {}, {}
     for name, tensor in state.items():
         if UNUSED.match(name):

@@ -94,7 +94,7 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
         "device": device_name(),
         "precision": trainer.precision,
         "settings": settings,
-        "history": loss_history(out / "logs" / "metrics.csv"),
+        "history": loss_history(out / "logs" / "metrics.csv") if trainer.is_global_zero else {},
     }
 
 

@@ -50,8 +50,8 @@ class Pretraining(L.LightningModule):
     def validation_step(self, batch, batch_idx):
         """Loss on windows as they are."""
         loss = self.objective.validate(batch)
-        self.log("val_loss", loss, batch_size=len(batch.ppg))
-        self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg))
+        self.log("val_loss", loss, batch_size=len(batch.ppg), sync_dist=True)
+        self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg), sync_dist=True)
 
     def on_validation_epoch_end(self):
         """Let the objective see the validation loss, as a curriculum needs."""

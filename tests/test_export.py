@@ -1,0 +1,172 @@
+"""Every exported file against PyTorch, and the runtimes against each other, on real windows with trained weights."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmae.data.bidmc import bidmc_files
+from xmae.data.prepare import prepare_recording
+from xmae.data.readers import read_recording
+from xmae.data.store import Windows
+from xmae.errors import UserError
+from xmae.export import TARGETS
+from xmae.export.session import from_int8, to_int8
+from xmae.export.targets import chosen_targets
+from xmae.models import load_encoder
+from xmae.quantize import exportable
+from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.signals.scale import minmax_scale
+
+STUDENT = [("student-mcu", format, precision) for format in TARGETS for precision in ("fp32", "int8")]
+TEACHER = [("base", format, precision) for format in TARGETS for precision in ("fp32", "int8")]
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Scaled real windows of different patients: (calibration, comparison)."""
+    parts = [prepare_recording(read_recording(path))[0] for path in bidmc_files()[:8]]
+    first, second = Windows.concatenate(parts[:5]), Windows.concatenate(parts[5:])
+    assert not set(first.subject) & set(second.subject)
+    return minmax_scale(first.ppg)[0][::2], minmax_scale(second.ppg)[0][::4]
+
+
+@pytest.fixture(scope="module")
+def exported(windows, tmp_path_factory):
+    """A function that exports and runs a model once: (path, embeddings, float PyTorch embeddings, training mean)."""
+    folder, done, graphs = tmp_path_factory.mktemp("export"), {}, {}
+
+    def get(name, format, precision):
+        if name not in graphs:
+            graph = exportable(load_encoder(name))
+            graphs[name] = graph, run_graph(graph, windows[1]), run_graph(graph, windows[0]).mean(0)
+        graph, reference, mean = graphs[name]
+        if (name, format, precision) not in done:
+            path = folder / f"{name}_{precision}{TARGETS[format].SUFFIX}"
+            TARGETS[format].export(graph, path, precision, windows[0])
+            done[name, format, precision] = path, TARGETS[format].open_model(path)(windows[1])
+        return *done[name, format, precision], reference, mean
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "precision"), STUDENT + [pytest.param(*which, marks=pytest.mark.slow) for which in TEACHER]
+)
+def test_file_computes_what_pytorch_does(exported, name, format, precision):
+    path, actual, reference, mean = exported(name, format, precision)
+    assert actual.dtype == np.float32
+    assert actual.shape == reference.shape
+    if precision == "fp32":
+        assert np.abs(actual - reference).max() <= 1e-4
+    else:
+        median, p5 = np.percentile(centred_cosine(actual, reference, mean), [50, 5])
+        assert median >= 0.98
+        assert p5 >= 0.95
+    found = TARGETS[format].inspect_model(path)
+    assert found["undelegated"] == []
+    assert found["input"]["shape"] == [1, 1, 1, 1000]
+    assert found["output"]["shape"] == [1, reference.shape[1]]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_runtimes_agree(exported, precision):
+    outputs = [exported("student-mcu", format, precision)[1] for format in TARGETS]
+    mean = exported("student-mcu", "onnx", precision)[3]
+    for other in outputs[1:]:
+        if precision == "fp32":
+            np.testing.assert_allclose(other, outputs[0], atol=1e-4)
+        else:
+            assert np.median(centred_cosine(other, outputs[0], mean)) >= 0.98
+
+
+def test_executorch_is_one_delegated_subgraph(exported):
+    for precision in ("fp32", "int8"):
+        assert TARGETS["executorch"].inspect_model(exported("student-mcu", "executorch", precision)[0])["ops"] == {
+            "XnnpackBackend": 1
+        }
+
+
+def test_litert_int8_is_int8_throughout_and_has_only_what_microcontrollers_know(exported):
+    path = exported("student-mcu", "litert", "int8")[0]
+    found = TARGETS["litert"].inspect_model(path)
+    assert set(found["ops"]) == {"RESHAPE", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"}
+    assert found["input"]["dtype"] == found["output"]["dtype"] == "int8"
+    assert found["input"]["scale"] == pytest.approx(2 / 255, rel=1e-3)
+    assert path.stat().st_size < 320_000
+
+
+def test_litert_reference_kernels_agree_with_xnnpack(exported, windows):
+    path, actual, _, mean = exported("student-mcu", "litert", "int8")
+    reference = TARGETS["litert"].open_model(path, reference=True)(windows[1][:16])
+    assert np.median(centred_cosine(actual[:16], reference, mean)) >= 0.99
+
+
+def test_onnx_weights_have_seven_bits(exported):
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(exported("student-mcu", "onnx", "int8")[0]).graph
+    weights = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    weights = [w for w in weights if w.ndim > 1]
+    assert len(weights) == 22  # 21 convolutions and the head
+    assert all(np.abs(w.astype(int)).max() <= 64 for w in weights)
+
+
+def test_int8_clips_nothing_at_the_input(exported, windows):
+    scale, zero_point = (
+        TARGETS["litert"].inspect_model(exported("student-mcu", "litert", "int8")[0])["input"][key]
+        for key in ("scale", "zero_point")
+    )
+    back = from_int8(to_int8(windows[1], scale, zero_point), scale, zero_point)
+    assert np.abs(back - windows[1]).max() <= scale / 2 + 1e-6
+
+
+@given(st.integers(-128, 127), st.floats(1e-6, 10), st.integers(-128, 127))
+def test_int8_codes_survive_the_way_through_real_numbers(code, scale, zero_point):
+    x = from_int8(np.array([code], np.int8), scale, zero_point)
+    assert to_int8(x, np.float32(scale), zero_point) == code
+
+
+@pytest.mark.parametrize("format", TARGETS)
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_truncated_file_is_one_clear_line(exported, tmp_path, format, share):
+    whole = exported("student-mcu", format, "int8")[0]
+    path = tmp_path / whole.name
+    path.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    with pytest.raises(UserError, match=f"{path.name}: not a readable"):
+        TARGETS[format].open_model(path)
+
+
+@pytest.mark.parametrize(("format", "library"), [("onnx", "onnxruntime"), ("litert", "ai_edge_litert.interpreter")])
+def test_missing_runtime_names_the_extra(exported, monkeypatch, format, library):
+    path = exported("student-mcu", format, "int8")[0]
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=r"not installed.*xmae\[edge\]"):
+        TARGETS[format].open_model(path)
+
+
+@pytest.mark.parametrize("harm", ["nan", "unscaled", "short", "one dimension", "none"])
+def test_session_refuses_what_is_no_scaled_window(exported, windows, harm):
+    session = TARGETS["onnx"].open_model(exported("student-mcu", "onnx", "fp32")[0])
+    ppg = windows[1][:2].copy()
+    if harm == "nan":
+        ppg[0, 3] = np.nan
+    with pytest.raises(UserError, match="expected"):
+        session({"unscaled": ppg * 500, "short": ppg[:, :999], "one dimension": ppg[0], "none": ppg[:0]}.get(harm, ppg))
+
+
+def test_closed_session_says_so(exported, windows):
+    session = TARGETS["onnx"].open_model(exported("student-mcu", "onnx", "fp32")[0])
+    session.close()
+    with pytest.raises(UserError, match="closed"):
+        session(windows[1][:1])
+
+
+def test_unknown_target():
+    assert chosen_targets("all") == ["executorch", "litert", "onnx"]
+    assert chosen_targets("onnx, litert") == ["onnx", "litert"]
+    with pytest.raises(UserError, match="'tensorrt'; known: executorch"):
+        chosen_targets("onnx,tensorrt")
