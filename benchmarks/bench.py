@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import evenly, make_reference, save_reference
 from xmae.benchmarks.sessions import find_entries, open_session
 from xmae.benchmarks.worker import run_all_apart
-from xmae.export.bundle import Bundle
-
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.bootstrap import interval
+from xmae.export.bundle import Bundle
 from xmae.files import write_json
 from xmae.signals.scale import minmax_scale
 

@@ -8,18 +8,18 @@ watch would show, from the exported model and from the original, each against th
 from pathlib import Path
 
 import numpy as np
+
 from xmae.benchmarks.bench import add_latency, describe
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import evenly, load_reference, make_reference, reference_windows, weight_files
 from xmae.benchmarks.sessions import entry_name, find_entries
 from xmae.benchmarks.worker import run_all_apart
-from xmae.export.bundle import Bundle
-
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.bootstrap import METRICS
 from xmae.evaluation.heads import MIN_SKILL, apply_head
 from xmae.evaluation.tasks import TASKS
+from xmae.export.bundle import Bundle
 from xmae.files import sha256, write_json
 from xmae.signals.scale import minmax_scale
 

@@ -202,7 +202,7 @@ def plain(value):
     for key, item in value.items():
         if isinstance(item, dict) and len(item) <= 6 and not any(isinstance(x, (dict, list)) for x in item.values()):
             item = ", ".join(f"{name} {number(x)}" for name, x in item.items())
-        if isinstance(item, (int, float)) or (isinstance(item, str) and "/" not in item):
+        if isinstance(item, (int, float)) or (isinstance(item, str) and key != "out" and "/" not in item):
             shown[key.replace("_", " ")] = number(item)
     return shown
 

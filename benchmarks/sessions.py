@@ -4,8 +4,8 @@ import importlib
 
 import numpy as np
 import torch
-from xmae.benchmarks.reference import weight_files
 
+from xmae.benchmarks.reference import weight_files
 from xmae.models import load_encoder
 
 RUNTIMES = {  # what a format's session imports; imported first so that it does not count as the model's memory

@@ -65,6 +65,7 @@ def run_apart(bundle, entry, ppg):
 def main(path, model, format, precision, source, target):
     """Embed the windows of the file `source` into the file `target`; print what it took as a line of JSON."""
     import torch
+
     from xmae.benchmarks.sessions import find_entries, import_runtime, open_session
     from xmae.export.bundle import Bundle
 

@@ -86,10 +86,14 @@ def export(
     ppg = held_out(store, N_COMPARED, seed)
     encoders = {"teacher": load_encoder(teacher), "student": load_encoder(student)}
     with atomic_folder(out) as folder:
+        graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
+        expected = {
+            model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()
+        }
         work = [
-            (format, model, exportable(encoder), folder, ranges.ppg, ppg)
+            (format, model, graph, folder, ranges.ppg, ppg, *expected[model])
             for format in formats
-            for model, encoder in encoders.items()
+            for model, graph in graphs.items()
         ]
         with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
@@ -117,11 +121,27 @@ def export(
     return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
 
 
-@one_thread()
-def export_model(format, model, graph, folder, calibration, ppg):
-    """Write one model in one format, float and int8, and compare both files with PyTorch: entries of the manifest."""
+def export_model(format, model, graph, folder, calibration, ppg, reference, mean):
+    """Write one model in one format, float and int8, and compare both files with PyTorch: entries of the manifest.
+
+    Parameters
+    ----------
+    format, model : str
+        Name of a target; "teacher" or "student".
+    graph : torch.nn.Module
+        From `exportable`.
+    folder : Path
+        Where to.
+    calibration, ppg : float32 arrays, shape (n, 1000)
+        Scaled windows that set the int8 ranges, and others to compare on.
+    reference, mean : float32 arrays, shapes (n, D) and (D,)
+        What PyTorch gives on `ppg`, and on average on `calibration`.
+
+    Returns
+    -------
+    list of dict
+    """
     target = TARGETS[format]
-    reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
     entries = []
     for precision in ("fp32", "int8"):
         path = folder / f"{model}_{precision}{target.SUFFIX}"
@@ -152,6 +172,7 @@ def export_model(format, model, graph, folder, calibration, ppg):
     return entries
 
 
+@one_thread()
 def make_heads(encoder, store, train):
     """Heads fitted on the train split, and what those that give numbers miss by on the val split, if there is one.
 

@@ -41,8 +41,8 @@ def quantize(model: str, data: str, out: str, n_calibration: int = 256, seed: in
     Returns
     -------
     dict
-        Windows, the embedding's centred cosine (median, 5th percentile) and SNR (dB) of int8 against float on windows
-        not calibrated on, the layer with the lowest SNR, "out".
+        Calibration windows and subjects; cosine (centred: median and 5th percentile), SNR (dB) and largest error of the
+        int8 embedding against float on windows not calibrated on; the operation with the lowest SNR; "out".
 
     Raises
     ------
@@ -68,4 +68,11 @@ def quantize(model: str, data: str, out: str, n_calibration: int = 256, seed: in
             {"model": model, "calibration": described, "embedding": embedding, "layers": layers},
         )
     worst = min(layers, key=lambda layer: layer["snr_db"])
-    return {"calibration": described, "embedding": embedding, "worst_layer": worst, "out": str(out)}
+    return {
+        "calibration_windows": described["n"],
+        "calibration_subjects": len(described["subjects"]),
+        **embedding,
+        "worst_operation": f"{worst['operation']} of {worst['module'] or 'the embedding'}",
+        "worst_snr_db": worst["snr_db"],
+        "out": str(out),
+    }

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from xmae.benchmarks.bench import resampled_medians, time_sessions
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
@@ -15,7 +16,6 @@ from xmae.benchmarks.reference import (
     reference_windows,
     save_reference,
 )
-
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording

@@ -10,15 +10,15 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
+
 from xmae.benchmarks.bench import bench
 from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
 from xmae.benchmarks.reference import make_reference, save_reference
-from xmae.export import Bundle, seal
-from xmae.export.build import export
-
 from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT, bidmc_files
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
+from xmae.export import Bundle, seal
+from xmae.export.build import export
 from xmae.files import read_json
 from xmae.models import load_encoder, save_encoder
 

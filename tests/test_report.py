@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from matplotlib.figure import Figure
+
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.report import merge_probes, number, size, summary_lines, write_report
 

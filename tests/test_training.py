@@ -43,7 +43,7 @@ def test_a_run_leaves_encoder_metrics_logs_and_picture(trained):
     out, result = trained
     assert result["windows_seen"] == 2 * (144 // 24) * 24 and len(result["history"]["val_loss"]) == 2
     for name in ("encoder.safetensors", "model.pt", "metrics.json", "config.json", "reconstruction.png",
-                 "logs/metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):  # fmt: skip
+                 "logs/lightning_logs/version_0/metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):  # fmt: skip
         assert (out / name).stat().st_size > 0
 
 

@@ -78,7 +78,8 @@ def distill(
     val = [TaughtBatch(ppg, *teach(encoder, ppg), seed)]
     mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     objective = Distillation(McuStudent(encoder.embed_dim), mean, std, train.tokens.shape[-1], token_weight)
-    result = fit(Pretraining(objective, lr, seed), train, val, out, settings, patience, resume=resume)
+    module = Pretraining(objective, len(train) * epochs, lr, seed)
+    result = fit(module, train, val, out, settings, patience, resume=resume)
     result |= {
         "cosine": 1 - result["val_loss"],
         "student": str(out / "student.safetensors"),

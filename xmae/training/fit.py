@@ -13,7 +13,6 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from xmae.errors import UserError
 from xmae.files import read_json, write_json
-from xmae.training.picture import loss_history
 
 
 def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), resume=False):
@@ -28,7 +27,8 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
     val : iterable of batches
         Validation batches.
     out : str or Path
-        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV, TensorBoard).
+        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV and TensorBoard, a version
+        each time).
     settings : dict
         All settings of the run; `epochs` and `batch_size` among them. A run resumes only with the same settings.
     patience : int
@@ -72,7 +72,7 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
             best, every, EarlyStopping("val_loss", patience=patience), LearningRateMonitor("step"),
             TQDMProgressBar(refresh_rate=5), *callbacks,
         ],
-        logger=[CSVLogger(out, "logs", version=""), TensorBoardLogger(out, "logs", version="")],
+        logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
         enable_model_summary=False,
     )  # fmt: skip
     if trainer.is_global_zero and not resume:
@@ -94,7 +94,7 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
         "device": device_name(),
         "precision": trainer.precision,
         "settings": settings,
-        "history": loss_history(out / "logs" / "metrics.csv") if trainer.is_global_zero else {},
+        "history": module.history,
     }
 
 

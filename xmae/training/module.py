@@ -15,6 +15,8 @@ class Pretraining(L.LightningModule):
     ----------
     objective : nn.Module
         See `xmae.objectives`.
+    n_steps : int
+        Steps of the whole training.
     lr : float
         Peak learning rate.
     seed : int
@@ -25,11 +27,13 @@ class Pretraining(L.LightningModule):
         Of AdamW.
     """
 
-    def __init__(self, objective, lr=3e-4, seed=77, variance=1.0, weight_decay=0.01):
+    def __init__(self, objective, n_steps, lr=3e-4, seed=77, variance=1.0, weight_decay=0.01):
         super().__init__()
         self.objective = objective
         self.register_buffer("smooth_loss", torch.tensor(float("nan")))
-        self.lr, self.seed, self.variance, self.weight_decay = lr, seed, variance, weight_decay
+        self.n_steps, self.lr, self.seed = n_steps, lr, seed
+        self.variance, self.weight_decay = variance, weight_decay
+        self.history = {"epoch": [], "train_loss": [], "val_loss": []}
 
     def on_train_batch_start(self, batch, batch_idx):
         """Seed dropout."""
@@ -40,12 +44,16 @@ class Pretraining(L.LightningModule):
         loss = self.objective(batch)
         before = torch.where(self.smooth_loss.isnan(), loss.detach(), self.smooth_loss)
         self.smooth_loss = before.lerp(loss.detach(), 0.05)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.ppg))
+        self.log("train_loss", self.smooth_loss, prog_bar=True)
         return loss
 
     def on_train_epoch_end(self):
-        """Let the batches see the smoothed training loss, as a ramp of augmentations needs."""
-        self.trainer.train_dataloader.end_epoch(self.trainer.strategy.broadcast(self.smooth_loss.item()))
+        """Note the losses; let the batches see the smoothed training loss, as a ramp of augmentations needs."""
+        train_loss = self.trainer.strategy.broadcast(self.smooth_loss.item())
+        val_loss = self.trainer.callback_metrics["val_loss"].item()
+        for name, value in {"epoch": self.current_epoch, "train_loss": train_loss, "val_loss": val_loss}.items():
+            self.history[name].append(value)
+        self.trainer.train_dataloader.end_epoch(train_loss)
 
     def validation_step(self, batch, batch_idx):
         """Loss on windows as they are."""
@@ -57,13 +65,20 @@ class Pretraining(L.LightningModule):
         """Let the objective see the validation loss, as a curriculum needs."""
         self.log_dict(self.objective.end_epoch(self.trainer.callback_metrics["val_loss"].item()))
 
+    def on_save_checkpoint(self, checkpoint):
+        """Keep the history of losses."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint):
+        """Go on with the history of losses."""
+        self.history = checkpoint["history"]
+
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""
         optimizer = torch.optim.AdamW(
             self.parameters(), self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay, fused=True
         )
-        n_steps = self.trainer.estimated_stepping_batches
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, n_steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, self.n_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,8 +1,7 @@
-"""What the training drew: reconstructed over true ECG for a few validation windows, and the loss history."""
+"""What the training drew: reconstructed over true ECG for a few validation windows."""
 
 import lightning as L
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
@@ -52,10 +51,3 @@ def draw_reconstruction(model, ppg, ecg, path):
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
-
-
-def loss_history(path):
-    """Training and validation loss by epoch from Lightning's CSV log: lists under "epoch", "train_loss", "val_loss"."""
-    log = pd.read_csv(path).groupby("epoch")
-    history = pd.DataFrame({"train_loss": log["train_loss_epoch"].max(), "val_loss": log["val_loss"].max()}).dropna()
-    return {"epoch": history.index.astype(int).tolist(), **{name: history[name].tolist() for name in history}}

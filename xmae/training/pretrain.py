@@ -100,7 +100,7 @@ def pretrain(
         objective.model.align()
     train = TrainingBatches(store.windows("train"), batch_size, epochs, seed, RECIPES[recipe], local_rank(), devices)
     val = ValidationBatches(store.windows("val"), 256)
-    module = Pretraining(objective, lr, seed, val.variance)
+    module = Pretraining(objective, len(train) * epochs, lr, seed, val.variance)
     result = fit(module, train, val, out, settings, patience, devices, [ReconstructionPicture(out)], resume)
     result |= {
         "method": method,
