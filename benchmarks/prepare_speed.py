@@ -14,8 +14,8 @@ import neurokit2 as nk
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from xmae.benchmarks.hardware import hardware
 
+from xmae.benchmarks.hardware import hardware
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording

@@ -6,7 +6,14 @@ import pytest
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare
 
-SPLITS = {"bidmc02": "train", "bidmc05": "train", "bidmc06": "train", "bidmc01": "val", "bidmc34": "test", "bidmc43": "test"}
+SPLITS = {
+    "bidmc02": "train",
+    "bidmc05": "train",
+    "bidmc06": "train",
+    "bidmc01": "val",
+    "bidmc34": "test",
+    "bidmc43": "test",
+}
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 import neurokit2 as nk
 import numpy as np
 import pytest
-from xmae.benchmarks.prepare_speed import main as prepare_speed
 
+from xmae.benchmarks.prepare_speed import main as prepare_speed
 from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
 from xmae.data.prepare import draw_splits, find_recordings, prepare, prepare_recording, read_splits, window_label

@@ -32,7 +32,7 @@ from xmae.signals.scale import minmax_scale
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(p) for p in bidmc_files()], str(path), split="0.6,0.2,0.2")
+    prepare([str(p) for p in bidmc_files()[:9]], str(path), split="0.6,0.2,0.2")
     return WindowStore(path)
 
 

@@ -42,9 +42,9 @@ def trained(small_store, tmp_path_factory):
 def test_a_run_leaves_encoder_metrics_logs_and_picture(trained):
     out, result = trained
     assert result["windows_seen"] == 2 * (144 // 24) * 24 and len(result["history"]["val_loss"]) == 2
-    for name in ("encoder.safetensors", "model.pt", "metrics.json", "config.json", "reconstruction.png",
-                 "logs/lightning_logs/version_0/metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):  # fmt: skip
+    for name in ("encoder.safetensors", "model.pt", "metrics.json", "config.json", "reconstruction.png"):
         assert (out / name).stat().st_size > 0
+    assert (out / "checkpoints" / "last.ckpt").is_file() and list(out.glob("logs/**/metrics.csv"))
 
 
 @pytest.mark.slow
@@ -169,7 +169,9 @@ def test_warmup_then_cosine_to_zero():
     assert all(a >= b for a, b in zip(shares[10:], shares[11:], strict=False))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("method", "magic"), ("size", "huge"), ("mask", "none"), ("recipe", "x")])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("method", "magic"), ("size", "huge"), ("mask", "none"), ("recipe", "x")]
+)
 def test_unknown_settings_are_named(small_store, tmp_path, setting, value):
     with pytest.raises(UserError, match=f"unknown {setting} '{value}'"):
         pretrain(small_store, str(tmp_path), **{setting: value})

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import lightning as L
-import torch
 
 from xmae.data.store import WindowStore
-from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, teach
+from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
-from xmae.signals.scale import minmax_scale
 from xmae.training.fit import fit
 from xmae.training.module import Pretraining
 
@@ -74,12 +72,11 @@ def distill(
     encoder, store = load_encoder(teacher), WindowStore(data)
     L.seed_everything(seed, verbose=False)
     train = TaughtCrops(encoder, store.windows("train"), crops, batch_size, seed)
-    ppg = minmax_scale(torch.from_numpy(store.windows("val").ppg)[:, None])[0]
-    val = [TaughtBatch(ppg, *teach(encoder, ppg), seed)]
+    val = TaughtWindows(encoder, store.windows("val"), seed)
     mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     objective = Distillation(McuStudent(encoder.embed_dim), mean, std, train.tokens.shape[-1], token_weight)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
-    result = fit(module, train, val, out, settings, patience, resume=resume)
+    result = fit(module, train, val, out, settings, resume=resume)
     result |= {
         "cosine": 1 - result["val_loss"],
         "student": str(out / "student.safetensors"),

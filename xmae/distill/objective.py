@@ -102,6 +102,20 @@ class TaughtCrops(SteppedBatches):
         return TaughtBatch(self.ppg[pick], self.embedding[pick], self.tokens[pick].float(), seed)
 
 
+class TaughtWindows:
+    """Windows as they are with the teacher's answers, in one batch."""
+
+    def __init__(self, teacher, windows, seed):
+        ppg = minmax_scale(torch.from_numpy(windows.ppg)[:, None])[0]
+        self.batch = TaughtBatch(ppg, *teach(teacher, ppg), seed)
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        yield self.batch
+
+
 def teach(teacher, ppg, batch_size=128):
     """The teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n, 1, L)."""
     embeddings, tokens = [], []

@@ -52,8 +52,8 @@ def load_reference_checkpoint(path, n_heads=None):
         safetensors file, or an npz file with ``state/<name>`` arrays. No pickled code is executed.
     n_heads : int, optional
         Attention heads, the one size that does not show in the tensors. Default: what the file says (``cfg/nhead`` of
-        an npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less than
-        8 wide.
+        an npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less
+        than 8 wide.
 
     Returns
     -------

@@ -75,7 +75,7 @@ class Recipe:
 
 RECIPES = {
     "published": Recipe(),
-    "small-data": Recipe(speed=(0.6, 1.7), lag=30, ramp=0.35, aligned=True),
+    "small-data": Recipe(speed=(0.6, 1.7), ramp=0.35, aligned=True),
 }
 
 

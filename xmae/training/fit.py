@@ -15,8 +15,8 @@ from xmae.errors import UserError
 from xmae.files import read_json, write_json
 
 
-def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), resume=False):
-    """Train `module`, leave it with the weights of its best validation loss, and say how it went.
+def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(), resume=False):
+    """Train `module`, leave it with the weights to keep, and say how it went.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
     val : iterable of batches
         Validation batches.
     out : str or Path
-        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV and TensorBoard, a version
-        each time).
+        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV and
+        TensorBoard, a version each time).
     settings : dict
-        All settings of the run; `epochs` and `batch_size` among them. A run resumes only with the same settings.
-    patience : int
-        Epochs without a better validation loss before stopping early.
+        All settings of the run; `epochs`, `batch_size`, `patience` among them. Resuming asks for the same ones.
+    keep : str
+        Which weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
         GPUs, or CPU processes.
     callbacks : sequence of lightning.Callback
@@ -69,7 +69,7 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, len(train)),
         callbacks=[
-            best, every, EarlyStopping("val_loss", patience=patience), LearningRateMonitor("step"),
+            best, every, EarlyStopping("val_loss", patience=settings["patience"]), LearningRateMonitor("step"),
             TQDMProgressBar(refresh_rate=5), *callbacks,
         ],
         logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
@@ -83,10 +83,11 @@ def fit(module, train, val, out, settings, patience, devices=1, callbacks=(), re
         warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|LeafSpec|isinstance.treespec).*")
         trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
     seconds = time.time() - started
-    module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    if keep == "best":
+        module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
     module.eval()
     return {
-        "val_loss": best.best_model_score.item(),
+        "val_loss": best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1],
         "epochs": trainer.current_epoch,
         "windows_seen": trainer.global_step * settings["batch_size"],
         "windows_per_s": (trainer.global_step - first_step) * settings["batch_size"] / seconds,

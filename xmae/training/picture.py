@@ -37,12 +37,14 @@ def draw_reconstruction(model, ppg, ecg, path):
     with torch.no_grad():
         out = model(ppg, ecg, mask, n_patches - n_hidden(n_patches, RATIOS[0]))
     model.train(training)
+    hidden = mask.repeat_interleave(PATCH, 1).cpu()  # only there is the reconstruction asked for
+    rebuilt = torch.where(hidden, out.reconstruction[:, 0].float().cpu(), torch.nan)
     time = np.arange(ppg.shape[-1]) / SFREQ
     figure = Figure(figsize=(9, 2.2 * len(ppg)), layout="constrained")
     for i, ax in enumerate(figure.subplots(len(ppg), 1, sharex=True, squeeze=False)[:, 0]):
         ax.plot(time, ppg[i, 0].cpu() - 2.2, color="#2a9d8f", lw=1, label="PPG (seen whole)")
         ax.plot(time, ecg[i, 0].cpu(), color="#8d99ae", lw=1, label="ECG")
-        ax.plot(time, out.reconstruction[i, 0].float().cpu(), color="#d62828", lw=1, label="rebuilt ECG")
+        ax.plot(time, rebuilt[i], color="#d62828", lw=1, label="rebuilt ECG")
         for patch in torch.nonzero(~mask[i].cpu())[:, 0].tolist():
             ax.axvspan(patch * PATCH / SFREQ, (patch + 1) * PATCH / SFREQ, color="#e9c46a", alpha=0.35, lw=0)
         ax.set_yticks([])

@@ -32,14 +32,15 @@ def pretrain(
     lr: float = 3e-4,
     patience: int = 17,
     recipe: str = "small-data",
+    keep: str = "best",
     seed: int = 77,
     devices: int = 1,
     resume: bool = False,
 ) -> dict:
     """Pretrain a PPG encoder on the training subjects of a store.
 
-    An epoch is as many random 10 s crops as the store has training windows. The encoder with the best loss on the
-    validation subjects is kept. Trains on a GPU if there is one, in bfloat16 where the hardware multiplies it.
+    An epoch is as many random 10 s crops as the store has training windows. Trains on a GPU if there is one, in
+    bfloat16 where the hardware multiplies it.
 
     Parameters
     ----------
@@ -65,7 +66,10 @@ def pretrain(
         Epochs without a better validation loss before stopping early.
     recipe : str
         "published", or "small-data" for less than some hundred thousand windows: the bridge
-        starts aligned in time, and joint time stretch and extra delays between ECG and PPG set in once it predicts.
+        starts aligned in time, and joint time stretch and polarity flips set in once it predicts.
+    keep : str
+        Which weights to keep: "best" (lowest validation loss) or "last". With few validation subjects, whose ECG can be
+        mispredicted while the PPG embedding still gets better, the last may serve better.
     seed : int
         Seed of everything random.
     devices : int
@@ -84,14 +88,21 @@ def pretrain(
     UserError
         If the store has no ECG or no validation windows, a setting is unknown, or there is nothing to resume.
     """
-    for name, value, known in (("method", method, OBJECTIVES), ("size", size, SIZES), ("mask", mask, SHAPES),
-                               ("curriculum", curriculum, CURRICULA), ("recipe", recipe, RECIPES)):  # fmt: skip
+    for name, value, known in (
+        ("method", method, OBJECTIVES),
+        ("size", size, SIZES),
+        ("mask", mask, SHAPES),
+        ("curriculum", curriculum, CURRICULA),
+        ("recipe", recipe, RECIPES),
+        ("keep", keep, ("best", "last")),
+    ):
         if value not in known:
             raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(known)}")
     out = Path(out)
     settings = {
         "data": str(data), "method": method, "size": size, "mask": mask, "curriculum": curriculum, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "patience": patience, "recipe": recipe, "seed": seed,
+        "batch_size": batch_size, "lr": lr, "patience": patience, "recipe": recipe, "keep": keep,
+        "seed": seed,
     }  # fmt: skip
     store = WindowStore(data)
     L.seed_everything(seed, verbose=False)
@@ -101,7 +112,7 @@ def pretrain(
     train = TrainingBatches(store.windows("train"), batch_size, epochs, seed, RECIPES[recipe], local_rank(), devices)
     val = ValidationBatches(store.windows("val"), 256)
     module = Pretraining(objective, len(train) * epochs, lr, seed, val.variance)
-    result = fit(module, train, val, out, settings, patience, devices, [ReconstructionPicture(out)], resume)
+    result = fit(module, train, val, out, settings, keep, devices, [ReconstructionPicture(out)], resume)
     result |= {
         "method": method,
         "variance": val.variance,
