@@ -22,7 +22,7 @@ from xmae.signals.scale import minmax_scale
 def bench(
     bundle: str,
     data: str,
-    out: str,
+    out: str = "runs/bench",
     record_reference: bool = False,
     windows: int = 20,
     rounds: int = 10,

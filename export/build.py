@@ -39,7 +39,7 @@ def export(
     teacher: str,
     student: str,
     data: str,
-    out: str,
+    out: str = "runs/bundle",
     calibration: str | None = None,
     targets: str = "all",
     n_calibration: int = 256,

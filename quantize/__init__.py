@@ -19,7 +19,7 @@ __all__ = [
 N_COMPARED, N_LAYERS = 64, 8  # held-out windows for the embedding, and (all layers in memory at once) for the layers
 
 
-def quantize(model: str, data: str, out: str, n_calibration: int = 256, seed: int = 77) -> dict:
+def quantize(model: str, data: str, out: str = "runs/quantize", n_calibration: int = 256, seed: int = 77) -> dict:
     """Choose calibration windows, quantize an encoder to int8, and say what each layer lost.
 
     The int8 graph is PyTorch's own (PT2E, XNNPACK's rules); the exporters calibrate on the same windows. Writes

@@ -17,7 +17,7 @@ from xmae.signals.scale import minmax_scale
 
 def embed(
     file: str,
-    out: str,
+    out: str = "runs/embed",
     model: str = "base",
     runtime: str = "litert",
     precision: str = "int8",

@@ -194,7 +194,12 @@ def prepare_file(path, shard, min_quality):
 
 
 def prepare(
-    inputs: list[str], out: str, split: str | None = None, min_quality: float = 0.9, seed: int = 77, jobs: int = 0
+    inputs: list[str],
+    out: str = "runs/store",
+    split: str | None = None,
+    min_quality: float = 0.9,
+    seed: int = 77,
+    jobs: int = 0,
 ) -> dict:
     """Turn recordings into a store of windows for training and probing.
 

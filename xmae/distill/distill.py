@@ -16,7 +16,7 @@ from xmae.training.module import Pretraining
 def distill(
     teacher: str,
     data: str,
-    out: str,
+    out: str = "runs/distill",
     crops: int = 20000,
     epochs: int = 30,
     batch_size: int = 128,

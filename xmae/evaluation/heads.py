@@ -5,8 +5,6 @@ import numpy as np
 from xmae.evaluation.linear import fit_linear
 from xmae.evaluation.tasks import TASKS
 
-MIN_SKILL = 0.05  # a head below this is no better than a constant
-
 
 def fit_heads(embeddings, windows, tasks=None):
     """Fit one linear head per task on raw embeddings, with standardisation folded into the weights.
@@ -24,8 +22,8 @@ def fit_heads(embeddings, windows, tasks=None):
     -------
     dict
         Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the share of a constant's
-        loss that the head explains on training patients left out. A head with a skill below `MIN_SKILL` should not be
-        shown. A task without labels, with fewer than two patients or with one class has no head.
+        loss that the head explains on training patients left out. A head without skill says no
+        more than a constant. A task without labels, with fewer than two patients or with one class has no head.
     """
     heads = {}
     for task in (TASKS[name] for name in (tasks or TASKS)):

@@ -149,7 +149,7 @@ def _probe_task(task, embeddings, windows, score, fit, n_folds, n_resamples, see
 def probe(
     model: str,
     data: str,
-    out: str,
+    out: str = "runs/probe",
     baselines: bool = True,
     protocol: str = "test",
     seed: int = 77,

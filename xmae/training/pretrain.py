@@ -22,7 +22,7 @@ CURRICULA = ("ladder", "schedule", "none")
 
 def pretrain(
     data: str,
-    out: str,
+    out: str = "runs/pretrain",
     method: str = "xmae",
     size: str = "base",
     mask: str = "anchor",
