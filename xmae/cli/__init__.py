@@ -76,8 +76,9 @@ def verb_parser(verb, function):
 def plain_options(arguments, function):
     """The arguments as jsonargparse wants them.
 
-    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true:
-    ``a.npz b.npz --record-reference`` -> ``--inputs=["a.npz", "b.npz"] --record_reference=true``.
+    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true, and a
+    settings file goes first, so that the line overrides it: ``a.npz b.npz --record-reference --config c.yaml`` ->
+    ``--config c.yaml --inputs=["a.npz", "b.npz"] --record_reference=true``.
     """
     parameters = signature(function).parameters
     words = list(takewhile(lambda word: not word.startswith("-"), arguments))
@@ -97,7 +98,11 @@ def plain_options(arguments, function):
             if parameter and parameter.annotation is bool and not equals and following not in ("true", "false"):
                 equals, value = "=", "true"
         plain.append(name + equals + value)
-    return plain
+
+    def of_the_line(i):
+        return not plain[i].startswith("--config=") and "--config" not in plain[max(0, i - 1) : i + 1]
+
+    return [plain[i] for i in sorted(range(len(plain)), key=of_the_line)]
 
 
 def overview():

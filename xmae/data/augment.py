@@ -1,7 +1,6 @@
 """Augmentation of training batches in torch: no loop over the batch, no device synchronisation.
 
-Both signals of a window are moved together: the delay from ECG to PPG is what xMAE learns (`lag` of `random_crops`
-alone changes it, on purpose). A training batch is
+Both signals of a window are moved together: the delay from ECG to PPG is what xMAE learns. A training batch is
 `augment(*random_crops(runs(windows), 64, generator), generator)`; validation uses the windows as they are.
 """
 
@@ -84,7 +83,7 @@ def runs(windows):
     return Runs(signals, torch.from_numpy(start * N_TIMES), torch.from_numpy(length * N_TIMES))
 
 
-def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, lag=0):
+def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     """Draw windows at random places of continuous recordings, at random speeds.
 
     A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change together, and their
@@ -104,10 +103,6 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, lag=0):
     noise : float
         White noise added to the PPG: its largest standard deviation, as a share of the crop's range; each crop draws a
         level from 0 to this.
-    lag : int
-        Largest extra delay between ECG and PPG, samples: each crop draws one from -lag to lag and reads its PPG that
-        much later than its ECG, so that the delay must be read off the visible ECG and cannot be learned by heart per
-        person. At the end of a run the last sample is repeated.
 
     Returns
     -------
@@ -115,7 +110,7 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, lag=0):
         Crops, in the units of the runs (not min-max scaled).
     """
     device, last = runs.signals.device, N_TIMES - 1
-    draw = torch.rand(5, n, 1, generator=generator, device=device, dtype=torch.float64)
+    draw = torch.rand(4, n, 1, generator=generator, device=device, dtype=torch.float64)
     end = runs.length.cumsum(0)
     run = torch.searchsorted(end, draw[0] * end[-1], right=True).clamp_(max=len(end) - 1)  # (n, 1), by length
     room = runs.length[run] - 1  # steps between the samples of the run
@@ -126,12 +121,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, lag=0):
     place = begin - whole + factor * torch.arange(N_TIMES, device=device)  # (n, 1000), samples from `whole` on
     left = torch.minimum(place.floor(), room - whole - 1)  # so that the sample to its right is in the run too
     weight, left = (place - left).float(), (whole + left).long()
-    later = torch.floor(draw[4] * (2 * lag + 1)).long() - lag
-    lagged = (left + later).clamp(min=0).minimum(room - 1)
-    ppg, ecg = (
-        torch.lerp(signal[index], signal[index + 1], weight)
-        for signal, index in zip(runs.signals.T, runs.start[run] + torch.stack([lagged, left]), strict=True)
-    )
+    index = runs.start[run] + left
+    ppg, ecg = (torch.lerp(signal[index], signal[index + 1], weight) for signal in runs.signals.T)
     level = noise * draw[3].float() * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True))
     ppg = ppg + level * torch.randn(ppg.shape, generator=generator, device=device)
     return ppg[:, None], ecg[:, None]

@@ -6,6 +6,7 @@ import lightning as L
 
 from xmae.data.store import WindowStore
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
+from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
@@ -62,8 +63,10 @@ def distill(
     Raises
     ------
     UserError
-        If teacher or store cannot be read, or there is nothing to resume.
+        If teacher or store cannot be read, a count is below 1, or there is nothing to resume.
     """
+    if min(crops, epochs, batch_size) < 1:
+        raise UserError("crops, epochs and batch_size must be at least 1")
     out = Path(out)
     settings = {
         "teacher": str(teacher), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size,

@@ -1,5 +1,6 @@
 """What a student learns: the teacher's embedding, and the teacher's tokens at the same moments."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -88,9 +89,10 @@ class TaughtCrops(SteppedBatches):
     """
 
     def __init__(self, teacher, windows, n_crops, batch_size, seed):
-        super().__init__(n_crops // batch_size, seed)
+        super().__init__(max(1, n_crops // batch_size), seed)
         generator = torch.Generator().manual_seed(seed)
-        crops, _ = random_crops(runs(windows), n_crops, generator, speed=(0.6, 1.7))
+        two = replace(windows, ecg=windows.ppg)  # crops are of two signals; here the PPG alone counts, twice
+        crops, _ = random_crops(runs(two), n_crops, generator, speed=(0.6, 1.7))
         self.ppg, self.batch_size = minmax_scale(crops)[0], batch_size
         self.embedding, self.tokens = teach(teacher, self.ppg)
 

@@ -57,10 +57,8 @@ class Recipe:
     ----------
     speed : (float, float)
         Joint time stretch of PPG and ECG: lowest and highest speed; (1, 1) for none.
-    lag : int
-        Largest extra delay between ECG and PPG, samples, one for each window.
     ramp : float
-        Share of the training over which stretch, lag and polarity flips grow from nothing to full, once the training
+        Share of the training over which stretch and polarity flips grow from nothing to full, once the training
         loss is 10 % below the variance of the ECG, that is, the model does better than drawing the mean; 0 is full from
         the first step.
     aligned : bool
@@ -68,7 +66,6 @@ class Recipe:
     """
 
     speed: tuple[float, float] = (1.0, 1.0)
-    lag: int = 0
     ramp: float = 0.0
     aligned: bool = False
 
@@ -93,7 +90,7 @@ class TrainingBatches(SteppedBatches):
     seed : int
         Seed of crops and augmentations.
     recipe : Recipe
-        Time stretch and lag, and when they come.
+        Time stretch, and when it comes.
     rank, world_size : int
         This process, and how many share each batch.
     """
@@ -135,7 +132,7 @@ class TrainingBatches(SteppedBatches):
         """The batch of one step, counted from 1 over the whole training."""
         generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
         speed = [x**strength for x in self.recipe.speed]
-        crops = random_crops(self.runs, self.batch_size, generator, speed, lag=round(strength * self.recipe.lag))
+        crops = random_crops(self.runs, self.batch_size, generator, speed)
         ppg, ecg = augment(*crops, generator, flip=0.5 * strength)
         return Batch(ppg[self.rows], ecg[self.rows], self.rows, self.batch_size, seed)
 

@@ -1,0 +1,168 @@
+"""Distillation: a teacher taught by nobody is learnt from PPG alone; the loss is the one worked out by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xmae.cli import main
+from xmae.data.bidmc import bidmc_files
+from xmae.data.prepare import prepare
+from xmae.data.readers import read_recording
+from xmae.data.store import WindowStore
+from xmae.distill.distill import distill
+from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, TaughtWindows
+from xmae.errors import UserError
+from xmae.evaluation.embedding import embed_windows
+from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.student import McuStudent
+from xmae.models.xmae import SIZES, XMAE
+
+SHORT = {"crops": 192, "epochs": 8, "batch_size": 24}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """An encoder as it starts: its embedding already depends on the waveform."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "untrained"})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def ppg_store(tmp_path_factory):
+    """A minute of PPG each of three patients, without ECG and labels."""
+    folder = tmp_path_factory.mktemp("ppg")
+    for path in bidmc_files()[:3]:
+        np.savez(folder / path.name, ppg=read_recording(path).ppg[: 125 * 60], fs=125)
+    prepare([str(folder)], str(folder / "store"), split="0.34,0.33,0.33", min_quality=-1)
+    return str(folder / "store")
+
+
+@pytest.fixture(scope="module")
+def distilled(teacher, small_store, tmp_path_factory):
+    return distill(teacher, small_store, str(tmp_path_factory.mktemp("distill") / "run"), **SHORT)
+
+
+def centred_cosine(student, teacher, windows, mean):
+    a, b = (embed_windows(encoder, windows) - mean for encoder in (student, teacher))
+    return float(np.mean((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)))
+
+
+def test_the_student_comes_to_agree_with_its_teacher(distilled, teacher, small_store):
+    cosines = [1 - loss for loss in distilled["history"]["val_loss"]]
+    assert len(cosines) == SHORT["epochs"] and cosines[-1] > cosines[0] + 0.1
+    assert distilled["cosine"] == pytest.approx(max(cosines)) and distilled["cosine"] > 0.3
+    assert distilled["history"]["train_loss"][-1] < 0.8 * distilled["history"]["train_loss"][0]
+    loaded, student = load_encoder(teacher), load_encoder(distilled["student"])
+    mean = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 192, 24, 77).embedding.mean(0).numpy()
+    val = WindowStore(small_store).windows("val")
+    assert centred_cosine(student, loaded, val, mean) == pytest.approx(distilled["cosine"], abs=0.01)  # perhaps bf16
+    torch.manual_seed(0)
+    assert abs(centred_cosine(McuStudent(128).eval(), loaded, val, mean)) < distilled["cosine"] - 0.2
+
+
+def test_the_student_fits_in_its_teachers_place_and_says_where_it_came_from(distilled, teacher, small_store):
+    student = load_encoder(distilled["student"])
+    assert student.embed_dim == load_encoder(teacher).embed_dim == 128
+    assert student(torch.zeros(2, 1, 1000)).shape == (2, 128)
+    provenance = student.provenance
+    assert provenance["method"] == "distilled" and provenance["teacher"] == {"method": "untrained"}
+    assert provenance["splits"] == WindowStore(small_store).splits
+    assert provenance["settings"] | SHORT == provenance["settings"]
+    assert provenance["cosine"] == distilled["cosine"] and provenance["windows_seen"] == 8 * 192
+
+
+def test_ppg_alone_is_enough(teacher, ppg_store, tmp_path):
+    assert WindowStore(ppg_store).windows().ecg is None
+    result = distill(teacher, ppg_store, str(tmp_path / "run"), crops=16, epochs=1, batch_size=8)
+    assert np.isfinite(result["cosine"]) and load_encoder(result["student"]).embed_dim == 128
+
+
+def test_the_ecg_does_not_matter(teacher, small_store):
+    windows, loaded = WindowStore(small_store).windows("train"), load_encoder(teacher)
+    with_ecg, without = (TaughtCrops(loaded, x, 8, 4, 3) for x in (windows, replace(windows, ecg=None)))
+    assert torch.equal(with_ecg.ppg, without.ppg) and torch.equal(with_ecg.embedding, without.embedding)
+
+
+def test_the_bank_holds_the_teachers_answers_and_its_order_the_epoch(teacher, small_store):
+    loaded = load_encoder(teacher)
+    crops = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 8, 4, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(crops.embedding, loaded(crops.ppg))
+        torch.testing.assert_close(crops.tokens.float(), loaded.tokens(crops.ppg), atol=5e-3, rtol=1e-3)
+    epochs = [[batch.embedding for batch in crops] for _ in range(2)]
+    first, second = (torch.cat(epoch) for epoch in epochs)
+    assert len(crops) == 2 and not torch.equal(first, second)
+    for epoch in (first, second):  # each crop once
+        torch.testing.assert_close(epoch.sum(0), crops.embedding.sum(0))
+    val = TaughtWindows(loaded, WindowStore(small_store).windows("val"), 3)
+    assert [len(batch.ppg) for batch in val] == [48]
+
+
+class Plain(nn.Module):
+    """A student whose tokens are pairs of samples and whose embedding is their mean."""
+
+    embed_dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+        nn.init.eye_(self.head.weight)
+
+    def tokens(self, ppg):
+        return ppg.unflatten(-1, (-1, 2)).squeeze(1)
+
+    def pool(self, tokens):
+        return self.head(tokens.mean(1))
+
+    def forward(self, ppg):
+        return self.pool(self.tokens(ppg))
+
+
+def test_loss_by_hand():
+    objective = Distillation(Plain(), mean=torch.tensor([1.0, 2.0]), std=torch.tensor([2.0, 0.5]), token_width=1)
+    nn.init.ones_(objective.to_tokens.weight)
+    nn.init.zeros_(objective.to_tokens.bias)
+    ppg = torch.tensor(
+        [[[0.0, 1.0, 2.0, 3.0]]]
+    )  # tokens (0, 1) and (2, 3); mean (1, 2); embedding (1, 2) + bias (1, 2)
+    batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), seed=0)
+    # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2): ((-1)^2 + 2^2) / 2 = 2.5
+    # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1, 3): 1
+    assert objective(batch).item() == pytest.approx(2.5 + 0.5 * 1)
+    objective.token_weight = 0
+    assert objective(batch).item() == pytest.approx(2.5)
+    # centred: student (1, 2), teacher (3, 1): 5 / sqrt(5 * 10)
+    assert objective.validate(batch).item() == pytest.approx(1 - 1 / np.sqrt(2))
+
+
+def test_a_student_starts_at_the_teachers_mean():
+    mean = torch.linspace(-1, 1, 8)
+    student = Distillation(McuStudent(8), mean, torch.ones(8), token_width=4).student
+    assert student.training
+    torch.testing.assert_close(student.head.bias.detach(), mean)
+
+
+def test_fewer_crops_than_a_batch_are_one_batch(teacher, small_store):
+    crops = TaughtCrops(load_encoder(teacher), WindowStore(small_store).windows("train"), 3, 8, 1)
+    assert [len(batch.ppg) for batch in crops] == [3]
+
+
+@pytest.mark.parametrize("setting", ["crops", "epochs", "batch_size"])
+def test_nothing_to_do_is_refused(teacher, small_store, tmp_path, setting):
+    with pytest.raises(UserError, match="at least 1"):
+        distill(teacher, small_store, str(tmp_path / "run"), **{setting: 0})
+    assert not (tmp_path / "run").exists()
+
+
+def test_on_the_command_line(teacher, small_store, tmp_path, capsys):
+    options = ["--crops", "8", "--epochs", "1", "--batch-size", "4", "--token-weight", "0", "--json"]
+    assert main(["distill", teacher, "--data", small_store, "--out", str(tmp_path / "run"), *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert list(result)[-1] == "out" and result["settings"]["token_weight"] == 0

@@ -1,0 +1,144 @@
+"""Writing without losing: old content stays on failure, new content replaces it on success, nothing else is left."""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmae.errors import UserError
+from xmae.files import atomic_file, atomic_folder, read_json, sha256, write_json
+from xmae.models.checkpoint import save_encoder
+from xmae.models.student import McuStudent
+
+FAILURES = {
+    "full": (OSError(errno.ENOSPC, "No space left on device"), UserError),
+    "mistake": (UserError("wrong rate"), UserError),
+    "bug": (RuntimeError("bug"), RuntimeError),
+    "interrupted": (KeyboardInterrupt(), KeyboardInterrupt),
+}
+contents = st.binary(max_size=40)
+folders = st.dictionaries(st.sampled_from(["a", "b.json", "c.npz"]), contents)
+failures = st.sampled_from([None, *FAILURES])
+
+
+def tree(folder):
+    """All files below a folder with their bytes, and all folders."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def write_and_perhaps_fail(atomic, path, write, failure):
+    if failure is None:
+        with atomic(path) as temporary:
+            write(temporary)
+        return
+    error, seen = FAILURES[failure]
+    with pytest.raises(seen), atomic(path) as temporary:
+        write(temporary)
+        raise error
+
+
+@settings(max_examples=50, deadline=None)
+@given(old=st.none() | contents, new=contents, failure=failures)
+def test_a_file_is_the_old_or_the_new_one_and_alone(old, new, failure):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "deep" / "result.bin"
+        if old is not None:
+            path.parent.mkdir()
+            path.write_bytes(old)
+        write_and_perhaps_fail(atomic_file, path, lambda temporary: temporary.write_bytes(new), failure)
+        expected = old if failure else new
+        assert tree(path.parent) == ({} if expected is None else {"result.bin": expected})
+
+
+@settings(max_examples=50, deadline=None)
+@given(old=st.none() | folders, new=folders, failure=failures)
+def test_a_folder_is_the_old_or_the_new_one_as_a_whole(old, new, failure):
+    def fill(folder, files):
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+    with TemporaryDirectory() as parent:
+        path = Path(parent) / "store"
+        if old is not None:
+            path.mkdir()
+            fill(path, old)
+        write_and_perhaps_fail(atomic_folder, path, lambda temporary: fill(temporary, new), failure)
+        expected = old if failure else new
+        assert (tree(path) if path.exists() else None) == expected
+        assert [item.name for item in Path(parent).iterdir()] == ([] if expected is None else ["store"])
+
+
+def test_the_old_file_is_whole_until_the_end(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"run": 1})
+    with atomic_file(path) as temporary:
+        temporary.write_text("half")
+        assert read_json(path) == {"run": 1}
+        assert temporary.parent == path.parent and temporary.suffix == ".json"  # the same disk; savers look at suffixes
+    assert path.read_text() == "half"
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    write_json(tmp_path / "plain.json", {})
+    save_encoder(McuStudent(), tmp_path / "weights.safetensors", {})  # safetensors puts a file of its own in the place
+    with atomic_folder(tmp_path / "folder") as folder:
+        write_json(folder / "inside.json", {})
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644), path
+
+
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+def test_below_a_file_nothing_can_be_written(tmp_path, atomic):
+    path = tmp_path / "file" / "result"
+    path.parent.write_text("mine")
+    with pytest.raises(UserError, match="cannot write .*file/result: (File exists|Not a directory)"), atomic(path):
+        pass
+    assert tree(tmp_path) == {"file": b"mine"}
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("mine")
+    with pytest.raises(UserError, match="cannot write .*out: Is a directory"):
+        write_json(tmp_path / "out", {})
+    assert tree(tmp_path) == {"out": None, "out/old": b"mine"}
+
+
+def test_json_is_strict_and_damage_is_one_line(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"cosine": 0.5, "name": "ä"})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"cosine": float("nan")})
+    assert read_json(path) == {"cosine": 0.5, "name": "ä"} == json.loads(path.read_text())
+    path.write_bytes(b'{"cosine": \xff')
+    with pytest.raises(UserError, match="metrics.json: not readable as JSON"):
+        read_json(path)
+    with pytest.raises(UserError, match="no such file"):
+        read_json(tmp_path / "absent.json")
+
+
+def test_sha256_of_the_standard(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(tmp_path, monkeypatch):
+    path, rename = tmp_path / "store", os.rename
+    path.mkdir()
+    (path / "old").write_text("mine")
+
+    def failing(source, target):
+        if Path(target) == path and Path(source).name.startswith(".store.") and ".old." not in str(source):
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(path) as folder:
+        (folder / "new").write_text("new")
+    assert tree(tmp_path) == {"store": None, "store/old": b"mine"}
