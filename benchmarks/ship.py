@@ -57,6 +57,8 @@ def describe(name, encoder):
     if "cosine" in origin:
         lines.append(f"- centred cosine to its teacher on the validation patients: {origin['cosine']:.3f}")
     settings = {key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")}
+    if "note" in origin:
+        lines.append(f"- {origin['note']}")
     return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
 
 

@@ -128,9 +128,7 @@ def test_loss_by_hand():
     objective = Distillation(Plain(), mean=torch.tensor([1.0, 2.0]), std=torch.tensor([2.0, 0.5]), token_width=1)
     nn.init.ones_(objective.to_tokens.weight)
     nn.init.zeros_(objective.to_tokens.bias)
-    ppg = torch.tensor(
-        [[[0.0, 1.0, 2.0, 3.0]]]
-    )  # tokens (0, 1) and (2, 3); mean (1, 2); embedding (1, 2) + bias (1, 2)
+    ppg = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])  # tokens (0, 1), (2, 3); their mean (1, 2) + bias (1, 2)
     batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), seed=0)
     # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2): ((-1)^2 + 2^2) / 2 = 2.5
     # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1, 3): 1

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +83,18 @@ def test_the_old_file_is_whole_until_the_end(tmp_path):
         assert read_json(path) == {"run": 1}
         assert temporary.parent == path.parent and temporary.suffix == ".json"  # the same disk; savers look at suffixes
     assert path.read_text() == "half"
+
+
+def test_weights_that_do_not_fit_leave_the_old_ones(tmp_path):
+    path, old = tmp_path / "weights.safetensors", resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.write_bytes(b"old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write .*weights.safetensors: File too large"):
+            save_encoder(McuStudent(), path, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert tree(tmp_path) == {"weights.safetensors": b"old"}
 
 
 def test_others_may_read_what_was_written(tmp_path):

@@ -11,6 +11,7 @@ from itertools import takewhile, zip_longest
 from typing import get_origin
 
 from jsonargparse import ActionConfigFile, ArgumentParser
+from tqdm import tqdm
 
 from xmae import __version__
 from xmae.errors import UserError
@@ -117,6 +118,8 @@ def overview():
 
 
 def fail(message):
-    """One line on standard error."""
+    """One line on standard error, below progress bars that were cut short."""
+    for bar in list(tqdm._instances):
+        bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return 2

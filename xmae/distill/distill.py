@@ -73,9 +73,9 @@ def distill(
         "lr": lr, "token_weight": token_weight, "patience": patience, "seed": seed,
     }  # fmt: skip
     encoder, store = load_encoder(teacher), WindowStore(data)
+    train, val = store.windows("train"), store.windows("val")
     L.seed_everything(seed, verbose=False)
-    train = TaughtCrops(encoder, store.windows("train"), crops, batch_size, seed)
-    val = TaughtWindows(encoder, store.windows("val"), seed)
+    train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
     mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     objective = Distillation(McuStudent(encoder.embed_dim), mean, std, train.tokens.shape[-1], token_weight)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
