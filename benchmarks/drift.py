@@ -103,8 +103,9 @@ def validate(
             row["heads"] = compare_heads(opened.heads.get(entry["model"], {}), embedding, original, used)
         row["violations"] = find_violations(row, FP32_LIMITS if entry["precision"] == "fp32" else int8)
         rows.append(row)
-    if all("missing" in row for row in rows):
-        raise UserError(f"none of the runtimes of this bundle is installed ({rows[0]['missing']})")
+    exports = [row for row in rows if row["format"] != "pytorch"]
+    if all("missing" in row for row in exports):
+        raise UserError("none of the runtimes of this bundle is installed; try pip install 'xmae[edge]'")
     if rounds:
         rows = add_latency(opened, entries, rows, ppg[:LATENCY_WINDOWS], rounds)
 

@@ -15,6 +15,7 @@ import torch
 
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.probe import refuse_seen
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
 from xmae.signals.scale import minmax_scale
@@ -72,9 +73,10 @@ def make_reference(bundle, windows, device=None):
     train = windows.ppg[evenly(train, MEAN_WINDOWS)]
     info = {"device": _device_name(device), "torch": torch.__version__, "latency_ms": {}, "weights": {}}
     embeddings, train_mean = {}, {}
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for model, path in weight_files(bundle).items():
             encoder = load_encoder(path).to(device).eval()
+            refuse_seen(encoder, test.subject)
             embeddings[model] = embed_windows(encoder, test)
             train_mean[model] = embed_windows(encoder, train).mean(axis=0)
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])

@@ -13,7 +13,7 @@ from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head, fit_heads
 from xmae.evaluation.tasks import TASKS
-from xmae.export.bundle import HEADS, SCHEMA_VERSION, seal
+from xmae.export.bundle import HEADS, MANIFEST, SCHEMA_VERSION, seal
 from xmae.export.card import model_card
 from xmae.export.targets import TARGETS, chosen_targets
 from xmae.files import atomic_folder, write_json
@@ -85,7 +85,7 @@ def export(
     )
     ppg = held_out(store, N_COMPARED, seed)
     encoders = {"teacher": load_encoder(teacher), "student": load_encoder(student)}
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, MANIFEST) as folder:
         graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
         expected = {
             model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()

@@ -60,7 +60,7 @@ def quantize(model: str, data: str, out: str = "runs/quantize", n_calibration: i
     quantized = quantize_graph(graph, calibration.ppg)
     embedding = compare_outputs(graph, quantized, ppg, calibration.ppg)
     layers = compare_layers(graph, quantized, ppg[:N_LAYERS])
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "calibration.npz") as folder:
         calibration.save(folder / "calibration.npz")
         described = calibration.describe()
         write_json(

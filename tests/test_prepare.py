@@ -190,9 +190,9 @@ def test_unwritable_and_foreign_folders_are_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot write"):
         prepare([good], str(tmp_path / "file" / "store"), split="1,0,0")
-    with pytest.raises(UserError, match="no store of windows"):
+    with pytest.raises(UserError, match="no store.json"):
         prepare([good], str(tmp_path), split="1,0,0")
-    with pytest.raises(UserError, match="no store of windows"):
+    with pytest.raises(UserError, match="no store.json"):
         prepare([good], str(tmp_path / "file"), split="1,0,0")
     assert (tmp_path / "file").read_text() == "mine"
 

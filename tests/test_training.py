@@ -42,7 +42,7 @@ def trained(small_store, tmp_path_factory):
 def test_a_run_leaves_encoder_metrics_logs_and_picture(trained):
     out, result = trained
     assert result["windows_seen"] == 2 * (144 // 24) * 24 and len(result["history"]["val_loss"]) == 2
-    for name in ("encoder.safetensors", "model.pt", "metrics.json", "config.json", "reconstruction.png"):
+    for name in ("encoder.safetensors", "model.safetensors", "metrics.json", "config.json", "reconstruction.png"):
         assert (out / name).stat().st_size > 0
     assert (out / "checkpoints" / "last.ckpt").is_file() and list(out.glob("logs/**/metrics.csv"))
 

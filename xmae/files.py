@@ -37,15 +37,19 @@ def atomic_file(path):
 
 
 @contextmanager
-def atomic_folder(path):
+def atomic_folder(path, marker=None):
     """Yield a temporary folder beside `path`; on success it replaces `path` and all in it, on failure nothing changes.
+
+    A folder that holds something else than an older result, which is known by its file `marker`, is not replaced.
 
     Raises
     ------
     UserError
-        If the parent folder cannot be written or the disk is full.
+        If `path` holds something else, the parent folder cannot be written or the disk is full.
     """
     path = Path(path)
+    if marker and path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: exists and holds no {marker}; it would be replaced, so name another folder")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +59,13 @@ def atomic_folder(path):
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             os.rename(path, old / path.name)
-            os.rename(temporary, path)
-            shutil.rmtree(old)
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                os.rename(old / path.name, path)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(temporary, path)
     except OSError as error:

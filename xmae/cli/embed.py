@@ -1,5 +1,6 @@
 """`xmae embed`: a recording in, one embedding for each 10 s out, and what the linear heads say about it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def embed(
         If recording, model or bundle cannot be used, or no window is left.
     """
     options = {} if sfreq is None else {"sfreq": sfreq}
-    windows, counts = prepare_recording(read_recording(file, **options), min_quality=-1)
+    windows, counts = prepare_recording(replace(read_recording(file, **options), ecg=None), min_quality=-1)
     if not len(windows):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
     if (Path(model) / "manifest.json").is_file():

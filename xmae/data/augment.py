@@ -117,6 +117,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     low, high = speed
     factor = (low * (high / low) ** draw[1]).clamp(max=room / last)
     begin = (draw[2] * (room - last * factor)).clamp(min=0)
+    if low == high == 1:
+        begin = begin.floor()  # nothing to interpolate
     whole = begin.floor()
     place = begin - whole + factor * torch.arange(N_TIMES, device=device)  # (n, 1000), samples from `whole` on
     left = torch.minimum(place.floor(), room - whole - 1)  # so that the sample to its right is in the run too

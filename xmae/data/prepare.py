@@ -237,10 +237,8 @@ def prepare(
     given, shares = (read_splits(split), None) if Path(split).suffix == ".csv" else (None, read_shares(split))
     shown = Path(split).name if given else split
     out = Path(out)
-    if out.exists() and not (out / "store.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: exists and is no store of windows; it would be replaced, so name another folder")
     files = [f"{number:05d}-{path.stem}.parquet" for number, path in enumerate(paths)]
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "store.json") as folder:
         prepare_one = joblib.delayed(prepare_file)
         work = [prepare_one(path, folder / file, min_quality) for path, file in zip(paths, files, strict=True)]
         n_jobs = min(jobs or min(os.cpu_count(), 1 + len(paths) // FILES_A_PROCESS), len(paths))

@@ -180,7 +180,7 @@ def probe(
     Raises
     ------
     UserError
-        If the model or store cannot be read, or `protocol` is unknown.
+        If the model or store cannot be read, `protocol` is unknown, or the encoder saw a subject to be scored.
     """
     import torch
 
@@ -193,6 +193,8 @@ def probe(
         raise UserError(f'protocol {protocol!r} is not "test" or "all"')
     windows = WindowStore(data).windows()
     encoder = load_encoder(model)
+    scored = windows.subject if protocol == "all" else windows.subject[windows.split == "test"]
+    refuse_seen(encoder, scored)
     name = Path(model).stem
     embeddings = {name: embed_windows(encoder, windows, progress=True)}
     if baselines:
@@ -207,6 +209,19 @@ def probe(
     with atomic_file(Path(out) / "probe.md") as temporary:
         temporary.write_text(probe_table(result))
     return result | {"out": str(out)}
+
+
+def refuse_seen(encoder, subjects):
+    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these subjects."""
+    seen, origin = set(), getattr(encoder, "provenance", None)
+    while isinstance(origin, dict):
+        seen |= {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
+        origin = origin.get("teacher")
+    if both := sorted(seen & set(subjects)):
+        raise UserError(
+            f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; prepare the store with"
+            " the split that the encoder was trained with (for shipped encoders: xmae/data/bidmc/splits.csv)"
+        )
 
 
 def untrained_like(encoder):

@@ -42,7 +42,15 @@ TASKS = {
     task.name: task
     for task in (
         Task("hr", "Heart rate", "regression", "mae", "bpm", "hr", "bedside monitor, from the ECG"),
-        Task("rr", "Respiration rate", "regression", "mae", "/min", "rr", "bedside monitor, from impedance"),
+        Task(
+            "rr",
+            "Respiration rate",
+            "regression",
+            "mae",
+            "/min",
+            "rr",
+            "breaths marked by two annotators, else bedside monitor",
+        ),
         Task("spo2", "SpO2", "regression", "mae", "%", "spo2", "bedside monitor, pulse oximeter"),
         Task("sex", "Sex (male)", "binary", "auroc", "", "sex", "hospital record"),
         Task("age_over_65", "Age over 65", "binary", "auroc", "", "age", "hospital record", above=65),

@@ -4,8 +4,8 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import safetensors.torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
@@ -24,7 +24,7 @@ def save_encoder(encoder, path, provenance):
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(safetensors.torch.save(tensors, header))
 
 
 def shipped_heads(name):

@@ -35,7 +35,7 @@ class SteppedBatches:
     def __iter__(self):
         for _ in range(self.step % self.n_batches, self.n_batches):
             self.step += 1
-            yield self.batch(self.step, self.seed * 1_000_003 + self.step)
+            yield self.batch(self.step, (self.seed * 1_000_003 + self.step) % 2**63)
 
     def end_epoch(self, train_loss):
         """Told the smoothed training loss at the end of an epoch."""
@@ -57,6 +57,8 @@ class Recipe:
     ----------
     speed : (float, float)
         Joint time stretch of PPG and ECG: lowest and highest speed; (1, 1) for none.
+    noise : float
+        Largest level of white noise on the PPG; see `random_crops`.
     ramp : float
         Share of the training over which stretch and polarity flips grow from nothing to full, once the training
         loss is 10 % below the variance of the ECG, that is, the model does better than drawing the mean; 0 is full from
@@ -66,13 +68,14 @@ class Recipe:
     """
 
     speed: tuple[float, float] = (1.0, 1.0)
+    noise: float = 0.0
     ramp: float = 0.0
     aligned: bool = False
 
 
 RECIPES = {
     "published": Recipe(),
-    "small-data": Recipe(speed=(0.6, 1.7), ramp=0.35, aligned=True),
+    "small-data": Recipe(speed=(0.6, 1.7), noise=0.02, ramp=0.35, aligned=True),
 }
 
 
@@ -99,7 +102,7 @@ class TrainingBatches(SteppedBatches):
         windows.require_ecg("pretraining")
         if batch_size % world_size:
             raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world_size} processes")
-        super().__init__(max(1, len(windows) // batch_size), seed)
+        super().__init__(max(2, len(windows) // batch_size), seed)
         self.runs = runs(windows)
         self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches
         self.rows = slice(rank, None, world_size)
@@ -132,7 +135,7 @@ class TrainingBatches(SteppedBatches):
         """The batch of one step, counted from 1 over the whole training."""
         generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
         speed = [x**strength for x in self.recipe.speed]
-        crops = random_crops(self.runs, self.batch_size, generator, speed)
+        crops = random_crops(self.runs, self.batch_size, generator, speed, self.recipe.noise)
         ppg, ecg = augment(*crops, generator, flip=0.5 * strength)
         return Batch(ppg[self.rows], ecg[self.rows], self.rows, self.batch_size, seed)
 

@@ -1,5 +1,6 @@
 """One Lightning fit for everything that is trained here: checkpoints, exact resume, early stopping, logs, progress."""
 
+import math
 import os
 import platform
 import time
@@ -48,13 +49,13 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
     Raises
     ------
     UserError
-        If there is nothing to resume, or only a damaged checkpoint or one of other settings.
+        If there is nothing to resume, or only a damaged checkpoint or one of other settings; if training diverged.
     """
     out = Path(out)
     last = check_resume(out, settings) if resume else None
     checkpoints, n_steps = out / "checkpoints", len(train) * settings["epochs"]
     best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
-    every = ModelCheckpoint(
+    every = MidEpochCheckpoint(
         checkpoints, "last", every_n_train_steps=max(1, min(100, n_steps // 20)), enable_version_counter=False
     )
     cuda = torch.cuda.is_available()
@@ -76,6 +77,8 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
         enable_model_summary=False,
     )  # fmt: skip
     if trainer.is_global_zero and not resume:
+        for stale in checkpoints.glob("*.ckpt"):  # of an earlier run in this folder
+            stale.unlink()
         write_json(out / "config.json", settings)
     first_step = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last else 0
     started = time.time()
@@ -86,8 +89,11 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
     if keep == "best":
         module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
     module.eval()
+    val_loss = best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1]
+    if not math.isfinite(val_loss):
+        raise UserError(f"{out}: training diverged (validation loss {val_loss}); try a lower lr")
     return {
-        "val_loss": best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1],
+        "val_loss": val_loss,
         "epochs": trainer.current_epoch,
         "windows_seen": trainer.global_step * settings["batch_size"],
         "windows_per_s": (trainer.global_step - first_step) * settings["batch_size"] / seconds,
@@ -97,6 +103,15 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
         "settings": settings,
         "history": module.history,
     }
+
+
+class MidEpochCheckpoint(ModelCheckpoint):
+    """Saves every so many steps, but not after an epoch's last: Lightning, resumed there, would skip its validation."""
+
+    def on_train_batch_end(self, trainer, *arguments):
+        """Save, unless the epoch is over."""
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_batch_end(trainer, *arguments)
 
 
 def check_resume(out, settings):

@@ -37,7 +37,7 @@ class Pretraining(L.LightningModule):
 
     def on_train_batch_start(self, batch, batch_idx):
         """Seed dropout."""
-        torch.manual_seed(batch.seed * 1_000_003 + self.global_rank)
+        torch.manual_seed((batch.seed * 1_000_003 + self.global_rank) % 2**63)
 
     def training_step(self, batch, batch_idx):
         """Loss of one batch."""

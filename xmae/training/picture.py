@@ -14,18 +14,22 @@ from xmae.signals.window import PATCH, SFREQ
 class ReconstructionPicture(L.Callback):
     """Every few epochs, draw reconstructed ECG over true ECG into ``reconstruction.png``."""
 
-    def __init__(self, out, every=5, n_windows=3):
-        self.path, self.every, self.n_windows = out / "reconstruction.png", every, n_windows
+    def __init__(self, out, every=5):
+        self.path, self.every = out / "reconstruction.png", every
 
     def on_validation_epoch_end(self, trainer, module):
         """Draw, on the first process."""
         done = trainer.current_epoch + 1
         if trainer.is_global_zero and (done % self.every == 0 or done == trainer.max_epochs):
-            ppg, ecg = next(iter(trainer.val_dataloaders))[:2]
-            pick = np.linspace(0, len(ppg) - 1, self.n_windows).astype(int)
-            draw_reconstruction(
-                module.objective.model, ppg[pick].to(module.device), ecg[pick].to(module.device), self.path
-            )
+            ppg, ecg = sample(trainer.val_dataloaders)
+            draw_reconstruction(module.objective.model, ppg.to(module.device), ecg.to(module.device), self.path)
+
+
+def sample(batches, n_windows=3):
+    """A few windows, evenly spaced, of the first validation batch: ppg, ecg (n, 1, L)."""
+    ppg, ecg = next(iter(batches))[:2]
+    pick = np.linspace(0, len(ppg) - 1, n_windows).astype(int)
+    return ppg[pick], ecg[pick]
 
 
 def draw_reconstruction(model, ppg, ecg, path):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import lightning as L
-import torch
+import safetensors.torch
 
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
@@ -15,7 +15,7 @@ from xmae.objectives.masks import SHAPES
 from xmae.training.batches import RECIPES, TrainingBatches, ValidationBatches
 from xmae.training.fit import fit, local_rank
 from xmae.training.module import Pretraining
-from xmae.training.picture import ReconstructionPicture
+from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
 
 CURRICULA = ("ladder", "schedule", "none")
 
@@ -98,6 +98,8 @@ def pretrain(
     ):
         if value not in known:
             raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(known)}")
+    if min(epochs, batch_size, devices) < 1:
+        raise UserError("epochs, batch_size and devices must be at least 1")
     out = Path(out)
     settings = {
         "data": str(data), "method": method, "size": size, "mask": mask, "curriculum": curriculum, "epochs": epochs,
@@ -125,7 +127,8 @@ def pretrain(
         keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
         provenance = {key: result[key] for key in keys}
         save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
-        with atomic_file(out / "model.pt") as temporary:
-            torch.save(objective.model.state_dict(), temporary)
+        with atomic_file(out / "model.safetensors") as temporary:
+            temporary.write_bytes(safetensors.torch.save(objective.model.state_dict()))
+        draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
         write_json(out / "metrics.json", result)
     return result
