@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 
+import lightning  # noqa: F401 (here, as its logger keeps the standard error of its first import, and a test's own closes)
 import numpy as np
 import pandas as pd
 import pytest
@@ -330,7 +331,7 @@ def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, 
         prepare([str(tmp_path / "good.npz")], str(folder / "run"), split="1,0,0")
     else:
         (folder / "run").mkdir()
-        for name in ("encoder.safetensors", "student.safetensors", "embeddings.csv", "layers.json"):
+        for name in ("encoder.safetensors", "student.safetensors", "embeddings.csv", "calibration.npz"):
             (folder / "run" / name).write_text("before")
     before = tree(folder)
     fill()
@@ -339,3 +340,13 @@ def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, 
     after = tree(folder)
     assert {name: after.get(name) for name in before} == before
     assert not [name for name in after if name.startswith((".", "run/."))]  # no half-written file is left
+
+
+@pytest.mark.parametrize("verb", ["prepare", "quantize", "export"])
+def test_a_folder_with_something_else_is_not_replaced(small_store, tmp_path, signals, encoder, refuse, verb):
+    np.savez(tmp_path / "good.npz", **signals)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    lines = LINES | {"export": lambda good, store, encoder: line_on_a_store("export", encoder, store, "")[:-2]}
+    said = refuse(*lines[verb](tmp_path / "good.npz", small_store, encoder), "--out", tmp_path / "mine")
+    assert "mine: exists and" in said and tree(tmp_path / "mine") == {"thesis.txt": b"years"}

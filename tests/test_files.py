@@ -141,17 +141,18 @@ def test_sha256_of_the_standard(tmp_path):
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(tmp_path, monkeypatch, error):
     path, rename = tmp_path / "store", os.rename
     path.mkdir()
     (path / "old").write_text("mine")
 
     def failing(source, target):
-        if Path(target) == path and Path(source).name.startswith(".store.") and ".old." not in str(source):
-            raise OSError(errno.EIO, "Input/output error")
+        if Path(target) == path and Path(source).parent == tmp_path:  # the new one, not the old one back
+            raise error
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(UserError, match="cannot write"), atomic_folder(path) as folder:
+    with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt), atomic_folder(path) as folder:
         (folder / "new").write_text("new")
     assert tree(tmp_path) == {"store": None, "store/old": b"mine"}

@@ -16,6 +16,10 @@ from tqdm import tqdm
 from xmae import __version__
 from xmae.errors import UserError
 
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # on a busy machine, threads that spin while waiting starve the rest
+
 VERBS = {  # verb: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
