@@ -61,11 +61,11 @@ def atomic_folder(path, marker=None):
             os.rename(path, old / path.name)
             try:
                 os.rename(temporary, path)
-            except OSError:
+            except BaseException:  # an interrupt too
                 os.rename(old / path.name, path)
+                old.rmdir()
                 raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(temporary, path)
     except OSError as error:

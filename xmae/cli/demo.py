@@ -44,7 +44,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     from xmae.quantize.native import one_thread
     from xmae.training.pretrain import pretrain
 
-    epochs, crops, student_epochs = (2, 1280, 6) if quick else (36, 5120, 25)
+    epochs, crops, student_epochs, n_calibration = (2, 1280, 6, 64) if quick else (36, 5120, 25, 256)
     out = Path(out)
     store, teacher, student = (
         str(out / name) for name in ("store", "pretrain/encoder.safetensors", "distill/student.safetensors")
@@ -60,7 +60,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
             probe(model, store, str(out / name), seed=seed)
             for name, model in (("probe_teacher", teacher), ("probe_student", student))
         ],
-        "quantize": lambda: quantize(student, store, str(out / "quantize"), seed=seed),
+        "quantize": lambda: quantize(student, store, str(out / "quantize"), n_calibration, seed),
         "export": lambda: export(
             teacher, student, store, str(out / "bundle"), calibration=str(out / "quantize" / "calibration.npz")
         ),

@@ -34,6 +34,16 @@ def read_npz(path):
         raise UserError(f"{path}: holds no 'ppg'")
     if "fs" not in data:
         raise UserError(f"{path}: holds no sampling rate 'fs'")
+    try:
+        return recording_of(data, path)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: holds something that is no number where one is expected ({error})") from error
+
+
+def recording_of(data, path):
+    """The `Recording` that the arrays of an archive describe."""
     sfreq, ppg = float(data["fs"]), physical(data, "ppg")
     labels = {}
     if "age" in data:
