@@ -5,6 +5,7 @@ import re
 import resource
 import shutil
 import subprocess
+from contextlib import contextmanager, suppress
 
 import lightning  # noqa: F401 (here, as its logger keeps the standard error of its first import, and a test's own closes)
 import numpy as np
@@ -296,35 +297,44 @@ def test_an_output_folder_below_a_file(small_store, tmp_path, signals, encoder, 
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@contextmanager
+def file_size_limit(folder):
+    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's output may be such a file."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@contextmanager
+def full_disk(folder):
+    """The disk of the folder is full (ENOSPC)."""
+    with open(folder / "filler", "wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    yield
+
+
 @pytest.fixture(params=["file size limit", "full disk"])
 def cramped(request, tmp_path):
-    """A folder, and a function after which nothing more fits into it."""
+    """A folder, a context in which nothing more fits into it, and what is then said."""
     folder = tmp_path / "cramped"
     folder.mkdir()
-    if request.param == "file size limit":  # EFBIG; needs no rights
-        old = resource.getrlimit(resource.RLIMIT_FSIZE)
-        yield folder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1])), "File too large"
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    if request.param == "file size limit":  # needs no rights
+        yield folder, file_size_limit, "File too large"
         return
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk of its own needs root")
-
-    def fill():
-        with open(folder / "filler", "wb", buffering=0) as filler:
-            try:
-                while filler.write(bytes(4096)):
-                    pass
-            except OSError:
-                pass
-
-    yield folder, fill, "No space left on device"
+    yield folder, full_disk, "No space left on device"
     subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("verb", LINES)
 def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, refuse, verb):
-    folder, fill, message = cramped
+    folder, nothing_fits, message = cramped
     np.savez(tmp_path / "good.npz", **signals)
     before = {}
     if verb == "prepare":
@@ -334,8 +344,8 @@ def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, 
         for name in ("encoder.safetensors", "student.safetensors", "embeddings.csv", "calibration.npz"):
             (folder / "run" / name).write_text("before")
     before = tree(folder)
-    fill()
-    said = refuse(*LINES[verb](tmp_path / "good.npz", small_store, encoder), "--out", folder / "run")
+    with nothing_fits(folder):
+        said = refuse(*LINES[verb](tmp_path / "good.npz", small_store, encoder), "--out", folder / "run")
     assert message in said
     after = tree(folder)
     assert {name: after.get(name) for name in before} == before
