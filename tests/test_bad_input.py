@@ -299,7 +299,7 @@ def test_an_output_folder_below_a_file(small_store, tmp_path, signals, encoder, 
 
 @contextmanager
 def file_size_limit(folder):
-    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's output may be such a file."""
+    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's output may be longer."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1]))
     try:
