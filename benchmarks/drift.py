@@ -21,6 +21,7 @@ from xmae.evaluation.heads import apply_head
 from xmae.evaluation.tasks import TASKS
 from xmae.export.bundle import Bundle
 from xmae.files import sha256, write_json
+from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
 LATENCY_WINDOWS = 10  # windows per round of the latency measurement
@@ -92,6 +93,8 @@ def validate(
     chosen = evenly(np.arange(len(recorded.record)), windows)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
+    if lacking := {entry["model"] for entry in opened.models} - recorded.embeddings.keys():
+        raise UserError(f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle")
 
     int8 = dict(zip(FP32_LIMITS, (min_cosine, min_cosine_p5, max_hr_change, max_auroc_change), strict=True))
     entries, rows = find_entries(opened), []
@@ -142,17 +145,10 @@ def compare_embeddings(embedding, original, mean):
     if embedding.shape != original.shape or not np.isfinite(embedding).all():
         return {"cosine": None, "centred": None, "max_error": None}
     return {
-        "cosine": _spread(cosine(embedding, original)),
-        "centred": _spread(cosine(embedding - mean, original - mean)),
+        "cosine": _spread(centred_cosine(embedding, original, 0)),
+        "centred": _spread(centred_cosine(embedding, original, mean)),
         "max_error": float(np.abs(embedding - original).max()),
     }
-
-
-def cosine(a, b):
-    """Cosine between rows of `a` and `b` (n, D), shape (n,); 0 where a row is zero."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.divide((a * b).sum(axis=1), norm, out=np.zeros(len(a)), where=norm > 0)
 
 
 def compare_heads(heads, embedding, original, windows):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xmae.benchmarks.hardware import hardware
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.probe import refuse_seen
@@ -20,6 +21,7 @@ from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
 from xmae.signals.scale import minmax_scale
 
+KEYS = ("subject", "record", "start_s")  # what names a window
 MEAN_WINDOWS = 512  # training windows behind the mean embedding, evenly spaced over the training part
 
 
@@ -31,7 +33,7 @@ class Reference:
     ----------
     embeddings : dict of str to float32 array, shape (n, D)
     train_mean : dict of str to float32 array, shape (D,)
-    record, start_s : arrays, shape (n,)
+    subject, record, start_s : arrays, shape (n,)
         Which windows.
     info : dict
         `device`, `torch` (version), `latency_ms` (by model: median for one window) and `weights` (SHA-256 by model).
@@ -39,6 +41,7 @@ class Reference:
 
     embeddings: dict
     train_mean: dict
+    subject: np.ndarray
     record: np.ndarray
     start_s: np.ndarray
     info: dict
@@ -63,15 +66,18 @@ def make_reference(bundle, windows, device=None):
     Raises
     ------
     UserError
-        If the store has no test or no training windows.
+        If the bundle has no fp32 weights, or the store no test or no training windows.
     """
+    if not weight_files(bundle):
+        raise UserError(f"{bundle.path}: has no fp32 weights to make a reference from; name one that was recorded")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = windows.select(windows.split == "test")
     train = np.flatnonzero(windows.split == "train")
     if not len(test.ppg) or not len(train):
         raise UserError("the store needs test and training windows for a reference; prepare it with both")
     train = windows.ppg[evenly(train, MEAN_WINDOWS)]
-    info = {"device": _device_name(device), "torch": torch.__version__, "latency_ms": {}, "weights": {}}
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else hardware()["cpu"]
+    info = {"device": name, "torch": torch.__version__, "latency_ms": {}, "weights": {}}
     embeddings, train_mean = {}, {}
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for model, path in weight_files(bundle).items():
@@ -81,7 +87,7 @@ def make_reference(bundle, windows, device=None):
             train_mean[model] = embed_windows(encoder, train).mean(axis=0)
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
             info["weights"][model] = sha256(path)
-    return Reference(embeddings, train_mean, test.record, test.start_s, info)
+    return Reference(embeddings, train_mean, test.subject, test.record, test.start_s, info)
 
 
 def save_reference(reference, out):
@@ -89,7 +95,8 @@ def save_reference(reference, out):
     arrays = {f"embedding/{model}": x for model, x in reference.embeddings.items()}
     arrays |= {f"train_mean/{model}": x for model, x in reference.train_mean.items()}
     with atomic_file(Path(out) / "reference.npz") as temporary:
-        np.savez_compressed(temporary, record=reference.record, start_s=reference.start_s, **arrays)
+        keys = {key: getattr(reference, key) for key in KEYS}
+        np.savez_compressed(temporary, **keys, **arrays)
     write_json(Path(out) / "reference.json", reference.info)
 
 
@@ -107,14 +114,14 @@ def load_reference(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-        record, start_s = arrays.pop("record"), arrays.pop("start_s")
+        keys = [arrays.pop(key) for key in KEYS]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not readable as a reference ({error})") from error
     parts = {
         kind: {name.split("/")[1]: x for name, x in arrays.items() if name.startswith(f"{kind}/")}
         for kind in ("embedding", "train_mean")
     }
-    return Reference(parts["embedding"], parts["train_mean"], record, start_s, info)
+    return Reference(parts["embedding"], parts["train_mean"], *keys, info)
 
 
 def reference_windows(reference, windows):
@@ -125,15 +132,19 @@ def reference_windows(reference, windows):
     UserError
         If the store lacks one of them.
     """
-    at = {key: i for i, key in enumerate(zip(windows.record, np.round(windows.start_s, 3), strict=True))}
-    wanted = zip(reference.record, np.round(reference.start_s, 3), strict=True)
+    at = {key: i for i, key in enumerate(_names(windows))}
     try:
-        return windows.select(np.array([at[key] for key in wanted]))
+        return windows.select(np.array([at[key] for key in _names(reference)]))
     except KeyError as error:
-        record, start = error.args[0]
+        _, record, start = error.args[0]
         raise UserError(
             f"the reference was made from other windows: {record} at {start:g} s is not in the store; record it again"
         ) from None
+
+
+def _names(windows):
+    """What names each window: (subject, record, start in s)."""
+    return zip(windows.subject, windows.record, np.round(windows.start_s, 3), strict=True)
 
 
 def weight_files(bundle):
@@ -162,5 +173,3 @@ def _latency_ms(encoder, ppg, calls=50):
     return 1e3 * float(np.median(times[10:]))
 
 
-def _device_name(device):
-    return torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"

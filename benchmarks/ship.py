@@ -8,6 +8,7 @@ Heads are fitted on the training subjects of the store, the card's numbers are m
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
@@ -71,7 +72,8 @@ def main(teacher, student, store, out):
         save_encoder(encoder, out / SHIPPED[name], encoder.provenance)
         heads[name] = fit_heads(embed_windows(encoder, train), train)
         sections.append(describe(name, encoder))
-        result = probe(path, store, str(out / ".probe" / name))
+        with TemporaryDirectory() as folder:
+            result = probe(str(out / SHIPPED[name]), store, folder)
         tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
     write_json(out / "heads.json", heads)
     subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]

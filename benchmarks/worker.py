@@ -42,8 +42,8 @@ def run_apart(bundle, entry, ppg):
     embedding : float32 array, shape (n, D), or None
     report : dict
         `peak_memory_bytes` (largest resident memory of the process) and `model_memory_bytes` (how much of it came
-        after the runtime was imported); or `missing` (its runtime is not installed), or `failure` (why there is no
-        embedding).
+        after the runtime was imported), None where the system does not tell; or `missing` (its runtime is not
+        installed), or `failure` (why there is no embedding).
     """
     with tempfile.TemporaryDirectory(prefix="xmae-") as folder:
         source, target = Path(folder) / "windows.npy", Path(folder) / "embeddings.npy"
@@ -79,15 +79,25 @@ def main(path, model, format, precision, source, target):
         print(json.dumps({"missing": f"the runtime for {format} is not installed"}))
         return
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted
+    counted = before is not None and restart_peak()
     np.save(target, open_session(bundle, entry)(ppg))
-    peak = memory("VmHWM")
-    print(json.dumps({"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0)}))
+    peak = memory("VmHWM") if counted else None
+    print(json.dumps({"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0) if counted else None}))
+
+
+def restart_peak():
+    """Count the peak of resident memory from here on; False where the system does not allow it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def memory(field):
-    """A memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak)."""
-    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    """A memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak); None outside Linux."""
+    status = Path("/proc/self/status")
+    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", status.read_text())[1]) if status.exists() else None
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head, fit_heads
 from xmae.evaluation.tasks import TASKS
-from xmae.export.bundle import HEADS, MANIFEST, SCHEMA_VERSION, seal
+from xmae.export import c_source
+from xmae.export.bundle import HEADS, MANIFEST, SCHEMA_VERSION, preprocessing, seal
 from xmae.export.card import model_card
-from xmae.export.targets import TARGETS, chosen_targets
+from xmae.export.targets import SOURCE, TARGETS, chosen_targets
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder, save_encoder
 from xmae.models.student import count_macs
@@ -23,12 +24,9 @@ from xmae.quantize.calibration import held_out, read_calibration, training_windo
 from xmae.quantize.graph import INPUT_SHAPE, exportable
 from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.native import one_thread
-from xmae.signals.filters import PPG_BANDPASS, ppg_sos
-from xmae.signals.resample import resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
-RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 PACKAGES = (
     "xmae", "torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "onnx",
     "onnxruntime",
@@ -60,7 +58,8 @@ def export(
     calibration : str or None
         calibration.npz of `xmae quantize`; by default the same windows are chosen here.
     targets : str
-        Formats, separated by commas: executorch, litert, onnx; or "all".
+        Formats, separated by commas: executorch, litert, onnx; or "all" of these. Also c: C99 source of the int8
+        student for microcontrollers, with its kernels, from the litert file.
     n_calibration : int
         Windows (10 s each) that set the int8 ranges, unless `calibration` is given.
     seed : int
@@ -93,11 +92,13 @@ def export(
         work = [
             (format, model, graph, folder, ranges.ppg, ppg, *expected[model])
             for format in formats
+            if format in TARGETS
             for model, graph in graphs.items()
         ]
         with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
             models = [entry for pair in tqdm(pairs, "export", len(work), unit="model") for entry in pair]
+        source = {"c_source": c_source.export(folder)} if SOURCE in formats else {}
         heads, metrics = {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)
@@ -114,6 +115,7 @@ def export(
             "metrics": {"heads_on_val": metrics},
             "provenance": {model: encoder.provenance for model, encoder in encoders.items()},
             "licence": "Apache-2.0",
+            **source,
         }
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest)
@@ -202,22 +204,6 @@ def make_heads(encoder, store, train):
             "subjects": len(set(val.subject[known])),
         }
     return heads, metrics
-
-
-def preprocessing():
-    """How raw PPG becomes a window, with the numbers that another implementation needs."""
-    return {
-        "cleaning": {
-            "what": "Butterworth band-pass of order 2, run forward and backward over the recording (zero phase)",
-            "band_hz": list(PPG_BANDPASS),
-            "sos": {str(rate): ppg_sos(rate).tolist() for rate in RATES},
-        },
-        "resampling": {
-            "what": f"polyphase to {SFREQ} Hz, Kaiser window (beta 5), 20 max(up, down) + 1 taps",
-            "up_down": {str(rate): list(resampling_ratio(rate, SFREQ)) for rate in RATES},
-        },
-        "scaling": "each window to [-1, 1] by its own minimum and maximum; a flat one to zeros",
-    }
 
 
 def installed(package):

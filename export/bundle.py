@@ -7,18 +7,22 @@ heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmae.errors import UserError
 from xmae.export.targets import TARGETS
 from xmae.files import read_json, sha256, write_json
+from xmae.signals.filters import PPG_BANDPASS, ppg_sos
+from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
 SCHEMA_VERSION = 1
 REQUIRED = ("window", "preprocessing", "models", "files")
 MANIFEST, HEADS = "manifest.json", "heads.json"
+RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
 
 def seal(folder, manifest):
@@ -60,7 +64,7 @@ class Bundle:
         Raises
         ------
         UserError
-            If it is no bundle, of another version or window, lacks a file, or a file's hash is wrong.
+            If it is no bundle, of another version, window or pre-processing, lacks a file, or a file's hash is wrong.
         """
         path = Path(path)
         if not (path / MANIFEST).is_file():
@@ -74,6 +78,8 @@ class Bundle:
         window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
         if window != (SFREQ, N_TIMES):
             raise UserError(f"{path}: made for windows of (Hz, samples) {window}, expected {(SFREQ, N_TIMES)}")
+        if not same(manifest["preprocessing"], preprocessing()):
+            raise UserError(f"{path}: made with another pre-processing than this version's; export it again")
         for name in {HEADS, *(entry["file"] for entry in manifest["models"])} - manifest["files"].keys():
             raise UserError(f"{path / MANIFEST}: has no hash of {name}")
         for name, digest in manifest["files"].items():
@@ -108,3 +114,29 @@ class Bundle:
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
         """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns float32 (n, D)."""
         return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
+
+
+def preprocessing():
+    """How raw PPG becomes a window, with the numbers that another implementation needs."""
+    return {
+        "cleaning": {
+            "what": "Butterworth band-pass of order 2, run forward and backward over the recording (zero phase)",
+            "band_hz": list(PPG_BANDPASS),
+            "sos": {str(rate): ppg_sos(rate).tolist() for rate in RATES},
+        },
+        "resampling": {
+            "what": f"polyphase to {SFREQ} Hz, Kaiser window (beta 5), 20 max(up, down) + 1 taps",
+            "up_down": {str(rate): list(resampling_ratio(rate, SFREQ)) for rate in RATES},
+        },
+        "scaling": "each window to [-1, 1] by its own minimum and maximum; a flat one to zeros",
+    }
+
+
+def same(a, b):
+    """Whether two JSON values are equal, numbers but for rounding."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if numbers else a == b

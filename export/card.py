@@ -51,7 +51,7 @@ def model_card(manifest):
             f"{entry['drift']['centred_cosine_median']:.4f}",
             f"{entry['drift']['centred_cosine_p5']:.4f}",
             f"{entry['drift']['max_error']:.2g}",
-            ", ".join(entry["undelegated"]) or "-",
+            "n/a" if entry["undelegated"] is None else ", ".join(entry["undelegated"]) or "none",
         )
         for entry in manifest["models"]
     ]

@@ -127,8 +127,8 @@ def inspect_model(path):
     Returns
     -------
     dict
-        `ops`: operators by kind; `undelegated`: in an int8 model, kinds of operators that still touch floats;
-        `input`, `output`: shape, dtype, scale and zero point (None: float).
+        `ops`: operators by kind; `undelegated`: in an int8 model, kinds of operators that still touch floats (None
+        in a float model); `input`, `output`: shape, dtype, scale and zero point (None: float).
     """
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
@@ -147,7 +147,7 @@ def inspect_model(path):
     ends = {"input": graph.tensors[graph.inputs[0]], "output": graph.tensors[graph.outputs[0]]}
     described = {side: describe(tensor, dtypes) for side, tensor in ends.items()}
     is_int8 = described["input"]["dtype"] == "int8"
-    return {"ops": dict(ops), "undelegated": sorted(floats) if is_int8 else [], **described}
+    return {"ops": dict(ops), "undelegated": sorted(floats) if is_int8 else None, **described}
 
 
 def describe(tensor, dtypes):

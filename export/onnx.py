@@ -124,8 +124,8 @@ def inspect_model(path):
     Returns
     -------
     dict
-        `ops`: operators by kind; `undelegated`: empty, ONNX Runtime's CPU provider runs them all; `input`, `output`:
-        shape, dtype, scale and zero point (None: float).
+        `ops`: operators by kind; `undelegated`: None, there is no delegate (ONNX Runtime's CPU provider runs them
+        all); `input`, `output`: shape, dtype, scale and zero point (None: float).
     """
     with quietly():
         import onnx
@@ -135,6 +135,6 @@ def inspect_model(path):
     shapes = {side: [d.dim_value for d in value.type.tensor_type.shape.dim] for side, value in ends.items()}
     return {
         "ops": dict(Counter(node.op_type for node in graph.node)),
-        "undelegated": [],
+        "undelegated": None,
         **{side: {"shape": s, "dtype": "float32", "scale": None, "zero_point": None} for side, s in shapes.items()},
     }

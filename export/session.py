@@ -38,17 +38,11 @@ class Session:
             If the shape is another, or samples are NaN, infinite or outside [-1, 1].
         """
         ppg = np.ascontiguousarray(ppg, dtype=np.float32)
-        if self.run is None:
-            raise UserError("this session is closed")
         if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
             raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
         if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
             raise UserError("expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale")
         return np.concatenate([self.run(window.reshape(INPUT_SHAPE)) for window in ppg])
-
-    def close(self):
-        """Let go of the model."""
-        self.run = None
 
 
 def to_int8(x, scale, zero_point):

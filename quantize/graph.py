@@ -15,7 +15,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from xmae.errors import UserError
+from xmae.models.efficientnet import EfficientNetEncoder
+from xmae.models.resnet import ResNetEncoder
+from xmae.models.stem import Stem
 from xmae.models.student import McuStudent
+from xmae.models.vit import ViTEncoder
 from xmae.models.xmae import PPGEncoder
 from xmae.signals.window import N_TIMES
 
@@ -27,7 +31,7 @@ def exportable(encoder):
 
     Parameters
     ----------
-    encoder : McuStudent or PPGEncoder
+    encoder : McuStudent, PPGEncoder, ViTEncoder, ResNetEncoder or EfficientNetEncoder
         Trained encoder; left unchanged.
 
     Returns
@@ -40,34 +44,38 @@ def exportable(encoder):
     UserError
         If no graph is known for this kind of encoder.
     """
-    graphs = {McuStudent: StudentGraph, PPGEncoder: TeacherGraph}
+    graphs = {
+        McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
+        PPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
+    }  # fmt: skip
     if type(encoder) not in graphs:
         raise UserError(f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}")
     graph = graphs[type(encoder)](copy.deepcopy(encoder).cpu().float().eval())
     return graph.eval().requires_grad_(False)
 
 
-class StudentGraph(nn.Module):
-    """`McuStudent` with its batch norms folded."""
-
-    def __init__(self, student):
-        super().__init__()
-        for layer in [m for m in student.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]:
-            layer[0] = fuse_conv_bn_eval(layer[0], layer[1])
-            del layer[1]
-        self.student = student
-
-    def forward(self, ppg):
-        """(1, 1, 1, 1000) -> (1, D)."""
-        return self.student.embed(ppg)
-
-
-class TeacherGraph(nn.Module):
-    """`PPGEncoder`: stem, patches, transformer blocks, mean over the tokens, layer norm."""
+class ConvGraph(nn.Module):
+    """`McuStudent` or another encoder of 2-D convolutions, with its batch norms folded."""
 
     def __init__(self, encoder):
         super().__init__()
-        self.stem = StemGraph(encoder.stem)
+        for layer in [m for m in encoder.modules() if isinstance(m, nn.Sequential) and len(m) > 1]:
+            if isinstance(layer[0], nn.Conv2d) and isinstance(layer[1], nn.BatchNorm2d):
+                layer[0] = fuse_conv_bn_eval(layer[0], layer[1])
+                del layer[1]
+        self.encoder = encoder
+
+    def forward(self, ppg):
+        """(1, 1, 1, 1000) -> (1, D)."""
+        return self.encoder.embed(ppg)
+
+
+class TeacherGraph(nn.Module):
+    """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens, layer norm."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.stem = StemGraph(encoder.stem) if isinstance(encoder.stem, Stem) else nn.Identity()
         self.patches = conv2d(encoder.patches)
         self.positions = nn.Parameter(encoder.positions)
         self.blocks = nn.Sequential(*(BlockGraph(block) for block in encoder.blocks))

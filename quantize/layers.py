@@ -16,12 +16,13 @@ def run_graph(graph, ppg):
 
 
 def centred_cosine(actual, reference, mean):
-    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) -> (n,).
+    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) or 0 -> (n,).
 
-    Embeddings share a large mean; without centring any two of them look alike.
+    Embeddings share a large mean; without centring any two of them look alike. A row of zeros has cosine 0.
     """
-    a, b = actual - mean, reference - mean
-    return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    a, b = (np.asarray(x, np.float64) - mean for x in (actual, reference))
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.divide((a * b).sum(1), norm, out=np.zeros(len(a)), where=norm > 0)
 
 
 def error_of(actual, reference):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from xmae.data.augment import MAX_SHIFT, augment, random_crops, runs
+from xmae.data.augment import MAX_SHIFT, augment, random_crops, runs, vary_ppg
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
+from xmae.signals.quality import ppg_peaks
 from xmae.signals.scale import minmax_scale
 
 
@@ -141,3 +142,23 @@ def test_crops_are_fixed_by_the_generator(windows):
     first, again, other = (random_crops(joined, 8, generator(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
+
+
+def delay(a, b, most=20):
+    """Samples by which `b` is later than `a`, by the largest product of one with the other shifted."""
+    by = np.arange(-most, most + 1)
+    return by[np.argmax([np.dot(a[most:-most], np.roll(b, -k)[most:-most]) for k in by])]
+
+
+def test_varied_pulses_keep_their_times(batch):
+    ppg = batch[0]
+    torch.testing.assert_close(vary_ppg(ppg, generator(), strength=0.0), ppg, atol=1e-3, rtol=1e-4)
+    varied = vary_ppg(ppg, generator())
+    peaks = [[ppg_peaks(row, 100) for row in x[:, 0].double().numpy()] for x in (ppg, varied)]
+    rates = [[60 * 100 / np.median(np.diff(found)) for found in each] for each in peaks]
+    assert np.median(np.abs(np.subtract(*rates))) < 1  # bpm
+    steps = [x[:, 0].diff().numpy() for x in (ppg, varied)]  # upslopes; the slow waves hardly show in them
+    delays = [delay(a, b) for a, b in zip(*steps, strict=True)]
+    assert np.median(np.abs(delays)) == 0 and np.abs(delays).max() <= 2  # 10 ms each: tilted without phase
+    one, other = (minmax_scale(x)[0] for x in (ppg, varied))
+    assert (one - other).abs().mean() > 0.05  # and yet they look different

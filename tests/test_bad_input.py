@@ -17,7 +17,7 @@ from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
-from xmae.export.bundle import seal
+from xmae.export.bundle import preprocessing, seal
 from xmae.models.checkpoint import save_encoder
 from xmae.models.xmae import SIZES, XMAE
 
@@ -258,7 +258,7 @@ def bundle(tmp_path):
     (folder / "student_int8.tflite").write_bytes(b"weights")
     model = {"model": "student", "format": "litert", "precision": "int8", "file": "student_int8.tflite"}
     window = {"sfreq": 100, "n_times": 1000}
-    seal(folder, {"schema_version": 1, "window": window, "preprocessing": {}, "models": [model]})
+    seal(folder, {"schema_version": 1, "window": window, "preprocessing": preprocessing(), "models": [model]})
     (folder / "student_int8.tflite").write_bytes(b"Weights")
     return folder
 

@@ -51,8 +51,9 @@ def complaint(capsys, *arguments):
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Calls of a verb `try`, which is there for this test alone; its result can be changed."""
+def calls(monkeypatch, tmp_path):
+    """Calls of a verb `try`, which is there for this test alone; its result can be changed. It writes below tmp_path."""
+    monkeypatch.chdir(tmp_path)
     seen = []
 
     def attempt(
@@ -179,6 +180,14 @@ def test_config_file_and_the_line_over_it(calls, capsys, tmp_path):
     _, first, second = calls
     assert (first["inputs"], first["rate"], first["n_windows"]) == (["a", "b"], 62.5, 9) and first["record_reference"]
     assert (second["inputs"], second["rate"], second["n_windows"]) == (["c"], 62.5, 8)
+
+
+def test_the_run_folder_says_what_was_asked_and_what_came_out(calls, capsys, tmp_path):
+    assert run(capsys, "try", "a b", "c", "--n-windows", "9", "--out", "here", "--record-reference")[0] == 0
+    assert json.loads((tmp_path / "here" / "metrics.json").read_text()) == {"windows": 9, "out": "here"}
+    assert run(capsys, "try", "--config", "here/config.yaml")[0] == 0
+    _, first, second = calls
+    assert second == first
 
 
 @pytest.mark.parametrize("text", ["rate: [", "rate: fast", "speed: 3", "- a"])

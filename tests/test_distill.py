@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
 from xmae.data.store import WindowStore
 from xmae.distill.distill import distill
-from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, TaughtWindows
+from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, TaughtWindows, count_beats, rate_of
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
 from xmae.models.xmae import SIZES, XMAE
+from xmae.signals.quality import ppg_peaks
 
 SHORT = {"crops": 192, "epochs": 8, "batch_size": 24}
 
@@ -83,10 +85,25 @@ def test_ppg_alone_is_enough(teacher, ppg_store, tmp_path):
     assert np.isfinite(result["cosine"]) and load_encoder(result["student"]).embed_dim == 128
 
 
-def test_the_ecg_does_not_matter(teacher, small_store):
+def test_the_ecg_gives_the_heart_rate_and_nothing_else(teacher, small_store):
     windows, loaded = WindowStore(small_store).windows("train"), load_encoder(teacher)
     with_ecg, without = (TaughtCrops(loaded, x, 8, 4, 3) for x in (windows, replace(windows, ecg=None)))
     assert torch.equal(with_ecg.ppg, without.ppg) and torch.equal(with_ecg.embedding, without.embedding)
+    assert with_ecg.rate.isfinite().all() and without.rate.isnan().all()
+
+
+def test_counted_beats_are_the_monitors_heart_rate(small_store):
+    windows = WindowStore(small_store).windows()
+    difference = np.abs(rate_of(count_beats(windows)) - windows.labels["hr"])
+    assert np.nanmedian(difference) < 1 and np.nanpercentile(difference, 90) < 4  # bpm; the monitor averages and lags
+
+
+def test_the_rate_of_a_stretched_crop(teacher, small_store):
+    """A crop's heart rate is that of the PPG in it, at the speed it is played: NeuroKit2 finds its pulses."""
+    crops = TaughtCrops(load_encoder(teacher), WindowStore(small_store).windows("train"), 48, 8, 1)
+    pulse = [60 * 100 / np.median(np.diff(ppg_peaks(x[0], 100))) for x in crops.ppg.double().numpy()]
+    assert np.median(np.abs(np.array(pulse) - crops.rate.numpy())) < 2
+    assert np.ptp(crops.rate.numpy()) > 40  # bpm
 
 
 def test_the_bank_holds_the_teachers_answers_and_its_order_the_epoch(teacher, small_store):
@@ -125,15 +142,25 @@ class Plain(nn.Module):
 
 
 def test_loss_by_hand():
-    objective = Distillation(Plain(), mean=torch.tensor([1.0, 2.0]), std=torch.tensor([2.0, 0.5]), token_width=1)
+    apart = torch.tensor([[1.0], [-1.0]]) / np.sqrt(2)  # two values of standard deviation 1
+    bank = SimpleNamespace(
+        embedding=torch.tensor([1.0, 2.0]) + apart * torch.tensor([2.0, 0.5]),
+        tokens=torch.zeros(2, 2, 1),
+        rate=80 + 20 * apart[:, 0],
+    )
+    objective = Distillation(Plain(), bank)
+    nn.init.zeros_(objective.to_rate.bias)
+    objective.to_rate.weight = nn.Parameter(torch.tensor([[1.0, 0.5]]))
     nn.init.ones_(objective.to_tokens.weight)
     nn.init.zeros_(objective.to_tokens.bias)
     ppg = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])  # tokens (0, 1), (2, 3); their mean (1, 2) + bias (1, 2)
-    batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), seed=0)
+    batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), torch.tensor([90.0]), seed=0)
     # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2): ((-1)^2 + 2^2) / 2 = 2.5
     # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1, 3): 1
-    assert objective(batch).item() == pytest.approx(2.5 + 0.5 * 1)
-    objective.token_weight = 0
+    # rate: 0.5 + 4 / 2 = 2.5 against (90 - 80) / 20 = 0.5; Huber beyond 0.1: 2 - 0.05
+    assert objective(batch).item() == pytest.approx(2.5 + 0.5 * 1 + 1.95)
+    assert objective(batch._replace(rate=torch.tensor([np.nan]))).item() == pytest.approx(2.5 + 0.5 * 1)
+    objective.token_weight, objective.rate_weight = 0, 0
     assert objective(batch).item() == pytest.approx(2.5)
     # centred: student (1, 2), teacher (3, 1): 5 / sqrt(5 * 10)
     assert objective.validate(batch).item() == pytest.approx(1 - 1 / np.sqrt(2))
@@ -141,7 +168,9 @@ def test_loss_by_hand():
 
 def test_a_student_starts_at_the_teachers_mean():
     mean = torch.linspace(-1, 1, 8)
-    student = Distillation(McuStudent(8), mean, torch.ones(8), token_width=4).student
+    tokens, rate = torch.zeros(2, 16, 4), torch.ones(2)
+    bank = SimpleNamespace(embedding=mean + torch.tensor([[1.0], [-1.0]]), tokens=tokens, rate=rate)
+    student = Distillation(McuStudent(8), bank).student
     assert student.training
     torch.testing.assert_close(student.head.bias.detach(), mean)
 

@@ -66,7 +66,8 @@ def test_file_computes_what_pytorch_does(exported, name, format, precision):
         assert median >= 0.98
         assert p5 >= 0.95
     found = TARGETS[format].inspect_model(path)
-    assert found["undelegated"] == []
+    nothing_to_leave = format == "onnx" or (format, precision) == ("litert", "fp32")
+    assert found["undelegated"] == (None if nothing_to_leave else [])
     assert found["input"]["shape"] == [1, 1, 1, 1000]
     assert found["output"]["shape"] == [1, reference.shape[1]]
 
@@ -156,13 +157,6 @@ def test_session_refuses_what_is_no_scaled_window(exported, windows, harm):
         ppg[0, 3] = np.nan
     with pytest.raises(UserError, match="expected"):
         session({"unscaled": ppg * 500, "short": ppg[:, :999], "one dimension": ppg[0], "none": ppg[:0]}.get(harm, ppg))
-
-
-def test_closed_session_says_so(exported, windows):
-    session = TARGETS["onnx"].open_model(exported("student-mcu", "onnx", "fp32")[0])
-    session.close()
-    with pytest.raises(UserError, match="closed"):
-        session(windows[1][:1])
 
 
 def test_unknown_target():

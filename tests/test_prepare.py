@@ -8,12 +8,15 @@ from pathlib import Path
 import neurokit2 as nk
 import numpy as np
 import pytest
+from scipy import signal
 
 from xmae.benchmarks.prepare_speed import main as prepare_speed
 from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
-from xmae.data.prepare import draw_splits, find_recordings, prepare, prepare_recording, read_splits, window_label
+from xmae.data.inputs import draw_splits, find_recordings, read_splits
+from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
+from xmae.data.windowing import prepare_recording, window_label
 from xmae.errors import UserError
 from xmae.signals.scale import minmax_scale
 
@@ -27,7 +30,7 @@ def recording():
 
 def cut(recording, seconds):
     n_times = int(seconds * recording.sfreq)
-    return replace(recording, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times])
+    return replace(recording, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times], leads={}, resp=None)
 
 
 def test_windows_resemble_those_of_the_recipe(recording):
@@ -96,6 +99,46 @@ def test_flat_stretch_is_dropped_and_ppg_alone_is_fine(recording):
     assert counts == {"kept": 5, "flat": 1} and windows.ecg is None and np.isnan(windows.ecg_quality).all()
 
 
+def test_a_gap_does_not_ring_into_the_windows_beside_it(recording):
+    whole, ecg = cut(recording, 90), cut(recording, 90).ecg.copy()
+    ecg[125 * 40 : 125 * 50] = np.nan  # exactly one window
+    windows, counts = prepare_recording(replace(whole, ecg=ecg + 5, ppg=whole.ppg), -1)
+    alone = [prepare_recording(replace(whole, ppg=whole.ppg[part], ecg=whole.ecg[part]), -1)[0].ecg
+             for part in (slice(0, 125 * 40), slice(125 * 50, None))]  # fmt: skip
+    assert counts == {"kept": 8, "missing": 1}
+    np.testing.assert_allclose(windows.ecg, np.concatenate(alone), atol=0.02)
+
+
+def test_leads_are_all_channels_at_200_hz(recording, tmp_path):
+    missing = recording.leads["V"].copy()
+    missing[125 * 12 : 125 * 13] = np.nan
+    changed = replace(recording, leads=recording.leads | {"V": missing})
+    windows, _ = prepare_recording(changed, -1, leads=True)
+    assert windows.lead_names == ("II", "V", "RESP") and windows.leads.shape == (48, 3, 2000)
+    assert np.isnan(windows.leads[1, 1]).all() and np.isfinite(np.delete(windows.leads[:, 1], 1, axis=0)).all()
+    clean = nk.ecg_clean(recording.ecg, sampling_rate=125)
+    expected = signal.resample(clean[:60000], 96000).reshape(48, 2000)  # in the frequency domain
+    np.testing.assert_allclose(windows.leads[1:-1, 0], expected[1:-1], atol=0.01)
+    np.testing.assert_allclose(windows.leads[1:-1, 0, ::2], windows.ecg[1:-1], atol=0.03)
+    breath = nk.rsp_clean(recording.resp, sampling_rate=125)
+    np.testing.assert_allclose(windows.leads[5, 2], np.interp(np.arange(2000) / 200 + 50, np.arange(len(breath)) / 125,
+                               breath), atol=0.01)  # fmt: skip
+
+    files = [str(path) for path in bidmc_files() if path.stem in ("bidmc01", "bidmc02", "bidmc15")]
+    prepare(files, str(tmp_path / "leads"), split="1,0,0", leads=True)
+    prepare(files, str(tmp_path / "plain"), split="1,0,0")
+    store, plain = WindowStore(tmp_path / "leads"), WindowStore(tmp_path / "plain")
+    assert store.meta["leads"][0] == "II" and store.meta["leads"][-1] == "RESP" and "leads" not in plain.meta
+    windows, without = store.windows(), plain.windows()
+    assert windows.leads.shape == (len(windows), len(store.meta["leads"]), 2000) and without.leads is None
+    np.testing.assert_array_equal(windows.ecg, without.ecg)
+    absent = np.isnan(windows.leads).all(axis=2)
+    assert not absent[:, 0].any()
+    assert (absent[:, 1:-1].sum(axis=1) == len(store.meta["leads"]) - 3).all()  # each has II, one other, and RESP
+    first = windows.select(slice(0, 48))
+    np.testing.assert_allclose(first.leads[1:, 0, ::2], first.ecg[1:], atol=0.03)
+
+
 @pytest.mark.parametrize("sfreq", [62.4725, 64, 99.99, 128, 256, 1000 / 3])
 def test_any_rate_gives_whole_windows(sfreq):
     n_times = int(35 * sfreq)
@@ -124,7 +167,7 @@ def test_labels_are_means_of_what_is_known(recording):
 
 def test_shipped_excerpt_and_split(tmp_path):
     files, splits = bidmc_files(), read_splits(SHIPPED_SPLIT)
-    assert sum(path.stat().st_size for path in SHIPPED_SPLIT.parent.iterdir() if path.is_file()) < 6e6
+    assert sum(path.stat().st_size for path in SHIPPED_SPLIT.parent.iterdir() if path.is_file()) < 7.5e6
     people = {}
     for path in files:
         with np.load(path) as raw:
@@ -137,7 +180,7 @@ def test_shipped_excerpt_and_split(tmp_path):
     result = prepare(["bidmc"], str(tmp_path / "store"))
     store = WindowStore(tmp_path / "store")
     assert all(splits[subject] == split for subject, split in store.splits.items())
-    assert result["windows"] == store.meta["windows"] == 1339
+    assert result["windows"] == store.meta["windows"] == 1335
     assert result["windows"] + sum(result["dropped"].values()) == 37 * 48
 
 

@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 
 from xmae.data import Windows, WindowStore
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare import prepare, prepare_recording
+from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
-from xmae.data.store import quantize, read_codes, read_shard, write_shard
+from xmae.data.shard import quantize, read_codes, read_shard, write_shard
+from xmae.data.windowing import prepare_recording
 from xmae.errors import UserError
 from xmae.files import sha256
 

@@ -8,13 +8,15 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from inspect import signature
 from itertools import takewhile, zip_longest
+from pathlib import Path
 from typing import get_origin
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from tqdm import tqdm
 
 from xmae import __version__
 from xmae.errors import UserError
+from xmae.files import atomic_file, write_json
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -24,11 +26,21 @@ VERBS = {  # verb: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
     "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
+    "fuse": ("xmae.evaluation.fusion", "encoders of PPG, ECG, respiration + store -> what they know together"),
+    "tasks": ("xmae.evaluation.template", "store -> empty label table for tasks, to be filled in"),
+    "evaluate": ("xmae.evaluation.evaluate", "encoders + data -> many tasks, folds by subject, tests, one table"),
+    "compare": ("xmae.training.compare", "store -> all methods pretrained on the same windows, and one table"),
+    "curve": ("xmae.evaluation.curve", "encoders + store -> probes against labels and pretraining subjects"),
+    "hrv": ("xmae.evaluation.hrv", "encoders + store -> heart-rate variability from the PPG, against the ECG"),
+    "timing": ("xmae.evaluation.timing", "encoders + store -> delay from ECG to PPG, from the PPG alone"),
+    "transfer": ("xmae.evaluation.transfer", "encoders + data -> probes fitted on one dataset, tested on another"),
+    "dreamer": ("xmae.evaluation.dreamer", "DREAMER.mat + EEG and ECG encoders -> emotion recognition"),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a microcontroller"),
     "quantize": ("xmae.quantize", "encoder + store -> calibration windows, int8 against fp32 layer by layer"),
     "export": ("xmae.export.build", "teacher + student + store -> bundle of .pte, .tflite and .onnx files"),
     "bench": ("xmae.benchmarks.bench", "bundle -> latency, size and memory in each runtime"),
     "validate": ("xmae.benchmarks.drift", "bundle + store -> drift gate; exit code 1 beyond the limits"),
+    "simulate": ("xmae.firmware_sim.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
@@ -54,6 +66,8 @@ def main(arguments=None):
         as_json, _ = settings.pop("json"), settings.pop("config")
         with redirect_stdout(sys.stderr):
             result = function(**settings)
+        if is_first_process():
+            keep_record(parser, settings, result)
     except (UserError, ArgumentError) as error:
         return fail(str(error))
     except ImportError as error:
@@ -62,7 +76,7 @@ def main(arguments=None):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         print(json.dumps(result, indent=2) if as_json else result["out"])
     return 0 if result.get("passed", True) else 1
 
@@ -108,6 +122,19 @@ def plain_options(arguments, function):
         return not plain[i].startswith("--config=") and "--config" not in plain[max(0, i - 1) : i + 1]
 
     return [plain[i] for i in sorted(range(len(plain)), key=of_the_line)]
+
+
+def is_first_process():
+    """False in the other processes of a training that shares its batches."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def keep_record(parser, settings, result):
+    """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
+    folder = Path(settings["out"])
+    with atomic_file(folder / "config.yaml") as temporary:
+        temporary.write_text(parser.dump(Namespace(settings), skip_unset=False))
+    write_json(folder / "metrics.json", result)
 
 
 def overview():

@@ -12,7 +12,6 @@ PROVENANCE = {
     "Data": "BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al. 2017, doi:10.1109/TBME.2016.2613124; PhysioNet, "
     "Goldberger et al. 2000), a modified excerpt under the Open Data Commons Attribution License 1.0. ICU patients at "
     "rest: not wearable data; the delay from ECG to PPG includes the monitor's own processing.",
-    "Method": "xMAE: Zhou et al., Physiology-Aware Masked Cross-Modal Reconstruction, ICML 2026, arXiv 2605.00973.",
     "Weights": "Trained from scratch in this run, on the training subjects only.",
 }
 

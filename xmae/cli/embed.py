@@ -10,7 +10,7 @@ from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
-from xmae.evaluation.heads import apply_head
+from xmae.evaluation.heads import apply_head, has_skill
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder, shipped_heads
 from xmae.signals.scale import minmax_scale
@@ -47,7 +47,8 @@ def embed(
     Returns
     -------
     dict
-        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head, "out".
+        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head, `without_skill` (heads
+        left out, since on patients left out of their training they say no more than a constant), "out".
 
     Raises
     ------
@@ -68,7 +69,7 @@ def embed(
     else:
         embedding = embed_windows(load_encoder(model), windows)
         heads = shipped_heads(model)
-    said = {task: apply_head(head, embedding) for task, head in heads.items()}
+    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
     table = pd.DataFrame({"start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said})
     table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
     path = Path(out) / "embeddings.csv"
@@ -76,4 +77,5 @@ def embed(
         table.to_csv(temporary, index=False)
     dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
-    return {"windows": len(windows), "dropped": dropped, "median": medians, "out": str(path)}
+    without = [task for task, head in heads.items() if not has_skill(head)]
+    return {"windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "out": str(path)}

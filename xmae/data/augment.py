@@ -4,13 +4,13 @@ Both signals of a window are moved together: the delay from ECG to PPG is what x
 `augment(*random_crops(runs(windows), 64, generator), generator)`; validation uses the windows as they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from xmae.signals.scale import minmax_scale
-from xmae.signals.window import N_TIMES, WINDOW_S
+from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
@@ -55,15 +55,35 @@ class Runs:
         PPG and ECG side by side, 100 Hz, cleaned, all runs joined.
     start, length : int64 tensors, shape (n_runs,)
         First sample and number of samples of each run; at least one window.
+    subject : int64 tensor, shape (n_runs,)
+        Number of the run's subject, in the order of their names.
     """
 
     signals: torch.Tensor
     start: torch.Tensor
     length: torch.Tensor
+    subject: torch.Tensor
 
     def to(self, device):
         """The same runs on another device."""
-        return Runs(self.signals.to(device), self.start.to(device), self.length.to(device))
+        return Runs(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def at(self, place):
+        """Runs at places of all recorded time, 0 to 1: (n, 1) float64 -> (n, 1) int64."""
+        end = self.length.cumsum(0)
+        return torch.searchsorted(end, place * end[-1], right=True).clamp_(max=len(end) - 1)
+
+    def elsewhere(self, place, draw):
+        """Places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1), all 0 to 1 -> (n, 1)."""
+        order = self.subject.argsort(stable=True)  # runs with those of a subject side by side
+        end = self.length[order].cumsum(0)
+        total = torch.zeros(int(self.subject.max()) + 1, dtype=end.dtype, device=end.device)
+        total = total.index_add_(0, self.subject, self.length)
+        subject = self.subject[self.at(place)]
+        chosen = (total.cumsum(0) - total)[subject] + draw * total[subject]  # among the runs in that order
+        among = torch.searchsorted(end, chosen, right=True).clamp_(max=len(end) - 1)
+        run, all_end = order[among], self.length.cumsum(0)
+        return (chosen - (end - self.length[order])[among] + (all_end - self.length)[run]) / all_end[-1]
 
 
 def runs(windows):
@@ -80,10 +100,16 @@ def runs(windows):
     start = np.concatenate([[0], np.flatnonzero(~follows) + 1])
     length = np.diff(np.concatenate([start, [len(windows)]]))
     signals = torch.from_numpy(np.stack([windows.ppg.ravel(), windows.ecg.ravel()], axis=1))
-    return Runs(signals, torch.from_numpy(start * N_TIMES), torch.from_numpy(length * N_TIMES))
+    subject = np.unique(windows.subject, return_inverse=True)[1][start]
+    return Runs(signals, *(torch.from_numpy(x) for x in (start * N_TIMES, length * N_TIMES, subject)))
 
 
-def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
+def draw_crops(runs, n, generator):
+    """What `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64 (4, n, 1)."""
+    return torch.rand(4, n, 1, generator=generator, device=runs.signals.device, dtype=torch.float64)
+
+
+def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None):
     """Draw windows at random places of continuous recordings, at random speeds.
 
     A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change together, and their
@@ -103,6 +129,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     noise : float
         White noise added to the PPG: its largest standard deviation, as a share of the crop's range; each crop draws a
         level from 0 to this.
+    draw : float64 tensor, shape (4, n, 1), optional
+        What `draw_crops` gave, where the caller needs to know or to change the places.
 
     Returns
     -------
@@ -110,9 +138,9 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
         Crops, in the units of the runs (not min-max scaled).
     """
     device, last = runs.signals.device, N_TIMES - 1
-    draw = torch.rand(4, n, 1, generator=generator, device=device, dtype=torch.float64)
-    end = runs.length.cumsum(0)
-    run = torch.searchsorted(end, draw[0] * end[-1], right=True).clamp_(max=len(end) - 1)  # (n, 1), by length
+    if draw is None:
+        draw = draw_crops(runs, n, generator)
+    run = runs.at(draw[0])  # (n, 1), by length
     room = runs.length[run] - 1  # steps between the samples of the run
     low, high = speed
     factor = (low * (high / low) ** draw[1]).clamp(max=room / last)
@@ -128,3 +156,34 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02):
     level = noise * draw[3].float() * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True))
     ppg = ppg + level * torch.randn(ppg.shape, generator=generator, device=device)
     return ppg[:, None], ecg[:, None]
+
+
+def vary_ppg(ppg, generator, strength=1.0):
+    """Change the look of pulses but not their times, so that a patient cannot be known by them: tilt and wander.
+
+    The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and three slow waves
+    (0.05 to 0.5 Hz) of up to 0.15 of the window's range each are added. The sizes are ours.
+
+    Parameters
+    ----------
+    ppg : float tensor, shape (batch, 1, n_times)
+        Crops at 100 Hz, in any unit.
+    generator : torch.Generator
+        On the device of the signal.
+    strength : float
+        0 leaves everything as it is, 1 is all of the above.
+
+    Returns
+    -------
+    float tensor, shape (batch, 1, n_times)
+    """
+    n, n_times, device = len(ppg), ppg.shape[-1], ppg.device
+    draw = torch.rand(n, 10, generator=generator, device=device)
+    f = torch.fft.rfftfreq(n_times, 1 / SFREQ, device=device).clamp(min=0.5)
+    gain = (f / 1.5) ** (strength * 0.6 * (2 * draw[:, :1] - 1))  # (batch, n_frequencies)
+    ppg = torch.fft.irfft(torch.fft.rfft(ppg) * gain[:, None], n_times)
+    frequency, phase, height = draw[:, 1:].reshape(n, 3, 3, 1).unbind(2)  # (batch, 3, 1) each
+    t = torch.arange(n_times, device=device) / SFREQ
+    waves = height * torch.sin(2 * torch.pi * ((0.05 + 0.45 * frequency) * t + phase))
+    size = 0.15 * strength * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True))
+    return ppg + size * waves.sum(1, keepdim=True)

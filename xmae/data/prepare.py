@@ -1,196 +1,171 @@
-"""From recordings to a store of windows: clean, judge, resample, cut, split by subject."""
+"""From recordings to a store of windows: every file is prepared by itself, then checked against the others, then split.
 
+What is finished is kept in a hidden folder beside the store until all is done: a run that was killed goes on from there
+when it is started again, and until the last moment the old store is untouched. The same function prepares a file on one
+machine and on a Ray cluster.
+"""
+
+import hashlib
 import os
+import shutil
 from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
-from xmae.data.readers import is_recording, read_recording
-from xmae.data.store import LABELS, SCHEMA_VERSION, SPLITS, Windows, write_shard
+from xmae.data.bidmc import SHIPPED_SPLIT
+from xmae.data.channels import ECG_NAMES, ChannelMap
+from xmae.data.checks import fingerprint, refuse_swapped, repair_offset, settle_doubles
+from xmae.data.inputs import draw_splits, find_recordings, read_shares, read_splits, read_subjects
+from xmae.data.readers import read_recordings
+from xmae.data.shard import read_shard, write_shard
+from xmae.data.store import INDEX, SCHEMA_VERSION, WindowStore, write_index
+from xmae.data.windowing import LIMITS, prepare_recording
+from xmae.data.windows import Windows
 from xmae.errors import UserError
-from xmae.files import atomic_folder, sha256, write_json
-from xmae.signals.filters import ecg_clean, ppg_clean
-from xmae.signals.quality import ecg_peaks, ppg_peaks, template_quality, window_quality
-from xmae.signals.resample import resample, resampling_ratio
+from xmae.files import atomic_folder, read_json, sha256, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
-CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
+SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
+ENGINES = ("local", "ray")
 
 
-def prepare_recording(recording, min_quality=0.9):
-    """Clean a recording and cut it into windows that follow each other from its start.
+@dataclass(frozen=True)
+class Settings:
+    """What shapes the windows of a file; the same settings and files give the same store."""
 
-    Parameters
-    ----------
-    recording : Recording
-        Signals and labels.
-    min_quality : float
-        Lowest quality (template match, 15th percentile) of both PPG and ECG for a window to be kept; -1 keeps all.
-
-    Returns
-    -------
-    windows : Windows
-        Those kept, perhaps none; their `split` is "".
-    counts : dict
-        Windows "kept", and dropped for the first reason that applied: "missing" samples, "flat" signal, "ppg_quality",
-        "ecg_quality". What is left over at the end of the recording counts nowhere.
-    """
-    sfreq = recording.sfreq
-    up, down = resampling_ratio(sfreq, SFREQ)
-    n_windows = len(recording.ppg) * up // (down * N_TIMES)
-    starts = np.arange(n_windows + 1) * N_TIMES * down // up  # first sample of each window; last, the end of all
-    cut, quality = {"ecg": None}, {"ecg": np.full(n_windows, np.nan)}
-    missing, flat = np.zeros((2, n_windows), bool)
-    for name in CHAIN:
-        x = getattr(recording, name)
-        if x is None:
-            continue
-        clean, judged = clean_and_judge(x, sfreq, name)
-        cut[name] = resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES].reshape(n_windows, N_TIMES).astype(np.float32)
-        quality[name] = window_quality(judged, sfreq)
-        x, first = x[: starts[-1]], starts[:-1]
-        missing |= np.logical_or.reduceat(np.isnan(x), first)
-        flat |= np.maximum.reduceat(x, first) == np.minimum.reduceat(x, first)
-    verdict = np.select(
-        [missing, flat, quality["ppg"] < min_quality, quality["ecg"] < min_quality],
-        ["missing", "flat", "ppg_quality", "ecg_quality"],
-        default="kept",
-    )
-    windows = Windows(
-        ppg=cut["ppg"],
-        ecg=cut["ecg"],
-        subject=np.full(n_windows, recording.subject),
-        record=np.full(n_windows, recording.record),
-        start_s=np.arange(n_windows) * float(WINDOW_S),
-        ppg_quality=quality["ppg"],
-        ecg_quality=quality["ecg"],
-        split=np.full(n_windows, ""),
-        labels={name: window_label(recording.labels.get(name), n_windows) for name in LABELS},
-    )
-    return windows.select(verdict == "kept"), dict(Counter(verdict.tolist()))
+    min_quality: float
+    leads: bool
+    align: bool
+    skip_bad: bool
+    channel_map: ChannelMap
+    people: dict
 
 
-def clean_and_judge(x, sfreq, kind):
-    """Clean a signal and find its quality, each run between missing samples by itself.
+def prepare_file(path, number, stage, settings):
+    """Prepare one file: write its shards and, last, a note that says what is in them; the note.
 
     Parameters
     ----------
-    x : float array, shape (n_times,)
-        Raw signal, NaN = missing.
-    sfreq : float
-        Sampling rate, Hz.
-    kind : str
-        "ppg" or "ecg".
-
-    Returns
-    -------
-    clean, quality : arrays, shape (n_times,)
-        Cleaned signal and quality of each sample; 0 where samples are missing, and in runs shorter than a window.
+    path : Path
+        A recording, or several.
+    number : int
+        Its place among the files, which names the shards.
+    stage : Path
+        Folder for shards and note; a note that is there already is returned as it is.
+    settings : Settings
+        The same for all files.
     """
-    clean_signal, find_peaks = CHAIN[kind]
-    clean, quality = np.zeros((2, len(x)))
-    for start, stop in finite_runs(np.isfinite(x)):
-        if stop - start >= WINDOW_S * sfreq:
-            run = clean_signal(x[start:stop], sfreq)
-            clean[start:stop], quality[start:stop] = run, template_quality(run, find_peaks(run, sfreq), sfreq)
-    return clean, quality
+    written = stage / f"{number:05d}.json"
+    if written.is_file():
+        return read_json(written)
+    shards, parts, recordings = [], [], []
 
+    def close():
+        if parts:
+            names = sort_leads(name for part in parts for name in part.lead_names)
+            windows = Windows.concatenate([part.with_leads(names) for part in parts])
+            name = f"{number:05d}-{path.stem}{f'-{len(shards)}' if shards else ''}.parquet"
+            write_shard(stage / name, windows)
+            shards.append({"file": name, "subject": str(windows.subject[0]), "source": path.name,
+                           "windows": len(windows), "sha256": sha256(stage / name)})  # fmt: skip
+            parts.clear()
 
-def finite_runs(finite):
-    """Starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
-    return np.flatnonzero(np.diff(np.concatenate([[0], finite, [0]]))).reshape(-1, 2)
-
-
-def window_label(label, n_windows):
-    """One number a window: a constant as it is, a series as the mean of its known values if at least half are known."""
-    if label is None:
-        return np.full(n_windows, np.nan)
-    if isinstance(label, str):
-        return np.full(n_windows, {"M": 1.0, "F": 0.0}.get(label, np.nan))
-    if np.isscalar(label):
-        return np.full(n_windows, float(label))
-    values, sfreq = label
-    edges = np.rint(np.arange(n_windows + 1) * WINDOW_S * sfreq).astype(int).clip(max=len(values))
-    known = np.isfinite(values)
-    count, total = (np.concatenate([[0], np.cumsum(x)]) for x in (known, np.where(known, values, 0)))
-    count, total = np.diff(count[edges]), np.diff(total[edges])
-    return np.divide(total, count, out=np.full(n_windows, np.nan), where=2 * count >= np.maximum(np.diff(edges), 1))
-
-
-def find_recordings(inputs):
-    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each once."""
-    paths = []
-    for item in inputs:
-        if item == "bidmc":
-            paths += bidmc_files()
-        elif Path(item).is_dir():
-            found = sorted(path for path in Path(item).rglob("*") if is_recording(path))
-            if not found:
-                raise UserError(f"{item}: no recording in this folder that can be read")
-            paths += found
-        else:
-            paths.append(Path(item))
-    if not paths:
-        raise UserError("no recordings given")
-    return list(dict.fromkeys(path.resolve() for path in paths))
-
-
-def read_splits(path):
-    """Split of each subject from a CSV with the columns subject (or patient) and split."""
+    note = {"source": path.name, "counts": {}, "repairs": {}, "leads": [], "refused": None}
+    counts, repairs, leads = Counter(), Counter(), {}
     try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as a split: a CSV with the columns subject,split ({error})") from error
-    table = table.rename(columns={"patient": "subject"})
-    if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
-        raise UserError(f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}")
-    return dict(zip(table["subject"], table["split"], strict=True))
+        for recording in read_recordings(path, settings.channel_map):
+            recording = known_person(recording, path, settings.people)
+            refuse_swapped(recording)
+            if settings.align:
+                recording = repair_offset(recording)
+            windows, verdicts = prepare_recording(recording, settings.min_quality, settings.leads)
+            counts.update(verdicts)
+            repairs.update(recording.repairs)
+            leads |= dict.fromkeys(windows.lead_names)
+            full = sum(map(len, parts)) >= SHARD_WINDOWS
+            if parts and (full or parts[0].subject[0] != recording.subject):
+                close()
+            row = sum(map(len, parts))
+            if len(windows):
+                parts.append(windows)
+            recordings.append({
+                "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
+                "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard_number": len(shards),
+                "row": row, "samples_sha256": fingerprint(recording),
+            })  # fmt: skip
+    except UserError as error:
+        if not settings.skip_bad:
+            raise
+        note["refused"] = str(error)
+    close()
+    for row in recordings:
+        row["shard"] = shards[row.pop("shard_number")]["file"] if row["windows"] else ""
+    note |= {"shards": shards, "recordings": recordings, "counts": counts, "repairs": repairs, "leads": list(leads)}
+    write_json(written, note)
+    return note
 
 
-def read_shares(text):
-    """Shares of train, val and test from text such as "0.7,0.1,0.2"."""
-    try:
-        shares = [float(share) for share in text.split(",")]
-    except ValueError:
-        shares = []
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file")
-    return shares
+def known_person(recording, path, people):
+    """The recording with subject, age and sex from the user's table, where it names the record or the file."""
+    person = people.get(recording.record, people.get(path.stem))
+    if person is None:
+        return recording
+    labels = recording.labels | {key: person[key] for key in ("age", "sex") if key in person}
+    repairs = [name for name in recording.repairs if name != "subject_from_file_name"]
+    return replace(recording, subject=person["subject"], labels=labels, repairs=repairs)
 
 
-def draw_splits(subjects, shares, seed):
-    """Draw a split by subject.
+def sort_leads(names):
+    """Every lead once: those of the channel table in its order, then others, respiration last."""
+    known = {name: place for place, name in enumerate((*ECG_NAMES, "", "RESP"))}
+    return sorted(set(names), key=lambda name: (known.get(name, len(ECG_NAMES)), name))
 
-    Parameters
-    ----------
-    subjects : iterable of str
-        Each subject once.
-    shares : list of float
-        Shares of train, val and test. A share above 0 gets at least one subject.
-    seed : int
-        The same seed and subjects give the same split.
+
+@contextmanager
+def staging(out, identity):
+    """Yield the folder that keeps finished work; kept if the process is killed, removed if something is wrong.
+
+    Work left by an earlier run is used only if that had the same `identity` (files and settings).
     """
-    names = np.random.default_rng(seed).permutation(sorted(subjects)).tolist()
-    n_val, n_test = (max(round(share * len(names)), share > 0) for share in shares[1:])
-    if n_val + n_test + (shares[0] > 0) > len(names):
-        raise UserError(f"{len(names)} subjects are too few for the split {shares}; use 1,0,0 or more subjects")
-    parts = ["val"] * n_val + ["test"] * n_test
-    return dict(zip(names, parts + ["train"] * (len(names) - len(parts)), strict=True))
+    out = Path(out)
+    if out.exists() and not (out / "store.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: exists and holds no store.json; it would be replaced, so name another folder")
+    stage = out.parent / f".{out.name}.part"
+    try:
+        if not (stage / "identity").is_file() or (stage / "identity").read_text() != identity:
+            shutil.rmtree(stage, ignore_errors=True)
+            stage.mkdir(parents=True)
+            (stage / "identity").write_text(identity)
+        yield stage
+    except OSError as error:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    except Exception:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    shutil.rmtree(stage, ignore_errors=True)
 
 
-def prepare_file(path, shard, min_quality):
-    """Prepare one file and write its windows, if any; who it was, the windows' counts and the shard's SHA-256."""
-    recording = read_recording(path)
-    windows, counts = prepare_recording(recording, min_quality)
-    if len(windows):
-        write_shard(shard, windows)
-    return recording.subject, counts, sha256(shard) if len(windows) else None
+def identity_of(paths, settings, old):
+    """Text that differs if any file, setting or the store to append to does."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
+    people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
+    shown = repr((files, replace(settings, people={}), people, old.meta["shards"] if old else None))
+    return hashlib.sha256(shown.encode()).hexdigest()
+
+
+def run_local(paths, first, stage, settings, jobs):
+    """Yield the notes of all files in their order, prepared by processes of this machine."""
+    n_jobs = min(jobs or min(os.cpu_count(), 1 + len(paths) // FILES_A_PROCESS), len(paths))
+    one = joblib.delayed(prepare_file)
+    work = (one(path, first + number, stage, settings) for number, path in enumerate(paths))
+    yield from joblib.Parallel(n_jobs, return_as="generator")(work)
 
 
 def prepare(
@@ -200,6 +175,15 @@ def prepare(
     min_quality: float = 0.9,
     seed: int = 77,
     jobs: int = 0,
+    leads: bool = False,
+    channels: str | None = None,
+    sfreq: float | None = None,
+    subjects: str | None = None,
+    align: bool = False,
+    skip_bad: bool = False,
+    append: bool = False,
+    engine: str = "local",
+    address: str | None = None,
 ) -> dict:
     """Turn recordings into a store of windows for training and probing.
 
@@ -208,73 +192,174 @@ def prepare(
     Parameters
     ----------
     inputs : list of str
-        Recordings (.npz, WFDB .hea, .csv), folders to search for them, or "bidmc" for the shipped excerpt.
+        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or WESAD .pkl), folders
+        to search for them, or "bidmc" for the shipped excerpt.
     out : str
-        Folder of the store; replaced as a whole when all is done.
+        Folder of the store, replaced as a whole when all is done; or an fsspec URL such as s3://bucket/store.
     split : str or None
         Shares of train, val and test by subject, such as "0.7,0.1,0.2", or a CSV file with the columns subject,split.
         Default: the shipped split for "bidmc" alone, else 0.7,0.1,0.2.
     min_quality : float
         Lowest quality of PPG and of ECG for a window to be kept (template-match correlation, 15th percentile over the
-        window, at most 1); -1 keeps all.
+        window, at most 1); windows that are clipped, flat for 1 s, drop out, move, or whose beats disagree are dropped
+        too. -1 keeps all.
     seed : int
         Seed of a split by shares.
     jobs : int
         Processes; 0 = one for every 200 recordings, up to the number of cores.
+    leads : bool
+        Also store all ECG leads and respiration at 200 Hz (`Windows.leads`), for methods that learn from them.
+    channels : str or None
+        YAML file that says which channel is PPG, ECG and so on; default: by their names. See docs/data.md.
+    sfreq : float or None
+        Sampling rate of tables without times, Hz.
+    subjects : str or None
+        CSV file with the columns record,subject and optionally age,sex. Without it, formats that name no subject take
+        each file as a person of their own, which store.json counts as a repair.
+    align : bool
+        Estimate a constant offset between the clocks of ECG and PPG, and correct it where that is certain enough.
+    skip_bad : bool
+        Leave out recordings that cannot be used, and say so in store.json, instead of stopping.
+    append : bool
+        Add to the store that is there: its shards stay as they are, known subjects keep their split, and new ones are
+        split by `split`.
+    engine : str
+        "local", or "ray" for a Ray cluster, which must see the same files and the folder of `out`.
+    address : str or None
+        Address of the cluster; default: one on this machine.
 
     Returns
     -------
     dict
-        Windows kept, dropped by reason, and by split; subjects by split; "out".
+        Windows kept, dropped by reason, and by split; subjects by split; repairs; recordings left out; "out".
 
     Raises
     ------
     UserError
         If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it was before.
     """
-    paths = find_recordings(inputs)
+    if engine not in ENGINES:
+        raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
+    channel_map = ChannelMap.load(channels) if channels else ChannelMap()
+    channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
+    paths = find_recordings(inputs, channel_map)
     split = split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else "0.7,0.1,0.2")
     given, shares = (read_splits(split), None) if Path(split).suffix == ".csv" else (None, read_shares(split))
     shown = Path(split).name if given else split
-    out = Path(out)
-    files = [f"{number:05d}-{path.stem}.parquet" for number, path in enumerate(paths)]
-    with atomic_folder(out, "store.json") as folder:
-        prepare_one = joblib.delayed(prepare_file)
-        work = [prepare_one(path, folder / file, min_quality) for path, file in zip(paths, files, strict=True)]
-        n_jobs = min(jobs or min(os.cpu_count(), 1 + len(paths) // FILES_A_PROCESS), len(paths))
-        pool = joblib.Parallel(n_jobs, return_as="generator")
-        notes = list(tqdm(pool(work), "prepare", len(paths), unit="recording"))
-        shards = [
-            {"file": file, "subject": subject, "source": path.name, "windows": counts["kept"], "sha256": digest}
-            for file, path, (subject, counts, digest) in zip(files, paths, notes, strict=True)
-            if digest
-        ]
-        subjects = {shard["subject"] for shard in shards}
-        if not subjects:
-            raise UserError(f"no window of {len(paths)} recordings reaches the quality {min_quality:g}")
-        splits = given or draw_splits(subjects, shares, seed)
-        if unknown := sorted(subjects - splits.keys()):
-            raise UserError(f"{shown}: names no split for {', '.join(unknown)}")
-        counts = sum((Counter(counts) for _, counts, _ in notes), Counter())
+    people = read_subjects(subjects) if subjects else {}
+    settings = Settings(min_quality, leads, align, skip_bad, channel_map, people)
+    if "://" in str(out):
+        from xmae.data.remote import prepare_remote
+
+        return prepare_remote(out, append, lambda local: run(local, WindowStore(local) if append else None))
+
+    def run(out, old):
+        first = 1 + max((int(shard["file"][:5]) for shard in old.meta["shards"]), default=-1) if old else 0
+        with staging(out, identity_of(paths, settings, old)) as stage:
+            if engine == "ray":
+                from xmae.data.ray_engine import run_ray
+
+                found = run_ray(prepare_file, paths, first, stage, settings, address)
+            else:
+                found = run_local(paths, first, stage, settings, jobs)
+            notes = list(tqdm(found, "prepare", len(paths), unit="recording"))
+            return assemble(out, stage, notes, old)
+
+    def assemble(out, stage, notes, old):
+        """Check the recordings against each other, split the subjects, and publish the store."""
+        index = [row for note in notes for row in note["recordings"]]
+        left_out, same = settle_doubles(index, old.index() if old else [])
+        shards = [shard for note in notes for shard in drop_recordings(note, stage, left_out)]
+        index = [row for row in index if row["windows"]]
+        new = {shard["subject"] for shard in shards}
+        if not new:
+            refused = [note["refused"] for note in notes if note["refused"]] or [row["why"] for row in left_out]
+            why = f"; {refused[0]}" if refused else ""
+            raise UserError(f"no window of {len(paths)} recordings reaches the quality {min_quality:g}{why}")
+        splits = dict(old.splits) if old else {}
+        fresh = sorted(new - splits.keys())
+        if given:
+            if unknown := sorted(set(fresh) - given.keys()):
+                raise UserError(f"{shown}: names no split for {', '.join(unknown)}")
+            splits |= {subject: given[subject] for subject in fresh}
+        elif fresh:
+            people = {same.get(subject, subject) for subject in fresh}
+            drawn = draw_splits(people - splits.keys(), shares, seed) if people - splits.keys() else {}
+            splits |= {subject: (splits | drawn)[same.get(subject, subject)] for subject in fresh}
+        counts = sum((Counter(note["counts"]) for note in notes), Counter(old.meta["counts"] if old else {}))
+        repairs = sum((Counter(note["repairs"]) for note in notes), Counter(old.meta["repairs"] if old else {}))
+        left_out += [{"record": note["source"], "why": note["refused"]} for note in notes if note["refused"]]
+        for row in left_out:
+            counts["kept"] -= row.get("windows", 0)
+            counts["left_out"] += row.get("windows", 0)
+        shards = [*(old.meta["shards"] if old else []), *shards]
         kept = Counter()
         for shard in shards:
             kept[splits[shard["subject"]]] += shard["windows"]
+        dropped = {reason: n for reason, n in counts.items() if reason != "kept" and n}
         result = {
-            "recordings": len(paths),
-            "windows": counts.pop("kept"),
-            "dropped": dict(counts),
+            "recordings": len(paths) + (old.meta["recordings"] if old else 0),
+            "windows": counts["kept"],
+            "dropped": dropped,
             "windows_by_split": dict(kept),
-            "subjects_by_split": dict(Counter(splits[subject] for subject in subjects)),
+            "subjects_by_split": dict(Counter(splits[subject] for subject in {s["subject"] for s in shards})),
+            "repairs": dict(repairs),
+            "left_out": [*(old.meta["left_out"] if old else []), *left_out],
         }
-        write_json(
-            folder / "store.json",
-            {
-                "schema_version": SCHEMA_VERSION,
-                "settings": {"split": shown, "min_quality": min_quality, "seed": seed},
-                "window": {"sfreq": SFREQ, "n_times": N_TIMES},
-                **result,
-                "splits": {subject: splits[subject] for subject in sorted(subjects)},
-                "shards": shards,
-            },
-        )
-    return {**result, "out": str(out)}
+        names = sort_leads([*(name for note in notes for name in note["leads"]), *(old.meta.get("leads", []) if old else [])])
+        meta = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": {"split": shown, "min_quality": min_quality, "seed": seed},
+            "limits": {name: limit for name, (_, limit) in LIMITS.items()} if min_quality > -1 else {},
+            "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
+            **result,
+            "counts": dict(counts),
+            **({"leads": names} if names else {}),
+            **({"labels": old.meta["labels"]} if old and "labels" in old.meta else {}),
+            "splits": {subject: splits[subject] for subject in sorted(splits)},
+            "shards": shards,
+        }
+        publish(out, stage, meta, [*(old.index() if old else []), *index], old)
+        return {**result, "out": str(out)}
+
+    return run(Path(out), WindowStore(out) if append else None)
+
+
+def drop_recordings(note, stage, left_out):
+    """The shards of a note without the recordings that are left out, which are taken out of their shards."""
+    unwanted = {(row["source"], row["record"]) for row in left_out}
+    gone = [row for row in note["recordings"] if (row["source"], row["record"]) in unwanted and row["windows"]]
+    for shard in note["shards"]:
+        records = [row["record"] for row in gone if row["shard"] == shard["file"]]
+        if records:
+            windows = read_shard(stage / shard["file"], shard["sha256"])
+            windows = windows.select(~np.isin(windows.record, records))
+            shard["windows"] = len(windows)
+            write_shard(stage / shard["file"], windows)
+            shard["sha256"] = sha256(stage / shard["file"])
+    for row in gone:
+        row |= {"windows": 0, "shard": ""}
+    row = Counter()
+    for recording in note["recordings"]:
+        recording["row"] = row[recording["shard"]]
+        row[recording["shard"]] += recording["windows"]
+    return [shard for shard in note["shards"] if shard["windows"]]
+
+
+def publish(out, stage, meta, index, old):
+    """Bring shards, index and, last, store.json to their place; up to the last step the old store is what it was."""
+    new = [shard["file"] for shard in meta["shards"] if (stage / shard["file"]).is_file()]
+    if old is None:
+        with atomic_folder(out, "store.json") as folder:
+            for file in new:
+                os.rename(stage / file, folder / file)
+            meta["index"] = write_index(folder, index)
+            write_json(folder / "store.json", meta)
+        return
+    for file in new:
+        os.replace(stage / file, out / file)
+    meta["index"] = write_index(out, index)
+    write_json(out / "store.json", meta)
+    for path in out.glob(f"{INDEX}-*.parquet"):
+        if path.name != meta["index"]["file"]:
+            path.unlink(missing_ok=True)

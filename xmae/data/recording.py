@@ -19,7 +19,7 @@ class Recording:
     subject, record : str
         Who, and which recording of theirs. Splits go by subject.
     sfreq : float
-        Sampling rate of both signals, Hz.
+        Sampling rate of all signals, Hz.
     ppg : float array, shape (n_times,)
         PPG, upright (systole rises), any unit; NaN = missing.
     ecg : float array, shape (n_times,), or None
@@ -27,6 +27,16 @@ class Recording:
     labels : dict
         "age" (years), "sex" ("M" or "F"); and series as (values, sfreq in Hz): "hr" (per minute), "rr" (breaths per
         minute), "spo2" (%). All optional, NaN = missing.
+    leads : dict of float arrays, shape (n_times,)
+        All ECG leads by name, in the unit of `ecg`, which is one of them; empty = only `ecg` is known.
+    resp : float array, shape (n_times,), or None
+        Respiration, any unit; NaN = missing.
+    acc : float array, shape (n_times,), or None
+        Length of the acceleration vector, g; NaN = missing.
+    start : str
+        Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
+    repairs : list of str
+        What the reader mended, by the rules of `docs/data.md`, one short name a rule.
 
     Raises
     ------
@@ -40,23 +50,31 @@ class Recording:
     ppg: np.ndarray
     ecg: np.ndarray | None = None
     labels: dict = field(default_factory=dict)
+    leads: dict = field(default_factory=dict)
+    resp: np.ndarray | None = None
+    acc: np.ndarray | None = None
+    start: str = ""
+    repairs: list = field(default_factory=list)
 
     def __post_init__(self):
         name = self.record
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
             raise UserError(f"{name}: sampling rate {self.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-        for kind in ("ppg", "ecg"):
-            x = getattr(self, kind)
-            if x is None and kind == "ecg":
-                continue
+        for kind, x in self.signals().items():
             if x.ndim != 1:
                 raise UserError(f"{name}: {kind} has shape {x.shape}; expected one row of samples")
             if np.isinf(x).any():
                 raise UserError(f"{name}: {kind} has infinite samples; mark missing samples with NaN")
-        if self.ecg is not None and len(self.ecg) != len(self.ppg):
-            raise UserError(f"{name}: ppg has {len(self.ppg)} samples but ecg {len(self.ecg)}; expected as many")
+            if len(x) != len(self.ppg):
+                raise UserError(f"{name}: ppg has {len(self.ppg)} samples but {kind} {len(x)}; expected as many")
         if len(self.ppg) < WINDOW_S * self.sfreq:
             raise UserError(f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s")
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():
             raise UserError(f"{name}: ppg is flat or missing throughout")
+
+    def signals(self):
+        """Every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""
+        named = {"ppg": self.ppg, "ecg": self.ecg, "resp": self.resp, "acc": self.acc}
+        named |= {f"lead {name}": x for name, x in self.leads.items()}
+        return {name: x for name, x in named.items() if x is not None}

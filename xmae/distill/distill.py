@@ -23,6 +23,7 @@ def distill(
     batch_size: int = 128,
     lr: float = 3e-3,
     token_weight: float = 0.5,
+    rate_weight: float = 1.0,
     patience: int = 10,
     seed: int = 77,
     resume: bool = False,
@@ -34,7 +35,7 @@ def distill(
     teacher : str
         Encoder to learn from: a name ("base") or a safetensors file.
     data : str
-        Store written by `xmae prepare`; labels and ECG are not used.
+        Store written by `xmae prepare`; its labels are not used.
     out : str
         Run folder: student.safetensors, metrics.json, logs and checkpoints.
     crops : int
@@ -47,6 +48,8 @@ def distill(
         Peak learning rate of AdamW.
     token_weight : float
         Weight of the loss on the teacher's tokens beside that on its embedding; 0 leaves them out.
+    rate_weight : float
+        Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out.
     patience : int
         Epochs without a better validation cosine before stopping early.
     seed : int
@@ -70,14 +73,13 @@ def distill(
     out = Path(out)
     settings = {
         "teacher": str(teacher), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size,
-        "lr": lr, "token_weight": token_weight, "patience": patience, "seed": seed,
+        "lr": lr, "token_weight": token_weight, "rate_weight": rate_weight, "patience": patience, "seed": seed,
     }  # fmt: skip
     encoder, store = load_encoder(teacher), WindowStore(data)
     train, val = store.windows("train"), store.windows("val")
     L.seed_everything(seed, verbose=False)
     train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
-    mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
-    objective = Distillation(McuStudent(encoder.embed_dim), mean, std, train.tokens.shape[-1], token_weight)
+    objective = Distillation(McuStudent(encoder.embed_dim), train, token_weight, rate_weight)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
     result = fit(module, train, val, out, settings, resume=resume)
     result |= {

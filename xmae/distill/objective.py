@@ -1,29 +1,37 @@
-"""What a student learns: the teacher's embedding, and the teacher's tokens at the same moments."""
+"""What a student learns: the teacher's embedding, its tokens at the same moments, and the heart rate of the ECG."""
 
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from xmae.data.augment import random_crops, runs
+from xmae.data.augment import random_crops, runs, vary_ppg
+from xmae.objectives.objective import Objective
+from xmae.signals.quality import MIN_PEAKS, ecg_peaks
 from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES, SFREQ
 from xmae.training.batches import SteppedBatches
 
 
 class TaughtBatch(NamedTuple):
-    """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D) of it, and a seed."""
+    """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D), heart rate (B,) in bpm, and a seed."""
 
     ppg: torch.Tensor
     embedding: torch.Tensor
     tokens: torch.Tensor
+    rate: torch.Tensor
     seed: int
 
 
-class Distillation(nn.Module):
+class Distillation(Objective):
     """Student and losses.
+
+    The heart rate is counted in the ECG recorded with the PPG, no label: a linear readout of the embedding has to give
+    it, so that a student that is small, and follows the teacher only so far, keeps what a watch needs most.
 
     Embeddings of one encoder share a large mean and differ little between windows, so both are compared after the
     teacher's mean is taken off and each dimension divided by the teacher's standard deviation.
@@ -33,42 +41,44 @@ class Distillation(nn.Module):
     student : nn.Module
         Encoder with `tokens(ppg)` (B, n, C) and an `embed_dim` equal to the teacher's; its last layer's bias starts at
         the teacher's mean.
-    mean, std : torch.Tensor
-        The teacher's embedding over the training windows, (E,).
-    token_width : int
-        The teacher's token width D.
-    token_weight : float
-        Weight of the token loss.
+    taught : TaughtCrops
+        What it will be trained on: gives the statistics of the teacher's embedding and of the heart rate.
+    token_weight, rate_weight : float
+        Weights of the losses on tokens and heart rate.
     """
 
-    def __init__(self, student, mean, std, token_width, token_weight=0.5):
+    def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0):
         super().__init__()
-        self.student, self.token_weight = student, token_weight
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.to_tokens = nn.LazyLinear(token_width)
+        self.student, self.token_weight, self.rate_weight = student, token_weight, rate_weight
+        self.register_buffer("mean", mean := taught.embedding.mean(0))
+        self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
+        known = taught.rate[taught.rate.isfinite()]
+        self.register_buffer("rate", torch.stack([known.mean(), known.std()]) if len(known) > 1 else torch.ones(2))
+        self.to_tokens = nn.LazyLinear(taught.tokens.shape[-1])
+        self.to_rate = nn.Linear(student.embed_dim, 1)
         with torch.no_grad():
             student.head.bias.copy_(mean)
             self.to_tokens(student.eval().tokens(torch.zeros(1, 1, 1000)))
         student.train()
 
     def forward(self, batch):
-        """Squared error of the standardised embedding, plus the weighted relative squared error of the tokens."""
+        """Squared error of the standardised embedding, plus, weighted, of tokens (relative) and rate (Huber)."""
         tokens = self.student.tokens(batch.ppg)
         embedding = self.student.pool(tokens)
-        loss = F.mse_loss((embedding - self.mean) / self.std, (batch.embedding - self.mean) / self.std)
+        standard = (embedding - self.mean) / self.std
+        loss = F.mse_loss(standard, (batch.embedding - self.mean) / self.std)
         if self.token_weight:
             wanted = F.interpolate(batch.tokens.transpose(1, 2), tokens.shape[1], mode="linear").transpose(1, 2)
             loss = loss + self.token_weight * F.mse_loss(self.to_tokens(tokens), wanted) / wanted.var()
+        if self.rate_weight:
+            wanted, known = (batch.rate - self.rate[0]) / self.rate[1], batch.rate.isfinite()
+            missed = F.smooth_l1_loss(self.to_rate(standard)[known, 0], wanted[known], reduction="sum", beta=0.1)
+            loss = loss + self.rate_weight * missed / known.sum().clamp(min=1)
         return loss
 
     def validate(self, batch):
         """One minus the mean cosine of the centred embeddings."""
         return 1 - F.cosine_similarity(self.student(batch.ppg) - self.mean, batch.embedding - self.mean).mean()
-
-    def end_epoch(self, val_loss):
-        """Nothing changes over the epochs, and there is nothing to log."""
-        return {}
 
 
 class TaughtCrops(SteppedBatches):
@@ -79,7 +89,7 @@ class TaughtCrops(SteppedBatches):
     teacher : nn.Module
         Encoder in evaluation mode.
     windows : Windows
-        Training windows; only their PPG is used.
+        Training windows; where they have ECG, it gives the heart rate of each crop.
     n_crops : int
         Crops in the bank.
     batch_size : int
@@ -91,9 +101,10 @@ class TaughtCrops(SteppedBatches):
     def __init__(self, teacher, windows, n_crops, batch_size, seed):
         super().__init__(max(1, n_crops // batch_size), seed)
         generator = torch.Generator().manual_seed(seed)
-        two = replace(windows, ecg=windows.ppg)  # crops are of two signals; here the PPG alone counts, twice
-        crops, _ = random_crops(runs(two), n_crops, generator, speed=(0.6, 1.7))
-        self.ppg, self.batch_size = minmax_scale(crops)[0], batch_size
+        two = replace(windows, ecg=count_beats(windows))  # crops are of two signals
+        crops, beats = random_crops(runs(two), n_crops, generator, speed=(0.6, 1.7))
+        self.ppg, self.batch_size = minmax_scale(vary_ppg(crops, generator))[0], batch_size
+        self.rate = rate_of(beats[:, 0])
         self.embedding, self.tokens = teach(teacher, self.ppg)
 
     def batch(self, step, seed):
@@ -101,7 +112,7 @@ class TaughtCrops(SteppedBatches):
         epoch, place = divmod(step - 1, self.n_batches)
         order = torch.randperm(len(self.ppg), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         pick = order[place * self.batch_size : (place + 1) * self.batch_size]
-        return TaughtBatch(self.ppg[pick], self.embedding[pick], self.tokens[pick].float(), seed)
+        return TaughtBatch(self.ppg[pick], self.embedding[pick], self.tokens[pick].float(), self.rate[pick], seed)
 
 
 class TaughtWindows:
@@ -109,7 +120,7 @@ class TaughtWindows:
 
     def __init__(self, teacher, windows, seed):
         ppg = minmax_scale(torch.from_numpy(windows.ppg)[:, None])[0]
-        self.batch = TaughtBatch(ppg, *teach(teacher, ppg), seed)
+        self.batch = TaughtBatch(ppg, *teach(teacher, ppg), rate_of(torch.from_numpy(count_beats(windows))), seed)
 
     def __len__(self):
         return 1
@@ -127,3 +138,29 @@ def teach(teacher, ppg, batch_size=128):
             tokens.append(x.half())
             embeddings.append(teacher.pool(x))
     return torch.cat(embeddings), torch.cat(tokens)
+
+
+def count_beats(windows):
+    """Beats since the start of each run of windows, between R peaks interpolated: float32 (n, 1000).
+
+    Cut and stretched like a signal, its rise over a crop is the crop's number of beats. NaN in runs with fewer than
+    4 R peaks, and without ECG.
+    """
+    if windows.ecg is None:
+        return np.full_like(windows.ppg, np.nan)
+    joined = runs(windows)
+    count = np.full(len(joined.signals), np.nan, np.float32)
+    for start, length in zip(joined.start.tolist(), joined.length.tolist(), strict=True):
+        peaks = ecg_peaks(joined.signals[start : start + length, 1].double().numpy(), SFREQ)
+        if len(peaks) < MIN_PEAKS:
+            continue
+        cycle, times = np.median(np.diff(peaks)), np.arange(length)
+        inside = np.interp(times, peaks, np.arange(len(peaks)))
+        before, after = np.minimum(times - peaks[0], 0), np.maximum(times - peaks[-1], 0)
+        count[start : start + length] = inside + (before + after) / cycle
+    return count.reshape(-1, N_TIMES)
+
+
+def rate_of(beats):
+    """Heart rate in bpm from the counted beats along windows (n, 1000): shape (n,)."""
+    return (beats[:, -1] - beats[:, 0]) * 60 * SFREQ / (beats.shape[1] - 1)

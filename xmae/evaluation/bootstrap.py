@@ -1,8 +1,8 @@
-"""95 % intervals by resampling patients, and the two metrics in a form that makes a resample cheap.
+"""95 % intervals by resampling patients, and the metrics in a form that makes a resample cheap.
 
 Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh, J R Stat Soc B
 69(3), 2007).
-A resample only changes how often each patient counts. So every metric is first reduced to sums per patient (MAE) or
+A resample only changes how often each patient counts. So every metric is first reduced to sums per patient (MAE, F1) or
 per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples become one matrix product.
 """
 
@@ -49,15 +49,37 @@ def auroc(truth, score, subject, weights):
     """
     n_subjects = weights.shape[1]
     positive = truth == 1
-    wins = np.zeros((n_subjects, n_subjects))  # positive windows of i against negative windows of j
-    for j in range(n_subjects):
-        negative = np.sort(score[~positive & (subject == j)])
-        below = np.searchsorted(negative, score[positive], "left") + np.searchsorted(negative, score[positive], "right")
-        wins[:, j] = np.bincount(subject[positive], below / 2, minlength=n_subjects)
+    wins = count_wins(score[positive], subject[positive], score[~positive], subject[~positive], n_subjects)
     n_positive = np.bincount(subject[positive], minlength=n_subjects)
     n_negative = np.bincount(subject[~positive], minlength=n_subjects)
     pairs = (weights @ n_positive) * (weights @ n_negative)
     return _ratio(np.einsum("ri,ij,rj->r", weights, wins, weights, optimize=True), pairs)
+
+
+def count_wins(positive, positive_subject, negative, negative_subject, n_subjects):
+    """How often the positive windows of patient i score above the negative ones of j (ties one half): (S, S)."""
+    wins = np.zeros((n_subjects, n_subjects))
+    for j in np.unique(negative_subject):
+        theirs = np.sort(negative[negative_subject == j])
+        below = np.searchsorted(theirs, positive, "left") + np.searchsorted(theirs, positive, "right")
+        wins[:, j] = np.bincount(positive_subject, below / 2, minlength=n_subjects)
+    return wins
+
+
+def f1(truth, log_odds, subject, weights):
+    """F1 score of the positive class, log odds above 0 being called positive, under each weighting of the patients.
+
+    Parameters as in `mae`; `truth` is 0 or 1.
+
+    Returns
+    -------
+    array, shape (R,)
+        NaN where a weighting leaves neither positives nor windows called positive.
+    """
+    n_subjects, called = weights.shape[1], log_odds > 0
+    hit = np.bincount(subject[called & (truth == 1)], minlength=n_subjects)
+    off = np.bincount(subject[called != (truth == 1)], minlength=n_subjects)
+    return _ratio(weights @ (2 * hit), weights @ (2 * hit + off))
 
 
 def interval(values, level=0.95):
@@ -72,4 +94,4 @@ def _ratio(top, bottom):
     return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
 
 
-METRICS = {"mae": mae, "auroc": auroc}
+METRICS = {"mae": mae, "auroc": auroc, "f1": f1}

@@ -72,23 +72,6 @@ def ppg_features(ppg):
     return np.nan_to_num(np.stack(columns, axis=1)), list(NAMES)
 
 
-def pulse_rate(ppg):
-    """Pulse rate of cleaned PPG windows, from the autocorrelation.
-
-    Parameters
-    ----------
-    ppg : array, shape (n, n_times)
-        Cleaned PPG at 100 Hz.
-
-    Returns
-    -------
-    array, shape (n,)
-        Beats per minute within 40-200.
-    """
-    x = np.asarray(ppg, dtype=np.float64)
-    return _rate_from_autocorrelation(x - x.mean(axis=1, keepdims=True))[0]
-
-
 def _rate_from_autocorrelation(x):
     """Rate (/min) and regularity (0-1) of standardised windows: a period must repeat once, twice and three times."""
     n_times = x.shape[1]

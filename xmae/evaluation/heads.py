@@ -45,6 +45,11 @@ def fit_heads(embeddings, windows, tasks=None):
     return heads
 
 
+def has_skill(head):
+    """Whether a head does better than a constant on patients left out; a head of unknown skill is believed."""
+    return head.get("skill", 1) > 0
+
+
 def apply_head(head, embedding):
     """What a head says about embeddings (n, D): the number, or the probability of the positive class; shape (n,)."""
     value = np.asarray(embedding, dtype=np.float64) @ np.asarray(head["weight"]) + head["bias"]

@@ -9,18 +9,28 @@ from safetensors import SafetensorError, safe_open
 
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
+from xmae.models.criss_cross import CrissCrossEncoder
+from xmae.models.efficientnet import EfficientNetEncoder
+from xmae.models.resnet import ResNetEncoder
 from xmae.models.student import McuStudent
+from xmae.models.vit import ViTEncoder
 from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
 
+KINDS = {  # what a file says of itself: the class, made from its attribute `config`
+    "ppg": PPGEncoder,
+    "mcu": McuStudent,
+    "vit": ViTEncoder,
+    "resnet": ResNetEncoder,
+    "efficientnet": EfficientNetEncoder,
+    "criss-cross": CrissCrossEncoder,
+}
 SHIPPED = {"base": "base.safetensors", "student-mcu": "student-mcu.safetensors"}
 
 
 def save_encoder(encoder, path, provenance):
     """Write an encoder and where it came from (a JSON value) atomically as safetensors."""
-    if isinstance(encoder, PPGEncoder):
-        kind, config = "ppg", config_dict(encoder.config)
-    else:
-        kind, config = "mcu", encoder.config
+    (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
+    config = config_dict(encoder.config) if kind == "ppg" else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
@@ -61,7 +71,7 @@ def load_encoder(name):
         if header["kind"] == "ppg":
             encoder = PPGEncoder(XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
         else:
-            encoder = McuStudent(**config)
+            encoder = KINDS[header["kind"]](**config)
         encoder.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or no safetensors file ({error})") from error

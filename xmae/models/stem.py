@@ -75,6 +75,8 @@ class Stem(nn.Module):
         Output channels.
     """
 
+    is_unit = True  # compiled and sharded as one piece
+
     def __init__(self, widths=(32, 64, 128), out=32):
         super().__init__()
         a, b, c = widths

@@ -39,6 +39,8 @@ def feed_forward(width, ratio, dropout):
 class Block(nn.Module):
     """Pre-LN transformer block: (B, N, D) -> (B, N, D)."""
 
+    is_unit = True  # compiled and sharded as one piece
+
     def __init__(self, width, n_heads, mlp_ratio, dropout):
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
@@ -54,6 +56,8 @@ class Block(nn.Module):
 
 class CrossBlock(nn.Module):
     """Queries read from keys that are never changed: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+
+    is_unit = True  # compiled and sharded as one piece
 
     def __init__(self, width, n_heads, dropout):
         super().__init__()

@@ -53,4 +53,18 @@ def mixed(batch, n_patches, ratio, generator=None, device=None):
     return torch.where(blocks, block(*arguments), scatter(*arguments))
 
 
+def forecast(batch, n_patches, ratio, generator=None, device=None):
+    """All hidden after the first few."""
+    hidden = torch.arange(n_patches, device=device) >= n_patches - n_hidden(n_patches, ratio)
+    return hidden.expand(batch, -1)
+
+
+def sensor_mix(batch, n_patches, ratio, generator=None, device=None):
+    """Scatter, block or forecast, drawn for each row with equal probability (LSM, arXiv 2410.13638)."""
+    kind = torch.randint(3, (batch, 1), generator=generator, device=device)
+    arguments = batch, n_patches, ratio, generator, device
+    masks = torch.stack([scatter(*arguments), block(*arguments), forecast(*arguments)])  # (3, B, N)
+    return masks[kind[:, 0], torch.arange(batch, device=device)]
+
+
 SHAPES = {"anchor": anchor, "block": block, "scatter": scatter, "mixed": mixed}

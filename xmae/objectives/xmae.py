@@ -5,15 +5,17 @@ ICML 2026, arXiv 2605.00973.
 """
 
 import torch
-from torch import nn
 
 from xmae.models.xmae import SIZES, XMAE
 from xmae.objectives.curriculum import RATIOS, EpochSchedule, LossLadder
 from xmae.objectives.masks import SHAPES, n_hidden
+from xmae.objectives.objective import Objective, known
 from xmae.signals.window import PATCH
 
+CURRICULA = ("ladder", "schedule", "none")
 
-class XMAEObjective(nn.Module):
+
+class XMAEObjective(Objective):
     """Model, masks and curriculum.
 
     Parameters
@@ -28,8 +30,15 @@ class XMAEObjective(nn.Module):
         Epochs of the whole training (for "schedule").
     """
 
+    paper = "Zhou et al., ICML 2026, arXiv 2605.00973"
+    needs_ecg = True
+    rebuilds_ecg = True
+
     def __init__(self, size="base", mask="anchor", curriculum="ladder", n_epochs=37):
         super().__init__()
+        known("size", size, SIZES)
+        known("mask", mask, SHAPES)
+        known("curriculum", curriculum, CURRICULA)
         self.model = XMAE(SIZES[size])
         self.shape = SHAPES[mask]
         self.curriculum = {
@@ -42,6 +51,10 @@ class XMAEObjective(nn.Module):
     def encoder(self):
         """What pretraining is for."""
         return self.model.encoder
+
+    def align(self):
+        """Start positions and bridge aligned in time."""
+        self.model.align()
 
     def forward(self, batch):
         """Training loss of a `Batch`. The mask is drawn for the global batch, of which each process keeps its rows."""

@@ -12,6 +12,7 @@ from scipy import signal
 
 ECG_HIGHPASS = 0.5  # Hz, Butterworth, order 5: NeuroKit2 ecg_clean(method="neurokit")
 PPG_BANDPASS = (0.5, 8.0)  # Hz, Butterworth, order 2: NeuroKit2 ppg_clean(method="elgendi"), after Elgendi et al. 2013
+RESP_BANDPASS = (0.05, 3.0)  # Hz, Butterworth, order 2: NeuroKit2 rsp_clean(method="khodadad2018")
 POWERLINE = 50  # Hz, NeuroKit2's default
 
 
@@ -25,6 +26,12 @@ def ecg_sos(sfreq):
 def ppg_sos(sfreq):
     """Second-order sections (2, 6) of the PPG band-pass at `sfreq` (Hz)."""
     return signal.butter(2, PPG_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
+
+
+@cache
+def resp_sos(sfreq):
+    """Second-order sections (2, 6) of the respiration band-pass at `sfreq` (Hz)."""
+    return signal.butter(2, RESP_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
 
 
 def powerline_kernel(sfreq):
@@ -68,3 +75,11 @@ def ppg_clean(ppg, sfreq):
         Cleaned PPG, float64, same unit; equals `neurokit2.ppg_clean(ppg, sampling_rate=sfreq)` row by row.
     """
     return signal.sosfiltfilt(ppg_sos(sfreq), ppg, axis=-1)
+
+
+def resp_clean(resp, sfreq):
+    """Keep 0.05-3 Hz of respiration: (..., n_times) at `sfreq` (Hz) -> the same shape, float64, same unit.
+
+    Equals `neurokit2.rsp_clean(resp, sampling_rate=sfreq)` row by row.
+    """
+    return signal.sosfiltfilt(resp_sos(sfreq), resp, axis=-1)

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 from scipy import signal
 
 
@@ -31,3 +32,27 @@ def resample(x, sfreq, new_sfreq):
     """
     up, down = resampling_ratio(sfreq, new_sfreq)
     return x if up == down else signal.resample_poly(x, up, down, axis=-1, padtype="line")
+
+
+def bridge_gaps(x, known):
+    """Draw straight lines over gaps: (n_times,) and whether each sample is known -> (n_times,); zeros if none is."""
+    if known.all():
+        return x
+    places = np.arange(len(x))
+    return np.interp(places, places[known], x[known]) if known.any() else np.zeros(len(x))
+
+
+def resample_with_gaps(x, sfreq, new_sfreq):
+    """Resample a signal in which NaN marks missing samples: (n_times,) -> (ceil(n_times * up / down),).
+
+    Gaps are bridged by straight lines, so that the filter does not ring, and are NaN again afterwards.
+    """
+    up, down = resampling_ratio(sfreq, new_sfreq)
+    known = np.isfinite(x)
+    if up == down or not len(x):
+        return x
+    new = signal.resample_poly(bridge_gaps(x, known), up, down, padtype="line")
+    if not known.all():
+        nearest = np.minimum((np.arange(len(new)) * down + up // 2) // up, len(x) - 1)
+        new[~known[nearest]] = np.nan
+    return new

@@ -1,7 +1,7 @@
 """One Lightning fit for everything that is trained here: checkpoints, exact resume, early stopping, logs, progress."""
 
-import math
-import os
+import copy
+import logging
 import platform
 import time
 import warnings
@@ -11,12 +11,22 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from xmae.errors import UserError
 from xmae.files import read_json, write_json
+from xmae.training.processes import layout
+
+for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
+    logging.getLogger(library).setLevel(logging.WARNING)
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+STRATEGIES = ("ddp", "fsdp")
 
 
-def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(), resume=False):
+def fit(
+    module, train, val, out, settings, keep="best", devices=1, callbacks=(), resume=False, precision=None,
+    strategy="ddp", max_minutes=None,
+):  # fmt: skip
     """Train `module`, leave it with the weights to keep, and say how it went.
 
     Parameters
@@ -35,16 +45,23 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
     keep : str
         Which weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
-        GPUs, or CPU processes.
+        GPUs, or CPU processes; under torchrun, it says how many.
     callbacks : sequence of lightning.Callback
         Further callbacks.
     resume : bool
         Go on from the last checkpoint in `out`.
+    precision : str, optional
+        "fp32" or "bf16" (mixed); None: bf16 where the hardware multiplies it itself.
+    strategy : str
+        How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a part).
+    max_minutes : float, optional
+        Stop after so many minutes with a checkpoint to resume from.
 
     Returns
     -------
     dict
-        val_loss (best), epochs, windows_seen, windows_per_s, seconds, device, precision, settings, history.
+        val_loss (best), epochs, windows_seen, windows_per_s, seconds (of all legs of a resumed run), device, precision,
+        settings, history, finished. If time ran out, `finished` is false and the weights in `module` are of no use.
 
     Raises
     ------
@@ -53,19 +70,25 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
     """
     out = Path(out)
     last = check_resume(out, settings) if resume else None
-    checkpoints, n_steps = out / "checkpoints", len(train) * settings["epochs"]
+    checkpoints, n_steps = out / "checkpoints", len(train) * settings["epochs"] // train.accumulate
     best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
-    every = MidEpochCheckpoint(
-        checkpoints, "last", every_n_train_steps=max(1, min(100, n_steps // 20)), enable_version_counter=False
-    )
-    cuda = torch.cuda.is_available()
+    every = Watch(checkpoints, max(1, min(100, n_steps // 20)), max_minutes)
+    cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
+    world_size = here * machines
+    if strategy == "fsdp":
+        how = ModelParallelStrategy(world_size, 1, save_distributed_checkpoint=False)
+        plain = copy.deepcopy(module.objective)  # for the whole weights at the end
+    else:
+        how = "auto" if world_size == 1 else "ddp"
     trainer = L.Trainer(
         max_epochs=settings["epochs"],
         accelerator="gpu" if cuda else "cpu",
-        devices=devices,
-        strategy="auto" if devices == 1 else "ddp",
-        sync_batchnorm=cuda and devices > 1,
-        precision="bf16-mixed" if has_bf16() else "32-true",
+        devices=here,
+        num_nodes=machines,
+        strategy=how,
+        sync_batchnorm=cuda and world_size > 1,
+        precision=PRECISIONS[precision or ("bf16" if has_bf16() else "fp32")],
+        accumulate_grad_batches=train.accumulate,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, len(train)),
@@ -80,38 +103,94 @@ def fit(module, train, val, out, settings, keep="best", devices=1, callbacks=(),
         for stale in checkpoints.glob("*.ckpt"):  # of an earlier run in this folder
             stale.unlink()
         write_json(out / "config.json", settings)
-    first_step = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last else 0
-    started = time.time()
+    finished = True
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|LeafSpec|isinstance.treespec).*")
-        trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
-    seconds = time.time() - started
-    if keep == "best":
-        module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
-    module.eval()
-    val_loss = best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1]
-    if not math.isfinite(val_loss):
-        raise UserError(f"{out}: training diverged (validation loss {val_loss}); try a lower lr")
-    return {
-        "val_loss": val_loss,
+        try:
+            trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
+        except OutOfTime:
+            finished = False
+    result = {
+        "finished": finished,
         "epochs": trainer.current_epoch,
         "windows_seen": trainer.global_step * settings["batch_size"],
-        "windows_per_s": (trainer.global_step - first_step) * settings["batch_size"] / seconds,
-        "seconds": seconds,
+        "windows_per_s": trainer.global_step * settings["batch_size"] / module.seconds,
+        "seconds": module.seconds,
         "device": device_name(),
+        "processes": world_size,
         "precision": trainer.precision,
         "settings": settings,
         "history": module.history,
     }
+    if not finished:
+        return result
+    state = module.full_state
+    if keep == "best":
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    if strategy == "fsdp":
+        module.objective = plain
+    if state and (strategy != "fsdp" or trainer.is_global_zero):
+        module.load_state_dict(state)
+    module.eval()
+    val_loss = best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1]
+    return {"val_loss": val_loss} | result
 
 
-class MidEpochCheckpoint(ModelCheckpoint):
-    """Saves every so many steps, but not after an epoch's last: Lightning, resumed there, would skip its validation."""
+class OutOfTime(Exception):
+    """Raised inside a fit when its time is over and its checkpoint written."""
 
-    def on_train_batch_end(self, trainer, *arguments):
-        """Save, unless the epoch is over."""
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            super().on_train_batch_end(trainer, *arguments)
+
+class Watch(ModelCheckpoint):
+    """Saves every so many steps, stops when time is over, and stops before anything is saved that is not finite.
+
+    Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its validation.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the checkpoints.
+    every : int
+        Steps of the optimiser between checkpoints.
+    max_minutes : float, optional
+        Time to stop after.
+    """
+
+    def __init__(self, folder, every, max_minutes=None):
+        super().__init__(folder, "last", every_n_train_steps=every, enable_version_counter=False)
+        self.path, self.every, self.max_minutes = folder / "last.ckpt", every, max_minutes
+        self.begun = time.monotonic()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        """Check, save, stop."""
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        due = whole and trainer.global_step % self.every == 0
+        if due or last or batch_idx % 10 == 9:
+            self.check(trainer, module, weights=due or last)
+        if last:
+            return
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+        if whole and self.max_minutes is not None:
+            over = time.monotonic() - self.begun > 60 * self.max_minutes
+            if trainer.strategy.reduce_boolean_decision(over, all=False):
+                trainer.save_checkpoint(self.path)
+                raise OutOfTime
+
+    def on_validation_end(self, trainer, module):
+        """Check the validation loss too."""
+        self.check(trainer, module, trainer.callback_metrics["val_loss"])
+
+    def check(self, trainer, module, loss=None, weights=False):
+        """Stop all processes if loss or weights of any are not finite."""
+        loss = module.smooth_loss if loss is None else loss
+        bad = not loss.isfinite()
+        if weights:
+            bad |= not all(getattr(p, "to_local", lambda p=p: p)().isfinite().all() for p in module.parameters())
+        if trainer.strategy.reduce_boolean_decision(bad, all=False):
+            good = f"the last good checkpoint is {self.path}" if self.path.exists() else "before the first checkpoint"
+            raise UserError(
+                f"training diverged at step {trainer.global_step} (loss {loss.item():.3g}); {good}; try a lower lr"
+            )
 
 
 def check_resume(out, settings):
@@ -120,18 +199,13 @@ def check_resume(out, settings):
     if not last.is_file():
         raise UserError(f"{out}: nothing to resume (no checkpoints/last.ckpt)")
     before = read_json(out / "config.json")
-    if changed := [key for key in settings if settings[key] != before.get(key)]:
+    if changed := [key for key in settings if key in before and settings[key] != before[key]]:  # older runs: fewer
         raise UserError(f"{out}: cannot resume with other settings than before: {', '.join(changed)} changed")
     try:
         torch.load(last, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises any of a dozen types
         raise UserError(f"{last}: damaged checkpoint ({type(error).__name__}); start again without resume") from error
     return str(last)
-
-
-def local_rank():
-    """Number of this process among those of one training run: 0 unless Lightning or torchrun started several."""
-    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def has_bf16():

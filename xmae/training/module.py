@@ -1,43 +1,80 @@
 """The Lightning module that trains any objective: loss, optimiser, schedule, logging."""
 
 import math
+import time
 
 import lightning as L
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from xmae.training.processes import shard, units
+from xmae.training.speed import peak_flops
 
 
 class Pretraining(L.LightningModule):
-    """Train an objective: `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log.
+    """Train an objective (`xmae.objectives.objective`).
 
     AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv 2605.00973).
 
     Parameters
     ----------
     objective : nn.Module
-        See `xmae.objectives`.
+        `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log; `after_step(progress)`
+        is told of each step.
     n_steps : int
-        Steps of the whole training.
+        Steps of the optimiser in the whole training.
     lr : float
         Peak learning rate.
     seed : int
         Dropout of each step is drawn from seed, step and process, so that a resumed run repeats an unbroken one.
-    variance : float
+    variance : float, optional
         Variance of the scaled validation ECG; the logged `val_ratio` is validation loss / variance.
-    weight_decay : float
+    weight_decay, betas : float, (float, float)
         Of AdamW.
+    flops_per_window : float, optional
+        Forward and backward, to log the model FLOP utilisation as `mfu`.
+    compiled : bool
+        Compile the network's blocks with torch.compile.
     """
 
-    def __init__(self, objective, n_steps, lr=3e-4, seed=77, variance=1.0, weight_decay=0.01):
+    def __init__(
+        self, objective, n_steps, lr=3e-4, seed=77, variance=None, weight_decay=0.01, betas=(0.9, 0.95),
+        flops_per_window=None, compiled=False,
+    ):  # fmt: skip
         super().__init__()
         self.objective = objective
         self.register_buffer("smooth_loss", torch.tensor(float("nan")))
         self.n_steps, self.lr, self.seed = n_steps, lr, seed
-        self.variance, self.weight_decay = variance, weight_decay
+        self.variance, self.weight_decay, self.betas = variance, weight_decay, betas
+        self.flops_per_window, self.compiled = flops_per_window, compiled
         self.history = {"epoch": [], "train_loss": [], "val_loss": []}
+        self.seconds_before, self.started, self.prepared, self.full_state = 0.0, time.monotonic(), False, None
+
+    @property
+    def seconds(self):
+        """Time spent in training, in this process and in those before it that led to its checkpoint, s."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def configure_model(self):
+        """Compile and shard, where asked for."""
+        if not self.prepared:
+            for unit in units(self.objective) if self.compiled else ():
+                unit.compile()
+            if self.device_mesh is not None:
+                shard(self.objective, self.device_mesh["data_parallel"])
+        self.prepared = True
+
+    def on_fit_start(self):
+        """Start the clock."""
+        self.started = time.monotonic()
+        self.peak = peak_flops(self.device, self.trainer.precision) if self.flops_per_window else None
 
     def on_train_batch_start(self, batch, batch_idx):
-        """Seed dropout."""
-        torch.manual_seed((batch.seed * 1_000_003 + self.global_rank) % 2**63)
+        """Seed dropout, anew for each accumulated part."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed((batch.seed * 1_000_003 + part * self.trainer.world_size + self.global_rank) % 2**63)
+        if batch_idx == 0 or not hasattr(self, "clock"):
+            self.clock, self.batch_s = time.monotonic(), None
 
     def training_step(self, batch, batch_idx):
         """Loss of one batch."""
@@ -46,6 +83,21 @@ class Pretraining(L.LightningModule):
         self.smooth_loss = before.lerp(loss.detach(), 0.05)
         self.log("train_loss", self.smooth_loss, prog_bar=True)
         return loss
+
+    def optimizer_step(self, *arguments, **settings):
+        """Step, then let the objective follow it."""
+        super().optimizer_step(*arguments, **settings)
+        self.objective.after_step(min(1.0, (self.trainer.global_step + 1) / self.n_steps))
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        """Log windows per second over all processes, smoothed, and the share of the hardware's peak they make."""
+        now = time.monotonic()
+        elapsed, self.clock = now - self.clock, now
+        self.batch_s = 0.9 * self.batch_s + 0.1 * elapsed if self.batch_s else elapsed
+        rate = len(batch.ppg) * self.trainer.world_size / self.batch_s
+        self.log("windows_per_s", rate)
+        if self.peak:
+            self.log("mfu", rate * self.flops_per_window / (self.peak * self.trainer.world_size))
 
     def on_train_epoch_end(self):
         """Note the losses; let the batches see the smoothed training loss, as a ramp of augmentations needs."""
@@ -58,26 +110,32 @@ class Pretraining(L.LightningModule):
     def validation_step(self, batch, batch_idx):
         """Loss on windows as they are."""
         loss = self.objective.validate(batch)
-        self.log("val_loss", loss, batch_size=len(batch.ppg), sync_dist=True)
-        self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg), sync_dist=True)
+        self.log("val_loss", loss, prog_bar=self.variance is None, batch_size=len(batch.ppg), sync_dist=True)
+        if self.variance:
+            self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg), sync_dist=True)
 
     def on_validation_epoch_end(self):
         """Let the objective see the validation loss, as a curriculum needs."""
         self.log_dict(self.objective.end_epoch(self.trainer.callback_metrics["val_loss"].item()))
 
+    def on_train_end(self):
+        """Collect sharded weights on the first process."""
+        if self.device_mesh is not None:
+            whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            self.full_state = get_model_state_dict(self, options=whole)
+
     def on_save_checkpoint(self, checkpoint):
-        """Keep the history of losses."""
-        checkpoint["history"] = self.history
+        """Keep the history of losses and the time it took."""
+        checkpoint |= {"history": self.history, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint):
-        """Go on with the history of losses."""
-        self.history = checkpoint["history"]
+        """Go on with the history of losses and the time."""
+        self.history, self.seconds_before = checkpoint["history"], checkpoint.get("seconds", 0.0)
 
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""
-        optimizer = torch.optim.AdamW(
-            self.parameters(), self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay, fused=True
-        )
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, self.n_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

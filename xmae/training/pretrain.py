@@ -1,5 +1,7 @@
 """`xmae pretrain`: from a store of windows to a PPG encoder."""
 
+from dataclasses import replace
+from inspect import Parameter, signature
 from pathlib import Path
 
 import lightning as L
@@ -9,15 +11,14 @@ from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
-from xmae.models.xmae import SIZES
 from xmae.objectives import OBJECTIVES
-from xmae.objectives.masks import SHAPES
-from xmae.training.batches import RECIPES, TrainingBatches, ValidationBatches
-from xmae.training.fit import fit, local_rank
+from xmae.objectives.objective import known
+from xmae.training.batches import RECIPES
+from xmae.training.fit import PRECISIONS, STRATEGIES, fit
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
-
-CURRICULA = ("ladder", "schedule", "none")
+from xmae.training.processes import layout, rank
+from xmae.training.speed import count_flops
 
 
 def pretrain(
@@ -25,16 +26,22 @@ def pretrain(
     out: str = "runs/pretrain",
     method: str = "xmae",
     size: str = "base",
-    mask: str = "anchor",
-    curriculum: str = "ladder",
-    epochs: int = 37,
-    batch_size: int = 512,
-    lr: float = 3e-4,
-    patience: int = 17,
+    mask: str | None = None,
+    curriculum: str | None = None,
+    options: dict[str, str | float] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    lr: float | None = None,
+    patience: int | None = None,
     recipe: str = "small-data",
-    keep: str = "best",
+    keep: str | None = None,
     seed: int = 77,
     devices: int = 1,
+    strategy: str = "ddp",
+    precision: str | None = None,
+    compile: bool = False,
+    max_minutes: float | None = None,
     resume: bool = False,
 ) -> dict:
     """Pretrain a PPG encoder on the training subjects of a store.
@@ -49,86 +56,129 @@ def pretrain(
     out : str
         Run folder: encoder.safetensors, metrics.json, pictures, logs and checkpoints.
     method : str
-        How to pretrain: "xmae".
+        How to pretrain; see docs/methods.md.
     size : str
-        "base" (as published; the PPG encoder has 2.2 M parameters) or "small" (half the widths).
+        "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the widths, or less).
     mask : str
-        Shape of the ECG mask: "anchor", "block", "scatter" or "mixed".
+        Of xmae: shape of the ECG mask, "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        Mask ratio 0.80, 0.85, 0.90: "ladder" (by validation loss), "schedule" (over epochs) or "none" (0.80).
+        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule" (over epochs) or
+        "none" (0.80).
+    options : dict
+        Further settings of the method, by name, as in `--options.temperature=0.1`.
     epochs : int
-        Passes over the training windows.
+        Passes over the training windows. Default here, and of batch_size, lr, patience and keep: the method's own
+        (xmae: 37, 512, 3e-4, 17, "best").
     batch_size : int
         Windows a step, over all devices.
+    accumulate : int
+        Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive methods compare
+        within a part.
     lr : float
         Peak learning rate of AdamW.
     patience : int
         Epochs without a better validation loss before stopping early.
     recipe : str
-        "published", or "small-data" for less than some hundred thousand windows: the bridge
-        starts aligned in time, and joint time stretch and polarity flips set in once it predicts.
+        "published", or "small-data" for less than some hundred thousand windows: joint time stretch, polarity flips and
+        noise; with xmae, the bridge starts aligned in time and they set in once it predicts.
     keep : str
         Which weights to keep: "best" (lowest validation loss) or "last". With few validation subjects, whose ECG can be
         mispredicted while the PPG embedding still gets better, the last may serve better.
     seed : int
         Seed of everything random.
     devices : int
-        GPUs, or CPU processes, that share each batch.
+        GPUs, or CPU processes, that share each batch; torchrun says it itself.
+    strategy : str
+        How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser states in shards).
+    precision : str
+        "fp32" or "bf16" (mixed). Default: bf16 where the hardware multiplies it.
+    compile : bool
+        Compile the networks' blocks (torch.compile): a slower start, then faster steps.
+    max_minutes : float
+        Stop after so many minutes with a checkpoint; `--resume` goes on. Default: never.
     resume : bool
         Go on from the last checkpoint in `out`.
 
     Returns
     -------
     dict
-        Best validation loss and its ratio to the variance of the ECG, epochs, windows seen, windows per second, device,
-        loss history, "picture", "encoder" and "out".
+        Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"), epochs, windows seen,
+        windows per second, seconds, device, loss history, "finished", "encoder" and "out". If time ran out, `finished`
+        is false and there is no encoder yet.
 
     Raises
     ------
     UserError
-        If the store has no ECG or no validation windows, a setting is unknown, or there is nothing to resume.
+        If the store has no ECG that the method needs or no validation windows, a setting is unknown, there is nothing
+        to resume, or training diverged.
     """
-    for name, value, known in (
-        ("method", method, OBJECTIVES),
-        ("size", size, SIZES),
-        ("mask", mask, SHAPES),
-        ("curriculum", curriculum, CURRICULA),
-        ("recipe", recipe, RECIPES),
-        ("keep", keep, ("best", "last")),
-    ):
-        if value not in known:
-            raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(known)}")
-    if min(epochs, batch_size, devices) < 1:
-        raise UserError("epochs, batch_size and devices must be at least 1")
+    known("method", method, OBJECTIVES)
+    known("recipe", recipe, RECIPES)
+    known("strategy", strategy, STRATEGIES)
+    known("precision", precision or "fp32", PRECISIONS)
+    chosen = OBJECTIVES[method]
+    asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "keep": keep}
+    asked = {key: getattr(chosen.defaults, key) if value is None else value for key, value in asked.items()}
+    epochs, batch_size, lr, patience, keep = asked.values()
+    known("keep", keep, ("best", "last"))
+    if min(epochs, batch_size, devices, accumulate) < 1:
+        raise UserError("epochs, batch_size, devices and accumulate must be at least 1")
+    own = own_settings(method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {}))
     out = Path(out)
     settings = {
-        "data": str(data), "method": method, "size": size, "mask": mask, "curriculum": curriculum, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "patience": patience, "recipe": recipe, "keep": keep,
-        "seed": seed,
+        "data": str(data), "method": method, **own, **asked, "recipe": recipe, "seed": seed, "accumulate": accumulate,
     }  # fmt: skip
-    store = WindowStore(data)
     L.seed_everything(seed, verbose=False)
-    objective = OBJECTIVES[method](size=size, mask=mask, curriculum=curriculum, n_epochs=epochs)
-    if RECIPES[recipe].aligned:
-        objective.model.align()
-    train = TrainingBatches(store.windows("train"), batch_size, epochs, seed, RECIPES[recipe], local_rank(), devices)
-    val = ValidationBatches(store.windows("val"), 256)
-    module = Pretraining(objective, len(train) * epochs, lr, seed, val.variance)
-    result = fit(module, train, val, out, settings, keep, devices, [ReconstructionPicture(out)], resume)
-    result |= {
-        "method": method,
-        "variance": val.variance,
-        "val_ratio": result["val_loss"] / val.variance,
-        "picture": str(out / "reconstruction.png"),
-        "encoder": str(out / "encoder.safetensors"),
-        "out": str(out),
-    }
-    if local_rank() == 0:
+    takes = {"n_epochs": epochs} if "n_epochs" in signature(chosen).parameters else {}
+    objective, store = chosen(**own, **takes), WindowStore(data)
+    here, machines = layout(devices)
+    train, val = objective.batches(
+        store, batch_size=batch_size, n_epochs=epochs, seed=seed, recipe=applied(RECIPES[recipe], objective),
+        rank=rank(), world_size=here * machines, accumulate=accumulate,
+    )  # fmt: skip
+    module = Pretraining(
+        objective, len(train) * epochs // accumulate, lr, seed, val.variance if objective.rebuilds_ecg else None,
+        objective.defaults.weight_decay, objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
+    )  # fmt: skip
+    pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
+    result = fit(module, train, val, out, settings, keep, devices, pictures, resume, precision, strategy, max_minutes)
+    result |= {"method": method}
+    if not result["finished"]:
+        return result | {"out": str(out / "checkpoints" / "last.ckpt")}
+    objective = module.objective
+    if objective.rebuilds_ecg:
+        result |= {"variance": val.variance, "val_ratio": result["val_loss"] / val.variance}
+        result |= {"picture": str(out / "reconstruction.png")}
+    result |= {"encoder": str(out / "encoder.safetensors"), "out": str(out)}
+    if rank() == 0:
         keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
-        provenance = {key: result[key] for key in keys}
+        provenance = {key: result[key] for key in keys if key in result} | {"paper": objective.paper}
         save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
         with atomic_file(out / "model.safetensors") as temporary:
-            temporary.write_bytes(safetensors.torch.save(objective.model.state_dict()))
-        draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
+            whole = objective.model if objective.rebuilds_ecg else objective
+            tensors = {name: tensor.contiguous() for name, tensor in whole.state_dict().items()}
+            temporary.write_bytes(safetensors.torch.save(tensors))
+        if objective.rebuilds_ecg:
+            draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
         write_json(out / "metrics.json", result)
     return result
+
+
+def own_settings(method, given):
+    """All settings of a method's constructor but `n_epochs`: those given (None: not given), else its defaults."""
+    parameters = signature(OBJECTIVES[method]).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.name != "n_epochs" and p.default is not Parameter.empty}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if name not in defaults:
+            raise UserError(f"method {method} has no setting '{name}'; it has {', '.join(defaults)}")
+        if isinstance(value, float) and isinstance(defaults[name], int) and value.is_integer():
+            given[name] = int(value)
+    return defaults | given
+
+
+def applied(recipe, objective):
+    """A recipe as it applies to a method: the start aligned if it is to be; no ramp where no ECG is rebuilt."""
+    if recipe.aligned:
+        objective.align()
+    return recipe if objective.rebuilds_ecg else replace(recipe, ramp=0.0)

@@ -1,48 +1,95 @@
-"""Readers: the files of a recorder in, one `Recording` out."""
+"""Readers: the files of a recorder in, one `Recording` after another out; one file a format.
 
+Each reader is a generator `read(path, channel_map)`. `docs/data.md` lists the formats and the channel names.
+"""
+
+from importlib import import_module
 from pathlib import Path
 
-from xmae.data.readers.csv import read_csv
-from xmae.data.readers.npz import read_npz
-from xmae.data.readers.wfdb import PPG_NAMES, read_wfdb
+from xmae.data.channels import ChannelMap
 from xmae.errors import UserError
 
-READERS = {".npz": read_npz, ".hea": read_wfdb, ".csv": read_csv}
+READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
+    ".npz": "npz",
+    ".hea": "wfdb",
+    ".csv": "table",
+    ".parquet": "table",
+    ".edf": "edf",
+    ".mat": "hdf5",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".vital": "vital",
+    ".pkl": "pickled",
+}
 
 
-def read_recording(path, sfreq=None):
-    """Read one recording, by its suffix.
+def reader_of(path):
+    """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path, channel_map)`."""
+    if path.suffix.lower() not in READERS:
+        raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
+    return import_module(f"xmae.data.readers.{READERS[path.suffix.lower()]}")
+
+
+def read_recordings(path, channel_map=None):
+    """Yield the recordings of one file, read as its suffix says.
 
     Parameters
     ----------
     path : str or Path
-        `.npz`, `.csv`, or a WFDB record: its `.hea`, or its name without suffix.
-    sfreq : float or None
-        Sampling rate, Hz, for a CSV without times; for other files, and with times, it must agree within 1 %.
+        A file, or a WFDB record's name without suffix.
+    channel_map : ChannelMap or None
+        What the user says about the channels; default: names by the table of `xmae.data.channels`.
 
     Raises
     ------
     UserError
-        If the file is of no known kind, cannot be read, or contradicts `sfreq`.
+        If the file is of no known kind, cannot be read, has no PPG, or contradicts the map.
     """
     path = Path(path)
     if Path(f"{path}.hea").is_file():
         path = Path(f"{path}.hea")
-    if path.suffix not in READERS:
-        raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
-    if path.suffix == ".csv":
-        return read_csv(path, sfreq)
-    recording = READERS[path.suffix](path)
-    if sfreq is not None and abs(sfreq / recording.sfreq - 1) > 0.01:
-        raise UserError(f"{path}: the rate {sfreq:g} Hz contradicts the file ({recording.sfreq:g} Hz)")
+    reader = reader_of(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    yield from reader.read(path, channel_map or ChannelMap())
+
+
+def read_recording(path, sfreq=None):
+    """Read the one recording of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        As in `read_recordings`.
+    sfreq : float or None
+        Sampling rate, Hz, for a table without times; for other files, and with times, it must agree within 1 %.
+
+    Raises
+    ------
+    UserError
+        As `read_recordings`; also if the file holds several recordings, or none.
+    """
+    recordings = read_recordings(path, ChannelMap(sfreq=sfreq))
+    recording, second = next(recordings, None), next(recordings, None)
+    if recording is None or second is not None:
+        raise UserError(f"{path}: holds {'several recordings' if second else 'no recording'}; expected one")
     return recording
 
 
-def is_recording(path):
-    """Whether a file found in a folder is a recording with PPG: by its suffix, and the channel names in text files."""
-    if path.suffix == ".csv":
-        with path.open(errors="replace") as file:
-            return "ppg" in [name.strip().lower() for name in file.readline().split(",")]
-    if path.suffix == ".hea":
-        return any(name in path.read_text(errors="replace").upper() for name in PPG_NAMES)
-    return path.suffix in READERS
+def is_recording(path, channel_map=None):
+    """Whether a file found in a folder is a recording with PPG, by its suffix and the channel names inside."""
+    if path.suffix.lower() not in READERS or not path.is_file():
+        return False
+    return reader_of(path).holds_ppg(path, channel_map or ChannelMap())
+
+
+def find_in_folder(folder, channel_map=None):
+    """Recordings below a folder, sorted; of WFDB records of several segments the whole, not its parts."""
+    found = sorted(path for path in Path(folder).rglob("*") if is_recording(path, channel_map))
+    headers = [path for path in found if path.suffix == ".hea"]
+    if headers:
+        from xmae.data.readers.wfdb import segments_of
+
+        parts = {part for path in headers for part in segments_of(path)}
+        found = [path for path in found if path not in parts]
+    return found

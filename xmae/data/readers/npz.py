@@ -1,33 +1,30 @@
 """NumPy archives: signals as int16 with scale and offset (or floats), labels beside them.
 
-Keys read: `ppg`, `ecg` (optional), each with `_scale` and `_offset` (physical = x * scale + offset; -32768 = missing in
-int16), `fs` (Hz); optional `patient`, `record`, `age`, `sex`, and at `fs_numerics` (1 Hz if absent) `hr`, `rr`, `spo2`;
-`breaths_ann1`, `breaths_ann2` (sample numbers of breaths marked by two people).
+Keys read: `ppg`, `ecg`, `ecg2`, `ecg3`, `resp` (all but the first optional), each with `_scale` and `_offset`
+(physical = x * scale + offset; -32768 = missing in int16), `fs` (Hz), `resp_fs` if another; the leads' names
+`ecg_lead` and so on; optional `patient`, `record`, `age`, `sex`, and at `fs_numerics` (1 Hz if absent) `hr`, `rr`,
+`spo2`; `breaths_ann1`, `breaths_ann2` (sample numbers of breaths marked by two people).
 """
 
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
-from xmae.data.recording import Recording
+from xmae.data.channels import Channel, recording_of
 from xmae.errors import UserError
 
 MISSING = -32768  # int16 code of a missing sample
 
 
-def read_npz(path):
-    """Read one `.npz` recording; the keys are listed at the top of this file.
+def read(path, channel_map):
+    """Yield the one recording of an `.npz` file; the keys are listed at the top of this file.
 
     Where breaths were marked by hand, the label `rr` comes from the marks, not from the monitor: see `breath_rate`.
     """
-    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             data = dict(archive)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not readable as .npz, perhaps truncated ({error})") from error
     if "ppg" not in data:
@@ -35,14 +32,21 @@ def read_npz(path):
     if "fs" not in data:
         raise UserError(f"{path}: holds no sampling rate 'fs'")
     try:
-        return recording_of(data, path)
+        channel_map.check_sfreq(float(data["fs"]), path)
+        recording = from_archive(data, path)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: holds something that is no number where one is expected ({error})") from error
+    yield recording
 
 
-def recording_of(data, path):
+def holds_ppg(path, channel_map):
+    """Any archive counts as a recording; one without PPG is refused when it is read."""
+    return True
+
+
+def from_archive(data, path):
     """The `Recording` that the arrays of an archive describe."""
     sfreq, ppg = float(data["fs"]), physical(data, "ppg")
     labels = {}
@@ -58,14 +62,24 @@ def recording_of(data, path):
     marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
     if marks:
         labels["rr"] = (breath_rate(marks, len(ppg) / sfreq), 1.0)
-    return Recording(
+    ecgs = [name for name in ("ecg", "ecg2", "ecg3") if name in data]
+    channels = [Channel("ppg", ppg, sfreq), *(Channel(lead(data, name), physical(data, name), sfreq) for name in ecgs)]
+    wanted = {"ppg": "ppg", "ecg": [lead(data, name) for name in ecgs]}
+    if "resp" in data:
+        channels.append(Channel("resp", physical(data, "resp"), float(data.get("resp_fs", sfreq))))
+    return recording_of(
+        channels,
         subject=str(data.get("patient", path.stem)),
         record=str(data.get("record", path.stem)),
-        sfreq=sfreq,
-        ppg=ppg,
-        ecg=physical(data, "ecg") if "ecg" in data else None,
         labels=labels,
+        wanted=wanted,
+        repairs=[] if "patient" in data else ["subject_from_file_name"],
     )
+
+
+def lead(data, name):
+    """The lead that an ECG key says it is: "ecg2" -> "V", or its own name in capitals."""
+    return str(data.get(f"{name}_lead", name.upper()))
 
 
 def physical(data, name):

@@ -1,70 +1,109 @@
-"""WFDB records (PhysioNet): a header `.hea` with its signal files, read by the `wfdb` package."""
+"""WFDB records (PhysioNet): a header `.hea` with its signal files, of one or several segments, read by `wfdb`.
+
+A record of several segments, as in the MIMIC matched waveforms, is read segment by segment: no window spans a gap, and
+memory holds one segment. Segments without PPG, of less than a window, or of nothing ("~") are passed over.
+"""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import wfdb
 
-from xmae.data.recording import Recording
+from xmae.data.channels import PPG_NAMES, Channel, find_roles, plain_name, recording_of
 from xmae.errors import UserError
+from xmae.signals.window import WINDOW_S
 
-# Channel names by preference: PhysioNet's monitor databases, then general ones; the comma is MIMIC's "II," spelling
-PPG_NAMES = ("PLETH", "PPG", "BVP", "PPG_RAW")
-ECG_NAMES = ("II", "ECG", "MLII", "ECGII", "ECG_II", "LEADII", "I", "V", "V5", "MCL1")
 DAMAGE = (OSError, ValueError, IndexError, TypeError)  # what wfdb raises on damaged or truncated files
 
 
-def read_wfdb(path):
-    """Read one WFDB record with PPG and, if there is one, ECG, all channels at one rate.
+def read(path, channel_map):
+    """Yield the recordings of one WFDB record.
 
-    Age and sex come from the header's comments where it says "age: 64 sex: F" or similar. The subject is the name of
-    the record, as WFDB headers do not carry one.
+    Age and sex come from the header's comments where it says "age: 64 sex: F" or similar. The subject is "p000123" for
+    MIMIC's "p000123-2183-04-28-17-47", otherwise the name of the record, as WFDB headers do not carry one.
     """
-    path = Path(path)
-    name = str(path.with_suffix("") if path.suffix == ".hea" else path)
-    if not Path(f"{name}.hea").is_file():
-        raise UserError(f"{name}.hea: no such file")
+    name = str(path.with_suffix(""))
     try:
-        header = wfdb.rdheader(name)
-        channels = choose_channels(header, name)
-        record = wfdb.rdrecord(name, channels=channels, smooth_frames=False)
-    except UserError:
-        raise
+        header = wfdb.rdheader(name, rd_segments=True)
     except DAMAGE as error:
         raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
-    by_name = dict(zip(record.sig_name, record.e_p_signal, strict=True))
-    ppg, *ecg = (by_name[header.sig_name[channel]].astype(np.float64) for channel in channels)
-    comments = " ".join(header.comments)
-    labels = {}
-    if age := re.search(r"\bage\W{1,4}(\d+)", comments, re.IGNORECASE):
-        labels["age"] = float(age[1])
-    if sex := re.search(r"\b(?:sex|gender)\W{1,4}([MF])", comments, re.IGNORECASE):
-        labels["sex"] = sex[1].upper()
-    return Recording(
-        subject=Path(name).name,
+    if not isinstance(header, wfdb.MultiRecord):
+        yield read_segment(name, header, channel_map, path.stem, labels_of(header.comments), 0.0, header)
+        return
+    comments = [line for part in (header, *header.segments) if part is not None for line in part.comments or []]
+    first, found = 0, 0
+    for part, length in zip(header.segments, header.seg_len, strict=True):
+        usable = part is not None and part.sig_name and length >= WINDOW_S * header.fs
+        if usable and "ppg" in find_roles(part.sig_name, channel_map.roles or None):
+            segment = str(path.parent / part.record_name)
+            yield read_segment(segment, part, channel_map, path.stem, labels_of(comments), first / header.fs, header)
+            found += 1
+        first += length
+    if not found:
+        raise UserError(f"{name}.hea: no segment with PPG; expected {' or '.join(PPG_NAMES)}")
+
+
+def read_segment(name, header, channel_map, record, labels, start_s, whole):
+    """One `Recording` of a record, or of a segment that starts `start_s` after the start of the `whole` record."""
+    names = [channel.strip(" ,") for channel in header.sig_name or []]
+    try:
+        roles = find_roles(names, channel_map.roles)
+        if "ppg" not in roles:
+            raise UserError(f"no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
+        channels = sorted({names.index(channel) for chosen in roles.values() for channel in chosen})
+        data = wfdb.rdrecord(name, channels=channels, smooth_frames=False)
+    except UserError as error:
+        raise UserError(f"{name}.hea: {error}") from None
+    except DAMAGE as error:
+        raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
+    rates = [channel_map.check_sfreq(header.fs * header.samps_per_frame[channel], f"{name}.hea") for channel in channels]
+    subject = re.match(r"p\d{5,}(?=-)", record)
+    start = ""
+    if whole.base_datetime is not None:
+        start = (whole.base_datetime + timedelta(seconds=start_s)).isoformat()
+    return recording_of(
+        [
+            Channel(names[channel], x.astype(np.float64), rate, unit=unit)
+            for channel, x, rate, unit in zip(channels, data.e_p_signal, rates, data.units, strict=True)
+        ],
+        subject=subject[0] if subject else record,
         record=Path(name).name,
-        sfreq=float(header.fs) * header.samps_per_frame[channels[0]],
-        ppg=ppg,
-        ecg=ecg[0] if ecg else None,
         labels=labels,
+        wanted=roles,
+        start=start,
+        repairs=[] if subject else ["subject_from_file_name"],
     )
 
 
-def choose_channels(header, name):
-    """Numbers of the PPG channel and, if there is one, the ECG channel of a WFDB header."""
-    if isinstance(header, wfdb.MultiRecord):
-        raise UserError(
-            f"{name}.hea: a record of several segments, which cannot be read yet; name its segments instead"
-        )
-    names = [channel.strip(" ,").upper() for channel in header.sig_name or []]
-    ppg, ecg = (
-        next((names.index(want) for want in wanted if want in names), None) for wanted in (PPG_NAMES, ECG_NAMES)
-    )
-    if ppg is None:
-        raise UserError(f"{name}.hea: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
-    if ecg is None:
-        return [ppg]
-    if header.samps_per_frame[ppg] != header.samps_per_frame[ecg]:
-        raise UserError(f"{name}.hea: PPG and ECG have different sampling rates, which cannot be read yet")
-    return [ppg, ecg]
+def labels_of(comments):
+    """Age and sex as the comments of a header state them."""
+    labels, text = {}, " ".join(comments or [])
+    if age := re.search(r"\bage\W{1,4}(\d+)", text, re.IGNORECASE):
+        labels["age"] = float(age[1])
+    if sex := re.search(r"\b(?:sex|gender)\W{1,4}([MF])", text, re.IGNORECASE):
+        labels["sex"] = sex[1].upper()
+    return labels
+
+
+def segments_of(path):
+    """Headers of the segments that a record consists of; none for a record of one segment."""
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    if not lines or "/" not in lines[0].split()[0]:
+        return set()
+    return {path.parent / f"{line.split()[0]}.hea" for line in lines[1:]}
+
+
+def holds_ppg(path, channel_map):
+    """Whether a header names a PPG channel, or segments of which one does."""
+    wanted = channel_map.roles.get("ppg")
+    parts = [part for part in segments_of(path) if part.is_file()] or [path]
+    words = {plain_name(line.split()[-1]) for part in parts for line in signal_lines(part)}
+    return plain_name(wanted) in words if isinstance(wanted, str) else bool(words & set(PPG_NAMES))
+
+
+def signal_lines(path):
+    """The lines of a header that describe signals; the name of the channel is the last word."""
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    return lines[1:]

@@ -1,0 +1,215 @@
+"""C to machine code: firmware for Cortex-M by arm-none-eabi-gcc or, from PyPI alone, by `ziglang`; and host builds.
+
+Both compilers get the same sources, startup code and linker script; the memory of the device is in the linker script,
+so that firmware which does not fit is refused at build time.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from xmae.errors import UserError
+from xmae.firmware_sim.elf import read_symbols, section_sizes
+
+ROOM = Path(__file__).parent
+KERNELS, BOARDS = ROOM / "kernels", ROOM / "boards"
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+@dataclass(frozen=True)
+class Core:
+    """A processor as compilers name it, and where an emulated board has its memories (addresses in bytes).
+
+    `machine`: QEMU's board. QEMU boards have megabytes; a device's own, smaller budgets are the linker's to keep.
+    """
+
+    name: str
+    gcc: tuple
+    zig: tuple
+    flash: int
+    ram: int
+    machine: str
+
+
+CORES = {  # addresses: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
+    core.name: core
+    for core in (
+        Core("m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
+             0x00000000, 0x20000000, "mps2-an386"),
+        Core("m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16"),
+             0x00000000, 0x20000000, "mps2-an500"),
+        Core("m33", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+             ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 0x38000000, "mps2-an505"),
+        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), ("thumb-freestanding-eabihf", "cortex_m55+mve"),
+             0x00000000, 0x20000000, "mps3-an547"),
+    )
+}  # fmt: skip
+AMPLE_FLASH, AMPLE_RAM = 512 * 1024, 512 * 1024  # bytes: what every one of these boards has
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A linked program.
+
+    Attributes
+    ----------
+    path : Path
+        ELF file.
+    core, compiler : str
+        "m4", "m7", "m33" or "m55"; "gcc" or "zig".
+    sizes : dict
+        Bytes: `flash_weights`, `flash_code` (code, other constants, initial values), `flash`; `ram_static` (data and
+        zeroed memory), `ram` (with the stack).
+    symbols : dict
+        Name to (address, size).
+    """
+
+    path: Path
+    core: str
+    compiler: str
+    sizes: dict
+    symbols: dict
+
+
+def have_gcc():
+    """Whether arm-none-eabi-gcc is installed."""
+    return shutil.which("arm-none-eabi-gcc") is not None
+
+
+def kernel_sources():
+    """The C files of the kernels, plain and fast."""
+    return sorted(KERNELS.glob("*.c"))
+
+
+def compile_firmware(
+    sources, core, out, *, include=(), defines=(), flash_bytes=None, ram_bytes=None, stack_bytes=4096, fast=True,
+    compiler=None, opt="-O2",
+):  # fmt: skip
+    """Compile and link a program for one core, with the kernels and the startup code.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        C files with `int app(void)`.
+    core : str
+        "m4", "m7", "m33" or "m55".
+    out : str or Path
+        ELF file to write.
+    include : sequence of path
+        More folders of headers; those of the sources, kernels and boards are known.
+    defines : sequence of str
+        Such as "NAME=1".
+    flash_bytes, ram_bytes : int or None
+        What the device has; None: what the emulated board has.
+    stack_bytes : int
+        Reserved for the stack.
+    fast : bool
+        Use the core's SMLAD or Helium instructions.
+    compiler : str or None
+        "gcc" (arm-none-eabi-gcc) or "zig"; None: the first that is installed.
+    opt : str
+        Optimisation level.
+
+    Returns
+    -------
+    Firmware
+
+    Raises
+    ------
+    UserError
+        If the core is unknown, no compiler is installed, or the program does not compile or does not fit.
+    """
+    if core not in CORES:
+        raise UserError(f"unknown core {core!r}; known: {', '.join(CORES)}")
+    compiler = compiler or ("gcc" if have_gcc() else "zig")
+    command = (
+        ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-ffreestanding", "-nostdlib", "--specs=nosys.specs"]
+        if compiler == "gcc"
+        else zig("cc", "-target", CORES[core].zig[0], f"-mcpu={CORES[core].zig[1]}", "-nostdlib", "-fno-builtin")
+    )
+    if compiler == "gcc" and not have_gcc():
+        raise UserError("arm-none-eabi-gcc is not installed")
+    script = (BOARDS / "link.ld.in").read_text()
+    values = {
+        "FLASH_ORIGIN": CORES[core].flash, "RAM_ORIGIN": CORES[core].ram, "FLASH_LENGTH": flash_bytes or AMPLE_FLASH,
+        "RAM_LENGTH": ram_bytes or AMPLE_RAM, "STACK": stack_bytes,
+    }  # fmt: skip
+    for key, value in values.items():
+        script = script.replace(f"@{key}@", f"{value:#x}")
+    headers = [KERNELS, BOARDS, *dict.fromkeys(Path(source).parent for source in sources), *include]
+    own = [BOARDS / "startup.c", BOARDS / "memory.c", *kernel_sources()]
+    with tempfile.TemporaryDirectory() as folder:
+        linker_script = Path(folder) / "link.ld"
+        linker_script.write_text(script)
+        command += [opt, "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
+        command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *WARNINGS]
+        command += [f"-I{header}" for header in headers]
+        if compiler == "zig":  # its sanitizers are on by default
+            command += ["-fno-sanitize=all", "-isystem", str(BOARDS / "freestanding")]
+        command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
+        command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
+        build(command)
+    symbols, sizes = read_symbols(out), section_sizes(out)
+    data = sizes.get(".data", 0)
+    code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
+    static = data + sizes.get(".bss", 0)
+    summary = {
+        "flash_weights": sizes.get(".weights", 0), "flash_code": code, "flash": code + sizes.get(".weights", 0),
+        "ram_static": static, "ram": static + stack_bytes,
+    }  # fmt: skip
+    return Firmware(Path(out), core, compiler, summary, symbols)
+
+
+def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True):
+    """Compile for this machine, with the plain kernels: a shared library for `ctypes`, or a program.
+
+    Parameters
+    ----------
+    sources, include, defines
+        As for `compile_firmware`; without startup code.
+    out : str or Path
+        File to write.
+    shared : bool
+        Library instead of program.
+    sanitize : bool
+        Add AddressSanitizer and UndefinedBehaviorSanitizer; the first error ends the program.
+    kernels : bool
+        Link the kernels.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UserError
+        If there is no compiler or the code does not compile.
+    """
+    native = next((found for name in ("gcc", "clang", "cc") if (found := shutil.which(name))), None)
+    command = [native] if native else zig("cc")
+    headers = [KERNELS, *dict.fromkeys(Path(source).parent for source in sources), *include]
+    command += ["-std=c99", "-O1" if sanitize else "-O2", "-g", *WARNINGS, *(f"-I{header}" for header in headers)]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else []
+    command += ["-shared", "-fPIC"] if shared else []
+    command += [f"-D{define}" for define in defines]
+    build([*command, *(kernel_sources() if kernels else ()), *sources, "-o", out])
+    return Path(out)
+
+
+def zig(*arguments):
+    """Command line of zig's C compiler."""
+    if find_spec("ziglang") is None:
+        raise UserError("no C compiler: pip install 'xmae[firmware]' brings one (ziglang)")
+    return [sys.executable, "-m", "ziglang", *arguments]
+
+
+def build(command):
+    """Run a compiler; what it complains about becomes the message."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line or "overflow" in line or "will not fit" in line]
+        raise UserError(f"firmware does not build: {' | '.join(lines[:3]) or done.stderr[-300:]}")

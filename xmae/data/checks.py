@@ -1,0 +1,140 @@
+"""Checks of recordings, alone and against each other: swapped channels, shifted clocks, doubles, overlaps.
+
+Each finding is refused or mended by a rule that docs/data.md states, and counted.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from xmae.data.recording import Recording
+from xmae.errors import UserError
+from xmae.signals.filters import ecg_clean, ppg_clean
+from xmae.signals.offset import estimate_offset
+from xmae.signals.quality import ecg_peaks, ppg_peaks
+from xmae.signals.resample import bridge_gaps
+
+SWAPPED = 0.2  # ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
+TOUCHING_S = 1.0  # s: recordings that share less than this follow each other
+FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
+
+
+def roughness(x, sfreq):
+    """How much a signal bends from sample to sample, as a share of its variance; 0 for too short a stretch."""
+    known = np.isfinite(x)
+    clean = ecg_clean(bridge_gaps(x, known), sfreq)
+    return np.var(np.diff(clean, 2)[known[2:]]) / max(np.var(clean[known]), 1e-30)
+
+
+def refuse_swapped(recording):
+    """Raise a `UserError` if what is called PPG looks like ECG, and the other way round."""
+    if recording.ecg is None or not np.isfinite(recording.ecg).any():
+        return
+    n_times = int(60 * recording.sfreq)  # the first minute tells
+    ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
+                for x in (recording.ppg, recording.ecg))  # fmt: skip
+    if ppg > 0 and ecg > 0 and ecg / ppg < SWAPPED:
+        raise UserError(f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map")
+
+
+def repair_offset(recording):
+    """The recording with PPG and acceleration moved by the estimated offset of their clock, or as it is.
+
+    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing (no offset).
+    """
+    if recording.ecg is None:
+        return recording
+    sfreq, n_times = recording.sfreq, len(recording.ppg)
+    ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
+    r_peaks, pulses = ecg_peaks(ecg_clean(ecg, sfreq), sfreq), ppg_peaks(ppg_clean(ppg, sfreq), sfreq)
+    offset = estimate_offset(r_peaks, pulses, sfreq, n_times)
+    if offset.seconds is None:
+        recording.repairs.append("clock_offset_refused")
+        return recording
+    shift = round(offset.seconds * sfreq)
+    if shift == 0:
+        return recording
+    # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the end of the rest
+    late, early = (slice(shift, None), slice(0, -shift)) if shift > 0 else (slice(0, shift), slice(-shift, None))
+    labels = {name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()}
+    return Recording(
+        subject=recording.subject,
+        record=recording.record,
+        sfreq=sfreq,
+        ppg=recording.ppg[late],
+        ecg=recording.ecg[early],
+        labels=labels,
+        leads={name: x[early] for name, x in recording.leads.items()},
+        resp=None if recording.resp is None else recording.resp[early],
+        acc=None if recording.acc is None else recording.acc[late],
+        start=recording.start,
+        repairs=[*recording.repairs, "clock_offset"],
+    )
+
+
+def moved(label, samples, sfreq):
+    """A label whose recording lost this many samples at its start."""
+    if not isinstance(label, tuple):
+        return label
+    values, rate = label
+    return values[round(samples / sfreq * rate) :], rate
+
+
+def fingerprint(recording):
+    """SHA-256 of the first 30 s of PPG from where it first moves, as hexadecimal digits."""
+    x = recording.ppg
+    moves = np.flatnonzero(np.diff(x) != 0)
+    begin = moves[0] if len(moves) else 0
+    part = x[begin : begin + int(FINGERPRINT_S * recording.sfreq)]
+    return hashlib.sha256(np.nan_to_num(part).astype(np.float32).tobytes()).hexdigest()
+
+
+def settle_doubles(index, before):
+    """Find recordings that are in there twice, and people with two names.
+
+    Of several recordings with the same samples the first stays. Their subjects are one person, and go into one split.
+    Of two recordings of a subject that overlap in time, by the start that their files state, the longer stays.
+
+    Parameters
+    ----------
+    index : list of dict
+        New recordings: subject, record, source, start, seconds, windows, samples_sha256.
+    before : list of dict
+        Recordings that are in the store already.
+
+    Returns
+    -------
+    left_out : list of dict
+        Recordings to leave out: source, record, windows, why.
+    same : dict
+        Subject -> the name under which the same person came first.
+    """
+    left_out, same, first = [], {}, {row["samples_sha256"]: row for row in before}
+    for row in index:
+        other = first.setdefault(row["samples_sha256"], row)
+        if other is row:
+            continue
+        why = f"same samples as {other['record']}"
+        if row["subject"] != other["subject"]:
+            same[row["subject"]] = same.get(other["subject"], other["subject"])
+            why += f"; so {row['subject']} and {other['subject']} are one person"
+        left_out.append(leave(row, why))
+    doubles = {id(row) for row in index if first[row["samples_sha256"]] is not row}
+    kept = {}
+    longest = sorted((row for row in index if row["start"] and id(row) not in doubles), key=lambda row: -row["seconds"])
+    for row in [*(row for row in before if row["start"]), *longest]:
+        begin = datetime.fromisoformat(row["start"])
+        end = begin + timedelta(seconds=row["seconds"] - TOUCHING_S)
+        taken = kept.setdefault(row["subject"], [])
+        clash = next((name for a, b, name in taken if begin < b and a < end), None)
+        if clash is None:
+            taken.append((begin, end, row["record"]))
+        elif not any(row is old for old in before):
+            left_out.append(leave(row, f"overlaps with {clash} in time"))
+    return left_out, same
+
+
+def leave(row, why):
+    """What store.json says about a recording that is left out."""
+    return {"source": row["source"], "record": row["record"], "windows": row["windows"], "why": why}

@@ -1,0 +1,58 @@
+"""Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there is a free core."""
+
+from xmae.errors import UserError
+
+RETRIES = 3  # of a task whose worker died
+
+
+def run_ray(prepare_file, paths, first, stage, settings, address):
+    """Yield the notes of all files in their order.
+
+    Parameters
+    ----------
+    prepare_file : function
+        Prepares one file; see `xmae.data.prepare.prepare_file`.
+    paths : list of Path
+        Files, which every node must see under these names.
+    first : int
+        Number of the first file in the store.
+    stage : Path
+        Folder for shards and notes, which every node must see.
+    settings : Settings
+        The same for all files.
+    address : str or None
+        Of the cluster; None starts one on this machine.
+
+    Raises
+    ------
+    UserError
+        If Ray is not installed, or a file cannot be used.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("the engine ray needs the package ray; try pip install 'xmae[scale]'") from None
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    stage = stage.resolve()
+
+    def one(row):
+        """A note, or what is wrong with the file, which would otherwise lose its type on the way."""
+        try:
+            return {"number": row["number"], "note": prepare_file(paths[row["number"]], first + row["number"], stage, settings)}
+        except UserError as error:
+            return {"number": row["number"], "note": {"error": str(error)}}
+
+    try:
+        items = ray.data.from_items([{"number": number} for number in range(len(paths))])
+        notes = {}
+        for row in items.map(one, num_cpus=1, max_retries=RETRIES, retry_exceptions=[OSError]).iter_rows():
+            if row["note"].get("error"):
+                raise UserError(row["note"]["error"])
+            notes[row["number"]] = row["note"]
+        yield from (notes[number] for number in range(len(paths)))
+    finally:
+        if ours:
+            ray.shutdown()

@@ -1,0 +1,219 @@
+"""`xmae evaluate`: encoders against each other on many tasks, in one table like the paper's."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xmae.errors import UserError
+from xmae.evaluation.crossval import constant_trial, make_trial, probe_trial, score_trial
+from xmae.evaluation.datasets import load_datasets
+from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.features import ppg_features
+from xmae.evaluation.finetune import finetune_trial
+from xmae.evaluation.paired import holm, stars, swap_test
+from xmae.evaluation.probe import refuse_seen, untrained_like
+from xmae.evaluation.table import BASELINES, write_tables
+from xmae.evaluation.tasks import PAPER, REGISTRY
+from xmae.files import write_json
+from xmae.models import load_encoder
+
+
+def evaluate(
+    models: list[str],
+    data: str,
+    tasks: str = "all",
+    labels: str | None = None,
+    protocol: str = "test",
+    finetune: bool = False,
+    folds: int | None = None,
+    baselines: bool = True,
+    out: str = "runs/evaluate",
+    seed: int = 77,
+) -> dict:
+    """Probe frozen encoders on tasks: mean and spread over folds by subject, 95 % intervals, paired tests.
+
+    Parameters
+    ----------
+    models : list of str
+        Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the first.
+    data : str
+        Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas.
+    tasks : str
+        Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here that cannot be
+        evaluated is an error; among "all" the table says why not.
+    labels : str or None
+        Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the first data.
+    protocol : str
+        "test": score the subjects of the test split, fit on those of the training split and the other folds; "all":
+        cross-validate over all subjects. Data without a test split are always cross-validated whole.
+    finetune : bool
+        Train encoder and head together in each fold instead of probing the frozen embedding.
+    folds : int or None
+        Folds by subject; default 5, or as many as there are subjects of the rarer class.
+    baselines : bool
+        Also an untrained encoder of the first's design, hand-made features and a constant.
+    out : str
+        Folder for metrics.json and table.md, table.csv, table.html.
+    seed : int
+        Seed of folds, resamples and of the untrained encoder.
+
+    Returns
+    -------
+    dict
+        `trials`: per dataset and task its numbers and per method metrics with mean, sd, interval, and p-value, or a
+        `reason`; `best`: on how many tasks each method is best; "out": the Markdown table.
+
+    Raises
+    ------
+    UserError
+        If something cannot be read, a task is unknown, labels do not fit, subjects or classes are too few for the
+        folds, sampling rates differ, or an encoder saw a subject to be scored.
+    """
+    names = method_names(models)
+    encoders = {name: load_encoder(model) for name, model in zip(names, models, strict=True)}
+    trials, reasons = make_trials(data.split(","), tasks, labels, protocol, folds, seed)
+    predictions = {}
+    for name, encoder in encoders.items():
+        refuse_scored(encoder, trials)
+        predictions[name] = predict(encoder, trials, finetune, seed, name)
+    if baselines:
+        predictions |= predict_baselines(next(iter(encoders.values())), trials, finetune, seed)
+    result = summarise(trials, reasons, predictions, seed)
+    result |= {"protocol": protocol, "finetune": finetune, "seed": seed, "models": models}
+    write_json(Path(out) / "metrics.json", result)
+    return result | {"out": write_tables(result, out)}
+
+
+def method_names(models):
+    """A short name for each model: the stem of its path, or as much of the path as tells them apart."""
+    if not models:
+        raise UserError("no model given")
+    stems = [Path(model).stem for model in models]
+    if len(set(stems)) < len(stems):
+        stems = [Path(model).parent.name or Path(model).stem for model in models]
+    return stems if len(set(stems)) == len(stems) else list(models)
+
+
+def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):
+    """Trials for the tasks named, on every dataset that has labels for them.
+
+    Returns
+    -------
+    trials : list of Trial
+    reasons : list of dict
+        `dataset`, `task` and `reason` of those that cannot be evaluated (among "all").
+    """
+    if protocol not in ("test", "all"):
+        raise UserError(f'protocol {protocol!r} is not "test" or "all"')
+    asked = None if tasks == "all" else tasks.split(",")
+    if unknown := [task for task in asked or () if task not in REGISTRY]:
+        raise UserError(f"unknown task '{unknown[0]}'; expected of {', '.join(REGISTRY)}")
+    datasets = load_datasets(data, labels, asked)
+    trials, reasons = [], []
+    for dataset in datasets:
+        for task in [name for name in dataset.tasks() if asked is None or name in asked]:
+            try:
+                trials.append(make_trial(dataset, REGISTRY[task], protocol, folds, seed))
+            except UserError as error:
+                if asked:
+                    raise
+                reasons.append({"dataset": dataset.name, "task": task, "reason": str(error)})
+    without = [task for task in asked or () if not any(task in dataset.tasks() for dataset in datasets)]
+    if without:
+        raise UserError(f"no labels for {', '.join(without)} in {', '.join(data)}; give them with --labels")
+    if not trials:
+        raise UserError("nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons))
+    return trials, reasons
+
+
+def refuse_scored(encoder, trials):
+    """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
+    refuse_seen(encoder, {subject for trial in trials for subject in trial.dataset.subject[trial.rows]})
+
+
+def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
+    """Out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is one."""
+    encoder = encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    predictions, embeddings = {}, {}
+    for trial in tqdm(trials, name, unit="task", leave=False):
+        key = id(trial.dataset.ppg)
+        if key not in embeddings:
+            embeddings[key] = embed_windows(encoder, trial.dataset)
+        if finetune:
+            predictions[trial.name] = finetune_trial(trial, encoder, embeddings[key], seed=seed)
+        else:
+            predictions[trial.name] = probe_trial(trial, embeddings[key])
+    return predictions
+
+
+def predict_baselines(encoder, trials, finetune=False, seed=77):
+    """Out-of-fold predictions of what a method must beat, by name.
+
+    "untrained" is an encoder of the same design with random weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        untrained = untrained_like(encoder).eval()
+    datasets = {id(trial.dataset): trial.dataset for trial in trials}
+    features = {key: ppg_features(dataset.ppg)[0] for key, dataset in datasets.items()}
+    return {
+        "untrained": predict(untrained, trials, finetune, seed, "untrained"),
+        "features": {trial.name: probe_trial(trial, features[id(trial.dataset)]) for trial in trials},
+        "constant": {trial.name: constant_trial(trial) for trial in trials},
+    }
+
+
+def summarise(trials, reasons, predictions, seed=77):
+    """Metrics and tests of all methods: what `metrics.json` holds.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    reasons : list of dict
+        What could not be evaluated.
+    predictions : dict
+        Method -> trial's name -> out-of-fold predictions. The first method is the reference of the tests; p-values
+        are adjusted for the number of other methods by Holm's procedure.
+    """
+    reference = next(iter(predictions))
+    rivals = [name for name in predictions if name not in (reference, "constant")]
+    rows = []
+    for trial in tqdm(trials, "score", unit="task", leave=False):
+        task, scored = trial.task, trial.rows
+        truth, subject = trial.truth[scored], trial.dataset.subject[scored]
+        methods = {name: score_trial(trial, found[trial.name], seed=seed) for name, found in predictions.items()}
+        first = predictions[reference][trial.name]
+        p_values = [
+            swap_test(task.kind, truth, first, predictions[name][trial.name], subject, trial.fold, seed=seed)
+            for name in rivals
+        ]
+        for name, p_value in zip(rivals, holm(p_values), strict=True):
+            methods[name] |= {"p": float(p_value), "stars": stars(p_value)}
+        rows.append(
+            {
+                "dataset": trial.dataset.name,
+                "task": task.name,
+                **{key: getattr(task, key) for key in ("label", "kind", "metric", "units", "source")},
+                "in_paper": task.name in PAPER,
+                "n_windows": len(scored),
+                "n_subjects": len(np.unique(subject)),
+                "n_positive_subjects": len(np.unique(subject[truth == 1])) if task.kind == "binary" else None,
+                "n_folds": len(trial.folds),
+                "methods": methods,
+            }
+        )
+    return {"reference": reference, "trials": rows + reasons, "best": count_best(rows, predictions)}
+
+
+def count_best(rows, methods):
+    """On how many tasks each method (baselines aside) has the best mean; ties count for each."""
+    methods = [name for name in methods if name not in BASELINES]
+    best = dict.fromkeys(methods, 0)
+    for row in rows:
+        sign = -1 if row["metric"] == "mae" else 1
+        values = {name: sign * row["methods"][name][row["metric"]]["mean"] for name in methods}
+        for name in methods:
+            best[name] += values[name] == max(values.values())
+    return best

@@ -1,0 +1,381 @@
+"""`xmae fuse`: what several modalities know together, and what fusion adds over each of them alone.
+
+Folds, metrics and resamples are those of `xmae probe`: patients apart, intervals by resampling patients, and all ways
+of looking at a window scored on the same windows, so that their differences are paired.
+"""
+
+import copy
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from xmae.data.leads import choose_leads
+from xmae.data.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
+from xmae.evaluation.linear import fit_linear
+from xmae.evaluation.probe import MIN_SUBJECTS, probe_folds, refuse_seen
+from xmae.evaluation.tasks import TASKS
+from xmae.files import atomic_file, write_json
+from xmae.models.checkpoint import load_encoder
+from xmae.models.criss_cross import CrissCrossEncoder
+from xmae.models.fusion import FUSIONS, FusionHead, FusionModel, save_fusion
+from xmae.objectives.objective import known
+from xmae.signals.scale import minmax_scale
+
+TUNES = ("probe", "finetune")
+
+
+def fuse(
+    data: str,
+    out: str = "runs/fuse",
+    ppg: str | None = "base",
+    ecg: str | None = None,
+    resp: str | None = None,
+    ecg_channels: str = "II,V/MCL",
+    resp_channels: str = "RESP",
+    fusion: str = "concatenate",
+    tune: str = "probe",
+    tasks: str = "hr,rr,spo2,sex,age_over_65",
+    epochs: int = 3,
+    batch_size: int = 32,
+    lr: float = 1e-4,
+    seed: int = 77,
+) -> dict:
+    """Fuse encoders of several modalities, and compare with each alone and with a modality missing.
+
+    Parameters
+    ----------
+    data : str
+        Store written by `xmae prepare --leads`.
+    out : str
+        Folder for fuse.json, fuse.md and a folder with the fused model of each task.
+    ppg : str or None
+        PPG encoder: a shipped name or a file; null for none.
+    ecg : str or None
+        Criss-cross encoder of `xmae pretrain --method criss-cross`.
+    resp : str or None
+        Criss-cross encoder of respiration.
+    ecg_channels, resp_channels : str
+        Channels of the store that each takes, separated by commas; "V/MCL" is V, or MCL where V was not recorded.
+    fusion : str
+        "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the input); several
+        separated by commas to compare, the first is saved.
+    tune : str
+        "probe": heads on frozen encoders, cross-validated over the test patients and the training patients.
+        "finetune": heads of that kind as a start, then all weights, on the training patients only.
+    tasks : str
+        Names of tasks, separated by commas.
+    epochs, batch_size : int
+        Of fine-tuning: passes over the training windows, windows a step.
+    lr : float
+        Peak learning rate of fine-tuning.
+    seed : int
+        Seed of everything random.
+
+    Returns
+    -------
+    dict
+        As fuse.json: per task and way (modalities, fusion) the value with interval, and what the fused one is better
+        by, with interval; "out".
+
+    Raises
+    ------
+    UserError
+        If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder saw a scored patient.
+    """
+    fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
+    for one in fusions:
+        known("fusion", one, FUSIONS)
+    known("tune", tune, TUNES)
+    for one in names:
+        known("task", one, TASKS)
+    files = {name: file for name, file in {"ppg": ppg, "ecg": ecg, "resp": resp}.items() if file}
+    if len(files) < 2:
+        raise UserError("fusion needs at least two encoders, of --ppg, --ecg, --resp")
+    windows = WindowStore(data).windows()
+    encoders = {name: load_modality(name, file) for name, file in files.items()}
+    for encoder in encoders.values():
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+    channels = {"ecg": ecg_channels, "resp": resp_channels}
+    signals = {name: modality_signals(windows, name, channels.get(name)) for name in encoders}
+    embeddings = {name: embed_signals(encoders[name], x) for name, x in signals.items()}
+    everywhere = np.logical_and.reduce([~np.isnan(e).any(1) for e in embeddings.values()])
+    rows = np.flatnonzero(everywhere)
+    windows = windows.select(rows)
+    embeddings = {name: torch.from_numpy(e[rows]) for name, e in embeddings.items()}
+    tuned = (
+        None if tune == "probe" else Tuning(encoders, {k: x[rows] for k, x in signals.items()}, epochs, batch_size, lr)
+    )
+    result = {
+        "tune": tune, "fusion": fusions, "modalities": files, "channels": channels, "seed": seed,
+        "windows_without_a_modality": int((~everywhere).sum()), "tasks": {},
+    }  # fmt: skip
+    for name in (bar := tqdm(names, "fuse", unit="task")):
+        bar.set_description(f"fuse: {name}")
+        torch.manual_seed(seed)
+        result["tasks"][name] = compare_ways(TASKS[name], embeddings, windows, fusions, tuned, seed)
+        if (model := result["tasks"][name].pop("model", None)) is not None:
+            if isinstance(model, FusionHead):
+                model = with_encoders(encoders, model)
+            save_fusion(model, Path(out) / name, {"task": name, "channels": channels, "tune": tune})
+    write_json(Path(out) / "fuse.json", result)
+    with atomic_file(Path(out) / "fuse.md") as temporary:
+        temporary.write_text(fusion_table(result))
+    return result | {"out": str(out)}
+
+
+def load_modality(name, file):
+    """The encoder of a modality, which must be of its kind."""
+    encoder = load_encoder(file)
+    if isinstance(encoder, CrissCrossEncoder) != (name != "ppg"):
+        raise UserError(f"{file}: a {type(encoder).__name__} is no encoder of {name}")
+    return encoder
+
+
+def modality_signals(windows, name, channels):
+    """What the encoder of a modality takes of windows: float32 (n, C, n_times), NaN = missing."""
+    if name == "ppg":
+        return minmax_scale(windows.ppg)[0][:, None].astype(np.float32)
+    return choose_leads(windows, channels)
+
+
+@torch.no_grad()
+def embed_signals(encoder, signals, batch_size=64):
+    """Signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN where a signal has NaN."""
+    whole = np.flatnonzero(~np.isnan(signals).any((1, 2)))
+    embeddings = np.full((len(signals), encoder.embed_dim), np.nan, np.float32)
+    for start in range(0, len(whole), batch_size):
+        rows = whole[start : start + batch_size]
+        embeddings[rows] = encoder(torch.from_numpy(signals[rows])).numpy()
+    return embeddings
+
+
+def fit_head(embeddings, target, subject, kind, fusion):
+    """A `FusionHead` on frozen embeddings of the windows to fit on.
+
+    Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by gradient.
+
+    Parameters
+    ----------
+    embeddings : dict of float tensors, shape (n, D)
+    target, subject : arrays, shape (n,)
+        Numbers or 0/1, and patients.
+    kind : str
+        "regression" or "binary".
+    fusion : str
+        See `FusionHead`.
+    """
+    head = FusionHead({name: x.shape[1] for name, x in embeddings.items()}, fusion)
+    head.standardise_by(embeddings)
+    z, there = head.standardised(embeddings)
+    if fusion == "gated":
+        train_gated(head, embeddings, torch.from_numpy(target).float()[:, None], kind)
+    elif fusion == "late":
+        for name, layer in head.linears.items():
+            rows = there[name][:, 0].numpy()
+            set_linear(layer, fit_linear(z[name].double().numpy()[rows], target[rows], subject[rows], kind))
+    else:
+        set_linear(head.linear, fit_linear(torch.cat(list(z.values()), 1).double().numpy(), target, subject, kind))
+    return head.eval()
+
+
+@torch.no_grad()
+def set_linear(layer, model):
+    """Give a Linear layer the weights of a `LinearModel`."""
+    layer.weight.copy_(torch.from_numpy(np.asarray(model.weight))[None])
+    layer.bias.fill_(model.bias)
+
+
+def train_gated(head, embeddings, target, kind, steps=200):
+    """Train the gated head: AdamW (1e-3, weight decay 0.1), half of the inputs dropped at random as regularisation."""
+    loss = loss_of(target, kind)
+    if kind == "regression":
+        torch.nn.init.constant_(head.linear.bias, float(target.mean()))
+    optimizer = torch.optim.AdamW(head.parameters(), 1e-3, weight_decay=0.1)
+    scale = float(target.std()) if kind == "regression" else 1.0
+    for _ in range(steps):
+        dropped = {
+            name: torch.where(torch.rand_like(x) < 0.5, getattr(head, f"mean_{name}"), x)
+            for name, x in embeddings.items()
+        }
+        optimizer.zero_grad()
+        (loss(head(dropped), target) / scale).backward()
+        optimizer.step()
+
+
+def with_encoders(encoders, head):
+    """The `FusionModel` of encoders and a head that was fitted on their embeddings."""
+    model = FusionModel(encoders, head.fusion, drop=0.1)
+    model.head.load_state_dict(head.state_dict())
+    return model.eval()
+
+
+def loss_of(target, kind):
+    """Loss of outputs against targets: squared error over the variance, or cross entropy with classes in balance."""
+    if kind == "regression":
+        variance = target.var().clamp(min=1e-12)
+        return lambda output, y: F.mse_loss(output, y) / variance
+    balance = (target == 0).sum() / (target == 1).sum().clamp(min=1)
+    return lambda output, y: F.binary_cross_entropy_with_logits(output, y, pos_weight=balance)
+
+
+class Tuning:
+    """Fine-tuning of encoders and head together, from the head of the frozen encoders.
+
+    First the head, then everything, keeps what pretraining learned (Kumar et al., ICLR 2022, arXiv 2202.10054). Batch
+    norms keep their statistics.
+    """
+
+    def __init__(self, encoders, signals, epochs, batch_size, lr):
+        self.encoders, self.signals = encoders, {name: torch.from_numpy(x) for name, x in signals.items()}
+        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
+
+    def fit(self, head, rows, target, kind):
+        """Train on windows `rows` with `target` (len(rows),); a `FusionModel` in evaluation mode."""
+        model = with_encoders({name: copy.deepcopy(self.encoders[name]) for name in head.widths}, head)
+        model.train().encoders.eval()
+        y = torch.from_numpy(target).float()[:, None]
+        loss, n_steps = loss_of(y, kind), self.epochs * -(-len(rows) // self.batch_size)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], self.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+        for _ in range(self.epochs):
+            for part in torch.randperm(len(rows)).split(self.batch_size):
+                optimizer.zero_grad()
+                loss(model(self.batch(head, rows[part.numpy()])), y[part]).backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+        return model.eval()
+
+    def batch(self, head, rows):
+        """Signals of windows, of the modalities that a head takes."""
+        return {name: self.signals[name][rows] for name in head.widths}
+
+    @torch.no_grad()
+    def predict(self, model, rows, without=()):
+        """Outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
+        parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
+        signals = ({k: x for k, x in self.batch(model.head, part).items() if k not in without} for part in parts)
+        return torch.cat([model(part) for part in signals])[:, 0].numpy()
+
+
+def ways_of(modalities, fusions, every_subset):
+    """Ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at inference).
+
+    The first is all modalities fused the first way; then the other fusions, fewer modalities, and all of them fitted
+    with one missing afterwards.
+    """
+    everything = " + ".join(modalities)
+    ways = {f"{everything}, {fusion}": (modalities, fusion, ()) for fusion in fusions}
+    sizes = range(len(modalities) - 1, 0, -1) if every_subset else (1,)
+    for some in (some for size in sizes for some in combinations(modalities, size)):
+        ways[" + ".join(some)] = (some, fusions[0], ())
+    for one in modalities:
+        ways[f"{everything}, {one} missing"] = (modalities, fusions[0], (one,))
+    return ways
+
+
+def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resamples=1000):
+    """Score all ways to look at windows on one task.
+
+    Parameters
+    ----------
+    task : Task
+    embeddings : dict of float tensors, shape (n, D)
+        Rows follow `windows`.
+    windows : Windows
+        `subject`, `split` and `labels` are used: the test split is scored, the train split fitted on.
+    fusions : list of str
+        See `FusionHead`; the first is the one that the others are compared with.
+    tuned : Tuning, optional
+        Fine-tune on the train split alone; else linear probes in folds over the test patients.
+    seed, n_resamples : int
+        Of the resamples.
+
+    Returns
+    -------
+    dict
+        `label`, `metric`, `units`, and either `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`,
+        `baseline` (a constant), `ways`: name -> `value`, `interval`, `fused_better_by` with its interval (of the first
+        way over this one; positive is better for both metrics); and `model`, the first way fitted on the train split.
+    """
+    described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units")}
+    truth = task.target(windows)
+    usable, score = ~np.isnan(truth), windows.split == "test"
+    train = np.flatnonzero(usable & (windows.split == "train"))
+    rows = np.flatnonzero(usable & score)
+    subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
+    if len(subjects) < MIN_SUBJECTS:
+        return described | {"reason": f"{len(subjects)} scored patients have the label, {MIN_SUBJECTS} are needed"}
+    folds = [(train, rows)] if tuned else list(probe_folds(windows.subject, usable, score, windows.split == "train"))
+    if task.kind == "binary" and any(np.ptp(truth[some]) == 0 for some in (rows, train, *(f for f, _ in folds))):
+        return described | {"reason": "the patients to fit on or to score are of one class"}
+
+    def head_of(some, fusion, fitted):
+        chosen = {name: embeddings[name][fitted] for name in some}
+        return fit_head(chosen, truth[fitted], windows.subject[fitted], task.kind, fusion)
+
+    ways = ways_of(tuple(embeddings), fusions, every_subset=not tuned)
+    predicted, constant = {name: np.empty(len(truth)) for name in ways}, np.empty(len(truth))
+    for fitted, held in folds:
+        heads = {}
+        constant[held] = truth[fitted].mean() if task.kind == "regression" else 0.0
+        for name, (some, fusion, missing) in ways.items():
+            if (some, fusion) not in heads:
+                heads[some, fusion] = head_of(some, fusion, fitted)
+                if tuned:
+                    heads[some, fusion] = tuned.fit(heads[some, fusion], fitted, truth[fitted], task.kind)
+            model = heads[some, fusion]
+            if tuned:
+                predicted[name][held] = tuned.predict(model, held, missing)
+            else:
+                shown = {key: embeddings[key][held] for key in some if key not in missing}
+                predicted[name][held] = model(shown)[:, 0].detach().numpy()
+    metric, better = METRICS[task.metric], -1 if task.kind == "regression" else 1
+    weights = np.vstack([np.ones(len(subjects)), draw_weights(len(subjects), n_resamples, seed)])  # row 0: as it is
+    values = {name: metric(truth[rows], x[rows], subject, weights) for name, x in predicted.items()}
+    first = values[next(iter(ways))]
+    baseline = metric(truth[rows], constant[rows], subject, weights)
+    return described | {
+        "n_windows": len(rows),
+        "n_subjects": len(subjects),
+        "baseline": float(baseline[0]),
+        "ways": {
+            name: {
+                "value": float(x[0]),
+                "interval": interval(x[1:]),
+                "fused_better_by": float(better * (first[0] - x[0])),
+                "fused_better_by_interval": interval(better * (first - x)[1:]),
+            }
+            for name, x in values.items()
+        },
+        "model": next(iter(heads.values())) if tuned else head_of(tuple(embeddings), fusions[0], train),
+    }
+
+
+def fusion_table(result):
+    """Markdown: for each task a row per way, with its value and what the fused one is better by."""
+    lines = []
+    for task in result["tasks"].values():
+        unit = f" {task['units']}" if task["units"] else ""
+        if "reason" in task:
+            lines += [f"**{task['label']}**: not evaluable, {task['reason']}", ""]
+            continue
+        what = f"{task['n_subjects']} patients, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
+        head = f"{task['metric'].upper()}{unit}"
+        lines += [f"**{task['label']}** ({what})", "", f"| way | {head} | fused better by |", "|---|---|---|"]
+        for number, (name, way) in enumerate(task["ways"].items()):
+            gain = f"{with_interval(way['fused_better_by'], way['fused_better_by_interval'])}" if number else ""
+            lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def with_interval(value, low_high):
+    """A number with its 95 % interval: "0.87 (0.59 to 0.99)"."""
+    return f"{value:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")

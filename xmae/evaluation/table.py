@@ -1,0 +1,123 @@
+"""The table of an evaluation: Markdown to read, CSV to compute with, HTML with every interval."""
+
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from xmae.files import atomic_file
+
+NOTE = (
+    "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean ± standard deviation over folds by "
+    "subject; in brackets the 95 % interval of the mean by resampling subjects. Stars: differs from {reference} "
+    "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
+    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside."
+)
+COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
+BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")  # set apart, never bold
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:1rem 0}"
+    "th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;vertical-align:top;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}small{color:#666;display:block}.best{font-weight:600}"
+    ".baseline td{color:#666}.scroll{overflow-x:auto}"
+)
+
+
+def write_tables(result, out):
+    """Write table.md, table.csv and table.html of an evaluation's result into `out`; path of the first."""
+    out = Path(out)
+    for name, text in (("csv", csv_text(result)), ("html", html_text(result)), ("md", markdown_text(result))):
+        with atomic_file(out / f"table.{name}") as temporary:
+            temporary.write_text(text)
+    return str(out / "table.md")
+
+
+def csv_text(result):
+    """One row per dataset, task, metric and method."""
+    rows = []
+    for trial in result["trials"]:
+        for method, metrics in trial.get("methods", {"": {}}).items():
+            for metric in [name for name in ("auroc", "f1", "mae") if name in metrics] or [""]:
+                found = metrics.get(metric, {})
+                low, high = found.get("interval") or (None, None)
+                rows.append(
+                    {key: trial.get(key) for key in COLUMNS}
+                    | {"method": method, "metric": metric, "mean": found.get("mean"), "sd": found.get("sd")}
+                    | {"low": low, "high": high, "p": metrics.get("p") if metric == trial.get("metric") else None}
+                    | {"reason": trial.get("reason")}
+                )
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def markdown_text(result):
+    """A table per dataset: a row per method, a column per task."""
+    lines = []
+    for dataset, trials, methods in _by_dataset(result):
+        lines += [f"**{dataset}**", "", "| method | " + " | ".join(_heading(trial) for trial in trials) + " |"]
+        lines.append("|---" * (len(trials) + 1) + "|")
+        for method in methods:
+            cells = [_cell(trial, method, bold="**") for trial in trials]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
+    return "\n".join([*lines, "", NOTE.format(reference=result["reference"]), ""])
+
+
+def html_text(result):
+    """The same with intervals, F1 and numbers of subjects."""
+    parts = [f"<!doctype html><meta charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"]
+    for dataset, trials, methods in _by_dataset(result):
+        parts.append(f"<h2>{escape(dataset)}</h2><div class='scroll'><table><tr><th>method</th>")
+        parts += [
+            f"<th>{escape(_heading(trial))}<small>{trial['n_subjects']} subjects, {trial['n_windows']} windows, "
+            f"{trial['n_folds']} folds</small></th>"
+            for trial in trials
+        ]
+        for method in methods:
+            baseline = " class='baseline'" if method in BASELINES else ""
+            parts.append(f"</tr><tr{baseline}><td>{escape(method)}</td>")
+            for trial in trials:
+                found = trial["methods"][method]
+                low_high = found[trial["metric"]]["interval"]
+                small = "(" + " to ".join(_number(trial, x) for x in low_high) + ")" if low_high else ""
+                small += f", F1 {100 * found['f1']['mean']:.1f}" if "f1" in found else ""
+                best = " class='best'" if method in _best(trial) else ""
+                parts.append(f"<td{best}>{_cell(trial, method)}<small>{small}</small></td>")
+        parts.append("</tr></table></div>")
+    missing = "".join(f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial)
+    parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference']))}</p>")
+    return "\n".join(parts) + "\n"
+
+
+def _by_dataset(result):
+    """Dataset, its evaluated trials, and the methods."""
+    done = [trial for trial in result["trials"] if "methods" in trial]
+    for dataset in dict.fromkeys(trial["dataset"] for trial in done):
+        trials = [trial for trial in done if trial["dataset"] == dataset]
+        yield dataset, trials, list(trials[0]["methods"])
+
+
+def _heading(trial):
+    return f"{trial['label']}, {trial['metric'].upper()} {trial['units'] or '%'}"
+
+
+def _number(trial, value):
+    return f"{100 * value:.1f}" if trial["metric"] == "auroc" else f"{value:.2f}"
+
+
+def _best(trial):
+    sign = -1 if trial["metric"] == "mae" else 1
+    values = {
+        name: sign * found[trial["metric"]]["mean"]
+        for name, found in trial["methods"].items()
+        if name not in BASELINES
+    }
+    return [name for name, value in values.items() if value == max(values.values())]
+
+
+def _cell(trial, method, bold=""):
+    found = trial["methods"][method]
+    value, sd = (_number(trial, found[trial["metric"]][key]) for key in ("mean", "sd"))
+    mark = bold if method in _best(trial) else ""
+    star = found.get("stars", "").replace("*", "\\*" if bold else "*")
+    return f"{mark}{value}{mark} ± {sd} {star}".rstrip()

@@ -1,0 +1,29 @@
+"""What the convolutional encoders share: `Conv2d` over (B, channels, 1, time) with batch norm, and how they pool."""
+
+from torch import nn
+
+
+class ConvEncoder(nn.Module):
+    """Scaled waveform (B, 1, L) -> embedding (B, E): `features` of the subclass, their mean over time, its `head`."""
+
+    def tokens(self, x):
+        """Waveform (B, 1, L) -> features before pooling (B, n, C)."""
+        return self.features(x.unsqueeze(2)).squeeze(2).transpose(1, 2)
+
+    def pool(self, tokens):
+        """Features (B, n, C) -> embedding (B, E)."""
+        return self.head(tokens.mean(1))
+
+    def forward(self, x):
+        """Scaled waveform (B, 1, L) -> embedding (B, E)."""
+        return self.embed(x.unsqueeze(2))
+
+    def embed(self, x):
+        """`forward` on (B, 1, 1, L): the shape that is exported."""
+        return self.head(self.features(x).mean((2, 3), keepdim=True).flatten(1))
+
+
+def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):
+    """Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time becomes ceil(L / stride)."""
+    conv = nn.Conv2d(n_in, n_out, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), *([activation] if activation else []))

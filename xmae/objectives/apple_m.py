@@ -1,0 +1,44 @@
+"""Apple-M: the multimodal variant: PPG and ECG of one participant and moment must find each other.
+
+Source: the baseline "Apple-M" of Zhou et al., ICML 2026, arXiv 2605.00973, which takes Abbaspourazad et al., ICLR
+2024, arXiv 2312.05409 (InfoNCE at temperature 0.04, KoLeo at 0.1, projections left out of the embedding) from pairs of
+windows to pairs of signals. Ours: InfoNCE both ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum
+encoder, two ViT-1D.
+"""
+
+from xmae.models.vit import SIZES, ViTEncoder
+from xmae.objectives.contrast import info_nce, koleo, mlp
+from xmae.objectives.objective import Defaults, Objective, known
+
+
+class AppleMObjective(Objective):
+    """Contrast of synchronous PPG and ECG.
+
+    Parameters
+    ----------
+    size : str
+        "base" or "small".
+    temperature : float
+        Of the InfoNCE loss.
+    koleo_weight : float
+        Weight of the KoLeo regularisation.
+    """
+
+    paper = "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
+    defaults = Defaults(batch_size=256, lr=3e-4, weight_decay=0.01)
+    needs_ecg = True
+
+    def __init__(self, size="base", temperature=0.04, koleo_weight=0.1):
+        super().__init__()
+        known("size", size, SIZES)
+        self.temperature, self.koleo_weight = temperature, koleo_weight
+        self.encoder, self.ecg_encoder = ViTEncoder(**SIZES[size]), ViTEncoder(**SIZES[size])
+        width = self.encoder.embed_dim
+        self.projection, self.ecg_projection = mlp(width, 4 * width, 128), mlp(width, 4 * width, 128)
+
+    def forward(self, batch):
+        """InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""
+        ppg = self.gather(self.projection(self.encoder(batch.ppg)))
+        ecg = self.gather(self.ecg_projection(self.ecg_encoder(batch.ecg)))
+        contrast = info_nce(ppg, ecg, self.temperature) + info_nce(ecg, ppg, self.temperature)
+        return contrast / 2 + self.koleo_weight * (koleo(ppg) + koleo(ecg)) / 2

@@ -1,0 +1,55 @@
+"""Contrastive losses on projections, written once for all methods that contrast."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+NEVER = float("-inf")
+
+
+def info_nce(queries, keys, temperature, same=None):
+    """InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
+
+    Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to length 1 (van den
+    Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative of i.
+    """
+    logits = F.normalize(queries.float(), dim=1) @ F.normalize(keys.float(), dim=1).T / temperature
+    if same is not None:
+        logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER)
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def nt_xent(a, b, temperature, same=None):
+    """NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n - 1: (n, D), (n, D) -> ().
+
+    (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a negative of i.
+    """
+    n, z = len(a), F.normalize(torch.cat([a, b]).float(), dim=1)
+    itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    partner = itself.roll(n, 0)
+    hidden = itself if same is None else itself | (same.repeat(2, 2) & ~partner)
+    logits = (z @ z.T / temperature).masked_fill(hidden, NEVER)
+    return F.cross_entropy(logits, partner.int().argmax(1))
+
+
+def koleo(z):
+    """Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of length 1: (n, D) -> ().
+
+    Low when vectors spread over the sphere (Sablayrolles et al., ICLR 2019, arXiv 1806.03198).
+    """
+    z = F.normalize(z.float(), dim=1)
+    with torch.no_grad():
+        similarity = z @ z.T
+        nearest = similarity.fill_diagonal_(-2).argmax(1)
+    return -(z - z[nearest]).norm(dim=1).clamp(min=1e-8).log().mean()
+
+
+def same_subject(subject):
+    """Pairs of rows of one subject: (n,) -> bool (n, n)."""
+    return subject[:, None] == subject
+
+
+def mlp(*widths, activation=nn.ReLU):
+    """Linear layers of these widths with activations between them."""
+    layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    return nn.Sequential(*(part for layer in layers for part in (layer, activation())))[:-1]

@@ -1,0 +1,190 @@
+"""The criss-cross objective: hide stretches of time in every lead, and whole leads, and rebuild them from the rest.
+
+Hiding in time asks what a lead says about itself before and after, hiding leads what the leads say about each other.
+
+Sources: Ghallab et al., arXiv 2512.15250 (dual masking); Wang et al., *CBraMod*, ICLR 2025 (masked patches at ratio
+0.5, mean squared error on them). The rates of the lead mask are ours: the paper's page gives none.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from xmae.data.leads import choose_leads, followed
+from xmae.errors import UserError
+from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCross, patches
+from xmae.objectives.masks import n_hidden, scatter
+from xmae.objectives.objective import Defaults, Objective, known
+from xmae.training.batches import SteppedBatches
+
+MASKINGS = ("both", "intra", "inter")
+MAX_LEADS = 12
+
+
+class CrissCrossObjective(Objective):
+    """Model and masks.
+
+    Parameters
+    ----------
+    size : str
+        "base" (12 layers, as released for EEG), "small" (4 layers) or "tiny" (1).
+    masking : str
+        "both"; for ablations "intra" (patches in time only) or "inter" (whole leads only).
+    intra_ratio : float
+        Share of the patches hidden in each lead.
+    inter_ratio : float
+        Most leads hidden, as a share of all but one.
+    channels : str
+        Channels of the store, 1 to 12, separated by commas; "V/MCL" is V, or MCL where V was not recorded.
+    """
+
+    paper = "Ghallab et al., arXiv 2512.15250; Wang et al., CBraMod, ICLR 2025"
+    defaults = Defaults(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.05, betas=(0.9, 0.999), patience=40)
+
+    def __init__(self, size="base", masking="both", intra_ratio=0.5, inter_ratio=1.0, channels="II,V/MCL"):
+        super().__init__()
+        known("size", size, CRISS_CROSS_SIZES)
+        known("masking", masking, MASKINGS)
+        self.model = CrissCross(**CRISS_CROSS_SIZES[size])
+        self.masking, self.channels = masking, channels
+        self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
+
+    def batches(self, store, *, batch_size, seed, rank, world_size, accumulate, **_):
+        """Training crops and validation windows of the chosen channels; windows that lack one of them are left out."""
+        train, val = (whole_windows(store.windows(split), self.channels) for split in ("train", "val"))
+        validation = [LeadBatch(part, slice(None), len(part), index) for index, part in enumerate(val[0].split(256))]
+        return LeadBatches(*train, batch_size, seed, rank, world_size, accumulate), DataLoader(
+            validation, batch_size=None
+        )
+
+    @property
+    def encoder(self):
+        """What pretraining is for."""
+        return self.model.encoder
+
+    def forward(self, batch):
+        """Training loss of a `LeadBatch`."""
+        return self.loss(batch, self.masking)
+
+    def validate(self, batch):
+        """Validation loss: always under both masks (one lead: in time only), so that the ablations compare."""
+        return self.loss(batch, "both" if batch.ppg.shape[1] > 1 else "intra")
+
+    def loss(self, batch, masking):
+        """Mean squared error over the hidden patches.
+
+        The mask is drawn for the global batch, of which each process keeps its rows; its hidden patches are counted
+        over the global batch too, so that the mean over processes is the loss of the whole.
+        """
+        x = patches(batch.ppg)  # (B, C, n, 200)
+        generator = torch.Generator().manual_seed(batch.seed)
+        mask = dual_mask(batch.n_total, x.shape[1], x.shape[2], generator, masking, self.intra_ratio, self.inter_ratio)
+        share = mask.sum() * len(x) / batch.n_total  # hidden patches a process has on average
+        mask = mask[batch.rows].to(x.device, non_blocking=True)
+        error = (self.model(x, mask).float() - x.float()).square().mean(-1)  # (B, C, n)
+        return (error * mask).sum() / share
+
+
+class LeadBatch(NamedTuple):
+    """Rows of a global batch: standardised channels (B, C, 2000) at 200 Hz, under the name that the trainer counts
+    windows by; which rows, of how many; seed.
+    """
+
+    ppg: torch.Tensor
+    rows: slice
+    n_total: int
+    seed: int
+
+
+class LeadBatches(SteppedBatches):
+    """Random crops of continuous recordings.
+
+    Parameters
+    ----------
+    leads : float tensor, shape (n, C, 2000)
+        Windows in the order of the recordings.
+    follows : int64 tensor, shape (n,)
+        1 where the next window goes on where this one ends.
+    batch_size, seed, rank, world_size, accumulate : int
+        As of `xmae.training.batches.TrainingBatches`.
+    """
+
+    def __init__(self, leads, follows, batch_size, seed, rank=0, world_size=1, accumulate=1):
+        self.parts = world_size * accumulate
+        if batch_size % self.parts:
+            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and parts")
+        super().__init__(accumulate * max(2, len(leads) // batch_size), seed, accumulate)
+        self.samples, self.follows = leads.transpose(1, 2).flatten(0, 1), follows  # (n * 2000, C)
+        self.length, self.batch_size, self.rank, self.world_size = leads.shape[-1], batch_size, rank, world_size
+
+    def batch(self, step, seed):
+        """The batch of one step, counted from 1 over the whole training."""
+        generator = torch.Generator().manual_seed(seed)
+        window = torch.randint(len(self.follows), (self.batch_size,), generator=generator)
+        later = torch.randint(self.length, (self.batch_size,), generator=generator) * self.follows[window]
+        rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
+        first = (window * self.length + later)[rows, None]
+        crops = self.samples[first + torch.arange(self.length)].transpose(1, 2).contiguous()
+        return LeadBatch(crops, rows, self.batch_size, seed)
+
+
+def whole_windows(windows, channels):
+    """Windows without missing samples in the chosen channels (n, C, 2000), and whether each is followed by the next."""
+    leads = choose_leads(windows, channels)
+    whole = ~np.isnan(leads).any((1, 2))
+    if not whole.any():
+        raise UserError(f"no window of this split has all of the channels {channels}")
+    follows = followed(windows.select(whole))
+    return torch.from_numpy(leads[whole]), torch.from_numpy(follows.astype(np.int64))
+
+
+def dual_mask(batch, n_leads, n_patches, generator, masking="both", intra_ratio=0.5, inter_ratio=1.0):
+    """Masks over the patches of several leads.
+
+    Parameters
+    ----------
+    batch, n_leads, n_patches : int
+        Shape of the mask; 1 to 12 leads.
+    generator : torch.Generator
+        Of the draw, on the CPU.
+    masking : str
+        "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole leads, their number
+        drawn evenly from 0 (or 1, as the only mask: a window with nothing hidden has no loss) to the most; "both" is
+        the union.
+    intra_ratio : float
+        Share of the patches hidden in each lead.
+    inter_ratio : float
+        Most leads hidden, as a share of all but one.
+
+    Returns
+    -------
+    bool tensor, shape (batch, n_leads, n_patches)
+        True = hidden.
+
+    Raises
+    ------
+    UserError
+        If there are too many leads, or too few for "inter", or a ratio hides nothing or everything.
+    """
+    if not 1 <= n_leads <= MAX_LEADS:
+        raise UserError(f"{n_leads} leads; expected 1 to {MAX_LEADS}")
+    mask = torch.zeros(batch, n_leads, n_patches, dtype=torch.bool)
+    if masking != "inter":
+        try:
+            n_hidden(n_patches, intra_ratio)
+        except ValueError as error:
+            raise UserError(f"intra_ratio: {error}") from error
+        mask |= scatter(batch * n_leads, n_patches, intra_ratio, generator).view(mask.shape)
+    if masking != "intra":
+        most = round(inter_ratio * (n_leads - 1))
+        if masking == "inter" and not 1 <= most < n_leads or not 0 <= most < max(n_leads, 1):
+            raise UserError(
+                f"inter_ratio {inter_ratio:g} hides up to {most} of {n_leads} leads; some must be hidden, one seen"
+            )
+        least = 1 if masking == "inter" else 0
+        count = torch.randint(least, most + 1, (batch, 1), generator=generator)
+        order = torch.rand(batch, n_leads, generator=generator).argsort(1)
+        mask |= (order < count)[..., None]
+    return mask

@@ -1,0 +1,110 @@
+"""DINO: a student must say of short and long crops what a slowly moving teacher says of long ones.
+
+Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021, arXiv 2104.14294: multi-
+crop, student temperature 0.1, teacher temperature 0.04 rising to 0.07, centre with momentum 0.9, teacher momentum
+0.996 rising to 1 by cosine, a head of three layers, normalised bottleneck and weight-normalised prototypes. Ours:
+crops in time, of 8 s (teacher and student) and 3.2 s (student); 1024 prototypes; the teacher's temperature rises over
+the first 30 % of the steps; constant weight decay; the mean token instead of a class token.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xmae.models.vit import SIZES, ViTEncoder
+from xmae.objectives.contrast import mlp
+from xmae.objectives.gather import mean_over_processes
+from xmae.objectives.objective import Defaults, Objective, follow, known
+from xmae.objectives.views import MILD, Draws, time_crop, view
+from xmae.signals.window import PATCH
+
+LONG, SHORT = 20 * PATCH, 8 * PATCH  # samples
+
+
+class DINOObjective(Objective):
+    """Self-distillation without labels.
+
+    Parameters
+    ----------
+    size : str
+        "base" or "small".
+    prototypes : int
+        Width of the head's output.
+    n_short : int
+        Short crops a window.
+    momentum : float
+        Of the teacher at the start.
+    """
+
+    paper = "Caron et al., ICCV 2021, arXiv 2104.14294"
+    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=37, keep="last")
+
+    def __init__(self, size="base", prototypes=1024, n_short=4, momentum=0.996):
+        super().__init__()
+        known("size", size, SIZES)
+        self.n_short, self.momentum = n_short, momentum
+        self.encoder = ViTEncoder(**SIZES[size])
+        self.head = PrototypeHead(self.encoder.embed_dim, prototypes)
+        self.teacher, self.teacher_head = (
+            copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)
+        )
+        self.register_buffer("centre", torch.zeros(prototypes))
+        self.register_buffer("progress", torch.zeros(()))
+
+    def forward(self, batch):
+        """Cross-entropy of the student's answers to the teacher's, over pairs of different crops."""
+        draws = Draws(batch)
+        long = [view(time_crop(batch.ppg, draws, LONG), draws, MILD) for _ in range(2)]
+        short = [view(time_crop(batch.ppg, draws, SHORT), draws, MILD) for _ in range(self.n_short)]
+        student = [part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)]
+        with torch.no_grad():
+            teacher = self.answers(self.teacher, self.teacher_head, long)
+        loss = dino_loss(student, teacher, self.centre.clone(), 0.04 + 0.03 * (self.progress / 0.3).clamp(max=1))
+        if self.training:
+            self.centre.lerp_(mean_over_processes(torch.cat(teacher).mean(0)), 0.1)
+        return loss
+
+    def answers(self, encoder, head, crops):
+        """Answers of one network to crops of one length: list of (B, 1, L) -> list of (B, K)."""
+        return head(encoder(torch.cat(crops))).float().chunk(len(crops)) if crops else []
+
+    def after_step(self, progress):
+        """The teacher follows, more slowly towards the end."""
+        momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
+        follow(self.teacher, self.encoder, momentum)
+        follow(self.teacher_head, self.head, momentum)
+        self.progress.fill_(progress)
+
+
+class PrototypeHead(nn.Module):
+    """Embedding (B, D) -> similarities (B, K) of its bottleneck to K prototypes, all of length 1."""
+
+    def __init__(self, width, prototypes, hidden=1024, bottleneck=256):
+        super().__init__()
+        self.mlp = mlp(width, hidden, hidden, bottleneck, activation=nn.GELU)
+        self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
+
+    def forward(self, x):
+        """(B, D) -> (B, K)."""
+        return F.linear(F.normalize(self.mlp(x), dim=1), F.normalize(self.prototypes, dim=1))
+
+
+def dino_loss(student, teacher, centre, temperature):
+    """Mean over pairs of different crops of the cross-entropy from teacher to student.
+
+    Parameters
+    ----------
+    student, teacher : lists of tensors (B, K)
+        Answers to crops; the teacher's crops are the first of the student's.
+    centre : tensor (K,)
+        Taken off the teacher's answers.
+    temperature : float
+        Of the teacher; the student's is 0.1.
+    """
+    wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
+    said = [(answer / 0.1).log_softmax(-1) for answer in student]
+    pairs = [-(p * q).sum(-1).mean() for i, p in enumerate(wanted) for j, q in enumerate(said) if i != j]
+    return torch.stack(pairs).mean()

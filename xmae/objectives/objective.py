@@ -1,0 +1,95 @@
+"""What every way to pretrain has in common, and what the trainer asks of it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from xmae.errors import UserError
+from xmae.objectives.gather import gather
+from xmae.training.batches import store_batches
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Optimisation of a method where nobody says otherwise; these are xMAE's.
+
+    Parameters
+    ----------
+    epochs, batch_size, patience : int
+        Passes over the training windows; windows a step, over all processes; epochs without a better validation loss.
+    lr, weight_decay : float
+        Of AdamW: peak learning rate, decoupled weight decay.
+    betas : (float, float)
+        Of AdamW.
+    keep : str
+        "best" (lowest validation loss) or "last" weights: last where the validation loss says little about the
+        embedding, as with teachers that move, or contrast among few validation subjects.
+    """
+
+    epochs: int = 37
+    batch_size: int = 512
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    patience: int = 17
+    keep: str = "best"
+
+
+class Objective(nn.Module):
+    """A method: networks, what is hidden or which views are drawn, and a loss.
+
+    A subclass takes its settings in its constructor, each with a default, `size` among them; if one is called
+    `n_epochs`, it is given the epochs of the whole training. It has an `encoder` (what pretraining is for; see
+    `xmae.models`) and `forward(batch)`, the training loss, a scalar. All trainable parameters must get a gradient from
+    it, and all randomness must come from `batch.seed` or from torch's default generator, which the trainer seeds before
+    each step.
+    """
+
+    paper: ClassVar[str] = ""
+    defaults: ClassVar[Defaults] = Defaults()
+    needs_ecg: ClassVar[bool] = False  # whether the store must hold ECG
+    pairs: ClassVar[bool] = False  # whether row i and row i + B / 2 of a batch must be of one subject
+    rebuilds_ecg: ClassVar[bool] = False  # xMAE: loss relative to the ECG's variance, ramp of augmentations, picture
+
+    @classmethod
+    def batches(cls, store, **settings):
+        """Training and validation batches of a store; see `xmae.training.batches.store_batches`.
+
+        A method that needs more than synchronous PPG and ECG windows makes its own here: a `SteppedBatches` and an
+        iterable, whose batches are named tuples with at least `ppg` (B, ...) and `seed`.
+        """
+        return store_batches(store, needs_ecg=cls.needs_ecg, pairs=cls.pairs, **settings)
+
+    def validate(self, batch):
+        """Validation loss of a batch."""
+        return self(batch)
+
+    def gather(self, x):
+        """While training, the rows of all processes, with gradients; validation is the same on each of them."""
+        return gather(x) if self.training else x
+
+    def after_step(self, progress):
+        """Called after each step of the optimiser, `progress` (0 to 1) of all steps done: for teachers that follow."""
+
+    def end_epoch(self, val_loss):
+        """Told the validation loss at the end of an epoch; returns what to log."""
+        return {}
+
+    def align(self):
+        """Start so that positions agree, where a recipe asks for it and the method knows how."""
+
+
+def known(name, value, choices):
+    """Raise a `UserError` unless the setting `name` has one of its choices."""
+    if value not in choices:
+        raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
+
+
+@torch.no_grad()
+def follow(teacher, student, momentum):
+    """Exponential moving average: teacher = momentum * teacher + (1 - momentum) * student; buffers are copied."""
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
+        ours.copy_(theirs)

@@ -1,0 +1,40 @@
+"""PaPaGei-P: two windows of one patient must find each other among the windows of other patients.
+
+Source: Pillai et al., *PaPaGei: Open Foundation Models for Optical Physiological Signals*, ICLR 2025, arXiv
+2410.20542: positive pairs are segments of one patient, augmented, NT-Xent at temperature 0.07. Ours: with fewer
+patients than pairs in a batch, other windows of a pair's own patient are no negatives; a projection, left out of the
+embedding.
+"""
+
+from xmae.models.resnet import SIZES, ResNetEncoder
+from xmae.objectives.contrast import mlp, nt_xent, same_subject
+from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.views import PAPAGEI, Draws, view
+
+
+class PaPaGeiPObjective(Objective):
+    """Contrast of patients.
+
+    Parameters
+    ----------
+    size : str
+        "base" or "small".
+    temperature : float
+        Of the NT-Xent loss.
+    """
+
+    paper = "Pillai et al., ICLR 2025, arXiv 2410.20542"
+    defaults = Defaults(lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=37, keep="last")
+    pairs = True
+
+    def __init__(self, size="base", temperature=0.07):
+        super().__init__()
+        known("size", size, SIZES)
+        self.encoder, self.temperature = ResNetEncoder(**SIZES[size]), temperature
+        self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
+
+    def forward(self, batch):
+        """NT-Xent of pairs of windows of one patient, over the global batch."""
+        z = self.gather(self.projection(self.encoder(view(batch.ppg, Draws(batch), PAPAGEI))))
+        patient = same_subject(self.gather(batch.subject)[: len(z) // 2])
+        return nt_xent(*z.chunk(2), self.temperature, patient)

@@ -1,0 +1,103 @@
+"""Random views of PPG windows for methods that compare views: vectorised, each change drawn for each row.
+
+All that is random is drawn for the whole global batch, of which a process keeps its rows, so that several processes
+see what one would. Views are min-max scaled again, as an encoder expects it; so plain magnitude scaling, which the
+papers below have too, would change nothing, and is left out.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from xmae.signals.scale import minmax_scale
+
+
+class Draws:
+    """Random numbers for the rows of a batch, from its seed."""
+
+    def __init__(self, batch):
+        self.batch, self.generator = batch, torch.Generator().manual_seed(batch.seed)
+
+    def rand(self, *shape):
+        """Even between 0 and 1, (B, *shape)."""
+        return self.mine(torch.rand(self.batch.n_total, *shape, generator=self.generator))
+
+    def randn(self, *shape):
+        """Normal, (B, *shape)."""
+        return self.mine(torch.randn(self.batch.n_total, *shape, generator=self.generator))
+
+    def mine(self, x):
+        """The rows of this process, on its device: (n_total, ...) -> (B, ...)."""
+        return x[self.batch.rows].to(self.batch.ppg.device, non_blocking=True)
+
+
+def resample(x, place):
+    """Samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in samples -> (B, 1, M)."""
+    left = place.floor().clamp(0, x.shape[-1] - 2)
+    return torch.lerp(x.gather(-1, left.long()), x.gather(-1, left.long() + 1), place - left)
+
+
+def curve(draws, n_times, knots=6):
+    """A smooth random curve between 0 and 1: (B, 1, n_times)."""
+    return F.interpolate(draws.rand(1, knots), n_times, mode="linear", align_corners=True)
+
+
+def noise(x, draws):
+    """White noise of a standard deviation up to 5 % of the range."""
+    return x + 0.1 * draws.rand(1, 1) * draws.randn(1, x.shape[-1])
+
+
+def crop(x, draws):
+    """A stretch of half to all of the window, drawn out to the whole of it."""
+    n = x.shape[-1] - 1
+    share = 0.5 + 0.5 * draws.rand(1, 1)
+    begin = draws.rand(1, 1) * (1 - share)
+    return resample(x, n * (begin + share * torch.linspace(0, 1, n + 1, device=x.device)))
+
+
+def cutout(x, draws):
+    """A tenth to 30 % of the window set to zero."""
+    n, length = x.shape[-1], 0.1 + 0.2 * draws.rand(1, 1)
+    begin, time = draws.rand(1, 1) * (1 - length), torch.linspace(0, 1, n, device=x.device)
+    return x * ~((time >= begin) & (time < begin + length))
+
+
+def magnitude_warp(x, draws):
+    """Amplitude times a smooth random curve between 0.5 and 1.5."""
+    return x * (0.5 + curve(draws, x.shape[-1]))
+
+
+def time_warp(x, draws):
+    """Local speed of a smooth random curve between 0.5 and 1.5; start and end stay."""
+    speed = (0.5 + curve(draws, x.shape[-1] - 1)).cumsum(-1)
+    return resample(x, F.pad(speed / speed[..., -1:] * (x.shape[-1] - 1), (1, 0)))
+
+
+def negate(x, draws):
+    """Upside down."""
+    return -x
+
+
+def reverse(x, draws):
+    """Backwards in time."""
+    return x.flip(-1)
+
+
+def view(x, draws, changes):
+    """A random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1, L) in [-1, 1]."""
+    for change, probability in changes:
+        x = torch.where(draws.rand(1, 1) < probability, change(x, draws), x)
+    return minmax_scale(x)[0]
+
+
+def time_crop(x, draws, n_times):
+    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1, n_times)."""
+    begin = (draws.rand(1, 1) * (x.shape[-1] - n_times + 1)).long()
+    return minmax_scale(x.gather(-1, begin + torch.arange(n_times, device=x.device)))[0]
+
+
+# Of PaPaGei-P (arXiv 2410.20542); SimCLR gets the same, so that the two differ in their pairs alone.
+PAPAGEI = ((crop, 0.5), (negate, 0.2), (reverse, 0.2), (noise, 0.25))
+# Of `apple` (arXiv 2312.05409) for PPG; its channel permutation needs several channels.
+APPLE = ((cutout, 0.4), (magnitude_warp, 0.25), (noise, 0.25), (time_warp, 0.15))
+# Of DINO and MSN, whose images are cropped and recoloured: changes that keep the pulse.
+MILD = ((magnitude_warp, 0.5), (noise, 0.5))

@@ -1,0 +1,64 @@
+"""What a watch can do of the pre-processing: it has no whole recording, only the samples around a window.
+
+Cleaning runs forward and backward, so a window depends on what comes after it. A watch therefore waits for a margin
+behind the window and keeps one before it; over this buffer the same functions run as over a recording. With 3 s on both
+sides a window differs from the whole recording's by at most one step of int8 (all windows of the 23 training patients;
+`docs/firmware.md`). The C firmware is this module in single precision.
+"""
+
+import numpy as np
+
+from xmae.signals.filters import ppg_clean
+from xmae.signals.resample import resample
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
+
+MARGIN_S = 3  # s before and after the window; 6.5 time constants of the 0.5 Hz high-pass
+BUFFER_S = WINDOW_S + 2 * MARGIN_S  # s
+MIN_SPAN = 1.0  # converter codes: a window that moves less in the pulse's band holds no pulse
+
+
+def stream_windows(codes, sfreq, hop_s=WINDOW_S):
+    """The windows that a watch sees in a recording.
+
+    Parameters
+    ----------
+    codes : array, shape (n_times,)
+        Samples of the front end, converter codes; none missing (see `bridge_lost`).
+    sfreq : int
+        Sampling rate, Hz.
+    hop_s : int
+        Seconds from one window to the next.
+
+    Returns
+    -------
+    windows : float64 array, shape (n, 1000)
+        At 100 Hz, min-max scaled to [-1, 1]; zeros where flat.
+    start_s : int array, shape (n,)
+        Start of each window in the recording, s.
+
+    Examples
+    --------
+    >>> windows, start_s = stream_windows(np.sin(np.arange(125 * 30) / 20) * 1000, 125)
+    >>> windows.shape, start_s.tolist()
+    ((2, 1000), [3, 13])
+    """
+    codes = np.asarray(codes, dtype=np.float64)
+    buffers = np.lib.stride_tricks.sliding_window_view(codes, BUFFER_S * sfreq)[:: hop_s * sfreq]
+    clean = resample(ppg_clean(buffers - buffers[:, :1], sfreq), sfreq, SFREQ)
+    windows = clean[:, MARGIN_S * SFREQ : MARGIN_S * SFREQ + N_TIMES]
+    scaled, _ = minmax_scale(windows)
+    scaled[np.ptp(windows, axis=1) < MIN_SPAN] = 0
+    return scaled, MARGIN_S + hop_s * np.arange(len(buffers))
+
+
+def bridge_lost(codes):
+    """Fill lost samples (NaN) by straight lines between their neighbours, in whole codes as the firmware does."""
+    codes = np.asarray(codes, dtype=np.float64)
+    known = np.flatnonzero(np.isfinite(codes))
+    lost = np.setdiff1d(np.arange(known[0], known[-1]), known)
+    before = codes[known[np.searchsorted(known, lost) - 1]]
+    line = np.interp(lost, known, codes[known])
+    filled = codes.copy()
+    filled[lost] = before + np.trunc(line - before)
+    return filled

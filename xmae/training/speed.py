@@ -1,0 +1,42 @@
+"""How fast training goes against what the hardware could do: model FLOP utilisation (MFU)."""
+
+import copy
+import time
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+DENSE_BF16 = {  # FLOP/s without sparsity, from NVIDIA's data sheets of these products
+    "H200": 989e12, "H100 80GB HBM3": 989e12, "H100 PCIe": 756e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
+}  # fmt: skip
+
+
+def count_flops(objective, batch, rows=8):
+    """Floating point operations of forward and backward pass per window: products of matrices and convolutions.
+
+    Counted on the first `rows` rows of a batch, with a copy of the objective, leaving random numbers as they were.
+    """
+    few = {name: x[:rows] for name, x in batch._asdict().items() if isinstance(x, torch.Tensor)}
+    n = len(few["ppg"])
+    few |= {name: x for name, x in {"rows": slice(None), "n_total": n}.items() if name in batch._fields}
+    few = batch._replace(**few)
+    with torch.random.fork_rng([]), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(objective)(few).backward()
+    return counter.get_total_flops() / n
+
+
+def peak_flops(device, precision):
+    """FLOP/s of one device: of its data sheet where known, else measured now as products of square matrices."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    for product, flops in DENSE_BF16.items() if precision == "bf16-mixed" else ():
+        if product in name:
+            return flops
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    a, best = torch.ones(size, size, device=device, dtype=dtype), float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        (a @ a)[0, 0].item()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
