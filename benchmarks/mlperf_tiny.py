@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xmae.export.c_source import read_layers, write_c
+from xmae.export.c_layers import read_layers
+from xmae.export.c_source import write_c
 from xmae.files import atomic_file
 from xmae.firmware_sim.compile import compile_firmware
 from xmae.firmware_sim.cost import layer_cycles, milliseconds
@@ -46,14 +47,10 @@ int app(void) {
 """
 
 
-def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True):
-    """Convolution with TensorFlow's "same" padding (more at the end), batch normalisation and ReLU."""
-    kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    total = [max(k - stride, 0) for k in kernel]  # for sizes that the stride divides
-    layers = [nn.Conv2d(n_in, n_out, kernel, stride, groups=groups, bias=False), nn.BatchNorm2d(n_out)]
-    if any(total):
-        up, left = total[0] // 2, total[1] // 2
-        layers.insert(0, nn.ZeroPad2d((left, total[1] - left, up, total[0] - up)))
+def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
+    """Convolution, batch normalisation and ReLU; padded on both sides alike, where TensorFlow pads more at the end."""
+    padding = kernel // 2 if padding is None else padding
+    layers = [nn.Conv2d(n_in, n_out, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(n_out)]
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
 
@@ -78,21 +75,21 @@ class Classifier(nn.Module):
         self.body, self.head = body, nn.Linear(n_features, n_classes)
 
     def forward(self, x):
-        """(B, H, W, C) -> (B, n_classes)."""
-        return self.head(self.body(x.permute(0, 3, 1, 2)).mean((2, 3)))
+        """(B, C, H, W) -> (B, n_classes)."""
+        return self.head(self.body(x).mean((2, 3), keepdim=True).flatten(1))
 
 
 def resnet8():
-    """ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input, NHWC."""
+    """ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
     body = nn.Sequential(conv(3, 16), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2))
-    return Classifier(body, 64, 10), (1, 32, 32, 3)
+    return Classifier(body, 64, 10), (1, 3, 32, 32)
 
 
 def ds_cnn():
-    """DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its input, NHWC."""
-    first = nn.Sequential(nn.ZeroPad2d((1, 1, 4, 5)), nn.Conv2d(1, 64, (10, 4), 2, bias=False), nn.BatchNorm2d(64))
+    """DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its input."""
+    first = conv(1, 64, (10, 4), 2, padding=(5, 1))
     blocks = [layer for _ in range(4) for layer in (conv(64, 64, groups=64), conv(64, 64, 1))]
-    return Classifier(nn.Sequential(first, nn.ReLU(), *blocks), 64, 12), (1, 49, 10, 1)
+    return Classifier(nn.Sequential(first, *blocks), 64, 12), (1, 1, 49, 10)
 
 
 NETWORKS = {"ResNet-8": resnet8, "DS-CNN": ds_cnn}
@@ -126,12 +123,13 @@ def write_tflite(network, inputs, path):
     from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    litert_torch.convert(network, (inputs[:1],)).export(str(path))
+    last = inputs.permute(0, 2, 3, 1).contiguous()  # the file takes NHWC, as the C code does
+    litert_torch.convert(litert_torch.to_channel_last_io(network, args=[0]), (last[:1],)).export(str(path))
     model = path.read_bytes()
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     ranges = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    ranges.calibrate({"serving_default": [{"args_0": row[None].numpy()} for row in inputs]}, manager)
+    ranges.calibrate({"serving_default": [{"args_0": row[None].numpy()} for row in last]}, manager)
     result = quantizer.Quantizer(model, recipe.static_wi8_ai8()).quantize(ranges.get_model_qsvs())
     path.write_bytes(bytes(result.quantized_model))
 

@@ -171,5 +171,3 @@ def _latency_ms(encoder, ppg, calls=50):
         encoder(x).cpu()  # the copy waits for the device
         times.append(time.perf_counter() - start)
     return 1e3 * float(np.median(times[10:]))
-
-

@@ -63,12 +63,22 @@ def describe(name, encoder):
     return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
 
 
+def without_folders(origin):
+    """Provenance whose paths are names only: where a folder lay on the machine that trained is nobody's business."""
+    settings = {
+        key: Path(value).name if key in ("data", "teacher") else value for key, value in origin["settings"].items()
+    }
+    teacher = {"teacher": without_folders(origin["teacher"])} if "teacher" in origin else {}
+    return origin | {"settings": settings} | teacher
+
+
 def main(teacher, student, store, out):
     """Write the weights, heads.json and MODEL_CARD.md into the folder `out`."""
     windows, out = WindowStore(store).windows(), Path(out)
     train, heads, sections, tables = windows.select(windows.split == "train"), {}, [], []
     for name, path in zip(SHIPPED, (teacher, student), strict=True):
         encoder = load_encoder(path)
+        encoder.provenance = without_folders(encoder.provenance)
         save_encoder(encoder, out / SHIPPED[name], encoder.provenance)
         heads[name] = fit_heads(embed_windows(encoder, train), train)
         sections.append(describe(name, encoder))

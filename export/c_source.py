@@ -192,6 +192,7 @@ MARKER void {function(i)}(void) {{
   static const {struct} layer = {{
     {", ".join(fields)}}};
   {layer.kernel}(&layer, {", ".join(arguments)});
+  TRACE({i}, {place(layer.output)}, {tensors[layer.output].size});
 }}
 """
 
@@ -200,6 +201,12 @@ MARKER void {function(i)}(void) {{
 #include "xmae_kernels.h"
 
 #define MARKER __attribute__((noinline)) /* so that an emulator can count instructions per layer */
+#ifdef XMAE_TRACE /* the program wants to see what each layer gives */
+void xmae_trace(int layer, const int8_t *output, int bytes);
+#define TRACE(layer, output, bytes) xmae_trace(layer, output, bytes)
+#else
+#define TRACE(layer, output, bytes)
+#endif
 
 typedef struct {{
 {members}

@@ -8,7 +8,7 @@ import torch
 from xmae.errors import UserError
 from xmae.export.session import Session
 from xmae.files import atomic_file
-from xmae.quantize.graph import INPUT_SHAPE
+from xmae.quantize.graph import input_shape
 from xmae.quantize.native import one_thread, quietly
 from xmae.quantize.pt2e import quantize_graph
 
@@ -39,9 +39,10 @@ def export(module, path, precision, calibration=None):
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    shape = input_shape(module)
     if precision == "int8":
         module = quantize_graph(module, calibration)
-    exported = torch.export.export(module, (torch.zeros(INPUT_SHAPE),))
+    exported = torch.export.export(module, (torch.zeros(shape),))
     lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
     with atomic_file(path) as temporary:
         temporary.write_bytes(lowered.to_executorch().buffer)

@@ -10,7 +10,7 @@ import torch
 from xmae.errors import UserError
 from xmae.export.session import Session, from_int8, to_int8
 from xmae.files import atomic_file
-from xmae.quantize.graph import INPUT_SHAPE
+from xmae.quantize.graph import as_input, input_shape
 from xmae.quantize.native import one_thread, quietly
 
 SUFFIX = ".tflite"
@@ -51,7 +51,7 @@ def convert(module):
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "float.tflite"
-        litert_torch.convert(module, (torch.zeros(INPUT_SHAPE),)).export(str(path))
+        litert_torch.convert(module, (torch.zeros(input_shape(module)),)).export(str(path))
         return path.read_bytes()
 
 
@@ -72,7 +72,7 @@ def quantize(model, calibration):
         mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
         qsv_update_func=qsv_utils.min_max_update,
     )
-    ranges.calibrate({"serving_default": [{"args_0": row.reshape(INPUT_SHAPE)} for row in calibration]}, manager)
+    ranges.calibrate({"serving_default": [{"args_0": as_input(row)} for row in calibration]}, manager)
     result = quantizer.Quantizer(model, recipe.static_wi8_ai8()).quantize(ranges.get_model_qsvs())
     return bytes(result.quantized_model)
 

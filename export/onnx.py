@@ -10,7 +10,7 @@ import torch
 from xmae.errors import UserError
 from xmae.export.session import Session
 from xmae.files import atomic_file
-from xmae.quantize.graph import INPUT_SHAPE
+from xmae.quantize.graph import as_input, input_shape
 from xmae.quantize.native import one_thread, quietly
 
 SUFFIX = ".onnx"
@@ -50,7 +50,8 @@ def export(module, path, precision, calibration=None):
 @lru_cache(maxsize=1)  # fp32 and int8 start from the same conversion, which takes seconds
 def convert(module):
     """The float model of a graph, as bytes."""
-    program = torch.onnx.export(module, (torch.zeros(INPUT_SHAPE),), input_names=["ppg"], output_names=["embedding"])
+    example = torch.zeros(input_shape(module))
+    program = torch.onnx.export(module, (example,), input_names=["ppg"], output_names=["embedding"])
     return program.model_proto.SerializeToString()
 
 
@@ -65,7 +66,7 @@ def quantize(model, calibration):
 
         def get_next(self):
             row = next(self.rows, None)
-            return None if row is None else {"ppg": row.reshape(INPUT_SHAPE)}
+            return None if row is None else {"ppg": as_input(row)}
 
     proto = onnx.load_from_string(model)
     norms = [node.name for node in proto.graph.node if any("Normalise" in p.value for p in node.metadata_props)]

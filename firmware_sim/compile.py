@@ -35,16 +35,17 @@ class Core:
     machine: str
 
 
+ZIG = "thumb-freestanding-eabihf"
 CORES = {  # addresses: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
     core.name: core
     for core in (
-        Core("m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
+        Core("m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), (ZIG, "cortex_m4+vfp4d16sp"),
              0x00000000, 0x20000000, "mps2-an386"),
-        Core("m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16"),
+        Core("m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), (ZIG, "cortex_m7+fp_armv8d16"),
              0x00000000, 0x20000000, "mps2-an500"),
         Core("m33", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-             ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 0x38000000, "mps2-an505"),
-        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), ("thumb-freestanding-eabihf", "cortex_m55+mve"),
+             (ZIG, "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 0x38000000, "mps2-an505"),
+        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), (ZIG, "cortex_m55+mve"),
              0x00000000, 0x20000000, "mps3-an547"),
     )
 }  # fmt: skip
@@ -127,9 +128,9 @@ def compile_firmware(
         raise UserError(f"unknown core {core!r}; known: {', '.join(CORES)}")
     compiler = compiler or ("gcc" if have_gcc() else "zig")
     command = (
-        ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-ffreestanding", "-nostdlib", "--specs=nosys.specs"]
+        ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
         if compiler == "gcc"
-        else zig("cc", "-target", CORES[core].zig[0], f"-mcpu={CORES[core].zig[1]}", "-nostdlib", "-fno-builtin")
+        else zig("cc", "-target", CORES[core].zig[0], f"-mcpu={CORES[core].zig[1]}", "-nostdlib")
     )
     if compiler == "gcc" and not have_gcc():
         raise UserError("arm-none-eabi-gcc is not installed")
@@ -148,8 +149,8 @@ def compile_firmware(
         command += [opt, "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *WARNINGS]
         command += [f"-I{header}" for header in headers]
-        if compiler == "zig":  # its sanitizers are on by default
-            command += ["-fno-sanitize=all", "-isystem", str(BOARDS / "freestanding")]
+        command += ["-isystem", str(BOARDS / "freestanding")]
+        command += ["-fno-sanitize=all"] if compiler == "zig" else []  # zig's are on by default
         command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
         command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
         build(command)
@@ -211,5 +212,6 @@ def build(command):
     """Run a compiler; what it complains about becomes the message."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line or "overflow" in line or "will not fit" in line]
+        told = ("error:", "overflow", "will not fit", "undefined")
+        lines = [line for line in done.stderr.splitlines() if any(word in line for word in told)]
         raise UserError(f"firmware does not build: {' | '.join(lines[:3]) or done.stderr[-300:]}")

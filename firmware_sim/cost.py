@@ -56,9 +56,7 @@ def memory_cycles(mix, constant_bytes, device):
 def layer_cycles(mix, constant_bytes, device):
     """Estimated cycles of a layer: the larger of compute and memory; at most their sum."""
     compute, memory = compute_cycles(mix, device), memory_cycles(mix, constant_bytes, device)
-    return Span(
-        max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high
-    )
+    return Span(max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high)
 
 
 def milliseconds(cycles, device):

@@ -14,9 +14,10 @@ from xmae.firmware_sim.elf import read_elf
 
 MAC = ("smla", "smmla", "smlal", "mla", "umlal", "umaal", "smlsd", "smuad", "mls")
 MUL = ("mul", "smul", "smmul", "umull", "smusd")
-FLOAT = ("vmov", "vadd", "vsub", "vmul", "vdiv", "vcvt", "vcmp", "vfma", "vmla", "vneg", "vabs", "vsqrt", "vmrs", "vmsr", "vfms", "vnmul")  # fmt: skip
+FLOAT = ("vmov", "vadd", "vsub", "vmul", "vdiv", "vcvt", "vcmp", "vfm", "vml", "vneg", "vabs", "vsqrt", "vmrs", "vmsr",
+         "vnmul")  # fmt: skip
 BRANCH = ("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh")
-CONDITIONS = "eq ne cs hs cc lo mi pl vs vc hi ls ge lt gt le al".split()
+CONDITIONS = {"eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"}
 
 
 @dataclass

@@ -7,7 +7,8 @@ import numpy as np
 from scipy import signal
 
 from xmae.errors import UserError
-from xmae.export.c_source import read_layers, write_c
+from xmae.export.c_layers import read_layers
+from xmae.export.c_source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.stream import BUFFER_S, MARGIN_S, MIN_SPAN

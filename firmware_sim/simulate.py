@@ -78,8 +78,9 @@ def simulate(
     Returns
     -------
     dict
-        `results` (a row per window: time, status, heads: numbers or probabilities), `skill` of each head, `counts`, `estimated` (latency, energy, battery),
-        `memory`, `layers`, `bit_exact` (windows whose embedding equals the TensorFlow Lite Micro interpreter's);
+        `results` (a row per window: time, status, heads as numbers or probabilities), `skill` of each head, `counts`,
+        `estimated` (latency, energy, battery), `memory`, `layers`, `bit_exact` (windows whose embedding equals the
+        TensorFlow Lite Micro interpreter's; on a Cortex-A, LiteRT's on this machine);
         "out".
 
     Raises
@@ -281,7 +282,7 @@ def bit_exact(bundle, codes, embeddings):
     )
     expected = run_tflm(bundle.path / entry["file"], (codes.astype(np.float64) - in_zero) * in_scale)
     same = (to_int8(expected, out_scale, out_zero) == embeddings).all(axis=1)
-    return {"windows": len(same), "equal": int(same.sum())}
+    return {"windows": len(same), "equal": int(same.sum()), "with": "TensorFlow Lite Micro"}
 
 
 def memory(firmware, run, built):
@@ -304,7 +305,7 @@ def npu_estimate(bundle, device, cost):
     from xmae.firmware_sim.npu import vela_ms
 
     entry = bundle.entry("student", "litert", "int8")
-    network = vela_ms(bundle.path / entry["file"], device) * device.npu["latency_share"]
+    network = device.npu["latency_share"] * vela_ms(bundle.path / entry["file"], device)
     rest = sum(
         (Span(*(row["estimated_cycles"][key] for key in ("low", "estimated", "high")))
          for row in cost["layers"] if not row["macs"]),

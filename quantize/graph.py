@@ -15,24 +15,28 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from xmae.errors import UserError
+from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.stem import Stem
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
 from xmae.models.xmae import PPGEncoder
+from xmae.quantize.criss_cross import CrissCrossGraph
 from xmae.signals.window import N_TIMES
 
-INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every exported model
+INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every exported PPG model
 
 
-def exportable(encoder):
+def exportable(encoder, n_chans=2):
     """Inference module with input (1, 1, 1, 1000) and output (1, D) that computes what `encoder` does.
 
     Parameters
     ----------
     encoder : McuStudent, PPGEncoder, ViTEncoder, ResNetEncoder or EfficientNetEncoder
-        Trained encoder; left unchanged.
+        Trained encoder; left unchanged. A CrissCrossEncoder too: its graph takes (1, 1, n_chans, 2000).
+    n_chans : int
+        Channels of the input of a CrissCrossEncoder.
 
     Returns
     -------
@@ -44,6 +48,9 @@ def exportable(encoder):
     UserError
         If no graph is known for this kind of encoder.
     """
+    if isinstance(encoder, CrissCrossEncoder):
+        graph = CrissCrossGraph(copy.deepcopy(encoder).cpu().float().eval(), n_chans)
+        return graph.eval().requires_grad_(False)
     graphs = {
         McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
         PPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
@@ -52,6 +59,16 @@ def exportable(encoder):
         raise UserError(f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}")
     graph = graphs[type(encoder)](copy.deepcopy(encoder).cpu().float().eval())
     return graph.eval().requires_grad_(False)
+
+
+def input_shape(graph):
+    """Shape of the input of an exportable graph."""
+    return getattr(graph, "input_shape", INPUT_SHAPE)
+
+
+def as_input(window):
+    """One window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times) -> (1, 1, C, n_times)."""
+    return window.reshape(1, 1, -1, window.shape[-1])
 
 
 class ConvGraph(nn.Module):

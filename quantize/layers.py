@@ -12,7 +12,7 @@ MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations t
 @torch.no_grad()
 def run_graph(graph, ppg):
     """Outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
-    return torch.cat([graph(window[None, None, None]) for window in torch.from_numpy(ppg)]).numpy()
+    return torch.cat([graph(window.view(1, 1, -1, window.shape[-1])) for window in torch.from_numpy(ppg)]).numpy()
 
 
 def centred_cosine(actual, reference, mean):

@@ -39,7 +39,8 @@ def quantize_graph(graph, calibration):
     config = get_symmetric_quantization_config(is_per_channel=True)
     min_max = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
     config = replace(config, input_activation=min_max, output_activation=min_max)
-    inputs = torch.from_numpy(calibration)[:, None, None, None]  # (n, 1, 1, 1, 1000)
+    inputs = torch.from_numpy(calibration)
+    inputs = inputs.view(len(inputs), 1, 1, -1, inputs.shape[-1])  # (n, 1, 1, C, n_times), C = 1 for PPG
     exported = torch.export.export(graph, (inputs[0],)).module(check_guards=False)
     quantizer = XNNPACKQuantizer().set_global(config).set_filter_function(outside_norms)
     observed = prepare_pt2e(exported, quantizer)

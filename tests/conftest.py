@@ -1,10 +1,13 @@
-"""Shared by all tests: a small store of real windows, made once."""
+"""Shared by all tests: small stores of real windows, made once."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare import prepare
+from xmae.data.prepare import prepare, prepare_recording
+from xmae.data.readers import read_recording
+from xmae.data.store import Windows
 
 SPLITS = {
     "bidmc02": "train",
@@ -26,3 +29,66 @@ def small_store(tmp_path_factory):
     recordings = [str(files[name]) for name in SPLITS]
     prepare(recordings, str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1)
     return str(folder / "store")
+
+
+@pytest.fixture(scope="session")
+def watch_bundle(tmp_path_factory):
+    """A bundle with the shipped student for TFLite, int8, and its shipped heads: what a watch needs."""
+    pytest.importorskip("ai_edge_litert")
+    from xmae.data.prepare import prepare_recording
+    from xmae.data.readers import read_recording
+    from xmae.export import litert
+    from xmae.export.bundle import HEADS, SCHEMA_VERSION, Bundle, preprocessing, seal
+    from xmae.files import write_json
+    from xmae.models import load_encoder
+    from xmae.models.checkpoint import shipped_heads
+    from xmae.quantize import exportable
+    from xmae.signals.scale import minmax_scale
+
+    folder = tmp_path_factory.mktemp("watch") / "bundle"
+    folder.mkdir()
+    path = folder / "student_int8.tflite"
+    ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[1]))[0].ppg)[0]
+    litert.export(exportable(load_encoder("student-mcu")), path, "int8", ppg)
+    write_json(folder / HEADS, {"student": shipped_heads("student-mcu")})
+    entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
+    window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
+    manifest = {"schema_version": SCHEMA_VERSION, "window": window, "preprocessing": preprocessing()}
+    seal(folder, manifest | {"models": [entry | litert.inspect_model(path)]})
+    return Bundle.open(folder)
+
+
+EIGHT = {
+    "bidmc02": "train", "bidmc05": "train", "bidmc01": "val",
+    "bidmc34": "test", "bidmc43": "test", "bidmc28": "test", "bidmc41": "test", "bidmc48": "test",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def eight_patients(tmp_path_factory):
+    """Folder with `records` (the first 200 s of eight patients), `split.csv` (five to test) and `store`."""
+    folder = tmp_path_factory.mktemp("eight")
+    (folder / "records").mkdir()
+    files = {path.stem: path for path in bidmc_files()}
+    for name in EIGHT:
+        with np.load(files[name]) as data:
+            keys = [key for key in data if key.split("_")[0] in ("ecg", "ppg", "fs", "patient", "record", "age", "sex")]
+            cut = {key: data[key][: 125 * 200] if key in ("ecg", "ppg") else data[key] for key in keys}
+            series = {key: data[key][:200] for key in ("hr", "rr", "spo2")}
+            np.savez(folder / "records" / f"{name}.npz", **cut, **series)
+    table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
+    table.loc[list(EIGHT), ["patient"]].assign(split=list(EIGHT.values())).to_csv(folder / "split.csv", index=False)
+    prepare([str(folder / "records")], str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recording_windows():
+    """Function of names: every window, good and bad, of these shipped recordings."""
+    files = {path.stem: path for path in bidmc_files()}
+
+    def windows(*names):
+        parts = [prepare_recording(read_recording(files[name]), min_quality=-1)[0] for name in names]
+        return Windows.concatenate(parts)
+
+    return windows

@@ -52,7 +52,7 @@ def complaint(capsys, *arguments):
 
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
-    """Calls of a verb `try`, which is there for this test alone; its result can be changed. It writes below tmp_path."""
+    """Calls of a verb `try`, which is there for this test alone; its result can be changed."""
     monkeypatch.chdir(tmp_path)
     seen = []
 

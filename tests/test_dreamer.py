@@ -41,9 +41,8 @@ def write_dreamer(path, n_subjects=4, **changes):
             signals["ECG"][part] = cells([ecg[256 * a : 256 * b] for a, b in zip(starts, starts[1:], strict=False)])
             signals["EEG"][part] = cells([4200 + 30 * rng.standard_normal((128 * s, 14)) for s in seconds])
         scores = {f"Score{name}": rng.permutation([[1.0], [2.0], [4.0], [5.0]]) for name in ("Valence", "Arousal")}
-        people[0, number] = {
-            "Age": "22", "Gender": "male", **signals, **scores, "ScoreDominance": rng.permutation([[3.0], [3.0], [4.0], [2.0]]),
-        }  # fmt: skip
+        scores["ScoreDominance"] = rng.permutation([[3.0], [3.0], [4.0], [2.0]])
+        people[0, number] = {"Age": "22", "Gender": "male", **signals, **scores}
     electrodes = np.empty((1, 14), object)
     electrodes[0] = ELECTRODES
     content = {
@@ -90,7 +89,7 @@ def test_eeg_comes_out_in_units_of_100_microvolts_without_the_offset():
 
 @pytest.mark.parametrize("protocol", ["leave-subjects-out", "subject-dependent"])
 def test_the_protocol_runs_to_metrics_with_intervals(mat, encoder, tmp_path, protocol):
-    result = dreamer(str(mat), str(tmp_path), eeg=encoder, ecg=encoder, protocol=protocol, folds=4)
+    result = dreamer(str(mat), str(tmp_path), eeg=encoder, ecg=encoder, protocol=protocol, folds=2)
     assert result["protocol"] == protocol and result["subjects"] == 4
     for rating in ("valence", "arousal", "dominance"):
         found = result["ratings"][rating]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmae.objectives.curriculum import EpochSchedule, LossLadder
-from xmae.objectives.masks import SHAPES, n_hidden
+from xmae.objectives.masks import SHAPES, forecast, n_hidden, sensor_mix
 
 ratios = st.floats(0.05, 0.95)
 quick = settings(max_examples=30, deadline=None)
@@ -88,3 +88,13 @@ def test_the_schedule_spreads_the_ratios():
         seen.append(schedule.ratio)
         schedule.update(0.0)
     assert seen == [0.80] * 3 + [0.85] * 3 + [0.90] * 3
+
+
+def test_lsm_masks_are_random_blocks_or_forecasts_with_as_many_hidden():
+    masks = sensor_mix(3000, 25, 0.8, torch.Generator().manual_seed(1))
+    assert (masks.sum(1) == 20).all()
+    forecasts = (masks == forecast(1, 25, 0.8)).all(1)
+    blocks = torch.tensor([runs_of(row) == 1 for row in masks]) & ~forecasts
+    # a third each; a block ends the window in one start of six, and is then a forecast too
+    assert forecasts.float().mean().item() == pytest.approx(1 / 3 + 1 / 18, abs=0.03)
+    assert blocks.float().mean().item() == pytest.approx(5 / 18, abs=0.03)

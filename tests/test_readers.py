@@ -92,8 +92,10 @@ def test_wfdb_refuses_what_it_cannot_read(tmp_path, excerpt):
         "two", fs=62.5, units=["NU", "mV"], sig_name=["PLETH", "II"], fmt=["16"] * 2, samps_per_frame=[1, 2],
         e_p_signal=[ppg[:1250], ecg], write_dir=str(tmp_path),
     )  # fmt: skip
-    with pytest.raises(UserError, match="different sampling rates"):
-        read_recording(tmp_path / "two.hea")
+    both = read_recording(tmp_path / "two.hea")  # brought to one clock
+    assert both.sfreq == 200 and len(both.ppg) == len(both.ecg) == 4000
+    expected = np.interp(np.arange(4000) / 200, np.arange(2500) / 125, ecg)
+    assert np.corrcoef(both.ecg[200:-200], expected[200:-200])[0, 1] > 0.98
     wfdb.wrsamp("no", fs=125, units=["mV"], sig_name=["II"], p_signal=ecg[:, None], fmt=["16"], write_dir=str(tmp_path))
     with pytest.raises(UserError, match="no PPG among its channels"):
         read_recording(tmp_path / "no.hea")
@@ -125,8 +127,10 @@ def test_csv_gives_back_what_was_written(tmp_path, excerpt):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("time,ppg\n" + "\n".join(f"{t},{t % 7}" for t in [*range(20), *range(40, 60)]), "not uniform"),
-        ("time,ppg\n" + "\n".join(f"0,{t % 7}" for t in range(2000)), "not uniform"),
+        ("time,ppg\n" + "\n".join(f"{t},{t % 7}" for t in [*range(20), *range(40, 60)]), "rate 1 Hz"),
+        ("time,ppg\n" + "\n".join(f"0,{t % 7}" for t in range(2000)), "stands still or goes back in row 2"),
+        ("time,ppg\n" + "\n".join(f"{t / 50 - (t > 900)},{t % 7}" for t in range(2000)), "goes back in row 902"),
+        ("time,ppg\n" + "\n".join(f"{(t / 90) ** 2},{t % 7}" for t in range(2000)), "not uniform"),
         ("time,ppg\n" + "\n".join(f"{t * 8},{t % 7}" for t in range(2000)), "sampling rate 0.125 Hz"),  # milliseconds
         ("a,b\n1,2\n", "no column 'ppg'"),
         ("ppg\nred\n", "not readable"),

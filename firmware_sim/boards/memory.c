@@ -1,14 +1,10 @@
-/* The three functions of string.h that firmware may use, so that no C library is linked and counts do not depend on one. */
+/* The functions of string.h that firmware may use or compilers call, so that no C library is linked and counts depend
+ * on none. */
 #include <string.h>
 
-#if defined(__clang__)
-#define PLAIN_LOOP /* clang: -fno-builtin keeps it from making these loops calls of themselves */
-#else
-#define PLAIN_LOOP __attribute__((optimize("no-tree-loop-distribute-patterns")))
-#endif
-
-PLAIN_LOOP void *memcpy(void *to, const void *from, size_t bytes) {
-  unsigned char *t = to;
+/* Volatile accesses keep the compiler from recognising a loop as the very function that it is in. */
+void *memcpy(void *to, const void *from, size_t bytes) {
+  volatile unsigned char *t = to;
   const unsigned char *f = from;
   for (; bytes >= 4; bytes -= 4, t += 4, f += 4) { /* these cores load and store unaligned words */
     unsigned value;
@@ -18,17 +14,32 @@ PLAIN_LOOP void *memcpy(void *to, const void *from, size_t bytes) {
   return to;
 }
 
-PLAIN_LOOP void *memset(void *to, int value, size_t bytes) {
-  unsigned char *t = to;
+void *memset(void *to, int value, size_t bytes) {
+  volatile unsigned char *t = to;
   unsigned word = (unsigned char)value * 0x01010101u;
   for (; bytes >= 4; bytes -= 4, t += 4) __asm__ volatile("str %0, [%1]" : : "r"(word), "r"(t) : "memory");
   while (bytes--) *t++ = (unsigned char)value;
   return to;
 }
 
-PLAIN_LOOP int memcmp(const void *a, const void *b, size_t bytes) {
-  const unsigned char *x = a, *y = b;
+int memcmp(const void *a, const void *b, size_t bytes) {
+  const volatile unsigned char *x = a;
+  const unsigned char *y = b;
   for (; bytes; bytes--, x++, y++)
     if (*x != *y) return *x - *y;
   return 0;
+}
+
+void *memmove(void *to, const void *from, size_t bytes) {
+  volatile unsigned char *t = to;
+  const unsigned char *f = from;
+  if (t <= f) return memcpy(to, from, bytes);
+  while (bytes--) t[bytes] = f[bytes];
+  return to;
+}
+
+size_t strlen(const char *text) {
+  const volatile char *end = text;
+  while (*end) end++;
+  return (size_t)(end - text);
 }

@@ -19,8 +19,7 @@ static int semihost(int operation, const void *argument) {
 }
 
 int sh_open(const char *name, int mode) {
-  uint32_t block[3] = {(uint32_t)name, (uint32_t)mode, 0};
-  while (name[block[2]]) block[2]++;
+  uint32_t block[3] = {(uint32_t)name, (uint32_t)mode, strlen(name)};
   return semihost(0x01, block);
 }
 
@@ -61,8 +60,6 @@ uint32_t stack_used(void) {
   while (word < &stack_top && *word == PAINT) word++;
   return (uint32_t)((const char *)&stack_top - (const char *)word);
 }
-
-uint32_t stack_report; /* read by the emulators where they can, else told on the console */
 
 static void start(void) {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)

@@ -24,6 +24,9 @@ os.environ.setdefault(
 
 VERBS = {  # verb: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
+    "describe": ("xmae.data.describe", "store -> data report: what was kept, dropped and mended, and pictures"),
+    "check": ("xmae.data.check", "store -> is it whole? exit code 1 if not"),
+    "relabel": ("xmae.data.relabel", "store + table -> labels added, signals left as they are"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
     "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
     "fuse": ("xmae.evaluation.fusion", "encoders of PPG, ECG, respiration + store -> what they know together"),
@@ -131,6 +134,8 @@ def is_first_process():
 
 def keep_record(parser, settings, result):
     """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
+    if not settings.get("out") or not Path(settings["out"]).is_dir():
+        return  # a verb that writes a single file, or nothing
     folder = Path(settings["out"])
     with atomic_file(folder / "config.yaml") as temporary:
         temporary.write_text(parser.dump(Namespace(settings), skip_unset=False))

@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -33,6 +34,7 @@ from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
 ENGINES = ("local", "ray")
+RESULT = ("recordings", "windows", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out")
 
 
 @dataclass(frozen=True)
@@ -244,85 +246,106 @@ def prepare(
     channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
     paths = find_recordings(inputs, channel_map)
     split = split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else "0.7,0.1,0.2")
-    given, shares = (read_splits(split), None) if Path(split).suffix == ".csv" else (None, read_shares(split))
-    shown = Path(split).name if given else split
-    people = read_subjects(subjects) if subjects else {}
-    settings = Settings(min_quality, leads, align, skip_bad, channel_map, people)
+    settings = Settings(min_quality, leads, align, skip_bad, channel_map, read_subjects(subjects) if subjects else {})
+    run = Run(paths, settings, jobs, engine, address, split, seed)
     if "://" in str(out):
         from xmae.data.remote import prepare_remote
 
-        return prepare_remote(out, append, lambda local: run(local, WindowStore(local) if append else None))
+        return prepare_remote(out, append, lambda folder: run.into(folder, None))
+    return run.into(Path(out), WindowStore(out) if append else None)
 
-    def run(out, old):
+
+@dataclass
+class Run:
+    """One call of `prepare`: how files become notes, and notes a store."""
+
+    paths: list
+    settings: Settings
+    jobs: int
+    engine: str
+    address: str | None
+    split: str | Path
+    seed: int
+
+    def __post_init__(self):
+        table = Path(self.split).suffix == ".csv"
+        self.given, self.shares = (read_splits(self.split), None) if table else (None, read_shares(self.split))
+        self.shown = Path(self.split).name if table else self.split
+
+    def into(self, out, old):
+        """Prepare all files into the folder `out`, beside what the store `old` has in it; the result of `prepare`."""
         first = 1 + max((int(shard["file"][:5]) for shard in old.meta["shards"]), default=-1) if old else 0
-        with staging(out, identity_of(paths, settings, old)) as stage:
-            if engine == "ray":
+        with staging(out, identity_of(self.paths, self.settings, old)) as stage:
+            if self.engine == "ray":
                 from xmae.data.ray_engine import run_ray
 
-                found = run_ray(prepare_file, paths, first, stage, settings, address)
+                found = run_ray(prepare_file, self.paths, first, stage, self.settings, self.address)
             else:
-                found = run_local(paths, first, stage, settings, jobs)
-            notes = list(tqdm(found, "prepare", len(paths), unit="recording"))
-            return assemble(out, stage, notes, old)
+                found = run_local(self.paths, first, stage, self.settings, self.jobs)
+            notes = list(tqdm(found, "prepare", len(self.paths), unit="recording"))
+            meta, index = self.assemble(stage, notes, old)
+            publish(out, stage, meta, index, old)
+        return {name: meta[name] for name in RESULT} | {"out": str(out)}
 
-    def assemble(out, stage, notes, old):
-        """Check the recordings against each other, split the subjects, and publish the store."""
+    def assemble(self, stage, notes, old):
+        """Check the recordings against each other and split the subjects: `store.json` and the rows of the index."""
+        before = (old.meta if old else {}) | {"index": old.index() if old else []}
         index = [row for note in notes for row in note["recordings"]]
-        left_out, same = settle_doubles(index, old.index() if old else [])
+        left_out, same = settle_doubles(index, before["index"])
         shards = [shard for note in notes for shard in drop_recordings(note, stage, left_out)]
-        index = [row for row in index if row["windows"]]
-        new = {shard["subject"] for shard in shards}
-        if not new:
-            refused = [note["refused"] for note in notes if note["refused"]] or [row["why"] for row in left_out]
-            why = f"; {refused[0]}" if refused else ""
-            raise UserError(f"no window of {len(paths)} recordings reaches the quality {min_quality:g}{why}")
-        splits = dict(old.splits) if old else {}
-        fresh = sorted(new - splits.keys())
-        if given:
-            if unknown := sorted(set(fresh) - given.keys()):
-                raise UserError(f"{shown}: names no split for {', '.join(unknown)}")
-            splits |= {subject: given[subject] for subject in fresh}
-        elif fresh:
-            people = {same.get(subject, subject) for subject in fresh}
-            drawn = draw_splits(people - splits.keys(), shares, seed) if people - splits.keys() else {}
-            splits |= {subject: (splits | drawn)[same.get(subject, subject)] for subject in fresh}
-        counts = sum((Counter(note["counts"]) for note in notes), Counter(old.meta["counts"] if old else {}))
-        repairs = sum((Counter(note["repairs"]) for note in notes), Counter(old.meta["repairs"] if old else {}))
-        left_out += [{"record": note["source"], "why": note["refused"]} for note in notes if note["refused"]]
+        counts, repairs = (
+            sum((Counter(note[what]) for note in notes), Counter(before.get(what, {})))
+            for what in ("counts", "repairs")
+        )
         for row in left_out:
-            counts["kept"] -= row.get("windows", 0)
-            counts["left_out"] += row.get("windows", 0)
-        shards = [*(old.meta["shards"] if old else []), *shards]
+            counts.update(kept=-row["windows"], left_out=row["windows"])
+        left_out += [{"source": note["source"], "why": note["refused"]} for note in notes if note["refused"]]
+        if not shards:
+            why = f"; {left_out[0]['why']}" if left_out else ""
+            raise UserError(
+                f"no window of {len(notes)} recordings reaches the quality {self.settings.min_quality:g}{why}"
+            )
+        splits = self.splits({shard["subject"] for shard in shards}, same, before.get("splits", {}))
+        shards = [*before.get("shards", []), *shards]
         kept = Counter()
         for shard in shards:
             kept[splits[shard["subject"]]] += shard["windows"]
-        dropped = {reason: n for reason, n in counts.items() if reason != "kept" and n}
-        result = {
-            "recordings": len(paths) + (old.meta["recordings"] if old else 0),
-            "windows": counts["kept"],
-            "dropped": dropped,
-            "windows_by_split": dict(kept),
-            "subjects_by_split": dict(Counter(splits[subject] for subject in {s["subject"] for s in shards})),
-            "repairs": dict(repairs),
-            "left_out": [*(old.meta["left_out"] if old else []), *left_out],
-        }
-        names = sort_leads([*(name for note in notes for name in note["leads"]), *(old.meta.get("leads", []) if old else [])])
+        min_quality = self.settings.min_quality
+        leads = sort_leads(chain(before.get("leads", []), *(note["leads"] for note in notes)))
         meta = {
             "schema_version": SCHEMA_VERSION,
-            "settings": {"split": shown, "min_quality": min_quality, "seed": seed},
+            "settings": {"split": self.shown, "min_quality": min_quality, "seed": self.seed},
             "limits": {name: limit for name, (_, limit) in LIMITS.items()} if min_quality > -1 else {},
             "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
-            **result,
+            "recordings": len(notes) + before.get("recordings", 0),
+            "windows": counts["kept"],
+            "dropped": {reason: n for reason, n in counts.items() if reason != "kept" and n},
+            "windows_by_split": dict(kept),
+            "subjects_by_split": dict(Counter(splits[subject] for subject in {shard["subject"] for shard in shards})),
+            "repairs": dict(repairs),
+            "left_out": [*before.get("left_out", []), *left_out],
             "counts": dict(counts),
-            **({"leads": names} if names else {}),
-            **({"labels": old.meta["labels"]} if old and "labels" in old.meta else {}),
+            **({"leads": leads} if leads else {}),
+            **({"labels": before["labels"]} if "labels" in before else {}),
             "splits": {subject: splits[subject] for subject in sorted(splits)},
             "shards": shards,
         }
-        publish(out, stage, meta, [*(old.index() if old else []), *index], old)
-        return {**result, "out": str(out)}
+        return meta, [*before["index"], *(row for row in index if row["windows"])]
 
-    return run(Path(out), WindowStore(out) if append else None)
+    def splits(self, subjects, same, before):
+        """Split of each subject: as before, as given, or drawn; people with two names go into one part."""
+        fresh = sorted(subjects - before.keys())
+        if self.given is not None:
+            if unknown := [subject for subject in fresh if subject not in self.given]:
+                raise UserError(f"{self.shown}: names no split for {', '.join(unknown)}")
+            splits = before | {subject: self.given[subject] for subject in fresh}
+            for name, first in same.items():
+                if splits.get(name, splits.get(first)) != splits.get(first, splits.get(name)):
+                    raise UserError(f"{self.shown}: {name} and {first} are one person, but in different splits")
+            return splits
+        people = {same.get(subject, subject) for subject in fresh} - before.keys()
+        drawn = before | (draw_splits(people, self.shares, self.seed) if people else {})
+        return before | {subject: drawn[same.get(subject, subject)] for subject in fresh}
 
 
 def drop_recordings(note, stage, left_out):

@@ -1,5 +1,7 @@
 """Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there is a free core."""
 
+import json
+
 from xmae.errors import UserError
 
 RETRIES = 3  # of a task whose worker died
@@ -40,18 +42,19 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
 
     def one(row):
         """A note, or what is wrong with the file, which would otherwise lose its type on the way."""
+        number = row["number"]
         try:
-            return {"number": row["number"], "note": prepare_file(paths[row["number"]], first + row["number"], stage, settings)}
+            return {"number": number, "note": json.dumps(prepare_file(paths[number], first + number, stage, settings))}
         except UserError as error:
-            return {"number": row["number"], "note": {"error": str(error)}}
+            return {"number": number, "note": json.dumps({"error": str(error)})}
 
     try:
         items = ray.data.from_items([{"number": number} for number in range(len(paths))])
         notes = {}
         for row in items.map(one, num_cpus=1, max_retries=RETRIES, retry_exceptions=[OSError]).iter_rows():
-            if row["note"].get("error"):
-                raise UserError(row["note"]["error"])
-            notes[row["number"]] = row["note"]
+            notes[row["number"]] = note = json.loads(row["note"])
+            if "error" in note:
+                raise UserError(note["error"])
         yield from (notes[number] for number in range(len(paths)))
     finally:
         if ours:

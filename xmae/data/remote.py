@@ -32,8 +32,8 @@ def read_remote_json(url, nothing):
 def prepare_remote(url, append, run):
     """Prepare into a local folder by `run(folder)` and copy the result to a URL.
 
-    A reader sees the old store or the new one: store.json is copied last. Unfinished work is found again in the temporary
-    folder, which belongs to the URL.
+    A reader sees the old store or the new one: store.json is copied last. Unfinished work is found again in the
+    temporary folder, which belongs to the URL.
     """
     if append:
         raise UserError(f"{url}: stores can be appended to in a local folder only")

@@ -13,7 +13,8 @@ from xmae.signals.resample import bridge_gaps, resample, resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
-LIMITS = {  # measure: (1 = must not be above, -1 = must not be below, limit); of 1,339 good BIDMC windows 4 are beyond one
+# measure: (1 = must not be above, -1 = must not be below, limit); 4 of 1,339 well-shaped BIDMC windows are beyond one
+LIMITS = {
     "clipping": (1, 0.1),  # share of samples at the rails
     "flat_line": (1, 1.0),  # s without any change
     "dropout": (-1, 0.1),  # range over the recording's median range
@@ -84,8 +85,10 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         ppg_quality=quality["ppg"],
         ecg_quality=quality["ecg"],
         split=np.full(n_windows, ""),
-        labels={name: window_label(recording.labels.get(name), n_windows) for name in {**dict.fromkeys(LABELS),
-                **recording.labels}},
+        labels={
+            name: window_label(recording.labels.get(name), n_windows)
+            for name in {**dict.fromkeys(LABELS), **recording.labels}
+        },
         leads=lead_windows,
         lead_names=lead_names,
         measures=measures,

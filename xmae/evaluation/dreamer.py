@@ -1,9 +1,9 @@
 """`xmae dreamer`: emotion from EEG and ECG on DREAMER, by the usual protocol with the splits named for what they are.
 
 Each rating (valence, arousal, dominance; 1 to 5) is cut in two: high is above 3. The last 60 s of a clip are six
-windows of 10 s; frozen encoders embed them, the mean embedding of the rest before the clip is taken away, a linear head says
-high or low, and the windows of a clip are averaged. Two splits: "leave-subjects-out" scores people whom the head never
-saw; "subject-dependent" scores clips that it never saw, of people whom it knows, and says nothing of other people.
+windows of 10 s; frozen encoders embed them, the mean embedding of the rest before the clip is taken away, a linear head
+says high or low, and the windows of a clip are averaged. Two splits: "leave-subjects-out" scores people whom the head
+never saw; "subject-dependent" scores clips that it never saw, of people whom it knows, and says nothing of others.
 """
 
 from pathlib import Path
@@ -209,7 +209,7 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
     dict
         `high_share`; `ways`: name -> `auc`, `f1`, `accuracy`, each (value, interval over people), NaN as None.
     """
-    ways = ways_of(tuple(embeddings), fusions, True) if len(embeddings) > 1 else {next(iter(embeddings)): None}
+    ways = ways_of(tuple(embeddings), fusions) if len(embeddings) > 1 else {next(iter(embeddings)): None}
     scores = {name: np.zeros(len(high)) for name in ways}
     for fit, held, group in split_trials(subject, protocol, folds):
         fitted, shown = np.flatnonzero(np.isin(trial, fit)), np.flatnonzero(np.isin(trial, held))

@@ -42,7 +42,7 @@ def evaluate(
         Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas.
     tasks : str
         Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here that cannot be
-        evaluated is an error; among "all" the table says why not.
+        evaluated on any of the data is an error; otherwise the table says why not.
     labels : str or None
         Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the first data.
     protocol : str
@@ -103,7 +103,7 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
     -------
     trials : list of Trial
     reasons : list of dict
-        `dataset`, `task` and `reason` of those that cannot be evaluated (among "all").
+        `dataset`, `task` and `reason` of those that cannot be evaluated; a task asked for by name must be on some data.
     """
     if protocol not in ("test", "all"):
         raise UserError(f'protocol {protocol!r} is not "test" or "all"')
@@ -117,12 +117,11 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
             try:
                 trials.append(make_trial(dataset, REGISTRY[task], protocol, folds, seed))
             except UserError as error:
-                if asked:
-                    raise
                 reasons.append({"dataset": dataset.name, "task": task, "reason": str(error)})
-    without = [task for task in asked or () if not any(task in dataset.tasks() for dataset in datasets)]
-    if without:
-        raise UserError(f"no labels for {', '.join(without)} in {', '.join(data)}; give them with --labels")
+    done = {trial.task.name for trial in trials}
+    for task in [task for task in asked or () if task not in done]:
+        why = [reason["reason"] for reason in reasons if reason["task"] == task]
+        raise UserError("; ".join(why) or f"no labels for {task} in {', '.join(data)}; give them with --labels")
     if not trials:
         raise UserError("nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons))
     return trials, reasons

@@ -5,7 +5,6 @@ of looking at a window scored on the same windows, so that their differences are
 """
 
 import copy
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -264,16 +263,16 @@ class Tuning:
         return torch.cat([model(part) for part in signals])[:, 0].numpy()
 
 
-def ways_of(modalities, fusions, every_subset):
+def ways_of(modalities, fusions, pairs=True):
     """Ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at inference).
 
-    The first is all modalities fused the first way; then the other fusions, fewer modalities, and all of them fitted
-    with one missing afterwards.
+    The first is all modalities fused the first way; then the other fusions, the first few modalities (`pairs`), each
+    alone, and all of them fitted with one missing afterwards.
     """
     everything = " + ".join(modalities)
     ways = {f"{everything}, {fusion}": (modalities, fusion, ()) for fusion in fusions}
-    sizes = range(len(modalities) - 1, 0, -1) if every_subset else (1,)
-    for some in (some for size in sizes for some in combinations(modalities, size)):
+    fewer = [modalities[:size] for size in range(len(modalities) - 1, 1, -1) if pairs]
+    for some in [*fewer, *((one,) for one in modalities)]:
         ways[" + ".join(some)] = (some, fusions[0], ())
     for one in modalities:
         ways[f"{everything}, {one} missing"] = (modalities, fusions[0], (one,))
@@ -320,7 +319,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
         chosen = {name: embeddings[name][fitted] for name in some}
         return fit_head(chosen, truth[fitted], windows.subject[fitted], task.kind, fusion)
 
-    ways = ways_of(tuple(embeddings), fusions, every_subset=not tuned)
+    ways = ways_of(tuple(embeddings), fusions, pairs=not tuned)
     predicted, constant = {name: np.empty(len(truth)) for name in ways}, np.empty(len(truth))
     for fitted, held in folds:
         heads = {}

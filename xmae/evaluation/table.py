@@ -108,9 +108,7 @@ def _number(trial, value):
 def _best(trial):
     sign = -1 if trial["metric"] == "mae" else 1
     values = {
-        name: sign * found[trial["metric"]]["mean"]
-        for name, found in trial["methods"].items()
-        if name not in BASELINES
+        name: sign * found[trial["metric"]]["mean"] for name, found in trial["methods"].items() if name not in BASELINES
     }
     return [name for name, value in values.items() if value == max(values.values())]
 

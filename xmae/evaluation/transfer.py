@@ -37,7 +37,7 @@ def transfer(
     fit : str
         Store of windows, or "ppg_bp": all its labelled windows are fitted.
     test : str
-        Another.
+        Store of windows, or "ppg_bp", of other people: its subjects are scored.
     tasks : str
         Separated by commas, or "all" that both have labels for.
     labels : str or None

@@ -26,4 +26,5 @@ class ConvEncoder(nn.Module):
 def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):
     """Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time becomes ceil(L / stride)."""
     conv = nn.Conv2d(n_in, n_out, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # so that batch norm's statistics start near right
     return nn.Sequential(conv, nn.BatchNorm2d(n_out), *([activation] if activation else []))

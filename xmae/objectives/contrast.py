@@ -49,6 +49,18 @@ def same_subject(subject):
     return subject[:, None] == subject
 
 
+def small_start(layers):
+    """Start Linear layers without biases and at a standard deviation of 0.02, as DINO and MSN start their heads.
+
+    Windows then differ after the layers as they do before; default biases would drown their differences.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return layers
+
+
 def mlp(*widths, activation=nn.ReLU):
     """Linear layers of these widths with activations between them."""
     layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]

@@ -1,10 +1,11 @@
 """DINO: a student must say of short and long crops what a slowly moving teacher says of long ones.
 
 Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021, arXiv 2104.14294: multi-
-crop, student temperature 0.1, teacher temperature 0.04 rising to 0.07, centre with momentum 0.9, teacher momentum
-0.996 rising to 1 by cosine, a head of three layers, normalised bottleneck and weight-normalised prototypes. Ours:
-crops in time, of 8 s (teacher and student) and 3.2 s (student); 1024 prototypes; the teacher's temperature rises over
-the first 30 % of the steps; constant weight decay; the mean token instead of a class token.
+crop, student temperature 0.1, centre with momentum 0.9, teacher momentum 0.996 rising to 1 by cosine, a head of three
+layers, normalised bottleneck and weight-normalised prototypes. Ours: crops in time, of 8 s (teacher and student) and
+3.2 s (student); 1024 prototypes; constant weight decay; the mean token instead of a class token; a sharper teacher: at
+the paper's temperature (0.04, rising to 0.07) the answers stayed even, the loss at log K, for 500 steps on BIDMC, at
+0.015 it fell from 4.3 to 2.2 (128 prototypes, small size).
 """
 
 import copy
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xmae.models.vit import SIZES, ViTEncoder
-from xmae.objectives.contrast import mlp
+from xmae.objectives.contrast import mlp, small_start
 from xmae.objectives.gather import mean_over_processes
 from xmae.objectives.objective import Defaults, Objective, follow, known
 from xmae.objectives.views import MILD, Draws, time_crop, view
@@ -35,6 +36,8 @@ class DINOObjective(Objective):
         Width of the head's output.
     n_short : int
         Short crops a window.
+    temperature : float
+        Of the teacher's answers; the lower, the sharper.
     momentum : float
         Of the teacher at the start.
     """
@@ -42,17 +45,16 @@ class DINOObjective(Objective):
     paper = "Caron et al., ICCV 2021, arXiv 2104.14294"
     defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=37, keep="last")
 
-    def __init__(self, size="base", prototypes=1024, n_short=4, momentum=0.996):
+    def __init__(self, size="base", prototypes=1024, n_short=4, temperature=0.015, momentum=0.996):
         super().__init__()
         known("size", size, SIZES)
-        self.n_short, self.momentum = n_short, momentum
+        self.n_short, self.temperature, self.momentum = n_short, temperature, momentum
         self.encoder = ViTEncoder(**SIZES[size])
         self.head = PrototypeHead(self.encoder.embed_dim, prototypes)
         self.teacher, self.teacher_head = (
             copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)
         )
         self.register_buffer("centre", torch.zeros(prototypes))
-        self.register_buffer("progress", torch.zeros(()))
 
     def forward(self, batch):
         """Cross-entropy of the student's answers to the teacher's, over pairs of different crops."""
@@ -62,7 +64,7 @@ class DINOObjective(Objective):
         student = [part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)]
         with torch.no_grad():
             teacher = self.answers(self.teacher, self.teacher_head, long)
-        loss = dino_loss(student, teacher, self.centre.clone(), 0.04 + 0.03 * (self.progress / 0.3).clamp(max=1))
+        loss = dino_loss(student, teacher, self.centre.clone(), self.temperature)
         if self.training:
             self.centre.lerp_(mean_over_processes(torch.cat(teacher).mean(0)), 0.1)
         return loss
@@ -76,15 +78,14 @@ class DINOObjective(Objective):
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         follow(self.teacher, self.encoder, momentum)
         follow(self.teacher_head, self.head, momentum)
-        self.progress.fill_(progress)
 
 
 class PrototypeHead(nn.Module):
     """Embedding (B, D) -> similarities (B, K) of its bottleneck to K prototypes, all of length 1."""
 
-    def __init__(self, width, prototypes, hidden=1024, bottleneck=256):
+    def __init__(self, width, prototypes, bottleneck=256):
         super().__init__()
-        self.mlp = mlp(width, hidden, hidden, bottleneck, activation=nn.GELU)
+        self.mlp = small_start(mlp(width, 4 * width, 4 * width, bottleneck, activation=nn.GELU))
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, x):

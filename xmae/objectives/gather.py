@@ -2,7 +2,6 @@
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 
 
 def n_processes():
@@ -17,7 +16,25 @@ def gather(x):
     reach a process's rows are the sum over the W equal losses, and averaging gradients over processes divides by W
     again: parameters get the gradient of one process with the whole batch.
     """
-    return x if n_processes() == 1 else torch.stack(all_gather(x), 1).flatten(0, 1)
+    return x if n_processes() == 1 else Gather.apply(x)
+
+
+class Gather(torch.autograd.Function):
+    """All-gather whose gradient is the sum over processes."""
+
+    @staticmethod
+    def forward(ctx, x):
+        """(B, ...) -> (B * W, ...), row i of process r at i * W + r."""
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """(B * W, ...) of each process -> their sum at this one's rows (B, ...)."""
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank() :: dist.get_world_size()]
 
 
 @torch.no_grad()

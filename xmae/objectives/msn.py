@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xmae.models.vit import SIZES, ViTEncoder
-from xmae.objectives.contrast import mlp
+from xmae.objectives.contrast import mlp, small_start
 from xmae.objectives.masks import n_hidden, scatter
 from xmae.objectives.objective import Defaults, Objective, follow, known
 from xmae.objectives.views import MILD, Draws, time_crop, view
@@ -49,7 +49,8 @@ class MSNObjective(Objective):
         known("size", size, SIZES)
         self.mask_ratio, self.n_focal, self.momentum = mask_ratio, n_focal, momentum
         self.encoder = ViTEncoder(**SIZES[size])
-        self.head = mlp(self.encoder.embed_dim, 1024, 1024, 256, activation=nn.GELU)
+        width = self.encoder.embed_dim
+        self.head = small_start(mlp(width, 4 * width, 4 * width, 256, activation=nn.GELU))
         self.prototypes = nn.Parameter(torch.randn(prototypes, 256))
         self.teacher, self.teacher_head = (
             copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)

@@ -18,7 +18,7 @@ MIN_CONFIDENCE = 0.1  # other people's pulses reached 0.04 at most (37 BIDMC rec
 
 
 class Offset(NamedTuple):
-    """`shift_s`: best shift, s, pulses after R peaks; `confidence`: 0 to 1; `seconds`: offset to correct, None if refused."""
+    """Best shift (s, pulses after R peaks), confidence (0 to 1), and the offset to correct (s), None if refused."""
 
     shift_s: float
     confidence: float

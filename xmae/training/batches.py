@@ -198,6 +198,8 @@ def in_pairs(subject, batch_size):
         np.lexsort((number, np.where(mine, place % np.maximum(half, 1), np.inf)))[: mine.sum()]
         for mine in (place < half, (place >= half) & (place < 2 * half))
     )
+    if not len(first):
+        raise UserError("pairs of windows of one subject are needed, and no subject has two windows")
     size = batch_size // 2
     return np.concatenate([part[i : i + size] for i in range(0, len(first), size) for part in (first, second)])
 

@@ -91,7 +91,7 @@ def fit(
         accumulate_grad_batches=train.accumulate,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=min(10, len(train)),
+        log_every_n_steps=min(10, len(train) // train.accumulate),
         callbacks=[
             best, every, EarlyStopping("val_loss", patience=settings["patience"]), LearningRateMonitor("step"),
             TQDMProgressBar(refresh_rate=5), *callbacks,
@@ -105,7 +105,8 @@ def fit(
         write_json(out / "config.json", settings)
     finished = True
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|LeafSpec|isinstance.treespec).*")
+        for chatter in ("num_workers", "lr_scheduler.step", "LeafSpec|isinstance.treespec", "Checkpoint directory"):
+            warnings.filterwarnings("ignore", message=f".*({chatter}).*")
         try:
             trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
         except OutOfTime:

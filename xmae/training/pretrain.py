@@ -28,7 +28,7 @@ def pretrain(
     size: str = "base",
     mask: str | None = None,
     curriculum: str | None = None,
-    options: dict[str, str | float] | None = None,
+    options: dict[str, float | str] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int = 1,

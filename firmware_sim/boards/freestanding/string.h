@@ -5,5 +5,6 @@
 void *memcpy(void *to, const void *from, size_t bytes);
 void *memmove(void *to, const void *from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
+size_t strlen(const char *text);
 int memcmp(const void *a, const void *b, size_t bytes);
 #endif

@@ -1,8 +1,8 @@
 """HDF5 files: PulseDB's MATLAB v7.3 files, and any file with signals as one-dimensional datasets.
 
-PulseDB (Wang et al., Frontiers in Digital Health 4, 2023) has a struct array `Subj_Wins`; in HDF5 each of its fields is a
-row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T (times, s), SubjectID, SegSBP, SegDBP, Age, Gender,
-BMI. Windows that follow each other in time are joined.
+PulseDB (Wang et al., Frontiers in Digital Health 4, 2023) has a struct array `Subj_Wins`; in HDF5 each of its fields is
+a row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T (times, s), SubjectID, SegSBP, SegDBP, Age,
+Gender, BMI. Windows that follow each other in time are joined.
 
 In other files every group with a PPG dataset is a recording. The rate is the attribute `sfreq`, `fs` or `sampling_rate`
 of the dataset, of a group above it or of the file; the subject the attribute `subject` of the group or of the file, or

@@ -1,7 +1,8 @@
 """PPG-DaLiA and WESAD: one pickle a subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP 64 Hz, ACC 32 Hz).
 
-Pickles can run code when they are loaded. Here only NumPy arrays in plain containers are admitted; anything else in a
-file is refused before it is built. (PPG-DaLiA: Reiss et al., Sensors 19(14):3079, 2019. WESAD: Schmidt et al., ICMI 2018.)
+Pickles can run code when they are loaded. Here only NumPy arrays in plain containers are admitted; anything else
+in a file is refused before it is built. PPG-DaLiA: Reiss et al.,
+Sensors 19(14):3079, 2019. WESAD: Schmidt et al., ICMI 2018.
 """
 
 import pickle

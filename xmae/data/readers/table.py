@@ -1,7 +1,7 @@
 """CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
 
-Times, if there are any, are numbers (s, ms or us by the channel map). Steps may be rounded; a step of more than one and a
-half median steps is a gap, which is filled with missing samples; times that stand still or go back are refused.
+Times, if there are any, are numbers (s, ms or us by the channel map). Steps may be rounded; a step of more than one and
+a half median steps is a gap, which is filled with missing samples; times that stand still or go back are refused.
 """
 
 import numpy as np
@@ -54,9 +54,9 @@ def read_subject(path, table, channel_map, subject):
         sfreq, places = channel_map.check_sfreq(None, path), np.arange(len(table))
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, rows in enumerate(stretches):
-        within = places[rows] - places[rows][:1]
+        within, units = places[rows] - places[rows][:1], channel_map.units
         yield recording_of(
-            [Channel(key, on_grid(x[rows], within), sfreq, unit=unit_of(key, channel_map)) for key, x in signals.items()],
+            [Channel(key, on_grid(x[rows], within), sfreq, unit=units.get(key, "")) for key, x in signals.items()],
             subject=subject or path.stem,
             record=name if len(stretches) == 1 else f"{name}-{number:03d}",
             wanted={role: names for role, names in find_roles(list(signals), wanted(columns, channel_map)).items()},
@@ -79,11 +79,6 @@ def channel_columns(names, channel_map, path):
     return [name for name in names if any(name in chosen for chosen in roles.values())]
 
 
-def unit_of(name, channel_map):
-    """What the channel map says about the unit of a column."""
-    return channel_map.units.get(name, "")
-
-
 def on_grid(x, places):
     """Samples at whole-numbered places of a grid, NaN between: (n,), (n,) -> (places[-1] + 1,)."""
     if len(places) and places[-1] + 1 == len(x):
@@ -104,7 +99,7 @@ def regular_times(times, path):
     steps = np.diff(times)
     backward = np.flatnonzero(~(steps > 0))
     if len(backward):
-        raise UserError(f"{path}: column 'time' stands still or goes back in row {backward[0] + 2}; sort the rows, in s")
+        raise UserError(f"{path}: column 'time' stands still or goes back in row {backward[0] + 2}; mend the rows")
     step = np.median(steps) if len(steps) else np.nan
     gap = steps > 1.5 * step
     if len(steps) < 2 or gap.mean() > 0.05:

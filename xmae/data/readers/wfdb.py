@@ -58,7 +58,8 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         raise UserError(f"{name}.hea: {error}") from None
     except DAMAGE as error:
         raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
-    rates = [channel_map.check_sfreq(header.fs * header.samps_per_frame[channel], f"{name}.hea") for channel in channels]
+    frames = [header.samps_per_frame[channel] for channel in channels]
+    rates = [channel_map.check_sfreq(header.fs * per_frame, f"{name}.hea") for per_frame in frames]
     subject = re.match(r"p\d{5,}(?=-)", record)
     start = ""
     if whole.base_datetime is not None:

@@ -1,0 +1,84 @@
+"""Stores in an object store: prepared to it, read and streamed from it; against a local S3-compatible server."""
+
+import os
+import socket
+
+import numpy as np
+import pytest
+
+from xmae.data import WindowStore
+from xmae.data.bidmc import bidmc_files
+from xmae.data.check import check
+from xmae.data.loader import WindowLoader
+from xmae.data.prepare import prepare
+from xmae.errors import UserError
+
+FILES = [str(path) for path in bidmc_files()[:2]]
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]  # free a moment ago
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        import fsspec
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+        fs = fsspec.filesystem("s3")
+        fs.mkdir("data")
+        yield "s3://data"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_store_lives_in_an_object_store(bucket, tmp_path):
+    arguments = {"split": "1,0,0", "min_quality": -1}
+    local, url = str(tmp_path / "store"), f"{bucket}/store"
+    assert prepare(FILES, url, **arguments)["windows"] == prepare(FILES, local, **arguments)["windows"] == 96
+    windows, same = WindowStore(url).windows("train"), WindowStore(local).windows("train")
+    np.testing.assert_array_equal(windows.ecg, same.ecg)
+    assert check(url)["passed"] and [row["record"] for row in WindowStore(url).index()] == ["bidmc01", "bidmc02"]
+
+    streamed = WindowLoader(url, "train", 16, stream=1)
+    for (ppg, _, rows), (expected, _, numbers) in zip(
+        streamed, WindowLoader(local, "train", 16, stream=1), strict=True
+    ):
+        np.testing.assert_array_equal(ppg, expected)
+        np.testing.assert_array_equal(rows, numbers)
+    mapped = WindowLoader(url, "train", 16, cache=tmp_path / "cache")
+    np.testing.assert_allclose(mapped.fetch(np.array([90]))[1][0, 0], same.ecg[90], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="name a cache folder"):
+        WindowLoader(url, "train", 16)
+
+    import fsspec
+
+    fs = fsspec.filesystem("s3")
+    shard = f"data/store/{WindowStore(url).meta['shards'][0]['file']}"
+    content = bytearray(fs.cat_file(shard))
+    content[len(content) // 2] ^= 1
+    fs.pipe_file(shard, bytes(content))
+    assert not check(url)["passed"]
+    prepare(FILES[:1], url, **arguments)  # another store under the same name
+    assert check(url)["passed"] and len(WindowStore(url).windows()) == 48
+
+
+def test_mistakes_with_urls(bucket):
+    with pytest.raises(UserError, match="no store of windows"):
+        WindowStore(f"{bucket}/nothing")
+    with pytest.raises(UserError, match="no access to such paths"):
+        WindowStore("nosuch://data/store")
+    with pytest.raises(UserError, match="appended to in a local folder only"):
+        prepare(FILES, f"{bucket}/store", append=True)
+    assert "AWS_ENDPOINT_URL" in os.environ

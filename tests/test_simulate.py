@@ -1,0 +1,170 @@
+"""`xmae simulate`: real patients through compiled firmware on emulated watches, and faults injected there."""
+
+import json
+
+import numpy as np
+import pytest
+
+from xmae.cli import main
+from xmae.data.bidmc import bidmc_files
+from xmae.errors import UserError
+from xmae.firmware_sim.compile import CORES, compile_firmware, have_gcc
+from xmae.firmware_sim.frame import Boot, Result, Status, parse_frames
+from xmae.firmware_sim.frontend import fifo_words
+from xmae.firmware_sim.generate import STACK_BYTES, write_firmware
+from xmae.firmware_sim.profile import BUDGET, device_names, load_device
+from xmae.firmware_sim.simulate import installed, per_window, runner, simulate
+
+pytest.importorskip("unicorn")
+pytest.importorskip("tflite_micro")
+PATIENT = str(next(path for path in bidmc_files() if path.stem == "bidmc34"))  # of the test split
+RATE = 50
+
+
+@pytest.fixture(scope="module")
+def firmware(watch_bundle, tmp_path_factory):
+    """For a Cortex-M4, without the trace of inputs, and what it was built from."""
+    folder, device = tmp_path_factory.mktemp("m4"), load_device("apollo4")
+    built = write_firmware(watch_bundle, folder, device.ram_bytes, device.flash_bytes, RATE)
+    firmware = compile_firmware(
+        built["sources"], "m4", folder / "watch.elf", include=built["include"], ram_bytes=device.ram_bytes,
+        stack_bytes=STACK_BYTES,
+    )  # fmt: skip
+    return firmware, built
+
+
+def play(firmware, codes, patches=None, markers=()):
+    words = fifo_words(np.asarray(codes, float), RATE).astype("<u4").tobytes()
+    return runner("unicorn")(firmware, {"in.bin": words}, markers, patches=patches or {})
+
+
+def pulse(seconds, seed=0):
+    """Something like a pulse, for faults whose effect does not depend on the wave."""
+    t = np.arange(seconds * RATE) / RATE
+    wave = np.sin(2 * np.pi * 1.2 * t) + 0.3 * np.sin(4 * np.pi * 1.2 * t)
+    return np.rint(130_000 + 20_000 * wave + np.random.default_rng(seed).normal(0, 300, len(t)))
+
+
+@pytest.mark.parametrize("device", ["apollo4", "stm32u5", "stm32h7", "ensemble-m55"])
+def test_embeddings_equal_tflm_on_every_cortex_m(watch_bundle, tmp_path, device):
+    if not any(installed(emulator) for emulator in load_device(device).emulators):
+        pytest.skip(f"{device} needs qemu-system-arm, which pip cannot bring")
+    out = tmp_path / "out"
+    result = simulate(str(watch_bundle.path), device, PATIENT, str(out), seconds=26)
+    assert result["boot"] == ["OK"] and result["valid"] == result["windows"] == 2
+    assert result["bit_exact"]["equal"] == result["bit_exact"]["windows"] == 2
+    assert result["memory"]["ram"] <= BUDGET["ram"]
+    assert result["memory"]["stack_used"] <= STACK_BYTES / 2
+    assert result["counts"]["spread"] <= 0.05
+    for number in (result["estimated"]["latency_ms"], result["estimated"]["energy_mj"]):
+        assert 0 < number["low"] < number["estimated"] < number["high"]
+    assert json.loads((out / "simulate.json").read_text())["results"] == result["results"]
+    assert np.load(out / "embeddings.npz")["embeddings"].shape == (2, 256)
+
+
+def test_cortex_a(watch_bundle, tmp_path):
+    if not installed("qemu-user"):
+        pytest.skip("needs qemu-aarch64 and `xmae simulate --setup`, which pip cannot bring")
+    result = simulate(str(watch_bundle.path), "snapdragon-a53", PATIENT, str(tmp_path / "out"), seconds=26)
+    assert result["bit_exact"]["equal"] == result["windows"] == 2
+    assert result["counts"]["spread"] <= 0.05
+
+
+def test_time_does_not_depend_on_the_input(firmware):
+    """Pulse, noise, square wave and a single spike, window after window: instructions differ by less than 5 %."""
+    built = firmware[1]
+    functions = [layer["function"] for layer in built["layers"] if layer["function"] in firmware[0].symbols]
+    markers = ["phase_samples", "phase_front_end", *functions, "phase_heads", "phase_frame"]
+    random = np.random.default_rng(1)
+    square = np.where(np.arange(18 * RATE) // 20 % 2, 250_000.0, 10_000.0) + random.integers(0, 3, 18 * RATE)
+    spike = 100_000 + random.integers(0, 2, 18 * RATE)
+    spike[10 * RATE :: 7 * RATE] += 100_000
+    signals = [pulse(18), random.integers(1000, 2**18 - 1000, 18 * RATE), square, spike]
+    counts = per_window(play(firmware[0], np.concatenate(signals), markers=markers).visits)
+    assert len(counts) >= 5
+    assert max(counts) / min(counts) <= 1.05
+
+
+def test_every_flipped_bit_is_found_at_the_start(firmware):
+    image = firmware[0].path.read_bytes()
+    for symbol in ("xmae_weights", "constants"):
+        address, size = firmware[0].symbols[symbol]
+        at = address + size // 3
+        original = play_byte(image, firmware[0], at)
+        run = play(firmware[0], pulse(20), patches={at: bytes([original ^ 0x10])})
+        (boot,) = parse_frames(run.files["out.bin"])
+        assert isinstance(boot, Boot) and Status.BAD_FLASH in boot.status and Status.INVALID in boot.status
+        assert run.exit_code == 2
+
+
+def play_byte(image, firmware, address):
+    """The byte that the ELF file holds for an address."""
+    from xmae.firmware_sim.elf import read_elf
+
+    for offset, _, physical, size in read_elf(firmware.path)[1]:
+        if physical <= address < physical + size:
+            return image[offset + address - physical]
+    raise AssertionError(f"{address:#x} is not in the file")
+
+
+def test_brown_out_between_window_and_result(firmware):
+    """Power fails while a result is sent, RAM comes back as noise: a restart, and no number that is not a right one."""
+    codes = pulse(37)
+    whole = play(firmware[0], codes).files["out.bin"]
+    truth = {frame.start_ms: frame for frame in parse_frames(whole) if isinstance(frame, Result)}
+    noise = np.random.default_rng(3).integers(0, 256, BUDGET["ram"], dtype=np.uint8).tobytes()
+    later = fifo_words(codes, RATE)[10 * RATE :].astype("<u4").tobytes()
+    again = runner("unicorn")(firmware[0], {"in.bin": later}, patches={CORES["m4"].ram: noise}).files["out.bin"]
+    second = len(whole) - len(whole) // 5  # inside a frame
+    frames = parse_frames(whole[:second] + again)
+    boots = [i for i, frame in enumerate(frames) if isinstance(frame, Boot)]
+    assert len(boots) == 2 and all(frames[i].status == 0 for i in boots)
+    after = [frame for frame in frames[boots[1] :] if isinstance(frame, Result)]
+    assert after and Status.FIRST in after[0].status and after[0].sequence == 0
+    for frame in frames:
+        if isinstance(frame, Result):
+            assert frame.start_ms in truth
+            assert np.array_equal(frame.embedding, truth[frame.start_ms].embedding)
+
+
+def test_both_compilers_give_the_same_bytes(firmware, tmp_path):
+    if not have_gcc():
+        pytest.skip("arm-none-eabi-gcc is not installed; ziglang alone was used")
+    pytest.importorskip("ziglang")
+    built = firmware[1]
+    other = compile_firmware(
+        built["sources"], "m4", tmp_path / "zig.elf", include=built["include"], compiler="zig", stack_bytes=STACK_BYTES
+    )
+    frames = [parse_frames(play(each, pulse(17)).files["out.bin"]) for each in (firmware[0], other)]
+    for a, b in zip(*frames, strict=True):
+        assert type(a) is type(b)
+        if isinstance(a, Result):
+            assert np.abs(a.heads - b.heads).max() < 0.5 and np.abs(a.embedding.astype(int) - b.embedding).max() <= 3
+
+
+def test_list_names_every_device_and_what_it_needs(capsys):
+    assert main(["simulate", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in device_names()) and "apt-get install qemu-system-arm" in printed
+
+
+def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
+    bundle, out = str(watch_bundle.path), str(tmp_path / "out")
+    for arguments, words in (
+        ([bundle, "--device", "abacus", "--signal", PATIENT], "unknown device 'abacus'"),
+        ([bundle, "--signal", str(tmp_path / "none.npz")], "no such file"),
+        ([bundle, "--signal", PATIENT, "--sfreq", "200"], "200 Hz"),
+        ([bundle, "--signal", PATIENT, "--seconds", "10"], "needs 16 s"),
+        ([bundle, "--signal", PATIENT, "--emulator", "qemu-user"], "cannot be emulated"),
+        ([str(tmp_path), "--signal", PATIENT], "no bundle"),
+        ([], "needs a bundle"),
+    ):
+        assert main(["simulate", *arguments, "--out", out]) == 2
+        assert words in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_firmware_that_does_not_fit_the_budget_is_refused(firmware, tmp_path):
+    built = firmware[1]
+    with pytest.raises(UserError, match="does not build"):
+        compile_firmware(built["sources"], "m4", tmp_path / "small.elf", include=built["include"], ram_bytes=24 * 1024)

@@ -1,0 +1,67 @@
+"""`xmae relabel`: new labels beside the signals of a store, which stay as they are."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from xmae.data.store import NEW_LABELS, WindowStore, write_named
+from xmae.errors import UserError
+from xmae.files import write_json
+
+KEYS = ("subject", "record", "start_s", "split")
+
+
+def relabel(store: str, table: str) -> dict:
+    """Add labels to a store, or replace them, without rewriting its signals.
+
+    Parameters
+    ----------
+    store : str
+        Folder of the store.
+    table : str
+        CSV file: columns that say where a value holds (subject; or record; or record and start_s, the start of a window
+        in s), and a column for each label. A row applies to all windows that it matches; others keep what they had.
+
+    Returns
+    -------
+    dict
+        Windows that got each label; "out".
+
+    Raises
+    ------
+    UserError
+        If the table cannot be used, or matches no window.
+    """
+    opened = WindowStore(store)
+    try:
+        given = pd.read_csv(table)
+        given.columns = [str(name).strip() for name in given.columns]
+        given = given.rename(columns={"patient": "subject"})
+        given = given.astype({name: str for name in ("subject", "record") if name in given})
+        keys = [name for name in KEYS[:3] if name in given]
+        names = [name for name in given if name not in KEYS]
+        given = given.astype({name: float for name in [*names, *(["start_s"] if "start_s" in keys else [])]})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{table}: not readable as a table of labels ({error})") from error
+    if not names or not keys or keys == ["start_s"]:
+        raise UserError(f"{table}: expected the columns subject or record (and start_s), and one for each label")
+    if given.duplicated(keys).any():
+        raise UserError(f"{table}: two rows for the same {' and '.join(keys)}")
+    parts, changed, before = [], dict.fromkeys(names, 0), opened.new_labels()
+    for shard in tqdm(opened.meta["shards"], "relabel", unit="shard"):
+        windows = opened.shard(shard)
+        where = pd.DataFrame({name: getattr(windows, name) for name in keys})
+        matched = where.merge(given, "left", keys)
+        old = windows.labels | before.get(shard["file"], {})
+        new = {}
+        for name in names:
+            known = matched[name].notna().to_numpy()
+            changed[name] += int(known.sum())
+            new[name] = np.where(known, matched[name].to_numpy(), old.get(name, np.nan))
+        parts.append(pa.table({"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}))
+    if not any(changed.values()):
+        raise UserError(f"{table}: matches no window of {store}")
+    entry = write_named(opened.path, NEW_LABELS, pa.concat_tables(parts))
+    write_json(opened.path / "store.json", opened.meta | {"labels": [*opened.meta.get("labels", []), entry]})
+    return {"windows": changed, "out": str(store)}
