@@ -1,22 +1,32 @@
-"""Latency, size and memory of every model of a bundle in every runtime, side by side on this machine."""
+"""Every model of a bundle, in every runtime and on every device, side by side: cost, and accuracy from the same run."""
 
-import time
+import csv
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
+from xmae.benchmarks.drift import HISTOGRAM_EDGES, compare_embeddings, compare_heads
+from xmae.benchmarks.emulated import emulate
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import evenly, make_reference, save_reference
-from xmae.benchmarks.sessions import find_entries, open_session
+from xmae.benchmarks.reference import evenly, load_reference, make_reference, reference_windows, save_reference
+from xmae.benchmarks.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, read_result
+from xmae.benchmarks.report import write_report
+from xmae.benchmarks.sessions import describe, find_entries
+from xmae.benchmarks.timing import add_latency, load
 from xmae.benchmarks.worker import run_all_apart
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.bootstrap import interval
 from xmae.export.bundle import Bundle
-from xmae.files import write_json
+from xmae.files import atomic_file, write_json
 from xmae.signals.scale import minmax_scale
+
+EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
+COLUMNS = (  # of bench.csv
+    "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
+    "latency_low", "latency_high", "relative", "threads", "all_threads_ms", "all_threads_low", "all_threads_high",
+    "mac_per_s", "cold_start_ms", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5",
+    "centred_median", "centred_p5", "hr_mae", "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure",
+)  # fmt: skip
 
 
 def bench(
@@ -24,12 +34,18 @@ def bench(
     data: str,
     out: str = "runs/bench",
     record_reference: bool = False,
+    reference: str | None = None,
+    devices: str = "",
     windows: int = 20,
     rounds: int = 10,
+    starts: int = 3,
+    scored: int = 0,
+    compare: str | None = None,
 ) -> dict:
-    """Measure latency, size and memory of every model of a bundle, in every runtime that is installed.
+    """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and on emulated devices.
 
-    One window at a time, on one thread. The models take turns, so that whatever else the machine does hits all of them.
+    One window at a time, on one thread and on all. The models take turns, so that whatever else the machine does hits
+    all of them. Exit code 1 if `compare` finds a regression.
 
     Parameters
     ----------
@@ -38,105 +54,138 @@ def bench(
     data : str
         Store of windows; those of the test split are used.
     out : str
-        Folder for bench.json, and reference.npz with reference.json.
+        Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz and reference.json.
     record_reference : bool
-        Also record the fp32 embeddings and latency of teacher and student in PyTorch, on the GPU where there is one:
-        the reference for `xmae validate`, here or on a machine without a GPU.
+        Also record the fp32 embeddings and latency of teacher and student in PyTorch, on the GPU (fp32 and bf16) where
+        there is one: the reference for `xmae validate` and `reference`, here or on a machine without a GPU.
+    reference : str or None
+        Folder or npz file of a recorded reference: accuracy is then against it, and its device gets rows. By default
+        the bundle's fp32 weights are run in PyTorch here.
+    devices : str
+        Emulated Cortex-M devices, separated by commas, that run the int8 student; `xmae simulate --list` names them.
+        Their latency and energy are estimates.
     windows : int
-        Windows per model and round.
+        Windows per model and round of the latency measurement.
     rounds : int
         Rounds over all models.
+    starts : int
+        Fresh processes per model for the cold start.
+    scored : int
+        Test windows that accuracy is measured on, evenly spaced; 0 = all.
+    compare : str or None
+        bench.json of an earlier run: what is slower, larger or less accurate than its noise allows is a regression.
 
     Returns
     -------
     dict
-        `models`: a row per model, runtime and precision with `latency_ms` (median), `latency_interval` (95 %, by
-        resampling rounds), `mac_per_s`, `bytes`, `peak_memory_bytes`, `model_memory_bytes`, or `missing` / `failure`;
-        `hardware`; if recorded `reference` (its path) and `reference_info` (device, latency); `out`.
+        `models`: a row per model, runtime, precision and device with `kind` ("measured", "recorded", "estimated"),
+        `latency_ms` (median), `latency_interval` (95 %, by resampling rounds; of an estimate its low and high end),
+        `relative` (latency in yardsticks, a fixed computation timed in the same rounds), `all_threads`, `mac_per_s`,
+        `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`, `model_memory_bytes`, `layers` (time of each
+        operator), `cosine`, `centred`, `heads` (accuracy of this run's outputs), or `missing` / `failure`; `hardware`;
+        `load` before and after; `regressions` and `passed` with `compare`; `reference_info`; `out`.
 
     Raises
     ------
     UserError
-        If bundle or store cannot be read, or `windows` or `rounds` is below 1.
+        If bundle, store, reference or old result cannot be read, a device cannot be emulated, or a count is below 1.
     """
-    if windows < 1 or rounds < 1:
-        raise UserError("windows and rounds must be at least 1")
-    opened = Bundle.open(bundle)
-    store = WindowStore(data).windows()
-    result = {"bundle": str(bundle), "hardware": hardware(), "windows": windows, "rounds": rounds}
-    if record_reference:
-        reference = make_reference(opened, store)
-        save_reference(reference, out)
-        result |= {"reference": str(Path(out) / "reference.npz"), "reference_info": reference.info}
-    ppg, _ = minmax_scale(evenly(store.ppg[store.split == "test"], windows))
+    if min(windows, rounds, starts) < 1:
+        raise UserError("windows, rounds and starts must be at least 1")
+    old = read_result(compare) if compare else None
+    opened, store, before = Bundle.open(bundle), WindowStore(data).windows(), load()
+    if reference:
+        recorded = load_reference(reference)
+    else:
+        recorded = make_reference(opened, store, None if record_reference else "cpu")
+    chosen = evenly(np.arange(len(recorded.record)), scored)
+    used = reference_windows(recorded, store).select(chosen)
+    ppg, _ = minmax_scale(used.ppg)
+
     entries = find_entries(opened)
-    reports = [report for _, report in run_all_apart(opened, entries, ppg)]
-    rows = [describe(entry) | report for entry, report in zip(entries, reports, strict=True)]
-    result["models"] = add_latency(opened, entries, rows, ppg, rounds)
+    rows = []
+    for entry, (embedding, report) in zip(entries, run_all_apart(opened, entries, ppg, True, 1), strict=True):
+        row = describe(entry) | {"device": "host", "kind": "measured"} | report
+        rows.append(row | accuracy(opened, entry["model"], embedding, recorded, used, chosen))
+    add_cold_starts(opened, entries, rows, ppg[:1], starts)
+    timed = evenly(ppg, windows)
+    rows = add_latency(opened, entries, rows, timed, rounds)
+    cores = hardware()["cores"]
+    for row, threaded in zip(rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True):
+        if "latency_ms" in threaded:
+            row["all_threads"] = {"threads": cores} | {
+                key: threaded[key] for key in ("latency_ms", "latency_interval", "relative", "relative_interval")
+            }
+    few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
+    for name in filter(None, map(str.strip, devices.split(","))):
+        embedding, row = emulate(opened, name, ppg[few])
+        rows.append(row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few]))
+    rows += reference_rows(recorded.info)
+
+    result = {
+        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle), "weights": recorded.info["weights"],
+        "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds, "starts": starts,
+        "subjects": int(np.unique(used.subject).size), "histogram_edges": HISTOGRAM_EDGES.tolist(),
+        "models": rows, "reference_info": recorded.info,
+    }  # fmt: skip
+    if record_reference:
+        save_reference(recorded, out)
+        result["reference"] = str(Path(out) / "reference.npz")
+    if old:
+        result["regressions"] = find_regressions(result, old)
+        result["passed"] = not result["regressions"]
     write_json(Path(out) / "bench.json", result)
+    write_csv(Path(out) / "bench.csv", rows)
+    write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
     return result | {"out": str(out)}
 
 
-def describe(entry):
-    """What names an entry in a table, and its size."""
-    return {key: entry[key] for key in ("model", "format", "precision", "bytes", "macs")}
+def accuracy(bundle, model, embedding, recorded, windows, chosen):
+    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none without embeddings."""
+    if embedding is None:
+        return {}
+    original = recorded.embeddings[model][chosen]
+    heads = bundle.heads.get(model, {})
+    return {"windows": len(embedding)} | compare_embeddings(embedding, original, recorded.train_mean[model]) | {
+        "heads": compare_heads(heads, embedding, original, windows)
+    }  # fmt: skip
 
 
-def add_latency(bundle, entries, rows, ppg, rounds):
-    """Measure the latency of all entries that are known to run, and add it to their rows.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    entries, rows : lists of dict
-        As `find_entries` gives them; a row with `missing` or `failure` is left as it is.
-    ppg : float32 array, shape (n, 1000)
-        Windows in [-1, 1], each run once a round after one to warm up.
-    rounds : int
-
-    Returns
-    -------
-    list of dict
-        The rows, with `latency_ms`, `latency_interval` and `mac_per_s`.
-    """
-    runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        sessions = {i: open_session(bundle, entries[i]) for i in runs}
-        times = time_sessions(sessions, ppg, rounds)
-    finally:
-        torch.set_num_threads(threads)
-    rows = list(rows)
+def add_cold_starts(bundle, entries, rows, ppg, starts):
+    """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms` becomes the median."""
+    runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
+    times = {i: [rows[i]["cold_start_ms"]] for i in runs}
+    for _ in range(starts - 1):
+        for i, (_, report) in zip(runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True):
+            times[i] += [report["cold_start_ms"]] if "cold_start_ms" in report else []
     for i in runs:
-        median = float(np.median(times[i]))
-        rows[i] = rows[i] | {
-            "latency_ms": 1e3 * median,
-            "latency_interval": [1e3 * t for t in interval(resampled_medians(times[i]))],
-            "mac_per_s": rows[i]["macs"] / median if rows[i]["macs"] else None,
-        }
-    return rows
+        rows[i]["cold_start_ms"] = float(np.median(times[i]))
 
 
-def time_sessions(sessions, ppg, rounds):
-    """Seconds per call, {key: array (rounds, n)}: in each round every session runs all n windows, one by one.
-
-    The order of the sessions is drawn anew in each round.
-    """
-    rng = np.random.default_rng(77)
-    times = {key: np.empty((rounds, len(ppg))) for key in sessions}
-    for number in tqdm(range(rounds), desc="latency"):
-        for key in rng.permutation(list(sessions)):
-            session = sessions[key]
-            session(ppg[:1])
-            for i in range(len(ppg)):
-                start = time.perf_counter()
-                session(ppg[i : i + 1])
-                times[key][number, i] = time.perf_counter() - start
-    return times
+def reference_rows(info):
+    """Rows of the GPU that a reference was recorded on; none if it was not recorded on one."""
+    return [{"format": "pytorch", "device": info["device"], "kind": "recorded"} | row for row in info.get("gpu", [])]
 
 
-def resampled_medians(times, n_resamples=500, seed=77):
-    """Medians of `times` (rounds, n) with whole rounds drawn with replacement, shape (n_resamples,)."""
-    drawn = np.random.default_rng(seed).integers(len(times), size=(n_resamples, len(times)))
-    return np.median(times[drawn].reshape(n_resamples, -1), axis=1)
+def write_csv(path, rows):
+    """The rows without what is nested deeper, one column a number."""
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(map(flat, rows))
+
+
+def flat(row):
+    """A row whose intervals, cosines and heart rate are columns of their own."""
+    low, high = row.get("latency_interval") or ("", "")
+    values = row | {"latency_low": low, "latency_high": high}
+    if threaded := row.get("all_threads"):
+        low, high = threaded["latency_interval"]
+        values |= {"threads": threaded["threads"], "all_threads_ms": threaded["latency_ms"]}
+        values |= {"all_threads_low": low, "all_threads_high": high}
+    for key in ("cosine", "centred"):
+        values |= {f"{key}_{name}": value for name, value in (row.get(key) or {}).items()}
+    if hr := row.get("heads", {}).get("hr"):
+        low, high = hr["interval"] or ("", "")
+        values |= {"hr_mae": hr["value"], "hr_mae_change": hr["change"], "hr_mae_low": low, "hr_mae_high": high}
+    return values

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.benchmarks.bench import add_latency, describe
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import evenly, load_reference, make_reference, reference_windows, weight_files
-from xmae.benchmarks.sessions import entry_name, find_entries
+from xmae.benchmarks.sessions import describe, entry_name, find_entries
+from xmae.benchmarks.timing import add_latency
 from xmae.benchmarks.worker import run_all_apart
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.bootstrap import METRICS
+from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
 from xmae.evaluation.heads import apply_head
 from xmae.evaluation.tasks import TASKS
 from xmae.export.bundle import Bundle
@@ -25,6 +25,8 @@ from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
 LATENCY_WINDOWS = 10  # windows per round of the latency measurement
+
+HISTOGRAM_EDGES = np.logspace(-7, 0, 15)  # of 1 - centred cosine; what lies outside counts at the ends
 
 FP32_LIMITS = {  # an fp32 export computes the same function: only rounding may differ
     "min_cosine": 0.9999,  # centred, median
@@ -139,15 +141,18 @@ def compare_embeddings(embedding, original, mean):
     Returns
     -------
     dict
-        `cosine` and `centred`, each with `median` and `p5` (5th percentile), and `max_error`; None where `embedding`
-        has values that are not finite or another shape.
+        `cosine` and `centred`, each with `median` and `p5` (5th percentile), `max_error` and `histogram` (windows by
+        1 - centred cosine, between `HISTOGRAM_EDGES`); None where `embedding` has values that are not finite or
+        another shape.
     """
     if embedding.shape != original.shape or not np.isfinite(embedding).all():
-        return {"cosine": None, "centred": None, "max_error": None}
+        return {"cosine": None, "centred": None, "max_error": None, "histogram": None}
+    centred = centred_cosine(embedding, original, mean)
     return {
         "cosine": _spread(centred_cosine(embedding, original, 0)),
-        "centred": _spread(centred_cosine(embedding, original, mean)),
+        "centred": _spread(centred),
         "max_error": float(np.abs(embedding - original).max()),
+        "histogram": np.histogram(np.clip(1 - centred, *HISTOGRAM_EDGES[[0, -1]]), HISTOGRAM_EDGES)[0].tolist(),
     }
 
 
@@ -157,22 +162,23 @@ def compare_heads(heads, embedding, original, windows):
     Returns
     -------
     dict
-        Per task `metric`, `units`, `value` (exported), `reference` (original), and `change`. A task without
-        labels or with a single class among these windows is left out.
+        Per task `metric`, `units`, `value` (exported) with its 95 % `interval` (by resampling patients), `reference`
+        (original), and `change`. A task without labels or with a single class among these windows is left out.
     """
     result = {}
+    subjects, subject = np.unique(windows.subject, return_inverse=True)
+    once, resampled = np.ones((1, len(subjects))), draw_weights(len(subjects))
     for name, head in heads.items():
         task = TASKS[name]
         truth = task.target(windows)
         known = ~np.isnan(truth)
         if not known.any() or (task.kind == "binary" and np.ptp(truth[known]) == 0):
             continue
-        one = np.zeros(known.sum(), dtype=int), np.ones((1, 1))  # everything counts once
-        value, reference = (
-            float(METRICS[task.metric](truth[known], apply_head(head, x[known]), *one)[0])
-            for x in (np.nan_to_num(embedding), original)
-        )
+        metric = METRICS[task.metric]
+        said, meant = (apply_head(head, x[known]) for x in (np.nan_to_num(embedding), original))
+        value, reference = (float(metric(truth[known], x, subject[known], once)[0]) for x in (said, meant))
         result[name] = {"metric": task.metric, "units": task.units, "value": value, "reference": reference}
+        result[name]["interval"] = interval(metric(truth[known], said, subject[known], resampled))
         result[name]["change"] = value - reference
     return result
 

@@ -23,8 +23,8 @@ from xmae.export.c_source import write_c
 from xmae.files import atomic_file
 from xmae.firmware_sim.compile import compile_firmware
 from xmae.firmware_sim.cost import layer_cycles, milliseconds
+from xmae.firmware_sim.emulators import chosen_emulator, runner
 from xmae.firmware_sim.profile import Span, load_device
-from xmae.firmware_sim.simulate import chosen_emulator, runner
 from xmae.quantize.native import quietly
 
 PUBLISHED = (  # MLPerf Tiny v1.2, closed division: device, network, ms, software
@@ -161,7 +161,7 @@ def measure(path, device, folder, seed=77):
     size = int(np.prod(read_layers(path)[0][read_layers(path)[2]].shape))
     codes = np.random.default_rng(seed).integers(-128, 128, size, dtype=np.int8)
     functions = [layer["function"] for layer, _ in layers if layer["function"] in firmware.symbols]
-    run = runner(chosen_emulator(device, None))(firmware, {"in.bin": codes.tobytes()}, [*functions, "xmae_model_end"])
+    run = runner(chosen_emulator(device))(firmware, {"in.bin": codes.tobytes()}, [*functions, "xmae_model_end"])
     total, instructions = Span(0, 0, 0), 0
     for layer, read in layers:
         if layer["function"] in run.mix:

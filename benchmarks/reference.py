@@ -5,6 +5,7 @@ record and start time) and the mean embedding of training windows; `reference.js
 long a window took. A machine without a GPU, or without PyTorch at full speed, can then check a bundle against them.
 """
 
+import copy
 import time
 import zipfile
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.probe import refuse_seen
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
+from xmae.models.student import count_macs
+from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
 KEYS = ("subject", "record", "start_s")  # what names a window
@@ -36,7 +39,8 @@ class Reference:
     subject, record, start_s : arrays, shape (n,)
         Which windows.
     info : dict
-        `device`, `torch` (version), `latency_ms` (by model: median for one window) and `weights` (SHA-256 by model).
+        `device`, `torch` (version), `latency_ms` (by model: median for one window), `weights` (SHA-256 by model) and,
+        from a GPU, `gpu` (a row for each model in fp32 and bf16; see `measure_precisions`).
     """
 
     embeddings: dict
@@ -87,6 +91,9 @@ def make_reference(bundle, windows, device=None):
             train_mean[model] = embed_windows(encoder, train).mean(axis=0)
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
             info["weights"][model] = sha256(path)
+            if device.startswith("cuda"):
+                rows = measure_precisions(encoder, test.ppg, train_mean[model])
+                info.setdefault("gpu", []).extend({"model": model} | row for row in rows)
     return Reference(embeddings, train_mean, test.subject, test.record, test.start_s, info)
 
 
@@ -161,10 +168,45 @@ def evenly(items, n):
 
 
 @torch.no_grad()
-def _latency_ms(encoder, ppg, calls=50):
-    """Median time of one window in milliseconds, after 10 calls to warm up."""
+def measure_precisions(encoder, ppg, mean):
+    """Latency of one window in fp32 and bf16 on the encoder's device, and how far bf16 is from fp32.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+    ppg : float32 array, shape (n, 1000)
+        Cleaned windows.
+    mean : float32 array, shape (D,)
+        Mean embedding of the training windows.
+
+    Returns
+    -------
+    list of dict
+        `precision`, `bytes` (of the weights), `macs`, `latency_ms`, `windows` and `centred` (`median`, `p5` of the
+        cosine to fp32 with the mean taken off).
+    """
     device = next(encoder.parameters()).device
     x = torch.as_tensor(minmax_scale(ppg)[0], dtype=torch.float32, device=device)[:, None]
+    n_parameters = sum(p.numel() for p in encoder.parameters())
+    macs = count_macs(copy.deepcopy(encoder).cpu())
+    original, rows = encoder(x).float().cpu().numpy(), []
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        cast = copy.deepcopy(encoder).to(dtype)
+        cosine = centred_cosine(cast(x.to(dtype)).float().cpu().numpy(), original, mean)
+        median, low = np.quantile(cosine, [0.5, 0.05])
+        rows.append({
+            "precision": precision, "bytes": n_parameters * dtype.itemsize, "macs": macs,
+            "latency_ms": _latency_ms(cast, ppg[:1]), "windows": len(ppg),
+            "centred": {"median": float(median), "p5": float(low)},
+        })  # fmt: skip
+    return rows
+
+
+@torch.no_grad()
+def _latency_ms(encoder, ppg, calls=50):
+    """Median time of one window in milliseconds, after 10 calls to warm up."""
+    weight = next(encoder.parameters())
+    x = torch.as_tensor(minmax_scale(ppg)[0], dtype=weight.dtype, device=weight.device)[:, None]
     times = []
     for _ in range(calls + 10):
         start = time.perf_counter()

@@ -1,20 +1,22 @@
 """One self-contained HTML page of what a run did: readable on a phone, in the dark, offline and in ten years."""
 
 import base64
-import io
 import math
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
+from xmae.benchmarks import watch_table
+from xmae.benchmarks.charts import RUNTIMES, draw_loss, draw_pareto, draw_probe
 from xmae.files import atomic_file
 
-INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"  # INK becomes the page's text colour
-RUNTIMES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+MEASURED = (  # what a row may have; see `xmae bench`
+    "device", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
+    "cold_start_ms", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred", "heads",
+    "histogram", "layers", "missing", "failure",
+)  # fmt: skip
 
 
 def write_report(results, out, title="xMAE: from recordings to a watch"):
@@ -31,7 +33,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
         - ``distill``: any plain numbers and words; listed as they are (so are those of ``quantize``)
         - ``export``: what `xmae export` returned; its operators outside the delegate are listed
-        - ``bench``, ``validate``: what `xmae bench` and `xmae validate` returned
+        - ``bench``, ``validate``, ``simulate``: what these verbs returned
         - ``provenance``: dict from a heading to a sentence (data, its licence and attribution, weights)
     out : str or Path
         Folder, made if it is missing.
@@ -56,7 +58,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         "runtime": lambda name: RUNTIMES.get(name, name),
     }
     template = environment.from_string((files("xmae.benchmarks") / "report.html").read_text())
-    pretrain, probe = results.get("pretrain"), merge_probes(results.get("probe"))
+    pretrain, probe, costs = results.get("pretrain"), merge_probes(results.get("probe")), cost_rows(results)
     picture = pretrain and pretrain.get("picture")
     page = template.render(
         title=title,
@@ -71,7 +73,12 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         lists={name: plain(results[name]) for name in ("distill", "quantize") if name in results},
         export=results.get("export"),
         validate=results.get("validate"),
-        costs=cost_rows(results),
+        costs=costs,
+        pareto=draw_pareto(costs),
+        layers=layer_bars(costs),
+        bench=results.get("bench"),
+        simulate=results.get("simulate"),
+        watches=watch_table.table_rows(results["simulate"]) if "simulate" in results else None,
         hardware=(results.get("bench") or results.get("validate") or {}).get("hardware"),
         reference=results.get("validate", {}).get("reference") or results.get("bench", {}).get("reference_info"),
         provenance=results.get("provenance", {}),
@@ -107,7 +114,7 @@ def summary_lines(results):
     int8 = [
         row
         for row in cost_rows(results)
-        if (row["model"], row["precision"]) == ("student", "int8") and "latency_ms" in row
+        if (row["model"], row["precision"], row["kind"]) == ("student", "int8", "measured") and row["latency_ms"]
     ]
     if int8:
         best = min(int8, key=lambda row: row["latency_ms"])
@@ -115,6 +122,8 @@ def summary_lines(results):
             f"int8 student: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
             f" ({runtime(best['format'])}, one core)."
         )
+    if simulated := results.get("simulate"):
+        lines.append(watch_table.summary(simulated))
     if validate := results.get("validate"):
         judged = sum("missing" not in row and row["format"] != "pytorch" for row in validate["models"])
         lines.append(
@@ -146,53 +155,28 @@ def merge_probes(probes):
 
 
 def cost_rows(results):
-    """Rows with latency, size and memory: those of `bench`, else those of `validate`."""
-    return (results.get("bench") or results.get("validate") or {"models": []})["models"]
+    """Rows with latency, size and memory, of `bench` or else of `validate`; None for what was not measured."""
+    rows = (results.get("bench") or results.get("validate") or {"models": []})["models"]
+    return [dict.fromkeys(MEASURED) | {"kind": "measured"} | row for row in rows]
 
 
-def draw_loss(pretrain):
-    """Training and validation loss by epoch with the line at the ECG's variance, as SVG."""
-    history = pretrain["history"]
-    with rc_context(_style()):
-        figure = Figure(figsize=(5, 2.9), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(1, color=MUTED, lw=1, ls="--")
-        axes.text(
-            0.99, 1, "drawing the mean", color=MUTED, ha="right", va="bottom", transform=axes.get_yaxis_transform()
-        )
-        for key, label, color in (("train_loss", "training", MUTED), ("val_loss", "held-out subjects", ACCENT)):
-            axes.plot(
-                history["epoch"],
-                [loss / pretrain["variance"] for loss in history[key]],
-                color=color,
-                lw=1.8,
-                label=label,
-            )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("masked MSE / variance")
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, loc="lower left")
-        return _svg(figure)
+def layer_bars(rows):
+    """For each row with a profile: its name, total in microseconds, and (operator, us, share of the largest) in order.
 
-
-def draw_probe(task):
-    """Value and 95 % interval of each encoder in one task, as SVG."""
-    encoders = task["encoders"]
-    with rc_context(_style()):
-        figure = Figure(figsize=(5, 0.75 + 0.36 * len(encoders)), layout="constrained")
-        axes = figure.subplots()
-        for y, entry in enumerate(encoders.values()):
-            color = ACCENT if y == 0 else SECOND
-            if entry["interval"]:
-                axes.plot(entry["interval"], [y, y], color=color, lw=2.2, solid_capstyle="round")
-            axes.plot(entry["value"], y, "o", color=color, ms=7)
-        axes.set_yticks(range(len(encoders)), list(encoders))
-        axes.set_ylim(len(encoders) - 0.5, -0.5)
-        axes.set_xlim(left=0)
-        axes.set_xlabel(f"{task['label'].lower()}, mean absolute error ({task['units']})")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        return _svg(figure)
+    Operators below half a percent are summed up at the end.
+    """
+    found = []
+    for row in rows:
+        if not row["layers"]:
+            continue
+        total = sum(layer["us"] for layer in row["layers"])
+        shown = [layer for layer in row["layers"] if layer["us"] >= 0.005 * total]
+        rest = total - sum(layer["us"] for layer in shown)
+        bars = [(layer["name"], layer["us"]) for layer in shown]
+        bars += [(f"{len(row['layers']) - len(shown)} smaller", rest)] if len(shown) < len(row["layers"]) else []
+        largest = max((us for _, us in bars), default=0)
+        found.append((row, total, [(name, us, us / largest if largest else 0) for name, us in bars]))
+    return found
 
 
 def plain(value):
@@ -234,28 +218,6 @@ def span(interval, digits=2):
 def runtime(format):
     """The name of the runtime that runs a format."""
     return RUNTIMES.get(format, format)
-
-
-def _style():
-    return {
-        "svg.fonttype": "none",  # letters stay letters: they take the page's font and can be searched
-        "font.size": 10.5,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-
-
-def _svg(figure):
-    """A figure as inline SVG whose ink is the page's text colour."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
 def _png(path):

@@ -43,8 +43,16 @@ def find_entries(bundle):
     return weights + list(bundle.models)
 
 
-def open_session(bundle, entry):
-    """Open an entry on one thread: a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), one by one.
+def open_session(bundle, entry, threads=1):
+    """Open an entry: a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), one by one.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    entry : dict
+        One of `find_entries`.
+    threads : int
+        Threads of the runtime; PyTorch uses those of `torch.set_num_threads`.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def open_session(bundle, entry):
         If its runtime is not installed or its file is damaged.
     """
     if entry["format"] != "pytorch":
-        return bundle.session(entry, threads=1)
+        return bundle.session(entry, threads)
     encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
 
     @torch.no_grad()
@@ -69,6 +77,11 @@ def import_runtime(entry):
     except ImportError:
         return False
     return True
+
+
+def describe(entry):
+    """What names an entry in a table, and its size."""
+    return {key: entry[key] for key in ("model", "format", "precision", "bytes", "macs")}
 
 
 def entry_name(entry):

@@ -1,6 +1,6 @@
 """Run one model of a bundle in a process of its own: its peak memory is then its own, and a crash is only its own.
 
-python -m xmae.benchmarks.worker BUNDLE MODEL FORMAT PRECISION WINDOWS.npy EMBEDDINGS.npy
+python -m xmae.benchmarks.worker BUNDLE MODEL FORMAT PRECISION WINDOWS.npy EMBEDDINGS.npy PROFILE
 """
 
 import json
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,14 +20,14 @@ from tqdm import tqdm
 TIMEOUT_S = 900
 
 
-def run_all_apart(bundle, entries, ppg):
-    """`run_apart` for every entry, as many at a time as there are cores; a list of its results."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = pool.map(lambda entry: run_apart(bundle, entry, ppg), entries)
+def run_all_apart(bundle, entries, ppg, profile=False, at_a_time=None):
+    """`run_apart` for every entry, by default as many at a time as there are cores; a list of its results."""
+    with ThreadPoolExecutor(at_a_time or os.cpu_count()) as pool:
+        runs = pool.map(lambda entry: run_apart(bundle, entry, ppg, profile), entries)
         return list(tqdm(runs, desc="models", total=len(entries)))
 
 
-def run_apart(bundle, entry, ppg):
+def run_apart(bundle, entry, ppg, profile=False):
     """Embed windows with one model in a fresh process.
 
     Parameters
@@ -36,20 +37,24 @@ def run_apart(bundle, entry, ppg):
         One of `find_entries`.
     ppg : float32 array, shape (n, 1000)
         Windows, min-max scaled to [-1, 1].
+    profile : bool
+        Also time each operator, once all else is measured.
 
     Returns
     -------
     embedding : float32 array, shape (n, D), or None
     report : dict
-        `peak_memory_bytes` (largest resident memory of the process) and `model_memory_bytes` (how much of it came
-        after the runtime was imported), None where the system does not tell; or `missing` (its runtime is not
-        installed), or `failure` (why there is no embedding).
+        `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a window),
+        `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes` (how much of it came after
+        the runtime was imported) and `code_bytes` (shared libraries of the runtime that were loaded), None where the
+        system does not tell; `layers`, if asked for; or `missing` (its runtime is not installed), or `failure` (why
+        there is no embedding).
     """
     with tempfile.TemporaryDirectory(prefix="xmae-") as folder:
         source, target = Path(folder) / "windows.npy", Path(folder) / "embeddings.npy"
         np.save(source, ppg)
         which = [str(bundle.path), entry["model"], entry["format"], entry["precision"]]
-        command = [sys.executable, "-m", "xmae.benchmarks.worker", *which, str(source), str(target)]
+        command = [sys.executable, "-m", "xmae.benchmarks.worker", *which, str(source), str(target), str(profile)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -62,7 +67,7 @@ def run_apart(bundle, entry, ppg):
         return (None if "missing" in report else np.load(target)), report
 
 
-def main(path, model, format, precision, source, target):
+def main(path, model, format, precision, source, target, profile):
     """Embed the windows of the file `source` into the file `target`; print what it took as a line of JSON."""
     import torch
 
@@ -80,9 +85,30 @@ def main(path, model, format, precision, source, target):
         return
     before = memory("VmRSS")
     counted = before is not None and restart_peak()
-    np.save(target, open_session(bundle, entry)(ppg))
+    start = time.perf_counter()
+    session = open_session(bundle, entry)
+    session(ppg[:1])
+    report = {"cold_start_ms": 1e3 * (time.perf_counter() - start)}
+    np.save(target, session(ppg))
     peak = memory("VmHWM") if counted else None
-    print(json.dumps({"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0) if counted else None}))
+    report |= {"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0) if counted else None}
+    report["code_bytes"] = loaded_bytes(format)
+    if profile == "True":
+        from xmae.benchmarks.per_layer import per_layer
+
+        report["layers"] = per_layer(bundle, entry, ppg[0])
+    print(json.dumps(report))
+
+
+def loaded_bytes(format):
+    """Size of the shared libraries of a format's runtime that this process has loaded; None outside Linux."""
+    from xmae.benchmarks.sessions import RUNTIMES
+
+    maps, package = Path("/proc/self/maps"), RUNTIMES[format].split(".")[0]
+    if not maps.exists():
+        return None
+    paths = {line.split(maxsplit=5)[5] for line in maps.read_text().splitlines() if f"/{package}/" in line}
+    return sum(Path(path).stat().st_size for path in paths if ".so" in Path(path).name)
 
 
 def restart_peak():

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.export.c_layers import read_layers
+from xmae.export.c_layers import for_cmsis_nn, read_layers
 from xmae.files import atomic_file
 
 ALIGN = 8  # bytes: of every tensor in the arena
 NAME = "student_int8"  # of the files in a bundle
-STRUCTS = {"xmae_depthwise": "xmae_conv_t", "xmae_average_pool": "xmae_pool_t"}  # others: the kernel's name and _t
+STRUCTS = {  # of the others: the kernel's name and _t
+    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t", "xmae_average_pool": "xmae_pool_t",
+}  # fmt: skip
 
 
 def export(folder):
@@ -24,7 +26,8 @@ def export(folder):
     Returns
     -------
     dict
-        As `write_c`, with the names of all files written.
+        As `write_c`, with the names of all files written: also student_int8_cmsis_nn.c and .h, which stand in for
+        student_int8.c and .h where a user brings CMSIS-NN.
 
     Raises
     ------
@@ -32,7 +35,8 @@ def export(folder):
         As `write_c`.
     """
     result = write_c(folder / f"{NAME}.tflite", folder)
-    names = [Path(file).name for file in result["files"]]
+    drop_in = write_c(folder / f"{NAME}.tflite", folder, f"{NAME}_cmsis_nn", cmsis_nn=True)
+    names = [Path(file).name for file in (*result["files"], *drop_in["files"])]
     with as_file(files("xmae.firmware_sim") / "kernels") as kernels:
         for file in sorted(kernels.glob("*.[ch]")):
             shutil.copyfile(file, folder / file.name)
@@ -40,7 +44,7 @@ def export(folder):
     return result | {"files": names}
 
 
-def write_c(path, folder, name=NAME):
+def write_c(path, folder, name=NAME, cmsis_nn=False):
     """Write `<name>.h` and `<name>.c` for an int8 `.tflite` with one input and one output.
 
     Parameters
@@ -52,6 +56,8 @@ def write_c(path, folder, name=NAME):
         Where to.
     name : str
         Of the two files.
+    cmsis_nn : bool
+        Call CMSIS-NN's convolutions instead of this package's, through `xmae_cmsis_nn.h`.
 
     Returns
     -------
@@ -64,9 +70,13 @@ def write_c(path, folder, name=NAME):
         If the file is damaged, uses anything else, or the folder cannot be written.
     """
     tensors, layers, source, sink = read_layers(path)
+    if cmsis_nn:
+        layers = [for_cmsis_nn(layer) for layer in layers]
     arena, offsets = plan(tensors, layers, source, sink)
     image, structs = constants(layers)
     header, body = render(name, tensors, layers, offsets, arena, image, structs, source, sink)
+    if cmsis_nn:
+        body = body.replace('#include "xmae_kernels.h"', '#include "xmae_cmsis_nn.h"')
     written = [Path(folder) / f"{name}{suffix}" for suffix in (".h", ".c")]
     for file, text in zip(written, (header, body), strict=True):
         with atomic_file(file) as temporary:

@@ -7,12 +7,13 @@ import torch
 
 from xmae.errors import UserError
 from xmae.export.session import Session
+from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
-from xmae.quantize.graph import input_shape
 from xmae.quantize.native import one_thread, quietly
 from xmae.quantize.pt2e import quantize_graph
 
 SUFFIX = ".pte"
+PRECISIONS = ("fp32", "int8")
 
 
 @quietly()
@@ -34,18 +35,21 @@ def export(module, path, precision, calibration=None):
     Raises
     ------
     UserError
-        If ExecuTorch is not installed or the file cannot be written.
+        If ExecuTorch is not installed, an operator cannot be lowered (it and its layer are named), a shape or a branch
+        depends on the signal, or the file cannot be written.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    shape = input_shape(module)
+    program = traced(module, "executorch")
     if precision == "int8":
-        module = quantize_graph(module, calibration)
-    exported = torch.export.export(module, (torch.zeros(shape),))
-    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        quantized = quantize_graph(module, calibration)
+        program = torch.export.export(quantized, program.example_inputs[0])
+    with naming_layers(program, "executorch"):
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        buffer = lowered.to_executorch().buffer
     with atomic_file(path) as temporary:
-        temporary.write_bytes(lowered.to_executorch().buffer)
+        temporary.write_bytes(buffer)
 
 
 @quietly()

@@ -9,11 +9,13 @@ import torch
 
 from xmae.errors import UserError
 from xmae.export.session import Session
+from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
-from xmae.quantize.graph import as_input, input_shape
+from xmae.quantize.graph import as_input
 from xmae.quantize.native import one_thread, quietly
 
 SUFFIX = ".onnx"
+PRECISIONS = ("fp32", "int8", "dynamic-int8", "weight-int8", "weight-int4")
 
 
 @quietly()
@@ -31,18 +33,25 @@ def export(module, path, precision, calibration=None):
     path : str or Path
         File to write, atomically.
     precision : str
-        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float).
+        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float). Or, for the
+        Linear layers only, which are nearly all of a transformer: "dynamic-int8" (activations get their range when it
+        runs), "weight-int8", "weight-int4" (blocks of 32 weights share a scale; arithmetic stays float).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8: the smallest and largest values on them set the ranges.
 
     Raises
     ------
     UserError
-        If onnx or onnxruntime is not installed or the file cannot be written.
+        If onnx or onnxruntime is not installed, an operator cannot be converted (it and its layer are named), a shape
+        or a branch depends on the signal, or the file cannot be written.
     """
     model = convert(module)
     if precision == "int8":
         model = quantize(model, calibration)
+    elif precision == "dynamic-int8":
+        model = quantize_linear(model)
+    elif precision != "fp32":
+        model = quantize_weights(model, bits=int(precision.removeprefix("weight-int")))
     with atomic_file(path) as temporary:
         temporary.write_bytes(model)
 
@@ -50,8 +59,9 @@ def export(module, path, precision, calibration=None):
 @lru_cache(maxsize=1)  # fp32 and int8 start from the same conversion, which takes seconds
 def convert(module):
     """The float model of a graph, as bytes."""
-    example = torch.zeros(input_shape(module))
-    program = torch.onnx.export(module, (example,), input_names=["ppg"], output_names=["embedding"])
+    traced_module = traced(module, "onnx")
+    with naming_layers(traced_module, "onnx"):
+        program = torch.onnx.export(traced_module, input_names=["ppg"], output_names=["embedding"])
     return program.model_proto.SerializeToString()
 
 
@@ -83,6 +93,34 @@ def quantize(model, calibration):
             nodes_to_exclude=norms,
         )
         return path.read_bytes()
+
+
+def quantize_linear(model):
+    """A float model with int8 Linear layers whose activations get their range anew for each window."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dynamic.onnx"
+        quantize_dynamic(
+            onnx.load_from_string(model),
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+        return path.read_bytes()
+
+
+def quantize_weights(model, bits):
+    """A float model whose Linear weights are kept in 8 or 4 bits, in blocks of 32 that share a scale."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(onnx.load_from_string(model), bits=bits, block_size=32, is_symmetric=True)
+    quantizer.process()
+    return quantizer.model.model.SerializeToString()
 
 
 @quietly()

@@ -37,19 +37,42 @@ class Session:
         UserError
             If the shape is another, or samples are NaN, infinite or outside [-1, 1].
         """
-        ppg = np.ascontiguousarray(ppg, dtype=np.float32)
-        if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
-            raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
-        if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
-            raise UserError("expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale")
-        return np.concatenate([self.run(window.reshape(INPUT_SHAPE)) for window in ppg])
+        return np.concatenate([self.run(window.reshape(INPUT_SHAPE)) for window in checked(ppg)])
 
 
-def to_int8(x, scale, zero_point):
-    """Real numbers to int8 codes, rounded to nearest and clipped: code = x / scale + zero_point."""
-    return np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(np.int8)
+@dataclass
+class ApartSession:
+    """An open model whose runtime is in a process of its own, which takes all windows at once.
+
+    Parameters
+    ----------
+    run : callable
+        Windows, float32 (n, 1000), to embeddings, float32 (n, D).
+    """
+
+    run: object
+
+    def __call__(self, ppg):
+        """As `Session`."""
+        return self.run(checked(ppg))
+
+
+def checked(ppg):
+    """Windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see `Session.__call__`."""
+    ppg = np.ascontiguousarray(ppg, dtype=np.float32)
+    if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
+        raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
+    if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
+        raise UserError("expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale")
+    return ppg
+
+
+def to_int8(x, scale, zero_point, dtype=np.int8):
+    """Real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale + zero_point."""
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def from_int8(codes, scale, zero_point):
-    """Int8 codes to the float32 numbers they stand for: x = (code - zero_point) * scale."""
+    """Int8 (or int16) codes to the float32 numbers they stand for: x = (code - zero_point) * scale."""
     return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

@@ -1,21 +1,61 @@
-"""The formats that a bundle can hold: each is one module with `export`, `open_model`, `inspect_model` and `SUFFIX`."""
+"""The formats that a bundle can hold: each is one module (or object) with the same names.
+
+`export(module, path, precision, calibration)`, `open_model(path, threads)`, `inspect_model(path)`, `SUFFIX` of the
+file's name and `PRECISIONS`. Targets for devices also have `RUNS_HERE = False` (this machine cannot run the file, or
+only to check it) and `MODELS`, those that the device has operators for.
+"""
 
 from xmae.errors import UserError
-from xmae.export import executorch, litert, onnx
+from xmae.export import cortex_m, executorch, litert, onnx
+from xmae.export.ethos_u import EthosU
+from xmae.export.vela import Vela
 
-TARGETS = {"executorch": executorch, "litert": litert, "onnx": onnx}
+TARGETS = {
+    "executorch": executorch,
+    "litert": litert,
+    "onnx": onnx,
+    "cortex-m": cortex_m,
+    "ethos-u55": EthosU("ethos-u55-128"),
+    "ethos-u65": EthosU("ethos-u65-256"),
+    "ethos-u85": EthosU("ethos-u85-256"),
+    "vela-u55": Vela("ethos-u55-128"),
+    "vela-u65": Vela("ethos-u65-256"),
+    "vela-u85": Vela("ethos-u85-256"),
+}
+DEFAULT = "executorch,litert,onnx"  # what runs on this machine
 SOURCE = "c"  # C99 written from the int8 student for LiteRT, not a format of its own; so it brings that along
 
 
 def chosen_targets(names):
-    """Names of formats from "all" or a list such as "litert,onnx"; "c" is had by name only.
+    """Names of formats from "all" or a list such as "litert,onnx".
 
     Raises
     ------
     UserError
         If one is unknown.
     """
-    chosen = list(TARGETS) if names == "all" else [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in (*TARGETS, SOURCE)]:
-        raise UserError(f"unknown target {', '.join(map(repr, unknown))}; known: {', '.join(TARGETS)}, {SOURCE} or all")
+    known = (*TARGETS, SOURCE)
+    chosen = list(known) if names == "all" else [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"unknown target {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all")
     return [*chosen, "litert"] if SOURCE in chosen and "litert" not in chosen else chosen
+
+
+def chosen_precisions(names, formats):
+    """Names of precisions from "all" or a list such as "fp32,int8".
+
+    Raises
+    ------
+    UserError
+        If one is known to none of the formats.
+    """
+    known = list(dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS))
+    chosen = known if names == "all" else [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"no target has the precision {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all")
+    return chosen
+
+
+def runs_here(format):
+    """Whether this machine has a runtime for a format."""
+    return getattr(TARGETS[format], "RUNS_HERE", True)

@@ -17,7 +17,7 @@ from xmae.firmware_sim.elf import read_symbols, section_sizes
 
 ROOM = Path(__file__).parent
 KERNELS, BOARDS = ROOM / "kernels", ROOM / "boards"
-WARNINGS = ("-Wall", "-Wextra", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Wvla", "-Wframe-larger-than=512", "-Werror")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Firmware:
     core, compiler : str
         "m4", "m7", "m33" or "m55"; "gcc" or "zig".
     sizes : dict
-        Bytes: `flash_weights`, `flash_code` (code, other constants, initial values), `flash`; `ram_static` (data and
-        zeroed memory), `ram` (with the stack).
+        Bytes: `flash_weights` of the network, `flash_constants` of filters and heads, `flash_code` (code with its own
+        constants, initial values), `flash`; `ram_static` (data and zeroed memory), `ram` (with the stack).
     symbols : dict
         Name to (address, size).
     """
@@ -87,8 +87,8 @@ def kernel_sources():
 
 
 def compile_firmware(
-    sources, core, out, *, include=(), defines=(), flash_bytes=None, ram_bytes=None, stack_bytes=4096, fast=True,
-    compiler=None, opt="-O2",
+    sources, core, out, *, include=(), defines=(), flash_bytes=AMPLE_FLASH, ram_bytes=AMPLE_RAM, stack_bytes=4096,
+    fast=True, compiler=None, opt="-O2", cmsis_nn=None,
 ):  # fmt: skip
     """Compile and link a program for one core, with the kernels and the startup code.
 
@@ -104,8 +104,8 @@ def compile_firmware(
         More folders of headers; those of the sources, kernels and boards are known.
     defines : sequence of str
         Such as "NAME=1".
-    flash_bytes, ram_bytes : int or None
-        What the device has; None: what the emulated board has.
+    flash_bytes, ram_bytes : int
+        What the device has; of more, as much as the emulated board has.
     stack_bytes : int
         Reserved for the stack.
     fast : bool
@@ -114,6 +114,8 @@ def compile_firmware(
         "gcc" (arm-none-eabi-gcc) or "zig"; None: the first that is installed.
     opt : str
         Optimisation level.
+    cmsis_nn : path or None
+        Folder of a CMSIS-NN release, for sources that call it.
 
     Returns
     -------
@@ -136,18 +138,21 @@ def compile_firmware(
         raise UserError("arm-none-eabi-gcc is not installed")
     script = (BOARDS / "link.ld.in").read_text()
     values = {
-        "FLASH_ORIGIN": CORES[core].flash, "RAM_ORIGIN": CORES[core].ram, "FLASH_LENGTH": flash_bytes or AMPLE_FLASH,
-        "RAM_LENGTH": ram_bytes or AMPLE_RAM, "STACK": stack_bytes,
+        "FLASH_ORIGIN": CORES[core].flash, "FLASH_LENGTH": min(flash_bytes, AMPLE_FLASH),
+        "RAM_ORIGIN": CORES[core].ram, "RAM_LENGTH": min(ram_bytes, AMPLE_RAM), "STACK": stack_bytes,
     }  # fmt: skip
     for key, value in values.items():
         script = script.replace(f"@{key}@", f"{value:#x}")
     headers = [KERNELS, BOARDS, *dict.fromkeys(Path(source).parent for source in sources), *include]
-    own = [BOARDS / "startup.c", BOARDS / "memory.c", *kernel_sources()]
+    own, warnings = [BOARDS / "startup.c", BOARDS / "memory.c", *kernel_sources()], WARNINGS
+    if cmsis_nn:
+        theirs, their_headers = cmsis_nn_files(cmsis_nn)
+        own, headers, warnings = own + theirs, headers + their_headers, ("-w",)
     with tempfile.TemporaryDirectory() as folder:
         linker_script = Path(folder) / "link.ld"
         linker_script.write_text(script)
         command += [opt, "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
-        command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *WARNINGS]
+        command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
         command += ["-isystem", str(BOARDS / "freestanding")]
         command += ["-fno-sanitize=all"] if compiler == "zig" else []  # zig's are on by default
@@ -157,12 +162,29 @@ def compile_firmware(
     symbols, sizes = read_symbols(out), section_sizes(out)
     data = sizes.get(".data", 0)
     code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
-    static = data + sizes.get(".bss", 0)
+    static, weights, constants = data + sizes.get(".bss", 0), sizes.get(".weights", 0), sizes.get(".constants", 0)
     summary = {
-        "flash_weights": sizes.get(".weights", 0), "flash_code": code, "flash": code + sizes.get(".weights", 0),
+        "flash_weights": weights, "flash_constants": constants, "flash_code": code, "flash": code + weights + constants,
         "ram_static": static, "ram": static + stack_bytes,
     }  # fmt: skip
     return Firmware(Path(out), core, compiler, summary, symbols)
+
+
+def cmsis_nn_files(folder):
+    """C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a user brought.
+
+    Raises
+    ------
+    UserError
+        If they are not there.
+    """
+    folder = Path(folder)
+    kinds = ("ConvolutionFunctions", "NNSupportFunctions")
+    sources = sorted(path for kind in kinds for path in folder.rglob(f"Source/{kind}/arm_*.c"))
+    headers = sorted(path for path in folder.rglob("Include") if path.is_dir())
+    if not any(path.name == "arm_convolve_wrapper_s8.c" for path in sources):
+        raise UserError(f"{folder}: no CMSIS-NN (no Source/ConvolutionFunctions/arm_convolve_wrapper_s8.c under it)")
+    return sources, headers
 
 
 def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True):

@@ -20,14 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.evaluation.heads import apply_head
 from xmae.export.session import from_int8, to_int8
 from xmae.files import atomic_folder
-from xmae.firmware_sim.battery import battery_view
 from xmae.firmware_sim.compile import BOARDS, compile_host
-from xmae.firmware_sim.cost import compute_cycles, millijoules, milliseconds
-from xmae.signals.stream import BUFFER_S, MARGIN_S, bridge_lost, stream_windows
-from xmae.signals.window import WINDOW_S
+from xmae.firmware_sim.cost import compute_cycles, estimates, millijoules, milliseconds, spread
+from xmae.firmware_sim.frame import Status
+from xmae.firmware_sim.play import timeline_row
+from xmae.signals.stream import BUFFER_S, bridge_lost, stream_windows
 
 MARKER = "ready.json"
 DEBIAN = (
@@ -173,8 +172,8 @@ def cpuinfo(part, features):
     return "\n".join(lines) + "\n\n"
 
 
-def play(bundle, device, codes, rate, hop_s):
-    """A recording through the student on a Cortex-A: result and embeddings as `simulate.play_firmware` gives them.
+def play_cortex_a(bundle, device, codes, rate, hop_s):
+    """A recording through the student on a Cortex-A: result and embeddings as `xmae.firmware_sim.play.play` gives them.
 
     Parameters
     ----------
@@ -192,39 +191,29 @@ def play(bundle, device, codes, rate, hop_s):
     entry, heads = bundle.entry("student", "litert", "int8"), bundle.heads["student"]
     inputs = to_int8(windows, entry["input"]["scale"], entry["input"]["zero_point"])
     embeddings, counts = run_litert((bundle.path / entry["file"]).resolve(), inputs, device.core)
-    real = from_int8(embeddings, entry["output"]["scale"], entry["output"]["zero_point"])
-    said = {name: apply_head(head, real) for name, head in heads.items()}
+    real = from_int8(embeddings, entry["output"]["scale"], entry["output"]["zero_point"]).astype(np.float64)
+    said = np.stack([real @ head["weight"] + head["bias"] for head in heads.values()], axis=1)
     latency = milliseconds(compute_cycles(Counter(alu=float(np.median(counts))), device), device)
-    energy = millijoules(latency, device.active_mw)
-    offset = known[0] / rate
-    rows = [
-        {
-            "window_start_s": float(start + offset),
-            "estimated_ready_s": round(start + offset + WINDOW_S + MARGIN_S + latency.value / 1000, 3),
-            "status": ["LOST"] if lost[i] else [],
-            "lost": int(lost[i]),
-            "saturated": 0,
-            "heads": {name: round(float(values[i]), 4) for name, values in said.items()},
-        }
-        for i, start in enumerate(start_s)
-    ]
+    cost = {
+        "counts": {
+            "instructions_a_window": int(np.median(counts)),
+            "network_instructions": int(np.median(counts)),
+            **spread(counts),
+        },
+        "estimated": estimates(latency, latency, millijoules(latency, device.active_mw), device),
+        "layers": [],
+    }
+    offset_s = known[0] / rate
     here = to_int8(bundle.session(entry)(windows), entry["output"]["scale"], entry["output"]["zero_point"])
     same = (here == embeddings).all(axis=1)
     return {
-        "results": rows,
+        "results": [
+            timeline_row(start + offset_s, cost, Status.LOST if n else Status(0), n, 0, values, heads)
+            for start, n, values in zip(start_s, lost, said, strict=True)
+        ],
         "skill": {name: head["skill"] for name, head in heads.items()},
-        "windows": len(rows),
-        "valid": len(rows),
+        "windows": len(same),
+        "valid": len(same),
         "bit_exact": {"windows": len(same), "equal": int(same.sum()), "with": "LiteRT on this machine"},
-        "counts": {
-            "network_instructions": int(np.median(counts)),
-            "windows_min_max": [min(counts), max(counts)],
-            "spread": round((max(counts) - min(counts)) / max(counts), 5),
-        },
-        "estimated": {
-            "latency_ms": latency.describe(),
-            "energy_mj": energy.describe(),
-            "battery": battery_view(energy, latency * 1e-3, device.sleep_mw),
-        },
-        "layers": [],
+        **cost,
     }, embeddings

@@ -9,6 +9,9 @@ A layer takes the larger of compute and memory; its upper bound takes their sum,
 Nothing here is fitted to a measurement; `benchmarks/mlperf_tiny.py` says by how much it misses published ones.
 """
 
+from collections import Counter
+
+from xmae.firmware_sim.battery import battery_view
 from xmae.firmware_sim.profile import Span
 
 WORD = 4  # bytes
@@ -72,3 +75,91 @@ def millijoules(time_ms, power_mw):
 def mean_mix(total, visits):
     """Instructions by class of one visit, from the sum over all."""
     return type(total)({kind: count / visits for kind, count in total.items()})
+
+
+def window_cost(run, layers, device):
+    """What one window costs, from front end to frame: counted, and estimated by the device's profile.
+
+    Parameters
+    ----------
+    run : Run
+        Of firmware with the phases of `firmware/board.h` and the functions of `layers` as markers.
+    layers : list of dict
+        From `write_firmware`.
+    device : Device
+        The profile.
+
+    Returns
+    -------
+    dict
+        `counts`: instructions of a window and of the network, and how much windows differ (`spread`: of the largest);
+        `estimated`: latency (ms), energy (mJ; with the work on each sample) and charge a day; `layers`: rows.
+    """
+    visits = Counter(region for region, _ in run.visits)
+    constants = {layer["function"]: layer for layer in layers}
+    rows, total = [], Span(0, 0, 0)
+    for region in ("phase_front_end", *constants, "phase_heads", "phase_frame"):
+        if not visits[region]:
+            continue
+        mix = mean_mix(run.mix[region], visits[region])
+        layer = constants.get(region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0})
+        cycles = layer_cycles(mix, layer["constant_bytes"], device)
+        count = sum(number for kind, number in mix.items() if kind != "words")
+        rows.append(
+            {
+                "name": layer["name"],
+                "in_network": region in constants,
+                "macs": layer["macs"],
+                "instructions": round(count),
+                "instructions_per_mac": round(count / layer["macs"], 2) if layer["macs"] else None,
+                "estimated_cycles": cycles.describe(),
+            }
+        )
+        total += cycles
+    sampling = compute_cycles(mean_mix(run.mix["phase_samples"], max(visits["phase_front_end"], 1)), device)
+    busy = milliseconds(total + sampling, device)
+    network, macs = sum(row["instructions"] for row in rows if row["in_network"]), sum(row["macs"] for row in rows)
+    return {
+        "counts": {
+            "instructions_a_window": sum(row["instructions"] for row in rows),
+            "network_instructions": network,
+            "network_macs": macs,
+            "instructions_per_mac": round(network / macs, 3) if macs else None,
+            **spread(per_window(run.visits)),
+        },
+        "estimated": estimates(milliseconds(total, device), busy, millijoules(busy, device.active_mw), device),
+        "layers": rows,
+    }
+
+
+def estimates(latency_ms, busy_ms, energy_mj, device):
+    """Latency, energy and charge a day of a window, as plain numbers, from Spans in ms, ms and mJ."""
+    return {
+        "latency_ms": latency_ms.describe(),
+        "energy_mj": energy_mj.describe(),
+        "battery": battery_view(energy_mj, busy_ms * 1e-3, device.sleep_mw),
+    }
+
+
+def spread(counted):
+    """Fewest and most instructions of a window, and their difference as a share of the most; None without windows."""
+    if not counted:
+        return {"windows_min_max": None, "spread": None}
+    least, most = min(counted), max(counted)
+    return {"windows_min_max": [least, most], "spread": round((most - least) / most, 5)}
+
+
+def per_window(visits):
+    """Instructions of each window that went through the network, from front end to frame."""
+    counted, current, network = [], None, False
+    for region, count in visits:
+        if region == "phase_front_end":
+            current, network = 0, False
+        elif region in ("phase_trace", "phase_samples"):
+            if current is not None and network:
+                counted.append(current)
+            current = None
+        if current is not None:
+            current += count
+            network |= region.startswith("xmae_layer")
+    return counted

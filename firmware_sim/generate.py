@@ -21,7 +21,9 @@ MAX_HOP_S = 3600
 STACK_BYTES = 4096  # the network needs most of it; measured by every emulated run
 
 
-def write_firmware(bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False):
+def write_firmware(
+    bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False
+):
     """Write what is particular to a bundle, a device and a front end, and list all sources of the firmware.
 
     Parameters
@@ -40,6 +42,8 @@ def write_firmware(bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, 
         Width of a sample, 16-24 bits.
     trace : bool
         Also send the network's input, for comparison with other runtimes.
+    cmsis_nn : bool
+        Call CMSIS-NN instead of the kernels of this package.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def write_firmware(bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = bundle.path / entry["file"]
-    network = write_c(model, folder)
+    network = write_c(model, folder, cmsis_nn=cmsis_nn)
     constants = front_end_constants(int(sfreq)) | head_constants(bundle.heads["student"], entry["output"])
     (folder / "watch_config.c").write_text(constants_source(constants))
     up, down = resampling_ratio(sfreq, SFREQ)
@@ -156,4 +160,5 @@ def constants_source(constants):
         return f"{array:.9e}f"
 
     fields = "".join(f"    .{name} = {literal(array)},\n" for name, array in constants.items())
-    return f'#include "watch_config.h"\n\nconst struct constants constants = {{\n{fields}}};\n'
+    section = '__attribute__((section(".constants"))) '
+    return f'#include "watch_config.h"\n\n{section}const struct constants constants = {{\n{fields}}};\n'

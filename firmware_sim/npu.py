@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.firmware_sim.cost import estimates, millijoules, milliseconds
+from xmae.firmware_sim.profile import Span
 
 CONFIG = """[System_Config.device]
 core_clock={clock}
@@ -28,6 +30,45 @@ const_mem_area=Axi1
 arena_mem_area=Axi0
 cache_mem_area=Axi0
 """
+
+
+def npu_estimate(bundle, device, layers):
+    """A window with the network on the device's accelerator, by Vela's estimate, and the rest left on the core.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        With an int8 student for TFLite.
+    device : Device
+        Profile with `npu`.
+    layers : list of dict
+        Of `window_cost`, on the core.
+
+    Returns
+    -------
+    dict
+        `accelerator`, `source`, `estimated_network_ms`, and `estimated` as `window_cost` has it.
+
+    Raises
+    ------
+    UserError
+        If Vela fails.
+    """
+    entry = bundle.entry("student", "litert", "int8")
+    network = device.npu["latency_share"] * vela_ms(bundle.path / entry["file"], device)
+    rest = sum(
+        (Span(*(row["estimated_cycles"][key] for key in ("low", "estimated", "high")))
+         for row in layers if not row["in_network"]),
+        Span(0, 0, 0),
+    )  # fmt: skip
+    rest_ms = milliseconds(rest, device)
+    energy = millijoules(network, device.npu["active_mw"]) + millijoules(rest_ms, device.active_mw)
+    return {
+        "accelerator": device.npu["accelerator"],
+        "source": "Vela's estimate, not emulated",
+        "estimated_network_ms": network.describe(),
+        "estimated": estimates(network + rest_ms, network + rest_ms, energy, device),
+    }
 
 
 def vela_ms(model, device):

@@ -10,11 +10,6 @@ from xmae.errors import UserError
 from xmae.files import read_json
 
 DEVICES = Path(__file__).parent / "devices"
-NEEDS = {  # what an emulator takes to run
-    "unicorn": "pip install 'xmae[firmware]'",
-    "qemu": "apt-get install qemu-system-arm",
-    "qemu-user": "apt-get install qemu-user, then xmae simulate --setup",
-}
 BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}  # bytes: what the firmware may take of any device
 
 
@@ -51,7 +46,7 @@ class Device:
     name, title, core : str
         File name; words; core as `xmae.firmware_sim.compile` names it, or "a53", "a55".
     emulators : list of str
-        Which can run it, the preferred one first: keys of `NEEDS`.
+        Which can run it, the preferred one first: keys of `xmae.firmware_sim.emulators.NEEDS`.
     clock_mhz, active_mw, sleep_mw : Span
         Clock, MHz; power while computing, and while asleep with RAM kept, mW, without sensor, radio and display.
     flash_kib, ram_kib : Span

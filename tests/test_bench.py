@@ -1,5 +1,6 @@
 """The stop-watch, the reference and the machine's description."""
 
+import csv
 import time
 from types import SimpleNamespace
 
@@ -7,22 +8,28 @@ import numpy as np
 import pytest
 import torch
 
-from xmae.benchmarks.bench import resampled_medians, time_sessions
+from xmae.benchmarks.bench import COLUMNS, write_csv
+from xmae.benchmarks.emulated import emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
     evenly,
     load_reference,
     make_reference,
+    measure_precisions,
     reference_windows,
     save_reference,
 )
+from xmae.benchmarks.regressions import find_regressions, read_result
+from xmae.benchmarks.timing import resample, resampled_medians, summarise, time_sessions
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
+from xmae.export.targets import TARGETS
 from xmae.models import McuStudent, load_encoder, save_encoder
+from xmae.signals.scale import minmax_scale
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +63,19 @@ def test_times_are_of_single_windows_in_every_round():
 
 def test_the_interval_comes_from_whole_rounds():
     steady = np.tile(np.random.default_rng(0).normal(1, 0.01, 20), (10, 1))
-    assert np.ptp(resampled_medians(steady)) == 0
+    assert np.ptp(resampled_medians(steady, resample(10))) == 0
     drifting = steady + np.linspace(0, 1, 10)[:, None]
-    assert np.ptp(resampled_medians(drifting)) > 0.2
+    assert np.ptp(resampled_medians(drifting, resample(10))) > 0.2
+
+
+def test_times_in_yardsticks_do_not_follow_the_machine():
+    rng = np.random.default_rng(0)
+    times, yardstick, slowness = rng.normal(3, 0.1, (10, 20)), rng.normal(1, 0.03, (10, 20)), rng.uniform(1, 3, (10, 1))
+    calm, busy = summarise(times, yardstick), summarise(times * slowness, yardstick * slowness)
+    assert calm["relative"] == pytest.approx(3, rel=0.02) and busy["relative"] == pytest.approx(3, rel=0.1)
+    low, high = calm["relative_interval"]
+    assert low < calm["relative"] < high < 1.05 * low
+    assert busy["latency_ms"] > 1.3 * calm["latency_ms"]
 
 
 def test_reference_is_the_encoder_and_survives_the_disk(windows, weights, tmp_path):
@@ -105,3 +122,78 @@ def test_hardware_names_the_machine():
     found = hardware()
     assert found["cpu"] and found["cores"] >= 1 and found["memory_gib"] > 0
     assert found["packages"]["torch"] == torch.__version__
+
+
+def bench_row(**changes):
+    row = {"model": "student", "precision": "int8", "format": "litert", "device": "host", "bytes": 1000}
+    row |= {"latency_ms": 1.0, "relative": 2.0, "relative_interval": [1.9, 2.1], "peak_memory_bytes": 10**8}
+    row |= {"centred": {"median": 0.999, "p5": 0.99}, "heads": {"hr": {"value": 4.0, "change": 0.0, "interval": None}}}
+    return row | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"latency_ms": 9.0}, None),  # a slower machine: as many yardsticks as before
+        ({"relative": 2.3, "relative_interval": [2.05, 2.6]}, None),  # within the noise
+        ({"relative": 2.3, "relative_interval": [2.2, 2.4]}, "one thread: 1.15 times"),
+        ({"relative": 2.15, "relative_interval": [2.14, 2.16]}, None),  # sure, but small
+        ({"relative": 1.0, "relative_interval": [0.9, 1.1]}, None),  # faster
+        ({"all_threads": {"relative": 3.0, "relative_interval": [2.9, 3.1]}}, "all threads: 2.00 times"),
+        ({"bytes": 1100}, "bytes: 1,100 after 1,000"),
+        ({"peak_memory_bytes": 2 * 10**8}, "peak memory"),
+        ({"centred": {"median": 0.99, "p5": 0.98}}, "centred cosine"),
+        ({"heads": {"hr": {"value": 4.2}}}, "heart-rate error"),
+        ({"failure": "crash"}, "no longer runs: crash"),
+    ],
+)
+def test_only_what_is_worse_beyond_the_noise_is_a_regression(changes, said):
+    threads = {"relative": 1.5, "relative_interval": [1.4, 1.6]}
+    old = {"models": [bench_row(all_threads=threads), bench_row(device="apollo4")]}
+    found = find_regressions({"models": [bench_row(all_threads=threads) | changes, bench_row(device="stm32u5")]}, old)
+    assert [said in sentence for sentence in found] == ([True] if said else []), found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[]", "not a result"), ('{"models": []}', "not a result"), ("{", "not readable"),
+     ('{"schema": "xmae.bench", "schema_version": 1}', "version 1, expected 2")],
+)  # fmt: skip
+def test_other_files_are_not_compared_with(tmp_path, content, said):
+    (tmp_path / "bench.json").write_text(content)
+    for path in (tmp_path, tmp_path / "bench.json"):
+        with pytest.raises(UserError, match=said):
+            read_result(str(path))
+
+
+def test_csv_has_a_column_for_each_number(tmp_path):
+    threads = {"threads": 2, "latency_ms": 0.7, "latency_interval": [0.6, 0.8]}
+    rows = [bench_row(latency_interval=[0.9, 1.1], all_threads=threads), {"model": "teacher", "missing": "no runtime"}]
+    write_csv(tmp_path / "bench.csv", rows)
+    with open(tmp_path / "bench.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert tuple(first) == COLUMNS and second["missing"] == "no runtime" and second["latency_ms"] == ""
+    expected = {"latency_low": 0.9, "all_threads_high": 0.8, "threads": 2, "centred_p5": 0.99, "hr_mae": 4.0}
+    assert {name: float(first[name]) for name in expected} == expected
+
+
+def test_bf16_is_close_to_fp32_and_half_as_large(windows):
+    torch.manual_seed(0)
+    rows = measure_precisions(McuStudent().eval(), windows.ppg[:2], np.zeros(256, np.float32))
+    assert [row["precision"] for row in rows] == ["fp32", "bf16"] and rows[0]["bytes"] == 2 * rows[1]["bytes"]
+    assert rows[0]["centred"]["median"] == pytest.approx(1) and 0.9 < rows[1]["centred"]["median"] < 1
+    assert all(row["latency_ms"] > 0 and row["macs"] > 1e6 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
+    pytest.importorskip("unicorn")
+    ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[2]))[0].ppg[:2])[0]
+    embedding, row = emulate(watch_bundle, "apollo4", ppg)
+    reference = TARGETS["litert"].open_model(watch_bundle.path / watch_bundle.models[0]["file"], reference=True)(ppg)
+    assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
+    assert row["kind"] == "estimated" and row["latency_interval"][0] < row["latency_ms"] < row["latency_interval"][1]
+    assert sum(layer["us"] for layer in row["layers"]) == pytest.approx(1e3 * row["latency_ms"])
+    with pytest.raises(UserError, match="Cortex-M only|needs"):
+        emulate(watch_bundle, "snapdragon-a53", ppg)

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from importlib import import_module
 from inspect import signature
 from types import ModuleType
 
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 
 from xmae import __version__
-from xmae.cli import VERBS, main
+from xmae.cli import VERBS, function_of, main
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
@@ -26,6 +25,8 @@ from xmae.models.xmae import SIZES, XMAE
 UNITS = {  # words that say in what the settings of a verb are counted
     "prepare": ["template-match correlation", "0.7,0.1,0.2"],
     "pretrain": ["Windows a step", "Passes over the training windows"],
+    "fuse": ["windows a step", "Hz"],
+    "dreamer": ["1 to 5", "Folds, over people or over the clips"],
     "distill": ["10 s crops", "Crops a step"],
     "quantize": ["Windows (10 s each)"],
     "export": ["Windows (10 s each)"],
@@ -102,12 +103,12 @@ def calls(monkeypatch, tmp_path):
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
     out = capsys.readouterr().out
     shown = " ".join(out.split())
     entries = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]}
     assert exit_.value.code == 0 and shown.startswith(f"usage: xmae {verb} ") and {"--config", "--json"} <= set(entries)
-    for parameter in signature(getattr(import_module(VERBS[verb][0]), verb)).parameters.values():
+    for parameter in signature(function_of(verb)).parameters.values():
         entry = entries[f"--{parameter.name}"]
         default = "null" if parameter.default is None else str(parameter.default)
         assert ("(required," if parameter.default is parameter.empty else f"default: {default})") in entry
@@ -121,7 +122,7 @@ def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys
 def test_overview_lists_the_verbs(capsys, arguments):
     code, out, err = run(capsys, *arguments)
     assert code == 0 and not err
-    assert re.findall(r"^  (\w+) +\S", out, re.MULTILINE) == list(VERBS)
+    assert re.findall(r"^  (\w+(?: \w+)?)  +\S", out, re.MULTILINE) == list(VERBS)
 
 
 def test_version(capsys):
@@ -131,8 +132,11 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepair"], "unknown verb 'prepair'; expected one of prepare, pretrain"),
+        (["prepair"], "unknown verb 'prepair'; expected one of prepare, data report"),
         (["--json"], "unknown verb '--json'"),
+        (["data"], "unknown verb 'data'; expected one of data report, data verify, data relabel\n"),
+        (["data", "check", "store"], "unknown verb 'data'; expected one of data report"),
+        (["data", "verify"], "required.*store"),
         (["embed", "a.npz", "--modle", "base"], "--modle"),
         (["embed", "a.npz", "--sfreq", "fast"], '"sfreq".*float.*fast'),
         (["embed", "a.npz", "b.npz"], "one file expected, got 2: a.npz b.npz"),

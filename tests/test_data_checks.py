@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import bidmc_files
 from xmae.data.channels import Channel, recording_of
 from xmae.data.checks import refuse_swapped, repair_offset, settle_doubles
+from xmae.data.one_file import unique_names
 from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
 from xmae.data.windowing import prepare_recording
@@ -107,7 +109,8 @@ def test_a_confident_offset_is_corrected(recordings):
     strong = replace(strong, leads={}, resp=None)
     late = replace(strong, ppg=strong.ppg[:-1000], ecg=strong.ecg[1000:])  # pulses now come 8 s late ...
     mended = repair_offset(late)
-    assert mended.repairs == ["clock_offset"]
+    assert mended.repairs == ["clock_offset"] and mended.offset_confidence >= 0.1
+    assert mended.offset_s == pytest.approx(8, abs=0.6)
     delay = estimate_offset(*peaks_of(mended), 125, len(mended.ppg)).shift_s
     assert delay == pytest.approx(0.35, abs=0.05)
     labels = {"hr": (np.arange(480.0), 1.0), "age": 50.0}
@@ -216,6 +219,36 @@ def test_people_come_from_a_table_or_are_warned_of(recordings, tmp_path):
         people.write_text(text)
         with pytest.raises(UserError, match=complaint):
             prepare(files, **arguments, subjects=str(people))
+
+
+def test_offsets_and_their_confidence_are_in_the_store(recordings, tmp_path):
+    files = [save(tmp_path / f"{k}.npz", recordings[k], patient=str(k)) for k in range(3)]
+    prepare(files, str(tmp_path / "store"), split="1,0,0", min_quality=-1, align=True)
+    store = WindowStore(tmp_path / "store")
+    for row, recording in zip(store.index(), recordings, strict=False):
+        offset = estimate_offset(*peaks_of(recording), 125, len(recording.ppg))
+        assert (row["offset_s"], row["offset_confidence"]) == (offset.seconds, offset.confidence)
+    refused = sum(row["offset_s"] is None for row in store.index())
+    assert store.meta["repairs"].get("clock_offset_refused", 0) == refused
+
+
+def test_files_of_one_name_in_many_folders_are_many_people(recordings, tmp_path):
+    for k, user in enumerate(("u1", "u2", "u3")):
+        (tmp_path / "exports" / user).mkdir(parents=True)
+        x = recordings[k]
+        table = pd.DataFrame({"time": np.arange(2500) / 125, "ppg": x.ppg[:2500], "ecg": x.ecg[:2500]})
+        table.to_csv(tmp_path / "exports" / user / "session.csv", index=False)
+    (tmp_path / "exports" / "people.csv").write_text("record,subject\nu1-session,anna\n")
+    arguments = {"split": "0.34,0.33,0.33", "min_quality": -1, "subjects": str(tmp_path / "exports" / "people.csv")}
+    result = prepare([str(tmp_path / "exports")], str(tmp_path / "store"), **arguments)
+    assert result["passed_over"] == {".csv": 1} and result["repairs"] == {"subject_from_file_name": 2}
+    rows = WindowStore(tmp_path / "store").index()
+    assert [(row["record"], row["subject"]) for row in rows] == [
+        ("u1-session", "anna"), ("u2-session", "u2-session"), ("u3-session", "u3-session"),
+    ]  # fmt: skip
+    assert unique_names([Path("a/1/x.csv"), Path("b/1/x.csv"), Path("c/y.csv")]) == {
+        Path("a/1/x.csv"): "a-1-x", Path("b/1/x.csv"): "b-1-x",
+    }  # fmt: skip
 
 
 def test_recording_checks_every_signal(recording):

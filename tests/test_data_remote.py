@@ -8,9 +8,9 @@ import pytest
 
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
-from xmae.data.check import check
 from xmae.data.loader import WindowLoader
 from xmae.data.prepare import prepare
+from xmae.data.verify import verify
 from xmae.errors import UserError
 
 FILES = [str(path) for path in bidmc_files()[:2]]
@@ -49,7 +49,7 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path):
     assert prepare(FILES, url, **arguments)["windows"] == prepare(FILES, local, **arguments)["windows"] == 96
     windows, same = WindowStore(url).windows("train"), WindowStore(local).windows("train")
     np.testing.assert_array_equal(windows.ecg, same.ecg)
-    assert check(url)["passed"] and [row["record"] for row in WindowStore(url).index()] == ["bidmc01", "bidmc02"]
+    assert verify(url)["passed"] and [row["record"] for row in WindowStore(url).index()] == ["bidmc01", "bidmc02"]
 
     streamed = WindowLoader(url, "train", 16, stream=1)
     for (ppg, _, rows), (expected, _, numbers) in zip(
@@ -69,9 +69,9 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path):
     content = bytearray(fs.cat_file(shard))
     content[len(content) // 2] ^= 1
     fs.pipe_file(shard, bytes(content))
-    assert not check(url)["passed"]
+    assert not verify(url)["passed"]
     prepare(FILES[:1], url, **arguments)  # another store under the same name
-    assert check(url)["passed"] and len(WindowStore(url).windows()) == 48
+    assert verify(url)["passed"] and len(WindowStore(url).windows()) == 48
 
 
 def test_mistakes_with_urls(bucket):

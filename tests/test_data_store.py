@@ -1,5 +1,6 @@
 """The store as users keep it: opened by other tools, appended to, relabelled, checked, and safe from crashes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from xmae.cli import main
-from xmae.data import WindowStore
+from xmae.data import WindowStore, one_file
 from xmae.data.bidmc import bidmc_files
-from xmae.data.check import check
-from xmae.data.describe import describe
 from xmae.data.prepare import prepare
 from xmae.data.relabel import relabel
+from xmae.data.report import report
+from xmae.data.verify import verify
 from xmae.errors import UserError
 from xmae.files import sha256
 
@@ -95,7 +96,7 @@ def test_append_leaves_shards_as_they_are(store):
     assert result["windows"] == len(new.windows()) == 4 * 48  # the second file is in there already
     assert "same samples as bidmc01" in result["left_out"][0]["why"]
     assert {subject: new.splits[subject] for subject in old.splits} == old.splits
-    whole = check(str(store))
+    whole = verify(str(store))
     assert whole["passed"] and not whole["unused"] and len(new.index()) == 4
 
 
@@ -116,7 +117,7 @@ def test_relabel_leaves_signals_as_they_are(store, tmp_path):
     rest = windows.subject == people[2]
     np.testing.assert_array_equal(windows.labels["sex"][rest], old.labels["sex"][rest])
     np.testing.assert_array_equal(windows.labels["hr"], old.labels["hr"])
-    assert check(str(store))["passed"]
+    assert verify(str(store))["passed"]
     for text, complaint in [
         ("subject,sbp\nnobody,1\n", "matches no window"),
         ("sbp\n1\n", "expected the columns"),
@@ -128,8 +129,8 @@ def test_relabel_leaves_signals_as_they_are(store, tmp_path):
             relabel(str(store), str(table))
 
 
-def test_check_finds_a_flipped_byte_anywhere(store, capsys):
-    assert main(["check", str(store)]) == 0
+def test_verify_finds_a_flipped_byte_anywhere(store, capsys):
+    assert main(["data", "verify", str(store)]) == 0
     rng = np.random.default_rng(0)
     files = [path for path in store.iterdir() if path.suffix == ".parquet"]
     for path in files:
@@ -138,21 +139,22 @@ def test_check_finds_a_flipped_byte_anywhere(store, capsys):
             broken = bytearray(whole)
             broken[place] ^= 1 << rng.integers(8)
             path.write_bytes(broken)
-            result = check(str(store))
+            result = verify(str(store))
             assert not result["passed"] and path.name in result["problems"][0]
         path.write_bytes(whole)
     files[0].rename(store / "elsewhere")
     capsys.readouterr()
-    assert main(["check", str(store), "--json"]) == 1
+    assert main(["data", "verify", str(store), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert files[0].name in result["problems"][0] and result["unused"] == ["elsewhere"]
     (store / "elsewhere").rename(files[0])
     meta = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps(meta | {"windows": 7}))
-    assert check(str(store))["problems"] == ["store.json says 7 windows, the shards hold 144"]
+    assert verify(str(store))["problems"] == ["store.json says 7 windows, the shards hold 144"]
 
 
-def test_version_1_is_still_read(store):
+def test_version_1_is_still_read(store, monkeypatch):
+    monkeypatch.setattr("xmae.data.report.picture", lambda _: "")  # takes a second, and is tested below
     meta = json.loads((store / "store.json").read_text())
     meta = {key: x for key, x in meta.items() if key not in ("index", "counts", "repairs", "left_out", "limits")}
     for shard in meta["shards"]:
@@ -163,12 +165,13 @@ def test_version_1_is_still_read(store):
     (store / "store.json").write_text(json.dumps(meta | {"schema_version": 1}))
     windows = WindowStore(store).windows()
     assert len(windows) == 144 and windows.measures == {} and WindowStore(store).index() == []
-    assert check(str(store))["passed"] and describe(str(store), str(store.parent / "report"))["windows"] == 144
+    assert verify(str(store))["passed"] and report(str(store), str(store.parent / "report"))["windows"] == 144
 
 
 CRASH = """
 import os, signal, sys
-import xmae.data.prepare as module
+import xmae.data.one_file as module
+from xmae.data.prepare import prepare
 original, done = module.write_shard, []
 def write_shard(path, windows):
     original(path, windows)
@@ -176,7 +179,7 @@ def write_shard(path, windows):
     if len(done) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 module.write_shard = write_shard
-module.prepare(sys.argv[2:], sys.argv[1], split="1,0,0", min_quality=-1, jobs=1)
+prepare(sys.argv[2:], sys.argv[1], split="1,0,0", min_quality=-1, jobs=1)
 """
 
 
@@ -184,15 +187,12 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
     before = {path.name: path.read_bytes() for path in store.iterdir()}
     killed = subprocess.run([sys.executable, "-c", CRASH, str(store), *FILES], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    assert {path.name: path.read_bytes() for path in store.iterdir()} == before and check(str(store))["passed"]
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before and verify(str(store))["passed"]
     begun = list((store.parent / ".store.part").glob("0*.json"))
     assert len(begun) == 1  # one file was done, the second written but not noted
 
-    import xmae.data.prepare as module
-
-    prepared = []
-    original = module.prepare_recording
-    monkeypatch.setattr(module, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    prepared, original = [], one_file.prepare_recording
+    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
     prepare(FILES, str(store), split="1,0,0", min_quality=-1, jobs=1)
     assert prepared == ["bidmc02", "bidmc03", "bidmc04"]
     prepare(FILES, str(tmp_path / "unbroken"), split="1,0,0", min_quality=-1, jobs=1)
@@ -200,45 +200,66 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
     assert not (store.parent / ".store.part").exists()
 
 
+class Dead(BaseException):
+    """Raised at the chosen step and at every later one: what is dead cleans nothing up."""
+
+
+def write_short(path, file, seconds=30):
+    """The start of a shipped recording, without what is told each second."""
+    with np.load(file) as data:
+        kept = {name: data[name] for name in data if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")}
+    np.savez(path, **kept | {name: kept[name][: 125 * seconds] for name in ("ppg", "ecg")})
+    return str(path)
+
+
 @pytest.mark.parametrize("appending", [False, True])
-def test_a_crash_at_any_step_leaves_a_whole_store(store, monkeypatch, appending):
-    """Every change of the file system in turn is the last one that happens."""
-    steps = {"os": ("rename", "replace"), "pathlib.Path": ("rename", "unlink")}
-    step = 0
-    while True:
-        step += 1
-        folder = shutil.copytree(store, store.parent / f"try{step}")
-        left = [step]
+def test_a_crash_at_any_step_leaves_a_whole_store_and_a_restart_goes_on(tmp_path, monkeypatch, appending):
+    """Every change of the file system in turn is the first that does not happen any more."""
+    files = [write_short(tmp_path / f"{k}.npz", file) for k, file in enumerate(FILES)]
+    again = [files[3], files[0]] if appending else files[3:]  # the second of them is in the store already
+    arguments = {"split": "1,0,0", "min_quality": -1, "jobs": 1}
+    old, new = tmp_path / "old", tmp_path / "new"
+    prepare(files[:3], str(old), **arguments)
+    prepare(again, str(shutil.copytree(old, new)), **arguments, append=appending)
+    metas = [WindowStore(path).meta for path in (old, new)]
+    for step in range(1, 99):
+        folder, left = shutil.copytree(old, tmp_path / f"try{step}"), [step]
 
         def dying(original, left=left):
             def call(*arguments, **named):
                 left[0] -= 1
-                if left[0] == 0:
-                    raise KeyboardInterrupt
+                if left[0] <= 0:
+                    raise Dead
                 return original(*arguments, **named)
 
             return call
 
-        with monkeypatch.context() as patch:
-            for owner, names in steps.items():
-                for name in names:
-                    target = os if owner == "os" else __import__("pathlib").Path
-                    patch.setattr(target, name, dying(getattr(target, name)))
-            try:
-                prepare(FILES[3:], str(folder), split="1,0,0", min_quality=-1, append=appending, jobs=1)
-            except KeyboardInterrupt:
-                finished = False
-            else:
-                finished = True
-        result = check(str(folder))
-        assert result["passed"] and result["windows"] in ((144, 192) if appending else (144, 48)), (step, result)
-        if finished:
-            assert step > 3
+        with monkeypatch.context() as patch, contextlib.suppress(Dead):
+            for name in ("rename", "replace", "unlink", "remove", "rmdir", "mkdir"):
+                patch.setattr(os, name, dying(getattr(os, name)))
+            prepare(again, str(folder), **arguments, append=appending)
+        assert verify(str(folder))["passed"] and WindowStore(folder).meta in metas, step
+        if left[0] > 0:
             break
+        if WindowStore(folder).meta == metas[0]:
+            prepare(again, str(folder), **arguments, append=appending)
+            assert WindowStore(folder).meta == metas[1] and not verify(str(folder))["unused"], step
+    assert step > 6
+
+
+def test_a_crash_before_the_first_store_is_there(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("xmae.data.assemble.write_json", lambda *_: (_ for _ in ()).throw(Dead))
+        patch.setattr("xmae.data.assemble.clear_away", lambda _: None)
+        with pytest.raises(Dead):
+            prepare(FILES[:1], str(tmp_path / "new"), split="1,0,0", min_quality=-1)
+    assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".parquet"] * 2
+    assert prepare(FILES[:1], str(tmp_path / "new"), split="1,0,0", min_quality=-1)["windows"] == 48
+    assert verify(str(tmp_path / "new"))["passed"] and not verify(str(tmp_path / "new"))["unused"]
 
 
 def test_report_shows_counts_and_windows(made, tmp_path):
-    result = describe(str(made), str(tmp_path / "report"))
+    result = report(str(made), str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.html").read_text()
     assert result["windows"] == 144 and "144 windows" in text and "data:image/png;base64," in text
     assert result["labels"]["hr"] == 144 and result["quality"]["ppg_quality"][4] <= 1

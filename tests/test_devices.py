@@ -5,7 +5,8 @@ import json
 import pytest
 
 from xmae.errors import UserError
-from xmae.firmware_sim.profile import DEVICES, NEEDS, Span, device_names, load_device
+from xmae.firmware_sim.emulators import NEEDS
+from xmae.firmware_sim.profile import DEVICES, Span, device_names, load_device
 
 # the classes of xmae.firmware_sim.counts
 CLASSES = {"alu", "mul", "mac", "div", "load", "store", "loadm", "storem", "words", "branch", "fp", "system", "other"}

@@ -50,8 +50,11 @@ def distilled(teacher, small_store, tmp_path_factory):
     return distill(teacher, small_store, str(tmp_path_factory.mktemp("distill") / "run"), **SHORT)
 
 
-def centred_cosine(student, teacher, windows, mean):
-    a, b = (embed_windows(encoder, windows) - mean for encoder in (student, teacher))
+def teachers_part(student, teacher, windows, bank):
+    """Mean cosine of standardised embeddings without their mean over dimensions, which is the heart rate's."""
+    mean, std = bank.embedding.mean(0).numpy(), bank.embedding.std(0).numpy()
+    a, b = ((embed_windows(encoder, windows) - mean) / std for encoder in (student, teacher))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     return float(np.mean((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)))
 
 
@@ -61,11 +64,11 @@ def test_the_student_comes_to_agree_with_its_teacher(distilled, teacher, small_s
     assert distilled["cosine"] == pytest.approx(max(cosines)) and distilled["cosine"] > 0.3
     assert distilled["history"]["train_loss"][-1] < 0.8 * distilled["history"]["train_loss"][0]
     loaded, student = load_encoder(teacher), load_encoder(distilled["student"])
-    mean = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 192, 24, 77).embedding.mean(0).numpy()
+    bank = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 192, 24, 77)
     val = WindowStore(small_store).windows("val")
-    assert centred_cosine(student, loaded, val, mean) == pytest.approx(distilled["cosine"], abs=0.01)  # perhaps bf16
+    assert teachers_part(student, loaded, val, bank) == pytest.approx(distilled["cosine"], abs=0.01)  # perhaps bf16
     torch.manual_seed(0)
-    assert abs(centred_cosine(McuStudent(128).eval(), loaded, val, mean)) < distilled["cosine"] - 0.2
+    assert abs(teachers_part(McuStudent(128).eval(), loaded, val, bank)) < distilled["cosine"] - 0.2
 
 
 def test_the_student_fits_in_its_teachers_place_and_says_where_it_came_from(distilled, teacher, small_store):
@@ -149,21 +152,22 @@ def test_loss_by_hand():
         rate=80 + 20 * apart[:, 0],
     )
     objective = Distillation(Plain(), bank)
-    nn.init.zeros_(objective.to_rate.bias)
-    objective.to_rate.weight = nn.Parameter(torch.tensor([[1.0, 0.5]]))
     nn.init.ones_(objective.to_tokens.weight)
     nn.init.zeros_(objective.to_tokens.bias)
     ppg = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])  # tokens (0, 1), (2, 3); their mean (1, 2) + bias (1, 2)
     batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), torch.tensor([90.0]), seed=0)
-    # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2): ((-1)^2 + 2^2) / 2 = 2.5
+    # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2)
+    # without their means 2.25 and 1.75: (-1.75, 1.75) and (-0.25, 0.25): 1.5^2 = 2.25
     # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1, 3): 1
-    # rate: 0.5 + 4 / 2 = 2.5 against (90 - 80) / 20 = 0.5; Huber beyond 0.1: 2 - 0.05
-    assert objective(batch).item() == pytest.approx(2.5 + 0.5 * 1 + 1.95)
-    assert objective(batch._replace(rate=torch.tensor([np.nan]))).item() == pytest.approx(2.5 + 0.5 * 1)
-    objective.token_weight, objective.rate_weight = 0, 0
-    assert objective(batch).item() == pytest.approx(2.5)
-    # centred: student (1, 2), teacher (3, 1): 5 / sqrt(5 * 10)
-    assert objective.validate(batch).item() == pytest.approx(1 - 1 / np.sqrt(2))
+    # rate: the mean over 0.5, 2.25 / 0.5 = 4.5, against (90 - 80) / 20 = 0.5; Huber beyond 0.1: 4 - 0.05
+    assert objective(batch).item() == pytest.approx(2.25 + 0.5 * 1 + 3.95)
+    assert objective(batch._replace(rate=torch.tensor([np.nan]))).item() == pytest.approx(2.25 + 0.5 * 1)
+    assert objective.validate(batch).item() == pytest.approx(0, abs=1e-6)
+    whole = Distillation(Plain(), bank, token_weight=0, rate_weight=0)
+    assert whole(batch).item() == pytest.approx(2.5)  # (1^2 + 2^2) / 2
+    assert whole.validate(batch).item() == pytest.approx(1 - 8.75 / np.sqrt(16.25 * 6.25))
+    bank.rate *= np.nan
+    assert Distillation(Plain(), bank, token_weight=0)(batch).item() == pytest.approx(2.5)
 
 
 def test_a_student_starts_at_the_teachers_mean():

@@ -14,6 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from xmae.benchmarks.bench import bench
 from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
 from xmae.benchmarks.reference import make_reference, save_reference
+from xmae.benchmarks.regressions import find_regressions, read_result
 from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT, bidmc_files
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
@@ -161,9 +162,18 @@ def judge(bundle, store, out, **options):
 @pytest.mark.slow
 def test_a_good_bundle_passes(bundle, store, tmp_path):
     path = bundle.seal()
-    recorded = bench(path, store, str(tmp_path / "bench"), record_reference=True, windows=2, rounds=2)
+    options = {"record_reference": True, "windows": 2, "rounds": 2, "starts": 1, "scored": 20}
+    recorded = bench(path, store, str(tmp_path / "bench"), **options)
     assert [row["format"] for row in recorded["models"]] == ["pytorch", "onnx", "onnx"]
     assert all(row["latency_ms"] > 0 and row["peak_memory_bytes"] > 1e7 for row in recorded["models"])
+    for row in recorded["models"]:
+        assert row["all_threads"]["latency_ms"] > 0 and row["cold_start_ms"] > 0 and row["code_bytes"] > 1e6
+        assert row["windows"] == sum(row["histogram"]) == 20 and row["centred"]["median"] > 0.98
+        assert row["heads"]["hr"]["interval"][0] <= row["heads"]["hr"]["value"] <= row["heads"]["hr"]["interval"][1]
+        assert len(row["layers"]) > 10 and sum(layer["us"] for layer in row["layers"]) > 0
+    assert find_regressions(read_result(tmp_path / "bench"), read_result(tmp_path / "bench")) == []
+    assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 4
+    assert "Where the time goes" in (tmp_path / "bench" / "report.html").read_text()
     result = judge(path, store, tmp_path, reference=recorded["reference"])
     assert result["passed"], result["violations"]
     assert len(result["models"]) == 3 and result["subjects"] == 2

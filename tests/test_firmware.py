@@ -18,7 +18,7 @@ from xmae.firmware_sim.compile import BOARDS, compile_host
 from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames
 from xmae.firmware_sim.frontend import BURST, LOST_SHIFT, digitise, fifo_words
 from xmae.firmware_sim.generate import SOURCES, write_firmware
-from xmae.firmware_sim.simulate import bit_exact
+from xmae.firmware_sim.play import bit_exact
 from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import resample
 from xmae.signals.scale import minmax_scale

@@ -9,7 +9,9 @@ import wfdb
 
 from xmae.data import Recording
 from xmae.data.bidmc import bidmc_files
-from xmae.data.readers import is_recording, read_recording
+from xmae.data.channels import ChannelMap
+from xmae.data.inputs import find_recordings
+from xmae.data.readers import find_in_folder, read_recording
 from xmae.data.readers.npz import breath_rate
 from xmae.errors import UserError
 
@@ -131,8 +133,12 @@ def test_csv_gives_back_what_was_written(tmp_path, excerpt):
         ("time,ppg\n" + "\n".join(f"0,{t % 7}" for t in range(2000)), "stands still or goes back in row 2"),
         ("time,ppg\n" + "\n".join(f"{t / 50 - (t > 900)},{t % 7}" for t in range(2000)), "goes back in row 902"),
         ("time,ppg\n" + "\n".join(f"{(t / 90) ** 2},{t % 7}" for t in range(2000)), "not uniform"),
-        ("time,ppg\n" + "\n".join(f"{t * 8},{t % 7}" for t in range(2000)), "sampling rate 0.125 Hz"),  # milliseconds
-        ("a,b\n1,2\n", "no column 'ppg'"),
+        (
+            "time,ppg\n" + "\n".join(f"{t * 8},{t % 7}" for t in range(2000)),
+            "sampling rate 0.125 Hz; its times look like ms; say time_unit: ms",
+        ),
+        ("a,b\n1,2\n", "no column 'ppg'; there are a, b; name it in a channel map"),
+        ("time,ppg\nnow,1\nthen,2\n", "column 'time' holds neither numbers nor ISO 8601 times"),
         ("ppg\nred\n", "not readable"),
         ("", "not readable"),
     ],
@@ -195,9 +201,48 @@ def test_recording_refuses(excerpt, change, complaint):
         Recording("s", "rec", **(good | change))
 
 
-def test_is_recording_passes_over_other_tables(tmp_path):
+def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
     (tmp_path / "subjects.csv").write_text("record,age\na,1\n")
-    (tmp_path / "walk.csv").write_text("time,PPG\n0,1\n")
+    (tmp_path / "notes.txt").write_text("ppg")
+    (tmp_path / "walk.csv").write_text("time;PPG (a.u.)\n0;1\n")
     (tmp_path / "a.hea").write_text("a 1 125 100\na.dat 16 1/NU 16 0 0 0 0 PLETH\n")
     (tmp_path / "an.hea").write_text("an 1 1 100\nan.dat 16 1/pm 16 0 0 0 0 HR\n")
-    assert [path.name for path in sorted(tmp_path.iterdir()) if is_recording(path)] == ["a.hea", "walk.csv"]
+    found, others = find_in_folder(tmp_path)
+    assert [path.name for path in found] == ["a.hea", "walk.csv"]
+    assert [path.name for path in others] == ["an.hea", "subjects.csv"]
+    assert find_recordings([str(tmp_path)])[1] == {".hea": 1, ".csv": 1}
+    assert find_in_folder(tmp_path, ChannelMap({"ppg": ["green"]}))[0] == []
+    (tmp_path / "a.hea").unlink(), (tmp_path / "walk.csv").unlink()
+    with pytest.raises(UserError, match="no PPG in the 2 files .* such as an.hea; name the channel in a channel map"):
+        find_recordings([str(tmp_path)])
+
+
+TIMES = {  # as exports write them: name of the column, values from seconds, start of the recording
+    "dates": ("time", lambda t: pd.Timestamp("2024-05-06 07:08:09") + pd.to_timedelta(t, unit="s"), "2024-05-06T07:08:09"),
+    "zone": ("time", lambda t: pd.Timestamp("2024-05-06 09:08:09+0200") + pd.to_timedelta(t, unit="s"), "2024-05-06T07:08:09"),
+    "unit": ("Timestamp (ms)", lambda t: np.rint(1.7e12 + 1000 * t), ""),
+    "epoch": ("timestamp", lambda t: 1.7e9 + t, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", [{}, {"sep": ";", "decimal": ","}, {"sep": "\t"}, {"encoding": "utf-8-sig"}])
+@pytest.mark.parametrize("kind", TIMES)
+def test_csv_as_exports_write_it(tmp_path, excerpt, style, kind):
+    (ppg, ecg), (name, times, start) = excerpt, TIMES[kind]
+    table = pd.DataFrame({"device": ["w1"] * 2500, name: times(np.arange(2500) / 125), "PPG [a.u.]": ppg})
+    table["ECG (uV)"] = 1000 * ecg
+    table.to_csv(tmp_path / "walk.csv", index=False, **style)
+    text = (tmp_path / "walk.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "walk.csv").write_text("# a watch\n" + text, encoding=style.get("encoding"))
+    recording = read_recording(tmp_path / "walk.csv")
+    assert recording.sfreq == pytest.approx(125) and recording.start == start
+    np.testing.assert_allclose(recording.ppg, ppg)
+    np.testing.assert_allclose(recording.ecg, ecg)  # mV
+
+
+def test_times_that_jitter_are_even(tmp_path, excerpt):
+    times = np.arange(2500) / 125 + np.random.default_rng(0).uniform(-0.0035, 0.0035, 2500)
+    pd.DataFrame({"t": times, "ppg": excerpt[0]}).to_csv(tmp_path / "walk.csv", index=False)
+    recording = read_recording(tmp_path / "walk.csv")
+    assert "time_jitter" in recording.repairs and recording.sfreq == pytest.approx(125, rel=1e-3)
+    np.testing.assert_allclose(recording.ppg, excerpt[0])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import vitaldb
 import wfdb
-from scipy import signal
+from scipy import io, signal
 
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
@@ -112,7 +112,7 @@ def test_wfdb_of_several_segments(tmp_path, real):
     np.testing.assert_allclose(recordings[1].ppg, real["ppg"][half:], atol=1e-4)
     np.testing.assert_allclose(recordings[0].ecg, real["II"][:half], atol=1e-4)
     assert list(recordings[1].leads) == ["II", "V"]
-    assert find_in_folder(tmp_path) == [master]  # not its segments once more
+    assert find_in_folder(tmp_path) == ([master], [])  # not its segments once more
     result = prepare([str(tmp_path)], str(tmp_path / "store"), split="1,0,0", min_quality=-1)
     assert result["windows"] == 6 and result["repairs"] == {}
 
@@ -137,16 +137,45 @@ def test_edf_with_several_rates(tmp_path, real):
     assert alike(recording.ecg, mv, 0.98) and np.std(recording.ecg) == pytest.approx(np.std(mv), rel=0.05)  # mV
     assert alike(recording.ppg, np.interp(time, np.arange(SECONDS * 125) / 125, real["ppg"]))
     assert alike(recording.resp, np.interp(time, np.arange(SECONDS * 125) / 125, real["resp"]))
+    assert recording.record == "night"
     whole = (tmp_path / "night.edf").read_bytes()
     (tmp_path / "cut.edf").write_bytes(whole[:300])
     with pytest.raises(UserError, match="cut.edf"):
         read_recording(tmp_path / "cut.edf")
 
 
-def write_pulsedb(path, real, order, starts):
+def test_edf_with_breaks(tmp_path, real):
+    """EDF+D: each data record states its time, and two breaks part 64 s into 25, 4 and 35 s."""
+    labels = (("II", "ECG II"), ("ppg", "Pleth"))
+    signals = [edfio.EdfSignal(real[name], 125, label=label, physical_range=(-9, 9)) for name, label in labels]
+    start = {
+        "recording": edfio.Recording(startdate=datetime(2020, 3, 4).date()),
+        "starttime": datetime(2020, 3, 4, 22).time(),
+    }
+    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(30, 2, "apnea")], data_record_duration=1, **start).write(
+        tmp_path / "d.edf"
+    )
+    content = (tmp_path / "d.edf").read_bytes().replace(b"EDF+C", b"EDF+D", 1)
+    for second in range(SECONDS):
+        late = 0 if second < 25 else 100 if second < 29 else 500
+        old, new = (f"+{time}\x14\x14".encode() for time in (second, second + late))
+        place = content.index(old, 256 * 4 + second * (len(content) - 256 * 4) // SECONDS)
+        content = content[:place] + new + content[place + len(old) :].replace(b"\0" * (len(new) - len(old)), b"", 1)
+    (tmp_path / "d.edf").write_bytes(content)
+    first, second = read_recordings(tmp_path / "d.edf")
+    assert (first.record, first.start) == ("d-000", "2020-03-04T22:00:00")
+    assert (second.record, second.start) == ("d-002", "2020-03-04T22:08:49")
+    np.testing.assert_allclose(first.ppg, real["ppg"][: 25 * 125], atol=3e-4)
+    np.testing.assert_allclose(second.ecg, real["II"][29 * 125 :], atol=3e-4)
+
+
+def write_pulsedb(path, real, order, starts, cases=("2174-11-06-10-12",) * 5):
     """As MATLAB v7.3 keeps a struct array: a row of references for each field."""
     with h5py.File(path, "w") as file:
         group, refs = file.create_group("Subj_Wins"), file.create_group("#refs#")
+
+        def letters(text):
+            return np.array([[ord(letter)] for letter in text], np.uint16)
 
         def field(name, values):
             cells = np.empty((1, len(values)), h5py.ref_dtype)
@@ -158,11 +187,12 @@ def write_pulsedb(path, real, order, starts):
         field("PPG_Raw", [real["ppg"][window][None] for window in windows])
         field("ECG_Raw", [real["II"][window][None] for window in windows])
         field("T", [(start + np.arange(1250) / 125)[None] for start in starts])
-        letters = [np.array([[ord(letter)] for letter in "p000123"], np.uint16)] * len(order)
-        field("SubjectID", letters)
-        field("Gender", [np.array([[ord("F")]], np.uint16)] * len(order))
+        field("SubjectID", [letters("p000123")] * len(order))
+        field("CaseID", [letters(case) for case in cases])
+        field("Gender", [letters("F")] * len(order))
         for name, values in {"SegSBP": [100.0 + k for k in order], "SegDBP": [60.0 + k for k in order],
-                             "Age": [55.0] * len(order), "BMI": [22.5] * len(order)}.items():  # fmt: skip
+                             "Age": [55.0] * len(order), "BMI": [22.5] * len(order), "Height": [170.0] * len(order),
+                             "SegmentID": order, "WinID": order, "WinSeqID": order}.items():  # fmt: skip
             field(name, [np.array([[value]]) for value in values])
 
 
@@ -177,6 +207,20 @@ def test_pulsedb(tmp_path, real):
     windows = WindowStore(tmp_path / "store").windows()
     assert windows.labels["sbp"].tolist() == [100, 101, 102, 104, 103] and set(windows.labels["bmi"]) == {22.5}
     assert len(set(windows.record)) == 3 and windows.start_s.tolist() == [0, 10, 20, 0, 0]
+    assert set(windows.labels["height"]) == {170}
+    assert [row["start"][11:] for row in WindowStore(tmp_path / "store").index()] == [
+        "10:12:00",
+        "10:12:50",
+        "10:13:40",
+    ]
+    two = ["2174-11-06-10-12"] * 2 + ["2174-11-07-10-12"] * 3  # times count from the start of each case
+    write_pulsedb(tmp_path / "two.mat", real, [0, 1, 2, 3, 4], [0, 10, 5, 15, 25], two)
+    recordings = list(read_recordings(tmp_path / "two.mat"))
+    assert [len(recording.ppg) for recording in recordings] == [2500, 3750]
+    np.testing.assert_array_equal(recordings[1].ppg, real["ppg"][2500:6250])
+    io.savemat(tmp_path / "old.mat", {"ppg": real["ppg"]})
+    with pytest.raises(UserError, match="old.mat: a MATLAB file of before v7.3"):
+        read_recording(tmp_path / "old.mat")
     (tmp_path / "cut.mat").write_bytes((tmp_path / "p000123.mat").read_bytes()[:3000])
     with pytest.raises(UserError, match="cut.mat: not readable as MATLAB v7.3"):
         read_recording(tmp_path / "cut.mat")
@@ -222,6 +266,10 @@ def test_tables_with_a_channel_map_gaps_and_people(tmp_path, real, suffix):
         ("pgg: green\n", "has the keys ppg, ecg"),
         ("ppg: [\n", "not readable as a channel map"),
         ("ppg: green\ntime_unit: min\n", "time_unit 'min'"),
+        ("ppg: green\ntime: when\n", "no column 'when' for time"),
+        ("ppg: green\ntime: ms\ntime_unit: ms\nsubject: whom\n", "no column 'whom' for subject"),
+        ("ppg: 3\n", "ppg is 3; expected a name or a list of names"),
+        ("sfreq: fast\n", "sfreq is 'fast'; expected a number, Hz"),
     ]:
         map_file.write_text(text)
         with pytest.raises(UserError, match=complaint):

@@ -1,15 +1,18 @@
 """The report page: complete, self-contained, and silent about what was not run."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 from matplotlib.figure import Figure
 
+from xmae.benchmarks.charts import draw_pareto, front
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.report import merge_probes, number, size, summary_lines, write_report
+from xmae.benchmarks.report import layer_bars, merge_probes, number, size, summary_lines, write_report
 
 VOID = {"meta", "img", "br"}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Balanced(HTMLParser):
@@ -89,7 +92,7 @@ def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
     parser = Balanced()
     parser.feed(page.split("<!doctype html>")[1])
     assert parser.open == []
-    assert "<script" not in page and "<link" not in page
+    assert page.count("<script>") == page.count("<script") == 1 and "<link" not in page
     assert set(re.findall(r'src="([^,"]+)', page)) == {"data:image/png;base64"}
     assert not re.search(r"url\((?!#)", page)
     expected = (
@@ -106,7 +109,7 @@ def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
     for said in expected:
         assert said in page, said
     assert "all are &lt;one&gt; class" in page and "/run" not in page
-    assert page.count("<svg") == 2 and 'name="viewport"' in page
+    assert page.count("<svg") == 5 and 'name="viewport"' in page  # loss, probe, error against three costs
 
 
 @pytest.mark.parametrize("kept", [[], ["probe"], ["validate"], ["prepare", "pretrain"], ["quantize"]])
@@ -140,3 +143,79 @@ def test_numbers(value, shown):
 
 def test_sizes():
     assert [size(n) for n in (900, 301568, 9_323_816, None)] == ["1 kB", "302 kB", "9.3 MB", "–"]
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    points = [(3, 1.0, "c"), (1, 5.0, "a"), (2, 5.0, "beaten"), (2, 3.0, "b"), (4, 2.0, "beaten")]
+    assert [name for _, _, name in front(points)] == ["a", "b", "c"]
+    assert draw_pareto([model_row()]) == [] and len(draw_pareto([model_row(), model_row(bytes=9)])) == 3
+
+
+def test_small_operators_are_summed_up():
+    layers = [{"name": f"op {i}", "op": "op", "us": us} for i, us in enumerate((100, 50, 0.1, 0.2))]
+    ((_, total, bars),) = layer_bars([model_row(layers=layers), model_row(layers=None)])
+    assert total == pytest.approx(150.3)
+    assert [name for name, _, _ in bars] == ["op 0", "op 1", "2 smaller"] and bars[1][2] == 0.5
+
+
+@pytest.fixture
+def benchmark():
+    """A result of `xmae bench`: measured, estimated, recorded, missing."""
+    layers = [{"name": f"Convolution #{i}", "op": "Convolution", "us": 10.0 + i} for i in range(30)]
+    threads = {"threads": 2, "latency_ms": 0.3, "latency_interval": [0.29, 0.32]}
+    seen = {"device": "host", "kind": "measured", "histogram": [0, 1, 5, 30, 2, *[0] * 9], "cold_start_ms": 12.0}
+    measured = model_row(all_threads=threads, code_bytes=9e6, layers=layers, **seen)
+    estimate = {"format": "c", "device": "apollo4", "kind": "estimated", "latency_ms": 90.0, "energy_mj": 0.5}
+    gpu = {"model": "teacher", "format": "pytorch", "precision": "bf16", "device": "a GPU", "kind": "recorded"}
+    rows = [
+        measured,
+        model_row(**seen | estimate, bytes=187_000, energy_interval=[0.2, 1.0], layers=layers[:3]),
+        model_row(**seen, model="teacher", precision="fp32", format="onnx", bytes=9_000_000, latency_ms=8.25),
+        gpu | {"latency_ms": 1.0, "bytes": 5_000_000, "macs": 1e8},
+        {"model": "student", "format": "executorch", "precision": "int8", "bytes": 1, "macs": None, "missing": "no"},
+    ]
+    result = {"models": rows, "hardware": hardware(), "load": [1.5, 2.5], "subjects": 8}
+    reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
+    return result | {"regressions": ["student int8: slower"], "reference_info": reference}
+
+
+def test_the_benchmark_page_says_what_was_measured_and_what_was_not(benchmark, tmp_path):
+    page = write_report({"bench": benchmark}, tmp_path).read_text()
+    parser = Balanced()
+    parser.feed(page.split("<!doctype html>")[1])
+    for said in ("estimated", "recorded", "apollo4", "runtime not installed", "1 regressions", "90.0"):
+        assert said in page, said
+    assert page.count('class="bins"') == 3 and page.count("<details>") == 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_works_in_a_browser(results, benchmark, tmp_path, width):
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = write_report(results | {"bench": benchmark}, tmp_path)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        complaints, asked = [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+
+        def column(number):
+            return page.eval_on_selector_all(
+                "table.sort tr", f"rows => rows.slice(1).map(row => row.cells[{number}].dataset.v)"
+            )
+
+        head = page.locator("table.sort").first.locator("th").nth(2)
+        head.click()
+        assert column(2) == ["0.513", "1.0", "8.25", "90.0", ""]  # by number; what was not measured comes last
+        head.press("Enter")
+        assert column(2) == ["90.0", "8.25", "1.0", "0.513", ""] and head.get_attribute("aria-sort") == "descending"
+        page.locator("summary").first.click()
+        assert page.locator(".bar").first.is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # tables scroll inside, the page does not
+        sizes = page.eval_on_selector_all("p, td, dd", "all => all.map(x => parseFloat(getComputedStyle(x).fontSize))")
+        assert min(sizes) >= 12
+        browser.close()
+    assert complaints == [] and all(url.startswith(("file:", "data:")) for url in asked)

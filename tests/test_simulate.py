@@ -1,19 +1,24 @@
 """`xmae simulate`: real patients through compiled firmware on emulated watches, and faults injected there."""
 
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xmae.benchmarks.simulate import chosen_devices, passes, simulate
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
+from xmae.firmware_sim import cost
 from xmae.firmware_sim.compile import CORES, compile_firmware, have_gcc
+from xmae.firmware_sim.cost import per_window
+from xmae.firmware_sim.emulators import installed, runner
 from xmae.firmware_sim.frame import Boot, Result, Status, parse_frames
 from xmae.firmware_sim.frontend import fifo_words
 from xmae.firmware_sim.generate import STACK_BYTES, write_firmware
 from xmae.firmware_sim.profile import BUDGET, device_names, load_device
-from xmae.firmware_sim.simulate import installed, per_window, runner, simulate
 
 pytest.importorskip("unicorn")
 pytest.importorskip("tflite_micro")
@@ -45,29 +50,96 @@ def pulse(seconds, seed=0):
     return np.rint(130_000 + 20_000 * wave + np.random.default_rng(seed).normal(0, 300, len(t)))
 
 
+@pytest.fixture(scope="module")
+def played(watch_bundle, tmp_path_factory):
+    """A test patient through every device that can run here, a window every 5 s: the folder and the result."""
+    names = [name for name in ("apollo4", "stm32u5", "stm32h7", "ensemble-m55", "snapdragon-a53")
+             if any(map(installed, load_device(name).emulators))]  # fmt: skip
+    out = tmp_path_factory.mktemp("played") / "out"
+    return out, simulate(str(watch_bundle.path), ",".join(names), PATIENT, str(out), seconds=27, hop_s=5)
+
+
 @pytest.mark.parametrize("device", ["apollo4", "stm32u5", "stm32h7", "ensemble-m55"])
-def test_embeddings_equal_tflm_on_every_cortex_m(watch_bundle, tmp_path, device):
-    if not any(installed(emulator) for emulator in load_device(device).emulators):
+def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
+    out, result = played
+    if device not in result["devices"]:
         pytest.skip(f"{device} needs qemu-system-arm, which pip cannot bring")
-    out = tmp_path / "out"
-    result = simulate(str(watch_bundle.path), device, PATIENT, str(out), seconds=26)
-    assert result["boot"] == ["OK"] and result["valid"] == result["windows"] == 2
-    assert result["bit_exact"]["equal"] == result["bit_exact"]["windows"] == 2
-    assert result["memory"]["ram"] <= BUDGET["ram"]
-    assert result["memory"]["stack_used"] <= STACK_BYTES / 2
-    assert result["counts"]["spread"] <= 0.05
-    for number in (result["estimated"]["latency_ms"], result["estimated"]["energy_mj"]):
+    one = result["devices"][device]
+    assert one["boot"] == ["OK"] and one["valid"] == one["windows"] == 3
+    assert [row["window_start_s"] for row in one["results"]] == [3, 8, 13]
+    assert one["bit_exact"] == {"windows": 3, "equal": 3, "with": "TensorFlow Lite Micro"}
+    assert one["memory"]["stack_used"] <= STACK_BYTES / 2
+    assert one["limits"].keys() == BUDGET.keys()
+    for name, limit in one["limits"].items():
+        assert limit["limit"] == BUDGET[name] and limit["met"] and limit["bytes"] <= BUDGET[name], name
+    assert one["counts"]["spread"] <= 0.05
+    assert one["counts"]["instructions_per_mac"] <= (0.52 if one["core"] == "m55" else 2.0)
+    for number in (one["estimated"]["latency_ms"], one["estimated"]["energy_mj"]):
         assert 0 < number["low"] < number["estimated"] < number["high"]
-    assert json.loads((out / "simulate.json").read_text())["results"] == result["results"]
-    assert np.load(out / "embeddings.npz")["embeddings"].shape == (2, 256)
+    assert (np.load(out / device / "embeddings.npz")["embeddings"] == first_embeddings(played)).all()
 
 
-def test_cortex_a(watch_bundle, tmp_path):
-    if not installed("qemu-user"):
+def first_embeddings(played):
+    """Of the first device: all Cortex-M give the same bytes."""
+    return np.load(played[0] / next(iter(played[1]["devices"])) / "embeddings.npz")["embeddings"]
+
+
+def test_cortex_a(played):
+    if "snapdragon-a53" not in played[1]["devices"]:
         pytest.skip("needs qemu-aarch64 and `xmae simulate --setup`, which pip cannot bring")
-    result = simulate(str(watch_bundle.path), "snapdragon-a53", PATIENT, str(tmp_path / "out"), seconds=26)
-    assert result["bit_exact"]["equal"] == result["windows"] == 2
-    assert result["counts"]["spread"] <= 0.05
+    one = played[1]["devices"]["snapdragon-a53"]
+    assert one["bit_exact"]["equal"] == one["windows"] == 3
+    assert one["counts"]["spread"] <= 0.05
+
+
+def test_table_is_written_and_shown_in_the_report(played):
+    out, result = played
+    assert result["passed"] and json.loads((out / "simulate.json").read_text()) == json.loads(
+        json.dumps({key: value for key, value in result.items() if key != "out"})
+    )
+    table, page = (out / "watch.md").read_text(), (out / "report.html").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    for name, one in result["devices"].items():
+        (row,) = [row for row in rows if row.startswith(f"| {name} (")]
+        battery = one["estimated"]["battery"]
+        for number in (
+            one["estimated"]["latency_ms"],
+            one["estimated"]["energy_mj"],
+            *(b["mah_per_day"] for b in battery),
+        ):
+            text = f"{number['estimated']:.3g} ({number['low']:.3g} to {number['high']:.3g})"
+            assert text in row and text in page
+        assert f"{one['counts']['instructions_a_window']:,}" in row and "3 of 3" in row
+    assert "estimated" in table and "On emulated watches" in page
+    assert ("Vela" in page) == ("ensemble-m55" in result["devices"])
+
+
+def test_a_limit_that_is_missed_or_a_byte_that_differs_fails_the_run():
+    same = {"windows": 2, "equal": 2}
+    kept, over = ({"ram": {"bytes": n, "limit": 2, "met": n <= 2}} for n in (1, 3))
+    assert passes({"bit_exact": same, "limits": kept}) and passes({"bit_exact": None})
+    assert not passes({"bit_exact": same, "limits": over})
+    assert not passes({"bit_exact": same | {"equal": 1}, "limits": kept})
+
+
+def test_all_devices_are_those_that_can_run(monkeypatch):
+    monkeypatch.setattr("xmae.benchmarks.simulate.installed", lambda emulator: emulator == "unicorn")
+    monkeypatch.setattr("xmae.firmware_sim.emulators.installed", lambda emulator: emulator == "unicorn")
+    chosen, not_run = chosen_devices("all", None)
+    assert {profile.name for profile, _ in chosen} | not_run.keys() == set(device_names())
+    assert all(emulator == "unicorn" for _, emulator in chosen) and "qemu-system-arm" in not_run["ensemble-m55"]
+    monkeypatch.setattr("xmae.benchmarks.simulate.installed", lambda emulator: False)
+    with pytest.raises(UserError, match="no emulator is installed"):
+        chosen_devices("all", None)
+
+
+def test_the_room_reads_a_bundle_and_nothing_else():
+    """firmware_sim knows the bundle and what is in it, and no training, data, evaluation or report."""
+    may = ("xmae.firmware_sim", "xmae.export", "xmae.signals", "xmae.errors", "xmae.files")
+    for path in Path(cost.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("xmae"):
+                assert node.module.startswith(may), f"{path.name} imports {node.module}"
 
 
 def test_time_does_not_depend_on_the_input(firmware):

@@ -40,7 +40,7 @@ def test_count_macs_is_the_sum_over_layers(student):
 def test_embedding_is_the_head_of_the_mean_token(student):
     ppg = torch.randn(3, 1, 1000)
     tokens = student.tokens(ppg)
-    assert tokens.shape == (3, 16, 192)
+    assert tokens.shape == (3, 16, 160)
     torch.testing.assert_close(student(ppg), student.head(tokens.mean(1)))
     assert student(ppg).shape == (3, student.embed_dim)
 

@@ -22,11 +22,11 @@ os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # on a busy machine, threads that spin while waiting starve the rest
 
-VERBS = {  # verb: (module that is imported when it is called, what it does)
+VERBS = {  # verb, of one or two words: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
-    "describe": ("xmae.data.describe", "store -> data report: what was kept, dropped and mended, and pictures"),
-    "check": ("xmae.data.check", "store -> is it whole? exit code 1 if not"),
-    "relabel": ("xmae.data.relabel", "store + table -> labels added, signals left as they are"),
+    "data report": ("xmae.data.report", "store -> what was kept, dropped and mended, with pictures"),
+    "data verify": ("xmae.data.verify", "store -> is it whole? exit code 1 if not"),
+    "data relabel": ("xmae.data.relabel", "store + table -> labels added, signals left as they are"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
     "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
     "fuse": ("xmae.evaluation.fusion", "encoders of PPG, ECG, respiration + store -> what they know together"),
@@ -41,9 +41,9 @@ VERBS = {  # verb: (module that is imported when it is called, what it does)
     "distill": ("xmae.distill.distill", "encoder + store -> student for a microcontroller"),
     "quantize": ("xmae.quantize", "encoder + store -> calibration windows, int8 against fp32 layer by layer"),
     "export": ("xmae.export.build", "teacher + student + store -> bundle of .pte, .tflite and .onnx files"),
-    "bench": ("xmae.benchmarks.bench", "bundle -> latency, size and memory in each runtime"),
+    "bench": ("xmae.benchmarks.bench", "bundle -> cost and accuracy in each runtime and on emulated devices"),
     "validate": ("xmae.benchmarks.drift", "bundle + store -> drift gate; exit code 1 beyond the limits"),
-    "simulate": ("xmae.firmware_sim.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
+    "simulate": ("xmae.benchmarks.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
@@ -58,12 +58,14 @@ def main(arguments=None):
     if arguments[0] == "--version":
         print(__version__)
         return 0
-    verb, *rest = arguments
+    n_words = 2 if " ".join(arguments[:2]) in VERBS else 1
+    verb, rest = " ".join(arguments[:n_words]), arguments[n_words:]
     if verb not in VERBS:
-        return fail(f"unknown verb '{verb}'; expected one of {', '.join(VERBS)}")
+        known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
+        return fail(f"unknown verb '{verb}'; expected one of {', '.join(known)}")
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            function = getattr(import_module(VERBS[verb][0]), verb)
+            function = function_of(verb)
             parser = verb_parser(verb, function)
         settings = vars(parser.parse_args(plain_options(rest, function)))
         as_json, _ = settings.pop("json"), settings.pop("config")
@@ -82,6 +84,11 @@ def main(arguments=None):
     if is_first_process():
         print(json.dumps(result, indent=2) if as_json else result["out"])
     return 0 if result.get("passed", True) else 1
+
+
+def function_of(verb):
+    """The function of a verb, named like its last word: "data verify" -> `xmae.data.verify.verify`."""
+    return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
 def verb_parser(verb, function):
@@ -150,7 +157,7 @@ def overview():
         "usage: xmae VERB --help",
         "",
     ]
-    return "\n".join([*lines, *(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())])
+    return "\n".join([*lines, *(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())])
 
 
 def fail(message):

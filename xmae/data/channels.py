@@ -1,7 +1,8 @@
 """Channels of a recorder in, one `Recording` on one clock out: which channel is what, its unit, its place in time.
 
-Names are compared without case, spaces and punctuation, after a device prefix up to "/" and a leading "ECG" or "LEAD"
-are dropped: "ECG II", "Lead_II" and "SNUADC/ECG_II" are all II. Where several match, the first in the table wins.
+Names are compared without case, spaces and punctuation, after a device prefix up to "/", a leading "ECG" or "LEAD" and
+what stands in brackets are dropped: "Lead_II", "SNUADC/ECG_II" and "II [mV]" are all II. Where several match, the first
+in the table wins.
 """
 
 import re
@@ -27,6 +28,9 @@ ACC_NAMES = ("ACC", "ACCELERATION", "ACCELEROMETER", "ACCX", "ACCY", "ACCZ", "AC
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
 TO_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "v": 1e3, "volt": 1e3, "volts": 1e3}
 TO_G = {"g": 1.0, "mg": 1e-3, "m/s2": 1 / 9.80665, "m/s^2": 1 / 9.80665, "ms-2": 1 / 9.80665}
+KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))  # of a map's values
+EXPECTED = {"sfreq": "a number, Hz", "sfreqs": "a rate (Hz) for each name", "units": "a unit for each name"}
+EXPECTED |= dict.fromkeys(ROLES, "a name or a list of names")
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 COMMON_SFREQ = 200  # Hz: the clock for channels of different rates; R peaks to 5 ms, far above the PPG band
 
@@ -69,21 +73,21 @@ class ChannelMap:
         Sampling rate of channels whose file states none, Hz; what a file states must agree within 1 %.
     sfreqs, units : dict
         Sampling rate (Hz), and unit, of single channels by the recorder's name.
-    time : str
-        Column with the times of the samples.
-    time_unit : str
-        "s", "ms" or "us".
-    subject : str
-        Column, attribute or group that names the subject.
+    time : str or None
+        Column with the times of the samples; None = one that is called time, timestamp, t or seconds.
+    time_unit : str or None
+        "s", "ms" or "us"; None = as the column's name says, as in "time (ms)", or else s.
+    subject : str or None
+        Column or attribute that names the subject; None = "subject", where there is one.
     """
 
     roles: dict = field(default_factory=dict)
     sfreq: float | None = None
     sfreqs: dict = field(default_factory=dict)
     units: dict = field(default_factory=dict)
-    time: str = "time"
-    time_unit: str = "s"
-    subject: str = "subject"
+    time: str | None = None
+    time_unit: str | None = None
+    subject: str | None = None
 
     @classmethod
     def load(cls, path):
@@ -103,6 +107,12 @@ class ChannelMap:
             raise UserError(f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md")
         if values.get("time_unit", "s") not in SECONDS:
             raise UserError(f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}")
+        for key, value in values.items():
+            good = isinstance(value, KINDS.get(key, str)) and (
+                key not in ROLES or all(isinstance(x, str) for x in value)
+            )
+            if not good or isinstance(value, bool):
+                raise UserError(f"{path}: {key} is {value!r}; expected {EXPECTED.get(key, 'a name')}")
         roles = {role: values.pop(role) for role in ROLES if role in values}
         return cls(roles=roles, **values)
 
@@ -117,7 +127,8 @@ class ChannelMap:
 
 def plain_name(name):
     """A channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH", "EKG" -> "ECG"."""
-    name = re.sub(r"[^A-Z0-9]", "", str(name).rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
+    name = re.sub(r"[(\[].*?[)\]]", "", str(name))  # a unit
+    name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
     return lead if lead in ECG_NAMES else name
 

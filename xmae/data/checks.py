@@ -4,11 +4,11 @@ Each finding is refused or mended by a rule that docs/data.md states, and counte
 """
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from xmae.data.recording import Recording
 from xmae.errors import UserError
 from xmae.signals.filters import ecg_clean, ppg_clean
 from xmae.signals.offset import estimate_offset
@@ -41,7 +41,8 @@ def refuse_swapped(recording):
 def repair_offset(recording):
     """The recording with PPG and acceleration moved by the estimated offset of their clock, or as it is.
 
-    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing (no offset).
+    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing (no offset), and the
+    recording keeps the offset and its confidence.
     """
     if recording.ecg is None:
         return recording
@@ -49,27 +50,25 @@ def repair_offset(recording):
     ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
     r_peaks, pulses = ecg_peaks(ecg_clean(ecg, sfreq), sfreq), ppg_peaks(ppg_clean(ppg, sfreq), sfreq)
     offset = estimate_offset(r_peaks, pulses, sfreq, n_times)
+    found = {"offset_s": offset.seconds, "offset_confidence": offset.confidence}
     if offset.seconds is None:
-        recording.repairs.append("clock_offset_refused")
-        return recording
+        return replace(recording, repairs=[*recording.repairs, "clock_offset_refused"], **found)
     shift = round(offset.seconds * sfreq)
     if shift == 0:
-        return recording
+        return replace(recording, **found)
     # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the end of the rest
     late, early = (slice(shift, None), slice(0, -shift)) if shift > 0 else (slice(0, shift), slice(-shift, None))
     labels = {name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()}
-    return Recording(
-        subject=recording.subject,
-        record=recording.record,
-        sfreq=sfreq,
+    return replace(
+        recording,
         ppg=recording.ppg[late],
         ecg=recording.ecg[early],
         labels=labels,
         leads={name: x[early] for name, x in recording.leads.items()},
         resp=None if recording.resp is None else recording.resp[early],
         acc=None if recording.acc is None else recording.acc[late],
-        start=recording.start,
         repairs=[*recording.repairs, "clock_offset"],
+        **found,
     )
 
 
@@ -106,7 +105,7 @@ def settle_doubles(index, before):
     Returns
     -------
     left_out : list of dict
-        Recordings to leave out: source, record, windows, why.
+        Recordings to leave out: source, record, windows, why. Their rows in `index` get a mark "left_out".
     same : dict
         Subject -> the name under which the same person came first.
     """
@@ -120,10 +119,9 @@ def settle_doubles(index, before):
             same[row["subject"]] = same.get(other["subject"], other["subject"])
             why += f"; so {row['subject']} and {other['subject']} are one person"
         left_out.append(leave(row, why))
-    doubles = {id(row) for row in index if first[row["samples_sha256"]] is not row}
     kept = {}
-    longest = sorted((row for row in index if row["start"] and id(row) not in doubles), key=lambda row: -row["seconds"])
-    for row in [*(row for row in before if row["start"]), *longest]:
+    timed = [row for row in index if row["start"] and not row.get("left_out")]
+    for row in [*(row for row in before if row["start"]), *sorted(timed, key=lambda row: -row["seconds"])]:
         begin = datetime.fromisoformat(row["start"])
         end = begin + timedelta(seconds=row["seconds"] - TOUCHING_S)
         taken = kept.setdefault(row["subject"], [])
@@ -136,5 +134,6 @@ def settle_doubles(index, before):
 
 
 def leave(row, why):
-    """What store.json says about a recording that is left out."""
+    """Mark a recording as left out; what store.json says about it."""
+    row["left_out"] = True
     return {"source": row["source"], "record": row["record"], "windows": row["windows"], "why": why}

@@ -1,32 +1,46 @@
 """What `xmae prepare` is given: files and folders, who is who, and the split by subject."""
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.readers import find_in_folder
+from xmae.data.readers import READERS, find_in_folder
 from xmae.data.store import SPLITS
 from xmae.errors import UserError
 
 
 def find_recordings(inputs, channel_map=None):
-    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each once."""
-    paths = []
+    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each once.
+
+    Returns
+    -------
+    paths : list of Path
+        Recordings.
+    passed_over : dict
+        Suffix -> number of files in the folders that have no PPG.
+    """
+    paths, passed_over = [], Counter()
     for item in inputs:
         if item == "bidmc":
             paths += bidmc_files()
         elif Path(item).is_dir():
-            found = find_in_folder(item, channel_map)
+            found, others = find_in_folder(item, channel_map)
+            if not found and others:
+                many = f"no PPG in the {len(others)} files of this folder that can be read, such as {others[0].name}"
+                raise UserError(f"{item}: {many}; name the channel in a channel map (--channels)")
             if not found:
-                raise UserError(f"{item}: no recording in this folder that can be read")
+                raise UserError(f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}")
             paths += found
+            passed_over.update(path.suffix.lower() for path in others)
         else:
             paths.append(Path(item))
     if not paths:
         raise UserError("no recordings given")
-    return list(dict.fromkeys(path.resolve() for path in paths))
+    return list(dict.fromkeys(path.resolve() for path in paths)), dict(passed_over)
 
 
 def read_subjects(path):
@@ -102,3 +116,50 @@ def draw_splits(subjects, shares, seed):
         raise UserError(f"{len(names)} subjects are too few for the split {shares}; use 1,0,0 or more subjects")
     parts = ["val"] * n_val + ["test"] * n_test
     return dict(zip(names, parts + ["train"] * (len(names) - len(parts)), strict=True))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How subjects are split: as a table says, or drawn by shares; `shown` is what store.json says about it."""
+
+    shown: str
+    seed: int
+    given: dict | None
+    shares: list | None
+
+    @classmethod
+    def read(cls, text, seed):
+        """From a CSV file, or shares such as "0.7,0.1,0.2"; see `read_splits` and `read_shares`."""
+        if Path(text).suffix == ".csv":
+            return cls(Path(text).name, seed, read_splits(text), None)
+        return cls(text, seed, None, read_shares(text))
+
+    def of(self, subjects, same, before):
+        """Split of each subject; people with two names go into one part.
+
+        Parameters
+        ----------
+        subjects : set of str
+            Subjects of new windows.
+        same : dict
+            Subject -> the name under which the same person came first.
+        before : dict
+            Splits that stay as they are.
+
+        Raises
+        ------
+        UserError
+            If a table lacks a subject or parts a person with two names, or the subjects are too few for the shares.
+        """
+        fresh = sorted(subjects - before.keys())
+        if self.given is None:
+            people = {same.get(subject, subject) for subject in fresh} - before.keys()
+            drawn = before | (draw_splits(people, self.shares, self.seed) if people else {})
+            return before | {subject: drawn[same.get(subject, subject)] for subject in fresh}
+        if unknown := [subject for subject in fresh if subject not in self.given]:
+            raise UserError(f"{self.shown}: names no split for {', '.join(unknown)}")
+        splits = before | {subject: self.given[subject] for subject in fresh}
+        for name, first in same.items():
+            if splits.get(name, splits.get(first)) != splits.get(first, splits.get(name)):
+                raise UserError(f"{self.shown}: {name} and {first} are one person, but in different splits")
+        return splits

@@ -37,6 +37,9 @@ class Recording:
         Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
     repairs : list of str
         What the reader mended, by the rules of `docs/data.md`, one short name a rule.
+    offset_s, offset_confidence : float or None
+        Offset of the PPG's clock that was corrected (s, estimated; None = refused) and the confidence in it (0 to 1);
+        both None = not looked for.
 
     Raises
     ------
@@ -55,6 +58,8 @@ class Recording:
     acc: np.ndarray | None = None
     start: str = ""
     repairs: list = field(default_factory=list)
+    offset_s: float | None = None
+    offset_confidence: float | None = None
 
     def __post_init__(self):
         name = self.record

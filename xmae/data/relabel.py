@@ -1,11 +1,13 @@
-"""`xmae relabel`: new labels beside the signals of a store, which stay as they are."""
+"""`xmae data relabel`: new labels beside the signals of a store, which stay as they are."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from xmae.data.store import NEW_LABELS, WindowStore, write_named
+from xmae.data.shard import write_named
+from xmae.data.store import NEW_LABELS, WindowStore
 from xmae.errors import UserError
 from xmae.files import write_json
 
@@ -62,6 +64,7 @@ def relabel(store: str, table: str) -> dict:
         parts.append(pa.table({"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}))
     if not any(changed.values()):
         raise UserError(f"{table}: matches no window of {store}")
-    entry = write_named(opened.path, NEW_LABELS, pa.concat_tables(parts))
+    new = pa.concat_tables(parts)
+    entry = write_named(opened.path, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
     write_json(opened.path / "store.json", opened.meta | {"labels": [*opened.meta.get("labels", []), entry]})
     return {"windows": changed, "out": str(store)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 
+from xmae.data.store import named_files
 from xmae.errors import UserError
 
 
@@ -45,12 +46,12 @@ def prepare_remote(url, append, run):
     meta = json.loads((folder / "store.json").read_text())
     try:
         fs.makedirs(root, exist_ok=True)
-        # a folder of its own for this content, so that the old store.json never finds new bytes under an old name
-        content = meta["index"]["sha256"][:12]
-        for entry in (*meta["shards"], meta["index"]):
-            fs.put_file(str(folder / entry["file"]), f"{root}/{content}/{entry['file']}")
-            entry["file"] = f"{content}/{entry['file']}"
+        old = json.loads(fs.cat_file(f"{root}/store.json")) if fs.exists(f"{root}/store.json") else meta
+        for name in named_files(meta) - {"store.json"}:  # named by content: nothing is overwritten
+            fs.put_file(str(folder / name), f"{root}/{name}")
         fs.pipe_file(f"{root}/store.json", json.dumps(meta, indent=2).encode())
+        for name in named_files(old) - named_files(meta):
+            fs.rm_file(f"{root}/{name}")
     except OSError as error:
         raise UserError(f"cannot write {url}: {error}") from error
     for path in sorted(local.rglob("*"), reverse=True):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from xmae.data.windows import LEAD_TIMES, Windows
 from xmae.errors import UserError
+from xmae.files import sha256
 from xmae.signals.window import N_TIMES
 
 STEPS = 32767  # int16 codes run from -32767 to 32767
@@ -51,6 +52,15 @@ def write_shard(path, windows):
     pq.write_table(
         pa.table(columns), path, compression="zstd", use_dictionary=["subject", "record"], column_encoding=packed
     )
+
+
+def write_named(folder, stem, write):
+    """Have `write(path)` write a file and name it by its content; file and SHA-256 as store.json keeps them."""
+    path = Path(folder) / f".{stem}.parquet"
+    write(path)
+    digest = sha256(path)
+    path.rename(path.with_name(f"{stem}-{digest[:12]}.parquet"))
+    return {"file": f"{stem}-{digest[:12]}.parquet", "sha256": digest}
 
 
 def read_codes(table, name):

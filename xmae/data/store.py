@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.shard import read_shard, read_table
+from xmae.data.shard import read_shard, read_table, write_named
 from xmae.data.windows import Windows
 from xmae.errors import UserError
-from xmae.files import read_json, sha256
+from xmae.files import read_json
 
 SCHEMA_VERSION = 2  # 1 had no index, measures and counts; it can still be read
 READABLE = (1, 2)
@@ -24,7 +24,7 @@ INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end
 INDEX_COLUMNS = pa.schema({
     "subject": pa.string(), "record": pa.string(), "source": pa.string(), "start": pa.string(),
     "seconds": pa.float64(), "windows": pa.int64(), "shard": pa.string(), "row": pa.int64(),
-    "samples_sha256": pa.string(),
+    "samples_sha256": pa.string(), "offset_s": pa.float64(), "offset_confidence": pa.float64(),
 })  # fmt: skip
 
 __all__ = ["WindowStore", "Windows"]
@@ -108,7 +108,7 @@ class WindowStore:
         return replace(windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels)
 
     def new_labels(self):
-        """Labels given by `xmae relabel`: shard file -> label -> values (n,)."""
+        """Labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
         tables = {}
         for entry in self.meta.get("labels", []):
             table = read_table(self.file(entry["file"]), entry["sha256"])
@@ -144,16 +144,14 @@ class WindowStore:
         return Windows.concatenate([self.shard(shard, relabelled) for shard in shards])
 
 
-def write_named(folder, stem, table):
-    """Write a table under a name that ends with its hash; file and SHA-256 as store.json keeps them."""
-    path = Path(folder) / f".{stem}.parquet"
-    pq.write_table(table, path, compression="zstd")
-    digest = sha256(path)
-    path.rename(path.with_name(f"{stem}-{digest[:12]}.parquet"))
-    return {"file": f"{stem}-{digest[:12]}.parquet", "sha256": digest}
+def named_files(meta):
+    """Names of all files that a `store.json` names, and its own."""
+    index = [meta["index"]] if "index" in meta else []
+    return {"store.json"} | {entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)}
 
 
 def write_index(folder, rows):
     """Write the index of recordings; file and SHA-256 as store.json keeps them."""
-    rows = [{name: row[name] for name in INDEX_COLUMNS.names} for row in rows if row["windows"]]
-    return write_named(folder, INDEX, pa.Table.from_pylist(rows, schema=INDEX_COLUMNS))
+    rows = [{name: row.get(name) for name in INDEX_COLUMNS.names} for row in rows if row["windows"]]
+    table = pa.Table.from_pylist(rows, schema=INDEX_COLUMNS)
+    return write_named(folder, INDEX, lambda path: pq.write_table(table, path, compression="zstd"))

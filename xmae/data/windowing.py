@@ -17,9 +17,9 @@ CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
 LIMITS = {
     "clipping": (1, 0.1),  # share of samples at the rails
     "flat_line": (1, 1.0),  # s without any change
-    "dropout": (-1, 0.1),  # range over the recording's median range
+    "dropout": (-1, 0.1),  # range within 2 s over the recording's median
     "motion": (1, 0.1),  # g, standard deviation of the fast part of acceleration; where there is an accelerometer
-    "beats": (-1, 0.7),  # share of heartbeats that one pulse answers
+    "beats": (-1, 0.7),  # share of heartbeats that one pulse answers in time
 }
 
 

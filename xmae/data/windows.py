@@ -29,7 +29,7 @@ class Windows:
         15th percentile of the template-match quality over the window, at most 1; NaN without ECG.
     labels : dict of float arrays, shape (n,)
         hr (bpm), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female), and what else the
-        recordings brought or `xmae relabel` added; NaN = missing.
+        recordings brought or `xmae data relabel` added; NaN = missing.
     leads : float32 array, shape (n, C, 2000), or None
         All ECG leads and respiration of the same time at 200 Hz, cleaned, in the recorder's units; NaN where a channel
         has missing samples or was not recorded. None unless the store was prepared with `leads`.

@@ -16,6 +16,10 @@ from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.training.batches import SteppedBatches
 
+RATE_SIZE = (
+    0.5  # mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the mean
+)
+
 
 class TaughtBatch(NamedTuple):
     """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D), heart rate (B,) in bpm, and a seed."""
@@ -30,11 +34,12 @@ class TaughtBatch(NamedTuple):
 class Distillation(Objective):
     """Student and losses.
 
-    The heart rate is counted in the ECG recorded with the PPG, no label: a linear readout of the embedding has to give
-    it, so that a student that is small, and follows the teacher only so far, keeps what a watch needs most.
-
     Embeddings of one encoder share a large mean and differ little between windows, so both are compared after the
     teacher's mean is taken off and each dimension divided by the teacher's standard deviation.
+
+    One direction of the student's embedding, the mean of these standardised dimensions, is not the teacher's: it is the
+    heart rate, counted in the ECG recorded with the PPG (no label). A student this small follows its teacher only so
+    far, and this way any linear head finds, large and linear, what a watch needs most. The idea and its size are ours.
 
     Parameters
     ----------
@@ -44,41 +49,49 @@ class Distillation(Objective):
     taught : TaughtCrops
         What it will be trained on: gives the statistics of the teacher's embedding and of the heart rate.
     token_weight, rate_weight : float
-        Weights of the losses on tokens and heart rate.
+        Weights of the losses on tokens and heart rate. Without heart rates, or with a weight of 0, the whole embedding
+        is the teacher's.
     """
 
     def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0):
         super().__init__()
-        self.student, self.token_weight, self.rate_weight = student, token_weight, rate_weight
+        self.student, self.token_weight = student, token_weight
         self.register_buffer("mean", mean := taught.embedding.mean(0))
         self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
         known = taught.rate[taught.rate.isfinite()]
-        self.register_buffer("rate", torch.stack([known.mean(), known.std()]) if len(known) > 1 else torch.ones(2))
+        self.rate_weight = rate_weight if len(known) > 1 else 0.0
+        self.register_buffer("rate", torch.stack([known.mean(), known.std()]) if self.rate_weight else torch.ones(2))
         self.to_tokens = nn.LazyLinear(taught.tokens.shape[-1])
-        self.to_rate = nn.Linear(student.embed_dim, 1)
         with torch.no_grad():
             student.head.bias.copy_(mean)
             self.to_tokens(student.eval().tokens(torch.zeros(1, 1, 1000)))
         student.train()
 
-    def forward(self, batch):
-        """Squared error of the standardised embedding, plus, weighted, of tokens (relative) and rate (Huber)."""
-        tokens = self.student.tokens(batch.ppg)
-        embedding = self.student.pool(tokens)
+    def split(self, embedding):
+        """(B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard deviations (B,)."""
         standard = (embedding - self.mean) / self.std
-        loss = F.mse_loss(standard, (batch.embedding - self.mean) / self.std)
+        if not self.rate_weight:
+            return standard, None
+        mean = standard.mean(1, keepdim=True)
+        return standard - mean, mean[:, 0] / RATE_SIZE
+
+    def forward(self, batch):
+        """Squared error of the teacher's part, plus, weighted, of tokens (relative) and heart rate (Huber)."""
+        tokens = self.student.tokens(batch.ppg)
+        part, rate = self.split(self.student.pool(tokens))
+        loss = F.mse_loss(part, self.split(batch.embedding)[0])
         if self.token_weight:
             wanted = F.interpolate(batch.tokens.transpose(1, 2), tokens.shape[1], mode="linear").transpose(1, 2)
             loss = loss + self.token_weight * F.mse_loss(self.to_tokens(tokens), wanted) / wanted.var()
         if self.rate_weight:
             wanted, known = (batch.rate - self.rate[0]) / self.rate[1], batch.rate.isfinite()
-            missed = F.smooth_l1_loss(self.to_rate(standard)[known, 0], wanted[known], reduction="sum", beta=0.1)
+            missed = F.smooth_l1_loss(rate[known], wanted[known], reduction="sum", beta=0.1)
             loss = loss + self.rate_weight * missed / known.sum().clamp(min=1)
         return loss
 
     def validate(self, batch):
-        """One minus the mean cosine of the centred embeddings."""
-        return 1 - F.cosine_similarity(self.student(batch.ppg) - self.mean, batch.embedding - self.mean).mean()
+        """One minus the mean cosine of the teacher's part of both embeddings."""
+        return 1 - F.cosine_similarity(self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]).mean()
 
 
 class TaughtCrops(SteppedBatches):

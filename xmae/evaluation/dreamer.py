@@ -18,7 +18,8 @@ from xmae.data.leads import standardise
 from xmae.data.readers.dreamer import ECG_SFREQ, EEG_SFREQ, RATINGS, read_dreamer
 from xmae.errors import UserError
 from xmae.evaluation.bootstrap import auroc, draw_weights, interval
-from xmae.evaluation.fusion import embed_signals, fit_head, ways_of, with_interval
+from xmae.evaluation.fusion import embed_signals, ways_of, with_interval
+from xmae.evaluation.fusion_heads import fit_head
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import PATCH, SFREQ, load_criss_cross
@@ -66,7 +67,7 @@ def dreamer(
     baseline : str
         "subtract" the mean embedding of the rest before each clip, or "none".
     threshold : float
-        A rating above it is high.
+        A rating (1 to 5) above it is high.
     electrodes : str
         Names separated by commas, such as "AF3,F7", or "all".
     folds : int
@@ -117,7 +118,7 @@ def dreamer(
 def load_any(file):
     """A criss-cross encoder, as this package saves it or as released."""
     try:
-        return load_encoder(file)
+        return load_encoder(file, ppg=False)
     except UserError:
         if not Path(file).is_file():
             raise

@@ -4,25 +4,23 @@ Folds, metrics and resamples are those of `xmae probe`: patients apart, interval
 of looking at a window scored on the same windows, so that their differences are paired.
 """
 
-import copy
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from xmae.data.leads import choose_leads
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
-from xmae.evaluation.linear import fit_linear
+from xmae.evaluation.fusion_heads import Tuning, fit_head, with_encoders
 from xmae.evaluation.probe import MIN_SUBJECTS, probe_folds, refuse_seen
 from xmae.evaluation.tasks import TASKS
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import CrissCrossEncoder
-from xmae.models.fusion import FUSIONS, FusionHead, FusionModel, save_fusion
+from xmae.models.fusion import FUSIONS, FusionHead, save_fusion
 from xmae.objectives.objective import known
 from xmae.signals.scale import minmax_scale
 
@@ -60,7 +58,8 @@ def fuse(
     resp : str or None
         Criss-cross encoder of respiration.
     ecg_channels, resp_channels : str
-        Channels of the store that each takes, separated by commas; "V/MCL" is V, or MCL where V was not recorded.
+        Channels of the store (200 Hz) that each takes, separated by commas; "V/MCL" is V, or MCL where V was not
+        recorded.
     fusion : str
         "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the input); several
         separated by commas to compare, the first is saved.
@@ -130,8 +129,8 @@ def fuse(
 
 def load_modality(name, file):
     """The encoder of a modality, which must be of its kind."""
-    encoder = load_encoder(file)
-    if isinstance(encoder, CrissCrossEncoder) != (name != "ppg"):
+    encoder = load_encoder(file, ppg=name == "ppg")
+    if name != "ppg" and not isinstance(encoder, CrissCrossEncoder):
         raise UserError(f"{file}: a {type(encoder).__name__} is no encoder of {name}")
     return encoder
 
@@ -152,115 +151,6 @@ def embed_signals(encoder, signals, batch_size=64):
         rows = whole[start : start + batch_size]
         embeddings[rows] = encoder(torch.from_numpy(signals[rows])).numpy()
     return embeddings
-
-
-def fit_head(embeddings, target, subject, kind, fusion):
-    """A `FusionHead` on frozen embeddings of the windows to fit on.
-
-    Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by gradient.
-
-    Parameters
-    ----------
-    embeddings : dict of float tensors, shape (n, D)
-    target, subject : arrays, shape (n,)
-        Numbers or 0/1, and patients.
-    kind : str
-        "regression" or "binary".
-    fusion : str
-        See `FusionHead`.
-    """
-    head = FusionHead({name: x.shape[1] for name, x in embeddings.items()}, fusion)
-    head.standardise_by(embeddings)
-    z, there = head.standardised(embeddings)
-    if fusion == "gated":
-        train_gated(head, embeddings, torch.from_numpy(target).float()[:, None], kind)
-    elif fusion == "late":
-        for name, layer in head.linears.items():
-            rows = there[name][:, 0].numpy()
-            set_linear(layer, fit_linear(z[name].double().numpy()[rows], target[rows], subject[rows], kind))
-    else:
-        set_linear(head.linear, fit_linear(torch.cat(list(z.values()), 1).double().numpy(), target, subject, kind))
-    return head.eval()
-
-
-@torch.no_grad()
-def set_linear(layer, model):
-    """Give a Linear layer the weights of a `LinearModel`."""
-    layer.weight.copy_(torch.from_numpy(np.asarray(model.weight))[None])
-    layer.bias.fill_(model.bias)
-
-
-def train_gated(head, embeddings, target, kind, steps=200):
-    """Train the gated head: AdamW (1e-3, weight decay 0.1), half of the inputs dropped at random as regularisation."""
-    loss = loss_of(target, kind)
-    if kind == "regression":
-        torch.nn.init.constant_(head.linear.bias, float(target.mean()))
-    optimizer = torch.optim.AdamW(head.parameters(), 1e-3, weight_decay=0.1)
-    scale = float(target.std()) if kind == "regression" else 1.0
-    for _ in range(steps):
-        dropped = {
-            name: torch.where(torch.rand_like(x) < 0.5, getattr(head, f"mean_{name}"), x)
-            for name, x in embeddings.items()
-        }
-        optimizer.zero_grad()
-        (loss(head(dropped), target) / scale).backward()
-        optimizer.step()
-
-
-def with_encoders(encoders, head):
-    """The `FusionModel` of encoders and a head that was fitted on their embeddings."""
-    model = FusionModel(encoders, head.fusion, drop=0.1)
-    model.head.load_state_dict(head.state_dict())
-    return model.eval()
-
-
-def loss_of(target, kind):
-    """Loss of outputs against targets: squared error over the variance, or cross entropy with classes in balance."""
-    if kind == "regression":
-        variance = target.var().clamp(min=1e-12)
-        return lambda output, y: F.mse_loss(output, y) / variance
-    balance = (target == 0).sum() / (target == 1).sum().clamp(min=1)
-    return lambda output, y: F.binary_cross_entropy_with_logits(output, y, pos_weight=balance)
-
-
-class Tuning:
-    """Fine-tuning of encoders and head together, from the head of the frozen encoders.
-
-    First the head, then everything, keeps what pretraining learned (Kumar et al., ICLR 2022, arXiv 2202.10054). Batch
-    norms keep their statistics.
-    """
-
-    def __init__(self, encoders, signals, epochs, batch_size, lr):
-        self.encoders, self.signals = encoders, {name: torch.from_numpy(x) for name, x in signals.items()}
-        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-
-    def fit(self, head, rows, target, kind):
-        """Train on windows `rows` with `target` (len(rows),); a `FusionModel` in evaluation mode."""
-        model = with_encoders({name: copy.deepcopy(self.encoders[name]) for name in head.widths}, head)
-        model.train().encoders.eval()
-        y = torch.from_numpy(target).float()[:, None]
-        loss, n_steps = loss_of(y, kind), self.epochs * -(-len(rows) // self.batch_size)
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], self.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-        for _ in range(self.epochs):
-            for part in torch.randperm(len(rows)).split(self.batch_size):
-                optimizer.zero_grad()
-                loss(model(self.batch(head, rows[part.numpy()])), y[part]).backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-        return model.eval()
-
-    def batch(self, head, rows):
-        """Signals of windows, of the modalities that a head takes."""
-        return {name: self.signals[name][rows] for name in head.widths}
-
-    @torch.no_grad()
-    def predict(self, model, rows, without=()):
-        """Outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
-        parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
-        signals = ({k: x for k, x in self.batch(model.head, part).items() if k not in without} for part in parts)
-        return torch.cat([model(part) for part in signals])[:, 0].numpy()
 
 
 def ways_of(modalities, fusions, pairs=True):

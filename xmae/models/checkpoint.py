@@ -43,13 +43,15 @@ def shipped_heads(name):
     return read_json(path).get(name, {}) if name in SHIPPED else {}
 
 
-def load_encoder(name):
-    """Load a PPG encoder in evaluation mode.
+def load_encoder(name, ppg=True):
+    """Load a PPG encoder, or one of other signals, in evaluation mode.
 
     Parameters
     ----------
     name : str or Path
         A shipped encoder ("base", "student-mcu"), or a safetensors file that `save_encoder` wrote.
+    ppg : bool
+        Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is welcome too.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def load_encoder(name):
     Raises
     ------
     UserError
-        If there is no such name or file, or the file is damaged or no encoder.
+        If there is no such name or file, or the file is damaged, no encoder, or one of other signals than PPG.
     """
     path = files("xmae.models.weights") / SHIPPED[name] if name in SHIPPED else Path(name)
     if not path.is_file():
@@ -77,5 +79,7 @@ def load_encoder(name):
         raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: not an encoder that xmae saved ({type(error).__name__})") from error
+    if ppg and isinstance(encoder, CrissCrossEncoder):
+        raise UserError(f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse")
     encoder.provenance = json.loads(header["provenance"])
     return encoder.eval()

@@ -1,5 +1,6 @@
 """What the convolutional encoders share: `Conv2d` over (B, channels, 1, time) with batch norm, and how they pool."""
 
+import torch
 from torch import nn
 
 
@@ -8,7 +9,7 @@ class ConvEncoder(nn.Module):
 
     def tokens(self, x):
         """Waveform (B, 1, L) -> features before pooling (B, n, C)."""
-        return self.features(x.unsqueeze(2)).squeeze(2).transpose(1, 2)
+        return self.features(row_image(x)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
         """Features (B, n, C) -> embedding (B, E)."""
@@ -16,11 +17,16 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x):
         """Scaled waveform (B, 1, L) -> embedding (B, E)."""
-        return self.embed(x.unsqueeze(2))
+        return self.embed(row_image(x))
 
     def embed(self, x):
         """`forward` on (B, 1, 1, L): the shape that is exported."""
         return self.head(self.features(x).mean((2, 3), keepdim=True).flatten(1))
+
+
+def row_image(x):
+    """(B, 1, L) -> (B, 1, 1, L) in channels-last order, which oneDNN convolves without reordering (see `Stem`)."""
+    return x.unsqueeze(2).to(memory_format=torch.channels_last)
 
 
 def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):

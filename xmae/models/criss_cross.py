@@ -23,8 +23,8 @@ WIDTH = 200  # 25 channels x 8 positions of the patch embedding
 MAX_CHANNELS = 19  # reach of the positional kernel over channels
 
 
-# arguments of `CrissCrossEncoder`; "base" is the released EEG model
-CRISS_CROSS_SIZES = {"base": {}, "small": {"depth": 4, "mlp": 400}, "tiny": {"depth": 1, "mlp": 100}}
+# arguments of `CrissCrossEncoder`; "base" is the released EEG model; hidden patches are noise enough for a small one
+CRISS_CROSS_SIZES = {"base": {}, "small": {"depth": 4, "mlp": 400, "dropout": 0.0}, "tiny": {"depth": 1, "mlp": 100}}
 
 
 class PatchEmbedding(nn.Module):

@@ -197,7 +197,8 @@ def load_fusion(folder):
     folder = Path(folder)
     described = read_json(folder / "fusion.json")
     try:
-        encoders = {name: load_encoder(folder / f"{name}.safetensors") for name in described["modalities"]}
+        names = described["modalities"]
+        encoders = {name: load_encoder(folder / f"{name}.safetensors", name == "ppg") for name in names}
         model = FusionModel(encoders, described["fusion"])
         model.head.load_state_dict(load_file(folder / "head.safetensors"))
         model.about = described["about"]

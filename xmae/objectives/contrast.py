@@ -7,13 +7,19 @@ from torch import nn
 NEVER = float("-inf")
 
 
+def cosines(a, b):
+    """Cosine of each row with each, in float32 even under autocast, as temperatures ask: (n, D), (m, D) -> (n, m)."""
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
+
+
 def info_nce(queries, keys, temperature, same=None):
     """InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
 
     Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to length 1 (van den
     Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative of i.
     """
-    logits = F.normalize(queries.float(), dim=1) @ F.normalize(keys.float(), dim=1).T / temperature
+    logits = cosines(queries, keys) / temperature
     if same is not None:
         logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER)
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
@@ -24,11 +30,11 @@ def nt_xent(a, b, temperature, same=None):
 
     (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a negative of i.
     """
-    n, z = len(a), F.normalize(torch.cat([a, b]).float(), dim=1)
+    n, z = len(a), torch.cat([a, b])
     itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     partner = itself.roll(n, 0)
     hidden = itself if same is None else itself | (same.repeat(2, 2) & ~partner)
-    logits = (z @ z.T / temperature).masked_fill(hidden, NEVER)
+    logits = (cosines(z, z) / temperature).masked_fill(hidden, NEVER)
     return F.cross_entropy(logits, partner.int().argmax(1))
 
 
@@ -39,8 +45,7 @@ def koleo(z):
     """
     z = F.normalize(z.float(), dim=1)
     with torch.no_grad():
-        similarity = z @ z.T
-        nearest = similarity.fill_diagonal_(-2).argmax(1)
+        nearest = cosines(z, z).fill_diagonal_(-2).argmax(1)
     return -(z - z[nearest]).norm(dim=1).clamp(min=1e-8).log().mean()
 
 

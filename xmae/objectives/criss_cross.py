@@ -41,7 +41,7 @@ class CrissCrossObjective(Objective):
     """
 
     paper = "Ghallab et al., arXiv 2512.15250; Wang et al., CBraMod, ICLR 2025"
-    defaults = Defaults(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.05, betas=(0.9, 0.999), patience=40)
+    defaults = Defaults(epochs=60, batch_size=16, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.999), patience=60)
 
     def __init__(self, size="base", masking="both", intra_ratio=0.5, inter_ratio=1.0, channels="II,V/MCL"):
         super().__init__()
@@ -51,13 +51,27 @@ class CrissCrossObjective(Objective):
         self.masking, self.channels = masking, channels
         self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
 
-    def batches(self, store, *, batch_size, seed, rank, world_size, accumulate, **_):
+    def batches(self, store, *, batch_size, seed, recipe, rank, world_size, accumulate, **_):
         """Training crops and validation windows of the chosen channels; windows that lack one of them are left out."""
         train, val = (whole_windows(store.windows(split), self.channels) for split in ("train", "val"))
         validation = [LeadBatch(part, slice(None), len(part), index) for index, part in enumerate(val[0].split(256))]
-        return LeadBatches(*train, batch_size, seed, rank, world_size, accumulate), DataLoader(
+        return LeadBatches(*train, batch_size, seed, recipe.speed, rank, world_size, accumulate), DataLoader(
             validation, batch_size=None
         )
+
+    @torch.no_grad()
+    def align(self):
+        """Start calmly: from drawing the mean, with blocks that add little; for a recipe that asks for it.
+
+        The published start draws noise of ten times the signal's power, which takes longer to unlearn than a small
+        store has steps (measured in benchmarks/results/fusion.md). The scale is GPT-2's, 1 / sqrt(branches).
+        """
+        head, layers = self.model.proj_out[0], self.encoder.encoder["layers"]
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        for layer in layers:
+            for last in (layer.self_attn_s.out_proj, layer.self_attn_t.out_proj, layer.linear2):
+                last.weight /= (2 * len(layers)) ** 0.5
 
     @property
     def encoder(self):
@@ -99,7 +113,7 @@ class LeadBatch(NamedTuple):
 
 
 class LeadBatches(SteppedBatches):
-    """Random crops of continuous recordings.
+    """Random crops of continuous recordings, at random speeds.
 
     Parameters
     ----------
@@ -107,26 +121,38 @@ class LeadBatches(SteppedBatches):
         Windows in the order of the recordings.
     follows : int64 tensor, shape (n,)
         1 where the next window goes on where this one ends.
-    batch_size, seed, rank, world_size, accumulate : int
+    batch_size, seed : int
+        Windows of a step over all processes; seed of the crops.
+    speed : (float, float)
+        Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of 10 s, where so much
+        was recorded without a gap. (1, 1) crops only.
+    rank, world_size, accumulate : int
         As of `xmae.training.batches.TrainingBatches`.
     """
 
-    def __init__(self, leads, follows, batch_size, seed, rank=0, world_size=1, accumulate=1):
+    def __init__(self, leads, follows, batch_size, seed, speed=(1.0, 1.0), rank=0, world_size=1, accumulate=1):
         self.parts = world_size * accumulate
         if batch_size % self.parts:
             raise UserError(f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and parts")
         super().__init__(accumulate * max(2, len(leads) // batch_size), seed, accumulate)
         self.samples, self.follows = leads.transpose(1, 2).flatten(0, 1), follows  # (n * 2000, C)
-        self.length, self.batch_size, self.rank, self.world_size = leads.shape[-1], batch_size, rank, world_size
+        self.length, self.batch_size, self.speed = leads.shape[-1], batch_size, speed
+        self.rank, self.world_size = rank, world_size
 
     def batch(self, step, seed):
         """The batch of one step, counted from 1 over the whole training."""
-        generator = torch.Generator().manual_seed(seed)
+        generator, (low, high) = torch.Generator().manual_seed(seed), self.speed
         window = torch.randint(len(self.follows), (self.batch_size,), generator=generator)
-        later = torch.randint(self.length, (self.batch_size,), generator=generator) * self.follows[window]
+        draw = torch.rand(2, self.batch_size, generator=generator, dtype=torch.float64)
         rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
-        first = (window * self.length + later)[rows, None]
-        crops = self.samples[first + torch.arange(self.length)].transpose(1, 2).contiguous()
+        room = self.length * (1 + self.follows[window]) - 1  # steps between samples, in this window and the next
+        factor = (low * (high / low) ** draw[0]).clamp(max=room / (self.length - 1))
+        begin = draw[1] * (room - factor * (self.length - 1))
+        begin = window * self.length + (begin.floor() if low == high == 1 else begin)
+        place = begin[rows, None] + factor[rows, None] * torch.arange(self.length)  # (rows, 2000)
+        left = place.long().clamp(max=len(self.samples) - 2)
+        weight = (place - left).float()[..., None]
+        crops = torch.lerp(self.samples[left], self.samples[left + 1], weight).transpose(1, 2).contiguous()
         return LeadBatch(crops, rows, self.batch_size, seed)
 
 

@@ -12,11 +12,10 @@ import copy
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from xmae.models.vit import SIZES, ViTEncoder
-from xmae.objectives.contrast import mlp, small_start
+from xmae.objectives.contrast import cosines, mlp, small_start
 from xmae.objectives.gather import mean_over_processes
 from xmae.objectives.objective import Defaults, Objective, follow, known
 from xmae.objectives.views import MILD, Draws, time_crop, view
@@ -71,7 +70,7 @@ class DINOObjective(Objective):
 
     def answers(self, encoder, head, crops):
         """Answers of one network to crops of one length: list of (B, 1, L) -> list of (B, K)."""
-        return head(encoder(torch.cat(crops))).float().chunk(len(crops)) if crops else []
+        return head(encoder(torch.cat(crops))).chunk(len(crops)) if crops else []
 
     def after_step(self, progress):
         """The teacher follows, more slowly towards the end."""
@@ -90,7 +89,7 @@ class PrototypeHead(nn.Module):
 
     def forward(self, x):
         """(B, D) -> (B, K)."""
-        return F.linear(F.normalize(self.mlp(x), dim=1), F.normalize(self.prototypes, dim=1))
+        return cosines(self.mlp(x), self.prototypes)
 
 
 def dino_loss(student, teacher, centre, temperature):

@@ -11,11 +11,10 @@ import copy
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from xmae.models.vit import SIZES, ViTEncoder
-from xmae.objectives.contrast import mlp, small_start
+from xmae.objectives.contrast import cosines, mlp, small_start
 from xmae.objectives.masks import n_hidden, scatter
 from xmae.objectives.objective import Defaults, Objective, follow, known
 from xmae.objectives.views import MILD, Draws, time_crop, view
@@ -94,5 +93,4 @@ def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
 
 def assign(z, prototypes, temperature):
     """Log probability of each prototype: (n, D), (K, D) -> (n, K)."""
-    z, prototypes = (F.normalize(x.float(), dim=1) for x in (z, prototypes))
-    return (z @ prototypes.T / temperature).log_softmax(1)
+    return (cosines(z, prototypes) / temperature).log_softmax(1)

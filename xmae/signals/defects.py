@@ -9,6 +9,7 @@ from xmae.signals.window import WINDOW_S
 
 MOTION_BAND = 0.5  # Hz: slower changes of acceleration are changes of posture
 MOVING_AVERAGE_S = 1 / MOTION_BAND
+N_PARTS = 5  # of a window, 2 s each: with at least one beat
 
 
 def clipped_share(x, first):
@@ -49,8 +50,11 @@ def flat_seconds(x, first, sfreq):
 
 
 def relative_range(cut):
-    """Range of each window over the recording's median range: (n_windows, n_times) -> (n_windows,); low = dropout."""
-    span = np.ptp(cut, axis=1)
+    """Range within each window over the recording's median: (n_windows, n_times) -> (n_windows,); low = dropout.
+
+    The range is the second lowest of five parts of 2 s, as the filters' answer to a step reaches into its neighbours.
+    """
+    span = np.sort(np.ptp(cut.reshape(len(cut), N_PARTS, -1), axis=2), axis=1)[:, 1]
     typical = np.median(span[span > 0]) if (span > 0).any() else 1
     return span / typical
 
@@ -69,10 +73,10 @@ def motion(acc, first, sfreq):
 
 
 def beat_agreement(r_peaks, pulses, first):
-    """Share of heartbeats in each window that one pulse, and only one, answers.
+    """Share of heartbeats in each window that one pulse, and only one, answers at about the usual time.
 
     The cycles between R peaks are moved by the recording's median delay from R peak to the next pulse, less half a
-    cycle, so that a pulse should lie in the middle of each.
+    cycle, so that a pulse should lie in the middle of each, a quarter of a cycle to either side.
 
     Parameters
     ----------
@@ -92,8 +96,10 @@ def beat_agreement(r_peaks, pulses, first):
     following = np.searchsorted(pulses, r_peaks)
     answered = following < len(pulses)
     delay = np.median(pulses[following[answered]] - r_peaks[answered]) if answered.any() else 0
-    edges = r_peaks + delay - np.median(np.diff(r_peaks)) / 2
-    one = np.diff(np.searchsorted(pulses, edges)) == 1
+    cycle = np.median(np.diff(r_peaks))
+    place = np.searchsorted(pulses, r_peaks + delay - cycle / 2)
+    late = pulses[np.minimum(place[:-1], len(pulses) - 1)] - (r_peaks[:-1] + delay)
+    one = (np.diff(place) == 1) & (np.abs(late) <= cycle / 4)
     window = np.searchsorted(first, r_peaks[:-1], side="right") - 1
     inside = window < n_windows
     beats = np.bincount(window[inside], minlength=n_windows)

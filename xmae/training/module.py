@@ -79,8 +79,8 @@ class Pretraining(L.LightningModule):
     def training_step(self, batch, batch_idx):
         """Loss of one batch."""
         loss = self.objective(batch)
-        before = torch.where(self.smooth_loss.isnan(), loss.detach(), self.smooth_loss)
-        self.smooth_loss = before.lerp(loss.detach(), 0.05)
+        now = loss.detach().float()
+        self.smooth_loss = torch.where(self.smooth_loss.isnan(), now, self.smooth_loss).lerp(now, 0.05)
         self.log("train_loss", self.smooth_loss, prog_bar=True)
         return loss
 

@@ -48,10 +48,9 @@ def read_recordings(path, channel_map=None):
     path = Path(path)
     if Path(f"{path}.hea").is_file():
         path = Path(f"{path}.hea")
-    reader = reader_of(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    yield from reader.read(path, channel_map or ChannelMap())
+    yield from reader_of(path).read(path, channel_map or ChannelMap())
 
 
 def read_recording(path, sfreq=None):
@@ -76,20 +75,29 @@ def read_recording(path, sfreq=None):
     return recording
 
 
-def is_recording(path, channel_map=None):
-    """Whether a file found in a folder is a recording with PPG, by its suffix and the channel names inside."""
-    if path.suffix.lower() not in READERS or not path.is_file():
-        return False
-    return reader_of(path).holds_ppg(path, channel_map or ChannelMap())
-
-
 def find_in_folder(folder, channel_map=None):
-    """Recordings below a folder, sorted; of WFDB records of several segments the whole, not its parts."""
-    found = sorted(path for path in Path(folder).rglob("*") if is_recording(path, channel_map))
-    headers = [path for path in found if path.suffix == ".hea"]
+    """Recordings below a folder, by suffix and the channel names inside.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Searched through.
+    channel_map : ChannelMap or None
+        As in `read_recordings`.
+
+    Returns
+    -------
+    found : list of Path
+        Sorted; of WFDB records of several segments the whole, not its parts.
+    passed_over : list of Path
+        Files of the same kinds without PPG, such as a table of subjects or a record of numerics.
+    """
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in READERS and path.is_file())
+    headers = [path for path in files if path.suffix.lower() == ".hea"]
     if headers:
         from xmae.data.readers.wfdb import segments_of
 
         parts = {part for path in headers for part in segments_of(path)}
-        found = [path for path in found if path not in parts]
-    return found
+        files = [path for path in files if path not in parts]
+    found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
+    return found, [path for path in files if path not in set(found)]

@@ -1,9 +1,17 @@
-"""EDF and EDF+ files (sleep studies), read by `edfio`; each signal keeps its own rate, annotations are passed over."""
+"""EDF and EDF+ files (sleep studies), read by `edfio`; each signal keeps its own rate, annotations are passed over.
+
+A discontinuous file (EDF+D) gives a recording for each stretch without a break. `edfio` tells that there are breaks,
+but not where; each data record states its time, in s since the start of the file, at the start of its annotations
+(Kemp & Olivan, Clinical Neurophysiology 114, 2003, section 2.2.4).
+"""
+
+from datetime import timedelta
 
 import numpy as np
 
 from xmae.data.channels import PPG_NAMES, Channel, find_roles, recording_of
 from xmae.errors import UserError
+from xmae.signals.window import WINDOW_S
 
 
 def read(path, channel_map):
@@ -21,33 +29,54 @@ def read(path, channel_map):
         raise UserError(f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
     chosen = {channel for listed in roles.values() for channel in listed}
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
-    if not edf.is_continuous:
-        raise UserError(f"{path}: a discontinuous EDF+ file (EDF+D); convert it to continuous files first")
     labels, code = {}, ""
     try:
         code = edf.patient.code
         labels = {"sex": edf.patient.sex} if edf.patient.sex in ("M", "F") else {}
-        start = edf.startdatetime.isoformat()
+        begun = edf.startdatetime
     except (ValueError, IndexError):  # plain EDF: free text where EDF+ has a code, a sex and a date
-        start = ""
+        begun = None
     named = code not in ("", "X")
-    yield recording_of(
-        [
-            Channel(
-                signal.label.strip(),
-                np.asarray(signal.data, np.float64),
-                channel_map.check_sfreq(signal.sampling_frequency, path),
-                unit=signal.physical_dimension,
-            )
-            for signal in signals
-        ],
-        subject=code if named else path.stem,
-        record=path.stem,
-        labels=labels,
-        wanted=roles,
-        start=start,
-        repairs=[] if named else ["subject_from_file_name"],
-    )
+    length = edf.data_record_duration
+    onsets = length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
+    stretches = np.split(np.arange(len(onsets)), np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1)
+    for number, stretch in enumerate(stretches):
+        if len(stretches) > 1 and len(stretch) * length < WINDOW_S:
+            continue
+        yield recording_of(
+            [
+                Channel(
+                    signal.label.strip(),
+                    samples_of(signal, stretch),
+                    channel_map.check_sfreq(signal.sampling_frequency, path),
+                    unit=signal.physical_dimension,
+                )
+                for signal in signals
+            ],
+            subject=code if named else path.stem,
+            record=path.stem if len(stretches) == 1 else f"{path.stem}-{number:03d}",
+            labels=labels,
+            wanted=roles,
+            start=(begun + timedelta(seconds=onsets[stretch[0]])).isoformat() if begun else "",
+            repairs=[] if named else ["subject_from_file_name"],
+        )
+
+
+def samples_of(signal, stretch):
+    """Samples of a signal in a run of data records, given by their numbers: (n_times,), in its unit."""
+    n = signal.samples_per_data_record
+    return np.asarray(signal.data[stretch[0] * n : (stretch[-1] + 1) * n], np.float64)
+
+
+def record_onsets(path, edf):
+    """Start of each data record, s after the start of the file: (n_records,)."""
+    content = path.read_bytes()
+    n_signals = int(content[252:256])
+    labels = [content[256 + 16 * k : 272 + 16 * k].strip() for k in range(n_signals)]
+    samples = [int(content[256 + 216 * n_signals + 8 * k :][:8]) for k in range(n_signals)]
+    first = labels.index(b"EDF Annotations")
+    places = int(content[184:192]) + 2 * sum(samples[:first]) + 2 * sum(samples) * np.arange(edf.num_data_records)
+    return np.array([float(content[place : content.index(b"\x14", place)]) for place in places])
 
 
 def open_edf(path):

@@ -1,13 +1,16 @@
 """HDF5 files: PulseDB's MATLAB v7.3 files, and any file with signals as one-dimensional datasets.
 
 PulseDB (Wang et al., Frontiers in Digital Health 4, 2023) has a struct array `Subj_Wins`; in HDF5 each of its fields is
-a row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T (times, s), SubjectID, SegSBP, SegDBP, Age,
-Gender, BMI. Windows that follow each other in time are joined.
+a row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T (times within the case, s), SubjectID, CaseID
+(of MIMIC: when it began), SegSBP, SegDBP, Age, Gender, Height, Weight, BMI. Windows of a case that follow each other in
+time are joined; SegmentID, WinID and WinSeqID count them and say nothing more.
 
 In other files every group with a PPG dataset is a recording. The rate is the attribute `sfreq`, `fs` or `sampling_rate`
 of the dataset, of a group above it or of the file; the subject the attribute `subject` of the group or of the file, or
 else the group's name.
 """
+
+from datetime import datetime, timedelta
 
 import h5py
 import numpy as np
@@ -22,6 +25,8 @@ UNIT_NAMES = ("unit", "units")
 
 def read(path, channel_map):
     """Yield the recordings of one file."""
+    if path.suffix == ".mat" and path.open("rb").read(10) == b"MATLAB 5.0":
+        raise UserError(f"{path}: a MATLAB file of before v7.3; save it in MATLAB with -v7.3")
     try:
         with h5py.File(path) as file:
             if "Subj_Wins" in file:
@@ -79,7 +84,7 @@ def read_group(path, group, channel_map):
         unit = channel_map.units.get(name, attribute(group[name], UNIT_NAMES) or "")
         channels.append(Channel(name, group[name][()].astype(np.float64), rate, unit=str(unit)))
     plain = group.name.strip("/").replace("/", "-")
-    subject = attribute(group, (channel_map.subject, "subject_id", "patient"))
+    subject = attribute(group, (channel_map.subject or "subject", "subject_id", "patient"))
     labels = {"age": attribute(group, ("age",)), "sex": attribute(group, ("sex", "gender"))}
     labels = {name: float(x) if name == "age" else str(x)[:1].upper() for name, x in labels.items() if x is not None}
     return recording_of(
@@ -108,21 +113,24 @@ def read_pulsedb(path, file):
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = ([np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw"))
     times = column("T")
-    starts = [float(np.ravel(x)[0]) for x in times] if times else list(np.arange(len(ppg)) * 1e6)
-    subjects = ["".join(map(chr, np.ravel(x))) for x in column("SubjectID") or []] or [path.stem] * len(ppg)
+    starts = np.array([np.ravel(x)[0] for x in times] if times else np.arange(len(ppg)) * 1e6, np.float64)
+    subjects, cases, sex = (texts(column(name)) for name in ("SubjectID", "CaseID", "Gender"))
+    repairs = [] if subjects else ["subject_from_file_name"]
+    subjects, cases = subjects or [path.stem] * len(ppg), cases or [""] * len(ppg)
     known = {name: numbers(column(key)) for name, key in LABEL_FIELDS.items()}
-    sex = ["".join(map(chr, np.ravel(x)))[:1] for x in column("Gender") or []]
     length = {len(x) for x in ppg + ecg}
     if len(length) != 1:
         raise UserError(f"{path}: windows of different lengths ({min(length)} to {max(length)} samples)")
-    order, step = np.argsort(starts, kind="stable"), length.pop() / PULSEDB_SFREQ
-    follows = np.abs(np.diff(np.array(starts)[order]) - step) < 0.5 / PULSEDB_SFREQ
-    same = [subjects[a] == subjects[b] for a, b in zip(order[:-1], order[1:], strict=True)]
-    runs = np.split(order, np.flatnonzero(~(follows & np.array(same, bool))) + 1)
+    _, whose = np.unique(
+        [f"{subject}/{case}" for subject, case in zip(subjects, cases, strict=True)], return_inverse=True
+    )
+    order, step = np.lexsort((starts, whose)), length.pop() / PULSEDB_SFREQ
+    follows = np.abs(np.diff(starts[order]) - step) < 0.5 / PULSEDB_SFREQ
+    runs = np.split(order, np.flatnonzero(~(follows & (np.diff(whose[order]) == 0))) + 1)
     for number, run in enumerate(runs):
         labels = {name: (values[run], 1 / step) for name, values in known.items() if values is not None}
         labels |= {"age": float(labels["age"][0][0])} if "age" in labels else {}
-        labels |= {"sex": sex[run[0]]} if sex else {}
+        labels |= {"sex": sex[run[0]][:1]} if sex else {}
         yield recording_of(
             [
                 Channel("PPG_Raw", np.concatenate([ppg[k] for k in run]), PULSEDB_SFREQ),
@@ -131,10 +139,27 @@ def read_pulsedb(path, file):
             subject=subjects[run[0]],
             record=path.stem if len(runs) == 1 else f"{path.stem}-{number:05d}",
             labels=labels,
+            start=began(cases[run[0]], starts[run[0]]),
+            repairs=repairs,
         )
 
 
-LABEL_FIELDS = {"age": "Age", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP"}  # years, kg/m2, mmHg, mmHg
+LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
+    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP",
+}  # fmt: skip
+
+
+def texts(values):
+    """One text a window, from MATLAB's codes of letters; an empty list if the field is absent."""
+    return ["".join(map(chr, np.ravel(x).astype(int))) for x in values or []]
+
+
+def began(case, seconds):
+    """Time of a sample (ISO 8601) that many seconds after a MIMIC case such as "2174-11-06-10-12"; "" for others."""
+    try:
+        return (datetime.strptime(case, "%Y-%m-%d-%H-%M") + timedelta(seconds=float(seconds))).isoformat()
+    except ValueError:
+        return ""
 
 
 def numbers(values):

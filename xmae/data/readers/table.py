@@ -1,8 +1,13 @@
 """CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
 
-Times, if there are any, are numbers (s, ms or us by the channel map). Steps may be rounded; a step of more than one and
-a half median steps is a gap, which is filled with missing samples; times that stand still or go back are refused.
+Times, if there are any, are numbers (s, ms or us, by "(ms)" in the column's name or by the channel map) or dates (ISO
+8601). Steps may be rounded; a step of more than one and a half median steps is a gap, which is filled with missing
+samples; times that stand still or go back are refused. CSV may be separated by commas, semicolons (then with decimal
+commas, if need be) or tabs, with lines of comment after "#".
 """
+
+import csv
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmae.data.channels import SECONDS, Channel, find_roles, plain_name, recording_of
+from xmae.data.recording import MAX_SFREQ, MIN_SFREQ
 from xmae.errors import UserError
 
+TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 TOLERANCE = 0.01  # relative: how far a time step, or a stated rate, may lie from the rate of the time column
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
@@ -19,49 +26,111 @@ MAX_GAP_S = 3600  # a longer gap starts another recording
 def read(path, channel_map):
     """Yield the recordings of one table: one, or one for each subject and each stretch between gaps of over 1 h."""
     try:
-        table = pq.read_table(path).to_pandas() if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            table = pq.read_table(path).to_pandas()
+        else:
+            table = pd.read_csv(path, encoding="utf-8-sig", comment="#", skipinitialspace=True, **dialect(path))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
-    if channel_map.subject in table:
-        for subject, part in table.groupby(channel_map.subject, sort=False):
+    who = channel_map.subject or "subject"
+    if channel_map.subject and who not in table:
+        raise UserError(f"{path}: no column '{who}' for subject; there are {', '.join(table.columns)}")
+    if who in table:
+        for subject, part in table.groupby(who, sort=False):
             yield from read_subject(path, part, channel_map, str(subject))
     else:
         yield from read_subject(path, table, channel_map, None)
 
 
+def dialect(path):
+    """How a CSV file separates its columns, and writes its decimals, by its first lines."""
+    names, values = (*head(path, 2), "", "")[:2]
+    separator = max(",;\t", key=names.count)
+    return {"sep": separator, "decimal": "," if separator != "," and "," in values else "."}
+
+
+def head(path, n_lines):
+    """The first lines of a CSV file that say something."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        said = (line for line in file if line.strip() and not line.startswith("#"))
+        return [line for line, _ in zip(said, range(n_lines), strict=False)]
+
+
 def read_subject(path, table, channel_map, subject):
     """Yield the recordings of the rows of one subject; `subject` is None where the table does not name any."""
     columns = channel_columns(table.columns, channel_map, path)
-    time = next((name for name in table if name.lower() == channel_map.time.lower()), None)
     try:
-        numbers = table[[*columns, *([time] if time else [])]].astype(float)
+        numbers = table[columns].astype(float)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     signals, repairs = {name: numbers[name].to_numpy() for name in columns}, []
     if subject is None:
         repairs.append("subject_from_file_name")
-    stretches = [slice(0, len(table))]
-    if time:
-        times = numbers[time].to_numpy() * SECONDS[channel_map.time_unit]
-        sfreq, places, gaps = regular_times(times, path)
+    stretches, starts = [slice(0, len(table))], [""]
+    if time := time_column(table.columns, channel_map, path):
+        times, begin = seconds_of(table[time], time, channel_map, path)
+        sfreq, places, mended = regular_times(times, time, path)
+        refuse_time_unit(sfreq, time, path)
         sfreq = channel_map.check_sfreq(sfreq, path)
-        if gaps:
-            repairs.append("time_gaps")
+        repairs += mended
         far = np.flatnonzero(np.diff(places) > MAX_GAP_S * sfreq) + 1
         stretches = [slice(a, b) for a, b in zip([0, *far], [*far, len(places)], strict=True)]
+        starts = [begin and (begin + pd.Timedelta(seconds=times[rows.start])).isoformat() for rows in stretches]
     else:
         sfreq, places = channel_map.check_sfreq(None, path), np.arange(len(table))
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
-    for number, rows in enumerate(stretches):
-        within, units = places[rows] - places[rows][:1], channel_map.units
+    for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
+        within = places[rows] - places[rows][:1]
         yield recording_of(
-            [Channel(key, on_grid(x[rows], within), sfreq, unit=units.get(key, "")) for key, x in signals.items()],
+            [
+                Channel(key, on_grid(x[rows], within), sfreq, unit=channel_map.units.get(key, bracketed(key)))
+                for key, x in signals.items()
+            ],
             subject=subject or path.stem,
             record=name if len(stretches) == 1 else f"{name}-{number:03d}",
             wanted={role: names for role, names in find_roles(list(signals), wanted(columns, channel_map)).items()},
+            start=start,
             repairs=repairs,
         )
+
+
+def bracketed(name):
+    """The unit in a column's name: "ECG [mV]" -> "mV"."""
+    unit = re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]", name)
+    return unit[1] if unit else ""
+
+
+def time_column(names, channel_map, path):
+    """The column with times: the one that the map names, or one of a usual name; None if there is none."""
+    if channel_map.time is None:
+        return next((name for name in names if plain_name(name) in TIME_NAMES), None)
+    found = next((name for name in names if name.lower() == channel_map.time.lower()), None)
+    if found is None:
+        raise UserError(f"{path}: no column '{channel_map.time}' for time; there are {', '.join(names)}")
+    return found
+
+
+def seconds_of(column, name, channel_map, path):
+    """Times in s (n,), and for dates the first of them, from which the times then count; else ""."""
+    if not pd.api.types.is_numeric_dtype(column):
+        try:
+            dates = pd.to_datetime(column, format=None if pd.api.types.is_datetime64_any_dtype(column) else "ISO8601")
+            dates = dates.dt.tz_convert(None) if dates.dt.tz is not None else dates
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: column '{name}' holds neither numbers nor ISO 8601 times ({error})") from error
+        return (dates - dates.iloc[0]).dt.total_seconds().to_numpy(), dates.iloc[0]
+    unit = channel_map.time_unit or (bracketed(name).lower() if bracketed(name).lower() in SECONDS else "s")
+    return column.to_numpy(np.float64) * SECONDS[unit], ""
+
+
+def refuse_time_unit(sfreq, name, path):
+    """Raise a `UserError` if the rate (Hz) is out of bounds, and would not be if the times had another unit."""
+    units = {unit: sfreq / scale for unit, scale in SECONDS.items() if scale < 1}
+    likely = [unit for unit, rate in units.items() if MIN_SFREQ <= rate <= MAX_SFREQ]
+    if sfreq < MIN_SFREQ and likely:
+        says = f"its times look like {likely[0]}; say time_unit: {likely[0]} in a channel map (--channels)"
+        raise UserError(f"{path}: column '{name}' makes the sampling rate {sfreq:g} Hz; {says}")
 
 
 def wanted(columns, channel_map):
@@ -73,9 +142,13 @@ def wanted(columns, channel_map):
 
 def channel_columns(names, channel_map, path):
     """The columns that play a role."""
-    roles = find_roles(list(names), wanted(names, channel_map))
+    try:
+        roles = find_roles(list(names), wanted(names, channel_map))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
-        raise UserError(f"{path}: no column 'ppg'; there are {', '.join(map(str, names)) or 'none'}")
+        there = ", ".join(map(str, names)) or "none"
+        raise UserError(f"{path}: no column 'ppg'; there are {there}; name it in a channel map (--channels)")
     return [name for name in names if any(name in chosen for chosen in roles.values())]
 
 
@@ -88,8 +161,11 @@ def on_grid(x, places):
     return filled
 
 
-def regular_times(times, path):
-    """Rate (Hz) of times (s), the place of each sample on the grid of that rate, and the number of gaps.
+def regular_times(times, name, path):
+    """Rate (Hz) of times (s), the place of each sample on the grid of that rate, and what was mended.
+
+    Times that jitter, but keep within one step of an even count, are taken as even: "time_jitter". Steps of more than
+    one and a half median steps are gaps in the grid: "time_gaps".
 
     Raises
     ------
@@ -99,32 +175,35 @@ def regular_times(times, path):
     steps = np.diff(times)
     backward = np.flatnonzero(~(steps > 0))
     if len(backward):
-        raise UserError(f"{path}: column 'time' stands still or goes back in row {backward[0] + 2}; mend the rows")
+        raise UserError(f"{path}: column '{name}' stands still or goes back in row {backward[0] + 2}; mend the rows")
     step = np.median(steps) if len(steps) else np.nan
     gap = steps > 1.5 * step
+    if len(steps) > 1 and gap.mean() > 0.05:
+        step, places = (times[-1] - times[0]) / len(steps), np.arange(len(times))
+        if np.abs(times - times[0] - step * places).max() <= step:
+            return float(1 / step), places, ["time_jitter"]
     if len(steps) < 2 or gap.mean() > 0.05:
-        raise UserError(f"{path}: column 'time' is not uniform; resample the recording first")
+        raise UserError(f"{path}: column '{name}' is not uniform; resample the recording first")
     # times may be rounded, to milliseconds say, so the rate is that of the whole between gaps
     step = steps[~gap].mean()
     expected = np.where(gap, np.rint(steps / step), 1)
     places = np.concatenate([[0], np.cumsum(expected)]).astype(np.int64)
     drift = np.abs(times - times[0] - step * places) / step
     if np.max(drift) > max(1, TOLERANCE * len(times)):
-        raise UserError(f"{path}: column 'time' is not uniform; resample the recording first")
-    return float(1 / step), places, int(gap.sum())
+        raise UserError(f"{path}: column '{name}' is not uniform; resample the recording first")
+    return float(1 / step), places, ["time_gaps"] if gap.any() else []
 
 
 def holds_ppg(path, channel_map):
     """Whether the table has a PPG column."""
     try:
-        names = pq.read_schema(path).names if path.suffix == ".parquet" else first_line(path)
+        if path.suffix == ".parquet":
+            names = pq.read_schema(path).names
+        else:
+            names = next(csv.reader(head(path, 1), delimiter=dialect(path)["sep"]), [])
+        names = [name.strip() for name in names]
+        return "ppg" in find_roles(names, wanted(names, channel_map))
+    except UserError:
+        return False  # without a column that the map names
     except (OSError, pa.ArrowException):
-        return False
-    ppg = channel_map.roles.get("ppg")
-    return ppg in names if ppg else any(plain_name(name) in ("PPG", "PLETH", "BVP") for name in names)
-
-
-def first_line(path):
-    """The column names of a CSV file."""
-    with path.open(errors="replace") as file:
-        return [name.strip() for name in file.readline().split(",")]
+        return True  # damaged: to be told, not passed over

@@ -98,10 +98,11 @@ def segments_of(path):
 
 def holds_ppg(path, channel_map):
     """Whether a header names a PPG channel, or segments of which one does."""
-    wanted = channel_map.roles.get("ppg")
+    wanted = channel_map.roles.get("ppg", PPG_NAMES)
+    wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
     words = {plain_name(line.split()[-1]) for part in parts for line in signal_lines(part)}
-    return plain_name(wanted) in words if isinstance(wanted, str) else bool(words & set(PPG_NAMES))
+    return bool(words & wanted)
 
 
 def signal_lines(path):

@@ -1,4 +1,4 @@
-"""`xmae describe`: what is in a store, as a page: counts by reason, repairs, labels, pictures of windows."""
+"""`xmae data report`: what is in a store, as a page: counts by reason, repairs, labels, pictures of windows."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ STYLE = (
 )
 
 
-def describe(store: str, out: str = "runs/data_report") -> dict:
+def report(store: str, out: str = "runs/data_report") -> dict:
     """Write a report on a store: counts of windows kept and dropped by reason, repairs, recordings left out, pictures.
 
     Parameters
@@ -66,6 +66,7 @@ def describe(store: str, out: str = "runs/data_report") -> dict:
         "dropped": meta["dropped"],
         "repairs": meta.get("repairs", {}),
         "left_out": meta.get("left_out", []),
+        "passed_over": meta.get("passed_over", {}),
         "settings": meta["settings"] | {"limits": meta.get("limits", {})},
         "quality": quality,
         "labels": {name: n for name, n in labels.items() if n},
@@ -139,6 +140,7 @@ def page(store, result, image):
         rows("Left out (recordings)", ("recording", "why"), [
             (row.get("record", row["source"]), row["why"]) for row in result["left_out"]
         ]),
+        rows("Passed over (files in folders without PPG)", ("", "files"), result["passed_over"].items()),
         rows("Quality of the kept windows", ("", "lowest", "5 %", "median", "95 %", "highest", "limit"), [
             (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
         ]),

@@ -1,4 +1,4 @@
-"""`xmae check`: is a store whole?"""
+"""`xmae data verify`: is a store whole?"""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import numpy as np
 from tqdm import tqdm
 
 from xmae.data.shard import read_table, windows_of
-from xmae.data.store import WindowStore
+from xmae.data.store import WindowStore, named_files
 from xmae.errors import UserError
 from xmae.files import write_json
 
 
-def check(store: str, out: str = "") -> dict:
+def verify(store: str, out: str = "") -> dict:
     """Check every byte of a store: are all files there, unchanged, and do they hold what store.json says.
 
     Parameters
@@ -33,7 +33,7 @@ def check(store: str, out: str = "") -> dict:
         If there is no store, or its store.json cannot be read.
     """
     opened, problems, windows, rows = WindowStore(store), [], 0, {}
-    for shard in tqdm(opened.meta["shards"], "check", unit="shard"):
+    for shard in tqdm(opened.meta["shards"], "verify", unit="shard"):
         try:
             content = windows_of(read_table(opened.file(shard["file"]), shard["sha256"]))
         except UserError as error:
@@ -73,6 +73,5 @@ def unused_files(store):
     """Files in the folder that belong to no store, left over from work that was broken off; harmless."""
     if not isinstance(store.path, Path):
         return []
-    named = {"store.json"} | {entry["file"] for entry in (*store.meta["shards"], *store.meta.get("labels", []))}
-    named |= {store.meta["index"]["file"]} if "index" in store.meta else set()
+    named = named_files(store.meta) | {"config.yaml", "metrics.json"}
     return sorted(path.name for path in store.path.glob("*") if path.is_file() and path.name not in named)

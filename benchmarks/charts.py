@@ -1,0 +1,133 @@
+"""Pictures for the report: inline SVG whose ink is the page's text colour, so that they work in the dark."""
+
+import io
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"  # INK becomes the page's text colour
+COLOURS = {"pytorch": MUTED, "executorch": "#3b7dd8", "litert": ACCENT, "onnx": SECOND, "c": "#b07cc6"}
+RUNTIMES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime", "c": "C99"}
+COSTS = (  # of the Pareto plots: field, words, factor
+    ("latency_ms", "latency of a window, ms", 1),
+    ("bytes", "file or weights, kB", 1e-3),
+    ("macs", "multiply-accumulates a window, million", 1e-6),
+)
+
+
+def draw_loss(pretrain):
+    """Training and validation loss by epoch with the line at the ECG's variance, as SVG."""
+    history = pretrain["history"]
+    with rc_context(_style()):
+        figure = Figure(figsize=(5, 2.9), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(1, color=MUTED, lw=1, ls="--")
+        axes.text(
+            0.99, 1, "drawing the mean", color=MUTED, ha="right", va="bottom", transform=axes.get_yaxis_transform()
+        )
+        for key, label, color in (("train_loss", "training", MUTED), ("val_loss", "held-out subjects", ACCENT)):
+            axes.plot(
+                history["epoch"],
+                [loss / pretrain["variance"] for loss in history[key]],
+                color=color,
+                lw=1.8,
+                label=label,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("masked MSE / variance")
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, loc="lower left")
+        return _svg(figure)
+
+
+def draw_probe(task):
+    """Value and 95 % interval of each encoder in one task, as SVG."""
+    encoders = task["encoders"]
+    with rc_context(_style()):
+        figure = Figure(figsize=(5, 0.75 + 0.36 * len(encoders)), layout="constrained")
+        axes = figure.subplots()
+        for y, entry in enumerate(encoders.values()):
+            color = ACCENT if y == 0 else SECOND
+            if entry["interval"]:
+                axes.plot(entry["interval"], [y, y], color=color, lw=2.2, solid_capstyle="round")
+            axes.plot(entry["value"], y, "o", color=color, ms=7)
+        axes.set_yticks(range(len(encoders)), list(encoders))
+        axes.set_ylim(len(encoders) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"{task['label'].lower()}, mean absolute error ({task['units']})")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        return _svg(figure)
+
+
+def draw_pareto(rows):
+    """Heart-rate error against latency, size and MAC, a picture each; rows without both are left out.
+
+    Colour is the runtime, a filled mark int8, a square the teacher; the line joins what nothing else beats in both.
+
+    Returns
+    -------
+    list of str
+        SVG.
+    """
+    pictures = []
+    for field, words, factor in COSTS:
+        points = [
+            (row[field] * factor, row["heads"]["hr"]["value"], row)
+            for row in rows
+            if row.get(field) and "hr" in (row.get("heads") or {})
+        ]
+        if len(points) > 1:
+            pictures.append(_pareto(points, words))
+    return pictures
+
+
+def front(points):
+    """Those of (cost, error, row) that no other point beats in both, cheapest first."""
+    best, kept = float("inf"), []
+    for point in sorted(points, key=lambda point: point[:2]):
+        if point[1] < best:
+            best = point[1]
+            kept.append(point)
+    return kept
+
+
+def _pareto(points, words):
+    with rc_context(_style()):
+        figure = Figure(figsize=(5, 3.1), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        kept = front(points)
+        axes.plot([x for x, _, _ in kept], [y for _, y, _ in kept], color=MUTED, lw=1, ls="--", zorder=1)
+        for x, y, row in points:
+            colour = COLOURS.get(row["format"], INK)
+            face = colour if row["precision"] != "fp32" else "none"
+            axes.plot(x, y, "s" if row["model"] == "teacher" else "o", color=colour, mfc=face, ms=7)
+        for format in dict.fromkeys(row["format"] for _, _, row in points):
+            axes.plot([], [], "o", color=COLOURS.get(format, INK), label=RUNTIMES.get(format, format))
+        axes.set_xlabel(words)
+        axes.set_ylabel("heart-rate error, bpm")
+        axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="best")
+        return _svg(figure)
+
+
+def _style():
+    return {
+        "svg.fonttype": "none",  # letters stay letters: they take the page's font and can be searched
+        "font.size": 10.5,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+
+
+def _svg(figure):
+    """A figure as inline SVG whose ink is the page's text colour."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")

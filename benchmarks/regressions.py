@@ -1,0 +1,86 @@
+"""What got worse between two benchmark runs, beyond the noise of both.
+
+Time is compared in yardsticks (a fixed computation timed in the same rounds), so that a busier or slower machine is no
+regression, and only flagged where the 95 % intervals of both runs lie apart and the medians by more than a tenth.
+Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances do.
+"""
+
+from pathlib import Path
+
+from xmae.errors import UserError
+from xmae.files import read_json
+
+SCHEMA, SCHEMA_VERSION = "xmae.bench", 2  # of bench.json
+
+MIN_SLOWDOWN = 1.10
+ALLOWED = {"bytes": 1.02, "peak_memory_bytes": 1.15, "instructions": 1.005}  # new / old
+COSINE_LOSS = 0.002  # of the median centred cosine
+HR_LOSS = 0.1  # bpm of the mean absolute error
+
+
+def read_result(path):
+    """Read a `bench.json`.
+
+    Raises
+    ------
+    UserError
+        If it is missing, not from `xmae bench`, or of another schema version.
+    """
+    path = Path(path)
+    result = read_json(path / "bench.json" if path.is_dir() else path)
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+        raise UserError(f"{path}: not a result of xmae bench")
+    if result["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: result of version {result['schema_version']}, expected {SCHEMA_VERSION}; measure it again"
+        )
+    return result
+
+
+def find_regressions(new, old):
+    """What is worse in `new` than in `old`: a list of sentences, empty if nothing is.
+
+    Parameters
+    ----------
+    new, old : dict
+        Results of `xmae bench`. Rows are matched by model, format, precision and device; only what both have is
+        compared, and a row that fails now but ran before is worse.
+    """
+    before = {key(row): row for row in old["models"]}
+    found = []
+    for row in new["models"]:
+        if (was := before.get(key(row))) and "latency_ms" in was:
+            found += [f"{' '.join(key(row))}: {sentence}" for sentence in worse(row, was)]
+    return found
+
+
+def key(row):
+    """What tells a row from the others."""
+    return row["model"], row["precision"], row["format"], row["device"]
+
+
+def worse(row, was):
+    """What is worse in one row: a list of sentences."""
+    if "failure" in row:
+        return [f"no longer runs: {row['failure']}"]
+    found = []
+    for name, now, then in (
+        ("one thread", row, was),
+        ("all threads", row.get("all_threads", {}), was.get("all_threads", {})),
+    ):
+        if "relative" in now and "relative" in then:
+            ratio = now["relative"] / then["relative"]
+            apart = now["relative_interval"][0] > then["relative_interval"][1]
+            if apart and ratio > MIN_SLOWDOWN:
+                found.append(f"{name}: {ratio:.2f} times the latency, in yardsticks; the intervals lie apart")
+    for field, limit in ALLOWED.items():
+        if row.get(field) and was.get(field) and row[field] > limit * was[field]:
+            found.append(f"{field.replace('_', ' ')}: {row[field]:,} after {was[field]:,}")
+    if row.get("centred") and was.get("centred"):
+        loss = was["centred"]["median"] - row["centred"]["median"]
+        if loss > COSINE_LOSS:
+            found.append(f"centred cosine, median: {row['centred']['median']:.4f}, {loss:.4f} lower")
+    hr, hr_was = (x.get("heads", {}).get("hr") for x in (row, was))
+    if hr and hr_was and hr["value"] - hr_was["value"] > HR_LOSS:
+        found.append(f"heart-rate error: {hr['value']:.2f} bpm after {hr_was['value']:.2f}")
+    return found

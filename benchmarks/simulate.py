@@ -1,0 +1,178 @@
+"""`xmae simulate`: a recording, sample by sample, through a bundle on emulated watches; results, costs and a table."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from xmae.benchmarks.report import write_report
+from xmae.benchmarks.watch_table import markdown, terminal
+from xmae.data.readers import read_recording
+from xmae.errors import UserError
+from xmae.export.bundle import Bundle
+from xmae.files import atomic_folder, write_json
+from xmae.firmware_sim.cortex_a import play_cortex_a, setup_root
+from xmae.firmware_sim.emulators import chosen_emulator, installed, what_it_needs
+from xmae.firmware_sim.frontend import digitise, front_end_rate
+from xmae.firmware_sim.play import play
+from xmae.firmware_sim.profile import device_names, load_device
+from xmae.signals.stream import BUFFER_S, MARGIN_S
+
+RESULTS, TABLE = "simulate.json", "watch.md"
+ESTIMATED = (
+    "Instructions are counted. Cycles, latency, energy and charge are estimated from them by the device profile, "
+    "with low and high ends; how far the model misses published measurements is in benchmarks/results/mlperf_tiny.md."
+)
+
+
+def simulate(
+    bundle: str | None = None,
+    device: str = "apollo4",
+    signal: str | None = None,
+    out: str = "runs/simulate",
+    list: bool = False,
+    setup: bool = False,
+    emulator: str | None = None,
+    sfreq: int | None = None,
+    hop_s: int = 10,
+    adc_bits: int = 18,
+    seconds: float | None = None,
+    speed: float = 0,
+    cmsis_nn: str | None = None,
+) -> dict:
+    """Play a recording through the firmware of a bundle on emulated devices.
+
+    Parameters
+    ----------
+    bundle : str or None
+        Folder of a bundle with an int8 student for TFLite.
+    device : str
+        Names of device profiles, separated by commas, or "all" whose emulators are installed; see `list`.
+    signal : str or None
+        Recording (.npz, WFDB .hea, .csv, ...) with PPG.
+    out : str
+        Folder for simulate.json, watch.md (the table), report.html, and for each device embeddings and firmware;
+        replaced as a whole.
+    list : bool
+        Only list devices, what each needs and whether it is there.
+    setup : bool
+        Only build and cache the small arm64 system for Cortex-A devices.
+    emulator : str or None
+        "unicorn", "qemu" or "qemu-user"; by default the first of the device's that is installed.
+    sfreq : int or None
+        Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples at it.
+    hop_s : int
+        Seconds from one window to the next.
+    adc_bits : int
+        Width of a sample, 16-24 bits.
+    seconds : float or None
+        Length to play, s; by default all.
+    speed : float
+        Pace at which results are shown, times real time; 0 = at once.
+    cmsis_nn : str or None
+        Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
+
+    Returns
+    -------
+    dict
+        `devices`: for each `results` (a row per window: time, status, heads as numbers or probabilities), `skill` of
+        each head, `counts`, `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
+        whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, LiteRT's on this machine);
+        `not_run`: what devices would need; `passed`: all embeddings equal, all limits of flash and RAM kept; "out".
+
+    Raises
+    ------
+    UserError
+        If bundle, device, recording or emulator cannot be used, or the firmware does not fit or fails.
+    """
+    if list:
+        return listing()
+    if setup:
+        return {"out": str(setup_root())}
+    if bundle is None or signal is None:
+        raise UserError("simulate needs a bundle and --signal RECORDING (or --list, or --setup)")
+    chosen, not_run = chosen_devices(device, emulator)
+    opened, recording = Bundle.open(bundle), read_recording(signal)
+    rate = sfreq or front_end_rate(recording.sfreq)
+    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[: None if seconds is None else int(seconds * rate)]
+    if len(codes) < BUFFER_S * rate:
+        raise UserError(f"{signal}: {len(codes) / rate:.1f} s; a watch needs {BUFFER_S} s for its first window")
+    with atomic_folder(out, RESULTS) as folder:
+        devices = {}
+        for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
+            place = folder / profile.name
+            place.mkdir()
+            if runs_in == "qemu-user":
+                played, embeddings = play_cortex_a(opened, profile, codes, rate, hop_s)
+            else:
+                played, embeddings = play(opened, profile, runs_in, codes, place, rate, hop_s, adc_bits, cmsis_nn)
+            devices[profile.name] = {"title": profile.title, "core": profile.core, "emulator": runs_in, **played}
+            np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
+        result = {
+            "signal": Path(signal).name,
+            "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
+            "kernels": "CMSIS-NN" if cmsis_nn else "xmae",
+            "note": ESTIMATED,
+            "devices": devices,
+            "not_run": not_run,
+            "passed": all(passes(one) for one in devices.values()),
+        }
+        write_json(folder / RESULTS, result)
+        (folder / TABLE).write_text(markdown(result) + "\n")
+        write_report({"simulate": result}, folder, "xMAE on emulated watches")
+    show(next(iter(devices.values())), speed)
+    tqdm.write(terminal(result))
+    return {**result, "out": str(Path(out) / "report.html")}
+
+
+def chosen_devices(names, emulator):
+    """The profiles that are asked for, each with its emulator; and what those left out of "all" would need."""
+    profiles = [load_device(name) for name in (device_names() if names == "all" else names.split(","))]
+    if names != "all":
+        return [(profile, chosen_emulator(profile, emulator)) for profile in profiles], {}
+    able = [profile for profile in profiles if any(map(installed, profile.emulators))]
+    if not able:
+        raise UserError("no emulator is installed; see xmae simulate --list")
+    chosen = [(profile, chosen_emulator(profile)) for profile in able]
+    return chosen, {profile.name: what_it_needs(profile) for profile in profiles if profile not in able}
+
+
+def passes(played):
+    """Whether a device's embeddings are those of the reference (where it could be asked) and its limits are kept."""
+    same = played["bit_exact"]
+    equal = same is None or same["equal"] == same["windows"]
+    return equal and all(limit["met"] for limit in played.get("limits", {}).values())
+
+
+def listing():
+    """All devices with what they need; "out" is a table to read."""
+    devices = [
+        {
+            "device": device.name,
+            "title": device.title,
+            "emulators": {emulator: installed(emulator) for emulator in device.emulators},
+            "needs": what_it_needs(device),
+            "sources": device.sources,
+        }
+        for device in map(load_device, device_names())
+    ]
+    lines = [
+        f"{entry['device']:15} {'ready  ' if any(entry['emulators'].values()) else 'missing'} {entry['title']}"
+        f" [{entry['needs']}]"
+        for entry in devices
+    ]
+    return {"devices": devices, "out": "\n".join(lines)}
+
+
+def show(played, speed):
+    """Results on standard error, as they would come: `speed` times as fast as in life, 0 = at once."""
+    before = 0.0
+    for result in played["results"]:
+        if speed > 0:
+            time.sleep(max(0.0, result["estimated_ready_s"] - before) / speed)
+            before = result["estimated_ready_s"]
+        said = ", ".join(
+            f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items() if played["skill"][name] > 0
+        )
+        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said or 'no result'}  {' '.join(result['status'])}")

@@ -1,0 +1,45 @@
+"""The shipped student on every emulated device: benchmarks/results/watch.md, by one command.
+
+    python -m xmae.benchmarks.watch [--bundle FOLDER] [--out benchmarks/results]
+
+Without a bundle, one is exported from the shipped weights: calibration on the training patients of the shipped
+recordings, as `xmae export` does it. What is played is a test patient, whole.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from xmae.benchmarks.simulate import TABLE, simulate
+from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT
+from xmae.data.prepare import prepare
+from xmae.export.build import export
+from xmae.files import atomic_file
+
+PATIENT = FOLDER / "bidmc34.npz"  # of the test split, 8 minutes
+
+
+def shipped_bundle(folder):
+    """Export the shipped weights for TFLite, with C source, into a bundle; returns its path."""
+    prepare([str(FOLDER)], f"{folder}/store", split=str(SHIPPED_SPLIT))
+    export("base", "student-mcu", f"{folder}/store", f"{folder}/bundle", targets="litert,c")
+    return f"{folder}/bundle"
+
+
+def main(arguments=None):
+    """Write watch.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", help="an exported one; by default made from the shipped weights")
+    parser.add_argument("--out", default="benchmarks/results", help="folder for watch.md")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = given.bundle or shipped_bundle(folder)
+        simulate(bundle, "all", str(PATIENT), f"{folder}/simulate")
+        with atomic_file(Path(given.out) / "watch.md") as temporary:
+            head = "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.watch`. "
+            temporary.write_text(head + (Path(folder) / "simulate" / TABLE).read_text())
+    print(Path(given.out) / "watch.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""A network as the graph that converters read, and their complaints as one line: which layer, which target, what to do."""
+
+import re
+from contextlib import contextmanager
+
+import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from xmae.errors import UserError
+from xmae.quantize.graph import input_shape
+
+
+def traced(module, target, memory_format=torch.contiguous_format):
+    """Trace an exportable graph with its one input shape.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From `exportable`, input (1, 1, 1, 1000).
+    target : str
+        For messages.
+    memory_format : torch.memory_format
+        Of the input.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+
+    Raises
+    ------
+    UserError
+        If a shape is not fixed, or a branch depends on the signal.
+    """
+    shape = tuple(input_shape(module))
+    if not all(isinstance(n, int) and n > 0 for n in shape):
+        raise UserError(f"{target}: input shape {shape} is not fixed; every target takes one window of one length")
+    try:
+        program = torch.export.export(module, (torch.zeros(shape).to(memory_format=memory_format),))
+    except GuardOnDataDependentSymNode as error:
+        why = str(error).splitlines()[0]
+        raise UserError(
+            f"{target}: the network has a branch or a shape that depends on the signal ({why}); "
+            "every target runs one fixed graph, so compute both sides and choose with torch.where"
+        ) from error
+    for node in program.graph.nodes:
+        values = node.meta.get("val")
+        if isinstance(values, torch.Tensor) and not all(isinstance(n, int) for n in values.shape):
+            raise UserError(
+                f"{target}: {node.target} of layer {layer_of(node)} gives a shape that depends on the signal; "
+                "every target runs fixed shapes, so mask values instead of picking them"
+            )
+    return program
+
+
+@contextmanager
+def naming_layers(program, target):
+    """Turn whatever a converter raises in the body into a `UserError` with layer and target.
+
+    Converters raise what they like (assertions among it), with the operator's name somewhere in the text.
+    """
+    try:
+        yield
+    except (UserError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        text = f"{error} {error.__cause__ or ''}"
+        named = {plain(name) for name in re.findall(r"(?:aten|prims)(?:\.|::)(\w+)", text)}
+        for node in program.graph.nodes:
+            if node.op == "call_function" and plain(node.target.name().split("::")[-1].split(".")[0]) in named:
+                raise unsupported(target, {node.target.name(): layer_of(node)}) from error
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise UserError(f"{target}: cannot convert the network ({type(error).__name__}: {first[:200]})") from error
+
+
+def unsupported(target, operators):
+    """The `UserError` for operators, {name: layer}, that a target does not have."""
+    found = ", ".join(f"{name} of layer {layer}" for name, layer in list(operators.items())[:3])
+    more = f" and {len(operators) - 3} more" if len(operators) > 3 else ""
+    return UserError(
+        f"{target} has no {found}{more}; replace it in the encoder, take a convolutional student (`xmae distill`), "
+        "or leave this target out (--targets)"
+    )
+
+
+def layer_of(node):
+    """Name of the module that a node of a traced graph comes from, such as "encoder.blocks.3.depthwise"."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "") or node.name
+
+
+def plain(name):
+    """"erf_inv" and "erfinv" are one operator."""
+    return name.replace("_", "")

@@ -1,0 +1,149 @@
+"""A recording, sample by sample, through the firmware of a bundle on an emulated Cortex-M."""
+
+from importlib.util import find_spec
+
+import numpy as np
+from scipy.special import expit
+
+from xmae.errors import UserError
+from xmae.export.session import to_int8
+from xmae.firmware_sim.compile import compile_firmware
+from xmae.firmware_sim.cost import window_cost
+from xmae.firmware_sim.emulators import runner
+from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames
+from xmae.firmware_sim.frontend import fifo_words
+from xmae.firmware_sim.generate import STACK_BYTES, write_firmware
+from xmae.firmware_sim.npu import npu_estimate
+from xmae.firmware_sim.profile import BUDGET
+from xmae.firmware_sim.tflm import run_tflm
+from xmae.signals.stream import MARGIN_S
+from xmae.signals.window import WINDOW_S
+
+PHASES = ("phase_boot", "phase_samples", "phase_front_end", "phase_heads", "phase_frame", "phase_trace")
+
+
+def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, cmsis_nn=None):
+    """Build the firmware for a device and run it on a recording.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        With an int8 student for TFLite and its heads.
+    device : Device
+        With a Cortex-M.
+    emulator : str
+        "unicorn" or "qemu".
+    codes : array, shape (n_times,)
+        Converter codes, NaN = lost; from `digitise`.
+    folder : Path
+        For the firmware's sources and ELF file.
+    rate, hop_s, adc_bits : int
+        Rate of the front end, Hz; seconds from window to window; width of a sample, bits.
+    cmsis_nn : str or None
+        Folder of CMSIS-NN, to use instead of the kernels of this package.
+
+    Returns
+    -------
+    result : dict
+        `boot`, `results` (a row per window), `skill` of the heads, `windows`, `valid`, `bit_exact`, `memory`, `limits`,
+        `counts`, `estimated`, `layers`, and `npu` where the device has one.
+    embeddings : int8 array, shape (n_valid, D)
+
+    Raises
+    ------
+    UserError
+        If the bundle cannot be used, or the firmware does not compile, does not fit or fails.
+    """
+    built = write_firmware(
+        bundle, folder / "firmware", device.ram_bytes, device.flash_bytes, rate, hop_s, adc_bits, trace=True,
+        cmsis_nn=cmsis_nn is not None,
+    )  # fmt: skip
+    firmware = compile_firmware(
+        built["sources"], device.core, folder / "firmware.elf", include=built["include"],
+        flash_bytes=device.flash_bytes, ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES, cmsis_nn=cmsis_nn,
+    )  # fmt: skip
+    functions = [layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols]
+    words = fifo_words(codes, rate).astype("<u4").tobytes()
+    run = runner(emulator)(firmware, {"in.bin": words}, (*PHASES, *functions))
+    if run.exit_code != 0:
+        raise UserError(f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}")
+    frames = parse_frames(run.files.get("out.bin", b""))
+    results = [frame for frame in frames if isinstance(frame, Result)]
+    inputs = [frame.codes for frame in frames if isinstance(frame, Input)]
+    valid = [result for result in results if result.valid]
+    embeddings = np.array([result.embedding for result in valid], np.int8).reshape(len(valid), -1)
+    seen = np.array([codes for codes, result in zip(inputs, results, strict=True) if result.valid], np.int8)
+    heads, cost = bundle.heads["student"], window_cost(run, built["layers"], device)
+    sizes = firmware.sizes
+    npu = npu_estimate(bundle, device, cost["layers"]) if device.npu and find_spec("ethosu") else None
+    return {
+        "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
+        "results": [
+            timeline_row(
+                result.start_ms / 1000, cost, result.status, result.lost, result.saturated, result.heads, heads
+            )
+            for result in results
+        ],
+        "skill": {name: head["skill"] for name, head in heads.items()},
+        "windows": len(results),
+        "valid": len(valid),
+        "bit_exact": bit_exact(bundle, seen, embeddings),
+        "memory": {
+            "weights": sizes["flash_weights"],
+            "constants": sizes["flash_constants"],
+            "code": sizes["flash_code"],
+            "flash": sizes["flash"],
+            "ram": sizes["ram"],
+            "arena": built["arena_bytes"],
+            "stack_reserved": STACK_BYTES,
+            "stack_used": run.stack_used,
+            "compiler": firmware.compiler,
+        },
+        "limits": {
+            name: {"bytes": used, "limit": BUDGET[name], "met": used <= BUDGET[name]}
+            for name, used in zip(BUDGET, (sizes["flash_weights"], sizes["flash_code"], sizes["ram"]), strict=True)
+        },
+        **cost,
+        "npu": npu,
+    }, embeddings
+
+
+def timeline_row(start_s, cost, status, lost, saturated, values, heads):
+    """One window for the timeline; `values`: what the heads give (log-odds of binary ones), none without a result."""
+    said = {
+        name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
+        for (name, head), value in zip(heads.items(), values, strict=False)
+    }
+    return {
+        "window_start_s": float(start_s),
+        "estimated_ready_s": round(
+            start_s + WINDOW_S + MARGIN_S + cost["estimated"]["latency_ms"]["estimated"] / 1000, 3
+        ),
+        "status": [flag.name for flag in Status if flag in status],
+        "lost": int(lost),
+        "saturated": int(saturated),
+        "heads": said or None,
+    }
+
+
+def bit_exact(bundle, codes, embeddings):
+    """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte; None without it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Whose int8 student for TFLite is asked.
+    codes : int8 array, shape (n, 1000)
+        What the network saw.
+    embeddings : int8 array, shape (n, D)
+        What it gave.
+    """
+    if find_spec("tflite_micro") is None or not len(codes):
+        return None
+    entry = bundle.entry("student", "litert", "int8")
+    (in_scale, in_zero), (out_scale, out_zero) = (
+        (entry[end]["scale"], entry[end]["zero_point"]) for end in ("input", "output")
+    )
+    expected = run_tflm(bundle.path / entry["file"], (codes.astype(np.float64) - in_zero) * in_scale)
+    same = (to_int8(expected, out_scale, out_zero) == embeddings).all(axis=1)
+    return {"windows": len(same), "equal": int(same.sum()), "with": "TensorFlow Lite Micro"}
