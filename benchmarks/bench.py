@@ -23,9 +23,10 @@ from xmae.signals.scale import minmax_scale
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
 COLUMNS = (  # of bench.csv
     "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
-    "latency_low", "latency_high", "relative", "threads", "all_threads_ms", "all_threads_low", "all_threads_high",
-    "mac_per_s", "cold_start_ms", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5",
-    "centred_median", "centred_p5", "hr_mae", "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure",
+    "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
+    "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms", "peak_memory_bytes",
+    "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5", "centred_median", "centred_p5", "hr_mae",
+    "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure",
 )  # fmt: skip
 
 
@@ -80,7 +81,8 @@ def bench(
     dict
         `models`: a row per model, runtime, precision and device with `kind` ("measured", "recorded", "estimated"),
         `latency_ms` (median), `latency_interval` (95 %, by resampling rounds; of an estimate its low and high end),
-        `relative` (latency in yardsticks, a fixed computation timed in the same rounds), `all_threads`, `mac_per_s`,
+        `cpu_ms` (processor time), `relative` (processor time in yardsticks, a fixed computation timed in the same
+        rounds), `all_threads`, `mac_per_s`,
         `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`, `model_memory_bytes`, `layers` (time of each
         operator), `cosine`, `centred`, `heads` (accuracy of this run's outputs), or `missing` / `failure`; `hardware`;
         `load` before and after; `regressions` and `passed` with `compare`; `reference_info`; `out`.
@@ -113,14 +115,12 @@ def bench(
     cores = hardware()["cores"]
     for row, threaded in zip(rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True):
         if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {
-                key: threaded[key] for key in ("latency_ms", "latency_interval", "relative", "relative_interval")
-            }
+            row["all_threads"] = {"threads": cores} | {key: threaded[key] for key in ("latency_ms", "latency_interval")}
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
     for name in filter(None, map(str.strip, devices.split(","))):
         embedding, row = emulate(opened, name, ppg[few])
         rows.append(row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few]))
-    rows += reference_rows(recorded.info)
+    rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
         "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle), "weights": recorded.info["weights"],
@@ -160,6 +160,17 @@ def add_cold_starts(bundle, entries, rows, ppg, starts):
             times[i] += [report["cold_start_ms"]] if "cold_start_ms" in report else []
     for i in runs:
         rows[i]["cold_start_ms"] = float(np.median(times[i]))
+
+
+def device_rows(bundle):
+    """Rows of the files that only their device runs, with the cycles that their compiler estimates, where it does."""
+    return [
+        describe(entry)
+        | {"device": entry["format"], "kind": "estimated", "missing": "runs on its device only"}
+        | {"cycles": entry.get("estimated", {}).get("cycles")}
+        for entry in bundle.all_models
+        if entry not in bundle.models
+    ]
 
 
 def reference_rows(info):

@@ -1,7 +1,8 @@
 """What got worse between two benchmark runs, beyond the noise of both.
 
-Time is compared in yardsticks (a fixed computation timed in the same rounds), so that a busier or slower machine is no
-regression, and only flagged where the 95 % intervals of both runs lie apart and the medians by more than a tenth.
+Processor time on one thread is compared, in yardsticks (a fixed computation timed in the same rounds), so that a busier
+or slower machine is no regression, and only flagged where the 95 % intervals of both runs lie apart and the medians by
+more than a tenth.
 Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances do.
 """
 
@@ -64,15 +65,11 @@ def worse(row, was):
     if "failure" in row:
         return [f"no longer runs: {row['failure']}"]
     found = []
-    for name, now, then in (
-        ("one thread", row, was),
-        ("all threads", row.get("all_threads", {}), was.get("all_threads", {})),
-    ):
-        if "relative" in now and "relative" in then:
-            ratio = now["relative"] / then["relative"]
-            apart = now["relative_interval"][0] > then["relative_interval"][1]
-            if apart and ratio > MIN_SLOWDOWN:
-                found.append(f"{name}: {ratio:.2f} times the latency, in yardsticks; the intervals lie apart")
+    if "relative" in row and "relative" in was:
+        ratio = row["relative"] / was["relative"]
+        apart = row["relative_interval"][0] > was["relative_interval"][1]
+        if apart and ratio > MIN_SLOWDOWN:
+            found.append(f"{ratio:.2f} times the processor time, in yardsticks; the intervals lie apart")
     for field, limit in ALLOWED.items():
         if row.get(field) and was.get(field) and row[field] > limit * was[field]:
             found.append(f"{field.replace('_', ' ')}: {row[field]:,} after {was[field]:,}")

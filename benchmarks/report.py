@@ -14,8 +14,8 @@ from xmae.files import atomic_file
 
 MEASURED = (  # what a row may have; see `xmae bench`
     "device", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
-    "cold_start_ms", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred", "heads",
-    "histogram", "layers", "missing", "failure",
+    "cold_start_ms", "cycles", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred",
+    "heads", "histogram", "layers", "missing", "failure",
 )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """The stop-watch: models take turns, window by window, so that whatever else the machine does hits all of them.
 
-Intervals come from resampling whole rounds. A yardstick, the same small computation in every round, says how fast the
-machine was just then: times in yardsticks can be compared between runs, times in milliseconds cannot.
+Intervals come from resampling whole rounds. On a busy machine a call that outlasts its time slice waits for others, a
+short one does not: so besides latency the processor time of a call is measured, which does not count the waiting. A
+yardstick, the same small computation in every round, says how fast the machine was just then: processor time in
+yardsticks can be compared between runs, milliseconds cannot.
 """
 
 import os
@@ -36,8 +38,8 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     Returns
     -------
     list of dict
-        The rows, with `latency_ms`, `latency_interval`, `relative` and `relative_interval` (both in yardsticks), and
-        `mac_per_s`.
+        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor time in
+        yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
     """
     runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
     with all_threads(threads):
@@ -69,33 +71,36 @@ def make_yardstick():
 
 
 def time_sessions(sessions, ppg, rounds):
-    """Seconds per call, {key: array (rounds, n)}: in each round every session runs all n windows, one by one.
+    """Seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
 
-    The order of the sessions is drawn anew in each round.
+    In each round every session runs all n windows, one by one. The order of the sessions is drawn anew in each round.
     """
     rng = np.random.default_rng(77)
-    times = {key: np.empty((rounds, len(ppg))) for key in sessions}
+    times = {key: np.empty((2, rounds, len(ppg))) for key in sessions}
     keys = list(sessions)
     for number in tqdm(range(rounds), desc="latency"):
         for i in rng.permutation(len(keys)):
             session = sessions[keys[i]]
             session(ppg[:1])
             for j in range(len(ppg)):
-                start = time.perf_counter()
+                start = time.perf_counter(), time.process_time()
                 session(ppg[j : j + 1])
-                times[keys[i]][number, j] = time.perf_counter() - start
+                end = time.perf_counter(), time.process_time()
+                times[keys[i]][:, number, j] = np.subtract(end, start)
     return times
 
 
 def summarise(times, yardstick):
-    """Median in ms and in yardsticks, each with its 95 % interval, of times (rounds, n) in s."""
-    drawn = resample(len(times))
-    medians, ruler = resampled_medians(times, drawn), resampled_medians(yardstick, drawn)
+    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2, rounds, n) in s."""
+    (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
+    resampled = resampled_medians(cpu, drawn)
     return {
-        "latency_ms": 1e3 * float(np.median(times)),
-        "latency_interval": [1e3 * t for t in interval(medians)],
-        "relative": float(np.median(times) / np.median(yardstick)),
-        "relative_interval": interval(medians / ruler),
+        "latency_ms": 1e3 * float(np.median(wall)),
+        "latency_interval": [1e3 * t for t in interval(resampled_medians(wall, drawn))],
+        "cpu_ms": 1e3 * float(np.median(cpu)),
+        "cpu_interval": [1e3 * t for t in interval(resampled)],
+        "relative": float(np.median(cpu) / np.median(ruler)),
+        "relative_interval": interval(resampled / resampled_medians(ruler, drawn)),
     }
 
 

@@ -47,8 +47,8 @@ def run_apart(bundle, entry, ppg, profile=False):
         `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a window),
         `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes` (how much of it came after
         the runtime was imported) and `code_bytes` (shared libraries of the runtime that were loaded), None where the
-        system does not tell; `layers`, if asked for; or `missing` (its runtime is not installed), or `failure` (why
-        there is no embedding).
+        system does not tell; `layers`, if asked for, or `profile_failure`; or `missing` (its runtime is not installed),
+        or `failure` (why there is no embedding).
     """
     with tempfile.TemporaryDirectory(prefix="xmae-") as folder:
         source, target = Path(folder) / "windows.npy", Path(folder) / "embeddings.npy"
@@ -96,7 +96,10 @@ def main(path, model, format, precision, source, target, profile):
     if profile == "True":
         from xmae.benchmarks.per_layer import per_layer
 
-        report["layers"] = per_layer(bundle, entry, ppg[0])
+        try:
+            report["layers"] = per_layer(bundle, entry, ppg[0])
+        except (OSError, RuntimeError) as error:  # the profiler's library is absent or of another version
+            report["profile_failure"] = str(error)
     print(json.dumps(report))
 
 

@@ -3,20 +3,24 @@
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 
 import numpy as np
 from tqdm import tqdm
 
 from xmae.data.store import WindowStore
+from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head, fit_heads
 from xmae.evaluation.tasks import TASKS
 from xmae.export import c_source
-from xmae.export.bundle import HEADS, MANIFEST, SCHEMA_VERSION, preprocessing, seal
+from xmae.export.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.card import model_card
-from xmae.export.targets import SOURCE, TARGETS, chosen_targets
+from xmae.export.migrate import SCHEMA_VERSION
+from xmae.export.provenance import data_provenance, tool_versions
+from xmae.export.session import ApartSession
+from xmae.export.signature import load_key
+from xmae.export.targets import DEFAULT, SOURCE, TARGETS, chosen_precisions, chosen_targets
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder, save_encoder
 from xmae.models.student import count_macs
@@ -27,10 +31,7 @@ from xmae.quantize.native import one_thread
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
-PACKAGES = (
-    "xmae", "torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "onnx",
-    "onnxruntime",
-)  # fmt: skip
+N_CHECKED = 16  # of them, where an interpreter in Python stands for the device
 
 
 def export(
@@ -39,9 +40,12 @@ def export(
     data: str,
     out: str = "runs/bundle",
     calibration: str | None = None,
-    targets: str = "all",
+    targets: str = DEFAULT,
+    precisions: str = "fp32,int8",
     n_calibration: int = 256,
     seed: int = 77,
+    sign_with: str | None = None,
+    data_licence: str | None = None,
 ) -> dict:
     """Write a bundle: teacher and student, float and int8, for each runtime, with heads, manifest and model card.
 
@@ -58,12 +62,20 @@ def export(
     calibration : str or None
         calibration.npz of `xmae quantize`; by default the same windows are chosen here.
     targets : str
-        Formats, separated by commas: executorch, litert, onnx; or "all" of these. Also c: C99 source of the int8
-        student for microcontrollers, with its kernels, from the litert file.
+        Formats, separated by commas, or "all". For this machine, phones and boards: executorch, litert, onnx. For
+        microcontrollers, int8 student only: cortex-m (ExecuTorch with CMSIS-NN), ethos-u55, ethos-u65, ethos-u85
+        (ExecuTorch), vela-u55, vela-u65, vela-u85 (TFLite), and c: C99 source with its kernels, from the litert file.
+    precisions : str
+        Precisions, separated by commas, or "all"; a target skips what it does not have. fp32, int8; litert also
+        int16x8, dynamic-int8, weight-int8 and weight-int4, onnx also dynamic-int8.
     n_calibration : int
         Windows (10 s each) that set the int8 ranges, unless `calibration` is given.
     seed : int
         Seed of the choice of windows.
+    sign_with : str or None
+        PEM file of an Ed25519 key; writes manifest.sig, which `xmae bundle verify` checks.
+    data_licence : str or None
+        Licence of the recordings in the store, for manifest and card; known for those that the package ships.
 
     Returns
     -------
@@ -74,10 +86,16 @@ def export(
     Raises
     ------
     UserError
-        If an encoder, the store or the calibration cannot be used, a target is unknown or not installed, calibration
-        would leak from val or test subjects, or `out` cannot be written; `out` is then as it was before.
+        If an encoder, the store, the calibration or the key cannot be used, a target is unknown, not installed or lacks
+        an operator (named with its layer), calibration would leak from val or test subjects, or `out` cannot be
+        written; `out` is then as it was before.
     """
     formats, store = chosen_targets(targets), WindowStore(data)
+    chosen = chosen_precisions(precisions, formats)
+    if sign_with:
+        load_key(sign_with, "load_pem_private_key", password=None)  # a wrong one is known before the work
+    if SOURCE in formats and "int8" not in chosen:
+        raise UserError(f"target {SOURCE} is written from the int8 student; add int8 to --precisions")
     train = store.windows("train")
     ranges = (
         read_calibration(calibration, store.splits) if calibration else training_windows(train, n_calibration, seed)
@@ -90,10 +108,11 @@ def export(
             model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()
         }
         work = [
-            (format, model, graph, folder, ranges.ppg, ppg, *expected[model])
+            (format, model, graph, folder, chosen, ranges.ppg, ppg, *expected[model])
             for format in formats
             if format in TARGETS
             for model, graph in graphs.items()
+            if model in getattr(TARGETS[format], "MODELS", graphs)
         ]
         with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
@@ -104,27 +123,28 @@ def export(
             save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)
             heads[model], metrics[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
+        provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "name": "xmae",
-            "created_with": {name: found for name in PACKAGES if (found := installed(name))},
+            "tools": tool_versions(formats),
             "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
             "preprocessing": preprocessing(),
-            "models": models,
-            "calibration": ranges.describe(),
+            "models": [{key: value for key, value in entry.items() if key != "export_s"} for entry in models],
+            "data": provenance,
             "metrics": {"heads_on_val": metrics},
             "provenance": {model: encoder.provenance for model, encoder in encoders.items()},
-            "licence": "Apache-2.0",
+            "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
             **source,
         }
         (folder / "model_card.md").write_text(model_card(manifest))
-        seal(folder, manifest)
-    columns = ("model", "format", "precision", "bytes", "drift", "undelegated", "export_s")
+        seal(folder, manifest, sign_with)
+    columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
 
 
-def export_model(format, model, graph, folder, calibration, ppg, reference, mean):
-    """Write one model in one format, float and int8, and compare both files with PyTorch: entries of the manifest.
+def export_model(format, model, graph, folder, precisions, calibration, ppg, reference, mean):
+    """Write one model in one format and compare each file with PyTorch: entries of the manifest.
 
     Parameters
     ----------
@@ -134,6 +154,8 @@ def export_model(format, model, graph, folder, calibration, ppg, reference, mean
         From `exportable`.
     folder : Path
         Where to.
+    precisions : list of str
+        Those that the target does not have are skipped.
     calibration, ppg : float32 arrays, shape (n, 1000)
         Scaled windows that set the int8 ranges, and others to compare on.
     reference, mean : float32 arrays, shapes (n, D) and (D,)
@@ -145,13 +167,11 @@ def export_model(format, model, graph, folder, calibration, ppg, reference, mean
     """
     target = TARGETS[format]
     entries = []
-    for precision in ("fp32", "int8"):
+    for precision in [name for name in precisions if name in target.PRECISIONS]:
         path = folder / f"{model}_{precision}{target.SUFFIX}"
         start = time.perf_counter()
         target.export(graph, path, precision, calibration)
         seconds = time.perf_counter() - start
-        actual = target.open_model(path)(ppg)
-        median, p5 = np.percentile(centred_cosine(actual, reference, mean), [50, 5])
         entries.append(
             {
                 "model": model,
@@ -162,16 +182,24 @@ def export_model(format, model, graph, folder, calibration, ppg, reference, mean
                 "macs": count_macs(graph, INPUT_SHAPE),
                 "params": sum(parameter.numel() for parameter in graph.parameters()),
                 **target.inspect_model(path),
-                "drift": {
-                    "windows": len(ppg),
-                    "centred_cosine_median": float(median),
-                    "centred_cosine_p5": float(p5),
-                    "max_error": float(np.abs(actual - reference).max()),
-                },
+                "drift": drift_of(target.open_model(path), ppg, reference, mean) if target.open_model else None,
                 "export_s": round(seconds, 1),
             }
         )
     return entries
+
+
+def drift_of(session, ppg, reference, mean):
+    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter can check it."""
+    n = N_CHECKED if isinstance(session, ApartSession) else len(ppg)
+    actual = session(ppg[:n])
+    median, p5 = np.percentile(centred_cosine(actual, reference[:n], mean), [50, 5])
+    return {
+        "windows": n,
+        "centred_cosine_median": float(median),
+        "centred_cosine_p5": float(p5),
+        "max_error": float(np.abs(actual - reference[:n]).max()),
+    }
 
 
 @one_thread()
@@ -204,11 +232,3 @@ def make_heads(encoder, store, train):
             "subjects": len(set(val.subject[known])),
         }
     return heads, metrics
-
-
-def installed(package):
-    """Version of an installed package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

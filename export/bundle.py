@@ -1,10 +1,14 @@
 """The bundle: one folder with everything that a watch, a phone or a test bench needs, and a hash of each file.
 
-manifest.json         what is in it: window, pre-processing, models, calibration, metrics, provenance, hashes
+manifest.json         what is in it: window, pre-processing, models, data, tools, metrics, licences, hashes
+manifest.sig          who vouches for it: see `xmae.export.signature` (only in signed bundles)
 teacher.safetensors   float weights, for the PyTorch reference (and student.safetensors)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
+
+Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519 signature too. Only
+what the command line adds about the run, `RUN_RECORDS`, differs (paths, seconds); these are no part of the bundle.
 """
 
 import math
@@ -12,25 +16,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmae.errors import UserError
-from xmae.export.targets import TARGETS
+from xmae.export.migrate import migrated
+from xmae.export.signature import SIGNATURE, sign
+from xmae.export.targets import TARGETS, runs_here
 from xmae.files import read_json, sha256, write_json
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-SCHEMA_VERSION = 1
 REQUIRED = ("window", "preprocessing", "models", "files")
 MANIFEST, HEADS = "manifest.json", "heads.json"
+RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
 
-def seal(folder, manifest):
-    """Write the manifest of a folder with the SHA-256 of every other file in it."""
+def seal(folder, manifest, key=None):
+    """Write the manifest of a folder with the SHA-256 of every other file in it.
+
+    Parameters
+    ----------
+    folder : str or Path
+    manifest : dict
+        With `models`.
+    key : str, Path or None
+        PEM file of an Ed25519 key to sign it with.
+
+    Raises
+    ------
+    UserError
+        If the key cannot be used.
+    """
     folder = Path(folder)
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others}
     models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
     write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
+    (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
+    if key:
+        sign(folder / MANIFEST, key)
 
 
 @dataclass(frozen=True)
@@ -64,15 +88,14 @@ class Bundle:
         Raises
         ------
         UserError
-            If it is no bundle, of another version, window or pre-processing, lacks a file, or a file's hash is wrong.
+            If it is no bundle, of a newer version (older ones are migrated as they are read), of another window or
+        pre-processing, lacks a file, or a file's hash is wrong.
         """
         path = Path(path)
         if not (path / MANIFEST).is_file():
             raise UserError(f"{path}: no bundle (no {MANIFEST} in it); make one with `xmae export`")
         manifest = read_json(path / MANIFEST)
-        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-        if version != SCHEMA_VERSION:
-            raise UserError(f"{path}: bundle version {version}, expected {SCHEMA_VERSION}; export it again")
+        manifest = migrated(manifest, path)
         if missing := [key for key in REQUIRED if key not in manifest]:
             raise UserError(f"{path / MANIFEST}: lacks {', '.join(missing)}")
         window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
@@ -90,9 +113,14 @@ class Bundle:
         return cls(path, manifest, read_json(path / HEADS))
 
     @property
-    def models(self):
+    def all_models(self):
         """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, `macs`, ..."""
         return self.manifest["models"]
+
+    @property
+    def models(self):
+        """Those of `all_models` for which this machine has a runtime."""
+        return [entry for entry in self.all_models if entry["format"] in TARGETS and runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
         """The one of `models` with this model, format and precision.
@@ -102,14 +130,23 @@ class Bundle:
         UserError
             If there is none.
         """
-        for entry in self.models:
+        for entry in self.all_models:
             if (entry["model"], entry["format"], entry["precision"]) == (model, format, precision):
                 return entry
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
     def session(self, entry, threads=1):
-        """Open one of `models` in its runtime: a `Session` from scaled windows (n, 1000) to embeddings (n, D)."""
-        return TARGETS[entry["format"]].open_model(self.path / entry["file"], threads)
+        """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to embeddings (n, D).
+
+        Raises
+        ------
+        UserError
+            If the runtime is not installed, the file damaged, or it runs on its device only.
+        """
+        open_model = TARGETS[entry["format"]].open_model
+        if open_model is None:
+            raise UserError(f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine")
+        return open_model(self.path / entry["file"], threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
         """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns float32 (n, D)."""

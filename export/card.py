@@ -4,7 +4,7 @@ import json
 
 MODEL_COLUMNS = (
     "model", "format", "precision", "file", "kB", "parameters", "M MAC", "cosine", "5th percentile", "max error",
-    "outside the delegate",
+    "outside the delegate", "memory",
 )  # fmt: skip
 HEAD_COLUMNS = ("model", "task", "mean absolute error", "of the constant", "windows", "subjects")
 TEMPLATE = """# {name}: PPG encoders, float and int8
@@ -20,12 +20,16 @@ training embedding is taken away (median, and 5th percentile).
 {models}
 
 Int8 ranges come from {n_calibration} windows of {n_subjects} training subjects.
-
+{estimates}
 ## Heads
 
 Fitted on the train split, judged on the val split (float PyTorch); the constant is the training mean.
 
 {heads}
+
+## Data
+
+{data}
 
 ## Provenance
 
@@ -35,23 +39,23 @@ Fitted on the train split, judged on the val split (float PyTorch); the constant
 
 Made with {made_with}.
 
-Licence of the models: {licence}.
+Licence of the models: {licence}. Licence of the data: {data_licence}.
 """
 
 
 def model_card(manifest):
     """Markdown from a manifest (a dict as in manifest.json; hashes are not needed)."""
-    window, calibration = manifest["window"], manifest["calibration"]
+    window, data = manifest["window"], manifest["data"]
+    calibration = data["calibration"]
     models = [
         (
             *(entry[key] for key in ("model", "format", "precision", "file")),
             f"{entry['bytes'] / 1000:.0f}",
             f"{entry['params']:,}",
             f"{entry['macs'] / 1e6:.1f}",
-            f"{entry['drift']['centred_cosine_median']:.4f}",
-            f"{entry['drift']['centred_cosine_p5']:.4f}",
-            f"{entry['drift']['max_error']:.2g}",
+            *measured(entry["drift"]),
             "n/a" if entry["undelegated"] is None else ", ".join(entry["undelegated"]) or "none",
+            f"{entry['arena_bytes']:,} B" if "arena_bytes" in entry else "",
         )
         for entry in manifest["models"]
     ]
@@ -79,9 +83,40 @@ def model_card(manifest):
         n_subjects=len(calibration["subjects"]),
         heads=table(HEAD_COLUMNS, heads),
         provenance=json.dumps(manifest["provenance"], indent=2),
-        made_with=", ".join(f"{package} {number}" for package, number in manifest["created_with"].items()),
-        licence=manifest["licence"],
+        made_with=", ".join(f"{package} {number}" for package, number in manifest["tools"].items()),
+        estimates=estimates(manifest["models"]),
+        data=sources(data),
+        licence=manifest["licences"]["models"],
+        data_licence=manifest["licences"]["data"],
     )
+
+
+def measured(drift):
+    """Cells of a comparison with PyTorch."""
+    if drift is None:
+        return ("runs on its device only", "", "")
+    median, p5 = (f"{drift[key]:.4f}" for key in ("centred_cosine_median", "centred_cosine_p5"))
+    return median, p5, f"{drift['max_error']:.2g}"
+
+
+def estimates(models):
+    """A table of what Vela estimates for the files compiled for an NPU, if there are any."""
+    rows = [
+        (entry["file"], f"{e['cycles']:,}", f"{e['inference_ms']:.3f}" if "inference_ms" in e else "", e["source"])
+        for entry in models
+        if (e := entry.get("estimated"))
+    ]
+    if not rows:
+        return ""
+    return f"\nEstimated by Arm's compiler, not measured:\n\n{table(('file', 'cycles', 'ms', 'source'), rows)}\n"
+
+
+def sources(data):
+    """Which recordings the windows are of."""
+    names, splits = data["sources"], data["subjects_by_split"]
+    some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
+    return f"Recordings: {some}. Subjects: {counts}. SHA-256 over all shards: `{data['shards_sha256']}`."
 
 
 def table(header, rows):

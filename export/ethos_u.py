@@ -44,7 +44,7 @@ class EthosU:
 
     @property
     def name(self):
-        """"ethos-u55"."""
+        """Such as ethos-u55."""
         return self.accelerator.rpartition("-")[0]
 
     @property

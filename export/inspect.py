@@ -40,9 +40,9 @@ def inspect(bundle: str) -> dict:
         },
         "models": models,
         "window": manifest["window"],
-        "tools": manifest["tools"],
-        "data": manifest["data"],
-        "licences": manifest["licences"],
+        "tools": manifest.get("tools", {}),
+        "data": manifest.get("data", {}),
+        "licences": manifest.get("licences", {"models": "not recorded", "data": "not recorded"}),
         "signed_by": read_json(signature)["public_key"] if signature.is_file() else None,
     }
     return result | {"out": as_text(opened.path, result)}

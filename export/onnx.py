@@ -15,7 +15,7 @@ from xmae.quantize.graph import as_input
 from xmae.quantize.native import one_thread, quietly
 
 SUFFIX = ".onnx"
-PRECISIONS = ("fp32", "int8", "dynamic-int8", "weight-int8", "weight-int4")
+PRECISIONS = ("fp32", "int8", "dynamic-int8")
 
 
 @quietly()
@@ -33,9 +33,8 @@ def export(module, path, precision, calibration=None):
     path : str or Path
         File to write, atomically.
     precision : str
-        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float). Or, for the
-        Linear layers only, which are nearly all of a transformer: "dynamic-int8" (activations get their range when it
-        runs), "weight-int8", "weight-int4" (blocks of 32 weights share a scale; arithmetic stays float).
+        "fp32"; "int8" (weights per channel, activations per tensor; input and output stay float); "dynamic-int8" (the
+        Linear layers only, which are nearly all of a transformer: their input gets its range when it runs).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8: the smallest and largest values on them set the ranges.
 
@@ -50,8 +49,6 @@ def export(module, path, precision, calibration=None):
         model = quantize(model, calibration)
     elif precision == "dynamic-int8":
         model = quantize_linear(model)
-    elif precision != "fp32":
-        model = quantize_weights(model, bits=int(precision.removeprefix("weight-int")))
     with atomic_file(path) as temporary:
         temporary.write_bytes(model)
 
@@ -100,10 +97,12 @@ def quantize_linear(model):
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    proto = onnx.load_from_string(model)
+    del proto.graph.value_info[:]  # shapes of weights that are transposed on the way
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dynamic.onnx"
         quantize_dynamic(
-            onnx.load_from_string(model),
+            proto,
             path,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
@@ -111,16 +110,6 @@ def quantize_linear(model):
             weight_type=QuantType.QInt8,
         )
         return path.read_bytes()
-
-
-def quantize_weights(model, bits):
-    """A float model whose Linear weights are kept in 8 or 4 bits, in blocks of 32 that share a scale."""
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
-    quantizer = MatMulNBitsQuantizer(onnx.load_from_string(model), bits=bits, block_size=32, is_symmetric=True)
-    quantizer.process()
-    return quantizer.model.model.SerializeToString()
 
 
 @quietly()

@@ -52,7 +52,9 @@ def chosen_precisions(names, formats):
     known = list(dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS))
     chosen = known if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise UserError(f"no target has the precision {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all")
+        raise UserError(
+            f"no target has the precision {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all"
+        )
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A network as the graph that converters read, and their complaints as one line: which layer, which target, what to do."""
+"""A network as the graph that converters read, and their complaints as one line: layer, target, what to do."""
 
 import re
 from contextlib import contextmanager
@@ -89,5 +89,5 @@ def layer_of(node):
 
 
 def plain(name):
-    """"erf_inv" and "erfinv" are one operator."""
+    """The name without underscores: erf_inv and erfinv are one operator."""
     return name.replace("_", "")

@@ -5,6 +5,7 @@ that they were compiled from.
 """
 
 import csv
+import io
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from xmae.errors import UserError
 from xmae.export import litert
 from xmae.files import atomic_file
 
-SYSTEMS = {  # accelerator: (system, memory mode) of Vela's own Arm/vela.ini, as Arm's defaults for each family
+SYSTEMS = {  # accelerator: (system, memory mode) of Vela's own Arm/vela.ini, as ExecuTorch chooses for each
     "ethos-u55-128": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
-    "ethos-u65-256": ("Ethos_U65_High_End", "Dedicated_Sram"),
-    "ethos-u85-256": ("Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB"),
+    "ethos-u65-256": ("Ethos_U65_High_End", "Dedicated_Sram_384KB"),
+    "ethos-u85-256": ("Ethos_U85_SYS_DRAM_Mid", "Sram_Only"),
 }
 
 
@@ -106,11 +107,9 @@ def compile_model(path, accelerator, folder):
         raise UserError("ethos-u-vela is not installed; pip install 'xmae[firmware]'")
     system, memory = SYSTEMS[accelerator]
     out = Path(folder) / "vela"
-    done = subprocess.run(
-        [sys.executable, "-m", "ethosu.vela", str(path), "--accelerator-config", accelerator, "--config", "Arm/vela.ini",
-         "--system-config", system, "--memory-mode", memory, "--verbose-performance", "--output-dir", str(out)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    options = ["--accelerator-config", accelerator, "--config", "Arm/vela.ini", "--system-config", system]
+    options += ["--memory-mode", memory, "--verbose-performance", "--output-dir", str(out)]
+    done = subprocess.run([sys.executable, "-m", "ethosu.vela", str(path), *options], capture_output=True, text=True)
     compiled = next(out.glob("*_vela.tflite"), None)
     if done.returncode or compiled is None:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
@@ -137,8 +136,6 @@ def summary(row):
 
 def layers_csv(layers):
     """Rows as CSV, in bytes."""
-    import io
-
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, layers[0].keys(), lineterminator="\n")
     writer.writeheader()

@@ -43,7 +43,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     signed_by = signer(opened.path / MANIFEST, public_key)
     listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
     unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
-    tools = {name: (made, installed(name)) for name, made in opened.manifest["tools"].items() if name != "python"}
+    tools = {name: (made, installed(name)) for name, made in opened.manifest.get("tools", {}).items()}
     models = run_models(opened) if run else {}
     return {
         "files": len(opened.manifest["files"]),

@@ -23,7 +23,7 @@ def run_tflm(path, ppg, arena_bytes=ARENA):
     Parameters
     ----------
     path : str or Path
-        Int8 `.tflite` with int8 input and output.
+        Int8 or int16x8 `.tflite`, with input and output in these too.
     ppg : float32 array, shape (n, 1000)
         PPG at 100 Hz, min-max scaled to [-1, 1].
     arena_bytes : int
@@ -36,7 +36,7 @@ def run_tflm(path, ppg, arena_bytes=ARENA):
     Raises
     ------
     UserError
-        If tflite-micro is not installed, the file is damaged or no int8 model, uses an operator that the interpreter
+        If tflite-micro is not installed, the file is damaged or a float model, uses an operator that the interpreter
         does not have, or needs a larger arena.
     """
     return run_apart(path, ppg, arena_bytes)[0]
@@ -82,13 +82,15 @@ def main(path, source, sink, arena_bytes):
 
     interpreter = runtime.Interpreter.from_file(path, arena_size=int(arena_bytes))
     details = interpreter.get_input_details(0), interpreter.get_output_details(0)
-    if any(end["dtype"] != np.int8 for end in details):
-        sys.exit("input and output are not int8")
+    dtype = details[0]["dtype"]
+    if dtype not in (np.int8, np.int16):
+        sys.exit("input and output are neither int8 nor int16")
     (in_scale, in_zero), (out_scale, out_zero) = (
         (float(end["quantization_parameters"]["scales"][0]), int(end["quantization_parameters"]["zero_points"][0]))
         for end in details
     )
-    codes = np.clip(np.rint(np.load(source) / in_scale) + in_zero, -128, 127).astype(np.int8)
+    limits = np.iinfo(dtype)
+    codes = np.clip(np.rint(np.load(source) / in_scale) + in_zero, limits.min, limits.max).astype(dtype)
     rows = []
     for row in codes:
         interpreter.set_input(row.reshape(details[0]["shape"]), 0)

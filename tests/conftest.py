@@ -38,7 +38,8 @@ def watch_bundle(tmp_path_factory):
     from xmae.data.prepare import prepare_recording
     from xmae.data.readers import read_recording
     from xmae.export import litert
-    from xmae.export.bundle import HEADS, SCHEMA_VERSION, Bundle, preprocessing, seal
+    from xmae.export.bundle import HEADS, Bundle, preprocessing, seal
+    from xmae.export.migrate import SCHEMA_VERSION
     from xmae.files import write_json
     from xmae.models import load_encoder
     from xmae.models.checkpoint import shipped_heads

@@ -164,8 +164,8 @@ def previous_run(tmp_path):
 
 def test_pretraining_without_ecg(tmp_path, signals, previous_run, refuse):
     recordings = [str(tmp_path / f"{name}.npz") for name in "abc"]
-    for path in recordings:
-        np.savez(path, ppg=signals["ppg"], fs=SFREQ)
+    for i, path in enumerate(recordings):
+        np.savez(path, ppg=signals["ppg"][i * 1000 :], fs=SFREQ)
     prepare(recordings, str(tmp_path / "store"), split="0.34,0.33,0.33", min_quality=-1)
     before = tree(previous_run)
     assert "pretraining needs ECG" in refuse("pretrain", tmp_path / "store", "--out", previous_run, *SHORT)

@@ -25,7 +25,7 @@ from xmae.models.xmae import SIZES, XMAE
 UNITS = {  # words that say in what the settings of a verb are counted
     "prepare": ["template-match correlation", "0.7,0.1,0.2"],
     "pretrain": ["Windows a step", "Passes over the training windows"],
-    "fuse": ["windows a step", "Hz"],
+    "fuse": ["Windows a step", "Hz"],
     "dreamer": ["1 to 5", "Folds, over people or over the clips"],
     "distill": ["10 s crops", "Crops a step"],
     "quantize": ["Windows (10 s each)"],

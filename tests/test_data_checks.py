@@ -15,6 +15,7 @@ from xmae.data.checks import refuse_swapped, repair_offset, settle_doubles
 from xmae.data.one_file import unique_names
 from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
+from xmae.data.report import report
 from xmae.data.windowing import prepare_recording
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion
@@ -221,7 +222,7 @@ def test_people_come_from_a_table_or_are_warned_of(recordings, tmp_path):
             prepare(files, **arguments, subjects=str(people))
 
 
-def test_offsets_and_their_confidence_are_in_the_store(recordings, tmp_path):
+def test_offsets_and_their_confidence_are_in_the_store(recordings, tmp_path, monkeypatch):
     files = [save(tmp_path / f"{k}.npz", recordings[k], patient=str(k)) for k in range(3)]
     prepare(files, str(tmp_path / "store"), split="1,0,0", min_quality=-1, align=True)
     store = WindowStore(tmp_path / "store")
@@ -230,6 +231,9 @@ def test_offsets_and_their_confidence_are_in_the_store(recordings, tmp_path):
         assert (row["offset_s"], row["offset_confidence"]) == (offset.seconds, offset.confidence)
     refused = sum(row["offset_s"] is None for row in store.index())
     assert store.meta["repairs"].get("clock_offset_refused", 0) == refused
+    monkeypatch.setattr("xmae.data.report.picture", lambda _: "")
+    report(str(tmp_path / "store"), str(tmp_path / "report"))
+    assert (tmp_path / "report" / "report.html").read_text().count("<td>refused</td>") == refused
 
 
 def test_files_of_one_name_in_many_folders_are_many_people(recordings, tmp_path):

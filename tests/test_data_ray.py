@@ -1,10 +1,14 @@
 """Preparation on a Ray cluster gives what one machine gives."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare
+from xmae.data.ray_engine import run_ray
 from xmae.errors import UserError
 
 
@@ -17,19 +21,35 @@ def cluster():
 
 
 def test_ray_gives_the_same_store(cluster, tmp_path):
-    files = [str(path) for path in bidmc_files()[:4]]
+    files = [str(path) for path in bidmc_files()[:3]]
     arguments = {"split": "0.4,0.3,0.3", "min_quality": 0.9}
     local = prepare(files, str(tmp_path / "local"), **arguments)
     on_ray = prepare(files, str(tmp_path / "ray"), engine="ray", **arguments)
     assert local | {"out": ""} == on_ray | {"out": ""}
     assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta  # every hash of every shard
-    rows = cluster.data.read_parquet([str(path) for path in sorted((tmp_path / "ray").glob("0*.parquet"))])
-    assert rows.count() == on_ray["windows"]
-    broken = tmp_path / "broken.npz"
-    broken.write_bytes(b"PK")
-    with pytest.raises(UserError, match="broken.npz: not readable as .npz"):
-        prepare([*files, str(broken)], str(tmp_path / "ray"), engine="ray", **arguments)
-    assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta
+
+
+def test_what_is_wrong_with_a_file_is_told(cluster, tmp_path):
+    def prepare_file(path, number, stage, settings):
+        raise UserError(f"{path}: not readable")
+
+    with pytest.raises(UserError, match="^broken.npz: not readable$"):
+        list(run_ray(prepare_file, [Path("broken.npz")], 0, tmp_path, None, None))
+
+
+def test_work_of_a_worker_that_died_is_done_again(cluster, tmp_path):
+    """The first worker that gets a file dies of it, as when its node is taken away."""
+    paths = [Path(f"{k}.npz") for k in range(6)]
+
+    def prepare_file(path, number, stage, settings):
+        (stage / f"{number}-{os.getpid()}").touch()
+        if number == 13 and len(list(stage.glob("13-*"))) == 1:
+            os._exit(1)
+        return {"source": path.name, "number": number}
+
+    notes = list(run_ray(prepare_file, paths, 10, tmp_path, None, None))
+    assert notes == [{"source": path.name, "number": 10 + k} for k, path in enumerate(paths)]
+    assert len(list(tmp_path.glob("13-*"))) == 2
 
 
 def test_unknown_engines_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from scipy import io
 from xmae.data.bidmc import bidmc_files
 from xmae.data.readers.dreamer import read_dreamer
 from xmae.errors import UserError
-from xmae.evaluation.dreamer import dreamer, eeg_windows, metrics_of, split_trials
+from xmae.evaluation.dreamer import dreamer, eeg_windows, embed_trials, metrics_of, split_trials
 from xmae.models import save_encoder
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCrossEncoder
 from xmae.signals.resample import resample
@@ -100,6 +100,19 @@ def test_the_protocol_runs_to_metrics_with_intervals(mat, encoder, tmp_path, pro
                 value, (low, high) = metrics[name]
                 assert 0 <= low <= high <= 1 and 0 <= value <= 1
     assert f"Protocol: {protocol}" in (tmp_path / "dreamer.md").read_text()
+
+
+def test_the_baseline_is_the_mean_embedding_of_the_rest_before_the_clip(mat):
+    torch.manual_seed(0)
+    trials, encoder = read_dreamer(mat)[0][:3], CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"]).eval()
+    rows = [0, 5]
+    (plain, trial), (less, _) = (embed_trials({"eeg": encoder}, trials, rows, how) for how in ("none", "subtract"))
+    assert trial.tolist() == [0, 0, 0, 1, 1, 2, 2]  # whole windows of 10 s in clips of 31, 22 and 20 s
+    for number, of in enumerate(trials):
+        with torch.no_grad():
+            rest = encoder(torch.from_numpy(eeg_windows(of.eeg_baseline[rows]))).mean(0)
+        taken = (plain["eeg"] - less["eeg"])[trial == number]
+        torch.testing.assert_close(taken, rest.expand_as(taken), atol=1e-5, rtol=1e-5)
 
 
 def test_no_person_or_clip_is_on_both_sides():

@@ -170,8 +170,8 @@ def test_int8_student_keeps_its_embedding(student, store):
     assert drift["centred_cosine_median"] >= 0.98
     assert drift["centred_cosine_p5"] >= 0.95
     layers = compare_layers(graph, quantized, ppg[:4])
-    assert layers[0]["module"].startswith("student.stem")
-    assert layers[-1]["module"] == "student.head"
+    assert layers[0]["module"].startswith("encoder.stem")
+    assert layers[-1]["module"] == "encoder.head"
     assert min(layer["snr_db"] for layer in layers) > 0
     itself = torch.export.export(graph, (torch.zeros(1, 1, 1, 1000),)).module(check_guards=False)
     assert min(layer["cosine"] for layer in compare_layers(graph, itself, ppg[:2])) > 1 - 1e-6

@@ -6,20 +6,31 @@
 
 #ifdef XMAE_MVE
 #include <arm_mve.h>
+#include <string.h>
 
-/* Vector of sums to output codes, see xmae_rescale. VQRDMULH is the first rounding; VRSHL rounds ties up, so where
- * outputs below the zero point exist, one is taken off what is negative first. */
-static inline int32x4_t limit(int32x4_t y, const xmae_conv_t *layer) {
-  y = vaddq_n_s32(y, layer->out_zero);
-  return vminq_s32(vmaxq_s32(y, vdupq_n_s32(layer->out_min)), vdupq_n_s32(layer->out_max));
+/* Sums to steps of the output, see xmae_rescale. VQRDMULH is the first rounding; VRSHL rounds ties up, so where outputs
+ * below the zero point exist (`exact`), one is taken off what is negative first. */
+static inline int32x4_t steps(int32x4_t acc, int32_t multiplier, int32_t shift, int exact) {
+  if (shift > 0) acc = vshlq_r_s32(acc, shift), shift = 0;
+  int32x4_t high = vqrdmulhq_n_s32(acc, multiplier);
+  if (exact && shift) high = vaddq_s32(high, vshrq_n_s32(high, 31));
+  return vrshlq_n_s32(high, shift);
 }
 
-static inline int32x4_t rescale(int32x4_t acc, const xmae_conv_t *layer, int c) {
-  int32_t shift = layer->shift[c];
-  if (shift > 0) acc = vshlq_r_s32(acc, shift), shift = 0;
-  int32x4_t high = vqrdmulhq_n_s32(acc, layer->multiplier[c]);
-  if (layer->out_min < layer->out_zero && shift) high = vaddq_s32(high, vshrq_n_s32(high, 31));
-  return limit(vrshlq_n_s32(high, shift), layer);
+/* Two vectors of steps, in turn the even and odd lanes of the result, to codes. Sixteen bits are enough for what is
+ * limited to eight afterwards. */
+typedef struct {
+  int16x8_t zero, low, high;
+} limits_t;
+
+static inline limits_t limits_of(const xmae_conv_t *layer) {
+  limits_t l = {vdupq_n_s16(layer->out_zero), vdupq_n_s16(layer->out_min), vdupq_n_s16(layer->out_max)};
+  return l;
+}
+
+static inline int16x8_t codes(int32x4_t even, int32x4_t odd, const limits_t *l) {
+  int16x8_t y = vqmovntq_s32(vqmovnbq_s32(l->zero, even), odd);
+  return vminq_s16(vmaxq_s16(vqaddq_s16(y, l->zero), l->low), l->high);
 }
 
 /* Sums of four positions for outputs a and b over `blocks` times sixteen inputs. VMLADAVA takes even registers only:
@@ -67,72 +78,126 @@ static void last_eight(block_t *b, const int8_t *weights, int done) {
 
 void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int k = (layer->k_h * layer->k_w * layer->in_c + 7) / 8 * 8, channels = layer->out_c;
-  int positions = layer->out_h * layer->out_w;
+  int positions = layer->out_h * layer->out_w, exact = layer->out_min < layer->out_zero;
+  limits_t limits = limits_of(layer);
   block_t b;
   b.blocks = k / 16;
   for (int p = 0; p < positions; p += 4) {
     if (p > positions - 4) p = positions < 4 ? 0 : positions - 4; /* the last block may overlap the one before */
     xmae_windows(layer, input, p, scratch, k, b.x);
-    uint32_t to[4];
+    uint16_t to[8]; /* where outputs a and b of the four positions go */
     for (int i = 0; i < 4; i++) { /* with fewer than four positions the last one is computed more than once */
       int at = p + i < positions ? p + i : positions - 1;
-      to[i] = (uint32_t)((at - p) * channels);
+      to[2 * i] = (uint16_t)((at - p) * channels), to[2 * i + 1] = (uint16_t)(to[2 * i] + 1);
     }
-    uint32x4_t offsets = vldrwq_u32(to);
+    uint16x8_t offsets = vldrhq_u16(to);
     int8_t *out = output + p * channels;
     b.weights = layer->weights;
     for (int c = 0; c < channels; c += 2, b.weights += 2 * k) {
       b.bias_a = layer->bias[c], b.bias_b = layer->bias[c + 1];
       block(&b);
       if (k % 16) last_eight(&b, b.weights + 2 * (k - 8), k - 8);
-      vstrbq_scatter_offset_s32(out + c, offsets, rescale(vldrwq_s32(b.acc), layer, c));
-      if (c + 1 < channels) vstrbq_scatter_offset_s32(out + c + 1, offsets, rescale(vldrwq_s32(b.acc + 4), layer, c + 1));
+      int32x4_t even = steps(vldrwq_s32(b.acc), layer->multiplier[c], layer->shift[c], exact);
+      int32x4_t odd = steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
+      int16x8_t y = codes(even, odd, &limits);
+      if (c + 1 < channels)
+        vstrbq_scatter_offset_s16(out + c, offsets, y);
+      else
+        vstrbq_scatter_offset_p_s16(out + c, offsets, y, 0x3333); /* the even lanes */
     }
   }
 }
 
+/* Depthwise: eight channels at a time along the positions of a row. Products of int16 lanes are summed apart for even
+ * and odd channels, and come together again in `codes`. `w`: eight channels' weights by tap. */
 typedef struct {
-  int32x4_t multiplier, left, right;
-} rescaler_t;
+  int32x4x2_t bias, multiplier, shift;
+  limits_t limits;
+  const int8_t *w;
+  int32_t k_h, k_w, channels, row_step, step, exact; /* bytes between taps of two rows, and between positions */
+} eight_t;
 
-static inline int32x4_t rescale4(int32x4_t acc, const rescaler_t *r, const xmae_conv_t *layer) {
-  int32x4_t high = vqrdmulhq_s32(vshlq_s32(acc, r->left), r->multiplier);
-  if (layer->out_min < layer->out_zero) /* -1 where both are negative */
-    high = vaddq_s32(high, vshrq_n_s32(vandq_s32(high, r->right), 31));
-  return limit(vrshlq_s32(high, r->right), layer);
+typedef struct {
+  int32x4_t even, odd;
+} sums_t;
+
+static inline sums_t tap(sums_t acc, int16x8_t x, int16x8_t w) {
+  acc.even = vaddq_s32(acc.even, vmullbq_int_s16(x, w));
+  acc.odd = vaddq_s32(acc.odd, vmulltq_int_s16(x, w));
+  return acc;
 }
 
-/* Four channels at a time along the positions, two positions at a time where no padding is needed. */
+static inline int32x4_t steps4(int32x4_t acc, int32x4_t multiplier, int32x4_t shift, int exact) {
+  int32x4_t high = vqrdmulhq_s32(acc, multiplier);
+  if (exact) high = vaddq_s32(high, vshrq_n_s32(vandq_s32(high, shift), 31)); /* -1 where both are negative */
+  return vrshlq_s32(high, shift);
+}
+
+static inline int16x8_t finish(sums_t acc, const eight_t *e) {
+  int32x4_t even = steps4(acc.even, e->multiplier.val[0], e->shift.val[0], e->exact);
+  return codes(even, steps4(acc.odd, e->multiplier.val[1], e->shift.val[1], e->exact), &e->limits);
+}
+
+static inline void inside(eight_t e, const int8_t *input, int8_t *output, int positions) {
+  for (; positions > 0; positions--, input += e.step, output += e.channels) {
+    sums_t acc = {e.bias.val[0], e.bias.val[1]};
+    const int8_t *w = e.w, *row = input;
+    for (int i = e.k_h; i > 0; i--, row += e.row_step) {
+      const int8_t *x = row;
+      for (int j = e.k_w; j > 0; j--, x += e.channels, w += 8) acc = tap(acc, vldrbq_s16(x), vldrbq_s16(w));
+    }
+    vstrbq_s16(output, finish(acc, &e));
+  }
+}
+
+/* A position with taps in the padding; `y`, `x`: its first tap, which `input` points at if it is there. */
+static void at_edge(const xmae_conv_t *layer, const eight_t *e, const int8_t *input, int8_t *output, int y, int x) {
+  sums_t acc = {e->bias.val[0], e->bias.val[1]};
+  const int8_t *w = e->w;
+  for (int i = 0; i < e->k_h; i++)
+    for (int j = 0; j < e->k_w; j++, w += 8) {
+      int there = y + i >= 0 && y + i < layer->in_h && x + j >= 0 && x + j < layer->in_w;
+      int16x8_t in = there ? vldrbq_s16(input + i * e->row_step + j * e->channels) : vdupq_n_s16(layer->in_zero);
+      acc = tap(acc, in, vldrbq_s16(w));
+    }
+  vstrbq_s16(output, finish(acc, e));
+}
+
 void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
-  int taps = layer->k_h * layer->k_w, channels = layer->in_c, positions = layer->out_h * layer->out_w, first, last;
-  if (channels % 4) {
+  int taps = layer->k_h * layer->k_w, channels = layer->in_c, out_w = layer->out_w, plain = channels % 8;
+  for (int c = 0; c < channels; c++) plain |= layer->shift[c] > 0;
+  if (plain) {
     xmae_depthwise_plain(layer, input, output, scratch);
     return;
   }
-  xmae_inside(layer, taps, &first, &last);
-  int step = layer->stride_w * channels;
-  for (int c = 0; c < channels; c += 4) {
-    int32x4_t bias = vldrwq_s32(layer->bias + c), shift = vldrbq_s32(layer->shift + c), zero = vdupq_n_s32(0);
-    rescaler_t r = {vldrwq_s32(layer->multiplier + c), vmaxq_s32(shift, zero), vminq_s32(shift, zero)};
+  /* positions [first, last) of a row have no tap left or right of the input */
+  int room = layer->in_w + layer->pad_w - layer->k_w, first = (layer->pad_w + layer->stride_w - 1) / layer->stride_w;
+  int last = room < 0 ? 0 : room / layer->stride_w + 1;
+  if (last > out_w) last = out_w;
+  int8_t *w = scratch;
+  eight_t e = {.w = w, .limits = limits_of(layer), .k_h = layer->k_h, .k_w = layer->k_w, .channels = channels,
+               .row_step = layer->in_w * channels, .step = layer->stride_w * channels,
+               .exact = layer->out_min < layer->out_zero};
+  for (int c = 0; c < channels; c += 8) {
+    for (int t = 0; t < taps; t++) {
+      memcpy(w + 8 * t, layer->weights + c * taps + 4 * t, 4);
+      memcpy(w + 8 * t + 4, layer->weights + (c + 4) * taps + 4 * t, 4);
+    }
+    int16x8_t shift = vldrbq_s16(layer->shift + c);
+    e.bias = vld2q_s32(layer->bias + c), e.multiplier = vld2q_s32(layer->multiplier + c);
+    e.shift.val[0] = vmovlbq_s16(shift), e.shift.val[1] = vmovltq_s16(shift);
     int8_t *to = output + c;
-    for (int p = 0; p < positions; p++, to += channels) {
-      const int8_t *x = scratch, *w = layer->weights + c * taps;
-      int32x4_t acc = bias;
-      if (p >= first && p + 1 < last) {
-        int32x4_t acc2 = bias;
-        x = input + (p * layer->stride_w - layer->pad_w) * channels + c;
-        for (int t = 0; t < taps; t++, x += channels, w += 4) {
-          int32x4_t weights = vldrbq_s32(w);
-          acc = vaddq_s32(acc, vmulq_s32(vldrbq_s32(x), weights));
-          acc2 = vaddq_s32(acc2, vmulq_s32(vldrbq_s32(x + step), weights));
-        }
-        vstrbq_s32(to, rescale4(acc, &r, layer));
-        p++, to += channels, acc = acc2;
-      } else {
-        xmae_window4(layer, input + c, p, scratch);
-        for (int t = 0; t < taps; t++, x += 4, w += 4) acc = vaddq_s32(acc, vmulq_s32(vldrbq_s32(x), vldrbq_s32(w)));
+    for (int oy = 0; oy < layer->out_h; oy++) {
+      int y = oy * layer->stride_h - layer->pad_h, whole = y >= 0 && y + layer->k_h <= layer->in_h;
+      for (int ox = 0; ox < out_w;) {
+        int x = ox * layer->stride_w - layer->pad_w, n = whole && ox == first && first < last ? last - first : 0;
+        const int8_t *from = input + (y * layer->in_w + x) * channels + c;
+        if (n)
+          inside(e, from, to, n);
+        else
+          at_edge(layer, &e, from, to, y, x), n = 1;
+        ox += n, to += n * channels;
       }
-      vstrbq_s32(to, rescale4(acc, &r, layer));
     }
   }
 }

@@ -41,6 +41,8 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "distill": ("xmae.distill.distill", "encoder + store -> student for a microcontroller"),
     "quantize": ("xmae.quantize", "encoder + store -> calibration windows, int8 against fp32 layer by layer"),
     "export": ("xmae.export.build", "teacher + student + store -> bundle of .pte, .tflite and .onnx files"),
+    "bundle inspect": ("xmae.export.inspect", "bundle -> what is in it, who signed it, what it was made with"),
+    "bundle verify": ("xmae.export.verify", "bundle -> is it what was written, and does it run? exit code 1 if not"),
     "bench": ("xmae.benchmarks.bench", "bundle -> cost and accuracy in each runtime and on emulated devices"),
     "validate": ("xmae.benchmarks.drift", "bundle + store -> drift gate; exit code 1 beyond the limits"),
     "simulate": ("xmae.benchmarks.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
@@ -141,9 +143,10 @@ def is_first_process():
 
 def keep_record(parser, settings, result):
     """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
-    if not settings.get("out") or not Path(settings["out"]).is_dir():
-        return  # a verb that writes a single file, or nothing
-    folder = Path(settings["out"])
+    out = settings.get("out")
+    if not out or Path(out).suffix or "://" in out:
+        return  # a verb that writes a single file, or nothing here
+    folder = Path(out)
     with atomic_file(folder / "config.yaml") as temporary:
         temporary.write_text(parser.dump(Namespace(settings), skip_unset=False))
     write_json(folder / "metrics.json", result)

@@ -21,6 +21,7 @@ from xmae.files import atomic_file
 from xmae.signals.window import N_TIMES
 
 SIGNALS = ("ppg", "ecg")
+COLUMNS = [f"{name}{part}" for name in SIGNALS for part in ("", "_scale", "_offset")]
 
 
 class WindowLoader(IterableDataset):
@@ -137,7 +138,7 @@ class WindowLoader(IterableDataset):
 
     def decode(self, shard):
         """Codes (n, 2, 1000), scales and offsets (n, 2) of one shard, after its SHA-256 was checked."""
-        table = read_table(self.store.file(shard["file"]), shard["sha256"])
+        table = read_table(self.store.file(shard["file"]), shard["sha256"], COLUMNS)
         if "ecg" not in table.column_names:
             raise UserError(f"{shard['file']}: has no ECG beside the PPG, which the loader needs")
         scale, offset = (

@@ -34,8 +34,8 @@ def report(store: str, out: str = "runs/data_report") -> dict:
     Returns
     -------
     dict
-        Windows, dropped by reason, repairs, recordings left out, percentiles of each quality, windows that have each
-        label; "out".
+        Windows, dropped by reason, repairs, recordings left out, offsets of clocks, percentiles of each quality,
+        windows that have each label; "out".
 
     Raises
     ------
@@ -68,6 +68,11 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         "left_out": meta.get("left_out", []),
         "passed_over": meta.get("passed_over", {}),
         "settings": meta["settings"] | {"limits": meta.get("limits", {})},
+        "clocks": [
+            {key: row[key] for key in ("record", "offset_s", "offset_confidence")}
+            for row in opened.index()
+            if row.get("offset_confidence") is not None
+        ],
         "quality": quality,
         "labels": {name: n for name, n in labels.items() if n},
     }
@@ -141,6 +146,10 @@ def page(store, result, image):
             (row.get("record", row["source"]), row["why"]) for row in result["left_out"]
         ]),
         rows("Passed over (files in folders without PPG)", ("", "files"), result["passed_over"].items()),
+        rows("Clocks (--align)", ("recording", "offset corrected, s", "confidence"), [
+            (row["record"], "refused" if row["offset_s"] is None else f"{row['offset_s']:.2f}",
+             f"{row['offset_confidence']:.2f}") for row in result["clocks"]
+        ]),
         rows("Quality of the kept windows", ("", "lowest", "5 %", "median", "95 %", "highest", "limit"), [
             (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
         ]),

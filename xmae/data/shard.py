@@ -94,14 +94,14 @@ def read_shard(file, digest):
     return windows_of(read_table(file, digest))
 
 
-def read_table(file, digest):
-    """The table of a shard, after its SHA-256 was checked; arguments and errors as `read_shard`."""
+def read_table(file, digest, columns=None):
+    """The table of a shard, or some of its columns, after its SHA-256 was checked; else as `read_shard`."""
     name = getattr(file, "path", file)
     try:
         content = Path(file).read_bytes() if isinstance(file, str | Path) else file.open().read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again")
-        return pq.read_table(pa.BufferReader(content))
+        return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{name}: not readable as a shard of windows ({error})") from error
 

@@ -57,9 +57,11 @@ def fuse(
         Criss-cross encoder of `xmae pretrain --method criss-cross`.
     resp : str or None
         Criss-cross encoder of respiration.
-    ecg_channels, resp_channels : str
-        Channels of the store (200 Hz) that each takes, separated by commas; "V/MCL" is V, or MCL where V was not
-        recorded.
+    ecg_channels : str
+        Channels of the store (200 Hz) that the ECG encoder takes, separated by commas; "V/MCL" is V, or MCL where V was
+        not recorded.
+    resp_channels : str
+        Channels of the store (200 Hz) that the respiration encoder takes.
     fusion : str
         "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the input); several
         separated by commas to compare, the first is saved.
@@ -68,8 +70,10 @@ def fuse(
         "finetune": heads of that kind as a start, then all weights, on the training patients only.
     tasks : str
         Names of tasks, separated by commas.
-    epochs, batch_size : int
-        Of fine-tuning: passes over the training windows, windows a step.
+    epochs : int
+        Passes of fine-tuning over the training windows.
+    batch_size : int
+        Windows a step of fine-tuning.
     lr : float
         Peak learning rate of fine-tuning.
     seed : int

@@ -48,7 +48,7 @@ def read_recordings(path, channel_map=None):
     path = Path(path)
     if Path(f"{path}.hea").is_file():
         path = Path(f"{path}.hea")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file")
     yield from reader_of(path).read(path, channel_map or ChannelMap())
 

@@ -1,0 +1,239 @@
+"""Targets for devices, each against PyTorch; and what a network that a target cannot take is answered with."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xmae.errors import UserError
+from xmae.export import apart, cortex_m, executorch, litert, onnx, tflite_runtime, vela
+from xmae.export.ethos_u import EthosU
+from xmae.export.targets import TARGETS, chosen_precisions
+from xmae.firmware_sim import tflm
+from xmae.models import load_encoder
+from xmae.quantize import exportable
+from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.signals.scale import minmax_scale
+
+
+@pytest.fixture(scope="module")
+def ppg(recording_windows_module):
+    """Scaled real windows of different patients: (calibration, comparison)."""
+    return recording_windows_module
+
+
+@pytest.fixture(scope="module")
+def recording_windows_module():
+    from xmae.data.bidmc import bidmc_files
+    from xmae.data.prepare import prepare_recording
+    from xmae.data.readers import read_recording
+
+    first, second = (minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5))
+    return first[:32], second[:6]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return exportable(load_encoder("student-mcu"))
+
+
+@pytest.fixture(scope="module")
+def front(graph):
+    """The first layers of the trained student alone: quick to compile."""
+    encoder = graph.encoder
+    return nn.Sequential(encoder.stem, *encoder.blocks[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+@pytest.fixture(scope="module")
+def tflite(graph, ppg, tmp_path_factory):
+    """Function of a precision: the student as `.tflite`, made once."""
+    folder, done = tmp_path_factory.mktemp("tflite"), {}
+
+    def get(precision):
+        if precision not in done:
+            done[precision] = folder / f"student_{precision}.tflite"
+            litert.export(graph, done[precision], precision, ppg[0])
+        return done[precision]
+
+    return get
+
+
+def agreement(actual, graph, ppg):
+    """Smallest centred cosine to PyTorch."""
+    reference, mean = run_graph(graph, ppg[1]), run_graph(graph, ppg[0]).mean(0)
+    assert actual.shape == reference.shape
+    return centred_cosine(actual, reference, mean).min()
+
+
+@pytest.mark.parametrize(
+    ("precision", "least", "dtype"),
+    [("int8", 0.98, "int8"), ("int16x8", 0.995, "int16"), ("dynamic-int8", 0.98, "float32"),
+     ("weight-int8", 0.995, "float32"), ("weight-int4", 0.85, "float32")],
+)  # fmt: skip
+def test_every_precision_of_litert(tflite, graph, ppg, precision, least, dtype):
+    path = tflite(precision)
+    found = litert.inspect_model(path)
+    assert found["input"]["dtype"] == found["output"]["dtype"] == dtype
+    assert found["undelegated"] == (None if dtype == "float32" else [])
+    assert agreement(litert.open_model(path)(ppg[1]), graph, ppg) >= least
+    assert agreement(litert.open_model(path, reference=True)(ppg[1][:2]), graph, (ppg[0], ppg[1][:2])) >= least
+
+
+def test_dynamic_int8_of_onnx_quantizes_what_is_linear(graph, ppg, tmp_path):
+    path = tmp_path / "student.onnx"
+    onnx.export(graph, path, "dynamic-int8")
+    assert agreement(onnx.open_model(path)(ppg[1]), graph, ppg) >= 0.99
+    assert "DynamicQuantizeLinear" in onnx.inspect_model(path)["ops"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_tflite_runtime_of_2023_gives_what_litert_gives(tflite, ppg, precision):
+    try:
+        apart.environment("tflite-runtime")
+    except UserError as error:
+        pytest.skip(f"its environment cannot be made here: {error}")
+    path = tflite(precision)
+    actual, expected = tflite_runtime.open_model(path)(ppg[1]), litert.open_model(path)(ppg[1])
+    if precision == "fp32":
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
+    else:
+        assert np.abs(actual - expected).max() <= 4 * litert.inspect_model(path)["output"]["scale"]
+
+
+def test_tflite_runtime_of_2023_lacks_int4(tflite, ppg):
+    try:
+        apart.environment("tflite-runtime")
+    except UserError as error:
+        pytest.skip(f"its environment cannot be made here: {error}")
+    with pytest.raises(UserError, match="does not run in tflite-runtime 2.14"):
+        tflite_runtime.open_model(tflite("weight-int4"))(ppg[1])
+
+
+def test_tflm_runs_int16x8(tflite, ppg):
+    actual, expected = tflm.run_tflm(tflite("int16x8"), ppg[1]), litert.open_model(tflite("int16x8"))(ppg[1])
+    assert np.abs(actual - expected).max() <= 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("accelerator", vela.SYSTEMS)
+def test_vela_takes_the_whole_tflite(tflite, tmp_path, accelerator):
+    compiled, layers, summary = vela.compile_model(tflite("int8"), accelerator, tmp_path)
+    (tmp_path / "compiled.tflite").write_bytes(compiled)
+    assert set(litert.inspect_model(tmp_path / "compiled.tflite")["ops"]) <= {"CUSTOM", "RESHAPE"}
+    assert {row["Target"] for row in layers} == {"NPU"}
+    depthwise = [row for row in layers if row["Original Operator"] == "DepthwiseConv2D" and int(row["MAC Count"])]
+    assert len(depthwise) == litert.inspect_model(tflite("int8"))["ops"]["DEPTHWISE_CONV_2D"]
+    assert summary["cycles"] > summary["macs"] / 1024  # no faster than the largest of them could be
+    assert 0 < summary["sram_kib"] < 64
+
+
+def test_vela_target_writes_a_row_for_each_layer(front, ppg, tmp_path):
+    target = TARGETS["vela-u55"]
+    path = tmp_path / f"student_int8{target.SUFFIX}"
+    target.export(front, path, "int8", ppg[0])
+    assert path.with_suffix(".csv").read_text().startswith("Original Operator,")
+    assert target.inspect_model(path)["estimated"]["cycles"] > 0
+    assert target.open_model is None
+
+
+@pytest.mark.slow
+def test_cortex_m_program_in_its_own_memory_plan(graph, ppg, tmp_path):
+    path = tmp_path / f"student_int8{cortex_m.SUFFIX}"
+    cortex_m.export(graph, path, "int8", ppg[0])
+    found = cortex_m.inspect_model(path)
+    assert found["undelegated"] == [] and {name.split("::")[0] for name in found["ops"]} == {"cortex_m"}
+    assert found["arena_bytes"] <= 64 * 1024
+    assert path.stat().st_size < 280_000
+    assert agreement(cortex_m.open_model(path)(ppg[1][:3]), graph, (ppg[0], ppg[1][:3])) >= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accelerator", ["ethos-u55-128", "ethos-u65-256", "ethos-u85-256"])
+def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(front, graph, ppg, tmp_path, accelerator):
+    network = graph if accelerator == "ethos-u55-128" else front
+    target = EthosU(accelerator)
+    path = tmp_path / f"student_int8{target.SUFFIX}"
+    target.export(network, path, "int8", ppg[0])
+    found = target.inspect_model(path)
+    assert found["undelegated"] == [] and found["ops"]["EthosUBackend"] == 1
+    assert found["estimated"]["cycles"] > 0
+    assert agreement(target.open_model(path)(ppg[1]), network, ppg) >= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cortex-m", "ethos-u55"])
+def test_unsupported_operator_of_a_device_names_layer_and_target(front, ppg, tmp_path, target):
+    network = nn.Sequential(front[0], nn.LogSigmoid(), *front[1:]).eval()
+    with pytest.raises(UserError, match=rf"{target}.* of layer 1.*leave this target out"):
+        TARGETS[target].export(network, tmp_path / "odd.pte", "int8", ppg[0])
+    assert not list(tmp_path.iterdir())
+
+
+class Odd(nn.Module):
+    """A layer that converters do not like."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        if self.kind == "branch":
+            return x if x.sum() > 0 else -x
+        if self.kind == "shape":
+            return x[x > 0].sum().view(1, 1, 1, 1) + x
+        return torch.erfinv(x.clamp(-0.9, 0.9))
+
+
+class Network(nn.Module):
+    """A convolution, and an odd layer."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.conv, self.odd = nn.Conv2d(1, 2, (1, 5)), Odd(kind)
+
+    def forward(self, x):
+        return self.odd(self.conv(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("format", ["executorch", "litert", "onnx"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("operator", "has no aten::erfinv of layer odd; replace it"), ("branch", "depends on the signal"),
+     ("shape", "of layer odd gives a shape that depends on the signal")],
+)  # fmt: skip
+def test_what_a_target_cannot_take_is_one_clear_line(tmp_path, format, kind, message):
+    with pytest.raises(UserError, match=f"^{format}.*{message}"):
+        TARGETS[format].export(Network(kind).eval(), tmp_path / "odd", "fp32")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_open_input_shape_is_refused(tmp_path):
+    network = Network("operator").eval()
+    network.input_shape = (1, 1, 1, None)
+    with pytest.raises(UserError, match="is not fixed"):
+        executorch.export(network, tmp_path / "open.pte", "fp32")
+
+
+def test_missing_tools_name_the_extra(tflite, tmp_path, monkeypatch):
+    monkeypatch.setattr(vela, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"ethos-u-vela is not installed.*xmae\[firmware\]"):
+        vela.compile_model(tflite("int8"), "ethos-u55-128", tmp_path)
+    monkeypatch.setitem(sys.modules, "executorch.runtime", None)
+    with pytest.raises(UserError, match=r"executorch.* is not installed.*xmae\[edge\]"):
+        executorch.open_model(tmp_path / "any.pte")
+
+
+def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(apart.ENVIRONMENTS, "arm", ("no-such-package-xmae==1",))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(UserError, match="cannot install no-such-package-xmae==1"):
+        apart.environment("arm")
+    assert not [path for path in (tmp_path / "xmae" / "environments").iterdir() if path.is_dir()]
+
+
+def test_precisions():
+    assert chosen_precisions("all", ["onnx", "cortex-m"]) == ["fp32", "int8", "dynamic-int8"]
+    with pytest.raises(UserError, match="'int3'; known: fp32, int8"):
+        chosen_precisions("fp32,int3", ["executorch"])
