@@ -173,7 +173,8 @@ def scaling_table(result):
         f"| {jobs} | {rate} | {', '.join(map(str, result['scaling_seconds'][jobs]))} |"
         for jobs, rate in result["scaling_windows_per_s"].items()
     ]
-    return f"""| processes of `xmae prepare`, {result["scaling_windows"]:,} windows | windows per s, best round | s, each |
+    head = f"processes (`xmae prepare`, {result['scaling_windows']:,} windows)"
+    return f"""| {head} | windows per s, best | s, each round |
 |---|---|---|
 {chr(10).join(rows)}
 

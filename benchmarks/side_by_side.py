@@ -64,7 +64,7 @@ def shipped(folder):
     from xmae.export.build import export
 
     prepare(["bidmc"], str(folder / "store"), min_quality=-1)
-    export("base", "student-mcu", str(folder / "store"), str(folder / "bundle"))
+    export("base", "student-mcu", str(folder / "store"), str(folder / "bundle"), precisions="int8")
     return folder / "bundle", folder / "store"
 
 

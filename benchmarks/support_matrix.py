@@ -41,8 +41,8 @@ Every cell was exported from the shipped weights, with one static shape (1, 1, 1
 ```
 
 Centred cosine: embeddings of the file against float PyTorch on held-out windows, after the mean training embedding is
-taken away (median / 5th percentile). `tests/test_export.py` and `tests/test_targets.py` hold every cell to it. "Outside"
-are operators that the target's accelerated kernels do not take: "none" is the whole network.
+taken away (median / 5th percentile). `tests/test_export.py` and `tests/test_targets.py` hold every cell to it.
+"Outside" are operators that the target's accelerated kernels do not take: "none" is the whole network.
 
 {files}
 
@@ -56,8 +56,8 @@ Centred cosine (median) to float PyTorch, on {n} windows. Arena: what TensorFlow
 
 ## Ethos-U, estimated
 
-By Arm's compiler Vela with its own models of the NPU and its memories; nothing here was measured on a chip. Layer by layer
-in the `.csv` beside each `vela` file.
+By Arm's compiler Vela with its own models of the NPU and its memories; nothing here was measured on a chip. Layer by
+layer in the `.csv` beside each `vela` file.
 
 {estimates}
 

@@ -15,8 +15,12 @@ from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head
 from xmae.export import Bundle, seal
 from xmae.export.build import export
+from xmae.export.inspect import inspect
+from xmae.export.migrate import SCHEMA_VERSION
+from xmae.export.verify import verify
 from xmae.models import load_encoder
 from xmae.quantize import training_windows
+from xmae.quantize.calibration import Calibration
 from xmae.signals.filters import ppg_sos
 
 
@@ -31,8 +35,28 @@ def store(tmp_path_factory):
 def built(store, tmp_path_factory):
     """A bundle whose "teacher" is the student too, so that it is quick to build."""
     path = tmp_path_factory.mktemp("bundle") / "bundle"
-    result = export("student-mcu", "student-mcu", str(store.path), str(path), targets="onnx", n_calibration=64)
-    return path, result
+    return path, build(store, path)
+
+
+def build(store, path, **settings):
+    weights = ("student-mcu", "student-mcu")
+    return export(*weights, str(store.path), str(path), targets="onnx", n_calibration=64, **settings)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Two pairs of Ed25519 keys in PEM: a.pem, a.pub, b.pem, b.pub."""
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in "ab":
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+        public = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+        (folder / f"{name}.pem").write_bytes(pem)
+        (folder / f"{name}.pub").write_bytes(public)
+    return folder
 
 
 @pytest.fixture
@@ -60,9 +84,11 @@ def test_manifest_says_what_is_there(built, store):
     manifest = bundle.manifest
     assert manifest["window"] == {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     assert np.array_equal(manifest["preprocessing"]["cleaning"]["sos"]["125"], ppg_sos(125))
-    assert {store.splits[s] for s in manifest["calibration"]["subjects"]} == {"train"}
+    assert {store.splits[s] for s in manifest["data"]["calibration"]["subjects"]} == {"train"}
+    assert manifest["data"]["sources"] == sorted(p.name for p in bidmc_files()[:9])
+    assert "Open Data Commons Attribution" in manifest["licences"]["data"]
     assert set(manifest["files"]) == {p.name for p in path.iterdir()} - {"manifest.json"}
-    assert {"torch", "onnxruntime"} <= manifest["created_with"].keys()
+    assert {"python", "torch", "onnxruntime"} <= manifest["tools"].keys() and "executorch" not in manifest["tools"]
     assert list(result)[-1] == "out"
 
 
@@ -100,7 +126,8 @@ def test_a_damaged_file_is_refused(copy, name, harm):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema_version=2), "version 2, expected 1"),
+        (lambda m: m.update(schema_version=99), "version 99, newer than .*update xmae"),
+        (lambda m: m.update(schema_version="2"), "expected 1 to"),
         (lambda m: m.pop("models"), "lacks models"),
         (lambda m: m["window"].update(sfreq=125), "made for windows"),
         (lambda m: m["files"].pop("student_int8.onnx"), "no hash of student_int8.onnx"),
@@ -125,6 +152,82 @@ def test_what_is_no_bundle_is_refused(tmp_path):
         Bundle.open(tmp_path)
 
 
+def as_version_1(manifest):
+    """What the first release wrote."""
+    manifest.update(schema_version=1, created_with=manifest.pop("tools"), licence="Apache-2.0")
+    manifest["calibration"] = manifest.pop("data")["calibration"]
+    del manifest["licences"]
+    for entry in manifest["models"]:
+        entry["export_s"] = 1.5
+
+
+def test_a_bundle_of_version_1_is_migrated_as_it_is_read(built, copy):
+    now = Bundle.open(built[0]).manifest
+    edit(copy, as_version_1)
+    then = Bundle.open(copy).manifest
+    assert then["schema_version"] == SCHEMA_VERSION
+    assert then["tools"] == now["tools"] and then["models"] == now["models"]
+    assert then["data"]["calibration"] == now["data"]["calibration"]
+    assert then["licences"] == {"models": "Apache-2.0", "data": "not recorded"}
+    assert inspect(str(copy))["schema_version"] == {"written": 1, "read_as": SCHEMA_VERSION}
+    assert verify(str(copy))["passed"]
+
+
+def test_made_twice_it_is_the_same_to_the_byte(store, built, keys, tmp_path):
+    for name in ("one", "two"):
+        build(store, tmp_path / name, sign_with=str(keys / "a.pem"))
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+    unsigned = {p.name: p.read_bytes() for p in built[0].iterdir()}
+    assert {name for name in one if one[name] != unsigned.get(name)} == {"manifest.sig"}
+
+
+def test_signature(copy, keys):
+    seal(copy, json.loads((copy / "manifest.json").read_text()), keys / "a.pem")
+    assert verify(str(copy), run=False)["trusted"] is False
+    found = verify(str(copy), str(keys / "a.pub"), run=False)
+    assert found["trusted"] and found["passed"] and len(found["signed_by"]) == 64
+    with pytest.raises(UserError, match="signed with another key"):
+        verify(str(copy), str(keys / "b.pub"), run=False)
+    edit(copy, lambda manifest: manifest.update(name="other"))
+    with pytest.raises(UserError, match="not a signature of this manifest"):
+        verify(str(copy), run=False)
+
+
+@pytest.mark.parametrize("harm", ["missing", "no signature", "text", "private"])
+def test_a_key_that_cannot_be_used(copy, keys, tmp_path, harm):
+    path = {"missing": tmp_path / "none", "no signature": keys / "a.pub", "private": keys / "a.pem"}.get(harm)
+    if harm == "text":
+        path = tmp_path / "text"
+        path.write_text("hello")
+    with pytest.raises(UserError, match="not signed" if harm == "no signature" else path.name):
+        verify(str(copy), str(path), run=False)
+
+
+def test_missing_cryptography_names_the_extra(copy, keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(UserError, match=r"cryptography is not installed.*xmae\[edge\]"):
+        verify(str(copy), str(keys / "a.pub"))
+
+
+def test_verify_runs_the_models_and_finds_strangers(built, copy):
+    found = verify(str(built[0]))
+    assert found["passed"] and set(found["models"].values()) == {"runs"} and found["other_versions"] == {}
+    (copy / "stranger.txt").write_text("")
+    (copy / "config.yaml").write_text("")  # the command line adds it
+    edit(copy, lambda manifest: manifest["tools"].update(onnxruntime="0.1"))
+    found = verify(str(copy))
+    assert not found["passed"] and found["unlisted"] == ["stranger.txt"]
+    assert found["other_versions"]["onnxruntime"][0] == "0.1"
+
+
+def test_inspect_says_it_as_text_too(built):
+    found = inspect(str(built[0]))
+    assert [row["file"] for row in found["models"]] == [e["file"] for e in Bundle.open(built[0]).models]
+    assert found["signed_by"] is None and "not signed" in found["out"]
+    assert all(f"{row['centred_cosine']:.4f}" in found["out"] for row in found["models"])
+
+
 def test_seal_hashes_anew(copy):
     (copy / "model_card.md").write_text("changed")
     with pytest.raises(UserError):
@@ -144,17 +247,30 @@ def test_unknown_entry(built):
         Bundle.open(built[0]).entry("student", "litert", "int8")
 
 
-@pytest.mark.parametrize("mistake", ["target", "leak", "encoder"])
+@pytest.mark.parametrize("mistake", ["target", "precision", "leak", "few", "flat", "encoder", "key", "c without int8"])
 def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistake):
     calibration = training_windows(store.windows("train"), 32)
     calibration.subject[0] = next(s for s, split in store.splits.items() if split == "test")
     calibration.save(tmp_path / "leak.npz")
+    good = training_windows(store.windows("train"), 32)
+    Calibration(good.ppg[:4], good.subject[:4], good.record[:4], good.start_s[:4]).save(tmp_path / "few.npz")
+    Calibration(np.zeros_like(good.ppg), good.subject, good.record, good.start_s).save(tmp_path / "flat.npz")
     settings = {"teacher": "student-mcu", "student": "student-mcu", "data": str(store.path), "out": str(copy)}
     settings |= {
         "target": {"targets": "tensorrt"},
+        "precision": {"precisions": "int3"},
         "leak": {"calibration": str(tmp_path / "leak.npz")},
+        "few": {"calibration": str(tmp_path / "few.npz")},
+        "flat": {"calibration": str(tmp_path / "flat.npz")},
+        "key": {"sign_with": str(tmp_path / "none.pem")},
+        "c without int8": {"targets": "c", "precisions": "fp32"},
         "encoder": {"student": str(copy / "model_card.md")},
     }[mistake]
-    with pytest.raises(UserError):
+    message = {
+        "target": "unknown target", "precision": "int3", "leak": "outside the train split would leak",
+        "few": "at least 16 windows", "flat": "flat", "encoder": "model_card.md", "key": "none.pem",
+        "c without int8": "add int8",
+    }[mistake]  # fmt: skip
+    with pytest.raises(UserError, match=message):
         export(**settings)
     assert Bundle.open(copy).path == copy

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
+from xmae.models.transformer import attend
 from xmae.objectives import OBJECTIVES, views
 from xmae.objectives.contrast import info_nce, koleo, nt_xent, same_subject
 from xmae.objectives.dino import dino_loss
@@ -47,6 +48,37 @@ def test_nt_xent_of_three_patients_leaves_out_only_their_own():
         others = [j for j in range(6) if who[j] != who[i] or j == partner]
         loss += torch.logsumexp(torch.stack([z[i] @ z[j] / 0.1 for j in others]), 0) - z[i] @ z[partner] / 0.1
     torch.testing.assert_close(nt_xent(a, b, 0.1, same_subject(subject)), loss / 6)
+
+
+def test_losses_are_in_float32_even_under_autocast():
+    """Cosines of 0.99 to 1 at temperatures down to 0.015 drown in bfloat16's 8 bits."""
+    torch.manual_seed(0)
+    a = torch.randn(1, 64) + 0.1 * torch.randn(16, 64)
+    b = a + 0.05 * torch.randn(16, 64)
+    prototypes = torch.randn(32, 64)
+    losses = [
+        lambda: info_nce(a, b, 0.04), lambda: nt_xent(a, b, 0.04), lambda: koleo(a),
+        lambda: msn_loss(a, b, prototypes),
+    ]  # fmt: skip
+    for loss in losses:
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = loss()
+        assert mixed.dtype == torch.float32
+        torch.testing.assert_close(mixed, loss(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_keys", [7, 25])
+def test_attention_written_out_is_the_fused_one(n_keys):
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 4, n, 16, requires_grad=True) for n in (25, n_keys, n_keys)]
+    found = []
+    for dropout in (None, 0.0):  # without: the fused kernel
+        answer = attend(*inputs, dropout)
+        found.append((answer, *torch.autograd.grad(answer.square().sum(), inputs)))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    kept = attend(*inputs[:2], torch.ones(3, 4, n_keys, 16), 0.25)  # values of one: the mean share that is kept
+    assert kept.std() > 0.02 and kept.mean().item() == pytest.approx(1, abs=0.05)
 
 
 def test_koleo_by_hand_and_its_direction():

@@ -76,6 +76,8 @@ static void last_eight(block_t *b, const int8_t *weights, int done) {
   }
 }
 
+static const uint16_t odd_lanes[8] = {0, 1, 0, 1, 0, 1, 0, 1};
+
 void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int k = (layer->k_h * layer->k_w * layer->in_c + 7) / 8 * 8, channels = layer->out_c;
   int positions = layer->out_h * layer->out_w, exact = layer->out_min < layer->out_zero;
@@ -99,11 +101,10 @@ void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, vo
       if (k % 16) last_eight(&b, b.weights + 2 * (k - 8), k - 8);
       int32x4_t even = steps(vldrwq_s32(b.acc), layer->multiplier[c], layer->shift[c], exact);
       int32x4_t odd = steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
-      int16x8_t y = codes(even, odd, &limits);
       if (c + 1 < channels)
-        vstrbq_scatter_offset_s16(out + c, offsets, y);
-      else
-        vstrbq_scatter_offset_p_s16(out + c, offsets, y, 0x3333); /* the even lanes */
+        vstrbq_scatter_offset_s16(out + c, offsets, codes(even, odd, &limits));
+      else /* of an odd number the last one alone, twice; GCC 12 stores all lanes of a predicated scatter */
+        vstrbq_scatter_offset_s16(out + c, vsubq_u16(offsets, vldrhq_u16(odd_lanes)), codes(even, even, &limits));
     }
   }
 }

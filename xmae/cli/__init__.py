@@ -160,7 +160,8 @@ def overview():
         "usage: xmae VERB --help",
         "",
     ]
-    return "\n".join([*lines, *(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())])
+    width = max(map(len, VERBS)) + 2
+    return "\n".join([*lines, *(f"  {verb:{width}}{text}" for verb, (_, text) in VERBS.items())])
 
 
 def fail(message):

@@ -9,10 +9,11 @@ from xmae.files import atomic_file
 
 NOTE = (
     "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean ± standard deviation over folds by "
-    "subject; in brackets the 95 % interval of the mean by resampling subjects. Stars: differs from {reference} "
+    "subject{intervals}. Stars: differs from {reference} "
     "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
     "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside."
 )
+INTERVALS = "; in brackets the 95 % interval of the mean by resampling subjects"
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
 BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")  # set apart, never bold
 STYLE = (
@@ -60,7 +61,7 @@ def markdown_text(result):
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
-    return "\n".join([*lines, "", NOTE.format(reference=result["reference"]), ""])
+    return "\n".join([*lines, "", NOTE.format(reference=result["reference"], intervals=""), ""])
 
 
 def html_text(result):
@@ -85,7 +86,7 @@ def html_text(result):
                 parts.append(f"<td{best}>{_cell(trial, method)}<small>{small}</small></td>")
         parts.append("</tr></table></div>")
     missing = "".join(f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial)
-    parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference']))}</p>")
+    parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference'], intervals=INTERVALS))}</p>")
     return "\n".join(parts) + "\n"
 
 

@@ -1,0 +1,90 @@
+"""The findings of the paper on real recordings, by the commands a user has, gathered into one page with pictures.
+
+Variability of the heart rate, timing, transfer to other people and devices, data efficiency. Commands that already left
+their result in the folder of the runs are not repeated. Run: python -m xmae.benchmarks.findings STORE --out
+benchmarks/results; give further encoders, such as those of `xmae compare`, with --models.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from PIL import Image
+
+from xmae.cli import main as xmae
+from xmae.errors import UserError
+from xmae.evaluation.table import NOTE
+from xmae.files import atomic_file, read_json
+from xmae.training.fit import device_name
+
+SHIPPED = ("base", "student-mcu")
+SECTIONS = (  # verb, question, its table, its picture
+    ("hrv", "Heart-rate variability of 10 s, against the ECG", "table.md", "predictions.png"),
+    ("timing", "Delay from R peak to pulse, from the PPG alone", "table.md", "predictions.png"),
+    ("transfer", "Probes fitted on BIDMC, tested on PPG-BP (2 s, other device, other people)", "table.md", None),
+    ("curve", "Data efficiency: probe against the share of labelled subjects", "curve.md", "curve.png"),
+)
+
+
+def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", seed=77):
+    """Run what is missing, write findings.md and its pictures.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with ECG and a test split (`xmae prepare`).
+    models : sequence of str
+        Shipped encoders or encoder files; the first is the one that the others are tested against.
+    out : str
+        Folder of findings.md and findings-*.png.
+    runs : str
+        Folder of the results of the commands.
+    seed : int
+        Of everything random.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    lines = ["# Findings of the paper, on open recordings", "", f"Hardware: {device_name()}. Seed: {seed}.", ""]
+    for name, question, table, picture in SECTIONS:
+        folder = Path(runs) / name
+        command = [name, *models, *data_of(name, store), "--seed", str(seed), "--out", str(folder)]
+        if not (folder / "metrics.json").is_file() and xmae(command):
+            raise UserError(f"xmae {name} did not succeed")
+        if (before := read_json(folder / "metrics.json")["models"]) != list(models):
+            raise UserError(f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs")
+        text = (folder / table).read_text().replace(NOTE.format(reference=Path(models[0]).stem, intervals=""), "")
+        lines += [f"## {question}", "", f"    xmae {shlex.join(command)}", "", text.strip(), ""]
+        if picture:
+            shrink(folder / picture, Path(out) / f"findings-{name}.png")
+            lines += [f"![{question}](findings-{name}.png)", ""]
+    lines += [NOTE.format(reference=Path(models[0]).stem, intervals=""), ""]
+    with atomic_file(Path(out) / "findings.md") as temporary:
+        temporary.write_text("\n".join(lines))
+    return str(Path(out) / "findings.md")
+
+
+def data_of(name, store):
+    """Arguments of a command that name its data."""
+    if name == "transfer":
+        return ["--fit", store, "--test", "ppg_bp"]
+    return ["--data", store, *(["--tasks", "hr,age_over_65"] if name == "curve" else [])]
+
+
+def shrink(source, target, width=1200):
+    """Copy a picture at most `width` pixels wide, in 64 colours: a third of its size."""
+    image = Image.open(source).convert("RGB")
+    image.thumbnail((width, 10 * width))
+    with atomic_file(target) as temporary:
+        image.quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("store")
+    parser.add_argument("--models", nargs="+", default=list(SHIPPED))
+    parser.add_argument("--out", default="benchmarks/results")
+    parser.add_argument("--runs", default="runs/findings")
+    print(main(**vars(parser.parse_args())))
