@@ -59,7 +59,8 @@ def simulate(
     setup : bool
         Only build and cache the small arm64 system for Cortex-A devices.
     emulator : str or None
-        "unicorn", "qemu" or "qemu-user"; by default the first of the device's that is installed.
+        "unicorn", "qemu" or "qemu-user"; by default, and for those of "all" which it does not suit, the first of the
+        device's that is installed. On Cortex-M both count the same; QEMU is several times faster.
     sfreq : int or None
         Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples at it.
     hop_s : int
@@ -134,7 +135,11 @@ def chosen_devices(names, emulator):
     able = [profile for profile in profiles if any(map(installed, profile.emulators))]
     if not able:
         raise UserError("no emulator is installed; see xmae simulate --list")
-    chosen = [(profile, chosen_emulator(profile)) for profile in able]
+    usable = emulator is not None and installed(emulator)
+    chosen = [
+        (profile, emulator if usable and emulator in profile.emulators else chosen_emulator(profile))
+        for profile in able
+    ]
     return chosen, {profile.name: what_it_needs(profile) for profile in profiles if profile not in able}
 
 

@@ -34,7 +34,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         bundle = given.bundle or shipped_bundle(folder)
-        simulate(bundle, "all", str(PATIENT), f"{folder}/simulate")
+        simulate(bundle, "all", str(PATIENT), f"{folder}/simulate", emulator="qemu")
         with atomic_file(Path(given.out) / "watch.md") as temporary:
             head = "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.watch`. "
             temporary.write_text(head + (Path(folder) / "simulate" / TABLE).read_text())

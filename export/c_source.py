@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.export.c_layers import for_cmsis_nn, read_layers
+from xmae.export.c_cmsis_nn import for_cmsis_nn
+from xmae.export.c_layers import read_layers
 from xmae.files import atomic_file
 
 ALIGN = 8  # bytes: of every tensor in the arena

@@ -49,8 +49,7 @@ def write_firmware(
     -------
     dict
         `sources`, `include`: for the compiler; `layers`: from `write_c`, with `constant_bytes`;
-        `heads`: names, in the order of the frame;
-        `embedding`: scale and zero point; `weight_bytes`, `arena_bytes`.
+        `arena_bytes`.
 
     Raises
     ------
@@ -93,9 +92,6 @@ def write_firmware(
             layer | {"constant_bytes": sum(array.nbytes for array in read.constants.values())}
             for layer, read in zip(network["layers"], read_layers(model)[1], strict=True)
         ],
-        "heads": list(bundle.heads["student"]),
-        "embedding": (entry["output"]["scale"], entry["output"]["zero_point"]),
-        "weight_bytes": network["weight_bytes"],
         "arena_bytes": network["arena_bytes"],
     }
 

@@ -16,7 +16,8 @@ from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.export import litert
-from xmae.export.c_layers import for_cmsis_nn, quantize_multiplier, read_layers
+from xmae.export.c_cmsis_nn import for_cmsis_nn
+from xmae.export.c_layers import quantize_multiplier, read_layers
 from xmae.export.c_source import export, write_c
 from xmae.export.session import to_int8
 from xmae.export.targets import chosen_targets

@@ -7,6 +7,7 @@ import sys
 from inspect import signature
 from types import ModuleType
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,7 +267,7 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     result, windows = json.loads(out), prepare_recording(read_recording(RECORDING), -1)[0]
     table = pd.read_csv(result["out"])
     assert code == 0 and result["windows"] == len(table) == 48 and result["dropped"] == result["median"] == {}
-    assert list(table) == ["start_s", "ppg_quality", *(f"e{i}" for i in range(128))]
+    assert list(table) == ["record", "start_s", "ppg_quality", *(f"e{i}" for i in range(128))]
     np.testing.assert_array_equal(table["start_s"], np.arange(48) * 10)
     np.testing.assert_allclose(table.filter(regex=r"^e\d"), embed_windows(load_encoder(encoder), windows), atol=1e-6)
 
@@ -294,3 +295,17 @@ def test_embed_of_a_table_wants_its_rate(encoder, capsys, tmp_path):
     assert code == 0 and table["start_s"].tolist() == [0, 10, 20]
     expected = embed_windows(load_encoder(encoder), prepare_recording(read_recording(path, sfreq=125), -1)[0])
     np.testing.assert_allclose(table.filter(regex=r"^e\d"), expected, atol=1e-6)
+
+
+def test_embed_reads_every_recording_of_a_file_by_the_users_names(encoder, capsys, tmp_path):
+    ppg = read_recording(RECORDING).ppg
+    with h5py.File(tmp_path / "day.h5", "w") as file:
+        for name in ("morning", "night"):
+            file.create_dataset(f"{name}/green_1", data=ppg[: 125 * 20]).attrs["fs"] = 125
+    (tmp_path / "watch.yaml").write_text("ppg: green_1\n")
+    options = ("--model", encoder, "--out", tmp_path / "run", "--json")
+    assert "PPG" in complaint(capsys, "embed", tmp_path / "day.h5", *options)
+    channels = ("--channels", tmp_path / "watch.yaml")
+    code, out, _ = run(capsys, "embed", tmp_path / "day.h5", *options, *channels)
+    table = pd.read_csv(json.loads(out)["out"])
+    assert code == 0 and table["start_s"].tolist() == [0, 10, 0, 10] and table["record"].nunique() == 2

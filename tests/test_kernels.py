@@ -246,7 +246,6 @@ def sanitized_host(folder):
 PLACES = {
     "host": sanitized_host,
     "m4-zig": emulated("m4", run_unicorn, "zig"),
-    "m33-zig": emulated("m33", run_unicorn, "zig"),
     "m7-gcc": emulated("m7", run_unicorn, "gcc"),
     "m55-gcc": emulated("m55", run_qemu, "gcc"),
     "m55-zig": emulated("m55", run_qemu, "zig"),

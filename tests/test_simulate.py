@@ -73,7 +73,7 @@ def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
     for name, limit in one["limits"].items():
         assert limit["limit"] == BUDGET[name] and limit["met"] and limit["bytes"] <= BUDGET[name], name
     assert one["counts"]["spread"] <= 0.05
-    assert one["counts"]["instructions_per_mac"] <= (0.52 if one["core"] == "m55" else 2.0)
+    assert one["counts"]["instructions_per_mac"] <= (0.5 if one["core"] == "m55" else 2.0)
     for number in (one["estimated"]["latency_ms"], one["estimated"]["energy_mj"]):
         assert 0 < number["low"] < number["estimated"] < number["high"]
     assert (np.load(out / device / "embeddings.npz")["embeddings"] == first_embeddings(played)).all()
@@ -229,6 +229,7 @@ def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
         ([bundle, "--signal", PATIENT, "--seconds", "10"], "needs 16 s"),
         ([bundle, "--signal", PATIENT, "--emulator", "qemu-user"], "cannot be emulated"),
         ([str(tmp_path), "--signal", PATIENT], "no bundle"),
+        ([bundle, "--signal", PATIENT, "--cmsis-nn", str(tmp_path)], "no CMSIS-NN"),
         ([], "needs a bundle"),
     ):
         assert main(["simulate", *arguments, "--out", out]) == 2

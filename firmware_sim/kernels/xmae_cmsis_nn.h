@@ -1,5 +1,5 @@
-/* CMSIS-NN instead of this package's convolutions: bring Arm's library (https://github.com/ARM-software/CMSIS-NN, 4.0 or
- * later, Apache-2.0), put its Include folder on the include path, and compile student_int8_cmsis_nn.c in place of
+/* CMSIS-NN instead of this package's convolutions: bring Arm's library (github.com/ARM-software/CMSIS-NN, Apache-2.0;
+ * tried with 4.0.0), put its Include folder on the include path, and compile student_int8_cmsis_nn.c in place of
  * student_int8.c. Fully connected layers are 1 x 1 convolutions to it; ADD, MEAN and the rest stay this package's.
  *
  * Weights are as CMSIS-NN wants them: [out_c][k_h][k_w][in_c], of depthwise convolutions [k_h][k_w][channels]; biases

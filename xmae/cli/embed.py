@@ -1,13 +1,16 @@
-"""`xmae embed`: a recording in, one embedding for each 10 s out, and what the linear heads say about it."""
+"""`xmae embed`: a file of recordings in, an embedding for each 10 s out, and what the linear heads say about it."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from xmae.data.channels import ChannelMap
 from xmae.data.prepare import prepare_recording
-from xmae.data.readers import read_recording
+from xmae.data.readers import read_recordings
+from xmae.data.windows import Windows
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head, has_skill
@@ -24,15 +27,17 @@ def embed(
     precision: str = "int8",
     part: str = "student",
     sfreq: float | None = None,
+    channels: str | None = None,
 ) -> dict:
-    """Embed the PPG of a recording, window by window.
+    """Embed the PPG of a file, window by window.
 
     Parameters
     ----------
     file : str
-        Recording (.npz, WFDB .hea, .csv).
+        A recording, or a file with several, of any format that `xmae prepare` reads.
     out : str
-        Folder for embeddings.csv: start (s), quality, heads (hr in bpm ...), then the embedding, a row per 10 s window.
+        Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the embedding, a row per 10 s
+        window.
     model : str
         A shipped encoder ("base", "student-mcu"), a safetensors file, or a bundle folder.
     runtime : str
@@ -43,6 +48,8 @@ def embed(
         Of a bundle: "teacher" or "student".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
+    channels : str or None
+        YAML file that names columns, rates and units, where their names do not; see docs/data.md.
 
     Returns
     -------
@@ -55,10 +62,16 @@ def embed(
     UserError
         If recording, model or bundle cannot be used, or no window is left.
     """
-    options = {} if sfreq is None else {"sfreq": sfreq}
-    windows, counts = prepare_recording(replace(read_recording(file, **options), ecg=None), min_quality=-1)
-    if not len(windows):
+    channel_map = ChannelMap.load(channels) if channels else ChannelMap()
+    channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
+    parts, counts = [], Counter()
+    for recording in read_recordings(file, channel_map):
+        part, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
+        parts.append(part)
+        counts.update(counted)
+    if not sum(map(len, parts)):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
+    windows = Windows.concatenate([part for part in parts if len(part)])
     if (Path(model) / "manifest.json").is_file():
         from xmae.export.bundle import Bundle
 
@@ -70,7 +83,9 @@ def embed(
         embedding = embed_windows(load_encoder(model), windows)
         heads = shipped_heads(model)
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
-    table = pd.DataFrame({"start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said})
+    table = pd.DataFrame(
+        {"record": windows.record, "start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said}
+    )
     table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
     path = Path(out) / "embeddings.csv"
     with atomic_file(path) as temporary:
