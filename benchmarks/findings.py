@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from xmae.cli import main as xmae
+from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.table import NOTE
 from xmae.files import atomic_file, read_json
@@ -47,7 +48,10 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
     str
         The page.
     """
+    meta = WindowStore(store).meta
     lines = ["# Findings of the paper, on open recordings", "", f"Hardware: {device_name()}. Seed: {seed}.", ""]
+    made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
+    lines += [f"Store: {meta['recordings']} recordings, {meta['windows']} windows of 10 s ({made}).", ""]
     for name, question, table, picture in SECTIONS:
         folder = Path(runs) / name
         command = [name, *models, *data_of(name, store), "--seed", str(seed), "--out", str(folder)]

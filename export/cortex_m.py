@@ -11,7 +11,7 @@ import torch
 from xmae.export.apart import call_apart
 from xmae.export.executorch import inspect_model as inspect_pte
 from xmae.export.session import ApartSession
-from xmae.export.trace import layer_of, naming_layers, traced, unsupported
+from xmae.export.trace import layer_of, naming_layers, operator_of, traced, unsupported
 from xmae.files import atomic_file
 from xmae.quantize.native import one_thread, quietly
 
@@ -78,8 +78,8 @@ def refuse_foreign(graph):
     """Raise a `UserError` that names the layers whose operators are not CMSIS-NN's."""
     foreign = {}
     for node in graph.nodes:
-        name = getattr(getattr(node.target, "_schema", None), "name", None)
-        if node.op == "call_function" and name and not name.startswith("cortex_m::") and name not in GLUE:
+        name = operator_of(node)
+        if name and not name.startswith("cortex_m::") and name.partition(".")[0] not in GLUE:
             foreign.setdefault(name, layer_of(node))
     if foreign:
         raise unsupported("cortex-m (CMSIS-NN)", foreign)

@@ -18,13 +18,13 @@ from xmae.errors import UserError
 from xmae.export.apart import call_apart
 from xmae.export.executorch import inspect_model as inspect_pte
 from xmae.export.session import ApartSession, from_int8, to_int8
-from xmae.export.trace import layer_of, naming_layers, traced, unsupported
+from xmae.export.trace import layer_of, naming_layers, operator_of, traced, unsupported
 from xmae.export.vela import summary
 from xmae.files import atomic_file
 from xmae.quantize.graph import INPUT_SHAPE
 from xmae.quantize.native import one_thread, quietly
 
-BOUNDARY = ("quantized_decomposed.quantize_per_tensor", "quantized_decomposed.dequantize_per_tensor")  # float ends
+BOUNDARY = ("quantized_decomposed::quantize_per_tensor", "quantized_decomposed::dequantize_per_tensor")  # float ends
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class EthosU:
         with open(Path(path).with_suffix(".csv"), newline="") as file:
             total = list(csv.DictReader(file))[-1]
         found = inspect_pte(path)
-        left = [name for name in found["undelegated"] if name.replace("::", ".") not in BOUNDARY]
+        left = [name for name in found["undelegated"] if name not in BOUNDARY]
         return found | {"undelegated": left, "estimated": summary(total)}
 
 
@@ -124,8 +124,8 @@ def refuse_leftovers(graph, accelerator):
     """Raise a `UserError` that names the operators, with their layers, that would run on the CPU."""
     left = {}
     for node in graph.nodes:
-        name = str(getattr(node.target, "name", lambda: "")()).replace("::", ".").rpartition(".")[0]
-        if node.op == "call_function" and "." in name and not name.startswith(BOUNDARY):
+        name = operator_of(node)
+        if name and not name.startswith(BOUNDARY):
             left.setdefault(name, layer_of(node))
     if left:
         raise unsupported(accelerator, left)

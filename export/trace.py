@@ -66,8 +66,9 @@ def naming_layers(program, target):
         text = f"{error} {error.__cause__ or ''}"
         named = {plain(name) for name in re.findall(r"(?:aten|prims)(?:\.|::)(\w+)", text)}
         for node in program.graph.nodes:
-            if node.op == "call_function" and plain(node.target.name().split("::")[-1].split(".")[0]) in named:
-                raise unsupported(target, {node.target.name(): layer_of(node)}) from error
+            name = operator_of(node)
+            if plain(name.split("::")[-1].split(".")[0]) in named:
+                raise unsupported(target, {name: layer_of(node)}) from error
         first = next(iter(str(error).strip().splitlines()), "")
         raise UserError(f"{target}: cannot convert the network ({type(error).__name__}: {first[:200]})") from error
 
@@ -80,6 +81,12 @@ def unsupported(target, operators):
         f"{target} has no {found}{more}; replace it in the encoder, take a convolutional student (`xmae distill`), "
         "or leave this target out (--targets)"
     )
+
+
+def operator_of(node):
+    """Name of a node's operator with its overload if it has one, such as "aten::add.Tensor"; "" of what is no operator."""
+    schema = getattr(node.target, "_schema", None)
+    return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
 
 def layer_of(node):

@@ -1,13 +1,16 @@
 """The findings as commands: their truths against independent computations, and what the verbs write."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import neurokit2 as nk
 import numpy as np
 import pandas as pd
 import pytest
 
+from xmae.benchmarks import findings
 from xmae.cli import main
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
@@ -77,10 +80,25 @@ def test_a_later_pulse_is_a_longer_delay(recording_windows):
     assert np.nanmedian(delays(later)[0] - delays(windows)[0]) == pytest.approx(70, abs=1)
 
 
+@pytest.fixture(scope="module")
+def runs(models, store, tmp_path_factory):
+    """Folder with the results of each verb."""
+    folder = tmp_path_factory.mktemp("runs")
+    for verb in ("hrv", "timing"):
+        assert main([verb, *models, "--data", store, "--out", str(folder / verb)]) == 0
+    transfer(models, store, "ppg_bp", "hr", out=str(folder / "transfer"))
+    settings = {"methods": "dino", "budget": 32, "size": "small", "batch_size": 16}
+    curve(models, store, "hr", fractions="0.5,1", repeats=2, out=str(folder / "curve"), **settings)
+    return folder
+
+
+def result_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
 @pytest.mark.parametrize(("verb", "direct"), [("hrv", "pulse intervals"), ("timing", "both signals")])
-def test_the_verbs_write_table_and_picture(verb, direct, models, store, tmp_path):
-    assert main([verb, *models, "--data", store, "--out", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "metrics.json").read_text())
+def test_the_verbs_write_table_and_picture(verb, direct, runs):
+    result, tmp_path = result_of(runs / verb), runs / verb
     assert list(result["trials"][0]["methods"]) == ["one", "two", "untrained", "features", "constant", direct]
     assert result["reference"] == "one" and (tmp_path / "predictions.png").stat().st_size > 10_000
     assert "within recordings" in (tmp_path / "table.md").read_text()
@@ -98,8 +116,8 @@ def test_correlation_within_recordings_ignores_their_means(store):
     assert correlations(trial, truth - means)[1] == pytest.approx(1)
 
 
-def test_transfer_is_fitted_on_one_and_tested_on_the_other(models, store, tmp_path):
-    result = transfer(models[:1], store, "ppg_bp", "hr", out=str(tmp_path))
+def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
+    result = result_of(runs / "transfer")
     across, within = result["trials"]
     assert (across["dataset"], within["dataset"]) == ("store -> ppg_bp", "ppg_bp -> ppg_bp") and result["seconds"] == 2
     assert across["n_subjects"] == within["n_subjects"] == 164
@@ -120,18 +138,28 @@ def test_what_transfer_refuses(models, store, tmp_path):
         transfer(models, store, "ppg_bp", "diabetes", out=str(tmp_path / "x"))
 
 
-def test_curve_of_labels_and_of_pretraining_subjects(models, store, tmp_path):
-    result = curve(
-        models[:1], store, "hr", fractions="0.5,1", repeats=2, methods="dino", budget=32, size="small", batch_size=16,
-        out=str(tmp_path),
-    )  # fmt: skip
+def test_curve_of_labels_and_of_pretraining_subjects(runs):
+    result, tmp_path = result_of(runs / "curve"), runs / "curve"
     points = {(p["model"], p["kind"], p["fraction"]): p for p in result["points"]}
-    assert set(points) == {(m, "labels", f) for m in ("one", "features") for f in (0.5, 1)} | {
+    assert set(points) == {(m, "labels", f) for m in ("one", "two", "features") for f in (0.5, 1)} | {
         ("dino", "subjects", f) for f in (0.5, 1)
     }
     assert points["dino", "subjects", 0.5]["n_subjects"] == 1 and points["dino", "subjects", 1]["n_subjects"] == 2
     assert points["one", "labels", 0.5]["n_subjects"] < points["one", "labels", 1]["n_subjects"]
     assert (tmp_path / "curve.png").stat().st_size > 10_000 and "| Heart rate" in (tmp_path / "curve.md").read_text()
+
+
+def test_the_page_gathers_what_the_verbs_found_and_repeats_nothing(runs, models, store, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
+    page = Path(findings.main(store, models, str(tmp_path), str(runs))).read_text()
+    assert before == {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
+    assert page.count("\n## ") == 4 and page.count("two-sided permutation test") == 1
+    for verb in ("hrv", "timing", "transfer", "curve"):
+        assert f"xmae {verb} " in page
+    for name in re.findall(r"\((findings-\w+\.png)\)", page):
+        assert 1000 < (tmp_path / name).stat().st_size < 60_000
+    with pytest.raises(UserError, match="is of other models"):
+        findings.main(store, models[:1], str(tmp_path), str(runs))
 
 
 def test_fewer_subjects_keep_both_classes_and_whole_subjects(store):

@@ -154,10 +154,10 @@ def test_encoder_is_saved_loaded_and_exported_by_its_kind(trained, tmp_path, nam
 
 @pytest.mark.parametrize("name", ["mae", "simclr", "apple"])
 def test_encoder_is_quantized_by_its_kind(trained, small_store, name):
-    ppg = minmax_scale(WindowStore(small_store).windows("train").ppg)[0][::4]
+    ppg = minmax_scale(WindowStore(small_store).windows("train").ppg)[0][::12]
     graph = exportable(trained(name).objective.encoder)
     found = compare_outputs(graph, quantize_graph(graph, ppg), ppg, ppg)
-    assert found["cosine_median"] > 0.9
+    assert found["centred_cosine_median"] > 0.9
 
 
 @pytest.mark.slow

@@ -80,10 +80,11 @@ def curve(
     for method in filter(None, methods.split(",")):
         points += subject_points(method, data, trials, shares, budget, size, batch_size, Path(out), seed)
     picture = draw_curves(points, Path(out) / "curve.png")
-    write_json(Path(out) / "metrics.json", {"data": data, "models": models, "seed": seed, "points": points})
+    result = {"data": data, "models": models, "seed": seed, "points": points, "picture": picture}
+    write_json(Path(out) / "metrics.json", result)
     with atomic_file(Path(out) / "curve.md") as temporary:
         temporary.write_text(curve_table(points))
-    return {"points": points, "picture": picture, "out": str(Path(out) / "curve.md")}
+    return result | {"out": str(Path(out) / "curve.md")}
 
 
 def read_fractions(text):
