@@ -84,7 +84,7 @@ def unsupported(target, operators):
 
 
 def operator_of(node):
-    """Name of a node's operator with its overload if it has one, such as "aten::add.Tensor"; "" of what is no operator."""
+    """Name of a node's operator, with its overload if it has one: "aten::add.Tensor"; "" of what is no operator."""
     schema = getattr(node.target, "_schema", None)
     return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
