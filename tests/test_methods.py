@@ -11,8 +11,7 @@ from xmae.distill.distill import distill
 from xmae.errors import UserError
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.objectives import OBJECTIVES
-from xmae.quantize import compare_outputs, exportable, quantize_graph
-from xmae.signals.scale import minmax_scale
+from xmae.quantize import exportable
 from xmae.training.pretrain import own_settings, pretrain
 
 RIVALS = ("mae", "lsm", "simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
@@ -150,14 +149,6 @@ def test_encoder_is_saved_loaded_and_exported_by_its_kind(trained, tmp_path, nam
         torch.testing.assert_close(one_by_one, encoder(ppg), atol=1e-5, rtol=1e-4)
     kinds = {type(module).__name__ for module in graph.modules()}
     assert not kinds & {"Conv1d", "BatchNorm1d", "BatchNorm2d", "LayerNorm", "Attention"}
-
-
-@pytest.mark.parametrize("name", ["mae", "simclr", "apple"])
-def test_encoder_is_quantized_by_its_kind(trained, small_store, name):
-    ppg = minmax_scale(WindowStore(small_store).windows("train").ppg)[0][::12]
-    graph = exportable(trained(name).objective.encoder)
-    found = compare_outputs(graph, quantize_graph(graph, ppg), ppg, ppg)
-    assert found["centred_cosine_median"] > 0.9
 
 
 @pytest.mark.slow
