@@ -23,8 +23,9 @@ PRECISIONS = ("fp32", "int8", "dynamic-int8")
 def export(module, path, precision, calibration=None):
     """Write a graph as an `.onnx` model.
 
-    Int8 means u8 activations and s8 weights of 7 bits: x86 processors without VNNI add pairs of u8 x s8 products in
-    16 bits, where 8-bit weights would saturate (and the embedding collapse); so one file is right on every machine.
+    Int8 means u8 activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8 products in 16 bits,
+    where 8-bit weights would saturate (and the embedding collapse); of u8 x u8 they widen first. So one file is right
+    on every machine, without giving up a bit of the weights.
 
     Parameters
     ----------
@@ -84,9 +85,8 @@ def quantize(model, calibration):
             path,
             Windows(),
             per_channel=True,
-            reduce_range=True,
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
             nodes_to_exclude=norms,
         )
         return path.read_bytes()
