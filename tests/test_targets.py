@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from xmae.data.bidmc import bidmc_files
+from xmae.data.prepare import prepare_recording
+from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.export import apart, cortex_m, executorch, litert, onnx, tflite_runtime, vela
 from xmae.export.ethos_u import EthosU
@@ -19,17 +22,8 @@ from xmae.signals.scale import minmax_scale
 
 
 @pytest.fixture(scope="module")
-def ppg(recording_windows_module):
+def ppg():
     """Scaled real windows of different patients: (calibration, comparison)."""
-    return recording_windows_module
-
-
-@pytest.fixture(scope="module")
-def recording_windows_module():
-    from xmae.data.bidmc import bidmc_files
-    from xmae.data.prepare import prepare_recording
-    from xmae.data.readers import read_recording
-
     first, second = (minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5))
     return first[:32], second[:6]
 
@@ -137,7 +131,17 @@ def test_vela_target_writes_a_row_for_each_layer(front, ppg, tmp_path):
     assert target.open_model is None
 
 
+@pytest.fixture(scope="module")
+def arm():
+    """Arm's tools, in an environment that pip makes on first use."""
+    try:
+        return apart.environment("arm")
+    except UserError as error:
+        pytest.skip(f"Arm's environment cannot be made here: {error}")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("arm")
 def test_cortex_m_program_in_its_own_memory_plan(graph, ppg, tmp_path):
     path = tmp_path / f"student_int8{cortex_m.SUFFIX}"
     cortex_m.export(graph, path, "int8", ppg[0])
@@ -149,6 +153,7 @@ def test_cortex_m_program_in_its_own_memory_plan(graph, ppg, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize("accelerator", ["ethos-u55-128", "ethos-u65-256", "ethos-u85-256"])
 def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(front, graph, ppg, tmp_path, accelerator):
     network = graph if accelerator == "ethos-u55-128" else front
@@ -162,6 +167,7 @@ def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(fr
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize("target", ["cortex-m", "ethos-u55"])
 def test_unsupported_operator_of_a_device_names_layer_and_target(front, ppg, tmp_path, target):
     network = nn.Sequential(front[0], nn.LogSigmoid(), *front[1:]).eval()
