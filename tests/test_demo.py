@@ -70,7 +70,7 @@ def test_no_patient_is_in_two_splits_and_tests_are_of_unseen_ones(demo, drift):
     parts = {split: set(store.windows(split).subject) for split in ("train", "val", "test")}
     assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == len(store.splits)
     assert drift["subjects"] == len(parts["test"]) and drift["windows"] == len(store.windows("test"))
-    assert set(Bundle.open(demo[0] / "bundle").manifest["calibration"]["subjects"]) <= parts["train"]
+    assert set(Bundle.open(demo[0] / "bundle").manifest["data"]["calibration"]["subjects"]) <= parts["train"]
 
 
 def test_the_page_stands_alone(page):

@@ -110,9 +110,12 @@ def test_dino_centre_follows_the_teachers_mean(small_store):
     said = []
     objective.teacher_head.register_forward_hook(lambda layer, x, y: said.append(y))
     objective(batch)
-    torch.testing.assert_close(objective.centre, 0.1 * said[0].mean(0))
+    torch.testing.assert_close(objective.centre, said[0].mean(0))  # the first batch's
+    objective(batch._replace(ppg=batch.ppg.flip(-1)))
+    expected = 0.9 * said[0].mean(0) + 0.1 * said[1].mean(0)
+    torch.testing.assert_close(objective.centre, expected)
     objective.eval()(batch)
-    torch.testing.assert_close(objective.centre, 0.1 * said[0].mean(0))  # validation leaves it alone
+    torch.testing.assert_close(objective.centre, expected)  # validation leaves it alone
 
 
 def test_msn_loss_by_hand():

@@ -64,14 +64,14 @@ def embed(
     """
     channel_map = ChannelMap.load(channels) if channels else ChannelMap()
     channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
-    parts, counts = [], Counter()
+    found, counts = [], Counter()
     for recording in read_recordings(file, channel_map):
-        part, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
-        parts.append(part)
+        windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
+        found.append(windows)
         counts.update(counted)
-    if not sum(map(len, parts)):
+    if not sum(map(len, found)):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
-    windows = Windows.concatenate([part for part in parts if len(part)])
+    windows = Windows.concatenate([windows for windows in found if len(windows)])
     if (Path(model) / "manifest.json").is_file():
         from xmae.export.bundle import Bundle
 

@@ -34,7 +34,15 @@ def save_encoder(encoder, path, provenance):
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, header))
+        temporary.write_bytes(in_order(safetensors.torch.save(tensors, header)))
+
+
+def in_order(content):
+    """A safetensors file with its header in order: the library writes its entries in another order each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def shipped_heads(name):
