@@ -9,6 +9,12 @@ from xmae.data.prepare import prepare, prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 
+
+def pytest_collection_modifyitems(items):
+    """Whole files that take minutes come first, so that parallel processes end together."""
+    items.sort(key=lambda item: item.path.stem not in ("test_demo", "test_training_scale", "test_c_source"))
+
+
 SPLITS = {
     "bidmc02": "train",
     "bidmc05": "train",
