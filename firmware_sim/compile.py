@@ -155,7 +155,8 @@ def compile_firmware(
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
         command += ["-isystem", str(BOARDS / "freestanding")]
-        command += ["-fno-sanitize=all"] if compiler == "zig" else []  # zig's are on by default
+        command += ["-ffp-contract=off"]  # or each core would fuse, and round, other products of the front end
+        command += ["-fno-sanitize=all", "-fno-unroll-loops"] if compiler == "zig" else []  # zig's are on by default
         command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
         command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
         build(command)
