@@ -70,6 +70,11 @@ def curve(
     """
     shares = read_fractions(fractions)
     trials, _ = make_trials([data], tasks, labels, "test", None, seed)
+    if methods:
+        from xmae.training.compare import check_same  # which itself evaluates
+
+        known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
+        check_same(Path(out) / "protocol.json", known | {"splits": WindowStore(data).splits})
     points = []
     for name, model in zip(method_names(models), models, strict=True):
         encoder = load_encoder(model)

@@ -6,6 +6,7 @@ the microcontroller student among them, have no positions and average over fewer
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -124,9 +125,8 @@ def load_dataset(item, labels=None, tasks=None):
         store = WindowStore(item)
         windows = store.windows()
         names = ("ppg", "ecg", "subject", "record", "split", "start_s")
-        dataset = Dataset(
-            store.path.resolve().name, **{name: getattr(windows, name) for name in names}, labels=dict(windows.labels)
-        )
+        columns = {name: getattr(windows, name) for name in names}
+        dataset = Dataset(Path(store.path).resolve().name, **columns, labels=dict(windows.labels))
         _add_pressure(dataset)
     if labels is not None:
         join_labels(dataset, read_labels(labels, tasks), str(labels))

@@ -93,7 +93,10 @@ def method_names(models):
     stems = [Path(model).stem for model in models]
     if len(set(stems)) < len(stems):
         stems = [Path(model).parent.name or Path(model).stem for model in models]
-    return stems if len(set(stems)) == len(stems) else list(models)
+    names = stems if len(set(stems)) == len(stems) else list(models)
+    if taken := [name for name in names if name in BASELINES]:
+        raise UserError(f"a model is called {taken[0]}, as is a baseline of the table; rename its file")
+    return names
 
 
 def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):

@@ -14,6 +14,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold
 
+from xmae.errors import UserError
+
 ALPHAS = np.logspace(0, 6, 13)  # ridge penalty, for standardised inputs
 STRENGTHS = np.logspace(-5, 0, 6)  # inverse penalty C of the logistic regression
 INNER_FOLDS = 4
@@ -58,14 +60,22 @@ def fit_linear(embedding, target, subject, kind):
     Returns
     -------
     LinearModel
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two patients.
     """
+    n_subjects = len(np.unique(subject))
+    if n_subjects < 2:
+        raise UserError(f"a linear head needs at least 2 subjects to be fitted on, {n_subjects} have a label")
     embedding = np.asarray(embedding, dtype=np.float64)
     fit_path, grid, loss = {
         "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
         "binary": (_logistic_path, STRENGTHS, _balanced_log_loss),
     }[kind]
     out_of_fold = np.full((len(target), len(grid)), np.nan)
-    folds = GroupKFold(min(INNER_FOLDS, len(np.unique(subject))))
+    folds = GroupKFold(min(INNER_FOLDS, n_subjects))
     for fit, held in folds.split(embedding, groups=subject):
         if kind == "regression" or np.ptp(target[fit]) > 0:
             weights, biases = fit_path(embedding[fit], target[fit], grid)

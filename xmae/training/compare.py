@@ -1,5 +1,6 @@
 """`xmae compare`: pretrain every method on the same windows, probe all on every task, one table like the paper's."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from xmae.evaluation.evaluate import make_trials, predict, predict_baselines, re
 from xmae.evaluation.table import write_tables
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
-from xmae.objectives import OBJECTIVES
 from xmae.training.fit import device_name
 from xmae.training.pretrain import pretrain
 
@@ -83,8 +83,8 @@ def compare(
         those of what is in `out`, or methods saw different numbers of windows.
     """
     names = list(METHODS) if methods == "all" else methods.split(",")
-    if unknown := [name for name in names if name not in OBJECTIVES]:
-        raise UserError(f"unknown method '{unknown[0]}'; expected of {', '.join(OBJECTIVES)}")
+    if unknown := [name for name in names if name not in METHODS]:
+        raise UserError(f"unknown method '{unknown[0]}'; expected of {', '.join(METHODS)}")
     if len(set(names)) < len(names):
         raise UserError(f"a method comes twice: {methods}")
     out, store = Path(out), WindowStore(data)
@@ -104,9 +104,9 @@ def compare(
         training[name] = {key: run[key] for key in keys}
         encoder = out / name / "encoder.safetensors"
         refuse_scored(load_encoder(encoder), trials)
-        predictions[name] = cached(out / name, "probe", encoder, trials)
+        predictions[name] = cached(out / name, "probe", encoder, trials, seed)
         if finetune:
-            tuned[name] = cached(out / name, "finetune", encoder, trials)
+            tuned[name] = cached(out / name, "finetune", encoder, trials, seed)
     if len({run["windows_seen"] for run in training.values()}) > 1:
         seen = ", ".join(f"{name} {run['windows_seen']}" for name, run in training.items())
         raise UserError(f"{out}: methods saw different numbers of windows: {seen}")
@@ -147,7 +147,7 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
     )  # fmt: skip
 
 
-def cached(folder, protocol, encoder, trials):
+def cached(folder, protocol, encoder, trials, seed):
     """Out-of-fold predictions of an encoder file; from `folder` if they are of this encoder and these folds.
 
     Parameters
@@ -158,6 +158,8 @@ def cached(folder, protocol, encoder, trials):
         "probe" or "finetune".
     encoder : Path
     trials : list of Trial
+    seed : int
+        Of fine-tuning.
     """
     path = folder / f"{protocol}.npz"
     digest = sha256(encoder)
@@ -166,19 +168,23 @@ def cached(folder, protocol, encoder, trials):
         with np.load(path) as archive:
             known = dict(archive) if str(archive["encoder"]) == digest else {}
     found, missing = {}, []
+    prints = {trial.name: fingerprint(trial, seed) for trial in trials}
     for trial in trials:
-        same = f"{trial.name}/rows" in known and np.array_equal(known[f"{trial.name}/rows"], _print_of(trial))
+        same = str(known.get(f"{trial.name}/print")) == prints[trial.name]
         found[trial.name] = known[trial.name] if same else None
         missing += [] if same else [trial]
     if missing:
-        found |= predict(load_encoder(encoder), missing, protocol == "finetune", name=folder.name)
+        found |= predict(load_encoder(encoder), missing, protocol == "finetune", seed, folder.name)
         kept = {trial.name: found[trial.name] for trial in trials}
-        kept |= {f"{trial.name}/rows": _print_of(trial) for trial in trials}
+        kept |= {f"{name}/print": digits for name, digits in prints.items()}
         with atomic_file(path) as temporary:
             np.savez_compressed(temporary, encoder=digest, **kept)
     return found
 
 
-def _print_of(trial):
-    """Scored rows, their folds and truth: what predictions depend on, (3, n)."""
-    return np.stack([trial.rows, trial.fold, trial.truth[trial.rows]])
+def fingerprint(trial, seed):
+    """Digits of all that predictions depend on beside the encoder: signals, labels, folds, seed."""
+    content = hashlib.sha256(str(seed).encode())
+    for part in (trial.dataset.ppg, trial.truth, *(rows for fold in trial.folds for rows in fold)):
+        content.update(np.ascontiguousarray(part).tobytes())
+    return content.hexdigest()
