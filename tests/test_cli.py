@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from inspect import signature
+from pathlib import Path
 from types import ModuleType
 
 import h5py
@@ -90,6 +91,7 @@ def calls(monkeypatch, tmp_path):
         print("a library chatters")
         if attempt.error:
             raise attempt.error
+        Path(out).mkdir(parents=True, exist_ok=True)
         return {"windows": n_windows, "out": out} | attempt.result
 
     attempt.result, attempt.error = {}, None

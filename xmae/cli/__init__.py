@@ -144,8 +144,8 @@ def is_first_process():
 def keep_record(parser, settings, result):
     """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
     out = settings.get("out")
-    if not out or Path(out).suffix or "://" in out:
-        return  # a verb that writes a single file, or nothing here
+    if not out or not Path(out).is_dir():
+        return  # a verb that wrote a single file, to a remote place, or nothing
     folder = Path(out)
     with atomic_file(folder / "config.yaml") as temporary:
         temporary.write_text(parser.dump(Namespace(settings), skip_unset=False))

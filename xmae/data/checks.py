@@ -116,7 +116,8 @@ def settle_doubles(index, before):
             continue
         why = f"same samples as {other['record']}"
         if row["subject"] != other["subject"]:
-            same[row["subject"]] = same.get(other["subject"], other["subject"])
+            one, another = first_name(row["subject"], same), first_name(other["subject"], same)
+            same |= {one: another} if one != another else {}
             why += f"; so {row['subject']} and {other['subject']} are one person"
         left_out.append(leave(row, why))
     kept = {}
@@ -130,7 +131,14 @@ def settle_doubles(index, before):
             taken.append((begin, end, row["record"]))
         elif not any(row is old for old in before):
             left_out.append(leave(row, f"overlaps with {clash} in time"))
-    return left_out, same
+    return left_out, {subject: first_name(subject, same) for subject in same}
+
+
+def first_name(subject, same):
+    """Follow a subject to the name under which the same person came first."""
+    while subject in same:
+        subject = same[subject]
+    return subject
 
 
 def leave(row, why):

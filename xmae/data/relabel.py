@@ -37,10 +37,9 @@ def relabel(store: str, table: str) -> dict:
     """
     opened = WindowStore(store)
     try:
-        given = pd.read_csv(table)
+        given = pd.read_csv(table, dtype=str)  # subject 007
         given.columns = [str(name).strip() for name in given.columns]
         given = given.rename(columns={"patient": "subject"})
-        given = given.astype({name: str for name in ("subject", "record") if name in given})
         keys = [name for name in KEYS[:3] if name in given]
         names = [name for name in given if name not in KEYS]
         given = given.astype({name: float for name in [*names, *(["start_s"] if "start_s" in keys else [])]})

@@ -37,7 +37,9 @@ def read(path, channel_map):
                 raise UserError(f"{path}: no PPG among its datasets; name it in a channel map")
             for group in groups:
                 yield read_group(path, group, channel_map)
-    except (OSError, KeyError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         kind = "MATLAB v7.3 (HDF5)" if path.suffix == ".mat" else "HDF5"
         raise UserError(f"{path}: not readable as {kind}, perhaps truncated ({error})") from error
 

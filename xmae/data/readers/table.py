@@ -25,15 +25,16 @@ MAX_GAP_S = 3600  # a longer gap starts another recording
 
 def read(path, channel_map):
     """Yield the recordings of one table: one, or one for each subject and each stretch between gaps of over 1 h."""
+    who = channel_map.subject or "subject"
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path).to_pandas()
+        if path.suffix.lower() == ".parquet":
+            table = pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column too
         else:
-            table = pd.read_csv(path, encoding="utf-8-sig", comment="#", skipinitialspace=True, **dialect(path))
+            options = dialect(path) | {"dtype": {who: str}}  # subject 007
+            table = pd.read_csv(path, encoding="utf-8-sig", comment="#", skipinitialspace=True, **options)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
-    who = channel_map.subject or "subject"
     if channel_map.subject and who not in table:
         raise UserError(f"{path}: no column '{who}' for subject; there are {', '.join(table.columns)}")
     if who in table:
@@ -197,7 +198,7 @@ def regular_times(times, name, path):
 def holds_ppg(path, channel_map):
     """Whether the table has a PPG column."""
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             names = pq.read_schema(path).names
         else:
             names = next(csv.reader(head(path, 1), delimiter=dialect(path)["sep"]), [])
