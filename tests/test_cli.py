@@ -105,12 +105,10 @@ def calls(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main([*verb.split(), "--help"])
-    out = capsys.readouterr().out
+    code, out = main([*verb.split(), "--help"]), capsys.readouterr().out
     shown = " ".join(out.split())
     entries = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]}
-    assert exit_.value.code == 0 and shown.startswith(f"usage: xmae {verb} ") and {"--config", "--json"} <= set(entries)
+    assert code == 0 and shown.startswith(f"usage: xmae {verb} ") and {"--config", "--json"} <= set(entries)
     for parameter in signature(function_of(verb)).parameters.values():
         entry = entries[f"--{parameter.name}"]
         default = "null" if parameter.default is None else str(parameter.default)
@@ -311,3 +309,12 @@ def test_embed_reads_every_recording_of_a_file_by_the_users_names(encoder, capsy
     code, out, _ = run(capsys, "embed", tmp_path / "day.h5", *options, *channels)
     table = pd.read_csv(json.loads(out)["out"])
     assert code == 0 and table["start_s"].tolist() == [0, 10, 0, 10] and table["record"].nunique() == 2
+
+
+@pytest.mark.parametrize("words", ["--help", "prepare --help"])
+def test_a_reader_who_leaves_early_is_no_error(words):
+    ours = subprocess.Popen(
+        [sys.executable, "-m", "xmae", *words.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    ours.stdout.close()
+    assert ours.stderr.read() == "" and ours.wait() == 0

@@ -18,9 +18,7 @@ from xmae import __version__
 from xmae.errors import UserError
 from xmae.files import atomic_file, write_json
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # on a busy machine, threads that spin while waiting starve the rest
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin starve the rest
 
 VERBS = {  # verb, of one or two words: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
@@ -53,13 +51,21 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
 
 def main(arguments=None):
     """Run one verb; returns the exit code: 0 done, 1 a gate was not passed, 2 a mistake in what was asked for."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    text, code = run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:  # `xmae --help | head`: nobody reads on, and the interpreter will flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def run(arguments):
+    """What is to be printed on standard output, and the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
-        return 0
+        return overview(), 0
     if arguments[0] == "--version":
-        print(__version__)
-        return 0
+        return __version__, 0
     n_words = 2 if " ".join(arguments[:2]) in VERBS else 1
     verb, rest = " ".join(arguments[:n_words]), arguments[n_words:]
     if verb not in VERBS:
@@ -69,12 +75,15 @@ def main(arguments=None):
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
             function = function_of(verb)
             parser = verb_parser(verb, function)
+        if {"-h", "--help"} & set(rest):
+            return parser.format_help(), 0
         settings = vars(parser.parse_args(plain_options(rest, function)))
         as_json, _ = settings.pop("json"), settings.pop("config")
         with redirect_stdout(sys.stderr):
             result = function(**settings)
-        if is_first_process():
-            keep_record(parser, settings, result)
+        if not is_first_process():
+            return "", 0
+        keep_record(parser, settings, result)
     except (UserError, ArgumentError) as error:
         return fail(str(error))
     except ImportError as error:
@@ -83,9 +92,7 @@ def main(arguments=None):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    if is_first_process():
-        print(json.dumps(result, indent=2) if as_json else result["out"])
-    return 0 if result.get("passed", True) else 1
+    return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get("passed", True) else 1
 
 
 def function_of(verb):
@@ -165,8 +172,8 @@ def overview():
 
 
 def fail(message):
-    """One line on standard error, below progress bars that were cut short."""
+    """One line on standard error, below progress bars that were cut short; nothing for standard output, and code 2."""
     for bar in list(tqdm._instances):
         bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return "", 2
