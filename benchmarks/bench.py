@@ -6,9 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from xmae.benchmarks.drift import HISTOGRAM_EDGES, compare_embeddings, compare_heads
-from xmae.benchmarks.emulated import emulate
+from xmae.benchmarks.emulated import cortex_m, emulate
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import evenly, load_reference, make_reference, reference_windows, save_reference
+from xmae.benchmarks.reference import (
+    evenly,
+    load_reference,
+    make_reference,
+    other_weights,
+    reference_windows,
+    refuse_lacking,
+    save_reference,
+)
 from xmae.benchmarks.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, read_result
 from xmae.benchmarks.report import write_report
 from xmae.benchmarks.sessions import describe, find_entries
@@ -57,8 +65,8 @@ def bench(
     out : str
         Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz and reference.json.
     record_reference : bool
-        Also record the fp32 embeddings and latency of teacher and student in PyTorch, on the GPU (fp32 and bf16) where
-        there is one: the reference for `xmae validate` and `reference`, here or on a machine without a GPU.
+        Also record the fp32 embeddings of teacher and students in PyTorch, and their latency in fp32 and bf16, on the
+        GPU where there is one: the reference for `xmae validate` and `reference`, here or on a machine without a GPU.
     reference : str or None
         Folder or npz file of a recorded reference: accuracy is then against it, and its device gets rows. By default
         the bundle's fp32 weights are run in PyTorch here.
@@ -94,12 +102,20 @@ def bench(
     """
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
-    old = read_result(compare) if compare else None
-    opened, store, before = Bundle.open(bundle), WindowStore(data).windows(), load()
+    if record_reference and reference:
+        raise UserError("a reference is either recorded or reused; give one of record_reference and reference")
+    old, opened = read_result(compare) if compare else None, Bundle.open(bundle)
+    watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
+    for name in watches:
+        cortex_m(name, opened)  # a wrong one is known before the work
+    store, before = WindowStore(data).windows(), load()
     if reference:
         recorded = load_reference(reference)
+        refuse_lacking(recorded, opened)
+        if other := other_weights(recorded, opened):
+            raise UserError(f"{reference}: made from other weights of {' and '.join(other)}; record it again")
     else:
-        recorded = make_reference(opened, store, None if record_reference else "cpu")
+        recorded = make_reference(opened, store, None if record_reference else "cpu", precisions=record_reference)
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
@@ -117,7 +133,7 @@ def bench(
         if "latency_ms" in threaded:
             row["all_threads"] = {"threads": cores} | {key: threaded[key] for key in ("latency_ms", "latency_interval")}
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in filter(None, map(str.strip, devices.split(","))):
+    for name in watches:
         embedding, row = emulate(opened, name, ppg[few])
         rows.append(row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few]))
     rows += device_rows(opened) + reference_rows(recorded.info)
@@ -174,8 +190,9 @@ def device_rows(bundle):
 
 
 def reference_rows(info):
-    """Rows of the GPU that a reference was recorded on; none if it was not recorded on one."""
-    return [{"format": "pytorch", "device": info["device"], "kind": "recorded"} | row for row in info.get("gpu", [])]
+    """Rows of the device that a reference was recorded on, a GPU if there was one."""
+    named = {"format": "pytorch", "device": info["device"], "kind": "recorded"}
+    return [named | row for row in info.get("precisions", [])]
 
 
 def write_csv(path, rows):

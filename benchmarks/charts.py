@@ -4,6 +4,7 @@ import io
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"  # INK becomes the page's text colour
 COLOURS = {"pytorch": MUTED, "executorch": "#3b7dd8", "litert": ACCENT, "onnx": SECOND, "c": "#b07cc6"}
@@ -61,25 +62,38 @@ def draw_probe(task):
 
 
 def draw_pareto(rows):
-    """Heart-rate error against latency, size and MAC, a picture each; rows without both are left out.
+    """What accuracy costs: heart-rate error, and drift from fp32, against latency, size and MAC, a picture each.
 
-    Colour is the runtime, a filled mark int8, a square the teacher; the line joins what nothing else beats in both.
+    Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape the model, a filled
+    mark is quantised; the line joins what nothing else beats in both.
 
     Returns
     -------
     list of str
         SVG.
     """
+    quantised = [row for row in rows if row["precision"] not in ("fp32", "bf16")]
     pictures = []
-    for field, words, factor in COSTS:
-        points = [
-            (row[field] * factor, row["heads"]["hr"]["value"], row)
-            for row in rows
-            if row.get(field) and "hr" in (row.get("heads") or {})
-        ]
-        if len(points) > 1:
-            pictures.append(_pareto(points, words))
+    for of, words, logarithmic, chosen in (
+        (heart_rate_error, "heart-rate error, bpm", False, rows),
+        (drift, "drift from own fp32, 1 − centred cosine", True, quantised),
+    ):
+        known = [(row, of(row)) for row in chosen if of(row) is not None]
+        for field, cost, factor in COSTS:
+            points = [(row[field] * factor, error, row) for row, error in known if row.get(field)]
+            if len(points) > 1:
+                pictures.append(_pareto(points, cost, words, logarithmic))
     return pictures
+
+
+def heart_rate_error(row):
+    """Mean absolute error of the bundle's head on this row's embeddings, bpm; None where it was not measured."""
+    return (row.get("heads") or {}).get("hr", {}).get("value")
+
+
+def drift(row):
+    """One minus the median centred cosine of a row's embeddings to fp32 of its model, at least 1e-7 (rounding)."""
+    return max(1e-7, 1 - row["centred"]["median"]) if row.get("centred") else None
 
 
 def front(points):
@@ -92,23 +106,37 @@ def front(points):
     return kept
 
 
-def _pareto(points, words):
+def _pareto(points, cost, error, logarithmic):
+    marks = dict(zip(dict.fromkeys(row["model"] for _, _, row in points), "osD^vPX", strict=False))
     with rc_context(_style()):
-        figure = Figure(figsize=(5, 3.1), layout="constrained")
+        figure = Figure(figsize=(5, 3.6), layout="constrained")
         axes = figure.subplots()
-        axes.set_xscale("log")
+        logarithmic_axis(axes, "x", [x for x, _, _ in points])
+        if logarithmic:
+            logarithmic_axis(axes, "y", [y for _, y, _ in points])
         kept = front(points)
         axes.plot([x for x, _, _ in kept], [y for _, y, _ in kept], color=MUTED, lw=1, ls="--", zorder=1)
         for x, y, row in points:
             colour = COLOURS.get(row["format"], INK)
-            face = colour if row["precision"] != "fp32" else "none"
-            axes.plot(x, y, "s" if row["model"] == "teacher" else "o", color=colour, mfc=face, ms=7)
+            face = "none" if row["precision"] in ("fp32", "bf16") else colour
+            axes.plot(x, y, marks.get(row["model"], "o"), color=colour, mfc=face, ms=7)
         for format in dict.fromkeys(row["format"] for _, _, row in points):
             axes.plot([], [], "o", color=COLOURS.get(format, INK), label=RUNTIMES.get(format, format))
-        axes.set_xlabel(words)
-        axes.set_ylabel("heart-rate error, bpm")
-        axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="best")
+        for model, mark in marks.items():
+            axes.plot([], [], mark, color=INK, mfc="none", label=model)
+        axes.set_xlabel(cost)
+        axes.set_ylabel(error)
+        figure.legend(frameon=False, fontsize=8.5, ncols=4, loc="outside upper left")
         return _svg(figure)
+
+
+def logarithmic_axis(axes, which, values):
+    """A logarithmic axis with some room around the values, and ticks at 1, 2 and 5 that say what they are."""
+    axis = getattr(axes, f"{which}axis")
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (min(values) / 1.6, max(values) * 1.6)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 100 * min(values) else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _style():

@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import evenly, load_reference, make_reference, reference_windows, weight_files
+from xmae.benchmarks.reference import (
+    evenly,
+    load_reference,
+    make_reference,
+    median_p5,
+    other_weights,
+    reference_windows,
+    refuse_lacking,
+)
 from xmae.benchmarks.sessions import describe, entry_name, find_entries
 from xmae.benchmarks.timing import add_latency
 from xmae.benchmarks.worker import run_all_apart
@@ -20,7 +28,7 @@ from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
 from xmae.evaluation.heads import apply_head
 from xmae.evaluation.tasks import TASKS
 from xmae.export.bundle import Bundle
-from xmae.files import sha256, write_json
+from xmae.files import write_json
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
@@ -92,11 +100,10 @@ def validate(
     opened = Bundle.open(bundle)
     store = WindowStore(data).windows()
     recorded = load_reference(reference) if reference else make_reference(opened, store, "cpu")
+    refuse_lacking(recorded, opened)
     chosen = evenly(np.arange(len(recorded.record)), windows)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
-    if lacking := {entry["model"] for entry in opened.models} - recorded.embeddings.keys():
-        raise UserError(f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle")
 
     int8 = dict(zip(FP32_LIMITS, (min_cosine, min_cosine_p5, max_hr_change, max_auroc_change), strict=True))
     entries, rows = find_entries(opened), []
@@ -116,8 +123,7 @@ def validate(
 
     violations = [
         f"{model}: the weights in the bundle are not those that the reference was made from"
-        for model, path in weight_files(opened).items()
-        if recorded.info["weights"].get(model) != sha256(path)
+        for model in other_weights(recorded, opened)
     ]
     violations += [f"{entry_name(row)}: {violation}" for row in rows for violation in row["violations"]]
     result = {
@@ -149,8 +155,8 @@ def compare_embeddings(embedding, original, mean):
         return {"cosine": None, "centred": None, "max_error": None, "histogram": None}
     centred = centred_cosine(embedding, original, mean)
     return {
-        "cosine": _spread(centred_cosine(embedding, original, 0)),
-        "centred": _spread(centred),
+        "cosine": median_p5(centred_cosine(embedding, original, 0)),
+        "centred": median_p5(centred),
         "max_error": float(np.abs(embedding - original).max()),
         "histogram": np.histogram(np.clip(1 - centred, *HISTOGRAM_EDGES[[0, -1]]), HISTOGRAM_EDGES)[0].tolist(),
     }
@@ -200,8 +206,3 @@ def find_violations(row, limits):
         if (name == "hr" or head["metric"] == "auroc") and abs(head["change"]) > limit:
             found.append(f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}")
     return found
-
-
-def _spread(values):
-    median, low = np.quantile(values, [0.5, 0.05])
-    return {"median": float(median), "p5": float(low)}

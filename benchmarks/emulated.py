@@ -11,13 +11,27 @@ from pathlib import Path
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.export.c_layers import read_layers
 from xmae.export.c_source import write_c
 from xmae.export.session import from_int8, to_int8
 from xmae.firmware_sim.compile import BOARDS, compile_firmware
 from xmae.firmware_sim.cost import layer_cycles, mean_mix, millijoules, milliseconds
 from xmae.firmware_sim.emulators import chosen_emulator, runner
 from xmae.firmware_sim.profile import Span, load_device
+
+
+def cortex_m(name, bundle):
+    """Profile of a device, the emulator that runs it here, and the bundle's entry for it.
+
+    Raises
+    ------
+    UserError
+        If the device is unknown or no Cortex-M, its emulator is missing, or the bundle has no int8 student for TFLite.
+    """
+    device, entry = load_device(name), bundle.entry("student", "litert", "int8")
+    emulator = chosen_emulator(device)
+    if emulator.startswith("qemu-user"):
+        raise UserError(f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M only")
+    return device, emulator, entry
 
 
 def emulate(bundle, name, ppg):
@@ -45,10 +59,7 @@ def emulate(bundle, name, ppg):
     UserError
         If the device is unknown, no Cortex-M, or its emulator is missing, or the network does not compile or run.
     """
-    device, entry = load_device(name), bundle.entry("student", "litert", "int8")
-    emulator = chosen_emulator(device)
-    if emulator == "qemu-user":
-        raise UserError(f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M only")
+    device, emulator, entry = cortex_m(name, bundle)
     source, sink = entry["input"], entry["output"]
     codes = to_int8(ppg, source["scale"], source["zero_point"])
     with tempfile.TemporaryDirectory() as folder:
@@ -56,20 +67,16 @@ def emulate(bundle, name, ppg):
         firmware = compile_firmware(
             [BOARDS / "embed_windows.c", Path(folder) / "student_int8.c"], device.core, Path(folder) / "network.elf"
         )
-        layers = [
-            (layer, sum(array.nbytes for array in read.constants.values()))
-            for layer, read in zip(built["layers"], read_layers(bundle.path / entry["file"])[1], strict=True)
-            if layer["function"] in firmware.symbols
-        ]
-        marks = [layer["function"] for layer, _ in layers]
+        layers = [layer for layer in built["layers"] if layer["function"] in firmware.symbols]
+        marks = [layer["function"] for layer in layers]
         run = runner(emulator)(firmware, {"in.bin": codes.tobytes()}, [*marks, "xmae_model_end"])
     if run.exit_code or len(run.files.get("out.bin", b"")) % len(codes):
         raise UserError(f"{name}: the network ended with code {run.exit_code}: {run.console.strip()[-200:]}")
     embedding = np.frombuffer(run.files["out.bin"], np.int8).reshape(len(codes), -1)
     rows, total, instructions = [], Span(0, 0, 0), 0
-    for layer, constant_bytes in layers:
+    for layer in layers:
         mix = mean_mix(run.mix[layer["function"]], len(codes))
-        cycles = layer_cycles(mix, constant_bytes, device)
+        cycles = layer_cycles(mix, layer["constant_bytes"], device)
         ms = milliseconds(cycles, device)
         rows.append({"name": layer["name"], "op": layer["op"], "us": 1e3 * ms.value})
         total += cycles

@@ -74,7 +74,7 @@ def data_of(name, store):
     """Arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
-    return ["--data", store, *(["--tasks", "hr,age_over_65"] if name == "curve" else [])]
+    return ["--data", store, *(["--tasks", "hr,age_over_65", "--repeats", "3"] if name == "curve" else [])]
 
 
 def shrink(source, target, width=1200):

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xmae.export.c_layers import read_layers
 from xmae.export.c_source import write_c
 from xmae.files import atomic_file
 from xmae.firmware_sim.compile import compile_firmware
@@ -153,21 +152,19 @@ def measure(path, device, folder, seed=77):
         `macs`, `instructions` (counted), `estimated` (Span, ms), `exact`: output bytes that equal those of TFLM.
     """
     network = write_c(path, folder, "network")
-    layers = list(zip(network["layers"], read_layers(path)[1], strict=True))
     (folder / "app.c").write_text(APP)
     firmware = compile_firmware(
         [folder / "app.c", folder / "network.c"], device.core, folder / f"{device.name}.elf", include=[folder]
     )
-    size = int(np.prod(read_layers(path)[0][read_layers(path)[2]].shape))
-    codes = np.random.default_rng(seed).integers(-128, 128, size, dtype=np.int8)
-    functions = [layer["function"] for layer, _ in layers if layer["function"] in firmware.symbols]
+    codes = np.random.default_rng(seed).integers(-128, 128, network["input_size"], dtype=np.int8)
+    layers = [layer for layer in network["layers"] if layer["function"] in firmware.symbols]
+    functions = [layer["function"] for layer in layers]
     run = runner(chosen_emulator(device))(firmware, {"in.bin": codes.tobytes()}, [*functions, "xmae_model_end"])
     total, instructions = Span(0, 0, 0), 0
-    for layer, read in layers:
-        if layer["function"] in run.mix:
-            mix = run.mix[layer["function"]]
-            instructions += sum(count for kind, count in mix.items() if kind != "words")
-            total += layer_cycles(mix, sum(array.nbytes for array in read.constants.values()), device)
+    for layer in layers:
+        mix = run.mix[layer["function"]]
+        instructions += sum(count for kind, count in mix.items() if kind != "words")
+        total += layer_cycles(mix, layer["constant_bytes"], device)
     actual = np.frombuffer(run.files["out.bin"], np.int8)
     return {
         "macs": network["macs"],

@@ -126,7 +126,8 @@ def litert(path, window):
 
     ends = inspect_model(path)
     source = ends["input"]
-    data = to_int8(window, source["scale"], source["zero_point"]) if source["dtype"] == "int8" else window
+    dtype = np.dtype(source["dtype"])
+    data = window if dtype.kind == "f" else to_int8(window, source["scale"], source["zero_point"], dtype)
     durations = defaultdict(list)
     for event in LiteRT().profile(Path(path).read_bytes(), data, ends["output"]):
         if event.kind in (OPERATOR, OPERATOR_INSIDE_DELEGATE):

@@ -26,6 +26,7 @@ from xmae.signals.scale import minmax_scale
 
 KEYS = ("subject", "record", "start_s")  # what names a window
 MEAN_WINDOWS = 512  # training windows behind the mean embedding, evenly spaced over the training part
+COMPARED = 64  # test windows on which bf16 is compared with fp32
 
 
 @dataclass
@@ -39,8 +40,9 @@ class Reference:
     subject, record, start_s : arrays, shape (n,)
         Which windows.
     info : dict
-        `device`, `torch` (version), `latency_ms` (by model: median for one window), `weights` (SHA-256 by model) and,
-        from a GPU, `gpu` (a row for each model in fp32 and bf16; see `measure_precisions`).
+        `device` (its name), `torch` (version), `latency_ms` (by model: median for one window), `weights` (SHA-256 by
+        model) and, if it was made to be kept, `precisions` (a row for each model in fp32 and bf16; see
+        `measure_precisions`).
     """
 
     embeddings: dict
@@ -51,17 +53,19 @@ class Reference:
     info: dict
 
 
-def make_reference(bundle, windows, device=None):
+def make_reference(bundle, windows, device=None, precisions=False):
     """Embed the test windows with the fp32 weights of a bundle.
 
     Parameters
     ----------
     bundle : Bundle
-        Its `teacher.safetensors` and `student.safetensors` are used, those that exist.
+        Its weights are used, `teacher.safetensors` and those of its students.
     windows : Windows
         All windows of a store; those of the split "test" are embedded, those of "train" give the mean.
     device : str, optional
         Default: "cuda" where there is one, else "cpu".
+    precisions : bool
+        Also time every model there in fp32 and bf16.
 
     Returns
     -------
@@ -91,9 +95,9 @@ def make_reference(bundle, windows, device=None):
             train_mean[model] = embed_windows(encoder, train).mean(axis=0)
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
             info["weights"][model] = sha256(path)
-            if device.startswith("cuda"):
-                rows = measure_precisions(encoder, test.ppg, train_mean[model])
-                info.setdefault("gpu", []).extend({"model": model} | row for row in rows)
+            if precisions:
+                rows = measure_precisions(encoder, evenly(test.ppg, COMPARED), train_mean[model])
+                info.setdefault("precisions", []).extend({"model": model} | row for row in rows)
     return Reference(embeddings, train_mean, test.subject, test.record, test.start_s, info)
 
 
@@ -131,6 +135,18 @@ def load_reference(path):
     return Reference(parts["embedding"], parts["train_mean"], *keys, info)
 
 
+def refuse_lacking(reference, bundle):
+    """Raise a `UserError` if a model that a bundle holds for this machine is not in a reference."""
+    if lacking := {entry["model"] for entry in bundle.models} - reference.embeddings.keys():
+        raise UserError(f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle")
+
+
+def other_weights(reference, bundle):
+    """Models whose weights in a bundle are not those that a reference was made from."""
+    made = reference.info["weights"]
+    return [model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)]
+
+
 def reference_windows(reference, windows):
     """The windows of a store that a reference was made from, in its order.
 
@@ -155,9 +171,9 @@ def _names(windows):
 
 
 def weight_files(bundle):
-    """The fp32 weights that a bundle carries: {"teacher": path, "student": path}, those that exist."""
-    paths = {model: Path(bundle.path) / f"{model}.safetensors" for model in ("teacher", "student")}
-    return {model: path for model, path in paths.items() if path.is_file()}
+    """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that exist."""
+    paths = sorted(Path(bundle.path).glob("*.safetensors"), key=lambda path: (path.stem != "teacher", path.stem))
+    return {path.stem: path for path in paths}
 
 
 def evenly(items, n):
@@ -193,13 +209,18 @@ def measure_precisions(encoder, ppg, mean):
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         cast = copy.deepcopy(encoder).to(dtype)
         cosine = centred_cosine(cast(x.to(dtype)).float().cpu().numpy(), original, mean)
-        median, low = np.quantile(cosine, [0.5, 0.05])
         rows.append({
             "precision": precision, "bytes": n_parameters * dtype.itemsize, "macs": macs,
             "latency_ms": _latency_ms(cast, ppg[:1]), "windows": len(ppg),
-            "centred": {"median": float(median), "p5": float(low)},
+            "centred": median_p5(cosine),
         })  # fmt: skip
     return rows
+
+
+def median_p5(values):
+    """Median and 5th percentile of numbers (n,): {"median": .., "p5": ..}."""
+    median, low = np.quantile(values, [0.5, 0.05])
+    return {"median": float(median), "p5": float(low)}
 
 
 @torch.no_grad()

@@ -114,12 +114,12 @@ def summary_lines(results):
     int8 = [
         row
         for row in cost_rows(results)
-        if (row["model"], row["precision"], row["kind"]) == ("student", "int8", "measured") and row["latency_ms"]
+        if row["model"] != "teacher" and (row["precision"], row["kind"]) == ("int8", "measured") and row["latency_ms"]
     ]
     if int8:
         best = min(int8, key=lambda row: row["latency_ms"])
         lines.append(
-            f"int8 student: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
+            f"int8 {best['model']}: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
             f" ({runtime(best['format'])}, one core)."
         )
     if simulated := results.get("simulate"):

@@ -1,23 +1,27 @@
-"""Make the weights that the package ships: copy two trained encoders, fit their heads, write their model card.
+"""Make the weights that the package ships: copy trained encoders, fit the heads of all, write their model card.
 
-    python -m xmae.benchmarks.ship TEACHER.safetensors STUDENT.safetensors STORE xmae/models/weights
+    python -m xmae.benchmarks.ship STORE xmae/models/weights base=TEACHER.safetensors student-app=STUDENT.safetensors
 
-Heads are fitted on the training subjects of the store, the card's numbers are measured on its test subjects.
+Encoders that are not given stay as they are. Heads are fitted on the training subjects of the store, the card's numbers
+are measured on its test subjects.
 """
 
 import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+import torch
 
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.features import ppg_features
 from xmae.evaluation.heads import fit_heads
-from xmae.evaluation.probe import probe, probe_table
+from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
-from xmae.models.student import count_macs
+from xmae.models.student import McuStudent, count_macs, int8_bytes
 
+SEED = 77
 CARD = """# Shipped encoders
 
 Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the tools and as a start
@@ -44,10 +48,12 @@ arXiv 2605.00973.
 def describe(name, encoder):
     """One encoder's section of the card."""
     origin = encoder.provenance
+    parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
+    int8 = f", {int8_bytes(encoder) / 1e3:.1f} kB as int8" if isinstance(encoder, McuStudent) else ""
     lines = [
         f"## `{name}`",
         "",
-        f"- {sum(p.numel() for p in encoder.parameters()):,} parameters, {count_macs(encoder) / 1e6:.1f} M MAC/window",
+        f"- {parameters:,} parameters, {macs:.1f} M MAC/window{int8}",
         f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h on {origin['device']}",
     ]
     if "val_ratio" in origin:
@@ -72,18 +78,24 @@ def without_folders(origin):
     return origin | {"settings": settings} | teacher
 
 
-def main(teacher, student, store, out):
-    """Write the weights, heads.json and MODEL_CARD.md into the folder `out`."""
+def main(store, out, *given):
+    """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder `out`."""
     windows, out = WindowStore(store).windows(), Path(out)
-    train, heads, sections, tables = windows.select(windows.split == "train"), {}, [], []
-    for name, path in zip(SHIPPED, (teacher, student), strict=True):
+    for name, path in (pair.split("=") for pair in given):
         encoder = load_encoder(path)
-        encoder.provenance = without_folders(encoder.provenance)
-        save_encoder(encoder, out / SHIPPED[name], encoder.provenance)
-        heads[name] = fit_heads(embed_windows(encoder, train), train)
+        save_encoder(encoder, out / SHIPPED[name], without_folders(encoder.provenance))
+    training, features = windows.split == "train", ppg_features(windows.ppg)[0]
+    heads, sections, tables = {}, [], []
+    for name, file in SHIPPED.items():
+        encoder = load_encoder(out / file)
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            untrained = untrained_like(encoder)
+        embeddings = {key: embed_windows(x, windows) for key, x in ((name, encoder), ("untrained", untrained))}
+        heads[name] = fit_heads(embeddings[name][training], windows.select(training))
         sections.append(describe(name, encoder))
-        with TemporaryDirectory() as folder:
-            result = probe(str(out / SHIPPED[name]), store, folder)
+        result = probe_embeddings(embeddings | {"features": features}, windows, seed=SEED, progress=True)
         tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
     write_json(out / "heads.json", heads)
     subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]

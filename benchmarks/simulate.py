@@ -12,7 +12,8 @@ from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle import Bundle
 from xmae.files import atomic_folder, write_json
-from xmae.firmware_sim.cortex_a import play_cortex_a, setup_root
+from xmae.firmware_sim.arm_root import setup_roots
+from xmae.firmware_sim.cortex_a import play_cortex_a
 from xmae.firmware_sim.emulators import chosen_emulator, installed, what_it_needs
 from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
@@ -40,6 +41,7 @@ def simulate(
     seconds: float | None = None,
     speed: float = 0,
     cmsis_nn: str | None = None,
+    student: str = "student",
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
@@ -57,10 +59,10 @@ def simulate(
     list : bool
         Only list devices, what each needs and whether it is there.
     setup : bool
-        Only build and cache the small arm64 system for Cortex-A devices.
+        Only build and cache the small Arm systems for Cortex-A devices: 240 MB in ~/.cache/xmae.
     emulator : str or None
-        "unicorn", "qemu" or "qemu-user"; by default, and for those of "all" which it does not suit, the first of the
-        device's that is installed. On Cortex-M both count the same; QEMU is several times faster.
+        "unicorn", "qemu", "qemu-user" or "qemu-user-32"; by default, and for those of "all" which it does not suit, the
+        first of the device's that is installed. On Cortex-M both count the same; QEMU is several times faster.
     sfreq : int or None
         Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples at it.
     hop_s : int
@@ -73,13 +75,16 @@ def simulate(
         Pace at which results are shown, times real time; 0 = at once.
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
+    student : str
+        Which of the bundle's students, such as "student-app".
 
     Returns
     -------
     dict
         `devices`: for each `results` (a row per window: time, status, heads as numbers or probabilities), `skill` of
         each head, `counts`, `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
-        whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, LiteRT's on this machine);
+        whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, the same runtime's on this
+        machine), on a Cortex-A `runtimes`: what ExecuTorch and ONNX Runtime take;
         `not_run`: what devices would need; `passed`: all embeddings equal, all limits of flash and RAM kept; "out".
 
     Raises
@@ -90,27 +95,29 @@ def simulate(
     if list:
         return listing()
     if setup:
-        return {"out": str(setup_root())}
+        return {"out": "\n".join(map(str, setup_roots()))}
     if bundle is None or signal is None:
         raise UserError("simulate needs a bundle and --signal RECORDING (or --list, or --setup)")
     chosen, not_run = chosen_devices(device, emulator)
     opened, recording = Bundle.open(bundle), read_recording(signal)
     rate = sfreq or front_end_rate(recording.sfreq)
     codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[: None if seconds is None else int(seconds * rate)]
-    if len(codes) < BUFFER_S * rate:
-        raise UserError(f"{signal}: {len(codes) / rate:.1f} s; a watch needs {BUFFER_S} s for its first window")
+    if (known_s := np.isfinite(codes).sum() / rate) < BUFFER_S:
+        raise UserError(f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window")
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
             place = folder / profile.name
             place.mkdir()
-            if runs_in == "qemu-user":
-                played, embeddings = play_cortex_a(opened, profile, codes, rate, hop_s)
+            signal_and_place = codes, place, rate, hop_s, adc_bits
+            if runs_in.startswith("qemu-user"):
+                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, student)
             else:
-                played, embeddings = play(opened, profile, runs_in, codes, place, rate, hop_s, adc_bits, cmsis_nn)
+                played, embeddings = play(opened, profile, runs_in, *signal_and_place, cmsis_nn, student)
             devices[profile.name] = {"title": profile.title, "core": profile.core, "emulator": runs_in, **played}
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
         result = {
+            "student": student,
             "signal": Path(signal).name,
             "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
             "kernels": "CMSIS-NN" if cmsis_nn else "xmae",
@@ -145,9 +152,14 @@ def chosen_devices(names, emulator):
 
 def passes(played):
     """Whether a device's embeddings are those of the reference (where it could be asked) and its limits are kept."""
-    same = played["bit_exact"]
-    equal = same is None or same["equal"] == same["windows"]
+    compared = [one["bit_exact"] for one in (played, *played.get("runtimes", {}).values())]
+    equal = all(same is None or same["equal"] == same["windows"] or near(same) for same in compared)
     return equal and all(limit["met"] for limit in played.get("limits", {}).values())
+
+
+def near(same):
+    """Whether embeddings of a runtime in another version than this machine's are as near as they may be."""
+    return same.get("largest_step", np.inf) <= same.get("allowed_step", 0)
 
 
 def listing():

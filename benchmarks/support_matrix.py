@@ -4,55 +4,87 @@
     xmae export base --student student-mcu --data store --targets all --precisions all --out bundle
     python -m xmae.benchmarks.support_matrix bundle store docs/targets.md
 
-Files that this machine can run were compared with PyTorch when the bundle was made; here the TFLite files also go
-through LiteRT's reference kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
+Every file that this machine can run, or check, runs on windows of the test patients. TFLite files also go through
+LiteRT's reference kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 """
 
+import re
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from xmae.benchmarks.drift import compare_embeddings, compare_heads
+from xmae.benchmarks.hardware import hardware
+from xmae.benchmarks.reference import evenly, make_reference, reference_windows
+from xmae.benchmarks.sessions import find_entries, open_session
+from xmae.benchmarks.timing import add_latency, load
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.export import litert, tflite_runtime
 from xmae.export.bundle import Bundle
 from xmae.export.card import table
+from xmae.export.targets import TARGETS
 from xmae.files import atomic_file
 from xmae.firmware_sim import tflm
-from xmae.models import load_encoder
-from xmae.quantize.calibration import held_out
-from xmae.quantize.graph import exportable
-from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.quantize.layers import centred_cosine
+from xmae.signals.scale import minmax_scale
 
-N_WINDOWS = 16  # held-out windows that go through every runtime of a TFLite file
-CHECKED = {  # how a file that needs its device was run here
-    "cortex-m": "its instructions one by one in its own memory plan, integer arithmetic of each CMSIS-NN operator",
-    "ethos": "its TOSA graph in Arm's reference model",
-    "vela": "not run: it must compute what TensorFlow Lite Micro does of the file it was compiled from",
+N_WINDOWS, N_CHECKED = 96, 32  # of the test patients; where an interpreter stands for a device
+N_TIMED, ROUNDS = 3, 10  # windows and rounds of the timing
+WRONG = 0.8  # median centred cosine below which a file does not compute the model
+TESTED = {  # target or interpreter: where each of its cells is held to PyTorch and to the others
+    "executorch, litert, onnx": "tests/test_export.py::test_file_computes_what_pytorch_does, ::test_runtimes_agree",
+    "cortex-m": "tests/test_targets.py::test_cortex_m_program_in_its_own_memory_plan",
+    "ethos-u": "tests/test_targets.py::test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same",
+    "vela": "tests/test_targets.py::test_vela_takes_the_whole_tflite",
+    "c": "tests/test_c_source.py::test_a_thousand_real_windows_are_bit_exact",
+    "LiteRT, reference kernels": "tests/test_targets.py::test_interpreters_of_a_tflite",
+    "TensorFlow Lite Micro": "tests/test_tflm.py::test_outputs_are_within_one_step_of_the_reference_kernels",
+    "tflite-runtime 2.14": "tests/test_targets.py::test_interpreters_of_a_tflite",
 }
 PAGE = """# What runs where
-
-Every cell was exported from the shipped weights, with one static shape (1, 1, 1, 1000), and measured; written by
 
 ```sh
 {command}
 ```
 
-Centred cosine: embeddings of the file against float PyTorch on held-out windows, after the mean training embedding is
-taken away (median / 5th percentile). `tests/test_export.py` and `tests/test_targets.py` hold every cell to it.
-"Outside" are operators that the target's accelerated kernels do not take: "none" is the whole network.
+wrote this page from the shipped weights: one static shape (1, 1, 1, 1000), seed 77, {n} windows of {n_subjects} BIDMC
+patients that no training saw. {date}, {machine}.
+
+## The matrix
+
+Median centred cosine to float PyTorch: 1 is the same embedding, after the mean training embedding is taken away. "–":
+the target has no such precision, or no operators for the model.
+
+{matrix}
+
+## The files
+
+"5 %": 5th percentile of the cosine. "bpm": by how much the heart rate that the bundle's head reads off is further (+)
+from the monitor's than PyTorch's. "ms": processor time of a window on one thread, models in turns. "Outside": operators
+that the target's accelerated kernels do not take; "none" is the whole network.
 
 {files}
 
-How the files for devices were checked here: {checked}.
+Files for devices were run here as far as that goes: `cortex-m` instruction by instruction in its own memory plan, with
+the integer arithmetic that ExecuTorch defines for each CMSIS-NN operator; `ethos-u` as the TOSA graph that Vela was
+given, in Arm's reference model ({n_checked} windows). `vela` files run on the NPU alone: they must compute what
+TensorFlow Lite Micro does of the file they were compiled from, below. The C99 source of target `c` is bit-exact with it
+(docs/firmware.md).
 
 ## One TFLite file, four interpreters
 
-Centred cosine (median) to float PyTorch, on {n} windows. Arena: what TensorFlow Lite Micro allocates for the model.
+Median centred cosine to PyTorch on {n_checked} windows. Arena: the smallest in which TensorFlow Lite Micro runs it.
 
 {runtimes}
+
+{footnotes}
+
+"wrong": the interpreter accepts the file, says nothing, and computes something else. The dynamic fully connected kernel
+of tflite-runtime 2.14 takes one scale for all channels of the weights: give such devices `int8` or `weight-int8`.
 
 ## Ethos-U, estimated
 
@@ -60,6 +92,12 @@ By Arm's compiler Vela with its own models of the NPU and its memories; nothing 
 layer in the `.csv` beside each `vela` file.
 
 {estimates}
+
+## Where each is tested
+
+{tests}
+
+`tests/test_targets.py::test_every_cell_of_the_page_has_a_test` holds this page to it.
 
 ## Tools that cannot share an environment
 
@@ -69,8 +107,8 @@ layer in the `.csv` beside each `vela` file.
 
 ## What is not there
 
-- The teacher on microcontrollers: CMSIS-NN, Ethos-U55 and TensorFlow Lite Micro lack operators of its attention; asking
-  for it names the layer.
+- Attention on microcontrollers: CMSIS-NN, Ethos-U55 and TensorFlow Lite Micro lack operators of it; asking for it names
+  the layer.
 - int8 input and output in ExecuTorch and ONNX files: they quantize inside.
 - int4 weights anywhere but in LiteRT; int16 activations anywhere but in LiteRT and TensorFlow Lite Micro.
 - Vendors' own compilers: none that a package registry carries covers these networks without an SDK of its own.
@@ -78,7 +116,7 @@ layer in the `.csv` beside each `vela` file.
 
 
 def support_matrix(bundle, data, out):
-    """Measure a bundle's TFLite files in all four interpreters and write the page.
+    """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
 
     Parameters
     ----------
@@ -90,66 +128,115 @@ def support_matrix(bundle, data, out):
     UserError
         If bundle or store cannot be read, or the page cannot be written.
     """
-    opened, ppg = Bundle.open(bundle), held_out(WindowStore(data), N_WINDOWS, 77)
-    columns = ("model", "target", "precision", "kB", "centred cosine", "outside", "memory")
+    opened, windows, before = Bundle.open(bundle), WindowStore(data).windows(), load()
+    recorded = make_reference(opened, windows, "cpu")
+    chosen = evenly(np.arange(len(recorded.record)), N_WINDOWS)
+    test = reference_windows(recorded, windows).select(chosen)
+    originals = {model: embedding[chosen] for model, embedding in recorded.embeddings.items()}
+    rows = measure(opened, originals, recorded.train_mean, test)
+    entries = [entry for entry in opened.all_models if entry["format"] == "litert"]
+    cells, footnotes = runtimes(opened, entries, originals, recorded.train_mean, minmax_scale(test.ppg)[0])
+    machine = hardware()
     page = PAGE.format(
         command=__doc__.split("\n\n")[1].replace("    ", ""),
-        files=table(columns, [file_row(entry) for entry in opened.all_models]),
-        checked="; ".join(f"{kind}: {how}" for kind, how in CHECKED.items()),
-        n=N_WINDOWS,
-        runtimes=runtimes(opened, ppg),
+        date=date.today().isoformat(),
+        machine=f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}; made with "
+        + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items()),
+        n=len(test.ppg),
+        n_subjects=len(set(test.subject)),
+        n_checked=N_CHECKED,
+        matrix=matrix(rows),
+        files=table(("model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory"),
+                    [file_row(row) for row in rows]),
+        runtimes=cells,
+        footnotes="\n".join(f"{number}. {why}" for why, number in footnotes.items()),
         estimates=estimates(opened),
-    )
+        tests=table(("target", "test"), [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()]),
+    )  # fmt: skip
     with atomic_file(out) as temporary:
         temporary.write_text(page)
 
 
-def file_row(entry):
-    """Cells of one exported file."""
-    drift = entry["drift"]
+def measure(bundle, originals, train_mean, test):
+    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where they can run here."""
+    ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
+    few = evenly(np.arange(len(ppg)), N_CHECKED)
+    devices = [entry for entry in bundle.all_models if entry not in bundle.models]
+    for entry in tqdm(entries + devices, "files"):
+        model, row = entry["model"], dict(entry)
+        if entry["format"] == "pytorch" or TARGETS[entry["format"]].open_model:
+            chosen = few if entry in devices else np.arange(len(ppg))
+            embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
+            row |= compare_embeddings(embedding, original, train_mean[model])
+            heads = {name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"}
+            row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
+        rows.append(row)
+    return add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS) + rows[len(entries) :]
+
+
+def matrix(rows):
+    """Table of the cosines: a row for each target and model, a column for each precision."""
+    rows = [row for row in rows if row["format"] != "pytorch"]
+    precisions = list(dict.fromkeys(row["precision"] for row in rows))
+    cells = {(row["format"], row["model"], row["precision"]): said(row.get("centred"), "as TFLM") for row in rows}
+    lines = [
+        (format, model, *(cells.get((format, model, precision), "–") for precision in precisions))
+        for format, model in dict.fromkeys(key[:2] for key in cells)
+    ]
+    return table(("target", "model", *precisions), lines)
+
+
+def said(spread, otherwise=""):
+    """Median of a cosine as a cell, marked where the file does not compute the model."""
+    if spread is None:
+        return otherwise
+    return f"{spread['median']:.4f}" if spread["median"] >= WRONG else f"**wrong: {spread['median']:.2f}**"
+
+
+def file_row(row):
+    """Cells of one file."""
+    hr, undelegated = row.get("heads", {}).get("hr"), row.get("undelegated")
     return (
-        *(entry[key] for key in ("model", "format", "precision")),
-        f"{entry['bytes'] / 1000:.0f}",
-        f"{drift['centred_cosine_median']:.4f} / {drift['centred_cosine_p5']:.4f}" if drift else "",
-        "" if entry["undelegated"] is None else ", ".join(entry["undelegated"]) or "none",
-        f"{entry['arena_bytes']:,} B planned" if "arena_bytes" in entry else "",
+        *(row[key] for key in ("model", "format", "precision")),
+        f"{row['bytes'] / 1000:,.0f}",
+        said(row.get("centred")),
+        f"{row['centred']['p5']:.4f}" if row.get("centred") else "",
+        f"{round(hr['change'], 2) + 0:+.2f}" if hr else "",  # no negative zero
+        f"{row['cpu_ms']:.3g}" if "cpu_ms" in row else "",
+        "" if undelegated is None else ", ".join(undelegated) or "none",
+        f"{row['arena_bytes']:,} B planned" if "arena_bytes" in row else "",
     )
 
 
-def runtimes(bundle, ppg):
-    """Table of the TFLite files in LiteRT with XNNPACK and with reference kernels, TFLM and tflite-runtime 2.14."""
-    rows = []
-    entries = [entry for entry in bundle.all_models if entry["format"] == "litert"]
-    references = {}
+def runtimes(bundle, entries, originals, train_mean, ppg):
+    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of its footnote}."""
+    rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
+    ways = (
+        litert.open_model,
+        lambda path: litert.open_model(path, reference=True),
+        lambda path: lambda ppg: tflm.run_tflm(path, ppg, tflm.AMPLE),
+        tflite_runtime.open_model,
+    )
     for entry in tqdm(entries, "TFLite files"):
-        model, path = entry["model"], bundle.path / entry["file"]
-        if model not in references:
-            graph = exportable(load_encoder(bundle.path / f"{model}.safetensors"))
-            references[model] = run_graph(graph, ppg)
-        ways = (
-            litert.open_model,
-            lambda path: litert.open_model(path, reference=True),
-            lambda path: lambda ppg: tflm.run_tflm(path, ppg, tflm.AMPLE),
-            tflite_runtime.open_model,
-        )
-        cells = [cell(way, path, ppg, references[model]) for way in ways]
-        rows.append((model, entry["precision"], *cells, arena(path) if cells[2].startswith("0.") else ""))
+        model, path, cells = entry["model"], bundle.path / entry["file"], []
+        for open_model in ways:
+            try:
+                actual = open_model(path)(ppg)
+            except UserError as error:
+                cells.append(f"no [{footnotes.setdefault(reason(error), len(footnotes) + 1)}]")
+                continue
+            cosine = centred_cosine(actual, evenly(originals[model], N_CHECKED), train_mean[model])
+            cells.append(said({"median": np.median(cosine)}))
+        arena = "" if cells[2].startswith("no") else f"{tflm.measure_arena(path):,} B"
+        rows.append((model, entry["precision"], *cells, arena))
     header = ("model", "precision", "LiteRT, XNNPACK", "LiteRT, reference", "TFLM", "tflite-runtime 2.14", "TFLM arena")
-    return table(header, rows)
+    return table(header, rows), footnotes
 
 
-def cell(open_model, path, ppg, reference):
-    """Median centred cosine of a file in an interpreter, or why it does not run there."""
-    try:
-        actual = open_model(path)(ppg)
-    except UserError as error:
-        return "no: " + str(error).partition("(")[2].rstrip(")")[:90].replace("|", "/")
-    return f"{np.median(centred_cosine(actual, reference, reference.mean(0))):.4f}"
-
-
-def arena(path):
-    """Smallest arena, as a cell."""
-    return f"{tflm.measure_arena(path):,} B"
+def reason(error):
+    """What an interpreter says, without the file and line of its own source."""
+    said = str(error).partition(" (")[2].rstrip(")") or str(error)
+    return re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said).partition(" // ")[0].replace("|", "/")[:120]
 
 
 def estimates(bundle):
@@ -157,12 +244,15 @@ def estimates(bundle):
     rows = []
     for entry in bundle.all_models:
         if e := entry.get("estimated"):
-            ms = f"{e['inference_ms']:.3f}" if "inference_ms" in e else ""
-            rows.append((entry["format"], f"{e['cycles']:,}", ms, f"{e['macs'] / 1e6:.2f}", e["source"]))
-    return table(("target", "cycles", "ms", "M MAC", "estimated by"), rows)
+            counts = f"{e['cycles']:,}", f"{e['inference_ms']:.3f}", f"{e['macs'] / 1e6:.2f}"
+            rows.append((entry["model"], entry["format"], *counts, e["source"]))
+    return table(("model", "target", "cycles", "ms", "M MAC", "estimated by"), rows)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or not Path(sys.argv[1]).is_dir():
         sys.exit(__doc__)
-    support_matrix(*sys.argv[1:])
+    try:
+        support_matrix(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(str(error))

@@ -17,7 +17,7 @@ COLUMNS = {  # full heading: short one, for a terminal
 
 
 def table_rows(result):
-    """Cells of each device, and of its accelerator, under `COLUMNS`: a list of dicts of str."""
+    """Cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a list of dicts of str."""
     rows = []
     for name, played in result["devices"].items():
         counts, memory, same = played["counts"], played.get("memory"), played["bit_exact"]
@@ -31,7 +31,7 @@ def table_rows(result):
             f"{memory['weights']:,} + {memory['constants']:,} + {memory['code']:,}" if memory else "–",
             f"{memory['ram']:,} ({memory['stack_used']:,})" if memory else "–",
             *(span(entry["mah_per_day"]) for entry in played["estimated"]["battery"]),
-            f"{same['equal']} of {same['windows']} ({same['with']})" if same else "not compared",
+            equality(same),
             f"{100 * counts['spread']:.2f} %" if counts["spread"] is not None else "–",
             "–" if "limits" not in played else "over: " + ", ".join(broken) if broken else "kept",
         ]
@@ -40,7 +40,18 @@ def table_rows(result):
             cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", "–", "–", *estimated_cells(npu["estimated"])]
             cells += ["–", "–", *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]), "–", "–", "–"]
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
+        for runtime, other in played.get("runtimes", {}).items():
+            rows += table_rows({"devices": {f"{name}, {runtime}": played | other | {"runtimes": {}}}})
     return rows
+
+
+def equality(same):
+    """How many embeddings equal the reference's, and how far off the others are."""
+    if not same:
+        return "not compared"
+    missed = same["equal"] < same["windows"] and "largest_step" in same
+    off = f", off by {same['largest_step']:g} steps at most" if missed else ""
+    return f"{same['equal']} of {same['windows']} ({same['with']}{off})"
 
 
 def estimated_cells(estimated):

@@ -4,19 +4,20 @@ An environment is a folder of pinned packages that a process of its own sees bef
 first use installs it with pip (seconds, from the package index), later ones find it.
 """
 
+import atexit
 import hashlib
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
+from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
 
 from filelock import FileLock
 
 from xmae.errors import UserError
-from xmae.files import atomic_folder
+from xmae.files import atomic_folder, cache_folder
 
 ENVIRONMENTS = {  # name: packages, pinned
     "arm": ("tosa-tools==2026.5.0", "ml_dtypes==0.5.1"),  # tosa-tools pins ml_dtypes below what the rest wants
@@ -33,13 +34,17 @@ def environment(name):
     Raises
     ------
     UserError
-        If pip cannot install the packages: no package index in reach, or none for this Python.
+        If pip cannot install the packages (no package index in reach, or none for this Python), or the cache cannot be
+        written.
     """
     packages = ENVIRONMENTS[name]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xmae" / "environments"
     digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
+    cache = cache_folder() / "environments"
     path = cache / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {cache}: {error.strerror or error}") from error
     with FileLock(f"{path}.lock"):
         if not path.is_dir():
             with atomic_folder(path) as folder:
@@ -61,6 +66,8 @@ def install(packages, folder):
 def call_apart(name, function, *arguments):
     """Call a function of this package in a process whose first packages are those of an environment.
 
+    The process stays for later calls of this one, because its imports take longer than most of them.
+
     Parameters
     ----------
     name : str
@@ -75,34 +82,52 @@ def call_apart(name, function, *arguments):
     UserError
         If the environment cannot be made, the function raises one, or its process dies.
     """
-    overlay = environment(name)
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "arguments.pickle", Path(folder) / "result.pickle"
-        source.write_bytes(pickle.dumps(arguments))
-        paths = [str(overlay), *filter(None, [os.environ.get("PYTHONPATH")])]
-        done = subprocess.run(
-            [sys.executable, "-m", "xmae.export.apart", function, str(source), str(target)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True,
-        )  # fmt: skip
-        if not target.exists():
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise UserError(f"{function.partition(':')[0]} failed in its own process ({last[:300]})")
-        mistake, result = pickle.loads(target.read_bytes())
+    process, log = process_of(name, os.getpid())
+    try:
+        pickle.dump((function, arguments), process.stdin)
+        process.stdin.flush()
+        mistake, result = pickle.load(process.stdout)
+    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        process_of.cache_clear()  # the next call gets a new one
+        code = process.wait()
+        log.seek(0)
+        last = (log.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
+        raise UserError(f"{function.partition(':')[0]} failed in its own process ({last[:300]})") from error
     if mistake:
         raise UserError(mistake)
     return result
 
 
-def main(function, source, target):
-    """The other process: call the function, and leave what it gives, or the user's mistake it found, in `target`."""
-    module, name = function.split(":")
-    arguments = pickle.loads(Path(source).read_bytes())
-    try:
-        outcome = None, getattr(import_module(module), name)(*arguments)
-    except UserError as error:
-        outcome = str(error), None
-    Path(target).write_bytes(pickle.dumps(outcome))
+@lru_cache
+def process_of(name, pid):
+    """The process of an environment that serves process `pid`, and the file that collects what it says."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
+    paths = [str(environment(name)), *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xmae.export.apart"], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+    )  # fmt: skip
+    atexit.register(process.kill)
+    return process, log
+
+
+def main():
+    """The other process: for each function that is asked for, what it gives, or the user's mistake it found."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what functions print is no reply
+    while True:
+        try:
+            function, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:  # who asked has ended
+            return
+        module, name = function.split(":")
+        try:
+            outcome = None, getattr(import_module(module), name)(*arguments)
+        except UserError as error:
+            outcome = str(error), None
+        pickle.dump(outcome, replies)
+        replies.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,9 +1,10 @@
-"""Two trained encoders become a bundle: every format and precision, each checked in its own runtime once written."""
+"""Trained encoders become a bundle: every format and precision, each checked in its own runtime once written."""
 
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -17,17 +18,19 @@ from xmae.export import c_source
 from xmae.export.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.card import model_card
 from xmae.export.migrate import SCHEMA_VERSION
+from xmae.export.mixed import check_budget, export_within
 from xmae.export.provenance import data_provenance, tool_versions
 from xmae.export.session import ApartSession
 from xmae.export.signature import load_key
-from xmae.export.targets import DEFAULT, SOURCE, TARGETS, chosen_precisions, chosen_targets
+from xmae.export.targets import DEFAULT, SOURCE, TARGETS, chosen_precisions, chosen_targets, runs_here, takes
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder, save_encoder
-from xmae.models.student import count_macs
+from xmae.models.student import McuStudent, count_macs
 from xmae.quantize.calibration import held_out, read_calibration, training_windows
 from xmae.quantize.graph import INPUT_SHAPE, exportable
 from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.native import one_thread
+from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
@@ -36,7 +39,7 @@ N_CHECKED = 16  # of them, where an interpreter in Python stands for the device
 
 def export(
     teacher: str,
-    student: str,
+    student: list[str] | str,
     data: str,
     out: str = "runs/bundle",
     calibration: str | None = None,
@@ -46,15 +49,18 @@ def export(
     seed: int = 77,
     sign_with: str | None = None,
     data_licence: str | None = None,
+    observer: str | None = None,
+    drift_budget: float | None = None,
 ) -> dict:
-    """Write a bundle: teacher and student, float and int8, for each runtime, with heads, manifest and model card.
+    """Write a bundle: teacher and students, float and int8, for each runtime, with heads, manifest and model card.
 
     Parameters
     ----------
     teacher : str
         Encoder: a name such as "base" or a .safetensors file.
-    student : str
-        Encoder: a name such as "student-mcu" or a .safetensors file.
+    student : list of str or str
+        Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is "student", from which a
+        watch's source is written; others carry their tier, such as "student-app".
     data : str
         Store of windows. Calibration and heads see its train split only; its val split judges them.
     out : str
@@ -63,7 +69,7 @@ def export(
         calibration.npz of `xmae quantize`; by default the same windows are chosen here.
     targets : str
         Formats, separated by commas, or "all". For this machine, phones and boards: executorch, litert, onnx. For
-        microcontrollers, int8 student only: cortex-m (ExecuTorch with CMSIS-NN), ethos-u55, ethos-u65, ethos-u85
+        microcontrollers, int8 students only: cortex-m (ExecuTorch with CMSIS-NN), ethos-u55, ethos-u65, ethos-u85
         (ExecuTorch), vela-u55, vela-u65, vela-u85 (TFLite), and c: C99 source with its kernels, from the litert file.
     precisions : str
         Precisions, separated by commas, or "all"; a target skips what it does not have. fp32, int8; litert also
@@ -76,6 +82,12 @@ def export(
         PEM file of an Ed25519 key; writes manifest.sig, which `xmae bundle verify` checks.
     data_licence : str or None
         Licence of the recordings in the store, for manifest and card; known for those that the package ships.
+    observer : str or None
+        How calibration windows set the int8 ranges: minmax, percentile, mse, entropy. By default what is best known for
+        each target: minmax, and for cortex-m and ethos-u their quantizers' own.
+    drift_budget : float or None
+        Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8 on executorch, litert and onnx; layers
+        that can least afford 8 bits then stay float. Not for a student that becomes C source.
 
     Returns
     -------
@@ -94,6 +106,12 @@ def export(
     chosen = chosen_precisions(precisions, formats)
     if sign_with:
         load_key(sign_with, "load_pem_private_key", password=None)  # a wrong one is known before the work
+    if observer is not None:
+        known_observer(observer)
+    if drift_budget is not None:
+        check_budget(drift_budget)
+        if SOURCE in formats:
+            raise UserError(f"target {SOURCE} has int8 arithmetic only; leave it or the drift budget out")
     if SOURCE in formats and "int8" not in chosen:
         raise UserError(f"target {SOURCE} is written from the int8 student; add int8 to --precisions")
     train = store.windows("train")
@@ -101,18 +119,18 @@ def export(
         read_calibration(calibration, store.splits) if calibration else training_windows(train, n_calibration, seed)
     )
     ppg = held_out(store, N_COMPARED, seed)
-    encoders = {"teacher": load_encoder(teacher), "student": load_encoder(student)}
+    encoders = {"teacher": load_encoder(teacher)} | load_students(student)
     with atomic_folder(out, MANIFEST) as folder:
         graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
         expected = {
             model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()
         }
         work = [
-            (format, model, graph, folder, chosen, ranges.ppg, ppg, *expected[model])
+            (format, model, graph, folder, chosen, ranges.ppg, ppg, *expected[model], observer, drift_budget)
             for format in formats
             if format in TARGETS
             for model, graph in graphs.items()
-            if model in getattr(TARGETS[format], "MODELS", graphs)
+            if takes(format, model, graph)
         ]
         with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
@@ -143,13 +161,36 @@ def export(
     return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
 
 
-def export_model(format, model, graph, folder, precisions, calibration, ppg, reference, mean):
+def load_students(names):
+    """{"student": the first, "student-app": another by its tier, or else by its file}.
+
+    Raises
+    ------
+    UserError
+        If there is none, one cannot be read, or two would have the same name.
+    """
+    students = {}
+    for name in [names] if isinstance(names, str) else names:
+        encoder = load_encoder(name)
+        tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
+        model = f"student-{tier}" if students else "student"
+        if model in students:
+            raise UserError(f"{name}: the bundle has a {model} already; give one student of each tier")
+        students[model] = encoder
+    if not students:
+        raise UserError("a bundle needs at least one student")
+    return students
+
+
+def export_model(
+    format, model, graph, folder, precisions, calibration, ppg, reference, mean, observer=None, budget=None
+):
     """Write one model in one format and compare each file with PyTorch: entries of the manifest.
 
     Parameters
     ----------
     format, model : str
-        Name of a target; "teacher" or "student".
+        Name of a target; "teacher", "student", ...
     graph : torch.nn.Module
         From `exportable`.
     folder : Path
@@ -160,6 +201,8 @@ def export_model(format, model, graph, folder, precisions, calibration, ppg, ref
         Scaled windows that set the int8 ranges, and others to compare on.
     reference, mean : float32 arrays, shapes (n, D) and (D,)
         What PyTorch gives on `ppg`, and on average on `calibration`.
+    observer, budget : str, float, optional
+        See `export`.
 
     Returns
     -------
@@ -170,7 +213,12 @@ def export_model(format, model, graph, folder, precisions, calibration, ppg, ref
     for precision in [name for name in precisions if name in target.PRECISIONS]:
         path = folder / f"{model}_{precision}{target.SUFFIX}"
         start = time.perf_counter()
-        target.export(graph, path, precision, calibration)
+        mixed = {}
+        if budget is not None and precision == "int8" and runs_here(format):
+            kept = export_within(target, graph, path, calibration, ppg, budget, observer)
+            mixed = {"float_layers": kept["float_layers"]}
+        else:
+            target.export(graph, path, precision, calibration, observer)
         seconds = time.perf_counter() - start
         entries.append(
             {
@@ -182,6 +230,7 @@ def export_model(format, model, graph, folder, precisions, calibration, ppg, ref
                 "macs": count_macs(graph, INPUT_SHAPE),
                 "params": sum(parameter.numel() for parameter in graph.parameters()),
                 **target.inspect_model(path),
+                **mixed,
                 "drift": drift_of(target.open_model(path), ppg, reference, mean) if target.open_model else None,
                 "export_s": round(seconds, 1),
             }

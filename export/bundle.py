@@ -2,7 +2,7 @@
 
 manifest.json         what is in it: window, pre-processing, models, data, tools, metrics, licences, hashes
 manifest.sig          who vouches for it: see `xmae.export.signature` (only in signed bundles)
-teacher.safetensors   float weights, for the PyTorch reference (and student.safetensors)
+teacher.safetensors   float weights, for the PyTorch reference (and student.safetensors, student-app.safetensors, ...)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people

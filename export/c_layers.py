@@ -165,7 +165,7 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
     x, y = tensors[inputs[0]], tensors[output]
     out, k = rows.shape
     bias = tensors[inputs[2]].data if len(inputs) > 2 and inputs[2] >= 0 else np.zeros(out, np.int32)
-    folded, bounds = fold(rows, bias, x.zero)
+    biases, bounds = with_zero_point(rows, bias, x.zero)
     multiplier, shift = rescaling(x, y, np.broadcast_to(tensors[inputs[1]].scales, out), bounds)
     packed = np.zeros((-(-out // 2) * 2, -(-k // 8) * 8), np.int8)
     packed[:out, :k] = rows
@@ -174,7 +174,7 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
     fields = geometry | {"in_zero": x.zero, "out_zero": y.zero, "out_min": low, "out_max": high}
     even = np.zeros(out % 2, np.int64)
     arrays = {
-        "bias": np.append(folded, even).astype("<i4"),
+        "bias": np.append(biases, even).astype("<i4"),
         "multiplier": multiplier.astype("<i4"),
         "shift": shift.astype(np.int8),
         "weights": packed.ravel(),
@@ -184,12 +184,11 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
     return Layer(kind, inputs[:1], output, "xmae_conv", fields, arrays, positions * out * k, scratch)
 
 
-def fold(rows, bias, zero):
+def with_zero_point(rows, bias, zero):
     """Bias with -zero * sum(weights) in it, and how large a sum can become: (out,), (out,)."""
     wide = rows.astype(np.int64)
-    folded = bias.astype(np.int64) - zero * wide.sum(1)
-    bounds = np.abs(folded) + 128 * np.abs(wide).sum(1)
-    return folded, bounds
+    biases = bias.astype(np.int64) - zero * wide.sum(1)
+    return biases, np.abs(biases) + 128 * np.abs(wide).sum(1)
 
 
 def window_geometry(x, y, kernel, options):
@@ -232,7 +231,7 @@ def depthwise(tensors, inputs, output, options):
         raise UserError("a depth multiplier needs a single input channel")
     channels, taps = rows.shape
     bias = tensors[inputs[2]].data if len(inputs) > 2 and inputs[2] >= 0 else np.zeros(channels, np.int32)
-    folded, bounds = fold(rows, bias, x.zero)
+    biases, bounds = with_zero_point(rows, bias, x.zero)
     multiplier, shift = rescaling(x, y, np.broadcast_to(tensors[inputs[1]].scales, channels), bounds)
     padded = -(-channels // 4) * 4
     packed = np.zeros((padded, taps), np.int8)
@@ -240,7 +239,7 @@ def depthwise(tensors, inputs, output, options):
     low, high = output_range(y, options.fusedActivationFunction)
     fields = geometry | {"in_zero": x.zero, "out_zero": y.zero, "out_min": low, "out_max": high}
     arrays = {
-        "bias": folded.astype("<i4"),
+        "bias": biases.astype("<i4"),
         "multiplier": multiplier.astype("<i4"),
         "shift": shift.astype(np.int8),
         "weights": packed.reshape(-1, 4, taps).transpose(0, 2, 1).ravel(),

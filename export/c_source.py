@@ -3,6 +3,7 @@
 The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on export.
 """
 
+import re
 import shutil
 import zlib
 from importlib.resources import as_file, files
@@ -22,27 +23,32 @@ STRUCTS = {  # of the others: the kernel's name and _t
 
 
 def export(folder):
-    """Turn student_int8.tflite of a bundle's folder into C beside it, and copy the kernels that this calls.
+    """Turn each student_int8.tflite of a bundle's folder into C beside it, and copy the kernels that this calls.
+
+    Functions have the same names for each student: a program links one of them.
 
     Returns
     -------
     dict
-        As `write_c`, with the names of all files written: also student_int8_cmsis_nn.c and .h, which stand in for
-        student_int8.c and .h where a user brings CMSIS-NN.
+        `files`: names of all that was written, for each student also student_int8_cmsis_nn.c and .h, which stand in for
+        student_int8.c and .h where a user brings CMSIS-NN; `models`: by the name of the `.tflite` without its suffix,
+        what `write_c` returns.
 
     Raises
     ------
     UserError
         As `write_c`.
     """
-    result = write_c(folder / f"{NAME}.tflite", folder)
-    drop_in = write_c(folder / f"{NAME}.tflite", folder, f"{NAME}_cmsis_nn", cmsis_nn=True)
-    names = [Path(file).name for file in (*result["files"], *drop_in["files"])]
+    names, models = [], {}
+    for path in sorted(folder.glob("student*_int8.tflite")):
+        made, drop_in = write_c(path, folder, path.stem), write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True)
+        names += [Path(file).name for file in (*made.pop("files"), *drop_in["files"])]
+        models[path.stem] = made
     with as_file(files("xmae.firmware_sim") / "kernels") as kernels:
         for file in sorted(kernels.glob("*.[ch]")):
             shutil.copyfile(file, folder / file.name)
             names.append(file.name)
-    return result | {"files": names}
+    return {"files": names, "models": models}
 
 
 def write_c(path, folder, name=NAME, cmsis_nn=False):
@@ -63,7 +69,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
     Returns
     -------
     dict
-        `files`; `arena_bytes`, `weight_bytes`, `macs`; `layers`: dicts with `name`, `op`, `macs`, `function`.
+        `files`; `input_size`, `arena_bytes`, `weight_bytes`, `macs`; `layers`: dicts with `name`, `op`, `macs`,
+        `constant_bytes`, `function`.
 
     Raises
     ------
@@ -84,14 +91,18 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
             temporary.write_text(text)
     return {
         "files": [str(file) for file in written],
+        "input_size": tensors[source].size,
         "arena_bytes": arena,
         "weight_bytes": len(image),
         "macs": sum(layer.macs for layer in layers),
         "layers": [
-            {"name": f"{i:02d}_{layer.op.lower()}", "op": layer.op, "macs": layer.macs, "function": function(i)}
+            {
+                "name": f"{i:02d}_{layer.op.lower()}", "op": layer.op, "macs": layer.macs,
+                "constant_bytes": sum(array.nbytes for array in layer.constants.values()), "function": function(i),
+            }
             for i, layer in enumerate(layers)
         ],
-    }
+    }  # fmt: skip
 
 
 def plan(tensors, layers, source, sink):
@@ -158,7 +169,7 @@ def numbers(array):
 def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
     """Texts of the header and of the source file."""
     x, y = tensors[source], tensors[sink]
-    guard = name.upper() + "_H"
+    guard = re.sub(r"\W", "_", name).upper() + "_H"
     calls = [i for i, layer in enumerate(layers) if layer.kernel]
     macs = sum(layer.macs for layer in layers)
     header = f"""/* {name}: {macs} multiply-accumulates. Written by `xmae export --targets c`. */
@@ -174,7 +185,6 @@ def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
 #define XMAE_ARENA_BYTES {arena}
 #define XMAE_WEIGHTS_BYTES {len(image)}
 #define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u /* of `xmae_weights` as it lies in flash */
-#define XMAE_LAYERS {len(layers)}
 void xmae_model(const int8_t *input, int8_t *output); /* not reentrant: one static arena */
 uint32_t xmae_weights_crc32(void);
 #endif

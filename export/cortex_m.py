@@ -14,16 +14,17 @@ from xmae.export.session import ApartSession
 from xmae.export.trace import layer_of, naming_layers, operator_of, traced, unsupported
 from xmae.files import atomic_file
 from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.pt2e import observe
 
 SUFFIX = "_cortex-m.pte"
 PRECISIONS = ("int8",)
-MODELS = ("student",)  # attention has operators that CMSIS-NN does not
+CONVOLUTIONS_ONLY = True  # attention has operators that CMSIS-NN does not
 RUNS_HERE = False
 CORE = "M55"
 GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_to_dim_order_copy")  # move bytes only
 
 
-def export(module, path, precision, calibration=None):
+def export(module, path, precision, calibration=None, observer=None):
     """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they run on M4, M7, M33 and M85 too).
 
     Parameters
@@ -36,6 +37,8 @@ def export(module, path, precision, calibration=None):
         "int8" (weights per channel, activations per tensor; input and output stay float).
     calibration : float32 array, shape (n, 1000)
         Scaled training windows.
+    observer : str, optional
+        How they set the ranges; see `xmae.quantize.observers`; None: as its quantizer does (histogram).
 
     Raises
     ------
@@ -43,14 +46,14 @@ def export(module, path, precision, calibration=None):
         If an operator is not one of CMSIS-NN's (named, with its layer), the environment cannot be made, or the file
         cannot be written.
     """
-    program = call_apart("arm", "xmae.export.cortex_m:lower", module, calibration)
+    program = call_apart("arm", "xmae.export.cortex_m:lower", module, calibration, observer)
     with atomic_file(path) as temporary:
         temporary.write_bytes(program)
 
 
 @quietly()
 @one_thread()
-def lower(module, calibration):
+def lower(module, calibration, observer=None):
     """The program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer imports."""
     from executorch.backends.cortex_m.quantizer.quantizer import CortexMQuantizer  # isort: skip  (registers operators)
     from executorch.backends.cortex_m.edge_compile_config import cortex_m_edge_compile_config
@@ -63,8 +66,8 @@ def lower(module, calibration):
     traced_module = traced(module.to(memory_format=layout), "cortex-m", layout)
     with naming_layers(traced_module, "cortex-m"), torch.no_grad():
         observed = prepare_pt2e(traced_module.module(check_guards=False), CortexMQuantizer())
-        for window in torch.from_numpy(calibration):
-            observed(window.view(1, 1, 1, -1).to(memory_format=layout))
+        windows = torch.from_numpy(calibration).view(-1, 1, 1, 1, calibration.shape[1])
+        observe(observed, (window.to(memory_format=layout) for window in windows), observer)
         quantized = torch.export.export(convert_pt2e(observed), traced_module.example_inputs[0])
         edge = to_edge(quantized, compile_config=cortex_m_edge_compile_config())
         target = CortexMTargetConfig(cpu=CortexM[CORE])

@@ -23,6 +23,7 @@ from xmae.export.vela import summary
 from xmae.files import atomic_file
 from xmae.quantize.graph import INPUT_SHAPE
 from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.pt2e import observe
 
 BOUNDARY = ("quantized_decomposed::quantize_per_tensor", "quantized_decomposed::dequantize_per_tensor")  # float ends
 
@@ -39,7 +40,7 @@ class EthosU:
 
     accelerator: str
     PRECISIONS = ("int8",)
-    MODELS = ("student",)
+    CONVOLUTIONS_ONLY = True
     RUNS_HERE = False
 
     @property
@@ -52,7 +53,7 @@ class EthosU:
         """Of the file's name."""
         return f"_{self.name}.pte"
 
-    def export(self, module, path, precision, calibration=None):
+    def export(self, module, path, precision, calibration=None, observer=None):
         """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv` (its estimates).
 
         Parameters
@@ -65,6 +66,8 @@ class EthosU:
             "int8" (weights per channel, activations per tensor; input and output stay float).
         calibration : float32 array, shape (n, 1000)
             Scaled training windows.
+        observer : str, optional
+            How they set the ranges; see `xmae.quantize.observers`; None: as Arm's quantizer does (histogram).
 
         Raises
         ------
@@ -72,7 +75,7 @@ class EthosU:
             If an operator is left to the CPU (it and its layer are named), the environment cannot be made, Vela is not
             installed, or a file cannot be written.
         """
-        parts = call_apart("arm", "xmae.export.ethos_u:lower", module, calibration, self.accelerator)
+        parts = call_apart("arm", "xmae.export.ethos_u:lower", module, calibration, self.accelerator, observer)
         for suffix, content in parts.items():
             with atomic_file(Path(path).with_suffix(suffix)) as temporary:
                 temporary.write_bytes(content)
@@ -92,7 +95,7 @@ class EthosU:
 
 @quietly()
 @one_thread()
-def lower(module, calibration, accelerator):
+def lower(module, calibration, accelerator, observer=None):
     """Bytes by suffix: the program, its TOSA graph, Vela's summary; in the environment "arm"."""
     import ethosu.vela  # noqa: F401  (a plain word if it is missing)
     from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
@@ -108,8 +111,7 @@ def lower(module, calibration, accelerator):
         quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
         with naming_layers(program, accelerator), torch.no_grad():
             observed = prepare_pt2e(program.module(check_guards=False), quantizer)
-            for window in torch.from_numpy(calibration):
-                observed(window.view(1, 1, 1, -1))
+            observe(observed, torch.from_numpy(calibration).view(-1, *INPUT_SHAPE), observer)
             quantized = torch.export.export(convert_pt2e(observed), program.example_inputs[0])
             lowered = to_edge_transform_and_lower(quantized, partitioner=[EthosUPartitioner(compiler)])
         refuse_leftovers(lowered.exported_program().graph, accelerator)

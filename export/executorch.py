@@ -1,15 +1,19 @@
 """ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
 
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xmae.errors import UserError
 from xmae.export.session import Session
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
+from xmae.quantize.layers import compare_graphs
 from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.observers import MINMAX
 from xmae.quantize.pt2e import quantize_graph
 
 SUFFIX = ".pte"
@@ -18,7 +22,7 @@ PRECISIONS = ("fp32", "int8")
 
 @quietly()
 @one_thread()
-def export(module, path, precision, calibration=None):
+def export(module, path, precision, calibration=None, observer=None, keep=()):
     """Write a graph as a `.pte` program.
 
     Parameters
@@ -31,6 +35,10 @@ def export(module, path, precision, calibration=None):
         "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8.
+    observer : str, optional
+        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax.
+    keep : collection of str
+        Layers that stay float in int8.
 
     Raises
     ------
@@ -43,13 +51,28 @@ def export(module, path, precision, calibration=None):
 
     program = traced(module, "executorch")
     if precision == "int8":
-        quantized = quantize_graph(module, calibration)
-        program = torch.export.export(quantized, program.example_inputs[0])
+        graph = quantized(module, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
+        program = torch.export.export(graph, program.example_inputs[0])
     with naming_layers(program, "executorch"):
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         buffer = lowered.to_executorch().buffer
     with atomic_file(path) as temporary:
         temporary.write_bytes(buffer)
+
+
+@lru_cache(maxsize=1)  # of the file and of the comparison of its layers
+def quantized(module, windows, shape, observer, keep):
+    """The int8 graph of a graph, calibrated on windows given as bytes and shape."""
+    return quantize_graph(module, np.frombuffer(windows, np.float32).reshape(shape).copy(), observer, keep)
+
+
+def compare_layers(module, path, calibration, observer, keep, ppg):
+    """Every operation of the int8 graph that a program is lowered from, against float; see `xmae.quantize.layers`.
+
+    The delegate that runs them on the device computes them all at once and shows none of them.
+    """
+    graph = quantized(module, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
+    return compare_graphs(module, graph, ppg)
 
 
 @quietly()

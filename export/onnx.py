@@ -1,18 +1,22 @@
 """ONNX: `.onnx` for ONNX Runtime on servers, desktops and phones; int8 as QDQ (quantize-dequantize) pairs."""
 
 import tempfile
+from ast import literal_eval
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xmae.errors import UserError
-from xmae.export.session import Session
+from xmae.export.session import Session, from_int8
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
 from xmae.quantize.graph import as_input
+from xmae.quantize.layers import error_rows
 from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.observers import MINMAX, ranges
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "int8", "dynamic-int8")
@@ -20,7 +24,7 @@ PRECISIONS = ("fp32", "int8", "dynamic-int8")
 
 @quietly()
 @one_thread()
-def export(module, path, precision, calibration=None):
+def export(module, path, precision, calibration=None, observer=None, keep=()):
     """Write a graph as an `.onnx` model.
 
     Int8 means u8 activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8 products in 16 bits,
@@ -37,7 +41,11 @@ def export(module, path, precision, calibration=None):
         "fp32"; "int8" (weights per channel, activations per tensor; input and output stay float); "dynamic-int8" (the
         Linear layers only, which are nearly all of a transformer: their input gets its range when it runs).
     calibration : float32 array, shape (n, 1000), optional
-        Scaled training windows, for int8: the smallest and largest values on them set the ranges.
+        Scaled training windows, for int8.
+    observer : str, optional
+        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax.
+    keep : collection of str
+        Layers that stay float in int8.
 
     Raises
     ------
@@ -47,7 +55,8 @@ def export(module, path, precision, calibration=None):
     """
     model = convert(module)
     if precision == "int8":
-        model = quantize(model, calibration)
+        found = activation_ranges(model, observer or MINMAX, calibration.tobytes(), calibration.shape)
+        model = quantize(model, found, keep)
     elif precision == "dynamic-int8":
         model = quantize_linear(model)
     with atomic_file(path) as temporary:
@@ -63,33 +72,92 @@ def convert(module):
     return program.model_proto.SerializeToString()
 
 
-def quantize(model, calibration):
-    """A float model as QDQ int8; the layer norms stay float (their variance spans too wide a range for 8 bits)."""
+def quantize(model, ranges, keep=()):
+    """A float model as QDQ int8 with given ranges of its activations, {name: (low, high)}.
+
+    Layer norms stay float (their variance spans too wide a range for 8 bits), and so do the layers in `keep`.
+    """
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    class Windows(CalibrationDataReader):
-        def __init__(self):
-            self.rows = iter(calibration)
-
-        def get_next(self):
-            row = next(self.rows, None)
-            return None if row is None else {"ppg": as_input(row)}
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static, save_tensors_data
+    from onnxruntime.quantization.calibrate import TensorsData
 
     proto = onnx.load_from_string(model)
-    norms = [node.name for node in proto.graph.node if any("Normalise" in p.value for p in node.metadata_props)]
+    floats = [node.name for node in proto.graph.node if is_norm(node) or layer_of(node) in keep]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
+        path, cache = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
+        known = {name: tuple(np.float32(end) for end in ends) for name, ends in ranges.items()}
+        save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
         quantize_static(
             proto,
             path,
-            Windows(),
+            None,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QUInt8,
-            nodes_to_exclude=norms,
+            nodes_to_exclude=floats,
+            calibration_cache_path=cache,
         )
         return path.read_bytes()
+
+
+@lru_cache(maxsize=1)  # the same for each set of layers that stay float
+def activation_ranges(model, observer, windows, shape):
+    """{activation: (low, high)} of a float model on windows, given as bytes and shape; the input is not narrowed."""
+    windows = np.frombuffer(windows, np.float32).reshape(shape)
+    found = ranges(values_of(model, windows), observer)
+    return found | {"ppg": (float(windows.min()), float(windows.max()))}
+
+
+def values_of(model, ppg):
+    """What each activation of a model is on each window: iterator of {its name in the float model: float32 array}.
+
+    Activations that are kept as codes are read as such, so that the runtime computes as it would without being watched.
+    """
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load_from_string(model)
+    graph = proto.graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantized = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    read = {node.output[0]: (name, *(constants[i] for i in node.input[1:3])) for name, node in quantized.items()}
+    inner = {"QuantizeLinear", "DequantizeLinear", "Constant"}
+    read |= {
+        name: (name,) for node in graph.node if node.op_type not in inner for name in node.output
+        if name not in quantized
+    }  # fmt: skip
+    ends = {value.name for value in graph.output}
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in read if name not in ends)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for window in ppg:
+        values = session.run(list(read), {"ppg": as_input(window)})
+        yield {
+            name: from_int8(x, *code) if code else x
+            for (name, *code), x in zip(read.values(), values, strict=True)
+            if code or x.dtype == np.float32
+        }
+
+
+def compare_layers(module, path, calibration, observer, keep, ppg):
+    """Every activation of an int8 model against the float one; see `xmae.quantize.layers.error_rows`."""
+    import onnx
+
+    model = convert(module)
+    layers = {name: layer_of(node) for node in onnx.load_from_string(model).graph.node for name in node.output}
+    return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers)
+
+
+def layer_of(node):
+    """Name of the innermost module that a node comes from; "" for the whole graph's own."""
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "['', '']")
+    return literal_eval(scopes)[-2]
+
+
+def is_norm(node):
+    """Whether a node is part of a layer norm."""
+    return any("Normalise" in p.value for p in node.metadata_props)
 
 
 def quantize_linear(model):

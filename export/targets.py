@@ -1,14 +1,15 @@
 """The formats that a bundle can hold: each is one module (or object) with the same names.
 
-`export(module, path, precision, calibration)`, `open_model(path, threads)`, `inspect_model(path)`, `SUFFIX` of the
-file's name and `PRECISIONS`. Targets for devices also have `RUNS_HERE = False` (this machine cannot run the file, or
-only to check it) and `MODELS`, those that the device has operators for.
+`export(module, path, precision, calibration, observer)`, `open_model(path, threads)`, `inspect_model(path)`, `SUFFIX`
+of the file's name and `PRECISIONS`. Targets for devices also have `RUNS_HERE = False` (this machine cannot run the
+file, or only to check it) and `CONVOLUTIONS_ONLY = True` if they lack the operators of attention.
 """
 
 from xmae.errors import UserError
 from xmae.export import cortex_m, executorch, litert, onnx
 from xmae.export.ethos_u import EthosU
 from xmae.export.vela import Vela
+from xmae.quantize.graph import ConvGraph
 
 TARGETS = {
     "executorch": executorch,
@@ -35,7 +36,7 @@ def chosen_targets(names):
         If one is unknown.
     """
     known = (*TARGETS, SOURCE)
-    chosen = list(known) if names == "all" else [name.strip() for name in names.split(",")]
+    chosen = list(known) if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(f"unknown target {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all")
     return [*chosen, "litert"] if SOURCE in chosen and "litert" not in chosen else chosen
@@ -50,12 +51,23 @@ def chosen_precisions(names, formats):
         If one is known to none of the formats.
     """
     known = list(dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS))
-    chosen = known if names == "all" else [name.strip() for name in names.split(",")]
+    chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(
             f"no target has the precision {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all"
         )
     return chosen
+
+
+def as_list(names):
+    """Names of a list such as "onnx, litert", each once."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",")))
+
+
+def takes(format, model, graph):
+    """Whether a target is meant for a model ("teacher" or a student); those for microcontrollers: conv-only ones."""
+    conv_student = model != "teacher" and isinstance(graph, ConvGraph)
+    return conv_student or not getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False)
 
 
 def runs_here(format):

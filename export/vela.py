@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 
 from xmae.errors import UserError
 from xmae.export import litert
-from xmae.files import atomic_file
+from xmae.export.trace import unsupported
+from xmae.files import atomic_file, read_json, write_json
 
 SYSTEMS = {  # accelerator: (system, memory mode) of Vela's own Arm/vela.ini, as ExecuTorch chooses for each
     "ethos-u55-128": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
@@ -36,7 +37,7 @@ class Vela:
 
     accelerator: str
     PRECISIONS = ("int8",)
-    MODELS = ("student",)
+    CONVOLUTIONS_ONLY = True
     RUNS_HERE = False
 
     @property
@@ -44,23 +45,22 @@ class Vela:
         """Of the file's name."""
         return f"_vela-{self.accelerator.split('-')[1]}.tflite"
 
-    def export(self, module, path, precision, calibration=None):
-        """Write a graph as a `.tflite` of NPU commands, and `.csv` beside it: Vela's estimates, a row a layer.
+    def export(self, module, path, precision, calibration=None, observer=None):
+        """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and by layer `.csv`.
 
         Raises
         ------
         UserError
-            As `xmae.export.litert.export`; if Vela is not installed or fails, or leaves an operator to the CPU.
+            As `xmae.export.litert.export`; if Vela is not installed or fails, or leaves an operator to the CPU (it and
+            its layer are named).
         """
         with TemporaryDirectory() as folder:
             source = Path(folder) / "model.tflite"
-            litert.export(module, source, precision, calibration)
-            compiled, layers, _ = compile_model(source, self.accelerator, folder)
-            if left := sorted({row["Original Operator"] for row in layers if row["Target"] == "CPU"}):
-                raise UserError(
-                    f"{self.accelerator} has no {', '.join(left)}: those layers would run on the CPU; take a "
-                    "convolutional student (`xmae distill`) or leave this target out (--targets)"
-                )
+            litert.export(module, source, precision, calibration, observer)
+            compiled, layers, total = compile_model(source, self.accelerator, folder)
+            if left := {row["Original Operator"]: layer_of(row["Name"]) for row in layers if row["Target"] == "CPU"}:
+                raise unsupported(self.accelerator, left)
+            write_json(Path(path).with_suffix(".json"), total)
             for suffix, content in ((".tflite", compiled), (".csv", layers_csv(layers))):
                 with atomic_file(Path(path).with_suffix(suffix)) as temporary:
                     temporary.write_bytes(content)
@@ -68,12 +68,8 @@ class Vela:
     open_model = None  # runs on the NPU only
 
     def inspect_model(self, path):
-        """What is in the file, as `xmae.export.litert.inspect_model`, and `estimated` by Vela from the rows beside."""
-        with open(Path(path).with_suffix(".csv"), newline="") as file:
-            rows = list(csv.DictReader(file))
-        cycles, macs = (sum(float(row[key]) for row in rows) for key in ("Op Cycles", "MAC Count"))
-        estimated = {"source": "Vela", "cycles": int(cycles), "macs": int(macs), "layers": len(rows)}
-        return litert.inspect_model(path) | {"undelegated": [], "estimated": estimated}
+        """What is in the file, as `xmae.export.litert.inspect_model`, and `estimated` by Vela."""
+        return litert.inspect_model(path) | {"undelegated": [], "estimated": read_json(Path(path).with_suffix(".json"))}
 
 
 def compile_model(path, accelerator, folder):
@@ -119,6 +115,12 @@ def compile_model(path, accelerator, folder):
     with next(out.glob("*_summary_*.csv")).open(newline="") as file:
         total = list(csv.DictReader(file))[-1]
     return compiled.read_bytes(), layers, summary(total)
+
+
+def layer_of(name):
+    """Module of a tensor that litert-torch named "package.Class/package.Class_blocks/package.Class_0;...": blocks.0."""
+    parts = (part.rpartition(".")[2].partition("_")[2] for part in name.partition(";")[0].split("/"))
+    return ".".join(filter(None, parts)) or name
 
 
 def summary(row):

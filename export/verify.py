@@ -6,7 +6,7 @@ import numpy as np
 
 from xmae.errors import UserError
 from xmae.export.bundle import MANIFEST, RUN_RECORDS, Bundle
-from xmae.export.provenance import installed
+from xmae.export.provenance import tool_versions
 from xmae.export.signature import SIGNATURE, signer
 from xmae.export.targets import TARGETS, runs_here
 from xmae.signals.window import N_TIMES, SFREQ
@@ -43,7 +43,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     signed_by = signer(opened.path / MANIFEST, public_key)
     listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
     unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
-    tools = {name: (made, installed(name)) for name, made in opened.manifest.get("tools", {}).items()}
+    here = tool_versions({entry["format"] for entry in opened.all_models})
     models = run_models(opened) if run else {}
     return {
         "files": len(opened.manifest["files"]),
@@ -51,7 +51,11 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         "signed_by": signed_by,
         "trusted": bool(signed_by and public_key),
         "unlisted": unlisted,
-        "other_versions": {name: list(pair) for name, pair in tools.items() if pair[1] and pair[0] != pair[1]},
+        "other_versions": {
+            name: [made, here[name]]
+            for name, made in opened.manifest.get("tools", {}).items()
+            if here.get(name, made) != made
+        },
         "models": models,
         "passed": not unlisted and all(state in ("runs", "not run here") for state in models.values()),
         "out": str(Path(bundle)),

@@ -12,9 +12,9 @@ def milliamp_hours_per_day(energy_mj, busy_s, period_s, sleep_mw):
     Parameters
     ----------
     energy_mj : Span
-        Estimated energy of one window, mJ.
+        Estimated energy of one window and of the samples of a period, mJ.
     busy_s : Span
-        Estimated time of one window, s.
+        Estimated time for these, s.
     period_s : float
         Seconds from window to window.
     sleep_mw : Span
@@ -31,12 +31,27 @@ def milliamp_hours_per_day(energy_mj, busy_s, period_s, sleep_mw):
     return day_mj * (1 / 3600 / CELL_V / CONVERTER)
 
 
-def battery_view(energy_mj, busy_s, sleep_mw):
-    """Charge a day for each of `PERIODS_S`, mAh as plain numbers."""
+def battery_view(energy_mj, busy_ms, sampling_ms, device):
+    """Charge a day for each of `PERIODS_S`, mAh as plain numbers.
+
+    Parameters
+    ----------
+    energy_mj, busy_ms : Span
+        Of one window without the work on each sample, mJ and ms.
+    sampling_ms : Span
+        Time for the samples of one second, ms.
+    device : Device
+        Profile with its power.
+    """
     return [
         {
             "window_every_s": period,
-            "mah_per_day": milliamp_hours_per_day(energy_mj, busy_s, period, sleep_mw).describe(3),
+            "mah_per_day": milliamp_hours_per_day(
+                energy_mj + sampling_ms * device.active_mw * (1e-3 * period),
+                (busy_ms + sampling_ms * period) * 1e-3,
+                period,
+                device.sleep_mw,
+            ).describe(3),
         }
         for period in PERIODS_S
     ]

@@ -24,32 +24,35 @@ WARNINGS = ("-Wall", "-Wextra", "-Wvla", "-Wframe-larger-than=512", "-Werror")
 class Core:
     """A processor as compilers name it, and where an emulated board has its memories (addresses in bytes).
 
-    `machine`: QEMU's board. QEMU boards have megabytes; a device's own, smaller budgets are the linker's to keep.
+    `machine`: QEMU's board. `flash_bytes`: how much there is for code on it; a device's own, smaller budgets are the
+    linker's to keep.
     """
 
     name: str
     gcc: tuple
     zig: tuple
     flash: int
+    flash_bytes: int
     ram: int
     machine: str
 
 
+MIB = 2**20
 ZIG = "thumb-freestanding-eabihf"
-CORES = {  # addresses: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
+CORES = {  # addresses and sizes: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
     core.name: core
     for core in (
         Core("m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), (ZIG, "cortex_m4+vfp4d16sp"),
-             0x00000000, 0x20000000, "mps2-an386"),
+             0x00000000, 4 * MIB, 0x20000000, "mps2-an386"),
         Core("m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), (ZIG, "cortex_m7+fp_armv8d16"),
-             0x00000000, 0x20000000, "mps2-an500"),
+             0x00000000, 4 * MIB, 0x20000000, "mps2-an500"),
         Core("m33", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-             (ZIG, "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 0x38000000, "mps2-an505"),
+             (ZIG, "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 4 * MIB, 0x38000000, "mps2-an505"),
         Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), (ZIG, "cortex_m55+mve"),
-             0x00000000, 0x20000000, "mps3-an547"),
+             0x00000000, MIB // 2, 0x20000000, "mps3-an547"),
     )
 }  # fmt: skip
-AMPLE_FLASH, AMPLE_RAM = 512 * 1024, 512 * 1024  # bytes: what every one of these boards has
+AMPLE_RAM = MIB // 2  # bytes: what every one of these boards has
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ def kernel_sources():
 
 
 def compile_firmware(
-    sources, core, out, *, include=(), defines=(), flash_bytes=AMPLE_FLASH, ram_bytes=AMPLE_RAM, stack_bytes=4096,
-    fast=True, compiler=None, opt="-O2", cmsis_nn=None,
+    sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM, stack_bytes=4096,
+    fast=True, compiler=None, cmsis_nn=None,
 ):  # fmt: skip
     """Compile and link a program for one core, with the kernels and the startup code.
 
@@ -112,8 +115,6 @@ def compile_firmware(
         Use the core's SMLAD or Helium instructions.
     compiler : str or None
         "gcc" (arm-none-eabi-gcc) or "zig"; None: the first that is installed.
-    opt : str
-        Optimisation level.
     cmsis_nn : path or None
         Folder of a CMSIS-NN release, for sources that call it.
 
@@ -124,21 +125,23 @@ def compile_firmware(
     Raises
     ------
     UserError
-        If the core is unknown, no compiler is installed, or the program does not compile or does not fit.
+        If core or compiler is unknown, no compiler is installed, or the program does not compile or does not fit.
     """
     if core not in CORES:
         raise UserError(f"unknown core {core!r}; known: {', '.join(CORES)}")
     compiler = compiler or ("gcc" if have_gcc() else "zig")
+    if compiler not in ("gcc", "zig"):
+        raise UserError(f"unknown compiler {compiler!r}; known: gcc (arm-none-eabi-gcc), zig")
+    if compiler == "gcc" and not have_gcc():
+        raise UserError("arm-none-eabi-gcc is not installed; apt-get install gcc-arm-none-eabi, or use zig")
     command = (
         ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
         if compiler == "gcc"
         else zig("cc", "-target", CORES[core].zig[0], f"-mcpu={CORES[core].zig[1]}", "-nostdlib")
     )
-    if compiler == "gcc" and not have_gcc():
-        raise UserError("arm-none-eabi-gcc is not installed")
     script = (BOARDS / "link.ld.in").read_text()
     values = {
-        "FLASH_ORIGIN": CORES[core].flash, "FLASH_LENGTH": min(flash_bytes, AMPLE_FLASH),
+        "FLASH_ORIGIN": CORES[core].flash, "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes),
         "RAM_ORIGIN": CORES[core].ram, "RAM_LENGTH": min(ram_bytes, AMPLE_RAM), "STACK": stack_bytes,
     }  # fmt: skip
     for key, value in values.items():
@@ -151,7 +154,7 @@ def compile_firmware(
     with tempfile.TemporaryDirectory() as folder:
         linker_script = Path(folder) / "link.ld"
         linker_script.write_text(script)
-        command += [opt, "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
+        command += ["-O2", "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
         command += ["-isystem", str(BOARDS / "freestanding")]
@@ -222,6 +225,30 @@ def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=
     command += [f"-D{define}" for define in defines]
     build([*command, *(kernel_sources() if kernels else ()), *sources, "-o", out])
     return Path(out)
+
+
+def compile_linux(sources, core, out, *, include=()):
+    """Compile a program for Arm Linux by `ziglang`, with the plain kernels, against the glibc of Debian 12.
+
+    Parameters
+    ----------
+    sources, include
+        As for `compile_host`.
+    core : str
+        "a7", "a53" or "a55".
+    out : str or Path
+        File to write.
+
+    Raises
+    ------
+    UserError
+        If ziglang is not installed or the code does not compile.
+    """
+    target = "arm-linux-gnueabihf.2.36" if core == "a7" else "aarch64-linux-gnu.2.36"
+    headers = [KERNELS, *dict.fromkeys(Path(source).parent for source in sources), *include]
+    command = [*zig("cc", "-target", target), f"-mcpu=cortex_{core}", "-std=c99", "-O2", "-ffp-contract=off"]
+    command += ["-fno-sanitize=all", *WARNINGS, "-DXMAE_PLAIN=1", *(f"-I{header}" for header in headers)]
+    build([*command, KERNELS / "xmae_kernels.c", *sources, "-o", out])
 
 
 def zig(*arguments):

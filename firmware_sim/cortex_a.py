@@ -1,219 +1,284 @@
-"""Watches with a Cortex-A: the aarch64 wheel of LiteRT under qemu-user, in a small arm64 system made for it.
+"""Watches with a Cortex-A: the watch's own C code and the runtimes' own wheels under qemu-user, instructions counted.
 
-`setup_root` fetches a Python 3.11 for arm64 (Debian packages, unpacked, nothing installed) and the wheels, some 200 MB,
-into the user's cache. Windows come from the same streaming pre-processing as on a microcontroller. A plugin counts the
-instructions between two marks that the program in there sets by a system call nobody else uses.
+The firmware's front end, compiled for Arm Linux, takes the recording sample by sample, judges it by the same rules as
+on a microcontroller and gives the windows; LiteRT, ExecuTorch and ONNX Runtime (tflite-runtime on 32-bit cores) embed
+them in the small systems of `arm_root`. A plugin counts instructions between marks, which are system calls that nobody
+else makes.
 
 QEMU 7.2 has no Cortex-A55; a Cortex-A76 whose `/proc/cpuinfo` names the A55 makes XNNPACK choose the A55's kernels.
 """
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections import Counter
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from xmae.errors import UserError
 from xmae.export.session import from_int8, to_int8
-from xmae.files import atomic_folder
-from xmae.firmware_sim.compile import BOARDS, compile_host
-from xmae.firmware_sim.cost import compute_cycles, estimates, millijoules, milliseconds, spread
-from xmae.firmware_sim.frame import Status
+from xmae.firmware_sim.arm_root import ROOTS, command, is_set_up, root_path
+from xmae.firmware_sim.compile import BOARDS, compile_host, compile_linux
+from xmae.firmware_sim.cost import compute_cycles, estimates, layer_row, millijoules, milliseconds, spread
+from xmae.firmware_sim.frame import Boot, parse_frames, results_and_inputs
+from xmae.firmware_sim.frontend import fifo_words
+from xmae.firmware_sim.generate import SOURCES, write_firmware
 from xmae.firmware_sim.play import timeline_row
-from xmae.signals.stream import BUFFER_S, bridge_lost, stream_windows
+from xmae.firmware_sim.profile import Span
 
-MARKER = "ready.json"
-DEBIAN = (
-    "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libgcc-s1", "libstdc++6", "zlib1g",
-    "libexpat1", "libssl3", "libffi8", "libbz2-1.0", "liblzma5", "libcrypt1", "libuuid1",
-)  # fmt: skip
-WHEELS = ("numpy", "ai-edge-litert")  # at the versions that are installed here
-PURE = ("flatbuffers", "typing-extensions", "tqdm", "backports.strenum")
-PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
-CPUS = {"a53": ("cortex-a53", "0xd03"), "a55": ("cortex-a76", "0xd05")}  # QEMU's name, part number in cpuinfo
-FEATURES = {"a53": "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"}
-FEATURES["a55"] = FEATURES["a53"] + " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
-PROGRAM = """
-import ctypes, json, sys
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-mark = ctypes.CDLL(None).syscall
-model, source, sink = sys.argv[1:]
-interpreter = Interpreter(model_path=model, num_threads=1)
-interpreter.allocate_tensors()
-first, last = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-rows = []
-for codes in np.load(source):
-    interpreter.set_tensor(first["index"], codes.reshape(first["shape"]))
-    mark(5050, 0x5050, 1, 0, 0, 0, 0)
-    interpreter.invoke()
-    mark(5050, 0x5050, 2, 0, 0, 0, 0)
-    rows.append(interpreter.get_tensor(last["index"]).ravel().copy())
-np.save(sink, np.array(rows, np.int8))
-"""
+PLENTY = 2**30  # bytes: memory is no limit on these devices
+NONE = Span(0, 0, 0)  # ms for the samples between windows: a sensor hub takes them
 
 
-def root_path():
-    """Where the arm64 system is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xmae" / "arm64"
+@dataclass(frozen=True)
+class Cpu:
+    """A core: its system, QEMU's name for it, what `/proc/cpuinfo` says, formats of its runtimes, the main one first.
+
+    `steps`: by how many int8 steps LiteRT may differ from this machine's. XNNPACK's kernels for 32-bit Arm round in
+    another way, and a step in an early layer may become more in the embedding.
+    """
+
+    root: str
+    qemu: str
+    architecture: int
+    part: str
+    features: str
+    formats: tuple = ("litert", "executorch", "onnx")
+    steps: int = 0
 
 
-def is_set_up():
-    """Whether qemu-user and the arm64 system are there."""
-    return shutil.which("qemu-aarch64") is not None and (root_path() / MARKER).is_file()
+V8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+CPUS = {
+    "a7": Cpu("armhf", "cortex-a7", 7, "0xc07",
+              "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae", ("litert",), 4),
+    "a53": Cpu("arm64", "cortex-a53", 8, "0xd03", V8),
+    "a55": Cpu("arm64", "cortex-a76", 8, "0xd05", V8 + " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
+}  # fmt: skip
+TITLES = {"litert": "LiteRT", "executorch": "ExecuTorch", "onnx": "ONNX Runtime"}
 
 
-def setup_root():
-    """Build the arm64 system, unless it is there; returns its folder.
+def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, student="student"):
+    """A recording through a student on a Cortex-A: result and embeddings as `xmae.firmware_sim.play.play` gives them.
+
+    Parameters
+    ----------
+    bundle, device, codes, folder, rate, hop_s, adc_bits, student
+        As for `play`; the device has a Cortex-A.
+
+    Returns
+    -------
+    result : dict
+        As `play`'s, for the first runtime; `bit_exact` with the same runtime on this machine, `largest_step` in int8
+        steps. `runtimes`: `counts`, `estimated` and `bit_exact` of the others that the bundle has a file for.
+    embeddings : int8 array, shape (n_valid, D)
 
     Raises
     ------
     UserError
-        If qemu-user, apt or dpkg is missing, or a package cannot be fetched.
+        If the emulator is not set up, the bundle cannot be used, or a program fails.
     """
-    for tool, package in (("qemu-aarch64", "qemu-user"), ("apt-get", "apt"), ("dpkg", "dpkg")):
-        if shutil.which(tool) is None:
-            raise UserError(f"{tool} is not installed; apt-get install {package}")
-    root = root_path()
-    if (root / MARKER).is_file():
-        return root
-    with atomic_folder(root, MARKER) as folder, tempfile.TemporaryDirectory() as scratch:
-        for package in fetch_debian(Path(scratch)):
-            command(["dpkg", "-x", package, folder])
-        wheels = [f"{name}=={version(name)}" for name in WHEELS] + list(PURE)
-        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-        command(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", *platforms,
-             "--python-version", "3.11", "--target", folder / "site", *wheels]
-        )  # fmt: skip
-        (folder / "proc").mkdir()
-        (folder / "run.py").write_text(PROGRAM)
-        (folder / MARKER).write_text(json.dumps({"wheels": wheels}))
-    return root
+    cpu = CPUS[device.core]
+    if not is_set_up(cpu.root):
+        raise UserError(f"{device.name} needs apt-get install qemu-user, then xmae simulate --setup")
+    built = write_firmware(
+        bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student
+    )
+    frames, steps = run_front_end(built, device.core, fifo_words(codes, rate))
+    results, inputs = results_and_inputs(frames)
+    ends, heads = bundle.entry(student, "litert", "int8"), bundle.heads[student]
+    network, embeddings = {}, np.zeros((0, ends["output"]["shape"][-1]), np.float32)
+    if len(inputs):
+        for entry in entries(bundle, student, cpu.formats):
+            output, counts = run_model(bundle.path / entry["file"], entry["format"], inputs, ends, device.core)
+            network[entry["format"]] = counts, compared(bundle, entry, inputs, ends, output, cpu.steps)
+            embeddings = output if entry["format"] == "litert" else embeddings
+    macs = sum(layer["macs"] for layer in built["layers"])
+    outer = split(steps, results)
+    costs = {format: cost(outer, counts, macs, device) for format, (counts, _) in network.items()}
+    main = costs.pop("litert", None) or cost(outer, None, macs, device)
+    weights, biases = ([head[key] for head in heads.values()] for key in ("weight", "bias"))
+    said = iter(embeddings.astype(np.float64) @ np.array(weights).T + biases)
+    return {
+        "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
+        "results": [
+            timeline_row(
+                result.start_ms / 1000,
+                main,
+                result.status,
+                result.lost,
+                result.saturated,
+                next(said) if result.valid else (),
+                heads,
+            )
+            for result in results
+        ],
+        "skill": {name: head["skill"] for name, head in heads.items()},
+        "windows": len(results),
+        "valid": len(inputs),
+        "bit_exact": network["litert"][1] if network else None,
+        **main,
+        "runtimes": {
+            TITLES[format]: {key: costs[format][key] for key in ("counts", "estimated")} | {"bit_exact": same}
+            for format, (_, same) in network.items()
+            if format in costs
+        },
+    }, to_int8(embeddings, ends["output"]["scale"], ends["output"]["zero_point"])
 
 
-def fetch_debian(folder):
-    """Download `DEBIAN` for arm64 with an apt of its own: the system's package lists stay as they are."""
-    for name in ("lists/partial", "cache/archives/partial", "debs"):
-        (folder / name).mkdir(parents=True)
-    (folder / "status").touch()
-    options = {
-        "APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State::status": folder / "status",
-        "Dir::State::lists": folder / "lists", "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root",
-    }  # fmt: skip
-    apt = ["apt-get", "-qq", *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
-    command([*apt, "update"])
-    command([*apt, "download", *DEBIAN], cwd=folder / "debs")
-    return sorted((folder / "debs").glob("*.deb"))
+def entries(bundle, student, formats):
+    """The bundle's int8 files of a student in the formats that a core has runtimes for, in that order."""
+    found = {entry["format"]: entry for entry in bundle.all_models
+             if (entry["model"], entry["precision"]) == (student, "int8")}  # fmt: skip
+    return [found[format] for format in formats if format in found]
 
 
-def command(words, **options):
-    """Run a program; what it complains about becomes the message."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
-    if done.returncode:
-        raise UserError(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
-    return done.stdout
+def run_front_end(built, core, words):
+    """The watch without its network on FIFO words: frames, and instructions between marks."""
+    sources = [source for source in built["sources"] if source.name != "student_int8.c"]
+    sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        compile_linux(sources, core, folder / "watch", include=[*built["include"], BOARDS])
+        (folder / "in.bin").write_bytes(words.astype("<u4").tobytes())
+        counts = run_user(core, [folder / "watch"], folder)
+        return parse_frames((folder / "out.bin").read_bytes()), counts
 
 
-def run_litert(model, codes, core):
-    """Embed int8 windows with LiteRT on an emulated Cortex-A.
+def run_model(model, format, codes, ends, core):
+    """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), instructions of each inference.
 
     Parameters
     ----------
     model : Path
-        Int8 `.tflite`.
+        Int8 file.
+    format : str
+        "litert", "executorch" or "onnx".
     codes : int8 array, shape (n, 1000)
         Inputs.
+    ends : dict
+        LiteRT's entry: scales and zero points of input and output.
     core : str
-        "a53" or "a55".
-
-    Returns
-    -------
-    embeddings : int8 array, shape (n, D)
-    instructions : list of int
-        Of each inference.
+        Of `CPUS`.
 
     Raises
     ------
     UserError
-        If the emulator is not set up or fails.
+        If the program fails.
     """
-    if not is_set_up():
-        raise UserError("Cortex-A needs apt-get install qemu-user, then xmae simulate --setup")
-    root, (cpu, part) = root_path(), CPUS[core]
+    root = root_path(CPUS[core].root)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        plugin = compile_host([BOARDS / "count_user.c"], folder / "count.so", kernels=False)
-        (root / "proc" / "cpuinfo").write_text(cpuinfo(part, FEATURES[core]))
-        np.save(folder / "in.npy", codes)
-        env = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-        settings = ["-E", f"PYTHONPATH={root / 'site'}", "-E", f"PYTHONHOME={root / 'usr'}"]
-        command(
-            ["qemu-aarch64", "-L", root, "-cpu", cpu, *settings, "-plugin", f"{plugin},out={folder / 'counts'}",
-             root / "usr/bin/python3.11", root / "run.py", model, folder / "in.npy", folder / "out.npy"],
-            env=env,
-        )  # fmt: skip
-        counts = [int(line) for line in (folder / "counts").read_text().split()]
-        return np.load(folder / "out.npy"), counts
+        (codes if format == "litert" else real(codes, ends)).tofile(folder / "in")
+        words = [model.resolve(), folder / "in", folder / "out"]
+        if format == "executorch":
+            counts = run_user(core, [root / "run_pte", *words], folder)
+        else:
+            counts = run_user(core, [root / "usr/bin/python3.11", BOARDS / "run_windows.py", format, *words], folder)
+        output = np.fromfile(folder / "out", np.int8 if format == "litert" else np.float32).reshape(len(codes), -1)
+    if format == "litert":
+        output = from_int8(output, ends["output"]["scale"], ends["output"]["zero_point"])
+    return output, counts
 
 
-def cpuinfo(part, features):
-    """An Arm `/proc/cpuinfo`; without one, LiteRT and ONNX Runtime crash under qemu-user."""
+def run_user(core, program, folder):
+    """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1 and 2, in order.
+
+    The system is seen through links beside a `/proc/cpuinfo` of this run's own: without an Arm one, LiteRT and ONNX
+    Runtime crash.
+    """
+    cpu = CPUS[core]
+    root, triplet = root_path(cpu.root), ROOTS[cpu.root].triplet
+    seen = folder / "root"
+    (seen / "proc").mkdir(parents=True)
+    for path in root.iterdir():
+        (seen / path.name).symlink_to(path)
+    (seen / "proc" / "cpuinfo").write_text(cpuinfo(cpu))
+    plugin = compile_host([BOARDS / "count_user.c"], folder / "count.so", kernels=False)
+    libraries = ":".join(str(root / path) for path in ("et", f"usr/lib/{triplet}/blas", f"usr/lib/{triplet}/lapack"))
+    settings = {
+        "PYTHONPATH": f"{root / 'site'}:{root / 'usr/lib/python3/dist-packages'}", "PYTHONHOME": root / "usr",
+        "LD_LIBRARY_PATH": libraries, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    command(
+        [ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin", f"{plugin},out={folder / 'counts'}",
+         *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program],
+        cwd=folder, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    begun, counts = 0, []
+    for line in (folder / "counts").read_text().splitlines():
+        mark, executed = map(int, line.split())
+        if mark == 1:
+            begun = executed
+        else:
+            counts.append(executed - begun)
+    return counts
+
+
+def cpuinfo(cpu):
+    """An Arm `/proc/cpuinfo` with one core."""
     lines = [
-        "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {features}", "CPU implementer\t: 0x41",
-        "CPU architecture: 8", "CPU variant\t: 0x0", f"CPU part\t: {part}", "CPU revision\t: 4",
+        "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {cpu.features}", "CPU implementer\t: 0x41",
+        f"CPU architecture: {cpu.architecture}", "CPU variant\t: 0x0", f"CPU part\t: {cpu.part}", "CPU revision\t: 4",
     ]  # fmt: skip
     return "\n".join(lines) + "\n\n"
 
 
-def play_cortex_a(bundle, device, codes, rate, hop_s):
-    """A recording through the student on a Cortex-A: result and embeddings as `xmae.firmware_sim.play.play` gives them.
+def real(codes, ends):
+    """The windows that int8 codes stand for, float32 in [-1, 1]."""
+    return np.clip(from_int8(codes, ends["input"]["scale"], ends["input"]["zero_point"]), -1, 1)
+
+
+def compared(bundle, entry, codes, ends, output, steps):
+    """How the embeddings of an emulated runtime compare with those of the same runtime on this machine."""
+    here = bundle.session(entry)(real(codes, ends))
+    return {
+        "windows": len(here),
+        "equal": int((here == output).all(axis=1).sum()),
+        "with": f"{TITLES[entry['format']]} on this machine",
+        "largest_step": round(float(np.abs(here - output).max() / ends["output"]["scale"]), 2),
+        "allowed_step": steps,
+    }
+
+
+def split(counts, results):
+    """Instructions (front end, heads and frame) of each valid window; of each window without heads if none is valid."""
+    counts = iter(counts)
+    rows = [(result.valid, next(counts), next(counts) if result.valid else 0) for result in results]
+    valid = any(row[0] for row in rows)
+    return np.array([row[1:] for row in rows if row[0] == valid], np.int64).reshape(-1, 2)
+
+
+def cost(outer, network, macs, device):
+    """`counts`, `estimated` and `layers` as `window_cost` has them.
 
     Parameters
     ----------
-    bundle, device : Bundle, Device
-        What to run, and on what.
-    codes : array, shape (n_times,)
-        Converter codes, NaN = lost: bridged by straight lines.
-    rate, hop_s : int
-        Sampling rate, Hz; seconds between windows.
+    outer : int array, shape (n, 2)
+        Instructions of front end, and of heads and frame.
+    network : list of int or None
+        Of each inference, if there was any.
+    macs : int
+        Of the network.
+    device : Device
+        With the cost of an instruction.
     """
-    known = np.flatnonzero(np.isfinite(codes))
-    codes = codes[known[0] : known[-1] + 1]
-    lost = np.lib.stride_tricks.sliding_window_view(np.isnan(codes), BUFFER_S * rate)[:: hop_s * rate].sum(axis=1)
-    windows, start_s = stream_windows(bridge_lost(codes), rate, hop_s)
-    entry, heads = bundle.entry("student", "litert", "int8"), bundle.heads["student"]
-    inputs = to_int8(windows, entry["input"]["scale"], entry["input"]["zero_point"])
-    embeddings, counts = run_litert((bundle.path / entry["file"]).resolve(), inputs, device.core)
-    real = from_int8(embeddings, entry["output"]["scale"], entry["output"]["zero_point"]).astype(np.float64)
-    said = np.stack([real @ head["weight"] + head["bias"] for head in heads.values()], axis=1)
-    latency = milliseconds(compute_cycles(Counter(alu=float(np.median(counts))), device), device)
-    cost = {
-        "counts": {
-            "instructions_a_window": int(np.median(counts)),
-            "network_instructions": int(np.median(counts)),
-            **spread(counts),
-        },
-        "estimated": estimates(latency, latency, millijoules(latency, device.active_mw), device),
-        "layers": [],
-    }
-    offset_s = known[0] / rate
-    here = to_int8(bundle.session(entry)(windows), entry["output"]["scale"], entry["output"]["zero_point"])
-    same = (here == embeddings).all(axis=1)
+    parts = {"front_end": outer[:, 0], "network": np.array(network or [0] * len(outer)), "heads_and_frame": outer[:, 1]}
+    total = [int(count) for count in sum(parts.values())]
+    rows = []
+    for name, counts in parts.items():
+        count, products = float(np.median(counts)) if total else 0.0, macs if name == "network" else 0
+        rows.append(layer_row(name, products, count, compute_cycles(Counter(alu=count), device), name == "network"))
+    typical = Counter(alu=float(np.median(total)) if total else 0.0)
+    latency = milliseconds(compute_cycles(typical, device), device)
     return {
-        "results": [
-            timeline_row(start + offset_s, cost, Status.LOST if n else Status(0), n, 0, values, heads)
-            for start, n, values in zip(start_s, lost, said, strict=True)
-        ],
-        "skill": {name: head["skill"] for name, head in heads.items()},
-        "windows": len(same),
-        "valid": len(same),
-        "bit_exact": {"windows": len(same), "equal": int(same.sum()), "with": "LiteRT on this machine"},
-        **cost,
-    }, embeddings
+        "counts": {
+            "instructions_a_window": round(typical["alu"]),
+            "network_instructions": rows[1]["instructions"],
+            "network_macs": macs,
+            "instructions_per_mac": rows[1]["instructions_per_mac"] if network else None,
+            **spread(total),
+        },
+        "estimated": estimates(latency, millijoules(latency, device.active_mw), NONE, 0, device),
+        "layers": rows,
+    }

@@ -77,7 +77,7 @@ def mean_mix(total, visits):
     return type(total)({kind: count / visits for kind, count in total.items()})
 
 
-def window_cost(run, layers, device):
+def window_cost(run, layers, device, seconds, hop_s):
     """What one window costs, from front end to frame: counted, and estimated by the device's profile.
 
     Parameters
@@ -88,12 +88,14 @@ def window_cost(run, layers, device):
         From `write_firmware`.
     device : Device
         The profile.
+    seconds, hop_s : float
+        How much signal was played; from one window to the next, s.
 
     Returns
     -------
     dict
         `counts`: instructions of a window and of the network, and how much windows differ (`spread`: of the largest);
-        `estimated`: latency (ms), energy (mJ; with the work on each sample) and charge a day; `layers`: rows.
+        `estimated`: see `estimates`; `layers`: rows.
     """
     visits = Counter(region for region, _ in run.visits)
     constants = {layer["function"]: layer for layer in layers}
@@ -105,19 +107,11 @@ def window_cost(run, layers, device):
         layer = constants.get(region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0})
         cycles = layer_cycles(mix, layer["constant_bytes"], device)
         count = sum(number for kind, number in mix.items() if kind != "words")
-        rows.append(
-            {
-                "name": layer["name"],
-                "in_network": region in constants,
-                "macs": layer["macs"],
-                "instructions": round(count),
-                "instructions_per_mac": round(count / layer["macs"], 2) if layer["macs"] else None,
-                "estimated_cycles": cycles.describe(),
-            }
-        )
+        rows.append(layer_row(layer["name"], layer["macs"], count, cycles, region in constants))
         total += cycles
-    sampling = compute_cycles(mean_mix(run.mix["phase_samples"], max(visits["phase_front_end"], 1)), device)
-    busy = milliseconds(total + sampling, device)
+    latency = milliseconds(total, device)
+    sampling = milliseconds(compute_cycles(mean_mix(run.mix["phase_samples"], seconds), device), device)
+    energy = millijoules(latency, device.active_mw)
     network, macs = sum(row["instructions"] for row in rows if row["in_network"]), sum(row["macs"] for row in rows)
     return {
         "counts": {
@@ -127,17 +121,45 @@ def window_cost(run, layers, device):
             "instructions_per_mac": round(network / macs, 3) if macs else None,
             **spread(per_window(run.visits)),
         },
-        "estimated": estimates(milliseconds(total, device), busy, millijoules(busy, device.active_mw), device),
+        "estimated": estimates(latency, energy, sampling, hop_s, device),
         "layers": rows,
     }
 
 
-def estimates(latency_ms, busy_ms, energy_mj, device):
-    """Latency, energy and charge a day of a window, as plain numbers, from Spans in ms, ms and mJ."""
+def layer_row(name, macs, count, cycles, in_network):
+    """What one layer, or one part of the work around the network, took: a row of plain numbers."""
+    return {
+        "name": name,
+        "in_network": in_network,
+        "macs": macs,
+        "instructions": round(count),
+        "instructions_per_mac": round(count / macs, 2) if macs else None,
+        "estimated_cycles": cycles.describe(),
+    }
+
+
+def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
+    """What a window takes, as plain numbers.
+
+    Parameters
+    ----------
+    latency_ms, energy_mj, sampling_ms : Span
+        Of a window without the work on each sample, ms and mJ; of the samples of one second, ms.
+    hop_s : float
+        Seconds from one window to the next.
+    device : Device
+        Profile with its power.
+
+    Returns
+    -------
+    dict
+        `latency_ms`; `sampling_ms_a_second`; `energy_mj`, with the samples of `hop_s`; `battery`: charge a day.
+    """
     return {
         "latency_ms": latency_ms.describe(),
-        "energy_mj": energy_mj.describe(),
-        "battery": battery_view(energy_mj, busy_ms * 1e-3, device.sleep_mw),
+        "sampling_ms_a_second": sampling_ms.describe(),
+        "energy_mj": (energy_mj + millijoules(sampling_ms * hop_s, device.active_mw)).describe(),
+        "battery": battery_view(energy_mj, latency_ms, sampling_ms, device),
     }
 
 

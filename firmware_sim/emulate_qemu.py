@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from xmae.errors import UserError
-from xmae.firmware_sim.compile import AMPLE_FLASH, BOARDS, CORES, compile_host
+from xmae.firmware_sim.compile import BOARDS, CORES, compile_host
 from xmae.firmware_sim.elf import read_elf
 from xmae.firmware_sim.emulate_unicorn import finished, marker_addresses
 
@@ -52,7 +52,7 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
         image, counts = firmware.path.resolve(), folder / ".counts"
         if patches:
             image = patched(firmware, patches, folder / ".patched.elf")
-        arguments = [f"base={core.flash:#x}", f"size={AMPLE_FLASH}", f"out={counts}"]
+        arguments = [*code_range(firmware), f"out={counts}"]
         arguments += [f"mark={address:#x}" for address in marks]
         command = ["qemu-system-arm", "-M", core.machine, "-kernel", image, "-display", "none", "-monitor", "none"]
         command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
@@ -74,6 +74,12 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
             if path.stat().st_mtime_ns != before.get(path.name) and not path.name.startswith(".")
         }
         return finished(firmware, done.returncode, done.stderr + done.stdout, written, visits, by_address)
+
+
+def code_range(firmware):
+    """Where the code lies, for the plugin: it counts nothing else."""
+    address, size = next((at, n) for name, _, at, _, n, _ in read_elf(firmware.path)[2] if name == ".text")
+    return f"base={address:#x}", f"size={size}"
 
 
 def read_counts(path, marks):

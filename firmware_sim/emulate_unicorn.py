@@ -8,7 +8,7 @@ import struct
 from collections import Counter, defaultdict
 
 from xmae.errors import UserError
-from xmae.firmware_sim.compile import AMPLE_FLASH, AMPLE_RAM, CORES
+from xmae.firmware_sim.compile import AMPLE_RAM, CORES
 from xmae.firmware_sim.counts import Run, classify
 from xmae.firmware_sim.elf import read_elf
 
@@ -53,7 +53,7 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     machine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
     machine.ctl_set_cpu_model(models[firmware.core])
     core = CORES[firmware.core]
-    machine.mem_map(core.flash, AMPLE_FLASH)
+    machine.mem_map(core.flash, core.flash_bytes)
     machine.mem_map(core.ram, AMPLE_RAM)
     machine.mem_map(0xE000E000, 0x1000)  # system control space: plain memory is enough for what startup does with it
     image, segments, _ = read_elf(firmware.path)

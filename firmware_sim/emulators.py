@@ -9,7 +9,9 @@ NEEDS = {  # what an emulator takes to run
     "unicorn": "pip install 'xmae[firmware]'",
     "qemu": "apt-get install qemu-system-arm",
     "qemu-user": "apt-get install qemu-user, then xmae simulate --setup",
+    "qemu-user-32": "apt-get install qemu-user, then xmae simulate --setup",
 }
+ROOTS = {"qemu-user": "arm64", "qemu-user-32": "armhf"}  # the system that each wants, see `arm_root`
 
 
 def installed(emulator):
@@ -18,9 +20,9 @@ def installed(emulator):
         return find_spec("unicorn") is not None
     if emulator == "qemu":
         return shutil.which("qemu-system-arm") is not None
-    from xmae.firmware_sim.cortex_a import is_set_up
+    from xmae.firmware_sim.arm_root import is_set_up
 
-    return is_set_up()
+    return is_set_up(ROOTS[emulator])
 
 
 def chosen_emulator(device, name=None):

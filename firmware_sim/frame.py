@@ -112,6 +112,14 @@ def frame_bytes(kind, payload):
     return SYNC + body + struct.pack("<I", zlib.crc32(body))
 
 
+def results_and_inputs(frames):
+    """The results among frames, and what the network saw of the valid ones: int8 (n_valid, 1000); see TRACE."""
+    results = [frame for frame in frames if isinstance(frame, Result)]
+    inputs = [frame.codes for frame in frames if isinstance(frame, Input)]
+    seen = [codes for codes, result in zip(inputs, results, strict=True) if result.valid]
+    return results, np.array(seen, np.int8)
+
+
 def _frame_at(stream, at):
     """The frame whose sync is at `at` and its length; (None, 1) if there is none: the search goes on behind."""
     if len(stream) - at < HEADER + TRAILER:

@@ -28,7 +28,7 @@ def digitise(ppg, sfreq, rate, adc_bits):
     Parameters
     ----------
     ppg : float array, shape (n_times,)
-        PPG in any unit, NaN = missing.
+        PPG in any unit, NaN or infinite = missing.
     sfreq, rate : float, int
         Rate of the recording and of the front end, Hz.
     adc_bits : int
@@ -39,7 +39,7 @@ def digitise(ppg, sfreq, rate, adc_bits):
     float array, shape (n,)
         Whole codes between 10 and 90 % of full scale, NaN where the recording misses samples.
     """
-    missing = np.isnan(ppg)
+    missing = ~np.isfinite(ppg)
     if missing.all():
         raise UserError("the recording has no PPG samples")
     times = np.arange(len(ppg))

@@ -7,7 +7,6 @@ import numpy as np
 from scipy import signal
 
 from xmae.errors import UserError
-from xmae.export.c_layers import read_layers
 from xmae.export.c_source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
@@ -22,8 +21,9 @@ STACK_BYTES = 4096  # the network needs most of it; measured by every emulated r
 
 
 def write_firmware(
-    bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False
-):
+    bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False,
+    student="student",
+):  # fmt: skip
     """Write what is particular to a bundle, a device and a front end, and list all sources of the firmware.
 
     Parameters
@@ -44,12 +44,13 @@ def write_firmware(
         Also send the network's input, for comparison with other runtimes.
     cmsis_nn : bool
         Call CMSIS-NN instead of the kernels of this package.
+    student : str
+        Which of the bundle's students.
 
     Returns
     -------
     dict
-        `sources`, `include`: for the compiler; `layers`: from `write_c`, with `constant_bytes`;
-        `arena_bytes`.
+        `sources`, `include`: for the compiler; `layers`, `arena_bytes`: from `write_c`.
 
     Raises
     ------
@@ -62,14 +63,13 @@ def write_firmware(
         raise UserError(f"front end with {adc_bits} bits; expected {ADC_BITS[0]} to {ADC_BITS[1]}")
     if not 1 <= hop_s <= MAX_HOP_S:
         raise UserError(f"a window every {hop_s} s; expected 1 to {MAX_HOP_S}")
-    if not bundle.heads.get("student"):
-        raise UserError(f"{bundle.path}: has no heads for the student, so the watch would have nothing to say")
-    entry = bundle.entry("student", "litert", "int8")
+    entry, heads = bundle.entry(student, "litert", "int8"), bundle.heads.get(student)
+    if not heads:
+        raise UserError(f"{bundle.path}: has no heads for {student}, so the watch would have nothing to say")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model = bundle.path / entry["file"]
-    network = write_c(model, folder, cmsis_nn=cmsis_nn)
-    constants = front_end_constants(int(sfreq)) | head_constants(bundle.heads["student"], entry["output"])
+    network = write_c(bundle.path / entry["file"], folder, cmsis_nn=cmsis_nn)
+    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry["output"])
     (folder / "watch_config.c").write_text(constants_source(constants))
     up, down = resampling_ratio(sfreq, SFREQ)
     defines = {
@@ -88,10 +88,7 @@ def write_firmware(
     return {
         "sources": [*sorted(SOURCES.glob("*.c")), folder / "watch_config.c", *generated],
         "include": [SOURCES, folder],
-        "layers": [
-            layer | {"constant_bytes": sum(array.nbytes for array in read.constants.values())}
-            for layer, read in zip(network["layers"], read_layers(model)[1], strict=True)
-        ],
+        "layers": network["layers"],
         "arena_bytes": network["arena_bytes"],
     }
 

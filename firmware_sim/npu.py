@@ -32,17 +32,19 @@ cache_mem_area=Axi0
 """
 
 
-def npu_estimate(bundle, device, layers):
+def npu_estimate(model, device, cost, hop_s):
     """A window with the network on the device's accelerator, by Vela's estimate, and the rest left on the core.
 
     Parameters
     ----------
-    bundle : Bundle
-        With an int8 student for TFLite.
+    model : Path
+        Int8 `.tflite`.
     device : Device
         Profile with `npu`.
-    layers : list of dict
-        Of `window_cost`, on the core.
+    cost : dict
+        From `window_cost`, on the core.
+    hop_s : float
+        Seconds from one window to the next.
 
     Returns
     -------
@@ -54,20 +56,16 @@ def npu_estimate(bundle, device, layers):
     UserError
         If Vela fails.
     """
-    entry = bundle.entry("student", "litert", "int8")
-    network = device.npu["latency_share"] * vela_ms(bundle.path / entry["file"], device)
-    rest = sum(
-        (Span(*(row["estimated_cycles"][key] for key in ("low", "estimated", "high")))
-         for row in layers if not row["in_network"]),
-        Span(0, 0, 0),
-    )  # fmt: skip
-    rest_ms = milliseconds(rest, device)
+    network = device.npu["latency_share"] * vela_ms(model, device)
+    outside = [Span.read(row["estimated_cycles"]) for row in cost["layers"] if not row["in_network"]]
+    rest_ms = milliseconds(sum(outside, Span(0, 0, 0)), device)
+    sampling_ms = Span.read(cost["estimated"]["sampling_ms_a_second"])
     energy = millijoules(network, device.npu["active_mw"]) + millijoules(rest_ms, device.active_mw)
     return {
         "accelerator": device.npu["accelerator"],
         "source": "Vela's estimate, not emulated",
         "estimated_network_ms": network.describe(),
-        "estimated": estimates(network + rest_ms, network + rest_ms, energy, device),
+        "estimated": estimates(network + rest_ms, energy, sampling_ms, hop_s, device),
     }
 
 

@@ -10,19 +10,20 @@ from xmae.export.session import to_int8
 from xmae.firmware_sim.compile import compile_firmware
 from xmae.firmware_sim.cost import window_cost
 from xmae.firmware_sim.emulators import runner
-from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames
+from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
 from xmae.firmware_sim.generate import STACK_BYTES, write_firmware
 from xmae.firmware_sim.npu import npu_estimate
 from xmae.firmware_sim.profile import BUDGET
-from xmae.firmware_sim.tflm import run_tflm
+from xmae.firmware_sim.tflm import AMPLE, run_tflm
 from xmae.signals.stream import MARGIN_S
 from xmae.signals.window import WINDOW_S
 
 PHASES = ("phase_boot", "phase_samples", "phase_front_end", "phase_heads", "phase_frame", "phase_trace")
+PATIENCE_S = 20  # wall time for one window, many times what the slowest emulator takes
 
 
-def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, cmsis_nn=None):
+def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, cmsis_nn=None, student="student"):
     """Build the firmware for a device and run it on a recording.
 
     Parameters
@@ -41,6 +42,8 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
         Rate of the front end, Hz; seconds from window to window; width of a sample, bits.
     cmsis_nn : str or None
         Folder of CMSIS-NN, to use instead of the kernels of this package.
+    student : str
+        Which of the bundle's students.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
     """
     built = write_firmware(
         bundle, folder / "firmware", device.ram_bytes, device.flash_bytes, rate, hop_s, adc_bits, trace=True,
-        cmsis_nn=cmsis_nn is not None,
+        cmsis_nn=cmsis_nn is not None, student=student,
     )  # fmt: skip
     firmware = compile_firmware(
         built["sources"], device.core, folder / "firmware.elf", include=built["include"],
@@ -64,18 +67,17 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
     )  # fmt: skip
     functions = [layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols]
     words = fifo_words(codes, rate).astype("<u4").tobytes()
-    run = runner(emulator)(firmware, {"in.bin": words}, (*PHASES, *functions))
+    timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
+    run = runner(emulator)(firmware, {"in.bin": words}, (*PHASES, *functions), timeout_s)
     if run.exit_code != 0:
         raise UserError(f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}")
     frames = parse_frames(run.files.get("out.bin", b""))
-    results = [frame for frame in frames if isinstance(frame, Result)]
-    inputs = [frame.codes for frame in frames if isinstance(frame, Input)]
-    valid = [result for result in results if result.valid]
-    embeddings = np.array([result.embedding for result in valid], np.int8).reshape(len(valid), -1)
-    seen = np.array([codes for codes, result in zip(inputs, results, strict=True) if result.valid], np.int8)
-    heads, cost = bundle.heads["student"], window_cost(run, built["layers"], device)
-    sizes = firmware.sizes
-    npu = npu_estimate(bundle, device, cost["layers"]) if device.npu and find_spec("ethosu") else None
+    results, inputs = results_and_inputs(frames)
+    entry, heads, sizes = bundle.entry(student, "litert", "int8"), bundle.heads[student], firmware.sizes
+    embeddings = [result.embedding for result in results if result.valid]
+    embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
+    cost = window_cost(run, built["layers"], device, len(codes) / rate, hop_s)
+    npu = npu_estimate(bundle.path / entry["file"], device, cost, hop_s) if device.npu and find_spec("ethosu") else None
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
         "results": [
@@ -86,8 +88,8 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
         ],
         "skill": {name: head["skill"] for name, head in heads.items()},
         "windows": len(results),
-        "valid": len(valid),
-        "bit_exact": bit_exact(bundle, seen, embeddings),
+        "valid": len(inputs),
+        "bit_exact": bit_exact(bundle.path / entry["file"], entry, inputs, embeddings),
         "memory": {
             "weights": sizes["flash_weights"],
             "constants": sizes["flash_constants"],
@@ -126,13 +128,15 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
     }
 
 
-def bit_exact(bundle, codes, embeddings):
+def bit_exact(model, entry, codes, embeddings):
     """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte; None without it.
 
     Parameters
     ----------
-    bundle : Bundle
-        Whose int8 student for TFLite is asked.
+    model : Path
+        Int8 `.tflite`.
+    entry : dict
+        The bundle's, with scales and zero points.
     codes : int8 array, shape (n, 1000)
         What the network saw.
     embeddings : int8 array, shape (n, D)
@@ -140,10 +144,9 @@ def bit_exact(bundle, codes, embeddings):
     """
     if find_spec("tflite_micro") is None or not len(codes):
         return None
-    entry = bundle.entry("student", "litert", "int8")
     (in_scale, in_zero), (out_scale, out_zero) = (
         (entry[end]["scale"], entry[end]["zero_point"]) for end in ("input", "output")
     )
-    expected = run_tflm(bundle.path / entry["file"], (codes.astype(np.float64) - in_zero) * in_scale)
+    expected = run_tflm(model, (codes.astype(np.float64) - in_zero) * in_scale, AMPLE)
     same = (to_int8(expected, out_scale, out_zero) == embeddings).all(axis=1)
     return {"windows": len(same), "equal": int(same.sum()), "with": "TensorFlow Lite Micro"}

@@ -29,6 +29,11 @@ class Span:
             return Span(self.low * factor.low, self.value * factor.value, self.high * factor.high)
         return Span(self.low * factor, self.value * factor, self.high * factor)
 
+    @classmethod
+    def read(cls, described):
+        """From what `describe` gives."""
+        return cls(described["low"], described["estimated"], described["high"])
+
     def describe(self, digits=4):
         """As plain numbers: {"estimated", "low", "high"}."""
         return {

@@ -56,12 +56,38 @@ def compare_outputs(graph, quantized, ppg, training_ppg):
     return {"centred_cosine_median": float(median), "centred_cosine_p5": float(p5), **error_of(actual, reference)}
 
 
+def error_rows(reference, actual, layers):
+    """Every activation of an int8 model, in running order, against that of the same name in the float one.
+
+    Errors add up along the network: each operator is fed with what the int8 ones before it gave.
+
+    Parameters
+    ----------
+    reference, actual : iterable of dict
+        For each window, {activation: its values} of the float and of the int8 model.
+    layers : dict
+        {activation: layer that it comes from}.
+
+    Returns
+    -------
+    list of dict
+        `operation` (name of the activation), `module` (where it is in the encoder), `cosine`, `snr_db`, `max_error` (in
+        the unit of the activation).
+    """
+    pairs = {}
+    for floats, codes in zip(reference, actual, strict=True):
+        for name in [name for name in layers if name in floats and name in codes]:
+            pairs.setdefault(name, []).append((codes[name], floats[name]))
+    return [
+        {"operation": name, "module": layers[name]} | error_of(*map(np.stack, zip(*windows, strict=True)))
+        for name, windows in pairs.items()
+    ]
+
+
 @quietly()
 @torch.no_grad()
-def compare_layers(graph, quantized, ppg):
+def compare_graphs(graph, quantized, ppg):
     """Every operation of an int8 graph that changes values, against the float graph, in running order.
-
-    Errors add up along the network: each operation is fed with what the int8 ones before it gave.
 
     Parameters
     ----------
@@ -73,8 +99,7 @@ def compare_layers(graph, quantized, ppg):
     Returns
     -------
     list of dict
-        `operation` (node of the graph, such as "conv2d_3"), `module` (where it is in the encoder), `cosine`, `snr_db`,
-        `max_error` (in the unit of the operation's output).
+        As `error_rows`; `operation` is the node of the graph, such as "conv2d_3".
     """
     exported = torch.export.export(graph, (torch.from_numpy(ppg[:1])[None, None],)).module(check_guards=False)
     reference, actual = node_outputs(exported, ppg), node_outputs(quantized, ppg)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 
 from xmae.quantize.native import one_thread, quietly
+from xmae.quantize.observers import MINMAX, Observer
 
 
 @quietly()
 @one_thread()
-def quantize_graph(graph, calibration):
+def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
     """Quantize an exportable graph: int8 weights per output channel, int8 activations per tensor.
 
     Parameters
@@ -17,7 +18,11 @@ def quantize_graph(graph, calibration):
     graph : torch.nn.Module
         From `exportable`.
     calibration : float32 array, shape (n, 1000)
-        Scaled training windows; the smallest and largest value each activation takes on them set its range.
+        Scaled training windows: the values that each activation takes on them set its range.
+    observer : str
+        How; one of `xmae.quantize.observers.OBSERVERS`.
+    keep : collection of str
+        Layers that stay float, by the names of their modules in `graph`; layer norms always do.
 
     Returns
     -------
@@ -42,14 +47,61 @@ def quantize_graph(graph, calibration):
     inputs = torch.from_numpy(calibration)
     inputs = inputs.view(len(inputs), 1, 1, -1, inputs.shape[-1])  # (n, 1, 1, C, n_times), C = 1 for PPG
     exported = torch.export.export(graph, (inputs[0],)).module(check_guards=False)
-    quantizer = XNNPACKQuantizer().set_global(config).set_filter_function(outside_norms)
+
+    def quantized(node):
+        return outside_norms(node) and not (node.op == "call_function" and layer_of(node) in keep)
+
+    quantizer = XNNPACKQuantizer().set_global(config).set_filter_function(quantized)
     observed = prepare_pt2e(exported, quantizer)
-    with torch.no_grad():
-        for window in inputs:
-            observed(window)
+    observe(observed, inputs, observer)
     return convert_pt2e(observed)
+
+
+@torch.no_grad()
+def observe(observed, inputs, observer=None):
+    """Show a graph from `prepare_pt2e` the calibration windows.
+
+    Parameters
+    ----------
+    observed : torch.fx.GraphModule
+        Its observers are set, or replaced.
+    inputs : iterable of torch.Tensor
+        What it takes.
+    observer : str, optional
+        One of `xmae.quantize.observers.OBSERVERS`, for all activations but the input, which is known to be scaled and
+        keeps its own; None: those that the backend's quantizer chose.
+    """
+    from torchao.quantization.pt2e import MinMaxObserver
+
+    chosen, hooks = {}, []
+    for node in observed.graph.nodes if observer else ():
+        if node.op != "call_module" or node.args[0].op in ("get_attr", "placeholder"):
+            continue
+        module = observed.get_submodule(node.target)
+        if not hasattr(module, "qscheme"):
+            continue
+        if module not in chosen:  # activations that must share a scale share a module
+            bounds = {name: getattr(module, name) for name in ("dtype", "qscheme", "quant_min", "quant_max")}
+            chosen[module] = MinMaxObserver(**bounds, eps=module.eps.item()), Observer(observer)
+            hook = lambda m, args, o=chosen[module][1]: o.add(args[0].numpy())  # noqa: E731
+            hooks.append(chosen[module][0].register_forward_pre_hook(hook))
+        observed.set_submodule(node.target, chosen[module][0])
+    for window in inputs:
+        observed(window)
+    for hook in hooks:
+        hook.remove()
+    for module, values in chosen.values():
+        low, high = values.range()
+        module.min_val.fill_(low)
+        module.max_val.fill_(high)
 
 
 def outside_norms(node):
     """False for a node of a layer norm: its variance spans too wide a range for 8 bits, and its float work is small."""
     return not any(kind.endswith("Normalise") for _, kind in node.meta.get("nn_module_stack", {}).values())
+
+
+def layer_of(node):
+    """Name of the innermost module that a node of an exported graph comes from; "" for the whole graph's own."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "")

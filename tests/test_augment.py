@@ -74,17 +74,22 @@ def test_runs_join_neighbours_only(windows):
         joined = runs(part)
         assert joined.length.tolist() == [1000 * n for n in lengths]
         assert joined.start.tolist() == np.cumsum([0, *joined.length[:-1]]).tolist()
-        assert joined.signals.shape == (1000 * len(part), 2)
-    np.testing.assert_array_equal(runs(kept).signals[:, 1], kept.ecg.ravel())
+    samples = runs(kept).samples(torch.tensor([0, 4]), 3)
+    np.testing.assert_array_equal(samples[1], kept.ecg[[[0, 1, 2], [4, 5, 5]]].reshape(2, -1))
     with pytest.raises(UserError, match="needs ECG"):
-        runs(replace(kept, ecg=None))
+        random_crops(runs(replace(kept, ecg=None)), 4, generator())
 
 
 def ramps(windows):
     """Runs whose PPG holds the sample number and whose ECG the run's number: crops then tell where they come from."""
-    joined = runs(windows.select([0, 1, 2, 5, 6, 20]))
-    number = torch.repeat_interleave(torch.arange(len(joined.length)), joined.length)
-    return replace(joined, signals=torch.stack([torch.arange(len(number)), number], dim=1).float())
+    chosen = windows.select([0, 1, 2, 5, 6, 20])
+    run = np.repeat([0, 0, 0, 1, 1, 2], 1000).reshape(6, 1000)
+    return runs(replace(chosen, ppg=counted(chosen), ecg=run.astype(np.float32)))
+
+
+def counted(windows):
+    """Sample numbers in the place of a signal of these windows."""
+    return np.arange(windows.ppg.size, dtype=np.float32).reshape(windows.ppg.shape)
 
 
 def test_crops_stay_in_one_run_and_cover_it(windows):
@@ -107,11 +112,11 @@ def test_crops_stay_in_one_run_and_cover_it(windows):
 @pytest.mark.parametrize("speed", [(1.0, 1.0), (0.6, 1.7)])
 def test_crops_are_the_recording_interpolated(windows, speed):
     joined = runs(windows)
-    count = torch.arange(len(joined.signals), dtype=torch.float32)
-    place = random_crops(replace(joined, signals=count[:, None].repeat(1, 2)), 20, generator(3), speed, noise=0.0)[0]
+    count = counted(windows)
+    place = random_crops(runs(replace(windows, ppg=count)), 20, generator(3), speed, noise=0.0)[0]
     crops = random_crops(joined, 20, generator(3), speed, noise=0.0)
-    for x, signal in zip(crops, joined.signals.T.numpy(), strict=True):  # both signals from the same places
-        expected = np.interp(place.numpy(), count.numpy(), signal)
+    for x, signal in zip(crops, (windows.ppg, windows.ecg), strict=True):  # both signals from the same places
+        expected = np.interp(place.numpy(), count.ravel(), signal.ravel())
         np.testing.assert_allclose(x.numpy(), expected, atol=0.01 * np.ptp(signal))
 
 
@@ -142,6 +147,21 @@ def test_crops_are_fixed_by_the_generator(windows):
     first, again, other = (random_crops(joined, 8, generator(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("speed", [(1.0, 1.0), (0.6, 1.7)])
+def test_some_rows_of_a_batch_are_as_if_all_were_made(windows, speed):
+    joined = runs(windows)
+
+    def batch_of(rows):
+        draws = generator(4)
+        ppg, ecg = random_crops(joined, 12, draws, speed, rows=rows)
+        return augment(vary_ppg(ppg, draws, share=(12, rows)), ecg, draws, share=(12, rows))
+
+    whole = batch_of(slice(None))
+    for rank in range(3):
+        for x, expected in zip(batch_of(slice(rank, None, 3)), whole, strict=True):
+            assert len(x) == 4 and torch.equal(x, expected[rank::3])
 
 
 def delay(a, b, most=20):

@@ -27,8 +27,9 @@ PROGRESS = re.compile(r"\d+%\||\?\w*/s\]|it/s|^INFO: |^Validation|^Training|^\s*
 
 
 def tree(folder):
-    """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file below a folder with its bytes, but for finished work that `prepare` keeps for the next try."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".store.part"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 """The stop-watch, the reference and the machine's description."""
 
 import csv
+import re
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from xmae.benchmarks.bench import COLUMNS, write_csv
+from xmae.benchmarks.bench import COLUMNS, bench, reference_rows, write_csv
 from xmae.benchmarks.emulated import emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
@@ -17,10 +20,13 @@ from xmae.benchmarks.reference import (
     make_reference,
     measure_precisions,
     reference_windows,
+    refuse_lacking,
     save_reference,
+    weight_files,
 )
 from xmae.benchmarks.regressions import find_regressions, read_result
 from xmae.benchmarks.timing import resample, resampled_medians, summarise, time_sessions
+from xmae.cli import VERBS
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
@@ -28,8 +34,11 @@ from xmae.data.store import Windows
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.export.targets import TARGETS
+from xmae.files import read_json
 from xmae.models import McuStudent, load_encoder, save_encoder
 from xmae.signals.scale import minmax_scale
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +90,7 @@ def test_times_in_yardsticks_do_not_follow_the_machine():
 
 
 def test_reference_is_the_encoder_and_survives_the_disk(windows, weights, tmp_path):
-    made = make_reference(weights, windows, "cpu")
+    made = make_reference(weights, windows, "cpu", precisions=True)
     encoder = load_encoder(tmp_path / "student.safetensors")
     test = windows.select(windows.split == "test")
     assert made.embeddings["student"] == pytest.approx(embed_windows(encoder, test), abs=1e-6)
@@ -91,8 +100,37 @@ def test_reference_is_the_encoder_and_survives_the_disk(windows, weights, tmp_pa
     save_reference(made, tmp_path / "ref")
     loaded = load_reference(tmp_path / "ref")
     assert (loaded.embeddings["student"] == made.embeddings["student"]).all() and loaded.info == made.info
+    rows = reference_rows(loaded.info)
+    assert [(row["model"], row["precision"]) for row in rows] == [("student", "fp32"), ("student", "bf16")]
+    assert all((row["device"], row["kind"]) == (hardware()["cpu"], "recorded") for row in rows)
     shuffled = windows.select(np.random.default_rng(0).permutation(len(windows.ppg)))
     assert (reference_windows(loaded, shuffled).ppg == test.ppg).all()
+
+
+def test_a_gpu_is_used_where_there_is_one_and_named(windows, weights, monkeypatch):
+    moved = []
+
+    def to(module, where):
+        moved.append(where)
+        return module if where == "cuda" else torch.nn.Module.to(module, where)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(McuStudent, "to", to)  # this machine has none to move to
+    info = make_reference(weights, windows, precisions=True).info
+    assert moved[0] == "cuda" and [row["device"] for row in reference_rows(info)] == ["a GPU", "a GPU"]
+
+
+def test_a_reference_without_one_of_the_models_is_refused(windows, weights):
+    bundle = SimpleNamespace(models=[{"model": "student"}, {"model": "student-app"}])
+    with pytest.raises(UserError, match="has no student-app; record it again"):
+        refuse_lacking(make_reference(weights, windows, "cpu"), bundle)
+
+
+def test_weights_of_every_model_are_found_teacher_first(tmp_path):
+    for model in ("student-app", "teacher", "student"):
+        (tmp_path / f"{model}.safetensors").touch()
+    assert list(weight_files(SimpleNamespace(path=tmp_path))) == ["teacher", "student", "student-app"]
 
 
 def test_reference_of_other_windows_is_refused(windows, weights):
@@ -126,6 +164,17 @@ def test_hardware_names_the_machine():
     assert found["packages"]["torch"] == torch.__version__
 
 
+TABLES = [*(ROOT / "benchmarks" / "results").glob("*.md"), ROOT / "docs" / "targets.md"]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.name)
+def test_a_committed_table_names_the_command_that_makes_it(path):
+    text = path.read_text()
+    modules = re.findall(r"python -m (xmae[\w.]+)", text)
+    verbs = re.findall(r"^ *xmae (\w+)", text, re.MULTILINE)
+    assert (modules or verbs) and all(map(find_spec, modules)) and VERBS.keys() >= set(verbs)
+
+
 def bench_row(**changes):
     row = {"model": "student", "precision": "int8", "format": "litert", "device": "host", "bytes": 1000}
     row |= {"latency_ms": 1.0, "relative": 2.0, "relative_interval": [1.9, 2.1], "peak_memory_bytes": 10**8}
@@ -153,6 +202,16 @@ def test_only_what_is_worse_beyond_the_noise_is_a_regression(changes, said):
     old = {"models": [bench_row(), bench_row(device="apollo4")]}
     found = find_regressions({"models": [bench_row() | changes, bench_row(device="stm32u5")]}, old)
     assert [said in sentence for sentence in found] == ([True] if said else []), found
+
+
+def test_of_three_real_runs_the_one_with_a_float_file_has_two_regressions():
+    """On a busy machine: the same bundle twice, then with its fp32 file in the place of the int8 one for LiteRT."""
+    runs = read_json(ROOT / "tests" / "data" / "bench_runs.json")
+    assert find_regressions(runs["again"], runs["first"]) == find_regressions(runs["first"], runs["again"]) == []
+    slower, larger = find_regressions(runs["worse"], runs["first"])
+    assert slower.startswith("student int8 litert host: 1.38 times the processor time")
+    assert larger == "student int8 litert host: bytes: 724,412 after 273,448"
+    assert find_regressions(runs["first"], runs["worse"]) == []
 
 
 @pytest.mark.parametrize(
@@ -195,5 +254,8 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
     assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
     assert row["kind"] == "estimated" and row["latency_interval"][0] < row["latency_ms"] < row["latency_interval"][1]
     assert sum(layer["us"] for layer in row["layers"]) == pytest.approx(1e3 * row["latency_ms"])
-    with pytest.raises(UserError, match="Cortex-M only|needs"):
-        emulate(watch_bundle, "snapdragon-a53", ppg)
+    for name, said in (("snapdragon-a53", "Cortex-M only|needs"), ("apolo4", "unknown device 'apolo4'")):
+        with pytest.raises(UserError, match=said):  # before anything else is opened
+            bench(str(watch_bundle.path), "no store", devices=f"apollo4,{name}")
+    with pytest.raises(UserError, match="either recorded or reused"):
+        bench(str(watch_bundle.path), "no store", record_reference=True, reference="gpu")

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from xmae.benchmarks.students import gain_table
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
@@ -33,13 +34,13 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(store, tmp_path_factory):
-    """A bundle whose "teacher" is the student too, so that it is quick to build."""
+    """A bundle of two students, whose "teacher" is the smaller one too, so that it is quick to build."""
     path = tmp_path_factory.mktemp("bundle") / "bundle"
     return path, build(store, path)
 
 
 def build(store, path, **settings):
-    weights = ("student-mcu", "student-mcu")
+    weights = ("student-mcu-s", ["student-mcu", "student-mcu-s"])
     return export(*weights, str(store.path), str(path), targets="onnx", n_calibration=64, **settings)
 
 
@@ -75,8 +76,11 @@ def test_manifest_says_what_is_there(built, store):
     path, result = built
     bundle = Bundle.open(path)
     assert {(e["model"], e["format"], e["precision"]) for e in bundle.models} == {
-        (model, "onnx", precision) for model in ("teacher", "student") for precision in ("fp32", "int8")
+        (model, "onnx", precision)
+        for model in ("teacher", "student", "student-mcu-s")
+        for precision in ("fp32", "int8")
     }
+    assert bundle.heads.keys() == {"teacher", "student", "student-mcu-s"}
     for entry in bundle.models:
         assert entry["bytes"] == (path / entry["file"]).stat().st_size
         assert entry["macs"] < 4_000_000
@@ -90,6 +94,25 @@ def test_manifest_says_what_is_there(built, store):
     assert set(manifest["files"]) == {p.name for p in path.iterdir()} - {"manifest.json"}
     assert {"python", "torch", "onnxruntime"} <= manifest["tools"].keys() and "executorch" not in manifest["tools"]
     assert list(result)[-1] == "out"
+
+
+def test_each_student_is_itself(built, store):
+    """The first by the name that a bundle of one has, the other by its tier."""
+    bundle, val = Bundle.open(built[0]), store.windows("val")
+    for model, name in (("student", "student-mcu"), ("student-mcu-s", "student-mcu-s")):
+        expected = embed_windows(load_encoder(name), val.select(slice(8)))
+        np.testing.assert_allclose(bundle.embed(val.ppg[:8], model, "onnx", "fp32"), expected, atol=1e-4)
+        assert load_encoder(built[0] / f"{model}.safetensors").config["tier"] == name.removeprefix("student-")
+
+
+@pytest.mark.parametrize(
+    ("students", "message"),
+    [([], "at least one student"), (["student-mcu", "student-mcu-s", "student-mcu-s"], "has a student-mcu-s already")],
+)
+def test_students_that_make_no_bundle(store, tmp_path, students, message):
+    with pytest.raises(UserError, match=message):
+        export("student-mcu", students, str(store.path), str(tmp_path / "bundle"), targets="onnx")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_embedding_and_head_from_the_bundle_alone(built, store):
@@ -174,12 +197,12 @@ def test_a_bundle_of_version_1_is_migrated_as_it_is_read(built, copy):
 
 
 def test_made_twice_it_is_the_same_to_the_byte(store, built, keys, tmp_path):
-    for name in ("one", "two"):
-        build(store, tmp_path / name, sign_with=str(keys / "a.pem"))
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
-    assert one == two
-    unsigned = {p.name: p.read_bytes() for p in built[0].iterdir()}
-    assert {name for name in one if one[name] != unsigned.get(name)} == {"manifest.sig"}
+    """Signed or not; and the signature of the same manifest by the same key is the same too."""
+    build(store, tmp_path / "again", sign_with=str(keys / "a.pem"))
+    once, again = ({p.name: p.read_bytes() for p in path.iterdir()} for path in (built[0], tmp_path / "again"))
+    assert {name for name in again if again[name] != once.get(name)} == {"manifest.sig"} and once.keys() < again.keys()
+    seal(tmp_path / "again", json.loads(again["manifest.json"]), keys / "a.pem")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()} == again
 
 
 def test_signature(copy, keys):
@@ -274,3 +297,19 @@ def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistak
     with pytest.raises(UserError, match=message):
         export(**settings)
     assert Bundle.open(copy).path == copy
+
+
+def test_what_is_kept_of_the_teachers_gain():
+    """Of a gain of 0.4 bpm the student keeps 0.3; where random weights do better than the teacher there is no gain."""
+    values = {"untrained": (4.4, 0.6), "teacher": (4.0, 0.5), "student": (4.1, 0.7)}
+    tasks = {
+        name: {"label": name, "metric": metric, "units": "", "encoders": {
+            (model, "litert" if model == "student" else "pytorch"): {
+                "value": pair[i], "interval": [0, 9], "minus_first": pair[i] - values["teacher"][i],
+                "minus_first_interval": [0.1, 0.3],
+            } for model, pair in values.items()
+        }} for i, (name, metric) in enumerate((("hr", "mae"), ("sex", "auroc")))
+    }  # fmt: skip
+    gain, kept = gain_table(tasks, ["litert"]).strip().splitlines()[-2:]
+    assert gain == "| teacher's gain | +0.40 (0.10 to 0.30) | -0.10 (-0.30 to -0.10), none |"
+    assert "| 75 %; +0.10 (0.10 to 0.30) | no gain to keep; +0.20" in kept

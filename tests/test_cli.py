@@ -31,6 +31,7 @@ UNITS = {  # words that say in what the settings of a verb are counted
     "dreamer": ["1 to 5", "Folds, over people or over the clips"],
     "distill": ["10 s crops", "Crops a step"],
     "quantize": ["Windows (10 s each)"],
+    "qat": ["Random 10 s crops"],
     "export": ["Windows (10 s each)"],
     "bench": ["Windows per model and round"],
     "validate": ["bpm", "cosine"],
@@ -175,6 +176,8 @@ def test_words_dashes_and_flags(calls, capsys):
     assert third["record_reference"] is False and third["limit"] == -1
     assert (fourth["inputs"], fourth["name"], fourth["out"]) == (["x", "y"], "student-mcu", "my-run")
     assert not fourth["record_reference"]
+    assert run(capsys, "try", "--rate", "50", "--inputs", "x", "y z", "--record-reference", "--limit", "-1")[0] == 0
+    assert (calls[-1]["inputs"], calls[-1]["record_reference"], calls[-1]["limit"]) == (["x", "y z"], True, -1)
 
 
 def test_config_file_and_the_line_over_it(calls, capsys, tmp_path):

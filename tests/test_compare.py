@@ -1,6 +1,7 @@
 """`xmae evaluate` and `xmae compare` on real recordings: tables, resuming, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -119,7 +120,7 @@ def test_compare_goes_on_where_it_stopped_and_repeats_nothing(store, compared, m
     again = compare(store, "xmae,dino", out=out, **BUDGET)
     assert again["trials"] == done["trials"]
     assert list(again["trials"][0]["methods"]) == ["xmae", "dino", "untrained", "features", "constant"]
-    assert set(again["best"]) == {"xmae", "dino"} and "| dino |" in (open(again["out"]).read())  # noqa: SIM115
+    assert set(again["best"]) == {"xmae", "dino"} and "\n| dino | 32 | " in Path(again["out"]).read_text()
 
 
 def test_a_further_method_or_task_is_added(store, compared, monkeypatch):

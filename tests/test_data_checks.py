@@ -1,7 +1,9 @@
 """Bad input: refused or mended by a documented rule, and counted; defects, offsets, people."""
 
+import itertools
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import bidmc_files
 from xmae.data.channels import Channel, recording_of
 from xmae.data.checks import refuse_swapped, repair_offset, settle_doubles
+from xmae.data.inputs import Split
 from xmae.data.one_file import unique_names
 from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
@@ -117,7 +120,10 @@ def test_a_confident_offset_is_corrected(recordings):
     labels = {"hr": (np.arange(480.0), 1.0), "age": 50.0}
     early = repair_offset(replace(strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], labels=labels))
     assert early.repairs == ["clock_offset"] and 5 < early.labels["hr"][0][0] < 10 and early.labels["age"] == 50
-    assert len(early.ppg) == len(early.ecg)
+    assert len(early.ppg) == len(early.ecg) and early.start == ""
+    timed = replace(strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], start="2020-01-01T00:00:00")
+    cut = datetime.fromisoformat(repair_offset(timed).start) - datetime(2020, 1, 1)  # of the ECG's start
+    assert cut.total_seconds() == pytest.approx(-early.offset_s, abs=1 / 125)
     foreign = replace(strong, ppg=recordings[5].ppg if strong.record != recordings[5].record else recordings[6].ppg)
     assert repair_offset(foreign).repairs == ["clock_offset_refused"]
 
@@ -166,11 +172,33 @@ def test_one_person_under_two_names_stays_in_one_split(recordings, tmp_path):
         prepare(files, str(tmp_path / "store"), split=str(tmp_path / "split.csv"), min_quality=-1)
 
 
-def test_overlapping_recordings():
-    def row(record, subject, start, seconds, digest):
-        return {"subject": subject, "record": record, "source": "f", "start": start, "seconds": seconds, "windows": 9,
-                "samples_sha256": digest}  # fmt: skip
+def row(record, subject, start, seconds, digest):
+    return {"subject": subject, "record": record, "source": "f", "start": start, "seconds": seconds, "windows": 9,
+            "samples_sha256": digest}  # fmt: skip
 
+
+def test_a_chain_of_names_is_one_person():
+    """Anna's samples are found under bert, bert's under carl, whatever comes first: never in two splits."""
+    same_samples = [
+        ("anna", "1"),
+        ("bert", "1"),
+        ("bert", "2"),
+        ("carl", "2"),
+        ("carl", "3"),
+        ("dora", "3"),
+        ("eve", "4"),
+    ]
+    for order in itertools.permutations(range(7), 7):
+        index = [row(f"r{k}", same_samples[k][0], "", 60, same_samples[k][1]) for k in order]
+        left_out, same = settle_doubles(index, [])
+        assert len({same.get(name, name) for name in ("anna", "bert", "carl", "dora")}) == 1 and "eve" not in same
+        assert len(left_out) == 3
+        if order[0] == 6:
+            splits = Split("", order[1], None, [0.5, 0, 0.5]).of({"anna", "bert", "carl", "dora", "eve"}, same, {})
+            assert len({splits[name] for name in ("anna", "bert", "carl", "dora")}) == 1
+
+
+def test_overlapping_recordings():
     index = [
         row("a", "s", "2020-01-01T00:00:00", 100, "1"),
         row("b", "s", "2020-01-01T00:01:40", 200, "2"),  # follows a

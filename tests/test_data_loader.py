@@ -1,18 +1,21 @@
 """Loading for training: every window once an epoch, shared by ranks and workers, the same after a restart."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from xmae.benchmarks.loading_speed import enlarge, rate
-from xmae.data import WindowStore
+from xmae.benchmarks.loading_speed import enlarge, epochs, rate, steps
+from xmae.data import WindowStore, flat
 from xmae.data.bidmc import bidmc_files
+from xmae.data.flat import FlatWindows, cache_of
 from xmae.data.loader import WindowLoader
 from xmae.data.prepare import prepare
 from xmae.errors import UserError
+from xmae.training.batches import RECIPES, TrainingBatches, store_batches
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +80,75 @@ def test_goes_on_from_an_exact_place(store, stream):
 
 def test_random_access_decodes_nothing(store, monkeypatch):
     loader = WindowLoader(store, "train", 24)
-    assert loader.flat[0].dtype == np.int16 and isinstance(loader.flat[0], np.memmap)
-    monkeypatch.setattr(WindowLoader, "decode", None)
-    again = WindowLoader(store, "train", 24)  # the flat file is there
+    assert all(isinstance(records.base, np.memmap) for records in loader.flat.records)
+    monkeypatch.setattr(flat, "read_table", None)
+    again = WindowLoader(store, "train", 24)  # the flat files are there
     torch.testing.assert_close(again.fetch(np.array([3, 200]))[0], loader.fetch(np.array([3, 200]))[0])
+
+
+def test_flat_windows_are_those_of_the_store(store, tmp_path):
+    opened = WindowStore(store)
+    windows, mapped = opened.windows("train"), FlatWindows(opened, "train", cache=tmp_path / "cache")
+    rows = np.array([239, 0, 47, 48])
+    np.testing.assert_array_equal(mapped.signals(rows), windows.signals(rows))  # to the last bit
+    np.testing.assert_array_equal(mapped.follows, windows.follows)
+    assert len(mapped) == 240 and mapped.follows.sum() == 235
+    np.testing.assert_array_equal(mapped.subject, np.unique(windows.subject, return_inverse=True)[1])
+    (one,) = (tmp_path / "cache").glob("*-ppg")
+    one.write_bytes(one.read_bytes()[:-1])  # as after a crash of the machine
+    np.testing.assert_array_equal(
+        FlatWindows(opened, "train", cache=tmp_path / "cache").signals(rows)[0], windows.ppg[rows]
+    )
+    alone = FlatWindows(opened, "train", ("ppg",), tmp_path / "ppg")
+    assert alone.signals(rows).shape == (1, 4, 1000) and not list((tmp_path / "ppg").glob("*-ecg"))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="cannot write .*file"):
+        FlatWindows(opened, "train", cache=tmp_path / "file")
+
+
+def test_stores_that_are_not_ours_are_mapped_elsewhere(store, tmp_path, monkeypatch):
+    opened = WindowStore(shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache")))
+    assert cache_of(opened) == opened.path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(flat.os, "access", lambda path, mode: False)
+    assert cache_of(opened) == tmp_path / "home" / "xmae" / "windows"
+
+
+def test_training_holds_a_batch_not_the_store(store, monkeypatch):
+    """The same training batches as from windows in memory, to the last bit, but no split is read whole."""
+    recipe, opened = RECIPES["small-data"], WindowStore(store)
+    windows = opened.windows("train")
+    opened.splits = {
+        subject: split
+        for subject, split in zip(opened.splits, ("train", "train", "val", "train", "train"), strict=True)
+    }
+    chosen = windows.select([opened.splits[subject] == "train" for subject in windows.subject])
+    held = TrainingBatches(chosen, 24, 2, 5, recipe, pairs=True)
+    monkeypatch.setattr(WindowStore, "windows", None)
+    monkeypatch.setattr(WindowStore, "shards", None)
+    train, val = store_batches(opened, True, True, batch_size=24, n_epochs=2, seed=5, recipe=recipe)
+    for batch, expected in zip(train, held, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(batch[:3], expected[:3], strict=True))
+    assert train.plateau == held.plateau and val.variance == pytest.approx(train.plateau, rel=0.5)
+    assert sum(len(batch.ppg) for batch in val) == 48
+    seen = []
+    monkeypatch.setattr(
+        train.windows, "signals", lambda rows: seen.append(len(rows)) or FlatWindows.signals(train.windows, rows)
+    )
+    train.rank, train.world_size, train.parts = 1, 3, 3
+    assert torch.equal(train.batch(3, 7).ppg, held.batch(3, 7).ppg[1::3]) and max(seen) <= 8 * 3  # its own 8 rows
+
+
+def test_no_ecg_no_problem_unless_it_is_needed(tmp_path):
+    with np.load(bidmc_files()[0]) as data:
+        np.savez(tmp_path / "a.npz", ppg=data["ppg"], fs=125)
+        np.savez(tmp_path / "b.npz", ppg=data["ppg"][::-1], ecg=data["ecg"], fs=125)
+    prepare([str(tmp_path / f"{name}.npz") for name in "ab"], str(tmp_path / "store"), "0.5,0.5,0", min_quality=-1)
+    settings = {"batch_size": 24, "n_epochs": 1, "seed": 5}
+    train, _ = store_batches(WindowStore(tmp_path / "store"), False, False, **settings)
+    assert all(torch.isfinite(batch.ppg).all() for batch in train)
+    with pytest.raises(UserError, match="pretraining needs ECG"):
+        store_batches(WindowStore(tmp_path / "store"), True, False, **settings)
 
 
 def test_mistakes_are_told(store):
@@ -99,8 +167,11 @@ def test_speed_is_of_the_order_that_a_gpu_needs(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        _, mapped = rate(WindowLoader(tmp_path / "store", None, 512), 1.0)
-        _, streamed = rate(WindowLoader(tmp_path / "store", None, 512, stream=16), 1.0)
-        assert mapped > 20_000 and streamed > 10_000  # per second of CPU, as the machine may be busy
+        loader, stream = (WindowLoader(tmp_path / "store", None, 512, stream=stream) for stream in (0, 16))
+        ways = {"mapped": epochs(loader), "streamed": epochs(stream), "crops": steps(loader.flat, "published", 64)}
+        _, mapped = rate(ways["mapped"], 0.5)
+        _, streamed = rate(ways["streamed"], 0.5)
+        _, crops = rate(ways["crops"], 0.5)
+        assert mapped > 20_000 and streamed > 10_000 and crops > 10_000  # per second of CPU, as the machine may be busy
     finally:
         torch.set_num_threads(threads)

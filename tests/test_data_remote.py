@@ -10,10 +10,11 @@ from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
 from xmae.data.loader import WindowLoader
 from xmae.data.prepare import prepare
+from xmae.data.relabel import relabel
 from xmae.data.verify import verify
 from xmae.errors import UserError
 
-FILES = [str(path) for path in bidmc_files()[:2]]
+FILES, MORE = [str(path) for path in bidmc_files()[:2]], [str(bidmc_files()[2])]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def bucket():
     server.stop()
 
 
-def test_a_store_lives_in_an_object_store(bucket, tmp_path):
+def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
     arguments = {"split": "1,0,0", "min_quality": -1}
     local, url = str(tmp_path / "store"), f"{bucket}/store"
     assert prepare(FILES, url, **arguments)["windows"] == prepare(FILES, local, **arguments)["windows"] == 96
@@ -59,8 +60,17 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path):
         np.testing.assert_array_equal(rows, numbers)
     mapped = WindowLoader(url, "train", 16, cache=tmp_path / "cache")
     np.testing.assert_allclose(mapped.fetch(np.array([90]))[1][0, 0], same.ecg[90], rtol=1e-5, atol=1e-6)
-    with pytest.raises(UserError, match="name a cache folder"):
-        WindowLoader(url, "train", 16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    np.testing.assert_array_equal(
+        WindowLoader(url, "train", 16).fetch(np.array([7]))[0][0, 0], mapped.fetch(np.array([7]))[0][0, 0]
+    )
+    assert len(list((tmp_path / "home" / "xmae" / "windows").glob("*-ecg"))) == 1
+
+    (tmp_path / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
+    assert relabel(url, str(tmp_path / "labels.csv"))["windows"] == {"sbp": 48} and verify(url)["passed"]
+    result = prepare(MORE, url, **arguments, append=True)  # a restart would take the new splits of all
+    assert result["windows"] == 144 and verify(url)["passed"] and len(WindowStore(url).index()) == 3
+    assert np.nansum(WindowStore(url).windows().labels["sbp"]) == 48 * 111
 
     import fsspec
 
@@ -79,6 +89,6 @@ def test_mistakes_with_urls(bucket):
         WindowStore(f"{bucket}/nothing")
     with pytest.raises(UserError, match="no access to such paths"):
         WindowStore("nosuch://data/store")
-    with pytest.raises(UserError, match="appended to in a local folder only"):
-        prepare(FILES, f"{bucket}/store", append=True)
+    with pytest.raises(UserError, match="no store of windows"):
+        prepare(FILES, f"{bucket}/nothing", append=True)
     assert "AWS_ENDPOINT_URL" in os.environ

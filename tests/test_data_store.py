@@ -164,8 +164,24 @@ def test_version_1_is_still_read(store, monkeypatch):
         shard["sha256"] = sha256(path)
     (store / "store.json").write_text(json.dumps(meta | {"schema_version": 1}))
     windows = WindowStore(store).windows()
-    assert len(windows) == 144 and windows.measures == {} and WindowStore(store).index() == []
+    assert len(windows) == 144 and windows.measures == {}
+    assert [row["windows"] for row in WindowStore(store).index()] == [48, 48, 48]
     assert verify(str(store))["passed"] and report(str(store), str(store.parent / "report"))["windows"] == 144
+    result = prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
+    assert result["windows"] == len(WindowStore(store).windows()) == 192 and verify(str(store))["passed"]
+
+
+def test_a_hundred_thousand_files_are_not_too_many(store):
+    meta = json.loads((store / "store.json").read_text())
+    for shard in meta["shards"]:
+        name = shard["file"].replace("0000", "10000", 1)  # 100000-... and so on
+        (store / shard["file"]).rename(store / name)
+        shard["file"] = name
+    (store / "store.json").write_text(json.dumps({key: x for key, x in meta.items() if key != "index"}))
+    prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
+    assert [shard["file"][:7] for shard in WindowStore(store).meta["shards"]] == [f"10000{k}-" for k in range(4)]
+    prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1)  # and none of them stays
+    assert not list(store.glob("1*.parquet")) and verify(str(store))["passed"]
 
 
 CRASH = """

@@ -15,6 +15,7 @@ from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
 from xmae.data.store import WindowStore
 from xmae.distill.distill import distill
+from xmae.distill.losses import ANGLE_WEIGHT, DISTANCE_WEIGHT, relational_loss, same_distances
 from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, TaughtWindows, count_beats, rate_of
 from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
@@ -80,6 +81,15 @@ def test_the_student_fits_in_its_teachers_place_and_says_where_it_came_from(dist
     assert provenance["splits"] == WindowStore(small_store).splits
     assert provenance["settings"] | SHORT == provenance["settings"]
     assert provenance["cosine"] == distilled["cosine"] and provenance["windows_seen"] == 8 * 192
+
+
+def test_another_tier_and_loss(teacher, small_store, tmp_path):
+    settings = {"tier": "mcu-s", "loss": "relational", "crops": 16, "epochs": 2, "batch_size": 8}
+    result = distill(teacher, small_store, str(tmp_path / "run"), **settings)
+    student = load_encoder(result["student"])
+    assert student.config == {"embed_dim": 128, "tier": "mcu-s"}
+    assert -1 <= result["distances"] == student.provenance["distances"] == 1 - min(result["history"]["val_loss"])
+    assert student.provenance["settings"] | settings == student.provenance["settings"]
 
 
 def test_ppg_alone_is_enough(teacher, ppg_store, tmp_path):
@@ -170,6 +180,48 @@ def test_loss_by_hand():
     assert Distillation(Plain(), bank, token_weight=0)(batch).item() == pytest.approx(2.5)
 
 
+def test_relations_by_hand():
+    """Distances of all pairs and angles of all triples, each worked out on its own."""
+    student, teacher = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1)).double()
+
+    def huber(a, b):
+        missed = np.abs(np.array(a) - np.array(b))
+        return np.where(missed < 1, 0.5 * missed**2, missed - 0.5)
+
+    def pairs(x):
+        lengths = [np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]
+        return np.array(lengths) / np.mean(lengths)
+
+    def unit(a):
+        return a / np.linalg.norm(a)
+
+    def angles(x):  # at the middle of each three that are not the same
+        n = range(len(x))
+        return [unit(x[i] - x[j]) @ unit(x[k] - x[j]) if j not in (i, k) else 0.0 for j in n for i in n for k in n]
+
+    a, b = student.numpy(), teacher.numpy()
+    expected = DISTANCE_WEIGHT * huber(pairs(a), pairs(b)).mean() + ANGLE_WEIGHT * huber(angles(a), angles(b)).mean()
+    assert relational_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)
+    assert same_distances(student, teacher).item() == pytest.approx(np.corrcoef(pairs(a), pairs(b))[0, 1], abs=1e-6)
+
+
+def test_relations_do_not_ask_where_and_how_large():
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
+    turned = 3 * x @ torch.linalg.qr(torch.randn(4, 4))[0] + 5
+    assert relational_loss(turned, x).item() == pytest.approx(0, abs=1e-6)
+    student = x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        relational_loss(student, x.flip(0)).backward()
+    assert student.grad.isfinite().all() and student.grad.abs().sum() > 0
+
+
+def test_the_cosine_loss_asks_for_the_direction_only():
+    bank = SimpleNamespace(embedding=torch.randn(8, 2), tokens=torch.zeros(8, 2, 1), rate=torch.full((8,), np.nan))
+    objective = Distillation(Plain(), bank, token_weight=0, loss="cosine")
+    batch = TaughtBatch(torch.randn(3, 1, 4), torch.randn(3, 2), torch.zeros(3, 2, 1), torch.full((3,), np.nan), 0)
+    assert objective(batch).item() == pytest.approx(objective.validate(batch).item(), abs=1e-6)
+
+
 def test_a_student_starts_at_the_teachers_mean():
     mean = torch.linspace(-1, 1, 8)
     tokens, rate = torch.zeros(2, 16, 4), torch.ones(2)
@@ -189,6 +241,20 @@ def test_nothing_to_do_is_refused(teacher, small_store, tmp_path, setting):
     with pytest.raises(UserError, match="at least 1"):
         distill(teacher, small_store, str(tmp_path / "run"), **{setting: 0})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("tier", "mcu-xl"), ("loss", "hinge")])
+def test_an_unknown_tier_or_loss_is_refused(teacher, small_store, tmp_path, setting, value):
+    with pytest.raises(UserError, match=f"{setting} '{value}' is not one of m"):
+        distill(teacher, small_store, str(tmp_path / "run"), **{setting: value})
+
+
+def test_what_cannot_be_resumed_is_said_before_the_teacher_answers(distilled, tmp_path):
+    with pytest.raises(UserError, match="nothing to resume"):
+        distill("no teacher", "no store", str(tmp_path / "run"), resume=True)
+    with pytest.raises(UserError, match="tier changed"):
+        settings = distilled["settings"] | {"tier": "app"}
+        distill(**settings, out=distilled["out"], resume=True)
 
 
 def test_on_the_command_line(teacher, small_store, tmp_path, capsys):

@@ -157,6 +157,8 @@ def test_bad_files_and_settings_are_one_clear_line(mat, encoder, tmp_path):
         dreamer(str(mat), str(tmp_path), eeg=encoder, electrodes="AF3,Cz")
     with pytest.raises(UserError, match="give an encoder"):
         dreamer(str(mat), str(tmp_path))
+    with pytest.raises(UserError, match="a McuStudent is no encoder of EEG or ECG leads"):
+        dreamer(str(mat), str(tmp_path), eeg="student-mcu")
     with pytest.raises(UserError, match="unknown protocol"):
         dreamer(str(mat), str(tmp_path), eeg=encoder, protocol="random")
 

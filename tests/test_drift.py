@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, roc_auc_score
@@ -13,11 +12,11 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from xmae.benchmarks.bench import bench
 from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
+from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import make_reference, save_reference
 from xmae.benchmarks.regressions import find_regressions, read_result
-from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT, bidmc_files
-from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
+from xmae.errors import UserError
 from xmae.export import Bundle, seal
 from xmae.export.build import export
 from xmae.files import read_json
@@ -102,21 +101,7 @@ def test_fp32_is_held_to_rounding():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Three training, two validation and two test patients, all their windows."""
-    path = tmp_path_factory.mktemp("store")
-    split = {"train": 3, "val": 2, "test": 2}
-    table = pd.read_csv(SHIPPED_SPLIT, dtype=str)
-    patients = {name: table.patient[table.split == name].tolist()[:n] for name, n in split.items()}
-    subjects = pd.read_csv(FOLDER / "subjects.csv", dtype=str).set_index("record").patient
-    wanted = sum(patients.values(), [])
-    files = [str(path) for path in bidmc_files() if subjects[path.stem] in wanted]
-    prepare(files, str(path / "store"), split=str(SHIPPED_SPLIT), min_quality=-1)
-    return str(path / "store")
-
-
-@pytest.fixture(scope="module")
-def exported(store, tmp_path_factory):
+def exported(small_store, tmp_path_factory):
     """The shipped student in ONNX, float and int8; as "teacher" the same with its embedding turned around."""
     folder = tmp_path_factory.mktemp("bundle")
     encoder = load_encoder("student-mcu")
@@ -126,20 +111,21 @@ def exported(store, tmp_path_factory):
         encoder.head.bias.copy_(encoder.head.bias.roll(37, 0))
     save_encoder(encoder, folder / "teacher.safetensors", {})
     weights = [str(folder / f"{model}.safetensors") for model in ("teacher", "student")]
-    export(*weights, store, str(folder / "bundle"), targets="onnx", n_calibration=64)
+    export(*weights, small_store, str(folder / "bundle"), targets="onnx", n_calibration=64)
     return folder / "bundle"
 
 
 @pytest.fixture
 def bundle(exported, tmp_path):
-    """A copy that lists the student alone, to be broken and sealed again: its hashes then say that all is well."""
+    """A copy that lists the int8 student alone, to be broken and sealed again: its hashes then say that all is well."""
     path = shutil.copytree(exported, tmp_path / "bundle")
     manifest = read_json(path / "manifest.json")
-    manifest["models"] = [entry for entry in manifest["models"] if entry["model"] == "student"]
+    models = [entry for entry in manifest["models"] if entry["model"] == "student"]
 
-    def seal_again():
+    def seal_again(*precisions):
         (path / "teacher.safetensors").unlink()
-        seal(path, manifest)
+        listed = [entry for entry in models if entry["precision"] in (precisions or ("int8",))]
+        seal(path, manifest | {"models": listed})
         return str(path)
 
     return SimpleNamespace(path=path, model=path / "student_int8.onnx", seal=seal_again)
@@ -160,60 +146,68 @@ def judge(bundle, store, out, **options):
 
 
 @pytest.mark.slow
-def test_a_good_bundle_passes(bundle, store, tmp_path):
-    path = bundle.seal()
+def test_a_good_bundle_passes(bundle, small_store, tmp_path):
+    path = bundle.seal("fp32", "int8")
     options = {"record_reference": True, "windows": 2, "rounds": 2, "starts": 1, "scored": 20}
-    recorded = bench(path, store, str(tmp_path / "bench"), **options)
-    assert [row["format"] for row in recorded["models"]] == ["pytorch", "onnx", "onnx"]
-    assert all(row["latency_ms"] > 0 and row["peak_memory_bytes"] > 1e7 for row in recorded["models"])
-    for row in recorded["models"]:
+    recorded = bench(path, small_store, str(tmp_path / "bench"), **options)
+    rows = [row for row in recorded["models"] if row["kind"] == "measured"]
+    assert [row["format"] for row in rows] == ["pytorch", "onnx", "onnx"]
+    kept = [row for row in recorded["models"] if row["kind"] == "recorded"]
+    assert [(row["precision"], row["device"]) for row in kept] == [(p, hardware()["cpu"]) for p in ("fp32", "bf16")]
+    assert all(row["latency_ms"] > 0 and row["peak_memory_bytes"] > 1e7 for row in rows)
+    for row in rows:
         assert row["all_threads"]["latency_ms"] > 0 and row["cold_start_ms"] > 0 and row["code_bytes"] > 1e6
         assert row["windows"] == sum(row["histogram"]) == 20 and row["centred"]["median"] > 0.98
         assert row["heads"]["hr"]["interval"][0] <= row["heads"]["hr"]["value"] <= row["heads"]["hr"]["interval"][1]
         assert len(row["layers"]) > 10 and sum(layer["us"] for layer in row["layers"]) > 0
     assert find_regressions(read_result(tmp_path / "bench"), read_result(tmp_path / "bench")) == []
-    assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 4
+    assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 6
     assert "Where the time goes" in (tmp_path / "bench" / "report.html").read_text()
-    result = judge(path, store, tmp_path, reference=recorded["reference"])
+    result = judge(path, small_store, tmp_path, reference=recorded["reference"])
     assert result["passed"], result["violations"]
     assert len(result["models"]) == 3 and result["subjects"] == 2
     for row in result["models"]:
         assert row["centred"]["median"] > (0.98 if row["precision"] == "int8" else 0.99999)
         assert "hr" in row["heads"] and row["model_memory_bytes"] > 0
     assert read_json(tmp_path / "drift.json")["passed"]
-    result = judge(path, store, tmp_path, reference=recorded["reference"], min_cosine=0.99999)
-    assert len(result["violations"]) == 1 and "student int8 onnx: centred cosine, median" in result["violations"][0]
+    (int8,) = (row for row in result["models"] if row["precision"] == "int8")
+    assert "centred cosine, median" in find_violations(int8, INT8_LIMITS | {"min_cosine": 0.99999})[0]
 
 
 @pytest.mark.slow
-def test_swapped_weights_fail(bundle, store, tmp_path):
+def test_swapped_weights_fail(bundle, small_store, tmp_path):
     shutil.copy(bundle.path / "teacher_int8.onnx", bundle.model)
-    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
     assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [("QuantizeLinear", 0), ("DequantizeLinear", -1)], ids=["input", "output"])
-def test_a_wrong_scale_fails(bundle, store, tmp_path, place):
+def test_a_wrong_scale_fails(bundle, small_store, tmp_path, place):
     change_scale(bundle.model, *place, factor=1.5)
-    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
     assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
 
 
 @pytest.mark.slow
-def test_scrambled_bytes_fail(bundle, store, tmp_path):
+def test_scrambled_bytes_fail(bundle, small_store, tmp_path):
     content = bytearray(bundle.model.read_bytes())
     middle = slice(len(content) // 4, len(content) // 2)
     content[middle] = np.random.default_rng(0).bytes(middle.stop - middle.start)
     bundle.model.write_bytes(content)
-    violations = judge(bundle.seal(), store, tmp_path)["violations"]
+    violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
     assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
 
 
 @pytest.mark.slow
-def test_other_weights_than_those_of_the_reference_fail(exported, bundle, store, tmp_path):
-    save_reference(make_reference(Bundle.open(exported), WindowStore(store).windows(), "cpu"), tmp_path / "reference")
+def test_other_weights_than_those_of_the_reference_fail(exported, bundle, small_store, tmp_path):
+    save_reference(
+        make_reference(Bundle.open(exported), WindowStore(small_store).windows(), "cpu"), tmp_path / "reference"
+    )
     shutil.copy(exported / "teacher.safetensors", bundle.path / "student.safetensors")
-    violations = judge(bundle.seal(), store, tmp_path, reference=str(tmp_path / "reference"))["violations"]
+    path, reference = bundle.seal(), str(tmp_path / "reference")
+    with pytest.raises(UserError, match="made from other weights of student; record it again"):
+        bench(path, small_store, str(tmp_path / "bench"), reference=reference)
+    violations = judge(path, small_store, tmp_path, reference=reference)["violations"]
     assert any("student: the weights" in violation for violation in violations)
     assert any("student fp32 pytorch: centred cosine" in violation for violation in violations)

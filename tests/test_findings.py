@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from xmae.benchmarks import findings
 from xmae.cli import main
+from xmae.data.relabel import relabel
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.crossval import make_trial
@@ -20,7 +22,7 @@ from xmae.evaluation.datasets import load_datasets
 from xmae.evaluation.finding import correlations
 from xmae.evaluation.hrv import hrv_labels, hrv_of_windows
 from xmae.evaluation.tasks import REGISTRY
-from xmae.evaluation.timing import delays
+from xmae.evaluation.timing import delays, medians
 from xmae.evaluation.transfer import transfer
 from xmae.models import save_encoder
 from xmae.models.xmae import PPGEncoder, XMAEConfig
@@ -116,6 +118,17 @@ def test_correlation_within_recordings_ignores_their_means(store):
     assert correlations(trial, truth - means)[1] == pytest.approx(1)
 
 
+def test_recordings_of_two_subjects_may_have_one_name(store):
+    (dataset,) = load_datasets([store], tasks=["hr"])
+    trial = make_trial(dataset, REGISTRY["hr"])
+    named = replace(trial, dataset=replace(dataset, record=np.full(len(dataset.record), "1")))
+    prediction = np.random.default_rng(0).normal(size=len(trial.rows))
+    assert correlations(named, prediction) == correlations(trial, prediction)
+    x = dataset.labels["hr"]
+    by_name = pd.Series(x).groupby(dataset.record).transform("median")
+    np.testing.assert_array_equal(medians(x, named.dataset.recording), by_name)
+
+
 def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     result = result_of(runs / "transfer")
     across, within = result["trials"]
@@ -136,6 +149,20 @@ def test_what_transfer_refuses(models, store, tmp_path):
         transfer(models, store, str(copy.path), out=str(tmp_path / "x"))
     with pytest.raises(UserError, match="do not both have labels for diabetes; both have"):
         transfer(models, store, "ppg_bp", "diabetes", out=str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_subset_of_a_store_keeps_its_labels_wherever_it_is(store, scheme, tmp_path):
+    shutil.copytree(store, tmp_path / "store")
+    (tmp_path / "labels.csv").write_text("subject,diabetes\ns01241,1\n")
+    relabel(str(tmp_path / "store"), str(tmp_path / "labels.csv"))
+    whole = WindowStore(f"{scheme}{tmp_path}/store")
+    part = subset_store(whole, {"s01241"}, tmp_path / "part")
+    expected = [w for w in whole.shards() if w.subject[0] == "s01241" or w.split[0] != "train"]
+    found = part.windows()
+    assert len(found) == sum(map(len, expected)) == part.meta["windows"] < whole.meta["windows"]
+    assert set(part.windows("train").subject) == {"s01241"} and np.nansum(found.labels["diabetes"]) == 20
+    np.testing.assert_array_equal(found.ppg, np.concatenate([w.ppg for w in expected]))
 
 
 def test_curve_of_labels_and_of_pretraining_subjects(runs):

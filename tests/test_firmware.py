@@ -101,8 +101,9 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
     assert [result.status for result in valid] == [Status.FIRST, 0, 0, 0, 0]
     embeddings = np.stack([result.embedding for result in valid])
     inputs = np.stack([frame.codes for frame in frames if isinstance(frame, Input)])
-    assert bit_exact(watch_bundle, inputs, embeddings)["equal"] == 5
-    output = watch_bundle.entry("student", "litert", "int8")["output"]
+    entry = watch_bundle.entry("student", "litert", "int8")
+    assert bit_exact(watch_bundle.path / entry["file"], entry, inputs, embeddings)["equal"] == 5
+    output = entry["output"]
     real = from_int8(embeddings, output["scale"], output["zero_point"])
     for i, head in enumerate(watch_bundle.heads["student"].values()):
         value = apply_head({**head, "kind": "regression"}, real)  # the watch sends log-odds

@@ -1,6 +1,7 @@
 """Fusion: what the head computes, what a missing modality does, what is refused; PPG + ECG on real recordings."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from xmae.data.leads import choose_leads
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.fusion import embed_signals, fuse, modality_signals, ways_of
+from xmae.evaluation.fusion import compare_ways, embed_signals, fuse, modality_signals, ways_of
 from xmae.evaluation.fusion_heads import Tuning, fit_head, loss_of, with_encoders
+from xmae.evaluation.tasks import TASKS
 from xmae.models import load_encoder, save_encoder
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCrossEncoder
 from xmae.models.fusion import FUSIONS, FusionHead, FusionModel, load_fusion, save_fusion
@@ -236,6 +238,18 @@ def test_fuse_scores_each_way_on_the_same_windows(lead_store, pretrained, ppg_en
     with torch.no_grad():
         assert torch.isfinite(model(signals)).all()
         assert not torch.equal(model(signals), model({"ecg": signals["ecg"]}))
+
+
+@pytest.mark.parametrize(("column", "value", "said"), [
+    ("hr", np.nan, "0 training patients have the label, 2 are needed"),
+    ("sex", 1.0, "training patients are of one class"),
+])  # fmt: skip
+def test_a_task_without_usable_training_patients_is_said_and_not_scored(column, value, said):
+    subject, split = np.repeat([f"s{i}" for i in range(6)], 5), np.repeat(["train", "test"], 15)
+    label = np.where(split == "train", value, np.arange(30) % 2)
+    windows = SimpleNamespace(subject=subject, split=split, labels={column: label})
+    found = compare_ways(TASKS[column], {n: x[:30] for n, x in drawn().items()}, windows, ["late"])
+    assert said in found["reason"] and "ways" not in found
 
 
 def test_fine_tuning_changes_the_encoders(lead_store, pretrained, ppg_encoder, tmp_path):

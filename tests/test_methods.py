@@ -12,9 +12,9 @@ from xmae.errors import UserError
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.objectives import OBJECTIVES
 from xmae.quantize import exportable
+from xmae.training.compare import METHODS
 from xmae.training.pretrain import own_settings, pretrain
 
-RIVALS = ("mae", "lsm", "simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
 TEACHERS = ("apple", "dino", "msn")
 PAPER_M = {  # parameters of the table in arXiv 2605.00973, millions
     "mae": 6.7, "msn": 6.5, "papagei-p": 5.0, "apple": 5.0, "dino": 6.5, "lsm": 6.7, "simclr": 5.0, "apple-m": 6.7,
@@ -69,7 +69,7 @@ def trained(small_store):
     return get
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", METHODS)
 def test_loss_falls_on_real_data_and_every_parameter_gets_a_gradient(trained, name):
     run = trained(name)
     n = len(run.losses) // 4
@@ -78,7 +78,7 @@ def test_loss_falls_on_real_data_and_every_parameter_gets_a_gradient(trained, na
     assert torch.tensor(run.val_loss).isfinite()
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", METHODS)
 def test_embeddings_of_unseen_windows_do_not_collapse(trained, name):
     (std, rank), (first_std, first_rank) = (spread(x) for x in (trained(name).embedding, trained(name).untrained))
     assert std > 0.3 * first_std > 0

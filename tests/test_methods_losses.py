@@ -90,6 +90,16 @@ def test_koleo_by_hand_and_its_direction():
     assert close.grad[0, 1] > 0 > close.grad[1, 1]  # a step against the gradient drives the two apart
 
 
+@pytest.mark.parametrize("name", ["apple", "apple-m"])
+def test_apples_loss_is_info_nce_both_ways_and_a_tenth_of_koleo(name):
+    objective = OBJECTIVES[name](size="small", temperature=0.5)
+    both = torch.cat([AXES, AXES])  # two pairs; of apple, with the momentum encoder's answers to the same
+    arguments = (both, 3 * both, same_subject(torch.tensor([0, 1]))) if name == "apple" else (AXES, 3 * AXES)
+    contrast = -math.log(math.exp(2) / (math.exp(2) + 1))  # the same way and back
+    spread = -math.log(math.sqrt(2))  # each axis is sqrt(2) from the other
+    assert objective.loss(*arguments).item() == pytest.approx(contrast + 0.1 * spread, rel=1e-5)
+
+
 def test_dino_loss_by_hand_stops_at_the_teacher_and_centres_it():
     teacher = [torch.tensor([[1.0, 0.0]], requires_grad=True)]
     student = [torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.1]], requires_grad=True)]
@@ -211,8 +221,31 @@ def test_time_warp_and_crop_by_hand():
     steps = cropped.diff()
     torch.testing.assert_close(steps, steps.mean(-1, keepdim=True).expand_as(steps), atol=1e-4, rtol=0)
     assert ((cropped[..., -1] - cropped[..., 0]) >= 1 - 1e-5).all()  # at least half of the range of 2
-    piece = views.time_crop(ramp, draws, 40)
+    piece, _ = views.time_crop(ramp, draws, 40)
     assert piece.shape == (3, 1, 40) and (piece.diff() > 0).all()
+
+
+def test_crops_know_their_place_and_dino_trains_every_position():
+    ppg = torch.rand(64, 1, 1000)
+    objective = OBJECTIVES["dino"](size="small", prototypes=8, n_short=0)
+    seen = []
+    objective.encoder.register_forward_hook(lambda layer, given, y: seen.append(given[1]))
+    for n_times in (320, 800):
+        piece, first = views.time_crop(ppg, views.Draws(batch_of(ppg)), n_times)
+        begin = (views.Draws(batch_of(ppg)).rand(1, 1) * (1000 - n_times + 1)).long().flatten()
+        assert piece.shape == (64, 1, n_times) and len(first.unique()) > 4
+        assert (40 * first - begin).abs().max() <= 20  # samples: half a patch
+    objective(batch_of(ppg)).backward()
+    assert len(seen[0]) == 128 and (objective.encoder.positions.grad[0].norm(dim=1) > 0).all()
+
+
+def test_a_piece_at_its_place_is_embedded_as_its_patches_of_the_whole_window():
+    encoder = OBJECTIVES["mae"](size="small").encoder.eval()
+    ppg, first = torch.rand(3, 1, 1000), torch.tensor([0, 4, 17])
+    pieces = torch.stack([x[:, 40 * k : 40 * (k + 8)] for x, k in zip(ppg, first, strict=True)])
+    seen = first[:, None] + torch.arange(8)
+    torch.testing.assert_close(encoder.tokens(pieces, first=first), encoder.tokens(ppg, seen))
+    assert not torch.allclose(encoder(pieces), encoder(pieces, first))
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,7 +11,7 @@ import pytest
 from scipy import signal
 
 from xmae.benchmarks.prepare_speed import main as prepare_speed
-from xmae.data import Recording, WindowStore
+from xmae.data import Recording, WindowStore, one_file
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
 from xmae.data.inputs import draw_splits, find_recordings, read_splits
 from xmae.data.one_file import prepare_file
@@ -237,7 +237,33 @@ def test_failure_keeps_the_previous_store(tmp_path):
         with pytest.raises(UserError, match=complaint):
             prepare(**{"out": str(out), "split": "1,0,0"} | arguments)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # no temporary folder stays
+    assert [path.name for path in tmp_path.glob(".*")] == [".store.part"]  # what was done of the last try
+
+
+def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
+    files = [write_part(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:3])]
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[:1000])
+    arguments = {"inputs": list(map(str, files)), "out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
+    prepared, original = [], one_file.prepare_recording
+    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    with pytest.raises(UserError, match="1.npz"):
+        prepare(**arguments, jobs=1)
+    result = prepare(**arguments, jobs=1, skip_bad=True)
+    assert prepared == ["bidmc01", "bidmc03"] and result["left_out"][0]["source"] == "1.npz"
+    assert [path.name for path in tmp_path.glob(".*")] == []
+    with pytest.raises(UserError, match="1.npz"):
+        prepare(**arguments, jobs=1)
+    files[1].write_bytes(whole)  # mended
+    assert prepare(**arguments, jobs=1)["windows"] == 9 and prepared[2:] == ["bidmc01", "bidmc02", "bidmc03"]
+
+
+def write_part(path, file):
+    """30 s of a shipped recording."""
+    with np.load(file) as data:
+        kept = {name: data[name] for name in data if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")}
+    np.savez(path, **kept | {name: kept[name][: 125 * 30] for name in ("ppg", "ecg")})
+    return path
 
 
 def test_unwritable_and_foreign_folders_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from xmae.data import Recording
 from xmae.data.bidmc import bidmc_files
 from xmae.data.channels import ChannelMap
 from xmae.data.inputs import find_recordings
-from xmae.data.readers import find_in_folder, read_recording
+from xmae.data.readers import find_in_folder, read_recording, read_recordings
 from xmae.data.readers.npz import breath_rate
 from xmae.errors import UserError
 
@@ -124,6 +124,15 @@ def test_csv_gives_back_what_was_written(tmp_path, excerpt):
     assert recording.ecg is None and np.flatnonzero(np.isnan(recording.ppg)).tolist() == [7]
     with pytest.raises(UserError, match="no sampling rate"):
         read_recording(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_names_of_people_that_look_like_numbers_stay(tmp_path, excerpt, suffix):
+    table = pd.DataFrame({"subject": ["007"] * 1250 + ["07"] * 1250, "ppg": excerpt[0]})
+    path = tmp_path / f"walk.{suffix}"
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    recordings = list(read_recordings(path, ChannelMap(sfreq=125)))
+    assert [recording.subject for recording in recordings] == ["007", "07"]
 
 
 @pytest.mark.parametrize(

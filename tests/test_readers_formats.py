@@ -113,8 +113,65 @@ def test_wfdb_of_several_segments(tmp_path, real):
     np.testing.assert_allclose(recordings[0].ecg, real["II"][:half], atol=1e-4)
     assert list(recordings[1].leads) == ["II", "V"]
     assert find_in_folder(tmp_path) == ([master], [])  # not its segments once more
-    result = prepare([str(tmp_path)], str(tmp_path / "store"), split="1,0,0", min_quality=-1)
-    assert result["windows"] == 6 and result["repairs"] == {}
+    settings = {"inputs": [str(tmp_path)], "out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
+    result = prepare(**settings)
+    assert result["windows"] == 6 and result["repairs"] == {} and result["passed_over"] == {"segments without PPG": 1}
+    # what is wrong with one segment costs no other
+    (tmp_path / "map.yaml").write_text("ecg: V\n")
+    result = prepare(**settings, channels=str(tmp_path / "map.yaml"))
+    assert result["windows"] == 3 and result["passed_over"] == {
+        "segments without a mapped channel": 1, "segments without PPG": 1,
+    }  # fmt: skip
+    (tmp_path / "3000001_0001.dat").write_bytes(b"short")
+    with pytest.raises(UserError, match="3000001_0001.hea: not readable"):
+        prepare(**settings)
+    result = prepare(**settings, skip_bad=True)
+    assert result["windows"] == 3 and "3000001_0001.hea" in result["left_out"][0]["why"]
+
+
+def test_one_bad_recording_of_a_file_costs_no_other(tmp_path, real):
+    with h5py.File(tmp_path / "beds.h5", "w") as file:
+        file.attrs["fs"] = 125.0
+        for bed, ppg in (("1", real["ppg"][:2500]), ("2", real["ppg"][:900]), ("3", real["ppg"][2500:])):
+            file.create_group(bed)["PPG"] = ppg
+        file.create_group("4")["PPG"] = np.array([b"no number"] * 2500)
+    time = np.arange(2500) / 125
+    users = {"a": time, "b": np.where(np.arange(2500) > 99, time - 5, time), "c": time}
+    table = pd.concat([pd.DataFrame({"subject": name, "t": x}) for name, x in users.items()], ignore_index=True)
+    table.assign(ppg=real["ppg"][:7500]).to_csv(tmp_path / "users.csv", index=False)
+    settings = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
+    for name, why, windows in (("beds.h5", "7.2 s long, shorter", 6), ("users.csv", "goes back in row 101", 4)):
+        with pytest.raises(UserError, match=why):
+            prepare([str(tmp_path / name)], **settings)
+        result = prepare([str(tmp_path / name)], **settings, skip_bad=True)
+        assert result["windows"] == windows and why in result["left_out"][0]["why"]
+    result = prepare([str(tmp_path / "beds.h5")], **settings, skip_bad=True)
+    assert "not readable as HDF5" in result["left_out"][1]["why"]
+
+
+def test_units_that_the_user_says_count_in_every_format(tmp_path, real):
+    """The map says that the ECG, written without a unit or with a wrong one, is in microvolts."""
+    ppg, ecg, units = real["ppg"], 1000 * real["II"], {"II": "uV", "ECG": "uV", "ECG (mV)": "uV"}
+    np.savez(tmp_path / "r.npz", ppg=ppg, ecg=ecg, fs=125)
+    wfdb.wrsamp(
+        "w", 125, ["NU", "NU"], ["PLETH", "II"], np.stack([ppg, ecg], 1), fmt=["16"] * 2, write_dir=str(tmp_path)
+    )
+    labels = (("PLETH", ppg), ("II", ecg))
+    edfio.Edf([edfio.EdfSignal(x, 125, label=name) for name, x in labels]).write(tmp_path / "r.edf")
+    file = vitaldb.VitalFile()
+    for name, x in labels:
+        file.add_track(name, [{"dt": 1e9, "val": x.astype(np.float32)}], srate=125)
+    file.dtstart, file.dtend = 1e9, 1e9 + SECONDS
+    file.to_vital(str(tmp_path / "r.vital"))
+    acc = np.zeros((SECONDS * 32, 3))
+    signals = {"chest": {"ECG": at_rate(ecg, 700)}, "wrist": {"BVP": at_rate(ppg, 64), "ACC": acc}}
+    (tmp_path / "r.pkl").write_bytes(pickle.dumps({"subject": "S1", "signal": signals}))
+    pd.DataFrame({"ppg": ppg, "ECG (mV)": ecg}).to_csv(tmp_path / "r.csv", index=False)
+    for name in ("r.npz", "w.hea", "r.edf", "r.vital", "r.pkl", "r.csv"):
+        rate = 125.0 if name == "r.csv" else None
+        (recording,) = read_recordings(tmp_path / name, ChannelMap(units=units, sfreq=rate))
+        assert np.nanstd(recording.ecg) == pytest.approx(np.std(real["II"]), rel=0.03), name
+        assert "ecg_unit" not in recording.repairs  # not by a guess
 
 
 def test_edf_with_several_rates(tmp_path, real):

@@ -109,7 +109,7 @@ def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
     for said in expected:
         assert said in page, said
     assert "all are &lt;one&gt; class" in page and "/run" not in page
-    assert page.count("<svg") == 5 and 'name="viewport"' in page  # loss, probe, error against three costs
+    assert page.count("<svg") == 8 and 'name="viewport"' in page  # loss, probe, error and drift against three costs
 
 
 @pytest.mark.parametrize("kept", [[], ["probe"], ["validate"], ["prepare", "pretrain"], ["quantize"]])
@@ -148,7 +148,14 @@ def test_sizes():
 def test_the_front_is_what_nothing_beats_in_both():
     points = [(3, 1.0, "c"), (1, 5.0, "a"), (2, 5.0, "beaten"), (2, 3.0, "b"), (4, 2.0, "beaten")]
     assert [name for _, _, name in front(points)] == ["a", "b", "c"]
-    assert draw_pareto([model_row()]) == [] and len(draw_pareto([model_row(), model_row(bytes=9)])) == 3
+    assert draw_pareto([model_row()]) == [] and len(draw_pareto([model_row(), model_row(bytes=9)])) == 6
+
+
+def test_the_pareto_pictures_tell_models_apart_and_leave_fp32_out_of_the_drift():
+    rows = [model_row(), model_row(model="student-app", bytes=9), model_row(precision="fp32", bytes=99)]
+    errors = draw_pareto(rows)[:3]
+    assert all("student-app" in picture and picture.count("heart-rate error") == 1 for picture in errors)
+    assert len(draw_pareto([model_row(), model_row(precision="fp32", bytes=99)])) == 3
 
 
 def test_small_operators_are_summed_up():

@@ -15,7 +15,7 @@ from xmae.data.ppg_bp import FILE, clean_segments, ppg_bp_segments
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.evaluation.beats import agreed, matched, r_peaks
-from xmae.evaluation.datasets import PRESSURE, load_datasets
+from xmae.evaluation.datasets import SHIPPED, load_datasets
 from xmae.evaluation.ectopic import ectopic_labels, judge_beats
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.features import ppg_features
@@ -166,8 +166,8 @@ def test_pressure_of_a_known_wave_and_of_artefacts():
 
 
 def test_the_shipped_pressures_fit_the_recordings():
-    table = pd.read_csv(PRESSURE)
-    subjects = pd.read_csv(PRESSURE.parent / "subjects.csv").set_index("record")["patient"]
+    table = pd.read_csv(SHIPPED[0])
+    subjects = pd.read_csv(SHIPPED[0].parent / "subjects.csv").set_index("record")["patient"]
     assert table["record"].nunique() == 7 and (table["subject"] == table["record"].map(subjects)).all()
     pulse = table["sbp"] - table["dbp"]
     assert table["sbp"].notna().sum() > 300 and pulse.min() > 15 and table["sbp"].between(60, 200).sum() > 300

@@ -9,8 +9,6 @@ from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.export import litert
 from xmae.firmware_sim import tflm
-from xmae.models import load_encoder
-from xmae.quantize import exportable
 from xmae.signals.scale import minmax_scale
 
 pytest.importorskip("tflite_micro")
@@ -23,10 +21,8 @@ def ppg():
 
 
 @pytest.fixture(scope="module")
-def model(ppg, tmp_path_factory):
-    path = tmp_path_factory.mktemp("tflm") / "student_int8.tflite"
-    litert.export(exportable(load_encoder("student-mcu")), path, "int8", ppg)
-    return path
+def model(watch_bundle):
+    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8")["file"]
 
 
 def test_arena_fits_the_budget_and_is_the_smallest(model, ppg):

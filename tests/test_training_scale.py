@@ -23,7 +23,6 @@ from xmae.training.speed import count_flops, peak_flops
 CONTRASTIVE = ("simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
 SLIM = {"dino": {"prototypes": 32, "n_short": 1}, "msn": {"prototypes": 32, "n_focal": 1}}
 QUICK = {"size": "small", "epochs": 1, "batch_size": 48}
-RIVALS = ("mae", "lsm", *CONTRASTIVE)
 
 
 def frozen_objective(name):
@@ -120,9 +119,8 @@ def test_fsdp_resumes(small_store, tmp_path):
     assert second["finished"] and second["windows_seen"] == 144 and second["seconds"] > first["seconds"]
 
 
-@pytest.mark.parametrize("method", RIVALS)
-def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_ends(small_store, tmp_path, method):
-    options = QUICK | {"method": method, "options": SLIM.get(method), "precision": "fp32"}
+def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_ends(small_store, tmp_path):
+    options = QUICK | {"method": "mae", "precision": "fp32"}
     unbroken = pretrain(small_store, str(tmp_path / "unbroken"), **options)
     leg = pretrain(small_store, str(tmp_path / "legs"), **options, max_minutes=0)
     assert leg["finished"] is False and leg["windows_seen"] == 48 and "encoder" not in leg

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the caller, not of the program."""
+"""The one exception that stands for a mistake of the caller, not of the program, and its most usual cause."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,9 @@ class UserError(ValueError):
     The command line prints its message as one line and exits with code 2, without a traceback; so the message names
     the file or setting, says what is wrong with it, and where possible what to do.
     """
+
+
+def require_choice(name, value, choices):
+    """Raise a `UserError` unless the setting `name` has one of its choices."""
+    if value not in choices:
+        raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")

@@ -11,6 +11,11 @@ from pathlib import Path
 from xmae.errors import UserError
 
 
+def cache_folder():
+    """Where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default `~/.cache/xmae`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmae"
+
+
 @contextmanager
 def atomic_file(path):
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure nothing changes.

@@ -29,7 +29,7 @@ _Static_assert(WATCH_RAM + FIFO_RAM + FRONT_END_RAM + FRAME_RAM + XMAE_ARENA_BYT
                "buffers, arena and stack exceed the RAM of the device profile");
 _Static_assert(XMAE_WEIGHTS_BYTES + sizeof constants <= FLASH_BYTES, "weights exceed the flash of the device profile");
 
-/* Scale and zero point of the embedding are folded into the weights. */
+/* The weights carry scale and zero point of the embedding: they multiply codes. */
 static void apply_heads(void) {
     for (int h = 0; h < N_HEADS; h++) {
         heads[h] = constants.head_bias[h];

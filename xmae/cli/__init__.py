@@ -9,7 +9,7 @@ from importlib import import_module
 from inspect import signature
 from itertools import takewhile, zip_longest
 from pathlib import Path
-from typing import get_origin
+from typing import get_args, get_origin
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from tqdm import tqdm
@@ -36,9 +36,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "timing": ("xmae.evaluation.timing", "encoders + store -> delay from ECG to PPG, from the PPG alone"),
     "transfer": ("xmae.evaluation.transfer", "encoders + data -> probes fitted on one dataset, tested on another"),
     "dreamer": ("xmae.evaluation.dreamer", "DREAMER.mat + EEG and ECG encoders -> emotion recognition"),
-    "distill": ("xmae.distill.distill", "encoder + store -> student for a microcontroller"),
-    "quantize": ("xmae.quantize", "encoder + store -> calibration windows, int8 against fp32 layer by layer"),
-    "export": ("xmae.export.build", "teacher + student + store -> bundle of .pte, .tflite and .onnx files"),
+    "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
+    "quantize": ("xmae.export.quantize", "encoder + store -> int8 files, each layer against fp32, mixed precision"),
+    "qat": ("xmae.quantize.qat", "conv-only student + store -> the same student, trained to bear int8"),
+    "export": ("xmae.export.build", "teacher + students + store -> bundle of .pte, .tflite and .onnx files"),
     "bundle inspect": ("xmae.export.inspect", "bundle -> what is in it, who signed it, what it was made with"),
     "bundle verify": ("xmae.export.verify", "bundle -> is it what was written, and does it run? exit code 1 if not"),
     "bench": ("xmae.benchmarks.bench", "bundle -> cost and accuracy in each runtime and on emulated devices"),
@@ -114,20 +115,21 @@ def verb_parser(verb, function):
 def plain_options(arguments, function):
     """The arguments as jsonargparse wants them.
 
-    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true, and a
-    settings file goes first, so that the line overrides it: ``a.npz b.npz --record-reference --config c.yaml`` ->
-    ``--config c.yaml --inputs=["a.npz", "b.npz"] --record_reference=true``.
+    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true, a list
+    takes all words up to the next option, and a settings file goes first, so that the line overrides it:
+    ``a.npz b.npz --record-reference --config c.yaml`` -> ``--config c.yaml --inputs=["a.npz", "b.npz"]
+    --record_reference=true``.
     """
     parameters = signature(function).parameters
     words = list(takewhile(lambda word: not word.startswith("-"), arguments))
     options = arguments[len(words) :]
     if words:
         first = next(iter(parameters.values()))
-        several = get_origin(first.annotation) is list
+        several = takes_list(first)
         if len(words) > 1 and not several:
             raise UserError(f"one {first.name} expected, got {len(words)}: {' '.join(words)}")
         options.insert(0, f"--{first.name}={json.dumps(words) if several else words[0]}")
-    plain = []
+    plain, options = [], with_lists(options, parameters)
     for option, following in zip_longest(options, options[1:], fillvalue=""):
         name, equals, value = option.partition("=")
         if option.startswith("--"):
@@ -141,6 +143,23 @@ def plain_options(arguments, function):
         return not plain[i].startswith("--config=") and "--config" not in plain[max(0, i - 1) : i + 1]
 
     return [plain[i] for i in sorted(range(len(plain)), key=of_the_line)]
+
+
+def with_lists(options, parameters):
+    """``--student a b`` as ``--student=["a", "b"]``, where a parameter is a list."""
+    joined, rest = [], list(options)
+    while rest:
+        option = rest.pop(0)
+        if option.startswith("--") and takes_list(parameters.get(option[2:].replace("-", "_"))):
+            words = list(takewhile(lambda word: not word.startswith(("-", "[")), rest))  # not where it is JSON already
+            option, rest = f"{option}={json.dumps(words)}" if words else option, rest[len(words) :]
+        joined.append(option)
+    return joined
+
+
+def takes_list(parameter):
+    """Whether a parameter is a list, or may be one; not if it is None."""
+    return parameter and list in map(get_origin, (parameter.annotation, *get_args(parameter.annotation)))
 
 
 def is_first_process():

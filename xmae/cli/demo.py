@@ -39,7 +39,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     from xmae.distill.distill import distill
     from xmae.evaluation.probe import probe
     from xmae.export.build import export
-    from xmae.quantize import quantize
+    from xmae.export.quantize import quantize
     from xmae.quantize.native import one_thread
     from xmae.training.pretrain import pretrain
 
@@ -59,7 +59,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
             probe(model, store, str(out / name), seed=seed)
             for name, model in (("probe_teacher", teacher), ("probe_student", student))
         ],
-        "quantize": lambda: quantize(student, store, str(out / "quantize"), n_calibration, seed),
+        "quantize": lambda: quantize(student, store, str(out / "quantize"), n_calibration, seed, formats="executorch"),
         "export": lambda: export(
             teacher, student, store, str(out / "bundle"), calibration=str(out / "quantize" / "calibration.npz")
         ),

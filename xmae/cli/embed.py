@@ -39,13 +39,14 @@ def embed(
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the embedding, a row per 10 s
         window.
     model : str
-        A shipped encoder ("base", "student-mcu"), a safetensors file, or a bundle folder.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors file, or the folder of
+        a bundle.
     runtime : str
         Of a bundle: "executorch", "litert" or "onnx".
     precision : str
         Of a bundle: "fp32" or "int8".
     part : str
-        Of a bundle: "teacher" or "student".
+        Of a bundle: "teacher", "student", or a further student, such as "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
     channels : str or None
@@ -62,10 +63,8 @@ def embed(
     UserError
         If recording, model or bundle cannot be used, or no window is left.
     """
-    channel_map = ChannelMap.load(channels) if channels else ChannelMap()
-    channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
     found, counts = [], Counter()
-    for recording in read_recordings(file, channel_map):
+    for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
         windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
         found.append(windows)
         counts.update(counted)

@@ -18,7 +18,7 @@ from xmae.errors import UserError
 from xmae.files import read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
-OURS = re.compile(r"(\d{5}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(index|labels|store)\b.*")  # files that we write
+OURS = re.compile(r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(index|labels|store)\b.*")  # files that we write
 
 
 def assemble(notes, stage, old, settings, split):
@@ -53,14 +53,15 @@ def assemble(notes, stage, old, settings, split):
     index = [row for note in notes for row in note["recordings"]]
     left_out, same = settle_doubles(index, before["index"])
     shards = [shard for note in notes for shard in without_left_out(note, stage)]
-    counts, repairs = (
-        sum((Counter(note[what]) for note in notes), Counter(before.get(what, {}))) for what in ("counts", "repairs")
+    dropped, repairs, passed_over = (
+        sum((Counter(note[what]) for note in notes), Counter(before.get(kept_as, {})))
+        for what, kept_as in (("counts", "dropped"), ("repairs", "repairs"), ("passed_over", "passed_over"))
     )
-    for row in left_out:
-        counts.update(kept=-row["windows"], left_out=row["windows"])
-    left_out += [{"source": note["source"], "why": note["refused"]} for note in notes if note["refused"]]
+    del dropped["kept"]
+    dropped.update(left_out=sum(row["windows"] for row in left_out))
+    left_out += [{"source": note["source"], "why": why} for note in notes for why in note["refused"]]
     if not shards:
-        raise UserError(nothing_left(len(notes), counts, left_out, settings.min_quality))
+        raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
     splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))
     shards = [*before.get("shards", []), *shards]
     kept = Counter()
@@ -73,13 +74,13 @@ def assemble(notes, stage, old, settings, split):
         "limits": {name: limit for name, (_, limit) in LIMITS.items()} if settings.min_quality > -1 else {},
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
-        "windows": counts["kept"],
-        "dropped": {reason: n for reason, n in counts.items() if reason != "kept" and n},
+        "windows": sum(kept.values()),
+        "dropped": {reason: n for reason, n in dropped.items() if n},
         "windows_by_split": dict(kept),
         "subjects_by_split": dict(Counter(splits[subject] for subject in {shard["subject"] for shard in shards})),
         "repairs": dict(repairs),
         "left_out": [*before.get("left_out", []), *left_out],
-        "counts": dict(counts),
+        "passed_over": dict(passed_over),
         **({"leads": leads} if leads else {}),
         **({"labels": before["labels"]} if "labels" in before else {}),
         "splits": {subject: splits[subject] for subject in sorted(splits)},
@@ -88,9 +89,9 @@ def assemble(notes, stage, old, settings, split):
     return meta, [*before["index"], *(row for row in index if row["windows"])]
 
 
-def nothing_left(n_files, counts, left_out, min_quality):
+def nothing_left(n_files, dropped, left_out, min_quality):
     """Why no window is left, as one line."""
-    reasons = [f"{n} {reason}" for reason, n in counts.most_common() if n > 0 and reason != "kept"]
+    reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
     return f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])}); --min-quality {min_quality:g}"
 

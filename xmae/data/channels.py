@@ -6,7 +6,7 @@ in the table wins.
 """
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,14 +90,24 @@ class ChannelMap:
     subject: str | None = None
 
     @classmethod
-    def load(cls, path):
-        """Read a YAML file such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t, time_unit: ms}``.
+    def load(cls, path=None, sfreq=None):
+        """What a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t, time_unit: ms}``.
+
+        Parameters
+        ----------
+        path : str, Path or None
+            The file; None: nothing is said.
+        sfreq : float or None
+            Hz, in the place of what the file says.
 
         Raises
         ------
         UserError
-            If it is not readable, or holds keys that are not of a channel map.
+            If the file is not readable, or holds keys that are not of a channel map.
         """
+        said = {} if sfreq is None else {"sfreq": sfreq}
+        if not path:
+            return cls(**said)
         try:
             values = yaml.safe_load(Path(path).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -114,7 +124,7 @@ class ChannelMap:
             if not good or isinstance(value, bool):
                 raise UserError(f"{path}: {key} is {value!r}; expected {EXPECTED.get(key, 'a name')}")
         roles = {role: values.pop(role) for role in ROLES if role in values}
-        return cls(roles=roles, **values)
+        return cls(roles=roles, **(values | said))
 
     def check_sfreq(self, sfreq, path):
         """The rate to use (Hz): what the file states, or what the user says; they must agree within 1 %."""
@@ -172,7 +182,7 @@ def find_roles(names, wanted=None):
     return roles
 
 
-def recording_of(channels, subject, record, labels=None, wanted=None, start="", repairs=()):
+def recording_of(channels, subject, record, labels=None, wanted=None, start="", repairs=(), units=None):
     """Choose, convert and align channels.
 
     Channels of one rate, start and length stay as they are. Others are resampled to 200 Hz (anti-aliased) and cut to
@@ -186,13 +196,16 @@ def recording_of(channels, subject, record, labels=None, wanted=None, start="", 
         As in `Recording`.
     wanted : dict or None
         As in `find_roles`.
+    units : dict
+        Units by name, as the user says, in the place of those that the file states.
 
     Raises
     ------
     UserError
         If there is no PPG, a rate is implausible, or PPG and ECG share no time.
     """
-    by_name = {channel.name: channel for channel in channels}
+    units = units or {}
+    by_name = {channel.name: replace(channel, unit=units.get(channel.name, channel.unit)) for channel in channels}
     try:
         roles = find_roles(list(by_name), wanted)
     except UserError as error:

@@ -58,6 +58,9 @@ def repair_offset(recording):
         return replace(recording, **found)
     # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the end of the rest
     late, early = (slice(shift, None), slice(0, -shift)) if shift > 0 else (slice(0, shift), slice(-shift, None))
+    start = recording.start  # of the ECG
+    if start and shift < 0:
+        start = (datetime.fromisoformat(start) + timedelta(seconds=-shift / sfreq)).isoformat()
     labels = {name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()}
     return replace(
         recording,
@@ -67,6 +70,7 @@ def repair_offset(recording):
         leads={name: x[early] for name, x in recording.leads.items()},
         resp=None if recording.resp is None else recording.resp[early],
         acc=None if recording.acc is None else recording.acc[late],
+        start=start,
         repairs=[*recording.repairs, "clock_offset"],
         **found,
     )

@@ -5,7 +5,6 @@ import re
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.signals.window import WINDOW_S
 
 
 def choose_leads(windows, channels):
@@ -55,9 +54,3 @@ def standardise(leads):
     mean = np.where(whole, leads, 0).sum((0, 2), keepdims=True, dtype=np.float64) / count
     deviation = np.sqrt((np.where(whole, leads - mean, 0) ** 2).sum((0, 2), keepdims=True, dtype=np.float64) / count)
     return ((leads - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
-
-
-def followed(windows):
-    """Whether the next of the windows goes on where each one ends, shape (n,)."""
-    follows = (windows.record[1:] == windows.record[:-1]) & (windows.subject[1:] == windows.subject[:-1])
-    return np.append(follows & np.isclose(np.diff(windows.start_s), WINDOW_S), False)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from xmae.data.channels import ECG_NAMES, ChannelMap
 from xmae.data.checks import fingerprint, refuse_swapped, repair_offset
-from xmae.data.readers import read_recordings
+from xmae.data.readers import read_each
+from xmae.data.recording import PassedOver
 from xmae.data.shard import write_named, write_shard
 from xmae.data.windowing import prepare_recording
 from xmae.data.windows import Windows
@@ -39,17 +40,19 @@ def prepare_file(path, number, stage, settings):
     number : int
         Its place among the files, which names the shards.
     stage : Path
-        Folder for shards and note; a note that is there already is returned as it is, if its shards are there too.
+        Folder for shards and note; a note that is there already is returned as it is, if it is of this state of the
+        file and its shards are there too.
     settings : Settings
         The same for all files.
     """
     written = stage / f"{number:05d}.json"
     if written.is_file():
         note = read_json(written)
-        if all((stage / shard["file"]).is_file() for shard in note["shards"]):
+        there = all((stage / shard["file"]).is_file() for shard in note["shards"])
+        if there and note["of"] == state_of(path) and (settings.skip_bad or not note["refused"]):
             return note
     name = settings.names.get(path, path.stem)
-    shards, parts, recordings = [], [], []
+    shards, parts, recordings, refused = [], [], [], []
 
     def close():
         if parts:
@@ -58,41 +61,65 @@ def prepare_file(path, number, stage, settings):
             shards.append(save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name})
             parts.clear()
 
-    counts, repairs, leads, refused = Counter(), Counter(), {}, None
-    try:
-        for recording in read_recordings(path, settings.channel_map):
-            recording = known_person(named_apart(recording, path, name), name, settings.people)
-            refuse_swapped(recording)
-            if settings.align:
-                recording = repair_offset(recording)
-            windows, verdicts = prepare_recording(recording, settings.min_quality, settings.leads)
-            counts.update(verdicts)
-            repairs.update(recording.repairs)
-            leads |= dict.fromkeys(windows.lead_names)
-            full = sum(map(len, parts)) >= SHARD_WINDOWS
-            if parts and (full or parts[0].subject[0] != recording.subject):
-                close()
-            recordings.append({
-                "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
-                "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard": len(shards),
-                "row": sum(map(len, parts)), "samples_sha256": fingerprint(recording),
-                "offset_s": recording.offset_s, "offset_confidence": recording.offset_confidence,
-            })  # fmt: skip
-            if len(windows):
-                parts.append(windows)
-    except UserError as error:
-        if not settings.skip_bad:
-            raise
-        refused = str(error)
+    counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
+    for recording in to_the_end(read_each(path, settings.channel_map)):
+        try:
+            recording, windows, verdicts = windows_of(recording, path, name, settings)
+        except PassedOver as part:
+            passed_over[part.rule] += 1
+            continue
+        except UserError as error:
+            if not settings.skip_bad:
+                raise
+            refused.append(str(error))
+            continue
+        counts.update(verdicts)
+        repairs.update(recording.repairs)
+        leads |= dict.fromkeys(windows.lead_names)
+        full = sum(map(len, parts)) >= SHARD_WINDOWS
+        if parts and (full or parts[0].subject[0] != recording.subject):
+            close()
+        recordings.append({
+            "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
+            "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard": len(shards),
+            "row": sum(map(len, parts)), "samples_sha256": fingerprint(recording),
+            "offset_s": recording.offset_s, "offset_confidence": recording.offset_confidence,
+        })  # fmt: skip
+        if len(windows):
+            parts.append(windows)
     close()
     for row in recordings:
         row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
     note = {
-        "source": path.name, "counts": counts, "repairs": repairs, "leads": list(leads), "refused": refused,
-        "shards": shards, "recordings": recordings,
+        "of": state_of(path), "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
+        "leads": list(leads), "refused": refused, "shards": shards, "recordings": recordings,
     }  # fmt: skip
     write_json(written, note)
     return note
+
+
+def state_of(path):
+    """What changes when a file does: size and time."""
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+
+
+def to_the_end(recordings):
+    """What `read_each` yields; last, if it is so, the `UserError` by which it ended."""
+    try:
+        yield from recordings
+    except UserError as error:
+        yield error
+
+
+def windows_of(recording, path, name, settings):
+    """The recording as it is used, its windows, and the verdicts on them; raises what it is, if it is a `UserError`."""
+    if isinstance(recording, UserError):
+        raise recording
+    recording = known_person(named_apart(recording, path, name), name, settings.people)
+    refuse_swapped(recording)
+    if settings.align:
+        recording = repair_offset(recording)
+    return recording, *prepare_recording(recording, settings.min_quality, settings.leads)
 
 
 def save_shard(folder, name, windows):

@@ -107,8 +107,7 @@ def prepare(
     """
     if engine not in ENGINES:
         raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
-    channel_map = ChannelMap.load(channels) if channels else ChannelMap()
-    channel_map = replace(channel_map, sfreq=sfreq) if sfreq is not None else channel_map
+    channel_map = ChannelMap.load(channels, sfreq)
     paths, passed_over = find_recordings(inputs, channel_map)
     people = read_subjects(subjects) if subjects else {}
     settings = Settings(min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths))
@@ -116,7 +115,7 @@ def prepare(
 
     def run(out, old):
         """Prepare all files into the folder `out`, beside what the store `old` has in it."""
-        first = 1 + max((int(shard["file"][:5]) for shard in old.meta["shards"]), default=-1) if old else 0
+        first = 1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
         with staging(out, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.ray_engine import run_ray
@@ -126,22 +125,23 @@ def prepare(
                 found = run_local(paths, first, stage, settings, jobs)
             notes = list(tqdm(found, "prepare", len(paths), unit="recording"))
             meta, index = assemble(notes, stage, old, settings, rule)
-            meta["passed_over"] = dict(Counter(passed_over) + Counter(old.meta.get("passed_over", {}) if old else {}))
+            meta["passed_over"] = dict(Counter(meta["passed_over"]) + Counter(passed_over))
             publish(out, stage, meta, index)
         return {name: meta[name] for name in RESULT} | {"out": str(out)}
 
     if "://" in str(out):
         from xmae.data.remote import prepare_remote
 
-        return prepare_remote(out, append, lambda folder: run(folder, None))
+        return prepare_remote(out, WindowStore(out) if append else None, run)
     return run(Path(out), WindowStore(out) if append else None)
 
 
 @contextmanager
 def staging(out, identity):
-    """Yield the folder that keeps finished work; kept if the process is killed, removed if something is wrong.
+    """Yield the folder that keeps finished work, for the next try, until all is done.
 
-    Work left by an earlier run is used only if that had the same `identity` (files and settings).
+    Work left by an earlier run is used only if that had the same `identity` (files and settings); a mended file is
+    prepared again.
     """
     refuse_foreign(out)
     stage = out.parent / f".{out.name}.part"
@@ -151,20 +151,19 @@ def staging(out, identity):
             stage.mkdir(parents=True)
             (stage / "identity").write_text(identity)
         yield stage
+        shutil.rmtree(stage, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(stage, ignore_errors=True)
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
-    except Exception:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise
-    shutil.rmtree(stage, ignore_errors=True)
+    finally:
+        if not any(stage.glob("*.json")):  # no file is done
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def identity_of(paths, settings, old):
-    """Text that differs if any file, setting or the store to append to does."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
+    """Text that differs if the names of files, a setting that shapes windows or the store to append to does."""
     people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
-    shown = repr((files, replace(settings, people={}), people, old.meta["shards"] if old else None))
+    plain = replace(settings, people={}, skip_bad=False)
+    shown = repr(([str(path) for path in paths], plain, people, old.meta["shards"] if old else None))
     return hashlib.sha256(shown.encode()).hexdigest()
 
 

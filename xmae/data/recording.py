@@ -10,6 +10,28 @@ from xmae.signals.window import WINDOW_S
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
 
+class PassedOver(UserError):
+    """A part of a file that holds nothing to use, such as a segment without PPG; `rule` names it where it is counted.
+
+    Parameters
+    ----------
+    rule : str
+        "segments without PPG" and so on.
+    """
+
+    def __init__(self, rule):
+        super().__init__(rule)
+        self.rule = rule
+
+
+def attempt(make, *arguments, **named):
+    """What `make` gives, or its `UserError`: one recording that cannot be used does not cost the rest of its file."""
+    try:
+        return make(*arguments, **named)
+    except UserError as error:
+        return error
+
+
 @dataclass
 class Recording:
     """Synchronous signals of one person, checked on creation.

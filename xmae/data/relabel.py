@@ -1,11 +1,16 @@
 """`xmae data relabel`: new labels beside the signals of a store, which stay as they are."""
 
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from xmae.data.remote import publish_remote
 from xmae.data.shard import write_named
 from xmae.data.store import NEW_LABELS, WindowStore
 from xmae.errors import UserError
@@ -20,7 +25,7 @@ def relabel(store: str, table: str) -> dict:
     Parameters
     ----------
     store : str
-        Folder of the store.
+        Folder of the store, or an fsspec URL.
     table : str
         CSV file: columns that say where a value holds (subject; or record; or record and start_s, the start of a window
         in s), and a column for each label. A row applies to all windows that it matches; others keep what they had.
@@ -64,6 +69,11 @@ def relabel(store: str, table: str) -> dict:
     if not any(changed.values()):
         raise UserError(f"{table}: matches no window of {store}")
     new = pa.concat_tables(parts)
-    entry = write_named(opened.path, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
-    write_json(opened.path / "store.json", opened.meta | {"labels": [*opened.meta.get("labels", []), entry]})
+    with tempfile.TemporaryDirectory() if opened.remote else nullcontext(opened.path) as folder:
+        entry = write_named(folder, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
+        meta = opened.meta | {"labels": [*opened.meta.get("labels", []), entry]}
+        if opened.remote:
+            publish_remote(opened.path, Path(folder), meta)
+        else:
+            write_json(opened.path / "store.json", meta)
     return {"windows": changed, "out": str(store)}

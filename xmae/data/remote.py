@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -30,31 +31,32 @@ def read_remote_json(url, nothing):
         raise UserError(f"{url}: not readable as JSON ({error})") from error
 
 
-def prepare_remote(url, append, run):
-    """Prepare into a local folder by `run(folder)` and copy the result to a URL.
+def prepare_remote(url, old, run):
+    """Prepare into a local folder by `run(folder, old)`, `old` the store to append to, and copy the result to a URL.
 
-    A reader sees the old store or the new one: store.json is copied last. Unfinished work is found again in the
-    temporary folder, which belongs to the URL.
+    Unfinished work is found again in the temporary folder, which belongs to the URL.
     """
-    if append:
-        raise UserError(f"{url}: stores can be appended to in a local folder only")
     url = url.rstrip("/")
-    fs, root = filesystem(url)
     local = Path(tempfile.gettempdir()) / f"xmae-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    folder = local / "store"
-    result = run(folder)
-    meta = json.loads((folder / "store.json").read_text())
+    result = run(local / "store", old)
+    publish_remote(url, local / "store", json.loads((local / "store" / "store.json").read_text()))
+    shutil.rmtree(local)
+    return result | {"out": url}
+
+
+def publish_remote(url, folder, meta):
+    """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear away old ones.
+
+    Files are named by their content, so none is overwritten, and a reader sees the old store or the new one.
+    """
+    fs, root = filesystem(url)
     try:
         fs.makedirs(root, exist_ok=True)
         old = json.loads(fs.cat_file(f"{root}/store.json")) if fs.exists(f"{root}/store.json") else meta
-        for name in named_files(meta) - {"store.json"}:  # named by content: nothing is overwritten
-            fs.put_file(str(folder / name), f"{root}/{name}")
+        for path in folder.glob("*.parquet"):
+            fs.put_file(str(path), f"{root}/{path.name}")
         fs.pipe_file(f"{root}/store.json", json.dumps(meta, indent=2).encode())
         for name in named_files(old) - named_files(meta):
             fs.rm_file(f"{root}/{name}")
     except OSError as error:
         raise UserError(f"cannot write {url}: {error}") from error
-    for path in sorted(local.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    local.rmdir()
-    return result | {"out": url}

@@ -63,7 +63,8 @@ class WindowStore:
     """
 
     def __init__(self, path):
-        self.path = str(path).rstrip("/") if "://" in str(path) else Path(path)
+        self.remote = "://" in str(path)
+        self.path = str(path).rstrip("/") if self.remote else Path(path)
         self.meta = self.read_meta()
         if self.meta.get("schema_version") not in READABLE:
             version = self.meta.get("schema_version")
@@ -72,12 +73,12 @@ class WindowStore:
 
     def file(self, name):
         """A file of the store: a path, or a `RemoteFile`."""
-        return self.path / name if isinstance(self.path, Path) else RemoteFile(f"{self.path}/{name}")
+        return RemoteFile(f"{self.path}/{name}") if self.remote else self.path / name
 
     def read_meta(self):
         """`store.json`."""
         nothing = f"{self.path}: no store of windows (no store.json in it); make one with `xmae prepare`"
-        if isinstance(self.path, Path):
+        if not self.remote:
             if not (self.path / "store.json").is_file():
                 raise UserError(nothing)
             return read_json(self.path / "store.json")
@@ -88,11 +89,21 @@ class WindowStore:
     def index(self):
         """One dict for each recording with windows: subject, record, source, start, seconds, windows, shard, row ...
 
-        A store of version 1 has none: an empty list.
+        A store of version 1 has no index: it is gathered from the shards, without start, seconds and samples_sha256.
         """
         if "index" not in self.meta:
-            return []
+            return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
         return read_table(self.file(self.meta["index"]["file"]), self.meta["index"]["sha256"]).to_pylist()
+
+    def recordings_in(self, shard):
+        """Rows of an index for the recordings of one shard, as far as it knows of them."""
+        record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])["record"].to_numpy()
+        names, first, counts = np.unique(record.astype(str), return_index=True, return_counts=True)
+        known = {"subject": shard["subject"], "source": shard.get("source", ""), "shard": shard["file"], "start": ""}
+        return [
+            known | {"record": str(names[k]), "row": int(first[k]), "windows": int(counts[k]), "samples_sha256": ""}
+            for k in np.argsort(first)
+        ]
 
     def shards(self, split=None):
         """Yield the windows of one shard after another; of all, or of one split."""

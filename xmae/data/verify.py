@@ -1,7 +1,5 @@
 """`xmae data verify`: is a store whole?"""
 
-from pathlib import Path
-
 import numpy as np
 from tqdm import tqdm
 
@@ -71,7 +69,7 @@ def verify(store: str, out: str = "") -> dict:
 
 def unused_files(store):
     """Files in the folder that belong to no store, left over from work that was broken off; harmless."""
-    if not isinstance(store.path, Path):
+    if store.remote:
         return []
     named = named_files(store.meta) | {"config.yaml", "metrics.json"}
     return sorted(path.name for path in store.path.glob("*") if path.is_file() and path.name not in named)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from xmae.errors import UserError
+from xmae.signals.window import WINDOW_S
 
 LABELS = ("hr", "rr", "spo2", "age", "sex")  # per minute, per minute, %, years, 1 = male and 0 = female
 LEAD_SFREQ = 200  # Hz, of `Windows.leads`
@@ -68,6 +69,16 @@ class Windows:
         if self.ecg is None:
             raise UserError(f"{what} needs ECG beside the PPG, and some of these recordings have none")
 
+    def signals(self, rows):
+        """PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError` if ECG is missing."""
+        self.require_ecg("pretraining")
+        return np.stack([self.ppg[rows], self.ecg[rows]])
+
+    @property
+    def follows(self):
+        """Whether the next of the windows goes on where each one ends: bool (n,)."""
+        return followed(self.subject, self.record, self.start_s)
+
     def with_leads(self, names):
         """The same windows with exactly these leads in this order; NaN for those that were not recorded."""
         if not names or tuple(names) == self.lead_names:
@@ -85,6 +96,13 @@ class Windows:
         joined = {name: None if any(x is None for x in xs) else np.concatenate(xs) for name, xs in joined.items()}
         tables = {name: join([getattr(part, name) for part in parts], list(map(len, parts))) for name in TABLES}
         return cls(**joined, **tables, lead_names=parts[0].lead_names if joined["leads"] is not None else ())
+
+
+def followed(subject, record, start_s):
+    """Whether the next of some windows (n,) goes on where each one ends: bool (n,)."""
+    subject, record, start_s = map(np.asarray, (subject, record, start_s))
+    follows = (record[1:] == record[:-1]) & (subject[1:] == subject[:-1]) & np.isclose(np.diff(start_s), WINDOW_S)
+    return np.append(follows, False)[: len(record)]
 
 
 def join(tables, lengths):

@@ -1,16 +1,17 @@
-"""`xmae distill`: a student small enough for a microcontroller learns the teacher's embedding from unlabelled PPG."""
+"""`xmae distill`: a student small enough for a watch or a phone learns the teacher's embedding from unlabelled PPG."""
 
 from pathlib import Path
 
 import lightning as L
 
 from xmae.data.store import WindowStore
+from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
 from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
-from xmae.models.student import McuStudent
-from xmae.training.fit import fit
+from xmae.models.student import TIERS, McuStudent
+from xmae.training.fit import check_resume, fit
 from xmae.training.module import Pretraining
 
 
@@ -18,6 +19,8 @@ def distill(
     teacher: str,
     data: str,
     out: str = "runs/distill",
+    tier: str = "mcu",
+    loss: str = "mse",
     crops: int = 20000,
     epochs: int = 30,
     batch_size: int = 128,
@@ -28,7 +31,7 @@ def distill(
     seed: int = 77,
     resume: bool = False,
 ) -> dict:
-    """Distil a teacher's PPG encoder into the conv-only `mcu` student on the training subjects of a store.
+    """Distil a teacher's PPG encoder into a conv-only student on the training subjects of a store.
 
     Parameters
     ----------
@@ -38,6 +41,12 @@ def distill(
         Store written by `xmae prepare`; its labels are not used.
     out : str
         Run folder: student.safetensors, metrics.json, logs and checkpoints.
+    tier : str
+        Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a window), "mcu" (192 KiB,
+        4 M) or "app" (phones: 1 M parameters, 25 M).
+    loss : str
+        Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational" (distances and
+        angles among the embeddings of a batch; their place is then the student's own).
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int
@@ -51,7 +60,7 @@ def distill(
     rate_weight : float
         Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out.
     patience : int
-        Epochs without a better validation cosine before stopping early.
+        Epochs without better agreement on the validation subjects before stopping early.
     seed : int
         Seed of everything random.
     resume : bool
@@ -60,35 +69,68 @@ def distill(
     Returns
     -------
     dict
-        `cosine`: mean cosine of the centred embeddings of student and teacher on the validation subjects; epochs, crops
-        seen, device, history, "student" and "out".
+        `cosine`: mean cosine of the centred embeddings of student and teacher on the validation subjects (`distances`
+        with the relational loss: correlation of the distances of all pairs); epochs, crops seen, device, history,
+        "student" and "out".
 
     Raises
     ------
     UserError
-        If teacher or store cannot be read, a count is below 1, or there is nothing to resume.
+        If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is nothing to resume.
     """
+    for name, value, known in (("tier", tier, TIERS), ("loss", loss, LOSSES)):
+        if value not in known:
+            raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     if min(crops, epochs, batch_size) < 1:
         raise UserError("crops, epochs and batch_size must be at least 1")
     out = Path(out)
     settings = {
-        "teacher": str(teacher), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size,
-        "lr": lr, "token_weight": token_weight, "rate_weight": rate_weight, "patience": patience, "seed": seed,
+        "teacher": str(teacher), "data": str(data), "tier": tier, "loss": loss, "crops": crops, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "token_weight": token_weight, "rate_weight": rate_weight,
+        "patience": patience, "seed": seed,
     }  # fmt: skip
+    if resume:
+        check_resume(out, settings)  # before the teacher answers, which takes minutes
     encoder, store = load_encoder(teacher), WindowStore(data)
     train, val = store.windows("train"), store.windows("val")
-    L.seed_everything(seed, verbose=False)
     train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
-    objective = Distillation(McuStudent(encoder.embed_dim), train, token_weight, rate_weight)
-    module = Pretraining(objective, len(train) * epochs, lr, seed)
+    return learn(encoder, store.splits, train, val, out, settings, resume)
+
+
+def learn(teacher, splits, train, val, out, settings, resume=False):
+    """Train one student on answers that its teacher gave.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        Encoder in evaluation mode.
+    splits : dict
+        Split of every subject of the store, for the student's provenance.
+    train, val : TaughtCrops, TaughtWindows
+    out : Path
+        Run folder.
+    settings : dict
+        Those of `distill`.
+    resume : bool
+        Go on from the last checkpoint in `out`.
+
+    Returns
+    -------
+    dict
+        As `distill`.
+    """
+    L.seed_everything(settings["seed"], verbose=False)
+    student = McuStudent(teacher.embed_dim, settings["tier"])
+    objective = Distillation(student, train, settings["token_weight"], settings["rate_weight"], settings["loss"])
+    module = Pretraining(objective, len(train) * settings["epochs"], settings["lr"], settings["seed"])
     result = fit(module, train, val, out, settings, resume=resume)
     result |= {
-        "cosine": 1 - result["val_loss"],
+        objective.agreement: 1 - result["val_loss"],
         "student": str(out / "student.safetensors"),
         "out": str(out),
     }
-    provenance = {key: result[key] for key in ("cosine", "windows_seen", "seconds", "device", "settings")}
-    provenance |= {"method": "distilled", "teacher": encoder.provenance, "splits": store.splits}
-    save_encoder(objective.student, result["student"], provenance)
+    provenance = {key: result[key] for key in (objective.agreement, "windows_seen", "seconds", "device", "settings")}
+    provenance |= {"method": "distilled", "teacher": teacher.provenance, "splits": splits}
+    save_encoder(student, result["student"], provenance)
     write_json(out / "metrics.json", result)
     return result

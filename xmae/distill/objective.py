@@ -10,15 +10,15 @@ from torch import nn
 from tqdm import tqdm
 
 from xmae.data.augment import random_crops, runs, vary_ppg
+from xmae.distill.losses import AGREEMENTS, LOSSES
 from xmae.objectives.objective import Objective
 from xmae.signals.quality import MIN_PEAKS, ecg_peaks
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.training.batches import SteppedBatches
 
-RATE_SIZE = (
-    0.5  # mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the mean
-)
+# mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the mean
+RATE_SIZE = 0.5
 
 
 class TaughtBatch(NamedTuple):
@@ -51,10 +51,13 @@ class Distillation(Objective):
     token_weight, rate_weight : float
         Weights of the losses on tokens and heart rate. Without heart rates, or with a weight of 0, the whole embedding
         is the teacher's.
+    loss : str
+        One of `LOSSES`, on the embedding.
     """
 
-    def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0):
+    def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0, loss="mse"):
         super().__init__()
+        self.loss, self.agreement = LOSSES[loss]
         self.student, self.token_weight = student, token_weight
         self.register_buffer("mean", mean := taught.embedding.mean(0))
         self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
@@ -76,10 +79,10 @@ class Distillation(Objective):
         return standard - mean, mean[:, 0] / RATE_SIZE
 
     def forward(self, batch):
-        """Squared error of the teacher's part, plus, weighted, of tokens (relative) and heart rate (Huber)."""
+        """Loss of the teacher's part, plus, weighted, squared error of tokens (relative) and heart rate (Huber)."""
         tokens = self.student.tokens(batch.ppg)
         part, rate = self.split(self.student.pool(tokens))
-        loss = F.mse_loss(part, self.split(batch.embedding)[0])
+        loss = self.loss(part, self.split(batch.embedding)[0])
         if self.token_weight:
             wanted = F.interpolate(batch.tokens.transpose(1, 2), tokens.shape[1], mode="linear").transpose(1, 2)
             loss = loss + self.token_weight * F.mse_loss(self.to_tokens(tokens), wanted) / wanted.var()
@@ -90,8 +93,9 @@ class Distillation(Objective):
         return loss
 
     def validate(self, batch):
-        """One minus the mean cosine of the teacher's part of both embeddings."""
-        return 1 - F.cosine_similarity(self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]).mean()
+        """One minus how far the teacher's part of both embeddings agrees: cosine, or distances of pairs."""
+        parts = self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]
+        return 1 - AGREEMENTS[self.agreement](*parts)
 
 
 class TaughtCrops(SteppedBatches):
@@ -161,10 +165,10 @@ def count_beats(windows):
     """
     if windows.ecg is None:
         return np.full_like(windows.ppg, np.nan)
-    joined = runs(windows)
-    count = np.full(len(joined.signals), np.nan, np.float32)
+    joined, ecg = runs(windows), windows.ecg.ravel()
+    count = np.full(len(ecg), np.nan, np.float32)
     for start, length in zip(joined.start.tolist(), joined.length.tolist(), strict=True):
-        peaks = ecg_peaks(joined.signals[start : start + length, 1].double().numpy(), SFREQ)
+        peaks = ecg_peaks(ecg[start : start + length].astype(np.float64), SFREQ)
         if len(peaks) < MIN_PEAKS:
             continue
         cycle, times = np.median(np.diff(peaks)), np.arange(length)

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
+from xmae.signals.window import N_TIMES, SFREQ
 
 DETECTORS = ("neurokit", "kalidas2017")  # gradient of the signal; stationary wavelet transform
 TOLERANCE_S = 0.15  # the same beat, as in ANSI/AAMI EC57
@@ -16,9 +16,7 @@ PEAK_HALF = 5  # samples: the largest |ECG| within 50 ms is the R peak
 
 def stretches(windows):
     """Slices of windows (in the order of the store) that follow each other without a gap in one recording."""
-    follows = (windows.record[1:] == windows.record[:-1]) & (windows.subject[1:] == windows.subject[:-1])
-    follows &= np.isclose(np.diff(windows.start_s), WINDOW_S)
-    edges = np.concatenate([[0], np.flatnonzero(~follows) + 1, [len(windows.record)]])
+    edges = np.concatenate([[0], np.flatnonzero(~windows.follows) + 1])
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
 
 

@@ -8,11 +8,18 @@ per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples beco
 
 import numpy as np
 
+MIN_SUBJECTS = 3  # fewer scored subjects than this give no interval worth printing
+
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):
     """How often each patient is drawn in each resample, shape (n_resamples, n_subjects); rows sum to n_subjects."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_resamples).astype(np.float64)
+
+
+def resamples(n_subjects, n_resamples=1000, seed=77):
+    """All patients as they are in row 0, then `draw_weights`: shape (1 + n_resamples, n_subjects)."""
+    return np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
 
 
 def mae(truth, prediction, subject, weights):
@@ -88,6 +95,11 @@ def interval(values, level=0.95):
     if not values.size:
         return None
     return [float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2])]
+
+
+def with_interval(value, low_high):
+    """A number with its interval, as text: "0.87 (0.59 to 0.99)"."""
+    return f"{value:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")
 
 
 def _ratio(top, bottom):

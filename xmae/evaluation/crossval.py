@@ -11,13 +11,12 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from xmae.errors import UserError
-from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
+from xmae.evaluation.bootstrap import METRICS, MIN_SUBJECTS, interval, resamples
 from xmae.evaluation.datasets import Dataset
 from xmae.evaluation.linear import fit_linear
 from xmae.evaluation.tasks import Task
 
 MAX_FOLDS = 5
-MIN_SUBJECTS = 3  # fewer scored subjects than this give no number worth printing
 METRICS_OF = {"binary": ("auroc", "f1"), "regression": ("mae",)}
 
 
@@ -148,8 +147,7 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
     """
     rows, fold = trial.rows, trial.fold
     _, subject = np.unique(trial.dataset.subject[rows], return_inverse=True)
-    n_subjects = subject.max() + 1
-    weights = np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])  # row 0: as it is
+    weights = resamples(subject.max() + 1, n_resamples, seed)
     found = {}
     for name in METRICS_OF[trial.task.kind]:
         values = np.stack(

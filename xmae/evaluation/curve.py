@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from xmae.data.store import WindowStore
+from xmae.data.store import WindowStore, named_files
 from xmae.errors import UserError
 from xmae.evaluation.crossval import Trial, probe_trial, score_trial
 from xmae.evaluation.embedding import embed_windows
@@ -153,13 +153,20 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
 
 
 def subset_store(store, subjects, path):
-    """A store with these of the training subjects and all others; its shards are links to those of `store`."""
+    """A store of these training subjects and all others: links to the files of `store`, copies of remote ones."""
+    shards = [s for s in store.meta["shards"] if store.splits[s["subject"]] != "train" or s["subject"] in subjects]
+    splits = {shard["subject"]: store.splits[shard["subject"]] for shard in shards}
+    meta = {key: value for key, value in store.meta.items() if key != "index"}
+    meta |= {"shards": shards, "splits": splits, "windows": sum(shard["windows"] for shard in shards)}
     with atomic_folder(path, "store.json") as folder:
-        shards = [s for s in store.meta["shards"] if store.splits[s["subject"]] != "train" or s["subject"] in subjects]
-        for shard in shards:
-            os.symlink((store.path / shard["file"]).resolve(), folder / shard["file"])
-        splits = {shard["subject"]: store.splits[shard["subject"]] for shard in shards}
-        write_json(folder / "store.json", store.meta | {"shards": shards, "splits": splits})
+        for name in named_files(meta) - {"store.json"}:
+            source = store.file(name)
+            if isinstance(source, Path):
+                os.symlink(source.resolve(), folder / name)
+            else:
+                with source.open() as remote:
+                    (folder / name).write_bytes(remote.read())
+        write_json(folder / "store.json", meta)
     return WindowStore(path)
 
 

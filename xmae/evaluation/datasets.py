@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from xmae.data.bidmc import FOLDER
 from xmae.data.ppg_bp import ppg_bp_segments
 from xmae.data.store import WindowStore
+from xmae.data.windows import followed
 from xmae.errors import UserError
 from xmae.evaluation.ectopic import ectopic_labels
 from xmae.evaluation.labels import join_labels, read_labels
@@ -21,7 +23,7 @@ from xmae.signals.window import PATCH, SFREQ
 
 PPG_BP = "ppg_bp"
 DERIVED = ("ectopic", "pvc")
-PRESSURE = FOLDER / "pressure.csv"  # of the BIDMC recordings with an arterial line
+SHIPPED = (FOLDER / "pressure.csv",)  # label tables that come with the shipped recordings
 
 
 @dataclass
@@ -57,6 +59,16 @@ class Dataset:
     def seconds(self):
         """Length of a window, s."""
         return self.ppg.shape[1] / SFREQ
+
+    @property
+    def recording(self):
+        """Number of each window's recording, int (n,); recordings of two subjects may have one name."""
+        return pd.MultiIndex.from_arrays([self.subject, self.record]).factorize()[0]
+
+    @property
+    def follows(self):
+        """Whether the next of the windows goes on where each one ends: bool (n,)."""
+        return followed(self.subject, self.record, self.start_s)
 
     def tasks(self):
         """Names of the tasks that have a label here."""
@@ -127,7 +139,8 @@ def load_dataset(item, labels=None, tasks=None):
         names = ("ppg", "ecg", "subject", "record", "split", "start_s")
         columns = {name: getattr(windows, name) for name in names}
         dataset = Dataset(Path(store.path).resolve().name, **columns, labels=dict(windows.labels))
-        _add_pressure(dataset)
+        for path in SHIPPED:
+            join_known(dataset, read_labels(path))
     if labels is not None:
         join_labels(dataset, read_labels(labels, tasks), str(labels))
     wanted = [name for name in DERIVED if name not in dataset.labels and (not tasks or name in tasks)]
@@ -137,9 +150,8 @@ def load_dataset(item, labels=None, tasks=None):
     return dataset
 
 
-def _add_pressure(dataset):
-    """Join the arterial pressures of BIDMC to those of its recordings that are in the dataset."""
-    table = read_labels(PRESSURE)
+def join_known(dataset, table):
+    """Join the rows of a label table whose recordings are in the dataset; there may be none."""
     here = set(zip(dataset.subject, dataset.record, strict=True))
     table = table[[pair in here for pair in zip(table["subject"], table["record"], strict=True)]]
     if len(table):

@@ -16,15 +16,14 @@ from tqdm import tqdm
 
 from xmae.data.leads import standardise
 from xmae.data.readers.dreamer import ECG_SFREQ, EEG_SFREQ, RATINGS, read_dreamer
-from xmae.errors import UserError
-from xmae.evaluation.bootstrap import auroc, draw_weights, interval
-from xmae.evaluation.fusion import embed_signals, ways_of, with_interval
+from xmae.errors import UserError, require_choice
+from xmae.evaluation.bootstrap import auroc, interval, resamples, with_interval
+from xmae.evaluation.fusion import embed_signals, ways_of
 from xmae.evaluation.fusion_heads import fit_head
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import load_encoder
-from xmae.models.criss_cross import PATCH, SFREQ, load_criss_cross
+from xmae.models.criss_cross import PATCH, SFREQ, CrissCrossEncoder, load_criss_cross
 from xmae.models.fusion import FUSIONS
-from xmae.objectives.objective import known
 from xmae.signals.filters import ecg_clean
 from xmae.signals.resample import resample
 
@@ -86,11 +85,11 @@ def dreamer(
     UserError
         If the file cannot be used, no encoder is given, or a setting or electrode is unknown.
     """
-    known("protocol", protocol, PROTOCOLS)
-    known("baseline", baseline, BASELINES)
+    require_choice("protocol", protocol, PROTOCOLS)
+    require_choice("baseline", baseline, BASELINES)
     fusions = [part.strip() for part in fusion.split(",")]
     for one in fusions:
-        known("fusion", one, FUSIONS)
+        require_choice("fusion", one, FUSIONS)
     files = {name: file for name, file in {"eeg": eeg, "ecg": ecg}.items() if file}
     if not files:
         raise UserError("give an encoder with --eeg, --ecg or both")
@@ -118,11 +117,14 @@ def dreamer(
 def load_any(file):
     """A criss-cross encoder, as this package saves it or as released."""
     try:
-        return load_encoder(file, ppg=False)
+        encoder = load_encoder(file, ppg=False)
     except UserError:
         if not Path(file).is_file():
             raise
-        return load_criss_cross(file).encoder
+        encoder = load_criss_cross(file).encoder
+    if not isinstance(encoder, CrissCrossEncoder):
+        raise UserError(f"{file}: a {type(encoder).__name__} is no encoder of EEG or ECG leads")
+    return encoder
 
 
 def electrode_rows(wanted, names):
@@ -227,8 +229,7 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
             said = heads[some, fusion]({key: embeddings[key][shown] for key in some if key not in missing})
             said, of = said[:, 0].detach().numpy(), trial[shown]
             scores[name][held] = (np.bincount(of, said)[held] / np.bincount(of)[held]) if len(said) else 0
-    n_subjects = len(np.unique(subject))
-    weights = np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
+    weights = resamples(len(np.unique(subject)), n_resamples, seed)
     return {
         "high_share": float(high.mean()),
         "ways": {name: metrics_of(high, score, subject, weights) for name, score in scores.items()},

@@ -1,20 +1,21 @@
 """`xmae evaluate`: encoders against each other on many tasks, in one table like the paper's."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.evaluation.crossval import constant_trial, make_trial, probe_trial, score_trial
 from xmae.evaluation.datasets import load_datasets
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.features import ppg_features
 from xmae.evaluation.finetune import finetune_trial
 from xmae.evaluation.paired import holm, stars, swap_test
-from xmae.evaluation.probe import refuse_seen, untrained_like
-from xmae.evaluation.table import BASELINES, write_tables
+from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
+from xmae.evaluation.table import BASELINES, best_methods, write_tables
 from xmae.evaluation.tasks import PAPER, REGISTRY
 from xmae.files import write_json
 from xmae.models import load_encoder
@@ -108,11 +109,10 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
     reasons : list of dict
         `dataset`, `task` and `reason` of those that cannot be evaluated; a task asked for by name must be on some data.
     """
-    if protocol not in ("test", "all"):
-        raise UserError(f'protocol {protocol!r} is not "test" or "all"')
+    require_choice("protocol", protocol, PROTOCOLS)
     asked = None if tasks == "all" else tasks.split(",")
-    if unknown := [task for task in asked or () if task not in REGISTRY]:
-        raise UserError(f"unknown task '{unknown[0]}'; expected of {', '.join(REGISTRY)}")
+    for task in asked or ():
+        require_choice("task", task, REGISTRY)
     datasets = load_datasets(data, labels, asked)
     trials, reasons = [], []
     for dataset in datasets:
@@ -158,11 +158,11 @@ def predict_baselines(encoder, trials, finetune=False, seed=77):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         untrained = untrained_like(encoder).eval()
-    datasets = {id(trial.dataset): trial.dataset for trial in trials}
-    features = {key: ppg_features(dataset.ppg)[0] for key, dataset in datasets.items()}
+    signals = {id(trial.dataset.ppg): trial.dataset.ppg for trial in trials}
+    features = {key: ppg_features(ppg)[0] for key, ppg in signals.items()}
     return {
         "untrained": predict(untrained, trials, finetune, seed, "untrained"),
-        "features": {trial.name: probe_trial(trial, features[id(trial.dataset)]) for trial in trials},
+        "features": {trial.name: probe_trial(trial, features[id(trial.dataset.ppg)]) for trial in trials},
         "constant": {trial.name: constant_trial(trial) for trial in trials},
     }
 
@@ -211,11 +211,5 @@ def summarise(trials, reasons, predictions, seed=77):
 
 def count_best(rows, methods):
     """On how many tasks each method (baselines aside) has the best mean; ties count for each."""
-    methods = [name for name in methods if name not in BASELINES]
-    best = dict.fromkeys(methods, 0)
-    for row in rows:
-        sign = -1 if row["metric"] == "mae" else 1
-        values = {name: sign * row["methods"][name][row["metric"]]["mean"] for name in methods}
-        for name in methods:
-            best[name] += values[name] == max(values.values())
-    return best
+    count = Counter(name for row in rows for name in best_methods(row))
+    return {name: count[name] for name in methods if name not in BASELINES}

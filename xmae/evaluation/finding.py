@@ -67,7 +67,7 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
 def correlations(trial, prediction):
     """Pearson correlation with the truth over all scored windows, and within recordings; None where undefined."""
     truth = trial.truth[trial.rows]
-    _, record = np.unique(trial.dataset.record[trial.rows], return_inverse=True)
+    _, record = np.unique(trial.dataset.recording[trial.rows], return_inverse=True)
     count = np.bincount(record)
 
     def within(x):
@@ -104,7 +104,7 @@ def draw_predictions(trials, predictions, path):
     axes = figure.subplots(len(trials), len(names), squeeze=False)
     for line, trial in zip(axes, trials, strict=True):
         truth = trial.truth[trial.rows]
-        _, record = np.unique(trial.dataset.record[trial.rows], return_inverse=True)
+        _, record = np.unique(trial.dataset.recording[trial.rows], return_inverse=True)
         limits = np.percentile(truth, [1, 99])
         for ax, name in zip(line, names, strict=True):
             ax.scatter(truth, predictions[name][trial.name], c=record % 20, cmap="tab20", s=4, alpha=0.6, linewidths=0)

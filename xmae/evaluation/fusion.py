@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from xmae.data.leads import choose_leads
 from xmae.data.store import WindowStore
-from xmae.errors import UserError
-from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
+from xmae.errors import UserError, require_choice
+from xmae.evaluation.bootstrap import with_interval
 from xmae.evaluation.fusion_heads import Tuning, fit_head, with_encoders
-from xmae.evaluation.probe import MIN_SUBJECTS, probe_folds, refuse_seen
+from xmae.evaluation.pooled import score_task
+from xmae.evaluation.probe import refuse_seen
 from xmae.evaluation.tasks import TASKS
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.fusion import FUSIONS, FusionHead, save_fusion
-from xmae.objectives.objective import known
 from xmae.signals.scale import minmax_scale
 
 TUNES = ("probe", "finetune")
@@ -92,10 +92,10 @@ def fuse(
     """
     fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
     for one in fusions:
-        known("fusion", one, FUSIONS)
-    known("tune", tune, TUNES)
+        require_choice("fusion", one, FUSIONS)
+    require_choice("tune", tune, TUNES)
     for one in names:
-        known("task", one, TASKS)
+        require_choice("task", one, TASKS)
     files = {name: file for name, file in {"ppg": ppg, "ecg": ecg, "resp": resp}.items() if file}
     if len(files) < 2:
         raise UserError("fusion needs at least two encoders, of --ppg, --ecg, --resp")
@@ -198,57 +198,45 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
         way over this one; positive is better for both metrics); and `model`, the first way fitted on the train split.
     """
     described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units")}
-    truth = task.target(windows)
-    usable, score = ~np.isnan(truth), windows.split == "test"
-    train = np.flatnonzero(usable & (windows.split == "train"))
-    rows = np.flatnonzero(usable & score)
-    subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
-    if len(subjects) < MIN_SUBJECTS:
-        return described | {"reason": f"{len(subjects)} scored patients have the label, {MIN_SUBJECTS} are needed"}
-    folds = [(train, rows)] if tuned else list(probe_folds(windows.subject, usable, score, windows.split == "train"))
-    if task.kind == "binary" and any(np.ptp(truth[some]) == 0 for some in (rows, train, *(f for f, _ in folds))):
-        return described | {"reason": "the patients to fit on or to score are of one class"}
+    truth, subject = task.target(windows), windows.subject
+    train = np.flatnonzero(~np.isnan(truth) & (windows.split == "train"))
+    if (n_subjects := len(np.unique(subject[train]))) < 2:
+        return described | {"reason": f"{n_subjects} training patients have the label, 2 are needed for the model"}
+    if task.kind == "binary" and np.ptp(truth[train]) == 0:
+        return described | {"reason": "the training patients are of one class"}
+    ways, last = ways_of(tuple(embeddings), fusions, pairs=not tuned), {}
 
     def head_of(some, fusion, fitted):
         chosen = {name: embeddings[name][fitted] for name in some}
-        return fit_head(chosen, truth[fitted], windows.subject[fitted], task.kind, fusion)
+        return fit_head(chosen, truth[fitted], subject[fitted], task.kind, fusion)
 
-    ways = ways_of(tuple(embeddings), fusions, pairs=not tuned)
-    predicted, constant = {name: np.empty(len(truth)) for name in ways}, np.empty(len(truth))
-    for fitted, held in folds:
-        heads = {}
-        constant[held] = truth[fitted].mean() if task.kind == "regression" else 0.0
+    def predict(truth, fitted, held):
+        last.clear()
+        said = {}
         for name, (some, fusion, missing) in ways.items():
-            if (some, fusion) not in heads:
-                heads[some, fusion] = head_of(some, fusion, fitted)
+            if (some, fusion) not in last:
+                last[some, fusion] = head_of(some, fusion, fitted)
                 if tuned:
-                    heads[some, fusion] = tuned.fit(heads[some, fusion], fitted, truth[fitted], task.kind)
-            model = heads[some, fusion]
+                    last[some, fusion] = tuned.fit(last[some, fusion], fitted, truth[fitted], task.kind)
+            model = last[some, fusion]
             if tuned:
-                predicted[name][held] = tuned.predict(model, held, missing)
+                said[name] = tuned.predict(model, held, missing)
             else:
                 shown = {key: embeddings[key][held] for key in some if key not in missing}
-                predicted[name][held] = model(shown)[:, 0].detach().numpy()
-    metric, better = METRICS[task.metric], -1 if task.kind == "regression" else 1
-    weights = np.vstack([np.ones(len(subjects)), draw_weights(len(subjects), n_resamples, seed)])  # row 0: as it is
-    values = {name: metric(truth[rows], x[rows], subject, weights) for name, x in predicted.items()}
-    first = values[next(iter(ways))]
-    baseline = metric(truth[rows], constant[rows], subject, weights)
-    return described | {
-        "n_windows": len(rows),
-        "n_subjects": len(subjects),
-        "baseline": float(baseline[0]),
-        "ways": {
-            name: {
-                "value": float(x[0]),
-                "interval": interval(x[1:]),
-                "fused_better_by": float(better * (first[0] - x[0])),
-                "fused_better_by_interval": interval(better * (first - x)[1:]),
-            }
-            for name, x in values.items()
-        },
-        "model": next(iter(heads.values())) if tuned else head_of(tuple(embeddings), fusions[0], train),
-    }
+                said[name] = model(shown)[:, 0].detach().numpy()
+        return said
+
+    score, fit = (windows.split == split for split in ("test", "train"))
+    found = score_task(task, windows, score, fit, predict, 1 if tuned else 5, n_resamples, seed)
+    for way in found.get("ways", {}).values():
+        difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
+        if task.kind == "binary":  # more is better
+            difference, low_high = 0 - difference, low_high and [-low_high[1], -low_high[0]]
+        way |= {"fused_better_by": difference, "fused_better_by_interval": low_high}
+    if "reason" in found:
+        return described | found
+    everything = next(iter(ways.values()))[:2]
+    return described | found | {"model": last[everything] if tuned else head_of(*everything, train)}
 
 
 def fusion_table(result):
@@ -263,12 +251,7 @@ def fusion_table(result):
         head = f"{task['metric'].upper()}{unit}"
         lines += [f"**{task['label']}** ({what})", "", f"| way | {head} | fused better by |", "|---|---|---|"]
         for number, (name, way) in enumerate(task["ways"].items()):
-            gain = f"{with_interval(way['fused_better_by'], way['fused_better_by_interval'])}" if number else ""
+            gain = with_interval(way["fused_better_by"], way["fused_better_by_interval"]) if number else ""
             lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def with_interval(value, low_high):
-    """A number with its 95 % interval: "0.87 (0.59 to 0.99)"."""
-    return f"{value:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")

@@ -16,7 +16,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 MIN_INTERVALS = 5
 SOURCE = "R peaks of the ECG, both detectors"
 TASKS = tuple(
-    Task(name, label, "regression", "mae", units, name, SOURCE)
+    Task(name, label, "regression", units, name, SOURCE)
     for name, label, units in (("rmssd", "RMSSD", "ms"), ("sdnn", "SDNN", "ms"), ("pnn50", "pNN50", "%"))
 )
 

@@ -9,16 +9,16 @@ differences are paired.
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
-from xmae.errors import UserError
-from xmae.evaluation.bootstrap import METRICS, draw_weights, interval
+from xmae.errors import UserError, require_choice
+from xmae.evaluation.bootstrap import with_interval
 from xmae.evaluation.linear import fit_linear
+from xmae.evaluation.pooled import score_task
 from xmae.evaluation.tasks import TASKS
 from xmae.files import atomic_file, write_json
 
-MIN_SUBJECTS = 3  # fewer scored patients than this give no interval worth printing
+PROTOCOLS = ("test", "all")
 
 
 def probe_embeddings(
@@ -69,29 +69,6 @@ def probe_embeddings(
     return result
 
 
-def probe_folds(subject, usable, score, fit, n_folds=5):
-    """Index pairs (fitted rows, scored rows): every usable scored row is scored once, by patients other than its own.
-
-    Parameters
-    ----------
-    subject : array, shape (n,)
-        Patient of every row.
-    usable, score, fit : bool array, shape (n,)
-        Rows with a label; rows to score; rows that are always fitted.
-    n_folds : int
-        At most this many folds over the scored patients.
-
-    Yields
-    ------
-    fitted, scored : int arrays
-    """
-    scored = np.flatnonzero(score & usable)
-    always = np.flatnonzero(fit & ~score & usable)
-    folds = GroupKFold(min(n_folds, np.unique(subject[scored]).size))
-    for others, held in folds.split(scored, groups=subject[scored]):
-        yield np.concatenate([always, scored[others]]), scored[held]
-
-
 def _masks(windows, score, fit):
     """The default rows to score and to fit on."""
     if score is None:
@@ -104,46 +81,14 @@ def _masks(windows, score, fit):
 
 
 def _probe_task(task, embeddings, windows, score, fit, n_folds, n_resamples, seed):
-    truth = task.target(windows)
-    usable = ~np.isnan(truth)
-    rows = np.flatnonzero(usable & score)
-    subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
-    if len(subjects) < MIN_SUBJECTS:
-        return {"reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"}
-    folds = list(probe_folds(windows.subject, usable, score, fit, n_folds))
-    if task.kind == "binary":
-        if np.ptp(truth[rows]) == 0:
-            return {"reason": "all scored patients are of one class"}
-        if any(np.ptp(truth[fitted]) == 0 for fitted, _ in folds):
-            return {"reason": "the patients to fit on in one fold are of one class"}
-
-    metric = METRICS[task.metric]
-    weights = np.vstack([np.ones(len(subjects)), draw_weights(len(subjects), n_resamples, seed)])  # row 0: as it is
-    constant = np.empty(len(truth))
-    for fitted, held in folds:
-        constant[held] = truth[fitted].mean() if task.kind == "regression" else 0.0
-    encoders, first = {}, None
-    for name, embedding in embeddings.items():
-        predicted = np.empty(len(truth))
-        for fitted, held in folds:
-            model = fit_linear(embedding[fitted], truth[fitted], windows.subject[fitted], task.kind)
-            predicted[held] = model.predict(embedding[held])
-        values = metric(truth[rows], predicted[rows], subject, weights)
-        first = values if first is None else first
-        encoders[name] = {
-            "value": float(values[0]),
-            "interval": interval(values[1:]),
-            "minus_first": float(values[0] - first[0]),
-            "minus_first_interval": interval(values[1:] - first[1:]),
+    def predict(truth, fitted, held):
+        return {
+            name: fit_linear(x[fitted], truth[fitted], windows.subject[fitted], task.kind).predict(x[held])
+            for name, x in embeddings.items()
         }
-    baseline = metric(truth[rows], constant[rows], subject, weights)
-    return {
-        "n_windows": len(rows),
-        "n_subjects": len(subjects),
-        "baseline": float(baseline[0]),
-        "baseline_interval": interval(baseline[1:]),
-        "encoders": encoders,
-    }
+
+    found = score_task(task, windows, score, fit, predict, n_folds, n_resamples, seed)
+    return found if "reason" in found else found | {"encoders": found.pop("ways")}
 
 
 def probe(
@@ -189,8 +134,7 @@ def probe(
     from xmae.evaluation.features import ppg_features
     from xmae.models import load_encoder
 
-    if protocol not in ("test", "all"):
-        raise UserError(f'protocol {protocol!r} is not "test" or "all"')
+    require_choice("protocol", protocol, PROTOCOLS)
     windows = WindowStore(data).windows()
     encoder = load_encoder(model)
     scored = windows.subject if protocol == "all" else windows.subject[windows.split == "test"]
@@ -239,11 +183,6 @@ def probe_table(result):
         if "reason" in task:
             lines.append(f"{head} | not evaluable: {task['reason']} |" + " |" * (len(names) + 1))
             continue
-        cells = [_with_interval(task["encoders"][name]) for name in names]
+        cells = [with_interval(task["encoders"][name]["value"], task["encoders"][name]["interval"]) for name in names]
         lines.append(f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |")
     return "\n".join(lines) + "\n"
-
-
-def _with_interval(entry):
-    low_high = entry["interval"]
-    return f"{entry['value']:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")

@@ -13,6 +13,7 @@ NOTE = (
     "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
     "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside."
 )
+TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 INTERVALS = "; in brackets the 95 % interval of the mean by resampling subjects"
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
 BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")  # set apart, never bold
@@ -51,7 +52,7 @@ def csv_text(result):
 
 
 def markdown_text(result):
-    """A table per dataset: a row per method, a column per task."""
+    """A table per dataset: a row per method, a column per task; and what each method was trained with, if it was."""
     lines = []
     for dataset, trials, methods in _by_dataset(result):
         lines += [f"**{dataset}**", "", "| method | " + " | ".join(_heading(trial) for trial in trials) + " |"]
@@ -61,7 +62,11 @@ def markdown_text(result):
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
-    return "\n".join([*lines, "", NOTE.format(reference=result["reference"], intervals=""), ""])
+    lines += ["", NOTE.format(reference=result["reference"], intervals=""), ""]
+    if "training" in result:
+        lines += ["| " + " | ".join(TRAINING) + " |", "|---" * len(TRAINING) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in _training(result)] + [""]
+    return "\n".join(lines)
 
 
 def html_text(result):
@@ -82,11 +87,15 @@ def html_text(result):
                 low_high = found[trial["metric"]]["interval"]
                 small = "(" + " to ".join(_number(trial, x) for x in low_high) + ")" if low_high else ""
                 small += f", F1 {100 * found['f1']['mean']:.1f}" if "f1" in found else ""
-                best = " class='best'" if method in _best(trial) else ""
+                best = " class='best'" if method in best_methods(trial) else ""
                 parts.append(f"<td{best}>{_cell(trial, method)}<small>{small}</small></td>")
         parts.append("</tr></table></div>")
     missing = "".join(f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial)
     parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference'], intervals=INTERVALS))}</p>")
+    if "training" in result:
+        rows = (TRAINING, *_training(result))
+        cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+        parts.append("<table><tr>" + "</tr><tr>".join(cells) + "</tr></table>")
     return "\n".join(parts) + "\n"
 
 
@@ -98,6 +107,15 @@ def _by_dataset(result):
         yield dataset, trials, list(trials[0]["methods"])
 
 
+def _training(result):
+    """Rows of what each method was trained with, as text, in the columns of `TRAINING`."""
+    return [
+        (name, f"{run['windows_seen']:,}", f"{run['seconds'] / 60:.1f}", f"{run['windows_per_s']:.0f}",
+         run["precision"], run["device"])
+        for name, run in result["training"].items()
+    ]  # fmt: skip
+
+
 def _heading(trial):
     return f"{trial['label']}, {trial['metric'].upper()} {trial['units'] or '%'}"
 
@@ -106,7 +124,8 @@ def _number(trial, value):
     return f"{100 * value:.1f}" if trial["metric"] == "auroc" else f"{value:.2f}"
 
 
-def _best(trial):
+def best_methods(trial):
+    """Names of the methods with the best mean, baselines aside; several where they are equal."""
     sign = -1 if trial["metric"] == "mae" else 1
     values = {
         name: sign * found[trial["metric"]]["mean"] for name, found in trial["methods"].items() if name not in BASELINES
@@ -117,6 +136,6 @@ def _best(trial):
 def _cell(trial, method, bold=""):
     found = trial["methods"][method]
     value, sd = (_number(trial, found[trial["metric"]][key]) for key in ("mean", "sd"))
-    mark = bold if method in _best(trial) else ""
+    mark = bold if method in best_methods(trial) else ""
     star = found.get("stars", "").replace("*", "\\*" if bold else "*")
     return f"{mark}{value}{mark} ± {sd} {star}".rstrip()

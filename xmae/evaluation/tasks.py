@@ -20,8 +20,10 @@ class Task:
     ----------
     name, label : str
         Short name, and words for a table.
-    kind, metric : str
-        "regression" with "mae" (in `units`), or "binary" with "auroc".
+    kind : str
+        "regression" or "binary".
+    units : str
+        Of a number; "" for a class.
     column : str
         Label of the store, or column of the label table, it comes from.
     above : float or None
@@ -35,12 +37,16 @@ class Task:
     name: str
     label: str
     kind: str
-    metric: str
     units: str
     column: str
     source: str
     above: float | None = None
     fill: str = ""
+
+    @property
+    def metric(self):
+        """What it is scored by: "mae" (in `units`) or "auroc"."""
+        return {"regression": "mae", "binary": "auroc"}[self.kind]
 
     def target(self, windows):
         """Value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN where the label is missing."""
@@ -49,11 +55,11 @@ class Task:
 
 
 def _binary(name, label, source, fill="", column=None, above=None):
-    return Task(name, label, "binary", "auroc", "", column or name, source, above, fill)
+    return Task(name, label, "binary", "", column or name, source, above, fill)
 
 
 def _number(name, label, units, source, fill=""):
-    return Task(name, label, "regression", "mae", units, name, source, None, fill)
+    return Task(name, label, "regression", units, name, source, None, fill)
 
 
 def _by_name(*tasks):

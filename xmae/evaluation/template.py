@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from xmae.data.store import WindowStore
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.evaluation.labels import KEYS
 from xmae.evaluation.tasks import PAPER, REGISTRY
 from xmae.files import atomic_file
@@ -33,10 +33,9 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
         `columns`: per label column what to write into it; `rows`; "out": the table.
     """
     chosen = PAPER if names == "paper" else names.split(",")
-    if unknown := [name for name in chosen if name not in REGISTRY]:
-        raise UserError(f"unknown task '{unknown[0]}'; expected of {', '.join(REGISTRY)}")
-    if rows not in ROWS:
-        raise UserError(f"rows '{rows}': expected one of {', '.join(ROWS)}")
+    for name in chosen:
+        require_choice("task", name, REGISTRY)
+    require_choice("rows", rows, ROWS)
     path = Path(out) / "labels.csv"
     if path.exists():
         raise UserError(f"{path}: is there already; labels may be in it, so name another folder")

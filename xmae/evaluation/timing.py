@@ -19,8 +19,8 @@ AROUND_S = 0.15  # of a beat, about the usual one
 MIN_BEATS = 4
 SOURCE = "R peak to steepest rise of the PPG"
 TASKS = (
-    Task("delay", "Delay", "regression", "mae", "ms", "delay", SOURCE),
-    Task("delay_change", "Delay less the recording's median", "regression", "mae", "ms", "delay_change", SOURCE),
+    Task("delay", "Delay", "regression", "ms", "delay", SOURCE),
+    Task("delay_change", "Delay less the recording's median", "regression", "ms", "delay_change", SOURCE),
 )
 
 
@@ -53,14 +53,14 @@ def timing(models: list[str], data: str, protocol: str = "test", out: str = "run
 def derive(dataset):
     """Truth by column, and the delay computed in the other way: see `probe_derived`."""
     delay, other = delays(dataset)
-    labels = {"delay": delay, "delay_change": delay - record_medians(delay, dataset.record)}
-    change = other - record_medians(other, dataset.record)
+    labels = {"delay": delay, "delay_change": delay - medians(delay, dataset.recording)}
+    change = other - medians(other, dataset.recording)
     return labels, {"delay": other[:, None], "delay_change": change[:, None]}
 
 
-def record_medians(x, record):
+def medians(x, recording):
     """Median of the known values of each recording, for each of its windows: (n,), (n,) -> (n,)."""
-    return pd.Series(x).groupby(record).transform("median").to_numpy()
+    return pd.Series(x).groupby(recording).transform("median").to_numpy()
 
 
 def delays(windows):

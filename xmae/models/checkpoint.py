@@ -24,7 +24,7 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "efficientnet": EfficientNetEncoder,
     "criss-cross": CrissCrossEncoder,
 }
-SHIPPED = {"base": "base.safetensors", "student-mcu": "student-mcu.safetensors"}
+SHIPPED = {name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s")}
 
 
 def save_encoder(encoder, path, provenance):
@@ -57,7 +57,8 @@ def load_encoder(name, ppg=True):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "student-mcu"), or a safetensors file that `save_encoder` wrote.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), or a safetensors file that
+        `save_encoder` wrote.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is welcome too.
 

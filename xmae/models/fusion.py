@@ -18,16 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.files import atomic_folder, read_json, write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 
 FUSIONS = ("concatenate", "late", "gated")
+HIDDEN = 64  # width of the projections of gated fusion
 SFREQ = {"ppg": 100, "ecg": 200, "resp": 200, "eeg": 200}  # Hz, of what each modality's encoder takes
 
 
 class FusionHead(nn.Module):
-    """Embeddings, a dictionary of (B, D), to outputs (B, n_out): numbers, or log odds.
+    """Embeddings, a dictionary of (B, D), to outputs (B, 1): numbers, or log odds.
 
     Parameters
     ----------
@@ -35,28 +36,23 @@ class FusionHead(nn.Module):
         Modalities and the widths of their embeddings.
     fusion : str
         "concatenate", "late" or "gated".
-    n_out : int
-        Outputs.
-    hidden : int
-        Width of the projections of gated fusion.
     """
 
-    def __init__(self, widths, fusion="concatenate", n_out=1, hidden=64):
+    def __init__(self, widths, fusion="concatenate"):
         super().__init__()
-        if fusion not in FUSIONS:
-            raise UserError(f"unknown fusion '{fusion}'; expected one of {', '.join(FUSIONS)}")
+        require_choice("fusion", fusion, FUSIONS)
         self.widths, self.fusion = dict(widths), fusion
         for name, width in widths.items():
             self.register_buffer(f"mean_{name}", torch.zeros(width))
             self.register_buffer(f"inverse_{name}", torch.ones(width))
         if fusion == "concatenate":
-            self.linear = nn.Linear(sum(widths.values()), n_out)
+            self.linear = nn.Linear(sum(widths.values()), 1)
         elif fusion == "late":
-            self.linears = nn.ModuleDict({name: nn.Linear(width, n_out) for name, width in widths.items()})
+            self.linears = nn.ModuleDict({name: nn.Linear(width, 1) for name, width in widths.items()})
         else:
-            self.projections = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in widths.items()})
+            self.projections = nn.ModuleDict({name: nn.Linear(width, HIDDEN) for name, width in widths.items()})
             self.gates = nn.ModuleDict({name: nn.Linear(width, 1) for name, width in widths.items()})
-            self.linear = nn.Linear(hidden, n_out)
+            self.linear = nn.Linear(HIDDEN, 1)
 
     @torch.no_grad()
     def standardise_by(self, embeddings):
@@ -95,15 +91,15 @@ class FusionHead(nn.Module):
         return z, there
 
     def forward(self, embeddings):
-        """Dictionary of (B, D), NaN rows and absent keys = missing -> (B, n_out)."""
+        """Dictionary of (B, D), NaN rows and absent keys = missing -> (B, 1)."""
         z, there = self.standardised(embeddings)
         if self.fusion == "concatenate":
             return self.linear(torch.cat(list(z.values()), 1))
         present = torch.stack(list(there.values()))  # (M, B, 1)
         if self.fusion == "late":
-            said = torch.stack([self.linears[name](x) for name, x in z.items()])  # (M, B, n_out)
+            said = torch.stack([self.linears[name](x) for name, x in z.items()])  # (M, B, 1)
             return (said * present).sum(0) / present.sum(0)
-        projected = torch.stack([self.projections[name](x).tanh() for name, x in z.items()])  # (M, B, hidden)
+        projected = torch.stack([self.projections[name](x).tanh() for name, x in z.items()])  # (M, B, HIDDEN)
         gate = torch.stack([self.gates[name](x) for name, x in z.items()])  # (M, B, 1)
         weight = gate.masked_fill(~present, -torch.inf).softmax(0)
         return self.linear((weight * projected).sum(0))
@@ -118,19 +114,17 @@ class FusionModel(nn.Module):
         "ppg", "ecg", "resp" and "eeg" are known; any set of them. Each has `embed_dim`.
     fusion : str
         See `FusionHead`.
-    n_out : int
-        Outputs.
     drop : float
         In training, the probability that a modality of a window is taken away, so that the head learns to do without;
         one is always left.
     """
 
-    def __init__(self, encoders, fusion="concatenate", n_out=1, drop=0.0):
+    def __init__(self, encoders, fusion="concatenate", drop=0.0):
         super().__init__()
         if unknown := sorted(encoders.keys() - SFREQ.keys()):
             raise UserError(f"unknown modality '{unknown[0]}'; expected some of {', '.join(SFREQ)}")
         self.encoders = nn.ModuleDict(encoders)
-        self.head = FusionHead({name: encoder.embed_dim for name, encoder in encoders.items()}, fusion, n_out)
+        self.head = FusionHead({name: encoder.embed_dim for name, encoder in encoders.items()}, fusion)
         self.drop = drop
 
     def embed(self, signals):
@@ -155,7 +149,7 @@ class FusionModel(nn.Module):
         return embeddings
 
     def forward(self, signals):
-        """Dictionary of signals (B, C, n_times), each scaled as its encoder expects -> (B, n_out)."""
+        """Dictionary of signals (B, C, n_times), each scaled as its encoder expects -> (B, 1)."""
         embeddings = self.embed(signals)
         return self.head(self.without_some(embeddings) if self.training and self.drop else embeddings)
 

@@ -1,4 +1,4 @@
-"""The conv-only student for microcontrollers: one block that XNNPACK, TFLite int8, Ethos-U and Cortex-M all run whole.
+"""The conv-only students, from microcontroller to phone: one block that every runtime and NPU we target runs whole.
 
 Everything is a `Conv2d` over (batch, channels, 1, time): 1-D convolutions leave exporters with transposes and unfused
 batch norms. Kernels and padding are chosen so that "same" padding in TFLite equals PyTorch's and no PAD op appears:
@@ -11,21 +11,38 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xmae.signals.window import N_TIMES
 
-BLOCKS = (  # (channels, stride) of the depthwise-separable blocks after the stem; lengths 500 -> 250 -> ... -> 16
-    (16, 2), (32, 2), (64, 2), (64, 1), (64, 1), (128, 2), (128, 1), (128, 1), (160, 2), (160, 1), (160, 1),
-)  # fmt: skip
+TIERS = {  # (channels, stride) of the stem and of each depthwise-separable block; lengths 500 -> 250 -> ... -> 16
+    "mcu-s": (
+        (8, 2), (16, 2), (32, 2), (48, 2), (48, 1), (64, 2), (64, 1), (96, 2), (96, 1),
+    ),
+    "mcu": (
+        (16, 2), (16, 2), (32, 2), (64, 2), (64, 1), (64, 1), (128, 2), (128, 1), (128, 1), (160, 2), (160, 1),
+        (160, 1),
+    ),
+    "app": (
+        (32, 2), (48, 2), (96, 2), (96, 1), (96, 1), (192, 2), (192, 1), (192, 1), (256, 2), (256, 1), (256, 1),
+        (320, 2), (320, 1), (320, 1),
+    ),
+}  # fmt: skip
 
 
 class McuStudent(nn.Module):
-    """PPG encoder of 0.17 M parameters and 3.5 M multiply-accumulates (MAC) per 10 s window.
+    """PPG encoder of convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s window.
 
-    Limits it is designed for: 192 KiB of flash for int8 weights with their biases and multipliers, 4 M MAC per window,
-    64 KiB of activation memory.
+    ======  ==========  ======  =======================================  ============================================
+    tier    parameters  M MAC   int8 weights, biases, multipliers, kB    designed to stay within
+    ======  ==========  ======  =======================================  ============================================
+    mcu-s       55,568    0.95   63.6                                    64 KiB of these, 1 M MAC
+    mcu        174,112    3.51  190.7                                    192 KiB of these, 4 M MAC, 64 KiB activations
+    app        688,256   20.18  725.5                                    1 M parameters, 25 M MAC
+    ======  ==========  ======  =======================================  ============================================
 
     Parameters
     ----------
     embed_dim : int
         Width of the embedding.
+    tier : str
+        One of `TIERS`.
 
     Examples
     --------
@@ -34,15 +51,15 @@ class McuStudent(nn.Module):
     (torch.Size([2, 256]), torch.Size([2, 16, 160]))
     """
 
-    def __init__(self, embed_dim=256):
+    def __init__(self, embed_dim=256, tier="mcu"):
         super().__init__()
         self.embed_dim = embed_dim
-        self.config = {"embed_dim": embed_dim}
-        channels, length = 16, N_TIMES
-        self.stem = conv_bn_relu(1, channels, kernel=8, stride=2, padding=3)
-        length //= 2
+        self.config = {"embed_dim": embed_dim, "tier": tier}
+        (channels, stride), *blocks = TIERS[tier]
+        self.stem = conv_bn_relu(1, channels, kernel=8, stride=stride, padding=3)
+        length = N_TIMES // stride
         self.blocks = nn.Sequential()
-        for out, stride in BLOCKS:
+        for out, stride in blocks:
             self.blocks.append(SeparableBlock(channels, out, stride, even=length % 2 == 0))
             channels, length = out, -(-length // stride)
         self.head = nn.Linear(channels, embed_dim)
@@ -91,6 +108,15 @@ def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
         nn.BatchNorm2d(out),
         nn.ReLU(),
     )
+
+
+def int8_bytes(module):
+    """What `module` takes in flash as int8: a byte a weight and, for each output channel of a layer, 9 more.
+
+    These are the int32 bias and multiplier and the int8 shift of TFLite's fixed-point arithmetic, batch norm folded in.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    return sum(layer.weight.numel() + 9 * layer.weight.shape[0] for layer in layers)
 
 
 def count_macs(module, shape=(1, 1, N_TIMES)):

@@ -44,8 +44,8 @@ class ViTEncoder(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, n_heads, 4, dropout=0.0) for _ in range(depth)))
         self.projection = nn.LayerNorm(width, elementwise_affine=False)
 
-    def embedded(self, x):
-        """Waveform (B, 1, n * 40) -> patches with their positions (B, n, D).
+    def embedded(self, x, first=None):
+        """Waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from position 0 or `first` (B,) of each.
 
         Raises
         ------
@@ -55,11 +55,14 @@ class ViTEncoder(nn.Module):
         if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
             raise ValueError(f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}")
         x = self.patches(x).transpose(1, 2)  # (B, n, D)
-        return x + self.positions[:, : x.shape[1]]
+        if first is None:
+            return x + self.positions[:, : x.shape[1]]
+        place = (first[:, None] + torch.arange(x.shape[1], device=x.device))[..., None].expand_as(x)
+        return x + self.positions.expand(len(x), -1, -1).gather(1, place)  # rows add up in one order: exact resume
 
-    def tokens(self, x, seen=None):
+    def tokens(self, x, seen=None, first=None):
         """Waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by `seen` (B, k) alone (B, k, D)."""
-        x = self.embedded(x)
+        x = self.embedded(x, first)
         if seen is not None:
             x = x.gather(1, seen[..., None].expand(-1, -1, x.shape[-1]))
         return self.blocks(x)
@@ -68,6 +71,6 @@ class ViTEncoder(nn.Module):
         """Tokens (B, n, D) -> embedding (B, D)."""
         return self.projection(tokens.mean(1))
 
-    def forward(self, x):
-        """Scaled waveform (B, 1, L) -> embedding (B, D)."""
-        return self.pool(self.tokens(x))
+    def forward(self, x, first=None):
+        """Scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) -> embedding (B, D)."""
+        return self.pool(self.tokens(x, first=first))

@@ -9,9 +9,10 @@ than pairs in a batch, other windows of a pair's own participant are no negative
 
 import copy
 
+from xmae.errors import require_choice
 from xmae.models.efficientnet import SIZES, EfficientNetEncoder
 from xmae.objectives.contrast import info_nce, koleo, mlp, same_subject
-from xmae.objectives.objective import Defaults, Objective, follow, known
+from xmae.objectives.objective import Defaults, Objective, follow
 from xmae.objectives.views import APPLE, Draws, view
 
 
@@ -36,7 +37,7 @@ class AppleObjective(Objective):
 
     def __init__(self, size="base", temperature=0.04, koleo_weight=0.1, momentum=0.99):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.temperature, self.koleo_weight, self.momentum = temperature, koleo_weight, momentum
         self.encoder = EfficientNetEncoder(**SIZES[size])
         self.projection = mlp(self.encoder.embed_dim, 4 * self.encoder.embed_dim, 128)

@@ -6,9 +6,10 @@ windows to pairs of signals. Ours: InfoNCE both ways as in CLIP (Radford et al.,
 encoder, two ViT-1D.
 """
 
+from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import info_nce, koleo, mlp
-from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.objective import Defaults, Objective
 
 
 class AppleMObjective(Objective):
@@ -30,7 +31,7 @@ class AppleMObjective(Objective):
 
     def __init__(self, size="base", temperature=0.04, koleo_weight=0.1):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.temperature, self.koleo_weight = temperature, koleo_weight
         self.encoder, self.ecg_encoder = ViTEncoder(**SIZES[size]), ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim
@@ -40,5 +41,9 @@ class AppleMObjective(Objective):
         """InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""
         ppg = self.gather(self.projection(self.encoder(batch.ppg)))
         ecg = self.gather(self.ecg_projection(self.ecg_encoder(batch.ecg)))
+        return self.loss(ppg, ecg)
+
+    def loss(self, ppg, ecg):
+        """Of projections (n, D), row i of both of one moment."""
         contrast = info_nce(ppg, ecg, self.temperature) + info_nce(ecg, ppg, self.temperature)
         return contrast / 2 + self.koleo_weight * (koleo(ppg) + koleo(ecg)) / 2

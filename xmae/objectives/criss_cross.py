@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from xmae.data.leads import choose_leads, followed
-from xmae.errors import UserError
+from xmae.data.leads import choose_leads
+from xmae.errors import UserError, require_choice
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCross, patches
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.objective import Defaults, Objective
 from xmae.training.batches import SteppedBatches
 
 MASKINGS = ("both", "intra", "inter")
@@ -45,8 +45,8 @@ class CrissCrossObjective(Objective):
 
     def __init__(self, size="base", masking="both", intra_ratio=0.5, inter_ratio=1.0, channels="II,V/MCL"):
         super().__init__()
-        known("size", size, CRISS_CROSS_SIZES)
-        known("masking", masking, MASKINGS)
+        require_choice("size", size, CRISS_CROSS_SIZES)
+        require_choice("masking", masking, MASKINGS)
         self.model = CrissCross(**CRISS_CROSS_SIZES[size])
         self.masking, self.channels = masking, channels
         self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
@@ -162,7 +162,7 @@ def whole_windows(windows, channels):
     whole = ~np.isnan(leads).any((1, 2))
     if not whole.any():
         raise UserError(f"no window of this split has all of the channels {channels}")
-    follows = followed(windows.select(whole))
+    follows = windows.select(whole).follows
     return torch.from_numpy(leads[whole]), torch.from_numpy(follows.astype(np.int64))
 
 

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xmae.errors import require_choice
 from xmae.models.transformer import Block
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.objective import Defaults, Objective
 from xmae.signals.window import N_TIMES, PATCH
 
 
@@ -32,7 +33,7 @@ class MAEObjective(Objective):
 
     def __init__(self, size="base", mask_ratio=0.75):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.encoder = ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim // 2 // 16 * 16
         self.mask_ratio = mask_ratio

@@ -13,10 +13,11 @@ import math
 import torch
 from torch import nn
 
+from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import cosines, mlp, small_start
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective, follow, known
+from xmae.objectives.objective import Defaults, Objective, follow
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
@@ -45,7 +46,7 @@ class MSNObjective(Objective):
 
     def __init__(self, size="base", prototypes=1024, mask_ratio=0.3, n_focal=4, momentum=0.996):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.mask_ratio, self.n_focal, self.momentum = mask_ratio, n_focal, momentum
         self.encoder = ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim
@@ -63,7 +64,7 @@ class MSNObjective(Objective):
         tokens = self.encoder.tokens(view(batch.ppg, draws, MILD), seen)
         anchors = [self.head(self.encoder.pool(tokens))]
         if self.n_focal:
-            focal = [view(time_crop(batch.ppg, draws, SHORT), draws, MILD) for _ in range(self.n_focal)]
+            focal = [view(time_crop(batch.ppg, draws, SHORT)[0], draws, MILD) for _ in range(self.n_focal)]
             anchors += self.head(self.encoder(torch.cat(focal))).split(size)
         with torch.no_grad():
             targets = self.teacher_head(self.teacher(view(batch.ppg, draws, MILD)))

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from xmae.errors import UserError
 from xmae.objectives.gather import gather
 from xmae.training.batches import store_batches
 
@@ -79,12 +78,6 @@ class Objective(nn.Module):
 
     def align(self):
         """Start so that positions agree, where a recipe asks for it and the method knows how."""
-
-
-def known(name, value, choices):
-    """Raise a `UserError` unless the setting `name` has one of its choices."""
-    if value not in choices:
-        raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
 
 
 @torch.no_grad()

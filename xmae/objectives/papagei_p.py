@@ -6,9 +6,10 @@ patients than pairs in a batch, other windows of a pair's own patient are no neg
 embedding.
 """
 
+from xmae.errors import require_choice
 from xmae.models.resnet import SIZES, ResNetEncoder
 from xmae.objectives.contrast import mlp, nt_xent, same_subject
-from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.objective import Defaults, Objective
 from xmae.objectives.views import PAPAGEI, Draws, view
 
 
@@ -29,7 +30,7 @@ class PaPaGeiPObjective(Objective):
 
     def __init__(self, size="base", temperature=0.07):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.encoder, self.temperature = ResNetEncoder(**SIZES[size]), temperature
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 

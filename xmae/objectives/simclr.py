@@ -5,9 +5,10 @@ Source: Chen et al., *A Simple Framework for Contrastive Learning of Visual Repr
 `views`), the temperature, AdamW.
 """
 
+from xmae.errors import require_choice
 from xmae.models.resnet import SIZES, ResNetEncoder
 from xmae.objectives.contrast import mlp, nt_xent
-from xmae.objectives.objective import Defaults, Objective, known
+from xmae.objectives.objective import Defaults, Objective
 from xmae.objectives.views import PAPAGEI, Draws, view
 
 
@@ -27,7 +28,7 @@ class SimCLRObjective(Objective):
 
     def __init__(self, size="base", temperature=0.1):
         super().__init__()
-        known("size", size, SIZES)
+        require_choice("size", size, SIZES)
         self.encoder, self.temperature = ResNetEncoder(**SIZES[size]), temperature
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from xmae.signals.scale import minmax_scale
+from xmae.signals.window import PATCH
 
 
 class Draws:
@@ -90,9 +91,13 @@ def view(x, draws, changes):
 
 
 def time_crop(x, draws, n_times):
-    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1, n_times)."""
+    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1, n_times).
+
+    Also the number of the patch nearest to its begin, (B,).
+    """
     begin = (draws.rand(1, 1) * (x.shape[-1] - n_times + 1)).long()
-    return minmax_scale(x.gather(-1, begin + torch.arange(n_times, device=x.device)))[0]
+    piece = minmax_scale(x.gather(-1, begin + torch.arange(n_times, device=x.device)))[0]
+    return piece, (begin[:, 0, 0] + PATCH // 2) // PATCH
 
 
 # Of PaPaGei-P (arXiv 2410.20542); SimCLR gets the same, so that the two differ in their pairs alone.

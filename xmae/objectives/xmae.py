@@ -6,10 +6,11 @@ ICML 2026, arXiv 2605.00973.
 
 import torch
 
+from xmae.errors import require_choice
 from xmae.models.xmae import SIZES, XMAE
 from xmae.objectives.curriculum import RATIOS, EpochSchedule, LossLadder
 from xmae.objectives.masks import SHAPES, n_hidden
-from xmae.objectives.objective import Objective, known
+from xmae.objectives.objective import Objective
 from xmae.signals.window import PATCH
 
 CURRICULA = ("ladder", "schedule", "none")
@@ -36,9 +37,9 @@ class XMAEObjective(Objective):
 
     def __init__(self, size="base", mask="anchor", curriculum="ladder", n_epochs=37):
         super().__init__()
-        known("size", size, SIZES)
-        known("mask", mask, SHAPES)
-        known("curriculum", curriculum, CURRICULA)
+        require_choice("size", size, SIZES)
+        require_choice("mask", mask, SHAPES)
+        require_choice("curriculum", curriculum, CURRICULA)
         self.model = XMAE(SIZES[size])
         self.shape = SHAPES[mask]
         self.curriculum = {

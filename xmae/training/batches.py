@@ -1,15 +1,19 @@
 """Batches of windows on the way to the model, in an order that depends on seed and step alone.
 
 So a run that was killed and resumed sees what an unbroken run sees, and so do several processes that share one batch.
+Windows stay on disk, memory-mapped, and each process makes its own rows of a batch, so memory is that of a batch.
 """
 
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from xmae.data.augment import augment, draw_crops, random_crops, runs, vary_ppg
+from xmae.data.flat import SIGNALS, FlatWindows
 from xmae.errors import UserError
 from xmae.signals.scale import minmax_scale
 
@@ -28,7 +32,8 @@ class Batch(NamedTuple):
 class SteppedBatches:
     """An order of batches, cut into epochs, that remembers its place; subclasses make the batch of a step.
 
-    With `accumulate` above 1, so many batches in a row are parts of one step of the optimiser and share its seed.
+    While a batch is trained on, another thread makes the next one. With `accumulate` above 1, so many batches in a row
+    are parts of one step of the optimiser and share its seed.
     """
 
     def __init__(self, n_batches, seed, accumulate=1):
@@ -38,10 +43,19 @@ class SteppedBatches:
         return self.n_batches
 
     def __iter__(self):
-        for _ in range(self.step % self.n_batches, self.n_batches):
-            self.step += 1
-            step = -(-self.step // self.accumulate)  # of the optimiser
-            yield self.batch(self.step, (self.seed * 1_000_003 + step) % 2**63)
+        last = (self.step // self.n_batches + 1) * self.n_batches  # of the epoch
+        with ThreadPoolExecutor(1) as other:
+            coming = other.submit(self.make, self.step + 1)
+            while self.step < last:
+                batch = coming.result()
+                self.step += 1
+                if self.step < last:
+                    coming = other.submit(self.make, self.step + 1)
+                yield batch
+
+    def make(self, step):
+        """The batch of one step, counted from 1, with the seed of its step of the optimiser."""
+        return self.batch(step, (self.seed * 1_000_003 + -(-step // self.accumulate)) % 2**63)
 
     def end_epoch(self, train_loss):
         """Told the smoothed training loss at the end of an epoch."""
@@ -93,8 +107,8 @@ class TrainingBatches(SteppedBatches):
 
     Parameters
     ----------
-    windows : Windows
-        Training windows with ECG.
+    windows : FlatWindows or Windows
+        Training windows. Of a flat file of PPG alone, the PPG stands in the place of the ECG too.
     batch_size : int
         Windows of a step of the optimiser, over all processes and accumulated parts.
     n_epochs : int
@@ -115,17 +129,20 @@ class TrainingBatches(SteppedBatches):
         self, windows, batch_size, n_epochs, seed, recipe=RECIPES["published"], rank=0, world_size=1, accumulate=1,
         pairs=False,
     ):  # fmt: skip
-        windows.require_ecg("pretraining")
         self.parts = world_size * accumulate
         if batch_size % (self.parts * (1 + pairs)):
             what = f"{world_size} processes" + f" in {accumulate} parts" * (accumulate > 1) + " by pairs" * pairs
             raise UserError(f"batch_size {batch_size} cannot be shared evenly by {what}")
         super().__init__(accumulate * max(2, len(windows) // batch_size), seed, accumulate)
-        self.runs = runs(windows)
+        self.windows, self.runs = windows, runs(windows)
         self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches
         self.rank, self.world_size, self.pairs = rank, world_size, pairs
-        self.plateau = scaled_variance(windows.ecg)
         self.ramp_start = None  # the step at which the loss was first clearly below the plateau
+
+    @cached_property
+    def plateau(self):
+        """The loss of drawing each window's mean."""
+        return scaled_variance(self.windows)
 
     def strength(self, step):
         """How much of the recipe's augmentations a step gets, 0 to 1."""
@@ -137,7 +154,7 @@ class TrainingBatches(SteppedBatches):
 
     def end_epoch(self, train_loss):
         """Take the smoothed training loss at the end of an epoch: off the plateau, augmentation sets in."""
-        if self.ramp_start is None and train_loss < 0.9 * self.plateau:
+        if self.recipe.ramp and self.ramp_start is None and train_loss < 0.9 * self.plateau:
             self.ramp_start = self.step
 
     def state_dict(self):
@@ -153,16 +170,16 @@ class TrainingBatches(SteppedBatches):
         """The batch of one step, counted from 1 over the whole training."""
         generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
         speed = [x**strength for x in self.recipe.speed]
-        draw, half = draw_crops(self.runs, self.batch_size, generator), self.batch_size // 2
+        rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
+        n, draw, half = self.batch_size, draw_crops(self.batch_size, generator), self.batch_size // 2
         if self.pairs:
             draw[0, half:] = self.runs.elsewhere(draw[0, :half], draw[0, half:])
-        ppg, ecg = random_crops(self.runs, self.batch_size, generator, speed, self.recipe.noise, draw)
+        ppg, ecg = random_crops(self.runs, n, generator, speed, self.recipe.noise, draw, rows)
         if self.recipe.vary:
-            ppg = vary_ppg(ppg, generator, strength)
-        ppg, ecg = augment(ppg, ecg, generator, flip=0.5 * strength)
-        subject = self.runs.subject[self.runs.at(draw[0])][:, 0]
-        rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
-        return Batch(ppg[rows], ecg[rows], subject[rows], rows, self.batch_size, seed)
+            ppg = vary_ppg(ppg, generator, strength, (n, rows))
+        ppg, ecg = augment(ppg, ecg, generator, 0.5 * strength, (n, rows))
+        subject = self.runs.subject[self.runs.at(draw[0, rows])][:, 0]
+        return Batch(ppg, ecg, subject, rows, n, seed)
 
 
 class ValidationBatches:
@@ -172,20 +189,23 @@ class ValidationBatches:
     """
 
     def __init__(self, windows, batch_size, pairs=False):
-        windows.require_ecg("pretraining")
-        if pairs:
-            windows = windows.select(in_pairs(windows.subject, batch_size))
-        ppg, ecg = (minmax_scale(torch.from_numpy(x)[:, None])[0] for x in (windows.ppg, windows.ecg))
-        self.variance = scaled_variance(windows.ecg)
-        subject = torch.from_numpy(np.unique(windows.subject, return_inverse=True)[1])
-        self.parts = list(zip(*(x.split(batch_size) for x in (ppg, ecg, subject)), strict=True))
+        order = in_pairs(windows.subject, batch_size) if pairs else np.arange(len(windows))
+        subject = torch.from_numpy(np.unique(windows.subject[order], return_inverse=True)[1])
+        self.windows, self.order, self.subject, self.batch_size = windows, order, subject, batch_size
+
+    @cached_property
+    def variance(self):
+        """Of the scaled ECG, as `scaled_variance` says."""
+        return scaled_variance(self.windows)
 
     def __len__(self):
-        return len(self.parts)
+        return -(-len(self.order) // self.batch_size)
 
     def __iter__(self):
-        for index, (ppg, ecg, subject) in enumerate(self.parts):
-            yield Batch(ppg, ecg, subject, slice(None), len(ppg), index)
+        for index in range(len(self)):
+            rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+            x = minmax_scale(torch.as_tensor(self.windows.signals(self.order[rows])))[0][:, :, None]
+            yield Batch(x[0], x[-1], self.subject[rows], slice(None), x.shape[1], index)
 
 
 def in_pairs(subject, batch_size):
@@ -205,16 +225,13 @@ def in_pairs(subject, batch_size):
 
 
 def store_batches(store, needs_ecg, pairs, **settings):
-    """Training and validation batches of a store; `settings` are those of `TrainingBatches`.
-
-    Where ECG is neither needed nor there, the PPG stands in its place.
-    """
-    train, val = store.windows("train"), store.windows("val")
-    if not needs_ecg:
-        train, val = (replace(x, ecg=x.ppg) if x.ecg is None else x for x in (train, val))
+    """Training and validation batches of a store; `settings` are those of `TrainingBatches`."""
+    train, val = (FlatWindows(store, split, SIGNALS if needs_ecg else ("ppg",)) for split in ("train", "val"))
     return TrainingBatches(train, pairs=pairs, **settings), ValidationBatches(val, 256, pairs)
 
 
-def scaled_variance(ecg):
-    """Mean variance within min-max scaled windows (n, 1000): the loss of drawing each window's mean."""
-    return float(minmax_scale(ecg)[0].var(-1).mean())
+def scaled_variance(windows, at_once=1024):
+    """Mean variance within min-max scaled windows of ECG: the loss of drawing each window's mean."""
+    rows = np.arange(len(windows))
+    parts = (np.asarray(windows.signals(rows[k : k + at_once]))[-1] for k in range(0, len(rows), at_once))
+    return float(np.concatenate([minmax_scale(ecg)[0].var(-1) for ecg in parts]).mean())

@@ -8,11 +8,10 @@ import lightning as L
 import safetensors.torch
 
 from xmae.data.store import WindowStore
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
-from xmae.objectives.objective import known
 from xmae.training.batches import RECIPES
 from xmae.training.fit import PRECISIONS, STRATEGIES, fit
 from xmae.training.module import Pretraining
@@ -112,15 +111,15 @@ def pretrain(
         If the store has no ECG that the method needs or no validation windows, a setting is unknown, there is nothing
         to resume, or training diverged.
     """
-    known("method", method, OBJECTIVES)
-    known("recipe", recipe, RECIPES)
-    known("strategy", strategy, STRATEGIES)
-    known("precision", precision or "fp32", PRECISIONS)
+    require_choice("method", method, OBJECTIVES)
+    require_choice("recipe", recipe, RECIPES)
+    require_choice("strategy", strategy, STRATEGIES)
+    require_choice("precision", precision or "fp32", PRECISIONS)
     chosen = OBJECTIVES[method]
     asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "keep": keep}
     asked = {key: getattr(chosen.defaults, key) if value is None else value for key, value in asked.items()}
     epochs, batch_size, lr, patience, keep = asked.values()
-    known("keep", keep, ("best", "last"))
+    require_choice("keep", keep, ("best", "last"))
     if min(epochs, batch_size, devices, accumulate) < 1:
         raise UserError("epochs, batch_size, devices and accumulate must be at least 1")
     own = own_settings(method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {}))

@@ -1,12 +1,15 @@
 """Readers: the files of a recorder in, one `Recording` after another out; one file a format.
 
-Each reader is a generator `read(path, channel_map)`. `docs/data.md` lists the formats and the channel names.
+Each reader is a generator `read(path, channel_map)`. Where a file holds several recordings, one that cannot be used is
+yielded as the `UserError` that says why, and what holds nothing to use as a `PassedOver`. `docs/data.md` lists the
+formats and the channel names.
 """
 
 from importlib import import_module
 from pathlib import Path
 
 from xmae.data.channels import ChannelMap
+from xmae.data.recording import PassedOver
 from xmae.errors import UserError
 
 READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
@@ -45,6 +48,16 @@ def read_recordings(path, channel_map=None):
     UserError
         If the file is of no known kind, cannot be read, has no PPG, or contradicts the map.
     """
+    for recording in read_each(path, channel_map):
+        if isinstance(recording, UserError):
+            if isinstance(recording, PassedOver):
+                continue
+            raise recording
+        yield recording
+
+
+def read_each(path, channel_map=None):
+    """As `read_recordings`, but what cannot be used of several recordings is yielded as a `UserError`."""
     path = Path(path)
     if Path(f"{path}.hea").is_file():
         path = Path(f"{path}.hea")
@@ -75,13 +88,19 @@ def read_recording(path, sfreq=None):
     return recording
 
 
+def is_ours(path, folder):
+    """Whether a path in a folder belongs to a store, or is hidden, such as one that is being made."""
+    hidden = any(part.startswith(".") for part in path.parts)
+    return hidden or any((folder / parent / "store.json").is_file() for parent in path.parents)
+
+
 def find_in_folder(folder, channel_map=None):
     """Recordings below a folder, by suffix and the channel names inside.
 
     Parameters
     ----------
     folder : str or Path
-        Searched through.
+        Searched through, but for stores and what is hidden.
     channel_map : ChannelMap or None
         As in `read_recordings`.
 
@@ -93,6 +112,7 @@ def find_in_folder(folder, channel_map=None):
         Files of the same kinds without PPG, such as a table of subjects or a record of numerics.
     """
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in READERS and path.is_file())
+    files = [path for path in files if not is_ours(path.relative_to(folder), Path(folder))]
     headers = [path for path in files if path.suffix.lower() == ".hea"]
     if headers:
         from xmae.data.readers.wfdb import segments_of
@@ -100,4 +120,5 @@ def find_in_folder(folder, channel_map=None):
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
     found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
-    return found, [path for path in files if path not in set(found)]
+    chosen = set(found)
+    return found, [path for path in files if path not in chosen]

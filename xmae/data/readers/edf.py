@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 
 from xmae.data.channels import PPG_NAMES, Channel, find_roles, recording_of
+from xmae.data.recording import PassedOver, attempt
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
@@ -42,8 +43,10 @@ def read(path, channel_map):
     stretches = np.split(np.arange(len(onsets)), np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1)
     for number, stretch in enumerate(stretches):
         if len(stretches) > 1 and len(stretch) * length < WINDOW_S:
+            yield PassedOver("segments under 10 s")
             continue
-        yield recording_of(
+        yield attempt(
+            recording_of,
             [
                 Channel(
                     signal.label.strip(),
@@ -59,6 +62,7 @@ def read(path, channel_map):
             wanted=roles,
             start=(begun + timedelta(seconds=onsets[stretch[0]])).isoformat() if begun else "",
             repairs=[] if named else ["subject_from_file_name"],
+            units=channel_map.units,
         )
 
 

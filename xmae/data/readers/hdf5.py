@@ -10,12 +10,14 @@ of the dataset, of a group above it or of the file; the subject the attribute `s
 else the group's name.
 """
 
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import h5py
 import numpy as np
 
 from xmae.data.channels import Channel, find_roles, recording_of
+from xmae.data.recording import attempt
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
@@ -27,16 +29,22 @@ def read(path, channel_map):
     """Yield the recordings of one file."""
     if path.suffix == ".mat" and path.open("rb").read(10) == b"MATLAB 5.0":
         raise UserError(f"{path}: a MATLAB file of before v7.3; save it in MATLAB with -v7.3")
+    with damage_told(path), h5py.File(path) as file:
+        if "Subj_Wins" in file:
+            yield from read_pulsedb(path, file, channel_map)
+            return
+        groups = groups_with_ppg(file, channel_map)
+        if not groups:
+            raise UserError(f"{path}: no PPG among its datasets; name it in a channel map")
+        for group in groups:
+            yield attempt(damage_told(path)(read_group), path, group, channel_map)
+
+
+@contextmanager
+def damage_told(path):
+    """Turn what h5py and NumPy raise on a damaged file into a `UserError`."""
     try:
-        with h5py.File(path) as file:
-            if "Subj_Wins" in file:
-                yield from read_pulsedb(path, file)
-                return
-            groups = groups_with_ppg(file, channel_map)
-            if not groups:
-                raise UserError(f"{path}: no PPG among its datasets; name it in a channel map")
-            for group in groups:
-                yield read_group(path, group, channel_map)
+        yield
     except UserError:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -83,8 +91,8 @@ def read_group(path, group, channel_map):
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
         rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
         rate = channel_map.check_sfreq(None if rate is None else float(np.ravel(rate)[0]), path)
-        unit = channel_map.units.get(name, attribute(group[name], UNIT_NAMES) or "")
-        channels.append(Channel(name, group[name][()].astype(np.float64), rate, unit=str(unit)))
+        unit = str(attribute(group[name], UNIT_NAMES) or "")
+        channels.append(Channel(name, group[name][()].astype(np.float64), rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
     subject = attribute(group, (channel_map.subject or "subject", "subject_id", "patient"))
     labels = {"age": attribute(group, ("age",)), "sex": attribute(group, ("sex", "gender"))}
@@ -97,10 +105,11 @@ def read_group(path, group, channel_map):
         wanted=roles,
         start=str(attribute(group, ("start", "start_time")) or ""),
         repairs=[] if subject is not None else ["subject_from_file_name"],
+        units=channel_map.units,
     )
 
 
-def read_pulsedb(path, file):
+def read_pulsedb(path, file, channel_map):
     """Yield one `Recording` for each run of windows of a PulseDB file that follow each other in time."""
     fields = file["Subj_Wins"]
 
@@ -133,7 +142,8 @@ def read_pulsedb(path, file):
         labels = {name: (values[run], 1 / step) for name, values in known.items() if values is not None}
         labels |= {"age": float(labels["age"][0][0])} if "age" in labels else {}
         labels |= {"sex": sex[run[0]][:1]} if sex else {}
-        yield recording_of(
+        yield attempt(
+            recording_of,
             [
                 Channel("PPG_Raw", np.concatenate([ppg[k] for k in run]), PULSEDB_SFREQ),
                 Channel("ECG_Raw", np.concatenate([ecg[k] for k in run]), PULSEDB_SFREQ),
@@ -143,6 +153,7 @@ def read_pulsedb(path, file):
             labels=labels,
             start=began(cases[run[0]], starts[run[0]]),
             repairs=repairs,
+            units=channel_map.units,
         )
 
 

@@ -33,7 +33,7 @@ def read(path, channel_map):
         raise UserError(f"{path}: holds no sampling rate 'fs'")
     try:
         channel_map.check_sfreq(float(data["fs"]), path)
-        recording = from_archive(data, path)
+        recording = from_archive(data, path, channel_map.units)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
@@ -46,8 +46,8 @@ def holds_ppg(path, channel_map):
     return True
 
 
-def from_archive(data, path):
-    """The `Recording` that the arrays of an archive describe."""
+def from_archive(data, path, units):
+    """The `Recording` that the arrays of an archive describe; `units` by the names of the leads."""
     sfreq, ppg = float(data["fs"]), physical(data, "ppg")
     labels = {}
     if "age" in data:
@@ -74,6 +74,7 @@ def from_archive(data, path):
         labels=labels,
         wanted=wanted,
         repairs=[] if "patient" in data else ["subject_from_file_name"],
+        units=units,
     )
 
 

@@ -48,7 +48,7 @@ def read(path, channel_map):
     except (OSError, EOFError, pickle.UnpicklingError, KeyError, IndexError, TypeError, ValueError, AttributeError,
             ImportError, UnicodeDecodeError) as error:  # fmt: skip
         raise UserError(f"{path}: not readable as a subject of PPG-DaLiA or WESAD ({error!r})") from error
-    yield recording_of(channels, subject=subject, record=path.stem, labels=labels, wanted=channel_map.roles or None)
+    yield recording_of(channels, subject, path.stem, labels, wanted=channel_map.roles or None, units=channel_map.units)
 
 
 def column(x):

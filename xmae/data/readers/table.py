@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmae.data.channels import SECONDS, Channel, find_roles, plain_name, recording_of
-from xmae.data.recording import MAX_SFREQ, MIN_SFREQ
+from xmae.data.recording import MAX_SFREQ, MIN_SFREQ, attempt
 from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
@@ -37,11 +37,15 @@ def read(path, channel_map):
     table.columns = [str(name).strip() for name in table.columns]
     if channel_map.subject and who not in table:
         raise UserError(f"{path}: no column '{who}' for subject; there are {', '.join(table.columns)}")
-    if who in table:
-        for subject, part in table.groupby(who, sort=False):
-            yield from read_subject(path, part, channel_map, str(subject))
-    else:
-        yield from read_subject(path, table, channel_map, None)
+    columns = channel_columns(table.columns, channel_map, path)
+    if who not in table:
+        yield from read_subject(path, table, columns, channel_map, None)
+        return
+    for subject, part in table.groupby(who, sort=False):
+        try:
+            yield from read_subject(path, part, columns, channel_map, str(subject))
+        except UserError as error:
+            yield error
 
 
 def dialect(path):
@@ -58,9 +62,8 @@ def head(path, n_lines):
         return [line for line, _ in zip(said, range(n_lines), strict=False)]
 
 
-def read_subject(path, table, channel_map, subject):
+def read_subject(path, table, columns, channel_map, subject):
     """Yield the recordings of the rows of one subject; `subject` is None where the table does not name any."""
-    columns = channel_columns(table.columns, channel_map, path)
     try:
         numbers = table[columns].astype(float)
     except (TypeError, ValueError) as error:
@@ -83,16 +86,15 @@ def read_subject(path, table, channel_map, subject):
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
-        yield recording_of(
-            [
-                Channel(key, on_grid(x[rows], within), sfreq, unit=channel_map.units.get(key, bracketed(key)))
-                for key, x in signals.items()
-            ],
+        yield attempt(
+            recording_of,
+            [Channel(key, on_grid(x[rows], within), sfreq, unit=bracketed(key)) for key, x in signals.items()],
             subject=subject or path.stem,
             record=name if len(stretches) == 1 else f"{name}-{number:03d}",
             wanted={role: names for role, names in find_roles(list(signals), wanted(columns, channel_map)).items()},
             start=start,
             repairs=repairs,
+            units=channel_map.units,
         )
 
 

@@ -45,6 +45,7 @@ def read(path, channel_map):
         wanted=roles,
         start=datetime.fromtimestamp(file.dtstart, UTC).replace(tzinfo=None).isoformat() if file.dtstart else "",
         repairs=["subject_from_file_name"],
+        units=channel_map.units,
     )
 
 

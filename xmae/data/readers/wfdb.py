@@ -1,7 +1,8 @@
 """WFDB records (PhysioNet): a header `.hea` with its signal files, of one or several segments, read by `wfdb`.
 
 A record of several segments, as in the MIMIC matched waveforms, is read segment by segment: no window spans a gap, and
-memory holds one segment. Segments without PPG, of less than a window, or of nothing ("~") are passed over.
+memory holds one segment. Segments without PPG or a channel that the map names, and of less than a window, are passed
+over and counted; those of nothing ("~") say that nothing was recorded.
 """
 
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import wfdb
 
 from xmae.data.channels import PPG_NAMES, Channel, find_roles, plain_name, recording_of
+from xmae.data.recording import PassedOver, attempt
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
@@ -25,24 +27,46 @@ def read(path, channel_map):
     MIMIC's "p000123-2183-04-28-17-47", otherwise the name of the record, as WFDB headers do not carry one.
     """
     name = str(path.with_suffix(""))
-    try:
-        header = wfdb.rdheader(name, rd_segments=True)
-    except DAMAGE as error:
-        raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
+    header = read_header(name)
     if not isinstance(header, wfdb.MultiRecord):
         yield read_segment(name, header, channel_map, path.stem, labels_of(header.comments), 0.0, header)
         return
-    comments = [line for part in (header, *header.segments) if part is not None for line in part.comments or []]
-    first, found = 0, 0
-    for part, length in zip(header.segments, header.seg_len, strict=True):
-        usable = part is not None and part.sig_name and length >= WINDOW_S * header.fs
-        if usable and "ppg" in find_roles(part.sig_name, channel_map.roles or None):
-            segment = str(path.parent / part.record_name)
-            yield read_segment(segment, part, channel_map, path.stem, labels_of(comments), first / header.fs, header)
-            found += 1
-        first += length
-    if not found:
+    starts = np.cumsum([0, *header.seg_len[:-1]]) / header.fs
+    places = [k for k, part in enumerate(header.seg_name) if part != "~" and header.seg_len[k]]  # a layout has length 0
+    parts = {k: attempt(read_header, str(path.parent / header.seg_name[k])) for k in places}
+    whole = [header, *(part for part in parts.values() if not isinstance(part, UserError))]
+    labels = labels_of([line for part in whole for line in part.comments or []])
+    used = 0
+    for k, part in parts.items():
+        if isinstance(part, UserError):
+            yield part
+        elif unusable := why_passed_over(part, header.seg_len[k], header.fs, channel_map):
+            yield PassedOver(unusable)
+        else:
+            segment = str(path.parent / header.seg_name[k])
+            yield attempt(read_segment, segment, part, channel_map, path.stem, labels, float(starts[k]), header)
+            used += 1
+    if not used:
         raise UserError(f"{name}.hea: no segment with PPG; expected {' or '.join(PPG_NAMES)}")
+
+
+def read_header(name):
+    """The header of a record or segment."""
+    try:
+        return wfdb.rdheader(name)
+    except DAMAGE as error:
+        raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
+
+
+def why_passed_over(part, length, sfreq, channel_map):
+    """Why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
+    if length < WINDOW_S * sfreq:
+        return "segments under 10 s"
+    try:
+        roles = find_roles(part.sig_name or [], channel_map.roles)
+    except UserError:
+        return "segments without a mapped channel"
+    return "" if "ppg" in roles else "segments without PPG"
 
 
 def read_segment(name, header, channel_map, record, labels, start_s, whole):
@@ -75,6 +99,7 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         wanted=roles,
         start=start,
         repairs=[] if subject else ["subject_from_file_name"],
+        units=channel_map.units,
     )
 
 

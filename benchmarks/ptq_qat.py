@@ -1,0 +1,187 @@
+"""What int8 costs by observer, after quantization-aware training, and with the worst layers left in float.
+
+    python -m xmae.benchmarks.ptq_qat --out benchmarks/results/ptq_qat.md
+
+prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format with each observer,
+trains the student to bear int8 (`xmae qat`, default settings) and quantizes it again, and leaves layers of the teacher
+in float to meet drift budgets. Every file is run in its own runtime on validation patients, by whom to choose, and on
+test patients. With `--work FOLDER`, what is done is kept there and not done again.
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from xmae.benchmarks.drift import compare_embeddings, compare_heads
+from xmae.benchmarks.hardware import hardware
+from xmae.data.prepare import prepare
+from xmae.data.store import WindowStore
+from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.heads import fit_heads
+from xmae.export.mixed import export_within
+from xmae.export.quantize import FORMATS
+from xmae.files import atomic_file, read_json, write_json
+from xmae.models import load_encoder
+from xmae.quantize.calibration import training_windows
+from xmae.quantize.graph import exportable
+from xmae.quantize.layers import run_graph
+from xmae.quantize.native import one_thread
+from xmae.quantize.observers import OBSERVERS
+from xmae.quantize.qat import qat
+from xmae.signals.scale import minmax_scale
+
+N_CALIBRATION, SEED = 256, 77
+BUDGETS = (0.99,)
+SPLITS = ("val", "test")
+NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+
+
+def main():
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="Markdown file to write")
+    parser.add_argument("--work", help="folder for what is done already")
+    arguments = parser.parse_args()
+    with (
+        contextlib.nullcontext(arguments.work) if arguments.work else tempfile.TemporaryDirectory() as folder,
+        one_thread(),
+    ):
+        results = measure(Path(folder))
+    with atomic_file(arguments.out) as temporary:
+        temporary.write_text(table(results))
+
+
+def measure(folder):
+    """All rows, each kept in a file of `folder` once it is known.
+
+    Returns
+    -------
+    dict
+        `rows`, `qat` (what `qat` gave), `seconds` and `cpu_seconds` of the parts done in the end, `hardware`.
+    """
+    store, trained = folder / "store", folder / "qat"
+    if not (store / "store.json").exists():
+        prepare(["bidmc"], str(store), min_quality=-1)
+    if not (trained / "student.safetensors").exists():
+        qat("student-mcu", str(store), str(trained), seed=SEED)
+    models = {"student": "student-mcu", "student, QAT": str(trained / "student.safetensors"), "teacher": "base"}
+    rows = []
+    for model, name in models.items():
+        subject = Subject(name, WindowStore(store))
+        plans = [(format, observer, None) for format in FORMATS for observer in OBSERVERS]
+        plans += [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS] if model == "teacher" else []
+        for format, observer, budget in tqdm(plans, model):
+            kept = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
+            if not kept.exists():
+                write_json(kept, {"model": model} | subject.row(format, observer, budget, folder))
+            rows.append(read_json(kept))
+    learned = read_json(trained / "metrics.json")
+    return {"rows": rows, "qat": learned, "hardware": hardware()}
+
+
+class Subject:
+    """An encoder with what all its int8 files are held against: embeddings and heads of its own float weights.
+
+    Parameters
+    ----------
+    name : str
+        Encoder.
+    store : WindowStore
+    """
+
+    def __init__(self, name, store):
+        encoder, train = load_encoder(name), store.windows("train")
+        self.graph = exportable(encoder)
+        self.calibration = training_windows(train, N_CALIBRATION, SEED).ppg
+        embedding = embed_windows(encoder, train)
+        self.mean, self.heads = embedding.mean(0), fit_heads(embedding, train)
+        self.windows = {split: store.windows(split) for split in SPLITS}
+        self.ppg = {split: minmax_scale(windows.ppg)[0] for split, windows in self.windows.items()}
+        self.reference = {split: run_graph(self.graph, ppg) for split, ppg in self.ppg.items()}
+
+    def row(self, format, observer, budget, folder):
+        """Quantize for one format, run the file, and compare on each split."""
+        target, started, cpu = FORMATS[format], time.monotonic(), time.process_time()
+        path = folder / f"int8{target.SUFFIX}"
+        kept = {"float_layers": []}
+        if budget is None:
+            target.export(self.graph, path, "int8", self.calibration, observer)
+        else:
+            kept = export_within(target, self.graph, path, self.calibration, self.ppg["val"], budget, observer)
+        session = target.open_model(path)
+        row = {"format": format, "observer": observer, "budget": budget, "bytes": os.path.getsize(path)}
+        row |= {"float_layers": kept["float_layers"]}
+        for split in SPLITS:
+            embedding = session(self.ppg[split])
+            found = compare_embeddings(embedding, self.reference[split], self.mean)
+            heads = compare_heads(self.heads, embedding, self.reference[split], self.windows[split])
+            changes = [abs(head["change"]) for head in heads.values() if head["metric"] == "auroc"]
+            row[split] = {
+                **found["centred"],
+                "hr": heads["hr"]["value"],
+                "hr_change": heads["hr"]["change"],
+                "auroc_change": max(changes, default=None),
+            }
+        return row | {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
+
+
+def table(results):
+    """The result as Markdown."""
+    rows, learned, machine = results["rows"], results["qat"], results["hardware"]
+    cpu = sum(row["cpu_seconds"] for row in rows) / 60
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    lines = [
+        "# Int8 by observer, after quantization-aware training, and mixed", "",
+        "Written by `python -m xmae.benchmarks.ptq_qat --out benchmarks/results/ptq_qat.md`; seed 77, "
+        f"{N_CALIBRATION} calibration windows of training patients; {cpu:.0f} min of processor time for the files and "
+        f"{learned['seconds'] / 60:.1f} min (by the clock) for the training, on {machine['cpu']}, one thread, **while "
+        f"other work ran**. {versions}.", "",
+        "The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the float weights that "
+        "it was made from, with heads fitted on training patients: centred cosine (median / 5th percentile of the "
+        "windows), change of the heart rate's mean absolute error, largest change of the AUROC of sex and age over 65. "
+        "Validation: 3 patients, to choose by; test: 8 patients, looked at once. Bold: the best 5th percentile on "
+        "validation of a model in a format.", "",
+        *head("observer"), *(f"| {row['observer']} " + line(row, rows) for row in rows if not row["budget"]), "",
+        "## Layers left in float", "",
+        "The teacher with a budget for the centred cosine that 19 of 20 validation windows must keep "
+        "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it.", "",
+        *head("budget"), *(f"| {row['budget']} " + line(row, rows) for row in rows if row["budget"]), "",
+        *(f"- {NAMES[row['format']]}, {row['budget']}: {', '.join(row['float_layers']) or 'none'} in float."
+          for row in rows if row["budget"]), "",
+        "## Training", "",
+        f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the rounded student on "
+        f"the validation patients {learned['cosine_before']:.4f} before, {learned['cosine']:.4f} after; training loss "
+        f"{learned['history']['train_loss'][0]:.4f} in the first epoch, {learned['history']['train_loss'][-1]:.4f} in "
+        "the last.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def head(first):
+    """Head of a table whose first column says what differs."""
+    return [
+        f"| {first} | model | format | kB | validation | heart rate, bpm | AUROC | test | heart rate, bpm | AUROC |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+
+def line(row, rows):
+    """Cells of a row after the first."""
+    alike = [r for r in rows if all(r[key] == row[key] for key in ("model", "format")) and not r["budget"]]
+    best = not row["budget"] and row["val"]["p5"] == max(r["val"]["p5"] for r in alike)
+    cells = [row["model"], NAMES[row["format"]], f"{row['bytes'] / 1e3:.0f}"]
+    for split in SPLITS:
+        part = row[split]
+        cosines = f"{part['median']:.4f} / {part['p5']:.4f}"
+        cells += [f"**{cosines}**" if best and split == "val" else cosines, f"{part['hr_change']:+.3f}"]
+        cells += ["" if part["auroc_change"] is None else f"{part['auroc_change']:.4f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

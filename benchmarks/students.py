@@ -1,0 +1,173 @@
+"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on patients that no training saw.
+
+    xmae export base --student student-mcu student-mcu-s student-app --data STORE --out BUNDLE
+    python -m xmae.benchmarks.students STORE BUNDLE --out benchmarks/results
+
+The teacher's gain is what its frozen embedding does better in a linear probe than that of the same network with random
+weights. Every int8 file is asked as exported, in its own runtime.
+"""
+
+import argparse
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xmae.benchmarks.distill_losses import number
+from xmae.benchmarks.drift import compare_heads
+from xmae.benchmarks.reference import weight_files
+from xmae.data.store import WindowStore
+from xmae.evaluation.embedding import embed_windows
+from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
+from xmae.export.bundle import Bundle
+from xmae.files import atomic_file
+from xmae.models.checkpoint import load_encoder
+from xmae.models.student import count_macs, int8_bytes
+from xmae.training.fit import device_name
+
+LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp32: bpm, and area under the curve
+TIERS_NOTE = """Cosine: centred, to the teacher, on the validation patients. Heart rate: error of the probe, bpm."""
+GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
+(teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
+nothing to keep, and below an area of 0.5 nobody knows anything."""
+TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted on the int8 embeddings; heads were
+fitted on fp32 and stay as they are, as in a bundle."""
+HEAD = """# What the students keep of their teacher, and what int8 costs the teacher
+
+    {command}
+
+{date}, seed {seed}, {device}. Bundle with {tools}. Linear probes of frozen embeddings: ridge or logistic regression,
+folds by patient over the {n_test} test patients, the {n_train} training patients always fitted on; 95 % intervals by
+resampling patients, differences paired.
+
+"""
+
+
+def main(store, bundle, out="benchmarks/results", seed=77):
+    """Probe every file of a bundle, write students.md; returns its path."""
+    opened = Bundle.open(bundle)
+    windows = WindowStore(store).windows()
+    windows = windows.select(np.isin(windows.split, ("train", "test")))
+    encoders = {model: load_encoder(path) for model, path in weight_files(opened).items()}
+    for encoder in encoders.values():
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+    embeddings = {(model, "pytorch"): embed_windows(encoder, windows) for model, encoder in encoders.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        embeddings["untrained", "pytorch"] = embed_windows(untrained_like(encoders["teacher"]).eval(), windows)
+    formats = []
+    for entry in tqdm([entry for entry in opened.models if entry["precision"] == "int8"], "int8"):
+        formats += [entry["format"]] if entry["format"] not in formats else []
+        embeddings[entry["model"], entry["format"]] = opened.embed(windows.ppg, entry["model"], entry["format"], "int8")
+    tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
+    test = windows.select(windows.split == "test")
+    heads = {
+        format: compare_heads(
+            opened.heads["teacher"],
+            *(embeddings["teacher", x][windows.split == "test"] for x in (format, "pytorch")),
+            test,
+        )
+        for format in formats
+    }
+    text = HEAD.format(
+        command=shlex.join(["python", "-m", "xmae.benchmarks.students", *sys.argv[1:]]), date=date.today().isoformat(),
+        seed=seed, device=device_name(), tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
+        n_test=len(np.unique(test.subject)), n_train=len(np.unique(windows.subject[windows.split == "train"])),
+    )  # fmt: skip
+    text += tiers_table(encoders, tasks, formats) + gain_table(tasks, formats) + teacher_table(tasks, heads)
+    path = Path(out) / "students.md"
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+    return str(path)
+
+
+def tiers_table(encoders, tasks, formats):
+    """Size and heart rate of each model in fp32 and int8."""
+    columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
+    lines = ["## Tiers", "", TIERS_NOTE, "", *header([*columns, *(f"int8, {x}" for x in formats)])]
+    for model, encoder in encoders.items():
+        name = f"student (`{encoder.config['tier']}`)" if model == "student" else model
+        rates = [value_of(tasks["hr"], model, format) for format in ("pytorch", *formats)]
+        parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
+        cosine = encoder.provenance.get("cosine")
+        size = f"{int8_bytes(encoder) / 1e3:.1f}" if model != "teacher" else ""
+        lines.append(table_row(name, f"{parameters:,}", f"{macs:.2f}", size, f"{cosine:.3f}" if cosine else "", *rates))
+    return "\n".join([*lines, "", ""])
+
+
+def gain_table(tasks, formats):
+    """What each student, int8, keeps of the teacher's gain over random weights, by task."""
+    evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
+    first = next(iter(evaluable.values()))["encoders"]
+    students = [key for key in first if key[0].startswith("student") and key[1] in formats]
+    titles = [f"{task['label']}, {task['metric'].upper()} {task['units']}".strip() for task in evaluable.values()]
+    lines = ["## The teacher's gain, and what int8 students keep of it", "", GAIN_NOTE, "", *header(["", *titles])]
+    for key in (("untrained", "pytorch"), ("teacher", "pytorch")):
+        cells = [value_of(task, *key) for task in evaluable.values()]
+        lines.append(table_row(f"{key[0]}, fp32", *cells))
+    gains = {name: gain_of(task, ("teacher", "pytorch")) for name, task in evaluable.items()}
+    cells = []
+    for name, task in evaluable.items():
+        low, high = task["encoders"]["untrained", "pytorch"]["minus_first_interval"]
+        low, high = (low, high) if task["metric"] == "mae" else (-high, -low)
+        cells.append(f"{gains[name]:+.2f} ({low:.2f} to {high:.2f})" + ("" if gains[name] > 0 else ", none"))
+    lines.append(table_row("teacher's gain", *cells))
+    for key in students:
+        cells = []
+        for name, task in evaluable.items():
+            entry = task["encoders"][key]
+            kept = f"{100 * gain_of(task, key) / gains[name]:.0f} %" if gains[name] > 0 else "no gain to keep"
+            cells.append(f"{kept}; {number(entry, 'minus_first')}")
+        lines.append(table_row(f"{key[0]}, int8 {key[1]}", *cells))
+    return "\n".join([*lines, "", ""])
+
+
+def teacher_table(tasks, heads):
+    """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
+    names = [name for name, task in tasks.items() if "encoders" in task and (name == "hr" or task["metric"] == "auroc")]
+    columns = ("format", "by", *(tasks[name]["label"] for name in names), "within")
+    lines = ["## The int8 teacher against fp32", "", TEACHER_NOTE, "", *header(columns)]
+    for format, changed in heads.items():
+        probes = {name: tasks[name]["encoders"]["teacher", format] for name in names}
+        cells = [number(entry, "minus_first", 3) for entry in probes.values()]
+        within = all(abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        lines.append(table_row(format, "probe", *cells, "yes" if within else "no"))
+        cells = [f"{changed[name]['change']:+.3f}" for name in names]
+        within = all(abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        lines.append(table_row(format, "heads", *cells, "yes" if within else "no"))
+    return "\n".join([*lines, ""])
+
+
+def gain_of(task, key):
+    """How much better an embedding's probe is than that of random weights."""
+    better = task["encoders"][key]["value"] - task["encoders"]["untrained", "pytorch"]["value"]
+    return -better if task["metric"] == "mae" else better
+
+
+def value_of(task, model, format):
+    """A probe's value with its interval."""
+    entry = task["encoders"].get((model, format))
+    return number(entry) if entry else ""
+
+
+def header(columns):
+    """The two first lines of a Markdown table."""
+    return [table_row(*columns), "|---" * len(columns) + "|"]
+
+
+def table_row(*cells):
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("store")
+    parser.add_argument("bundle")
+    parser.add_argument("--out", default="benchmarks/results")
+    parser.add_argument("--seed", type=int, default=77)
+    print(main(**vars(parser.parse_args())))

@@ -1,0 +1,55 @@
+"""What it means that a student's embeddings agree with its teacher's: in place, in direction, or among themselves."""
+
+import torch
+import torch.nn.functional as F
+
+DISTANCE_WEIGHT, ANGLE_WEIGHT = 25, 50  # of relational distillation where it stands beside other losses (see below)
+
+
+def cosine_loss(student, teacher):
+    """One minus the mean cosine of embeddings (B, E), row by row."""
+    return 1 - F.cosine_similarity(student, teacher).mean()
+
+
+def relational_loss(student, teacher):
+    """Relational knowledge distillation: Huber loss of distances and angles among the embeddings (B, E) of a batch.
+
+    Whatever turns, moves or scales all embeddings together costs nothing. Park et al., CVPR 2019, arXiv 1904.05068,
+    equations 5 to 9, with their weights.
+    """
+    with torch.autocast(student.device.type, enabled=False):  # differences of squares need float32
+        (distance, angle), (wanted, wanted_angle) = relations(student.float()), relations(teacher.float())
+        return DISTANCE_WEIGHT * F.smooth_l1_loss(distance, wanted) + ANGLE_WEIGHT * F.smooth_l1_loss(
+            angle, wanted_angle
+        )
+
+
+def relations(x):
+    """Distances of all pairs over their mean, (B (B - 1),), and the cosine of the angle i j k at [j, i, k], (B, B, B).
+
+    Where j is i or k there is no angle: 0.
+    """
+    gram, itself = x @ x.T, torch.eye(len(x), dtype=torch.bool, device=x.device)
+    square = gram.diagonal()
+    distance = (square[:, None] + square - 2 * gram).clamp(min=1e-6).masked_fill(itself, 1).sqrt()
+    dot = gram - gram[:, :, None] - gram[:, None, :] + square[:, None, None]  # (x_i - x_j) (x_k - x_j), 0 for i = j
+    apart = distance[~itself]
+    return apart / apart.mean(), dot / (distance[:, :, None] * distance[:, None, :])
+
+
+def same_cosine(student, teacher):
+    """Mean cosine of embeddings (n, E), row by row."""
+    return F.cosine_similarity(student, teacher).mean()
+
+
+def same_distances(student, teacher):
+    """Correlation of the distances of all pairs of embeddings (n, E) in student and teacher."""
+    return torch.corrcoef(torch.stack([torch.pdist(x.float()) for x in (student, teacher)]))[0, 1]
+
+
+LOSSES = {  # the loss, and the name of what tells on validation subjects how far it got (1 is best)
+    "mse": (F.mse_loss, "cosine"),
+    "cosine": (cosine_loss, "cosine"),
+    "relational": (relational_loss, "distances"),
+}
+AGREEMENTS = {"cosine": same_cosine, "distances": same_distances}
