@@ -7,6 +7,7 @@ benchmarks/results; give further encoders, such as those of `xmae compare`, with
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -14,11 +15,13 @@ from PIL import Image
 from xmae.cli import main as xmae
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
+from xmae.evaluation.evaluate import method_names
 from xmae.evaluation.table import NOTE
-from xmae.files import atomic_file, read_json
+from xmae.files import atomic_file, read_json, write_json
 from xmae.training.fit import device_name
 
 SHIPPED = ("base", "student-mcu")
+COST = "cost.json"
 SECTIONS = (  # verb, question, its table, its picture
     ("hrv", "Heart-rate variability of 10 s, against the ECG", "table.md", "predictions.png"),
     ("timing", "Delay from R peak to pulse, from the PPG alone", "table.md", "predictions.png"),
@@ -49,22 +52,31 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
         The page.
     """
     meta = WindowStore(store).meta
-    lines = ["# Findings of the paper, on open recordings", "", f"Hardware: {device_name()}. Seed: {seed}.", ""]
+    lines, costs = [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
+    lines += [f"    python -m xmae.benchmarks.findings {shlex.join([store, '--models', *models])}", ""]
     lines += [f"Store: {meta['recordings']} recordings, {meta['windows']} windows of 10 s ({made}).", ""]
     for name, question, table, picture in SECTIONS:
         folder = Path(runs) / name
-        command = [name, *models, *data_of(name, store), "--seed", str(seed), "--out", str(folder)]
-        if not (folder / "metrics.json").is_file() and xmae(command):
-            raise UserError(f"xmae {name} did not succeed")
+        options = [*data_of(name, store), "--seed", str(seed), "--out", str(folder)]
+        if not (folder / "metrics.json").is_file():
+            started = time.process_time()
+            if xmae([name, *models, *options]):
+                raise UserError(f"xmae {name} did not succeed")
+            write_json(folder / COST, {"processor_s": time.process_time() - started})
+        if (folder / COST).is_file():  # not where the command was called by hand
+            costs.append(read_json(folder / COST)["processor_s"])
         if (before := read_json(folder / "metrics.json")["models"]) != list(models):
             raise UserError(f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs")
-        text = (folder / table).read_text().replace(NOTE.format(reference=Path(models[0]).stem, intervals=""), "")
-        lines += [f"## {question}", "", f"    xmae {shlex.join(command)}", "", text.strip(), ""]
+        text = (folder / table).read_text().replace(NOTE.format(reference=method_names(models)[0], intervals=""), "")
+        lines += [f"## {question}", "", f"    xmae {name} MODELS {shlex.join(options)}", "", text.strip(), ""]
         if picture:
             shrink(folder / picture, Path(out) / f"findings-{name}.png")
             lines += [f"![{question}](findings-{name}.png)", ""]
-    lines += [NOTE.format(reference=Path(models[0]).stem, intervals=""), ""]
+    cost = f", {sum(costs) / 60:.0f} min of processor time" if len(costs) == len(SECTIONS) else ""
+    facts = f"Hardware: {device_name()}{cost}. Seed: {seed}."
+    lines = ["# Findings of the paper, on open recordings", "", facts, "", *lines]
+    lines += [NOTE.format(reference=method_names(models)[0], intervals=""), ""]
     with atomic_file(Path(out) / "findings.md") as temporary:
         temporary.write_text("\n".join(lines))
     return str(Path(out) / "findings.md")

@@ -7,7 +7,9 @@ recordings, as `xmae export` does it. What is played is a test patient, whole.
 """
 
 import argparse
+import subprocess
 import tempfile
+from datetime import date
 from pathlib import Path
 
 from xmae.benchmarks.simulate import TABLE, simulate
@@ -19,10 +21,10 @@ from xmae.files import atomic_file
 PATIENT = FOLDER / "bidmc34.npz"  # of the test split, 8 minutes
 
 
-def shipped_bundle(folder):
-    """Export the shipped weights for TFLite, with C source, into a bundle; returns its path."""
+def shipped_bundle(folder, targets="litert,c"):
+    """Export the shipped weights in int8 for these targets into a bundle; returns its path."""
     prepare([str(FOLDER)], f"{folder}/store", split=str(SHIPPED_SPLIT))
-    export("base", "student-mcu", f"{folder}/store", f"{folder}/bundle", targets="litert,c")
+    export("base", "student-mcu", f"{folder}/store", f"{folder}/bundle", targets=targets, precisions="int8")
     return f"{folder}/bundle"
 
 
@@ -33,10 +35,14 @@ def main(arguments=None):
     parser.add_argument("--out", default="benchmarks/results", help="folder for watch.md")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = given.bundle or shipped_bundle(folder)
+        bundle = given.bundle or shipped_bundle(folder, "executorch,litert,onnx,c")
         simulate(bundle, "all", str(PATIENT), f"{folder}/simulate", emulator="qemu")
         with atomic_file(Path(given.out) / "watch.md") as temporary:
-            head = "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.watch`. "
+            version = subprocess.run(["qemu-system-arm", "--version"], capture_output=True, text=True).stdout
+            head = (
+                "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.watch` on "
+                f"{date.today()}, {version.split(' (')[0]}; counts are the same on any machine. "
+            )
             temporary.write_text(head + (Path(folder) / "simulate" / TABLE).read_text())
     print(Path(given.out) / "watch.md")
 

@@ -73,8 +73,10 @@ def read_layers(path):
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
     try:
-        model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+        image = Path(path).read_bytes()
+        model = schema.ModelT.InitFromPackedBuf(image, 0)
         graph = model.subgraphs[0]
+        inline_buffers(model, image)
         tensors = {i: tensor(model, entry, schema) for i, entry in enumerate(graph.tensors)}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
@@ -95,6 +97,18 @@ def read_layers(path):
         except UserError as error:
             raise UserError(f"{path}: {kind}: {error}") from error
     return tensors, layers, int(graph.inputs[0]), int(graph.outputs[0])
+
+
+def inline_buffers(model, image):
+    """Bring in the constants that ai-edge-quantizer puts behind the flatbuffer (256 KiB of them and more).
+
+    Returns whether there were any. TensorFlow Lite Micro does not see them there, and computes with nothing.
+    """
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]  # 0 and 1 say that it has none
+    for buffer in outside:
+        buffer.data = np.frombuffer(image, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return bool(outside)
 
 
 def tensor(model, entry, schema):

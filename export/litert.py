@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.c_layers import inline_buffers
 from xmae.export.session import Session, from_int8, to_int8
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -59,7 +60,20 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     """
     model = convert(module) if precision == "fp32" else quantize(module, precision, calibration, observer, keep)
     with atomic_file(path) as temporary:
-        temporary.write_bytes(model)
+        temporary.write_bytes(inlined(model))
+
+
+def inlined(image):
+    """A flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them; see `inline_buffers`."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(image, 0)
+    if not inline_buffers(model, image):
+        return image
+    builder = flatbuffers.Builder(len(image))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 @lru_cache(maxsize=1)  # fp32 and int8 start from the same conversion, which takes seconds

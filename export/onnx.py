@@ -127,6 +127,7 @@ def values_of(model, ppg):
         if name not in quantized
     }  # fmt: skip
     ends = {value.name for value in graph.output}
+    read |= {name: (name,) for name in ends}
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in read if name not in ends)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3

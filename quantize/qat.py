@@ -33,10 +33,10 @@ def qat(
     data: str,
     out: str = "runs/qat",
     crops: int = 5120,
-    epochs: int = 6,
+    epochs: int = 4,
     batch_size: int = 128,
-    lr: float = 3e-4,
-    patience: int = 6,
+    lr: float = 1e-4,
+    patience: int = 4,
     seed: int = 77,
     resume: bool = False,
 ) -> dict:

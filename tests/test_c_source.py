@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from xmae.export.session import to_int8
 from xmae.export.targets import chosen_targets
 from xmae.firmware_sim.compile import KERNELS, compile_host
 from xmae.models import load_encoder
-from xmae.models.student import count_macs
+from xmae.models.student import TIERS, McuStudent, count_macs
 from xmae.quantize import exportable
 from xmae.signals.scale import minmax_scale
 
@@ -39,15 +40,8 @@ def ppg():
 
 
 @pytest.fixture(scope="module")
-def graph():
-    return exportable(load_encoder("student-mcu"))
-
-
-@pytest.fixture(scope="module")
-def model(graph, ppg, tmp_path_factory):
-    path = tmp_path_factory.mktemp("c") / "student_int8.tflite"
-    litert.export(graph, path, "int8", ppg[:64])
-    return path
+def model(watch_bundle):
+    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8")["file"]
 
 
 class Built:
@@ -56,8 +50,8 @@ class Built:
     def __init__(self, path, folder, trace=False):
         from tflite_micro import runtime
 
-        self.info = write_c(path, folder)
-        sources = [folder / "student_int8.c", *([DATA / "trace.c"] if trace else [])]
+        self.info = write_c(path, folder, path.stem)
+        sources = [folder / f"{path.stem}.c", *([DATA / "trace.c"] if trace else [])]
         library = compile_host(sources, folder / f"model{trace}.so", defines=["XMAE_TRACE=1"] if trace else [])
         self.library = ctypes.CDLL(str(library))
         config = runtime.InterpreterConfig
@@ -90,27 +84,34 @@ def codes(model, ppg):
     return to_int8(ppg, *[litert.inspect_model(model)["input"][key] for key in ("scale", "zero_point")])
 
 
+def layers_as_tflm(built, window, outputs):
+    """Embedding and what each layer gives, by the number of its output; every byte must be TFLM's."""
+    used = ctypes.c_int.in_dll(built.library, "traced_bytes")
+    used.value = 0
+    embedding = built.c(window)
+    built.tflm(window)
+    traced = np.frombuffer((ctypes.c_int8 * used.value).in_dll(built.library, "traced"), np.int8)
+    actual, at = {}, 0
+    for number in outputs:
+        expected = np.ravel(built.micro.GetTensor(number, 0)["tensor_data"])
+        actual[number] = traced[at : at + expected.size].copy()
+        assert np.array_equal(actual[number], expected), number
+        at += expected.size
+    assert at == used.value
+    return embedding, actual
+
+
 def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_path):
     """And LiteRT's reference kernels differ by one step at most, in FULLY_CONNECTED only, given equal inputs."""
     built = Built(model, tmp_path, trace=True)
-    traced = (ctypes.c_int8 * 262144).in_dll(built.library, "traced")
-    used = ctypes.c_int.in_dll(built.library, "traced_bytes")
     operators = read_graph(model).operators[1:]  # the first is RESHAPE: nothing to compute
     outputs = [int(operator.outputs[0]) for operator in operators]
     reference, kinds = reference_interpreter(model)
     chosen = codes[np.linspace(0, len(codes) - 1, 1000).astype(int)]
     embeddings, differing = [], {}
     for i, window in enumerate(chosen):
-        used.value = 0
-        embeddings.append(built.c(window))
-        built.tflm(window)
-        actual, at = {}, 0
-        for number in outputs:
-            expected = np.ravel(built.micro.GetTensor(number, 0)["tensor_data"])
-            actual[number] = np.frombuffer(traced, np.int8)[at : at + expected.size].copy()
-            assert np.array_equal(actual[number], expected), (i, number)
-            at += expected.size
-        assert at == used.value
+        embedding, actual = layers_as_tflm(built, window, outputs)
+        embeddings.append(embedding)
         if i % 25:
             continue
         reference.set_tensor(reference.get_input_details()[0]["index"], window.reshape(built.shape))
@@ -127,6 +128,28 @@ def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_
                 differing[kind] = max(step, differing.get(kind, 0))
     assert differing.keys() <= {"FULLY_CONNECTED"} and max(differing.values(), default=0) <= 1
     assert np.ptp(np.stack(embeddings), 0).max() > 50  # they are not all the same
+
+
+@pytest.mark.parametrize("tier", [tier for tier in TIERS if tier != "mcu"])
+def test_other_sizes_of_student_are_bit_exact_in_every_layer(tier, ppg, codes, tmp_path):
+    """Random weights, batch normalisation of real windows: real windows, noise and extremes."""
+    torch.manual_seed(77)
+    student = McuStudent(tier=tier)
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # plain average
+    student.train()(torch.from_numpy(ppg[::16].astype(np.float32))[:, None])
+    path = tmp_path / f"student-{tier}_int8.tflite"
+    litert.export(exportable(student.eval()), path, "int8", ppg[:16])
+    built = Built(path, tmp_path, trace=True)
+    assert built.info["macs"] == count_macs(student)
+    assert f"#ifndef STUDENT_{tier.upper().replace('-', '_')}_INT8_H" in Path(built.info["files"][0]).read_text()
+    outputs = [int(operator.outputs[0]) for operator in read_graph(path).operators[1:]]
+    noise = np.random.default_rng(0).integers(-128, 128, (4, 1000))
+    extremes = [np.full(1000, -128), np.full(1000, 127), np.where(np.arange(1000) // 50 % 2, 127, -128)]
+    embeddings = [layers_as_tflm(built, window.astype(np.int8), outputs)[0]
+                  for window in (*codes[::100], *noise, *extremes)]  # fmt: skip
+    assert np.ptp(np.stack(embeddings), 0).max() > 50
 
 
 def reference_interpreter(path):
@@ -182,11 +205,11 @@ def test_other_weights_and_scales_are_bit_exact(model, tmp_path):
                 result.quantization.zeroPoint = np.array([rng.integers(-60, 60)])
         builder = flatbuffers.Builder(2**20)
         builder.Finish(changed.Pack(builder), b"TFL3")
-        path = tmp_path / f"{i}.tflite"
+        path = tmp_path / f"student_{i}.tflite"
         path.write_bytes(bytes(builder.Output()))
         (tmp_path / str(i)).mkdir()
         other = Built(path, tmp_path / str(i))
-        for window in rng.integers(-128, 128, (20, 1000)).astype(np.int8):
+        for window in rng.integers(-128, 128, (10, 1000)).astype(np.int8):
             assert np.array_equal(other.c(window), other.tflm(window)), i
 
 
@@ -222,6 +245,7 @@ def test_source_is_strict_c99_without_library(model, tmp_path):
     built = export_beside(model, tmp_path)
     assert {"student_int8.c", "student_int8.h", "xmae_kernels.h", "xmae_kernels.c"} <= set(built["files"])
     assert {"student_int8_cmsis_nn.c", "student_int8_cmsis_nn.h", "xmae_cmsis_nn.h"} <= set(built["files"])
+    assert built["models"].keys() == {"student_int8", "student-app_int8"} and "student-app_int8.c" in built["files"]
     library = compile_host([tmp_path / "student_int8.c"], tmp_path / "strict.so", defines=["NDEBUG"])
     text = "".join((KERNELS / name).read_text() for name in ("xmae_kernels.c", "xmae_kernels.h"))
     assert {line.split("<")[1].split(">")[0] for line in text.splitlines() if line.startswith("#include <")} == {
@@ -236,7 +260,8 @@ def test_source_is_strict_c99_without_library(model, tmp_path):
 
 
 def export_beside(model, folder):
-    (folder / model.name).write_bytes(model.read_bytes())
+    for name in (model.name, "student-app_int8.tflite"):
+        (folder / name).write_bytes(model.read_bytes())
     return export(folder)
 
 
@@ -259,10 +284,10 @@ def test_cmsis_nn_gets_the_models_own_constants(model):
 
 
 @pytest.mark.parametrize("harm", ["float", "truncated", "missing", "text"])
-def test_models_that_cannot_become_c(graph, model, tmp_path, harm):
+def test_models_that_cannot_become_c(model, tmp_path, harm):
     path = tmp_path / "model.tflite"
     if harm == "float":
-        path.write_bytes(litert.convert(graph))
+        path.write_bytes(litert.convert(exportable(load_encoder("student-mcu"))))
     elif harm != "missing":
         path.write_bytes(model.read_bytes()[:5000] if harm == "truncated" else b"no model")
     with pytest.raises(UserError, match=r"model\.tflite: "):

@@ -1,6 +1,9 @@
 """Preparation on a Ray cluster gives what one machine gives."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +27,12 @@ def test_ray_gives_the_same_store(cluster, tmp_path):
     files = [str(path) for path in bidmc_files()[:3]]
     arguments = {"split": "0.4,0.3,0.3", "min_quality": 0.9}
     local = prepare(files, str(tmp_path / "local"), **arguments)
-    on_ray = prepare(files, str(tmp_path / "ray"), engine="ray", **arguments)
-    assert local | {"out": ""} == on_ray | {"out": ""}
+    address = cluster.get_runtime_context().gcs_address  # another process joins by it, as on any cluster
+    options = ["--split=0.4,0.3,0.3", "--engine=ray", f"--address={address}", "--json"]
+    command = [sys.executable, "-m", "xmae", "prepare", *files, "--out", str(tmp_path / "ray"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) | {"out": ""} == local | {"out": ""}
     assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta  # every hash of every shard
 
 
@@ -45,6 +52,9 @@ def test_work_of_a_worker_that_died_is_done_again(cluster, tmp_path):
         (stage / f"{number}-{os.getpid()}").touch()
         if number == 13 and len(list(stage.glob("13-*"))) == 1:
             os._exit(1)
+        if number == 14 and not (stage / "again").exists():
+            (stage / "again").touch()
+            raise OSError("stale file handle")
         return {"source": path.name, "number": number}
 
     notes = list(run_ray(prepare_file, paths, 10, tmp_path, None, None))

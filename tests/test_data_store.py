@@ -201,7 +201,8 @@ prepare(sys.argv[2:], sys.argv[1], split="1,0,0", min_quality=-1, jobs=1)
 
 def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in store.iterdir()}
-    killed = subprocess.run([sys.executable, "-c", CRASH, str(store), *FILES], capture_output=True)
+    files = [write_short(tmp_path / f"{k}.npz", file) for k, file in enumerate(FILES)]
+    killed = subprocess.run([sys.executable, "-c", CRASH, str(store), *files], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before and verify(str(store))["passed"]
     begun = list((store.parent / ".store.part").glob("0*.json"))
@@ -209,9 +210,9 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
 
     prepared, original = [], one_file.prepare_recording
     monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
-    prepare(FILES, str(store), split="1,0,0", min_quality=-1, jobs=1)
+    prepare(files, str(store), split="1,0,0", min_quality=-1, jobs=1)
     assert prepared == ["bidmc02", "bidmc03", "bidmc04"]
-    prepare(FILES, str(tmp_path / "unbroken"), split="1,0,0", min_quality=-1, jobs=1)
+    prepare(files, str(tmp_path / "unbroken"), split="1,0,0", min_quality=-1, jobs=1)
     assert WindowStore(store).meta == WindowStore(tmp_path / "unbroken").meta
     assert not (store.parent / ".store.part").exists()
 

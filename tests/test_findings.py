@@ -16,15 +16,17 @@ from xmae.cli import main
 from xmae.data.relabel import relabel
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
+from xmae.evaluation import evaluate
 from xmae.evaluation.crossval import make_trial
 from xmae.evaluation.curve import curve, keep_subjects, subset_store
 from xmae.evaluation.datasets import load_datasets
+from xmae.evaluation.evaluate import predict_baselines
 from xmae.evaluation.finding import correlations
 from xmae.evaluation.hrv import hrv_labels, hrv_of_windows
 from xmae.evaluation.tasks import REGISTRY
 from xmae.evaluation.timing import delays, medians
 from xmae.evaluation.transfer import transfer
-from xmae.models import save_encoder
+from xmae.models import load_encoder, save_encoder
 from xmae.models.xmae import PPGEncoder, XMAEConfig
 
 TINY = XMAEConfig(width=32, n_heads=4, stem_widths=(4, 8, 8), stem_out=4)
@@ -141,6 +143,15 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     (target,) = load_datasets(["ppg_bp"])
     offset = np.nanmean(source.labels["hr"])  # the constant is the mean of the fitted dataset
     assert constant == pytest.approx(np.abs(target.labels["hr"] - offset).mean(), rel=0.05)
+
+
+def test_baselines_look_once_at_windows_that_trials_share(models, store, monkeypatch):
+    (dataset,) = load_datasets([store], tasks=["hr"])
+    trials = [make_trial(replace(dataset, name=name), REGISTRY["hr"]) for name in ("one", "two")]
+    seen = []
+    monkeypatch.setattr(evaluate, "ppg_features", lambda ppg: (seen.append(ppg) or np.zeros((len(ppg), 2)), []))
+    found = predict_baselines(load_encoder(models[0]), trials)
+    assert len(seen) == 1 and set(found["features"]) == {"one/hr", "two/hr"}
 
 
 def test_what_transfer_refuses(models, store, tmp_path):

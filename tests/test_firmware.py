@@ -15,7 +15,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads import apply_head
 from xmae.export.session import from_int8, to_int8
 from xmae.firmware_sim.compile import BOARDS, compile_host
-from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames
+from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import BURST, LOST_SHIFT, digitise, fifo_words
 from xmae.firmware_sim.generate import SOURCES, write_firmware
 from xmae.firmware_sim.play import bit_exact
@@ -53,6 +53,44 @@ def play(watch_bundle, tmp_path_factory):
         return parse_frames((folder / "out.bin").read_bytes())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def play_apart(watch_bundle, tmp_path_factory):
+    """The watch without its network, as it is compiled for a Cortex-A, as a program of this machine."""
+    folder = tmp_path_factory.mktemp("apart")
+    built = write_firmware(watch_bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS, trace=True)
+    sources = [source for source in built["sources"] if source.name != "student_int8.c"]
+    sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
+    program = compile_host(sources, folder / "watch", include=[*built["include"], BOARDS], shared=False)
+
+    def run(words):
+        (folder / "in.bin").write_bytes(np.asarray(words, "<u4").tobytes())
+        subprocess.run([str(program)], cwd=folder, check=True, timeout=120)
+        return parse_frames((folder / "out.bin").read_bytes())
+
+    return run
+
+
+@pytest.mark.parametrize("fault", ["none", "lost", "gap", "stuck", "rails", "drift"])
+def test_the_front_end_of_a_cortex_a_judges_as_the_whole_watch_does(play, play_apart, codes, fault):
+    codes, rate = codes.copy(), RATE * (1.01 if fault == "drift" else 1)
+    if fault == "lost":
+        codes[[2000, 2001, 2500]] = np.nan
+    elif fault == "gap":
+        codes[2000:2500] = np.nan
+    elif fault == "stuck":
+        codes[3000 : 3000 + 2 * RATE] = codes[3000]
+    elif fault == "rails":
+        codes[::20] = 2**BITS - 1
+    whole, apart = (run(fifo_words(codes, rate)) for run in (play, play_apart))
+    (first, inputs), (second, others) = results_and_inputs(whole), results_and_inputs(apart)
+    assert np.array_equal(inputs, others) and len(first)
+    assert (len(inputs) < len(first)) == (fault not in ("none", "lost"))
+    for one, other in zip(first, second, strict=True):
+        assert (one.start_ms, one.status, one.lost, one.saturated) == (
+            other.start_ms, other.status, other.lost, other.saturated,
+        )  # fmt: skip
 
 
 def results(frames):

@@ -224,6 +224,15 @@ def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
         find_recordings([str(tmp_path)])
 
 
+def test_stores_in_a_folder_are_no_recordings(tmp_path):
+    for place in ("store", ".other.part"):
+        (tmp_path / place).mkdir()
+        pd.DataFrame({"ppg": [1.0]}).to_parquet(tmp_path / place / "00000-a.parquet")
+    (tmp_path / "store" / "store.json").write_text("{}")
+    (tmp_path / "walk.csv").write_text("time,ppg\n0,1\n")
+    assert find_in_folder(tmp_path) == ([tmp_path / "walk.csv"], [])
+
+
 TIMES = {  # as exports write them: name of the column, values from seconds, start of the recording
     "dates": ("time", lambda t: pd.Timestamp("2024-05-06 07:08:09") + pd.to_timedelta(t, "s"), "2024-05-06T07:08:09"),
     "zone": ("time", lambda t: pd.Timestamp("2024-05-06 09:08+0200") + pd.to_timedelta(t, "s"), "2024-05-06T07:08:00"),

@@ -69,7 +69,8 @@ def frozen_objective():
 
 def one_process(rank, world, store, folder):
     """Loss and gradients of the first batch, as process `rank` of `world` sees them."""
-    torch.set_num_threads(1)
+    if world > 1:
+        torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
     batches = TrainingBatches(WindowStore(store).windows("train"), 8, 1, seed=3, rank=rank, world_size=world)
     objective = frozen_objective()
@@ -83,8 +84,8 @@ def one_process(rank, world, store, folder):
 
 @pytest.mark.slow
 def test_two_processes_give_the_loss_and_gradients_of_one(small_store, tmp_path):
-    for world in (1, 2):
-        torch.multiprocessing.spawn(one_process, (world, small_store, str(tmp_path)), nprocs=world)
+    one_process(0, 1, small_store, str(tmp_path))
+    torch.multiprocessing.spawn(one_process, (2, small_store, str(tmp_path)), nprocs=2)
     (loss, gradients), *parts = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     torch.testing.assert_close(sum(part[0] for part in parts) / 2, loss)
     for name, gradient in gradients.items():

@@ -17,6 +17,15 @@ RUN = {"size": "small", "epochs": 2, "batch_size": 8, "precision": "fp32"}  # of
 LAST_STEP = 8
 
 
+@pytest.fixture(autouse=True)
+def threads(method):
+    """One thread, so that a busy machine does not make small steps wait; two where rows must add up in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if method == "dino" else 1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def server():
     """Processes that fork from one that has imported everything."""

@@ -3,7 +3,7 @@
 #include <string.h>
 
 void xmae_trace(int layer, const int8_t *output, int bytes);
-int8_t traced[262144];
+int8_t traced[1048576];
 int traced_bytes;
 
 void xmae_trace(int layer, const int8_t *output, int bytes) {

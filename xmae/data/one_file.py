@@ -41,7 +41,7 @@ def prepare_file(path, number, stage, settings):
         Its place among the files, which names the shards.
     stage : Path
         Folder for shards and note; a note that is there already is returned as it is, if it is of this state of the
-        file and its shards are there too.
+        file, nothing was refused, and its shards are there too.
     settings : Settings
         The same for all files.
     """
@@ -49,7 +49,7 @@ def prepare_file(path, number, stage, settings):
     if written.is_file():
         note = read_json(written)
         there = all((stage / shard["file"]).is_file() for shard in note["shards"])
-        if there and note["of"] == state_of(path) and (settings.skip_bad or not note["refused"]):
+        if there and note.get("of") == state_of(path) and not note["refused"]:
             return note
     name = settings.names.get(path, path.stem)
     shards, parts, recordings, refused = [], [], [], []

@@ -85,7 +85,7 @@ def prepare(
     align : bool
         Estimate a constant offset between the clocks of ECG and PPG, and correct it where that is certain enough.
     skip_bad : bool
-        Leave out recordings that cannot be used, and say so in store.json, instead of stopping.
+        Leave out recordings that cannot be used, each by itself, and say so in store.json, instead of stopping.
     append : bool
         Add to the store that is there: its shards stay as they are, known subjects keep their split, and new ones are
         split by `split`.
@@ -97,13 +97,14 @@ def prepare(
     Returns
     -------
     dict
-        Windows kept, dropped by reason, and by split; subjects by split; repairs; recordings left out; files without
-        PPG that were passed over in folders, by suffix; "out".
+        Windows kept, dropped by reason, and by split; subjects by split; repairs; recordings left out; what was passed
+        over: files without PPG in folders, by suffix, and segments of files; "out".
 
     Raises
     ------
     UserError
-        If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it was before.
+        If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it was before, and
+        the files that were done are kept beside it for the next try.
     """
     if engine not in ENGINES:
         raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")

@@ -1,10 +1,11 @@
 """Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there is a free core."""
 
 import json
+import time
 
 from xmae.errors import UserError
 
-RETRIES = 3  # of a task whose worker died
+RETRIES = 3  # where a shared folder fails; a task whose worker died is run again as often, by Ray itself
 
 
 def run_ray(prepare_file, paths, first, stage, settings, address):
@@ -43,15 +44,22 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     def one(row):
         """A note, or what is wrong with the file, which would otherwise lose its type on the way."""
         number = row["number"]
-        try:
-            return {"number": number, "note": json.dumps(prepare_file(paths[number], first + number, stage, settings))}
-        except UserError as error:
-            return {"number": number, "note": json.dumps({"error": str(error)})}
+        for left in reversed(range(1 + RETRIES)):
+            try:
+                note = prepare_file(paths[number], first + number, stage, settings)
+                break
+            except UserError as error:
+                note = {"error": str(error)}
+                break
+            except OSError as error:
+                note = {"error": f"{paths[number]}: {error}"}
+                time.sleep(min(left, 1))
+        return {"number": number, "note": json.dumps(note)}
 
     try:
         items = ray.data.from_items([{"number": number} for number in range(len(paths))])
         notes = {}
-        for row in items.map(one, num_cpus=1, max_retries=RETRIES, retry_exceptions=[OSError]).iter_rows():
+        for row in items.map(one, num_cpus=1).iter_rows():
             notes[row["number"]] = note = json.loads(row["note"])
             if "error" in note:
                 raise UserError(note["error"])

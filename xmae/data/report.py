@@ -145,7 +145,9 @@ def page(store, result, image):
         rows("Left out (recordings)", ("recording", "why"), [
             (row.get("record", row["source"]), row["why"]) for row in result["left_out"]
         ]),
-        rows("Passed over (files in folders without PPG)", ("", "files"), result["passed_over"].items()),
+        rows("Passed over (without PPG, mapped channels or 10 s)", ("files or parts of them", ""), [
+            (name, f"{n:,}") for name, n in result["passed_over"].items()
+        ]),
         rows("Clocks (--align)", ("recording", "offset corrected, s", "confidence"), [
             (row["record"], "refused" if row["offset_s"] is None else f"{row['offset_s']:.2f}",
              f"{row['offset_confidence']:.2f}") for row in result["clocks"]

@@ -201,16 +201,19 @@ def curve_table(points):
 def draw_curves(points, path):
     """A panel per task and kind, a line per model; path of the picture."""
     panels = list(dict.fromkeys((point["task"], point["kind"]) for point in points))
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    models = list(dict.fromkeys(point["model"] for point in points))
+    figure, lines = Figure(figsize=(4.2 * len(panels) + 1.4, 3.6), layout="constrained"), {}
     for ax, (task, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         chosen = [point for point in points if (point["task"], point["kind"]) == (task, kind)]
         for model in dict.fromkeys(point["model"] for point in chosen):
             line = [point for point in chosen if point["model"] == model]
             x, y, sd = zip(*((100 * p["fraction"], p["mean"], p["sd"] or 0) for p in line), strict=True)
-            ax.errorbar(x, y, sd, marker="o", ms=4, capsize=3, label=model)
+            number = models.index(model)  # its colour in all panels; after ten, dashed
+            style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
+            lines[model] = ax.errorbar(x, y, sd, marker="o", ms=4, capsize=3, lw=1.2, elinewidth=0.6, **style)
         metric = f"{chosen[0]['metric'].upper()} {chosen[0]['units']}"
         ax.set(title=chosen[0]["label"], xlabel=KINDS[kind], ylabel=metric)
-        ax.legend(frameon=False, fontsize=8)
+    figure.legend(lines.values(), lines, loc="outside right center", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return str(path)

@@ -16,6 +16,8 @@ from xmae.evaluation.table import write_tables
 from xmae.files import atomic_file, write_json
 from xmae.models import load_encoder
 
+PANELS = 7  # in a row of a picture
+
 
 def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     """Probe encoders for numbers that are derived from the signals of a store, and write table and picture.
@@ -98,21 +100,25 @@ def add_correlations(path, result):
 
 
 def draw_predictions(trials, predictions, path):
-    """Prediction over truth, a row per task, a column per method, a colour per recording; path of the picture."""
+    """Prediction over truth, a block per task, a panel per method, a colour per recording; path of the picture."""
     names = [name for name in predictions if name != "constant"]
-    figure = Figure(figsize=(2.4 * len(names), 2.5 * len(trials)), layout="constrained")
-    axes = figure.subplots(len(trials), len(names), squeeze=False)
-    for line, trial in zip(axes, trials, strict=True):
-        truth = trial.truth[trial.rows]
-        _, record = np.unique(trial.dataset.recording[trial.rows], return_inverse=True)
-        limits = np.percentile(truth, [1, 99])
-        for ax, name in zip(line, names, strict=True):
-            ax.scatter(truth, predictions[name][trial.name], c=record % 20, cmap="tab20", s=4, alpha=0.6, linewidths=0)
+    n_rows = -(-len(names) // PANELS)
+    figure = Figure(figsize=(2.1 * min(PANELS, len(names)), 2.1 * n_rows * len(trials)), layout="constrained")
+    blocks = np.atleast_1d(figure.subfigures(len(trials)))
+    for block, trial in zip(blocks, trials, strict=True):
+        block.suptitle(f"{trial.task.label}, {trial.task.units}: predicted over true", fontsize=10)
+        truth, recording = trial.truth[trial.rows], trial.dataset.recording[trial.rows]
+        limits = np.percentile(truth, [1, 97])
+        panels = block.subplots(n_rows, min(PANELS, len(names)), sharex=True, sharey=True, squeeze=False).ravel()
+        panels[0].set(xlim=limits, ylim=limits)
+        for ax, name in zip(panels, names, strict=False):
+            said = predictions[name][trial.name]
+            ax.scatter(truth, said, c=recording % 20, cmap="tab20", s=6, alpha=0.6, linewidths=0)
             ax.plot(limits, limits, color="#333", lw=0.8)
-            ax.set(xlim=limits, ylim=limits)
             ax.set_title(name, fontsize=9)
-        line[0].set_ylabel(f"predicted {trial.task.label}, {trial.task.units}", fontsize=8)
-        line[0].set_xlabel("true", fontsize=8)
+            ax.tick_params(labelsize=7)
+        for ax in panels[len(names) :]:
+            ax.set_axis_off()
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return str(path)

@@ -24,7 +24,7 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "efficientnet": EfficientNetEncoder,
     "criss-cross": CrissCrossEncoder,
 }
-SHIPPED = {name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s")}
+SHIPPED = {name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")}
 
 
 def save_encoder(encoder, path, provenance):

@@ -88,10 +88,12 @@ def read_recording(path, sfreq=None):
     return recording
 
 
-def is_ours(path, folder):
-    """Whether a path in a folder belongs to a store, or is hidden, such as one that is being made."""
-    hidden = any(part.startswith(".") for part in path.parts)
-    return hidden or any((folder / parent / "store.json").is_file() for parent in path.parents)
+def not_ours(files, folder):
+    """The files in a folder that belong to no store and are not hidden, as a store is while it is being made."""
+    within = {path: path.relative_to(folder) for path in files}
+    parents = {parent for path in within.values() for parent in path.parents}
+    stores = {parent for parent in parents if parent.name.startswith(".") or (folder / parent / "store.json").is_file()}
+    return [path for path in files if stores.isdisjoint(within[path].parents) and not path.name.startswith(".")]
 
 
 def find_in_folder(folder, channel_map=None):
@@ -112,7 +114,7 @@ def find_in_folder(folder, channel_map=None):
         Files of the same kinds without PPG, such as a table of subjects or a record of numerics.
     """
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in READERS and path.is_file())
-    files = [path for path in files if not is_ours(path.relative_to(folder), Path(folder))]
+    files = not_ours(files, Path(folder))
     headers = [path for path in files if path.suffix.lower() == ".hea"]
     if headers:
         from xmae.data.readers.wfdb import segments_of
