@@ -53,7 +53,7 @@ def describe(name, encoder):
     lines = [
         f"## `{name}`",
         "",
-        f"- {parameters:,} parameters, {macs:.1f} M MAC/window{int8}",
+        f"- {parameters:,} parameters, {macs:.2f} M MAC/window{int8}",
         f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h on {origin['device']}",
     ]
     if "val_ratio" in origin:

@@ -240,7 +240,8 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
 def reason(error):
     """What an interpreter says, without the file and line of its own source."""
     said = str(error).partition(" (")[2].rstrip(")") or str(error)
-    return re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said).partition(" // ")[0].replace("|", "/")[:120]
+    said = re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said).replace(" || ", " or ").replace("|", "/")
+    return said if len(said) < 160 else said[:160].rpartition(" ")[0] + " ..."
 
 
 def estimates(bundle):

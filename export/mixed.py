@@ -43,7 +43,7 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     rows = sensitivity(module, calibration)
     noise = np.array([row["noise"] for row in rows])
     left = noise[::-1].cumsum()[::-1] / noise.sum()  # share of the noise in this layer and all after it
-    n_float, share, tries = 0, 1.0, 0
+    n_float, tries = 0, 0
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
         modules = [name for row in rows[:n_float] for name in row["modules"]]
@@ -54,7 +54,7 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
             break
         if n_float == len(rows):
             raise UserError(f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer in int8")
-        share *= 0.9 * (1 - budget) / drift
+        share = 0.9 * (1 - budget) / drift * left[n_float]
         n_float = max(n_float + 1, int(np.argmax(np.append(left, 0) <= share)))
     return {
         "float_layers": [row["layer"] for row in rows[:n_float]],

@@ -71,7 +71,7 @@ def open_model(path):
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if done.returncode:
                 lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]
-                raise UserError(f"{path}: does not run in tflite-runtime 2.14 ({lines[-1][:200]})")
+                raise UserError(f"{path}: does not run in tflite-runtime 2.14 ({lines[-1][:300]})")
             return np.load(sink)
 
     return ApartSession(run)

@@ -10,7 +10,7 @@ from xmae.errors import UserError
 from xmae.files import read_json
 
 DEVICES = Path(__file__).parent / "devices"
-BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}  # bytes: what the firmware may take of any device
+BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}  # bytes: what `student-mcu` may take
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Device:
 
     @property
     def ram_bytes(self):
-        """RAM that the firmware may use: its budget or all that there is."""
-        return min(BUDGET["ram"], int(self.ram_kib.value * 1024))
+        """RAM of the device."""
+        return int(self.ram_kib.value * 1024)
 
     @property
     def flash_bytes(self):

@@ -15,6 +15,7 @@ import pytest
 
 from xmae import __version__
 from xmae.cli import VERBS, function_of, main
+from xmae.cli.options import KINDS
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
@@ -39,6 +40,12 @@ UNITS = {  # words that say in what the settings of a verb are counted
     "demo": ["minutes on 2 cores"],
 }
 RECORDING = str(bidmc_files()[0])
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # an import of it fails
+from xmae.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def run(capsys, *arguments):
@@ -68,6 +75,7 @@ def calls(monkeypatch, tmp_path):
         n_windows: int = 0,
         limit: float | None = None,
         name: str = "base",
+        options: dict[str, float | str] | None = None,
     ) -> dict:
         """Try.
 
@@ -111,11 +119,13 @@ def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys
     entries = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]}
     assert code == 0 and shown.startswith(f"usage: xmae {verb} ") and {"--config", "--json"} <= set(entries)
     for parameter in signature(function_of(verb)).parameters.values():
-        entry = entries[f"--{parameter.name}"]
-        default = "null" if parameter.default is None else str(parameter.default)
-        assert ("(required," if parameter.default is parameter.empty else f"default: {default})") in entry
-        explained, _, kind = entry.rpartition(" (")
-        assert "type: " in kind and len(explained.split()) >= 4, entry
+        entry = entries[f"--{parameter.name.replace('_', '-')}"]
+        default = parameter.default
+        default = str(default).lower() if isinstance(default, bool | None) else default if default != "" else '""'
+        explained, _, facts = entry.rpartition(" (")
+        kind, _, fact = facts.rstrip(")").partition("; ")
+        assert fact == ("required" if default is parameter.empty else f"default: {default}"), entry
+        assert any(name in kind for name in KINDS.values()) and len(explained.split()) >= 4, entry
     for words in UNITS.get(verb, ()):
         assert words in shown
 
@@ -134,20 +144,27 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepair"], "unknown verb 'prepair'; expected one of prepare, data report"),
-        (["--json"], "unknown verb '--json'"),
+        (["prepair"], r"unknown verb 'prepair'; did you mean prepare\?$"),
+        (["--json"], "unknown verb '--json'; expected one of prepare, data report"),
         (["data"], "unknown verb 'data'; expected one of data report, data verify, data relabel\n"),
         (["data", "check", "store"], "unknown verb 'data'; expected one of data report"),
-        (["data", "verify"], "required.*store"),
-        (["embed", "a.npz", "--modle", "base"], "--modle"),
-        (["embed", "a.npz", "--sfreq", "fast"], '"sfreq".*float.*fast'),
-        (["embed", "a.npz", "b.npz"], "one file expected, got 2: a.npz b.npz"),
-        (["embed"], "required.*file"),
-        (["prepare", "--out", "x"], "required.*inputs"),
-        (["prepare", "a.npz", "--seed", "1.5"], '"seed".*int'),
-        (["pretrain", "store", "--epochs", "many"], '"epochs".*int.*many'),
-        (["pretrain", "store", "--resume=perhaps"], '"resume".*perhaps'),
+        (["data", "verify"], "data verify: --store must be given; see xmae data verify --help"),
+        (["embed", "a.npz", "--modle", "base"], r"embed has no option --modle; did you mean --model\?"),
+        (["embed", "a.npz", "--mod", "base"], "embed has no option --mod"),  # none may be shortened
+        (["pretrain", "store", "--epoch", "3"], r"pretrain has no option --epoch; did you mean --epochs\?"),
+        (["pretrain", "store", "--seed.x=3"], "pretrain has no option --seed.x"),
+        (["embed", "a.npz", "--sfreq", "fast"], "--sfreq: 'fast' is not a number"),
+        (["embed", "a.npz", "b.npz"], "--file: one value expected, got 2: a.npz b.npz"),
+        (["embed", "a.npz", "--out"], "--out: one value expected, got none"),
+        (["embed"], "embed: --file must be given"),
+        (["prepare", "--out", "x"], "--inputs must be given"),
+        (["prepare", "a.npz", "--seed", "1.5"], "--seed: '1.5' is not a whole number"),
+        (["pretrain", "store", "--epochs", "many"], "--epochs: 'many' is not a whole number"),
+        (["pretrain", "store", "--resume=perhaps"], "--resume: 'perhaps' is not true or false"),
         (["demo", "--config", "absent.yaml"], "absent.yaml"),
+        (["embed", "a.npz", "--runtime", "tflite"], "unknown --runtime 'tflite'; expected one of litert, executorch"),
+        (["embed", "a.npz", "--runtime", "onnx"], "--runtime onnx: base is no bundle"),
+        (["embed", "."], "a folder; expected one recording$"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(capsys, tmp_path, monkeypatch, arguments, message):
@@ -156,11 +173,13 @@ def test_a_mistake_is_one_line_and_code_2(capsys, tmp_path, monkeypatch, argumen
     assert not list(tmp_path.iterdir())
 
 
-def test_as_a_process():
-    command = [sys.executable, "-m", "xmae", "embed", "absent.npz", "--model", "absent.safetensors"]
+def test_as_a_process_without_waiting_for_pytorch():
+    command = [sys.executable, "-c", WITHOUT_TORCH, "embed", "absent.npz", "--model", "absent.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "xmae: absent.npz: no such file\n"
+    done = subprocess.run([*command[:3], "pretrain", "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "--batch-size" in done.stdout
 
 
 def test_words_dashes_and_flags(calls, capsys):
@@ -168,7 +187,7 @@ def test_words_dashes_and_flags(calls, capsys):
     assert run(capsys, "try", "a.npz", "b c.npz", "--record-reference", "--n-windows", "3", "--rate=50")[0] == 0
     assert run(capsys, "try", "a", "--record-reference")[0] == 0
     assert run(capsys, "try", "a", "--record_reference", "false", "--limit", "-1")[0] == 0
-    assert run(capsys, "try", "--inputs", '["x", "y"]', "--name", "student-mcu", "--out", "my-run")[0] == 0
+    assert run(capsys, "try", "--inputs", "x", "y", "--name", "student-mcu", "--out", "my-run", "--limit=null")[0] == 0
     _, first, second, third, fourth = calls
     assert first["inputs"] == ["a.npz", "b c.npz"] and first["record_reference"] is True
     assert (first["n_windows"], first["rate"], first["limit"]) == (3, 50.0, None)
@@ -182,12 +201,15 @@ def test_words_dashes_and_flags(calls, capsys):
 
 def test_config_file_and_the_line_over_it(calls, capsys, tmp_path):
     config = tmp_path / "settings.yaml"
-    config.write_text("inputs: [a, b]\nrate: 62.5\nn_windows: 7\nrecord_reference: true\n")
+    config.write_text("inputs: [a, b]\nrate: 62.5\nn-windows: 7\nrecord_reference: true\noptions: {a: 1, b: x}\n")
     assert run(capsys, "try", "--config", config, "--n-windows", "9")[0] == 0
     assert run(capsys, "try", "c", "--n-windows=8", f"--config={config}")[0] == 0
     _, first, second = calls
     assert (first["inputs"], first["rate"], first["n_windows"]) == (["a", "b"], 62.5, 9) and first["record_reference"]
     assert (second["inputs"], second["rate"], second["n_windows"]) == (["c"], 62.5, 8)
+    assert first["options"] == {"a": 1, "b": "x"}
+    assert run(capsys, "try", "c", "--options.rate=1e-3", "--options.channels=II,V")[0] == 0
+    assert calls[-1]["options"] == {"rate": 0.001, "channels": "II,V"}
 
 
 def test_the_run_folder_says_what_was_asked_and_what_came_out(calls, capsys, tmp_path):
@@ -198,12 +220,23 @@ def test_the_run_folder_says_what_was_asked_and_what_came_out(calls, capsys, tmp
     assert second == first
 
 
-@pytest.mark.parametrize("text", ["rate: [", "rate: fast", "speed: 3", "- a"])
-def test_a_config_file_that_cannot_be_used(calls, capsys, tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rate: [", "not readable as YAML"),
+        ("rate: fast", "rate: 'fast' is not a number"),
+        ("rate: true", "rate: True is not a number"),
+        ("n_windows: 1.5", "n_windows: 1.5 is not a whole number"),
+        ("limits: 3", "try has no setting 'limits'; did you mean limit?"),
+        ("- a", "expected settings"),
+        ("config: x.yaml", "no setting 'config'"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used(calls, capsys, tmp_path, text, message):
     config = tmp_path / "settings.yaml"
     config.write_text(f"{text}\n")
-    complaint(capsys, "try", "a", "--config", config)
-    assert len(calls) == 1
+    said = complaint(capsys, "try", "a", "--config", config)
+    assert said.startswith(f"xmae: {config}: ") and message in said and len(calls) == 1
 
 
 def test_json_alone_on_standard_output(calls, capsys):
@@ -211,6 +244,9 @@ def test_json_alone_on_standard_output(calls, capsys):
     assert code == 0 and json.loads(out) == {"windows": 4, "out": "runs/try"} and "chatters" in err
     code, out, err = run(capsys, "try", "a", "--n-windows", "4")
     assert out == "runs/try\n" and "chatters" in err  # the last line says where the result is
+    calls[0].result = {"summary": ["4 windows", "none dropped"]}
+    code, out, err = run(capsys, "try", "a")
+    assert out == "runs/try\n" and err.splitlines()[-2:] == ["4 windows", "none dropped"]
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
@@ -273,6 +309,22 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     assert list(table) == ["record", "start_s", "ppg_quality", *(f"e{i}" for i in range(128))]
     np.testing.assert_array_equal(table["start_s"], np.arange(48) * 10)
     np.testing.assert_allclose(table.filter(regex=r"^e\d"), embed_windows(load_encoder(encoder), windows), atol=1e-6)
+
+
+def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tmp_path):
+    path = tmp_path / "recording.csv"
+    assert run(capsys, "data", "example", "--out", path)[:2] == (0, f"{path}\n")
+    code, out, err = run(capsys, "embed", path, "--out", tmp_path / "run")
+    table = pd.read_csv(out.strip())
+    assert code == 0 and len(table) == 6 and err.splitlines()[-2].startswith("6 windows of 10 s; median PPG quality 0.")
+    assert err.splitlines()[-1] == f"Heart rate: median {table['hr'].median():.1f} bpm"
+    swapped = pd.read_csv(path).rename(columns={"ppg": "ecg", "ecg [mV]": "ppg"})
+    swapped.to_csv(tmp_path / "swapped.csv", index=False)
+    assert "ppg and ecg look swapped" in complaint(capsys, "embed", tmp_path / "swapped.csv")
+    assert complaint(capsys, "embed", tmp_path).endswith(f"expected one recording, such as {path}\n")
+    (tmp_path / "a.hea").write_text("a 1 125 100\na.dat 16 1/NU 16 0 0 0 0 PLETH\n")
+    (tmp_path / "a.dat").write_bytes(b"")
+    assert f"give its header, {tmp_path / 'a.hea'}" in complaint(capsys, "embed", tmp_path / "a.dat")
 
 
 def test_embed_drops_missing_windows_and_says_so(encoder, capsys, tmp_path):

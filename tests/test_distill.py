@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from xmae.benchmarks import distill_losses
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare
@@ -263,3 +264,18 @@ def test_on_the_command_line(teacher, small_store, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert list(result)[-1] == "out" and result["settings"]["token_weight"] == 0
+
+
+def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monkeypatch):
+    """What is done is not trained again; a row for each variant, for random weights and for the teacher."""
+    chosen = {"mse": ("mse", 0.0, 0.0), "relational": ("relational", 0.0, 0.0)}
+    monkeypatch.setattr(distill_losses, "VARIANTS", chosen)
+    settings = {"out": tmp_path, "runs": tmp_path / "runs", "teacher": "student-mcu", "crops": 32, "epochs": 1}
+    table = distill_losses.main(str(eight_patients / "store"), **settings)
+    with open(table) as file:
+        rows = [line.strip("|\n ").split(" | ") for line in file if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == [*chosen, "untrained student", "teacher"]
+    assert {len(row) for row in rows} == {8} and rows[-1][1:5] == ["1.000"] * 4
+    assert rows[1][5] == "too few patients" and float(rows[1][6].split()[0]) > 0
+    monkeypatch.setattr(distill_losses, "learn", None)
+    assert distill_losses.main(str(eight_patients / "store"), **settings) == table

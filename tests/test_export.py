@@ -123,6 +123,7 @@ def test_onnx_products_are_of_unsigned_bytes(exported):
     weights = [w for w in weights if w.ndim > 1]
     assert len(weights) == 24  # 23 convolutions and the head
     assert all(np.ptp(w.astype(int)) > 127 for w in weights)
+    assert all(np.abs(w.astype(int) - 128).max() == 127 for w in weights)  # no largest weight is clipped
 
 
 def test_int8_clips_nothing_at_the_input(exported, windows):

@@ -58,10 +58,10 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
         path, target = tmp_path / f"int8{TARGETS[format].SUFFIX}", TARGETS[format]
         target.export(graph, path, "int8", calibration)
         assert np.median(centred_cosine(target.open_model(path)(ppg), reference, mean)) < 0.95
-        kept = export_within(target, graph, path, calibration, ppg, 0.99)
+        kept = export_within(target, graph, path, calibration, ppg, 0.97)
         assert kept["float_layers"][0] == "encoder.blocks.2.depthwise"
         assert len(kept["float_layers"]) <= 3
-        assert np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.99
+        assert np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
     kept = quantize_graph(graph, calibration, keep=first["modules"])
     assert compare_outputs(graph, kept, ppg, calibration)["centred_cosine_median"] > 0.99
 

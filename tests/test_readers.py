@@ -220,7 +220,7 @@ def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
     assert find_recordings([str(tmp_path)])[1] == {".hea": 1, ".csv": 1}
     assert find_in_folder(tmp_path, ChannelMap({"ppg": ["green"]}))[0] == []
     (tmp_path / "a.hea").unlink(), (tmp_path / "walk.csv").unlink()
-    with pytest.raises(UserError, match="no PPG in the 2 files .* such as an.hea; name the channel in a channel map"):
+    with pytest.raises(UserError, match="no PPG in the 2 files .* such as .*an.hea: no PPG among its channels .'HR'"):
         find_recordings([str(tmp_path)])
 
 

@@ -51,7 +51,7 @@ def test_channel_names():
     assert roles == {"ppg": ["Pleth"], "ecg": ["SNUADC/ECG_II", "EKG", "V"], "resp": ["RESP"], "acc": ["ACC_X"]}
     assert find_roles(["ECG I", "Lead II", "bvp"])["ecg"] == ["Lead II", "ECG I"]
     assert find_roles(["green", "II", "Pleth"], {"ppg": "green"})["ppg"] == ["green"]
-    with pytest.raises(UserError, match="no channel 'red' for ppg; there are green"):
+    with pytest.raises(UserError, match="no channel 'red' for ppg, as the channel map has it; there are green"):
         find_roles(["green"], {"ppg": "red"})
 
 
@@ -320,7 +320,8 @@ def test_tables_with_a_channel_map_gaps_and_people(tmp_path, real, suffix):
     np.testing.assert_allclose(first.ecg[1125:], real["II"][1125:4000])
     for text, complaint in [
         ("ppg: blue\n", "no channel 'blue' for ppg"),
-        ("pgg: green\n", "has the keys ppg, ecg"),
+        ("pgg: green\n", "no key 'pgg'; did you mean ppg?; there are ppg, ecg"),
+        ("ppg: gren\n", "no channel 'gren' for ppg, as the channel map has it; did you mean green?; there are"),
         ("ppg: [\n", "not readable as a channel map"),
         ("ppg: green\ntime_unit: min\n", "time_unit 'min'"),
         ("ppg: green\ntime: when\n", "no column 'when' for time"),

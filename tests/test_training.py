@@ -35,6 +35,10 @@ def test_a_run_leaves_encoder_metrics_logs_and_picture(small_store, tmp_path):
     for name in ("encoder.safetensors", "model.safetensors", "metrics.json", "config.json", "reconstruction.png"):
         assert (out / name).stat().st_size > 0
     assert (out / "checkpoints" / "last.ckpt").is_file() and list(out.glob("logs/**/metrics.csv"))
+    before = (out / "encoder.safetensors").read_bytes()
+    with pytest.raises(UserError, match="holds a training already: --resume goes on"):
+        pretrain(small_store, str(out), **TINY)
+    assert (out / "encoder.safetensors").read_bytes() == before
 
 
 def test_nothing_to_resume_other_settings_or_a_damaged_checkpoint(tmp_path):

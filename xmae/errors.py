@@ -1,5 +1,7 @@
 """The one exception that stands for a mistake of the caller, not of the program, and its most usual cause."""
 
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """Something the user can mend: a missing file, a wrong rate, a flat signal, a damaged checkpoint.
@@ -13,3 +15,9 @@ def require_choice(name, value, choices):
     """Raise a `UserError` unless the setting `name` has one of its choices."""
     if value not in choices:
         raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
+
+
+def did_you_mean(word, choices):
+    """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if none is."""
+    close = get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    return f"; did you mean {close[0]}?" if close else ""

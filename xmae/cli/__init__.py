@@ -1,21 +1,20 @@
 """The command line: one verb, one function, the same arguments; help and types come from signature and docstring."""
 
+import ast
 import json
 import os
 import sys
-from argparse import ArgumentError
 from contextlib import redirect_stdout
 from importlib import import_module
-from inspect import signature
-from itertools import takewhile, zip_longest
+from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args, get_origin
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+import yaml
 from tqdm import tqdm
 
 from xmae import __version__
-from xmae.errors import UserError
+from xmae.cli.options import help_of, read_settings
+from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin starve the rest
@@ -25,6 +24,7 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "data report": ("xmae.data.report", "store -> what was kept, dropped and mended, with pictures"),
     "data verify": ("xmae.data.verify", "store -> is it whole? exit code 1 if not"),
     "data relabel": ("xmae.data.relabel", "store + table -> labels added, signals left as they are"),
+    "data example": ("xmae.data.example", "one minute of a shipped recording as CSV, to try things on"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
     "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
     "fuse": ("xmae.evaluation.fusion", "encoders of PPG, ECG, respiration + store -> what they know together"),
@@ -71,21 +71,19 @@ def run(arguments):
     verb, rest = " ".join(arguments[:n_words]), arguments[n_words:]
     if verb not in VERBS:
         known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
-        return fail(f"unknown verb '{verb}'; expected one of {', '.join(known)}")
+        return fail(f"unknown verb '{verb}'" + (did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}"))
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            function = function_of(verb)
-            parser = verb_parser(verb, function)
+            outline = outline_of(verb)
         if {"-h", "--help"} & set(rest):
-            return parser.format_help(), 0
-        settings = vars(parser.parse_args(plain_options(rest, function)))
-        as_json, _ = settings.pop("json"), settings.pop("config")
+            return help_of(verb, outline), 0
+        settings, as_json = read_settings(verb, outline, rest)
         with redirect_stdout(sys.stderr):
-            result = function(**settings)
+            result = function_of(verb)(**settings)
         if not is_first_process():
             return "", 0
-        keep_record(parser, settings, result)
-    except (UserError, ArgumentError) as error:
+        keep_record(settings, result)
+    except UserError as error:
         return fail(str(error))
     except ImportError as error:
         return fail(f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'")
@@ -93,6 +91,8 @@ def run(arguments):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
+    for line in result.get("summary", ()):
+        print(line, file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get("passed", True) else 1
 
 
@@ -101,65 +101,20 @@ def function_of(verb):
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
-def verb_parser(verb, function):
-    """Parser of one verb, made from the signature and docstring of its function."""
-    first = next(iter(signature(function).parameters.values()), None)
-    usage = f"xmae {verb} {first.name.upper() if first and first.default is first.empty else ''} [--option VALUE ...]"
-    parser = ArgumentParser(prog=f"xmae {verb}", usage=usage, exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings; the line overrides it")
-    parser.add_argument("--json", action="store_true", help="print the whole result as JSON on standard output")
-    parser.add_function_arguments(function)
-    return parser
-
-
-def plain_options(arguments, function):
-    """The arguments as jsonargparse wants them.
-
-    Leading words are the function's first parameter, dashes in names are underscores, a flag alone means true, a list
-    takes all words up to the next option, and a settings file goes first, so that the line overrides it:
-    ``a.npz b.npz --record-reference --config c.yaml`` -> ``--config c.yaml --inputs=["a.npz", "b.npz"]
-    --record_reference=true``.
-    """
-    parameters = signature(function).parameters
-    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    options = arguments[len(words) :]
-    if words:
-        first = next(iter(parameters.values()))
-        several = takes_list(first)
-        if len(words) > 1 and not several:
-            raise UserError(f"one {first.name} expected, got {len(words)}: {' '.join(words)}")
-        options.insert(0, f"--{first.name}={json.dumps(words) if several else words[0]}")
-    plain, options = [], with_lists(options, parameters)
-    for option, following in zip_longest(options, options[1:], fillvalue=""):
-        name, equals, value = option.partition("=")
-        if option.startswith("--"):
-            name = "--" + name[2:].replace("-", "_")
-            parameter = parameters.get(name[2:])
-            if parameter and parameter.annotation is bool and not equals and following not in ("true", "false"):
-                equals, value = "=", "true"
-        plain.append(name + equals + value)
-
-    def of_the_line(i):
-        return not plain[i].startswith("--config=") and "--config" not in plain[max(0, i - 1) : i + 1]
-
-    return [plain[i] for i in sorted(range(len(plain)), key=of_the_line)]
-
-
-def with_lists(options, parameters):
-    """``--student a b`` as ``--student=["a", "b"]``, where a parameter is a list."""
-    joined, rest = [], list(options)
-    while rest:
-        option = rest.pop(0)
-        if option.startswith("--") and takes_list(parameters.get(option[2:].replace("-", "_"))):
-            words = list(takewhile(lambda word: not word.startswith(("-", "[")), rest))  # not where it is JSON already
-            option, rest = f"{option}={json.dumps(words)}" if words else option, rest[len(words) :]
-        joined.append(option)
-    return joined
-
-
-def takes_list(parameter):
-    """Whether a parameter is a list, or may be one; not if it is None."""
-    return parameter and list in map(get_origin, (parameter.annotation, *get_args(parameter.annotation)))
+def outline_of(verb):
+    """The function of a verb without its body, from the source: help and mistakes need not wait for PyTorch."""
+    package, _, module = VERBS[verb][0].rpartition(".")
+    if VERBS[verb][0] in sys.modules:
+        return function_of(verb)
+    (folder,) = find_spec(package).submodule_search_locations
+    tree, name = ast.parse((Path(folder) / f"{module}.py").read_text()), verb.split()[-1]
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    function.body, outline = function.body[:1], {}  # the docstring
+    try:
+        exec(compile(ast.Module([function], []), module, "exec"), outline)
+    except NameError:  # a default with a name of its own
+        return function_of(verb)
+    return outline[name]
 
 
 def is_first_process():
@@ -167,14 +122,14 @@ def is_first_process():
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
-def keep_record(parser, settings, result):
+def keep_record(settings, result):
     """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
     out = settings.get("out")
     if not out or not Path(out).is_dir():
         return  # a verb that wrote a single file, to a remote place, or nothing
     folder = Path(out)
     with atomic_file(folder / "config.yaml") as temporary:
-        temporary.write_text(parser.dump(Namespace(settings), skip_unset=False))
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     write_json(folder / "metrics.json", result)
 
 

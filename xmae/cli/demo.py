@@ -1,6 +1,6 @@
 """`xmae demo`: the whole way on the shipped recordings, from raw ECG and PPG to an int8 bundle and its drift report."""
 
-import sys
+import shutil
 import time
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     out : str
         Run folder; ends with report.html in it.
     quick : bool
-        The same way with little training, in under 3 minutes on 2 cores: shows that it works, not how well.
+        The same way with little training, in under 3 minutes on 2 free cores: shows that it works, not how well.
     seed : int
         Seed of everything random.
 
@@ -65,6 +65,8 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
         ),
         "validate": lambda: validate(str(out / "bundle"), store, str(out / "validate")),
     }  # fmt: skip
+    for trained in ("pretrain", "distill"):
+        shutil.rmtree(out / trained / "checkpoints", ignore_errors=True)  # of an earlier demo
     results, seconds = {"provenance": PROVENANCE}, {}
     with one_thread():  # such small batches gain little from a second thread, and lose much on a busy machine
         for name, step in (bar := tqdm(steps.items(), unit="step")):
@@ -80,5 +82,4 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
         "out": str(report),
     }
     write_json(out / "metrics.json", result)
-    print(*result["summary"], sep="\n", file=sys.stderr)
     return result

@@ -11,21 +11,20 @@ from xmae.data.channels import ChannelMap
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recordings
 from xmae.data.windows import Windows
-from xmae.errors import UserError
-from xmae.evaluation.embedding import embed_windows
-from xmae.evaluation.heads import apply_head, has_skill
+from xmae.errors import UserError, require_choice
 from xmae.files import atomic_file
-from xmae.models.checkpoint import load_encoder, shipped_heads
 from xmae.signals.scale import minmax_scale
+
+CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}  # of a bundle; first: default
 
 
 def embed(
     file: str,
     out: str = "runs/embed",
     model: str = "base",
-    runtime: str = "litert",
-    precision: str = "int8",
-    part: str = "student",
+    runtime: str | None = None,
+    precision: str | None = None,
+    part: str | None = None,
     sfreq: float | None = None,
     channels: str | None = None,
 ) -> dict:
@@ -41,12 +40,12 @@ def embed(
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors file, or the folder of
         a bundle.
-    runtime : str
-        Of a bundle: "executorch", "litert" or "onnx".
-    precision : str
-        Of a bundle: "fp32" or "int8".
-    part : str
-        Of a bundle: "teacher", "student", or a further student, such as "student-app".
+    runtime : str or None
+        Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
+    precision : str or None
+        Of a bundle: "int8" (the default) or "fp32".
+    part : str or None
+        Of a bundle: "student" (the default), "teacher", or a further student, such as "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
     channels : str or None
@@ -63,6 +62,15 @@ def embed(
     UserError
         If recording, model or bundle cannot be used, or no window is left.
     """
+    of_bundle = {"runtime": runtime, "precision": precision, "part": part}
+    is_bundle = (Path(model) / "manifest.json").is_file()
+    for name, value in of_bundle.items():
+        if value is not None and name in CHOICES:
+            require_choice(f"--{name}", value, CHOICES[name])
+        if value is not None and not is_bundle:
+            raise UserError(
+                f"--{name} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
+            )
     found, counts = [], Counter()
     for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
         windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
@@ -71,16 +79,20 @@ def embed(
     if not sum(map(len, found)):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
     windows = Windows.concatenate([windows for windows in found if len(windows)])
-    if (Path(model) / "manifest.json").is_file():
+    if is_bundle:
         from xmae.export.bundle import Bundle
 
-        bundle = Bundle.open(model)
-        session = bundle.session(bundle.entry(part, runtime, precision))
-        embedding = session(minmax_scale(windows.ppg)[0].astype(np.float32))
+        bundle, part = Bundle.open(model), part or "student"
+        entry = bundle.entry(part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0])
+        embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads[part]
     else:
-        embedding = embed_windows(load_encoder(model), windows)
-        heads = shipped_heads(model)
+        from xmae.evaluation.embedding import embed_windows
+        from xmae.models.checkpoint import load_encoder, shipped_heads
+
+        embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
+    from xmae.evaluation.heads import apply_head, has_skill
+
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
     table = pd.DataFrame(
         {"record": windows.record, "start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said}
@@ -92,4 +104,10 @@ def embed(
     dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
-    return {"windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "out": str(path)}
+    lost = f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}" if dropped else ""
+    summary = [f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"]
+    summary += [f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}" for task, value in medians.items()]
+    return {
+        "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
+        "out": str(path),
+    }  # fmt: skip

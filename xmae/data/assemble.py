@@ -52,6 +52,7 @@ def assemble(notes, stage, old, settings, split):
     before = (old.meta if old else {}) | {"index": old.index() if old else []}
     index = [row for note in notes for row in note["recordings"]]
     left_out, same = settle_doubles(index, before["index"])
+    known = {row["samples_sha256"] for row in before["index"]}
     shards = [shard for note in notes for shard in without_left_out(note, stage)]
     dropped, repairs, passed_over = (
         sum((Counter(note[what]) for note in notes), Counter(before.get(kept_as, {})))
@@ -60,6 +61,8 @@ def assemble(notes, stage, old, settings, split):
     del dropped["kept"]
     dropped.update(left_out=sum(row["windows"] for row in left_out))
     left_out += [{"source": note["source"], "why": why} for note in notes for why in note["refused"]]
+    if index and all(row.get("left_out") and row["samples_sha256"] in known for row in index):
+        raise UserError(f"nothing to add: {len(index)} recordings, all in the store already (the same samples)")
     if not shards:
         raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
     splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from xmae.data.recording import MAX_SFREQ, MIN_SFREQ, Recording
-from xmae.errors import UserError
+from xmae.errors import UserError, did_you_mean
 from xmae.signals.resample import resample_with_gaps
 
 PPG_NAMES = ("PLETH", "PPG", "BVP", "PPGRAW", "PLETHL", "PLETHR", "PLETHWAVE", "PPG1", "PPGF")
@@ -67,8 +67,8 @@ class ChannelMap:
     Parameters
     ----------
     roles : dict
-        Role ("ppg", "ecg", "resp", "acc") -> the recorder's name or list of names; the first ECG is the one, all are
-        leads.
+        Role ("ppg", "ecg", "resp", "acc") -> the recorder's name or list of names, of which those are taken that are
+        there (of "acc" all); the first ECG is the one, all are leads.
     sfreq : float or None
         Sampling rate of channels whose file states none, Hz; what a file states must agree within 1 %.
     sfreqs, units : dict
@@ -113,8 +113,11 @@ class ChannelMap:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
         known = [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
-        if not isinstance(values, dict) or set(values) - set(known):
+        if not isinstance(values, dict):
             raise UserError(f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md")
+        if wrong := [key for key in values if key not in known]:
+            hint = did_you_mean(wrong[0], known)
+            raise UserError(f"{path}: a channel map has no key '{wrong[0]}'{hint}; there are {', '.join(known)}")
         if values.get("time_unit", "s") not in SECONDS:
             raise UserError(f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}")
         for key, value in values.items():
@@ -151,7 +154,8 @@ def find_roles(names, wanted=None):
     names : list of str
         The recorder's names.
     wanted : dict or None
-        Role ("ppg", "ecg", "resp", "acc") -> name or list of names, which come before the table.
+        Role ("ppg", "ecg", "resp", "acc") -> name or list of names, instead of the table. Of a list those are taken
+        that are there, of "acc" all.
 
     Returns
     -------
@@ -161,7 +165,7 @@ def find_roles(names, wanted=None):
     Raises
     ------
     UserError
-        If a wanted name is not there.
+        If no wanted name of a role is there, or not all of "acc".
 
     Examples
     --------
@@ -172,8 +176,11 @@ def find_roles(names, wanted=None):
     for role, table in ROLES.items():
         if wanted and role in wanted:
             chosen = [wanted[role]] if isinstance(wanted[role], str) else list(wanted[role])
-            if absent := [name for name in chosen if name not in names]:
-                raise UserError(f"no channel '{absent[0]}' for {role}; there are {', '.join(map(str, names))}")
+            absent = [name for name in chosen if name not in names]
+            if absent and (role == "acc" or len(absent) == len(chosen)):
+                there = f"{did_you_mean(absent[0], names)}; there are {', '.join(map(str, names))}"
+                raise UserError(f"no channel '{absent[0]}' for {role}, as the channel map has it{there}")
+            chosen = [name for name in chosen if name in names]
         else:
             known = [name for name in names if plain_name(name) in table]
             chosen = sorted(known, key=lambda name: table.index(plain_name(name)))

@@ -28,14 +28,15 @@ def roughness(x, sfreq):
 
 
 def refuse_swapped(recording):
-    """Raise a `UserError` if what is called PPG looks like ECG, and the other way round."""
+    """The recording; a `UserError` if what is called PPG looks like ECG, and the other way round."""
     if recording.ecg is None or not np.isfinite(recording.ecg).any():
-        return
+        return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
                 for x in (recording.ppg, recording.ecg))  # fmt: skip
     if ppg > 0 and ecg > 0 and ecg / ppg < SWAPPED:
         raise UserError(f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map")
+    return recording
 
 
 def repair_offset(recording):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.readers import READERS, find_in_folder
+from xmae.data.readers import READERS, find_in_folder, why_unusable
 from xmae.data.store import SPLITS
 from xmae.errors import UserError
 
@@ -30,8 +30,10 @@ def find_recordings(inputs, channel_map=None):
         elif Path(item).is_dir():
             found, others = find_in_folder(item, channel_map)
             if not found and others:
-                many = f"no PPG in the {len(others)} files of this folder that can be read, such as {others[0].name}"
-                raise UserError(f"{item}: {many}; name the channel in a channel map (--channels)")
+                why = why_unusable(others[0], channel_map)
+                raise UserError(
+                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, such as {why}"
+                )
             if not found:
                 raise UserError(f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}")
             paths += found

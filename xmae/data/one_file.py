@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from xmae.data.channels import ECG_NAMES, ChannelMap
-from xmae.data.checks import fingerprint, refuse_swapped, repair_offset
+from xmae.data.checks import fingerprint, repair_offset
 from xmae.data.readers import read_each
 from xmae.data.recording import PassedOver
 from xmae.data.shard import write_named, write_shard
@@ -116,7 +116,6 @@ def windows_of(recording, path, name, settings):
     if isinstance(recording, UserError):
         raise recording
     recording = known_person(named_apart(recording, path, name), name, settings.people)
-    refuse_swapped(recording)
     if settings.align:
         recording = repair_offset(recording)
     return recording, *prepare_recording(recording, settings.min_quality, settings.leads)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import joblib
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from xmae.data.assemble import assemble, publish, refuse_foreign
@@ -114,10 +115,11 @@ def prepare(
     settings = Settings(min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths))
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
 
-    def run(out, old):
-        """Prepare all files into the folder `out`, beside what the store `old` has in it."""
+    def run(folder):
+        """Prepare all files into a folder, beside what the store to append to has in it."""
+        old = WindowStore(out) if append else None
         first = 1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
-        with staging(out, identity_of(paths, settings, old)) as stage:
+        with staging(folder, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.ray_engine import run_ray
 
@@ -127,14 +129,43 @@ def prepare(
             notes = list(tqdm(found, "prepare", len(paths), unit="recording"))
             meta, index = assemble(notes, stage, old, settings, rule)
             meta["passed_over"] = dict(Counter(meta["passed_over"]) + Counter(passed_over))
-            publish(out, stage, meta, index)
-        return {name: meta[name] for name in RESULT} | {"out": str(out)}
+            publish(folder, stage, meta, index)
+        return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(folder)}
 
     if "://" in str(out):
         from xmae.data.remote import prepare_remote
 
-        return prepare_remote(out, WindowStore(out) if append else None, run)
-    return run(Path(out), WindowStore(out) if append else None)
+        return prepare_remote(out, run)
+    with alone(Path(out)):
+        return run(Path(out))
+
+
+@contextmanager
+def alone(out):
+    """Refuse to work on a folder while another process does."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(out.parent / f".{out.name}.lock", timeout=0) as lock:
+            try:
+                yield
+            finally:
+                Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout:
+        raise UserError(f"{out}: another xmae prepare is writing this store; wait, or name another folder") from None
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def summary_of(meta):
+    """What a store has in it, in a few lines."""
+    by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
+    lines = [f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}"]
+    for what in ("dropped", "repairs", "passed_over"):
+        if meta[what]:
+            lines.append(f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}")
+    left_out = [f"left out: {row['source']}: {row['why']}" for row in meta["left_out"]]
+    more = [f"and {len(left_out) - 5} more; see store.json"] if len(left_out) > 5 else []
+    return [*lines, *left_out[:5], *more]
 
 
 @contextmanager

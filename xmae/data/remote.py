@@ -31,14 +31,14 @@ def read_remote_json(url, nothing):
         raise UserError(f"{url}: not readable as JSON ({error})") from error
 
 
-def prepare_remote(url, old, run):
-    """Prepare into a local folder by `run(folder, old)`, `old` the store to append to, and copy the result to a URL.
+def prepare_remote(url, run):
+    """Prepare into a local folder by `run(folder)`, and copy the result to a URL.
 
     Unfinished work is found again in the temporary folder, which belongs to the URL.
     """
     url = url.rstrip("/")
     local = Path(tempfile.gettempdir()) / f"xmae-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    result = run(local / "store", old)
+    result = run(local / "store")
     publish_remote(url, local / "store", json.loads((local / "store" / "store.json").read_text()))
     shutil.rmtree(local)
     return result | {"out": url}

@@ -64,7 +64,8 @@ def verify(store: str, out: str = "") -> dict:
     }
     if out:
         write_json(out, result)
-    return result | {"out": out or f"{store}: {'; '.join(problems) or 'whole'}"}
+    summary = [f"{windows} windows in {result['shards']} shards", *problems]
+    return result | {"summary": summary, "out": out or f"{store}: {'damaged' if problems else 'whole'}"}
 
 
 def unused_files(store):

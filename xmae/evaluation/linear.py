@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 
 from xmae.errors import UserError
 
@@ -45,6 +46,7 @@ class LinearModel:
         return embedding @ self.weight + self.bias
 
 
+@threadpool_limits.wrap(limits=1)  # BLAS threads that wait for each other make this 50 times slower on a busy machine
 def fit_linear(embedding, target, subject, kind):
     """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by patient.
 

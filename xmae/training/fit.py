@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from xmae.errors import UserError
 from xmae.files import read_json, write_json
-from xmae.training.processes import layout
+from xmae.training.processes import layout, rank
 
 for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
     logging.getLogger(library).setLevel(logging.WARNING)
@@ -66,11 +66,14 @@ def fit(
     Raises
     ------
     UserError
-        If there is nothing to resume, or only a damaged checkpoint or one of other settings; if training diverged.
+        If there is nothing to resume, or only a damaged checkpoint or one of other settings; if `out` holds a training
+        and this one is not to resume it; if training diverged.
     """
     out = Path(out)
-    last = check_resume(out, settings) if resume else None
-    checkpoints, n_steps = out / "checkpoints", len(train) * settings["epochs"] // train.accumulate
+    last, checkpoints = check_resume(out, settings) if resume else None, out / "checkpoints"
+    if not resume and rank() == 0 and (checkpoints / "last.ckpt").is_file():  # a best.ckpt alone is of one killed early
+        raise UserError(f"{out} holds a training already: --resume goes on with it; to start anew, name another folder")
+    n_steps = len(train) * settings["epochs"] // train.accumulate
     best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
     every = Watch(checkpoints, max(1, min(100, n_steps // 20)), max_minutes)
     cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
@@ -100,8 +103,6 @@ def fit(
         enable_model_summary=False,
     )  # fmt: skip
     if trainer.is_global_zero and not resume:
-        for stale in checkpoints.glob("*.ckpt"):  # of an earlier run in this folder
-            stale.unlink()
         write_json(out / "config.json", settings)
     finished = True
     with warnings.catch_warnings():

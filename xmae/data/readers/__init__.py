@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 from xmae.data.channels import ChannelMap
-from xmae.data.recording import PassedOver
+from xmae.data.checks import refuse_swapped
+from xmae.data.recording import PassedOver, attempt
 from xmae.errors import UserError
 
 READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
@@ -28,6 +29,8 @@ READERS = {  # suffix: (module, function); imported when needed, as some pull in
 
 def reader_of(path):
     """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path, channel_map)`."""
+    if path.suffix.lower() not in READERS and path.with_suffix(".hea").is_file():
+        raise UserError(f"{path}: part of a WFDB record; give its header, {path.with_suffix('.hea')}")
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
     return import_module(f"xmae.data.readers.{READERS[path.suffix.lower()]}")
@@ -46,7 +49,7 @@ def read_recordings(path, channel_map=None):
     Raises
     ------
     UserError
-        If the file is of no known kind, cannot be read, has no PPG, or contradicts the map.
+        If the file is of no known kind, cannot be read, has no PPG, contradicts the map, or has PPG and ECG swapped.
     """
     for recording in read_each(path, channel_map):
         if isinstance(recording, UserError):
@@ -63,7 +66,11 @@ def read_each(path, channel_map=None):
         path = Path(f"{path}.hea")
     if not path.exists():
         raise UserError(f"{path}: no such file")
-    yield from reader_of(path).read(path, channel_map or ChannelMap())
+    if path.is_dir():
+        found, _ = find_in_folder(path, channel_map)
+        raise UserError(f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}")
+    for recording in reader_of(path).read(path, channel_map or ChannelMap()):
+        yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
 
 def read_recording(path, sfreq=None):
@@ -86,6 +93,15 @@ def read_recording(path, sfreq=None):
     if recording is None or second is not None:
         raise UserError(f"{path}: holds {'several recordings' if second else 'no recording'}; expected one")
     return recording
+
+
+def why_unusable(path, channel_map):
+    """What its reader says about a file in which it found no PPG."""
+    try:
+        list(read_recordings(path, channel_map))
+    except UserError as error:
+        return str(error)
+    return f"{path}: no PPG"
 
 
 def not_ours(files, folder):

@@ -1,0 +1,168 @@
+"""The settings of a verb, made from the signature and docstring of its function: reading, refusing, explaining them.
+
+``a.npz b.npz --record-reference --epochs 3 --config c.yaml`` -> ``{"inputs": ["a.npz", "b.npz"],
+"record_reference": True, "epochs": 3, ...}``: leading words are the first setting, a flag alone means true, a list
+takes all words up to the next option, and the line overrides the settings file, which overrides the defaults.
+"""
+
+import shutil
+import textwrap
+from inspect import Parameter, signature
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin
+
+import docstring_parser
+import yaml
+
+from xmae.errors import UserError, did_you_mean
+
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "words", dict: "settings"}
+OWN = {  # options of every verb: (type, meaning)
+    "config": (str | None, "YAML file with settings; the line overrides it."),
+    "json": (bool, "Print the whole result as JSON on standard output."),
+}
+
+
+def read_settings(verb, function, arguments):
+    """The arguments of `function` that a command line asks for, and whether the result is to be printed as JSON.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown (none may be shortened), has a value of another type, or is missing; or if the settings
+        file cannot be read.
+    """
+    parameters = signature(function).parameters
+    own = {name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, (kind, _) in OWN.items()}
+    words = words_of(verb, arguments, {**parameters, **own})
+    line = {name: from_words(found, (parameters.get(name) or own[name]).annotation, name)
+            for name, found in words.items()}  # fmt: skip
+    path, as_json = line.pop("config", None), line.pop("json", False)
+    settings = {name: p.default for name, p in parameters.items()} | (
+        read_config(path, verb, parameters) if path else {}
+    )
+    settings |= line
+    missing = [option(name) for name, value in settings.items() if value is Parameter.empty]
+    if missing:
+        raise UserError(f"{verb}: {' and '.join(missing)} must be given; see xmae {verb} --help")
+    return settings, as_json
+
+
+def words_of(verb, arguments, parameters):
+    """{setting: its words} as they stand on the line; of a dict, as in ``--options.rate=3``, {setting: {key: word}}."""
+    name, words = next(iter(parameters)), {}
+    for word in arguments:
+        if not word.startswith("--"):
+            words.setdefault(name, []).append(word)
+            continue
+        said, equals, value = word.partition("=")
+        name, _, key = said[2:].partition(".")
+        name = name.replace("-", "_")
+        if name not in parameters or (key and dict not in kinds_of(parameters[name].annotation)):
+            known = map(option, parameters)
+            raise UserError(f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}")
+        if key:
+            words.setdefault(name, {})[key] = value
+        else:
+            words[name] = [value] if equals else []
+    return words
+
+
+def read_config(path, verb, parameters):
+    """The settings of a YAML file; names may have dashes or underscores."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in parameters:
+            raise UserError(f"{path}: {verb} has no setting '{key}'{did_you_mean(key, parameters)}")
+    return {key: as_kind(value, parameters[key].annotation, f"{path}: {key}") for key, value in values.items()}
+
+
+def from_words(words, annotation, name):
+    """The value of a setting from its words on the line."""
+    kinds, name = kinds_of(annotation), option(name)
+    if isinstance(words, dict) or (list in kinds and words):
+        return as_kind(words, annotation, name)
+    if bool in kinds and not words:
+        return True
+    if len(words) != 1:
+        raise UserError(f"{name}: one value expected, got {len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}")
+    return as_kind(None if words == ["null"] else words[0], annotation, name)
+
+
+def as_kind(value, annotation, name):
+    """The value as its annotation wants it: words or a value of YAML in; raises a `UserError` that calls it `name`."""
+    kinds = kinds_of(annotation)
+    if value is None and NoneType in kinds:
+        return None
+    if dict in kinds and isinstance(value, dict):
+        return {str(key): number_or_text(x) for key, x in value.items()}
+    if list in kinds and isinstance(value, list | str):
+        return [str(x) for x in (value if isinstance(value, list) else [value])]
+    for kind in (kind for kind in kinds if kind in (bool, int, float, str)):
+        try:
+            return as_scalar(value, kind)
+        except ValueError:
+            continue
+    wanted = " or ".join(KINDS[kind] for kind in kinds if kind is not NoneType)
+    raise UserError(f"{name}: {value!r} is not {wanted}")
+
+
+def as_scalar(value, kind):
+    """A word, or a value of YAML, as bool, int, float or str; a `ValueError` if it is none."""
+    if kind is bool and str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    if kind is bool or not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ValueError
+    if kind is int and isinstance(value, float):
+        raise ValueError
+    return kind(value)
+
+
+def number_or_text(value):
+    """A word as a number, if it is one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def kinds_of(annotation):
+    """The types that a value may have: ``float | None`` -> [float, NoneType], ``list[str]`` -> [list]."""
+    return [
+        get_origin(kind) or kind for kind in (get_args(annotation) if type(annotation) is UnionType else [annotation])
+    ]
+
+
+def option(name):
+    """A setting's name as it is on the line: "min_quality" -> "--min-quality"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def help_of(verb, function):
+    """What `xmae VERB --help` prints: usage, what it does, and for each option meaning, unit, type and default."""
+    parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
+    meanings = {parameter.arg_name: " ".join(parameter.description.split()) for parameter in parsed.params}
+    entries = {option(name): (text, kind, False if kind is bool else None) for name, (kind, text) in OWN.items()}
+    for name, parameter in parameters.items():
+        entries[option(name)] = meanings[name], parameter.annotation, parameter.default
+    first = next(iter(parameters.values()))
+    usage = (
+        f"usage: xmae {verb} {first.name.upper() + ' ' if first.default is Parameter.empty else ''}[--option VALUE ...]"
+    )
+    width = min(shutil.get_terminal_size().columns, 120)
+    paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
+    lines = [usage, *("\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text), ""]
+    for name, (meaning, annotation, default) in entries.items():
+        kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
+        shown = str(default).lower() if isinstance(default, bool | None) else default if default != "" else '""'
+        fact = "required" if default is Parameter.empty else f"default: {shown}"
+        text = f"{meaning} ({kind}; {fact})"
+        lines.append(textwrap.fill(text, width, initial_indent=f"  {name:20}", subsequent_indent=" " * 22))
+    return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""`xmae data example`: a recording to try things on."""
+
+import numpy as np
+import pandas as pd
+
+from xmae.data.bidmc import FOLDER
+from xmae.data.readers import read_recording
+from xmae.files import atomic_file
+
+SOURCE, SECONDS = "bidmc26", 60  # a patient that the shipped weights never saw
+
+
+def example(out: str = "recording.csv") -> dict:
+    """Write the first minute of a shipped recording as CSV, as a watch or a monitor might export it.
+
+    Parameters
+    ----------
+    out : str
+        CSV file with the columns time (s), ppg and ecg (mV), at 125 Hz.
+
+    Returns
+    -------
+    dict
+        "summary" (where the data are from) and "out".
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    recording = read_recording(FOLDER / f"{SOURCE}.npz")
+    n_times = int(SECONDS * recording.sfreq)
+    table = pd.DataFrame({"ppg": recording.ppg[:n_times], "ecg [mV]": recording.ecg[:n_times]}).round(5)
+    table.insert(0, "time", np.arange(len(table)) / recording.sfreq)
+    with atomic_file(out) as temporary:
+        table.to_csv(temporary, index=False)
+    about = f"{SECONDS} s of {SOURCE}, an intensive-care patient in the BIDMC dataset (ODC-By 1.0)"
+    return {"summary": [about], "out": str(out)}
