@@ -39,6 +39,7 @@ VARIANTS = {  # loss of the embedding, weights of tokens and heart rate; the fir
 }
 HEAD = """# What the parts of the distillation's loss are worth
 
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
     {command}
 
 {date}, seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher answered once,

@@ -33,16 +33,20 @@ LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp
 TIERS_NOTE = """Cosine: centred, to the teacher, on the validation patients. Heart rate: error of the probe, bpm."""
 GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
 (teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
-nothing to keep, and below an area of 0.5 nobody knows anything."""
+nothing to keep; where it is no better than the constant (the training mean, an area of 0.5), a share means nothing."""
 TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted on the int8 embeddings; heads were
 fitted on fp32 and stay as they are, as in a bundle."""
 HEAD = """# What the students keep of their teacher, and what int8 costs the teacher
 
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
+    xmae export base --student student-mcu student-mcu-s student-app --data store --precisions int8 --out bundle
     {command}
 
-{date}, seed {seed}, {device}. Bundle with {tools}. Linear probes of frozen embeddings: ridge or logistic regression,
-folds by patient over the {n_test} test patients, the {n_train} training patients always fitted on; 95 % intervals by
-resampling patients, differences paired.
+{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression, folds by patient over
+the {n_test} test patients, the {n_train} training patients always fitted on; 95 % intervals by resampling patients,
+differences paired.
+
+The bundle was made with {tools}.
 
 """
 
@@ -106,6 +110,7 @@ def gain_table(tasks, formats):
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
     titles = [f"{task['label']}, {task['metric'].upper()} {task['units']}".strip() for task in evaluable.values()]
     lines = ["## The teacher's gain, and what int8 students keep of it", "", GAIN_NOTE, "", *header(["", *titles])]
+    lines.append(table_row("constant", *(f"{task['baseline']:.2f}" for task in evaluable.values())))
     for key in (("untrained", "pytorch"), ("teacher", "pytorch")):
         cells = [value_of(task, *key) for task in evaluable.values()]
         lines.append(table_row(f"{key[0]}, fp32", *cells))

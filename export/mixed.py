@@ -5,14 +5,15 @@ import numpy as np
 from xmae.errors import UserError
 from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.observers import MINMAX
-from xmae.quantize.sensitivity import sensitivity
+from xmae.quantize.sensitivity import WHOLE, sensitivity, units
 
 
 def export_within(target, module, path, calibration, ppg, budget, observer=MINMAX):
     """Write an int8 file whose embeddings, from its own runtime, keep to a drift budget.
 
-    Layers are left in float from the worst on. How many is foretold: noise of independent layers adds up, and one minus
-    the cosine is half of it. The file is then written and run; if it drifts more than foretold, more layers follow.
+    Layers are left in float from the worst on, each with those that read its results, which int8 would round. How many
+    is foretold: noise of independent layers adds up, and one minus the cosine is half of it. The file is then written
+    and run; if it drifts more than foretold, more layers follow.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     n_float, tries = 0, 0
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
-        modules = [name for row in rows[:n_float] for name in row["modules"]]
+        modules = {name for row in rows[:n_float] for name in (*row["modules"], *row["readers"])}
         target.export(module, path, "int8", calibration, observer, modules)
         tries += 1
         drift = 1 - low_cosine(target.open_model(path)(ppg), reference, mean)
@@ -56,8 +57,9 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
             raise UserError(f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer in int8")
         share = 0.9 * (1 - budget) / drift * left[n_float]
         n_float = max(n_float + 1, int(np.argmax(np.append(left, 0) <= share)))
+    belongs = units(module)
     return {
-        "float_layers": [row["layer"] for row in rows[:n_float]],
+        "float_layers": sorted({belongs[name] or WHOLE for name in modules}),
         "float_modules": modules,
         "tries": tries,
         "sensitivity": rows,

@@ -58,6 +58,12 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         },
         "models": models,
         "passed": not unlisted and all(state in ("runs", "not run here") for state in models.values()),
+        "summary": [
+            f"{len(opened.manifest['files'])} files are what was written",
+            *(f"{name}: not listed in the manifest" for name in unlisted),
+            *(f"{name}: {state}" for name, state in models.items()),
+            f"signed by {signed_by}" if signed_by else "not signed",
+        ],
         "out": str(Path(bundle)),
     }
 

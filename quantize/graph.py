@@ -80,11 +80,25 @@ class ConvGraph(nn.Module):
             if isinstance(layer[0], nn.Conv2d) and isinstance(layer[1], nn.BatchNorm2d):
                 layer[0] = fuse_conv_bn_eval(layer[0], layer[1])
                 del layer[1]
+        for layer in [m for m in encoder.modules() if isinstance(m, nn.Sequential)]:
+            for i, pool in enumerate(layer):
+                if isinstance(pool, nn.MaxPool2d) and pool.padding != 0:
+                    layer[i] = zero_padded(pool, encoder.stem[0].out_channels)
         self.encoder = encoder
 
     def forward(self, ppg):
         """(1, 1, 1, 1000) -> (1, D)."""
         return self.encoder.embed(ppg)
+
+
+def zero_padded(pool, channels):
+    """A max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no code for minus infinity.
+
+    A convolution with a kernel of 1 pads: a padding of its own is what some delegates cannot load.
+    """
+    pad = nn.Conv2d(channels, channels, 1, padding=pool.padding, groups=channels, bias=False)
+    nn.init.ones_(pad.weight)
+    return nn.Sequential(pad, nn.MaxPool2d(pool.kernel_size, pool.stride))
 
 
 class TeacherGraph(nn.Module):

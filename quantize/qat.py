@@ -22,7 +22,7 @@ from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
 from xmae.objectives.objective import Objective
-from xmae.training.fit import fit
+from xmae.training.fit import check_start, fit
 from xmae.training.module import Pretraining
 
 FOLLOW = 0.05  # how far a range moves towards that of the batch, each step
@@ -78,12 +78,13 @@ def qat(
     """
     if min(crops, epochs, batch_size) < 1:
         raise UserError("crops, epochs and batch_size must be at least 1")
-    out = Path(out)
+    out, store = Path(out), WindowStore(data)
     settings = {
-        "model": str(model), "data": str(data), "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr,
-        "patience": patience, "seed": seed,
+        "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed,
     }  # fmt: skip
-    student, store = load_encoder(model), WindowStore(data)
+    check_start(out, settings, resume)
+    student = load_encoder(model)
     if not isinstance(student, McuStudent):
         raise UserError(f"{model}: only conv-only students (`xmae distill`) can be trained to bear int8")
     windows, held_out = store.windows("train"), store.windows("val")

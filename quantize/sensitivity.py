@@ -15,6 +15,7 @@ from xmae.quantize.observers import MINMAX, STEPS, Observer
 from xmae.quantize.pt2e import layer_of
 
 N_RANGES, N_ROUNDED = 32, 8  # windows that set the ranges, and those on which every layer is tried
+WHOLE = "pooling"  # what the whole graph does itself
 WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 
@@ -33,7 +34,8 @@ def sensitivity(graph, calibration):
     Returns
     -------
     list of dict
-        From the worst to the best: `layer`, its `modules`, and `noise`: mean squared error of the embedding over its
+        From the worst to the best: `layer`, its `modules`, the `readers` of its results (modules of other layers; to
+        them, results are rounded unless they are float too), and `noise`: mean squared error of the embedding over its
         variance between windows.
     """
     windows = torch.from_numpy(calibration)
@@ -49,8 +51,18 @@ def sensitivity(graph, calibration):
         if any(layer_of(node) in modules for node in rounding.observers):
             noisy = torch.cat([rounding.run(window, modules=modules) for window in few])
             noise = (noisy - reference).square().mean().item() / spread
-            found.append({"layer": layer or "pooling", "modules": modules, "noise": noise})
+            results = [node for node in rounding.observers if layer_of(node) in modules]
+            reading = {belongs[layer_of(reader)] for node in results for reader in readers_of(node)} - {layer}
+            readers = [name for name, unit in belongs.items() if unit in reading]
+            found.append({"layer": layer or WHOLE, "modules": modules, "readers": readers, "noise": noise})
     return sorted(found, key=lambda row: -row["noise"])
+
+
+def readers_of(node):
+    """Nodes that compute with the result of one, looking through those that only move it."""
+    for user in node.users:
+        if user.op == "call_function":
+            yield from readers_of(user) if user.name.startswith(MOVES) else (user,)
 
 
 def units(graph):

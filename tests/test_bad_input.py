@@ -130,7 +130,7 @@ def test_a_bad_recording(previous, tmp_path, signals, encoder, refuse, kind):
         ("good.npz", ["--sfreq", "100"], "contradicts"),
         ("absent.npz", [], "no such file"),
         ("notes.txt", [], "cannot read this kind of file"),
-        ("", [], "cannot read this kind of file"),
+        ("", [], "a folder; expected one recording, such as"),
     ],
 )
 def test_a_wrong_or_missing_rate_or_file(previous, tmp_path, signals, encoder, refuse, name, options, message):

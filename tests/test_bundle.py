@@ -303,7 +303,7 @@ def test_what_is_kept_of_the_teachers_gain():
     """Of a gain of 0.4 bpm the student keeps 0.3; where random weights do better than the teacher there is no gain."""
     values = {"untrained": (4.4, 0.6), "teacher": (4.0, 0.5), "student": (4.1, 0.7)}
     tasks = {
-        name: {"label": name, "metric": metric, "units": "", "encoders": {
+        name: {"label": name, "metric": metric, "units": "", "baseline": 0.5, "encoders": {
             (model, "litert" if model == "student" else "pytorch"): {
                 "value": pair[i], "interval": [0, 9], "minus_first": pair[i] - values["teacher"][i],
                 "minus_first_interval": [0.1, 0.3],

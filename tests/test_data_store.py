@@ -16,7 +16,7 @@ import pytest
 from xmae.cli import main
 from xmae.data import WindowStore, one_file
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare import prepare
+from xmae.data.prepare import alone, prepare
 from xmae.data.relabel import relabel
 from xmae.data.report import report
 from xmae.data.verify import verify
@@ -98,6 +98,18 @@ def test_append_leaves_shards_as_they_are(store):
     assert {subject: new.splits[subject] for subject in old.splits} == old.splits
     whole = verify(str(store))
     assert whole["passed"] and not whole["unused"] and len(new.index()) == 4
+    assert whole["summary"] == ["192 windows in 4 shards"] and whole["out"] == f"{store}: whole"
+    assert result["summary"][0].startswith("192 windows of 4 subjects: ") and "left out" in result["summary"][-1]
+    with pytest.raises(UserError, match="nothing to add: 2 recordings, all in the store already"):
+        prepare([FILES[3], FILES[0]], str(store), split="1,0,0", min_quality=-1, append=True)
+
+
+def test_two_at_once_are_refused(store):
+    before = sorted(path.name for path in store.parent.iterdir())
+    with alone(store), pytest.raises(UserError, match="another xmae prepare is writing this store"):
+        prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
+    assert sorted(path.name for path in store.parent.iterdir()) == before and verify(str(store))["passed"]
+    assert prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)["windows"] == 192
 
 
 def test_relabel_leaves_signals_as_they_are(store, tmp_path):

@@ -6,18 +6,13 @@ import torch
 
 from xmae.data.store import WindowStore
 from xmae.export import TARGETS
-from xmae.models import efficientnet, resnet, vit
-from xmae.models.efficientnet import EfficientNetEncoder
+from xmae.models import resnet, vit
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.vit import ViTEncoder
 from xmae.quantize import exportable, held_out, training_windows
 from xmae.quantize.layers import centred_cosine, run_graph
 
-KINDS = {
-    "resnet": (ResNetEncoder, resnet),
-    "efficientnet": (EfficientNetEncoder, efficientnet),
-    "vit": (ViTEncoder, vit),
-}
+KINDS = {"resnet": (ResNetEncoder, resnet), "vit": (ViTEncoder, vit)}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +39,7 @@ def encoders(small_store):
 
 @pytest.mark.parametrize(
     ("kind", "format"),
-    [("resnet", "onnx"), ("resnet", "litert"), ("efficientnet", "onnx"), ("efficientnet", "executorch"),
-     ("vit", "onnx"), ("vit", "litert")],
+    [("resnet", "onnx"), ("resnet", "litert"), ("vit", "onnx"), ("vit", "litert")],
 )  # fmt: skip
 def test_float_and_int8_files(encoders, tmp_path, kind, format):
     (graph, calibration, ppg), target = encoders(kind), TARGETS[format]

@@ -59,10 +59,10 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
         target.export(graph, path, "int8", calibration)
         assert np.median(centred_cosine(target.open_model(path)(ppg), reference, mean)) < 0.95
         kept = export_within(target, graph, path, calibration, ppg, 0.97)
-        assert kept["float_layers"][0] == "encoder.blocks.2.depthwise"
-        assert len(kept["float_layers"]) <= 3
+        assert {"encoder.blocks.2.depthwise", "encoder.blocks.2.pointwise"} <= set(kept["float_layers"])
+        assert len(kept["float_layers"]) <= 4
         assert np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
-    kept = quantize_graph(graph, calibration, keep=first["modules"])
+    kept = quantize_graph(graph, calibration, keep=[*first["modules"], *first["readers"]])
     assert compare_outputs(graph, kept, ppg, calibration)["centred_cosine_median"] > 0.99
 
 
@@ -93,7 +93,9 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
         with pytest.raises(UserError, match="between 0 and 1, such as 0.99"):
             export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, budget)
     monkeypatch.setattr(mixed, "low_cosine", lambda *_: 0.5)
-    monkeypatch.setattr(mixed, "sensitivity", lambda *_: [{"layer": "encoder.head", "modules": [], "noise": 1.0}])
+    monkeypatch.setattr(
+        mixed, "sensitivity", lambda *_: [{"layer": "encoder.head", "modules": [], "readers": [], "noise": 1.0}]
+    )
     with pytest.raises(UserError, match="keep a centred cosine of 0.500000 with no layer in int8"):
         export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, 0.99)
 

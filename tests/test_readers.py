@@ -222,6 +222,9 @@ def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
     (tmp_path / "a.hea").unlink(), (tmp_path / "walk.csv").unlink()
     with pytest.raises(UserError, match="no PPG in the 2 files .* such as .*an.hea: no PPG among its channels .'HR'"):
         find_recordings([str(tmp_path)])
+    (tmp_path / "an.hea").unlink()
+    with pytest.raises(UserError, match="such as .*subjects.csv: no channel 'pgg' for ppg, .*; there are record, age"):
+        find_recordings([str(tmp_path)], ChannelMap({"ppg": "pgg"}))
 
 
 def test_stores_in_a_folder_are_no_recordings(tmp_path):

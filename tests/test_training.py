@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -39,6 +40,23 @@ def test_a_run_leaves_encoder_metrics_logs_and_picture(small_store, tmp_path):
     with pytest.raises(UserError, match="holds a training already: --resume goes on"):
         pretrain(small_store, str(out), **TINY)
     assert (out / "encoder.safetensors").read_bytes() == before
+
+
+def test_there_is_a_checkpoint_however_steps_and_epochs_divide(small_store, tmp_path):
+    pretrain(small_store, str(tmp_path), method="mae", size="small", batch_size=28, epochs=20)  # every 5th of 5 steps
+    assert check_resume(tmp_path, {})
+
+
+def test_another_store_at_the_same_path_is_not_resumed(small_store, tmp_path):
+    store, run = tmp_path / "store", tmp_path / "run"
+    shutil.copytree(small_store, store)
+    settings = {"method": "mae", "size": "small", "batch_size": 72, "epochs": 2}
+    pretrain(str(store), str(run), **settings)
+    meta = json.loads((store / "store.json").read_text())
+    meta["splits"] |= {next(iter(meta["splits"])): "test"}
+    (store / "store.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="store_sha256 changed"):
+        pretrain(str(store), str(run), **settings, resume=True)
 
 
 def test_nothing_to_resume_other_settings_or_a_damaged_checkpoint(tmp_path):

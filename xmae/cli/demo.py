@@ -65,8 +65,9 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
         ),
         "validate": lambda: validate(str(out / "bundle"), store, str(out / "validate")),
     }  # fmt: skip
-    for trained in ("pretrain", "distill"):
-        shutil.rmtree(out / trained / "checkpoints", ignore_errors=True)  # of an earlier demo
+    for trained in (out / "pretrain", out / "distill"):
+        if (trained / "config.json").is_file():  # of an earlier demo
+            shutil.rmtree(trained)
     results, seconds = {"provenance": PROVENANCE}, {}
     with one_thread():  # such small batches gain little from a second thread, and lose much on a busy machine
         for name, step in (bar := tqdm(steps.items(), unit="step")):

@@ -107,6 +107,9 @@ def embed(
     lost = f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}" if dropped else ""
     summary = [f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"]
     summary += [f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}" for task, value in medians.items()]
+    if without:
+        labels = ", ".join(heads[task]["label"] for task in without)
+        summary.append(f"no better than a constant on other patients, so left out: {labels}")
     return {
         "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
         "out": str(path),

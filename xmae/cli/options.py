@@ -5,6 +5,7 @@
 takes all words up to the next option, and the line overrides the settings file, which overrides the defaults.
 """
 
+import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
@@ -34,39 +35,34 @@ def read_settings(verb, function, arguments):
         file cannot be read.
     """
     parameters = signature(function).parameters
-    own = {name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, (kind, _) in OWN.items()}
-    words = words_of(verb, arguments, {**parameters, **own})
-    line = {name: from_words(found, (parameters.get(name) or own[name]).annotation, name)
-            for name, found in words.items()}  # fmt: skip
+    kinds = {name: p.annotation for name, p in parameters.items()} | {name: kind for name, (kind, _) in OWN.items()}
+    words = words_of(verb, arguments, kinds)
+    line = {name: from_words(found, kinds[name], option(name)) for name, found in words.items()}
     path, as_json = line.pop("config", None), line.pop("json", False)
-    settings = {name: p.default for name, p in parameters.items()} | (
-        read_config(path, verb, parameters) if path else {}
-    )
-    settings |= line
+    settings = {name: p.default for name, p in parameters.items()}
+    settings |= (read_config(path, verb, parameters) if path else {}) | line
     missing = [option(name) for name, value in settings.items() if value is Parameter.empty]
     if missing:
         raise UserError(f"{verb}: {' and '.join(missing)} must be given; see xmae {verb} --help")
     return settings, as_json
 
 
-def words_of(verb, arguments, parameters):
-    """{setting: its words} as they stand on the line; of a dict, as in ``--options.rate=3``, {setting: {key: word}}."""
-    name, words = next(iter(parameters)), {}
+def words_of(verb, arguments, kinds):
+    """{setting: its words}, as they stand on the line; of a dict, as in ``--options.rate=3``, {setting: {key: ...}}."""
+    words = {}
+    into = leading = []
     for word in arguments:
-        if not word.startswith("--"):
-            words.setdefault(name, []).append(word)
+        if word[:1] != "-" or re.match(r"-[\d.]*$", word):  # a value; it may be below zero
+            into.append(word)
             continue
         said, equals, value = word.partition("=")
-        name, _, key = said[2:].partition(".")
-        name = name.replace("-", "_")
-        if name not in parameters or (key and dict not in kinds_of(parameters[name].annotation)):
-            known = map(option, parameters)
+        name, _, key = said[2:].replace("-", "_").partition(".")
+        if name not in kinds or bool(key) != (dict in kinds_of(kinds[name])):
+            known = [option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()]
             raise UserError(f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}")
-        if key:
-            words.setdefault(name, {})[key] = value
-        else:
-            words[name] = [value] if equals else []
-    return words
+        into = [value] if equals else []
+        words[name] = words.get(name, {}) | {key: into} if key else into
+    return ({next(iter(kinds)): leading} if leading else {}) | words
 
 
 def read_config(path, verb, parameters):
@@ -86,14 +82,16 @@ def read_config(path, verb, parameters):
 
 def from_words(words, annotation, name):
     """The value of a setting from its words on the line."""
-    kinds, name = kinds_of(annotation), option(name)
-    if isinstance(words, dict) or (list in kinds and words):
-        return as_kind(words, annotation, name)
+    kinds = kinds_of(annotation)
+    if isinstance(words, dict):
+        return {key: number_or_text(from_words(found, str, f"{name}.{key}")) for key, found in words.items()}
+    if list in kinds and words:
+        return words
     if bool in kinds and not words:
         return True
     if len(words) != 1:
         raise UserError(f"{name}: one value expected, got {len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}")
-    return as_kind(None if words == ["null"] else words[0], annotation, name)
+    return None if words == ["null"] and NoneType in kinds else as_kind(words[0], annotation, name)
 
 
 def as_kind(value, annotation, name):
@@ -135,9 +133,8 @@ def number_or_text(value):
 
 def kinds_of(annotation):
     """The types that a value may have: ``float | None`` -> [float, NoneType], ``list[str]`` -> [list]."""
-    return [
-        get_origin(kind) or kind for kind in (get_args(annotation) if type(annotation) is UnionType else [annotation])
-    ]
+    several = get_args(annotation) if isinstance(annotation, UnionType) else [annotation]
+    return [get_origin(kind) or kind for kind in several]
 
 
 def option(name):
@@ -153,9 +150,7 @@ def help_of(verb, function):
     for name, parameter in parameters.items():
         entries[option(name)] = meanings[name], parameter.annotation, parameter.default
     first = next(iter(parameters.values()))
-    usage = (
-        f"usage: xmae {verb} {first.name.upper() + ' ' if first.default is Parameter.empty else ''}[--option VALUE ...]"
-    )
+    usage = f"usage: xmae {verb}{f' {first.name.upper()}' * (first.default is Parameter.empty)} [--option VALUE ...]"
     width = min(shutil.get_terminal_size().columns, 120)
     paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
     lines = [usage, *("\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text), ""]

@@ -117,7 +117,7 @@ class ChannelMap:
             raise UserError(f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md")
         if wrong := [key for key in values if key not in known]:
             hint = did_you_mean(wrong[0], known)
-            raise UserError(f"{path}: a channel map has no key '{wrong[0]}'{hint}; there are {', '.join(known)}")
+            raise UserError(f"{path}: a channel map has no key '{wrong[0]}'; there are {', '.join(known)}{hint}")
         if values.get("time_unit", "s") not in SECONDS:
             raise UserError(f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}")
         for key, value in values.items():
@@ -178,7 +178,7 @@ def find_roles(names, wanted=None):
             chosen = [wanted[role]] if isinstance(wanted[role], str) else list(wanted[role])
             absent = [name for name in chosen if name not in names]
             if absent and (role == "acc" or len(absent) == len(chosen)):
-                there = f"{did_you_mean(absent[0], names)}; there are {', '.join(map(str, names))}"
+                there = f"; there are {', '.join(map(str, names))}{did_you_mean(absent[0], names)}"
                 raise UserError(f"no channel '{absent[0]}' for {role}, as the channel map has it{there}")
             chosen = [name for name in chosen if name in names]
         else:

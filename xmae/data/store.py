@@ -4,6 +4,8 @@
 over from work that was broken off, and do no harm. The schema is described in docs/data.md.
 """
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +72,12 @@ class WindowStore:
             version = self.meta.get("schema_version")
             raise UserError(f"{self.path}: store of version {version}, expected {SCHEMA_VERSION}; prepare it again")
         self.splits = self.meta["splits"]
+
+    @property
+    def contents(self):
+        """SHA-256 over signals and splits: what a training depends on, whatever the store's path and labels."""
+        what = [[shard["sha256"] for shard in self.meta["shards"]], self.splits]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def file(self, name):
         """A file of the store: a path, or a `RemoteFile`."""

@@ -11,7 +11,7 @@ from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
-from xmae.training.fit import check_resume, fit
+from xmae.training.fit import check_start, fit
 from xmae.training.module import Pretraining
 
 
@@ -83,15 +83,14 @@ def distill(
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     if min(crops, epochs, batch_size) < 1:
         raise UserError("crops, epochs and batch_size must be at least 1")
-    out = Path(out)
+    out, store = Path(out), WindowStore(data)
     settings = {
-        "teacher": str(teacher), "data": str(data), "tier": tier, "loss": loss, "crops": crops, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "token_weight": token_weight, "rate_weight": rate_weight,
-        "patience": patience, "seed": seed,
+        "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
+        "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
+        "rate_weight": rate_weight, "patience": patience, "seed": seed,
     }  # fmt: skip
-    if resume:
-        check_resume(out, settings)  # before the teacher answers, which takes minutes
-    encoder, store = load_encoder(teacher), WindowStore(data)
+    check_start(out, settings, resume)  # before the teacher answers, which takes minutes
+    encoder = load_encoder(teacher)
     train, val = store.windows("train"), store.windows("val")
     train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
     return learn(encoder, store.splits, train, val, out, settings, resume)

@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from xmae.errors import UserError
+
 DISTANCE_WEIGHT, ANGLE_WEIGHT = 25, 50  # of relational distillation where it stands beside other losses (see below)
 
 
@@ -43,8 +45,16 @@ def same_cosine(student, teacher):
 
 
 def same_distances(student, teacher):
-    """Correlation of the distances of all pairs of embeddings (n, E) in student and teacher."""
-    return torch.corrcoef(torch.stack([torch.pdist(x.float()) for x in (student, teacher)]))[0, 1]
+    """Correlation of the distances of all pairs of embeddings (n, E), of the first 4096, in student and teacher.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 3.
+    """
+    if len(student) < 3:
+        raise UserError(f"distances are compared over at least 3 validation windows, there are {len(student)}")
+    return torch.corrcoef(torch.stack([torch.pdist(x[:4096].float()) for x in (student, teacher)]))[0, 1]
 
 
 LOSSES = {  # the loss, and the name of what tells on validation subjects how far it got (1 is best)

@@ -70,12 +70,12 @@ def fit(
         and this one is not to resume it; if training diverged.
     """
     out = Path(out)
-    last, checkpoints = check_resume(out, settings) if resume else None, out / "checkpoints"
-    if not resume and rank() == 0 and (checkpoints / "last.ckpt").is_file():  # a best.ckpt alone is of one killed early
-        raise UserError(f"{out} holds a training already: --resume goes on with it; to start anew, name another folder")
-    n_steps = len(train) * settings["epochs"] // train.accumulate
+    last, checkpoints = check_start(out, settings, resume), out / "checkpoints"
+    steps_per_epoch = len(train) // train.accumulate
+    every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
+    every -= every > 1 and every % steps_per_epoch == 0  # else only at the ends of epochs, where nothing is saved
     best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
-    every = Watch(checkpoints, max(1, min(100, n_steps // 20)), max_minutes)
+    watch = Watch(checkpoints, every, max_minutes)
     cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
     world_size = here * machines
     if strategy == "fsdp":
@@ -94,9 +94,9 @@ def fit(
         accumulate_grad_batches=train.accumulate,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=min(10, len(train) // train.accumulate),
+        log_every_n_steps=min(10, steps_per_epoch),
         callbacks=[
-            best, every, EarlyStopping("val_loss", patience=settings["patience"]), LearningRateMonitor("step"),
+            best, watch, EarlyStopping("val_loss", patience=settings["patience"]), LearningRateMonitor("step"),
             TQDMProgressBar(refresh_rate=5), *callbacks,
         ],
         logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
@@ -145,7 +145,8 @@ class OutOfTime(Exception):
 class Watch(ModelCheckpoint):
     """Saves every so many steps, stops when time is over, and stops before anything is saved that is not finite.
 
-    Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its validation.
+    Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its validation. So epochs of one
+    step are over before there is anything to resume.
 
     Parameters
     ----------
@@ -193,6 +194,15 @@ class Watch(ModelCheckpoint):
             raise UserError(
                 f"training diverged at step {trainer.global_step} (loss {loss.item():.3g}); {good}; try a lower lr"
             )
+
+
+def check_start(out, settings, resume):
+    """Path of the checkpoint to go on from, None for a new training; refuses to begin where one was trained before."""
+    if resume:
+        return check_resume(out, settings)
+    if rank() == 0 and any((out / name).is_file() for name in ("checkpoints/last.ckpt", "metrics.json")):
+        raise UserError(f"{out} holds a training already: --resume goes on with it; to start anew, name another folder")
+    return None
 
 
 def check_resume(out, settings):

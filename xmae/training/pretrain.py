@@ -13,7 +13,7 @@ from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
 from xmae.training.batches import RECIPES
-from xmae.training.fit import PRECISIONS, STRATEGIES, fit
+from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
 from xmae.training.processes import layout, rank
@@ -124,12 +124,15 @@ def pretrain(
         raise UserError("epochs, batch_size, devices and accumulate must be at least 1")
     own = own_settings(method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {}))
     out = Path(out)
+    store = WindowStore(data)
     settings = {
-        "data": str(data), "method": method, **own, **asked, "recipe": recipe, "seed": seed, "accumulate": accumulate,
+        "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked, "recipe": recipe,
+        "seed": seed, "accumulate": accumulate,
     }  # fmt: skip
+    check_start(out, settings, resume)
     L.seed_everything(seed, verbose=False)
     takes = {"n_epochs": epochs} if "n_epochs" in signature(chosen).parameters else {}
-    objective, store = chosen(**own, **takes), WindowStore(data)
+    objective = chosen(**own, **takes)
     here, machines = layout(devices)
     train, val = objective.batches(
         store, batch_size=batch_size, n_epochs=epochs, seed=seed, recipe=applied(RECIPES[recipe], objective),
