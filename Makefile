@@ -15,7 +15,7 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile  # a process a core, one thread each
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): the packages of constraints.txt (about 3 GB on disk), for this folder only; no system package, no sudo."
+	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install it (Debian/Ubuntu: apt install python3.11-venv) or name another: make PYTHON=python3"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { echo "no venv module; on Debian/Ubuntu: apt install python3.11-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt

@@ -90,7 +90,8 @@ def validate(
     dict
         `passed`; `violations`, a sentence each; `limits`; `models`, a row per model, runtime and precision with
         `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`, `reference` and `change` of its metric),
-        `latency_ms`, `bytes`, `peak_memory_bytes`, `violations`, or `missing`; `reference`; `hardware`; `out`.
+        `latency_ms`, `bytes`, `peak_memory_bytes`, `violations`, or `missing`; `reference`; `hardware`;
+        `summary`, lines for the terminal; `out`.
 
     Raises
     ------
@@ -138,7 +139,9 @@ def validate(
         "hardware": hardware(),
     }
     write_json(Path(out) / "drift.json", result)
-    return result | {"out": str(out)}
+    verdict = f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
+    summary = [f"{len(exports)} files on {len(ppg)} windows of {result['subjects']} subjects: {verdict}", *violations]
+    return result | {"summary": summary, "out": str(out)}
 
 
 def compare_embeddings(embedding, original, mean):

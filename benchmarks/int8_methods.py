@@ -1,28 +1,31 @@
 """Every method's encoder in every format: does what `xmae compare` pretrained export and quantize like xMAE's own?
 
-    xmae prepare bidmc --out store && xmae compare --data store --out compare
-    python -m xmae.benchmarks.int8_methods compare store --out benchmarks/results/int8_methods.md
+    python -m xmae.benchmarks.int8_methods compare bidmc --out benchmarks/results/int8_methods.md
 
-exports the encoder of each method of a comparison, float and int8 (ranges by 64 windows of training patients), runs
-each file in its own runtime on windows of validation patients, and writes how far it is from PyTorch.
+exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands), float and int8
+(ranges by 64 windows of training patients), runs each file in its own runtime on windows of validation patients, and
+writes how far it is from PyTorch. With `--work FOLDER`, what is done is kept there.
 """
 
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from xmae.benchmarks.hardware import hardware
+from xmae.benchmarks.kept import kept, made_of
 from xmae.data.store import WindowStore
 from xmae.export.quantize import FORMATS
-from xmae.files import atomic_file, read_json, write_json
+from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.quantize.calibration import held_out, training_windows
 from xmae.quantize.graph import exportable
 from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.quantize.native import one_thread
 
 N_CALIBRATION, N_COMPARED, SEED = 64, 64, 77
 NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
@@ -35,25 +38,24 @@ def main():
     parser.add_argument("store", help="store of windows")
     parser.add_argument("--out", required=True, help="Markdown file to write")
     parser.add_argument("--methods", help="some of them, separated by commas; by default all that are there")
-    parser.add_argument("--work", help="folder for what is done already; a method in it is not done again")
+    parser.add_argument("--work", help="folder for what is done already; not done again unless it is of other things")
     arguments = parser.parse_args()
     there = sorted(path.parent.name for path in arguments.compared.glob("*/encoder.safetensors"))
     chosen = arguments.methods.split(",") if arguments.methods else there
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    rows, store = [], WindowStore(arguments.store)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
         work = Path(arguments.work or folder)
         for method in tqdm(chosen, unit="method"):
-            if not (work / f"{method}.json").exists():
-                found = measure(arguments.compared / method / "encoder.safetensors", arguments.store, Path(folder))
-                write_json(work / f"{method}.json", {"rows": [{"method": method} | row for row in found]})
-            rows += read_json(work / f"{method}.json")["rows"]
+            encoder = load_encoder(arguments.compared / method / "encoder.safetensors")
+            of = made_of(encoder, store, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED)
+            found = kept(work / f"{method}.json", of, partial(measure, encoder, store, Path(folder)))
+            rows += [{"method": method} | row for row in found]
     with atomic_file(arguments.out) as temporary:
         temporary.write_text(table(rows))
 
 
-def measure(path, store, folder):
+def measure(encoder, store, folder):
     """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8, seconds."""
-    encoder, store = load_encoder(path), WindowStore(store)
     graph, ppg = exportable(encoder), held_out(store, N_COMPARED, SEED)
     calibration = training_windows(store.windows("train"), N_CALIBRATION, SEED).ppg
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
@@ -89,8 +91,8 @@ def table(rows):
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     lines = [
         "# Every method's encoder, float and int8, in three formats", "",
-        "Written by `python -m xmae.benchmarks.int8_methods compare store --out benchmarks/results/int8_methods.md` "
-        "from the encoders of [compare](compare.md); "
+        "Written by `python -m xmae.benchmarks.int8_methods compare bidmc --out benchmarks/results/int8_methods.md` "
+        "from the encoders and the store of [compare](compare.md), which has the commands that make both; "
         f"{N_CALIBRATION} calibration windows of training patients, minmax, {N_COMPARED} windows of validation "
         f"patients compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
         f"{versions}.", "",

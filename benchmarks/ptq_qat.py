@@ -5,7 +5,8 @@
 prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format with each observer,
 trains the student to bear int8 (`xmae qat`, default settings) and quantizes it again, and leaves layers of the teacher
 in float to meet drift budgets. Every file is run in its own runtime on validation patients, by whom to choose, and on
-test patients. With `--work FOLDER`, what is done is kept there and not done again.
+test patients. With `--work FOLDER`, what is done is kept there, and done again only if it is of other weights, other
+windows or other versions of the tools.
 """
 
 import argparse
@@ -13,19 +14,21 @@ import contextlib
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from xmae.benchmarks.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.hardware import hardware
+from xmae.benchmarks.kept import digest, kept, made_of
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import fit_heads
 from xmae.export.mixed import export_within
 from xmae.export.quantize import FORMATS
-from xmae.files import atomic_file, read_json, write_json
+from xmae.files import atomic_file, read_json
 from xmae.models import load_encoder
 from xmae.quantize.calibration import training_windows
 from xmae.quantize.graph import exportable
@@ -37,6 +40,7 @@ from xmae.signals.scale import minmax_scale
 
 N_CALIBRATION, SEED = 256, 77
 BUDGETS = (0.99,)
+OBSERVERS_OF = {"teacher": ("minmax", "mse")}  # a file of it takes minutes, so not all of them
 SPLITS = ("val", "test")
 NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
 
@@ -64,22 +68,25 @@ def measure(folder):
     dict
         `rows`, `qat` (what `qat` gave), `seconds` and `cpu_seconds` of the parts done in the end, `hardware`.
     """
-    store, trained = folder / "store", folder / "qat"
-    if not (store / "store.json").exists():
-        prepare(["bidmc"], str(store), min_quality=-1)
+    if not (folder / "store" / "store.json").exists():
+        prepare(["bidmc"], str(folder / "store"), min_quality=-1)
+    store = WindowStore(folder / "store")
+    trained = folder / f"qat-{digest(made_of(load_encoder('student-mcu'), store, (), seed=SEED))}"
     if not (trained / "student.safetensors").exists():
-        qat("student-mcu", str(store), str(trained), seed=SEED)
+        resume = (trained / "checkpoints" / "last.ckpt").exists()
+        qat("student-mcu", str(store.path), str(trained), seed=SEED, resume=resume)
     models = {"student": "student-mcu", "student, QAT": str(trained / "student.safetensors"), "teacher": "base"}
-    rows = []
+    rows, subjects = [], {}
     for model, name in models.items():
-        subject = Subject(name, WindowStore(store))
-        plans = [(format, observer, None) for format in FORMATS for observer in OBSERVERS]
+        encoder = load_encoder(name)
+        subject = subjects[model] = Subject(encoder, store, subjects.get("student"))
+        plans = [(format, observer, None) for format in FORMATS for observer in OBSERVERS_OF.get(model, OBSERVERS)]
         plans += [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS] if model == "teacher" else []
         for format, observer, budget in tqdm(plans, model):
-            kept = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
-            if not kept.exists():
-                write_json(kept, {"model": model} | subject.row(format, observer, budget, folder))
-            rows.append(read_json(kept))
+            path = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
+            of = made_of(encoder, store, [format], calibration=N_CALIBRATION, seed=SEED)
+            row = kept(path, of, partial(subject.row, format, observer, budget, folder))
+            rows.append({"model": model} | row)
     learned = read_json(trained / "metrics.json")
     return {"rows": rows, "qat": learned, "hardware": hardware()}
 
@@ -89,13 +96,14 @@ class Subject:
 
     Parameters
     ----------
-    name : str
-        Encoder.
+    encoder : torch.nn.Module
     store : WindowStore
+    before : Subject, optional
+        The same encoder before training, to hold the files against too.
     """
 
-    def __init__(self, name, store):
-        encoder, train = load_encoder(name), store.windows("train")
+    def __init__(self, encoder, store, before=None):
+        train = store.windows("train")
         self.graph = exportable(encoder)
         self.calibration = training_windows(train, N_CALIBRATION, SEED).ppg
         embedding = embed_windows(encoder, train)
@@ -103,6 +111,7 @@ class Subject:
         self.windows = {split: store.windows(split) for split in SPLITS}
         self.ppg = {split: minmax_scale(windows.ppg)[0] for split, windows in self.windows.items()}
         self.reference = {split: run_graph(self.graph, ppg) for split, ppg in self.ppg.items()}
+        self.before = before or self
 
     def row(self, format, observer, budget, folder):
         """Quantize for one format, run the file, and compare on each split."""
@@ -121,8 +130,10 @@ class Subject:
             found = compare_embeddings(embedding, self.reference[split], self.mean)
             heads = compare_heads(self.heads, embedding, self.reference[split], self.windows[split])
             changes = [abs(head["change"]) for head in heads.values() if head["metric"] == "auroc"]
+            before = compare_embeddings(embedding, self.before.reference[split], self.before.mean)
             row[split] = {
                 **found["centred"],
+                "before": before["centred"],
                 "hr": heads["hr"]["value"],
                 "hr_change": heads["hr"]["change"],
                 "auroc_change": max(changes, default=None),

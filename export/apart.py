@@ -87,9 +87,12 @@ def call_apart(name, function, *arguments):
         pickle.dump((function, arguments), process.stdin)
         process.stdin.flush()
         mistake, result = pickle.load(process.stdout)
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
-        process_of.cache_clear()  # the next call gets a new one
+    except BaseException as error:  # an interrupt too: a reply still to come is for no later call
+        process_of.cache_clear()  # which gets a new process
+        process.kill()
         code = process.wait()
+        if not isinstance(error, OSError | EOFError | pickle.UnpicklingError):
+            raise
         log.seek(0)
         last = (log.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
         raise UserError(f"{function.partition(':')[0]} failed in its own process ({last[:300]})") from error

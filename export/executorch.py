@@ -1,5 +1,6 @@
 """ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
 
+import hashlib
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -51,7 +52,7 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
     program = traced(module, "executorch")
     if precision == "int8":
-        graph = quantized(module, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
+        graph = int8_graph(module, calibration, observer, keep)
         program = torch.export.export(graph, program.example_inputs[0])
     with naming_layers(program, "executorch"):
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
@@ -60,9 +61,15 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
         temporary.write_bytes(buffer)
 
 
-@lru_cache(maxsize=1)  # of the file and of the comparison of its layers
-def quantized(module, windows, shape, observer, keep):
-    """The int8 graph of a graph, calibrated on windows given as bytes and shape."""
+def int8_graph(module, calibration, observer=None, keep=()):
+    """The int8 graph of a graph, of this one with these weights made once for its file and its layers' comparison."""
+    weights = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())).digest()
+    return quantized(module, weights, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
+
+
+@lru_cache(maxsize=1)
+def quantized(module, weights, windows, shape, observer, keep):
+    """The int8 graph of a graph, calibrated on windows given as bytes and shape; `weights` tells when to make it anew."""
     return quantize_graph(module, np.frombuffer(windows, np.float32).reshape(shape).copy(), observer, keep)
 
 
@@ -71,7 +78,7 @@ def compare_layers(module, path, calibration, observer, keep, ppg):
 
     The delegate that runs them on the device computes them all at once and shows none of them.
     """
-    graph = quantized(module, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
+    graph = int8_graph(module, calibration, observer, keep)
     return compare_graphs(module, graph, ppg)
 
 

@@ -5,12 +5,14 @@ wants PyTorch). `armhf`, for 32-bit watches, holds tflite-runtime 2.14: PyPI has
 for Python 3.11, and it wants the NumPy 1 that Debian ships. Debian packages are only unpacked, nothing is installed.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,8 +62,14 @@ ROOTS = {
 
 
 def root_path(arch):
-    """Where the system of an architecture is kept."""
-    return cache_folder() / arch
+    """Where the system of an architecture is kept: a folder for each set of contents, so that versions live together.
+
+    Raises
+    ------
+    UserError
+        As `wheels`.
+    """
+    return cache_folder() / f"{arch}-{hashlib.sha256(json.dumps(contents(arch)).encode()).hexdigest()[:8]}"
 
 
 def wheels(arch):
@@ -87,22 +95,22 @@ def contents(arch):
 
 def is_set_up(arch):
     """Whether qemu-user and the system are there, with the runtimes in the versions that are installed here."""
-    ready = root_path(arch) / MARKER
     try:
-        return bool(shutil.which(ROOTS[arch].qemu)) and json.loads(ready.read_text()) == contents(arch)
-    except (OSError, ValueError):  # not there, not ours, or no version to match
+        return bool(shutil.which(ROOTS[arch].qemu)) and (root_path(arch) / MARKER).is_file()
+    except UserError:  # no version to match
         return False
 
 
 def setup_roots():
-    """Build both systems, unless they are there; returns their folders.
+    """Build both systems at once, most of it waiting for the network, unless they are there; returns their folders.
 
     Raises
     ------
     UserError
         If qemu-user, apt, dpkg or a runtime is missing, or a package cannot be fetched.
     """
-    return [setup_root(arch) for arch in ROOTS]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(setup_root, ROOTS))
 
 
 def setup_root(arch):
@@ -173,8 +181,11 @@ def build_runner(folder, triplet):
 
 
 def command(words, **options):
-    """Run a program; what it complains about becomes the message."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
+    """Run a program; what it complains about, or that it did not end in its `timeout` (s), becomes the message."""
+    try:
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{words[0]} did not end within {error.timeout:g} s") from None
     if done.returncode:
         raise UserError(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout

@@ -91,9 +91,9 @@ def qat(
     L.seed_everything(seed, verbose=False)
     train, val = TaughtCrops(student, windows, crops, batch_size, seed), TaughtWindows(student, held_out, seed)
     objective = QuantizationAware(folded(student), train)
-    before = objective.first_look(val.batch)
+    before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
-    result = fit(module, train, val, out, settings, resume=resume)
+    result = fit(module, train, val, out, settings, resume=resume, precision="fp32")
     result |= {
         "cosine": 1 - result["val_loss"],
         "cosine_before": before,
@@ -153,11 +153,11 @@ class QuantizationAware(Objective):
         return 1 - F.cosine_similarity(self.student(batch.ppg) - self.mean, batch.embedding - self.mean).mean()
 
     @torch.no_grad()
-    def first_look(self, batch):
-        """Set the ranges by a batch as it is, and give the centred cosine of the rounded embedding before training."""
+    def first_look(self, batch, unseen):
+        """Set the ranges by a training batch; the centred cosine of the rounded embedding of an unseen one."""
         self.train()
         self.student(batch.ppg)
-        return 1 - self.eval().validate(batch).item()
+        return 1 - self.eval().validate(unseen).item()
 
     def plain(self):
         """The student without roundings."""

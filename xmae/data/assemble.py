@@ -1,9 +1,11 @@
 """From the notes of all files to a store: recordings against each other, subjects into splits, files to their place."""
 
+import errno
 import os
 import re
 import shutil
 from collections import Counter
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from xmae.data.shard import read_shard
 from xmae.data.store import SCHEMA_VERSION, named_files, write_index
 from xmae.data.windowing import LIMITS
 from xmae.errors import UserError
-from xmae.files import read_json, write_json
+from xmae.files import atomic_file, read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
-OURS = re.compile(r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(index|labels|store)\b.*")  # files that we write
+# names of files that we write
+OURS = re.compile(r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(\d{5,}|index|labels|store)\b.*")
 
 
 def assemble(notes, stage, old, settings, split):
@@ -141,12 +144,23 @@ def publish(out, stage, meta, index):
         out.mkdir(parents=True, exist_ok=True)
         for shard in meta["shards"]:
             if (stage / shard["file"]).is_file():
-                os.replace(stage / shard["file"], out / shard["file"])
+                bring(stage / shard["file"], out / shard["file"])
         meta["index"] = write_index(out, index)
         write_json(out / "store.json", meta)
         shutil.rmtree(out / "cache", ignore_errors=True)  # of a loader, of the windows that were
     finally:
         clear_away(out)
+
+
+def bring(source, target):
+    """Move a file to its place in one step, on another disk too, as where a disk is mounted at the store's folder."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_file(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def clear_away(out):
@@ -156,4 +170,5 @@ def clear_away(out):
         if OURS.fullmatch(path.name) and path.name not in named:
             path.unlink(missing_ok=True)
     if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
+        with suppress(OSError):  # where a disk is mounted
+            out.rmdir()

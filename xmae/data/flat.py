@@ -15,6 +15,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from xmae.data.shard import read_codes, read_table
+from xmae.data.store import SPLITS
 from xmae.data.windows import followed
 from xmae.errors import UserError
 from xmae.files import atomic_file, cache_folder
@@ -37,7 +38,7 @@ class FlatWindows:
     signals : tuple of str
         "ppg", or "ppg" and "ecg".
     cache : str, Path or None
-        Folder for the flat files; default: `cache_of(store)`.
+        Folder for the flat files; default: one of `caches_of(store)`.
 
     Attributes
     ----------
@@ -57,23 +58,25 @@ class FlatWindows:
         counts = [shard["windows"] for shard in self.shards]
         _, subject = np.unique([shard["subject"] for shard in self.shards], return_inverse=True)
         self.subject, self.n_windows = np.repeat(subject.astype(np.int32), counts), sum(counts)
-        folder = Path(cache) if cache else cache_of(store)
-        content = hashlib.sha256("".join(shard["sha256"] for shard in self.shards).encode()).hexdigest()[:16]
+        folders, content = [Path(cache)] if cache else caches_of(store), content_of(self.shards)
         dtypes = dict.fromkeys(signals, RECORD) | {"follows": np.dtype(bool)}
-        paths = {name: folder / f"{content}-{name}" for name in dtypes}
         sizes = {name: dtype.itemsize * self.n_windows for name, dtype in dtypes.items()}
 
-        def missing():
+        def missing(folder):
+            paths = {name: folder / f"{content}-{name}" for name in sizes}
             return {name: x for name, x in paths.items() if not x.is_file() or x.stat().st_size != sizes[name]}
 
-        if missing():
+        folder = next((folder for folder in folders if not missing(folder)), folders[-1])
+        if missing(folder):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / f"{content}.lock"):  # of several processes, one writes
-                    self.write(missing())
+                with FileLock(folder / "lock"):  # of several processes, one writes
+                    if not cache:
+                        clear_away(folder, store)
+                    self.write(missing(folder))
             except OSError as error:
                 raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-        maps = {name: np.memmap(path, dtypes[name], "r") for name, path in paths.items()}
+        maps = {name: np.memmap(folder / f"{content}-{name}", dtype, "r") for name, dtype in dtypes.items()}
         self.follows = np.array(maps.pop("follows"))
         self.records = [np.asarray(records) for records in maps.values()]
 
@@ -107,11 +110,32 @@ def shards_of(store, split):
     return shards
 
 
-def cache_of(store):
-    """Where flat files go: "cache" in the store; for one that is remote, or not ours to write, the user's own cache."""
-    if not store.remote and ((store.path / "cache").is_dir() or os.access(store.path, os.W_OK)):
-        return store.path / "cache"
-    return cache_folder() / "windows"
+def caches_of(store):
+    """Folders where flat files may be, the last the one to write to.
+
+    "cache" in the store; for one that is remote, or not ours to write, one for this store in the user's own cache.
+    """
+    where = store.path if store.remote else store.path.resolve()
+    own = cache_folder() / "windows" / hashlib.sha256(str(where).encode()).hexdigest()[:16]
+    if store.remote:
+        return [own]
+    beside = where / "cache"
+    return [beside] if os.access(beside if beside.exists() else where, os.W_OK) else [beside, own]
+
+
+def content_of(shards):
+    """Begin of the names of flat files of these shards, which changes with any of them."""
+    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()[:16]
+
+
+def clear_away(folder, store):
+    """Remove flat files of what the store was before, and what a killed process left, from a folder of its own."""
+    shards = store.meta["shards"]
+    parts = [[shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS]
+    valid = {content_of(part) for part in (shards, *parts)}
+    for path in folder.iterdir():
+        if path.name != "lock" and path.name.split("-")[0] not in valid:
+            path.unlink()
 
 
 def columns_of(name):

@@ -151,17 +151,26 @@ class Split:
         Raises
         ------
         UserError
-            If a table lacks a subject or parts a person with two names, or the subjects are too few for the shares.
+            If a table lacks a subject, a person with two names is in two splits, or the subjects are too few for the
+            shares.
         """
+        person = {subject: same.get(subject, subject) for subject in subjects | before.keys()}
         fresh = sorted(subjects - before.keys())
         if self.given is None:
-            people = {same.get(subject, subject) for subject in fresh} - before.keys()
-            drawn = before | (draw_splits(people, self.shares, self.seed) if people else {})
-            return before | {subject: drawn[same.get(subject, subject)] for subject in fresh}
-        if unknown := [subject for subject in fresh if subject not in self.given]:
+            known = {person[subject]: split for subject, split in before.items()}
+            people = {person[subject] for subject in fresh} - known.keys()
+            known |= draw_splits(people, self.shares, self.seed) if people else {}
+            splits = before | {subject: known[person[subject]] for subject in fresh}
+        elif unknown := [subject for subject in fresh if subject not in self.given]:
             raise UserError(f"{self.shown}: names no split for {', '.join(unknown)}")
-        splits = before | {subject: self.given[subject] for subject in fresh}
-        for name, first in same.items():
-            if splits.get(name, splits.get(first)) != splits.get(first, splits.get(name)):
-                raise UserError(f"{self.shown}: {name} and {first} are one person, but in different splits")
+        else:
+            splits = before | {subject: self.given[subject] for subject in fresh}
+        seen = {}
+        for name, split in splits.items():
+            first = seen.setdefault(person[name], name)
+            if splits[first] != split:
+                raise UserError(
+                    f"{name} and {first} are one person, but in different splits ({split} and {splits[first]}): "
+                    "some of their recordings have the same samples; leave those out, or mend the split"
+                )
         return splits

@@ -45,11 +45,11 @@ def prepare_file(path, number, stage, settings):
     settings : Settings
         The same for all files.
     """
-    written = stage / f"{number:05d}.json"
+    written, state = stage / f"{number:05d}.json", state_of(path)  # before it is read
     if written.is_file():
         note = read_json(written)
         there = all((stage / shard["file"]).is_file() for shard in note["shards"])
-        if there and note.get("of") == state_of(path) and not note["refused"]:
+        if there and note.get("of") == state and not note["refused"]:
             return note
     name = settings.names.get(path, path.stem)
     shards, parts, recordings, refused = [], [], [], []
@@ -91,7 +91,7 @@ def prepare_file(path, number, stage, settings):
     for row in recordings:
         row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
     note = {
-        "of": state_of(path), "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
+        "of": state, "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
         "leads": list(leads), "refused": refused, "shards": shards, "recordings": recordings,
     }  # fmt: skip
     write_json(written, note)
@@ -99,8 +99,13 @@ def prepare_file(path, number, stage, settings):
 
 
 def state_of(path):
-    """What changes when a file does: size and time."""
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+    """What changes when a file does, or one that it names: size and time of each."""
+    files = [path]
+    if path.suffix.lower() == ".hea" and path.is_file():
+        from xmae.data.readers.wfdb import files_of
+
+        files = files_of(path)
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
 
 
 def to_the_end(recordings):

@@ -17,12 +17,14 @@ import joblib
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from xmae import __version__
 from xmae.data.assemble import assemble, publish, refuse_foreign
 from xmae.data.bidmc import SHIPPED_SPLIT
 from xmae.data.channels import ChannelMap
 from xmae.data.inputs import Split, find_recordings, read_subjects
 from xmae.data.one_file import Settings, prepare_file, unique_names
-from xmae.data.store import WindowStore
+from xmae.data.remote import publish_remote, read_remote_json, stage_of
+from xmae.data.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.data.windowing import prepare_recording
 from xmae.errors import UserError
 
@@ -91,7 +93,8 @@ def prepare(
         Add to the store that is there: its shards stay as they are, known subjects keep their split, and new ones are
         split by `split`.
     engine : str
-        "local", or "ray" for a Ray cluster, which must see the same files and the folder of `out`.
+        "local", or "ray" for a Ray cluster, which must see the same files and the folder of `out`; with a URL, the
+        folder that keeps finished work, $XDG_CACHE_HOME/xmae/prepare.
     address : str or None
         Address of the cluster; default: one on this machine.
 
@@ -115,34 +118,33 @@ def prepare(
     settings = Settings(min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths))
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
 
-    def run(folder):
-        """Prepare all files into a folder, beside what the store to append to has in it."""
+    remote = "://" in str(out)
+    folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
+    with alone(folder, out):
         old = WindowStore(out) if append else None
+        found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
         first = 1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
         with staging(folder, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.ray_engine import run_ray
 
-                found = run_ray(prepare_file, paths, first, stage, settings, address)
+                done = run_ray(prepare_file, paths, first, stage, settings, address)
             else:
-                found = run_local(paths, first, stage, settings, jobs)
-            notes = list(tqdm(found, "prepare", len(paths), unit="recording"))
+                done = run_local(paths, first, stage, settings, jobs)
+            notes = list(tqdm(done, "prepare", len(paths), unit="recording"))
             meta, index = assemble(notes, stage, old, settings, rule)
             meta["passed_over"] = dict(Counter(meta["passed_over"]) + Counter(passed_over))
-            publish(folder, stage, meta, index)
-        return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(folder)}
-
-    if "://" in str(out):
-        from xmae.data.remote import prepare_remote
-
-        return prepare_remote(out, run)
-    with alone(Path(out)):
-        return run(Path(out))
+            if remote:
+                meta["index"] = write_index(stage, index)
+                publish_remote(out, stage, meta, found)
+            else:
+                publish(folder, stage, meta, index)
+    return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(out)}
 
 
 @contextmanager
-def alone(out):
-    """Refuse to work on a folder while another process does."""
+def alone(out, shown=None):
+    """Refuse to work on the folder of a store, known to the user as `shown`, while another process does."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.parent / f".{out.name}.lock", timeout=0) as lock:
@@ -151,7 +153,7 @@ def alone(out):
             finally:
                 Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
-        raise UserError(f"{out}: another xmae prepare is writing this store; wait, or name another folder") from None
+        raise UserError(f"{shown or out}: another xmae prepare is writing this store; wait, or name another") from None
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
@@ -184,18 +186,21 @@ def staging(out, identity):
             (stage / "identity").write_text(identity)
         yield stage
         shutil.rmtree(stage, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    except (UserError, OSError) as error:
+        what = error if isinstance(error, UserError) else f"cannot write {out}: {error.strerror or error}"
+        kept = f"; finished recordings are kept in {stage} for the next try" if any(stage.glob("*.json")) else ""
+        raise UserError(f"{what}{kept}") from error
     finally:
         if not any(stage.glob("*.json")):  # no file is done
             shutil.rmtree(stage, ignore_errors=True)
 
 
 def identity_of(paths, settings, old):
-    """Text that differs if the names of files, a setting that shapes windows or the store to append to does."""
+    """Text that differs if the names of files, what shapes windows, the store to append to or this package does."""
     people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
     plain = replace(settings, people={}, skip_bad=False)
-    shown = repr(([str(path) for path in paths], plain, people, old.meta["shards"] if old else None))
+    versions = (__version__, SCHEMA_VERSION)
+    shown = repr((versions, [str(path) for path in paths], plain, people, old.meta["shards"] if old else None))
     return hashlib.sha256(shown.encode()).hexdigest()
 
 

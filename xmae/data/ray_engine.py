@@ -1,7 +1,9 @@
 """Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there is a free core."""
 
 import json
+import tempfile
 import time
+from pathlib import Path
 
 from xmae.errors import UserError
 
@@ -29,7 +31,7 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     Raises
     ------
     UserError
-        If Ray is not installed, or a file cannot be used.
+        If Ray is not installed, a node does not see the folder, or a file cannot be used.
     """
     try:
         import ray
@@ -57,6 +59,7 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
         return {"number": number, "note": json.dumps(note)}
 
     try:
+        refuse_unseen(ray, stage)
         items = ray.data.from_items([{"number": number} for number in range(len(paths))])
         notes = {}
         for row in items.map(one, num_cpus=1).iter_rows():
@@ -67,3 +70,21 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     finally:
         if ours:
             ray.shutdown()
+
+
+def refuse_unseen(ray, stage):
+    """Raise a `UserError` unless all nodes see a folder; a file that is made in it now tells."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    if len(nodes) == 1:
+        return
+    with tempfile.NamedTemporaryFile(dir=stage) as made:
+        name = made.name
+        look = ray.remote(num_cpus=0)(lambda: Path(name).is_file())
+        seen = ray.get([look.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes])
+    if not all(seen):
+        raise UserError(
+            f"{stage}: {seen.count(False)} of {len(nodes)} nodes of the cluster do not see this folder, where finished "
+            "work is kept; use an --out, or for a URL an XDG_CACHE_HOME, that all of them see"
+        )

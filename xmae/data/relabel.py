@@ -1,7 +1,6 @@
 """`xmae data relabel`: new labels beside the signals of a store, which stay as they are."""
 
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from xmae.data.prepare import alone
 from xmae.data.remote import publish_remote
 from xmae.data.shard import write_named
 from xmae.data.store import NEW_LABELS, WindowStore
@@ -40,7 +40,22 @@ def relabel(store: str, table: str) -> dict:
     UserError
         If the table cannot be used, or matches no window.
     """
-    opened = WindowStore(store)
+    given = read_labels(table)
+    if "://" in str(store):
+        opened = WindowStore(store)
+        with tempfile.TemporaryDirectory() as folder:
+            meta, changed = write_labels(opened, Path(folder), given)
+            publish_remote(opened.path, Path(folder), meta, opened.meta)
+    else:
+        folder = WindowStore(store).path.resolve()  # if there is a store: a lock lies beside its folder
+        with alone(folder, store):
+            meta, changed = write_labels(WindowStore(store), folder, given)
+            write_json(folder / "store.json", meta)
+    return {"windows": changed, "out": str(store)}
+
+
+def read_labels(table):
+    """A table of labels: a column for each, by an index of those columns that say where a value holds."""
     try:
         given = pd.read_csv(table, dtype=str)  # subject 007
         given.columns = [str(name).strip() for name in given.columns]
@@ -54,11 +69,17 @@ def relabel(store: str, table: str) -> dict:
         raise UserError(f"{table}: expected the columns subject or record (and start_s), and one for each label")
     if given.duplicated(keys).any():
         raise UserError(f"{table}: two rows for the same {' and '.join(keys)}")
+    return given.set_index(keys)[names]
+
+
+def write_labels(opened, folder, given):
+    """Write the labels of all windows of a store into a folder; its new `store.json`, and windows that got each."""
+    keys, names = list(given.index.names), list(given)
     parts, changed, before = [], dict.fromkeys(names, 0), opened.new_labels()
     for shard in tqdm(opened.meta["shards"], "relabel", unit="shard"):
         windows = opened.shard(shard)
         where = pd.DataFrame({name: getattr(windows, name) for name in keys})
-        matched = where.merge(given, "left", keys)
+        matched = where.join(given, on=keys)
         old = windows.labels | before.get(shard["file"], {})
         new = {}
         for name in names:
@@ -67,13 +88,7 @@ def relabel(store: str, table: str) -> dict:
             new[name] = np.where(known, matched[name].to_numpy(), old.get(name, np.nan))
         parts.append(pa.table({"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}))
     if not any(changed.values()):
-        raise UserError(f"{table}: matches no window of {store}")
+        raise UserError(f"{opened.path}: the table of labels matches no window of this store")
     new = pa.concat_tables(parts)
-    with tempfile.TemporaryDirectory() if opened.remote else nullcontext(opened.path) as folder:
-        entry = write_named(folder, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
-        meta = opened.meta | {"labels": [*opened.meta.get("labels", []), entry]}
-        if opened.remote:
-            publish_remote(opened.path, Path(folder), meta)
-        else:
-            write_json(opened.path / "store.json", meta)
-    return {"windows": changed, "out": str(store)}
+    entry = write_named(folder, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
+    return opened.meta | {"labels": [*opened.meta.get("labels", []), entry]}, changed

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import fsspec
 
 from xmae.data.store import named_files
 from xmae.errors import UserError
+from xmae.files import cache_folder
 
 
 def filesystem(url):
@@ -20,43 +18,60 @@ def filesystem(url):
         raise UserError(f"{url}: no access to such paths ({error})") from error
 
 
-def read_remote_json(url, nothing):
-    """A JSON file at a URL; `nothing` is what to say if it is not there."""
+def read_remote_json(url):
+    """A JSON file at a URL; None if it is not there."""
     fs, path = filesystem(url)
     try:
         return json.loads(fs.cat_file(path))
     except FileNotFoundError:
-        raise UserError(nothing) from None
+        return None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{url}: not readable as JSON ({error})") from error
 
 
-def prepare_remote(url, run):
-    """Prepare into a local folder by `run(folder)`, and copy the result to a URL.
-
-    Unfinished work is found again in the temporary folder, which belongs to the URL.
-    """
-    url = url.rstrip("/")
-    local = Path(tempfile.gettempdir()) / f"xmae-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    result = run(local / "store")
-    publish_remote(url, local / "store", json.loads((local / "store" / "store.json").read_text()))
-    shutil.rmtree(local)
-    return result | {"out": url}
+def stage_of(url):
+    """A folder of this machine for work on the store at a URL, found again by the next try."""
+    return cache_folder() / "prepare" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
 
 
-def publish_remote(url, folder, meta):
+def publish_remote(url, folder, meta, found):
     """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear away old ones.
 
     Files are named by their content, so none is overwritten, and a reader sees the old store or the new one.
+
+    Parameters
+    ----------
+    url : str
+        Of the store.
+    folder : Path
+        Has the files that `meta` names and the store does not have yet.
+    meta : dict
+        The new `store.json`.
+    found : dict or None
+        `store.json` as this work began from it; None if there was none.
+
+    Raises
+    ------
+    UserError
+        If `store.json` is not as found, because somebody else changed the store meanwhile, or nothing can be written.
     """
     fs, root = filesystem(url)
+    root = root.rstrip("/")
     try:
         fs.makedirs(root, exist_ok=True)
-        old = json.loads(fs.cat_file(f"{root}/store.json")) if fs.exists(f"{root}/store.json") else meta
-        for path in folder.glob("*.parquet"):
-            fs.put_file(str(path), f"{root}/{path.name}")
+        refuse_changed(url, found)
+        for name in sorted(named_files(meta)):
+            if (folder / name).is_file():
+                fs.put_file(str(folder / name), f"{root}/{name}")
+        refuse_changed(url, found)
         fs.pipe_file(f"{root}/store.json", json.dumps(meta, indent=2).encode())
-        for name in named_files(old) - named_files(meta):
+        for name in named_files(found or meta) - named_files(meta):
             fs.rm_file(f"{root}/{name}")
     except OSError as error:
         raise UserError(f"cannot write {url}: {error}") from error
+
+
+def refuse_changed(url, found):
+    """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
+    if read_remote_json(f"{url.rstrip('/')}/store.json") != found:
+        raise UserError(f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again")

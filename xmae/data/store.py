@@ -92,7 +92,10 @@ class WindowStore:
             return read_json(self.path / "store.json")
         from xmae.data.remote import read_remote_json
 
-        return read_remote_json(f"{self.path}/store.json", nothing)
+        meta = read_remote_json(f"{self.path}/store.json")
+        if meta is None:
+            raise UserError(nothing)
+        return meta
 
     def index(self):
         """One dict for each recording with windows: subject, record, source, start, seconds, windows, shard, row ...

@@ -145,6 +145,7 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
         folder = out / f"{method}-{share:g}"
         epochs = epochs_of(fewer, budget, batch_size)
         train_method(method, str(fewer.path), folder, epochs, size, batch_size, "small-data", seed, None)
+        shutil.rmtree(fewer.path / "cache", ignore_errors=True)  # its windows for training, once more
         embedding = embed_windows(load_encoder(folder / "encoder.safetensors"), trials[0].dataset)
         for trial in trials:
             found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[trial.task.metric]

@@ -120,7 +120,7 @@ def probe(
     Returns
     -------
     dict
-        As `probe_embeddings`, with `model` and `out`.
+        As `probe_embeddings`, with `model`, `summary` (the table, a line each) and `out`.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def probe(
     write_json(Path(out) / "probe.json", result)
     with atomic_file(Path(out) / "probe.md") as temporary:
         temporary.write_text(probe_table(result))
-    return result | {"out": str(out)}
+    return result | {"summary": probe_table(result).splitlines(), "out": str(out)}
 
 
 def refuse_seen(encoder, subjects):

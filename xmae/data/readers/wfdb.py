@@ -121,6 +121,13 @@ def segments_of(path):
     return {path.parent / f"{line.split()[0]}.hea" for line in lines[1:]}
 
 
+def files_of(path):
+    """Files that a record consists of: its header, those of its segments, and the signal files that they name."""
+    headers = [path, *sorted(segments_of(path))]
+    signals = {part.parent / line.split()[0] for part in headers if part.is_file() for line in signal_lines(part)}
+    return [*headers, *sorted(signals)]
+
+
 def holds_ppg(path, channel_map):
     """Whether a header names a PPG channel, or segments of which one does."""
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
