@@ -72,17 +72,18 @@ def draw_pareto(rows):
     list of str
         SVG.
     """
+    marks = dict(zip(sorted({row["model"] for row in rows}, reverse=True), "so^Dv<>P", strict=False))
     quantised = [row for row in rows if row["precision"] not in ("fp32", "bf16")]
     pictures = []
     for of, words, logarithmic, chosen in (
         (heart_rate_error, "heart-rate error, bpm", False, rows),
-        (drift, "drift from own fp32, 1 − centred cosine", True, quantised),
+        (drift, "1 − centred cosine to own fp32", True, quantised),
     ):
         known = [(row, of(row)) for row in chosen if of(row) is not None]
         for field, cost, factor in COSTS:
             points = [(row[field] * factor, error, row) for row, error in known if row.get(field)]
             if len(points) > 1:
-                pictures.append(_pareto(points, cost, words, logarithmic))
+                pictures.append(_pareto(points, marks, cost, words, logarithmic))
     return pictures
 
 
@@ -106,8 +107,7 @@ def front(points):
     return kept
 
 
-def _pareto(points, cost, error, logarithmic):
-    marks = dict(zip(dict.fromkeys(row["model"] for _, _, row in points), "osD^vPX", strict=False))
+def _pareto(points, marks, cost, error, logarithmic):
     with rc_context(_style()):
         figure = Figure(figsize=(5, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -126,7 +126,7 @@ def _pareto(points, cost, error, logarithmic):
             axes.plot([], [], mark, color=INK, mfc="none", label=model)
         axes.set_xlabel(cost)
         axes.set_ylabel(error)
-        figure.legend(frameon=False, fontsize=8.5, ncols=4, loc="outside upper left")
+        figure.legend(frameon=False, fontsize=8.5, ncols=3, loc="outside upper left")
         return _svg(figure)
 
 

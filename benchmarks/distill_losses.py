@@ -3,9 +3,9 @@
     python -m xmae.benchmarks.distill_losses STORE --out benchmarks/results
 
 The teacher answers once, all variants start from the same weights and see the same crops in the same order. Variants
-that have left their result in the folder of the runs are not repeated, and one that was interrupted goes on. The store
-wants ECG, and a val and a test split. Training and the choice of each variant's epoch see no test subject; which
-variant to take is read off the validation columns.
+that have left their result in the folder of the runs are not repeated, unless settings, teacher, store or tools have
+changed since, and one that was interrupted goes on. The store wants ECG, and a val and a test split. Training and the
+choice of each variant's epoch see no test subject; which variant to take is read off the validation columns.
 """
 
 import argparse
@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xmae.benchmarks.kept import digest, made_of
 from xmae.data.store import WindowStore
 from xmae.distill.distill import learn
 from xmae.distill.losses import same_cosine, same_distances
 from xmae.distill.objective import TaughtCrops, TaughtWindows
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, untrained_like
-from xmae.files import atomic_file, read_json
+from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.training.fit import device_name
 
@@ -66,19 +67,17 @@ def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="b
     common |= {"batch_size": 128, "lr": 3e-3, "patience": epochs, "seed": seed}
     train = TaughtCrops(encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed)
     val = TaughtWindows(encoder, windows.select(windows.split == "val"), seed)
-    embeddings = {}
+    embeddings, of = {}, made_of(encoder, opened, ())
     for name, (loss, token_weight, rate_weight) in VARIANTS.items():
-        folder = runs / name.replace(" + ", "-").replace(" ", "_")
         settings = common | {"loss": loss, "token_weight": token_weight, "rate_weight": rate_weight}
-        done = folder / "metrics.json"
-        if not (done.is_file() and read_json(done)["settings"] == settings):
-            begun = folder / "config.json"
-            resume = (folder / "checkpoints" / "last.ckpt").is_file() and read_json(begun) == settings
+        folder = runs / f"{name.replace(' + ', '-').replace(' ', '_')}-{digest([settings, of])}"
+        if not (folder / "metrics.json").is_file():
+            resume = (folder / "checkpoints" / "last.ckpt").is_file()
             learn(encoder, opened.splits, copy.copy(train), val, folder, settings, resume)
-        embeddings[name] = embed_windows(load_encoder(folder / "student.safetensors"), windows)
+        student = load_encoder(folder / "student.safetensors")
+        embeddings[name] = embed_windows(student, windows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = load_encoder(runs / "mse" / "student.safetensors")
         embeddings["untrained student"] = embed_windows(untrained_like(student).eval(), windows)
     embeddings["teacher"] = embed_windows(encoder, windows)
 

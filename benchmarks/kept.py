@@ -16,7 +16,7 @@ def made_of(encoder, store, formats, **settings):
         Its weights count, whatever file they are from.
     store : WindowStore
     formats : iterable of str
-        Names of targets, whose tools count.
+        Names of targets, whose tools count besides those that all need.
     **settings
         Anything else, JSON-able.
 
@@ -28,7 +28,7 @@ def made_of(encoder, store, formats, **settings):
     weights = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
         weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    tools = tool_versions(list(formats))
+    tools = tool_versions(["", *formats])
     return {"weights_sha256": weights.hexdigest(), "store_sha256": store.contents, "tools": tools, **settings}
 
 

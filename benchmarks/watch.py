@@ -41,7 +41,7 @@ def main(arguments=None):
             version = subprocess.run(["qemu-system-arm", "--version"], capture_output=True, text=True).stdout
             head = (
                 "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.watch` on "
-                f"{date.today()}, {version.split(' (')[0]}; counts are the same on any machine. "
+                f"{date.today()}, {version.split(' (')[0]}; counts of Cortex-M repeat exactly. "
             )
             temporary.write_text(head + (Path(folder) / "simulate" / TABLE).read_text())
     print(Path(given.out) / "watch.md")

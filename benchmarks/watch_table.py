@@ -14,6 +14,10 @@ COLUMNS = {  # full heading: short one, for a terminal
     "most a window differs": "differ",
     "limits": "limits",
 }
+WITHOUT_SAMPLES = (
+    "Energy and charge include the work on samples between windows on Cortex-M only; on Cortex-A (qemu-user) a sensor "
+    "hub is taken to do it, and it is in no number."
+)
 
 
 def table_rows(result):
@@ -50,7 +54,7 @@ def equality(same):
     if not same:
         return "not compared"
     missed = same["equal"] < same["windows"] and "largest_step" in same
-    off = f", off by {same['largest_step']:g} steps at most" if missed else ""
+    off = f", off by {same['largest_step']:.3g} steps at most" if missed else ""
     return f"{same['equal']} of {same['windows']} ({same['with']}{off})"
 
 
@@ -67,9 +71,11 @@ def span(number):
 def markdown(result):
     """The table with a sentence on what it is."""
     rows, front = table_rows(result), result["front_end"]
+    no_samples = any(played["emulator"].startswith("qemu-user") for played in result["devices"].values())
     lines = [
         f"Recording {result['signal']}: front end at {front['sfreq']} Hz, {front['adc_bits']} bits, a window every "
-        f"{front['hop_s']} s; kernels: {result['kernels']}. {result['note']}",
+        f"{front['hop_s']} s; kernels: {result['kernels']}. {result['note']}"
+        + (f" {WITHOUT_SAMPLES}" if no_samples else ""),
         "",
         *(f"| {' | '.join(cells)} |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows))),
     ]

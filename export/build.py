@@ -3,8 +3,10 @@
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
@@ -59,8 +61,8 @@ def export(
     teacher : str
         Encoder: a name such as "base" or a .safetensors file.
     student : list of str or str
-        Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is "student", from which a
-        watch's source is written; others carry their tier, such as "student-app".
+        Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is "student", which a
+        watch runs unless told otherwise; others carry their tier, such as "student-app".
     data : str
         Store of windows. Calibration and heads see its train split only; its val split judges them.
     out : str
@@ -86,8 +88,8 @@ def export(
         How calibration windows set the int8 ranges: minmax, percentile, mse, entropy. By default what is best known for
         each target: minmax, and for cortex-m and ethos-u their quantizers' own.
     drift_budget : float or None
-        Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8 on executorch, litert and onnx; layers
-        that can least afford 8 bits then stay float. Not for a student that becomes C source.
+        Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8; layers that can least afford 8 bits
+        then stay float. For executorch, litert and onnx; other targets have int8 arithmetic only.
 
     Returns
     -------
@@ -110,32 +112,34 @@ def export(
         known_observer(observer)
     if drift_budget is not None:
         check_budget(drift_budget)
-        if SOURCE in formats:
-            raise UserError(f"target {SOURCE} has int8 arithmetic only; leave it or the drift budget out")
+        if without := ", ".join(format for format in formats if not runs_here(format)):
+            raise UserError(f"target {without} has int8 arithmetic only; leave it or the drift budget out")
     if SOURCE in formats and "int8" not in chosen:
         raise UserError(f"target {SOURCE} is written from the int8 student; add int8 to --precisions")
     train = store.windows("train")
     ranges = (
         read_calibration(calibration, store.splits) if calibration else training_windows(train, n_calibration, seed)
     )
-    ppg = held_out(store, N_COMPARED, seed)
+    ppg = held_out(store, N_COMPARED, seed, ranges)
     encoders = {"teacher": load_encoder(teacher)} | load_students(student)
+    graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
+    taken = {format: [model for model, graph in graphs.items() if takes(format, model, graph)] for format in formats}
+    if targets != "all" and (idle := ", ".join(format for format, models in taken.items() if not models)):
+        raise UserError(f"target {idle} has no operators for attention; give a student without, or leave it out")
     with atomic_folder(out, MANIFEST) as folder:
-        graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
         expected = {
             model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()
         }
         work = [
-            (format, model, graph, folder, chosen, ranges.ppg, ppg, *expected[model], observer, drift_budget)
-            for format in formats
+            (format, model, graphs[model], folder, chosen, ranges.ppg, ppg, *expected[model], observer, drift_budget)
+            for format, models in taken.items()
             if format in TARGETS
-            for model, graph in graphs.items()
-            if takes(format, model, graph)
+            for model in models
         ]
-        with ProcessPoolExecutor(min(2, os.cpu_count()), mp_context=get_context("spawn")) as pool:
+        with two_processes() as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
             models = [entry for pair in tqdm(pairs, "export", len(work), unit="model") for entry in pair]
-        source = {"c_source": c_source.export(folder)} if SOURCE in formats else {}
+        source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
         heads, metrics = {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)
@@ -159,6 +163,24 @@ def export(
         seal(folder, manifest, sign_with)
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
+
+
+@contextmanager
+def two_processes():
+    """A pool for long work, whose processes end with this one however that ends, and at once if the work fails here."""
+    before = active_children()
+    with ProcessPoolExecutor(min(2, os.cpu_count()), get_context("spawn"), initializer=end_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException:  # an interrupt too
+            for process in set(active_children()) - set(before):
+                process.terminate()
+            raise
+
+
+def end_with_parent():
+    """Let this process of a pool end as soon as the one that started it has ended."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def load_students(names):
@@ -213,13 +235,15 @@ def export_model(
     for precision in [name for name in precisions if name in target.PRECISIONS]:
         path = folder / f"{model}_{precision}{target.SUFFIX}"
         start = time.perf_counter()
-        mixed = {}
+        mixed, compared = {}, slice(None)
         if budget is not None and precision == "int8" and runs_here(format):
-            kept = export_within(target, graph, path, calibration, ppg, budget, observer)
-            mixed = {"float_layers": kept["float_layers"]}
+            kept = export_within(target, graph, path, calibration, ppg[::2], budget, observer)
+            mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)  # not those it was chosen by
         else:
             target.export(graph, path, precision, calibration, observer)
-        seconds = time.perf_counter() - start
+        seconds, drift = time.perf_counter() - start, None
+        if target.open_model:
+            drift = drift_of(target.open_model(path), ppg[compared], reference[compared], mean)
         entries.append(
             {
                 "model": model,
@@ -231,7 +255,7 @@ def export_model(
                 "params": sum(parameter.numel() for parameter in graph.parameters()),
                 **target.inspect_model(path),
                 **mixed,
-                "drift": drift_of(target.open_model(path), ppg, reference, mean) if target.open_model else None,
+                "drift": drift,
                 "export_s": round(seconds, 1),
             }
         )

@@ -22,10 +22,11 @@ STRUCTS = {  # of the others: the kernel's name and _t
 }  # fmt: skip
 
 
-def export(folder):
-    """Turn each student_int8.tflite of a bundle's folder into C beside it, and copy the kernels that this calls.
+def export(folder, students=("student",)):
+    """Turn each student's int8 `.tflite` of a bundle's folder into C beside it, and copy the kernels that this calls.
 
-    Functions have the same names for each student: a program links one of them.
+    `students` are the names of those without attention: the kernels have none. Functions have the same names for each
+    student: a program links one of them.
 
     Returns
     -------
@@ -40,7 +41,8 @@ def export(folder):
         As `write_c`.
     """
     names, models = [], {}
-    for path in sorted(folder.glob("student*_int8.tflite")):
+    for student in students:
+        path = folder / f"{student}_int8.tflite"
         made, drop_in = write_c(path, folder, path.stem), write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True)
         names += [Path(file).name for file in (*made.pop("files"), *drop_in["files"])]
         models[path.stem] = made

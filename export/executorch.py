@@ -69,7 +69,7 @@ def int8_graph(module, calibration, observer=None, keep=()):
 
 @lru_cache(maxsize=1)
 def quantized(module, weights, windows, shape, observer, keep):
-    """The int8 graph of a graph, calibrated on windows given as bytes and shape; `weights` tells when to make it anew."""
+    """The int8 graph of a graph, calibrated on windows given as bytes and shape; `weights` is a digest of its own."""
     return quantize_graph(module, np.frombuffer(windows, np.float32).reshape(shape).copy(), observer, keep)
 
 

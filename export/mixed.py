@@ -1,5 +1,7 @@
 """Int8 as far as it goes: the layers that an embedding can least afford to round stay float, until it drifts little."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from xmae.errors import UserError
@@ -41,7 +43,7 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
         If the budget is not between 0 and 1, or not even a file with every layer in float keeps to it.
     """
     check_budget(budget)
-    rows = sensitivity(module, calibration)
+    rows = worst_first(module, calibration.tobytes(), calibration.shape)
     noise = np.array([row["noise"] for row in rows])
     left = noise[::-1].cumsum()[::-1] / noise.sum()  # share of the noise in this layer and all after it
     n_float, tries = 0, 0
@@ -64,6 +66,12 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
         "tries": tries,
         "sensitivity": rows,
     }
+
+
+@lru_cache(maxsize=1)  # the same for every format
+def worst_first(module, windows, shape):
+    """Layers of a graph in the order in which they go back to float; windows are given as bytes and shape."""
+    return sensitivity(module, np.frombuffer(windows, np.float32).reshape(shape).copy())
 
 
 def check_budget(budget):

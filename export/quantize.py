@@ -17,7 +17,8 @@ from xmae.quantize.layers import centred_cosine, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
 
 FORMATS = {"executorch": executorch, "litert": litert, "onnx": onnx}
-N_COMPARED, N_LAYERS = 64, 8  # held-out windows for the embedding, and (all layers in memory at once) for the layers
+N_COMPARED = 64  # held-out windows on which files are compared; a budget is judged on as many others
+N_LAYERS = 8  # windows for the layers, all in memory at once
 
 
 def quantize(
@@ -53,7 +54,7 @@ def quantize(
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None
         Centred cosine to fp32, below 1, that 19 of 20 held-out windows must keep; layers that can least afford 8 bits
-        then stay float until it holds.
+        then stay float until it holds. What is reported comes from other windows of the same subjects.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def quantize(
         check_budget(drift_budget)
     store = WindowStore(data)
     calibration = training_windows(store.windows("train"), n_calibration, seed)
-    ppg = held_out(store, N_COMPARED, seed)
+    ppg = held_out(store, N_COMPARED * (1 if drift_budget is None else 2), seed, calibration)
     graph = exportable(load_encoder(model))
     rows, layers = [], {}
     with atomic_folder(out, "calibration.npz") as folder:
@@ -102,7 +103,8 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
     if budget is None:
         target.export(graph, path, "int8", calibration, observer)
     else:
-        kept = export_within(target, graph, path, calibration, ppg, budget, observer)
+        judging, ppg = ppg[::2], ppg[1::2]  # what a file was chosen by says too much good of it
+        kept = export_within(target, graph, path, calibration, judging, budget, observer)
     reference, actual = run_graph(graph, ppg), target.open_model(path)(ppg)
     median, p5 = np.percentile(centred_cosine(actual, reference, run_graph(graph, calibration).mean(0)), [50, 5])
     layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], ppg[:N_LAYERS])

@@ -67,9 +67,9 @@ def as_list(names):
 def takes(format, model, graph):
     """Whether a target is meant for a model ("teacher" or a student); those for microcontrollers: conv-only ones."""
     conv_student = model != "teacher" and isinstance(graph, ConvGraph)
-    return conv_student or not getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False)
+    return conv_student or not (format == SOURCE or getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False))
 
 
 def runs_here(format):
     """Whether this machine has a runtime for a format."""
-    return getattr(TARGETS[format], "RUNS_HERE", True)
+    return format != SOURCE and getattr(TARGETS[format], "RUNS_HERE", True)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -102,15 +101,14 @@ def is_set_up(arch):
 
 
 def setup_roots():
-    """Build both systems at once, most of it waiting for the network, unless they are there; returns their folders.
+    """Build both systems, unless they are there; returns their folders.
 
     Raises
     ------
     UserError
         If qemu-user, apt, dpkg or a runtime is missing, or a package cannot be fetched.
     """
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(setup_root, ROOTS))
+    return [setup_root(arch) for arch in ROOTS]
 
 
 def setup_root(arch):

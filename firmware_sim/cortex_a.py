@@ -24,19 +24,19 @@ from xmae.firmware_sim.cost import compute_cycles, estimates, layer_row, millijo
 from xmae.firmware_sim.frame import Boot, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
 from xmae.firmware_sim.generate import SOURCES, write_firmware
-from xmae.firmware_sim.play import timeline_row
+from xmae.firmware_sim.play import PATIENCE_S, timeline_row
 from xmae.firmware_sim.profile import Span
 
 PLENTY = 2**30  # bytes: memory is no limit on these devices
-NONE = Span(0, 0, 0)  # ms for the samples between windows: a sensor hub takes them
+NONE = Span(0, 0, 0)  # ms for the samples between windows: a sensor hub takes them, and they are not counted
 
 
 @dataclass(frozen=True)
 class Cpu:
     """A core: its system, QEMU's name for it, what `/proc/cpuinfo` says, formats of its runtimes, the main one first.
 
-    `steps`: by how many int8 steps LiteRT may differ from this machine's. XNNPACK's kernels for 32-bit Arm round in
-    another way, and a step in an early layer may become more in the embedding.
+    `tflite`: what runs its `.tflite`. `steps`: by how many int8 steps that may differ from LiteRT on this machine.
+    XNNPACK's kernels for 32-bit Arm round in another way; a step in an early layer may become more in the embedding.
     """
 
     root: str
@@ -45,13 +45,15 @@ class Cpu:
     part: str
     features: str
     formats: tuple = ("litert", "executorch", "onnx")
+    tflite: str = "LiteRT"
     steps: int = 0
 
 
 V8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 CPUS = {
     "a7": Cpu("armhf", "cortex-a7", 7, "0xc07",
-              "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae", ("litert",), 4),
+              "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae",
+              ("litert",), "tflite-runtime 2.14", 4),
     "a53": Cpu("arm64", "cortex-a53", 8, "0xd03", V8),
     "a55": Cpu("arm64", "cortex-a76", 8, "0xd05", V8 + " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
 }  # fmt: skip
@@ -69,8 +71,10 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     Returns
     -------
     result : dict
-        As `play`'s, for the first runtime; `bit_exact` with the same runtime on this machine, `largest_step` in int8
-        steps. `runtimes`: `counts`, `estimated` and `bit_exact` of the others that the bundle has a file for.
+        As `play`'s, for the first runtime; `bit_exact` with the same runtime on this machine (tflite-runtime with
+        LiteRT), `largest_step` in int8 steps.
+        The work on samples between windows is in none of the numbers. `runtimes`: `counts`, `estimated` and `bit_exact`
+        of the others that the bundle has a file for.
     embeddings : int8 array, shape (n_valid, D)
 
     Raises
@@ -84,15 +88,17 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     built = write_firmware(
         bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student
     )
-    frames, steps = run_front_end(built, device.core, fifo_words(codes, rate))
+    timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
+    frames, steps = run_front_end(built, device.core, fifo_words(codes, rate), timeout_s)
     results, inputs = results_and_inputs(frames)
     ends, heads = bundle.entry(student, "litert", "int8"), bundle.heads[student]
     network, embeddings = {}, np.zeros((0, ends["output"]["shape"][-1]), np.float32)
     if len(inputs):
         for entry in entries(bundle, student, cpu.formats):
-            output, counts = run_model(bundle.path / entry["file"], entry["format"], inputs, ends, device.core)
-            network[entry["format"]] = counts, compared(bundle, entry, inputs, ends, output, cpu.steps)
-            embeddings = output if entry["format"] == "litert" else embeddings
+            path, format = bundle.path / entry["file"], entry["format"]
+            output, counts = run_model(path, format, inputs, ends, device.core, timeout_s)
+            network[format] = counts, compared(bundle, entry, inputs, ends, output, cpu)
+            embeddings = output if format == "litert" else embeddings
     macs = sum(layer["macs"] for layer in built["layers"])
     outer = split(steps, results)
     costs = {format: cost(outer, counts, macs, device) for format, (counts, _) in network.items()}
@@ -133,7 +139,7 @@ def entries(bundle, student, formats):
     return [found[format] for format in formats if format in found]
 
 
-def run_front_end(built, core, words):
+def run_front_end(built, core, words, timeout_s):
     """The watch without its network on FIFO words: frames, and instructions between marks."""
     sources = [source for source in built["sources"] if source.name != "student_int8.c"]
     sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
@@ -141,11 +147,11 @@ def run_front_end(built, core, words):
         folder = Path(folder)
         compile_linux(sources, core, folder / "watch", include=[*built["include"], BOARDS])
         (folder / "in.bin").write_bytes(words.astype("<u4").tobytes())
-        counts = run_user(core, [folder / "watch"], folder)
+        counts = run_user(core, [folder / "watch"], folder, timeout_s)
         return parse_frames((folder / "out.bin").read_bytes()), counts
 
 
-def run_model(model, format, codes, ends, core):
+def run_model(model, format, codes, ends, core, timeout_s):
     """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), instructions of each inference.
 
     Parameters
@@ -160,11 +166,13 @@ def run_model(model, format, codes, ends, core):
         LiteRT's entry: scales and zero points of input and output.
     core : str
         Of `CPUS`.
+    timeout_s : float
+        Wall time that it may take.
 
     Raises
     ------
     UserError
-        If the program fails.
+        If the program fails or does not end.
     """
     root = root_path(CPUS[core].root)
     with tempfile.TemporaryDirectory() as folder:
@@ -172,16 +180,17 @@ def run_model(model, format, codes, ends, core):
         (codes if format == "litert" else real(codes, ends)).tofile(folder / "in")
         words = [model.resolve(), folder / "in", folder / "out"]
         if format == "executorch":
-            counts = run_user(core, [root / "run_pte", *words], folder)
+            counts = run_user(core, [root / "run_pte", *words], folder, timeout_s)
         else:
-            counts = run_user(core, [root / "usr/bin/python3.11", BOARDS / "run_windows.py", format, *words], folder)
+            program = [root / "usr/bin/python3.11", BOARDS / "run_windows.py", format, *words]
+            counts = run_user(core, program, folder, timeout_s)
         output = np.fromfile(folder / "out", np.int8 if format == "litert" else np.float32).reshape(len(codes), -1)
     if format == "litert":
         output = from_int8(output, ends["output"]["scale"], ends["output"]["zero_point"])
     return output, counts
 
 
-def run_user(core, program, folder):
+def run_user(core, program, folder, timeout_s):
     """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1 and 2, in order.
 
     The system is seen through links beside a `/proc/cpuinfo` of this run's own: without an Arm one, LiteRT and ONNX
@@ -203,7 +212,7 @@ def run_user(core, program, folder):
     command(
         [ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin", f"{plugin},out={folder / 'counts'}",
          *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program],
-        cwd=folder, env={"PATH": os.environ["PATH"]},
+        cwd=folder, env={"PATH": os.environ["PATH"]}, timeout=timeout_s,
     )  # fmt: skip
     begun, counts = 0, []
     for line in (folder / "counts").read_text().splitlines():
@@ -229,15 +238,16 @@ def real(codes, ends):
     return np.clip(from_int8(codes, ends["input"]["scale"], ends["input"]["zero_point"]), -1, 1)
 
 
-def compared(bundle, entry, codes, ends, output, steps):
-    """How the embeddings of an emulated runtime compare with those of the same runtime on this machine."""
-    here = bundle.session(entry)(real(codes, ends))
+def compared(bundle, entry, codes, ends, output, cpu):
+    """How the embeddings of an emulated runtime compare with those of the same runtime (or LiteRT) on this machine."""
+    here, title = bundle.session(entry)(real(codes, ends)), TITLES[entry["format"]]
+    own = entry["format"] != "litert" or cpu.tflite == title
     return {
         "windows": len(here),
         "equal": int((here == output).all(axis=1).sum()),
-        "with": f"{TITLES[entry['format']]} on this machine",
-        "largest_step": round(float(np.abs(here - output).max() / ends["output"]["scale"]), 2),
-        "allowed_step": steps,
+        "with": f"{title} on this machine" if own else f"{cpu.tflite} with {title} on this machine",
+        "largest_step": float(np.abs(here - output).max() / ends["output"]["scale"]),
+        "allowed_step": cpu.steps if entry["format"] == "litert" else 0,
     }
 
 

@@ -82,9 +82,36 @@ def training_windows(windows, n=256, seed=77):
     return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
 
 
-def held_out(store, n, seed):
-    """Up to `n` scaled windows (n, 1000) of a `WindowStore` to compare on: of val subjects, or else train subjects."""
+def held_out(store, n, seed, calibration=None):
+    """Choose windows to compare float and int8 on: of val subjects, or, in a store without, of train subjects.
+
+    Parameters
+    ----------
+    store : WindowStore
+    n : int
+        How many; all if there are fewer.
+    seed : int
+        Seed of the draw.
+    calibration : Calibration, optional
+        Of train subjects, windows that set the ranges are left out.
+
+    Returns
+    -------
+    float32 array, shape (n, 1000)
+        Scaled.
+
+    Raises
+    ------
+    UserError
+        If the store has no val subjects and every window of train subjects is one of `calibration`.
+    """
     windows = store.windows("val" if "val" in store.splits.values() else "train")
+    if calibration is not None:
+        used = set(zip(calibration.record.tolist(), calibration.start_s.tolist(), strict=True))
+        places = zip(windows.record.tolist(), windows.start_s.tolist(), strict=True)
+        windows = windows.select(np.array([place not in used for place in places]))
+    if not len(windows):
+        raise UserError(f"{store.path}: has no val split, and all windows set the ranges: none is left to compare on")
     return minmax_scale(windows.select(spread(windows, n, seed)).ppg)[0]
 
 

@@ -262,7 +262,8 @@ def test_source_is_strict_c99_without_library(model, tmp_path):
 def export_beside(model, folder):
     for name in (model.name, "student-app_int8.tflite"):
         (folder / name).write_bytes(model.read_bytes())
-    return export(folder)
+    (folder / "student-big_int8.tflite").write_bytes(b"with attention")
+    return export(folder, ["student", "student-app"])
 
 
 def test_cmsis_nn_gets_the_models_own_constants(model):

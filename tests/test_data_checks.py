@@ -183,6 +183,24 @@ def test_one_person_under_two_names_stays_in_one_split(recordings, tmp_path):
         prepare(files, str(tmp_path / "store"), split=str(tmp_path / "split.csv"), min_quality=-1)
 
 
+def test_two_known_people_that_turn_out_as_one_are_refused(recordings, tmp_path):
+    first, second = map(cut, recordings[:2])
+    joined = save(tmp_path / "c.npz", first, patient="bert", record="c")  # anna's samples
+    files = [
+        save(tmp_path / "a.npz", first, patient="anna", record="a"),
+        save(tmp_path / "b.npz", second, patient="bert", record="b"),
+        save(tmp_path / "d.npz", cut(recordings[2]), patient="carl", record="d"),
+    ]
+    arguments = {"out": str(tmp_path / "store"), "min_quality": -1}
+    prepare(files[:2], **arguments, split="0.5,0,0.5")
+    with pytest.raises(UserError, match="bert and anna are one person, but in different splits"):
+        prepare([joined, files[2]], **arguments, split="1,0,0", append=True)
+    prepare(files[:2], **arguments, split="1,0,0")
+    assert prepare([joined, files[2]], **arguments, split="1,0,0", append=True)["windows"] == 3 * 4
+    same = {"bert": "dora"}  # a new name of somebody who is known takes the split that is known
+    assert Split("", 0, None, [1, 0, 0]).of({"dora"}, same, {"bert": "test"}) == {"bert": "test", "dora": "test"}
+
+
 def row(record, subject, start, seconds, digest):
     return {"subject": subject, "record": record, "source": "f", "start": start, "seconds": seconds, "windows": 9,
             "samples_sha256": digest}  # fmt: skip

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from xmae.benchmarks.loading_speed import enlarge, epochs, rate, steps
 from xmae.data import WindowStore, flat
 from xmae.data.bidmc import bidmc_files
-from xmae.data.flat import FlatWindows, cache_of
+from xmae.data.flat import FlatWindows, caches_of
 from xmae.data.loader import WindowLoader
 from xmae.data.prepare import prepare
 from xmae.errors import UserError
@@ -108,10 +108,28 @@ def test_flat_windows_are_those_of_the_store(store, tmp_path):
 
 def test_stores_that_are_not_ours_are_mapped_elsewhere(store, tmp_path, monkeypatch):
     opened = WindowStore(shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache")))
-    assert cache_of(opened) == opened.path / "cache"
+    beside, home = opened.path / "cache", tmp_path / "home" / "xmae" / "windows"
+    assert caches_of(opened) == [beside]
+    FlatWindows(opened, "train", ("ppg",))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(flat.os, "access", lambda path, mode: False)
-    assert cache_of(opened) == tmp_path / "home" / "xmae" / "windows"
+    assert caches_of(opened)[0] == beside and caches_of(opened)[1].parent == home
+    FlatWindows(opened, "train", ("ppg",))  # somebody else has made them already
+    assert not home.exists()
+    FlatWindows(opened, "train")
+    assert len(list(home.glob("*/*-ecg"))) == 1 and not list(beside.glob("*-ecg"))
+
+
+def test_flat_files_of_what_a_store_was_are_cleared_away(store, tmp_path):
+    opened = WindowStore(shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache")))
+    FlatWindows(opened, "train", ("ppg",))
+    opened.splits[opened.meta["shards"][0]["subject"]] = "val"
+    FlatWindows(opened, "val", ("ppg",))  # all windows are still "train" as it was, so these stay
+    assert len(list((opened.path / "cache").glob("*-ppg"))) == 2
+    (opened.path / "cache" / ".0123456789abcdef-ppg.k1l2").touch()  # of a process that was killed
+    opened.meta["shards"].pop()
+    FlatWindows(opened, "train", ("ppg",))
+    assert len(list((opened.path / "cache").iterdir())) == 2 * 2 + 1  # both splits as they are now, and the lock
 
 
 def test_training_holds_a_batch_not_the_store(store, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
 from xmae.data.loader import WindowLoader
-from xmae.data.prepare import prepare
+from xmae.data.prepare import alone, prepare
 from xmae.data.relabel import relabel
+from xmae.data.remote import publish_remote, stage_of
 from xmae.data.verify import verify
 from xmae.errors import UserError
 
@@ -64,7 +65,7 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         WindowLoader(url, "train", 16).fetch(np.array([7]))[0][0, 0], mapped.fetch(np.array([7]))[0][0, 0]
     )
-    assert len(list((tmp_path / "home" / "xmae" / "windows").glob("*-ecg"))) == 1
+    assert len(list((tmp_path / "home" / "xmae" / "windows").glob("*/*-ecg"))) == 1
 
     (tmp_path / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
     assert relabel(url, str(tmp_path / "labels.csv"))["windows"] == {"sbp": 48} and verify(url)["passed"]
@@ -82,6 +83,57 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
     assert not verify(url)["passed"]
     prepare(FILES[:1], url, **arguments)  # another store under the same name
     assert verify(url)["passed"] and len(WindowStore(url).windows()) == 48
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return f"memory://{tmp_path.name}/store"
+
+
+def meanwhile(work, monkeypatch, module):
+    """Have another process do some work after a store was opened, and before it is written."""
+    original = publish_remote
+
+    def after(*arguments):
+        monkeypatch.setattr(module, original)
+        work()
+        return original(*arguments)
+
+    monkeypatch.setattr(module, after)
+
+
+def test_of_two_that_change_a_store_at_once_the_second_is_refused(url, tmp_path, monkeypatch):
+    arguments = {"split": "1,0,0", "min_quality": -1}
+    prepare(FILES[:1], url, **arguments)
+    (tmp_path / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
+    meanwhile(
+        lambda: prepare(FILES[1:], url, **arguments, append=True), monkeypatch, "xmae.data.relabel.publish_remote"
+    )
+    with pytest.raises(UserError, match="changed by somebody else meanwhile"):
+        relabel(url, str(tmp_path / "labels.csv"))
+    assert len(WindowStore(url).windows()) == 96 and verify(url)["passed"]
+    relabel(url, str(tmp_path / "labels.csv"))
+    meanwhile(lambda: relabel(url, str(tmp_path / "labels.csv")), monkeypatch, "xmae.data.prepare.publish_remote")
+    with pytest.raises(UserError, match="changed by somebody else meanwhile"):
+        prepare(MORE, url, **arguments, append=True)
+    assert len(WindowStore(url).windows()) == 96 and verify(url)["passed"]
+    assert prepare(MORE, url, **arguments, append=True)["windows"] == 144 and verify(url)["passed"]
+
+
+def test_work_is_kept_until_it_has_arrived(url, tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fsspec.implementations.memory.MemoryFileSystem.put_file", broken)
+        with pytest.raises(UserError, match="cannot write memory.* connection lost; finished recordings are kept in"):
+            prepare(FILES[:1], url, split="1,0,0", min_quality=-1)
+    monkeypatch.setattr("xmae.data.one_file.read_each", None)  # nothing is read again
+    assert prepare(FILES[:1], url, split="1,0,0", min_quality=-1)["windows"] == 48 and verify(url)["passed"]
+    assert not list((tmp_path / "home" / "xmae" / "prepare").iterdir())
+    with alone(stage_of(url)), pytest.raises(UserError, match="memory://.*another xmae prepare or relabel is writing"):
+        prepare(FILES[:1], url)
 
 
 def test_mistakes_with_urls(bucket):

@@ -1,12 +1,14 @@
 """The store as users keep it: opened by other tools, appended to, relabelled, checked, and safe from crashes."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -106,10 +108,37 @@ def test_append_leaves_shards_as_they_are(store):
 
 def test_two_at_once_are_refused(store):
     before = sorted(path.name for path in store.parent.iterdir())
-    with alone(store), pytest.raises(UserError, match="another xmae prepare is writing this store"):
+    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
         prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
     assert sorted(path.name for path in store.parent.iterdir()) == before and verify(str(store))["passed"]
+    (store.parent / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
+    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
+        relabel(str(store), str(store.parent / "labels.csv"))
+    with pytest.raises(UserError, match="no store of windows"):
+        relabel(str(store.parent / "no" / "store"), str(store.parent / "labels.csv"))
+    assert not (store.parent / "no").exists()
     assert prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)["windows"] == 192
+
+
+def test_a_store_may_be_on_another_disk(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "store")
+    file = write_short(tmp_path / "a.npz", FILES[0])
+    result = prepare([file], str(tmp_path / "link"), split="1,0,0", min_quality=-1)
+    assert result["out"] == str(tmp_path / "link") and (tmp_path / "disk" / "store" / "store.json").is_file()
+    more = write_short(tmp_path / "b.npz", FILES[1])
+    assert prepare([more], str(tmp_path / "link"), split="1,0,0", min_quality=-1, append=True)["windows"] == 6
+    original = os.replace
+
+    def across(source, target):
+        if Path(source).parent.name == ".mount.part" and Path(target).parent.name == "mount":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", across)
+    prepare([file], str(tmp_path / "mount"), split="1,0,0", min_quality=-1)
+    assert verify(str(tmp_path / "mount"))["passed"] and not verify(str(tmp_path / "mount"))["unused"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_relabel_leaves_signals_as_they_are(store, tmp_path):

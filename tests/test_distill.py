@@ -250,12 +250,13 @@ def test_an_unknown_tier_or_loss_is_refused(teacher, small_store, tmp_path, sett
         distill(teacher, small_store, str(tmp_path / "run"), **{setting: value})
 
 
-def test_what_cannot_be_resumed_is_said_before_the_teacher_answers(distilled, tmp_path):
+def test_what_cannot_be_resumed_or_begun_is_said_before_the_teacher_answers(distilled, small_store, tmp_path):
     with pytest.raises(UserError, match="nothing to resume"):
-        distill("no teacher", "no store", str(tmp_path / "run"), resume=True)
+        distill("no teacher", small_store, str(tmp_path / "run"), resume=True)
     with pytest.raises(UserError, match="tier changed"):
-        settings = distilled["settings"] | {"tier": "app"}
-        distill(**settings, out=distilled["out"], resume=True)
+        distill(distilled["settings"]["teacher"], small_store, distilled["out"], tier="app", **SHORT, resume=True)
+    with pytest.raises(UserError, match="holds a training already"):
+        distill("no teacher", small_store, distilled["out"])
 
 
 def test_on_the_command_line(teacher, small_store, tmp_path, capsys):

@@ -8,13 +8,14 @@ from pathlib import Path
 import neurokit2 as nk
 import numpy as np
 import pytest
+import wfdb
 from scipy import signal
 
 from xmae.benchmarks.prepare_speed import main as prepare_speed
 from xmae.data import Recording, WindowStore, one_file
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
 from xmae.data.inputs import draw_splits, find_recordings, read_splits
-from xmae.data.one_file import prepare_file
+from xmae.data.one_file import prepare_file, state_of
 from xmae.data.prepare import prepare
 from xmae.data.readers import read_recording
 from xmae.data.windowing import prepare_recording, window_label
@@ -257,6 +258,25 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
         prepare(**arguments, jobs=1)
     files[1].write_bytes(whole)  # mended
     assert prepare(**arguments, jobs=1)["windows"] == 9 and prepared[2:] == ["bidmc01", "bidmc02", "bidmc03"]
+
+
+def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monkeypatch):
+    names = {"units": ["NU"], "sig_name": ["PLETH"], "fmt": ["16"], "write_dir": str(tmp_path)}
+    wfdb.wrsamp("one", 125, p_signal=recording.ppg[:3750, None], **names)
+    (tmp_path / "bad.npz").write_text("no archive")
+    arguments = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1, "jobs": 1}
+    prepared, original = [], one_file.prepare_recording
+    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    for count in (1, 1, 2):
+        if count == 2:
+            wfdb.wrsamp("two", 125, p_signal=recording.ppg[3750:7500, None], **names)
+            (tmp_path / "two.dat").rename(tmp_path / "one.dat")  # of the same size, and the header stays
+        with pytest.raises(UserError, match="bad.npz.*; finished recordings are kept in .*/.store.part for the next"):
+            prepare([str(tmp_path / "one.hea"), str(tmp_path / "bad.npz")], **arguments)
+        assert len(prepared) == count
+    (tmp_path / "whole.hea").write_text("whole/2 1 125 7500\none 3750\n~ 10\ntwo 3750\n")
+    state = state_of(tmp_path / "whole.hea")
+    assert [Path(name).name for name, *_ in state] == ["whole.hea", "one.hea", "two.hea", "one.dat"]
 
 
 def write_part(path, file):

@@ -175,6 +175,18 @@ def test_int8_student_keeps_its_embedding(student, store):
     assert min(layer["cosine"] for layer in compare_graphs(graph, itself, ppg[:2])) > 1 - 1e-6
 
 
+def test_without_val_subjects_no_window_that_calibrated_is_compared(store):
+    alone = WindowStore(store.path)
+    alone.splits = dict.fromkeys(alone.splits, "train")
+    windows = alone.windows("train")
+    calibration = training_windows(windows, 64, seed=77)
+    ppg = held_out(alone, 64, 77, calibration)
+    assert len(ppg) == 64
+    assert not {window.tobytes() for window in ppg} & {window.tobytes() for window in calibration.ppg}
+    with pytest.raises(UserError, match="no val split, and all windows set the ranges"):
+        held_out(alone, 64, 77, training_windows(windows, len(windows)))
+
+
 def test_scaled_windows_are_what_the_store_holds(store):
     ppg = held_out(store, 10_000, seed=0)
     assert np.array_equal(ppg, minmax_scale(store.windows("val").ppg)[0])

@@ -1,12 +1,15 @@
 """The encoders of the rival methods, small, in every format: float as in PyTorch, int8 close to it."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 import torch
 
+from xmae.benchmarks.kept import digest, kept, made_of
 from xmae.data.store import WindowStore
 from xmae.export import TARGETS
-from xmae.models import resnet, vit
+from xmae.models import load_encoder, resnet, vit
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.vit import ViTEncoder
 from xmae.quantize import exportable, held_out, training_windows
@@ -53,3 +56,21 @@ def test_float_and_int8_files(encoders, tmp_path, kind, format):
     assert np.abs(found["fp32"] - reference).max() <= 1e-4 * scale
     assert np.median(centred_cosine(found["int8"], reference, mean)) >= 0.95
     assert (tmp_path / f"int8{target.SUFFIX}").stat().st_size < (tmp_path / f"fp32{target.SUFFIX}").stat().st_size
+
+
+def test_rows_of_tables_are_measured_again_when_weights_store_or_tools_changed(small_store, tmp_path):
+    student, store, times = load_encoder("student-mcu"), WindowStore(small_store), []
+
+    def row():
+        return kept(
+            tmp_path / "row.json", made_of(student, store, ["onnx"], seed=1), lambda: times.append(1) or len(times)
+        )
+
+    assert made_of(student, store, ["onnx"])["tools"]["onnxruntime"] == version("onnxruntime")
+    assert (row(), row()) == (1, 1)
+    before = digest(made_of(student, store, []))
+    student.head.bias.data[0] += 1e-4
+    assert (row(), row()) == (2, 2)
+    assert digest(made_of(student, store, [])) != before
+    store.splits = dict.fromkeys(store.splits, "train")
+    assert (row(), row()) == (3, 3)

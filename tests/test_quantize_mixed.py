@@ -94,7 +94,7 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
             export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, budget)
     monkeypatch.setattr(mixed, "low_cosine", lambda *_: 0.5)
     monkeypatch.setattr(
-        mixed, "sensitivity", lambda *_: [{"layer": "encoder.head", "modules": [], "readers": [], "noise": 1.0}]
+        mixed, "worst_first", lambda *_: [{"layer": "encoder.head", "modules": [], "readers": [], "noise": 1.0}]
     )
     with pytest.raises(UserError, match="keep a centred cosine of 0.500000 with no layer in int8"):
         export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, 0.99)

@@ -13,6 +13,7 @@ from xmae.export import TARGETS
 from xmae.models import load_encoder
 from xmae.quantize import exportable, quantize_graph, training_windows
 from xmae.quantize.observers import OBSERVERS, SHARES, Observer, ranges
+from xmae.quantize.pt2e import observe
 
 
 def range_of(name, *parts):
@@ -125,3 +126,35 @@ def test_files_have_the_range_of_the_observer(watched, tmp_path, format, name):
         found = scales(format, path)
     assert min(abs(scale / ((high - low) / 255) - 1) for scale in found) < 2e-3  # the stem's, among them
     assert min(abs(scale - 2 / 255) for scale in found) < 1e-5  # the input, which no observer narrows
+
+
+@pytest.mark.parametrize("name", [None, "minmax", "percentile", "mse"])
+def test_histogram_observers_of_a_quantizer_are_replaced_only_if_another_is_asked_for(values, name):
+    """The quantizers for cortex-m and ethos-u come with the observers that XNNPACK's has here."""
+    pytest.importorskip("executorch")
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e import HistogramObserver
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    torch.manual_seed(4)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU(), torch.nn.Conv2d(1, 2, 1)).eval()
+    windows = torch.from_numpy(values.astype(np.float32)).view(50, 1, 1, 1, -1)
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    observed = prepare_pt2e(torch.export.export(net, (windows[0],)).module(check_guards=False), quantizer)
+    observe(observed, windows, name)
+    nodes = [n for n in convert_pt2e(observed).graph.nodes if "quantize_per_tensor.default" in str(n.target)]
+    scales = [node.args[1] for node in nodes if str(node.target).startswith("quantized_decomposed.quantize_per")]
+    with torch.no_grad():
+        relu = [net[:2](window) for window in windows]
+    if name is None:
+        histogram = HistogramObserver(torch.int8, torch.per_tensor_affine, quant_min=-128, quant_max=127, eps=2**-12)
+        for x in relu:
+            histogram(x)
+        expected = histogram.calculate_qparams()[0].item()
+    else:
+        low, high = range_of(name, *(x.numpy() for x in relu))
+        expected = (max(high, 0) - min(low, 0)) / 255
+    assert scales[1] == pytest.approx(expected, rel=1e-5)

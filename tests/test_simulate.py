@@ -12,8 +12,8 @@ from xmae.benchmarks.watch_table import equality
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
-from xmae.firmware_sim import cost
-from xmae.firmware_sim.arm_root import is_set_up, setup_roots
+from xmae.firmware_sim import arm_root, cost
+from xmae.firmware_sim.arm_root import is_set_up, root_path, setup_roots
 from xmae.firmware_sim.compile import CORES, compile_firmware, have_gcc
 from xmae.firmware_sim.cortex_a import play_cortex_a
 from xmae.firmware_sim.cost import per_window
@@ -123,6 +123,17 @@ def test_setup_says_what_is_missing(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_each_version_of_the_runtimes_has_an_arm_system_of_its_own(monkeypatch):
+    before = root_path("arm64")
+    monkeypatch.setattr(arm_root, "version", lambda name: "1.2.3")
+    assert before.name.startswith("arm64-") and root_path("arm64") != before
+
+
+def test_a_program_that_does_not_end_is_one_clear_line():
+    with pytest.raises(UserError, match="sleep did not end within 0.1 s"):
+        arm_root.command(["sleep", 60], timeout=0.1)
+
+
 def test_a_recording_without_samples_is_refused():
     for value in (np.nan, np.inf):
         with pytest.raises(UserError, match="no PPG samples"):
@@ -161,6 +172,8 @@ def test_a_limit_that_is_missed_or_a_byte_that_differs_fails_the_run():
     assert not passes({"bit_exact": same | {"equal": 1}, "limits": kept})
     near = same | {"equal": 0, "allowed_step": 1}
     assert passes({"bit_exact": near | {"largest_step": 1}}) and not passes({"bit_exact": near | {"largest_step": 2}})
+    assert passes({"bit_exact": near | {"largest_step": 1.0000001}})  # int8 codes as float32 numbers
+    assert not passes({"bit_exact": near | {"allowed_step": 0, "largest_step": 0.004}})
     assert not passes({"bit_exact": same, "runtimes": {"other": {"bit_exact": same | {"equal": 1}}}})
 
 

@@ -134,7 +134,7 @@ def clear_away(folder, store):
     parts = [[shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS]
     valid = {content_of(part) for part in (shards, *parts)}
     for path in folder.iterdir():
-        if path.name != "lock" and path.name.split("-")[0] not in valid:
+        if path.is_file() and path.name != "lock" and path.name.split("-")[0] not in valid:
             path.unlink()
 
 

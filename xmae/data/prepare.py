@@ -153,7 +153,7 @@ def alone(out, shown=None):
             finally:
                 Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
-        raise UserError(f"{shown or out}: another xmae prepare is writing this store; wait, or name another") from None
+        raise UserError(f"{shown or out}: another xmae prepare or relabel is writing this store; wait a bit") from None
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 

@@ -77,8 +77,6 @@ def refuse_unseen(ray, stage):
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    if len(nodes) == 1:
-        return
     with tempfile.NamedTemporaryFile(dir=stage) as made:
         name = made.name
         look = ray.remote(num_cpus=0)(lambda: Path(name).is_file())

@@ -1,6 +1,7 @@
 """`xmae curve`: data efficiency: probes against the share of labels, and of pretraining subjects."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np

@@ -200,7 +200,8 @@ def check_start(out, settings, resume):
     """Path of the checkpoint to go on from, None for a new training; refuses to begin where one was trained before."""
     if resume:
         return check_resume(out, settings)
-    if rank() == 0 and any((out / name).is_file() for name in ("checkpoints/last.ckpt", "metrics.json")):
+    finished = (out / "config.json").is_file() and (out / "metrics.json").is_file()
+    if rank() == 0 and (finished or (out / "checkpoints" / "last.ckpt").is_file()):
         raise UserError(f"{out} holds a training already: --resume goes on with it; to start anew, name another folder")
     return None
 
