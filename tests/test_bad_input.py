@@ -155,10 +155,10 @@ def test_a_gap_costs_its_window_only(tmp_path, signals, capsys):
 
 @pytest.fixture
 def previous_run(tmp_path):
-    """Results of an earlier training, as far as a failing one could touch them."""
+    """Earlier results, as far as a failing verb could touch them (a whole training is not begun anew at all)."""
     folder = tmp_path / "previous"
     folder.mkdir()
-    for name in ("encoder.safetensors", "student.safetensors", "metrics.json", "config.json", "calibration.npz"):
+    for name in ("encoder.safetensors", "student.safetensors", "metrics.json", "calibration.npz"):
         (folder / name).write_text("before")
     return folder
 
