@@ -51,7 +51,7 @@ def main():
             found = kept(work / f"{method}.json", of, partial(measure, encoder, store, Path(folder)))
             rows += [{"method": method} | row for row in found]
     with atomic_file(arguments.out) as temporary:
-        temporary.write_text(table(rows))
+        temporary.write_text(table(rows, f" --methods {arguments.methods}" if arguments.methods else ""))
 
 
 def measure(encoder, store, folder):
@@ -84,15 +84,16 @@ def measure(encoder, store, folder):
     return rows
 
 
-def table(rows):
-    """The result as Markdown."""
+def table(rows, some=""):
+    """The result as Markdown; `some`: what the command says of the choice of methods."""
     machine = hardware()
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     lines = [
         "# Every method's encoder, float and int8, in three formats", "",
-        "Written by `python -m xmae.benchmarks.int8_methods compare bidmc --out benchmarks/results/int8_methods.md` "
-        "from the encoders and the store of [compare](compare.md), which has the commands that make both; "
+        f"Written by `python -m xmae.benchmarks.int8_methods compare bidmc{some} "
+        "--out benchmarks/results/int8_methods.md` from the encoders and the store of [compare](compare.md), which has "
+        "the commands that make both; "
         f"{N_CALIBRATION} calibration windows of training patients, minmax, {N_COMPARED} windows of validation "
         f"patients compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
         f"{versions}.", "",

@@ -82,11 +82,13 @@ def measure(folder):
         subject = subjects[model] = Subject(encoder, store, subjects.get("student"))
         plans = [(format, observer, None) for format in FORMATS for observer in OBSERVERS_OF.get(model, OBSERVERS)]
         plans += [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS] if model == "teacher" else []
+        plans.sort(key=lambda plan: plan[1] != "minmax")
         for format, observer, budget in tqdm(plans, model):
             path = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
             of = made_of(encoder, store, [format], calibration=N_CALIBRATION, seed=SEED)
             row = kept(path, of, partial(subject.row, format, observer, budget, folder))
             rows.append({"model": model} | row)
+    rows.sort(key=lambda row: (list(models).index(row["model"]), list(FORMATS).index(row["format"])))
     learned = read_json(trained / "metrics.json")
     return {"rows": rows, "qat": learned, "hardware": hardware()}
 

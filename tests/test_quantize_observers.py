@@ -112,8 +112,10 @@ def scales(format, path):
     return [d["quantization"][0] for d in details if d["dtype"] is np.int8 and d["quantization"][0]]
 
 
-@pytest.mark.parametrize("format", ["onnx", "litert", "executorch"])
-@pytest.mark.parametrize("name", ["minmax", "percentile"])
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("onnx", "minmax"), ("onnx", "percentile"), ("litert", "minmax"), ("litert", "percentile"), ("executorch", "mse")],
+)
 def test_files_have_the_range_of_the_observer(watched, tmp_path, format, name):
     graph, ppg, relu = watched
     low, high = range_of(name, relu)
@@ -150,7 +152,7 @@ def test_histogram_observers_of_a_quantizer_are_replaced_only_if_another_is_aske
     with torch.no_grad():
         relu = [net[:2](window) for window in windows]
     if name is None:
-        histogram = HistogramObserver(torch.int8, torch.per_tensor_affine, quant_min=-128, quant_max=127, eps=2**-12)
+        histogram = HistogramObserver(dtype=torch.int8, quant_min=-128, quant_max=127, eps=2**-12)
         for x in relu:
             histogram(x)
         expected = histogram.calculate_qparams()[0].item()
