@@ -39,7 +39,7 @@ from xmae.quantize.qat import qat
 from xmae.signals.scale import minmax_scale
 
 N_CALIBRATION, SEED = 256, 77
-BUDGETS = (0.99,)
+BUDGETS = (0.995,)
 OBSERVERS_OF = {"teacher": ("minmax", "mse")}  # a file of it takes minutes, so not all of them
 SPLITS = ("val", "test")
 NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}

@@ -1,5 +1,6 @@
 """The encoders of the rival methods, small, in every format: float as in PyTorch, int8 close to it."""
 
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -28,6 +29,7 @@ def encoders(small_store):
     store = WindowStore(small_store)
     calibration, ppg = training_windows(store.windows("train"), 64).ppg, held_out(store, 24, 0)
 
+    @cache
     def make(kind):
         torch.manual_seed(2)
         encoder, module = KINDS[kind]

@@ -62,8 +62,6 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
         assert {"encoder.blocks.2.depthwise", "encoder.blocks.2.pointwise"} <= set(kept["float_layers"])
         assert len(kept["float_layers"]) <= 4
         assert np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
-    kept = quantize_graph(graph, calibration, keep=[*first["modules"], *first["readers"]])
-    assert compare_outputs(graph, kept, ppg, calibration)["centred_cosine_median"] > 0.99
 
 
 def test_layers_in_float_are_float_in_the_file(student, tmp_path):
