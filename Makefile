@@ -12,7 +12,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile  # a process a core, one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a process a core, one thread each
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."

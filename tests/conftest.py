@@ -10,9 +10,12 @@ from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 
 
+FIRST = ("test_demo", "test_training_scale", "test_c_source", "test_targets", "test_bundle")
+
+
 def pytest_collection_modifyitems(items):
     """Whole files that take minutes come first, so that parallel processes end together."""
-    items.sort(key=lambda item: item.path.stem not in ("test_demo", "test_training_scale", "test_c_source"))
+    items.sort(key=lambda item: item.path.stem not in FIRST)
 
 
 SPLITS = {
