@@ -9,7 +9,6 @@ from xmae.data.prepare import prepare, prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 
-
 FIRST = ("test_demo", "test_training_scale", "test_c_source", "test_targets", "test_bundle")
 
 
