@@ -77,7 +77,7 @@ def test_the_page_stands_alone(page):
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)\)", page)
     assert links and all(link.startswith(("data:", "#")) for link in links)
     assert page.count("<script") == page.count("<script>") == 1 and "@import" not in page and 'name="viewport"' in page
-    assert "data:image/png;base64," in page and page.count("<svg") == 5  # reconstruction; loss, probe, error by 3 costs
+    assert "data:image/png;base64," in page and page.count("<svg") == 8  # a reconstruction; loss, probe, 2 by 3 costs
 
 
 def test_the_page_shows_what_was_measured(demo, drift, page):

@@ -188,7 +188,7 @@ def staging(out, identity):
         shutil.rmtree(stage, ignore_errors=True)
     except (UserError, OSError) as error:
         what = error if isinstance(error, UserError) else f"cannot write {out}: {error.strerror or error}"
-        kept = f"; finished recordings are kept in {stage} for the next try" if any(stage.glob("*.json")) else ""
+        kept = f"; finished recordings are kept for the next try ({stage.name})" if any(stage.glob("*.json")) else ""
         raise UserError(f"{what}{kept}") from error
     finally:
         if not any(stage.glob("*.json")):  # no file is done
