@@ -127,9 +127,7 @@ def test_work_is_kept_until_it_has_arrived(url, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("fsspec.implementations.memory.MemoryFileSystem.put_file", broken)
-        with pytest.raises(
-            UserError, match="connection lost; finished recordings are kept for the next try"
-        ):
+        with pytest.raises(UserError, match="connection lost; finished recordings are kept for the next try"):
             prepare(FILES[:1], url, split="1,0,0", min_quality=-1)
     monkeypatch.setattr("xmae.data.one_file.read_each", None)  # nothing is read again
     assert prepare(FILES[:1], url, split="1,0,0", min_quality=-1)["windows"] == 48 and verify(url)["passed"]
