@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval, parametrize
 
 from xmae.data.store import WindowStore
+from xmae.distill.distill import keep_student
 from xmae.distill.objective import TaughtCrops, TaughtWindows
 from xmae.errors import UserError
-from xmae.files import write_json
-from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.checkpoint import load_encoder
 from xmae.models.student import McuStudent
 from xmae.objectives.objective import Objective
 from xmae.training.fit import check_start, fit
@@ -94,17 +94,10 @@ def qat(
     before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
     result = fit(module, train, val, out, settings, resume=resume, precision="fp32")
-    result |= {
-        "cosine": 1 - result["val_loss"],
-        "cosine_before": before,
-        "student": str(out / "student.safetensors"),
-        "out": str(out),
-    }
-    provenance = {key: result[key] for key in ("cosine", "windows_seen", "seconds", "device", "settings")}
-    provenance |= {"method": "qat", "teacher": student.provenance, "splits": store.splits}
-    save_encoder(objective.plain(), result["student"], provenance)
-    write_json(out / "metrics.json", result)
-    return result
+    result |= {"cosine": 1 - result["val_loss"], "cosine_before": before}
+    return keep_student(
+        objective.plain(), result, out, "cosine", method="qat", teacher=student.provenance, splits=store.splits
+    )
 
 
 class QuantizationAware(Objective):

@@ -123,13 +123,19 @@ def learn(teacher, splits, train, val, out, settings, resume=False):
     objective = Distillation(student, train, settings["token_weight"], settings["rate_weight"], settings["loss"])
     module = Pretraining(objective, len(train) * settings["epochs"], settings["lr"], settings["seed"])
     result = fit(module, train, val, out, settings, resume=resume)
-    result |= {
-        objective.agreement: 1 - result["val_loss"],
-        "student": str(out / "student.safetensors"),
-        "out": str(out),
-    }
-    provenance = {key: result[key] for key in (objective.agreement, "windows_seen", "seconds", "device", "settings")}
-    provenance |= {"method": "distilled", "teacher": teacher.provenance, "splits": splits}
-    save_encoder(student, result["student"], provenance)
+    result |= {objective.agreement: 1 - result["val_loss"]}
+    return keep_student(
+        student, result, out, objective.agreement, method="distilled", teacher=teacher.provenance, splits=splits
+    )
+
+
+def keep_student(student, result, out, agreement, **provenance):
+    """Write a trained student, with where it is from, and metrics.json: the result with the places of both.
+
+    `agreement` names the entry of `result` that says how close it came to its teacher.
+    """
+    result |= {"student": str(out / "student.safetensors"), "out": str(out)}
+    measured = {key: result[key] for key in (agreement, "windows_seen", "seconds", "device", "settings")}
+    save_encoder(student, result["student"], measured | provenance)
     write_json(out / "metrics.json", result)
     return result
