@@ -27,7 +27,8 @@ from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, untrained_like
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
-from xmae.training.fit import device_name
+from xmae.training.device import default_precision, device_name
+from xmae.training.fit import check_start
 
 VARIANTS = {  # loss of the embedding, weights of tokens and heart rate; the first is what `xmae distill` does
     "mse + tokens + heart rate": ("mse", 0.5, 1.0),
@@ -64,7 +65,7 @@ def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="b
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()
     common = {"teacher": teacher, "data": Path(store).name, "tier": "mcu", "crops": crops, "epochs": epochs}
-    common |= {"batch_size": 128, "lr": 3e-3, "patience": epochs, "seed": seed}
+    common |= {"batch_size": 128, "lr": 3e-3, "patience": epochs, "seed": seed, "precision": default_precision()}
     train = TaughtCrops(encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed)
     val = TaughtWindows(encoder, windows.select(windows.split == "val"), seed)
     embeddings, of = {}, made_of(encoder, opened, ())
@@ -73,7 +74,8 @@ def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="b
         folder = runs / f"{name.replace(' + ', '-').replace(' ', '_')}-{digest([settings, of])}"
         if not (folder / "metrics.json").is_file():
             resume = (folder / "checkpoints" / "last.ckpt").is_file()
-            learn(encoder, opened.splits, copy.copy(train), val, folder, settings, resume)
+            last = check_start(folder, settings, resume)
+            learn(encoder, opened.splits, copy.copy(train), val, folder, settings, last)
         student = load_encoder(folder / "student.safetensors")
         embeddings[name] = embed_windows(student, windows)
     with torch.random.fork_rng(devices=[]):

@@ -18,7 +18,7 @@ from xmae.errors import UserError
 from xmae.evaluation.evaluate import method_names
 from xmae.evaluation.table import NOTE
 from xmae.files import atomic_file, read_json, write_json
-from xmae.training.fit import device_name
+from xmae.training.device import device_name
 
 SHIPPED = ("base", "student-mcu")
 COST = "cost.json"

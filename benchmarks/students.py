@@ -27,7 +27,7 @@ from xmae.export.bundle import Bundle
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
-from xmae.training.fit import device_name
+from xmae.training.device import device_name
 
 LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp32: bpm, and area under the curve
 TIERS_NOTE = """Cosine: centred, to the teacher, on the validation patients. Heart rate: error of the probe, bpm."""

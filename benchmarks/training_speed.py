@@ -28,7 +28,7 @@ from xmae.models.xmae import XMAE, XMAEConfig
 from xmae.objectives.curriculum import RATIOS
 from xmae.objectives.masks import anchor
 from xmae.signals.scale import minmax_scale
-from xmae.training.fit import has_bf16
+from xmae.training.device import has_bf16
 
 SETTINGS = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.01}  # of AdamW, as published
 SEED = 77

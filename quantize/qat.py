@@ -81,9 +81,9 @@ def qat(
     out, store = Path(out), WindowStore(data)
     settings = {
         "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed,
+        "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed, "precision": "fp32",
     }  # fmt: skip
-    check_start(out, settings, resume)
+    last = check_start(out, settings, resume)
     student = load_encoder(model)
     if not isinstance(student, McuStudent):
         raise UserError(f"{model}: only conv-only students (`xmae distill`) can be trained to bear int8")
@@ -93,7 +93,7 @@ def qat(
     objective = QuantizationAware(folded(student), train)
     before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
-    result = fit(module, train, val, out, settings, resume=resume, precision="fp32")
+    result = fit(module, train, val, out, settings, last)
     result |= {"cosine": 1 - result["val_loss"], "cosine_before": before}
     return keep_student(
         objective.plain(), result, out, "cosine", method="qat", teacher=student.provenance, splits=store.splits

@@ -151,7 +151,7 @@ def test_a_store_whose_test_subjects_were_trained_on_is_refused(eight_patients, 
     table.reset_index().to_csv(tmp_path / "split.csv", index=False)
     records = str(eight_patients / "records")
     prepare([records], str(tmp_path / "other"), str(tmp_path / "split.csv"), min_quality=-1)
-    with pytest.raises(UserError, match=r"other settings \(splits\)"):
+    with pytest.raises(UserError, match=r"other settings \(store_sha256\)"):
         compare(str(tmp_path / "other"), "xmae", out=compared[0], **BUDGET)
     with pytest.raises(UserError, match="trained or chosen on"):
         evaluate([f"{compared[0]}/xmae/encoder.safetensors"], str(tmp_path / "other"), "hr", out=str(tmp_path))

@@ -11,6 +11,7 @@ from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
+from xmae.training.device import default_precision
 from xmae.training.fit import check_start, fit
 from xmae.training.module import Pretraining
 
@@ -88,15 +89,16 @@ def distill(
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
         "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
         "rate_weight": rate_weight, "patience": patience, "seed": seed,
+        "precision": default_precision(),
     }  # fmt: skip
-    check_start(out, settings, resume)  # before the teacher answers, which takes minutes
+    last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
     train, val = store.windows("train"), store.windows("val")
     train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
-    return learn(encoder, store.splits, train, val, out, settings, resume)
+    return learn(encoder, store.splits, train, val, out, settings, last)
 
 
-def learn(teacher, splits, train, val, out, settings, resume=False):
+def learn(teacher, splits, train, val, out, settings, last=None):
     """Train one student on answers that its teacher gave.
 
     Parameters
@@ -110,8 +112,8 @@ def learn(teacher, splits, train, val, out, settings, resume=False):
         Run folder.
     settings : dict
         Those of `distill`.
-    resume : bool
-        Go on from the last checkpoint in `out`.
+    last : str, optional
+        Checkpoint to go on from.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def learn(teacher, splits, train, val, out, settings, resume=False):
     student = McuStudent(teacher.embed_dim, settings["tier"])
     objective = Distillation(student, train, settings["token_weight"], settings["rate_weight"], settings["loss"])
     module = Pretraining(objective, len(train) * settings["epochs"], settings["lr"], settings["seed"])
-    result = fit(module, train, val, out, settings, resume=resume)
+    result = fit(module, train, val, out, settings, last)
     result |= {objective.agreement: 1 - result["val_loss"]}
     return keep_student(
         student, result, out, objective.agreement, method="distilled", teacher=teacher.provenance, splits=splits

@@ -75,7 +75,7 @@ def curve(
         from xmae.training.compare import check_same  # which itself evaluates
 
         known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
-        check_same(Path(out) / "protocol.json", known | {"splits": WindowStore(data).splits})
+        check_same(Path(out) / "protocol.json", known | {"store_sha256": WindowStore(data).contents})
     points = []
     for name, model in zip(method_names(models), models, strict=True):
         encoder = load_encoder(model)

@@ -32,7 +32,7 @@ class AppleObjective(Objective):
     """
 
     paper = "Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
-    defaults = Defaults(batch_size=256, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=37, keep="last")
+    defaults = Defaults(batch_size=256, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=None, keep="last")
     pairs = True
 
     def __init__(self, size="base", temperature=0.04, koleo_weight=0.1, momentum=0.99):

@@ -46,7 +46,7 @@ class DINOObjective(Objective):
     """
 
     paper = "Caron et al., ICCV 2021, arXiv 2104.14294"
-    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=37, keep="last")
+    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last")
 
     def __init__(self, size="base", prototypes=1024, n_short=4, temperature=0.015, momentum=0.996):
         super().__init__()

@@ -42,7 +42,7 @@ class MSNObjective(Objective):
     """
 
     paper = "Assran et al., ECCV 2022, arXiv 2204.07141"
-    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=37, keep="last")
+    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last")
 
     def __init__(self, size="base", prototypes=1024, mask_ratio=0.3, n_focal=4, momentum=0.996):
         super().__init__()

@@ -16,12 +16,14 @@ class Defaults:
 
     Parameters
     ----------
-    epochs, batch_size, patience : int
-        Passes over the training windows; windows a step, over all processes; epochs without a better validation loss.
+    epochs, batch_size : int
+        Passes over the training windows; windows a step, over all processes.
     lr, weight_decay : float
         Of AdamW: peak learning rate, decoupled weight decay.
     betas : (float, float)
         Of AdamW.
+    patience : int or None
+        Epochs without a better validation loss before stopping early; None: never.
     keep : str
         "best" (lowest validation loss) or "last" weights: last where the validation loss says little about the
         embedding, as with teachers that move, or contrast among few validation subjects.
@@ -32,7 +34,7 @@ class Defaults:
     lr: float = 3e-4
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.95)
-    patience: int = 17
+    patience: int | None = 17
     keep: str = "best"
 
 

@@ -25,7 +25,7 @@ class PaPaGeiPObjective(Objective):
     """
 
     paper = "Pillai et al., ICLR 2025, arXiv 2410.20542"
-    defaults = Defaults(lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=37, keep="last")
+    defaults = Defaults(lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=None, keep="last")
     pairs = True
 
     def __init__(self, size="base", temperature=0.07):

@@ -11,7 +11,7 @@ from xmae.evaluation.evaluate import make_trials, predict, predict_baselines, re
 from xmae.evaluation.table import write_tables
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
-from xmae.training.fit import device_name
+from xmae.training.device import default_precision, device_name
 from xmae.training.pretrain import pretrain
 
 METHODS = ("xmae", "mae", "lsm", "simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
@@ -92,7 +92,7 @@ def compare(
     if absent := {"train", "val", "test"} - set(store.splits.values()):
         raise UserError(f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all three")
     protocol = {"budget": budget, "size": size, "batch_size": batch_size, "recipe": recipe, "seed": seed}
-    protocol["splits"] = store.splits
+    protocol |= {"store_sha256": store.contents, "precision": default_precision()}
     check_same(out / "protocol.json", protocol)
     trials, reasons = make_trials([data, *filter(None, others.split(","))], tasks, labels, "test", folds, seed)
     epochs = epochs_of(store, budget, batch_size)

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import platform
 import time
 import warnings
 from pathlib import Path
@@ -24,8 +23,7 @@ STRATEGIES = ("ddp", "fsdp")
 
 
 def fit(
-    module, train, val, out, settings, keep="best", devices=1, callbacks=(), resume=False, precision=None,
-    strategy="ddp", max_minutes=None,
+    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None
 ):  # fmt: skip
     """Train `module`, leave it with the weights to keep, and say how it went.
 
@@ -41,17 +39,16 @@ def fit(
         Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV and
         TensorBoard, a version each time).
     settings : dict
-        All settings of the run; `epochs`, `batch_size`, `patience` among them. Resuming asks for the same ones.
+        All settings of the run; `epochs`, `batch_size`, `patience` (None: no early stopping) and `precision` ("fp32" or
+        "bf16", mixed) among them.
+    last : str, optional
+        Checkpoint to go on from; what `check_start` gave.
     keep : str
         Which weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
         GPUs, or CPU processes; under torchrun, it says how many.
     callbacks : sequence of lightning.Callback
         Further callbacks.
-    resume : bool
-        Go on from the last checkpoint in `out`.
-    precision : str, optional
-        "fp32" or "bf16" (mixed); None: bf16 where the hardware multiplies it itself.
     strategy : str
         How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a part).
     max_minutes : float, optional
@@ -60,22 +57,23 @@ def fit(
     Returns
     -------
     dict
-        val_loss (best), epochs, windows_seen, windows_per_s, seconds (of all legs of a resumed run), device, precision,
-        settings, history, finished. If time ran out, `finished` is false and the weights in `module` are of no use.
+        val_loss (best), epochs, windows_seen, windows_per_s, seconds (of all legs of a resumed run), device (of
+        all legs), precision, settings, history, finished. If
+        time ran out, `finished` is false and the weights in `module` are of no use.
 
     Raises
     ------
     UserError
-        If there is nothing to resume, or only a damaged checkpoint or one of other settings; if `out` holds a training
-        and this one is not to resume it; if training diverged.
+        If training diverged.
     """
     out = Path(out)
-    last, checkpoints = check_start(out, settings, resume), out / "checkpoints"
+    checkpoints = out / "checkpoints"
     steps_per_epoch = len(train) // train.accumulate
     every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
     every -= every > 1 and every % steps_per_epoch == 0  # else only at the ends of epochs, where nothing is saved
-    best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
+    best = Checkpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
     watch = Watch(checkpoints, every, max_minutes)
+    stopping = [EarlyStopping("val_loss", patience=settings["patience"])] if settings["patience"] else []
     cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
     world_size = here * machines
     if strategy == "fsdp":
@@ -90,19 +88,18 @@ def fit(
         num_nodes=machines,
         strategy=how,
         sync_batchnorm=cuda and world_size > 1,
-        precision=PRECISIONS[precision or ("bf16" if has_bf16() else "fp32")],
+        precision=PRECISIONS[settings["precision"]],
         accumulate_grad_batches=train.accumulate,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps_per_epoch),
         callbacks=[
-            best, watch, EarlyStopping("val_loss", patience=settings["patience"]), LearningRateMonitor("step"),
-            TQDMProgressBar(refresh_rate=5), *callbacks,
+            best, watch, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
         ],
         logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
         enable_model_summary=False,
     )  # fmt: skip
-    if trainer.is_global_zero and not resume:
+    if trainer.is_global_zero and last is None:
         write_json(out / "config.json", settings)
     finished = True
     with warnings.catch_warnings():
@@ -118,7 +115,7 @@ def fit(
         "windows_seen": trainer.global_step * settings["batch_size"],
         "windows_per_s": trainer.global_step * settings["batch_size"] / module.seconds,
         "seconds": module.seconds,
-        "device": device_name(),
+        "device": "; ".join(module.devices),
         "processes": world_size,
         "precision": trainer.precision,
         "settings": settings,
@@ -142,7 +139,21 @@ class OutOfTime(Exception):
     """Raised inside a fit when its time is over and its checkpoint written."""
 
 
-class Watch(ModelCheckpoint):
+class Checkpoint(ModelCheckpoint):
+    """Lightning's, which also finds its files again after the run folder was moved."""
+
+    def load_state_dict(self, state):
+        """Take the state over, with all paths in the folder of today."""
+
+        def here(path):
+            return str(Path(self.dirpath, Path(path).name)) if path else path
+
+        paths = {key: here(state[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state | paths | {"dirpath": self.dirpath, "best_k_models": scores})
+
+
+class Watch(Checkpoint):
     """Saves every so many steps, stops when time is over, and stops before anything is saved that is not finite.
 
     Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its validation. So epochs of one
@@ -219,18 +230,3 @@ def check_resume(out, settings):
     except Exception as error:  # a damaged file raises any of a dozen types
         raise UserError(f"{last}: damaged checkpoint ({type(error).__name__}); start again without resume") from error
     return str(last)
-
-
-def has_bf16():
-    """Whether the hardware multiplies bfloat16 itself (emulation is slower than float32)."""
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
-
-
-def device_name():
-    """Name of the GPU, or of the processor with the threads in use."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name}, {torch.get_num_threads()} threads"

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from xmae.training.device import device_name
 from xmae.training.processes import shard, units
 from xmae.training.speed import peak_flops
 
@@ -49,6 +50,7 @@ class Pretraining(L.LightningModule):
         self.flops_per_window, self.compiled = flops_per_window, compiled
         self.history = {"epoch": [], "train_loss": [], "val_loss": []}
         self.seconds_before, self.started, self.prepared, self.full_state = 0.0, time.monotonic(), False, None
+        self.devices = [device_name()]
 
     @property
     def seconds(self):
@@ -125,12 +127,13 @@ class Pretraining(L.LightningModule):
             self.full_state = get_model_state_dict(self, options=whole)
 
     def on_save_checkpoint(self, checkpoint):
-        """Keep the history of losses and the time it took."""
-        checkpoint |= {"history": self.history, "seconds": self.seconds}
+        """Keep the history of losses, the time it took, and on what."""
+        checkpoint |= {"history": self.history, "seconds": self.seconds, "devices": self.devices}
 
     def on_load_checkpoint(self, checkpoint):
-        """Go on with the history of losses and the time."""
+        """Go on with the history of losses, the time and the devices."""
         self.history, self.seconds_before = checkpoint["history"], checkpoint.get("seconds", 0.0)
+        self.devices = list(dict.fromkeys([*checkpoint.get("devices", []), *self.devices]))
 
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""

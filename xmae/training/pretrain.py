@@ -13,6 +13,7 @@ from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
 from xmae.training.batches import RECIPES
+from xmae.training.device import default_precision
 from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
@@ -76,7 +77,8 @@ def pretrain(
     lr : float
         Peak learning rate of AdamW.
     patience : int
-        Epochs without a better validation loss before stopping early.
+        Epochs without a better validation loss before stopping early; with papagei-p, apple, dino and msn, by default,
+        never.
     recipe : str
         "published", or "small-data" for less than some hundred thousand windows: joint time stretch, polarity flips and
         noise; with xmae, the bridge starts aligned in time and they set in once it predicts.
@@ -127,9 +129,9 @@ def pretrain(
     store = WindowStore(data)
     settings = {
         "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked, "recipe": recipe,
-        "seed": seed, "accumulate": accumulate,
+        "seed": seed, "accumulate": accumulate, "precision": precision or default_precision(),
     }  # fmt: skip
-    check_start(out, settings, resume)
+    last = check_start(out, settings, resume)
     L.seed_everything(seed, verbose=False)
     takes = {"n_epochs": epochs} if "n_epochs" in signature(chosen).parameters else {}
     objective = chosen(**own, **takes)
@@ -143,7 +145,7 @@ def pretrain(
         objective.defaults.weight_decay, objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
-    result = fit(module, train, val, out, settings, keep, devices, pictures, resume, precision, strategy, max_minutes)
+    result = fit(module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes)
     result |= {"method": method}
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
