@@ -18,7 +18,7 @@ from torch.nn.utils import fuse_conv_bn_eval, parametrize
 from xmae.data.store import WindowStore
 from xmae.distill.distill import keep_student
 from xmae.distill.objective import TaughtCrops, TaughtWindows
-from xmae.errors import UserError
+from xmae.errors import UserError, require_at_least
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import McuStudent
 from xmae.objectives.objective import Objective
@@ -76,8 +76,7 @@ def qat(
     UserError
         If student or store cannot be read, it is no conv-only student, a count is below 1, or nothing can be resumed.
     """
-    if min(crops, epochs, batch_size) < 1:
-        raise UserError("crops, epochs and batch_size must be at least 1")
+    require_at_least(1, crops=crops)
     out, store = Path(out), WindowStore(data)
     settings = {
         "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops, "epochs": epochs,

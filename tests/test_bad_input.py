@@ -229,6 +229,23 @@ def test_a_damaged_encoder(small_store, tmp_path, encoder, previous_run, refuse,
     assert tree(previous_run) == before
 
 
+@pytest.mark.parametrize(("verb", "settings", "said"), [
+    ("pretrain", ["--lr=-1"], "lr is -1; expected a number above 0"),
+    ("pretrain", ["--lr=nan"], "lr is nan"),
+    ("pretrain", ["--patience=0"], "patience is 0; expected at least 1"),
+    ("pretrain", ["--seed=-1"], "--seed: -1 is not from 0"),
+    ("pretrain", ["--method=mae", "--options.mask_ratio=0.999"], "a mask ratio of 0.999 hides"),
+    ("pretrain", ["--method=simclr", "--options.temperature=warm"], "temperature of method simclr is 'warm'; expected"),
+    ("pretrain", ["--method=dino", "--options.prototypes=12.5"], "prototypes of method dino is 12.5; expected a whole"),
+    ("compare", ["--budget=0"], "budget is 0"),
+    ("curve", ["--repeats=0"], "repeats is 0"), ("curve", ["--methods=typo"], "unknown method 'typo'"),
+])  # fmt: skip
+def test_settings_out_of_range(small_store, tmp_path, refuse, verb, settings, said):
+    start = {"pretrain": [small_store, *SHORT], "compare": [small_store], "curve": ["base", "--data", small_store]}
+    line = [verb, *start[verb], *settings]
+    assert said in refuse(*line, "--out", tmp_path / "run") and not (tmp_path / "run" / "config.json").exists()
+
+
 @pytest.mark.parametrize("harm", ["truncated", "pickle", "absent", "settings"])
 def test_a_checkpoint_that_cannot_be_resumed(small_store, tmp_path, refuse, harm):
     run = tmp_path / "run"

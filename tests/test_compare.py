@@ -8,8 +8,10 @@ import pytest
 
 from xmae.cli import main
 from xmae.data.prepare import prepare
+from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.evaluate import evaluate
+from xmae.evaluation.probe import probe
 from xmae.models import save_encoder
 from xmae.models.xmae import PPGEncoder, XMAEConfig
 from xmae.objectives import OBJECTIVES
@@ -161,3 +163,7 @@ def test_a_store_without_a_test_split_is_refused(eight_patients, tmp_path):
     prepare([str(eight_patients / "records")], str(tmp_path / "two"), "0.5,0.5,0", min_quality=-1)
     with pytest.raises(UserError, match="has no subjects in the split test"):
         compare(str(tmp_path / "two"), "xmae", out=str(tmp_path / "x"), **BUDGET)
+    seen = {subject: "train" for subject in WindowStore(tmp_path / "two").splits}
+    save_encoder(PPGEncoder(TINY), tmp_path / "seen.safetensors", {"method": "none", "splits": seen})
+    with pytest.raises(UserError, match="trained or chosen on"):  # without a test split, everyone is scored
+        probe(str(tmp_path / "seen.safetensors"), str(tmp_path / "two"), str(tmp_path / "probe"))

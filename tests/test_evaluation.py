@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from xmae.evaluation import bootstrap
 from xmae.evaluation.embedding import embed_windows
-from xmae.evaluation.heads import apply_head, fit_heads
+from xmae.evaluation.heads import apply_head, fit_heads, has_skill
 from xmae.evaluation.linear import fit_linear
 from xmae.evaluation.pooled import probe_folds
 from xmae.evaluation.probe import probe_embeddings, probe_table
@@ -141,6 +141,22 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
     result = probe_embeddings({"e": np.zeros((len(windows.subject), 2))}, windows, ["hr"])
     assert "2 scored patients" in result["tasks"]["hr"]["reason"]
     assert "not evaluable" in probe_table(result)
+
+
+def test_skill_is_nothing_without_a_signal_and_what_is_explained_with_one():
+    """The strength is not chosen on the patients that the skill is of: in noise it is below 0 on average."""
+    rng = np.random.default_rng(5)
+    subject = np.repeat(np.arange(16), 12)
+    for kind in ("regression", "binary"):
+        of_noise, of_signal = [], []
+        for _ in range(12):
+            signal, noise = rng.normal(size=(len(subject), 1)), rng.normal(size=(len(subject), 8))
+            y = signal[:, 0] + rng.normal(size=len(subject))  # half of its variance can be explained
+            y = (y > 0).astype(float) if kind == "binary" else y
+            of_noise.append(fit_linear(noise, y, subject, kind).skill)
+            of_signal.append(fit_linear(np.hstack([signal, noise]), y, subject, kind).skill)
+        assert np.mean(of_noise) < 0 and 0.15 < np.mean(of_signal) < 0.55
+        assert not any(has_skill({"skill": skill}) for skill in of_noise)
 
 
 def test_without_a_test_split_everyone_is_scored():

@@ -19,6 +19,7 @@ from xmae.evaluation.datasets import SHIPPED, load_datasets
 from xmae.evaluation.ectopic import ectopic_labels, judge_beats
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.features import ppg_features
+from xmae.evaluation.heads import has_skill
 from xmae.evaluation.labels import join_labels, read_labels
 from xmae.evaluation.pressure import pressure_beats, pressure_table
 from xmae.evaluation.tasks import PAPER, REGISTRY
@@ -222,7 +223,7 @@ def test_ectopic_labels_of_two_leads_agree(recording_windows):
 def test_heads_without_skill_are_left_out_and_named(capsys, tmp_path):
     assert main(["embed", str(bidmc_files()[0]), "--model", "base", "--out", str(tmp_path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    poor = {name for name, head in shipped_heads("base").items() if head["skill"] <= 0}
+    poor = {name for name, head in shipped_heads("base").items() if not has_skill(head)}
     assert {"rr", "spo2"} <= poor and set(result["without_skill"]) == poor
     assert "hr" in result["median"] and not poor & set(result["median"])
     assert not poor & set(pd.read_csv(result["out"], nrows=1))

@@ -1,5 +1,6 @@
 """Training: what a run leaves, several processes, order of data, schedule, what it refuses."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import nn
 
 from xmae.data.store import WindowStore
@@ -45,6 +47,19 @@ def test_a_run_leaves_encoder_metrics_logs_and_picture(small_store, tmp_path):
 def test_there_is_a_checkpoint_however_steps_and_epochs_divide(small_store, tmp_path):
     pretrain(small_store, str(tmp_path), method="mae", size="small", batch_size=28, epochs=20)  # every 5th of 5 steps
     assert check_resume(tmp_path, {})
+
+
+def test_a_moved_run_knows_its_best_weights(small_store, tmp_path, monkeypatch):
+    """Validation gets worse from call to call, so the first epoch's weights stay the best, also after the last leg."""
+    rising = itertools.count(1.0)
+    monkeypatch.setattr(OBJECTIVES["mae"], "validate", lambda self, batch: torch.tensor(next(rising)))
+    settings = {"method": "mae", "size": "small", "batch_size": 24, "epochs": 2}
+    first = pretrain(small_store, str(tmp_path / "run"), **settings)
+    weights = load_file(first["encoder"])
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = pretrain(small_store, str(tmp_path / "moved"), **settings, resume=True)
+    assert again["val_loss"] == first["val_loss"] == min(first["history"]["val_loss"])
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(again["encoder"]).items())
 
 
 def test_another_store_at_the_same_path_is_not_resumed(small_store, tmp_path):

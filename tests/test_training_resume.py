@@ -64,6 +64,7 @@ def test_killed_in_its_second_epoch_and_resumed_it_ends_where_an_unbroken_run_en
     process.join()
     assert process.exitcode == -signal.SIGKILL and not (run / "encoder.safetensors").exists()
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == LAST_STEP - 1
+    run = run.rename(tmp_path / "moved")
     unbroken = pretrain(store, str(tmp_path / "unbroken"), **settings)
     resumed = pretrain(store, str(run), **settings, resume=True)
     assert resumed["finished"] and resumed["windows_seen"] == unbroken["windows_seen"] == 80

@@ -17,6 +17,13 @@ def require_choice(name, value, choices):
         raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
 
 
+def require_at_least(least, **settings):
+    """Raise a `UserError` if one of the settings, which are numbers, is below `least`."""
+    for name, value in settings.items():
+        if not value >= least:
+            raise UserError(f"{name} is {value:g}; expected at least {least:g}")
+
+
 def did_you_mean(word, choices):
     """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if none is."""
     close = get_close_matches(str(word), [str(choice) for choice in choices], n=1)

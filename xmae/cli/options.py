@@ -44,6 +44,8 @@ def read_settings(verb, function, arguments):
     missing = [option(name) for name, value in settings.items() if value is Parameter.empty]
     if missing:
         raise UserError(f"{verb}: {' and '.join(missing)} must be given; see xmae {verb} --help")
+    if not 0 <= settings.get("seed", 0) < 2**32:  # what all generators take
+        raise UserError(f"--seed: {settings['seed']} is not from 0 to {2**32 - 1}")
     return settings, as_json
 
 

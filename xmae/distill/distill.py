@@ -7,7 +7,7 @@ import lightning as L
 from xmae.data.store import WindowStore
 from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
-from xmae.errors import UserError
+from xmae.errors import UserError, require_at_least
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
@@ -82,8 +82,7 @@ def distill(
     for name, value, known in (("tier", tier, TIERS), ("loss", loss, LOSSES)):
         if value not in known:
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
-    if min(crops, epochs, batch_size) < 1:
-        raise UserError("crops, epochs and batch_size must be at least 1")
+    require_at_least(1, crops=crops)
     out, store = Path(out), WindowStore(data)
     settings = {
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,

@@ -34,7 +34,8 @@ def r_peaks(ecg, detector=DETECTORS[0]):
     if not len(found):
         return found
     around = np.abs(ecg[found[:, None] + np.arange(-PEAK_HALF, PEAK_HALF + 1)])
-    return np.unique(found - PEAK_HALF + around.argmax(axis=1))
+    peaks = np.unique(found - PEAK_HALF + around.argmax(axis=1))
+    return peaks[(peaks > 0) & (peaks < len(ecg) - 1)]  # each with both its neighbours, for `fraction_of_peak`
 
 
 def matched(first, second):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from xmae.data.store import WindowStore, named_files
-from xmae.errors import UserError
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.evaluation.crossval import Trial, probe_trial, score_trial
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.evaluate import make_trials, method_names, refuse_scored
@@ -70,10 +70,14 @@ def curve(
         labels) or folds (of pretraining subjects); "picture"; "out": the Markdown table.
     """
     shares = read_fractions(fractions)
+    require_at_least(1, repeats=repeats, budget=budget, batch_size=batch_size)
+    if methods:
+        from xmae.training.compare import METHODS, check_same  # which itself evaluates
+
+        for method in methods.split(","):
+            require_choice("method", method, METHODS)
     trials, _ = make_trials([data], tasks, labels, "test", None, seed)
     if methods:
-        from xmae.training.compare import check_same  # which itself evaluates
-
         known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
         check_same(Path(out) / "protocol.json", known | {"store_sha256": WindowStore(data).contents})
     points = []
@@ -83,7 +87,7 @@ def curve(
         points += label_points(name, embed_windows(encoder, trials[0].dataset), trials, shares, repeats, seed)
     features = ppg_features(trials[0].dataset.ppg)[0]
     points += label_points("features", features, trials, shares, repeats, seed)
-    for method in filter(None, methods.split(",")):
+    for method in methods.split(",") if methods else ():
         points += subject_points(method, data, trials, shares, budget, size, batch_size, Path(out), seed)
     picture = draw_curves(points, Path(out) / "curve.png")
     result = {"data": data, "models": models, "seed": seed, "points": points, "picture": picture}

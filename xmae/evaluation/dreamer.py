@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from xmae.data.leads import standardise
 from xmae.data.readers.dreamer import ECG_SFREQ, EEG_SFREQ, RATINGS, read_dreamer
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.evaluation.bootstrap import auroc, interval, resamples, with_interval
 from xmae.evaluation.fusion import embed_signals, ways_of
 from xmae.evaluation.fusion_heads import fit_head
@@ -87,6 +87,7 @@ def dreamer(
     """
     require_choice("protocol", protocol, PROTOCOLS)
     require_choice("baseline", baseline, BASELINES)
+    require_at_least(2, folds=folds)
     fusions = [part.strip() for part in fusion.split(",")]
     for one in fusions:
         require_choice("fusion", one, FUSIONS)

@@ -5,6 +5,8 @@ import numpy as np
 from xmae.evaluation.linear import fit_linear
 from xmae.evaluation.tasks import TASKS
 
+MIN_SKILL = 0.05  # our choice: with some twenty patients, chance alone reaches a few hundredths
+
 
 def fit_heads(embeddings, windows, tasks=None):
     """Fit one linear head per task on raw embeddings, with standardisation folded into the weights.
@@ -22,8 +24,8 @@ def fit_heads(embeddings, windows, tasks=None):
     -------
     dict
         Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the share of a constant's
-        loss that the head explains on training patients left out. A head without skill says no
-        more than a constant. A task without labels, with fewer than two patients or with one class has no head.
+        loss that the head explains on training patients left out, see `LinearModel`. A head without skill (`has_skill`)
+        says no more than a constant. A task without labels, with fewer than two patients or with one class has no head.
     """
     heads = {}
     for task in (TASKS[name] for name in (tasks or TASKS)):
@@ -46,8 +48,8 @@ def fit_heads(embeddings, windows, tasks=None):
 
 
 def has_skill(head):
-    """Whether a head does better than a constant on patients left out; a head of unknown skill is believed."""
-    return head.get("skill", 1) > 0
+    """Whether a head explains enough of a constant's loss on patients left out; a head of unknown skill is believed."""
+    return head.get("skill", 1) >= MIN_SKILL
 
 
 def apply_head(head, embedding):

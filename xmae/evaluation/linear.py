@@ -33,7 +33,8 @@ class LinearModel:
     strength : float
         The chosen regularisation: alpha (ridge) or C (logistic).
     skill : float
-        1 - loss / loss of a constant, both on patients left out while choosing: 1 is perfect, 0 is worth nothing.
+        1 - loss / loss of a constant (the mean; even odds), both on patients left out of the fit and of the choice of
+        `strength`: 1 is perfect, 0 is worth nothing.
     """
 
     weight: np.ndarray
@@ -76,17 +77,23 @@ def fit_linear(embedding, target, subject, kind):
         "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
         "binary": (_logistic_path, STRENGTHS, _balanced_log_loss),
     }[kind]
-    out_of_fold = np.full((len(target), len(grid)), np.nan)
-    folds = GroupKFold(min(INNER_FOLDS, n_subjects))
-    for fit, held in folds.split(embedding, groups=subject):
+    out_of_fold, constant, fold = np.full((len(target), len(grid)), np.nan), np.zeros(len(target)), []
+    for fit, held in GroupKFold(min(INNER_FOLDS, n_subjects)).split(embedding, groups=subject):
         if kind == "regression" or np.ptp(target[fit]) > 0:
             weights, biases = fit_path(embedding[fit], target[fit], grid)
             out_of_fold[held] = embedding[held] @ weights.T + biases
-    seen = ~np.isnan(out_of_fold[:, 0])
-    losses = [loss(target[seen], out_of_fold[seen, i]) for i in range(len(grid))] if seen.any() else np.ones(len(grid))
-    best = int(np.argmin(losses))
-    constant = np.full(seen.sum(), target[seen].mean() if kind == "regression" else 0.0)
-    skill = 1 - losses[best] / max(loss(target[seen], constant), 1e-12) if seen.any() else 0.0
+            constant[held] = target[fit].mean() if kind == "regression" else 0.0
+            fold.append(held)
+
+    def best_on(rows):
+        return int(np.argmin([loss(target[rows], out_of_fold[rows, i]) for i in range(len(grid))])) if len(rows) else 0
+
+    seen = np.concatenate([*fold, np.zeros(0, int)])
+    chosen = np.full(len(target), np.nan)  # what the strength that does best on the other folds says of each
+    for held in fold:
+        chosen[held] = out_of_fold[held, best_on(np.setdiff1d(seen, held))]
+    skill = 1 - loss(target[seen], chosen[seen]) / max(loss(target[seen], constant[seen]), 1e-12) if len(seen) else 0.0
+    best = best_on(seen)
     weights, biases = fit_path(embedding, target, grid[best : best + 1])
     return LinearModel(weights[0], float(biases[0]), float(grid[best]), float(skill))
 

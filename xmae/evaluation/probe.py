@@ -137,8 +137,8 @@ def probe(
     require_choice("protocol", protocol, PROTOCOLS)
     windows = WindowStore(data).windows()
     encoder = load_encoder(model)
-    scored = windows.subject if protocol == "all" else windows.subject[windows.split == "test"]
-    refuse_seen(encoder, scored)
+    score, fit = _masks(windows, np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None, None)
+    refuse_seen(encoder, windows.subject[score])
     name = Path(model).stem
     embeddings = {name: embed_windows(encoder, windows, progress=True)}
     if baselines:
@@ -146,9 +146,8 @@ def probe(
             torch.manual_seed(seed)
             embeddings["untrained"] = embed_windows(untrained_like(encoder), windows, progress=True)
         embeddings["features"] = ppg_features(windows.ppg)[0]
-    everyone = np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None
     result = {"model": name, "protocol": protocol, "seed": seed}
-    result |= probe_embeddings(embeddings, windows, score=everyone, seed=seed, progress=True)
+    result |= probe_embeddings(embeddings, windows, score=score, fit=fit, seed=seed, progress=True)
     write_json(Path(out) / "probe.json", result)
     with atomic_file(Path(out) / "probe.md") as temporary:
         temporary.write_text(probe_table(result))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from xmae.models.convolutional import ConvEncoder
 from xmae.signals.window import N_TIMES
 
 TIERS = {  # (channels, stride) of the stem and of each depthwise-separable block; lengths 500 -> 250 -> ... -> 16
@@ -26,7 +27,7 @@ TIERS = {  # (channels, stride) of the stem and of each depthwise-separable bloc
 }  # fmt: skip
 
 
-class McuStudent(nn.Module):
+class McuStudent(ConvEncoder):
     """PPG encoder of convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s window.
 
     ======  ==========  ======  =======================================  ============================================
@@ -67,22 +68,6 @@ class McuStudent(nn.Module):
     def features(self, ppg):
         """(B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64 s."""
         return self.blocks(self.stem(ppg))
-
-    def tokens(self, ppg):
-        """(B, 1, L) PPG, min-max scaled -> (B, L / 64 rounded up, C) features before pooling."""
-        return self.features(ppg.unsqueeze(2)).squeeze(2).transpose(1, 2)
-
-    def pool(self, tokens):
-        """(B, n, C) tokens -> (B, embed_dim) embedding."""
-        return self.head(tokens.mean(1))
-
-    def forward(self, ppg):
-        """(B, 1, L) PPG, min-max scaled to [-1, 1] -> (B, embed_dim) embedding."""
-        return self.embed(ppg.unsqueeze(2))
-
-    def embed(self, ppg):
-        """`forward` on (B, 1, 1, L): the shape that is exported."""
-        return self.head(self.features(ppg).mean((2, 3), keepdim=True).flatten(1))
 
 
 class SeparableBlock(nn.Module):

@@ -6,18 +6,20 @@ Source: Zhou et al., arXiv 2605.00973 (shapes), reference configuration (default
 
 import torch
 
+from xmae.errors import UserError
+
 
 def n_hidden(n_patches, ratio):
     """Patches hidden at a mask ratio, rounded half to even: 25 at 0.9 -> 22.
 
     Raises
     ------
-    ValueError
+    UserError
         If that hides none or all of them.
     """
     hidden = round(ratio * n_patches)
     if not 0 < hidden < n_patches:
-        raise ValueError(
+        raise UserError(
             f"a mask ratio of {ratio} hides {hidden} of {n_patches} patches; some must be hidden, some seen"
         )
     return hidden

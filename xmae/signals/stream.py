@@ -16,6 +16,9 @@ from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 MARGIN_S = 3  # s before and after the window; 6.5 time constants of the 0.5 Hz high-pass
 BUFFER_S = WINDOW_S + 2 * MARGIN_S  # s
 MIN_SPAN = 1.0  # converter codes: a window that moves less in the pulse's band holds no pulse
+PULSE_STEP = 4  # samples of a window in one for `has_pulse`: 25 Hz
+PULSE_LAGS = 7, 50  # of these: 0.28 to 2 s, a pulse of 214 to 30 a minute
+MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25  # %; chosen on training and validation patients, see docs/firmware.md
 
 
 def stream_windows(codes, sfreq, hop_s=WINDOW_S):
@@ -50,6 +53,45 @@ def stream_windows(codes, sfreq, hop_s=WINDOW_S):
     scaled, _ = minmax_scale(windows)
     scaled[np.ptp(windows, axis=1) < MIN_SPAN] = 0
     return scaled, MARGIN_S + hop_s * np.arange(len(buffers))
+
+
+def has_pulse(windows):
+    """Whether windows hold something like a pulse: smooth, and like itself a beat later.
+
+    Both are read off the normalised autocorrelation (unbiased), that of a periodic signal being near 1 at its period
+    (Rabiner, IEEE Trans. ASSP 25, 1977): at one step it is at least `MIN_SMOOTHNESS`, as most power lies below 4 Hz,
+    and somewhere in `PULSE_LAGS`, after it has been negative, at least `MIN_PERIODICITY`. Steps are means of
+    `PULSE_STEP` samples, but power is that of all samples: what is faster than a pulse counts against it. In whole
+    numbers all through, so that a watch decides the same on the same int8 window.
+
+    Parameters
+    ----------
+    windows : int array, shape (n, 1000)
+        The network's input codes; scale and zero point do not matter.
+
+    Returns
+    -------
+    bool array, shape (n,)
+
+    Examples
+    --------
+    >>> t = np.arange(1000) / 100
+    >>> noise = np.random.default_rng(0).integers(-128, 128, 1000)
+    >>> has_pulse(np.stack([100 * np.sin(2 * np.pi * 1.2 * t), noise]).astype(np.int8)).tolist()
+    [True, False]
+    """
+    windows = np.asarray(windows, np.int64)
+    n = N_TIMES // PULSE_STEP
+    total = windows.sum(axis=1)
+    steps = n * windows.reshape(-1, n, PULSE_STEP).sum(axis=2) - total[:, None]  # 1000 x (mean of four - mean)
+    power = n * (N_TIMES * (windows**2).sum(axis=1) - total**2)  # of the same, over all samples
+    lags = np.arange(1, PULSE_LAGS[1] + 1)
+    # (n_windows, n_lags): 100 n times the unbiased autocovariance, beside a share of the power in %
+    sums = 100 * n * np.stack([(steps[:, lag:] * steps[:, :-lag]).sum(axis=1) for lag in lags], axis=1)
+    shares = power[:, None] * (n - lags)
+    smooth = sums[:, 0] >= MIN_SMOOTHNESS * shares[:, 0]
+    again = (sums >= MIN_PERIODICITY * shares) & (np.cumsum(sums < 0, axis=1) > 0) & (lags >= PULSE_LAGS[0])
+    return (power > 0) & smooth & again.any(axis=1)
 
 
 def bridge_lost(codes):

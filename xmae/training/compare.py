@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xmae.data.store import WindowStore
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.evaluation.evaluate import make_trials, predict, predict_baselines, refuse_scored, summarise
 from xmae.evaluation.table import write_tables
 from xmae.files import atomic_file, read_json, sha256, write_json
@@ -86,6 +86,7 @@ def compare(
     names = list(METHODS) if methods == "all" else methods.split(",")
     for name in names:
         require_choice("method", name, METHODS)
+    require_at_least(1, budget=budget, batch_size=batch_size)
     if len(set(names)) < len(names):
         raise UserError(f"a method comes twice: {methods}")
     out, store = Path(out), WindowStore(data)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import time
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from xmae.errors import UserError
+from xmae.errors import UserError, require_at_least
 from xmae.files import read_json, write_json
 from xmae.training.processes import layout, rank
 
@@ -208,7 +209,18 @@ class Watch(Checkpoint):
 
 
 def check_start(out, settings, resume):
-    """Path of the checkpoint to go on from, None for a new training; refuses to begin where one was trained before."""
+    """Path of the checkpoint to go on from, None for a new training.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of range; `out` holds a training and this is none to resume it; there is nothing to resume,
+        or only a damaged checkpoint or one of other settings.
+    """
+    counts = {name: settings[name] for name in ("epochs", "batch_size", "patience") if settings[name] is not None}
+    require_at_least(1, **counts)
+    if not 0 < settings["lr"] < math.inf:
+        raise UserError(f"lr is {settings['lr']:g}; expected a number above 0")
     if resume:
         return check_resume(out, settings)
     finished = (out / "config.json").is_file() and (out / "metrics.json").is_file()

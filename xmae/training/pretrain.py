@@ -8,7 +8,7 @@ import lightning as L
 import safetensors.torch
 
 from xmae.data.store import WindowStore
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
@@ -122,8 +122,7 @@ def pretrain(
     asked = {key: getattr(chosen.defaults, key) if value is None else value for key, value in asked.items()}
     epochs, batch_size, lr, patience, keep = asked.values()
     require_choice("keep", keep, ("best", "last"))
-    if min(epochs, batch_size, devices, accumulate) < 1:
-        raise UserError("epochs, batch_size, devices and accumulate must be at least 1")
+    require_at_least(1, devices=devices, accumulate=accumulate)
     own = own_settings(method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {}))
     out = Path(out)
     store = WindowStore(data)
@@ -176,7 +175,12 @@ def own_settings(method, given):
     for name, value in given.items():
         if name not in defaults:
             raise UserError(f"method {method} has no setting '{name}'; it has {', '.join(defaults)}")
-        if isinstance(value, float) and isinstance(defaults[name], int) and value.is_integer():
+        number, text = isinstance(defaults[name], int | float), str(value)
+        if number != isinstance(value, int | float):
+            raise UserError(f"{name} of method {method} is '{text}'; expected {'a number' if number else 'text'}")
+        if isinstance(defaults[name], int):
+            if not float(value).is_integer():
+                raise UserError(f"{name} of method {method} is {text}; expected a whole number")
             given[name] = int(value)
     return defaults | given
 
