@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xmae.benchmarks.report import write_report
-from xmae.benchmarks.watch_table import markdown, terminal
+from xmae.benchmarks.watch_table import broken_limits, equality, markdown, terminal
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle import Bundle
@@ -81,11 +81,13 @@ def simulate(
     Returns
     -------
     dict
-        `devices`: for each `results` (a row per window: time, status, heads as numbers or probabilities), `skill` of
-        each head, `counts`, `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
-        whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, the same runtime's on this
-        machine), on a Cortex-A `runtimes`: what ExecuTorch and ONNX Runtime take;
-        `not_run`: what devices would need; `passed`: all embeddings equal, all limits of flash and RAM kept; "out".
+        `devices`: for each `results` (a row per window: time, status, heads as numbers or probabilities), `heads` (in
+        the frame's order), `without_skill` (heads left out), `counts`, `estimated` (latency, energy, battery),
+        `memory`, `limits`, `layers`, `bit_exact` (windows whose embedding equals the TensorFlow Lite Micro
+        interpreter's; on a Cortex-A, the same runtime's on this machine; or why none was compared), on a Cortex-A
+        `runtimes`: what ExecuTorch and ONNX Runtime take;
+        `not_run`: what devices would need; `failures`: by device, what is not as it should be; `passed`: there are
+        none, so every device had valid windows, whose embeddings were compared and equal, and kept all limits; "out".
 
     Raises
     ------
@@ -124,8 +126,9 @@ def simulate(
             "note": ESTIMATED,
             "devices": devices,
             "not_run": not_run,
-            "passed": all(passes(one) for one in devices.values()),
+            "failures": {name: found for name, one in devices.items() if (found := failures(one))},
         }
+        result["passed"] = not result["failures"]
         write_json(folder / RESULTS, result)
         (folder / TABLE).write_text(markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
@@ -150,11 +153,19 @@ def chosen_devices(names, emulator):
     return chosen, {profile.name: what_it_needs(profile) for profile in profiles if profile not in able}
 
 
-def passes(played):
-    """Whether a device's embeddings are those of the reference (where it could be asked) and its limits are kept."""
-    compared = [one["bit_exact"] for one in (played, *played.get("runtimes", {}).values())]
-    equal = all(same is None or same["equal"] == same["windows"] or near(same) for same in compared)
-    return equal and all(limit["met"] for limit in played.get("limits", {}).values())
+def failures(played):
+    """What is not as it should be on a device, in words: nothing to compare, other embeddings, limits not kept."""
+    found = []
+    if not played["valid"]:
+        flags = sorted({flag for row in played["results"] for flag in row["status"]})
+        found.append(f"no valid window in {played['windows']} ({', '.join(flags) or 'none was measured'})")
+    for one in (played, *played.get("runtimes", {}).values()):
+        same = one["bit_exact"]
+        if played["valid"] and "not_compared" in same:
+            found.append(f"embeddings not compared: {same['not_compared']}")
+        elif same["equal"] < same["windows"] and not near(same):
+            found.append(f"embeddings equal in {equality(same)}")
+    return found + broken_limits(played)
 
 
 def near(same):
@@ -189,7 +200,6 @@ def show(played, speed):
         if speed > 0:
             time.sleep(max(0.0, result["estimated_ready_s"] - before) / speed)
             before = result["estimated_ready_s"]
-        said = ", ".join(
-            f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items() if played["skill"][name] > 0
-        )
-        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said or 'no result'}  {' '.join(result['status'])}")
+        said = ", ".join(f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items())
+        said = said or ("no result" if "INVALID" in result["status"] else "embedding")
+        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}")

@@ -4,6 +4,7 @@ COLUMNS = {  # full heading: short one, for a terminal
     "device": "device",
     "instructions a window": "instructions",
     "network, per MAC": "per MAC",
+    "check of the flash at the start: instructions (estimated ms)": "start",
     "estimated ms": "est. ms",
     "estimated mJ": "est. mJ",
     "flash: weights + constants + code": "flash, bytes",
@@ -25,23 +26,23 @@ def table_rows(result):
     rows = []
     for name, played in result["devices"].items():
         counts, memory, same = played["counts"], played.get("memory"), played["bit_exact"]
-        broken = [f"{kind} {limit['bytes']:,} of {limit['limit']:,}" for kind, limit in played.get("limits", {}).items()
-                  if not limit["met"]]  # fmt: skip
+        broken = broken_limits(played)
         cells = [
             f"{name} ({played['core']}, {played['emulator']})",
             f"{counts['instructions_a_window']:,}",
             f"{counts['instructions_per_mac']:.2f}" if counts.get("instructions_per_mac") else "–",
+            f"{counts['start_instructions']:,} ({played['estimated']['start_ms']['estimated']:.3g})" if memory else "–",
             *estimated_cells(played["estimated"]),
             f"{memory['weights']:,} + {memory['constants']:,} + {memory['code']:,}" if memory else "–",
             f"{memory['ram']:,} ({memory['stack_used']:,})" if memory else "–",
             *(span(entry["mah_per_day"]) for entry in played["estimated"]["battery"]),
             equality(same),
             f"{100 * counts['spread']:.2f} %" if counts["spread"] is not None else "–",
-            "–" if "limits" not in played else "over: " + ", ".join(broken) if broken else "kept",
+            "–" if "limits" not in played else ", ".join(broken) or "kept",
         ]
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
         if npu := played.get("npu"):
-            cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", "–", "–", *estimated_cells(npu["estimated"])]
+            cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", *["–"] * 3, *estimated_cells(npu["estimated"])]
             cells += ["–", "–", *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]), "–", "–", "–"]
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
         for runtime, other in played.get("runtimes", {}).items():
@@ -49,10 +50,19 @@ def table_rows(result):
     return rows
 
 
+def broken_limits(played):
+    """Limits of a device that are not kept, in words."""
+    return [
+        f"over: {name} {limit['used']:,} of {limit['limit']:,} {limit['unit']}"
+        for name, limit in played.get("limits", {}).items()
+        if not limit["met"]
+    ]
+
+
 def equality(same):
-    """How many embeddings equal the reference's, and how far off the others are."""
-    if not same:
-        return "not compared"
+    """How many embeddings equal the reference's, and how far off the others are; or why nobody looked."""
+    if "not_compared" in same:
+        return f"not compared: {same['not_compared']}"
     missed = same["equal"] < same["windows"] and "largest_step" in same
     off = f", off by {same['largest_step']:.3g} steps at most" if missed else ""
     return f"{same['equal']} of {same['windows']} ({same['with']}{off})"
@@ -79,9 +89,26 @@ def markdown(result):
         "",
         *(f"| {' | '.join(cells)} |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows))),
     ]
+    lines += ["", frame_contents(result)]
+    lines += [f"\n**Not passed**: {sentence}." for sentence in failed(result)]
     if result["not_run"]:
         lines += ["", "Not run: " + "; ".join(f"{name} needs {what}" for name, what in result["not_run"].items()) + "."]
     return "\n".join(lines)
+
+
+def frame_contents(result):
+    """Which numbers a result frame holds, in a sentence or two: the same ones on all devices."""
+    played = next(iter(result["devices"].values()))
+    names = ", ".join(f"{head['name']} ({head['units']})" for head in played["heads"]) or "none, the embedding alone"
+    left = ", ".join(played["without_skill"])
+    return f"Heads of a result frame, in order: {names}." + (
+        f" Left out, no better than a constant on other patients: {left}." if left else ""
+    )
+
+
+def failed(result):
+    """What did not pass, a sentence each."""
+    return [f"{name}: {what}" for name, found in result["failures"].items() for what in found]
 
 
 def terminal(result):
@@ -92,14 +119,16 @@ def terminal(result):
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join([*lines, "Estimates have wide ranges: see the report."])
+    lines += [frame_contents(result), "Estimates have wide ranges: see the report."]
+    return "\n".join([*lines, *(f"NOT PASSED: {sentence}" for sentence in failed(result))])
 
 
 def summary(result):
     """One sentence for the head of the report."""
-    compared = [one["bit_exact"] for one in result["devices"].values() if one["bit_exact"]]
+    compared = [one["bit_exact"] for one in result["devices"].values()]
     equal, windows = (sum(same[key] for same in compared) for key in ("equal", "windows"))
+    not_passed = "NOT passed: " + "; ".join(failed(result))
     return (
         f"Emulated watches: {len(result['devices'])} device(s), {equal} of {windows} embeddings equal to the reference"
-        f" interpreter's; limits of flash and RAM {'kept' if result['passed'] else 'or equality NOT kept'}."
+        f" interpreter's; {'limits of flash, RAM and FIFO kept' if result['passed'] else not_passed}."
     )

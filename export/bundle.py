@@ -114,7 +114,10 @@ class Bundle:
 
     @property
     def all_models(self):
-        """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, `macs`, ..."""
+        """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, ...
+
+        `params` are those of the encoder, `macs` those of the exported graph.
+        """
         return self.manifest["models"]
 
     @property
@@ -123,7 +126,7 @@ class Bundle:
         return [entry for entry in self.all_models if entry["format"] in TARGETS and runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
-        """The one of `models` with this model, format and precision.
+        """The one of `all_models` with this model, format and precision.
 
         Raises
         ------
@@ -134,6 +137,12 @@ class Bundle:
             if (entry["model"], entry["format"], entry["precision"]) == (model, format, precision):
                 return entry
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
+
+    def trusted_heads(self, model):
+        """Those of a model's heads that do better than a constant on patients left out, in the order of heads.json."""
+        from xmae.evaluation.heads import has_skill  # brings scikit-learn
+
+        return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
     def session(self, entry, threads=1):
         """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to embeddings (n, D).

@@ -5,15 +5,17 @@ so that firmware which does not fit is refused at build time.
 """
 
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.errors import UserError
-from xmae.firmware_sim.elf import read_symbols, section_sizes
+from xmae.firmware_sim.elf import read_elf, read_symbols, section_sizes
 
 ROOM = Path(__file__).parent
 KERNELS, BOARDS = ROOM / "kernels", ROOM / "boards"
@@ -48,11 +50,12 @@ CORES = {  # addresses and sizes: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
              0x00000000, 4 * MIB, 0x20000000, "mps2-an500"),
         Core("m33", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
              (ZIG, "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 4 * MIB, 0x38000000, "mps2-an505"),
-        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), (ZIG, "cortex_m55+mve"),
+        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), (ZIG, "cortex_m55+mve_fp+fp_armv8d16"),
              0x00000000, MIB // 2, 0x20000000, "mps3-an547"),
     )
 }  # fmt: skip
 AMPLE_RAM = MIB // 2  # bytes: what every one of these boards has
+CRC_AT = 4 * 8  # bytes from the start of flash: a vector that is reserved; see boards/startup.c
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def compile_firmware(
     sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM, stack_bytes=4096,
     fast=True, compiler=None, cmsis_nn=None,
 ):  # fmt: skip
-    """Compile and link a program for one core, with the kernels and the startup code.
+    """Compile and link a program for one core, with the kernels and the startup code; its flash gets a CRC-32.
 
     Parameters
     ----------
@@ -164,6 +167,7 @@ def compile_firmware(
         command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
         build(command)
     symbols, sizes = read_symbols(out), section_sizes(out)
+    put_flash_crc(out, symbols["flash_start"][0], symbols["flash_end"][0])
     data = sizes.get(".data", 0)
     code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
     static, weights, constants = data + sizes.get(".bss", 0), sizes.get(".weights", 0), sizes.get(".constants", 0)
@@ -172,6 +176,19 @@ def compile_firmware(
         "ram_static": static, "ram": static + stack_bytes,
     }  # fmt: skip
     return Firmware(Path(out), core, compiler, summary, symbols)
+
+
+def put_flash_crc(path, start, end):
+    """Write the CRC-32 of a linked program's flash, from `start` to `end` but for this word, into its vectors."""
+    image, segments, _ = read_elf(path)
+    flash, image, word = bytearray(end - start), bytearray(image), None
+    for offset, _, physical, size in segments:
+        if start <= physical < end:
+            flash[physical - start : physical - start + size] = image[offset : offset + size]
+            if physical <= start + CRC_AT < physical + size:
+                word = offset + start + CRC_AT - physical
+    struct.pack_into("<I", image, word, zlib.crc32(flash[:CRC_AT] + flash[CRC_AT + 4 :]))
+    Path(path).write_bytes(image)
 
 
 def cmsis_nn_files(folder):

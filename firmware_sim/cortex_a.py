@@ -11,7 +11,7 @@ QEMU 7.2 has no Cortex-A55; a Cortex-A76 whose `/proc/cpuinfo` names the A55 mak
 import os
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from xmae.export.session import from_int8, to_int8
 from xmae.firmware_sim.arm_root import ROOTS, command, is_set_up, root_path
 from xmae.firmware_sim.compile import BOARDS, compile_host, compile_linux
 from xmae.firmware_sim.cost import compute_cycles, estimates, layer_row, millijoules, milliseconds, spread
-from xmae.firmware_sim.frame import Boot, parse_frames, results_and_inputs
+from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
-from xmae.firmware_sim.generate import SOURCES, write_firmware
-from xmae.firmware_sim.play import PATIENCE_S, timeline_row
+from xmae.firmware_sim.generate import SOURCES, plausible_range, write_firmware
+from xmae.firmware_sim.play import PATIENCE_S, heads_of, not_compared, timeline_row
 from xmae.firmware_sim.profile import Span
 
 PLENTY = 2**30  # bytes: memory is no limit on these devices
@@ -86,12 +86,13 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     if not is_set_up(cpu.root):
         raise UserError(f"{device.name} needs apt-get install qemu-user, then xmae simulate --setup")
     built = write_firmware(
-        bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student
-    )
+        bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student,
+        check_heads=False,
+    )  # fmt: skip
     timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
     frames, steps = run_front_end(built, device.core, fifo_words(codes, rate), timeout_s)
     results, inputs = results_and_inputs(frames)
-    ends, heads = bundle.entry(student, "litert", "int8"), bundle.heads[student]
+    ends, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
     network, embeddings = {}, np.zeros((0, ends["output"]["shape"][-1]), np.float32)
     if len(inputs):
         for entry in entries(bundle, student, cpu.formats):
@@ -103,33 +104,47 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     outer = split(steps, results)
     costs = {format: cost(outer, counts, macs, device) for format, (counts, _) in network.items()}
     main = costs.pop("litert", None) or cost(outer, None, macs, device)
-    weights, biases = ([head[key] for head in heads.values()] for key in ("weight", "bias"))
-    said = iter(embeddings.astype(np.float64) @ np.array(weights).T + biases)
+    results, said, plausible = apply_heads(results, embeddings.astype(np.float64), heads)
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
         "results": [
-            timeline_row(
-                result.start_ms / 1000,
-                main,
-                result.status,
-                result.lost,
-                result.saturated,
-                next(said) if result.valid else (),
-                heads,
-            )
-            for result in results
+            timeline_row(result.start_ms / 1000, main, result.status, result.lost, result.saturated, values, heads)
+            for result, values in zip(results, said, strict=True)
         ],
-        "skill": {name: head["skill"] for name, head in heads.items()},
+        **heads_of(bundle, student),
         "windows": len(results),
-        "valid": len(inputs),
-        "bit_exact": network["litert"][1] if network else None,
+        "valid": int(plausible.sum()),
+        "bit_exact": network["litert"][1] if network else not_compared("no valid window"),
         **main,
         "runtimes": {
             TITLES[format]: {key: costs[format][key] for key in ("counts", "estimated")} | {"bit_exact": same}
             for format, (_, same) in network.items()
             if format in costs
         },
-    }, to_int8(embeddings, ends["output"]["scale"], ends["output"]["zero_point"])
+    }, to_int8(embeddings[plausible], ends["output"]["scale"], ends["output"]["zero_point"])
+
+
+def apply_heads(results, embeddings, heads):
+    """What the firmware does with the embedding of each valid window, (n_valid, D), where the network is not apart.
+
+    Returns
+    -------
+    results : list of Result
+        Marked where a head says what is not plausible.
+    values : list of array
+        Of each result: a number for each head, none where it is invalid.
+    plausible : bool array, shape (n_valid,)
+    """
+    low, high = plausible_range(heads)
+    weights = np.array([head["weight"] for head in heads.values()]).reshape(len(heads), embeddings.shape[1])
+    said = embeddings @ weights.T + [head["bias"] for head in heads.values()]
+    plausible = ((said >= low) & (said <= high)).all(axis=1)
+    rows, marked, values = iter(zip(said, plausible, strict=True)), [], []
+    for result in results:
+        row, fine = next(rows) if result.valid else ((), True)
+        marked.append(result if fine else replace(result, status=result.status | Status.IMPLAUSIBLE | Status.INVALID))
+        values.append(row if fine else ())
+    return marked, values, plausible
 
 
 def entries(bundle, student, formats):

@@ -77,7 +77,7 @@ def mean_mix(total, visits):
     return type(total)({kind: count / visits for kind, count in total.items()})
 
 
-def window_cost(run, layers, device, seconds, hop_s):
+def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
     """What one window costs, from front end to frame: counted, and estimated by the device's profile.
 
     Parameters
@@ -90,11 +90,14 @@ def window_cost(run, layers, device, seconds, hop_s):
         The profile.
     seconds, hop_s : float
         How much signal was played; from one window to the next, s.
+    flash_bytes : int
+        What is checked at the start.
 
     Returns
     -------
     dict
-        `counts`: instructions of a window and of the network, and how much windows differ (`spread`: of the largest);
+        `counts`: instructions of a window, of the network and of the start, and how much windows differ (`spread`: of
+        the largest);
         `estimated`: see `estimates`; `layers`: rows.
     """
     visits = Counter(region for region, _ in run.visits)
@@ -119,9 +122,11 @@ def window_cost(run, layers, device, seconds, hop_s):
             "network_instructions": network,
             "network_macs": macs,
             "instructions_per_mac": round(network / macs, 3) if macs else None,
+            "start_instructions": sum(count for region, count in run.visits if region == "phase_boot"),
             **spread(per_window(run.visits)),
         },
-        "estimated": estimates(latency, energy, sampling, hop_s, device),
+        "estimated": estimates(latency, energy, sampling, hop_s, device)
+        | {"start_ms": milliseconds(layer_cycles(run.mix["phase_boot"], flash_bytes, device), device).describe()},
         "layers": rows,
     }
 

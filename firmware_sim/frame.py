@@ -29,12 +29,14 @@ class Status(IntFlag):
     RATE = 16
     FIRST = 32
     BAD_FLASH = 64
+    NO_PULSE = 128
+    IMPLAUSIBLE = 256
     INVALID = 0x8000
 
 
 @dataclass(frozen=True)
 class Boot:
-    """The watch has started: `status` (BAD_FLASH: it will not measure) and the CRC-32 of the weights it found."""
+    """The watch has started: `status` (BAD_FLASH: it will not measure) and the CRC-32 of the flash it found."""
 
     status: Status
     flash_crc: int

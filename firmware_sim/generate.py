@@ -1,6 +1,5 @@
 """A bundle becomes firmware sources: the network as C, and the constants of front end and heads."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,15 @@ from xmae.errors import UserError
 from xmae.export.c_source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
-from xmae.signals.stream import BUFFER_S, MARGIN_S, MIN_SPAN
+from xmae.signals.stream import (
+    BUFFER_S,
+    MARGIN_S,
+    MIN_PERIODICITY,
+    MIN_SMOOTHNESS,
+    MIN_SPAN,
+    PULSE_LAGS,
+    PULSE_STEP,
+)
 from xmae.signals.window import N_TIMES, SFREQ
 
 SOURCES = Path(__file__).parent / "firmware"
@@ -18,11 +25,18 @@ MIN_SFREQ, MAX_SFREQ = 25, 128  # Hz: the front ends of watches
 ADC_BITS = (16, 24)
 MAX_HOP_S = 3600
 STACK_BYTES = 4096  # the network needs most of it; measured by every emulated run
+FIFO_DEPTH = 32  # samples, a power of 2: 0.25 s at 128 Hz; see `xmae.firmware_sim.play.limits`
+PLAUSIBLE = {  # what a head may say, in its units; others may say anything
+    # from the least that ANSI/AAMI EC13:2002 wants of a heart rate meter (30-200) to 220 - age at birth (Fox, Naughton
+    # and Haskell, Ann. Clin. Res. 3, 1971)
+    "hr": (30, 220),
+}
+NO_LIMIT = float(np.finfo(np.float32).max)
 
 
 def write_firmware(
     bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False,
-    student="student",
+    student="student", check_heads=True,
 ):  # fmt: skip
     """Write what is particular to a bundle, a device and a front end, and list all sources of the firmware.
 
@@ -45,7 +59,10 @@ def write_firmware(
     cmsis_nn : bool
         Call CMSIS-NN instead of the kernels of this package.
     student : str
-        Which of the bundle's students.
+        Which of the bundle's students. Of its heads, those with skill are in the firmware; without any, it sends the
+        embedding alone.
+    check_heads : bool
+        Hold heads to `PLAUSIBLE`.
 
     Returns
     -------
@@ -55,7 +72,7 @@ def write_firmware(
     Raises
     ------
     UserError
-        If rate, hop or width is out of range, or the bundle has no int8 student for TFLite or no heads.
+        If rate, hop or width is out of range, or the bundle has no int8 student for TFLite.
     """
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ or sfreq != int(sfreq):
         raise UserError(f"front end at {sfreq:g} Hz; expected a whole number from {MIN_SFREQ} to {MAX_SFREQ}")
@@ -63,13 +80,11 @@ def write_firmware(
         raise UserError(f"front end with {adc_bits} bits; expected {ADC_BITS[0]} to {ADC_BITS[1]}")
     if not 1 <= hop_s <= MAX_HOP_S:
         raise UserError(f"a window every {hop_s} s; expected 1 to {MAX_HOP_S}")
-    entry, heads = bundle.entry(student, "litert", "int8"), bundle.heads.get(student)
-    if not heads:
-        raise UserError(f"{bundle.path}: has no heads for {student}, so the watch would have nothing to say")
+    entry, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     network = write_c(bundle.path / entry["file"], folder, cmsis_nn=cmsis_nn)
-    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry["output"])
+    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry["output"], check_heads)
     (folder / "watch_config.c").write_text(constants_source(constants))
     up, down = resampling_ratio(sfreq, SFREQ)
     defines = {
@@ -79,9 +94,11 @@ def write_firmware(
         "UP": up, "DOWN": down, "HALF_TAPS": len(constants["taps"]) // 2,
         "FILTER_EDGE": filter_edge(int(sfreq)), "N_SECTIONS": len(constants["sos"]),
         "INPUT_SCALE": f"{entry['input']['scale']:.9e}f", "INPUT_ZERO": entry["input"]["zero_point"],
-        "N_HEADS": len(constants["head_bias"]), "EMBEDDING_N": constants["head_weight"].shape[1],
+        "PULSE_STEP": PULSE_STEP, "SHORTEST_LAG": PULSE_LAGS[0], "LONGEST_LAG": PULSE_LAGS[1],
+        "MIN_SMOOTHNESS": MIN_SMOOTHNESS, "MIN_PERIODICITY": MIN_PERIODICITY, "FIFO_DEPTH": f"{FIFO_DEPTH}u",
+        "N_HEADS": f"{len(heads)} /* {described(heads)} */", "EMBEDDING_N": entry["output"]["shape"][-1],
         "TRACE": int(trace), "FLASH_BYTES": f"{flash_bytes}u", "RAM_BYTES": f"{ram_bytes}u",
-        "STACK_BYTES": f"{STACK_BYTES}u", "CONSTANTS_CRC32": f"0x{constants_crc(constants):08X}u",
+        "STACK_BYTES": f"{STACK_BYTES}u",
     }  # fmt: skip
     (folder / "watch_config.h").write_text(config_header(defines, constants))
     generated = [Path(file) for file in network["files"] if file.endswith(".c")]
@@ -113,17 +130,28 @@ def filter_edge(sfreq):
     return 3 * (2 * len(sos) + 1 - min((sos[:, 2] == 0).sum(), (sos[:, 5] == 0).sum()))
 
 
-def head_constants(heads, output):
-    """Weights and biases on int8 codes: float32 (n_heads, D) and (n_heads,)."""
-    scale, zero = output["scale"], output["zero_point"]
-    weight = np.array([head["weight"] for head in heads.values()]) * scale
-    bias = np.array([head["bias"] for head in heads.values()]) - zero * weight.sum(axis=1)
-    return {"head_bias": bias.astype("<f4"), "head_weight": weight.astype("<f4")}
+def head_constants(heads, output, check=True):
+    """Biases and limits (n_heads,) and weights (n_heads, D) on int8 codes, float32; one row of zeros without heads."""
+    scale, zero, rows = output["scale"], output["zero_point"], max(len(heads), 1)
+    weight, bias = np.zeros((rows, output["shape"][-1])), np.zeros(rows)
+    for i, head in enumerate(heads.values()):
+        weight[i] = np.array(head["weight"]) * scale
+        bias[i] = head["bias"] - zero * weight[i].sum()
+    low, high = plausible_range(heads if check and heads else [""] * rows)
+    arrays = {"head_bias": bias, "head_low": low, "head_high": high, "head_weight": weight}
+    return {name: array.astype("<f4") for name, array in arrays.items()}
 
 
-def constants_crc(constants):
-    """CRC-32 of the struct as it lies in flash: float32, little-endian, without gaps."""
-    return zlib.crc32(b"".join(array.tobytes() for array in constants.values()))
+def plausible_range(names):
+    """Least and most that each of these heads may say: (2, n_heads)."""
+    limits = [PLAUSIBLE.get(name, (-NO_LIMIT, NO_LIMIT)) for name in names]
+    return np.array(limits, np.float64).reshape(-1, 2).T
+
+
+def described(heads):
+    """Names and units of heads, in the order of the frame; binary ones are sent as log-odds."""
+    units = {name: "log-odds" if head["kind"] == "binary" else head["units"] for name, head in heads.items()}
+    return ", ".join(f"{name} ({unit})" for name, unit in units.items()) or "embedding only"
 
 
 def config_header(defines, constants):

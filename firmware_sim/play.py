@@ -1,5 +1,6 @@
 """A recording, sample by sample, through the firmware of a bundle on an emulated Cortex-M."""
 
+import math
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,7 +13,7 @@ from xmae.firmware_sim.cost import window_cost
 from xmae.firmware_sim.emulators import runner
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
-from xmae.firmware_sim.generate import STACK_BYTES, write_firmware
+from xmae.firmware_sim.generate import FIFO_DEPTH, STACK_BYTES, write_firmware
 from xmae.firmware_sim.npu import npu_estimate
 from xmae.firmware_sim.profile import BUDGET
 from xmae.firmware_sim.tflm import AMPLE, run_tflm
@@ -48,8 +49,8 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
     Returns
     -------
     result : dict
-        `boot`, `results` (a row per window), `skill` of the heads, `windows`, `valid`, `bit_exact`, `memory`, `limits`,
-        `counts`, `estimated`, `layers`, and `npu` where the device has one.
+        `boot`, `results` (a row per window), `heads` and `without_skill` as `heads_of` gives them, `windows`, `valid`,
+        `bit_exact`, `memory`, `limits`, `counts`, `estimated`, `layers`, and `npu` where the device has one.
     embeddings : int8 array, shape (n_valid, D)
 
     Raises
@@ -73,10 +74,10 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
         raise UserError(f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}")
     frames = parse_frames(run.files.get("out.bin", b""))
     results, inputs = results_and_inputs(frames)
-    entry, heads, sizes = bundle.entry(student, "litert", "int8"), bundle.heads[student], firmware.sizes
+    entry, heads, sizes = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student), firmware.sizes
     embeddings = [result.embedding for result in results if result.valid]
     embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
-    cost = window_cost(run, built["layers"], device, len(codes) / rate, hop_s)
+    cost = window_cost(run, built["layers"], device, len(codes) / rate, hop_s, sizes["flash"])
     npu = npu_estimate(bundle.path / entry["file"], device, cost, hop_s) if device.npu and find_spec("ethosu") else None
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
@@ -86,7 +87,7 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
             )
             for result in results
         ],
-        "skill": {name: head["skill"] for name, head in heads.items()},
+        **heads_of(bundle, student),
         "windows": len(results),
         "valid": len(inputs),
         "bit_exact": bit_exact(bundle.path / entry["file"], entry, inputs, embeddings),
@@ -101,13 +102,38 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
             "stack_used": run.stack_used,
             "compiler": firmware.compiler,
         },
-        "limits": {
-            name: {"bytes": used, "limit": BUDGET[name], "met": used <= BUDGET[name]}
-            for name, used in zip(BUDGET, (sizes["flash_weights"], sizes["flash_code"], sizes["ram"]), strict=True)
-        },
+        "limits": limits(sizes, cost["estimated"]["latency_ms"]["high"], rate),
         **cost,
         "npu": npu,
     }, embeddings
+
+
+def heads_of(bundle, student):
+    """`heads`: a dict for each number of a frame, in its order; `without_skill`: names of those left out."""
+    trusted = bundle.trusted_heads(student)
+    rows = [
+        {"name": name, "units": head["units"], "kind": head["kind"], "skill": head.get("skill")}
+        for name, head in trusted.items()
+    ]
+    return {"heads": rows, "without_skill": [name for name in bundle.heads.get(student, {}) if name not in trusted]}
+
+
+def limits(sizes, latency_ms, rate):
+    """What must be kept, each with `used`, `limit`, `unit` and `met`.
+
+    Parameters
+    ----------
+    sizes : dict
+        Of a `Firmware`.
+    latency_ms : float
+        The longest that a window may take, ms: samples that arrive meanwhile wait in the FIFO.
+    rate : int
+        Of the front end, Hz.
+    """
+    used = {"weights": sizes["flash_weights"], "code": sizes["flash_code"], "ram": sizes["ram"]}
+    kept = {name: {"used": used[name], "limit": limit, "unit": "bytes"} for name, limit in BUDGET.items()}
+    kept["fifo"] = {"used": math.ceil(latency_ms * rate / 1000), "limit": FIFO_DEPTH, "unit": "samples"}
+    return {name: row | {"met": row["used"] <= row["limit"]} for name, row in kept.items()}
 
 
 def timeline_row(start_s, cost, status, lost, saturated, values, heads):
@@ -129,7 +155,7 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
 
 
 def bit_exact(model, entry, codes, embeddings):
-    """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte; None without it.
+    """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
 
     Parameters
     ----------
@@ -141,12 +167,24 @@ def bit_exact(model, entry, codes, embeddings):
         What the network saw.
     embeddings : int8 array, shape (n, D)
         What it gave.
+
+    Returns
+    -------
+    dict
+        `windows` compared, how many are `equal`, `with` what; `not_compared`: why there are none.
     """
-    if find_spec("tflite_micro") is None or not len(codes):
-        return None
+    if not len(codes):
+        return not_compared("no valid window")
+    if find_spec("tflite_micro") is None:
+        return not_compared("tflite-micro is not installed; pip install 'xmae[firmware]'")
     (in_scale, in_zero), (out_scale, out_zero) = (
         (entry[end]["scale"], entry[end]["zero_point"]) for end in ("input", "output")
     )
     expected = run_tflm(model, (codes.astype(np.float64) - in_zero) * in_scale, AMPLE)
     same = (to_int8(expected, out_scale, out_zero) == embeddings).all(axis=1)
     return {"windows": len(same), "equal": int(same.sum()), "with": "TensorFlow Lite Micro"}
+
+
+def not_compared(why):
+    """As `bit_exact`, of nothing."""
+    return {"windows": 0, "equal": 0, "with": None, "not_compared": why}

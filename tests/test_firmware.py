@@ -2,6 +2,7 @@
 
 import ctypes
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xmae.benchmarks.pulse_check import WITHOUT_PULSE
 from xmae.data.bidmc import bidmc_files
 from xmae.data.readers import read_recording
 from xmae.errors import UserError
@@ -16,9 +18,9 @@ from xmae.evaluation.heads import apply_head
 from xmae.export.session import from_int8, to_int8
 from xmae.firmware_sim.compile import BOARDS, compile_host
 from xmae.firmware_sim.frame import Boot, Input, Result, Status, parse_frames, results_and_inputs
-from xmae.firmware_sim.frontend import BURST, LOST_SHIFT, digitise, fifo_words
+from xmae.firmware_sim.frontend import BURST, digitise, fifo_words
 from xmae.firmware_sim.generate import SOURCES, write_firmware
-from xmae.firmware_sim.play import bit_exact
+from xmae.firmware_sim.play import bit_exact, heads_of
 from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import resample
 from xmae.signals.scale import minmax_scale
@@ -143,9 +145,41 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
     assert bit_exact(watch_bundle.path / entry["file"], entry, inputs, embeddings)["equal"] == 5
     output = entry["output"]
     real = from_int8(embeddings, output["scale"], output["zero_point"])
-    for i, head in enumerate(watch_bundle.heads["student"].values()):
+    heads = watch_bundle.trusted_heads("student")
+    assert "hr" in heads and len(heads) < len(watch_bundle.heads["student"])  # some have no skill
+    assert all(len(result.heads) == len(heads) for result in valid)
+    for i, head in enumerate(heads.values()):
         value = apply_head({**head, "kind": "regression"}, real)  # the watch sends log-odds
         assert np.allclose([result.heads[i] for result in valid], value, atol=1e-3)
+
+
+def run_once(bundle, folder, words):
+    """Results of firmware for another bundle, as a program of this machine."""
+    built = write_firmware(bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS)
+    sources = [*built["sources"], SOURCES / "host" / "host.c"]
+    program = compile_host(sources, folder / "watch", include=[*built["include"], BOARDS], shared=False)
+    (folder / "in.bin").write_bytes(words.astype("<u4").tobytes())
+    subprocess.run([str(program)], cwd=folder, check=True, timeout=120)
+    return results(parse_frames((folder / "out.bin").read_bytes()))
+
+
+def test_heads_without_skill_are_not_sent(codes, watch_bundle, tmp_path):
+    head = watch_bundle.heads["student"]["hr"]
+    unknown = {key: value for key, value in head.items() if key != "skill"}
+    heads = {"first": head | {"skill": -0.1}, "second": unknown, "third": head | {"skill": 0.0}, "fourth": head}
+    found = heads_of(replace(watch_bundle, heads={"student": heads}), "student")
+    assert [(row["name"], row["skill"]) for row in found["heads"]] == [("second", None), ("fourth", head["skill"])]
+    assert found["without_skill"] == ["first", "third"]
+    none = replace(watch_bundle, heads={"student": {"hr": head | {"skill": 0.0}}})
+    sent = run_once(none, tmp_path, fifo_words(codes, RATE))
+    assert "embedding only" in (tmp_path / "watch_config.h").read_text()
+    assert len(sent) == 5 and all(one.valid and not len(one.heads) and len(one.embedding) == 256 for one in sent)
+
+
+def test_a_heart_rate_that_nobody_has_is_not_sent(codes, watch_bundle, tmp_path):
+    head = watch_bundle.heads["student"]["hr"]
+    fast = replace(watch_bundle, heads={"student": {"hr": head | {"bias": head["bias"] + 200}}})
+    check_flagged(run_once(fast, tmp_path, fifo_words(codes, RATE)), Status.IMPLAUSIBLE)
 
 
 def test_few_lost_samples_are_bridged_and_flagged(play, codes):
@@ -206,24 +240,86 @@ def test_flat_signal_gives_no_result(play):
     check_flagged(play(fifo_words(noise.astype(float), RATE)), Status.FLAT)
 
 
+def test_a_signal_without_a_pulse_gives_no_result(play):
+    times, random = np.arange(26 * RATE) / RATE, np.random.default_rng(0)
+    for signal in WITHOUT_PULSE.values():
+        check_flagged(play(fifo_words(np.rint(signal(times, random)), RATE)), Status.NO_PULSE)
+
+
+def expected_faults(words):
+    """What the rules for faults say of a stream: (flags, lost, saturated, is invalid) of each result, in plain Python.
+
+    The watch's FIFO holds 32 words; lost samples are bridged; a result looks back on 16 s and comes every 10 s.
+    """
+    fifo, overflow, said = [], 0, []
+    codes, faults, times = [], [], []
+
+    def add(code, fault, ms):
+        codes.append(code)
+        last = codes[-RATE:]
+        fault |= Status.STUCK if len(last) == RATE and len(set(last)) == 1 else 0
+        faults.append(fault)
+        times.append(ms % 2**32)
+        if len(codes) >= BUFFER_S * RATE and (len(codes) - BUFFER_S * RATE) % (10 * RATE) == 0:
+            seen = np.array(faults[-BUFFER_S * RATE :], int)
+            flags = Status(int(np.bitwise_or.reduce(seen))) | (0 if said else Status.FIRST)
+            span = (BUFFER_S * RATE - 1) * 1000 // RATE
+            late = (times[-1] - times[-BUFFER_S * RATE] - span + 2**31) % 2**32 - 2**31
+            flags |= Status.RATE if abs(late) > span // 200 else 0
+            lost, saturated = int((seen & Status.LOST > 0).sum()), int((seen & Status.SATURATED > 0).sum())
+            most = BUFFER_S * RATE // 100
+            said.append(
+                (flags, lost, saturated, bool(flags & (Status.STUCK | Status.RATE)) or max(lost, saturated) > most)
+            )
+
+    for word, ms in words.tolist():
+        if len(fifo) == 32:
+            overflow += 1 + (word >> 25 & 63)
+        else:
+            fifo.append((word & 0xFFFFFF, word >> 24 & 1, min(63, (word >> 25 & 63) + overflow), ms))
+            overflow = 0
+        if word & BURST:
+            continue
+        for code, flagged, lost, at in fifo:
+            if codes:
+                start, begun, step_ms = codes[-1], times[-1], (at - times[-1]) % 2**32 // (lost + 1)
+                for k in range(1, lost + 1):
+                    add(start + int((code - start) * k / (lost + 1)), Status.LOST, begun + step_ms * k)
+            add(code, Status.SATURATED if flagged or not 0 < code < 2**BITS - 1 else 0, at)
+        fifo = []
+    return said
+
+
+FAULTS = Status.LOST | Status.SATURATED | Status.STUCK | Status.RATE | Status.FIRST
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2200), st.sampled_from(["noise", "flags", "times", "rails"]))
-def test_any_stream_is_survived_and_never_a_silent_fault(play, seed, n, kind):
-    """Random words under the sanitizers; whatever comes out is well formed and, if faulty, carries no number."""
+@given(
+    st.integers(0, 2**32 - 1),
+    st.one_of(st.integers(0, 40), st.integers(2000, 4000)),
+    st.sampled_from(["few", "noise", "flags", "times", "rails"]),
+)
+def test_any_stream_is_survived_and_never_a_silent_fault(play, codes, seed, n, kind):
+    """Random words under the sanitizers; every fault put in is flagged and counted, and none carries a number."""
     random = np.random.default_rng(seed)
-    words = fifo_words(np.full(n, 1e5) + random.integers(0, 2000, n), RATE) if n else np.zeros((0, 2), np.uint32)
-    if kind == "noise":
+    words = fifo_words(codes[:n], RATE) if n else np.zeros((0, 2), np.uint32)
+    if kind == "few" and n:
+        for bits in (1 << 24, 3 << 25, BURST):
+            words[random.integers(0, n, 3), 0] |= bits
+    elif kind == "noise":
         words = random.integers(0, 2**32, (n, 2), dtype=np.uint32)
     elif kind == "flags":
         words[:, 0] |= random.integers(0, 2, n, dtype=np.uint32) << random.integers(24, 32, n, dtype=np.uint32)
     elif kind == "times":
         words[:, 1] = random.integers(0, 2**32, n, dtype=np.uint32)
-    else:
+    elif kind == "rails":
         words[:, 0] = random.choice(np.array([0, 2**BITS - 1, 2**24 - 1], np.uint32), n)
-    for result in results(play(words)):
+    found, expected = results(play(words)), expected_faults(words)
+    for result, (flags, lost, saturated, invalid) in zip(found, expected, strict=True):
+        assert (result.status & FAULTS, result.lost, result.saturated) == (flags, lost, saturated)
         assert result.valid == (len(result.embedding) == 256)
-        if kind in ("times", "rails"):
-            assert not result.valid
+        other = result.status & (Status.FLAT | Status.NO_PULSE | Status.IMPLAUSIBLE)
+        assert result.valid == (not invalid and not other)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +342,3 @@ def test_no_heap_and_only_string_and_stdint():
         for line in Path(path).read_text().splitlines():
             if line.startswith("#include <"):
                 assert line.split()[1] in allowed, f"{path.name}: {line}"
-    assert LOST_SHIFT == 25  # as in fifo.h

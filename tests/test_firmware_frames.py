@@ -1,13 +1,18 @@
-"""Result frames: whole ones are found in any stream, damaged ones never are."""
+"""Result frames: whole ones are found in any stream, damaged ones never are; both sides know the same ones."""
 
+import re
 import struct
+import subprocess
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmae.firmware_sim.compile import compile_host
 from xmae.firmware_sim.frame import BOOT, INPUT, RESULT, Boot, Input, Result, Status, frame_bytes, parse_frames
+from xmae.firmware_sim.frontend import LOST_SHIFT, SATURATED
+from xmae.firmware_sim.generate import SOURCES
 
 
 def result_bytes(sequence=3, status=0, heads=(72.5, -0.25), embedding=bytes(range(8))):
@@ -57,3 +62,39 @@ def test_a_cut_frame_is_never_returned_and_hides_no_other(cut):
 def test_lengths_that_contradict_are_refused(n_heads):
     payload = struct.pack("<IIHHHHH", 0, 0, 0, 0, 0, n_heads, 4) + np.zeros(2, "<f4").tobytes() + b"\0\0\0\0"
     assert parse_frames(frame_bytes(RESULT, payload)) == []
+
+
+def test_both_sides_know_the_same_words_flags_and_frames():
+    fifo, frame = ((SOURCES / name).read_text() for name in ("fifo.h", "frame.h"))
+    shifts = dict(re.findall(r"#define WORD_(\w+)\(word\) \(\(word\) >> (\d+) & \d+u\)", fifo))
+    assert shifts == {"SATURATED": str(SATURATED.bit_length() - 1), "LOST": str(LOST_SHIFT)}
+    flags = re.search(r"enum status \{(.*?)\};", frame, re.DOTALL).group(1)
+    assert {name: int(value, 0) for name, value in re.findall(r"(\w+) = (\w+),", flags)} == {
+        flag.name: flag.value for flag in Status
+    }
+
+
+FRAME = """
+#include "board.h"
+#include "frame.h"
+void board_write(const void *bytes, uint32_t n) { (void)bytes, (void)n; }
+int main(void) {
+    static const int8_t many[EMBEDDING_N], input[WINDOW_N];
+    const struct result result = {.n_embedding = EMBEDDING_N};
+    frame_result(&result, 0, many);
+    frame_input(input);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("embedding_n", [8, 2000])
+def test_the_longest_frame_fits_its_buffer(tmp_path, embedding_n):
+    (tmp_path / "watch_config.h").write_text(
+        f"#define TRACE 1\n#define WINDOW_N 1000\n#define N_HEADS 0\n#define EMBEDDING_N {embedding_n}\n"
+    )
+    (tmp_path / "main.c").write_text(FRAME)
+    sources = [tmp_path / "main.c", SOURCES / "frame.c"]
+    program = compile_host(sources, tmp_path / "frame", include=[tmp_path], shared=False, sanitize=True)
+    done = subprocess.run([str(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

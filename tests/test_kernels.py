@@ -36,7 +36,7 @@ class Case:
     shift: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
     def encode(self):
-        sizes = [len(self.bias), self.weights.size, self.inputs.size, self.expected.size]
+        sizes = [len(self.bias), len(self.multiplier), self.weights.size, self.inputs.size, self.expected.size]
         head = [self.kind, *self.fields, *[0] * (17 - len(self.fields)), *sizes]
         arrays = (self.bias.astype("<i4"), self.multiplier.astype("<i4"), self.shift, self.weights, self.inputs)
         return np.array(head, "<i4").tobytes() + b"".join(array.tobytes() for array in arrays)
@@ -146,11 +146,7 @@ def sliding(draw, kind):
     )
     folded = np.append(bias - in_zero * w.sum(1), np.zeros(out_c % 2 if kind == CONV else 0, np.int64))
     fields = [in_h, in_w, in_c, *out, out_c, k_h, k_w, *stride, *pad, in_zero, zero, low, high]
-    grow = len(folded) - out_c
-    return Case(
-        kind, fields, expected, x, packed, folded, np.append(multiplier, [0] * grow),
-        np.append(shift, [0] * grow).astype(np.int8),
-    )  # fmt: skip
+    return Case(kind, fields, expected, x, packed, folded, multiplier, shift)
 
 
 @st.composite

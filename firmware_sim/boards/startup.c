@@ -2,9 +2,13 @@
  *
  * The free part of the stack region is painted before `app` runs, so that the deepest use can be read afterwards. */
 #include "semihost.h"
+#include "xmae_kernels.h"
 
 #include <string.h>
 
+#define CRC_SLOT 8 /* of the vectors, reserved in Armv7-M and Armv8-M: compile.py puts the flash's CRC-32 there */
+extern const uint32_t flash_start[];
+extern const uint8_t flash_end[];
 extern uint32_t stack_bottom, stack_top, data_start, data_end, data_image, bss_start, bss_end;
 int app(void);
 void reset(void);
@@ -59,6 +63,13 @@ uint32_t stack_used(void) {
   const uint32_t *word = &stack_bottom;
   while (word < &stack_top && *word == PAINT) word++;
   return (uint32_t)((const char *)&stack_top - (const char *)word);
+}
+
+int flash_intact(uint32_t *crc) {
+  const uint32_t *rest = flash_start + CRC_SLOT + 1;
+  *crc = xmae_crc32(0, flash_start, 4 * CRC_SLOT);
+  *crc = xmae_crc32(*crc, rest, (uint32_t)(flash_end - (const uint8_t *)rest));
+  return *crc == flash_start[CRC_SLOT];
 }
 
 static void start(void) {

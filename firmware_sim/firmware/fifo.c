@@ -1,5 +1,8 @@
 #include "fifo.h"
 
+/* The compiler may not move what lies in the ring across the counts; one core sees its own accesses in order. */
+#define IN_ORDER() __asm__ volatile("" ::: "memory")
+
 static struct sample ring[FIFO_DEPTH];
 static volatile uint32_t written, taken; /* running counts; their difference is what is in the FIFO */
 static uint32_t overflow;                /* samples that found it full since the last one that did not */
@@ -16,12 +19,15 @@ void fifo_push(struct sample sample) {
     overflow = 0;
     sample.word = (sample.word & 0x1FFFFFFu) | lost << 25;
     ring[written % FIFO_DEPTH] = sample;
+    IN_ORDER();
     written++;
 }
 
 int fifo_pop(struct sample *sample) {
     if (written == taken) return 0;
+    IN_ORDER();
     *sample = ring[taken % FIFO_DEPTH];
+    IN_ORDER();
     taken++;
     return 1;
 }

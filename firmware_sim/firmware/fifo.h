@@ -2,12 +2,13 @@
  *
  * A word is one sample as the front end delivers it: bits 0-23 the unsigned code (16-24 bits wide), bit 24 set if the
  * converter saturated, bits 25-30 how many samples were lost just before this one. Beside it stands the time at which
- * it was read, in ms of the watch's own clock. One writer (interrupt), one reader (main loop), no lock. */
+ * it was read, in ms of the watch's own clock. One writer (interrupt), one reader (main loop) on one core, no lock: a
+ * sample is in the ring before it is counted as written, and out of it before its place counts as free. */
 #ifndef FIFO_H
 #define FIFO_H
+#include "watch_config.h"
 #include <stdint.h>
 
-#define FIFO_DEPTH 32u /* samples, a power of 2: 0.25 s at 128 Hz, several times what one inference takes */
 #define FIFO_RAM (FIFO_DEPTH * sizeof(struct sample))
 #define WORD_CODE(word) ((word) & 0xFFFFFFu)
 #define WORD_SATURATED(word) ((word) >> 24 & 1u)

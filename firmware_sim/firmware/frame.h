@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 #define FRAME_VERSION 1u
-#define FRAME_RAM (10u + (TRACE ? WINDOW_N : 18u + 4u * N_HEADS + EMBEDDING_N))
+#define RESULT_BYTES (18u + 4u * N_HEADS + EMBEDDING_N)
+#define FRAME_RAM (10u + (TRACE && WINDOW_N > RESULT_BYTES ? WINDOW_N : RESULT_BYTES))
 
 enum frame_kind { FRAME_BOOT = 1, FRAME_RESULT = 2, FRAME_INPUT = 3 };
 
@@ -17,13 +18,15 @@ enum status {
     FLAT = 8,         /* nothing in the pulse's band */
     RATE = 16,        /* the front end's clock and the watch's differ by more than 0.5 %, or samples vanished */
     FIRST = 32,       /* first result after a start */
-    BAD_FLASH = 64,   /* weights or constants are not what was built: nothing is measured */
+    BAD_FLASH = 64,   /* the flash is not what was built: nothing is measured */
+    NO_PULSE = 128,   /* what is in the pulse's band looks like none */
+    IMPLAUSIBLE = 256, /* a head says what no person's can be */
     INVALID = 0x8000, /* no result: neither heads nor embedding follow */
 };
 
 struct result {
     uint32_t sequence, start_ms; /* number since the start; time of the window's first sample */
-    uint16_t status, lost, saturated, n_heads, n_embedding;
+    uint16_t status, lost, saturated, n_heads, n_embedding; /* heads in the order of watch_config.h */
 };
 
 void frame_boot(uint32_t status, uint32_t flash_crc);

@@ -3,8 +3,8 @@
 #include "fifo.h"
 #include "frame.h"
 #include "front_end.h"
+#include "pulse.h"
 #include "student_int8.h"
-#include "xmae_kernels.h"
 
 #define STUCK_N SFREQ                                 /* equal codes in a row: 1 s */
 #define MAX_LOST (BUFFER_N / 100)                     /* 0.16 s in 16 s */
@@ -20,21 +20,24 @@ static uint32_t second_ms[BUFFER_S]; /* when the first sample of each second cam
 static uint32_t total, equal;        /* samples since the start; length of the run of equal codes at the end */
 static uint32_t newest_ms, sequence;
 static int8_t input[WINDOW_N], embedding[EMBEDDING_N];
-static float heads[N_HEADS];
+static float heads[N_HEADS ? N_HEADS : 1];
 
 #define WATCH_RAM (sizeof codes + sizeof faults + sizeof second_ms + sizeof input + sizeof embedding + sizeof heads)
 
 _Static_assert(XMAE_INPUT_SIZE == WINDOW_N && XMAE_OUTPUT_SIZE == EMBEDDING_N, "network and front end disagree");
-_Static_assert(WATCH_RAM + FIFO_RAM + FRONT_END_RAM + FRAME_RAM + XMAE_ARENA_BYTES + STACK_BYTES <= RAM_BYTES,
+_Static_assert(WATCH_RAM + FIFO_RAM + FRONT_END_RAM + PULSE_RAM + FRAME_RAM + XMAE_ARENA_BYTES + STACK_BYTES <= RAM_BYTES,
                "buffers, arena and stack exceed the RAM of the device profile");
 _Static_assert(XMAE_WEIGHTS_BYTES + sizeof constants <= FLASH_BYTES, "weights exceed the flash of the device profile");
 
-/* The weights carry scale and zero point of the embedding: they multiply codes. */
-static void apply_heads(void) {
+/* The weights carry scale and zero point of the embedding: they multiply codes. Returns whether all is plausible. */
+static int apply_heads(void) {
+    int plausible = 1;
     for (int h = 0; h < N_HEADS; h++) {
         heads[h] = constants.head_bias[h];
         for (int i = 0; i < EMBEDDING_N; i++) heads[h] += constants.head_weight[h][i] * (float)embedding[i];
+        plausible &= heads[h] >= constants.head_low[h] && heads[h] <= constants.head_high[h];
     }
+    return plausible;
 }
 
 static void measure(void) {
@@ -49,12 +52,13 @@ static void measure(void) {
     }
     if (late_ms > MAX_DRIFT_MS || late_ms < -MAX_DRIFT_MS) status |= RATE;
     if (!front_end(codes, total % BUFFER_N, input)) status |= FLAT;
-    if (status & (STUCK | RATE | FLAT) || lost > MAX_LOST || saturated > MAX_SATURATED) {
+    if (!has_pulse(input)) status |= NO_PULSE;
+    if (status & (STUCK | RATE | FLAT | NO_PULSE) || lost > MAX_LOST || saturated > MAX_SATURATED) {
         status |= INVALID;
     } else {
         xmae_model(input, embedding);
         phase_heads();
-        apply_heads();
+        if (!apply_heads()) status |= IMPLAUSIBLE | INVALID;
     }
     phase_frame();
     const struct result result = {
@@ -104,9 +108,9 @@ int app(void) {
     struct sample sample;
     phase_boot();
     if (!board_open()) return 1;
-    const uint32_t constants_crc = xmae_crc32(0, &constants, sizeof constants), weights_crc = xmae_weights_crc32();
-    const int intact = constants_crc == CONSTANTS_CRC32 && weights_crc == XMAE_WEIGHTS_CRC32;
-    frame_boot(intact ? 0u : BAD_FLASH | INVALID, weights_crc);
+    uint32_t crc;
+    const int intact = board_flash_intact(&crc);
+    frame_boot(intact ? 0u : BAD_FLASH | INVALID, crc);
     if (!intact) return 2;
     phase_samples();
     while (board_wait())

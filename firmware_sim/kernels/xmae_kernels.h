@@ -6,6 +6,7 @@
  * Weights of convolutions and fully connected layers: [out_c / 2][K][2], K = k_h * k_w * in_c rounded up to 8, where
  * the last index is the output channel within a pair, and what was rounded up is zero. One SXTB16 of a word gives two
  * inputs of one output (Armv7E-M), one VLD2 gives sixteen (Helium).
+ * Their bias is rounded up to pairs too.
  * Weights of depthwise convolutions: [channels / 4][k_h * k_w][4], rounded up with zeros.
  *
  * C99, no heap, no recursion, static memory only; scratch is given by the caller. */

@@ -100,10 +100,10 @@ void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, vo
       block(&b);
       if (k % 16) last_eight(&b, b.weights + 2 * (k - 8), k - 8);
       int32x4_t even = steps(vldrwq_s32(b.acc), layer->multiplier[c], layer->shift[c], exact);
-      int32x4_t odd = steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
-      if (c + 1 < channels)
+      if (c + 1 < channels) {
+        int32x4_t odd = steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
         vstrbq_scatter_offset_s16(out + c, offsets, codes(even, odd, &limits));
-      else /* of an odd number the last one alone, twice; GCC 12 stores all lanes of a predicated scatter */
+      } else /* of an odd number the last one alone, twice; GCC 12 stores all lanes of a predicated scatter */
         vstrbq_scatter_offset_s16(out + c, vsubq_u16(offsets, vldrhq_u16(odd_lanes)), codes(even, even, &limits));
     }
   }

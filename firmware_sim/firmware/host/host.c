@@ -16,6 +16,12 @@ int sh_read(int handle, void *bytes, uint32_t n) { return (int)fread(bytes, 1, n
 
 int sh_write(int handle, const void *bytes, uint32_t n) { return (int)fwrite(bytes, 1, n, files[handle]); }
 
+/* A program of an operating system lies in no flash. */
+int flash_intact(uint32_t *crc) {
+    *crc = 0;
+    return 1;
+}
+
 int main(void) {
     const int code = app();
     for (int i = 0; i < 2; i++)
