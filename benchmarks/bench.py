@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.benchmarks.drift import HISTOGRAM_EDGES, compare_embeddings, compare_heads
+from xmae.benchmarks.drift import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
 from xmae.benchmarks.emulated import cortex_m, emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
     evenly,
+    fingerprint,
     load_reference,
     make_reference,
     other_weights,
@@ -17,9 +18,9 @@ from xmae.benchmarks.reference import (
     refuse_lacking,
     save_reference,
 )
-from xmae.benchmarks.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, read_result
+from xmae.benchmarks.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, other_windows, read_result
 from xmae.benchmarks.report import write_report
-from xmae.benchmarks.sessions import describe, find_entries
+from xmae.benchmarks.sessions import describe, entry_name, find_entries, not_checked
 from xmae.benchmarks.timing import add_latency, load
 from xmae.benchmarks.worker import run_all_apart
 from xmae.data.store import WindowStore
@@ -34,7 +35,7 @@ COLUMNS = (  # of bench.csv
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
     "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms", "peak_memory_bytes",
     "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5", "centred_median", "centred_p5", "hr_mae",
-    "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure",
+    "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def bench(
     """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and on emulated devices.
 
     One window at a time, on one thread and on all. The models take turns, so that whatever else the machine does hits
-    all of them. Exit code 1 if `compare` finds a regression.
+    all of them. Exit code 1 if a model fails or `compare` finds a regression; a runtime that is not installed is
+    neither.
 
     Parameters
     ----------
@@ -92,8 +94,10 @@ def bench(
         `cpu_ms` (processor time), `relative` (processor time in yardsticks, a fixed computation timed in the same
         rounds), `all_threads`, `mac_per_s`,
         `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`, `model_memory_bytes`, `layers` (time of each
-        operator), `cosine`, `centred`, `heads` (accuracy of this run's outputs), or `missing` / `failure`; `hardware`;
-        `load` before and after; `regressions` and `passed` with `compare`; `reference_info`; `out`.
+        operator) or `profile_failure`, `cosine`, `centred`, `heads` (accuracy of this run's outputs on `windows`), or
+        `missing` / `failure`; `hardware`; `load` before and after; `windows_sha256` of the windows that accuracy was
+        measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not; `passed`; `summary`, lines
+        for the terminal; `reference_info`; `out`.
 
     Raises
     ------
@@ -141,15 +145,19 @@ def bench(
     result = {
         "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle), "weights": recorded.info["weights"],
         "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds, "starts": starts,
-        "subjects": int(np.unique(used.subject).size), "histogram_edges": HISTOGRAM_EDGES.tolist(),
-        "models": rows, "reference_info": recorded.info,
+        "subjects": int(np.unique(used.subject).size), "windows_sha256": fingerprint(used),
+        "histogram_edges": HISTOGRAM_EDGES.tolist(), "models": rows, "reference_info": recorded.info,
     }  # fmt: skip
     if record_reference:
         save_reference(recorded, out)
         result["reference"] = str(Path(out) / "reference.npz")
+    failures = [f"{entry_name(row)}: does not run: {row['failure']}" for row in rows if "failure" in row]
+    absent = not_checked(row for row in rows if row["kind"] == "measured")
+    summary = [f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured", *failures, *absent]
     if old:
-        result["regressions"] = find_regressions(result, old)
-        result["passed"] = not result["regressions"]
+        result |= {"regressions": find_regressions(result, old), "not_compared": other_windows(result, old)}
+        summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
+    result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
     write_json(Path(out) / "bench.json", result)
     write_csv(Path(out) / "bench.csv", rows)
     write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
@@ -157,14 +165,17 @@ def bench(
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
-    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none without embeddings."""
+    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none without embeddings.
+
+    Embeddings that are none, not finite or of another width, are a `failure`.
+    """
     if embedding is None:
         return {}
     original = recorded.embeddings[model][chosen]
-    heads = bundle.heads.get(model, {})
-    return {"windows": len(embedding)} | compare_embeddings(embedding, original, recorded.train_mean[model]) | {
-        "heads": compare_heads(heads, embedding, original, windows)
-    }  # fmt: skip
+    found = {"windows": len(embedding)} | compare_embeddings(embedding, original, recorded.train_mean[model])
+    if found["centred"] is None:
+        return found | {"failure": UNUSABLE}
+    return found | {"heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows)}
 
 
 def add_cold_starts(bundle, entries, rows, ppg, starts):

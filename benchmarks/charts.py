@@ -6,9 +6,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from xmae.benchmarks.sessions import TITLES
+
 INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"  # INK becomes the page's text colour
 COLOURS = {"pytorch": MUTED, "executorch": "#3b7dd8", "litert": ACCENT, "onnx": SECOND, "c": "#b07cc6"}
-RUNTIMES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime", "c": "C99"}
+RING = {"marker": "o", "ms": 13, "mfc": "none", "mec": INK, "mew": 0.8, "ls": ""}  # around an estimate
 COSTS = (  # of the Pareto plots: field, words, factor
     ("latency_ms", "latency of a window, ms", 1),
     ("bytes", "file or weights, kB", 1e-3),
@@ -65,7 +67,8 @@ def draw_pareto(rows):
     """What accuracy costs: heart-rate error, and drift from fp32, against latency, size and MAC, a picture each.
 
     Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape the model, a filled
-    mark is quantised; the line joins what nothing else beats in both.
+    mark is quantised, a ring around it says that it is estimated; the line joins what nothing else beats in both, of
+    the rows scored on all windows: others are shown, but an error on fewer windows is another quantity.
 
     Returns
     -------
@@ -114,16 +117,21 @@ def _pareto(points, marks, cost, error, logarithmic):
         logarithmic_axis(axes, "x", [x for x, _, _ in points])
         if logarithmic:
             logarithmic_axis(axes, "y", [y for _, y, _ in points])
-        kept = front(points)
+        most = max(row.get("windows") or 0 for _, _, row in points)
+        kept = front([point for point in points if (point[2].get("windows") or 0) == most])
         axes.plot([x for x, _, _ in kept], [y for _, y, _ in kept], color=MUTED, lw=1, ls="--", zorder=1)
         for x, y, row in points:
             colour = COLOURS.get(row["format"], INK)
             face = "none" if row["precision"] in ("fp32", "bf16") else colour
             axes.plot(x, y, marks.get(row["model"], "o"), color=colour, mfc=face, ms=7)
+            if row.get("kind") == "estimated":
+                axes.plot(x, y, **RING)
         for format in dict.fromkeys(row["format"] for _, _, row in points):
-            axes.plot([], [], "o", color=COLOURS.get(format, INK), label=RUNTIMES.get(format, format))
+            axes.plot([], [], "o", color=COLOURS.get(format, INK), label=TITLES.get(format, format))
         for model, mark in marks.items():
             axes.plot([], [], mark, color=INK, mfc="none", label=model)
+        if any(row.get("kind") == "estimated" for _, _, row in points):
+            axes.plot([], [], **RING, label="estimated")
         axes.set_xlabel(cost)
         axes.set_ylabel(error)
         figure.legend(frameon=False, fontsize=8.5, ncols=3, loc="outside upper left")

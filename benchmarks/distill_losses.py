@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from xmae.benchmarks.kept import digest, made_of
+from xmae.benchmarks.script import run_script
 from xmae.data.store import WindowStore
 from xmae.distill.distill import learn
 from xmae.distill.losses import same_cosine, same_distances
@@ -134,4 +135,4 @@ if __name__ == "__main__":
     parser.add_argument("--crops", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=77)
-    print(main(**vars(parser.parse_args())))
+    print(run_script(main, **vars(parser.parse_args())))

@@ -19,7 +19,7 @@ from xmae.benchmarks.reference import (
     reference_windows,
     refuse_lacking,
 )
-from xmae.benchmarks.sessions import describe, entry_name, find_entries
+from xmae.benchmarks.sessions import describe, entry_name, find_entries, not_checked
 from xmae.benchmarks.timing import add_latency
 from xmae.benchmarks.worker import run_all_apart
 from xmae.data.store import WindowStore
@@ -35,6 +35,8 @@ from xmae.signals.scale import minmax_scale
 LATENCY_WINDOWS = 10  # windows per round of the latency measurement
 
 HISTOGRAM_EDGES = np.logspace(-7, 0, 15)  # of 1 - centred cosine; what lies outside counts at the ends
+
+UNUSABLE = "the embedding has another width, or values that are not finite"
 
 FP32_LIMITS = {  # an fp32 export computes the same function: only rounding may differ
     "min_cosine": 0.9999,  # centred, median
@@ -59,7 +61,8 @@ def validate(
     """Judge every model of a bundle, in every runtime installed, against its fp32 original. The limits are for int8.
 
     fp32 exports must keep a centred cosine of 0.9999 (5th percentile 0.999), the heart-rate error within 0.05 bpm and
-    the AUROC within 0.002.
+    the AUROC within 0.002. Exit code 1 beyond the limits, or if a file could not be judged because its runtime is not
+    installed: what was not checked has not passed.
 
     Parameters
     ----------
@@ -88,7 +91,8 @@ def validate(
     Returns
     -------
     dict
-        `passed`; `violations`, a sentence each; `limits`; `models`, a row per model, runtime and precision with
+        `passed`; `violations`, a sentence each; `checked`, how many exported files were judged, and `not_checked`, why
+        the others were not; `limits`; `models`, a row per model, runtime and precision with
         `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`, `reference` and `change` of its metric),
         `latency_ms`, `bytes`, `peak_memory_bytes`, `violations`, or `missing`; `reference`; `hardware`;
         `summary`, lines for the terminal; `out`.
@@ -117,7 +121,8 @@ def validate(
         row["violations"] = find_violations(row, FP32_LIMITS if entry["precision"] == "fp32" else int8)
         rows.append(row)
     exports = [row for row in rows if row["format"] != "pytorch"]
-    if all("missing" in row for row in exports):
+    checked = sum("missing" not in row for row in exports)
+    if not checked:
         raise UserError("none of the runtimes of this bundle is installed; try pip install 'xmae[edge]'")
     if rounds:
         rows = add_latency(opened, entries, rows, ppg[:LATENCY_WINDOWS], rounds)
@@ -127,9 +132,12 @@ def validate(
         for model in other_weights(recorded, opened)
     ]
     violations += [f"{entry_name(row)}: {violation}" for row in rows for violation in row["violations"]]
+    unchecked = not_checked(exports)
     result = {
-        "passed": not violations,
+        "passed": not violations and not unchecked,
         "violations": violations,
+        "checked": checked,
+        "not_checked": unchecked,
         "limits": {"int8": int8, "fp32": FP32_LIMITS},
         "bundle": str(bundle),
         "windows": len(ppg),
@@ -140,8 +148,8 @@ def validate(
     }
     write_json(Path(out) / "drift.json", result)
     verdict = f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
-    summary = [f"{len(exports)} files on {len(ppg)} windows of {result['subjects']} subjects: {verdict}", *violations]
-    return result | {"summary": summary, "out": str(out)}
+    judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
+    return result | {"summary": [f"{judged}: {verdict}", *violations, *unchecked], "out": str(out)}
 
 
 def compare_embeddings(embedding, original, mean):
@@ -199,7 +207,7 @@ def find_violations(row, limits):
     if "failure" in row:
         return [f"does not run: {row['failure']}"]
     if row["centred"] is None:
-        return ["the embedding has another width, or values that are not finite"]
+        return [UNUSABLE]
     found = []
     for key, limit, words in (("median", "min_cosine", "median"), ("p5", "min_cosine_p5", "5th percentile")):
         if row["centred"][key] < limits[limit]:

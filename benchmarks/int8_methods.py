@@ -18,7 +18,11 @@ from tqdm import tqdm
 
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.kept import kept, made_of
+from xmae.benchmarks.script import run_script
+from xmae.benchmarks.sessions import TITLES
 from xmae.data.store import WindowStore
+from xmae.errors import UserError
+from xmae.export.card import table
 from xmae.export.quantize import FORMATS
 from xmae.files import atomic_file
 from xmae.models import load_encoder
@@ -28,7 +32,9 @@ from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.native import one_thread
 
 N_CALIBRATION, N_COMPARED, SEED = 64, 64, 77
-NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+COLUMNS = (
+    "method", "encoder", "parameters", "format", "fp32, largest error", "int8, kB", "int8, centred cosine", "left",
+)  # fmt: skip
 
 
 def main():
@@ -42,6 +48,9 @@ def main():
     arguments = parser.parse_args()
     there = sorted(path.parent.name for path in arguments.compared.glob("*/encoder.safetensors"))
     chosen = arguments.methods.split(",") if arguments.methods else there
+    if not there or not set(chosen) <= set(there):
+        lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
+        raise UserError(f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`")
     rows, store = [], WindowStore(arguments.store)
     with tempfile.TemporaryDirectory() as folder, one_thread():
         work = Path(arguments.work or folder)
@@ -51,13 +60,13 @@ def main():
             found = kept(work / f"{method}.json", of, partial(measure, encoder, store, Path(folder)))
             rows += [{"method": method} | row for row in found]
     with atomic_file(arguments.out) as temporary:
-        temporary.write_text(table(rows, f" --methods {arguments.methods}" if arguments.methods else ""))
+        temporary.write_text(page(rows, f" --methods {arguments.methods}" if arguments.methods else ""))
 
 
 def measure(encoder, store, folder):
     """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8, seconds."""
-    graph, ppg = exportable(encoder), held_out(store, N_COMPARED, SEED)
-    calibration = training_windows(store.windows("train"), N_CALIBRATION, SEED).ppg
+    graph, chosen = exportable(encoder), training_windows(store.windows("train"), N_CALIBRATION, SEED)
+    calibration, ppg = chosen.ppg, held_out(store, N_COMPARED, SEED, chosen)
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
     rows = []
     for name, target in FORMATS.items():
@@ -84,7 +93,7 @@ def measure(encoder, store, folder):
     return rows
 
 
-def table(rows, some=""):
+def page(rows, some=""):
     """The result as Markdown; `some`: what the command says of the choice of methods."""
     machine = hardware()
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
@@ -99,17 +108,14 @@ def table(rows, some=""):
         f"{versions}.", "",
         "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against PyTorch "
         "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, did not take.", "",
-        "| method | encoder | parameters | format | fp32, largest error | int8, kB | int8, centred cosine | left |",
-        "|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {row['method']} | {row['encoder']} | {row['parameters']:,} | {NAMES[row['format']]} | "
-            f"{row['fp32_error']:.1e} | {row['bytes'] / 1e3:,.0f} | {row['median']:.4f} / {row['p5']:.4f} | "
-            f"{', '.join(row['left'] or [])} |"
+        table(COLUMNS, [
+            (row["method"], row["encoder"], f"{row['parameters']:,}", TITLES[row["format"]], f"{row['fp32_error']:.1e}",
+             f"{row['bytes'] / 1e3:,.0f}", f"{row['median']:.4f} / {row['p5']:.4f}", ", ".join(row["left"] or []))
             for row in rows
-        ),
+        ]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

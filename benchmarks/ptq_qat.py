@@ -22,10 +22,13 @@ from tqdm import tqdm
 from xmae.benchmarks.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.kept import digest, kept, made_of
+from xmae.benchmarks.script import run_script
+from xmae.benchmarks.sessions import TITLES
 from xmae.data.prepare import prepare
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import fit_heads
+from xmae.export.card import table
 from xmae.export.mixed import export_within
 from xmae.export.quantize import FORMATS
 from xmae.files import atomic_file, read_json
@@ -42,7 +45,8 @@ N_CALIBRATION, SEED = 256, 77
 BUDGETS = (0.995,)
 OBSERVERS_OF = {"teacher": ("minmax", "mse")}  # a file of it takes minutes, so not all of them
 SPLITS = ("val", "test")
-NAMES = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+COLUMNS = ("model", "format", "kB", "validation", "heart rate, bpm", "AUROC", "test", "heart rate, bpm", "AUROC")
+PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, QAT")
 
 
 def main():
@@ -57,7 +61,7 @@ def main():
     ):
         results = measure(Path(folder))
     with atomic_file(arguments.out) as temporary:
-        temporary.write_text(table(results))
+        temporary.write_text(page(results))
 
 
 def measure(folder):
@@ -143,9 +147,10 @@ class Subject:
         return row | {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
 
 
-def table(results):
+def page(results):
     """The result as Markdown."""
     rows, learned, machine = results["rows"], results["qat"], results["hardware"]
+    whole, mixed = ([row for row in rows if bool(row["budget"]) is left] for left in (False, True))
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
@@ -162,62 +167,52 @@ def table(results):
         "The test patients are not fresh: the test columns of the student, with QAT and without, had been seen before "
         "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in fp32 with ranges from "
         "training windows; the rows were then made again. No setting was chosen by them.", "",
-        *head("observer"), *(f"| {row['observer']} " + line(row, rows) for row in rows if not row["budget"]), "",
+        table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]), "",
         "## Layers left in float", "",
         "The teacher with a budget for the centred cosine that 19 of 20 validation windows must keep "
         "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So its validation "
         "columns say what it was chosen by; the test columns say what to expect.", "",
-        *head("budget", ", chosen on"), *(f"| {row['budget']} " + line(row, rows) for row in rows if row["budget"]), "",
-        *(f"- {NAMES[row['format']]}, {row['budget']}: {', '.join(row['float_layers']) or 'none'} in float."
-          for row in rows if row["budget"]), "",
+        table(("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
+              [(row["budget"], *cells(row, ())) for row in mixed]), "",
+        *(f"- {TITLES[row['format']]}, {row['budget']}: {', '.join(row['float_layers']) or 'none'} in float."
+          for row in mixed), "",
         "## Training and not training, against the same", "",
         "Above, each file is held against the float weights that it was made from, and QAT changes them. Here both are "
         "held against the student in float before QAT, which is what a file is meant to replace: centred cosine, "
         "median / 5th percentile.", "",
-        "| observer | format | validation | validation, QAT | test | test, QAT |", "|---|---|---|---|---|---|",
-        *(line_before(row, trained) for row, trained in pairs(rows)), "",
+        table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]), "",
         f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the rounded student on "
-        f"the validation patients {learned['cosine_before']:.4f} before, {learned['cosine']:.4f} after; training loss "
-        f"{learned['history']['train_loss'][0]:.4f} in the first epoch, {learned['history']['train_loss'][-1]:.4f} in "
-        "the last.",
+        f"the validation patients {learned['cosine_to_float_before']:.4f} before, {learned['cosine_to_float']:.4f} "
+        f"after; training loss {learned['history']['train_loss'][0]:.4f} in the first epoch, "
+        f"{learned['history']['train_loss'][-1]:.4f} in the last.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def pairs(rows):
     """Rows of the student, each with that of the same file after QAT."""
-    named = {(row["model"], row["format"], row["observer"]): row for row in rows if not row["budget"]}
+    named = {(row["model"], row["format"], row["observer"]): row for row in rows}
     return [(row, named["student, QAT", *key]) for (model, *key), row in named.items() if model == "student"]
 
 
-def line_before(row, trained):
+def cells_before(row, trained):
     """A row that holds a file without QAT and one with it against the student in float before QAT."""
     parts = [one[split]["before"] for split in SPLITS for one in (row, trained)]
-    cells = [row["observer"], NAMES[row["format"]], *(f"{part['median']:.4f} / {part['p5']:.4f}" for part in parts)]
-    return f"| {' | '.join(cells)} |"
+    return row["observer"], TITLES[row["format"]], *(f"{part['median']:.4f} / {part['p5']:.4f}" for part in parts)
 
 
-def head(first, chosen=""):
-    """Head of a table whose first column says what differs; `chosen` is said of the validation columns."""
-    return [
-        f"| {first} | model | format | kB | validation{chosen} | heart rate, bpm | AUROC "
-        "| test | heart rate, bpm | AUROC |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-
-
-def line(row, rows):
-    """Cells of a row after the first."""
-    alike = [r for r in rows if all(r[key] == row[key] for key in ("model", "format")) and not r["budget"]]
-    best = not row["budget"] and row["val"]["p5"] == max(r["val"]["p5"] for r in alike)
-    cells = [row["model"], NAMES[row["format"]], f"{row['bytes'] / 1e3:.0f}"]
+def cells(row, rows):
+    """Cells of a row after the first; the best on validation of its model and format among `rows` is bold."""
+    alike = [r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])]
+    best = row["val"]["p5"] == max(alike, default=None)
+    shown = [row["model"], TITLES[row["format"]], f"{row['bytes'] / 1e3:.0f}"]
     for split in SPLITS:
         part = row[split]
         cosines = f"{part['median']:.4f} / {part['p5']:.4f}"
-        cells += [f"**{cosines}**" if best and split == "val" else cosines, f"{part['hr_change']:+.3f}"]
-        cells += ["" if part["auroc_change"] is None else f"{part['auroc_change']:.4f}"]
-    return f"| {' | '.join(cells)} |"
+        shown += [f"**{cosines}**" if best and split == "val" else cosines, f"{part['hr_change']:+.3f}"]
+        shown += ["" if part["auroc_change"] is None else f"{part['auroc_change']:.4f}"]
+    return shown
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

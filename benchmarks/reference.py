@@ -6,6 +6,8 @@ long a window took. A machine without a GPU, or without PyTorch at full speed, c
 """
 
 import copy
+import hashlib
+import json
 import time
 import zipfile
 from dataclasses import dataclass
@@ -168,6 +170,15 @@ def reference_windows(reference, windows):
 def _names(windows):
     """What names each window: (subject, record, start in s)."""
     return zip(windows.subject, windows.record, np.round(windows.start_s, 3), strict=True)
+
+
+def fingerprint(windows):
+    """SHA-256 of what an accuracy on windows depends on besides the model: whose they are, signals, heart rates."""
+    named = [list(map(str, name)) for name in _names(windows)]
+    digest = hashlib.sha256(json.dumps(named).encode())
+    for x in (windows.ppg, windows.labels.get("hr", np.empty(0))):
+        digest.update(np.ascontiguousarray(x))
+    return digest.hexdigest()
 
 
 def weight_files(bundle):

@@ -3,6 +3,7 @@
 Processor time on one thread is compared, in yardsticks (a fixed computation timed in the same rounds), so that a busier
 or slower machine is no regression, and only flagged where the 95 % intervals of both runs lie apart and the medians by
 more than a tenth.
+Accuracy is compared where both runs scored the same windows.
 Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances do.
 """
 
@@ -44,15 +45,23 @@ def find_regressions(new, old):
     Parameters
     ----------
     new, old : dict
-        Results of `xmae bench`. Rows are matched by model, format, precision and device; only what both have is
-        compared, and a row that fails now but ran before is worse.
+        Results of `xmae bench`. Rows are matched by model, format, precision and device. What ran before and fails now,
+        or is not there, is worse; but emulated devices and a recorded reference are there when asked for.
     """
-    before = {key(row): row for row in old["models"]}
-    found = []
-    for row in new["models"]:
-        if (was := before.get(key(row))) and "latency_ms" in was:
-            found += [f"{' '.join(key(row))}: {sentence}" for sentence in worse(row, was)]
+    now, alike, found = {key(row): row for row in new["models"]}, not other_windows(new, old), []
+    for was in old["models"]:
+        if "latency_ms" in was:
+            found += [f"{' '.join(key(was))}: {sentence}" for sentence in worse(now.get(key(was)), was, alike)]
     return found
+
+
+def other_windows(new, old):
+    """Why the accuracy of two results cannot be compared: a sentence, or None if it can."""
+    if "windows_sha256" not in old:
+        return "Accuracy was not compared: the earlier run does not say which windows it scored"
+    if new["windows_sha256"] != old["windows_sha256"]:
+        return "Accuracy was not compared: the earlier run scored other windows"
+    return None
 
 
 def key(row):
@@ -60,10 +69,12 @@ def key(row):
     return row["model"], row["precision"], row["format"], row["device"]
 
 
-def worse(row, was):
-    """What is worse in one row: a list of sentences."""
-    if "failure" in row:
-        return [f"no longer runs: {row['failure']}"]
+def worse(row, was, alike):
+    """What is worse in a row (None: it is no longer there): a list of sentences. `alike`: on the same windows."""
+    if row is None:
+        return ["is no longer there"] if was.get("kind", "measured") == "measured" else []
+    if why := row.get("failure") or row.get("missing"):
+        return [f"no longer runs: {why}"]
     found = []
     if "relative" in row and "relative" in was:
         ratio = row["relative"] / was["relative"]
@@ -73,6 +84,10 @@ def worse(row, was):
     for field, limit in ALLOWED.items():
         if row.get(field) and was.get(field) and row[field] > limit * was[field]:
             found.append(f"{field.replace('_', ' ')}: {row[field]:,} after {was[field]:,}")
+    if was.get("centred") and not row.get("centred"):
+        found.append("its accuracy was measured and no longer is")
+    if not alike or row.get("windows") != was.get("windows"):
+        return found
     if row.get("centred") and was.get("centred"):
         loss = was["centred"]["median"] - row["centred"]["median"]
         if loss > COSINE_LOSS:

@@ -9,13 +9,14 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from xmae.benchmarks import watch_table
-from xmae.benchmarks.charts import RUNTIMES, draw_loss, draw_pareto, draw_probe
+from xmae.benchmarks.charts import draw_loss, draw_pareto, draw_probe
+from xmae.benchmarks.sessions import TITLES, entry_name
 from xmae.files import atomic_file
 
 MEASURED = (  # what a row may have; see `xmae bench`
-    "device", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
+    "device", "windows", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
     "cold_start_ms", "cycles", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred",
-    "heads", "histogram", "layers", "missing", "failure",
+    "heads", "histogram", "layers", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         "number": number,
         "size": size,
         "span": span,
-        "runtime": lambda name: RUNTIMES.get(name, name),
+        "runtime": runtime,
     }
     template = environment.from_string((files("xmae.benchmarks") / "report.html").read_text())
     pretrain, probe, costs = results.get("pretrain"), merge_probes(results.get("probe")), cost_rows(results)
@@ -90,7 +91,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
 
 
 def summary_lines(results):
-    """The run in at most five sentences, for the head of the page and the end of the terminal."""
+    """The run in a sentence each, at most six, for the head of the page and the end of the terminal."""
     lines = []
     if prepare := results.get("prepare"):
         subjects = sum(prepare["subjects_by_split"].values())
@@ -122,15 +123,15 @@ def summary_lines(results):
             f"int8 {best['model']}: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
             f" ({runtime(best['format'])}, one core)."
         )
+    if failed := [entry_name(row) for row in results.get("bench", {"models": []})["models"] if "failure" in row]:
+        lines.append(f"Does not run: {', '.join(failed)}.")
     if simulated := results.get("simulate"):
         lines.append(watch_table.summary(simulated))
     if validate := results.get("validate"):
-        judged = sum("missing" not in row and row["format"] != "pytorch" for row in validate["models"])
-        lines.append(
-            f"Drift gate: passed, {judged} exports within their limits."
-            if validate["passed"]
-            else f"Drift gate: FAILED, {len(validate['violations'])} violation(s) over {judged} exports."
-        )
+        found, checked = len(validate["violations"]), f"{validate['checked']} exports"
+        verdict = "passed" if validate["passed"] else "FAILED" if found else "INCOMPLETE"
+        verdict += f", {found} violation(s) over {checked}" if found else f", {checked} within their limits"
+        lines.append(f"Drift gate: {'; '.join([verdict, *validate['not_checked']])}.")
     return lines
 
 
@@ -217,7 +218,7 @@ def span(interval, digits=2):
 
 def runtime(format):
     """The name of the runtime that runs a format."""
-    return RUNTIMES.get(format, format)
+    return TITLES.get(format, format)
 
 
 def _png(path):

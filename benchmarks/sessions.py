@@ -1,12 +1,15 @@
 """Every way to run a bundle's models on this machine: its exported files, and its fp32 weights in PyTorch."""
 
-import importlib
+from collections import Counter
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 
 from xmae.benchmarks.reference import weight_files
 from xmae.models import load_encoder
+from xmae.models.student import count_macs
 
 RUNTIMES = {  # what a format's session imports; imported first so that it does not count as the model's memory
     "pytorch": "torch",
@@ -14,6 +17,7 @@ RUNTIMES = {  # what a format's session imports; imported first so that it does 
     "litert": "ai_edge_litert.interpreter",
     "onnx": "onnxruntime",
 }
+TITLES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime", "c": "C99"}
 
 
 def find_entries(bundle):
@@ -26,9 +30,9 @@ def find_entries(bundle):
     Returns
     -------
     list of dict
-        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`.
+        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`: of weights those of the encoder, of a file
+        those of the graph that was exported.
     """
-    macs = {entry["model"]: entry["macs"] for entry in bundle.models}
     weights = [
         {
             "model": model,
@@ -36,7 +40,7 @@ def find_entries(bundle):
             "precision": "fp32",
             "file": path.name,
             "bytes": path.stat().st_size,
-            "macs": macs.get(model),
+            "macs": count_macs(load_encoder(path).eval()),
         }
         for model, path in weight_files(bundle).items()
     ]
@@ -71,12 +75,22 @@ def open_session(bundle, entry, threads=1):
 
 
 def import_runtime(entry):
-    """Import what a session of this entry needs; False if it is not installed."""
-    try:
-        importlib.import_module(RUNTIMES[entry["format"]])
-    except ImportError:
-        return False
-    return True
+    """Import what a session of this entry needs; the name of its package if that is not installed, else None.
+
+    One that is installed but cannot be imported raises what it raises: it is broken, not missing.
+    """
+    module = RUNTIMES[entry["format"]]
+    package = module.partition(".")[0]
+    if find_spec(package) is None:
+        return package
+    import_module(module)
+    return None
+
+
+def not_checked(rows):
+    """Of rows of exported files, which did not run for want of a runtime: a sentence for each package."""
+    counts = Counter(row["missing"] for row in rows if "missing" in row)
+    return [f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'" for why, n in counts.items()]
 
 
 def describe(entry):

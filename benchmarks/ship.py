@@ -12,16 +12,20 @@ from pathlib import Path
 
 import torch
 
+from xmae.benchmarks.script import run_script
 from xmae.data.store import WindowStore
+from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.features import ppg_features
 from xmae.evaluation.heads import fit_heads
 from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
+from xmae.export.provenance import without_folders
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
 from xmae.models.student import McuStudent, count_macs, int8_bytes
 
 SEED = 77
+TO_WHOM = {"cosine": "its teacher", "cosine_to_float": "itself in float, once rounded"}
 CARD = """# Shipped encoders
 
 Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the tools and as a start
@@ -61,27 +65,21 @@ def describe(name, encoder):
             f"- masked ECG error on the validation patients / variance: {origin['val_ratio']:.2f}"
             " (1 = drawing each window's mean)"
         )
-    if "cosine" in origin:
-        lines.append(f"- centred cosine to its teacher on the validation patients: {origin['cosine']:.3f}")
+    for key, whom in TO_WHOM.items():
+        if key in origin:
+            lines.append(f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}")
     settings = {key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")}
     if "note" in origin:
         lines.append(f"- {origin['note']}")
     return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
 
 
-def without_folders(origin):
-    """Provenance whose paths are names only: where a folder lay on the machine that trained is nobody's business."""
-    settings = {
-        key: Path(value).name if key in ("data", "teacher") else value for key, value in origin["settings"].items()
-    }
-    teacher = {"teacher": without_folders(origin["teacher"])} if "teacher" in origin else {}
-    return origin | {"settings": settings} | teacher
-
-
 def main(store, out, *given):
     """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder `out`."""
+    if wrong := [pair for pair in given if not pair.startswith(tuple(f"{name}=" for name in SHIPPED))]:
+        raise UserError(f"'{wrong[0]}' is not NAME=FILE with a name of {', '.join(SHIPPED)}")
     windows, out = WindowStore(store).windows(), Path(out)
-    for name, path in (pair.split("=") for pair in given):
+    for name, path in (pair.split("=", 1) for pair in given):
         encoder = load_encoder(path)
         save_encoder(encoder, out / SHIPPED[name], without_folders(encoder.provenance))
     training, features = windows.split == "train", ppg_features(windows.ppg)[0]
@@ -106,4 +104,6 @@ def main(store, out, *given):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    run_script(main, *sys.argv[1:])

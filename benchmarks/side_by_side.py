@@ -23,13 +23,15 @@ from tqdm import tqdm
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import evenly, weight_files
 from xmae.benchmarks.rivals import PAPAGEI_SHAPE, TIMEPPG_SHAPE, TIMEPPG_SIZES, PaPaGeiS, TimePPGLike
-from xmae.benchmarks.sessions import RUNTIMES
+from xmae.benchmarks.script import run_script
+from xmae.benchmarks.sessions import RUNTIMES, TITLES
 from xmae.benchmarks.timing import all_threads, load, summarise, time_sessions
 from xmae.data.store import WindowStore
 from xmae.evaluation.bootstrap import draw_weights, interval, mae
 from xmae.evaluation.features import NAMES, ppg_features
 from xmae.evaluation.heads import apply_head
 from xmae.export.bundle import Bundle
+from xmae.export.card import table
 from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
@@ -38,7 +40,10 @@ from xmae.signals.window import SFREQ
 
 TIMED_WINDOWS = 5  # of the test windows, in each round
 BASE = "teacher fp32, PyTorch eager"
-NAMES_OF = {"executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+COLUMNS = (
+    "what", "parameters", "weights or file, kB", "million MAC", "processor ms a window (95 %)",
+    "of the eager teacher's (95 %)", "ms by the clock", "heart rate, MAE bpm (95 %)",
+)  # fmt: skip
 
 
 def main():
@@ -55,7 +60,7 @@ def main():
         bundle, store = (arguments.bundle, arguments.store) if arguments.bundle else shipped(Path(folder))
         rows, about = measure(Bundle.open(bundle), WindowStore(store).windows(), arguments.rounds)
     with atomic_file(arguments.out) as temporary:
-        temporary.write_text(table(rows, about))
+        temporary.write_text(page(rows, about))
 
 
 def shipped(folder):
@@ -155,7 +160,7 @@ def contestants(bundle):
     for entry in bundle.models:
         if entry["precision"] == "int8" and entry["format"] in RUNTIMES and entry["model"] in weight_files(bundle):
             head = bundle.heads[entry["model"]]["hr"]
-            found[f"{entry['model']} int8, {NAMES_OF[entry['format']]}"] = {
+            found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
                 "run": bundle.session(entry), "scaled": True, "rate": lambda x, head=head: apply_head(head, x),
                 "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
                 | {"parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"]["parameters"]},
@@ -205,7 +210,7 @@ def neurokit_rate(ppg):
     return np.array([60 * SFREQ / np.median(np.diff(beats)) if len(beats) > 1 else np.nan])
 
 
-def table(rows, about):
+def page(rows, about):
     """The result as Markdown."""
     machine = hardware()
     versions = ", ".join(
@@ -223,12 +228,9 @@ def table(rows, about):
         f"{last} at the end): by the clock, what outlasts a time slice waited for others; so processor time is what is "
         "compared, and the eager teacher's is the measure. Milliseconds are this machine's on that day, trust the "
         f"ratios. {versions}, NeuroKit2 {neurokit2.__version__}.", "",
-        "| what | parameters | weights or file, kB | million MAC | processor ms a window (95 %) | of the eager "
-        "teacher's (95 %) | ms by the clock | heart rate, MAE bpm (95 %) |",
-        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for row in rows:
-        cells = [
+    cells = [
+        (
             row["name"],
             f"{row['parameters']:,}" if "parameters" in row else "",
             f"{row['bytes'] / 1e3:,.0f}" if "bytes" in row else "",
@@ -237,10 +239,12 @@ def table(rows, about):
             f"{row['relative']:.3g}{span(row['relative_interval'])}" if "relative" in row else "",
             f"{row['latency_ms']:.3g}" if "latency_ms" in row else "",
             f"{row['error']:.2f}{span(row['error_interval'])}" if "error" in row else "untrained: cost only",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        )
+        for row in rows
+    ]
     silent = "; ".join(f"{name}: {count} windows" for name, count in about["silent"].items())
     lines += [
+        table(COLUMNS, cells),
         "",
         f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
         "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",
@@ -260,4 +264,4 @@ def span(interval):
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

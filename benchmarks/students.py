@@ -20,17 +20,20 @@ from tqdm import tqdm
 from xmae.benchmarks.distill_losses import number
 from xmae.benchmarks.drift import compare_heads
 from xmae.benchmarks.reference import weight_files
+from xmae.benchmarks.script import run_script
+from xmae.benchmarks.ship import TO_WHOM
 from xmae.data.store import WindowStore
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
 from xmae.export.bundle import Bundle
+from xmae.export.card import table
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
 from xmae.training.device import device_name
 
 LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp32: bpm, and area under the curve
-TIERS_NOTE = """Cosine: centred, to the teacher, on the validation patients. Heart rate: error of the probe, bpm."""
+TIERS_NOTE = """Cosine: centred, on the validation patients. Heart rate: error of the probe, bpm."""
 GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
 (teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
 nothing to keep; where it is no better than the constant (the training mean, an area of 0.5), a share means nothing."""
@@ -82,7 +85,8 @@ def main(store, bundle, out="benchmarks/results", seed=77):
         seed=seed, device=device_name(), tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
         n_test=len(np.unique(test.subject)), n_train=len(np.unique(windows.subject[windows.split == "train"])),
     )  # fmt: skip
-    text += tiers_table(encoders, tasks, formats) + gain_table(tasks, formats) + teacher_table(tasks, heads)
+    tables = tiers_table(encoders, tasks, formats), gain_table(tasks, formats), teacher_table(tasks, heads)
+    text += "\n".join(tables)
     path = Path(out) / "students.md"
     with atomic_file(path) as temporary:
         temporary.write_text(text)
@@ -92,15 +96,16 @@ def main(store, bundle, out="benchmarks/results", seed=77):
 def tiers_table(encoders, tasks, formats):
     """Size and heart rate of each model in fp32 and int8."""
     columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
-    lines = ["## Tiers", "", TIERS_NOTE, "", *header([*columns, *(f"int8, {x}" for x in formats)])]
+    rows = []
     for model, encoder in encoders.items():
         name = f"student (`{encoder.config['tier']}`)" if model == "student" else model
         rates = [value_of(tasks["hr"], model, format) for format in ("pytorch", *formats)]
         parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
-        cosine = encoder.provenance.get("cosine")
+        origin = encoder.provenance
+        cosine = next((f"{origin[key]:.3f} to {whom}" for key, whom in TO_WHOM.items() if key in origin), "")
         size = f"{int8_bytes(encoder) / 1e3:.1f}" if model != "teacher" else ""
-        lines.append(table_row(name, f"{parameters:,}", f"{macs:.2f}", size, f"{cosine:.3f}" if cosine else "", *rates))
-    return "\n".join([*lines, "", ""])
+        rows.append((name, f"{parameters:,}", f"{macs:.2f}", size, cosine, *rates))
+    return section("Tiers", TIERS_NOTE, (*columns, *(f"int8, {x}" for x in formats)), rows)
 
 
 def gain_table(tasks, formats):
@@ -109,42 +114,40 @@ def gain_table(tasks, formats):
     first = next(iter(evaluable.values()))["encoders"]
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
     titles = [f"{task['label']}, {task['metric'].upper()} {task['units']}".strip() for task in evaluable.values()]
-    lines = ["## The teacher's gain, and what int8 students keep of it", "", GAIN_NOTE, "", *header(["", *titles])]
-    lines.append(table_row("constant", *(f"{task['baseline']:.2f}" for task in evaluable.values())))
+    rows = [("constant", *(f"{task['baseline']:.2f}" for task in evaluable.values()))]
     for key in (("untrained", "pytorch"), ("teacher", "pytorch")):
-        cells = [value_of(task, *key) for task in evaluable.values()]
-        lines.append(table_row(f"{key[0]}, fp32", *cells))
+        rows.append((f"{key[0]}, fp32", *(value_of(task, *key) for task in evaluable.values())))
     gains = {name: gain_of(task, ("teacher", "pytorch")) for name, task in evaluable.items()}
     cells = []
     for name, task in evaluable.items():
         low, high = task["encoders"]["untrained", "pytorch"]["minus_first_interval"]
         low, high = (low, high) if task["metric"] == "mae" else (-high, -low)
         cells.append(f"{gains[name]:+.2f} ({low:.2f} to {high:.2f})" + ("" if gains[name] > 0 else ", none"))
-    lines.append(table_row("teacher's gain", *cells))
+    rows.append(("teacher's gain", *cells))
     for key in students:
         cells = []
         for name, task in evaluable.items():
             entry = task["encoders"][key]
             kept = f"{100 * gain_of(task, key) / gains[name]:.0f} %" if gains[name] > 0 else "no gain to keep"
             cells.append(f"{kept}; {number(entry, 'minus_first')}")
-        lines.append(table_row(f"{key[0]}, int8 {key[1]}", *cells))
-    return "\n".join([*lines, "", ""])
+        rows.append((f"{key[0]}, int8 {key[1]}", *cells))
+    return section("The teacher's gain, and what int8 students keep of it", GAIN_NOTE, ("", *titles), rows)
 
 
 def teacher_table(tasks, heads):
     """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
     names = [name for name, task in tasks.items() if "encoders" in task and (name == "hr" or task["metric"] == "auroc")]
     columns = ("format", "by", *(tasks[name]["label"] for name in names), "within")
-    lines = ["## The int8 teacher against fp32", "", TEACHER_NOTE, "", *header(columns)]
+    rows = []
     for format, changed in heads.items():
         probes = {name: tasks[name]["encoders"]["teacher", format] for name in names}
         cells = [number(entry, "minus_first", 3) for entry in probes.values()]
         within = all(abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names)
-        lines.append(table_row(format, "probe", *cells, "yes" if within else "no"))
+        rows.append((format, "probe", *cells, "yes" if within else "no"))
         cells = [f"{changed[name]['change']:+.3f}" for name in names]
         within = all(abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names)
-        lines.append(table_row(format, "heads", *cells, "yes" if within else "no"))
-    return "\n".join([*lines, ""])
+        rows.append((format, "heads", *cells, "yes" if within else "no"))
+    return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 
 
 def gain_of(task, key):
@@ -159,14 +162,9 @@ def value_of(task, model, format):
     return number(entry) if entry else ""
 
 
-def header(columns):
-    """The two first lines of a Markdown table."""
-    return [table_row(*columns), "|---" * len(columns) + "|"]
-
-
-def table_row(*cells):
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+def section(title, note, columns, rows):
+    """A heading, what is to be said, and a table."""
+    return f"## {title}\n\n{note}\n\n{table(columns, rows)}\n"
 
 
 if __name__ == "__main__":
@@ -175,4 +173,4 @@ if __name__ == "__main__":
     parser.add_argument("bundle")
     parser.add_argument("--out", default="benchmarks/results")
     parser.add_argument("--seed", type=int, default=77)
-    print(main(**vars(parser.parse_args())))
+    print(run_script(main, **vars(parser.parse_args())))

@@ -1,17 +1,20 @@
 """A training step side by side with the published design run eagerly.
 
-python -m xmae.benchmarks.training_speed
+python -m xmae.benchmarks.training_speed [RESULT.md]
 
 Same weights, same real windows, same mask; full steps (forward, backward, AdamW) in turns, each way in a process of its
 own as in a training: side by side in one process, each would find the memory that the others keep allocated. Without
-dropout, the first losses show that both compute the same. The last line of the output is the result as JSON.
+dropout, the first losses show that both compute the same. The last line of the output is the result as JSON; the same
+as a page goes into RESULT.md.
 """
 
 import json
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +22,12 @@ from tqdm import trange
 
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference_model import PlainXMAE
+from xmae.benchmarks.timing import load
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
+from xmae.export.card import table
 from xmae.models.reference import to_ours
 from xmae.models.xmae import XMAE, XMAEConfig
 from xmae.objectives.curriculum import RATIOS
@@ -32,6 +37,10 @@ from xmae.training.device import has_bf16
 
 SETTINGS = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.01}  # of AdamW, as published
 SEED = 77
+TITLES = {
+    "reference": "the published design, eager, float32", "float32": "xMAE, float32",
+    "bfloat16": "xMAE, bfloat16 autocast (`xmae pretrain`)",
+}  # fmt: skip
 
 
 def real_batch(batch_size):
@@ -130,9 +139,10 @@ def main(batch_size=64, rounds=8, threads=1):
     -------
     dict
         `windows_per_s` (median); `ratio` of each of ours to the reference: `median`, `lowest` and `highest` over the
-        rounds; `losses` of the first three steps without dropout; batch size, rounds, threads and hardware. Ours are
-        "float32", and "bfloat16" where the CPU multiplies it.
+        rounds; `losses` of the first three steps without dropout; batch size, rounds, threads, load of the machine
+        before and hardware. Ours are "float32", and "bfloat16" where the CPU multiplies it.
     """
+    before = load()
     names = [name for name in WAYS if name != "bfloat16" or has_bf16()]
     seconds = {name: [] for name in names}
     with ExitStack() as stack:
@@ -162,14 +172,30 @@ def main(batch_size=64, rounds=8, threads=1):
         "batch_size": batch_size,
         "rounds": rounds,
         "threads": threads,
+        "load": before,
         "hardware": hardware(),
     }
 
 
-if __name__ == "__main__":
-    result = main()
+def page(result):
+    """The result as Markdown."""
+    machine, rows = result["hardware"], []
     for name, rate in result["windows_per_s"].items():
         ratio = result["ratio"].get(name)
-        times = f", {ratio['median']} times as fast ({ratio['lowest']}-{ratio['highest']})" if ratio else ""
-        print(f"{name}: {rate} windows/s{times}; losses {', '.join(f'{x:.5f}' for x in result['losses'][name])}")
+        times = f"**{ratio['median']}** ({ratio['lowest']} to {ratio['highest']})" if ratio else ""
+        rows.append((TITLES[name], rate, times, ", ".join(f"{x:.5f}" for x in result["losses"][name])))
+    return f"""# Speed of training
+
+`python -m xmae.benchmarks.training_speed benchmarks/results/training_speed.md` on {result["threads"]} thread(s) of
+{machine["cpu"]}, Python {machine["python"]}, PyTorch {machine["packages"]["torch"]}; load of the machine before:
+{result["load"]}. Full steps of {result["batch_size"]} windows with the published dropout, in turns, {result["rounds"]} rounds, seed {SEED}.
+
+{table(("step", "windows per s, median", "times as fast (lowest to highest round)", "first losses, without dropout"), rows)}
+"""  # noqa: E501
+
+
+if __name__ == "__main__":
+    result = main()
+    if sys.argv[1:]:
+        Path(sys.argv[1]).write_text(page(result))
     print(json.dumps(result))

@@ -1,6 +1,6 @@
 """Run one model of a bundle in a process of its own: its peak memory is then its own, and a crash is only its own.
 
-python -m xmae.benchmarks.worker BUNDLE MODEL FORMAT PRECISION WINDOWS.npy EMBEDDINGS.npy PROFILE
+python -m xmae.benchmarks.worker BUNDLE ENTRY WINDOWS.npy EMBEDDINGS.npy REPORT.json PROFILE
 """
 
 import json
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from xmae.files import read_json, write_json
 
 TIMEOUT_S = 900
 
@@ -47,41 +49,44 @@ def run_apart(bundle, entry, ppg, profile=False):
         `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a window),
         `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes` (how much of it came after
         the runtime was imported) and `code_bytes` (shared libraries of the runtime that were loaded), None where the
-        system does not tell; `layers`, if asked for, or `profile_failure`; or `missing` (its runtime is not installed),
-        or `failure` (why there is no embedding).
+        system does not tell; `layers`, if asked for, or `profile_failure` (why not: even if the profiler took the
+        process with it, the rest is there); or `missing` (its runtime is not installed), or `failure` (why there is no
+        embedding).
     """
     with tempfile.TemporaryDirectory(prefix="xmae-") as folder:
-        source, target = Path(folder) / "windows.npy", Path(folder) / "embeddings.npy"
+        source, target, said = (Path(folder) / name for name in ("windows.npy", "embeddings.npy", "report.json"))
         np.save(source, ppg)
-        which = [str(bundle.path), entry["model"], entry["format"], entry["precision"]]
-        command = [sys.executable, "-m", "xmae.benchmarks.worker", *which, str(source), str(target), str(profile)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            return None, {"failure": f"still running after {TIMEOUT_S} s"}
-        if done.returncode < 0:
-            return None, {"failure": f"the process died of {signal.Signals(-done.returncode).name}"}
-        if done.returncode:
-            return None, {"failure": (done.stderr.strip().splitlines() or ["no message"])[-1][:300]}
-        report = json.loads(done.stdout.splitlines()[-1])
+        arguments = map(str, (bundle.path, json.dumps(entry), source, target, said, profile))
+        failure = run_to_the_end([sys.executable, "-m", "xmae.benchmarks.worker", *arguments])
+        if failure and not (profile and said.exists()):
+            return None, {"failure": failure}
+        report = read_json(said) | ({"profile_failure": failure} if failure else {})
         return (None if "missing" in report else np.load(target)), report
 
 
-def main(path, model, format, precision, source, target, profile):
-    """Embed the windows of the file `source` into the file `target`; print what it took as a line of JSON."""
+def run_to_the_end(command):
+    """Run a command; None if it ended well, else a sentence that says how it ended."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"still running after {TIMEOUT_S} s"
+    if done.returncode < 0:
+        return f"the process died of {signal.Signals(-done.returncode).name}"
+    return (done.stderr.strip().splitlines() or ["no message"])[-1][:300] if done.returncode else None
+
+
+def main(path, entry, source, target, said, profile):
+    """Embed the windows of the file `source` into the file `target`, and write what it took as JSON into `said`."""
     import torch
 
-    from xmae.benchmarks.sessions import find_entries, import_runtime, open_session
+    from xmae.benchmarks.sessions import import_runtime, open_session
     from xmae.export.bundle import Bundle
 
     torch.set_num_threads(1)
     ppg = np.load(source)
-    bundle = Bundle.open(path)
-    (entry,) = (
-        e for e in find_entries(bundle) if (e["model"], e["format"], e["precision"]) == (model, format, precision)
-    )
-    if not import_runtime(entry):
-        print(json.dumps({"missing": f"the runtime for {format} is not installed"}))
+    bundle, entry = Bundle.open(path), json.loads(entry)
+    if absent := import_runtime(entry):
+        write_json(said, {"missing": f"{absent} is not installed"})
         return
     before = memory("VmRSS")
     counted = before is not None and restart_peak()
@@ -92,15 +97,16 @@ def main(path, model, format, precision, source, target, profile):
     np.save(target, session(ppg))
     peak = memory("VmHWM") if counted else None
     report |= {"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0) if counted else None}
-    report["code_bytes"] = loaded_bytes(format)
+    report["code_bytes"] = loaded_bytes(entry["format"])
+    write_json(said, report)
     if profile == "True":
         from xmae.benchmarks.per_layer import per_layer
 
         try:
             report["layers"] = per_layer(bundle, entry, ppg[0])
-        except (OSError, RuntimeError) as error:  # the profiler's library is absent or of another version
-            report["profile_failure"] = str(error)
-    print(json.dumps(report))
+        except Exception as error:  # a profiler is another version's, another build's; the model is none the worse
+            report["profile_failure"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        write_json(said, report)
 
 
 def loaded_bytes(format):

@@ -2,7 +2,7 @@
 
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -21,16 +21,16 @@ from xmae.export.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.card import model_card
 from xmae.export.migrate import SCHEMA_VERSION
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.provenance import data_provenance, tool_versions
+from xmae.export.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.session import ApartSession
 from xmae.export.signature import load_key
 from xmae.export.targets import DEFAULT, SOURCE, TARGETS, chosen_precisions, chosen_targets, runs_here, takes
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder, save_encoder
 from xmae.models.student import McuStudent, count_macs
-from xmae.quantize.calibration import held_out, read_calibration, training_windows
+from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
 from xmae.quantize.graph import INPUT_SHAPE, exportable
-from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.quantize.layers import compare_embeddings, run_graph
 from xmae.quantize.native import one_thread
 from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
@@ -102,7 +102,7 @@ def export(
     UserError
         If an encoder, the store, the calibration or the key cannot be used, a target is unknown, not installed or lacks
         an operator (named with its layer), calibration would leak from val or test subjects, or `out` cannot be
-        written; `out` is then as it was before.
+        written, or memory runs out; `out` is then as it was before.
     """
     formats, store = chosen_targets(targets), WindowStore(data)
     chosen = chosen_precisions(precisions, formats)
@@ -138,11 +138,16 @@ def export(
         ]
         with two_processes() as pool:
             pairs = pool.map(export_model, *zip(*work, strict=True))
-            models = [entry for pair in tqdm(pairs, "export", len(work), unit="model") for entry in pair]
+            models = [
+                entry | {"params": sum(p.numel() for p in encoders[entry["model"]].parameters())}
+                for pair in tqdm(pairs, "export", len(work), unit="model")
+                for entry in pair
+            ]
         source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
+        origins = {model: without_folders(encoder.provenance) for model, encoder in encoders.items()}
         heads, metrics = {}, {}
         for model, encoder in encoders.items():
-            save_encoder(encoder, folder / f"{model}.safetensors", encoder.provenance)
+            save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
             heads[model], metrics[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
         provenance = data_provenance(store, ranges, data_licence)
@@ -155,7 +160,7 @@ def export(
             "models": [{key: value for key, value in entry.items() if key != "export_s"} for entry in models],
             "data": provenance,
             "metrics": {"heads_on_val": metrics},
-            "provenance": {model: encoder.provenance for model, encoder in encoders.items()},
+            "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
             **source,
         }
@@ -167,15 +172,26 @@ def export(
 
 @contextmanager
 def two_processes():
-    """A pool for long work, whose processes end with this one however that ends, and at once if the work fails here."""
+    """A pool for long work, whose processes end with this one however that ends, and at once if the work fails here.
+
+    Raises
+    ------
+    UserError
+        If one of them is killed.
+    """
     before = active_children()
     with ProcessPoolExecutor(min(2, os.cpu_count()), get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             yield pool
-        except BaseException:  # an interrupt too
+        except BaseException as error:  # an interrupt too
             for process in set(active_children()) - set(before):
                 process.terminate()
-            raise
+            if not isinstance(error, BrokenExecutor):
+                raise
+            raise UserError(
+                "a process of the export was killed, most likely because memory ran out; "
+                "close other programs, or export fewer models or targets at a time"
+            ) from error
 
 
 def end_with_parent():
@@ -229,6 +245,8 @@ def export_model(
     Returns
     -------
     list of dict
+        `macs` are those of the graph: what the file computes for a window, which may be more than what the encoder
+        does (kernels of several widths joined into one).
     """
     target = TARGETS[format]
     entries = []
@@ -252,7 +270,6 @@ def export_model(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
-                "params": sum(parameter.numel() for parameter in graph.parameters()),
                 **target.inspect_model(path),
                 **mixed,
                 "drift": drift,
@@ -264,15 +281,9 @@ def export_model(
 
 def drift_of(session, ppg, reference, mean):
     """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter can check it."""
-    n = N_CHECKED if isinstance(session, ApartSession) else len(ppg)
-    actual = session(ppg[:n])
-    median, p5 = np.percentile(centred_cosine(actual, reference[:n], mean), [50, 5])
-    return {
-        "windows": n,
-        "centred_cosine_median": float(median),
-        "centred_cosine_p5": float(p5),
-        "max_error": float(np.abs(actual - reference[:n]).max()),
-    }
+    if isinstance(session, ApartSession):
+        ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
+    return {"windows": len(ppg)} | compare_embeddings(session(ppg), reference, mean)
 
 
 @one_thread()

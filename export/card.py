@@ -3,8 +3,8 @@
 import json
 
 MODEL_COLUMNS = (
-    "model", "format", "precision", "file", "kB", "parameters", "M MAC", "cosine", "5th percentile", "max error",
-    "outside the delegate", "memory",
+    "model", "format", "precision", "file", "kB", "parameters", "M MAC", "windows", "cosine", "5th percentile",
+    "max error", "outside the delegate", "memory",
 )  # fmt: skip
 HEAD_COLUMNS = ("model", "task", "mean absolute error", "of the constant", "windows", "subjects")
 TEMPLATE = """# {name}: PPG encoders, float and int8
@@ -14,8 +14,9 @@ linear heads to numbers. Not a medical device; the provenance below says whom it
 
 ## Models
 
-Centred cosine: embeddings of the file in its own runtime against float PyTorch on held-out windows, after the mean
-training embedding is taken away (median, and 5th percentile).
+Parameters are those of the encoder; multiply-accumulates (MAC) are what the file computes for a window. Centred cosine:
+embeddings of the file in its own runtime against float PyTorch on so many held-out windows, after the mean training
+embedding is taken away (median, and 5th percentile).
 
 {models}
 
@@ -94,9 +95,9 @@ def model_card(manifest):
 def measured(drift):
     """Cells of a comparison with PyTorch."""
     if drift is None:
-        return ("runs on its device only", "", "")
+        return ("", "runs on its device only", "", "")
     median, p5 = (f"{drift[key]:.4f}" for key in ("centred_cosine_median", "centred_cosine_p5"))
-    return median, p5, f"{drift['max_error']:.2g}"
+    return drift["windows"], median, p5, f"{drift['max_error']:.2g}"
 
 
 def estimates(models):

@@ -11,7 +11,7 @@ import torch
 from xmae.export.apart import call_apart
 from xmae.export.executorch import inspect_model as inspect_pte
 from xmae.export.session import ApartSession
-from xmae.export.trace import layer_of, naming_layers, operator_of, traced, unsupported
+from xmae.export.trace import naming_layers, operator_of, place_of, traced, unsupported
 from xmae.files import atomic_file
 from xmae.quantize.native import one_thread, quietly
 from xmae.quantize.pt2e import observe
@@ -64,7 +64,7 @@ def lower(module, calibration, observer=None):
 
     layout = torch.channels_last
     traced_module = traced(module.to(memory_format=layout), "cortex-m", layout)
-    with naming_layers(traced_module, "cortex-m"), torch.no_grad():
+    with naming_layers(module, "cortex-m"), torch.no_grad():
         observed = prepare_pt2e(traced_module.module(check_guards=False), CortexMQuantizer())
         windows = torch.from_numpy(calibration).view(-1, 1, 1, 1, calibration.shape[1])
         observe(observed, (window.to(memory_format=layout) for window in windows), observer)
@@ -83,7 +83,7 @@ def refuse_foreign(graph):
     for node in graph.nodes:
         name = operator_of(node)
         if name and not name.startswith("cortex_m::") and name.partition(".")[0] not in GLUE:
-            foreign.setdefault(name, layer_of(node))
+            foreign.setdefault(name, place_of(node))
     if foreign:
         raise unsupported("cortex-m (CMSIS-NN)", foreign)
 

@@ -7,6 +7,7 @@ estimates layer by layer.
 
 import csv
 import os
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from xmae.errors import UserError
 from xmae.export.apart import call_apart
 from xmae.export.executorch import inspect_model as inspect_pte
 from xmae.export.session import ApartSession, from_int8, to_int8
-from xmae.export.trace import layer_of, naming_layers, operator_of, traced, unsupported
+from xmae.export.trace import naming_layers, operator_of, place_of, traced, unsupported
 from xmae.export.vela import summary
 from xmae.files import atomic_file
 from xmae.quantize.graph import INPUT_SHAPE
@@ -104,12 +105,12 @@ def lower(module, calibration, accelerator, observer=None):
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     program = traced(module, accelerator)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, chdir(folder):
         compiler = EthosUCompileSpec(accelerator)
-        compiler.dump_intermediate_artifacts_to(folder)
+        compiler.dump_intermediate_artifacts_to(".")  # the program names it, and must be the same wherever it is made
         quantizer = EthosUQuantizer(compiler)
         quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
-        with naming_layers(program, accelerator), torch.no_grad():
+        with naming_layers(module, accelerator), torch.no_grad():
             observed = prepare_pt2e(program.module(check_guards=False), quantizer)
             observe(observed, torch.from_numpy(calibration).view(-1, *INPUT_SHAPE), observer)
             quantized = torch.export.export(convert_pt2e(observed), program.example_inputs[0])
@@ -117,8 +118,8 @@ def lower(module, calibration, accelerator, observer=None):
         refuse_leftovers(lowered.exported_program().graph, accelerator)
         return {
             ".pte": lowered.to_executorch().buffer,
-            ".tosa": (Path(folder) / "out.tosa").read_bytes(),
-            ".csv": next(Path(folder).glob("output/*_summary_*.csv")).read_bytes(),
+            ".tosa": Path("out.tosa").read_bytes(),
+            ".csv": next(Path("output").glob("*_summary_*.csv")).read_bytes(),
         }
 
 
@@ -128,7 +129,7 @@ def refuse_leftovers(graph, accelerator):
     for node in graph.nodes:
         name = operator_of(node)
         if name and not name.startswith(BOUNDARY):
-            left.setdefault(name, layer_of(node))
+            left.setdefault(name, place_of(node))
     if left:
         raise unsupported(accelerator, left)
 

@@ -1,14 +1,12 @@
 """ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
 
-import hashlib
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.remember import remembered
 from xmae.export.session import Session
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -51,26 +49,20 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     from executorch.exir import to_edge_transform_and_lower
 
     program = traced(module, "executorch")
-    if precision == "int8":
-        graph = int8_graph(module, calibration, observer, keep)
-        program = torch.export.export(graph, program.example_inputs[0])
-    with naming_layers(program, "executorch"):
+    with naming_layers(module, "executorch"):
+        if precision == "int8":
+            graph = int8_graph(module, calibration, observer, keep)
+            program = torch.export.export(graph, program.example_inputs[0])
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         buffer = lowered.to_executorch().buffer
     with atomic_file(path) as temporary:
         temporary.write_bytes(buffer)
 
 
+@remembered
 def int8_graph(module, calibration, observer=None, keep=()):
-    """The int8 graph of a graph, of this one with these weights made once for its file and its layers' comparison."""
-    weights = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())).digest()
-    return quantized(module, weights, calibration.tobytes(), calibration.shape, observer or MINMAX, frozenset(keep))
-
-
-@lru_cache(maxsize=1)
-def quantized(module, weights, windows, shape, observer, keep):
-    """The int8 graph of a graph, calibrated on windows given as bytes and shape; `weights` is a digest of its own."""
-    return quantize_graph(module, np.frombuffer(windows, np.float32).reshape(shape).copy(), observer, keep)
+    """The int8 graph of a graph: made once for its file and its layers' comparison."""
+    return quantize_graph(module, calibration, observer or MINMAX, keep)
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):

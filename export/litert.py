@@ -3,7 +3,6 @@
 import re
 import tempfile
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from xmae.errors import UserError
 from xmae.export.c_layers import inline_buffers
+from xmae.export.remember import remembered
 from xmae.export.session import Session, from_int8, to_int8
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -58,7 +58,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
         If litert-torch or ai-edge-quantizer is not installed, an operator cannot be converted (it and its layer are
         named), a shape or a branch depends on the signal, or the file cannot be written.
     """
-    model = convert(module) if precision == "fp32" else quantize(module, precision, calibration, observer, keep)
+    with naming_layers(module, "litert"):
+        model = convert(module) if precision == "fp32" else quantize(module, precision, calibration, observer, keep)
     with atomic_file(path) as temporary:
         temporary.write_bytes(inlined(model))
 
@@ -76,12 +77,13 @@ def inlined(image):
     return bytes(builder.Output())
 
 
-@lru_cache(maxsize=1)  # fp32 and int8 start from the same conversion, which takes seconds
+@remembered
 def convert(module):
     """The float flatbuffer of a graph, as bytes."""
     import litert_torch
 
-    with tempfile.TemporaryDirectory() as folder, naming_layers(traced(module, "litert"), "litert"):
+    traced(module, "litert")  # in plain words why not, if it cannot be
+    with tempfile.TemporaryDirectory() as folder, naming_layers(module, "litert"):
         path = Path(folder) / "float.tflite"
         litert_torch.convert(module, (torch.zeros(input_shape(module)),)).export(str(path))
         return path.read_bytes()
@@ -96,16 +98,16 @@ def quantize(module, precision, calibration, observer=None, keep=()):
     if not RECIPES[precision].startswith("static"):
         return bytes(quantizer.Quantizer(model, rules.get_quantization_recipe()).quantize().quantized_model)
     observer = observer if observer and precision == "int8" else MINMAX  # 16 bits have codes for all
-    found = activation_ranges(model, observer, calibration.tobytes(), calibration.shape)
+    found = activation_ranges(model, observer, calibration)
     for name in [name for name, layer in layers_of(model, module).items() if layer in keep]:
         rules.add_quantization_config(f"^{re.escape(name)};?$", "*", algorithm_key="no_quantize")
     tool = quantizer.Quantizer(model, rules.get_quantization_recipe())
     return bytes(tool.quantize(found).quantized_model)
 
 
-@lru_cache(maxsize=1)  # the same for each set of layers that stay float
-def activation_ranges(model, observer, windows, shape):
-    """{activation: {"min", "max"}} of a float flatbuffer on windows, given as bytes and shape.
+@remembered
+def activation_ranges(model, observer, windows):
+    """{activation: {"min", "max"}} of a float flatbuffer on windows (n, 1000).
 
     The quantizer's own `calibrate` follows a moving average of each range and clips what is rare; so plain minima and
     maxima are collected, by the runtime's built-in profiler. Ranges of other observers take their place, except at the
@@ -114,7 +116,6 @@ def activation_ranges(model, observer, windows, shape):
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    windows = np.frombuffer(windows, np.float32).reshape(shape)
     profiler = calibrator.Calibrator(
         model,
         num_threads=1,

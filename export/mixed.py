@@ -1,10 +1,9 @@
 """Int8 as far as it goes: the layers that an embedding can least afford to round stay float, until it drifts little."""
 
-from functools import lru_cache
-
 import numpy as np
 
 from xmae.errors import UserError
+from xmae.export.remember import remembered
 from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.observers import MINMAX
 from xmae.quantize.sensitivity import WHOLE, sensitivity, units
@@ -35,7 +34,7 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     Returns
     -------
     dict
-        `float_layers` and their `float_modules`, by name; `tries`: files written; `sensitivity`, from `sensitivity`.
+        `float_layers` and their `float_modules`, by name.
 
     Raises
     ------
@@ -43,15 +42,14 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
         If the budget is not between 0 and 1, or not even a file with every layer in float keeps to it.
     """
     check_budget(budget)
-    rows = worst_first(module, calibration.tobytes(), calibration.shape)
+    rows = worst_first(module, calibration)
     noise = np.array([row["noise"] for row in rows])
     left = noise[::-1].cumsum()[::-1] / noise.sum()  # share of the noise in this layer and all after it
-    n_float, tries = 0, 0
+    n_float = 0
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
         modules = {name for row in rows[:n_float] for name in (*row["modules"], *row["readers"])}
         target.export(module, path, "int8", calibration, observer, modules)
-        tries += 1
         drift = 1 - low_cosine(target.open_model(path)(ppg), reference, mean)
         if drift <= 1 - budget:
             break
@@ -60,18 +58,10 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
         share = 0.9 * (1 - budget) / drift * left[n_float]
         n_float = max(n_float + 1, int(np.argmax(np.append(left, 0) <= share)))
     belongs = units(module)
-    return {
-        "float_layers": sorted({belongs[name] or WHOLE for name in modules}),
-        "float_modules": modules,
-        "tries": tries,
-        "sensitivity": rows,
-    }
+    return {"float_layers": sorted({belongs[name] or WHOLE for name in modules}), "float_modules": modules}
 
 
-@lru_cache(maxsize=1)  # the same for every format
-def worst_first(module, windows, shape):
-    """Layers of a graph in the order in which they go back to float; windows are given as bytes and shape."""
-    return sensitivity(module, np.frombuffer(windows, np.float32).reshape(shape).copy())
+worst_first = remembered(sensitivity)  # the same for every format
 
 
 def check_budget(budget):

@@ -3,13 +3,13 @@
 import tempfile
 from ast import literal_eval
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.remember import remembered
 from xmae.export.session import Session, from_int8
 from xmae.export.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -20,6 +20,7 @@ from xmae.quantize.observers import MINMAX, ranges
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "int8", "dynamic-int8")
+SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"  # modules of a node, their classes
 
 
 @quietly()
@@ -54,22 +55,30 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
         or a branch depends on the signal, or the file cannot be written.
     """
     model = convert(module)
-    if precision == "int8":
-        found = activation_ranges(model, observer or MINMAX, calibration.tobytes(), calibration.shape)
-        model = quantize(model, found, keep)
-    elif precision == "dynamic-int8":
-        model = quantize_linear(model)
+    with naming_layers(module, "onnx"):
+        if precision == "int8":
+            model = quantize(model, activation_ranges(model, observer or MINMAX, calibration), keep)
+        elif precision == "dynamic-int8":
+            model = quantize_linear(model)
     with atomic_file(path) as temporary:
         temporary.write_bytes(model)
 
 
-@lru_cache(maxsize=1)  # fp32 and int8 start from the same conversion, which takes seconds
+@remembered
 def convert(module):
-    """The float model of a graph, as bytes."""
+    """The float model of a graph, as bytes.
+
+    Of what the exporter notes on each node only its modules and their classes stay: it notes the lines of source that
+    made it too, with the folders that they are in here.
+    """
     traced_module = traced(module, "onnx")
-    with naming_layers(traced_module, "onnx"):
-        program = torch.onnx.export(traced_module, input_names=["ppg"], output_names=["embedding"])
-    return program.model_proto.SerializeToString()
+    with naming_layers(module, "onnx"):
+        model = torch.onnx.export(traced_module, input_names=["ppg"], output_names=["embedding"]).model_proto
+    for node in model.graph.node:
+        noted = [note for note in node.metadata_props if note.key in (SCOPES, CLASSES)]
+        del node.metadata_props[:]
+        node.metadata_props.extend(noted)
+    return model.SerializeToString()
 
 
 def quantize(model, ranges, keep=()):
@@ -123,10 +132,9 @@ def weight_scales(graph):
     return found
 
 
-@lru_cache(maxsize=1)  # the same for each set of layers that stay float
-def activation_ranges(model, observer, windows, shape):
-    """{activation: (low, high)} of a float model on windows, given as bytes and shape; the input is not narrowed."""
-    windows = np.frombuffer(windows, np.float32).reshape(shape)
+@remembered
+def activation_ranges(model, observer, windows):
+    """{activation: (low, high)} of a float model on windows (n, 1000); the input is not narrowed."""
     found = ranges(values_of(model, windows), observer)
     return found | {"ppg": (float(windows.min()), float(windows.max()))}
 
@@ -175,13 +183,17 @@ def compare_layers(module, path, calibration, observer, keep, ppg):
 
 def layer_of(node):
     """Name of the innermost module that a node comes from; "" for the whole graph's own."""
-    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "['', '']")
-    return literal_eval(scopes)[-2]
+    return noted(node, SCOPES)[-2]
 
 
 def is_norm(node):
     """Whether a node is part of a layer norm."""
-    return any("Normalise" in p.value for p in node.metadata_props)
+    return any(kind.endswith("Normalise") for kind in noted(node, CLASSES))
+
+
+def noted(node, key):
+    """What the exporter noted on a node, from the outermost module to the operator: a list of strings."""
+    return literal_eval(next((note.value for note in node.metadata_props if note.key == key), "['', '']"))
 
 
 def quantize_linear(model):

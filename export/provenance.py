@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from xmae.data.bidmc import bidmc_files
 from xmae.export.apart import ENVIRONMENTS
@@ -64,8 +65,28 @@ def data_provenance(store, calibration, licence=None):
     return {
         "sources": sources,
         "shards_sha256": hashlib.sha256("".join(entry["sha256"] for entry in shards).encode()).hexdigest(),
-        "settings": store.meta.get("settings", {}),
+        "settings": names_only(store.meta.get("settings", {})),
         "subjects_by_split": store.meta.get("subjects_by_split", {}),
         "calibration": calibration.describe() | {"ppg_sha256": hashlib.sha256(calibration.ppg.tobytes()).hexdigest()},
         "licence": licence or "not stated",
     }
+
+
+def without_folders(origin):
+    """An encoder's provenance whose paths are names only: where a folder lay on the machine that trained is nobody's
+    business.
+
+    Parameters
+    ----------
+    origin : dict
+        Attribute `provenance` of an encoder; that of its teacher, of which it has learnt, is in it.
+    """
+    changed = {"settings": names_only(origin["settings"])} if "settings" in origin else {}
+    if "teacher" in origin:
+        changed["teacher"] = without_folders(origin["teacher"])
+    return origin | changed
+
+
+def names_only(settings):
+    """Settings with the last part alone of each that is a path."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}

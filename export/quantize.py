@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 from tqdm import tqdm
 
 from xmae.data.store import WindowStore
@@ -11,9 +10,9 @@ from xmae.export import executorch, litert, onnx
 from xmae.export.mixed import check_budget, export_within
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder
-from xmae.quantize.calibration import held_out, training_windows
+from xmae.quantize.calibration import evenly, held_out, training_windows
 from xmae.quantize.graph import exportable
-from xmae.quantize.layers import centred_cosine, error_of, run_graph
+from xmae.quantize.layers import compare_embeddings, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
 
 FORMATS = {"executorch": executorch, "litert": litert, "onnx": onnx}
@@ -106,13 +105,12 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
         judging, ppg = ppg[::2], ppg[1::2]  # what a file was chosen by says too much good of it
         kept = export_within(target, graph, path, calibration, judging, budget, observer)
     reference, actual = run_graph(graph, ppg), target.open_model(path)(ppg)
-    median, p5 = np.percentile(centred_cosine(actual, reference, run_graph(graph, calibration).mean(0)), [50, 5])
-    layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], ppg[:N_LAYERS])
+    few = evenly(ppg, N_LAYERS)
+    layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], few)
     worst = min(layers, key=lambda layer: layer["snr_db"])
     row = {
         "bytes": os.path.getsize(path),
-        "centred_cosine_median": float(median),
-        "centred_cosine_p5": float(p5),
+        **compare_embeddings(actual, reference, run_graph(graph, calibration).mean(0)),
         **error_of(actual, reference),
         "worst_operation": f"{worst['operation']} of {worst['module'] or 'the embedding'}",
         "worst_snr_db": worst["snr_db"],

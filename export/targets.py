@@ -2,7 +2,10 @@
 
 `export(module, path, precision, calibration, observer)`, `open_model(path, threads)`, `inspect_model(path)`, `SUFFIX`
 of the file's name and `PRECISIONS`. Targets for devices also have `RUNS_HERE = False` (this machine cannot run the
-file, or only to check it) and `CONVOLUTIONS_ONLY = True` if they lack the operators of attention.
+file, or only to check it) and `CONVOLUTIONS_ONLY = True` if they lack the operators of attention. Those without
+`RUNS_HERE` can leave layers in float, for a drift budget, and look into their int8 files, for `xmae quantize`: their
+`export` also takes `keep` (names of layers), and they have
+`compare_layers(module, path, calibration, observer, keep, ppg)`.
 """
 
 from xmae.errors import UserError

@@ -8,6 +8,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from xmae.errors import UserError
 from xmae.quantize.graph import input_shape
+from xmae.quantize.pt2e import layer_of
 
 
 def traced(module, target, memory_format=torch.contiguous_format):
@@ -46,17 +47,18 @@ def traced(module, target, memory_format=torch.contiguous_format):
         values = node.meta.get("val")
         if isinstance(values, torch.Tensor) and not all(isinstance(n, int) for n in values.shape):
             raise UserError(
-                f"{target}: {node.target} of layer {layer_of(node)} gives a shape that depends on the signal; "
+                f"{target}: {node.target} of layer {place_of(node)} gives a shape that depends on the signal; "
                 "every target runs fixed shapes, so mask values instead of picking them"
             )
     return program
 
 
 @contextmanager
-def naming_layers(program, target):
-    """Turn whatever a converter raises in the body into a `UserError` with layer and target.
+def naming_layers(module, target):
+    """Turn whatever a converter or quantizer raises in the body into a `UserError` with layer and target.
 
-    Converters raise what they like (assertions among it), with the operator's name somewhere in the text.
+    They raise what they like (assertions among it), with the operator's name somewhere in the text; `module` is traced
+    to find its layer.
     """
     try:
         yield
@@ -65,10 +67,10 @@ def naming_layers(program, target):
     except Exception as error:
         text = f"{error} {error.__cause__ or ''}"
         named = {plain(name) for name in re.findall(r"(?:aten|prims)(?:\.|::)(\w+)", text)}
-        for node in program.graph.nodes:
+        for node in traced(module, target).graph.nodes if named else ():
             name = operator_of(node)
             if plain(name.split("::")[-1].split(".")[0]) in named:
-                raise unsupported(target, {name: layer_of(node)}) from error
+                raise unsupported(target, {name: place_of(node)}) from error
         first = next(iter(str(error).strip().splitlines()), "")
         raise UserError(f"{target}: cannot convert the network ({type(error).__name__}: {first[:200]})") from error
 
@@ -89,10 +91,9 @@ def operator_of(node):
     return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
 
-def layer_of(node):
-    """Name of the module that a node of a traced graph comes from, such as "encoder.blocks.3.depthwise"."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "") or node.name
+def place_of(node):
+    """Where a node of a traced graph is, for messages: its layer, or its own name if it is in none."""
+    return layer_of(node) or node.name
 
 
 def plain(name):

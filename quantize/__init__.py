@@ -2,13 +2,12 @@
 
 from xmae.quantize.calibration import held_out, read_calibration, training_windows
 from xmae.quantize.graph import exportable
-from xmae.quantize.layers import compare_graphs, compare_outputs
+from xmae.quantize.layers import compare_graphs
 from xmae.quantize.pt2e import quantize_graph
 from xmae.quantize.sensitivity import sensitivity
 
 __all__ = [
     "compare_graphs",
-    "compare_outputs",
     "exportable",
     "held_out",
     "quantize_graph",

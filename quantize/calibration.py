@@ -53,6 +53,11 @@ def spread(windows, n, seed):
     return np.sort(order[np.argsort(turn.to_numpy(), kind="stable")[:n]])
 
 
+def evenly(windows, n):
+    """At most `n` of some windows, evenly over them: as of many subjects as there are, where these come in turn."""
+    return windows[np.linspace(0, len(windows) - 1, min(n, len(windows))).round().astype(int)]
+
+
 def training_windows(windows, n=256, seed=77):
     """Choose calibration windows.
 
@@ -132,20 +137,23 @@ def read_calibration(path, splits):
     Raises
     ------
     UserError
-        If it cannot be read, has too few or flat windows, or windows of subjects outside the train split.
+        If it cannot be read, is not of one subject for each window, has too few or flat windows or such that are not
+        float32 within [-1, 1], or windows of subjects outside the train split.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             calibration = Calibration(**{name: file[name] for name in Calibration.__dataclass_fields__})
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: not a calibration file of `xmae quantize` ({error})") from error
-    refuse_leakage([subject for subject in calibration.subject.tolist() if splits.get(subject) != "train"])
-    if calibration.ppg.ndim != 2 or calibration.ppg.shape[1] != N_TIMES or len(calibration) < FEWEST:
+    ppg, subject = calibration.ppg, calibration.subject
+    if ppg.dtype != np.float32 or ppg.shape != (*subject.shape, N_TIMES) or ppg.ndim != 2 or len(ppg) < FEWEST:
         raise UserError(
-            f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples, found {calibration.ppg.shape}"
+            f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples in float32, and a subject for each; "
+            f"found {ppg.dtype} {ppg.shape} and subjects {subject.shape}"
         )
-    if not np.isfinite(calibration.ppg).all() or (np.ptp(calibration.ppg, axis=1) == 0).any():
-        raise UserError(f"{path}: has windows that are flat or not finite")
+    refuse_leakage([name for name in subject.tolist() if splits.get(name) != "train"])
+    if not (np.abs(ppg) <= 1 + 1e-6).all() or (np.ptp(ppg, axis=1) == 0).any():  # False for NaN
+        raise UserError(f"{path}: has windows that are flat, not finite or not scaled to [-1, 1]")
     return calibration
 
 

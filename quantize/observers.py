@@ -6,6 +6,7 @@ so that a name means the same in all of them. Weights need none of this: their r
 """
 
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 
@@ -140,8 +141,13 @@ def ranges(stream, name):
     -------
     dict
         {activation: (low, high)}.
+
+    Raises
+    ------
+    UserError
+        If there is no such observer.
     """
-    observers = defaultdict(lambda: Observer(name))
+    observers = defaultdict(partial(Observer, known_observer(name)))
     for values in stream:
         for activation, x in values.items():
             observers[activation].add(x)

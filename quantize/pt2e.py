@@ -102,6 +102,6 @@ def outside_norms(node):
 
 
 def layer_of(node):
-    """Name of the innermost module that a node of an exported graph comes from; "" for the whole graph's own."""
+    """Innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; "" for the whole graph's own."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "")

@@ -68,8 +68,9 @@ def qat(
     Returns
     -------
     dict
-        `cosine`: mean centred cosine, on the validation subjects, of the rounded student to the one in float that it
-        began as, and `cosine_before` training; epochs, windows seen, device, history, "student" and "out".
+        `cosine_to_float`: mean centred cosine, on the validation subjects, of the rounded student to the one in float
+        that it began as, and `cosine_to_float_before` training; epochs, windows seen, device, history, "student" and
+        "out".
 
     Raises
     ------
@@ -93,9 +94,9 @@ def qat(
     before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
     result = fit(module, train, val, out, settings, last)
-    result |= {"cosine": 1 - result["val_loss"], "cosine_before": before}
+    result |= {"cosine_to_float": 1 - result["val_loss"], "cosine_to_float_before": before}
     return keep_student(
-        objective.plain(), result, out, "cosine", method="qat", teacher=student.provenance, splits=store.splits
+        objective.plain(), result, out, "cosine_to_float", method="qat", teacher=student.provenance, splits=store.splits
     )
 
 

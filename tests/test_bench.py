@@ -1,9 +1,9 @@
 """The stop-watch, the reference and the machine's description."""
 
 import csv
-import re
+import sys
 import time
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from xmae.benchmarks.bench import COLUMNS, bench, reference_rows, write_csv
+from xmae.benchmarks.bench import COLUMNS, accuracy, bench, reference_rows, write_csv
 from xmae.benchmarks.emulated import emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
     evenly,
+    fingerprint,
     load_reference,
     make_reference,
     measure_precisions,
@@ -24,9 +25,10 @@ from xmae.benchmarks.reference import (
     save_reference,
     weight_files,
 )
-from xmae.benchmarks.regressions import find_regressions, read_result
+from xmae.benchmarks.regressions import find_regressions, other_windows, read_result
+from xmae.benchmarks.sessions import find_entries, import_runtime
 from xmae.benchmarks.timing import resample, resampled_medians, summarise, time_sessions
-from xmae.cli import VERBS
+from xmae.benchmarks.worker import run_apart
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
@@ -36,9 +38,11 @@ from xmae.evaluation.embedding import embed_windows
 from xmae.export.targets import TARGETS
 from xmae.files import read_json
 from xmae.models import McuStudent, load_encoder, save_encoder
+from xmae.models.student import count_macs
 from xmae.signals.scale import minmax_scale
 
 ROOT = Path(__file__).parents[1]
+PROFILER = "sys.modules['xmae.benchmarks.per_layer']"
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +137,23 @@ def test_weights_of_every_model_are_found_teacher_first(tmp_path):
     assert list(weight_files(SimpleNamespace(path=tmp_path))) == ["teacher", "student", "student-app"]
 
 
+def test_weights_are_counted_as_they_are_in_every_row(windows, weights):
+    exported = {"model": "student", "format": "onnx", "precision": "int8", "macs": 1, "file": "", "bytes": 1}
+    eager, onnx = find_entries(SimpleNamespace(path=weights.path, models=[exported]))
+    recorded = reference_rows(make_reference(weights, windows, "cpu", precisions=True).info)
+    assert eager["macs"] == recorded[0]["macs"] == count_macs(McuStudent()) and onnx["macs"] == 1
+
+
+def test_a_broken_runtime_is_not_one_that_is_missing(monkeypatch):
+    entry = {"format": "executorch"}
+    assert import_runtime({"format": "pytorch"}) is None
+    monkeypatch.setitem(sys.modules, "executorch.runtime", None)  # the package is there, a part of it is not
+    with pytest.raises(ModuleNotFoundError):
+        import_runtime(entry)
+    monkeypatch.setitem(sys.modules, "executorch", None)
+    assert import_runtime(entry) == "executorch"
+
+
 def test_reference_of_other_windows_is_refused(windows, weights):
     made = make_reference(weights, windows, "cpu")
     with pytest.raises(UserError, match="not in the store"):
@@ -164,17 +185,6 @@ def test_hardware_names_the_machine():
     assert found["packages"]["torch"] == torch.__version__
 
 
-TABLES = [*(ROOT / "benchmarks" / "results").glob("*.md"), ROOT / "docs" / "targets.md"]
-
-
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.name)
-def test_a_committed_table_names_the_command_that_makes_it(path):
-    text = path.read_text()
-    modules = re.findall(r"python -m (xmae[\w.]+)", text)
-    verbs = re.findall(r"^ *xmae (\w+)", text, re.MULTILINE)
-    assert (modules or verbs) and all(map(find_spec, modules)) and VERBS.keys() >= set(verbs)
-
-
 def bench_row(**changes):
     row = {"model": "student", "precision": "int8", "format": "litert", "device": "host", "bytes": 1000}
     row |= {"latency_ms": 1.0, "relative": 2.0, "relative_interval": [1.9, 2.1], "peak_memory_bytes": 10**8}
@@ -196,17 +206,38 @@ def bench_row(**changes):
         ({"centred": {"median": 0.99, "p5": 0.98}}, "centred cosine"),
         ({"heads": {"hr": {"value": 4.2}}}, "heart-rate error"),
         ({"failure": "crash"}, "no longer runs: crash"),
+        ({"missing": "onnxruntime is not installed"}, "no longer runs: onnxruntime is not installed"),
+        ({"format": "onnx"}, "student int8 litert host: is no longer there"),
+        ({"centred": None}, "accuracy was measured and no longer is"),
+        ({"windows": 16, "centred": {"median": 0.99, "p5": 0.98}}, None),  # on other windows
     ],
 )
 def test_only_what_is_worse_beyond_the_noise_is_a_regression(changes, said):
-    old = {"models": [bench_row(), bench_row(device="apollo4")]}
-    found = find_regressions({"models": [bench_row() | changes, bench_row(device="stm32u5")]}, old)
+    old = {"windows_sha256": "a", "models": [bench_row(), bench_row(device="apollo4", kind="estimated")]}
+    new = [bench_row() | changes, bench_row(device="stm32u5", kind="estimated")]
+    found = find_regressions({"windows_sha256": "a", "models": new}, old)
     assert [said in sentence for sentence in found] == ([True] if said else []), found
+
+
+def test_accuracy_is_compared_on_the_same_windows_only(windows):
+    less = bench_row(centred={"median": 0.9, "p5": 0.8}, heads={"hr": {"value": 9.0}})
+    relabelled = replace(windows, labels=windows.labels | {"hr": windows.labels["hr"] + 1})
+    new = {"windows_sha256": fingerprint(windows), "models": [less]}
+    for old, said in (
+        (windows.select(slice(None)), None),
+        (windows.select(slice(6)), "other windows"),
+        (relabelled, "other windows"),
+        (None, "does not say"),
+    ):  # None: of a version that did not
+        old = {"models": [bench_row()]} | ({"windows_sha256": fingerprint(old)} if old else {})
+        assert len(find_regressions(new, old)) == (0 if said else 2)
+        assert said in other_windows(new, old) if said else other_windows(new, old) is None
 
 
 def test_of_three_real_runs_the_one_with_a_float_file_has_two_regressions():
     """On a busy machine: the same bundle twice, then with its fp32 file in the place of the int8 one for LiteRT."""
     runs = read_json(ROOT / "tests" / "data" / "bench_runs.json")
+    runs = {name: run | {"windows_sha256": "of one store"} for name, run in runs.items() if name != "note"}
     assert find_regressions(runs["again"], runs["first"]) == find_regressions(runs["first"], runs["again"]) == []
     slower, larger = find_regressions(runs["worse"], runs["first"])
     assert slower.startswith("student int8 litert host: 1.38 times the processor time")
@@ -226,6 +257,14 @@ def test_other_files_are_not_compared_with(tmp_path, content, said):
             read_result(str(path))
 
 
+def test_an_embedding_that_is_none_is_a_failure():
+    recorded = SimpleNamespace(embeddings={"student": np.ones((3, 4))}, train_mean={"student": np.zeros(4)})
+    for embedding in (np.full((3, 4), np.nan), np.ones((3, 5))):
+        row = accuracy(None, "student", embedding, recorded, None, slice(None))
+        assert "not finite" in row["failure"] and row["windows"] == 3
+    assert accuracy(None, "student", None, recorded, None, slice(None)) == {}
+
+
 def test_csv_has_a_column_for_each_number(tmp_path):
     threads = {"threads": 2, "latency_ms": 0.7, "latency_interval": [0.6, 0.8]}
     rows = [bench_row(latency_interval=[0.9, 1.1], all_threads=threads), {"model": "teacher", "missing": "no runtime"}]
@@ -243,6 +282,29 @@ def test_bf16_is_close_to_fp32_and_half_as_large(windows):
     assert [row["precision"] for row in rows] == ["fp32", "bf16"] and rows[0]["bytes"] == 2 * rows[1]["bytes"]
     assert rows[0]["centred"]["median"] == pytest.approx(1) and 0.9 < rows[1]["centred"]["median"] < 1
     assert all(row["latency_ms"] > 0 and row["macs"] > 1e6 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("at_start", "said"),
+    [
+        ("sys.modules['ai_edge_litert'] = None", {"missing": "ai_edge_litert is not installed"}),
+        ("sys.modules['ai_edge_litert.interpreter'] = None", {"failure": "ModuleNotFoundError: import of"}),
+        (f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: {{}}['moved'])", {"profile_failure": "KeyError: 'moved'"}),
+        (f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: os.abort())", {"profile_failure": "died of SIGABRT"}),
+    ],
+    ids=["absent", "broken", "profiler raises", "profiler dies"],
+)  # fmt: skip
+def test_what_went_wrong_in_a_process_of_its_own(watch_bundle, tmp_path, monkeypatch, at_start, said):
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nfrom types import SimpleNamespace\n{at_start}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    embedding, report = run_apart(watch_bundle, watch_bundle.models[0], np.zeros((2, 1000), np.float32), profile=True)
+    ((key, words),) = said.items()
+    assert words in report[key] and ({"missing", "failure", "profile_failure"} & report.keys()) == {key}
+    if key == "profile_failure":  # the profile alone is lost
+        assert embedding.shape == (2, 256) and report["cold_start_ms"] > 0
+    else:
+        assert embedding is None
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import mean_absolute_error
 
 from xmae.benchmarks.rivals import PAPAGEI_SHAPE, TIMEPPG_SHAPE, TIMEPPG_SIZES, PaPaGeiS, TimePPGLike
-from xmae.benchmarks.side_by_side import error, network_size, neurokit_rate, on, table, untrained
+from xmae.benchmarks.side_by_side import error, network_size, neurokit_rate, on, page, untrained
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_the_table_says_who_is_untrained():
     timed |= {"latency_ms": 9.0, "latency_interval": [8.0, 10.0], "parameters": 5, "bytes": 2000, "macs": 3e6}
     rows = [{"name": "trained", "error": 4.0, "error_interval": [3.0, 5.0]} | timed, {"name": "rebuilt"} | timed]
     about = {"windows": 9, "subjects": 8, "rounds": 2, "load": (1.0, 2.0), "compile_s": 3.0, "silent": {"NeuroKit2": 2}}
-    text = table(rows, about)
+    text = page(rows, about)
     assert "| trained | 5 | 2 | 3.00 | 8 (7.5 to 8.5) | 1 (0.9 to 1.1) | 9 | 4.00 (3 to 5) |" in text
     assert "| untrained: cost only |" in text and "NeuroKit2: 2 windows" in text and "while other work ran" in text

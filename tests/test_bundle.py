@@ -1,11 +1,18 @@
 """The bundle: complete, checked on opening, and refused when anything in it is not what was written."""
 
 import json
+import os
 import shutil
 import sys
+import tempfile
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_drift import change_scale
 
 from xmae.benchmarks.students import gain_table
 from xmae.data.bidmc import bidmc_files
@@ -15,13 +22,16 @@ from xmae.errors import UserError
 from xmae.evaluation.embedding import embed_windows
 from xmae.evaluation.heads import apply_head
 from xmae.export import Bundle, seal
+from xmae.export import build as building
 from xmae.export.build import export
 from xmae.export.inspect import inspect
 from xmae.export.migrate import SCHEMA_VERSION
 from xmae.export.verify import verify
-from xmae.models import load_encoder
-from xmae.quantize import training_windows
+from xmae.models import load_encoder, save_encoder
+from xmae.models.student import count_macs
+from xmae.quantize import exportable, training_windows
 from xmae.quantize.calibration import Calibration
+from xmae.quantize.graph import INPUT_SHAPE
 from xmae.signals.filters import ppg_sos
 
 
@@ -40,7 +50,13 @@ def built(store, tmp_path_factory):
 
 
 def build(store, path, **settings):
-    weights = ("student-mcu-s", ["student-mcu", "student-mcu-s"])
+    """The first student is one that was trained here, in a folder that is another each time."""
+    student, trained = load_encoder("student-mcu"), path.parent / "training" / "student.safetensors"
+    places = {"teacher": str(path.parent / "run" / "teacher.safetensors"), "data": str(store.path)}
+    origin = {"settings": student.provenance["settings"] | places}
+    origin |= {"teacher": {"settings": {"model": f"{path.parent}/qat/first.safetensors", "lr": 0.1}}}
+    save_encoder(student, trained, student.provenance | origin)
+    weights = ("student-mcu-s", [str(trained), "student-mcu-s"])
     return export(*weights, str(store.path), str(path), targets="onnx", n_calibration=64, **settings)
 
 
@@ -94,6 +110,25 @@ def test_manifest_says_what_is_there(built, store):
     assert set(manifest["files"]) == {p.name for p in path.iterdir()} - {"manifest.json"}
     assert {"python", "torch", "onnxruntime"} <= manifest["tools"].keys() and "executorch" not in manifest["tools"]
     assert list(result)[-1] == "out"
+
+
+def test_parameters_are_those_of_the_encoder_and_mac_those_of_the_file(built):
+    for entry in Bundle.open(built[0]).models:
+        encoder = load_encoder("student-mcu" if entry["model"] == "student" else "student-mcu-s")
+        assert entry["params"] == sum(parameter.numel() for parameter in encoder.parameters())
+        assert entry["macs"] == count_macs(exportable(encoder), INPUT_SHAPE)
+
+
+def test_no_file_says_where_it_was_made_or_trained(built, store):
+    """Nor the manifest, the card, and the headers of the weights: of paths only the names are left."""
+    here = [tempfile.gettempdir(), str(Path(__file__).parents[1]), sys.prefix, str(store.path)]
+    for path in built[0].iterdir():
+        assert not [folder for folder in here if folder.encode() in path.read_bytes()], path.name
+    origin = load_encoder(built[0] / "student.safetensors").provenance
+    assert origin == Bundle.open(built[0]).manifest["provenance"]["student"]
+    assert origin["settings"]["teacher"] == "teacher.safetensors" and origin["settings"]["data"] == store.path.name
+    assert origin["teacher"]["settings"] == {"model": "first.safetensors", "lr": 0.1}
+    assert origin["splits"] == load_encoder("student-mcu").provenance["splits"]
 
 
 def test_each_student_is_itself(built, store):
@@ -244,6 +279,30 @@ def test_verify_runs_the_models_and_finds_strangers(built, copy):
     assert found["other_versions"]["onnxruntime"][0] == "0.1"
 
 
+@pytest.mark.parametrize("harm", ["input", "output", "other weights"])
+@pytest.mark.parametrize("student", ["student", "student-mcu-s"])
+def test_verify_finds_a_model_that_computes_something_else(copy, student, harm):
+    """Whose hashes say that all is well; and whichever model is wrong, the others run."""
+    path = copy / f"{student}_int8.onnx"
+    if harm == "other weights":
+        shutil.copy(copy / f"{'student' if student != 'student' else 'teacher'}_int8.onnx", path)
+    else:
+        change_scale(path, *{"input": ("QuantizeLinear", 0), "output": ("DequantizeLinear", -1)}[harm], factor=1.5)
+    seal(copy, json.loads((copy / "manifest.json").read_text()))
+    found = verify(str(copy))
+    assert not found["passed"] and "differs from its float weights" in found["models"].pop(path.name)
+    assert set(found["models"].values()) == {"runs"}
+
+
+def test_verify_without_float_weights_compares_with_the_first_file(copy):
+    for path in copy.glob("*.safetensors"):
+        path.unlink()
+    change_scale(copy / "student_int8.onnx", "DequantizeLinear", -1, factor=1.5)
+    seal(copy, json.loads((copy / "manifest.json").read_text()))
+    models = verify(str(copy))["models"]
+    assert [file for file, state in models.items() if state != "runs"] == ["student_int8.onnx"]
+
+
 def test_inspect_says_it_as_text_too(built):
     found = inspect(str(built[0]))
     assert [row["file"] for row in found["models"]] == [e["file"] for e in Bundle.open(built[0]).models]
@@ -297,6 +356,29 @@ def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistak
     with pytest.raises(UserError, match=message):
         export(**settings)
     assert Bundle.open(copy).path == copy
+
+
+def test_an_export_whose_worker_is_killed_half_way_leaves_the_old_bundle_as_it_was(copy, store, monkeypatch):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    unfinished = partial(copy.parent.glob, ".copy.*")
+    two_processes = building.two_processes
+
+    @contextmanager
+    def killed():
+        """The pool of the export, which loses a process at once."""
+        with two_processes() as pool:
+
+            def work(function, *columns):
+                assert list(unfinished())
+                return pool.submit(os._exit, 9).result()
+
+            yield SimpleNamespace(map=work)
+
+    monkeypatch.setattr(building, "two_processes", killed)
+    with pytest.raises(UserError, match="a process of the export was killed, most likely because memory ran out"):
+        build(store, copy)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    assert not list(unfinished())
 
 
 def test_what_is_kept_of_the_teachers_gain():

@@ -10,11 +10,15 @@ import torch
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
+from xmae.benchmarks import drift
 from xmae.benchmarks.bench import bench
 from xmae.benchmarks.drift import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import make_reference, save_reference
-from xmae.benchmarks.regressions import find_regressions, read_result
+from xmae.benchmarks.regressions import find_regressions, other_windows, read_result
+from xmae.benchmarks.report import summary_lines, write_report
+from xmae.benchmarks.sessions import open_session
+from xmae.cli import main
 from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.export import Bundle, seal
@@ -160,7 +164,10 @@ def test_a_good_bundle_passes(bundle, small_store, tmp_path):
         assert row["windows"] == sum(row["histogram"]) == 20 and row["centred"]["median"] > 0.98
         assert row["heads"]["hr"]["interval"][0] <= row["heads"]["hr"]["value"] <= row["heads"]["hr"]["interval"][1]
         assert len(row["layers"]) > 10 and sum(layer["us"] for layer in row["layers"]) > 0
-    assert find_regressions(read_result(tmp_path / "bench"), read_result(tmp_path / "bench")) == []
+    assert recorded["passed"] and recorded["summary"] == ["5 of 5 rows measured"]
+    assert len({row["macs"] for row in (*rows[:1], *kept)}) == 1
+    before = read_result(tmp_path / "bench")
+    assert find_regressions(before, before) == [] and other_windows(before, before) is None
     assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 6
     assert "Where the time goes" in (tmp_path / "bench" / "report.html").read_text()
     result = judge(path, small_store, tmp_path, reference=recorded["reference"])
@@ -172,6 +179,28 @@ def test_a_good_bundle_passes(bundle, small_store, tmp_path):
     assert read_json(tmp_path / "drift.json")["passed"]
     (int8,) = (row for row in result["models"] if row["precision"] == "int8")
     assert "centred cosine, median" in find_violations(int8, INT8_LIMITS | {"min_cosine": 0.99999})[0]
+
+
+@pytest.mark.slow
+def test_a_file_that_could_not_run_has_not_passed(bundle, small_store, tmp_path, monkeypatch, capsys):
+    def run_some(opened, entries, ppg):
+        absent = None, {"missing": "onnxruntime is not installed"}
+        return [absent if e["precision"] == "int8" else (open_session(opened, e)(ppg), {}) for e in entries]
+
+    monkeypatch.setattr(drift, "run_all_apart", run_some)
+    out, path = tmp_path / "out", bundle.seal("fp32", "int8")
+    arguments = ["validate", path, "--data", small_store, "--out", str(out), "--windows", "40", "--rounds", "0"]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 files checked on 40 windows of 2 subjects: all within the limits" in said
+    assert "onnxruntime is not installed: 1 file not checked; try pip install 'xmae[edge]'" in said
+    result = read_json(out / "drift.json")
+    assert (result["passed"], result["violations"], result["checked"]) == (False, [], 1)
+    assert summary_lines({"validate": result})[-1].startswith(
+        "Drift gate: INCOMPLETE, 1 exports within their limits; o"
+    )
+    page = write_report({"validate": result}, out).read_text()
+    assert "incomplete" in page and "1 file not checked" in page and "not run" in page
 
 
 @pytest.mark.slow

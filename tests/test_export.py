@@ -1,18 +1,25 @@
 """Every exported file against PyTorch, and the runtimes against each other, on real windows with trained weights."""
 
+import copy
 import sys
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 from xmae.errors import UserError
-from xmae.export import TARGETS
+from xmae.export import TARGETS, apart
+from xmae.export.remember import remembered
 from xmae.export.session import from_int8, to_int8
 from xmae.export.targets import chosen_targets, runs_here
 from xmae.models import load_encoder
@@ -167,6 +174,106 @@ def test_session_refuses_what_is_no_scaled_window(exported, windows, harm):
         ppg[0, 3] = np.nan
     with pytest.raises(UserError, match="expected"):
         session({"unscaled": ppg * 500, "short": ppg[:, :999], "one dimension": ppg[0], "none": ppg[:0]}.get(harm, ppg))
+
+
+@pytest.mark.parametrize(("name", "format", "precision"), [c for c in STUDENT if c[0] == "student-mcu"])
+def test_no_file_says_where_it_was_made(exported, name, format, precision):
+    assert folders_in(exported(name, format, precision)[0].read_bytes()) == []
+
+
+def folders_in(content):
+    """Folders of this machine whose paths are in a file: the repository's, Python's and that of temporary files."""
+    here = [str(Path(__file__).parents[1]), sys.prefix, tempfile.gettempdir()]
+    return [folder for folder in here if folder.encode() in content]
+
+
+@pytest.fixture
+def tiny():
+    """A network that is quick to convert."""
+    torch.manual_seed(6)
+    layers = {"conv": nn.Conv2d(1, 4, (1, 5), (1, 3)), "relu": nn.ReLU(), "again": nn.Conv2d(4, 4, (1, 5), (1, 3))}
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(4, 8)}
+    return nn.Sequential(OrderedDict(layers)).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cortex-m", "ethos-u55", "vela-u55"])
+def test_a_program_for_a_device_is_the_same_to_the_byte_wherever_it_is_made(tiny, windows, tmp_path, target):
+    try:
+        apart.environment("arm")
+    except UserError as error:
+        pytest.skip(f"Arm's environment cannot be made here: {error}")
+    for folder in ("once", "again"):
+        TARGETS[target].export(tiny, tmp_path / folder / f"tiny{TARGETS[target].SUFFIX}", "int8", windows[0][:16])
+    once, again = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("once", "again"))
+    assert once == again and f"tiny{TARGETS[target].SUFFIX}" in once
+    assert not [name for name, content in once.items() if folders_in(content)]
+
+
+@pytest.mark.parametrize("format", HERE)
+def test_weights_changed_in_place_make_another_file(tiny, windows, tmp_path, format):
+    target, ppg, path = TARGETS[format], windows[1][:8], tmp_path / f"tiny{TARGETS[format].SUFFIX}"
+    for _ in range(2):
+        target.export(tiny, path, "int8", windows[0][:16])  # which starts from the float conversion
+        exact = run_graph(tiny, ppg)
+        np.testing.assert_allclose(target.open_model(path)(ppg), exact, atol=0.05 * np.abs(exact).max())
+        with torch.no_grad():
+            tiny.head.weight.mul_(2)
+            tiny.head.bias.mul_(2)
+
+
+def test_what_is_remembered():
+    """The last result alone; for the same weights, samples and other arguments, given by place or by name."""
+    calls = []
+
+    @remembered
+    def work(module, x, keep=()):
+        calls.append(keep)
+        return len(calls)
+
+    linear, x = nn.Linear(2, 2), np.arange(4.0)
+    assert [work(linear, x), work(linear, x.copy(), ()), work(linear, x=x, keep=())] == [1, 1, 1]
+    x[1] = 7
+    assert work(linear, x) == work(linear, x) == 2
+    keep = ["a"]
+    assert work(linear, x, keep) == work(linear, x, {"a"}) == 3
+    keep.append("b")
+    assert work(linear, x, keep) == 4
+    with torch.no_grad():
+        linear.bias[0] += 1
+    assert work(linear, x, keep) == 5
+    assert work(copy.deepcopy(linear), x, keep) == 6
+    assert work(linear, x.reshape(2, 2), keep) == 7
+    with pytest.raises(TypeError, match="missing a required argument"):
+        work(linear)
+
+
+@pytest.mark.parametrize(
+    ("format", "step"),
+    [("executorch", "quantize_graph"), ("litert", "activation_ranges"), ("onnx", "activation_ranges")],
+)
+def test_what_fails_in_the_int8_step_names_operator_and_layer(tiny, windows, tmp_path, monkeypatch, format, step):
+    def odd(*_):
+        raise AssertionError("no kernel for aten::conv2d")
+
+    monkeypatch.setattr(TARGETS[format], step, odd)
+    with pytest.raises(UserError, match=f"^{format} has no aten::conv2d of layer conv; replace it"):
+        TARGETS[format].export(tiny, tmp_path / "tiny", "int8", windows[0][:16])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("classes", "norm"),
+    [("['a.Graph', 'xmae.quantize.graph.Normalise', 'aten.mul']", True), ("['Normalised.Graph', 'aten.mul']", False)],
+)
+def test_a_norm_is_known_by_the_class_of_its_module(classes, norm):
+    import onnx
+
+    node = onnx.helper.make_node("Mul", ["a", "b"], ["c"])
+    node.metadata_props.add(key="pkg.torch.onnx.class_hierarchy", value=classes)
+    node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value='File "/opt/Normalise/graph.py", line 3')
+    assert TARGETS["onnx"].is_norm(node) == norm
+    assert not TARGETS["onnx"].is_norm(onnx.helper.make_node("Mul", ["a", "b"], ["c"]))
 
 
 def test_unknown_target():

@@ -15,15 +15,14 @@ from xmae.export import executorch
 from xmae.models import McuStudent, PPGEncoder, XMAEConfig, load_encoder
 from xmae.quantize import (
     compare_graphs,
-    compare_outputs,
     exportable,
     held_out,
     read_calibration,
     training_windows,
 )
-from xmae.quantize.calibration import spread
+from xmae.quantize.calibration import evenly, spread
 from xmae.quantize.graph import Normalise
-from xmae.quantize.layers import centred_cosine, error_of, run_graph
+from xmae.quantize.layers import centred_cosine, compare_embeddings, error_of, run_graph
 from xmae.signals.scale import minmax_scale
 
 
@@ -129,24 +128,39 @@ def test_flat_windows_do_not_calibrate(store):
         training_windows(train, 256)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "missing key", "flat", "nan", "too few", "no file"])
-def test_bad_calibration_files(store, tmp_path, harm):
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("truncated", "not a calibration file"), ("missing key", "not a calibration file"),
+        ("no file", "not a calibration file"), ("too few", "at least 16 windows"), ("flat", "flat"),
+        ("nan", "not finite"), ("not scaled", r"not scaled to \[-1, 1\]"), ("float64", "in float32.*found float64"),
+        ("too few subjects", r"a subject for each; found .*\(32, 1000\) and subjects \(31,\)"),
+        ("samples in columns", "windows of 1000 samples"),
+    ],
+)  # fmt: skip
+def test_bad_calibration_files(store, tmp_path, harm, message):
     path = tmp_path / "c.npz"
-    calibration = training_windows(store.windows("train"), 32)
+    arrays = vars(training_windows(store.windows("train"), 32))
+    ppg = arrays["ppg"]
     if harm == "flat":
-        calibration.ppg[3] = 0
+        ppg[3] = 0
     if harm == "nan":
-        calibration.ppg[3, 5] = np.nan
-    calibration.save(path)
+        ppg[3, 5] = np.nan
+    if harm == "not scaled":
+        ppg[3] *= 1.5
+    changed = {
+        "missing key": {"ppg": ppg},
+        "too few": {name: x[:3] for name, x in arrays.items()},
+        "float64": arrays | {"ppg": ppg.astype(np.float64)},
+        "too few subjects": arrays | {"subject": arrays["subject"][:31]},
+        "samples in columns": arrays | {"ppg": ppg.T},
+    }
+    np.savez(path, **changed.get(harm, arrays))
     if harm == "truncated":
         path.write_bytes(path.read_bytes()[:5000])
-    if harm == "missing key":
-        np.savez(path, ppg=calibration.ppg)
-    if harm == "too few":
-        np.savez(path, **{name: x[:3] for name, x in vars(calibration).items()})
     if harm == "no file":
         path.unlink()
-    with pytest.raises(UserError, match="c.npz"):
+    with pytest.raises(UserError, match=f"c.npz.*{message}"):
         read_calibration(path, store.splits)
 
 
@@ -164,7 +178,7 @@ def test_int8_student_keeps_its_embedding(student, store):
     calibration = training_windows(store.windows("train"), 128).ppg
     quantized = executorch.int8_graph(graph, calibration)  # of which the file is lowered and its layers compared
     ppg = held_out(store, 32, seed=0)
-    drift = compare_outputs(graph, quantized, ppg, calibration)
+    drift = compare_embeddings(run_graph(quantized, ppg), run_graph(graph, ppg), run_graph(graph, calibration).mean(0))
     assert drift["centred_cosine_median"] >= 0.98
     assert drift["centred_cosine_p5"] >= 0.95
     layers = executorch.compare_layers(graph, None, calibration, None, (), ppg[:4])
@@ -185,6 +199,13 @@ def test_without_val_subjects_no_window_that_calibrated_is_compared(store):
     assert not {window.tobytes() for window in ppg} & {window.tobytes() for window in calibration.ppg}
     with pytest.raises(UserError, match="no val split, and all windows set the ranges"):
         held_out(alone, 64, 77, training_windows(windows, len(windows)))
+
+
+def test_few_windows_are_of_as_many_subjects_as_there_are(store):
+    windows = store.windows("train")
+    subject = evenly(windows.subject, len(set(windows.subject)) * 2)
+    assert set(subject) == set(windows.subject)
+    assert np.array_equal(evenly(np.arange(5), 9), np.arange(5)) and np.array_equal(evenly(np.arange(9), 3), [0, 4, 8])
 
 
 def test_scaled_windows_are_what_the_store_holds(store):

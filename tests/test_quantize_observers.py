@@ -81,9 +81,10 @@ def test_order_does_not_matter_and_nothing_outside_the_values_is_chosen(name, x,
     assert min(x.min(), 0) - 1e-3 <= low_high[0] <= low_high[1] <= max(x.max(), 0) + 1e-3
 
 
-def test_unknown_observer():
+@pytest.mark.parametrize("use", [Observer, lambda name: ranges([], name)], ids=["Observer", "ranges"])
+def test_unknown_observer(use):
     with pytest.raises(UserError, match="unknown observer 'best'; expected one of minmax, percentile, mse, entropy"):
-        ranges([], "best") or Observer("best")
+        use("best")
 
 
 @pytest.fixture(scope="module")

@@ -89,10 +89,12 @@ def test_loss_falls_and_a_plain_student_comes_out(taught):
 
 def test_verb_gives_a_student_that_quantizes_as_well(small_store, tmp_path):
     result = qat("student-mcu", small_store, str(tmp_path / "run"), crops=64, epochs=2, batch_size=32, lr=1e-4)
-    assert result["cosine"] >= result["cosine_before"] > 0.99
+    assert result["cosine_to_float"] >= result["cosine_to_float_before"] > 0.99
     assert result["precision"] == "32-true"
     student, store = load_encoder(result["student"]), WindowStore(small_store)
     assert student.provenance["method"] == "qat" and student.provenance["teacher"]["method"]
+    assert student.provenance["cosine_to_float"] == result["cosine_to_float"]
+    assert "cosine" not in student.provenance  # which is that to a teacher
     graph, ppg = exportable(student), held_out(store, 16, 0)
     calibration = training_windows(store.windows("train"), 32).ppg
     TARGETS["onnx"].export(graph, tmp_path / "int8.onnx", "int8", calibration)

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
+from xmae.benchmarks import charts
 from xmae.benchmarks.charts import draw_pareto, front
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.report import layer_bars, merge_probes, number, size, summary_lines, write_report
@@ -66,7 +67,8 @@ def results(tmp_path):
     ]
     rows.append(missing | {"format": "pytorch", "failure": "crash", "violations": ["does not run: crash"]})
     limit = {"min_cosine": 0.98, "min_cosine_p5": 0.95, "max_hr_change": 0.5, "max_auroc_change": 0.01}
-    gate = {"passed": False, "violations": ["too far"], "limits": {"int8": limit}, "windows": 80, "subjects": 8}
+    gate = {"passed": False, "violations": ["too far"], "checked": 2, "limits": {"int8": limit}, "windows": 80}
+    gate |= {"not_checked": ["no onnxruntime: 1 file not checked"], "subjects": 8}
     reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
     return {
         "prepare": {
@@ -158,6 +160,16 @@ def test_the_pareto_pictures_tell_models_apart_and_leave_fp32_out_of_the_drift()
     assert len(draw_pareto([model_row(), model_row(precision="fp32", bytes=99)])) == 3
 
 
+def test_estimates_are_ringed_and_rows_on_other_windows_are_not_on_the_front(monkeypatch):
+    lines = []
+    monkeypatch.setattr(charts, "front", lambda points: lines.append(points) or front(points))
+    rows = [model_row(windows=384), model_row(windows=384, bytes=9)]
+    few = model_row(windows=16, bytes=1, kind="estimated", format="c")
+    assert not any("estimated" in picture for picture in draw_pareto(rows))
+    assert all("estimated" in picture for picture in draw_pareto([*rows, few]))
+    assert [few in [row for _, _, row in points] for points in lines] == [False] * 12
+
+
 def test_small_operators_are_summed_up():
     layers = [{"name": f"op {i}", "op": "op", "us": us} for i, us in enumerate((100, 50, 0.1, 0.2))]
     ((_, total, bars),) = layer_bars([model_row(layers=layers), model_row(layers=None)])
@@ -187,19 +199,29 @@ def benchmark():
             "macs": None,
             "missing": "the runtime for pte is absent",
         },
+        gpu | {"kind": "measured", "bytes": 9, "macs": 1, "failure": "the process died of SIGSEGV"},
+        model_row(**seen, format="onnx", bytes=313_000, latency_ms=2.0, profile_failure="KeyError: 'dur'"),
     ]
+    for row in rows:
+        row |= {"windows": 16 if row.get("kind") == "estimated" else 384} if "centred" in row else {}
     result = {"models": rows, "hardware": hardware(), "load": [1.5, 2.5], "subjects": 8}
     reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
-    return result | {"regressions": ["student int8: slower"], "reference_info": reference}
+    result |= {"regressions": ["student int8: slower"], "not_compared": "the earlier run scored other windows"}
+    return result | {"reference_info": reference}
 
 
 def test_the_benchmark_page_says_what_was_measured_and_what_was_not(benchmark, tmp_path):
     page = write_report({"bench": benchmark}, tmp_path).read_text()
     parser = Balanced()
     parser.feed(page.split("<!doctype html>")[1])
-    for said in ("estimated", "recorded", "apollo4", "the runtime for pte", "1 worse", "90.0"):
+    expected = (
+        "estimated", "recorded", "apollo4", "the runtime for pte", "1 worse", "90.0", "16 windows", "384 windows",
+        "the process died of SIGSEGV", "teacher bf16 pytorch.", "No profile of student int8, ONNX Runtime: KeyError",
+        "scored other windows",
+    )  # fmt: skip
+    for said in expected:
         assert said in page, said
-    assert page.count('class="bins"') == 3 and page.count("<details>") == 2
+    assert page.count('class="bins"') == 4 and page.count("<details>") == 2
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
@@ -223,9 +245,10 @@ def test_the_page_works_in_a_browser(results, benchmark, tmp_path, width):
 
         head = page.locator("#costs th").nth(2)
         head.click()
-        assert column(2) == ["0.513", "1.0", "8.25", "90.0", ""]  # by number; what was not measured comes last
+        by_number = ["0.513", "1.0", "2.0", "8.25", "90.0"]
+        assert column(2) == [*by_number, "", ""]  # what was not measured comes last
         head.press("Enter")
-        assert column(2) == ["90.0", "8.25", "1.0", "0.513", ""] and head.get_attribute("aria-sort") == "descending"
+        assert column(2) == [*by_number[::-1], "", ""] and head.get_attribute("aria-sort") == "descending"
         page.locator("summary").first.click()
         assert page.locator(".bar").first.is_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width  # tables scroll inside, the page does not

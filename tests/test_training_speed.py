@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmae.benchmarks.reference_model import PlainXMAE
-from xmae.benchmarks.training_speed import main, real_batch
+from xmae.benchmarks.training_speed import TITLES, main, page, real_batch
 from xmae.models import load_reference_checkpoint
 from xmae.models.reference import UNUSED, to_ours
 
@@ -92,3 +92,4 @@ def test_benchmark_reports_speed_and_equal_losses():
         assert ratio["lowest"] <= ratio["median"] <= ratio["highest"]
         assert result["losses"][name] == pytest.approx(result["losses"]["reference"], rel=0.1)
         assert result["windows_per_s"][name] > 0
+        assert f"| {TITLES[name]} | {result['windows_per_s'][name]} | **{ratio['median']}** (" in page(result)
