@@ -17,7 +17,7 @@ test: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install it (Debian/Ubuntu: apt install python3.11-venv) or name another: make PYTHON=python3"; exit 1; }
-	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); test -e $(STAMP) || test $$free -ge 6 || { echo "Only $$free GB are free on this disk; the set-up needs 6 GB (4 GB stay). Free some and call make again."; exit 1; }
+	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); test -x $(BIN)/pip || test $$free -ge 6 || { echo "Only $$free GB are free on this disk; the set-up needs 6 GB (4 GB stay). Free some and call make again."; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { echo "no venv module; on Debian/Ubuntu: apt install python3.11-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
 	$(BIN)/python -m pip install --quiet torch -c constraints.txt

@@ -9,7 +9,6 @@ from xmae.benchmarks.drift import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings,
 from xmae.benchmarks.emulated import cortex_m, emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
-    evenly,
     fingerprint,
     load_reference,
     make_reference,
@@ -27,6 +26,7 @@ from xmae.data.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle import Bundle
 from xmae.files import atomic_file, write_json
+from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows

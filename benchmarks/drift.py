@@ -11,7 +11,6 @@ import numpy as np
 
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
-    evenly,
     load_reference,
     make_reference,
     median_p5,
@@ -29,6 +28,7 @@ from xmae.evaluation.heads import apply_head
 from xmae.evaluation.tasks import TASKS
 from xmae.export.bundle import Bundle
 from xmae.files import write_json
+from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 

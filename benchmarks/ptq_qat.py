@@ -75,7 +75,8 @@ def measure(folder):
     if not (folder / "store" / "store.json").exists():
         prepare(["bidmc"], str(folder / "store"), min_quality=-1)
     store = WindowStore(folder / "store")
-    trained = folder / f"qat-{digest(made_of(load_encoder('student-mcu'), store, (), seed=SEED))}"
+    made = made_of(load_encoder("student-mcu"), store, (), seed=SEED, says="cosine_to_float")
+    trained = folder / f"qat-{digest(made)}"
     if not (trained / "student.safetensors").exists():
         resume = (trained / "checkpoints" / "last.ckpt").exists()
         qat("student-mcu", str(store.path), str(trained), seed=SEED, resume=resume)

@@ -23,6 +23,7 @@ from xmae.evaluation.probe import refuse_seen
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
+from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
@@ -185,13 +186,6 @@ def weight_files(bundle):
     """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that exist."""
     paths = sorted(Path(bundle.path).glob("*.safetensors"), key=lambda path: (path.stem != "teacher", path.stem))
     return {path.stem: path for path in paths}
-
-
-def evenly(items, n):
-    """At most `n` of `items`, evenly spaced (0: all)."""
-    if not n or len(items) <= n:
-        return items
-    return items[np.linspace(0, len(items) - 1, n).round().astype(int)]
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import evenly, weight_files
+from xmae.benchmarks.reference import weight_files
 from xmae.benchmarks.rivals import PAPAGEI_SHAPE, TIMEPPG_SHAPE, TIMEPPG_SIZES, PaPaGeiS, TimePPGLike
 from xmae.benchmarks.script import run_script
 from xmae.benchmarks.sessions import RUNTIMES, TITLES
@@ -35,6 +35,7 @@ from xmae.export.card import table
 from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
+from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import SFREQ
 

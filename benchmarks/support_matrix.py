@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from xmae.benchmarks.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import evenly, make_reference, reference_windows
+from xmae.benchmarks.reference import make_reference, reference_windows
 from xmae.benchmarks.script import run_script
 from xmae.benchmarks.sessions import find_entries, open_session
 from xmae.benchmarks.timing import add_latency, load
@@ -29,6 +29,7 @@ from xmae.export.targets import TARGETS, runs_here
 from xmae.files import atomic_file
 from xmae.firmware_sim import tflm
 from xmae.models.checkpoint import SHIPPED
+from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 

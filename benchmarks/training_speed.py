@@ -14,7 +14,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from xmae.data.prepare import prepare_recording
 from xmae.data.readers import read_recording
 from xmae.data.store import Windows
 from xmae.export.card import table
+from xmae.files import atomic_file
 from xmae.models.reference import to_ours
 from xmae.models.xmae import XMAE, XMAEConfig
 from xmae.objectives.curriculum import RATIOS
@@ -196,6 +196,7 @@ def page(result):
 
 if __name__ == "__main__":
     result = main()
-    if sys.argv[1:]:
-        Path(sys.argv[1]).write_text(page(result))
     print(json.dumps(result))
+    if sys.argv[1:]:
+        with atomic_file(sys.argv[1]) as temporary:
+            temporary.write_text(page(result))

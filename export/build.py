@@ -30,7 +30,7 @@ from xmae.models import load_encoder, save_encoder
 from xmae.models.student import McuStudent, count_macs
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
 from xmae.quantize.graph import INPUT_SHAPE, exportable
-from xmae.quantize.layers import compare_embeddings, run_graph
+from xmae.quantize.layers import drift_of_embeddings, run_graph
 from xmae.quantize.native import one_thread
 from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
@@ -283,7 +283,7 @@ def drift_of(session, ppg, reference, mean):
     """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter can check it."""
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
-    return {"windows": len(ppg)} | compare_embeddings(session(ppg), reference, mean)
+    return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
 
 
 @one_thread()

@@ -78,9 +78,11 @@ def without_folders(origin):
 
     Parameters
     ----------
-    origin : dict
+    origin : dict or None
         Attribute `provenance` of an encoder; that of its teacher, of which it has learnt, is in it.
     """
+    if not isinstance(origin, dict):
+        return origin
     changed = {"settings": names_only(origin["settings"])} if "settings" in origin else {}
     if "teacher" in origin:
         changed["teacher"] = without_folders(origin["teacher"])

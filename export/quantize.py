@@ -12,7 +12,7 @@ from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder
 from xmae.quantize.calibration import evenly, held_out, training_windows
 from xmae.quantize.graph import exportable
-from xmae.quantize.layers import compare_embeddings, error_of, run_graph
+from xmae.quantize.layers import drift_of_embeddings, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
 
 FORMATS = {"executorch": executorch, "litert": litert, "onnx": onnx}
@@ -110,7 +110,7 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
     worst = min(layers, key=lambda layer: layer["snr_db"])
     row = {
         "bytes": os.path.getsize(path),
-        **compare_embeddings(actual, reference, run_graph(graph, calibration).mean(0)),
+        **drift_of_embeddings(actual, reference, run_graph(graph, calibration).mean(0)),
         **error_of(actual, reference),
         "worst_operation": f"{worst['operation']} of {worst['module'] or 'the embedding'}",
         "worst_snr_db": worst["snr_db"],

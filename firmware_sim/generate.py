@@ -150,8 +150,12 @@ def plausible_range(names):
 
 def described(heads):
     """Names and units of heads, in the order of the frame; binary ones are sent as log-odds."""
-    units = {name: "log-odds" if head["kind"] == "binary" else head["units"] for name, head in heads.items()}
-    return ", ".join(f"{name} ({unit})" for name, unit in units.items()) or "embedding only"
+    return ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items()) or "embedding only"
+
+
+def frame_units(head):
+    """Units of a head as it is in a frame."""
+    return "log-odds" if head["kind"] == "binary" else head["units"]
 
 
 def config_header(defines, constants):

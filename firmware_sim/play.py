@@ -13,7 +13,7 @@ from xmae.firmware_sim.cost import window_cost
 from xmae.firmware_sim.emulators import runner
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
-from xmae.firmware_sim.generate import FIFO_DEPTH, STACK_BYTES, write_firmware
+from xmae.firmware_sim.generate import FIFO_DEPTH, STACK_BYTES, frame_units, write_firmware
 from xmae.firmware_sim.npu import npu_estimate
 from xmae.firmware_sim.profile import BUDGET
 from xmae.firmware_sim.tflm import AMPLE, run_tflm
@@ -112,7 +112,7 @@ def heads_of(bundle, student):
     """`heads`: a dict for each number of a frame, in its order; `without_skill`: names of those left out."""
     trusted = bundle.trusted_heads(student)
     rows = [
-        {"name": name, "units": head["units"], "kind": head["kind"], "skill": head.get("skill")}
+        {"name": name, "units": frame_units(head), "kind": head["kind"], "skill": head.get("skill")}
         for name, head in trusted.items()
     ]
     return {"heads": rows, "without_skill": [name for name in bundle.heads.get(student, {}) if name not in trusted]}

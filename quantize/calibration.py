@@ -54,8 +54,8 @@ def spread(windows, n, seed):
 
 
 def evenly(windows, n):
-    """At most `n` of some windows, evenly over them: as of many subjects as there are, where these come in turn."""
-    return windows[np.linspace(0, len(windows) - 1, min(n, len(windows))).round().astype(int)]
+    """At most `n` of some windows (0: all), evenly over them, and so over subjects that come one after the other."""
+    return windows[np.linspace(0, len(windows) - 1, min(n or len(windows), len(windows))).round().astype(int)]
 
 
 def training_windows(windows, n=256, seed=77):

@@ -36,7 +36,7 @@ def error_of(actual, reference):
     }
 
 
-def compare_embeddings(actual, reference, mean):
+def drift_of_embeddings(actual, reference, mean):
     """How far embeddings (n, D) are from those they should be: centred cosine (median, 5th percentile), largest error.
 
     `mean` (D,) is that of the training windows, see `centred_cosine`.

@@ -15,7 +15,6 @@ from xmae.benchmarks.bench import COLUMNS, accuracy, bench, reference_rows, writ
 from xmae.benchmarks.emulated import emulate
 from xmae.benchmarks.hardware import hardware
 from xmae.benchmarks.reference import (
-    evenly,
     fingerprint,
     load_reference,
     make_reference,
@@ -39,6 +38,7 @@ from xmae.export.targets import TARGETS
 from xmae.files import read_json
 from xmae.models import McuStudent, load_encoder, save_encoder
 from xmae.models.student import count_macs
+from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
 
 ROOT = Path(__file__).parents[1]

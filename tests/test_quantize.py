@@ -22,7 +22,7 @@ from xmae.quantize import (
 )
 from xmae.quantize.calibration import evenly, spread
 from xmae.quantize.graph import Normalise
-from xmae.quantize.layers import centred_cosine, compare_embeddings, error_of, run_graph
+from xmae.quantize.layers import centred_cosine, drift_of_embeddings, error_of, run_graph
 from xmae.signals.scale import minmax_scale
 
 
@@ -178,7 +178,7 @@ def test_int8_student_keeps_its_embedding(student, store):
     calibration = training_windows(store.windows("train"), 128).ppg
     quantized = executorch.int8_graph(graph, calibration)  # of which the file is lowered and its layers compared
     ppg = held_out(store, 32, seed=0)
-    drift = compare_embeddings(run_graph(quantized, ppg), run_graph(graph, ppg), run_graph(graph, calibration).mean(0))
+    drift = drift_of_embeddings(run_graph(quantized, ppg), run_graph(graph, ppg), run_graph(graph, calibration).mean(0))
     assert drift["centred_cosine_median"] >= 0.98
     assert drift["centred_cosine_p5"] >= 0.95
     layers = executorch.compare_layers(graph, None, calibration, None, (), ppg[:4])

@@ -14,7 +14,7 @@ from xmae.export.quantize import quantize
 from xmae.files import read_json
 from xmae.models import load_encoder
 from xmae.quantize import exportable, held_out, quantize_graph, read_calibration, training_windows
-from xmae.quantize.layers import centred_cosine, compare_embeddings, run_graph
+from xmae.quantize.layers import centred_cosine, drift_of_embeddings, run_graph
 from xmae.quantize.sensitivity import sensitivity, units
 
 
@@ -38,7 +38,7 @@ def test_layers_alone_add_up_to_what_all_lose_together(student, rows):
     graph, calibration, ppg = student
     assert [row["noise"] for row in rows] == sorted((row["noise"] for row in rows), reverse=True)
     int8, exact = (run_graph(g, ppg) for g in (quantize_graph(graph, calibration), graph))
-    together = 1 - compare_embeddings(int8, exact, run_graph(graph, calibration).mean(0))["centred_cosine_median"]
+    together = 1 - drift_of_embeddings(int8, exact, run_graph(graph, calibration).mean(0))["centred_cosine_median"]
     assert together / 3 < sum(row["noise"] for row in rows) / 2 < 3 * together
     modules = [name for row in rows for name in row["modules"]]
     assert len(modules) == len(set(modules))

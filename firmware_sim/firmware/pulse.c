@@ -4,7 +4,7 @@ static int32_t steps[PULSE_N]; /* WINDOW_N times the deviation of the mean of PU
 
 _Static_assert(WINDOW_N % PULSE_STEP == 0, "steps do not fill the window");
 
-/* All lags are computed, whatever the input: the time is always the same. Sums stay below 2^55. */
+/* All lags are computed, whatever the input: the time is always the same. Sums stay below 2^57. */
 int has_pulse(const int8_t input[WINDOW_N]) {
     int32_t total = 0, squares = 0;
     for (int i = 0; i < PULSE_N; i++) {

@@ -73,13 +73,15 @@ def curve(
     require_at_least(1, repeats=repeats, budget=budget, batch_size=batch_size)
     if methods:
         from xmae.training.compare import METHODS, check_same  # which itself evaluates
+        from xmae.training.device import default_precision
 
         for method in methods.split(","):
             require_choice("method", method, METHODS)
     trials, _ = make_trials([data], tasks, labels, "test", None, seed)
     if methods:
         known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
-        check_same(Path(out) / "protocol.json", known | {"store_sha256": WindowStore(data).contents})
+        known |= {"store_sha256": WindowStore(data).contents, "precision": default_precision()}
+        check_same(Path(out) / "protocol.json", known)
     points = []
     for name, model in zip(method_names(models), models, strict=True):
         encoder = load_encoder(model)

@@ -133,7 +133,7 @@ def check_same(path, settings):
     """Write the settings of a comparison, or raise a `UserError` if an earlier one in the same place had others."""
     if path.is_file():
         before = read_json(path)
-        if changed := [key for key in settings if before.get(key) != settings[key]]:
+        if changed := [key for key in settings if key in before and before[key] != settings[key]]:  # older: fewer
             raise UserError(f"{path.parent}: was begun with other settings ({', '.join(changed)}); name another folder")
     else:
         write_json(path, settings)

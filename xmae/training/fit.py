@@ -143,6 +143,11 @@ class OutOfTime(Exception):
 class Checkpoint(ModelCheckpoint):
     """Lightning's, which also finds its files again after the run folder was moved."""
 
+    @property
+    def state_key(self):
+        """Lightning's own, so that runs begun with its class go on too."""
+        return super().state_key.replace("Checkpoint{", "ModelCheckpoint{", 1)
+
     def load_state_dict(self, state):
         """Take the state over, with all paths in the folder of today."""
 
