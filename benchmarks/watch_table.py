@@ -4,7 +4,6 @@ COLUMNS = {  # full heading: short one, for a terminal
     "device": "device",
     "instructions a window": "instructions",
     "network, per MAC": "per MAC",
-    "check of the flash at the start: instructions (estimated ms)": "start",
     "estimated ms": "est. ms",
     "estimated mJ": "est. mJ",
     "flash: weights + constants + code": "flash, bytes",
@@ -13,6 +12,7 @@ COLUMNS = {  # full heading: short one, for a terminal
     "every 60 s": "at 60 s",
     "equal to the reference": "equal",
     "most a window differs": "differ",
+    "start, with the check of the flash: instructions (estimated ms)": "start",
     "limits": "limits",
 }
 WITHOUT_SAMPLES = (
@@ -31,19 +31,19 @@ def table_rows(result):
             f"{name} ({played['core']}, {played['emulator']})",
             f"{counts['instructions_a_window']:,}",
             f"{counts['instructions_per_mac']:.2f}" if counts.get("instructions_per_mac") else "–",
-            f"{counts['start_instructions']:,} ({played['estimated']['start_ms']['estimated']:.3g})" if memory else "–",
             *estimated_cells(played["estimated"]),
             f"{memory['weights']:,} + {memory['constants']:,} + {memory['code']:,}" if memory else "–",
             f"{memory['ram']:,} ({memory['stack_used']:,})" if memory else "–",
             *(span(entry["mah_per_day"]) for entry in played["estimated"]["battery"]),
             equality(same),
             f"{100 * counts['spread']:.2f} %" if counts["spread"] is not None else "–",
+            f"{counts['start_instructions']:,} ({played['estimated']['start_ms']['estimated']:.3g})" if memory else "–",
             "–" if "limits" not in played else ", ".join(broken) or "kept",
         ]
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
         if npu := played.get("npu"):
-            cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", *["–"] * 3, *estimated_cells(npu["estimated"])]
-            cells += ["–", "–", *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]), "–", "–", "–"]
+            cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", *["–"] * 2, *estimated_cells(npu["estimated"])]
+            cells += ["–", "–", *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]), *["–"] * 4]
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
         for runtime, other in played.get("runtimes", {}).items():
             rows += table_rows({"devices": {f"{name}, {runtime}": played | other | {"runtimes": {}}}})
