@@ -5,10 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.benchmarks.drift import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
-from xmae.benchmarks.emulated import cortex_m, emulate
-from xmae.benchmarks.hardware import hardware
-from xmae.benchmarks.reference import (
+from xmae.benchmarks.harness.baseline import (
     fingerprint,
     load_reference,
     make_reference,
@@ -17,14 +14,17 @@ from xmae.benchmarks.reference import (
     refuse_lacking,
     save_reference,
 )
-from xmae.benchmarks.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, other_windows, read_result
-from xmae.benchmarks.report import write_report
-from xmae.benchmarks.sessions import describe, entry_name, find_entries, not_checked
-from xmae.benchmarks.timing import add_latency, load
-from xmae.benchmarks.worker import run_all_apart
-from xmae.data.store import WindowStore
+from xmae.benchmarks.harness.emulated import cortex_m, emulate
+from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.isolated import run_all_apart
+from xmae.benchmarks.harness.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, other_windows, read_result
+from xmae.benchmarks.harness.sessions import describe, entry_name, find_entries, not_checked
+from xmae.benchmarks.harness.stopwatch import add_latency, load
+from xmae.benchmarks.report.page import write_report
+from xmae.benchmarks.validate import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.export.bundle import Bundle
+from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_file, write_json
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.export.remember import remembered
+from xmae.export.targets.conversions import remembered
 from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.quantize.observers import MINMAX
 from xmae.quantize.sensitivity import WHOLE, sensitivity, units

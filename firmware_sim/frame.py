@@ -1,4 +1,4 @@
-"""Result frames of the watch, as they come over UART or semihosting; the C side is `firmware/frame.h`.
+"""Result frames of the watch, as they come over UART or semihosting; the C side is `app/frame.h`.
 
 A frame is A7 5E, version, kind, u16 length, payload, CRC-32 of everything between sync and CRC; little-endian. Whatever
 else is in the stream (boot noise, half a frame from before a brown-out) is skipped.

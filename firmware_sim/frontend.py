@@ -2,13 +2,13 @@
 
 A word is the sample's code (bits 0-23), a flag for saturation (24) and how many samples were lost just before it
 (25-30); bit 31 tells the emulated board that the next word has arrived too before the core wakes. Beside each word is
-the time at which it was read, ms. `firmware/fifo.h` is the other side.
+the time at which it was read, ms. `app/fifo.h` is the other side.
 """
 
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.firmware_sim.generate import MAX_SFREQ, MIN_SFREQ
+from xmae.firmware_sim.build.generate import MAX_SFREQ, MIN_SFREQ
 from xmae.signals.resample import resample
 from xmae.signals.window import SFREQ
 

@@ -7,16 +7,16 @@ import numpy as np
 from scipy.special import expit
 
 from xmae.errors import UserError
-from xmae.export.session import to_int8
-from xmae.firmware_sim.compile import compile_firmware
-from xmae.firmware_sim.cost import window_cost
-from xmae.firmware_sim.emulators import runner
+from xmae.export.targets.session import to_int8
+from xmae.firmware_sim.build.compile import compile_firmware
+from xmae.firmware_sim.build.generate import FIFO_DEPTH, STACK_BYTES, frame_units, write_firmware
+from xmae.firmware_sim.cost.cost import window_cost
+from xmae.firmware_sim.cost.npu import npu_estimate
+from xmae.firmware_sim.cost.profile import BUDGET
+from xmae.firmware_sim.emulators.registry import runner
+from xmae.firmware_sim.emulators.tflm import AMPLE, run_tflm
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
-from xmae.firmware_sim.generate import FIFO_DEPTH, STACK_BYTES, frame_units, write_firmware
-from xmae.firmware_sim.npu import npu_estimate
-from xmae.firmware_sim.profile import BUDGET
-from xmae.firmware_sim.tflm import AMPLE, run_tflm
 from xmae.signals.stream import MARGIN_S
 from xmae.signals.window import WINDOW_S
 

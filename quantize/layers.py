@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from xmae.quantize.native import one_thread, quietly
+from xmae.native import one_thread, quietly
 
 MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations that only move values
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from xmae.quantize.native import one_thread, quietly
+from xmae.native import one_thread, quietly
 from xmae.quantize.observers import MINMAX, Observer
 
 

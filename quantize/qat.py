@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval, parametrize
 
-from xmae.data.store import WindowStore
+from xmae.data.store.store import WindowStore
 from xmae.distill.distill import keep_student
 from xmae.distill.objective import TaughtCrops, TaughtWindows
 from xmae.errors import UserError, require_at_least

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import fx
 
+from xmae.native import one_thread
 from xmae.quantize.layers import MOVES
-from xmae.quantize.native import one_thread
 from xmae.quantize.observers import MINMAX, STEPS, Observer
 from xmae.quantize.pt2e import layer_of
 

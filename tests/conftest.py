@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare import prepare, prepare_recording
-from xmae.data.readers import read_recording
-from xmae.data.store import Windows
+from xmae.data.prepare.prepare import prepare, prepare_recording
+from xmae.data.recording.readers import read_recording
+from xmae.data.store.store import Windows
 
 FIRST = ("test_demo", "test_training_scale", "test_c_source", "test_targets", "test_bundle")
 
@@ -43,11 +43,11 @@ def small_store(tmp_path_factory):
 def watch_bundle(tmp_path_factory):
     """A bundle with the shipped student for TFLite, int8, and its shipped heads: what a watch needs."""
     pytest.importorskip("ai_edge_litert")
-    from xmae.data.prepare import prepare_recording
-    from xmae.data.readers import read_recording
-    from xmae.export import litert
-    from xmae.export.bundle import HEADS, Bundle, preprocessing, seal
-    from xmae.export.migrate import SCHEMA_VERSION
+    from xmae.data.prepare.prepare import prepare_recording
+    from xmae.data.recording.readers import read_recording
+    from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+    from xmae.export.bundle.migrate import SCHEMA_VERSION
+    from xmae.export.targets.registry import litert
     from xmae.files import write_json
     from xmae.models import load_encoder
     from xmae.models.checkpoint import shipped_heads

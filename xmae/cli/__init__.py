@@ -20,30 +20,30 @@ from xmae.files import atomic_file, write_json
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin starve the rest
 
 VERBS = {  # verb, of one or two words: (module that is imported when it is called, what it does)
-    "prepare": ("xmae.data.prepare", "recordings -> store of windows"),
-    "data report": ("xmae.data.report", "store -> what was kept, dropped and mended, with pictures"),
-    "data verify": ("xmae.data.verify", "store -> is it whole? exit code 1 if not"),
-    "data relabel": ("xmae.data.relabel", "store + table -> labels added, signals left as they are"),
+    "prepare": ("xmae.data.prepare.prepare", "recordings -> store of windows"),
+    "data report": ("xmae.data.store.overview", "store -> what was kept, dropped and mended, with pictures"),
+    "data verify": ("xmae.data.store.integrity", "store -> is it whole? exit code 1 if not"),
+    "data relabel": ("xmae.data.store.relabel", "store + table -> labels added, signals left as they are"),
     "data example": ("xmae.data.example", "one minute of a shipped recording as CSV, to try things on"),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
     "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
-    "fuse": ("xmae.evaluation.fusion", "encoders of PPG, ECG, respiration + store -> what they know together"),
-    "tasks": ("xmae.evaluation.template", "store -> empty label table for tasks, to be filled in"),
+    "fuse": ("xmae.evaluation.fusion.fuse", "encoders of PPG, ECG, respiration + store -> what they know together"),
+    "tasks": ("xmae.evaluation.protocol.template", "store -> empty label table for tasks, to be filled in"),
     "evaluate": ("xmae.evaluation.evaluate", "encoders + data -> many tasks, folds by subject, tests, one table"),
-    "compare": ("xmae.training.compare", "store -> all methods pretrained on the same windows, and one table"),
-    "curve": ("xmae.evaluation.curve", "encoders + store -> probes against labels and pretraining subjects"),
-    "hrv": ("xmae.evaluation.hrv", "encoders + store -> heart-rate variability from the PPG, against the ECG"),
-    "timing": ("xmae.evaluation.timing", "encoders + store -> delay from ECG to PPG, from the PPG alone"),
-    "transfer": ("xmae.evaluation.transfer", "encoders + data -> probes fitted on one dataset, tested on another"),
-    "dreamer": ("xmae.evaluation.dreamer", "DREAMER.mat + EEG and ECG encoders -> emotion recognition"),
+    "compare": ("xmae.evaluation.compare", "store -> all methods pretrained on the same windows, and one table"),
+    "curve": ("xmae.evaluation.findings.curve", "encoders + store -> probes against labels and pretraining subjects"),
+    "hrv": ("xmae.evaluation.findings.hrv", "encoders + store -> heart-rate variability from the PPG, against the ECG"),
+    "timing": ("xmae.evaluation.findings.pulse_delay", "encoders + store -> delay from ECG to PPG, from the PPG alone"),
+    "transfer": ("xmae.evaluation.findings.transfer", "encoders + data -> probes fitted on one dataset, tested on another"),
+    "dreamer": ("xmae.evaluation.fusion.dreamer", "DREAMER.mat + EEG and ECG encoders -> emotion recognition"),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
-    "quantize": ("xmae.export.quantize", "encoder + store -> int8 files, each layer against fp32, mixed precision"),
+    "quantize": ("xmae.export.int8", "encoder + store -> int8 files, each layer against fp32, mixed precision"),
     "qat": ("xmae.quantize.qat", "conv-only student + store -> the same student, trained to bear int8"),
-    "export": ("xmae.export.build", "teacher + students + store -> bundle of .pte, .tflite and .onnx files"),
-    "bundle inspect": ("xmae.export.inspect", "bundle -> what is in it, who signed it, what it was made with"),
-    "bundle verify": ("xmae.export.verify", "bundle -> is it what was written, and does it run? exit code 1 if not"),
+    "export": ("xmae.export.export", "teacher + students + store -> bundle of .pte, .tflite and .onnx files"),
+    "bundle inspect": ("xmae.export.bundle.inspect", "bundle -> what is in it, who signed it, what it was made with"),
+    "bundle verify": ("xmae.export.bundle.verify", "bundle -> is it what was written, and does it run? exit code 1 if not"),
     "bench": ("xmae.benchmarks.bench", "bundle -> cost and accuracy in each runtime and on emulated devices"),
-    "validate": ("xmae.benchmarks.drift", "bundle + store -> drift gate; exit code 1 beyond the limits"),
+    "validate": ("xmae.benchmarks.validate", "bundle + store -> drift gate; exit code 1 beyond the limits"),
     "simulate": ("xmae.benchmarks.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
@@ -97,7 +97,7 @@ def run(arguments):
 
 
 def function_of(verb):
-    """The function of a verb, named like its last word: "data verify" -> `xmae.data.verify.verify`."""
+    """The function of a verb, named like its last word: "data verify" -> `xmae.data.store.integrity.verify`."""
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 

@@ -33,14 +33,14 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     dict
         `summary` (five lines), `gate_passed` (the drift gate), seconds of each step, and "out": the report.
     """
-    from xmae.benchmarks.drift import validate
-    from xmae.benchmarks.report import summary_lines, write_report
-    from xmae.data.prepare import prepare
+    from xmae.benchmarks.report.page import summary_lines, write_report
+    from xmae.benchmarks.validate import validate
+    from xmae.data.prepare.prepare import prepare
     from xmae.distill.distill import distill
     from xmae.evaluation.probe import probe
-    from xmae.export.build import export
-    from xmae.export.quantize import quantize
-    from xmae.quantize.native import one_thread
+    from xmae.export.export import export
+    from xmae.export.int8 import quantize
+    from xmae.native import one_thread
     from xmae.training.pretrain import pretrain
 
     epochs, crops, student_epochs, n_calibration = (2, 1280, 6, 64) if quick else (36, 5120, 25, 256)

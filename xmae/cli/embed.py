@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xmae.data.channels import ChannelMap
-from xmae.data.prepare import prepare_recording
-from xmae.data.readers import read_recordings
-from xmae.data.windows import Windows
+from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.readers import read_recordings
+from xmae.data.store.windows import Windows
 from xmae.errors import UserError, require_choice
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
@@ -80,18 +80,18 @@ def embed(
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
     windows = Windows.concatenate([windows for windows in found if len(windows)])
     if is_bundle:
-        from xmae.export.bundle import Bundle
+        from xmae.export.bundle.bundle import Bundle
 
         bundle, part = Bundle.open(model), part or "student"
         entry = bundle.entry(part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads[part]
     else:
-        from xmae.evaluation.embedding import embed_windows
+        from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
 
         embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
-    from xmae.evaluation.heads import apply_head, has_skill
+    from xmae.evaluation.heads.heads import apply_head, has_skill
 
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
     table = pd.DataFrame(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.bidmc import FOLDER
-from xmae.data.readers import read_recording
+from xmae.data.recording.readers import read_recording
 from xmae.files import atomic_file
 
 SOURCE, SECONDS = "bidmc26", 60  # a patient that the shipped weights never saw

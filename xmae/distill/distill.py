@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lightning as L
 
-from xmae.data.store import WindowStore
+from xmae.data.store.store import WindowStore
 from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
 from xmae.errors import UserError, require_at_least

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from xmae.data.augment import random_crops, runs, vary_ppg
+from xmae.data.batches.augment import random_crops, runs, vary_ppg
+from xmae.data.batches.batches import SteppedBatches
 from xmae.distill.losses import AGREEMENTS, LOSSES
 from xmae.objectives.objective import Objective
 from xmae.signals.quality import MIN_PEAKS, ecg_peaks
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
-from xmae.training.batches import SteppedBatches
 
 # mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the mean
 RATE_SIZE = 0.5

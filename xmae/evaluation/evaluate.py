@@ -8,17 +8,17 @@ import torch
 from tqdm import tqdm
 
 from xmae.errors import UserError, require_choice
-from xmae.evaluation.crossval import constant_trial, make_trial, probe_trial, score_trial
-from xmae.evaluation.datasets import load_datasets
-from xmae.evaluation.embedding import embed_windows
-from xmae.evaluation.features import ppg_features
-from xmae.evaluation.finetune import finetune_trial
-from xmae.evaluation.paired import holm, stars, swap_test
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.heads.features import ppg_features
+from xmae.evaluation.heads.finetune import finetune_trial
 from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
-from xmae.evaluation.table import BASELINES, best_methods, write_tables
-from xmae.evaluation.tasks import PAPER, REGISTRY
+from xmae.evaluation.protocol.datasets import load_datasets
+from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
+from xmae.evaluation.protocol.paired import holm, stars, swap_test
+from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
 from xmae.files import write_json
 from xmae.models import load_encoder
+from xmae.tables import BASELINES, best_methods, write_tables
 
 
 def evaluate(

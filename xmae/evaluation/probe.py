@@ -12,10 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from xmae.errors import UserError, require_choice
-from xmae.evaluation.bootstrap import with_interval
-from xmae.evaluation.linear import fit_linear
-from xmae.evaluation.pooled import score_task
-from xmae.evaluation.tasks import TASKS
+from xmae.evaluation.heads.linear import fit_linear
+from xmae.evaluation.protocol.bootstrap import with_interval
+from xmae.evaluation.protocol.pooled import score_task
+from xmae.evaluation.protocol.tasks import TASKS
 from xmae.files import atomic_file, write_json
 
 PROTOCOLS = ("test", "all")
@@ -129,9 +129,9 @@ def probe(
     """
     import torch
 
-    from xmae.data.store import WindowStore
-    from xmae.evaluation.embedding import embed_windows
-    from xmae.evaluation.features import ppg_features
+    from xmae.data.store.store import WindowStore
+    from xmae.evaluation.heads.embedding import embed_windows
+    from xmae.evaluation.heads.features import ppg_features
     from xmae.models import load_encoder
 
     require_choice("protocol", protocol, PROTOCOLS)

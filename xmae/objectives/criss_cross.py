@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from xmae.data.leads import choose_leads
+from xmae.data.batches.batches import SteppedBatches
+from xmae.data.recording.leads import choose_leads
 from xmae.errors import UserError, require_choice
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCross, patches
 from xmae.objectives.masks import n_hidden, scatter
 from xmae.objectives.objective import Defaults, Objective
-from xmae.training.batches import SteppedBatches
 
 MASKINGS = ("both", "intra", "inter")
 MAX_LEADS = 12
@@ -127,7 +127,7 @@ class LeadBatches(SteppedBatches):
         Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of 10 s, where so much
         was recorded without a gap. (1, 1) crops only.
     rank, world_size, accumulate : int
-        As of `xmae.training.batches.TrainingBatches`.
+        As of `xmae.data.batches.batches.TrainingBatches`.
     """
 
     def __init__(self, leads, follows, batch_size, seed, speed=(1.0, 1.0), rank=0, world_size=1, accumulate=1):

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from xmae.data.batches.batches import store_batches
 from xmae.objectives.gather import gather
-from xmae.training.batches import store_batches
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Objective(nn.Module):
 
     @classmethod
     def batches(cls, store, **settings):
-        """Training and validation batches of a store; see `xmae.training.batches.store_batches`.
+        """Training and validation batches of a store; see `xmae.data.batches.batches.store_batches`.
 
         A method that needs more than synchronous PPG and ECG windows makes its own here: a `SteppedBatches` and an
         iterable, whose batches are named tuples with at least `ppg` (B, ...) and `seed`.

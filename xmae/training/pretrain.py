@@ -7,12 +7,12 @@ from pathlib import Path
 import lightning as L
 import safetensors.torch
 
-from xmae.data.store import WindowStore
+from xmae.data.batches.batches import RECIPES
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least, require_choice
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
-from xmae.training.batches import RECIPES
 from xmae.training.device import default_precision
 from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.module import Pretraining

@@ -1,0 +1,103 @@
+"""Every way to run a bundle's models on this machine: its exported files, and its fp32 weights in PyTorch."""
+
+from collections import Counter
+from importlib import import_module
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from xmae.benchmarks.harness.baseline import weight_files
+from xmae.models import load_encoder
+from xmae.models.student import count_macs
+
+RUNTIMES = {  # what a format's session imports; imported first so that it does not count as the model's memory
+    "pytorch": "torch",
+    "executorch": "executorch.runtime",
+    "litert": "ai_edge_litert.interpreter",
+    "onnx": "onnxruntime",
+}
+TITLES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime", "c": "C99"}
+
+
+def find_entries(bundle):
+    """The models of a bundle, and its fp32 weights as entries of format "pytorch".
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    list of dict
+        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`: of weights those of the encoder, of a file
+        those of the graph that was exported.
+    """
+    weights = [
+        {
+            "model": model,
+            "format": "pytorch",
+            "precision": "fp32",
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "macs": count_macs(load_encoder(path).eval()),
+        }
+        for model, path in weight_files(bundle).items()
+    ]
+    return weights + list(bundle.models)
+
+
+def open_session(bundle, entry, threads=1):
+    """Open an entry: a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), one by one.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    entry : dict
+        One of `find_entries`.
+    threads : int
+        Threads of the runtime; PyTorch uses those of `torch.set_num_threads`.
+
+    Raises
+    ------
+    UserError
+        If its runtime is not installed or its file is damaged.
+    """
+    if entry["format"] != "pytorch":
+        return bundle.session(entry, threads)
+    encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
+
+    @torch.no_grad()
+    def session(ppg):
+        return np.concatenate([encoder(torch.from_numpy(row)[None, None]).numpy() for row in ppg])
+
+    return session
+
+
+def import_runtime(entry):
+    """Import what a session of this entry needs; the name of its package if that is not installed, else None.
+
+    One that is installed but cannot be imported raises what it raises: it is broken, not missing.
+    """
+    module = RUNTIMES[entry["format"]]
+    package = module.partition(".")[0]
+    if find_spec(package) is None:
+        return package
+    import_module(module)
+    return None
+
+
+def not_checked(rows):
+    """Of rows of exported files, which did not run for want of a runtime: a sentence for each package."""
+    counts = Counter(row["missing"] for row in rows if "missing" in row)
+    return [f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'" for why, n in counts.items()]
+
+
+def describe(entry):
+    """What names an entry in a table, and its size."""
+    return {key: entry[key] for key in ("model", "format", "precision", "bytes", "macs")}
+
+
+def entry_name(entry):
+    """`student int8 litert`, for messages."""
+    return f"{entry['model']} {entry['precision']} {entry['format']}"

@@ -1,0 +1,119 @@
+"""The stop-watch: models take turns, window by window, so that whatever else the machine does hits all of them.
+
+Intervals come from resampling whole rounds. On a busy machine a call that outlasts its time slice waits for others, a
+short one does not: so besides latency the processor time of a call is measured, which does not count the waiting. A
+yardstick, the same small computation in every round, says how fast the machine was just then: processor time in
+yardsticks can be compared between runs, milliseconds cannot.
+"""
+
+import os
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from xmae.benchmarks.harness.sessions import open_session
+from xmae.evaluation.protocol.bootstrap import interval
+
+YARDSTICK = "yardstick"
+
+
+def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
+    """Measure the latency of all entries that are known to run, and add it to their rows.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    entries, rows : lists of dict
+        As `find_entries` gives them; a row with `missing` or `failure` is left as it is.
+    ppg : float32 array, shape (n, 1000)
+        Windows in [-1, 1], each run once a round after one to warm up.
+    rounds : int
+    threads : int
+        Of each runtime.
+
+    Returns
+    -------
+    list of dict
+        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor time in
+        yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
+    """
+    runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
+    with all_threads(threads):
+        sessions = {i: open_session(bundle, entries[i], threads) for i in runs}
+        times = time_sessions(sessions | {YARDSTICK: make_yardstick()}, ppg, rounds)
+    rows = list(rows)
+    for i in runs:
+        rows[i] = rows[i] | summarise(times[i], times[YARDSTICK])
+        rows[i]["mac_per_s"] = 1e3 * rows[i]["macs"] / rows[i]["latency_ms"] if rows[i]["macs"] else None
+    return rows
+
+
+@contextmanager
+def all_threads(threads):
+    """Run PyTorch and BLAS on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_yardstick():
+    """A function that takes about as long as a small model: a product of float32 matrices and a sort, in NumPy."""
+    numbers = np.random.default_rng(77).random((96, 96), np.float32)
+    return lambda _: np.sort(numbers @ numbers, axis=None)
+
+
+def time_sessions(sessions, ppg, rounds):
+    """Seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
+
+    In each round every session runs all n windows, one by one. The order of the sessions is drawn anew in each round.
+    """
+    rng = np.random.default_rng(77)
+    times = {key: np.empty((2, rounds, len(ppg))) for key in sessions}
+    keys = list(sessions)
+    for number in tqdm(range(rounds), desc="latency"):
+        for i in rng.permutation(len(keys)):
+            session = sessions[keys[i]]
+            session(ppg[:1])
+            for j in range(len(ppg)):
+                start = time.perf_counter(), time.process_time()
+                session(ppg[j : j + 1])
+                end = time.perf_counter(), time.process_time()
+                times[keys[i]][:, number, j] = np.subtract(end, start)
+    return times
+
+
+def summarise(times, yardstick):
+    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2, rounds, n) in s."""
+    (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
+    resampled = resampled_medians(cpu, drawn)
+    return {
+        "latency_ms": 1e3 * float(np.median(wall)),
+        "latency_interval": [1e3 * t for t in interval(resampled_medians(wall, drawn))],
+        "cpu_ms": 1e3 * float(np.median(cpu)),
+        "cpu_interval": [1e3 * t for t in interval(resampled)],
+        "relative": float(np.median(cpu) / np.median(ruler)),
+        "relative_interval": interval(resampled / resampled_medians(ruler, drawn)),
+    }
+
+
+def resample(rounds, n_resamples=500, seed=77):
+    """Rounds drawn with replacement, shape (n_resamples, rounds)."""
+    return np.random.default_rng(seed).integers(rounds, size=(n_resamples, rounds))
+
+
+def resampled_medians(times, drawn):
+    """Medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
+    return np.median(times[drawn].reshape(len(drawn), -1), axis=1)
+
+
+def load():
+    """Processes that wanted a core in the last minute, on average; None where the system does not tell."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

@@ -1,0 +1,1 @@
+"""How shipped weights and docs/targets.md are made. Not in the wheel."""

@@ -1,0 +1,109 @@
+"""Make the weights that the package ships: copy trained encoders, fit the heads of all, write their model card.
+
+    python -m xmae.benchmarks.release.ship_weights STORE xmae/models/weights base=TEACHER.safetensors student-app=STUDENT.safetensors
+
+Encoders that are not given stay as they are. Heads are fitted on the training subjects of the store, the card's numbers
+are measured on its test subjects.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.heads.features import ppg_features
+from xmae.evaluation.heads.heads import fit_heads
+from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
+from xmae.export.bundle.provenance import without_folders
+from xmae.files import atomic_file, write_json
+from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
+from xmae.models.student import McuStudent, count_macs, int8_bytes
+
+SEED = 77
+TO_WHOM = {"cosine": "its teacher", "cosine_to_float": "itself in float, once rounded"}
+CARD = """# Shipped encoders
+
+Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the tools and as a start
+for fine-tuning; not wearable data, not a medical device. The ECG-to-PPG delay in BIDMC includes the monitor's own
+processing: nothing here may be read as an absolute pulse arrival time.
+
+{encoders}
+## Linear probes on patients that no training saw
+
+Frozen embedding, ridge or logistic regression; folds by patient over the {n_test} test patients, the training patients
+always fitted on. 95 % intervals by resampling patients. `untrained` is the same design with random weights, `features`
+are hand-made PPG features (rate, amplitude, shape, spectrum) in the same probe, `constant` the mean of the fitted
+patients.
+
+{tables}
+## Data and licence
+
+BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al., IEEE TBME 2017, doi:10.1109/TBME.2016.2613124; PhysioNet,
+Goldberger et al. 2000), Open Data Commons Attribution License 1.0. Weights: Apache-2.0. Method: Zhou et al., ICML 2026,
+arXiv 2605.00973.
+"""
+
+
+def describe(name, encoder):
+    """One encoder's section of the card."""
+    origin = encoder.provenance
+    parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
+    int8 = f", {int8_bytes(encoder) / 1e3:.1f} kB as int8" if isinstance(encoder, McuStudent) else ""
+    lines = [
+        f"## `{name}`",
+        "",
+        f"- {parameters:,} parameters, {macs:.2f} M MAC/window{int8}",
+        f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h on {origin['device']}",
+    ]
+    if "val_ratio" in origin:
+        lines.append(
+            f"- masked ECG error on the validation patients / variance: {origin['val_ratio']:.2f}"
+            " (1 = drawing each window's mean)"
+        )
+    for key, whom in TO_WHOM.items():
+        if key in origin:
+            lines.append(f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}")
+    settings = {key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")}
+    if "note" in origin:
+        lines.append(f"- {origin['note']}")
+    return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
+
+
+def main(store, out, *given):
+    """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder `out`."""
+    if wrong := [pair for pair in given if not pair.startswith(tuple(f"{name}=" for name in SHIPPED))]:
+        raise UserError(f"'{wrong[0]}' is not NAME=FILE with a name of {', '.join(SHIPPED)}")
+    windows, out = WindowStore(store).windows(), Path(out)
+    for name, path in (pair.split("=", 1) for pair in given):
+        encoder = load_encoder(path)
+        save_encoder(encoder, out / SHIPPED[name], without_folders(encoder.provenance))
+    training, features = windows.split == "train", ppg_features(windows.ppg)[0]
+    heads, sections, tables = {}, [], []
+    for name, file in SHIPPED.items():
+        encoder = load_encoder(out / file)
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            untrained = untrained_like(encoder)
+        embeddings = {key: embed_windows(x, windows) for key, x in ((name, encoder), ("untrained", untrained))}
+        heads[name] = fit_heads(embeddings[name][training], windows.select(training))
+        sections.append(describe(name, encoder))
+        result = probe_embeddings(embeddings | {"features": features}, windows, seed=SEED, progress=True)
+        tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
+    write_json(out / "heads.json", heads)
+    subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]
+    with atomic_file(out / "MODEL_CARD.md") as temporary:
+        temporary.write_text(
+            CARD.format(n_train=subjects[0], n_test=subjects[1], encoders="".join(sections), tables="\n".join(tables))
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    run_script(main, *sys.argv[1:])

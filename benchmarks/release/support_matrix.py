@@ -1,0 +1,280 @@
+"""The support matrix, docs/targets.md: each model in each target and precision, with what was measured of it.
+
+    python -m xmae.benchmarks.release.support_matrix BUNDLE STORE docs/targets.md
+
+of a bundle of all shipped encoders, made as the page says. Every file that this machine can run, or check, runs on
+windows of the test patients. TFLite files also go through LiteRT's reference kernels, TensorFlow Lite Micro and
+tflite-runtime 2.14.
+"""
+
+import re
+import sys
+from datetime import date
+
+import numpy as np
+from tqdm import tqdm
+
+from xmae.benchmarks.harness.baseline import make_reference, reference_windows
+from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.sessions import find_entries, open_session
+from xmae.benchmarks.harness.stopwatch import add_latency, load
+from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.validate import compare_embeddings, compare_heads
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.export.bundle.bundle import Bundle
+from xmae.export.bundle.card import table
+from xmae.export.targets.registry import TARGETS, litert, runs_here, tflite_runtime
+from xmae.files import atomic_file
+from xmae.firmware_sim.emulators.registry import tflm
+from xmae.models.checkpoint import SHIPPED
+from xmae.quantize.calibration import evenly
+from xmae.quantize.layers import centred_cosine
+from xmae.signals.scale import minmax_scale
+
+COMMANDS = f"""xmae prepare bidmc --out store --min-quality -1
+xmae export base --student {" ".join(name for name in SHIPPED if name != "base")} --data store \\
+  --targets all --precisions all --out bundle
+python -m xmae.benchmarks.release.support_matrix bundle store docs/targets.md"""
+N_WINDOWS, N_CHECKED = 96, 32  # of the test patients; where an interpreter stands for a device
+N_TIMED, ROUNDS = 3, 10  # windows and rounds of the timing
+WRONG = 0.8  # median centred cosine below which a file does not compute the model
+COMPILED = {  # device: the models that a test compiles for it as a whole and, but for vela, runs against PyTorch
+    "cortex-m": ("student", "student-mcu-s", "student-app"),
+    "ethos-u55": ("student", "student-mcu-s"),
+    "ethos-u65": ("student-mcu-s",),
+    "ethos-u85": ("student-mcu-s",),
+    "vela-u55": ("student", "student-mcu-s", "student-app"),
+    "vela-u65": ("student", "student-mcu-s", "student-app"),
+    "vela-u85": ("student", "student-mcu-s", "student-app"),
+}
+TESTED = {  # target or interpreter: where each of its cells is held to PyTorch and to the others
+    "executorch, litert, onnx": "tests/export/test_export.py::test_file_computes_what_pytorch_does, ::test_runtimes_agree",
+    "cortex-m": "tests/export/test_targets.py::test_cortex_m_program_in_its_own_memory_plan",
+    "ethos-u": "tests/export/test_targets.py::test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same",
+    "vela": "tests/export/test_targets.py::test_vela_takes_the_whole_tflite",
+    "c": "tests/export/test_c_source.py::test_a_thousand_real_windows_are_bit_exact_in_every_layer",
+    "LiteRT, reference kernels (student)": "tests/export/test_targets.py::test_interpreters_of_a_tflite",
+    "TensorFlow Lite Micro (student)": "tests/firmware_sim/test_tflm.py::test_outputs_are_within_one_step_of_the_reference_kernels",
+    "tflite-runtime 2.14 (student)": "tests/export/test_targets.py::test_interpreters_of_a_tflite",
+}
+PAGE = """# What runs where
+
+```sh
+{commands}
+```
+
+wrote this page from the shipped weights: one static shape (1, 1, 1, 1000), seed 77, {n} windows of {n_subjects} BIDMC
+patients that no training saw. {date}, {machine}.
+
+## The matrix
+
+Median centred cosine to float PyTorch: 1 is the same embedding, after the mean training embedding is taken away. "–":
+the target has no such precision, or no operators for the model.
+
+{matrix}
+
+## The files
+
+"5 %": 5th percentile of the cosine. "bpm": by how much the heart rate that the bundle's head reads off is further (+)
+from the monitor's than PyTorch's. "ms": processor time of a window on one thread, models in turns. "Outside": operators
+that the target's accelerated kernels do not take; "none" is the whole network.
+
+{files}
+
+Files for devices were run here as far as that goes: `cortex-m` instruction by instruction in its own memory plan, with
+the integer arithmetic that ExecuTorch defines for each CMSIS-NN operator; `ethos-u` as the TOSA graph that Vela was
+given, in Arm's reference model ({n_checked} windows). `vela` files run on the NPU alone: they must compute what
+TensorFlow Lite Micro does of the file they were compiled from, below. The C99 source of target `c` is bit-exact with it
+(docs/firmware.md).
+
+## One TFLite file, four interpreters
+
+Median centred cosine to PyTorch on {n_checked} windows. Arena: the smallest in which TensorFlow Lite Micro runs it.
+
+{runtimes}
+
+{footnotes}
+
+"wrong": the interpreter accepts the file, says nothing, and computes something else. The dynamic fully connected kernel
+of tflite-runtime 2.14 takes one scale for all channels of the weights: give such devices `int8` or `weight-int8`.
+
+## Ethos-U, estimated
+
+By Arm's compiler Vela with its own models of the NPU and its memories; nothing here was measured on a chip. Layer by
+layer in the `.csv` beside each `vela` file.
+
+{estimates}
+
+## Where each is tested
+
+{tests}
+
+In no test, but compiled and run for this page: {untested}. Vela compiles the same networks for the same NPUs in one.
+`tests/export/test_targets.py::test_every_cell_of_the_page_has_a_test` holds this page to it.
+
+## Tools that cannot share an environment
+
+`tosa-tools` (for Ethos-U and Cortex-M) pins an older ml_dtypes, and tflite-runtime 2.14 needs numpy 1 and Python up to
+3.11: each lives in a folder of its own under `~/.cache/xmae/environments`, installed with pip on first use. The rest is
+`pip install 'xmae[edge,firmware]'`.
+
+## What is not there
+
+- Attention on microcontrollers: TensorFlow Lite Micro has no GELU; the targets for CMSIS-NN and Ethos-U are for
+  conv-only students. An operator that a target lacks is named with its layer, and nothing is written.
+- int8 input and output in ExecuTorch and ONNX files: they quantize inside.
+- int4 weights anywhere but in LiteRT; int16 activations anywhere but in LiteRT and TensorFlow Lite Micro.
+- Vendors' own compilers: none that a package registry carries covers these networks without an SDK of its own.
+"""
+
+
+def support_matrix(bundle, data, out):
+    """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
+
+    Parameters
+    ----------
+    bundle, data, out : str
+        Folder of a bundle with all targets and precisions, the store it was made with, and the page to write.
+
+    Raises
+    ------
+    UserError
+        If bundle or store cannot be read, or the page cannot be written.
+    """
+    opened, windows, before = Bundle.open(bundle), WindowStore(data).windows(), load()
+    recorded = make_reference(opened, windows, "cpu")
+    chosen = evenly(np.arange(len(recorded.record)), N_WINDOWS)
+    test = reference_windows(recorded, windows).select(chosen)
+    originals = {model: embedding[chosen] for model, embedding in recorded.embeddings.items()}
+    rows = measure(opened, originals, recorded.train_mean, test)
+    entries = [entry for entry in opened.all_models if entry["format"] == "litert"]
+    cells, footnotes = runtimes(opened, entries, originals, recorded.train_mean, minmax_scale(test.ppg)[0])
+    machine = hardware()
+    page = PAGE.format(
+        commands=COMMANDS,
+        date=date.today().isoformat(),
+        machine=f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}; made with "
+        + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items()),
+        n=len(test.ppg),
+        n_subjects=len(set(test.subject)),
+        n_checked=N_CHECKED,
+        matrix=matrix(rows),
+        files=table(("model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory"),
+                    [file_row(row) for row in rows]),
+        runtimes=cells,
+        footnotes="\n".join(f"{number}. {why}" for why, number in footnotes.items()),
+        estimates=estimates(opened),
+        untested=untested(rows),
+        tests=table(("target", "test"), [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()]),
+    )  # fmt: skip
+    with atomic_file(out) as temporary:
+        temporary.write_text(page)
+
+
+def measure(bundle, originals, train_mean, test):
+    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where they can run here."""
+    ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
+    few = evenly(np.arange(len(ppg)), N_CHECKED)
+    devices = [entry for entry in bundle.all_models if entry not in bundle.models]
+    for entry in tqdm(entries + devices, "files"):
+        model, row = entry["model"], dict(entry)
+        if entry["format"] == "pytorch" or TARGETS[entry["format"]].open_model:
+            chosen = few if entry in devices else np.arange(len(ppg))
+            embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
+            row |= compare_embeddings(embedding, original, train_mean[model])
+            heads = {name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"}
+            row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
+        rows.append(row)
+    return add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS) + rows[len(entries) :]
+
+
+def matrix(rows):
+    """Table of the cosines: a row for each target and model, a column for each precision."""
+    rows = [row for row in rows if row["format"] != "pytorch"]
+    precisions = list(dict.fromkeys(row["precision"] for row in rows))
+    cells = {(row["format"], row["model"], row["precision"]): said(row.get("centred"), "as TFLM") for row in rows}
+    lines = [
+        (format, model, *(cells.get((format, model, precision), "–") for precision in precisions))
+        for format, model in dict.fromkeys(key[:2] for key in cells)
+    ]
+    return table(("target", "model", *precisions), lines)
+
+
+def said(spread, otherwise=""):
+    """Median of a cosine as a cell, marked where the file does not compute the model."""
+    if spread is None:
+        return otherwise
+    return f"{spread['median']:.4f}" if spread["median"] >= WRONG else f"**wrong: {spread['median']:.2f}**"
+
+
+def file_row(row):
+    """Cells of one file."""
+    hr, undelegated = row.get("heads", {}).get("hr"), row.get("undelegated")
+    return (
+        *(row[key] for key in ("model", "format", "precision")),
+        f"{row['bytes'] / 1000:,.0f}",
+        said(row.get("centred")),
+        f"{row['centred']['p5']:.4f}" if row.get("centred") else "",
+        f"{round(hr['change'], 2) + 0:+.2f}" if hr else "",  # no negative zero
+        f"{row['cpu_ms']:.3g}" if "cpu_ms" in row else "",
+        "" if undelegated is None else ", ".join(undelegated) or "none",
+        f"{row['arena_bytes']:,} B planned" if "arena_bytes" in row else "",
+    )
+
+
+def runtimes(bundle, entries, originals, train_mean, ppg):
+    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of its footnote}."""
+    rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
+    ways = (
+        litert.open_model,
+        lambda path: litert.open_model(path, reference=True),
+        lambda path: lambda ppg: tflm.run_tflm(path, ppg, tflm.AMPLE),
+        tflite_runtime.open_model,
+    )
+    for entry in tqdm(entries, "TFLite files"):
+        model, path, cells = entry["model"], bundle.path / entry["file"], []
+        for open_model in ways:
+            try:
+                actual = open_model(path)(ppg)
+            except UserError as error:
+                cells.append(f"no [{footnotes.setdefault(reason(error), len(footnotes) + 1)}]")
+                continue
+            cosine = centred_cosine(actual, evenly(originals[model], N_CHECKED), train_mean[model])
+            cells.append(said({"median": np.median(cosine)}))
+        arena = "" if cells[2].startswith("no") else f"{tflm.measure_arena(path):,} B"
+        rows.append((model, entry["precision"], *cells, arena))
+    header = ("model", "precision", "LiteRT, XNNPACK", "LiteRT, reference", "TFLM", "tflite-runtime 2.14", "TFLM arena")
+    return table(header, rows), footnotes
+
+
+def reason(error):
+    """What an interpreter says, without the file and line of its own source."""
+    said = str(error).partition(" (")[2].rstrip(")") or str(error)
+    said = re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said).replace(" || ", " or ").replace("|", "/")
+    return said if len(said) < 160 else said[:160].rpartition(" ")[0] + " ..."
+
+
+def untested(rows):
+    """Which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
+    left = {}
+    for model, format in dict.fromkeys((row["model"], row["format"]) for row in rows):
+        if format in TARGETS and not runs_here(format) and model not in COMPILED.get(format, ()):
+            left.setdefault(format, []).append(model)
+    return "; ".join(f"{format} of {', '.join(models)}" for format, models in left.items())
+
+
+def estimates(bundle):
+    """Table of what Vela estimates."""
+    rows = []
+    for entry in bundle.all_models:
+        if e := entry.get("estimated"):
+            counts = f"{e['cycles']:,}", f"{e['inference_ms']:.3f}", f"{e['macs'] / 1e6:.2f}"
+            rows.append((entry["model"], entry["format"], *counts, e["source"]))
+    return table(("model", "target", "cycles", "ms", "M MAC", "estimated by"), rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    run_script(support_matrix, *sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What produced the committed tables of benchmarks/results. Not in the wheel."""

@@ -1,0 +1,138 @@
+"""What the parts of the distillation's loss are worth: the `mcu` student, the same small budget for each variant.
+
+    python -m xmae.benchmarks.studies.distill_losses STORE --out benchmarks/results
+
+The teacher answers once, all variants start from the same weights and see the same crops in the same order. Variants
+that have left their result in the folder of the runs are not repeated, unless settings, teacher, store or tools have
+changed since, and one that was interrupted goes on. The store wants ECG, and a val and a test split. Training and the
+choice of each variant's epoch see no test subject; which variant to take is read off the validation columns.
+"""
+
+import argparse
+import copy
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.benchmarks.harness.saved_results import digest, made_of
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
+from xmae.distill.distill import learn
+from xmae.distill.losses import same_cosine, same_distances
+from xmae.distill.objective import TaughtCrops, TaughtWindows
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.probe import probe_embeddings, untrained_like
+from xmae.files import atomic_file
+from xmae.models.checkpoint import load_encoder
+from xmae.training.device import default_precision, device_name
+from xmae.training.fit import check_start
+
+VARIANTS = {  # loss of the embedding, weights of tokens and heart rate; the first is what `xmae distill` does
+    "mse + tokens + heart rate": ("mse", 0.5, 1.0),
+    "mse": ("mse", 0.0, 0.0),
+    "cosine": ("cosine", 0.0, 0.0),
+    "relational": ("relational", 0.0, 0.0),
+    "mse + tokens": ("mse", 0.5, 0.0),
+    "mse + heart rate": ("mse", 0.0, 1.0),
+    "relational + tokens + heart rate": ("relational", 0.5, 1.0),
+}
+HEAD = """# What the parts of the distillation's loss are worth
+
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
+    {command}
+
+{date}, seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher answered once,
+{epochs} epochs of {steps} steps of {batch_size}, peak learning rate {lr:g}: a fraction of what the shipped students
+had. Same first weights, same crops, same order.
+
+Embeddings are standardised by the teacher's mean and deviation over the crops and their mean over the dimensions is
+taken off (where heart rate is learnt, it lives there). *Cosine*: mean cosine to the teacher's, window by window.
+*Distances*: correlation of the distances of all pairs of windows in student and teacher, which does not ask where and
+how large. *Heart rate*: mean absolute error, bpm, of the frozen embedding's linear probe, with the 95 % interval by
+resampling patients; *minus the first* is the paired difference to the first row. Val: {n_val} patients, on which each
+variant's epoch was chosen; test: {n_test} patients.
+
+| loss | cosine, val | cosine, test | distances, val | distances, test | heart rate, val | heart rate, test | minus the first, test |
+|---|---|---|---|---|---|---|---|
+"""  # noqa: E501
+
+
+def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="base", crops=8192, epochs=8, seed=77):
+    """Train what is missing, write distill_losses.md; returns its path."""
+    opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
+    windows = opened.windows()
+    common = {"teacher": teacher, "data": Path(store).name, "tier": "mcu", "crops": crops, "epochs": epochs}
+    common |= {"batch_size": 128, "lr": 3e-3, "patience": epochs, "seed": seed, "precision": default_precision()}
+    train = TaughtCrops(encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed)
+    val = TaughtWindows(encoder, windows.select(windows.split == "val"), seed)
+    embeddings, of = {}, made_of(encoder, opened, ())
+    for name, (loss, token_weight, rate_weight) in VARIANTS.items():
+        settings = common | {"loss": loss, "token_weight": token_weight, "rate_weight": rate_weight}
+        folder = runs / f"{name.replace(' + ', '-').replace(' ', '_')}-{digest([settings, of])}"
+        if not (folder / "metrics.json").is_file():
+            resume = (folder / "checkpoints" / "last.ckpt").is_file()
+            last = check_start(folder, settings, resume)
+            learn(encoder, opened.splits, copy.copy(train), val, folder, settings, last)
+        student = load_encoder(folder / "student.safetensors")
+        embeddings[name] = embed_windows(student, windows)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        embeddings["untrained student"] = embed_windows(untrained_like(student).eval(), windows)
+    embeddings["teacher"] = embed_windows(encoder, windows)
+
+    mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
+    splits = {name: windows.split == name for name in ("val", "test")}
+    rates = {
+        name: probe_embeddings(embeddings, windows, ["hr"], rows, windows.split == "train")["tasks"]["hr"]
+        for name, rows in splits.items()
+    }
+    lines = []
+    for name, embedding in embeddings.items():
+        cells = []
+        for same in (same_cosine, same_distances):
+            for rows in splits.values():
+                parts = (standard(x[rows], mean, std) for x in (embedding, embeddings["teacher"]))
+                cells.append(f"{same(*parts).item():.3f}")
+        for split, key in (("val", "value"), ("test", "value"), ("test", "minus_first")):
+            entry = rates[split].get("encoders", {}).get(name)
+            cells.append(number(entry, key) if entry else "too few patients")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    subjects = {name: len(np.unique(windows.subject[rows])) for name, rows in splits.items()}
+    head = HEAD.format(
+        **common, command=shlex.join(["python", "-m", "xmae.benchmarks.studies.distill_losses", *sys.argv[1:]]),
+        date=date.today().isoformat(), device=device_name(), steps=len(train), n_val=subjects["val"],
+        n_test=subjects["test"],
+    )  # fmt: skip
+    path = Path(out) / "distill_losses.md"
+    with atomic_file(path) as temporary:
+        temporary.write_text(head + "\n".join(lines) + "\n")
+    return str(path)
+
+
+def standard(embedding, mean, std):
+    """Embeddings (n, E), standardised, their mean over the dimensions taken off: the part that is the teacher's."""
+    x = (torch.from_numpy(embedding) - mean) / std
+    return x - x.mean(1, keepdim=True)
+
+
+def number(entry, key="value", digits=2):
+    """A probe's value, or its difference to the first embedding's ("minus_first"), with its 95 % interval."""
+    interval, sign = (entry["minus_first_interval"], "+") if key == "minus_first" else (entry["interval"], "")
+    span = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
+    return f"{entry[key]:{sign}.{digits}f}{span}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("store")
+    parser.add_argument("--out", default="benchmarks/results")
+    parser.add_argument("--runs", default="runs/distill_losses")
+    parser.add_argument("--teacher", default="base")
+    parser.add_argument("--crops", type=int, default=8192)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=77)
+    print(run_script(main, **vars(parser.parse_args())))

@@ -1,0 +1,121 @@
+"""Every method's encoder in every format: does what `xmae compare` pretrained export and quantize like xMAE's own?
+
+    python -m xmae.benchmarks.studies.int8_methods compare bidmc --out benchmarks/results/int8_methods.md
+
+exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands), float and int8
+(ranges by 64 windows of training patients), runs each file in its own runtime on windows of validation patients, and
+writes how far it is from PyTorch. With `--work FOLDER`, what is done is kept there.
+"""
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.saved_results import kept, made_of
+from xmae.benchmarks.harness.sessions import TITLES
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.export.bundle.card import table
+from xmae.export.int8 import FORMATS
+from xmae.files import atomic_file
+from xmae.models import load_encoder
+from xmae.native import one_thread
+from xmae.quantize.calibration import held_out, training_windows
+from xmae.quantize.graph import exportable
+from xmae.quantize.layers import centred_cosine, run_graph
+
+N_CALIBRATION, N_COMPARED, SEED = 64, 64, 77
+COLUMNS = (
+    "method", "encoder", "parameters", "format", "fp32, largest error", "int8, kB", "int8, centred cosine", "left",
+)  # fmt: skip
+
+
+def main():
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("compared", type=Path, help="folder of `xmae compare`: METHOD/encoder.safetensors")
+    parser.add_argument("store", help="store of windows")
+    parser.add_argument("--out", required=True, help="Markdown file to write")
+    parser.add_argument("--methods", help="some of them, separated by commas; by default all that are there")
+    parser.add_argument("--work", help="folder for what is done already; not done again unless it is of other things")
+    arguments = parser.parse_args()
+    there = sorted(path.parent.name for path in arguments.compared.glob("*/encoder.safetensors"))
+    chosen = arguments.methods.split(",") if arguments.methods else there
+    if not there or not set(chosen) <= set(there):
+        lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
+        raise UserError(f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`")
+    rows, store = [], WindowStore(arguments.store)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        work = Path(arguments.work or folder)
+        for method in tqdm(chosen, unit="method"):
+            encoder = load_encoder(arguments.compared / method / "encoder.safetensors")
+            of = made_of(encoder, store, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED)
+            found = kept(work / f"{method}.json", of, partial(measure, encoder, store, Path(folder)))
+            rows += [{"method": method} | row for row in found]
+    with atomic_file(arguments.out) as temporary:
+        temporary.write_text(page(rows, f" --methods {arguments.methods}" if arguments.methods else ""))
+
+
+def measure(encoder, store, folder):
+    """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8, seconds."""
+    graph, chosen = exportable(encoder), training_windows(store.windows("train"), N_CALIBRATION, SEED)
+    calibration, ppg = chosen.ppg, held_out(store, N_COMPARED, SEED, chosen)
+    reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
+    rows = []
+    for name, target in FORMATS.items():
+        started, found = time.process_time(), {}
+        for precision in ("fp32", "int8"):
+            file = folder / f"{precision}{target.SUFFIX}"
+            target.export(graph, file, precision, calibration)
+            found[precision] = file.stat().st_size, target.open_model(file)(ppg)
+        (_, exact), (n_bytes, rounded) = found.values()
+        median, p5 = np.percentile(centred_cosine(rounded, reference, mean), [50, 5])
+        rows.append(
+            {
+                "encoder": type(encoder).__name__.removesuffix("Encoder"),
+                "parameters": sum(p.numel() for p in encoder.parameters()),
+                "format": name,
+                "fp32_error": float(np.abs(exact - reference).max()),
+                "bytes": n_bytes,
+                "median": float(median),
+                "p5": float(p5),
+                "left": target.inspect_model(file)["undelegated"],
+                "cpu_seconds": time.process_time() - started,
+            }
+        )
+    return rows
+
+
+def page(rows, some=""):
+    """The result as Markdown; `some`: what the command says of the choice of methods."""
+    machine = hardware()
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    cpu = sum(row["cpu_seconds"] for row in rows) / 60
+    lines = [
+        "# Every method's encoder, float and int8, in three formats", "",
+        f"Written by `python -m xmae.benchmarks.studies.int8_methods compare bidmc{some} "
+        "--out benchmarks/results/int8_methods.md` from the encoders and the store of [compare](compare.md), which has "
+        "the commands that make both; "
+        f"{N_CALIBRATION} calibration windows of training patients, minmax, {N_COMPARED} windows of validation "
+        f"patients compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
+        f"{versions}.", "",
+        "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against PyTorch "
+        "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, did not take.", "",
+        table(COLUMNS, [
+            (row["method"], row["encoder"], f"{row['parameters']:,}", TITLES[row["format"]], f"{row['fp32_error']:.1e}",
+             f"{row['bytes'] / 1e3:,.0f}", f"{row['median']:.4f} / {row['p5']:.4f}", ", ".join(row["left"] or []))
+            for row in rows
+        ]),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_script(main)

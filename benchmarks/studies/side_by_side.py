@@ -1,0 +1,274 @@
+"""The shipped encoders beside what people would use instead: accuracy and time, in turns, in one run.
+
+    python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md
+
+prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test patients compares: the teacher in
+PyTorch, eager and compiled; int8 in ExecuTorch, LiteRT and ONNX Runtime; classic signal processing for the heart rate;
+and published models rebuilt at their stated size, untrained, for what they cost. An exported bundle and its store can
+be given instead.
+"""
+
+import argparse
+import contextlib
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import neurokit2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES
+from xmae.benchmarks.harness.stopwatch import all_threads, load, summarise, time_sessions
+from xmae.benchmarks.studies.published_encoders import (
+    PAPAGEI_SHAPE,
+    TIMEPPG_SHAPE,
+    TIMEPPG_SIZES,
+    PaPaGeiS,
+    TimePPGLike,
+)
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
+from xmae.evaluation.heads.features import NAMES, ppg_features
+from xmae.evaluation.heads.heads import apply_head
+from xmae.evaluation.protocol.bootstrap import draw_weights, interval, mae
+from xmae.export.bundle.bundle import Bundle
+from xmae.export.bundle.card import table
+from xmae.files import atomic_file
+from xmae.models import load_encoder
+from xmae.models.student import count_macs
+from xmae.quantize.calibration import evenly
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import SFREQ
+
+TIMED_WINDOWS = 5  # of the test windows, in each round
+BASE = "teacher fp32, PyTorch eager"
+COLUMNS = (
+    "what", "parameters", "weights or file, kB", "million MAC", "processor ms a window (95 %)",
+    "of the eager teacher's (95 %)", "ms by the clock", "heart rate, MAE bpm (95 %)",
+)  # fmt: skip
+
+
+def main():
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="Markdown file to write")
+    parser.add_argument("--bundle", help="bundle of teacher and student; by default the shipped ones are exported")
+    parser.add_argument("--store", help="store that the bundle was made from")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of the latency measurement")
+    arguments = parser.parse_args()
+    if bool(arguments.bundle) != bool(arguments.store):
+        parser.error("--bundle and --store go together")
+    with tempfile.TemporaryDirectory() if not arguments.bundle else contextlib.nullcontext() as folder:
+        bundle, store = (arguments.bundle, arguments.store) if arguments.bundle else shipped(Path(folder))
+        rows, about = measure(Bundle.open(bundle), WindowStore(store).windows(), arguments.rounds)
+    with atomic_file(arguments.out) as temporary:
+        temporary.write_text(page(rows, about))
+
+
+def shipped(folder):
+    """Bundle and store of the shipped encoders and recordings, made in a folder."""
+    from xmae.data.prepare.prepare import prepare
+    from xmae.export.export import export
+
+    prepare(["bidmc"], str(folder / "store"), min_quality=-1)
+    export("base", "student-mcu", str(folder / "store"), str(folder / "bundle"), precisions="int8")
+    return folder / "bundle", folder / "store"
+
+
+def measure(bundle, windows, rounds):
+    """Accuracy on all test windows, then latency in turns.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    windows : Windows
+        All windows of the store.
+    rounds : int
+
+    Returns
+    -------
+    rows : list of dict
+        `name`, `trained`, `parameters`, `bytes`, `macs`, `error` and `error_interval` (mean absolute error of the heart
+        rate, bpm; 95 % by resampling patients), `latency_ms`, `latency_interval`, `times_base`.
+    about : dict
+        `subjects`, `windows`, `silent` (windows in which a method found no pulse, by its name), `load`, `compile_s`.
+    """
+    test = windows.select(windows.split == "test")
+    usual = float(np.nanmean(windows.labels["hr"][windows.split == "train"]))
+    ppg, before = minmax_scale(test.ppg)[0], load()
+    rows, about = [], {"rounds": rounds}
+    with all_threads(1), torch.no_grad():
+        models = contestants(bundle)
+        silent = {}
+        for name, model in tqdm(models.items(), desc="accuracy"):
+            row = {"name": name, "trained": model["rate"] is not None} | model["size"]
+            if model["rate"]:
+                source = ppg if model["scaled"] else test.ppg
+                rate = np.concatenate([model["rate"](model["run"](source[i : i + 1])) for i in range(len(source))])
+                silent[name] = int(np.isnan(rate).sum())
+                row |= error(test, np.nan_to_num(rate, nan=usual))
+            rows.append(row)
+        rows.append({"name": "always the mean of the training patients", "trained": True}
+                    | error(test, np.full(len(ppg), usual)))  # fmt: skip
+        timed = evenly(np.arange(len(ppg)), TIMED_WINDOWS)
+        sessions = {name: on(model, ppg[timed], test.ppg[timed]) for name, model in models.items()}
+        numbers = np.arange(len(timed))[:, None]
+        times = time_sessions(sessions, numbers, rounds)
+    for row in rows:
+        if row["name"] in times:
+            row |= summarise(times[row["name"]], times[BASE])
+    about |= {
+        "subjects": len(set(test.subject)), "windows": len(ppg), "silent": {k: n for k, n in silent.items() if n},
+        "load": (before, load()), "compile_s": models["teacher fp32, PyTorch compiled"]["compile_s"],
+    }  # fmt: skip
+    return rows, about
+
+
+def on(model, scaled, raw):
+    """A session that takes the number of a window (1, 1) and runs it, prepared as this model wants it."""
+    source = scaled if model["scaled"] else raw
+    return lambda number: model["run"](source[number[0, 0]][None])
+
+
+def error(windows, rate):
+    """Mean absolute error of a heart rate (n,) against the monitor's, with its interval."""
+    truth = windows.labels["hr"]
+    known = ~np.isnan(truth)
+    subjects, subject = np.unique(windows.subject[known], return_inverse=True)
+    arguments = truth[known], rate[known], subject
+    return {
+        "error": float(mae(*arguments, np.ones((1, len(subjects))))[0]),
+        "error_interval": interval(mae(*arguments, draw_weights(len(subjects)))),
+    }
+
+
+def contestants(bundle):
+    """Everything compared: {name: dict}.
+
+    `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate (1,) of what it
+    returns, None for the untrained; `size`: what is known of `parameters`, `bytes` and `macs`.
+    """
+    found = {}
+    for model, path in weight_files(bundle).items():
+        encoder, head = load_encoder(path).eval(), bundle.heads[model]["hr"]
+        size = network_size(encoder, (1, 1, 1000))
+        found[f"{model} fp32, PyTorch eager"] = network(encoder, size, head)
+        started = time.perf_counter()
+        compiled = torch.compile(encoder)
+        compiled(torch.zeros(1, 1, 1000))
+        found[f"{model} fp32, PyTorch compiled"] = network(compiled, size, head) | {
+            "compile_s": time.perf_counter() - started
+        }
+    for entry in bundle.models:
+        if entry["precision"] == "int8" and entry["format"] in RUNTIMES and entry["model"] in weight_files(bundle):
+            head = bundle.heads[entry["model"]]["hr"]
+            found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
+                "run": bundle.session(entry), "scaled": True, "rate": lambda x, head=head: apply_head(head, x),
+                "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
+                | {"parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"]["parameters"]},
+            }  # fmt: skip
+    found["NeuroKit2: clean, find beats"] = {"run": neurokit_rate, "scaled": False, "rate": np.asarray, "size": {}}
+    found["autocorrelation (hand-made features)"] = {
+        "run": lambda ppg: ppg_features(ppg)[0][:, NAMES.index("rate_autocorrelation")],
+        "scaled": False, "rate": np.asarray, "size": {},
+    }  # fmt: skip
+    rivals = {"PaPaGei-S rebuilt, PyTorch eager": (PaPaGeiS(), PAPAGEI_SHAPE)} | {
+        f"TimePPG-like TCN ({size}), PyTorch eager": (TimePPGLike(*widths), TIMEPPG_SHAPE)
+        for size, widths in TIMEPPG_SIZES.items()
+    }
+    for name, (rival, shape) in rivals.items():
+        found[name] = untrained(rival, shape)
+    return found
+
+
+def network(encoder, size, head):
+    """A contestant that is a PyTorch encoder with a linear head."""
+    return {
+        "run": lambda ppg: encoder(torch.from_numpy(ppg)[:, None]).numpy(),
+        "scaled": True, "rate": lambda x: apply_head(head, x), "size": size,
+    }  # fmt: skip
+
+
+def untrained(module, shape):
+    """A contestant with random weights, which gets an input of its own shape."""
+    module, x = module.eval(), torch.randn(shape)
+    return {"run": lambda _: module(x), "scaled": True, "rate": None, "size": network_size(module, shape)}
+
+
+def network_size(module, shape):
+    """Parameters, bytes in float32 and multiply-accumulates of a module."""
+    parameters = sum(p.numel() for p in module.parameters())
+    return {"parameters": parameters, "bytes": 4 * parameters, "macs": count_macs(module.eval(), shape)}
+
+
+def neurokit_rate(ppg):
+    """Heart rate (1,) in bpm of a window (1, 1000) from the median interval of NeuroKit2's beats, NaN below two."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            beats = neurokit2.ppg_findpeaks(neurokit2.ppg_clean(ppg[0], SFREQ), SFREQ)["PPG_Peaks"]
+        except IndexError:  # what it raises where no wave exceeds its threshold
+            beats = []
+    return np.array([60 * SFREQ / np.median(np.diff(beats)) if len(beats) > 1 else np.nan])
+
+
+def page(rows, about):
+    """The result as Markdown."""
+    machine = hardware()
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["packages"].items() if name not in ("xmae", "scikit-learn")
+    )
+    first, last = about["load"]
+    lines = [
+        "# Side by side with what people would use instead", "",
+        "Written by `python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md`.", "",
+        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC patients that no training saw, "
+        "against the bedside monitor; 95 % intervals by resampling patients. Encoders are read by their linear head, "
+        "fitted on the training patients. One window at a time on one thread, all in turns in one run "
+        f"({about['rounds']} rounds, order drawn anew in each); medians, 95 % intervals by resampling rounds. "
+        f"Measured on {machine['cpu']}, {machine['cores']} cores, **while other work ran** (load {first} at the start, "
+        f"{last} at the end): by the clock, what outlasts a time slice waited for others; so processor time is what is "
+        "compared, and the eager teacher's is the measure. Milliseconds are this machine's on that day, trust the "
+        f"ratios. {versions}, NeuroKit2 {neurokit2.__version__}.", "",
+    ]  # fmt: skip
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters']:,}" if "parameters" in row else "",
+            f"{row['bytes'] / 1e3:,.0f}" if "bytes" in row else "",
+            f"{row['macs'] / 1e6:.2f}" if row.get("macs") else "",
+            f"{row['cpu_ms']:.3g}{span(row['cpu_interval'])}" if "cpu_ms" in row else "",
+            f"{row['relative']:.3g}{span(row['relative_interval'])}" if "relative" in row else "",
+            f"{row['latency_ms']:.3g}" if "latency_ms" in row else "",
+            f"{row['error']:.2f}{span(row['error_interval'])}" if "error" in row else "untrained: cost only",
+        )
+        for row in rows
+    ]
+    silent = "; ".join(f"{name}: {count} windows" for name, count in about["silent"].items())
+    lines += [
+        table(COLUMNS, cells),
+        "",
+        f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
+        "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",
+        f"- Where a method finds no pulse it is given the training patients' mean ({silent or 'never'}).",
+        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`benchmarks/studies/published_encoders.py`) with random"
+        " weights: they are here for their cost alone, and say nothing about their accuracy. PaPaGei-S takes 10 s at"
+        " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a search; here is its"
+        " seed's pattern at two sizes.",
+        "- BIDMC: ICU patients at rest; motion, which wearable methods are made for, is not in it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def span(interval):
+    """` (low to high)`."""
+    return f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
+
+
+if __name__ == "__main__":
+    run_script(main)

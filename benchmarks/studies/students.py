@@ -1,0 +1,176 @@
+"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on patients that no training saw.
+
+    xmae export base --student student-mcu student-mcu-s student-app --data STORE --out BUNDLE
+    python -m xmae.benchmarks.studies.students STORE BUNDLE --out benchmarks/results
+
+The teacher's gain is what its frozen embedding does better in a linear probe than that of the same network with random
+weights. Every int8 file is asked as exported, in its own runtime.
+"""
+
+import argparse
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.release.ship_weights import TO_WHOM
+from xmae.benchmarks.studies.distill_losses import number
+from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.validate import compare_heads
+from xmae.data.store.store import WindowStore
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
+from xmae.export.bundle.bundle import Bundle
+from xmae.export.bundle.card import table
+from xmae.files import atomic_file
+from xmae.models.checkpoint import load_encoder
+from xmae.models.student import count_macs, int8_bytes
+from xmae.training.device import device_name
+
+LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp32: bpm, and area under the curve
+TIERS_NOTE = """Cosine: centred, on the validation patients. Heart rate: error of the probe, bpm."""
+GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
+(teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
+nothing to keep; where it is no better than the constant (the training mean, an area of 0.5), a share means nothing."""
+TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted on the int8 embeddings; heads were
+fitted on fp32 and stay as they are, as in a bundle."""
+HEAD = """# What the students keep of their teacher, and what int8 costs the teacher
+
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
+    xmae export base --student student-mcu student-mcu-s student-app --data store --precisions int8 --out bundle
+    {command}
+
+{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression, folds by patient over
+the {n_test} test patients, the {n_train} training patients always fitted on; 95 % intervals by resampling patients,
+differences paired.
+
+The bundle was made with {tools}.
+
+"""
+
+
+def main(store, bundle, out="benchmarks/results", seed=77):
+    """Probe every file of a bundle, write students.md; returns its path."""
+    opened = Bundle.open(bundle)
+    windows = WindowStore(store).windows()
+    windows = windows.select(np.isin(windows.split, ("train", "test")))
+    encoders = {model: load_encoder(path) for model, path in weight_files(opened).items()}
+    for encoder in encoders.values():
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+    embeddings = {(model, "pytorch"): embed_windows(encoder, windows) for model, encoder in encoders.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        embeddings["untrained", "pytorch"] = embed_windows(untrained_like(encoders["teacher"]).eval(), windows)
+    formats = []
+    for entry in tqdm([entry for entry in opened.models if entry["precision"] == "int8"], "int8"):
+        formats += [entry["format"]] if entry["format"] not in formats else []
+        embeddings[entry["model"], entry["format"]] = opened.embed(windows.ppg, entry["model"], entry["format"], "int8")
+    tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
+    test = windows.select(windows.split == "test")
+    heads = {
+        format: compare_heads(
+            opened.heads["teacher"],
+            *(embeddings["teacher", x][windows.split == "test"] for x in (format, "pytorch")),
+            test,
+        )
+        for format in formats
+    }
+    text = HEAD.format(
+        command=shlex.join(["python", "-m", "xmae.benchmarks.studies.students", *sys.argv[1:]]), date=date.today().isoformat(),
+        seed=seed, device=device_name(), tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
+        n_test=len(np.unique(test.subject)), n_train=len(np.unique(windows.subject[windows.split == "train"])),
+    )  # fmt: skip
+    tables = tiers_table(encoders, tasks, formats), gain_table(tasks, formats), teacher_table(tasks, heads)
+    text += "\n".join(tables)
+    path = Path(out) / "students.md"
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+    return str(path)
+
+
+def tiers_table(encoders, tasks, formats):
+    """Size and heart rate of each model in fp32 and int8."""
+    columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
+    rows = []
+    for model, encoder in encoders.items():
+        name = f"student (`{encoder.config['tier']}`)" if model == "student" else model
+        rates = [value_of(tasks["hr"], model, format) for format in ("pytorch", *formats)]
+        parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
+        origin = encoder.provenance
+        cosine = next((f"{origin[key]:.3f} to {whom}" for key, whom in TO_WHOM.items() if key in origin), "")
+        size = f"{int8_bytes(encoder) / 1e3:.1f}" if model != "teacher" else ""
+        rows.append((name, f"{parameters:,}", f"{macs:.2f}", size, cosine, *rates))
+    return section("Tiers", TIERS_NOTE, (*columns, *(f"int8, {x}" for x in formats)), rows)
+
+
+def gain_table(tasks, formats):
+    """What each student, int8, keeps of the teacher's gain over random weights, by task."""
+    evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
+    first = next(iter(evaluable.values()))["encoders"]
+    students = [key for key in first if key[0].startswith("student") and key[1] in formats]
+    titles = [f"{task['label']}, {task['metric'].upper()} {task['units']}".strip() for task in evaluable.values()]
+    rows = [("constant", *(f"{task['baseline']:.2f}" for task in evaluable.values()))]
+    for key in (("untrained", "pytorch"), ("teacher", "pytorch")):
+        rows.append((f"{key[0]}, fp32", *(value_of(task, *key) for task in evaluable.values())))
+    gains = {name: gain_of(task, ("teacher", "pytorch")) for name, task in evaluable.items()}
+    cells = []
+    for name, task in evaluable.items():
+        low, high = task["encoders"]["untrained", "pytorch"]["minus_first_interval"]
+        low, high = (low, high) if task["metric"] == "mae" else (-high, -low)
+        cells.append(f"{gains[name]:+.2f} ({low:.2f} to {high:.2f})" + ("" if gains[name] > 0 else ", none"))
+    rows.append(("teacher's gain", *cells))
+    for key in students:
+        cells = []
+        for name, task in evaluable.items():
+            entry = task["encoders"][key]
+            kept = f"{100 * gain_of(task, key) / gains[name]:.0f} %" if gains[name] > 0 else "no gain to keep"
+            cells.append(f"{kept}; {number(entry, 'minus_first')}")
+        rows.append((f"{key[0]}, int8 {key[1]}", *cells))
+    return section("The teacher's gain, and what int8 students keep of it", GAIN_NOTE, ("", *titles), rows)
+
+
+def teacher_table(tasks, heads):
+    """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
+    names = [name for name, task in tasks.items() if "encoders" in task and (name == "hr" or task["metric"] == "auroc")]
+    columns = ("format", "by", *(tasks[name]["label"] for name in names), "within")
+    rows = []
+    for format, changed in heads.items():
+        probes = {name: tasks[name]["encoders"]["teacher", format] for name in names}
+        cells = [number(entry, "minus_first", 3) for entry in probes.values()]
+        within = all(abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        rows.append((format, "probe", *cells, "yes" if within else "no"))
+        cells = [f"{changed[name]['change']:+.3f}" for name in names]
+        within = all(abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        rows.append((format, "heads", *cells, "yes" if within else "no"))
+    return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
+
+
+def gain_of(task, key):
+    """How much better an embedding's probe is than that of random weights."""
+    better = task["encoders"][key]["value"] - task["encoders"]["untrained", "pytorch"]["value"]
+    return -better if task["metric"] == "mae" else better
+
+
+def value_of(task, model, format):
+    """A probe's value with its interval."""
+    entry = task["encoders"].get((model, format))
+    return number(entry) if entry else ""
+
+
+def section(title, note, columns, rows):
+    """A heading, what is to be said, and a table."""
+    return f"## {title}\n\n{note}\n\n{table(columns, rows)}\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("store")
+    parser.add_argument("bundle")
+    parser.add_argument("--out", default="benchmarks/results")
+    parser.add_argument("--seed", type=int, default=77)
+    print(run_script(main, **vars(parser.parse_args())))

@@ -1,0 +1,188 @@
+"""The bundle: one folder with everything that a watch, a phone or a test bench needs, and a hash of each file.
+
+manifest.json         what is in it: window, pre-processing, models, data, tools, metrics, licences, hashes
+manifest.sig          who vouches for it: see `xmae.export.bundle.signature` (only in signed bundles)
+teacher.safetensors   float weights, for the PyTorch reference (and student.safetensors, student-app.safetensors, ...)
+student_int8.tflite   ... one file per model, precision and format
+heads.json            linear heads from embedding to numbers
+model_card.md         the same for people
+
+Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519 signature too. Only
+what the command line adds about the run, `RUN_RECORDS`, differs (paths, seconds); these are no part of the bundle.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmae.errors import UserError
+from xmae.export.bundle.migrate import migrated
+from xmae.export.bundle.signature import SIGNATURE, sign
+from xmae.export.targets.registry import TARGETS, runs_here
+from xmae.files import read_json, sha256, write_json
+from xmae.signals.filters import PPG_BANDPASS, ppg_sos
+from xmae.signals.resample import resampling_ratio
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES, SFREQ
+
+REQUIRED = ("window", "preprocessing", "models", "files")
+MANIFEST, HEADS = "manifest.json", "heads.json"
+RUN_RECORDS = ("config.yaml", "metrics.json")
+RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
+
+
+def seal(folder, manifest, key=None):
+    """Write the manifest of a folder with the SHA-256 of every other file in it.
+
+    Parameters
+    ----------
+    folder : str or Path
+    manifest : dict
+        With `models`.
+    key : str, Path or None
+        PEM file of an Ed25519 key to sign it with.
+
+    Raises
+    ------
+    UserError
+        If the key cannot be used.
+    """
+    folder = Path(folder)
+    others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others}
+    models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
+    write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
+    (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
+    if key:
+        sign(folder / MANIFEST, key)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    manifest : dict
+        `manifest.json`.
+    heads : dict
+        Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
+
+    Examples
+    --------
+    >>> bundle = Bundle.open("runs/demo/bundle")                                # doctest: +SKIP
+    >>> bundle.embed(windows.ppg, "student", "litert", "int8").shape            # doctest: +SKIP
+    (117, 256)
+    """
+
+    path: Path
+    manifest: dict
+    heads: dict
+
+    @classmethod
+    def open(cls, path):
+        """Open a folder and check its schema and every file's SHA-256.
+
+        Raises
+        ------
+        UserError
+            If it is no bundle, of a newer version (older ones are migrated as they are read), of another window or
+        pre-processing, lacks a file, or a file's hash is wrong.
+        """
+        path = Path(path)
+        if not (path / MANIFEST).is_file():
+            raise UserError(f"{path}: no bundle (no {MANIFEST} in it); make one with `xmae export`")
+        manifest = read_json(path / MANIFEST)
+        manifest = migrated(manifest, path)
+        if missing := [key for key in REQUIRED if key not in manifest]:
+            raise UserError(f"{path / MANIFEST}: lacks {', '.join(missing)}")
+        window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
+        if window != (SFREQ, N_TIMES):
+            raise UserError(f"{path}: made for windows of (Hz, samples) {window}, expected {(SFREQ, N_TIMES)}")
+        if not same(manifest["preprocessing"], preprocessing()):
+            raise UserError(f"{path}: made with another pre-processing than this version's; export it again")
+        for name in {HEADS, *(entry["file"] for entry in manifest["models"])} - manifest["files"].keys():
+            raise UserError(f"{path / MANIFEST}: has no hash of {name}")
+        for name, digest in manifest["files"].items():
+            if Path(name).name != name or not (path / name).is_file():
+                raise UserError(f"{path}: lacks the file {name}")
+            if sha256(path / name) != digest:
+                raise UserError(f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)")
+        return cls(path, manifest, read_json(path / HEADS))
+
+    @property
+    def all_models(self):
+        """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, ...
+
+        `params` are those of the encoder, `macs` those of the exported graph.
+        """
+        return self.manifest["models"]
+
+    @property
+    def models(self):
+        """Those of `all_models` for which this machine has a runtime."""
+        return [entry for entry in self.all_models if entry["format"] in TARGETS and runs_here(entry["format"])]
+
+    def entry(self, model, format, precision):
+        """The one of `all_models` with this model, format and precision.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
+        for entry in self.all_models:
+            if (entry["model"], entry["format"], entry["precision"]) == (model, format, precision):
+                return entry
+        raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
+
+    def trusted_heads(self, model):
+        """Those of a model's heads that do better than a constant on patients left out, in the order of heads.json."""
+        from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
+
+        return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
+
+    def session(self, entry, threads=1):
+        """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to embeddings (n, D).
+
+        Raises
+        ------
+        UserError
+            If the runtime is not installed, the file damaged, or it runs on its device only.
+        """
+        open_model = TARGETS[entry["format"]].open_model
+        if open_model is None:
+            raise UserError(f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine")
+        return open_model(self.path / entry["file"], threads)
+
+    def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
+        """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns float32 (n, D)."""
+        return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
+
+
+def preprocessing():
+    """How raw PPG becomes a window, with the numbers that another implementation needs."""
+    return {
+        "cleaning": {
+            "what": "Butterworth band-pass of order 2, run forward and backward over the recording (zero phase)",
+            "band_hz": list(PPG_BANDPASS),
+            "sos": {str(rate): ppg_sos(rate).tolist() for rate in RATES},
+        },
+        "resampling": {
+            "what": f"polyphase to {SFREQ} Hz, Kaiser window (beta 5), 20 max(up, down) + 1 taps",
+            "up_down": {str(rate): list(resampling_ratio(rate, SFREQ)) for rate in RATES},
+        },
+        "scaling": "each window to [-1, 1] by its own minimum and maximum; a flat one to zeros",
+    }
+
+
+def same(a, b):
+    """Whether two JSON values are equal, numbers but for rounding."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if numbers else a == b

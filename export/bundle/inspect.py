@@ -1,0 +1,68 @@
+"""`xmae bundle inspect`: what is in a bundle, without running any of it."""
+
+from xmae.export.bundle.bundle import MANIFEST, Bundle
+from xmae.export.bundle.signature import SIGNATURE
+from xmae.files import read_json
+
+
+def inspect(bundle: str) -> dict:
+    """Say what is in a bundle: models, window, tools, data, licences, signature.
+
+    Parameters
+    ----------
+    bundle : str
+        Folder of the bundle.
+
+    Returns
+    -------
+    dict
+        `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes), parameters, MAC and
+        centred cosine to PyTorch; `window`, `tools`, `data`, `licences`, `signed_by`; "out" is the same as text.
+
+    Raises
+    ------
+    UserError
+        If it is no bundle, of a newer schema, or a file is missing or changed.
+    """
+    opened = Bundle.open(bundle)
+    manifest, signature = opened.manifest, opened.path / SIGNATURE
+    columns = ("model", "format", "precision", "file", "bytes", "params", "macs")
+    models = [
+        {key: entry.get(key) for key in columns}
+        | {"centred_cosine": (entry.get("drift") or {}).get("centred_cosine_median")}
+        for entry in opened.all_models
+    ]
+    result = {
+        "name": manifest.get("name", "xmae"),
+        "schema_version": {
+            "written": read_json(opened.path / MANIFEST)["schema_version"],
+            "read_as": manifest["schema_version"],
+        },
+        "models": models,
+        "window": manifest["window"],
+        "tools": manifest.get("tools", {}),
+        "data": manifest.get("data", {}),
+        "licences": manifest.get("licences", {"models": "not recorded", "data": "not recorded"}),
+        "signed_by": read_json(signature)["public_key"] if signature.is_file() else None,
+    }
+    return result | {"out": as_text(opened.path, result)}
+
+
+def as_text(path, result):
+    """The same for a terminal."""
+    window, version = result["window"], result["schema_version"]["written"]
+    lines = [
+        f"{path}: {result['name']}, schema {version}, windows of {window['n_times']} samples at {window['sfreq']} Hz",
+        f"{'file':34}{'kB':>8}{'M MAC':>8}{'cosine':>9}",
+    ]
+    for row in result["models"]:
+        numbers = (row["bytes"] or 0) / 1e3, (row["macs"] or 0) / 1e6
+        cosine = "" if row["centred_cosine"] is None else f"{row['centred_cosine']:.4f}"
+        lines.append(f"{row['file']:34}{numbers[0]:8.0f}{numbers[1]:8.2f}{cosine:>9}")
+    lines += [
+        f"licence of the models: {result['licences']['models']}",
+        f"licence of the data: {result['licences']['data']}",
+        "made with " + ", ".join(f"{name} {number}" for name, number in result["tools"].items()),
+        f"signed by {result['signed_by']}" if result["signed_by"] else "not signed",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""Where a bundle comes from: exact versions of every tool, the data it saw, and under which licences."""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from xmae.data.bidmc import bidmc_files
+from xmae.export.targets.environments import ENVIRONMENTS
+
+TOOLS = {  # what writes the files, by format; all formats need the first
+    "": ("xmae", "torch", "numpy", "scipy", "scikit-learn", "safetensors"),
+    "executorch": ("executorch", "torchao", "flatbuffers"),
+    "litert": ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers"),
+    "onnx": ("onnx", "onnxscript", "onnx-ir", "onnxruntime"),
+    "cortex-m": ("executorch", "torchao"),
+    "ethos": ("executorch", "torchao", "ethos-u-vela"),
+    "vela": ("litert-torch", "ai-edge-quantizer", "ethos-u-vela"),
+}
+BIDMC_LICENCE = (
+    "BIDMC PPG and Respiration Dataset 1.0.0, Open Data Commons Attribution License 1.0 "
+    "(Pimentel et al. 2017, doi:10.1109/TBME.2016.2613124; PhysioNet)"
+)
+
+
+def tool_versions(formats):
+    """Version of Python and of each tool that writes one of these formats: {name: version}."""
+    chosen = [names for kind, names in TOOLS.items() if any(format.startswith(kind) for format in formats)]
+    found = {name: installed(name) for names in chosen for name in names}
+    apart = ENVIRONMENTS["arm"] if any(format.startswith(("cortex-m", "ethos")) for format in formats) else ()
+    found |= dict(package.split("==") for package in apart)
+    return {"python": platform.python_version(), **{name: found[name] for name in sorted(found) if found[name]}}
+
+
+def installed(package):
+    """Version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def data_provenance(store, calibration, licence=None):
+    """Which data calibrated and judged a bundle.
+
+    Parameters
+    ----------
+    store : WindowStore
+    calibration : Calibration
+        Windows that set the int8 ranges.
+    licence : str or None
+        Licence of the recordings; known for those that the package ships.
+
+    Returns
+    -------
+    dict
+        `sources`: file names of the recordings; `shards_sha256`: one SHA-256 over those of all shards; `settings` of
+        the preparation; `subjects_by_split`; `calibration`: windows, subjects, and SHA-256 of the samples; `licence`.
+    """
+    shards = store.meta["shards"]
+    sources = sorted({entry["source"] for entry in shards})
+    shipped = {path.name for path in bidmc_files()}
+    if licence is None and shipped.issuperset(sources):
+        licence = BIDMC_LICENCE
+    return {
+        "sources": sources,
+        "shards_sha256": hashlib.sha256("".join(entry["sha256"] for entry in shards).encode()).hexdigest(),
+        "settings": names_only(store.meta.get("settings", {})),
+        "subjects_by_split": store.meta.get("subjects_by_split", {}),
+        "calibration": calibration.describe() | {"ppg_sha256": hashlib.sha256(calibration.ppg.tobytes()).hexdigest()},
+        "licence": licence or "not stated",
+    }
+
+
+def without_folders(origin):
+    """An encoder's provenance whose paths are names only: where a folder lay on the machine that trained is nobody's
+    business.
+
+    Parameters
+    ----------
+    origin : dict or None
+        Attribute `provenance` of an encoder; that of its teacher, of which it has learnt, is in it.
+    """
+    if not isinstance(origin, dict):
+        return origin
+    changed = {"settings": names_only(origin["settings"])} if "settings" in origin else {}
+    if "teacher" in origin:
+        changed["teacher"] = without_folders(origin["teacher"])
+    return origin | changed
+
+
+def names_only(settings):
+    """Settings with the last part alone of each that is a path."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}

@@ -1,0 +1,135 @@
+"""`xmae bundle verify`: is a bundle what was written, by whom, and do its models still compute what they did?"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.data.bidmc import bidmc_files
+from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.recording.readers import read_recording
+from xmae.errors import UserError
+from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle
+from xmae.export.bundle.provenance import tool_versions
+from xmae.export.bundle.signature import SIGNATURE, signer
+from xmae.export.targets.registry import TARGETS, runs_here
+from xmae.models import load_encoder
+from xmae.quantize.calibration import evenly
+from xmae.signals.scale import minmax_scale
+
+RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")  # of training patients, whose windows the models are run on
+FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
+
+
+def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict:
+    """Check a bundle: schema, every file's SHA-256, signature, foreign files, tools, and that its models run.
+
+    Parameters
+    ----------
+    bundle : str
+        Folder of the bundle.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed it. Without one, a signature is checked against the key that
+        it names itself, which shows damage, not who signed.
+    run : bool
+        Also run each model for which this machine has a runtime, on a few shipped windows, against PyTorch with the
+        bundle's float weights.
+
+    Returns
+    -------
+    dict
+        `files` (how many were hashed), `schema_version`, `signed_by` (public key in hexadecimal, or null), `trusted`
+        (the key is the one given), `unlisted` files, `other_versions` of the tools here ({name: [made with, here]}),
+        `models`: {file: "runs", "not run here" or why not}, `passed`; "out". The exit code is 1 unless passed.
+
+    Raises
+    ------
+    UserError
+        If it is no bundle, of a newer schema, a file is missing or changed, or the signature is wrong.
+    """
+    opened = Bundle.open(bundle)
+    signed_by = signer(opened.path / MANIFEST, public_key)
+    listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
+    unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
+    here = tool_versions({entry["format"] for entry in opened.all_models})
+    models = run_models(opened) if run else {}
+    return {
+        "files": len(opened.manifest["files"]),
+        "schema_version": opened.manifest["schema_version"],
+        "signed_by": signed_by,
+        "trusted": bool(signed_by and public_key),
+        "unlisted": unlisted,
+        "other_versions": {
+            name: [made, here[name]]
+            for name, made in opened.manifest.get("tools", {}).items()
+            if here.get(name, made) != made
+        },
+        "models": models,
+        "passed": not unlisted and all(state in ("runs", "not run here") for state in models.values()),
+        "summary": [
+            f"{len(opened.manifest['files'])} files are what was written",
+            *(f"{name}: not listed in the manifest" for name in unlisted),
+            *(f"{name}: {state}" for name, state in models.items()),
+            f"signed by {signed_by}" if signed_by else "not signed",
+        ],
+        "out": str(Path(bundle)),
+    }
+
+
+def run_models(bundle):
+    """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights in PyTorch.
+
+    In a bundle without the weights of a model, its first file (fp32 before others) takes their place.
+    """
+    ppg, states, references = some_windows(), {}, {}
+    for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
+        if TARGETS.get(entry["format"]) is None or not runs_here(entry["format"]):
+            states[entry["file"]] = "not run here"
+            continue
+        try:
+            embedding = bundle.session(entry)(ppg)
+        except UserError as error:
+            states[entry["file"]] = str(error)
+            continue
+        model = entry["model"]
+        if model not in references:
+            weights = bundle.path / f"{model}.safetensors"
+            references[model] = in_pytorch(weights, ppg) if weights.is_file() else embedding
+        lost, most = noise(embedding, references[model]), most_noise(entry)
+        differs = f"differs from its float weights (error {lost:.2g} of the variance, expected {most:.2g} at most)"
+        states[entry["file"]] = "runs" if lost <= most else differs
+    return states
+
+
+def some_windows():
+    """Scaled windows (12, 1000) of shipped recordings."""
+    files = [path for path in bidmc_files() if path.stem in RECORDINGS]
+    return np.concatenate([evenly(minmax_scale(prepare_recording(read_recording(f))[0].ppg)[0], 4) for f in files])
+
+
+@torch.no_grad()
+def in_pytorch(weights, ppg):
+    """Embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors file."""
+    return load_encoder(weights)(torch.from_numpy(ppg)[:, None]).numpy()
+
+
+def noise(embedding, reference):
+    """Mean squared error of embeddings (n, D) over their variance between windows.
+
+    A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share flatters the plain one.
+    """
+    if embedding.shape != reference.shape:
+        return np.inf
+    return float(np.square(embedding - reference).mean() / np.square(reference - reference.mean(0)).mean())
+
+
+def most_noise(entry):
+    """What a sound file may have: fp32 that of rounding; others ten times what they had when they were exported.
+
+    Noise is about twice one minus the centred cosine. These windows are not those that the file was measured on, so a
+    twentieth of the variance is granted to all; more than half of it is not.
+    """
+    if entry["precision"] == "fp32":
+        return FP32_NOISE
+    recorded = (entry.get("drift") or {}).get("centred_cosine_median", 1)
+    return float(np.clip(10 * 2 * (1 - recorded), 0.05, 0.5))

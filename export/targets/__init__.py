@@ -1,0 +1,1 @@
+"""Targets: one module a format, what they share, and their registry."""

@@ -1,0 +1,263 @@
+"""C99 source of an int8 `.tflite`: weights as constants for flash, one function per layer, a planned static arena.
+
+The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on export.
+"""
+
+import re
+import shutil
+import zlib
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+
+from xmae.export.targets.c.cmsis_nn import for_cmsis_nn
+from xmae.export.targets.c.layers import read_layers
+from xmae.files import atomic_file
+
+ALIGN = 8  # bytes: of every tensor in the arena
+NAME = "student_int8"  # of the files in a bundle
+STRUCTS = {  # of the others: the kernel's name and _t
+    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t", "xmae_average_pool": "xmae_pool_t",
+}  # fmt: skip
+
+
+def export(folder, students=("student",)):
+    """Turn each student's int8 `.tflite` of a bundle's folder into C beside it, and copy the kernels that this calls.
+
+    `students` are the names of those without attention: the kernels have none. Functions have the same names for each
+    student: a program links one of them.
+
+    Returns
+    -------
+    dict
+        `files`: names of all that was written, for each student also student_int8_cmsis_nn.c and .h, which stand in for
+        student_int8.c and .h where a user brings CMSIS-NN; `models`: by the name of the `.tflite` without its suffix,
+        what `write_c` returns.
+
+    Raises
+    ------
+    UserError
+        As `write_c`.
+    """
+    names, models = [], {}
+    for student in students:
+        path = folder / f"{student}_int8.tflite"
+        made, drop_in = write_c(path, folder, path.stem), write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True)
+        names += [Path(file).name for file in (*made.pop("files"), *drop_in["files"])]
+        models[path.stem] = made
+    with as_file(files("xmae.export.targets.c") / "kernels") as kernels:
+        for file in sorted(kernels.glob("*.[ch]")):
+            shutil.copyfile(file, folder / file.name)
+            names.append(file.name)
+    return {"files": names, "models": models}
+
+
+def write_c(path, folder, name=NAME, cmsis_nn=False):
+    """Write `<name>.h` and `<name>.c` for an int8 `.tflite` with one input and one output.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MEAN over height and width, AVERAGE_POOL_2D, PAD
+        and RESHAPE, in int8 with a batch of one.
+    folder : str or Path
+        Where to.
+    name : str
+        Of the two files.
+    cmsis_nn : bool
+        Call CMSIS-NN's convolutions instead of this package's, through `xmae_cmsis_nn.h`.
+
+    Returns
+    -------
+    dict
+        `files`; `input_size`, `arena_bytes`, `weight_bytes`, `macs`; `layers`: dicts with `name`, `op`, `macs`,
+        `constant_bytes`, `function`.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, uses anything else, or the folder cannot be written.
+    """
+    tensors, layers, source, sink = read_layers(path)
+    if cmsis_nn:
+        layers = [for_cmsis_nn(layer) for layer in layers]
+    arena, offsets = plan(tensors, layers, source, sink)
+    image, structs = constants(layers)
+    header, body = render(name, tensors, layers, offsets, arena, image, structs, source, sink)
+    if cmsis_nn:
+        body = body.replace('#include "xmae_kernels.h"', '#include "xmae_cmsis_nn.h"')
+    written = [Path(folder) / f"{name}{suffix}" for suffix in (".h", ".c")]
+    for file, text in zip(written, (header, body), strict=True):
+        with atomic_file(file) as temporary:
+            temporary.write_text(text)
+    return {
+        "files": [str(file) for file in written],
+        "input_size": tensors[source].size,
+        "arena_bytes": arena,
+        "weight_bytes": len(image),
+        "macs": sum(layer.macs for layer in layers),
+        "layers": [
+            {
+                "name": f"{i:02d}_{layer.op.lower()}", "op": layer.op, "macs": layer.macs,
+                "constant_bytes": sum(array.nbytes for array in layer.constants.values()), "function": function(i),
+            }
+            for i, layer in enumerate(layers)
+        ],
+    }  # fmt: skip
+
+
+def plan(tensors, layers, source, sink):
+    """Bytes of the arena, and each tensor's offset in it (-1: the model's input, -2: its output).
+
+    Greedy by size, as TFLM's planner: the largest tensor first, each at the lowest place free during its life. A
+    reshape is its input under another name. A layer's scratch memory is one more tensor, which lives for this layer.
+    """
+    alias = {}
+    for layer in layers:
+        if not layer.kernel:
+            alias[layer.output] = alias.get(layer.inputs[0], layer.inputs[0])
+    lives = {}
+    for step, layer in enumerate(layers):
+        for number in (*layer.inputs, layer.output):
+            number = alias.get(number, number)
+            first, _, size = lives.get(number, (step, step, tensors[number].size))
+            lives[number] = first, step, size
+        if layer.scratch:
+            lives["scratch", step] = step, step, layer.scratch
+    offsets = {source: -1, alias.get(sink, sink): -2}
+    for number in offsets:
+        lives.pop(number, None)
+    placed, total = [], 0
+    for number, (first, last, size) in sorted(lives.items(), key=lambda item: -item[1][2]):
+        offset = 0
+        for start, end, begins, ends in sorted(placed):
+            if begins <= last and first <= ends and offset < end and start < offset + size:
+                offset = -(-end // ALIGN) * ALIGN
+        placed.append((offset, offset + size, first, last))
+        offsets[number] = offset
+        total = max(total, offset + size)
+    offsets |= {number: offsets[root] for number, root in alias.items()}
+    return -(-total // ALIGN) * ALIGN, offsets
+
+
+def constants(layers):
+    """The image of all constants, little-endian, and (layer, field, C type, offset, array) of each part of it.
+
+    Words come before bytes, so that the image is one struct without gaps.
+    """
+    parts = [(i, key, array) for i, layer in enumerate(layers) for key, array in layer.constants.items()]
+    parts.sort(key=lambda part: -part[2].itemsize)
+    structs, offset = [], 0
+    for i, key, array in parts:
+        structs.append((i, key, "int32_t" if array.itemsize == 4 else "int8_t", offset, array))
+        offset += array.nbytes
+    image = b"".join(array.tobytes() for *_, array in structs)
+    return image + bytes(-len(image) % 4), structs
+
+
+def function(i):
+    """Name of the function of layer `i`."""
+    return f"xmae_layer_{i:02d}"
+
+
+def numbers(array):
+    """The elements of an array as lines of C."""
+    items = [str(value) if value > -(2**31) else "(-2147483647 - 1)" for value in array.tolist()]
+    per_line = 24 if array.itemsize == 1 else 10
+    return ",\n".join(",".join(items[i : i + per_line]) for i in range(0, len(items), per_line))
+
+
+def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
+    """Texts of the header and of the source file."""
+    x, y = tensors[source], tensors[sink]
+    guard = re.sub(r"\W", "_", name).upper() + "_H"
+    calls = [i for i, layer in enumerate(layers) if layer.kernel]
+    macs = sum(layer.macs for layer in layers)
+    header = f"""/* {name}: {macs} multiply-accumulates. Written by `xmae export --targets c`. */
+#ifndef {guard}
+#define {guard}
+#include <stdint.h>
+#define XMAE_INPUT_SIZE {x.size}
+#define XMAE_OUTPUT_SIZE {y.size}
+#define XMAE_INPUT_SCALE {np.float32(x.scale)!s}f /* real = scale * (code - zero point) */
+#define XMAE_INPUT_ZERO_POINT ({x.zero})
+#define XMAE_OUTPUT_SCALE {np.float32(y.scale)!s}f
+#define XMAE_OUTPUT_ZERO_POINT ({y.zero})
+#define XMAE_ARENA_BYTES {arena}
+#define XMAE_WEIGHTS_BYTES {len(image)}
+#define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u /* of `xmae_weights` as it lies in flash */
+void xmae_model(const int8_t *input, int8_t *output); /* not reentrant: one static arena */
+uint32_t xmae_weights_crc32(void);
+#endif
+"""
+    members = "\n".join(f"  {ctype} {key}_{i:02d}[{array.size}];" for i, key, ctype, _, array in structs)
+    padding = len(image) - sum(array.nbytes for *_, array in structs)
+    if padding:
+        members += f"\n  int8_t padding[{padding}];"
+    values = ",\n".join(f"{{{numbers(array)}}}" for *_, array in structs)
+
+    def place(key):
+        offset = offsets[key]
+        return {-1: "source", -2: "sink"}.get(offset, f"arena.bytes + {offset}")
+
+    def call(i):
+        layer = layers[i]
+        arguments = [place(number) for number in (*layer.inputs, layer.output)]
+        if layer.scratch:
+            arguments.append(place(("scratch", i)))
+        struct = STRUCTS.get(layer.kernel, f"{layer.kernel}_t")
+        fields = [f".{key} = xmae_weights.{key}_{i:02d}" for key in layer.constants]
+        fields += [f".{key} = {value}" for key, value in layer.fields.items()]
+        return f"""
+void {function(i)}(void); /* {layer.op}, {layer.macs} multiply-accumulates */
+MARKER void {function(i)}(void) {{
+  static const {struct} layer = {{
+    {", ".join(fields)}}};
+  {layer.kernel}(&layer, {", ".join(arguments)});
+  TRACE({i}, {place(layer.output)}, {tensors[layer.output].size});
+}}
+"""
+
+    body = f"""/* {name}: constants and layers. Written by `xmae export --targets c`. */
+#include "{name}.h"
+#include "xmae_kernels.h"
+
+#define MARKER __attribute__((noinline)) /* so that an emulator can count instructions per layer */
+#ifdef XMAE_TRACE /* the program wants to see what each layer gives */
+void xmae_trace(int layer, const int8_t *output, int bytes);
+#define TRACE(layer, output, bytes) xmae_trace(layer, output, bytes)
+#else
+#define TRACE(layer, output, bytes)
+#endif
+
+typedef struct {{
+{members}
+}} weights_t;
+typedef char weights_have_no_gaps[sizeof(weights_t) == XMAE_WEIGHTS_BYTES ? 1 : -1];
+
+extern const weights_t xmae_weights;
+__attribute__((section(".weights"))) const weights_t xmae_weights = {{
+{values}{",{0}" if padding else ""}
+}};
+
+static union {{
+  int8_t bytes[XMAE_ARENA_BYTES];
+  uint64_t alignment;
+}} arena;
+static const int8_t *source;
+static int8_t *sink;
+{"".join(call(i) for i in calls)}
+void xmae_model_end(void);
+MARKER void xmae_model_end(void) {{ __asm__ volatile("" ::: "memory"); }}
+
+void xmae_model(const int8_t *input, int8_t *output) {{
+  source = input;
+  sink = output;
+{chr(10).join(f"  {function(i)}();" for i in calls)}
+  xmae_model_end();
+}}
+
+uint32_t xmae_weights_crc32(void) {{ return xmae_crc32(0, &xmae_weights, sizeof xmae_weights); }}
+"""
+    return header, body

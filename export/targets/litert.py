@@ -1,0 +1,278 @@
+"""LiteRT: `.tflite` for phones, and int8 throughout (input and output too) for microcontrollers and NPUs."""
+
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.errors import UserError
+from xmae.export.targets.c.layers import inline_buffers
+from xmae.export.targets.conversions import remembered
+from xmae.export.targets.session import Session, from_int8, to_int8
+from xmae.export.targets.trace import naming_layers, traced
+from xmae.files import atomic_file
+from xmae.native import one_thread, quietly
+from xmae.quantize.graph import as_input, input_shape
+from xmae.quantize.layers import error_rows
+from xmae.quantize.observers import MINMAX, ranges
+
+SUFFIX = ".tflite"
+RECIPES = {  # of ai-edge-quantizer, by precision
+    "int8": "static_wi8_ai8",
+    "int16x8": "static_wi8_ai16",
+    "dynamic-int8": "dynamic_wi8_afp32",
+    "weight-int8": "weight_only_wi8_afp32",
+    "weight-int4": "weight_only_wi4_afp32",
+}
+PRECISIONS = ("fp32", *RECIPES)
+
+
+@quietly()
+@one_thread()
+def export(module, path, precision, calibration=None, observer=None, keep=()):
+    """Write a graph as a `.tflite` flatbuffer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From `exportable`.
+    path : str or Path
+        File to write, atomically.
+    precision : str
+        "fp32"; "int8" (weights per channel, activations per tensor, int8 input and output); "int16x8" (activations,
+        input and output in 16 bits); "dynamic-int8" (activations get their range when it runs); "weight-int8",
+        "weight-int4" (per channel; arithmetic stays float).
+    calibration : float32 array, shape (n, 1000), optional
+        Scaled training windows, for int8 and int16x8.
+    observer : str, optional
+        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax. 16 bits have codes for all.
+    keep : collection of str
+        Layers that stay float in int8.
+
+    Raises
+    ------
+    UserError
+        If litert-torch or ai-edge-quantizer is not installed, an operator cannot be converted (it and its layer are
+        named), a shape or a branch depends on the signal, or the file cannot be written.
+    """
+    with naming_layers(module, "litert"):
+        model = convert(module) if precision == "fp32" else quantize(module, precision, calibration, observer, keep)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(inlined(model))
+
+
+def inlined(image):
+    """A flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them; see `inline_buffers`."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(image, 0)
+    if not inline_buffers(model, image):
+        return image
+    builder = flatbuffers.Builder(len(image))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@remembered
+def convert(module):
+    """The float flatbuffer of a graph, as bytes."""
+    import litert_torch
+
+    traced(module, "litert")  # in plain words why not, if it cannot be
+    with tempfile.TemporaryDirectory() as folder, naming_layers(module, "litert"):
+        path = Path(folder) / "float.tflite"
+        litert_torch.convert(module, (torch.zeros(input_shape(module)),)).export(str(path))
+        return path.read_bytes()
+
+
+def quantize(module, precision, calibration, observer=None, keep=()):
+    """The flatbuffer of a graph in another precision than float, as bytes."""
+    from ai_edge_quantizer import quantizer, recipe, recipe_manager
+
+    model, rules = convert(module), recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(getattr(recipe, RECIPES[precision])())
+    if not RECIPES[precision].startswith("static"):
+        return bytes(quantizer.Quantizer(model, rules.get_quantization_recipe()).quantize().quantized_model)
+    observer = observer if observer and precision == "int8" else MINMAX  # 16 bits have codes for all
+    found = activation_ranges(model, observer, calibration)
+    for name in [name for name, layer in layers_of(model, module).items() if layer in keep]:
+        rules.add_quantization_config(f"^{re.escape(name)};?$", "*", algorithm_key="no_quantize")
+    tool = quantizer.Quantizer(model, rules.get_quantization_recipe())
+    return bytes(tool.quantize(found).quantized_model)
+
+
+@remembered
+def activation_ranges(model, observer, windows):
+    """{activation: {"min", "max"}} of a float flatbuffer on windows (n, 1000).
+
+    The quantizer's own `calibrate` follows a moving average of each range and clips what is rare; so plain minima and
+    maxima are collected, by the runtime's built-in profiler. Ranges of other observers take their place, except at the
+    input.
+    """
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    profiler = calibrator.Calibrator(
+        model,
+        num_threads=1,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
+    inputs = [{"args_0": as_input(row)} for row in windows]
+    profiler.calibrate({"serving_default": inputs}, recipe_manager.RecipeManager())
+    found = dict(profiler.get_model_qsvs())
+    if observer != MINMAX:
+        for name, (low, high) in ranges(values_of(model, windows), observer).items():
+            if name in found:
+                found[name] = {"min": np.array([low]), "max": np.array([high])}
+    return found
+
+
+def values_of(model, ppg):
+    """What each activation of a flatbuffer is on each window, read as real numbers: iterator of {name: array}."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=model,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    source, names = interpreter.get_input_details()[0], {output for _, output in operators_of(model)}
+    for window in ppg:
+        x = as_input(window)
+        interpreter.set_tensor(source["index"], x if is_float(source) else to_int8(x, *source["quantization"]))
+        interpreter.invoke()
+        yield {
+            d["name"]: x if is_float(d) else from_int8(x, *d["quantization"])
+            for d in interpreter.get_tensor_details()
+            if d["name"] in names and (is_float(d) or d["quantization"][0])
+            for x in [interpreter.get_tensor(d["index"])]
+        }
+
+
+def is_float(details):
+    """Whether a tensor of an interpreter holds real numbers."""
+    return details["dtype"] is np.float32
+
+
+def operators_of(model):
+    """(names of what it takes, name of what it gives) of each operator of a flatbuffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    return [([names[i] for i in op.inputs if i >= 0], names[op.outputs[0]]) for op in graph.operators]
+
+
+def layers_of(model, module):
+    """{activation: the layer of `module` it comes from} of its float flatbuffer.
+
+    Activations are named by paths of modules and their classes, "a.Outer/torch.nn.modules.linear.Linear_head;2", parts
+    of a fused operator with ";;" between them; the last one, which has a name of its own, by its weights.
+    """
+    known, found = [name for name, _ in module.named_modules()], {}
+    for inputs, output in operators_of(model):
+        path = (inputs[-1] if output.startswith("serving_default") else output).split(";")[0].split("/")[1:]
+        name = ".".join(part.rpartition(".")[2].partition("_")[2] for part in path)
+        inner = (longer for longer in known if longer.endswith(f".{name}"))  # paths leave out what is not called itself
+        found[output] = name if name in known else next(inner, "")
+    return found
+
+
+def compare_layers(module, path, calibration, observer, keep, ppg):
+    """Every activation of an int8 flatbuffer against the float one; see `xmae.quantize.layers.error_rows`.
+
+    Both run in LiteRT's own kernels, those of microcontrollers.
+    """
+    model = convert(module)
+    return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers_of(model, module))
+
+
+@quietly()
+def open_model(path, threads=1, reference=False):
+    """Open a `.tflite` model.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    threads : int
+        Threads of the interpreter.
+    reference : bool
+        Use LiteRT's reference kernels instead of XNNPACK's: slow, and what microcontrollers compute.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    UserError
+        If ai-edge-litert is not installed or the file is damaged.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+    try:
+        interpreter = Interpreter(
+            model_content=Path(path).read_bytes(), num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"{path}: not a readable TFLite model ({error})") from error
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def run(window):
+        codes = window if is_float(source) else to_int8(window, *source["quantization"], source["dtype"])
+        interpreter.set_tensor(source["index"], codes)
+        interpreter.invoke()
+        embedding = interpreter.get_tensor(sink["index"])
+        return embedding if is_float(sink) else from_int8(embedding, *sink["quantization"])
+
+    return Session(run)
+
+
+def inspect_model(path):
+    """What is in a `.tflite` model.
+
+    Returns
+    -------
+    dict
+        `ops`: operators by kind; `undelegated`: in an int8 or int16x8 model, kinds of operators that still touch
+        floats (None in others); `input`, `output`: shape, dtype, scale and zero point (None: float).
+    """
+    with quietly():
+        from ai_edge_litert import schema_py_generated as schema
+
+    def names(enum):
+        return {number: name for name, number in vars(enum).items() if isinstance(number, int)}
+
+    model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    graph, kinds, dtypes = model.subgraphs[0], names(schema.BuiltinOperator), names(schema.TensorType)
+    ops, floats = Counter(), set()
+    for operator in graph.operators:
+        kind = kinds[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        ops[kind] += 1
+        if any(dtypes[graph.tensors[i].type] == "FLOAT32" for i in (*operator.inputs, *operator.outputs) if i >= 0):
+            floats.add(kind)
+    ends = {"input": graph.tensors[graph.inputs[0]], "output": graph.tensors[graph.outputs[0]]}
+    described = {side: describe(tensor, dtypes) for side, tensor in ends.items()}
+    float_input = described["input"]["dtype"] == "float32"
+    return {"ops": dict(ops), "undelegated": None if float_input else sorted(floats), **described}
+
+
+def describe(tensor, dtypes):
+    """Shape, dtype, scale and zero point of a tensor of a flatbuffer."""
+    dtype = dtypes[tensor.type].lower()
+    scale, zero_point = (
+        (float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
+        if dtype in ("int8", "int16")
+        else (None, None)
+    )
+    return {"shape": tensor.shape.tolist(), "dtype": dtype, "scale": scale, "zero_point": zero_point}

@@ -1,0 +1,1 @@
+"""Processors, emulated: Unicorn, QEMU, TensorFlow Lite Micro, and what they count."""

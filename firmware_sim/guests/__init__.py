@@ -1,0 +1,1 @@
+"""Small Arm Linux systems under qemu-user."""

@@ -1,0 +1,1 @@
+"""Beats: found in ECG and PPG, and what follows from them."""

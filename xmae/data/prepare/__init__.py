@@ -1,0 +1,1 @@
+"""From recordings to a store of windows: find the files, read, cut, assemble."""

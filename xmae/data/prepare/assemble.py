@@ -1,0 +1,174 @@
+"""From the notes of all files to a store: recordings against each other, subjects into splits, files to their place."""
+
+import errno
+import os
+import re
+import shutil
+from collections import Counter
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from xmae.data.prepare.prepare_file import save_shard, sort_leads
+from xmae.data.prepare.windowing import LIMITS
+from xmae.data.recording.checks import settle_doubles
+from xmae.data.store.shard import read_shard
+from xmae.data.store.store import SCHEMA_VERSION, named_files, write_index
+from xmae.errors import UserError
+from xmae.files import atomic_file, read_json, write_json
+from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
+
+# names of files that we write
+OURS = re.compile(r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(\d{5,}|index|labels|store)\b.*")
+
+
+def assemble(notes, stage, old, settings, split):
+    """Check the recordings against each other and split the subjects.
+
+    Parameters
+    ----------
+    notes : list of dict
+        Of all files, in their order; see `xmae.data.prepare.prepare_file.prepare_file`.
+    stage : Path
+        Folder with their shards.
+    old : WindowStore or None
+        The store to append to.
+    settings : Settings
+        As the files were prepared.
+    split : Split
+        How subjects are split.
+
+    Returns
+    -------
+    meta : dict
+        What `store.json` will say, but for the index.
+    index : list of dict
+        Rows of the index.
+
+    Raises
+    ------
+    UserError
+        If nothing is left, or the split does not fit the subjects.
+    """
+    before = (old.meta if old else {}) | {"index": old.index() if old else []}
+    index = [row for note in notes for row in note["recordings"]]
+    left_out, same = settle_doubles(index, before["index"])
+    known = {row["samples_sha256"] for row in before["index"]}
+    shards = [shard for note in notes for shard in without_left_out(note, stage)]
+    dropped, repairs, passed_over = (
+        sum((Counter(note[what]) for note in notes), Counter(before.get(kept_as, {})))
+        for what, kept_as in (("counts", "dropped"), ("repairs", "repairs"), ("passed_over", "passed_over"))
+    )
+    del dropped["kept"]
+    dropped.update(left_out=sum(row["windows"] for row in left_out))
+    left_out += [{"source": note["source"], "why": why} for note in notes for why in note["refused"]]
+    if index and all(row.get("left_out") and row["samples_sha256"] in known for row in index):
+        raise UserError(f"nothing to add: {len(index)} recordings, all in the store already (the same samples)")
+    if not shards:
+        raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
+    splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))
+    shards = [*before.get("shards", []), *shards]
+    kept = Counter()
+    for shard in shards:
+        kept[splits[shard["subject"]]] += shard["windows"]
+    leads = sort_leads(chain(before.get("leads", []), *(note["leads"] for note in notes)))
+    meta = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {"split": split.shown, "min_quality": settings.min_quality, "seed": split.seed},
+        "limits": {name: limit for name, (_, limit) in LIMITS.items()} if settings.min_quality > -1 else {},
+        "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
+        "recordings": len(notes) + before.get("recordings", 0),
+        "windows": sum(kept.values()),
+        "dropped": {reason: n for reason, n in dropped.items() if n},
+        "windows_by_split": dict(kept),
+        "subjects_by_split": dict(Counter(splits[subject] for subject in {shard["subject"] for shard in shards})),
+        "repairs": dict(repairs),
+        "left_out": [*before.get("left_out", []), *left_out],
+        "passed_over": dict(passed_over),
+        **({"leads": leads} if leads else {}),
+        **({"labels": before["labels"]} if "labels" in before else {}),
+        "splits": {subject: splits[subject] for subject in sorted(splits)},
+        "shards": shards,
+    }
+    return meta, [*before["index"], *(row for row in index if row["windows"])]
+
+
+def nothing_left(n_files, dropped, left_out, min_quality):
+    """Why no window is left, as one line."""
+    reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
+    whys = [row["why"] for row in left_out[:1]]
+    return f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])}); --min-quality {min_quality:g}"
+
+
+def without_left_out(note, stage):
+    """The shards of a note less the recordings that are left out; what changes is written under a new name."""
+    shards = []
+    for shard in note["shards"]:
+        rows = [row for row in note["recordings"] if row["shard"] == shard["file"]]
+        gone = [row["record"] for row in rows if row.get("left_out")]
+        if len(gone) == len(rows):
+            continue
+        if gone:
+            windows = read_shard(stage / shard["file"], shard["sha256"])
+            windows = windows.select(~np.isin(windows.record, gone))
+            shard = shard | save_shard(stage, shard["file"].rsplit("-", 1)[0], windows)
+        shards.append(shard)
+        first = 0
+        for row in rows:
+            if not row.get("left_out"):
+                row |= {"shard": shard["file"], "row": first}
+                first += row["windows"]
+    for row in note["recordings"]:
+        if row.get("left_out"):
+            row |= {"windows": 0, "shard": ""}
+    return shards
+
+
+def refuse_foreign(out):
+    """Raise a `UserError` if a folder holds something, but no store and nothing of one that was begun."""
+    out = Path(out)
+    foreign = out.is_file() or (out.is_dir() and any(not OURS.fullmatch(path.name) for path in out.iterdir()))
+    if foreign and not (out / "store.json").is_file():
+        raise UserError(f"{out}: exists and holds no store.json; it would be replaced, so name another folder")
+
+
+def publish(out, stage, meta, index):
+    """Bring shards, index and, last, store.json to their place.
+
+    Files are named by their content, so none is overwritten: until store.json is replaced, in one step, the old store
+    is what it was, and from then on it is the new one. What neither needs is cleared away.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for shard in meta["shards"]:
+            if (stage / shard["file"]).is_file():
+                bring(stage / shard["file"], out / shard["file"])
+        meta["index"] = write_index(out, index)
+        write_json(out / "store.json", meta)
+        shutil.rmtree(out / "cache", ignore_errors=True)  # of a loader, of the windows that were
+    finally:
+        clear_away(out)
+
+
+def bring(source, target):
+    """Move a file to its place in one step, on another disk too, as where a disk is mounted at the store's folder."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def clear_away(out):
+    """Remove our files in a folder that its store.json does not name."""
+    named = named_files(read_json(out / "store.json")) if (out / "store.json").is_file() else set()
+    for path in out.glob("*"):
+        if OURS.fullmatch(path.name) and path.name not in named:
+            path.unlink(missing_ok=True)
+    if out.is_dir() and not any(out.iterdir()):
+        with suppress(OSError):  # where a disk is mounted
+            out.rmdir()

@@ -1,0 +1,176 @@
+"""What `xmae prepare` is given: files and folders, who is who, and the split by subject."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xmae.data.bidmc import bidmc_files
+from xmae.data.recording.readers import READERS, find_in_folder, why_unusable
+from xmae.data.store.store import SPLITS
+from xmae.errors import UserError
+
+
+def find_recordings(inputs, channel_map=None):
+    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each once.
+
+    Returns
+    -------
+    paths : list of Path
+        Recordings.
+    passed_over : dict
+        Suffix -> number of files in the folders that have no PPG.
+    """
+    paths, passed_over = [], Counter()
+    for item in inputs:
+        if item == "bidmc":
+            paths += bidmc_files()
+        elif Path(item).is_dir():
+            found, others = find_in_folder(item, channel_map)
+            if not found and others:
+                why = why_unusable(others[0], channel_map)
+                raise UserError(
+                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, such as {why}"
+                )
+            if not found:
+                raise UserError(f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}")
+            paths += found
+            passed_over.update(path.suffix.lower() for path in others)
+        else:
+            paths.append(Path(item))
+    if not paths:
+        raise UserError("no recordings given")
+    return list(dict.fromkeys(path.resolve() for path in paths)), dict(passed_over)
+
+
+def read_subjects(path):
+    """Subject, and what else is known, of each record: a CSV with the columns record,subject and optionally age,sex.
+
+    Returns
+    -------
+    dict
+        Record or file stem -> dict with "subject", and where given "age" (years) and "sex" ("M" or "F").
+    """
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as a table of subjects ({error})") from error
+    table.columns = [name.strip().lower() for name in table.columns]
+    table = table.rename(columns={"patient": "subject"})
+    if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(axis=None):
+        raise UserError(f"{path}: expected the columns record,subject without empty cells")
+    if table["record"].duplicated().any():
+        raise UserError(f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} twice")
+    try:
+        ages = table["age"].astype(float) if "age" in table else None
+    except ValueError as error:
+        raise UserError(f"{path}: an age is no number ({error})") from error
+    people = {}
+    for row, record in enumerate(table["record"]):
+        people[record] = {"subject": table["subject"][row]}
+        if ages is not None and np.isfinite(ages[row]):
+            people[record]["age"] = float(ages[row])
+        if "sex" in table and isinstance(table["sex"][row], str):
+            people[record]["sex"] = table["sex"][row].strip()[:1].upper()
+    return people
+
+
+def read_splits(path):
+    """Split of each subject from a CSV with the columns subject (or patient) and split."""
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as a split: a CSV with the columns subject,split ({error})") from error
+    table = table.rename(columns={"patient": "subject"})
+    if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
+        raise UserError(f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}")
+    return dict(zip(table["subject"], table["split"], strict=True))
+
+
+def read_shares(text):
+    """Shares of train, val and test from text such as "0.7,0.1,0.2"."""
+    try:
+        shares = [float(share) for share in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise UserError(f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file")
+    return shares
+
+
+def draw_splits(subjects, shares, seed):
+    """Draw a split by subject.
+
+    Parameters
+    ----------
+    subjects : iterable of str
+        Each subject once.
+    shares : list of float
+        Shares of train, val and test. A share above 0 gets at least one subject.
+    seed : int
+        The same seed and subjects give the same split.
+    """
+    names = np.random.default_rng(seed).permutation(sorted(subjects)).tolist()
+    n_val, n_test = (max(round(share * len(names)), share > 0) for share in shares[1:])
+    if n_val + n_test + (shares[0] > 0) > len(names):
+        raise UserError(f"{len(names)} subjects are too few for the split {shares}; use 1,0,0 or more subjects")
+    parts = ["val"] * n_val + ["test"] * n_test
+    return dict(zip(names, parts + ["train"] * (len(names) - len(parts)), strict=True))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How subjects are split: as a table says, or drawn by shares; `shown` is what store.json says about it."""
+
+    shown: str
+    seed: int
+    given: dict | None
+    shares: list | None
+
+    @classmethod
+    def read(cls, text, seed):
+        """From a CSV file, or shares such as "0.7,0.1,0.2"; see `read_splits` and `read_shares`."""
+        if Path(text).suffix == ".csv":
+            return cls(Path(text).name, seed, read_splits(text), None)
+        return cls(text, seed, None, read_shares(text))
+
+    def of(self, subjects, same, before):
+        """Split of each subject; people with two names go into one part.
+
+        Parameters
+        ----------
+        subjects : set of str
+            Subjects of new windows.
+        same : dict
+            Subject -> the name under which the same person came first.
+        before : dict
+            Splits that stay as they are.
+
+        Raises
+        ------
+        UserError
+            If a table lacks a subject, a person with two names is in two splits, or the subjects are too few for the
+            shares.
+        """
+        person = {subject: same.get(subject, subject) for subject in subjects | before.keys()}
+        fresh = sorted(subjects - before.keys())
+        if self.given is None:
+            known = {person[subject]: split for subject, split in before.items()}
+            people = {person[subject] for subject in fresh} - known.keys()
+            known |= draw_splits(people, self.shares, self.seed) if people else {}
+            splits = before | {subject: known[person[subject]] for subject in fresh}
+        elif unknown := [subject for subject in fresh if subject not in self.given]:
+            raise UserError(f"{self.shown}: names no split for {', '.join(unknown)}")
+        else:
+            splits = before | {subject: self.given[subject] for subject in fresh}
+        seen = {}
+        for name, split in splits.items():
+            first = seen.setdefault(person[name], name)
+            if splits[first] != split:
+                raise UserError(
+                    f"{name} and {first} are one person, but in different splits ({split} and {splits[first]}): "
+                    "some of their recordings have the same samples; leave those out, or mend the split"
+                )
+        return splits

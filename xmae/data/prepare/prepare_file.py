@@ -1,0 +1,177 @@
+"""One file of recordings in, shards and a note out: the work that every engine runs, each file by itself."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from xmae.data.prepare.windowing import prepare_recording
+from xmae.data.recording.channels import ECG_NAMES, ChannelMap
+from xmae.data.recording.checks import fingerprint, repair_offset
+from xmae.data.recording.readers import read_each
+from xmae.data.recording.recording import PassedOver
+from xmae.data.store.shard import write_named, write_shard
+from xmae.data.store.windows import Windows
+from xmae.errors import UserError
+from xmae.files import read_json, write_json
+
+SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What shapes the windows of a file; the same settings and files give the same store."""
+
+    min_quality: float
+    leads: bool
+    align: bool
+    skip_bad: bool
+    channel_map: ChannelMap
+    people: dict  # record or file -> subject, age, sex
+    names: dict  # file -> its name, where its stem is not the only one
+
+
+def prepare_file(path, number, stage, settings):
+    """Prepare one file: write its shards and, last, a note that says what is in them; the note.
+
+    Parameters
+    ----------
+    path : Path
+        A recording, or several.
+    number : int
+        Its place among the files, which names the shards.
+    stage : Path
+        Folder for shards and note; a note that is there already is returned as it is, if it is of this state of the
+        file, nothing was refused, and its shards are there too.
+    settings : Settings
+        The same for all files.
+    """
+    written, state = stage / f"{number:05d}.json", state_of(path)  # before it is read
+    if written.is_file():
+        note = read_json(written)
+        there = all((stage / shard["file"]).is_file() for shard in note["shards"])
+        if there and note.get("of") == state and not note["refused"]:
+            return note
+    name = settings.names.get(path, path.stem)
+    shards, parts, recordings, refused = [], [], [], []
+
+    def close():
+        if parts:
+            leads = sort_leads(name for part in parts for name in part.lead_names)
+            windows = Windows.concatenate([part.with_leads(leads) for part in parts])
+            shards.append(save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name})
+            parts.clear()
+
+    counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
+    for recording in to_the_end(read_each(path, settings.channel_map)):
+        try:
+            recording, windows, verdicts = windows_of(recording, path, name, settings)
+        except PassedOver as part:
+            passed_over[part.rule] += 1
+            continue
+        except UserError as error:
+            if not settings.skip_bad:
+                raise
+            refused.append(str(error))
+            continue
+        counts.update(verdicts)
+        repairs.update(recording.repairs)
+        leads |= dict.fromkeys(windows.lead_names)
+        full = sum(map(len, parts)) >= SHARD_WINDOWS
+        if parts and (full or parts[0].subject[0] != recording.subject):
+            close()
+        recordings.append({
+            "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
+            "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard": len(shards),
+            "row": sum(map(len, parts)), "samples_sha256": fingerprint(recording),
+            "offset_s": recording.offset_s, "offset_confidence": recording.offset_confidence,
+        })  # fmt: skip
+        if len(windows):
+            parts.append(windows)
+    close()
+    for row in recordings:
+        row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
+    note = {
+        "of": state, "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
+        "leads": list(leads), "refused": refused, "shards": shards, "recordings": recordings,
+    }  # fmt: skip
+    write_json(written, note)
+    return note
+
+
+def state_of(path):
+    """What changes when a file does, or one that it names: size and time of each."""
+    files = [path]
+    if path.suffix.lower() == ".hea" and path.is_file():
+        from xmae.data.recording.readers.wfdb import files_of
+
+        files = files_of(path)
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
+
+
+def to_the_end(recordings):
+    """What `read_each` yields; last, if it is so, the `UserError` by which it ended."""
+    try:
+        yield from recordings
+    except UserError as error:
+        yield error
+
+
+def windows_of(recording, path, name, settings):
+    """The recording as it is used, its windows, and the verdicts on them; raises what it is, if it is a `UserError`."""
+    if isinstance(recording, UserError):
+        raise recording
+    recording = known_person(named_apart(recording, path, name), name, settings.people)
+    if settings.align:
+        recording = repair_offset(recording)
+    return recording, *prepare_recording(recording, settings.min_quality, settings.leads)
+
+
+def save_shard(folder, name, windows):
+    """Write windows of one subject; the shard's entry in `store.json`: file, sha256, subject, windows."""
+    plain = re.sub(r"[^\w.-]+", "_", name)[:80]
+    written = write_named(folder, plain, lambda path: write_shard(path, windows))
+    return written | {"subject": str(windows.subject[0]), "windows": len(windows)}
+
+
+def unique_names(paths):
+    """Names of files whose stem is not the only one: with as many folders before it as tell them apart.
+
+    Examples
+    --------
+    >>> unique_names([Path("a/1/ecg.csv"), Path("b/1/ecg.csv"), Path("c/2/ppg.csv")])
+    {PosixPath('a/1/ecg.csv'): 'a-1-ecg', PosixPath('b/1/ecg.csv'): 'b-1-ecg'}
+    """
+    stems = Counter(path.stem for path in paths)
+    names, depth = {}, 1
+    alike = [path for path in paths if stems[path.stem] > 1]
+    while alike:
+        depth += 1
+        names |= {path: "-".join([*path.parts[-depth:-1], path.stem]) for path in alike}
+        seen = Counter(names[path] for path in alike)
+        alike = [path for path in alike if seen[names[path]] > 1 and depth < len(path.parts)]
+    return names
+
+
+def named_apart(recording, path, name):
+    """The recording under the file's unique name, where it had taken its names from the file."""
+    if name == path.stem or not recording.record.startswith(path.stem):
+        return recording
+    own = "subject_from_file_name" in recording.repairs and recording.subject == path.stem
+    record = name + recording.record.removeprefix(path.stem)
+    return replace(recording, record=record, subject=name if own else recording.subject)
+
+
+def known_person(recording, name, people):
+    """The recording with subject, age and sex from the user's table, where it names the record or the file."""
+    person = people.get(recording.record, people.get(name))
+    if person is None:
+        return recording
+    labels = recording.labels | {key: person[key] for key in ("age", "sex") if key in person}
+    repairs = [rule for rule in recording.repairs if rule != "subject_from_file_name"]
+    return replace(recording, subject=person["subject"], labels=labels, repairs=repairs)
+
+
+def sort_leads(names):
+    """Every lead once: those of the channel table in its order, then others, respiration last."""
+    known = {name: place for place, name in enumerate((*ECG_NAMES, "", "RESP"))}
+    return sorted(set(names), key=lambda name: (known.get(name, len(ECG_NAMES)), name))

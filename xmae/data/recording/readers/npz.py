@@ -1,0 +1,113 @@
+"""NumPy archives: signals as int16 with scale and offset (or floats), labels beside them.
+
+Keys read: `ppg`, `ecg`, `ecg2`, `ecg3`, `resp` (all but the first optional), each with `_scale` and `_offset`
+(physical = x * scale + offset; -32768 = missing in int16), `fs` (Hz), `resp_fs` if another; the leads' names
+`ecg_lead` and so on; optional `patient`, `record`, `age`, `sex`, and at `fs_numerics` (1 Hz if absent) `hr`, `rr`,
+`spo2`; `breaths_ann1`, `breaths_ann2` (sample numbers of breaths marked by two people).
+"""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from xmae.data.recording.channels import Channel, recording_of
+from xmae.errors import UserError
+
+MISSING = -32768  # int16 code of a missing sample
+
+
+def read(path, channel_map):
+    """Yield the one recording of an `.npz` file; the keys are listed at the top of this file.
+
+    Where breaths were marked by hand, the label `rr` comes from the marks, not from the monitor: see `breath_rate`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            data = dict(archive)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: not readable as .npz, perhaps truncated ({error})") from error
+    if "ppg" not in data:
+        raise UserError(f"{path}: holds no 'ppg'")
+    if "fs" not in data:
+        raise UserError(f"{path}: holds no sampling rate 'fs'")
+    try:
+        channel_map.check_sfreq(float(data["fs"]), path)
+        recording = from_archive(data, path, channel_map.units)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: holds something that is no number where one is expected ({error})") from error
+    yield recording
+
+
+def holds_ppg(path, channel_map):
+    """Any archive counts as a recording; one without PPG is refused when it is read."""
+    return True
+
+
+def from_archive(data, path, units):
+    """The `Recording` that the arrays of an archive describe; `units` by the names of the leads."""
+    sfreq, ppg = float(data["fs"]), physical(data, "ppg")
+    labels = {}
+    if "age" in data:
+        labels["age"] = float(data["age"])
+    if "sex" in data:
+        labels["sex"] = str(data["sex"])
+    for name in {"hr", "rr", "spo2"} & data.keys():
+        labels[name] = (data[name].astype(float), float(data.get("fs_numerics", 1.0)))
+    if "spo2" in labels:
+        values, rate = labels["spo2"]
+        labels["spo2"] = (np.where(values > 0, values, np.nan), rate)
+    marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
+    if marks:
+        labels["rr"] = (breath_rate(marks, len(ppg) / sfreq), 1.0)
+    ecgs = [name for name in ("ecg", "ecg2", "ecg3") if name in data]
+    channels = [Channel("ppg", ppg, sfreq), *(Channel(lead(data, name), physical(data, name), sfreq) for name in ecgs)]
+    wanted = {"ppg": "ppg", "ecg": [lead(data, name) for name in ecgs]}
+    if "resp" in data:
+        channels.append(Channel("resp", physical(data, "resp"), float(data.get("resp_fs", sfreq))))
+    return recording_of(
+        channels,
+        subject=str(data.get("patient", path.stem)),
+        record=str(data.get("record", path.stem)),
+        labels=labels,
+        wanted=wanted,
+        repairs=[] if "patient" in data else ["subject_from_file_name"],
+        units=units,
+    )
+
+
+def lead(data, name):
+    """The lead that an ECG key says it is: "ecg2" -> "V", or its own name in capitals."""
+    return str(data.get(f"{name}_lead", name.upper()))
+
+
+def physical(data, name):
+    """Samples in physical units, float64, NaN where missing: x * scale + offset."""
+    x = data[name]
+    values = x * float(data.get(f"{name}_scale", 1)) + float(data.get(f"{name}_offset", 0))
+    return np.where(x == MISSING, np.nan, values) if x.dtype == np.int16 else values
+
+
+def breath_rate(marks, duration):
+    """Respiration rate from marked breaths.
+
+    Between two marks one breath passes evenly; the rate in a second is the share of breaths passed in it, times 60, so
+    the mean over a window counts its breaths without rounding to whole ones.
+
+    Parameters
+    ----------
+    marks : list of arrays
+        Times (s) of the breaths, one array an annotator; the result is the mean over annotators.
+    duration : float
+        Length of the recording, s.
+
+    Returns
+    -------
+    array, shape (floor(duration),)
+        Breaths per minute in each second; NaN before the first and after the last mark of an annotator.
+    """
+    seconds = np.arange(int(duration) + 1)
+    counts = [np.interp(seconds, times, np.arange(len(times)), left=np.nan, right=np.nan) for times in marks]
+    return np.mean([60 * np.diff(count) for count in counts], axis=0)

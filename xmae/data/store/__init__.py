@@ -1,0 +1,1 @@
+"""The folder that keeps windows: shards, index, integrity, overview, labels."""

@@ -1,0 +1,163 @@
+"""The windows of a split in flat files that are memory-mapped: any of them at once, memory only for those asked for.
+
+Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record of 2 kB a window, its
+int16 codes beside their scale and offset; the files are made once from the shards, whose SHA-256 is checked then.
+"""
+
+import hashlib
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from xmae.data.store.shard import read_codes, read_table
+from xmae.data.store.store import SPLITS
+from xmae.data.store.windows import followed
+from xmae.errors import UserError
+from xmae.files import atomic_file, cache_folder
+from xmae.signals.window import N_TIMES
+
+SIGNALS = ("ppg", "ecg")
+RECORD = np.dtype([("codes", np.int16, N_TIMES), ("scale", np.float32), ("offset", np.float32)])
+CHAIN = ("subject", "record", "start_s")  # columns that tell which window goes on where another ends
+
+
+class FlatWindows:
+    """PPG and ECG of a split, as `xmae.data.store.windows.Windows` has them, but on disk.
+
+    Parameters
+    ----------
+    store : WindowStore
+        The store: local or remote.
+    split : str or None
+        "train", "val", "test", or all.
+    signals : tuple of str
+        "ppg", or "ppg" and "ecg".
+    cache : str, Path or None
+        Folder for the flat files; default: one of `caches_of(store)`.
+
+    Attributes
+    ----------
+    subject : int array, shape (n,)
+        Number of each window's subject, in the order of their names.
+    follows : bool array, shape (n,)
+        Whether the next window goes on where this one ends.
+
+    Raises
+    ------
+    UserError
+        If there are no windows or some have no ECG, a shard is damaged, or the flat files cannot be written.
+    """
+
+    def __init__(self, store, split, signals=SIGNALS, cache=None):
+        self.store, self.shards = store, shards_of(store, split)
+        counts = [shard["windows"] for shard in self.shards]
+        _, subject = np.unique([shard["subject"] for shard in self.shards], return_inverse=True)
+        self.subject, self.n_windows = np.repeat(subject.astype(np.int32), counts), sum(counts)
+        folders, content = [Path(cache)] if cache else caches_of(store), content_of(self.shards)
+        dtypes = dict.fromkeys(signals, RECORD) | {"follows": np.dtype(bool)}
+        sizes = {name: dtype.itemsize * self.n_windows for name, dtype in dtypes.items()}
+
+        def missing(folder):
+            paths = {name: folder / f"{content}-{name}" for name in sizes}
+            return {name: x for name, x in paths.items() if not x.is_file() or x.stat().st_size != sizes[name]}
+
+        folder = next((folder for folder in folders if not missing(folder)), folders[-1])
+        if missing(folder):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder / "lock"):  # of several processes, one writes
+                    if not cache:
+                        clear_away(folder, store)
+                    self.write(missing(folder))
+            except OSError as error:
+                raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+        maps = {name: np.memmap(folder / f"{content}-{name}", dtype, "r") for name, dtype in dtypes.items()}
+        self.follows = np.array(maps.pop("follows"))
+        self.records = [np.asarray(records) for records in maps.values()]
+
+    def __len__(self):
+        return self.n_windows
+
+    def signals(self, rows):
+        """Windows by number: int (m,) -> float32 tensor (n_signals, m, 1000), in the recorder's units, not scaled."""
+        return physical([records[rows] for records in self.records])
+
+    def write(self, paths):
+        """Write files, a signal's or "follows" by name, from one shard after another."""
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
+            files = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
+            columns = [*CHAIN, *(column for name in files for column in columns_of(name))]
+            for shard in tqdm(self.shards if files else (), "flat files", unit="shard"):
+                table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
+                if len(table) != shard["windows"]:
+                    raise UserError(f"{shard['file']}: holds {len(table)} windows, store.json says {shard['windows']}")
+                for name, file in files.items():
+                    rows = records_of(table, name) if name in SIGNALS else followed(*map(table.column, CHAIN))
+                    rows.tofile(file)
+
+
+def shards_of(store, split):
+    """The shards of a split, or all, as store.json lists them; a `UserError` if there are none."""
+    shards = [shard for shard in store.meta["shards"] if split is None or store.splits[shard["subject"]] == split]
+    if not shards:
+        raise UserError(f"{store.path}: holds no windows for the split '{split}'")
+    return shards
+
+
+def caches_of(store):
+    """Folders where flat files may be, the last the one to write to.
+
+    "cache" in the store; for one that is remote, or not ours to write, one for this store in the user's own cache.
+    """
+    where = store.path if store.remote else store.path.resolve()
+    own = cache_folder() / "windows" / hashlib.sha256(str(where).encode()).hexdigest()[:16]
+    if store.remote:
+        return [own]
+    beside = where / "cache"
+    return [beside] if os.access(beside if beside.exists() else where, os.W_OK) else [beside, own]
+
+
+def content_of(shards):
+    """Begin of the names of flat files of these shards, which changes with any of them."""
+    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()[:16]
+
+
+def clear_away(folder, store):
+    """Remove flat files of what the store was before, and what a killed process left, from a folder of its own."""
+    shards = store.meta["shards"]
+    parts = [[shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS]
+    valid = {content_of(part) for part in (shards, *parts)}
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "lock" and path.name.split("-")[0] not in valid:
+            path.unlink()
+
+
+def columns_of(name):
+    """The columns of a shard that hold a signal."""
+    return [name, f"{name}_scale", f"{name}_offset"] if name in SIGNALS else []
+
+
+def records_of(table, name):
+    """A signal of a shard as records (n,) of codes, scale and offset."""
+    if name not in table.column_names:
+        raise UserError("pretraining needs ECG beside the PPG, and some of these recordings have none")
+    records = np.empty(len(table), RECORD)
+    records["codes"] = read_codes(table, name)
+    for part in ("scale", "offset"):
+        records[part] = table[f"{name}_{part}"].to_numpy()
+    return records
+
+
+def physical(signals):
+    """Records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's units."""
+    x = torch.empty(len(signals), len(signals[0]), N_TIMES)
+    for place, records in enumerate(signals):
+        scale, offset = (torch.from_numpy(records[name])[:, None] for name in ("scale", "offset"))
+        x[place].copy_(torch.from_numpy(records["codes"])).mul_(scale).add_(offset)
+    return x

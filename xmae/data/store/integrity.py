@@ -1,0 +1,76 @@
+"""`xmae data verify`: is a store whole?"""
+
+import numpy as np
+from tqdm import tqdm
+
+from xmae.data.store.shard import read_table, windows_of
+from xmae.data.store.store import WindowStore, named_files
+from xmae.errors import UserError
+from xmae.files import write_json
+
+
+def verify(store: str, out: str = "") -> dict:
+    """Check every byte of a store: are all files there, unchanged, and do they hold what store.json says.
+
+    Parameters
+    ----------
+    store : str
+        Folder of the store, or an fsspec URL.
+    out : str
+        JSON file for the result; "" = none.
+
+    Returns
+    -------
+    dict
+        `passed`; `problems`, a line each; numbers of shards and windows; files that store.json does not name
+        ("unused"); "out".
+
+    Raises
+    ------
+    UserError
+        If there is no store, or its store.json cannot be read.
+    """
+    opened, problems, windows, rows = WindowStore(store), [], 0, {}
+    for shard in tqdm(opened.meta["shards"], "verify", unit="shard"):
+        try:
+            content = windows_of(read_table(opened.file(shard["file"]), shard["sha256"]))
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        windows += len(content)
+        if len(content) != shard["windows"] or set(content.subject) != {shard["subject"]}:
+            problems.append(f"{shard['file']}: other windows or subjects than store.json says")
+        values, counts = np.unique(content.record, return_counts=True)
+        rows |= {(shard["file"].rsplit("/", 1)[-1], record): n for record, n in zip(values, counts, strict=True)}
+        if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
+            problems.append(f"{shard['file']}: samples that are no numbers")
+        if shard["subject"] not in opened.splits:
+            problems.append(f"{shard['file']}: the subject {shard['subject']} has no split")
+    try:
+        index = {(row["shard"], row["record"]): row["windows"] for row in opened.index()}
+        if index and not problems and index != rows:
+            problems.append("the index names other recordings than the shards hold")
+        opened.new_labels()
+    except UserError as error:
+        problems.append(str(error))
+    if not problems and windows != opened.meta["windows"]:
+        problems.append(f"store.json says {opened.meta['windows']} windows, the shards hold {windows}")
+    result = {
+        "passed": not problems,
+        "problems": problems,
+        "shards": len(opened.meta["shards"]),
+        "windows": windows,
+        "unused": unused_files(opened),
+    }
+    if out:
+        write_json(out, result)
+    summary = [f"{windows} windows in {result['shards']} shards", *problems]
+    return result | {"summary": summary, "out": out or f"{store}: {'damaged' if problems else 'whole'}"}
+
+
+def unused_files(store):
+    """Files in the folder that belong to no store, left over from work that was broken off; harmless."""
+    if store.remote:
+        return []
+    named = named_files(store.meta) | {"config.yaml", "metrics.json"}
+    return sorted(path.name for path in store.path.glob("*") if path.is_file() and path.name not in named)

@@ -1,0 +1,170 @@
+"""`xmae data report`: what is in a store, as a page: counts by reason, repairs, labels, pictures of windows."""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xmae.data.store.store import WindowStore
+from xmae.data.store.windows import Windows
+from xmae.files import atomic_file, write_json
+from xmae.signals.window import SFREQ
+
+SHOWN = 3  # windows of each kind in the picture
+STYLE = (
+    "body{font:15px/1.5 sans-serif;max-width:62em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
+    "td,th{border:1px solid #ccc;padding:.2em .7em;text-align:right}td:first-child,th:first-child{text-align:left}"
+    "img{max-width:100%}"
+)
+
+
+def report(store: str, out: str = "runs/data_report") -> dict:
+    """Write a report on a store: counts of windows kept and dropped by reason, repairs, recordings left out, pictures.
+
+    Parameters
+    ----------
+    store : str
+        Folder of the store, or an fsspec URL.
+    out : str
+        Folder for report.html and report.json.
+
+    Returns
+    -------
+    dict
+        Windows, dropped by reason, repairs, recordings left out, offsets of clocks, percentiles of each quality,
+        windows that have each label; "out".
+
+    Raises
+    ------
+    UserError
+        If the store cannot be read, or `out` cannot be written.
+    """
+    opened = WindowStore(store)
+    tables, extremes = {}, []
+    for windows in opened.shards():
+        ecg = {} if windows.ecg is None else {"ecg_quality": windows.ecg_quality}
+        columns = {"ppg_quality": windows.ppg_quality, **ecg, **windows.measures}
+        for name, values in (columns | {f"label {name}": x for name, x in windows.labels.items()}).items():
+            tables.setdefault(name, []).append(values)
+        extremes.append(candidates(windows))
+    columns = {name: np.concatenate(parts) for name, parts in tables.items()}
+    quality = {
+        name: [round(float(q), 3) for q in np.nanpercentile(values, [0, 5, 50, 95, 100])]
+        for name, values in columns.items()
+        if not name.startswith("label ") and np.isfinite(values).any()
+    }
+    labels = {name[6:]: int(np.isfinite(x).sum()) for name, x in columns.items() if name.startswith("label ")}
+    meta = opened.meta
+    result = {
+        "windows": meta["windows"],
+        "hours": round(meta["windows"] / 360, 2),
+        "windows_by_split": meta["windows_by_split"],
+        "subjects_by_split": meta["subjects_by_split"],
+        "dropped": meta["dropped"],
+        "repairs": meta.get("repairs", {}),
+        "left_out": meta.get("left_out", []),
+        "passed_over": meta.get("passed_over", {}),
+        "settings": meta["settings"] | {"limits": meta.get("limits", {})},
+        "clocks": [
+            {key: row[key] for key in ("record", "offset_s", "offset_confidence")}
+            for row in opened.index()
+            if row.get("offset_confidence") is not None
+        ],
+        "quality": quality,
+        "labels": {name: n for name, n in labels.items() if n},
+    }
+    path = Path(out) / "report.html"
+    with atomic_file(path) as temporary:
+        temporary.write_text(page(store, result, picture(Windows.concatenate(extremes))))
+    write_json(Path(out) / "report.json", result)
+    return result | {"out": str(path)}
+
+
+def lowest(windows):
+    """The lower quality of PPG and ECG of each window."""
+    return np.fmin(windows.ppg_quality, windows.ecg_quality)
+
+
+def candidates(windows):
+    """The few windows of a shard that can be among the best, the worst or, near its own median, the typical."""
+    order = np.argsort(lowest(windows), kind="stable")
+    middle = len(order) // 2
+    chosen = np.concatenate([order[:SHOWN], order[middle : middle + SHOWN], order[-SHOWN:]])
+    return windows.select(np.unique(chosen))
+
+
+def picture(windows):
+    """PNG of the best, typical and worst of these windows, PPG over ECG, as base64 text."""
+    order = np.argsort(lowest(windows), kind="stable")
+    middle = max(0, (len(order) - SHOWN) // 2)
+    kinds = {"best": order[::-1][:SHOWN], "typical": order[middle : middle + SHOWN], "worst": order[:SHOWN]}
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    axes = figure.subplots(2 * len(kinds), SHOWN, sharex=True, squeeze=False)
+    time = np.arange(windows.ppg.shape[1]) / SFREQ
+    for place, (kind, chosen) in enumerate(kinds.items()):
+        for column in range(SHOWN):
+            upper, lower = axes[2 * place, column], axes[2 * place + 1, column]
+            if column >= len(chosen):
+                upper.axis("off"), lower.axis("off")
+                continue
+            k = chosen[column]
+            upper.plot(time, windows.ppg[k], lw=0.8, color="tab:red")
+            quality = f"{windows.ppg_quality[k]:.2f}"
+            if windows.ecg is not None:
+                lower.plot(time, windows.ecg[k], lw=0.8, color="tab:blue")
+                quality += f" / {windows.ecg_quality[k]:.2f}"
+            upper.set_title(f"{kind}: {windows.record[k]}, {windows.start_s[k]:.0f} s, quality {quality}", fontsize=8)
+    for axis in axes.ravel():
+        axis.tick_params(labelsize=7)
+    axes[0, 0].set_ylabel("PPG"), axes[1, 0].set_ylabel("ECG"), axes[-1, 0].set_xlabel("s")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def page(store, result, image):
+    """The report as one HTML page."""
+    total = result["windows"] + sum(result["dropped"].values())
+    counts = {"kept": result["windows"], **result["dropped"]}
+    both = dict.fromkeys(("ppg_quality", "ecg_quality"), result["settings"]["min_quality"])
+    limits = both | result["settings"]["limits"]
+    parts = [
+        f"<!doctype html><meta charset=utf-8><title>Data report</title><style>{STYLE}</style>",
+        f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows ({result['hours']} h).</p>",
+        rows("Windows", ("", "windows", "share"), [
+            (name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()
+        ]),
+        rows("Splits", ("", "subjects", "windows"), [
+            (name, result["subjects_by_split"][name], f"{result['windows_by_split'].get(name, 0):,}")
+            for name in ("train", "val", "test") if name in result["subjects_by_split"]
+        ]),
+        rows("Mended (recordings)", ("rule", "recordings"), result["repairs"].items()),
+        rows("Left out (recordings)", ("recording", "why"), [
+            (row.get("record", row["source"]), row["why"]) for row in result["left_out"]
+        ]),
+        rows("Passed over (without PPG, mapped channels or 10 s)", ("files or parts of them", ""), [
+            (name, f"{n:,}") for name, n in result["passed_over"].items()
+        ]),
+        rows("Clocks (--align)", ("recording", "offset corrected, s", "confidence"), [
+            (row["record"], "refused" if row["offset_s"] is None else f"{row['offset_s']:.2f}",
+             f"{row['offset_confidence']:.2f}") for row in result["clocks"]
+        ]),
+        rows("Quality of the kept windows", ("", "lowest", "5 %", "median", "95 %", "highest", "limit"), [
+            (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
+        ]),
+        rows("Labels", ("", "windows"), result["labels"].items()),
+        f"<h2>Windows kept</h2><img alt='best, typical and worst windows' src='data:image/png;base64,{image}'>",
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def rows(title, head, body):
+    """A heading and a table; nothing if the table is empty."""
+    body = list(body)
+    if not body:
+        return ""
+    lines = [f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in body]
+    return f"<h2>{title}</h2><table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{''.join(lines)}</table>"

@@ -1,0 +1,77 @@
+"""Stores at fsspec URLs: prepared on this machine, then copied file by file, `store.json` last."""
+
+import hashlib
+import json
+
+import fsspec
+
+from xmae.data.store.store import named_files
+from xmae.errors import UserError
+from xmae.files import cache_folder
+
+
+def filesystem(url):
+    """The fsspec file system of a URL and the path in it."""
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{url}: no access to such paths ({error})") from error
+
+
+def read_remote_json(url):
+    """A JSON file at a URL; None if it is not there."""
+    fs, path = filesystem(url)
+    try:
+        return json.loads(fs.cat_file(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{url}: not readable as JSON ({error})") from error
+
+
+def stage_of(url):
+    """A folder of this machine for work on the store at a URL, found again by the next try."""
+    return cache_folder() / "prepare" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
+
+
+def publish_remote(url, folder, meta, found):
+    """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear away old ones.
+
+    Files are named by their content, so none is overwritten, and a reader sees the old store or the new one.
+
+    Parameters
+    ----------
+    url : str
+        Of the store.
+    folder : Path
+        Has the files that `meta` names and the store does not have yet.
+    meta : dict
+        The new `store.json`.
+    found : dict or None
+        `store.json` as this work began from it; None if there was none.
+
+    Raises
+    ------
+    UserError
+        If `store.json` is not as found, because somebody else changed the store meanwhile, or nothing can be written.
+    """
+    fs, root = filesystem(url)
+    root = root.rstrip("/")
+    try:
+        fs.makedirs(root, exist_ok=True)
+        refuse_changed(url, found)
+        for name in sorted(named_files(meta)):
+            if (folder / name).is_file():
+                fs.put_file(str(folder / name), f"{root}/{name}")
+        refuse_changed(url, found)
+        fs.pipe_file(f"{root}/store.json", json.dumps(meta, indent=2).encode())
+        for name in named_files(found or meta) - named_files(meta):
+            fs.rm_file(f"{root}/{name}")
+    except OSError as error:
+        raise UserError(f"cannot write {url}: {error}") from error
+
+
+def refuse_changed(url, found):
+    """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
+    if read_remote_json(f"{url.rstrip('/')}/store.json") != found:
+        raise UserError(f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again")

@@ -1,0 +1,179 @@
+"""The folder that keeps windows: Parquet shards, an index of recordings, and `store.json` that says what is in it.
+
+`store.json` is written last and replaced in one step, so it is what makes a store: files that it does not name are left
+over from work that was broken off, and do no harm. The schema is described in docs/data.md.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xmae.data.store.shard import read_shard, read_table, write_named
+from xmae.data.store.windows import Windows
+from xmae.errors import UserError
+from xmae.files import read_json
+
+SCHEMA_VERSION = 2  # 1 had no index, measures and counts; it can still be read
+READABLE = (1, 2)
+SPLITS = ("train", "val", "test")
+INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end with what they hold
+INDEX_COLUMNS = pa.schema({
+    "subject": pa.string(), "record": pa.string(), "source": pa.string(), "start": pa.string(),
+    "seconds": pa.float64(), "windows": pa.int64(), "shard": pa.string(), "row": pa.int64(),
+    "samples_sha256": pa.string(), "offset_s": pa.float64(), "offset_confidence": pa.float64(),
+})  # fmt: skip
+
+__all__ = ["WindowStore", "Windows"]
+
+
+class RemoteFile:
+    """A file of a store at an fsspec URL; `path` is its URL."""
+
+    def __init__(self, url):
+        self.path = url
+
+    def open(self):
+        """The file, opened for reading bytes."""
+        return fsspec.open(self.path, "rb").open()
+
+
+class WindowStore:
+    """A store of windows written by `xmae prepare`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, or an fsspec URL such as s3://bucket/store.
+
+    Attributes
+    ----------
+    meta : dict
+        `store.json`: schema version, settings, counts of kept and dropped windows, shards with their SHA-256.
+    splits : dict
+        Split ("train", "val" or "test") of each subject.
+
+    Raises
+    ------
+    UserError
+        If the folder is no store, or of another version.
+    """
+
+    def __init__(self, path):
+        self.remote = "://" in str(path)
+        self.path = str(path).rstrip("/") if self.remote else Path(path)
+        self.meta = self.read_meta()
+        if self.meta.get("schema_version") not in READABLE:
+            version = self.meta.get("schema_version")
+            raise UserError(f"{self.path}: store of version {version}, expected {SCHEMA_VERSION}; prepare it again")
+        self.splits = self.meta["splits"]
+
+    @property
+    def contents(self):
+        """SHA-256 over signals and splits: what a training depends on, whatever the store's path and labels."""
+        what = [[shard["sha256"] for shard in self.meta["shards"]], self.splits]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def file(self, name):
+        """A file of the store: a path, or a `RemoteFile`."""
+        return RemoteFile(f"{self.path}/{name}") if self.remote else self.path / name
+
+    def read_meta(self):
+        """`store.json`."""
+        nothing = f"{self.path}: no store of windows (no store.json in it); make one with `xmae prepare`"
+        if not self.remote:
+            if not (self.path / "store.json").is_file():
+                raise UserError(nothing)
+            return read_json(self.path / "store.json")
+        from xmae.data.store.remote import read_remote_json
+
+        meta = read_remote_json(f"{self.path}/store.json")
+        if meta is None:
+            raise UserError(nothing)
+        return meta
+
+    def index(self):
+        """One dict for each recording with windows: subject, record, source, start, seconds, windows, shard, row ...
+
+        A store of version 1 has no index: it is gathered from the shards, without start, seconds and samples_sha256.
+        """
+        if "index" not in self.meta:
+            return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
+        return read_table(self.file(self.meta["index"]["file"]), self.meta["index"]["sha256"]).to_pylist()
+
+    def recordings_in(self, shard):
+        """Rows of an index for the recordings of one shard, as far as it knows of them."""
+        record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])["record"].to_numpy()
+        names, first, counts = np.unique(record.astype(str), return_index=True, return_counts=True)
+        known = {"subject": shard["subject"], "source": shard.get("source", ""), "shard": shard["file"], "start": ""}
+        return [
+            known | {"record": str(names[k]), "row": int(first[k]), "windows": int(counts[k]), "samples_sha256": ""}
+            for k in np.argsort(first)
+        ]
+
+    def shards(self, split=None):
+        """Yield the windows of one shard after another; of all, or of one split."""
+        relabelled = self.new_labels()
+        for shard in self.meta["shards"]:
+            if split is None or self.splits[shard["subject"]] == split:
+                yield self.shard(shard, relabelled)
+
+    def shard(self, shard, relabelled=None):
+        """The windows of one entry of `meta["shards"]`, with leads, split and labels as the store has them."""
+        windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(self.meta.get("leads"))
+        labels = windows.labels | (relabelled or {}).get(shard["file"], {})
+        return replace(windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels)
+
+    def new_labels(self):
+        """Labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
+        tables = {}
+        for entry in self.meta.get("labels", []):
+            table = read_table(self.file(entry["file"]), entry["sha256"])
+            names = [name for name in table.column_names if name not in ("shard", "row")]
+            shards, rows = table["shard"].to_numpy().astype(str), table["row"].to_numpy()
+            for shard in np.unique(shards):
+                chosen = np.flatnonzero(shards == shard)
+                chosen = chosen[np.argsort(rows[chosen])]
+                tables.setdefault(shard, {}).update({name: table[name].to_numpy()[chosen] for name in names})
+        return tables
+
+    def windows(self, split=None):
+        """All windows, or those of one split ("train", "val" or "test"), as one `Windows`.
+
+        Raises
+        ------
+        UserError
+            If there are none, or a shard is missing or damaged.
+        """
+        if split not in (None, *SPLITS):
+            raise UserError(f"unknown split '{split}'; expected one of {', '.join(SPLITS)}")
+        parts = list(self.shards(split))
+        if not parts:
+            raise UserError(f"{self.path}: holds no windows for the split '{split}'")
+        return Windows.concatenate(parts)
+
+    def of_subject(self, subject):
+        """All windows of one subject, reading only their shards."""
+        shards = [shard for shard in self.meta["shards"] if shard["subject"] == subject]
+        if not shards:
+            raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
+        relabelled = self.new_labels()
+        return Windows.concatenate([self.shard(shard, relabelled) for shard in shards])
+
+
+def named_files(meta):
+    """Names of all files that a `store.json` names, and its own."""
+    index = [meta["index"]] if "index" in meta else []
+    return {"store.json"} | {entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)}
+
+
+def write_index(folder, rows):
+    """Write the index of recordings; file and SHA-256 as store.json keeps them."""
+    rows = [{name: row.get(name) for name in INDEX_COLUMNS.names} for row in rows if row["windows"]]
+    table = pa.Table.from_pylist(rows, schema=INDEX_COLUMNS)
+    return write_named(folder, INDEX, lambda path: pq.write_table(table, path, compression="zstd"))

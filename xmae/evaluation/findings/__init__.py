@@ -1,0 +1,1 @@
+"""Findings of the paper as commands: data efficiency, variability, pulse delay, transfer."""

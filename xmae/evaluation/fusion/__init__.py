@@ -1,0 +1,1 @@
+"""Several modalities together, and DREAMER."""

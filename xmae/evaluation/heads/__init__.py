@@ -1,0 +1,1 @@
+"""What is fitted on an embedding: linear heads, hand-made features beside them, fine-tuning."""

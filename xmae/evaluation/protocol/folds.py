@@ -1,0 +1,167 @@
+"""The protocol: folds with subjects apart, out-of-fold predictions, mean and spread over folds, intervals.
+
+A fold's model never saw the subjects that it scores. Every method gets the same folds and the same resamples of
+subjects, so methods compare in pairs.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from xmae.errors import UserError
+from xmae.evaluation.heads.linear import fit_linear
+from xmae.evaluation.protocol.bootstrap import METRICS, MIN_SUBJECTS, interval, resamples
+from xmae.evaluation.protocol.datasets import Dataset
+from xmae.evaluation.protocol.tasks import Task
+
+MAX_FOLDS = 5
+METRICS_OF = {"binary": ("auroc", "f1"), "regression": ("mae",)}
+
+
+@dataclass
+class Trial:
+    """A task on a dataset, with its folds.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    task : Task
+    truth : float array, shape (n,)
+        NaN = no label.
+    folds : list of (fitted, scored)
+        Row numbers.
+    """
+
+    dataset: Dataset
+    task: Task
+    truth: np.ndarray
+    folds: list
+
+    @property
+    def name(self):
+        """Of the dataset and the task."""
+        return f"{self.dataset.name}/{self.task.name}"
+
+    @property
+    def rows(self):
+        """Rows that are scored, fold after fold."""
+        return np.concatenate([scored for _, scored in self.folds])
+
+    @property
+    def fold(self):
+        """Number of the fold of each of `rows`."""
+        return np.repeat(np.arange(len(self.folds)), [len(scored) for _, scored in self.folds])
+
+
+def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
+    """Cut the labelled subjects to be scored into folds; for a binary task each fold gets its share of both classes.
+
+    Fitted are the other folds and, under the protocol "test", the labelled windows of the split "train".
+
+    Parameters
+    ----------
+    dataset : Dataset
+    task : Task
+    protocol : {"test", "all"}
+        Score the split "test" (everything, where there is none), or everything.
+    n_folds : int, optional
+        Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
+    seed : int
+        Of the assignment to folds.
+
+    Raises
+    ------
+    UserError
+        If subjects, or those with one of the classes, are too few for the folds, or a fold has a single class.
+    """
+    truth, where = task.target(dataset), f"{dataset.name}, {task.name}"
+    usable = np.isfinite(truth)
+    score = dataset.scored(protocol)
+    always = np.flatnonzero(usable & (dataset.split == "train") & ~np.isin(dataset.subject, dataset.subject[score]))
+    rows = np.flatnonzero(usable & score)
+    subjects, subject = np.unique(dataset.subject[rows], return_inverse=True)
+    if len(subjects) < MIN_SUBJECTS:
+        raise UserError(f"{where}: {len(subjects)} scored subjects have a label, {MIN_SUBJECTS} are needed")
+    most, whose = len(subjects), "scored subjects"
+    if task.kind == "binary":
+        positive, negative = (np.bincount(subject[truth[rows] == c], minlength=most) > 0 for c in (1, 0))
+        most, whose = min((positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0"))
+        if most == 0:
+            raise UserError(f"{where}: all scored subjects are of a single class")
+    if n_folds is None:
+        n_folds = int(min(MAX_FOLDS, most))
+    if not 2 <= n_folds <= most:
+        raise UserError(f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds")
+    splitter = StratifiedKFold if task.kind == "binary" else KFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer all-negative subjects than folds: checked below
+        split = list(
+            splitter(n_folds, shuffle=True, random_state=seed).split(
+                subjects, positive if task.kind == "binary" else None
+            )
+        )
+    folds = []
+    for others, held in split:
+        fitted, scored = (rows[np.isin(subject, part)] for part in (others, held))
+        fitted = np.concatenate([always, fitted])
+        for part, doing in ((fitted, "fit on"), (scored, "score")):
+            if task.kind == "binary" and np.ptp(truth[part]) == 0:
+                raise UserError(f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class")
+        folds.append((fitted, scored))
+    return Trial(dataset, task, truth, folds)
+
+
+def probe_trial(trial, embedding):
+    """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`: number or log odds."""
+    parts = []
+    for fitted, scored in trial.folds:
+        model = fit_linear(embedding[fitted], trial.truth[fitted], trial.dataset.subject[fitted], trial.task.kind)
+        parts.append(model.predict(embedding[scored].astype(np.float64)))
+    return np.concatenate(parts)
+
+
+def constant_trial(trial):
+    """What predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
+    binary = trial.task.kind == "binary"
+    return np.concatenate([np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds])
+
+
+def score_trial(trial, prediction, n_resamples=1000, seed=77):
+    """Metrics of out-of-fold predictions.
+
+    Parameters
+    ----------
+    trial : Trial
+    prediction : array, shape (len(trial.rows),)
+        Numbers, or log odds of the positive class (F1 cuts them at 0).
+    n_resamples, seed : int
+        Resamples of subjects.
+
+    Returns
+    -------
+    dict
+        Per metric `mean` and `sd` over folds (sample standard deviation), `interval` (95 %, of the mean over folds, by
+        resampling subjects; None if half of the resamples leave nothing to compare) and `folds`.
+    """
+    rows, fold = trial.rows, trial.fold
+    _, subject = np.unique(trial.dataset.subject[rows], return_inverse=True)
+    weights = resamples(subject.max() + 1, n_resamples, seed)
+    found = {}
+    for name in METRICS_OF[trial.task.kind]:
+        values = np.stack(
+            [
+                METRICS[name](trial.truth[rows[at]], prediction[at], subject[at], weights)
+                for at in (np.flatnonzero(fold == k) for k in range(len(trial.folds)))
+            ]
+        )  # (folds, 1 + resamples)
+        counted = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+        means = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / counted)
+        found[name] = {
+            "mean": float(means[0]),
+            "sd": float(np.nanstd(values[:, 0], ddof=1)),
+            "interval": interval(means[1:]),
+            "folds": [float(value) for value in values[:, 0]],
+        }
+    return found

@@ -1,0 +1,121 @@
+"""Label tables: one Parquet or CSV file of who, which recording, when, and what is true of it, joined to windows.
+
+Columns: `subject`; `record` (optional, empty = all recordings of the subject); `time` (optional, s from the start of
+the recording, empty = all of it: a row holds until the next row of the same recording); then a column for each label,
+named like `Task.column`, or one column `label` for a single task. An empty label is a missing one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xmae.errors import UserError
+from xmae.evaluation.protocol.tasks import REGISTRY
+
+KEYS = ("subject", "record", "time")
+COLUMNS = tuple(dict.fromkeys(task.column for task in REGISTRY.values()))
+
+
+def read_labels(path, tasks=None):
+    """Read a label table.
+
+    Parameters
+    ----------
+    path : str or Path
+        `.parquet` or `.csv`.
+    tasks : sequence of str, optional
+        Tasks asked for: where there is just one, its labels may stand in a column `label`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text columns subject and record ("" = all), float column time (NaN = from the start), float label columns.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, lacks `subject` or labels, has an unknown column, a label that is no number, a
+        class other than 0 and 1, or two rows for the same subject, record and time.
+    """
+    path = Path(path)
+    text = {"subject": str, "record": str}
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        raise UserError(f"{path}: not readable as a label table (.parquet or .csv): {error}") from error
+    if "label" in table and tasks and len(tasks) == 1:
+        table = table.rename(columns={"label": REGISTRY[tasks[0]].column})
+    names = [name for name in table if name not in KEYS]
+    if "subject" not in table or not names:
+        raise UserError(f"{path}: a label table has the column subject and at least one label; found {list(table)}")
+    if unknown := [name for name in names if name not in COLUMNS]:
+        hint = "; a column 'label' serves one task, named with --tasks" if "label" in unknown else ""
+        raise UserError(f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(COLUMNS)}{hint}")
+    for name in ("time", *names):
+        if name in table:
+            try:
+                table[name] = pd.to_numeric(table[name]).astype(float)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{path}: column {name}: {error}") from error
+    table = table.assign(
+        subject=table["subject"].astype(str),
+        record=table["record"].fillna("").astype(str) if "record" in table else "",
+        time=table.get("time", np.nan),
+    )
+    for task in REGISTRY.values():
+        if task.kind == "binary" and task.above is None and task.column in names:
+            wrong = table[task.column].dropna()
+            if not (wrong := wrong[~wrong.isin([0, 1])]).empty:
+                raise UserError(f"{path}: {task.column} is 0, 1 or empty, not {wrong.iloc[0]:g}")
+    if (twice := table.duplicated(list(KEYS))).any():
+        subject, record, time = table.loc[twice, list(KEYS)].iloc[0]
+        raise UserError(f"{path}: two rows for subject {subject}, record {record or '(any)'}, time {time:g}")
+    return table
+
+
+def join_labels(data, table, name="the label table"):
+    """Add the labels of a table to a dataset.
+
+    A window gets the row that holds at its middle; a row of its recording goes before one of its subject.
+
+    Parameters
+    ----------
+    data : Dataset
+        Its `labels` are added to; columns of the table replace those of the same name.
+    table : pandas.DataFrame
+        As `read_labels` gives it.
+    name : str
+        What to call the table in errors.
+
+    Raises
+    ------
+    UserError
+        If the table names a subject or recording that the dataset does not have.
+    """
+    _check_matches(table["subject"], data.subject, "subjects", name, data.name)
+    with_record = table[table["record"] != ""]
+    known = np.char.add(np.char.add(data.subject.astype(str), " / "), data.record.astype(str))
+    _check_matches(with_record["subject"] + " / " + with_record["record"], known, "recordings", name, data.name)
+    windows = pd.DataFrame({"subject": data.subject, "record": data.record, "time": data.start_s + data.seconds / 2})
+    windows = windows.reset_index().sort_values("time", kind="stable")
+    rows = table.assign(time=table["time"].fillna(-np.inf)).sort_values("time", kind="stable")
+    names = [column for column in table if column not in KEYS]
+    joined = pd.DataFrame(np.nan, index=range(len(windows)), columns=names)
+    for keys, part in ((["subject"], rows[rows["record"] == ""].drop(columns="record")),
+                       (["subject", "record"], rows[rows["record"] != ""])):  # fmt: skip
+        found = pd.merge_asof(windows, part, on="time", by=keys).set_index("index").sort_index()
+        joined = found[names].combine_first(joined)
+    data.labels.update({column: joined[column].to_numpy(dtype=np.float64) for column in names})
+
+
+def _check_matches(named, known, what, name, dataset):
+    named, known = sorted(set(named)), set(known)
+    if unknown := [item for item in named if item not in known]:
+        raise UserError(
+            f"{name}: {len(unknown)} of its {len(named)} {what} are not in {dataset}: {', '.join(unknown[:3])}"
+            f"{' ...' if len(unknown) > 3 else ''} (it has {', '.join(sorted(known)[:3])} ...); "
+            "leave them out of the table, or use the store that they belong to"
+        )

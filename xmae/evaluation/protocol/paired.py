@@ -1,0 +1,91 @@
+"""Is one method better than another on the same windows? A permutation test that swaps the two for whole subjects.
+
+If the methods are alike, it makes no difference which of the two predictions of a subject is called whose. So the
+difference of the metric (mean over folds) is held against what it would be with the two swapped for half of the
+subjects, at random, or in all ways where there are few subjects: exact, at any number of subjects. For AUROC the
+scores are first turned to ranks within the fold, so that swapping makes sense across methods.
+
+Sources: Bandos, Rockette & Gur, Statistics in Medicine 24(18), 2005 (AUROC of paired designs); Holm, Scandinavian
+Journal of Statistics 6, 1979 (several rivals).
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from xmae.evaluation.protocol.bootstrap import count_wins
+
+ALL_WAYS = 11  # up to so many subjects, all 2^S ways
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def swap_test(kind, truth, first, second, subject, fold, n_permutations=2000, seed=77):
+    """Two-sided p-value of the difference between two methods.
+
+    Parameters
+    ----------
+    kind : {"regression", "binary"}
+        Compared by MAE or by AUROC.
+    truth, first, second : arrays, shape (n,)
+        Truth and the predictions of two methods.
+    subject, fold : int arrays, shape (n,)
+        A subject is in one fold.
+    n_permutations : int
+        Random ways to swap, where there are more than 11 subjects.
+    seed : int
+        Of the random ways.
+
+    Returns
+    -------
+    float
+    """
+    _, subject = np.unique(subject, return_inverse=True)
+    n_subjects = int(subject.max()) + 1
+    few = n_subjects <= ALL_WAYS
+    if few:
+        swapped = (np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1).astype(np.float64)
+    else:
+        rng = np.random.default_rng(seed)
+        swapped = rng.integers(0, 2, (n_permutations + 1, n_subjects)).astype(np.float64)
+        swapped[0] = 0
+    difference = _mae_difference if kind == "regression" else _auroc_difference
+    total = np.zeros(len(swapped))  # row 0: as it is
+    for k in np.unique(fold):
+        at = fold == k
+        total += difference(truth[at], first[at], second[at], subject[at], swapped)
+    extreme = np.abs(total) >= np.abs(total[0]) - 1e-12
+    return float(extreme.mean())
+
+
+def _mae_difference(truth, first, second, subject, swapped):
+    """MAE of the first less that of the second, under each swap: (R,)."""
+    worse = np.abs(truth - first) - np.abs(truth - second)
+    return (1 - 2 * swapped) @ np.bincount(subject, worse, minlength=swapped.shape[1]) / len(truth)
+
+
+def _auroc_difference(truth, first, second, subject, swapped):
+    """AUROC of the first less that of the second, under each swap: (R,)."""
+    positive = truth == 1
+    n_subjects, ranks = swapped.shape[1], [rankdata(x) for x in (first, second)]
+    roles = [1 - swapped, swapped]  # who takes the first, the second method's scores
+    total = 0
+    for i, mine in enumerate(ranks):
+        for j, theirs in enumerate(ranks):
+            wins = count_wins(mine[positive], subject[positive], theirs[~positive], subject[~positive], n_subjects)
+            total += np.einsum("ri,ij,rj->r", roles[i], wins, roles[j], optimize=True)
+            total -= np.einsum("ri,ij,rj->r", roles[1 - i], wins, roles[1 - j], optimize=True)
+    return total / (positive.sum() * (~positive).sum())
+
+
+def holm(p_values):
+    """Holm's adjustment of several p-values: array (k,) -> array (k,), at most 1."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    adjusted = np.maximum.accumulate(p_values[order] * (len(p_values) - np.arange(len(p_values))))
+    out = np.empty(len(p_values))
+    out[order] = np.minimum(adjusted, 1)
+    return out
+
+
+def stars(p_value):
+    """*** below 0.001, ** below 0.01, * below 0.05, else nothing."""
+    return next((mark for limit, mark in STARS if p_value < limit), "")
