@@ -1,1 +1,3 @@
-"""What an exported bundle costs and what it lost: latency, memory, the drift gate and the report."""
+"""What an exported bundle costs and what it lost: latency, memory, the drift gate and the
+report.
+"""

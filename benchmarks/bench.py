@@ -1,4 +1,6 @@
-"""Every model of a bundle, in every runtime and on every device, side by side: cost, and accuracy from the same run."""
+"""Every model of a bundle, in every runtime and on every device, side by side: cost, and accuracy
+from the same run.
+"""
 
 import csv
 from pathlib import Path
@@ -17,7 +19,13 @@ from xmae.benchmarks.harness.baseline import (
 from xmae.benchmarks.harness.emulated import cortex_m, emulate
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_all_apart
-from xmae.benchmarks.harness.regressions import SCHEMA, SCHEMA_VERSION, find_regressions, other_windows, read_result
+from xmae.benchmarks.harness.regressions import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    find_regressions,
+    other_windows,
+    read_result,
+)
 from xmae.benchmarks.harness.sessions import describe, entry_name, find_entries, not_checked
 from xmae.benchmarks.harness.stopwatch import add_latency, load
 from xmae.benchmarks.report.page import write_report
@@ -52,11 +60,12 @@ def bench(
     scored: int = 0,
     compare: str | None = None,
 ) -> dict:
-    """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and on emulated devices.
+    """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and
+    on emulated devices.
 
-    One window at a time, on one thread and on all. The models take turns, so that whatever else the machine does hits
-    all of them. Exit code 1 if a model fails or `compare` finds a regression; a runtime that is not installed is
-    neither.
+    One window at a time, on one thread and on all. The models take turns, so that whatever else the
+    machine does hits all of them. Exit code 1 if a model fails or `compare` finds a regression; a
+    runtime that is not installed is neither.
 
     Parameters
     ----------
@@ -65,16 +74,18 @@ def bench(
     data : str
         Store of windows; those of the test split are used.
     out : str
-        Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz and reference.json.
+        Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz
+        and reference.json.
     record_reference : bool
-        Also record the fp32 embeddings of teacher and students in PyTorch, and their latency in fp32 and bf16, on the
-        GPU where there is one: the reference for `xmae validate` and `reference`, here or on a machine without a GPU.
+        Also record the fp32 embeddings of teacher and students in PyTorch, and their latency in
+        fp32 and bf16, on the GPU where there is one: the reference for `xmae validate` and
+        `reference`, here or on a machine without a GPU.
     reference : str or None
-        Folder or npz file of a recorded reference: accuracy is then against it, and its device gets rows. By default
-        the bundle's fp32 weights are run in PyTorch here.
+        Folder or npz file of a recorded reference: accuracy is then against it, and its device gets
+        rows. By default the bundle's fp32 weights are run in PyTorch here.
     devices : str
-        Emulated Cortex-M devices, separated by commas, that run the int8 student; `xmae simulate --list` names them.
-        Their latency and energy are estimates.
+        Emulated Cortex-M devices, separated by commas, that run the int8 student; `xmae simulate
+        --list` names them. Their latency and energy are estimates.
     windows : int
         Windows per model and round of the latency measurement.
     rounds : int
@@ -84,30 +95,35 @@ def bench(
     scored : int
         Test windows that accuracy is measured on, evenly spaced; 0 = all.
     compare : str or None
-        bench.json of an earlier run: what is slower, larger or less accurate than its noise allows is a regression.
+        bench.json of an earlier run: what is slower, larger or less accurate than its noise allows
+        is a regression.
 
     Returns
     -------
     dict
-        `models`: a row per model, runtime, precision and device with `kind` ("measured", "recorded", "estimated"),
-        `latency_ms` (median), `latency_interval` (95 %, by resampling rounds; of an estimate its low and high end),
-        `cpu_ms` (processor time), `relative` (processor time in yardsticks, a fixed computation timed in the same
-        rounds), `all_threads`, `mac_per_s`,
-        `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`, `model_memory_bytes`, `layers` (time of each
-        operator) or `profile_failure`, `cosine`, `centred`, `heads` (accuracy of this run's outputs on `windows`), or
-        `missing` / `failure`; `hardware`; `load` before and after; `windows_sha256` of the windows that accuracy was
-        measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not; `passed`; `summary`, lines
-        for the terminal; `reference_info`; `out`.
+        `models`: a row per model, runtime, precision and device with `kind` ("measured",
+        "recorded", "estimated"), `latency_ms` (median), `latency_interval` (95 %, by resampling
+        rounds; of an estimate its low and high end), `cpu_ms` (processor time), `relative`
+        (processor time in yardsticks, a fixed computation timed in the same rounds), `all_threads`,
+        `mac_per_s`, `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`,
+        `model_memory_bytes`, `layers` (time of each operator) or `profile_failure`, `cosine`,
+        `centred`, `heads` (accuracy of this run's outputs on `windows`), or `missing` / `failure`;
+        `hardware`; `load` before and after; `windows_sha256` of the windows that accuracy was
+        measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not;
+        `passed`; `summary`, lines for the terminal; `reference_info`; `out`.
 
     Raises
     ------
     UserError
-        If bundle, store, reference or old result cannot be read, a device cannot be emulated, or a count is below 1.
+        If bundle, store, reference or old result cannot be read, a device cannot be emulated, or a
+        count is below 1.
     """
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
     if record_reference and reference:
-        raise UserError("a reference is either recorded or reused; give one of record_reference and reference")
+        raise UserError(
+            "a reference is either recorded or reused; give one of record_reference and reference"
+        )
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
@@ -117,29 +133,41 @@ def bench(
         recorded = load_reference(reference)
         refuse_lacking(recorded, opened)
         if other := other_weights(recorded, opened):
-            raise UserError(f"{reference}: made from other weights of {' and '.join(other)}; record it again")
+            raise UserError(
+                f"{reference}: made from other weights of {' and '.join(other)}; record it again"
+            )
     else:
-        recorded = make_reference(opened, store, None if record_reference else "cpu", precisions=record_reference)
+        recorded = make_reference(
+            opened, store, None if record_reference else "cpu", precisions=record_reference
+        )
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
 
     entries = find_entries(opened)
     rows = []
-    for entry, (embedding, report) in zip(entries, run_all_apart(opened, entries, ppg, True, 1), strict=True):
+    for entry, (embedding, report) in zip(
+        entries, run_all_apart(opened, entries, ppg, True, 1), strict=True
+    ):
         row = describe(entry) | {"device": "host", "kind": "measured"} | report
         rows.append(row | accuracy(opened, entry["model"], embedding, recorded, used, chosen))
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
     timed = evenly(ppg, windows)
     rows = add_latency(opened, entries, rows, timed, rounds)
     cores = hardware()["cores"]
-    for row, threaded in zip(rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True):
+    for row, threaded in zip(
+        rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True
+    ):
         if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {key: threaded[key] for key in ("latency_ms", "latency_interval")}
+            row["all_threads"] = {"threads": cores} | {
+                key: threaded[key] for key in ("latency_ms", "latency_interval")
+            }
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
     for name in watches:
         embedding, row = emulate(opened, name, ppg[few])
-        rows.append(row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few]))
+        rows.append(
+            row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few])
+        )
     rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
@@ -151,11 +179,20 @@ def bench(
     if record_reference:
         save_reference(recorded, out)
         result["reference"] = str(Path(out) / "reference.npz")
-    failures = [f"{entry_name(row)}: does not run: {row['failure']}" for row in rows if "failure" in row]
+    failures = [
+        f"{entry_name(row)}: does not run: {row['failure']}" for row in rows if "failure" in row
+    ]
     absent = not_checked(row for row in rows if row["kind"] == "measured")
-    summary = [f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured", *failures, *absent]
+    summary = [
+        f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        *failures,
+        *absent,
+    ]
     if old:
-        result |= {"regressions": find_regressions(result, old), "not_compared": other_windows(result, old)}
+        result |= {
+            "regressions": find_regressions(result, old),
+            "not_compared": other_windows(result, old),
+        }
         summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
     result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
     write_json(Path(out) / "bench.json", result)
@@ -165,32 +202,43 @@ def bench(
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
-    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none without embeddings.
+    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none
+    without embeddings.
 
     Embeddings that are none, not finite or of another width, are a `failure`.
     """
     if embedding is None:
         return {}
     original = recorded.embeddings[model][chosen]
-    found = {"windows": len(embedding)} | compare_embeddings(embedding, original, recorded.train_mean[model])
+    found = {"windows": len(embedding)} | compare_embeddings(
+        embedding, original, recorded.train_mean[model]
+    )
     if found["centred"] is None:
         return found | {"failure": UNUSABLE}
-    return found | {"heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows)}
+    return found | {
+        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows)
+    }
 
 
 def add_cold_starts(bundle, entries, rows, ppg, starts):
-    """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms` becomes the median."""
+    """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms`
+    becomes the median.
+    """
     runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
     times = {i: [rows[i]["cold_start_ms"]] for i in runs}
     for _ in range(starts - 1):
-        for i, (_, report) in zip(runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True):
+        for i, (_, report) in zip(
+            runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
+        ):
             times[i] += [report["cold_start_ms"]] if "cold_start_ms" in report else []
     for i in runs:
         rows[i]["cold_start_ms"] = float(np.median(times[i]))
 
 
 def device_rows(bundle):
-    """Rows of the files that only their device runs, with the cycles that their compiler estimates, where it does."""
+    """Rows of the files that only their device runs, with the cycles that their compiler estimates,
+    where it does.
+    """
     return [
         describe(entry)
         | {"device": entry["format"], "kind": "estimated", "missing": "runs on its device only"}
@@ -226,5 +274,10 @@ def flat(row):
         values |= {f"{key}_{name}": value for name, value in (row.get(key) or {}).items()}
     if hr := row.get("heads", {}).get("hr"):
         low, high = hr["interval"] or ("", "")
-        values |= {"hr_mae": hr["value"], "hr_mae_change": hr["change"], "hr_mae_low": low, "hr_mae_high": high}
+        values |= {
+            "hr_mae": hr["value"],
+            "hr_mae_change": hr["change"],
+            "hr_mae_low": low,
+            "hr_mae_high": high,
+        }
     return values

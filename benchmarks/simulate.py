@@ -1,4 +1,6 @@
-"""`xmae simulate`: a recording, sample by sample, through a bundle on emulated watches; results, costs and a table."""
+"""`xmae simulate`: a recording, sample by sample, through a bundle on emulated watches; results,
+costs and a table.
+"""
 
 import time
 from pathlib import Path
@@ -50,21 +52,24 @@ def simulate(
     bundle : str or None
         Folder of a bundle with an int8 student for TFLite.
     device : str
-        Names of device profiles, separated by commas, or "all" whose emulators are installed; see `list`.
+        Names of device profiles, separated by commas, or "all" whose emulators are installed; see
+        `list`.
     signal : str or None
         Recording (.npz, WFDB .hea, .csv, ...) with PPG.
     out : str
-        Folder for simulate.json, watch.md (the table), report.html, and for each device embeddings and firmware;
-        replaced as a whole.
+        Folder for simulate.json, watch.md (the table), report.html, and for each device embeddings
+        and firmware; replaced as a whole.
     list : bool
         Only list devices, what each needs and whether it is there.
     setup : bool
         Only build and cache the small Arm systems for Cortex-A devices: 310 MB in ~/.cache/xmae.
     emulator : str or None
-        "unicorn", "qemu", "qemu-user" or "qemu-user-32"; by default, and for those of "all" which it does not suit, the
-        first of the device's that is installed. On Cortex-M both count the same; QEMU is several times faster.
+        "unicorn", "qemu", "qemu-user" or "qemu-user-32"; by default, and for those of "all" which
+        it does not suit, the first of the device's that is installed. On Cortex-M both count the
+        same; QEMU is several times faster.
     sfreq : int or None
-        Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples at it.
+        Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples
+        at it.
     hop_s : int
         Seconds from one window to the next.
     adc_bits : int
@@ -81,18 +86,20 @@ def simulate(
     Returns
     -------
     dict
-        `devices`: for each `results` (a row per window: time, status, heads as numbers or probabilities), `heads` (in
-        the frame's order), `without_skill` (heads left out), `counts`, `estimated` (latency, energy, battery),
-        `memory`, `limits`, `layers`, `bit_exact` (windows whose embedding equals the TensorFlow Lite Micro
-        interpreter's; on a Cortex-A, the same runtime's on this machine; or why none was compared), on a Cortex-A
-        `runtimes`: what ExecuTorch and ONNX Runtime take;
-        `not_run`: what devices would need; `failures`: by device, what is not as it should be; `passed`: there are
-        none, so every device had valid windows, whose embeddings were compared and equal, and kept all limits; "out".
+        `devices`: for each `results` (a row per window: time, status, heads as numbers or
+        probabilities), `heads` (in the frame's order), `without_skill` (heads left out), `counts`,
+        `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
+        whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, the same
+        runtime's on this machine; or why none was compared), on a Cortex-A `runtimes`: what
+        ExecuTorch and ONNX Runtime take; `not_run`: what devices would need; `failures`: by device,
+        what is not as it should be; `passed`: there are none, so every device had valid windows,
+        whose embeddings were compared and equal, and kept all limits; "out".
 
     Raises
     ------
     UserError
-        If bundle, device, recording or emulator cannot be used, or the firmware does not fit or fails.
+        If bundle, device, recording or emulator cannot be used, or the firmware does not fit or
+        fails.
     """
     if list:
         return listing()
@@ -103,9 +110,13 @@ def simulate(
     chosen, not_run = chosen_devices(device, emulator)
     opened, recording = Bundle.open(bundle), read_recording(signal)
     rate = sfreq or front_end_rate(recording.sfreq)
-    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[: None if seconds is None else int(seconds * rate)]
+    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
+        : None if seconds is None else int(seconds * rate)
+    ]
     if (known_s := np.isfinite(codes).sum() / rate) < BUFFER_S:
-        raise UserError(f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window")
+        raise UserError(
+            f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window"
+        )
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
@@ -115,8 +126,15 @@ def simulate(
             if runs_in.startswith("qemu-user"):
                 played, embeddings = play_cortex_a(opened, profile, *signal_and_place, student)
             else:
-                played, embeddings = play(opened, profile, runs_in, *signal_and_place, cmsis_nn, student)
-            devices[profile.name] = {"title": profile.title, "core": profile.core, "emulator": runs_in, **played}
+                played, embeddings = play(
+                    opened, profile, runs_in, *signal_and_place, cmsis_nn, student
+                )
+            devices[profile.name] = {
+                "title": profile.title,
+                "core": profile.core,
+                "emulator": runs_in,
+                **played,
+            }
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
         result = {
             "student": student,
@@ -138,8 +156,12 @@ def simulate(
 
 
 def chosen_devices(names, emulator):
-    """The profiles that are asked for, each with its emulator; and what those left out of "all" would need."""
-    profiles = [load_device(name) for name in (device_names() if names == "all" else names.split(","))]
+    """The profiles that are asked for, each with its emulator; and what those left out of "all"
+    would need.
+    """
+    profiles = [
+        load_device(name) for name in (device_names() if names == "all" else names.split(","))
+    ]
     if names != "all":
         return [(profile, chosen_emulator(profile, emulator)) for profile in profiles], {}
     able = [profile for profile in profiles if any(map(installed, profile.emulators))]
@@ -147,18 +169,27 @@ def chosen_devices(names, emulator):
         raise UserError("no emulator is installed; see xmae simulate --list")
     usable = emulator is not None and installed(emulator)
     chosen = [
-        (profile, emulator if usable and emulator in profile.emulators else chosen_emulator(profile))
+        (
+            profile,
+            emulator if usable and emulator in profile.emulators else chosen_emulator(profile),
+        )
         for profile in able
     ]
-    return chosen, {profile.name: what_it_needs(profile) for profile in profiles if profile not in able}
+    return chosen, {
+        profile.name: what_it_needs(profile) for profile in profiles if profile not in able
+    }
 
 
 def failures(played):
-    """What is not as it should be on a device, in words: nothing to compare, other embeddings, limits not kept."""
+    """What is not as it should be on a device, in words: nothing to compare, other embeddings,
+    limits not kept.
+    """
     found = []
     if not played["valid"]:
         flags = sorted({flag for row in played["results"] for flag in row["status"]})
-        found.append(f"no valid window in {played['windows']} ({', '.join(flags) or 'none was measured'})")
+        found.append(
+            f"no valid window in {played['windows']} ({', '.join(flags) or 'none was measured'})"
+        )
     for one in (played, *played.get("runtimes", {}).values()):
         same = one["bit_exact"]
         if played["valid"] and "not_compared" in same:
@@ -169,8 +200,11 @@ def failures(played):
 
 
 def near(same):
-    """Whether embeddings of a runtime in another version than this machine's are as near as they may be."""
-    return same.get("largest_step", np.inf) <= same.get("allowed_step", 0) * (1 + 1e-6)  # float32 numbers of int8 codes
+    """Whether embeddings of a runtime in another version than this machine's are as near as they
+    may be.
+    """
+    # float32 numbers of int8 codes
+    return same.get("largest_step", np.inf) <= same.get("allowed_step", 0) * (1 + 1e-6)
 
 
 def listing():
@@ -194,7 +228,9 @@ def listing():
 
 
 def show(played, speed):
-    """Results on standard error, as they would come: `speed` times as fast as in life, 0 = at once."""
+    """Results on standard error, as they would come: `speed` times as fast as in life, 0 = at
+    once.
+    """
     before = 0.0
     for result in played["results"]:
         if speed > 0:

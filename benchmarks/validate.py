@@ -1,8 +1,10 @@
-"""The gate: how far each exported model is from its fp32 original, on patients that no training saw.
+"""The gate: how far each exported model is from its fp32 original, on patients that no training
+saw.
 
-Cosines say whether the vectors still point the same way, plain and after the mean embedding of the training windows is
-taken off both (embeddings share a large mean, so the plain cosine flatters). The heads say whether it matters: what the
-watch would show, from the exported model and from the original, each against the bedside monitor.
+Cosines say whether the vectors still point the same way, plain and after the mean embedding of the
+training windows is taken off both (embeddings share a large mean, so the plain cosine flatters).
+The heads say whether it matters: what the watch would show, from the exported model and from the
+original, each against the bedside monitor.
 """
 
 from pathlib import Path
@@ -34,7 +36,8 @@ from xmae.signals.scale import minmax_scale
 
 LATENCY_WINDOWS = 10  # windows per round of the latency measurement
 
-HISTOGRAM_EDGES = np.logspace(-7, 0, 15)  # of 1 - centred cosine; what lies outside counts at the ends
+# of 1 - centred cosine; what lies outside counts at the ends
+HISTOGRAM_EDGES = np.logspace(-7, 0, 15)
 
 UNUSABLE = "the embedding has another width, or values that are not finite"
 
@@ -58,11 +61,12 @@ def validate(
     windows: int = 0,
     rounds: int = 5,
 ) -> dict:
-    """Judge every model of a bundle, in every runtime installed, against its fp32 original. The limits are for int8.
+    """Judge every model of a bundle, in every runtime installed, against its fp32 original. The
+    limits are for int8.
 
-    fp32 exports must keep a centred cosine of 0.9999 (5th percentile 0.999), the heart-rate error within 0.05 bpm and
-    the AUROC within 0.002. Exit code 1 beyond the limits, or if a file could not be judged because its runtime is not
-    installed: what was not checked has not passed.
+    fp32 exports must keep a centred cosine of 0.9999 (5th percentile 0.999), the heart-rate error
+    within 0.05 bpm and the AUROC within 0.002. Exit code 1 beyond the limits, or if a file could
+    not be judged because its runtime is not installed: what was not checked has not passed.
 
     Parameters
     ----------
@@ -73,8 +77,8 @@ def validate(
     out : str
         Folder for drift.json.
     reference : str or None
-        Folder or npz file that `xmae bench --record-reference` wrote. Default: the bundle's fp32 weights
-        are run in PyTorch here.
+        Folder or npz file that `xmae bench --record-reference` wrote. Default: the bundle's fp32
+        weights are run in PyTorch here.
     min_cosine : float
         Lowest median of the centred cosine between int8 and fp32 embeddings.
     min_cosine_p5 : float
@@ -91,16 +95,18 @@ def validate(
     Returns
     -------
     dict
-        `passed`; `violations`, a sentence each; `checked`, how many exported files were judged, and `not_checked`, why
-        the others were not; `limits`; `models`, a row per model, runtime and precision with
-        `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`, `reference` and `change` of its metric),
-        `latency_ms`, `bytes`, `peak_memory_bytes`, `violations`, or `missing`; `reference`; `hardware`;
-        `summary`, lines for the terminal; `out`.
+        `passed`; `violations`, a sentence each; `checked`, how many exported files were judged, and
+        `not_checked`, why the others were not; `limits`; `models`, a row per model, runtime and
+        precision with `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`,
+        `reference` and `change` of its metric), `latency_ms`, `bytes`, `peak_memory_bytes`,
+        `violations`, or `missing`; `reference`; `hardware`; `summary`, lines for the terminal;
+        `out`.
 
     Raises
     ------
     UserError
-        If bundle, store or reference cannot be read or do not belong together, or none of the runtimes is installed.
+        If bundle, store or reference cannot be read or do not belong together, or none of the
+        runtimes is installed.
     """
     opened = Bundle.open(bundle)
     store = WindowStore(data).windows()
@@ -110,20 +116,30 @@ def validate(
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
 
-    int8 = dict(zip(FP32_LIMITS, (min_cosine, min_cosine_p5, max_hr_change, max_auroc_change), strict=True))
+    int8 = dict(
+        zip(FP32_LIMITS, (min_cosine, min_cosine_p5, max_hr_change, max_auroc_change), strict=True)
+    )
     entries, rows = find_entries(opened), []
-    for entry, (embedding, report) in zip(entries, run_all_apart(opened, entries, ppg), strict=True):
+    for entry, (embedding, report) in zip(
+        entries, run_all_apart(opened, entries, ppg), strict=True
+    ):
         row = describe(entry) | report
         if embedding is not None:
             original = recorded.embeddings[entry["model"]][chosen]
             row |= compare_embeddings(embedding, original, recorded.train_mean[entry["model"]])
-            row["heads"] = compare_heads(opened.heads.get(entry["model"], {}), embedding, original, used)
-        row["violations"] = find_violations(row, FP32_LIMITS if entry["precision"] == "fp32" else int8)
+            row["heads"] = compare_heads(
+                opened.heads.get(entry["model"], {}), embedding, original, used
+            )
+        row["violations"] = find_violations(
+            row, FP32_LIMITS if entry["precision"] == "fp32" else int8
+        )
         rows.append(row)
     exports = [row for row in rows if row["format"] != "pytorch"]
     checked = sum("missing" not in row for row in exports)
     if not checked:
-        raise UserError("none of the runtimes of this bundle is installed; try pip install 'xmae[edge]'")
+        raise UserError(
+            "none of the runtimes of this bundle is installed; try pip install 'xmae[edge]'"
+        )
     if rounds:
         rows = add_latency(opened, entries, rows, ppg[:LATENCY_WINDOWS], rounds)
 
@@ -131,7 +147,9 @@ def validate(
         f"{model}: the weights in the bundle are not those that the reference was made from"
         for model in other_weights(recorded, opened)
     ]
-    violations += [f"{entry_name(row)}: {violation}" for row in rows for violation in row["violations"]]
+    violations += [
+        f"{entry_name(row)}: {violation}" for row in rows for violation in row["violations"]
+    ]
     unchecked = not_checked(exports)
     result = {
         "passed": not violations and not unchecked,
@@ -147,20 +165,23 @@ def validate(
         "hardware": hardware(),
     }
     write_json(Path(out) / "drift.json", result)
-    verdict = f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
+    verdict = (
+        f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
+    )
     judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
     return result | {"summary": [f"{judged}: {verdict}", *violations, *unchecked], "out": str(out)}
 
 
 def compare_embeddings(embedding, original, mean):
-    """Cosine of rows of two embeddings (n, D), as they are and with `mean` (D,) taken off both, and the largest error.
+    """Cosine of rows of two embeddings (n, D), as they are and with `mean` (D,) taken off both, and
+    the largest error.
 
     Returns
     -------
     dict
-        `cosine` and `centred`, each with `median` and `p5` (5th percentile), `max_error` and `histogram` (windows by
-        1 - centred cosine, between `HISTOGRAM_EDGES`); None where `embedding` has values that are not finite or
-        another shape.
+        `cosine` and `centred`, each with `median` and `p5` (5th percentile), `max_error` and
+        `histogram` (windows by 1 - centred cosine, between `HISTOGRAM_EDGES`); None where
+        `embedding` has values that are not finite or another shape.
     """
     if embedding.shape != original.shape or not np.isfinite(embedding).all():
         return {"cosine": None, "centred": None, "max_error": None, "histogram": None}
@@ -169,7 +190,9 @@ def compare_embeddings(embedding, original, mean):
         "cosine": median_p5(centred_cosine(embedding, original, 0)),
         "centred": median_p5(centred),
         "max_error": float(np.abs(embedding - original).max()),
-        "histogram": np.histogram(np.clip(1 - centred, *HISTOGRAM_EDGES[[0, -1]]), HISTOGRAM_EDGES)[0].tolist(),
+        "histogram": np.histogram(np.clip(1 - centred, *HISTOGRAM_EDGES[[0, -1]]), HISTOGRAM_EDGES)[
+            0
+        ].tolist(),
     }
 
 
@@ -179,8 +202,9 @@ def compare_heads(heads, embedding, original, windows):
     Returns
     -------
     dict
-        Per task `metric`, `units`, `value` (exported) with its 95 % `interval` (by resampling patients), `reference`
-        (original), and `change`. A task without labels or with a single class among these windows is left out.
+        Per task `metric`, `units`, `value` (exported) with its 95 % `interval` (by resampling
+        patients), `reference` (original), and `change`. A task without labels or with a single
+        class among these windows is left out.
     """
     result = {}
     subjects, subject = np.unique(windows.subject, return_inverse=True)
@@ -193,15 +217,24 @@ def compare_heads(heads, embedding, original, windows):
             continue
         metric = METRICS[task.metric]
         said, meant = (apply_head(head, x[known]) for x in (np.nan_to_num(embedding), original))
-        value, reference = (float(metric(truth[known], x, subject[known], once)[0]) for x in (said, meant))
-        result[name] = {"metric": task.metric, "units": task.units, "value": value, "reference": reference}
+        value, reference = (
+            float(metric(truth[known], x, subject[known], once)[0]) for x in (said, meant)
+        )
+        result[name] = {
+            "metric": task.metric,
+            "units": task.units,
+            "value": value,
+            "reference": reference,
+        }
         result[name]["interval"] = interval(metric(truth[known], said, subject[known], resampled))
         result[name]["change"] = value - reference
     return result
 
 
 def find_violations(row, limits):
-    """What in a row of the result is beyond the limits: a list of sentences, empty if nothing is."""
+    """What in a row of the result is beyond the limits: a list of sentences, empty if nothing
+    is.
+    """
     if "missing" in row:
         return []
     if "failure" in row:
@@ -209,11 +242,18 @@ def find_violations(row, limits):
     if row["centred"] is None:
         return [UNUSABLE]
     found = []
-    for key, limit, words in (("median", "min_cosine", "median"), ("p5", "min_cosine_p5", "5th percentile")):
+    for key, limit, words in (
+        ("median", "min_cosine", "median"),
+        ("p5", "min_cosine_p5", "5th percentile"),
+    ):
         if row["centred"][key] < limits[limit]:
-            found.append(f"centred cosine, {words}: {row['centred'][key]:.4f} is below {limits[limit]:g}")
+            found.append(
+                f"centred cosine, {words}: {row['centred'][key]:.4f} is below {limits[limit]:g}"
+            )
     for name, head in row["heads"].items():
         limit = limits["max_auroc_change"] if head["metric"] == "auroc" else limits["max_hr_change"]
         if (name == "hr" or head["metric"] == "auroc") and abs(head["change"]) > limit:
-            found.append(f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}")
+            found.append(
+                f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}"
+            )
     return found

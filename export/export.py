@@ -1,4 +1,6 @@
-"""Trained encoders become a bundle: every format and precision, each checked in its own runtime once written."""
+"""Trained encoders become a bundle: every format and precision, each checked in its own runtime
+once written.
+"""
 
 import os
 import time
@@ -22,7 +24,15 @@ from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets.registry import DEFAULT, SOURCE, TARGETS, chosen_precisions, chosen_targets, runs_here, takes
+from xmae.export.targets.registry import (
+    DEFAULT,
+    SOURCE,
+    TARGETS,
+    chosen_precisions,
+    chosen_targets,
+    runs_here,
+    takes,
+)
 from xmae.export.targets.registry.c import source as c_source
 from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
@@ -54,15 +64,17 @@ def export(
     observer: str | None = None,
     drift_budget: float | None = None,
 ) -> dict:
-    """Write a bundle: teacher and students, float and int8, for each runtime, with heads, manifest and model card.
+    """Write a bundle: teacher and students, float and int8, for each runtime, with heads, manifest
+    and model card.
 
     Parameters
     ----------
     teacher : str
         Encoder: a name such as "base" or a .safetensors file.
     student : list of str or str
-        Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is "student", which a
-        watch runs unless told otherwise; others carry their tier, such as "student-app".
+        Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is
+        "student", which a watch runs unless told otherwise; others carry their tier, such as
+        "student-app".
     data : str
         Store of windows. Calibration and heads see its train split only; its val split judges them.
     out : str
@@ -70,12 +82,13 @@ def export(
     calibration : str or None
         calibration.npz of `xmae quantize`; by default the same windows are chosen here.
     targets : str
-        Formats, separated by commas, or "all". For this machine, phones and boards: executorch, litert, onnx. For
-        microcontrollers, int8 students only: cortex-m (ExecuTorch with CMSIS-NN), ethos-u55, ethos-u65, ethos-u85
-        (ExecuTorch), vela-u55, vela-u65, vela-u85 (TFLite), and c: C99 source with its kernels, from the litert file.
+        Formats, separated by commas, or "all". For this machine, phones and boards: executorch,
+        litert, onnx. For microcontrollers, int8 students only: cortex-m (ExecuTorch with CMSIS-NN),
+        ethos-u55, ethos-u65, ethos-u85 (ExecuTorch), vela-u55, vela-u65, vela-u85 (TFLite), and c:
+        C99 source with its kernels, from the litert file.
     precisions : str
-        Precisions, separated by commas, or "all"; a target skips what it does not have. fp32, int8; litert also
-        int16x8, dynamic-int8, weight-int8 and weight-int4, onnx also dynamic-int8.
+        Precisions, separated by commas, or "all"; a target skips what it does not have. fp32, int8;
+        litert also int16x8, dynamic-int8, weight-int8 and weight-int4, onnx also dynamic-int8.
     n_calibration : int
         Windows (10 s each) that set the int8 ranges, unless `calibration` is given.
     seed : int
@@ -83,55 +96,85 @@ def export(
     sign_with : str or None
         PEM file of an Ed25519 key; writes manifest.sig, which `xmae bundle verify` checks.
     data_licence : str or None
-        Licence of the recordings in the store, for manifest and card; known for those that the package ships.
+        Licence of the recordings in the store, for manifest and card; known for those that the
+        package ships.
     observer : str or None
-        How calibration windows set the int8 ranges: minmax, percentile, mse, entropy. By default what is best known for
-        each target: minmax, and for cortex-m and ethos-u their quantizers' own.
+        How calibration windows set the int8 ranges: minmax, percentile, mse, entropy. By default
+        what is best known for each target: minmax, and for cortex-m and ethos-u their quantizers'
+        own.
     drift_budget : float or None
-        Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8; layers that can least afford 8 bits
-        then stay float. For executorch, litert and onnx; other targets have int8 arithmetic only.
+        Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8; layers that can
+        least afford 8 bits then stay float. For executorch, litert and onnx; other targets have
+        int8 arithmetic only.
 
     Returns
     -------
     dict
-        A row per file: model, format, precision, bytes, centred cosine against PyTorch (median and 5th percentile),
-        undelegated operators, seconds it took; "out".
+        A row per file: model, format, precision, bytes, centred cosine against PyTorch (median and
+        5th percentile), undelegated operators, seconds it took; "out".
 
     Raises
     ------
     UserError
-        If an encoder, the store, the calibration or the key cannot be used, a target is unknown, not installed or lacks
-        an operator (named with its layer), calibration would leak from val or test subjects, or `out` cannot be
-        written, or memory runs out; `out` is then as it was before.
+        If an encoder, the store, the calibration or the key cannot be used, a target is unknown,
+        not installed or lacks an operator (named with its layer), calibration would leak from val
+        or test subjects, or `out` cannot be written, or memory runs out; `out` is then as it was
+        before.
     """
     formats, store = chosen_targets(targets), WindowStore(data)
     chosen = chosen_precisions(precisions, formats)
     if sign_with:
-        load_key(sign_with, "load_pem_private_key", password=None)  # a wrong one is known before the work
+        # a wrong one is known before the work
+        load_key(sign_with, "load_pem_private_key", password=None)
     if observer is not None:
         known_observer(observer)
     if drift_budget is not None:
         check_budget(drift_budget)
         if without := ", ".join(format for format in formats if not runs_here(format)):
-            raise UserError(f"target {without} has int8 arithmetic only; leave it or the drift budget out")
+            raise UserError(
+                f"target {without} has int8 arithmetic only; leave it or the drift budget out"
+            )
     if SOURCE in formats and "int8" not in chosen:
-        raise UserError(f"target {SOURCE} is written from the int8 student; add int8 to --precisions")
+        raise UserError(
+            f"target {SOURCE} is written from the int8 student; add int8 to --precisions"
+        )
     train = store.windows("train")
     ranges = (
-        read_calibration(calibration, store.splits) if calibration else training_windows(train, n_calibration, seed)
+        read_calibration(calibration, store.splits)
+        if calibration
+        else training_windows(train, n_calibration, seed)
     )
     ppg = held_out(store, N_COMPARED, seed, ranges)
     encoders = {"teacher": load_encoder(teacher)} | load_students(student)
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
-    taken = {format: [model for model, graph in graphs.items() if takes(format, model, graph)] for format in formats}
-    if targets != "all" and (idle := ", ".join(format for format, models in taken.items() if not models)):
-        raise UserError(f"target {idle} has no operators for attention; give a student without, or leave it out")
+    taken = {
+        format: [model for model, graph in graphs.items() if takes(format, model, graph)]
+        for format in formats
+    }
+    if targets != "all" and (
+        idle := ", ".join(format for format, models in taken.items() if not models)
+    ):
+        raise UserError(
+            f"target {idle} has no operators for attention; give a student without, or leave it out"
+        )
     with atomic_folder(out, MANIFEST) as folder:
         expected = {
-            model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0)) for model, graph in graphs.items()
+            model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0))
+            for model, graph in graphs.items()
         }
         work = [
-            (format, model, graphs[model], folder, chosen, ranges.ppg, ppg, *expected[model], observer, drift_budget)
+            (
+                format,
+                model,
+                graphs[model],
+                folder,
+                chosen,
+                ranges.ppg,
+                ppg,
+                *expected[model],
+                observer,
+                drift_budget,
+            )
             for format, models in taken.items()
             if format in TARGETS
             for model in models
@@ -144,7 +187,9 @@ def export(
                 for entry in pair
             ]
         source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
-        origins = {model: without_folders(encoder.provenance) for model, encoder in encoders.items()}
+        origins = {
+            model: without_folders(encoder.provenance) for model, encoder in encoders.items()
+        }
         heads, metrics = {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
@@ -157,7 +202,10 @@ def export(
             "tools": tool_versions(formats),
             "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
             "preprocessing": preprocessing(),
-            "models": [{key: value for key, value in entry.items() if key != "export_s"} for entry in models],
+            "models": [
+                {key: value for key, value in entry.items() if key != "export_s"}
+                for entry in models
+            ],
             "data": provenance,
             "metrics": {"heads_on_val": metrics},
             "provenance": origins,
@@ -172,7 +220,8 @@ def export(
 
 @contextmanager
 def two_processes():
-    """A pool for long work, whose processes end with this one however that ends, and at once if the work fails here.
+    """A pool for long work, whose processes end with this one however that ends, and at once if the
+    work fails here.
 
     Raises
     ------
@@ -180,7 +229,9 @@ def two_processes():
         If one of them is killed.
     """
     before = active_children()
-    with ProcessPoolExecutor(min(2, os.cpu_count()), get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        min(2, os.cpu_count()), get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         try:
             yield pool
         except BaseException as error:  # an interrupt too
@@ -213,7 +264,9 @@ def load_students(names):
         tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
         model = f"student-{tier}" if students else "student"
         if model in students:
-            raise UserError(f"{name}: the bundle has a {model} already; give one student of each tier")
+            raise UserError(
+                f"{name}: the bundle has a {model} already; give one student of each tier"
+            )
         students[model] = encoder
     if not students:
         raise UserError("a bundle needs at least one student")
@@ -221,7 +274,17 @@ def load_students(names):
 
 
 def export_model(
-    format, model, graph, folder, precisions, calibration, ppg, reference, mean, observer=None, budget=None
+    format,
+    model,
+    graph,
+    folder,
+    precisions,
+    calibration,
+    ppg,
+    reference,
+    mean,
+    observer=None,
+    budget=None,
 ):
     """Write one model in one format and compare each file with PyTorch: entries of the manifest.
 
@@ -245,8 +308,8 @@ def export_model(
     Returns
     -------
     list of dict
-        `macs` are those of the graph: what the file computes for a window, which may be more than what the encoder
-        does (kernels of several widths joined into one).
+        `macs` are those of the graph: what the file computes for a window, which may be more than
+        what the encoder does (kernels of several widths joined into one).
     """
     target = TARGETS[format]
     entries = []
@@ -256,7 +319,8 @@ def export_model(
         mixed, compared = {}, slice(None)
         if budget is not None and precision == "int8" and runs_here(format):
             kept = export_within(target, graph, path, calibration, ppg[::2], budget, observer)
-            mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)  # not those it was chosen by
+            # not those it was chosen by
+            mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
             target.export(graph, path, precision, calibration, observer)
         seconds, drift = time.perf_counter() - start, None
@@ -280,7 +344,9 @@ def export_model(
 
 
 def drift_of(session, ppg, reference, mean):
-    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter can check it."""
+    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter
+    can check it.
+    """
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
@@ -288,14 +354,16 @@ def drift_of(session, ppg, reference, mean):
 
 @one_thread()
 def make_heads(encoder, store, train):
-    """Heads fitted on the train split, and what those that give numbers miss by on the val split, if there is one.
+    """Heads fitted on the train split, and what those that give numbers miss by on the val split,
+    if there is one.
 
     Returns
     -------
     heads : dict
         From `fit_heads`.
     metrics : dict
-        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over `windows` of `subjects`.
+        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
+        `windows` of `subjects`.
     """
     heads, metrics = fit_heads(embed_windows(encoder, train), train), {}
     if "val" not in store.splits.values():

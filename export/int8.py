@@ -1,4 +1,6 @@
-"""`xmae quantize`: an encoder in int8 in each format, what each layer lost, and what staying within a budget costs."""
+"""`xmae quantize`: an encoder in int8 in each format, what each layer lost, and what staying within
+a budget costs.
+"""
 
 import os
 
@@ -16,7 +18,8 @@ from xmae.quantize.layers import drift_of_embeddings, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
 
 FORMATS = {"executorch": executorch, "litert": litert, "onnx": onnx}
-N_COMPARED = 64  # held-out windows on which files are compared; a budget is judged on as many others
+# held-out windows on which files are compared; a budget is judged on as many others
+N_COMPARED = 64
 N_LAYERS = 8  # windows for the layers, all in memory at once
 
 
@@ -32,8 +35,9 @@ def quantize(
 ) -> dict:
     """Quantize an encoder to int8 in each format, and say what the embedding and each layer lost.
 
-    Writes the files int8.pte, int8.tflite and int8.onnx, `calibration.npz` (the windows that set the ranges; `xmae
-    export` takes them) and `layers.json` (every layer against fp32, in running order, in each format).
+    Writes the files int8.pte, int8.tflite and int8.onnx, `calibration.npz` (the windows that set
+    the ranges; `xmae export` takes them) and `layers.json` (every layer against fp32, in running
+    order, in each format).
 
     Parameters
     ----------
@@ -48,30 +52,35 @@ def quantize(
     seed : int
         Seed of the choice of windows.
     observer : str
-        How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error), entropy.
+        How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error),
+        entropy.
     formats : str
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None
-        Centred cosine to fp32, below 1, that 19 of 20 held-out windows must keep; layers that can least afford 8 bits
-        then stay float until it holds. What is reported comes from other windows of the same subjects.
+        Centred cosine to fp32, below 1, that 19 of 20 held-out windows must keep; layers that can
+        least afford 8 bits then stay float until it holds. What is reported comes from other
+        windows of the same subjects.
 
     Returns
     -------
     dict
-        Calibration windows and subjects; `formats`, a row each: bytes, cosine (centred: median and 5th percentile), SNR
-        (dB) and largest error of the file's embedding against float on windows not calibrated on, run in the format's
-        own runtime; the operation with the lowest SNR; layers that stayed float; "out".
+        Calibration windows and subjects; `formats`, a row each: bytes, cosine (centred: median and
+        5th percentile), SNR (dB) and largest error of the file's embedding against float on windows
+        not calibrated on, run in the format's own runtime; the operation with the lowest SNR;
+        layers that stayed float; "out".
 
     Raises
     ------
     UserError
-        If the model or store cannot be used, the train split has too few windows that are not flat, observer or format
-        is unknown, a library is not installed, or the budget cannot be kept.
+        If the model or store cannot be used, the train split has too few windows that are not flat,
+        observer or format is unknown, a library is not installed, or the budget cannot be kept.
     """
     known_observer(observer)
     names = list(dict.fromkeys(name.strip() for name in formats.split(",")))
     if unknown := [name for name in names if name not in FORMATS]:
-        raise UserError(f"cannot quantize for {', '.join(map(repr, unknown))}; known: {', '.join(FORMATS)}")
+        raise UserError(
+            f"cannot quantize for {', '.join(map(repr, unknown))}; known: {', '.join(FORMATS)}"
+        )
     if drift_budget is not None:
         check_budget(drift_budget)
     store = WindowStore(data)
@@ -84,9 +93,16 @@ def quantize(
         described = calibration.describe()
         for name in tqdm(names, "quantize", unit="format"):
             path = folder / f"int8{FORMATS[name].SUFFIX}"
-            row, layers[name] = quantize_for(FORMATS[name], graph, path, calibration.ppg, ppg, observer, drift_budget)
+            row, layers[name] = quantize_for(
+                FORMATS[name], graph, path, calibration.ppg, ppg, observer, drift_budget
+            )
             rows.append({"format": name, "file": path.name} | row)
-        about = {"model": model, "observer": observer, "drift_budget": drift_budget, "calibration": described}
+        about = {
+            "model": model,
+            "observer": observer,
+            "drift_budget": drift_budget,
+            "calibration": described,
+        }
         write_json(folder / "layers.json", about | {"formats": rows, "layers": layers})
     return {
         "calibration_windows": described["n"],
@@ -97,7 +113,9 @@ def quantize(
 
 
 def quantize_for(target, graph, path, calibration, ppg, observer, budget):
-    """Write one int8 file and compare it with float: its row of the result, and a row for each of its layers."""
+    """Write one int8 file and compare it with float: its row of the result, and a row for each of
+    its layers.
+    """
     kept = {"float_layers": [], "float_modules": ()}
     if budget is None:
         target.export(graph, path, "int8", calibration, observer)

@@ -1,4 +1,6 @@
-"""Int8 as far as it goes: the layers that an embedding can least afford to round stay float, until it drifts little."""
+"""Int8 as far as it goes: the layers that an embedding can least afford to round stay float, until
+it drifts little.
+"""
 
 import numpy as np
 
@@ -12,9 +14,10 @@ from xmae.quantize.sensitivity import WHOLE, sensitivity, units
 def export_within(target, module, path, calibration, ppg, budget, observer=MINMAX):
     """Write an int8 file whose embeddings, from its own runtime, keep to a drift budget.
 
-    Layers are left in float from the worst on, each with those that read its results, which int8 would round. How many
-    is foretold: noise of independent layers adds up, and one minus the cosine is half of it. The file is then written
-    and run; if it drifts more than foretold, more layers follow.
+    Layers are left in float from the worst on, each with those that read its results, which int8
+    would round. How many is foretold: noise of independent layers adds up, and one minus the cosine
+    is half of it. The file is then written and run; if it drifts more than foretold, more layers
+    follow.
 
     Parameters
     ----------
@@ -39,12 +42,14 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     Raises
     ------
     UserError
-        If the budget is not between 0 and 1, or not even a file with every layer in float keeps to it.
+        If the budget is not between 0 and 1, or not even a file with every layer in float keeps to
+        it.
     """
     check_budget(budget)
     rows = worst_first(module, calibration)
     noise = np.array([row["noise"] for row in rows])
-    left = noise[::-1].cumsum()[::-1] / noise.sum()  # share of the noise in this layer and all after it
+    # share of the noise in this layer and all after it
+    left = noise[::-1].cumsum()[::-1] / noise.sum()
     n_float = 0
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
@@ -54,11 +59,16 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
         if drift <= 1 - budget:
             break
         if n_float == len(rows):
-            raise UserError(f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer in int8")
+            raise UserError(
+                f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer in int8"
+            )
         share = 0.9 * (1 - budget) / drift * left[n_float]
         n_float = max(n_float + 1, int(np.argmax(np.append(left, 0) <= share)))
     belongs = units(module)
-    return {"float_layers": sorted({belongs[name] or WHOLE for name in modules}), "float_modules": modules}
+    return {
+        "float_layers": sorted({belongs[name] or WHOLE for name in modules}),
+        "float_modules": modules,
+    }
 
 
 worst_first = remembered(sensitivity)  # the same for every format
@@ -67,7 +77,9 @@ worst_first = remembered(sensitivity)  # the same for every format
 def check_budget(budget):
     """Raise a `UserError` unless a drift budget is between 0 and 1."""
     if not 0 < budget < 1:
-        raise UserError(f"the drift budget is a centred cosine between 0 and 1, such as 0.99; got {budget:g}")
+        raise UserError(
+            f"the drift budget is a centred cosine between 0 and 1, such as 0.99; got {budget:g}"
+        )
 
 
 def low_cosine(actual, reference, mean):

@@ -1,7 +1,8 @@
 """Result frames of the watch, as they come over UART or semihosting; the C side is `app/frame.h`.
 
-A frame is A7 5E, version, kind, u16 length, payload, CRC-32 of everything between sync and CRC; little-endian. Whatever
-else is in the stream (boot noise, half a frame from before a brown-out) is skipped.
+A frame is A7 5E, version, kind, u16 length, payload, CRC-32 of everything between sync and CRC;
+little-endian. Whatever else is in the stream (boot noise, half a frame from before a brown-out) is
+skipped.
 """
 
 import struct
@@ -36,7 +37,9 @@ class Status(IntFlag):
 
 @dataclass(frozen=True)
 class Boot:
-    """The watch has started: `status` (BAD_FLASH: it will not measure) and the CRC-32 of the flash it found."""
+    """The watch has started: `status` (BAD_FLASH: it will not measure) and the CRC-32 of the flash
+    it found.
+    """
 
     status: Status
     flash_crc: int
@@ -115,7 +118,9 @@ def frame_bytes(kind, payload):
 
 
 def results_and_inputs(frames):
-    """The results among frames, and what the network saw of the valid ones: int8 (n_valid, 1000); see TRACE."""
+    """The results among frames, and what the network saw of the valid ones: int8 (n_valid, 1000);
+    see TRACE.
+    """
     results = [frame for frame in frames if isinstance(frame, Result)]
     inputs = [frame.codes for frame in frames if isinstance(frame, Input)]
     seen = [codes for codes, result in zip(inputs, results, strict=True) if result.valid]
@@ -123,7 +128,9 @@ def results_and_inputs(frames):
 
 
 def _frame_at(stream, at):
-    """The frame whose sync is at `at` and its length; (None, 1) if there is none: the search goes on behind."""
+    """The frame whose sync is at `at` and its length; (None, 1) if there is none: the search goes
+    on behind.
+    """
     if len(stream) - at < HEADER + TRAILER:
         return None, 1
     version, kind, length = struct.unpack_from("<BBH", stream, at + 2)

@@ -1,8 +1,9 @@
 """The optical front end, played from a recording: what its FIFO would hold, word by word.
 
-A word is the sample's code (bits 0-23), a flag for saturation (24) and how many samples were lost just before it
-(25-30); bit 31 tells the emulated board that the next word has arrived too before the core wakes. Beside each word is
-the time at which it was read, ms. `app/fifo.h` is the other side.
+A word is the sample's code (bits 0-23), a flag for saturation (24) and how many samples were lost
+just before it (25-30); bit 31 tells the emulated board that the next word has arrived too before
+the core wakes. Beside each word is the time at which it was read, ms. `app/fifo.h` is the other
+side.
 """
 
 import numpy as np
@@ -18,7 +19,9 @@ HEADROOM = 0.1  # of the converter's range, kept free at both ends
 
 
 def front_end_rate(sfreq):
-    """The rate at which a recording of `sfreq` Hz is played: its own where a watch has it, else 100 Hz."""
+    """The rate at which a recording of `sfreq` Hz is played: its own where a watch has it, else 100
+    Hz.
+    """
     return int(sfreq) if MIN_SFREQ <= sfreq <= MAX_SFREQ and sfreq == int(sfreq) else SFREQ
 
 
@@ -46,7 +49,9 @@ def digitise(ppg, sfreq, rate, adc_bits):
     filled = np.interp(times, times[~missing], ppg[~missing])
     if rate != sfreq:
         filled = resample(filled, sfreq, rate)
-        missing = missing[np.minimum((np.arange(len(filled)) * sfreq / rate).astype(int), len(missing) - 1)]
+        missing = missing[
+            np.minimum((np.arange(len(filled)) * sfreq / rate).astype(int), len(missing) - 1)
+        ]
     low, high = np.ptp(filled) and (filled.min(), filled.max()) or (filled.min(), filled.min() + 1)
     share = HEADROOM + (1 - 2 * HEADROOM) * (filled - low) / (high - low)
     return np.where(missing, np.nan, np.rint(share * (2**adc_bits - 1)))
@@ -67,8 +72,8 @@ def fifo_words(codes, rate, saturated=None):
     Returns
     -------
     uint32 array, shape (m, 2)
-        Word and time (ms) of each sample that arrived. Of a longer gap 63 samples are reported, as a counter of six
-        bits would; the times tell the rest.
+        Word and time (ms) of each sample that arrived. Of a longer gap 63 samples are reported, as
+        a counter of six bits would; the times tell the rest.
     """
     arrived = np.flatnonzero(~np.isnan(codes))
     words = np.asarray(codes)[arrived].astype(np.uint32)

@@ -20,11 +20,29 @@ from xmae.firmware_sim.frontend import fifo_words
 from xmae.signals.stream import MARGIN_S
 from xmae.signals.window import WINDOW_S
 
-PHASES = ("phase_boot", "phase_samples", "phase_front_end", "phase_heads", "phase_frame", "phase_trace")
+PHASES = (
+    "phase_boot",
+    "phase_samples",
+    "phase_front_end",
+    "phase_heads",
+    "phase_frame",
+    "phase_trace",
+)
 PATIENCE_S = 20  # wall time for one window, many times what the slowest emulator takes
 
 
-def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, cmsis_nn=None, student="student"):
+def play(
+    bundle,
+    device,
+    emulator,
+    codes,
+    folder,
+    rate,
+    hop_s=10,
+    adc_bits=18,
+    cmsis_nn=None,
+    student="student",
+):
     """Build the firmware for a device and run it on a recording.
 
     Parameters
@@ -49,8 +67,9 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
     Returns
     -------
     result : dict
-        `boot`, `results` (a row per window), `heads` and `without_skill` as `heads_of` gives them, `windows`, `valid`,
-        `bit_exact`, `memory`, `limits`, `counts`, `estimated`, `layers`, and `npu` where the device has one.
+        `boot`, `results` (a row per window), `heads` and `without_skill` as `heads_of` gives them,
+        `windows`, `valid`, `bit_exact`, `memory`, `limits`, `counts`, `estimated`, `layers`, and
+        `npu` where the device has one.
     embeddings : int8 array, shape (n_valid, D)
 
     Raises
@@ -66,24 +85,42 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
         built["sources"], device.core, folder / "firmware.elf", include=built["include"],
         flash_bytes=device.flash_bytes, ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES, cmsis_nn=cmsis_nn,
     )  # fmt: skip
-    functions = [layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols]
+    functions = [
+        layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols
+    ]
     words = fifo_words(codes, rate).astype("<u4").tobytes()
     timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
     run = runner(emulator)(firmware, {"in.bin": words}, (*PHASES, *functions), timeout_s)
     if run.exit_code != 0:
-        raise UserError(f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}")
+        raise UserError(
+            f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}"
+        )
     frames = parse_frames(run.files.get("out.bin", b""))
     results, inputs = results_and_inputs(frames)
-    entry, heads, sizes = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student), firmware.sizes
+    entry, heads, sizes = (
+        bundle.entry(student, "litert", "int8"),
+        bundle.trusted_heads(student),
+        firmware.sizes,
+    )
     embeddings = [result.embedding for result in results if result.valid]
     embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
     cost = window_cost(run, built["layers"], device, len(codes) / rate, hop_s, sizes["flash"])
-    npu = npu_estimate(bundle.path / entry["file"], device, cost, hop_s) if device.npu and find_spec("ethosu") else None
+    npu = (
+        npu_estimate(bundle.path / entry["file"], device, cost, hop_s)
+        if device.npu and find_spec("ethosu")
+        else None
+    )
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
         "results": [
             timeline_row(
-                result.start_ms / 1000, cost, result.status, result.lost, result.saturated, result.heads, heads
+                result.start_ms / 1000,
+                cost,
+                result.status,
+                result.lost,
+                result.saturated,
+                result.heads,
+                heads,
             )
             for result in results
         ],
@@ -109,13 +146,18 @@ def play(bundle, device, emulator, codes, folder, rate, hop_s=10, adc_bits=18, c
 
 
 def heads_of(bundle, student):
-    """`heads`: a dict for each number of a frame, in its order; `without_skill`: names of those left out."""
+    """`heads`: a dict for each number of a frame, in its order; `without_skill`: names of those
+    left out.
+    """
     trusted = bundle.trusted_heads(student)
     rows = [
         {"name": name, "units": frame_units(head), "kind": head["kind"], "skill": head.get("skill")}
         for name, head in trusted.items()
     ]
-    return {"heads": rows, "without_skill": [name for name in bundle.heads.get(student, {}) if name not in trusted]}
+    return {
+        "heads": rows,
+        "without_skill": [name for name in bundle.heads.get(student, {}) if name not in trusted],
+    }
 
 
 def limits(sizes, latency_ms, rate):
@@ -131,13 +173,22 @@ def limits(sizes, latency_ms, rate):
         Of the front end, Hz.
     """
     used = {"weights": sizes["flash_weights"], "code": sizes["flash_code"], "ram": sizes["ram"]}
-    kept = {name: {"used": used[name], "limit": limit, "unit": "bytes"} for name, limit in BUDGET.items()}
-    kept["fifo"] = {"used": math.ceil(latency_ms * rate / 1000), "limit": FIFO_DEPTH, "unit": "samples"}
+    kept = {
+        name: {"used": used[name], "limit": limit, "unit": "bytes"}
+        for name, limit in BUDGET.items()
+    }
+    kept["fifo"] = {
+        "used": math.ceil(latency_ms * rate / 1000),
+        "limit": FIFO_DEPTH,
+        "unit": "samples",
+    }
     return {name: row | {"met": row["used"] <= row["limit"]} for name, row in kept.items()}
 
 
 def timeline_row(start_s, cost, status, lost, saturated, values, heads):
-    """One window for the timeline; `values`: what the heads give (log-odds of binary ones), none without a result."""
+    """One window for the timeline; `values`: what the heads give (log-odds of binary ones), none
+    without a result.
+    """
     said = {
         name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
         for (name, head), value in zip(heads.items(), values, strict=False)

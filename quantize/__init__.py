@@ -1,4 +1,6 @@
-"""From float to 8 bits: calibration, observers, static quantization, sensitivity, and training that knows of it."""
+"""From float to 8 bits: calibration, observers, static quantization, sensitivity, and training that
+knows of it.
+"""
 
 from xmae.quantize.calibration import held_out, read_calibration, training_windows
 from xmae.quantize.graph import exportable

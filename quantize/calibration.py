@@ -1,4 +1,6 @@
-"""Which real windows set the int8 ranges: training patients only, evenly over them, the same for the same seed."""
+"""Which real windows set the int8 ranges: training patients only, evenly over them, the same for
+the same seed.
+"""
 
 from dataclasses import dataclass
 from zipfile import BadZipFile
@@ -47,15 +49,22 @@ class Calibration:
 
 
 def spread(windows, n, seed):
-    """Numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with `seed`, in rising order."""
+    """Numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with `seed`,
+    in rising order.
+    """
     order = np.random.default_rng(seed).permutation(len(windows.subject))
-    turn = pd.Series(order).groupby(windows.subject[order]).cumcount()  # a subject's first window, its second, ...
+    # a subject's first window, its second, ...
+    turn = pd.Series(order).groupby(windows.subject[order]).cumcount()
     return np.sort(order[np.argsort(turn.to_numpy(), kind="stable")[:n]])
 
 
 def evenly(windows, n):
-    """At most `n` of some windows (0: all), evenly over them, and so over subjects that come one after the other."""
-    return windows[np.linspace(0, len(windows) - 1, min(n or len(windows), len(windows))).round().astype(int)]
+    """At most `n` of some windows (0: all), evenly over them, and so over subjects that come one
+    after the other.
+    """
+    return windows[
+        np.linspace(0, len(windows) - 1, min(n or len(windows), len(windows))).round().astype(int)
+    ]
 
 
 def training_windows(windows, n=256, seed=77):
@@ -77,18 +86,22 @@ def training_windows(windows, n=256, seed=77):
     Raises
     ------
     UserError
-        If any window is of a subject outside the train split, or fewer than 16 windows are usable (not flat).
+        If any window is of a subject outside the train split, or fewer than 16 windows are usable
+        (not flat).
     """
     refuse_leakage(windows.subject[windows.split != "train"])
     usable = windows.select(~minmax_scale(windows.ppg)[1])
     if min(n, len(usable)) < FEWEST:
-        raise UserError(f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not flat")
+        raise UserError(
+            f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not flat"
+        )
     chosen = usable.select(spread(usable, n, seed))
     return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
 
 
 def held_out(store, n, seed, calibration=None):
-    """Choose windows to compare float and int8 on: of val subjects, or, in a store without, of train subjects.
+    """Choose windows to compare float and int8 on: of val subjects, or, in a store without, of
+    train subjects.
 
     Parameters
     ----------
@@ -116,7 +129,9 @@ def held_out(store, n, seed, calibration=None):
         places = zip(windows.record.tolist(), windows.start_s.tolist(), strict=True)
         windows = windows.select(np.array([place not in used for place in places]))
     if not len(windows):
-        raise UserError(f"{store.path}: has no val split, and all windows set the ranges: none is left to compare on")
+        raise UserError(
+            f"{store.path}: has no val split, and all windows set the ranges: none is left to compare on"
+        )
     return minmax_scale(windows.select(spread(windows, n, seed)).ppg)[0]
 
 
@@ -137,16 +152,23 @@ def read_calibration(path, splits):
     Raises
     ------
     UserError
-        If it cannot be read, is not of one subject for each window, has too few or flat windows or such that are not
-        float32 within [-1, 1], or windows of subjects outside the train split.
+        If it cannot be read, is not of one subject for each window, has too few or flat windows or
+        such that are not float32 within [-1, 1], or windows of subjects outside the train split.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            calibration = Calibration(**{name: file[name] for name in Calibration.__dataclass_fields__})
+            calibration = Calibration(
+                **{name: file[name] for name in Calibration.__dataclass_fields__}
+            )
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: not a calibration file of `xmae quantize` ({error})") from error
     ppg, subject = calibration.ppg, calibration.subject
-    if ppg.dtype != np.float32 or ppg.shape != (*subject.shape, N_TIMES) or ppg.ndim != 2 or len(ppg) < FEWEST:
+    if (
+        ppg.dtype != np.float32
+        or ppg.shape != (*subject.shape, N_TIMES)
+        or ppg.ndim != 2
+        or len(ppg) < FEWEST
+    ):
         raise UserError(
             f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples in float32, and a subject for each; "
             f"found {ppg.dtype} {ppg.shape} and subjects {subject.shape}"

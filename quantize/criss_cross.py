@@ -1,9 +1,10 @@
-"""The criss-cross encoder as the graph that every exporter maps: same numbers, friendlier operations.
+"""The criss-cross encoder as the graph that every exporter maps: same numbers, friendlier
+operations.
 
-The real FFT of a patch is one product with a fixed matrix of cosines and sines. Group and layer norms are plain means;
-the affine part of layer norms goes into the Linear that follows. Attention is plain matrix products with the scale
-folded into the queries. The positional kernel is cut to the channels and moments that there are: 19 x 7 becomes
-3 x 7 for two leads.
+The real FFT of a patch is one product with a fixed matrix of cosines and sines. Group and layer
+norms are plain means; the affine part of layer norms goes into the Linear that follows. Attention
+is plain matrix products with the scale folded into the queries. The positional kernel is cut to the
+channels and moments that there are: 19 x 7 becomes 3 x 7 for two leads.
 """
 
 import math
@@ -36,7 +37,9 @@ class CrissCrossGraph(nn.Module):
         self.spectrum = SpectrumNormalise()
         self.spectral = embedding.spectral_proj[0]
         self.position = cut_kernel(embedding.positional_encoding[0], n_chans, n_patches)
-        self.blocks = nn.Sequential(*(CrissCrossBlockGraph(b, n_chans, n_patches) for b in encoder.encoder["layers"]))
+        self.blocks = nn.Sequential(
+            *(CrissCrossBlockGraph(b, n_chans, n_patches) for b in encoder.encoder["layers"])
+        )
 
     def forward(self, x):
         """(1, 1, C, n * 200) -> (1, 200)."""
@@ -47,19 +50,32 @@ class CrissCrossGraph(nn.Module):
         image = tokens.transpose(1, 2).reshape(1, WIDTH, n_chans, n_patches)
         tokens = tokens + self.position(image).view(1, WIDTH, n).transpose(1, 2)
         tokens = self.blocks(tokens)
-        return tokens.transpose(1, 2).reshape(1, WIDTH, n_chans, n_patches).mean((2, 3), keepdim=True).view(1, WIDTH)
+        return (
+            tokens.transpose(1, 2)
+            .reshape(1, WIDTH, n_chans, n_patches)
+            .mean((2, 3), keepdim=True)
+            .view(1, WIDTH)
+        )
 
 
 class SpectrumNormalise(nn.Module):
-    """Magnitude of the real FFT (norm "forward") of patches (1, n, 200) -> (1, n, 101), as one fixed product.
+    """Magnitude of the real FFT (norm "forward") of patches (1, n, 200) -> (1, n, 101), as one
+    fixed product.
 
-    Squares span too wide a range for 8 bits; quantizers that can leave it in float do so, as they do with norms.
+    Squares span too wide a range for 8 bits; quantizers that can leave it in float do so, as they
+    do with norms.
     """
 
     def __init__(self):
         super().__init__()
-        angle = 2 * math.pi / PATCH * torch.outer(torch.arange(PATCH), torch.arange(PATCH // 2 + 1)).double()
-        self.register_buffer("matrix", (torch.cat([angle.cos(), angle.sin()], 1) / PATCH).float())  # (200, 202)
+        angle = (
+            2
+            * math.pi
+            / PATCH
+            * torch.outer(torch.arange(PATCH), torch.arange(PATCH // 2 + 1)).double()
+        )
+        # (200, 202)
+        self.register_buffer("matrix", (torch.cat([angle.cos(), angle.sin()], 1) / PATCH).float())
 
     def forward(self, patches):
         """(1, n, 200) -> (1, n, 101)."""
@@ -75,7 +91,10 @@ class GroupNormalise(nn.Module):
     def __init__(self, norm):
         super().__init__()
         self.groups, self.eps = norm.num_groups, norm.eps
-        self.weight, self.bias = nn.Parameter(norm.weight.view(-1, 1, 1)), nn.Parameter(norm.bias.view(-1, 1, 1))
+        self.weight, self.bias = (
+            nn.Parameter(norm.weight.view(-1, 1, 1)),
+            nn.Parameter(norm.bias.view(-1, 1, 1)),
+        )
 
     def forward(self, x):
         """(1, C, H, W) -> (1, C, H, W)."""
@@ -102,10 +121,16 @@ class CrissCrossBlockGraph(nn.Module):
     def __init__(self, block, n_chans, n_patches):
         super().__init__()
         half = WIDTH // 2
-        self.spatial = AxisAttention(block.self_attn_s, block.norm1, slice(0, half), (n_chans, n_patches), 0)
-        self.temporal = AxisAttention(block.self_attn_t, block.norm1, slice(half, None), (n_chans, n_patches), 1)
+        self.spatial = AxisAttention(
+            block.self_attn_s, block.norm1, slice(0, half), (n_chans, n_patches), 0
+        )
+        self.temporal = AxisAttention(
+            block.self_attn_t, block.norm1, slice(half, None), (n_chans, n_patches), 1
+        )
         self.norm1, self.norm2, self.gelu = TokenNormalise(), TokenNormalise(), nn.GELU()
-        self.linear1 = folded(block.norm2.weight, block.norm2.bias, block.linear1.weight, block.linear1.bias)
+        self.linear1 = folded(
+            block.norm2.weight, block.norm2.bias, block.linear1.weight, block.linear1.bias
+        )
         self.linear2 = block.linear2
 
     def forward(self, x):
@@ -117,7 +142,9 @@ class CrissCrossBlockGraph(nn.Module):
 
 
 class AxisAttention(nn.Module):
-    """Attention of half the width along one axis, 0 = channels, 1 = time: (1, C * n, 100) -> (1, C * n, 100)."""
+    """Attention of half the width along one axis, 0 = channels, 1 = time: (1, C * n, 100) -> (1, C
+    * n, 100).
+    """
 
     def __init__(self, attention, norm, columns, shape, axis):
         super().__init__()
@@ -153,8 +180,14 @@ def folded(gain, shift, weight, bias):
 
 def cut_kernel(conv, n_chans, n_patches):
     """The positional convolution with only the part of its kernel that inputs of C x n reach."""
-    reach = [min(full // 2, size - 1) for full, size in zip(conv.kernel_size, (n_chans, n_patches), strict=True)]
-    rows, columns = (slice(full // 2 - r, full // 2 + r + 1) for full, r in zip(conv.kernel_size, reach, strict=True))
+    reach = [
+        min(full // 2, size - 1)
+        for full, size in zip(conv.kernel_size, (n_chans, n_patches), strict=True)
+    ]
+    rows, columns = (
+        slice(full // 2 - r, full // 2 + r + 1)
+        for full, r in zip(conv.kernel_size, reach, strict=True)
+    )
     small = nn.Conv2d(WIDTH, WIDTH, [2 * r + 1 for r in reach], padding=reach, groups=WIDTH)
     small.weight, small.bias = nn.Parameter(conv.weight[:, :, rows, columns].clone()), conv.bias
     return small

@@ -1,9 +1,11 @@
-"""A trained encoder as the graph that every exporter maps well: same numbers, friendlier operations.
+"""A trained encoder as the graph that every exporter maps well: same numbers, friendlier
+operations.
 
-`Conv2d` over (1, channels, 1, time) instead of `Conv1d`; batch norms folded into convolutions and the affine part of
-layer norms into the Linear that follows; attention as plain matrix products with the scale folded into the queries;
-upsampling as 4-D bilinear interpolation. What each of these avoids: transposes around 1-D convolutions, float islands
-around `scaled_dot_product_attention`, layer norms that split the delegated graph.
+`Conv2d` over (1, channels, 1, time) instead of `Conv1d`; batch norms folded into convolutions and
+the affine part of layer norms into the Linear that follows; attention as plain matrix products with
+the scale folded into the queries; upsampling as 4-D bilinear interpolation. What each of these
+avoids: transposes around 1-D convolutions, float islands around `scaled_dot_product_attention`,
+layer norms that split the delegated graph.
 """
 
 import copy
@@ -29,12 +31,14 @@ INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every export
 
 
 def exportable(encoder, n_chans=2):
-    """Inference module with input (1, 1, 1, 1000) and output (1, D) that computes what `encoder` does.
+    """Inference module with input (1, 1, 1, 1000) and output (1, D) that computes what `encoder`
+    does.
 
     Parameters
     ----------
     encoder : McuStudent, PPGEncoder, ViTEncoder, ResNetEncoder or EfficientNetEncoder
-        Trained encoder; left unchanged. A CrissCrossEncoder too: its graph takes (1, 1, n_chans, 2000).
+        Trained encoder; left unchanged. A CrissCrossEncoder too: its graph takes (1, 1, n_chans,
+        2000).
     n_chans : int
         Channels of the input of a CrissCrossEncoder.
 
@@ -56,7 +60,9 @@ def exportable(encoder, n_chans=2):
         PPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
     }  # fmt: skip
     if type(encoder) not in graphs:
-        raise UserError(f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}")
+        raise UserError(
+            f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}"
+        )
     graph = graphs[type(encoder)](copy.deepcopy(encoder).cpu().float().eval())
     return graph.eval().requires_grad_(False)
 
@@ -67,7 +73,9 @@ def input_shape(graph):
 
 
 def as_input(window):
-    """One window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times) -> (1, 1, C, n_times)."""
+    """One window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times) -> (1,
+    1, C, n_times).
+    """
     return window.reshape(1, 1, -1, window.shape[-1])
 
 
@@ -92,7 +100,8 @@ class ConvGraph(nn.Module):
 
 
 def zero_padded(pool, channels):
-    """A max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no code for minus infinity.
+    """A max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no code for
+    minus infinity.
 
     A convolution with a kernel of 1 pads: a padding of its own is what some delegates cannot load.
     """
@@ -102,7 +111,9 @@ def zero_padded(pool, channels):
 
 
 class TeacherGraph(nn.Module):
-    """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens, layer norm."""
+    """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens,
+    layer norm.
+    """
 
     def __init__(self, encoder):
         super().__init__()
@@ -118,12 +129,15 @@ class TeacherGraph(nn.Module):
         """(1, 1, 1, 1000) -> (1, D)."""
         x = self.patches(self.stem(ppg)).flatten(2).transpose(1, 2)  # (1, N, D)
         x = self.blocks(x + self.positions)
-        x = x.transpose(1, 2).unflatten(2, (1, -1)).mean((2, 3), keepdim=True)  # (1, D, 1, 1): delegated everywhere
+        # (1, D, 1, 1): delegated everywhere
+        x = x.transpose(1, 2).unflatten(2, (1, -1)).mean((2, 3), keepdim=True)
         return self.projection(self.norm(x.view(1, 1, -1)).flatten(1))
 
 
 class BlockGraph(nn.Module):
-    """Pre-LN transformer block on (1, N, D): explicit heads, scale folded into the query weights."""
+    """Pre-LN transformer block on (1, N, D): explicit heads, scale folded into the query
+    weights.
+    """
 
     def __init__(self, block):
         super().__init__()
@@ -134,7 +148,9 @@ class BlockGraph(nn.Module):
         self.q = linear(weights[0] * scale, biases[0] * scale)
         self.k, self.v = linear(weights[1], biases[1]), linear(weights[2], biases[2])
         self.out = block.attention.out
-        self.mlp = nn.Sequential(Normalise(), after_norm(block.norm2, block.mlp[0]), *block.mlp[1:3])
+        self.mlp = nn.Sequential(
+            Normalise(), after_norm(block.norm2, block.mlp[0]), *block.mlp[1:3]
+        )
         self.norm = Normalise()
 
     def heads(self, x):
@@ -144,7 +160,8 @@ class BlockGraph(nn.Module):
     def forward(self, x):
         """(1, N, D) -> (1, N, D)."""
         y = self.norm(x)
-        scores = torch.bmm(self.heads(self.q(y)), self.heads(self.k(y)).transpose(1, 2))  # (heads, N, N)
+        # (heads, N, N)
+        scores = torch.bmm(self.heads(self.q(y)), self.heads(self.k(y)).transpose(1, 2))
         y = torch.bmm(scores.softmax(-1), self.heads(self.v(y)))  # (heads, N, D / heads)
         x = x + self.out(y.transpose(0, 1).reshape(x.shape))
         return x + self.mlp(x)
@@ -156,7 +173,8 @@ class StemGraph(nn.Module):
     def __init__(self, stem):
         super().__init__()
         self.level1, self.level2, self.level3 = (
-            nn.Sequential(*(inception(block) for block in level)) for level in (stem.level1, stem.level2, stem.level3)
+            nn.Sequential(*(inception(block) for block in level))
+            for level in (stem.level1, stem.level2, stem.level3)
         )
         self.down1, self.down2, self.smooth2, self.smooth1, self.head = (
             nn.Sequential(folded(layer[0], layer[1]), nn.SiLU())
@@ -177,11 +195,17 @@ class StemGraph(nn.Module):
 
 
 def inception(block):
-    """An inception block as two folded convolutions with SiLU: the joined kernel 7 wide, then 1x1."""
+    """An inception block as two folded convolutions with SiLU: the joined kernel 7 wide, then
+    1x1.
+    """
     kernel = block.joined_kernel()
-    joined = nn.Conv1d(kernel.shape[1], kernel.shape[0], kernel.shape[2], padding=kernel.shape[2] // 2, bias=False)
+    joined = nn.Conv1d(
+        kernel.shape[1], kernel.shape[0], kernel.shape[2], padding=kernel.shape[2] // 2, bias=False
+    )
     joined.weight = nn.Parameter(kernel)
-    return nn.Sequential(folded(joined, block.norm), nn.SiLU(), folded(block.fuse[0], block.fuse[1]), nn.SiLU())
+    return nn.Sequential(
+        folded(joined, block.norm), nn.SiLU(), folded(block.fuse[0], block.fuse[1]), nn.SiLU()
+    )
 
 
 def folded(conv, norm):
@@ -193,7 +217,12 @@ def conv2d(conv):
     """Conv1d as Conv2d with kernel (1, k)."""
     (kernel,), (stride,), (padding,) = conv.kernel_size, conv.stride, conv.padding
     flat = nn.Conv2d(
-        conv.in_channels, conv.out_channels, (1, kernel), (1, stride), (0, padding), bias=conv.bias is not None
+        conv.in_channels,
+        conv.out_channels,
+        (1, kernel),
+        (1, stride),
+        (0, padding),
+        bias=conv.bias is not None,
     )
     flat.weight = nn.Parameter(conv.weight.unsqueeze(2))
     flat.bias = conv.bias
@@ -208,20 +237,23 @@ def linear(weight, bias):
 
 
 def after_norm(norm, layer):
-    """The Linear that takes x without affine where `layer` took `norm`'s affine output: W (g x + b) + c."""
+    """The Linear that takes x without affine where `layer` took `norm`'s affine output: W (g x + b)
+    + c.
+    """
     return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
 
 
 class Normalise(nn.Module):
     """Layer norm of (1, N, D) over D without affine, in operations that XNNPACK takes whole.
 
-    A variance that int8 rounds to zero must not become a division by zero: hence the reciprocal square root, which
-    int8 kernels saturate. Quantizers that can leave it in float do so.
+    A variance that int8 rounds to zero must not become a division by zero: hence the reciprocal
+    square root, which int8 kernels saturate. Quantizers that can leave it in float do so.
     """
 
     def forward(self, x):
         """(1, N, D), D a multiple of 16 -> (1, N, D)."""
-        square = x.view(1, x.shape[1], -1, 16)  # (1, N, D / 16, 16): means over (2, 3) are delegated
+        # (1, N, D / 16, 16): means over (2, 3) are delegated
+        square = x.view(1, x.shape[1], -1, 16)
         centred = square - square.mean((2, 3), keepdim=True)
         variance = (centred * centred).mean((2, 3), keepdim=True)
         return (centred * (variance + 1e-5).rsqrt()).view(x.shape)

@@ -1,4 +1,6 @@
-"""Float against int8, layer by layer: where along the network does an embedding lose its accuracy?"""
+"""Float against int8, layer by layer: where along the network does an embedding lose its
+accuracy?
+"""
 
 import numpy as np
 import torch
@@ -12,13 +14,17 @@ MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations t
 @torch.no_grad()
 def run_graph(graph, ppg):
     """Outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
-    return torch.cat([graph(window.view(1, 1, -1, window.shape[-1])) for window in torch.from_numpy(ppg)]).numpy()
+    return torch.cat(
+        [graph(window.view(1, 1, -1, window.shape[-1])) for window in torch.from_numpy(ppg)]
+    ).numpy()
 
 
 def centred_cosine(actual, reference, mean):
-    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) or 0 -> (n,).
+    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) or 0 ->
+    (n,).
 
-    Embeddings share a large mean; without centring any two of them look alike. A row of zeros has cosine 0.
+    Embeddings share a large mean; without centring any two of them look alike. A row of zeros has
+    cosine 0.
     """
     a, b = (np.asarray(x, np.float64) - mean for x in (actual, reference))
     norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -26,7 +32,9 @@ def centred_cosine(actual, reference, mean):
 
 
 def error_of(actual, reference):
-    """Cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over all elements of two arrays."""
+    """Cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over all elements
+    of two arrays.
+    """
     a, b = (np.asarray(x, np.float64).ravel() for x in (actual, reference))
     noise = np.sum((a - b) ** 2)
     return {
@@ -37,7 +45,8 @@ def error_of(actual, reference):
 
 
 def drift_of_embeddings(actual, reference, mean):
-    """How far embeddings (n, D) are from those they should be: centred cosine (median, 5th percentile), largest error.
+    """How far embeddings (n, D) are from those they should be: centred cosine (median, 5th
+    percentile), largest error.
 
     `mean` (D,) is that of the training windows, see `centred_cosine`.
     """
@@ -50,7 +59,8 @@ def drift_of_embeddings(actual, reference, mean):
 
 
 def error_rows(reference, actual, layers):
-    """Every activation of an int8 model, in running order, against that of the same name in the float one.
+    """Every activation of an int8 model, in running order, against that of the same name in the
+    float one.
 
     Errors add up along the network: each operator is fed with what the int8 ones before it gave.
 
@@ -64,15 +74,16 @@ def error_rows(reference, actual, layers):
     Returns
     -------
     list of dict
-        `operation` (name of the activation), `module` (where it is in the encoder), `cosine`, `snr_db`, `max_error` (in
-        the unit of the activation).
+        `operation` (name of the activation), `module` (where it is in the encoder), `cosine`,
+        `snr_db`, `max_error` (in the unit of the activation).
     """
     pairs = {}
     for floats, codes in zip(reference, actual, strict=True):
         for name in [name for name in layers if name in floats and name in codes]:
             pairs.setdefault(name, []).append((codes[name], floats[name]))
     return [
-        {"operation": name, "module": layers[name]} | error_of(*map(np.stack, zip(*windows, strict=True)))
+        {"operation": name, "module": layers[name]}
+        | error_of(*map(np.stack, zip(*windows, strict=True)))
         for name, windows in pairs.items()
     ]
 
@@ -80,7 +91,8 @@ def error_rows(reference, actual, layers):
 @quietly()
 @torch.no_grad()
 def compare_graphs(graph, quantized, ppg):
-    """Every operation of an int8 graph that changes values, against the float graph, in running order.
+    """Every operation of an int8 graph that changes values, against the float graph, in running
+    order.
 
     Parameters
     ----------
@@ -94,7 +106,9 @@ def compare_graphs(graph, quantized, ppg):
     list of dict
         As `error_rows`; `operation` is the node of the graph, such as "conv2d_3".
     """
-    exported = torch.export.export(graph, (torch.from_numpy(ppg[:1])[None, None],)).module(check_guards=False)
+    exported = torch.export.export(graph, (torch.from_numpy(ppg[:1])[None, None],)).module(
+        check_guards=False
+    )
     reference, actual = node_outputs(exported, ppg), node_outputs(quantized, ppg)
     rows = []
     for name, (stack, values) in reference.items():
@@ -105,10 +119,18 @@ def compare_graphs(graph, quantized, ppg):
 
 
 def node_outputs(graph, ppg):
-    """What each node of an exported graph gives on windows (n, 1000): {node in the float graph: (modules, (n, ..))}."""
-    from torchao.quantization.pt2e import extract_results_from_loggers, prepare_for_propagation_comparison
+    """What each node of an exported graph gives on windows (n, 1000): {node in the float graph:
+    (modules, (n, ..))}.
+    """
+    from torchao.quantization.pt2e import (
+        extract_results_from_loggers,
+        prepare_for_propagation_comparison,
+    )
 
     logged = prepare_for_propagation_comparison(graph)
     run_graph(logged, ppg)
     found = extract_results_from_loggers(logged)
-    return {node.name: (stack, torch.stack(values).numpy()) for node, (_, stack, values) in found.items()}
+    return {
+        node.name: (stack, torch.stack(values).numpy())
+        for node, (_, stack, values) in found.items()
+    }

@@ -1,8 +1,10 @@
-"""Which range of an activation the 256 codes of int8 span, from the values it takes on the calibration windows.
+"""Which range of an activation the 256 codes of int8 span, from the values it takes on the
+calibration windows.
 
-The smallest and largest value clip nothing, and one rare outlier makes every step of the scale coarser. The others give
-up rare values for finer steps. Every format collects values with its own runtime or tool and asks here for the range,
-so that a name means the same in all of them. Weights need none of this: their range per output channel is known.
+The smallest and largest value clip nothing, and one rare outlier makes every step of the scale
+coarser. The others give up rare values for finer steps. Every format collects values with its own
+runtime or tool and asks here for the range, so that a name means the same in all of them. Weights
+need none of this: their range per output channel is known.
 """
 
 from collections import defaultdict
@@ -36,16 +38,18 @@ def known_observer(name):
 class Observer:
     """Values of one activation, window after window, and the range to give them.
 
-    Values are counted in bins whose width, a power of two, doubles when a value falls outside; two bins then become
-    one, exactly. Zeros are not counted: every scale has a code for 0, and after a ReLU they would outvote all others.
+    Values are counted in bins whose width, a power of two, doubles when a value falls outside; two
+    bins then become one, exactly. Zeros are not counted: every scale has a code for 0, and after a
+    ReLU they would outvote all others.
 
     Parameters
     ----------
     name : str
-        One of `OBSERVERS`. "minmax": smallest and largest value. "percentile": without the rarest 0.01 % of the values,
-        half of them at each end. "mse": least squared error of rounding and clipping. "entropy": least Kullback-Leibler
-        divergence between the values and the rounded ones (Migacz, 8-bit inference with TensorRT, GTC 2017, for
-        ranges that need not be symmetric).
+        One of `OBSERVERS`. "minmax": smallest and largest value. "percentile": without the rarest
+        0.01 % of the values, half of them at each end. "mse": least squared error of rounding and
+        clipping. "entropy": least Kullback-Leibler divergence between the values and the rounded
+        ones (Migacz, 8-bit inference with TensorRT, GTC 2017, for ranges that need not be
+        symmetric).
 
     Examples
     --------
@@ -83,14 +87,19 @@ class Observer:
         if self.name == "percentile":
             below = np.cumsum(counts) / counts.sum()
             tail = (1 - KEPT) / 2
-            low, high = centres[np.searchsorted(below, [tail, 1 - tail])] + np.array([-0.5, 0.5]) * self.width
+            low, high = (
+                centres[np.searchsorted(below, [tail, 1 - tail])]
+                + np.array([-0.5, 0.5]) * self.width
+            )
             return float(max(full[0], min(low, 0.0))), float(min(full[1], max(high, 0.0)))
         loss = {"mse": squared_error, "entropy": divergence}[self.name]
         return narrowed(full, lambda low, high: loss(counts, centres, low, high))
 
 
 def narrowed(full, loss):
-    """The part of a range with the least loss: its upper end is tried first, then the lower, each with the other."""
+    """The part of a range with the least loss: its upper end is tried first, then the lower, each
+    with the other.
+    """
     low, high = full
     if high > 0:
         high = full[1] * min(SHARES, key=lambda share: loss(low, full[1] * share))
@@ -113,7 +122,9 @@ def squared_error(counts, centres, low, high):
 
 
 def divergence(counts, centres, low, high):
-    """Kullback-Leibler divergence of the values, clipped, from values spread evenly over the bins of each code."""
+    """Kullback-Leibler divergence of the values, clipped, from values spread evenly over the bins
+    of each code.
+    """
     _, codes = codes_of(centres, low, high)
     inside = (centres >= low) & (centres <= high)
     if not inside.any():
@@ -122,7 +133,9 @@ def divergence(counts, centres, low, high):
     clipped = np.zeros(len(counts))  # what lies outside counts in the outermost bins inside
     places = np.clip(np.arange(len(counts)), *np.flatnonzero(inside)[[0, -1]])
     np.add.at(clipped, places, counts)
-    spread = (np.bincount(code[inside], counts[inside]) / np.maximum(np.bincount(code[inside]), 1))[code[inside]]
+    spread = (np.bincount(code[inside], counts[inside]) / np.maximum(np.bincount(code[inside]), 1))[
+        code[inside]
+    ]
     p, q = clipped[inside] / clipped.sum(), spread / spread.sum()
     return float((p * np.log(p / q)).sum())
 

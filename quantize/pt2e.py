@@ -1,4 +1,6 @@
-"""Static int8 in PyTorch's own graph (PT2E) by XNNPACK's rules: ExecuTorch lowers it, and layers are compared in it."""
+"""Static int8 in PyTorch's own graph (PT2E) by XNNPACK's rules: ExecuTorch lowers it, and layers
+are compared in it.
+"""
 
 from dataclasses import replace
 
@@ -42,10 +44,13 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     config = get_symmetric_quantization_config(is_per_channel=True)
-    min_max = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
+    min_max = replace(
+        config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12)
+    )
     config = replace(config, input_activation=min_max, output_activation=min_max)
     inputs = torch.from_numpy(calibration)
-    inputs = inputs.view(len(inputs), 1, 1, -1, inputs.shape[-1])  # (n, 1, 1, C, n_times), C = 1 for PPG
+    # (n, 1, 1, C, n_times), C = 1 for PPG
+    inputs = inputs.view(len(inputs), 1, 1, -1, inputs.shape[-1])
     exported = torch.export.export(graph, (inputs[0],)).module(check_guards=False)
 
     def quantized(node):
@@ -68,8 +73,8 @@ def observe(observed, inputs, observer=None):
     inputs : iterable of torch.Tensor
         What it takes.
     observer : str, optional
-        One of `xmae.quantize.observers.OBSERVERS`, for all activations but the input, which is known to be scaled and
-        keeps its own; None: those that the backend's quantizer chose.
+        One of `xmae.quantize.observers.OBSERVERS`, for all activations but the input, which is
+        known to be scaled and keeps its own; None: those that the backend's quantizer chose.
     """
     from torchao.quantization.pt2e import MinMaxObserver
 
@@ -81,7 +86,10 @@ def observe(observed, inputs, observer=None):
         if not hasattr(module, "qscheme"):
             continue
         if module not in chosen:  # activations that must share a scale share a module
-            bounds = {name: getattr(module, name) for name in ("dtype", "qscheme", "quant_min", "quant_max")}
+            bounds = {
+                name: getattr(module, name)
+                for name in ("dtype", "qscheme", "quant_min", "quant_max")
+            }
             chosen[module] = MinMaxObserver(**bounds, eps=module.eps.item()), Observer(observer)
             hook = lambda m, args, o=chosen[module][1]: o.add(args[0].numpy())  # noqa: E731
             hooks.append(chosen[module][0].register_forward_pre_hook(hook))
@@ -97,11 +105,17 @@ def observe(observed, inputs, observer=None):
 
 
 def outside_norms(node):
-    """False for a node of a layer norm: its variance spans too wide a range for 8 bits, and its float work is small."""
-    return not any(kind.endswith("Normalise") for _, kind in node.meta.get("nn_module_stack", {}).values())
+    """False for a node of a layer norm: its variance spans too wide a range for 8 bits, and its
+    float work is small.
+    """
+    return not any(
+        kind.endswith("Normalise") for _, kind in node.meta.get("nn_module_stack", {}).values()
+    )
 
 
 def layer_of(node):
-    """Innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; "" for the whole graph's own."""
+    """Innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; "" for the
+    whole graph's own.
+    """
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "")

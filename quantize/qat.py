@@ -1,10 +1,12 @@
-"""`xmae qat`: a student goes on learning with weights and activations rounded to int8, to give what it gave in float.
+"""`xmae qat`: a student goes on learning with weights and activations rounded to int8, to give what
+it gave in float.
 
-The rounding is that of all three formats: weights symmetric per output channel, activations per tensor with 0 among
-their codes, results of a convolution and its ReLU, of a residual sum, of the pooling and of the head. Gradients pass
-through it as if it were not there, except where a value is clipped (Jacob et al., CVPR 2018, arXiv 1712.05877). Batch
-norms are folded into the convolutions first, as exporters do. What comes out is a student like any other: the exporters
-quantize it as they quantize all.
+The rounding is that of all three formats: weights symmetric per output channel, activations per
+tensor with 0 among their codes, results of a convolution and its ReLU, of a residual sum, of the
+pooling and of the head. Gradients pass through it as if it were not there, except where a value is
+clipped (Jacob et al., CVPR 2018, arXiv 1712.05877). Batch norms are folded into the convolutions
+first, as exporters do. What comes out is a student like any other: the exporters quantize it as
+they quantize all.
 """
 
 from pathlib import Path
@@ -40,7 +42,8 @@ def qat(
     seed: int = 77,
     resume: bool = False,
 ) -> dict:
-    """Train a conv-only student a little further with int8 rounding, against its own embedding in float.
+    """Train a conv-only student a little further with int8 rounding, against its own embedding in
+    float.
 
     Parameters
     ----------
@@ -68,14 +71,15 @@ def qat(
     Returns
     -------
     dict
-        `cosine_to_float`: mean centred cosine, on the validation subjects, of the rounded student to the one in float
-        that it began as, and `cosine_to_float_before` training; epochs, windows seen, device, history, "student" and
-        "out".
+        `cosine_to_float`: mean centred cosine, on the validation subjects, of the rounded student
+        to the one in float that it began as, and `cosine_to_float_before` training; epochs, windows
+        seen, device, history, "student" and "out".
 
     Raises
     ------
     UserError
-        If student or store cannot be read, it is no conv-only student, a count is below 1, or nothing can be resumed.
+        If student or store cannot be read, it is no conv-only student, a count is below 1, or
+        nothing can be resumed.
     """
     require_at_least(1, crops=crops)
     out, store = Path(out), WindowStore(data)
@@ -86,29 +90,42 @@ def qat(
     last = check_start(out, settings, resume)
     student = load_encoder(model)
     if not isinstance(student, McuStudent):
-        raise UserError(f"{model}: only conv-only students (`xmae distill`) can be trained to bear int8")
+        raise UserError(
+            f"{model}: only conv-only students (`xmae distill`) can be trained to bear int8"
+        )
     windows, held_out = store.windows("train"), store.windows("val")
     L.seed_everything(seed, verbose=False)
-    train, val = TaughtCrops(student, windows, crops, batch_size, seed), TaughtWindows(student, held_out, seed)
+    train, val = (
+        TaughtCrops(student, windows, crops, batch_size, seed),
+        TaughtWindows(student, held_out, seed),
+    )
     objective = QuantizationAware(folded(student), train)
     before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
     result = fit(module, train, val, out, settings, last)
     result |= {"cosine_to_float": 1 - result["val_loss"], "cosine_to_float_before": before}
     return keep_student(
-        objective.plain(), result, out, "cosine_to_float", method="qat", teacher=student.provenance, splits=store.splits
+        objective.plain(),
+        result,
+        out,
+        "cosine_to_float",
+        method="qat",
+        teacher=student.provenance,
+        splits=store.splits,
     )
 
 
 class QuantizationAware(Objective):
-    """A student whose weights and activations are rounded as it runs, and its distance to given embeddings.
+    """A student whose weights and activations are rounded as it runs, and its distance to given
+    embeddings.
 
     Parameters
     ----------
     student : McuStudent
         From `folded`.
     taught : TaughtCrops
-        Training crops with the embeddings of the student in float; give their mean and standard deviation.
+        Training crops with the embeddings of the student in float; give their mean and standard
+        deviation.
     """
 
     def __init__(self, student, taught):
@@ -117,7 +134,11 @@ class QuantizationAware(Objective):
         self.register_buffer("mean", taught.embedding.mean(0))
         self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
         for module in student.modules():
-            if isinstance(module, nn.ReLU) or module is student.head or getattr(module, "residual", False):
+            if (
+                isinstance(module, nn.ReLU)
+                or module is student.head
+                or getattr(module, "residual", False)
+            ):
                 module.register_forward_hook(self.rounder().of_output)
             if module is student.head or module is student.stem:
                 module.register_forward_pre_hook(self.rounder().of_input)
@@ -138,16 +159,28 @@ class QuantizationAware(Objective):
         return self
 
     def forward(self, batch):
-        """Mean squared error of the rounded embedding, each dimension in its standard deviations."""
-        return F.mse_loss((self.student(batch.ppg) - self.mean) / self.std, (batch.embedding - self.mean) / self.std)
+        """Mean squared error of the rounded embedding, each dimension in its standard
+        deviations.
+        """
+        return F.mse_loss(
+            (self.student(batch.ppg) - self.mean) / self.std,
+            (batch.embedding - self.mean) / self.std,
+        )
 
     def validate(self, batch):
         """One minus the mean centred cosine of the rounded embedding to the one in float."""
-        return 1 - F.cosine_similarity(self.student(batch.ppg) - self.mean, batch.embedding - self.mean).mean()
+        return (
+            1
+            - F.cosine_similarity(
+                self.student(batch.ppg) - self.mean, batch.embedding - self.mean
+            ).mean()
+        )
 
     @torch.no_grad()
     def first_look(self, batch, unseen):
-        """Set the ranges by a training batch; the centred cosine of the rounded embedding of an unseen one."""
+        """Set the ranges by a training batch; the centred cosine of the rounded embedding of an
+        unseen one.
+        """
         self.train()
         self.student(batch.ppg)
         return 1 - self.eval().validate(unseen).item()
@@ -163,16 +196,23 @@ class QuantizationAware(Objective):
 
 
 class RoundedWeight(nn.Module):
-    """Weights as int8 codes from -127 to 127 with a scale for each output channel, gradients as of the weights."""
+    """Weights as int8 codes from -127 to 127 with a scale for each output channel, gradients as of
+    the weights.
+    """
 
     def forward(self, weight):
         """(out, ...) -> (out, ...)."""
-        scale = weight.detach().abs().amax(tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-12) / 127
+        scale = (
+            weight.detach().abs().amax(tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-12)
+            / 127
+        )
         return weight + ((weight / scale).round() * scale - weight).detach()
 
 
 class RoundedActivation(nn.Module):
-    """Values as int8 codes; the range follows the smallest and largest values of the training batches."""
+    """Values as int8 codes; the range follows the smallest and largest values of the training
+    batches.
+    """
 
     def __init__(self):
         super().__init__()
@@ -191,8 +231,16 @@ class RoundedActivation(nn.Module):
         """Any shape, the same."""
         if self.training:
             low, high = x.detach().aminmax()
-            self.low = torch.where(self.low.isnan(), low, self.low).lerp(low.to(self.low), FOLLOW).clamp(max=0)
-            self.high = torch.where(self.high.isnan(), high, self.high).lerp(high.to(self.high), FOLLOW).clamp(min=0)
+            self.low = (
+                torch.where(self.low.isnan(), low, self.low)
+                .lerp(low.to(self.low), FOLLOW)
+                .clamp(max=0)
+            )
+            self.high = (
+                torch.where(self.high.isnan(), high, self.high)
+                .lerp(high.to(self.high), FOLLOW)
+                .clamp(min=0)
+            )
         scale = ((self.high - self.low) / 255).clamp(min=1e-12)
         zero = (-128 - (self.low / scale).round()).to(torch.int32)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, -128, 127)
@@ -201,8 +249,8 @@ class RoundedActivation(nn.Module):
 def folded(student):
     """A copy of a student that computes the same, its batch norms doing nothing but adding a bias.
 
-    The affine part of each goes into the convolution before it, so that the weights that are rounded are those of the
-    exported file; only the bias is left to learn in the batch norm.
+    The affine part of each goes into the convolution before it, so that the weights that are
+    rounded are those of the exported file; only the bias is left to learn in the batch norm.
     """
     copy = McuStudent(**student.config)
     copy.load_state_dict(student.state_dict())

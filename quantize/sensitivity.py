@@ -1,8 +1,10 @@
-"""Which layers an embedding can least afford to have in 8 bits: each is rounded alone, all others stay float.
+"""Which layers an embedding can least afford to have in 8 bits: each is rounded alone, all others
+stay float.
 
-The errors that layers bring into the embedding are small and independent, so their squares add up: what is left after
-the worst have been taken out is known without trying. A layer here is a module with what belongs to it: a convolution
-or Linear with its activation function, an attention's own products, one MLP.
+The errors that layers bring into the embedding are small and independent, so their squares add up:
+what is left after the worst have been taken out is known without trying. A layer here is a module
+with what belongs to it: a convolution or Linear with its activation function, an attention's own
+products, one MLP.
 """
 
 import numpy as np
@@ -34,14 +36,16 @@ def sensitivity(graph, calibration):
     Returns
     -------
     list of dict
-        From the worst to the best: `layer`, its `modules`, the `readers` of its results (modules of other layers; to
-        them, results are rounded unless they are float too), and `noise`: mean squared error of the embedding over its
-        variance between windows.
+        From the worst to the best: `layer`, its `modules`, the `readers` of its results (modules of
+        other layers; to them, results are rounded unless they are float too), and `noise`: mean
+        squared error of the embedding over its variance between windows.
     """
     windows = torch.from_numpy(calibration)
     windows = windows.view(len(windows), 1, 1, -1, windows.shape[-1])
     rounding = Rounding(torch.export.export(graph, (windows[0],)).module(check_guards=False))
-    some, few = (windows[np.linspace(0, len(windows) - 1, n).astype(int)] for n in (N_RANGES, N_ROUNDED))
+    some, few = (
+        windows[np.linspace(0, len(windows) - 1, n).astype(int)] for n in (N_RANGES, N_ROUNDED)
+    )
     rounding.watch(some)
     reference = torch.cat([rounding.run(window) for window in few])
     spread = (reference - reference.mean(0)).square().mean().item()
@@ -52,9 +56,13 @@ def sensitivity(graph, calibration):
             noisy = torch.cat([rounding.run(window, modules=modules) for window in few])
             noise = (noisy - reference).square().mean().item() / spread
             results = [node for node in rounding.observers if layer_of(node) in modules]
-            reading = {belongs[layer_of(reader)] for node in results for reader in readers_of(node)} - {layer}
+            reading = {
+                belongs[layer_of(reader)] for node in results for reader in readers_of(node)
+            } - {layer}
             readers = [name for name, unit in belongs.items() if unit in reading]
-            found.append({"layer": layer or WHOLE, "modules": modules, "readers": readers, "noise": noise})
+            found.append(
+                {"layer": layer or WHOLE, "modules": modules, "readers": readers, "noise": noise}
+            )
     return sorted(found, key=lambda row: -row["noise"])
 
 
@@ -66,18 +74,23 @@ def readers_of(node):
 
 
 def units(graph):
-    """{module: layer that it belongs to}, both by name: a Sequential of single operations is one layer."""
+    """{module: layer that it belongs to}, both by name: a Sequential of single operations is one
+    layer.
+    """
     found = {}
     for name, module in graph.named_modules():
         parts = list(module.children())
-        if isinstance(module, torch.nn.Sequential) and not any(list(part.children()) for part in parts):
+        if isinstance(module, torch.nn.Sequential) and not any(
+            list(part.children()) for part in parts
+        ):
             found |= {f"{name}.{i}": name for i in range(len(parts))}
         found.setdefault(name, name)
     return found
 
 
 class Rounding(fx.Interpreter):
-    """Runs an exported graph with the results and weights of some modules in 8 bits, everything else in float.
+    """Runs an exported graph with the results and weights of some modules in 8 bits, everything
+    else in float.
 
     Parameters
     ----------
@@ -111,7 +124,9 @@ class Rounding(fx.Interpreter):
         if rounded and node.target in WEIGHTED:
             (x, weight, *rest), options = self.fetch_args_kwargs_from_env(node)
             peak = weight.abs().amax(tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-12)
-            result = node.target(x, (weight * (127 / peak)).round() * (peak / 127), *rest, **options)
+            result = node.target(
+                x, (weight * (127 / peak)).round() * (peak / 127), *rest, **options
+            )
         else:
             result = super().run_node(node)
         if self.watching and node in self.observers:

@@ -33,7 +33,9 @@ def small_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(SPLITS), ["patient"]].assign(split=list(SPLITS.values())).to_csv(folder / "split.csv", index=False)
+    table.loc[list(SPLITS), ["patient"]].assign(split=list(SPLITS.values())).to_csv(
+        folder / "split.csv", index=False
+    )
     recordings = [str(files[name]) for name in SPLITS]
     prepare(recordings, str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1)
     return str(folder / "store")
@@ -41,7 +43,9 @@ def small_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def watch_bundle(tmp_path_factory):
-    """A bundle with the shipped student for TFLite, int8, and its shipped heads: what a watch needs."""
+    """A bundle with the shipped student for TFLite, int8, and its shipped heads: what a watch
+    needs.
+    """
     pytest.importorskip("ai_edge_litert")
     from xmae.data.prepare.prepare import prepare_recording
     from xmae.data.recording.readers import read_recording
@@ -62,7 +66,11 @@ def watch_bundle(tmp_path_factory):
     write_json(folder / HEADS, {"student": shipped_heads("student-mcu")})
     entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
-    manifest = {"schema_version": SCHEMA_VERSION, "window": window, "preprocessing": preprocessing()}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "window": window,
+        "preprocessing": preprocessing(),
+    }
     seal(folder, manifest | {"models": [entry | litert.inspect_model(path)]})
     return Bundle.open(folder)
 
@@ -75,19 +83,34 @@ EIGHT = {
 
 @pytest.fixture(scope="session")
 def eight_patients(tmp_path_factory):
-    """Folder with `records` (the first 200 s of eight patients), `split.csv` (five to test) and `store`."""
+    """Folder with `records` (the first 200 s of eight patients), `split.csv` (five to test) and
+    `store`.
+    """
     folder = tmp_path_factory.mktemp("eight")
     (folder / "records").mkdir()
     files = {path.stem: path for path in bidmc_files()}
     for name in EIGHT:
         with np.load(files[name]) as data:
-            keys = [key for key in data if key.split("_")[0] in ("ecg", "ppg", "fs", "patient", "record", "age", "sex")]
-            cut = {key: data[key][: 125 * 200] if key in ("ecg", "ppg") else data[key] for key in keys}
+            keys = [
+                key
+                for key in data
+                if key.split("_")[0] in ("ecg", "ppg", "fs", "patient", "record", "age", "sex")
+            ]
+            cut = {
+                key: data[key][: 125 * 200] if key in ("ecg", "ppg") else data[key] for key in keys
+            }
             series = {key: data[key][:200] for key in ("hr", "rr", "spo2")}
             np.savez(folder / "records" / f"{name}.npz", **cut, **series)
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(EIGHT), ["patient"]].assign(split=list(EIGHT.values())).to_csv(folder / "split.csv", index=False)
-    prepare([str(folder / "records")], str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1)
+    table.loc[list(EIGHT), ["patient"]].assign(split=list(EIGHT.values())).to_csv(
+        folder / "split.csv", index=False
+    )
+    prepare(
+        [str(folder / "records")],
+        str(folder / "store"),
+        split=str(folder / "split.csv"),
+        min_quality=-1,
+    )
     return folder
 
 
@@ -97,7 +120,9 @@ def recording_windows():
     files = {path.stem: path for path in bidmc_files()}
 
     def windows(*names):
-        parts = [prepare_recording(read_recording(files[name]), min_quality=-1)[0] for name in names]
+        parts = [
+            prepare_recording(read_recording(files[name]), min_quality=-1)[0] for name in names
+        ]
         return Windows.concatenate(parts)
 
     return windows

@@ -1,10 +1,14 @@
-"""xMAE: pretrain a PPG encoder by rebuilding masked ECG, and take it to the watch as a verified INT8 bundle."""
+"""xMAE: pretrain a PPG encoder by rebuilding masked ECG, and take it to the watch as a verified
+INT8 bundle.
+"""
 
 __version__ = "0.1.0"
 
 
 def load(name):
-    """Load a PPG encoder by name ("base", "student-mcu") or path; see `xmae.models.load_encoder`."""
+    """Load a PPG encoder by name ("base", "student-mcu") or path; see
+    `xmae.models.load_encoder`.
+    """
     from xmae.models import load_encoder
 
     return load_encoder(name)

@@ -1,13 +1,17 @@
-"""The one exception that stands for a mistake of the caller, not of the program, and its most usual cause."""
+"""The one exception that stands for a mistake of the caller, not of the program, and its most usual
+cause.
+"""
 
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user can mend: a missing file, a wrong rate, a flat signal, a damaged checkpoint.
+    """Something the user can mend: a missing file, a wrong rate, a flat signal, a damaged
+    checkpoint.
 
-    The command line prints its message as one line and exits with code 2, without a traceback; so the message names
-    the file or setting, says what is wrong with it, and where possible what to do.
+    The command line prints its message as one line and exits with code 2, without a traceback; so
+    the message names the file or setting, says what is wrong with it, and where possible what to
+    do.
     """
 
 
@@ -25,6 +29,8 @@ def require_at_least(least, **settings):
 
 
 def did_you_mean(word, choices):
-    """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if none is."""
+    """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if
+    none is.
+    """
     close = get_close_matches(str(word), [str(choice) for choice in choices], n=1)
     return f"; did you mean {close[0]}?" if close else ""

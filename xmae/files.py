@@ -1,4 +1,6 @@
-"""Writing without losing: everything goes to a temporary name beside its target and is renamed at the end."""
+"""Writing without losing: everything goes to a temporary name beside its target and is renamed at
+the end.
+"""
 
 import hashlib
 import json
@@ -12,13 +14,16 @@ from xmae.errors import UserError
 
 
 def cache_folder():
-    """Where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default `~/.cache/xmae`."""
+    """Where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default
+    `~/.cache/xmae`.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmae"
 
 
 @contextmanager
 def atomic_file(path):
-    """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure nothing changes.
+    """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure
+    nothing changes.
 
     Raises
     ------
@@ -29,7 +34,9 @@ def atomic_file(path):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+        )
         os.close(handle)
         yield Path(temporary)
         os.chmod(temporary, 0o644)
@@ -43,9 +50,11 @@ def atomic_file(path):
 
 @contextmanager
 def atomic_folder(path, marker=None):
-    """Yield a temporary folder beside `path`; on success it replaces `path` and all in it, on failure nothing changes.
+    """Yield a temporary folder beside `path`; on success it replaces `path` and all in it, on
+    failure nothing changes.
 
-    A folder that holds something else than an older result, which is known by its file `marker`, is not replaced.
+    A folder that holds something else than an older result, which is known by its file `marker`, is
+    not replaced.
 
     Raises
     ------
@@ -53,8 +62,15 @@ def atomic_folder(path, marker=None):
         If `path` holds something else, the parent folder cannot be written or the disk is full.
     """
     path = Path(path)
-    if marker and path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"{path}: exists and holds no {marker}; it would be replaced, so name another folder")
+    if (
+        marker
+        and path.exists()
+        and not (path / marker).is_file()
+        and not (path.is_dir() and not any(path.iterdir()))
+    ):
+        raise UserError(
+            f"{path}: exists and holds no {marker}; it would be replaced, so name another folder"
+        )
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

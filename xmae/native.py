@@ -1,4 +1,6 @@
-"""Around the native libraries of the edge tools: quiet, one thread, and a plain word when one is missing."""
+"""Around the native libraries of the edge tools: quiet, one thread, and a plain word when one is
+missing.
+"""
 
 import os
 import sys
@@ -13,7 +15,8 @@ from xmae.errors import UserError
 
 @contextmanager
 def quietly():
-    """Keep what converters and runtimes print (Python and native) off the standard streams; also a decorator.
+    """Keep what converters and runtimes print (Python and native) off the standard streams; also a
+    decorator.
 
     Raises
     ------
@@ -42,7 +45,9 @@ def quietly():
 
 @contextmanager
 def one_thread():
-    """Run PyTorch on one thread: a window at a time is too little work to share. Also a decorator."""
+    """Run PyTorch on one thread: a window at a time is too little work to share. Also a
+    decorator.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

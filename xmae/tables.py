@@ -16,7 +16,8 @@ NOTE = (
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 INTERVALS = "; in brackets the 95 % interval of the mean by resampling subjects"
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
-BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")  # set apart, never bold
+# set apart, never bold
+BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:1rem 0}"
     "th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;vertical-align:top;white-space:nowrap}"
@@ -26,9 +27,15 @@ STYLE = (
 
 
 def write_tables(result, out):
-    """Write table.md, table.csv and table.html of an evaluation's result into `out`; path of the first."""
+    """Write table.md, table.csv and table.html of an evaluation's result into `out`; path of the
+    first.
+    """
     out = Path(out)
-    for name, text in (("csv", csv_text(result)), ("html", html_text(result)), ("md", markdown_text(result))):
+    for name, text in (
+        ("csv", csv_text(result)),
+        ("html", html_text(result)),
+        ("md", markdown_text(result)),
+    ):
         with atomic_file(out / f"table.{name}") as temporary:
             temporary.write_text(text)
     return str(out / "table.md")
@@ -44,18 +51,33 @@ def csv_text(result):
                 low, high = found.get("interval") or (None, None)
                 rows.append(
                     {key: trial.get(key) for key in COLUMNS}
-                    | {"method": method, "metric": metric, "mean": found.get("mean"), "sd": found.get("sd")}
-                    | {"low": low, "high": high, "p": metrics.get("p") if metric == trial.get("metric") else None}
+                    | {
+                        "method": method,
+                        "metric": metric,
+                        "mean": found.get("mean"),
+                        "sd": found.get("sd"),
+                    }
+                    | {
+                        "low": low,
+                        "high": high,
+                        "p": metrics.get("p") if metric == trial.get("metric") else None,
+                    }
                     | {"reason": trial.get("reason")}
                 )
     return pd.DataFrame(rows).to_csv(index=False)
 
 
 def markdown_text(result):
-    """A table per dataset: a row per method, a column per task; and what each method was trained with, if it was."""
+    """A table per dataset: a row per method, a column per task; and what each method was trained
+    with, if it was.
+    """
     lines = []
     for dataset, trials, methods in _by_dataset(result):
-        lines += [f"**{dataset}**", "", "| method | " + " | ".join(_heading(trial) for trial in trials) + " |"]
+        lines += [
+            f"**{dataset}**",
+            "",
+            "| method | " + " | ".join(_heading(trial) for trial in trials) + " |",
+        ]
         lines.append("|---" * (len(trials) + 1) + "|")
         for method in methods:
             cells = [_cell(trial, method, bold="**") for trial in trials]
@@ -71,7 +93,9 @@ def markdown_text(result):
 
 def html_text(result):
     """The same with intervals, F1 and numbers of subjects."""
-    parts = [f"<!doctype html><meta charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"]
+    parts = [
+        f"<!doctype html><meta charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"
+    ]
     for dataset, trials, methods in _by_dataset(result):
         parts.append(f"<h2>{escape(dataset)}</h2><div class='scroll'><table><tr><th>method</th>")
         parts += [
@@ -85,13 +109,19 @@ def html_text(result):
             for trial in trials:
                 found = trial["methods"][method]
                 low_high = found[trial["metric"]]["interval"]
-                small = "(" + " to ".join(_number(trial, x) for x in low_high) + ")" if low_high else ""
+                small = (
+                    "(" + " to ".join(_number(trial, x) for x in low_high) + ")" if low_high else ""
+                )
                 small += f", F1 {100 * found['f1']['mean']:.1f}" if "f1" in found else ""
                 best = " class='best'" if method in best_methods(trial) else ""
                 parts.append(f"<td{best}>{_cell(trial, method)}<small>{small}</small></td>")
         parts.append("</tr></table></div>")
-    missing = "".join(f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial)
-    parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference'], intervals=INTERVALS))}</p>")
+    missing = "".join(
+        f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial
+    )
+    parts.append(
+        f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference'], intervals=INTERVALS))}</p>"
+    )
     if "training" in result:
         rows = (TRAINING, *_training(result))
         cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
@@ -128,7 +158,9 @@ def best_methods(trial):
     """Names of the methods with the best mean, baselines aside; several where they are equal."""
     sign = -1 if trial["metric"] == "mae" else 1
     values = {
-        name: sign * found[trial["metric"]]["mean"] for name, found in trial["methods"].items() if name not in BASELINES
+        name: sign * found[trial["metric"]]["mean"]
+        for name, found in trial["methods"].items()
+        if name not in BASELINES
     }
     return [name for name, value in values.items() if value == max(values.values())]
 

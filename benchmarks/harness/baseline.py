@@ -1,8 +1,10 @@
-"""The fp32 PyTorch embeddings that everything exported is held against, recorded once, on a GPU where there is one.
+"""The fp32 PyTorch embeddings that everything exported is held against, recorded once, on a GPU
+where there is one.
 
-`reference.npz` holds, for each model of a bundle, the embeddings of the store's test windows (which are named by
-record and start time) and the mean embedding of training windows; `reference.json` says where they were made and how
-long a window took. A machine without a GPU, or without PyTorch at full speed, can then check a bundle against them.
+`reference.npz` holds, for each model of a bundle, the embeddings of the store's test windows (which
+are named by record and start time) and the mean embedding of training windows; `reference.json`
+says where they were made and how long a window took. A machine without a GPU, or without PyTorch at
+full speed, can then check a bundle against them.
 """
 
 import copy
@@ -28,7 +30,8 @@ from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
 
 KEYS = ("subject", "record", "start_s")  # what names a window
-MEAN_WINDOWS = 512  # training windows behind the mean embedding, evenly spaced over the training part
+# training windows behind the mean embedding, evenly spaced over the training part
+MEAN_WINDOWS = 512
 COMPARED = 64  # test windows on which bf16 is compared with fp32
 
 
@@ -43,9 +46,9 @@ class Reference:
     subject, record, start_s : arrays, shape (n,)
         Which windows.
     info : dict
-        `device` (its name), `torch` (version), `latency_ms` (by model: median for one window), `weights` (SHA-256 by
-        model) and, if it was made to be kept, `precisions` (a row for each model in fp32 and bf16; see
-        `measure_precisions`).
+        `device` (its name), `torch` (version), `latency_ms` (by model: median for one window),
+        `weights` (SHA-256 by model) and, if it was made to be kept, `precisions` (a row for each
+        model in fp32 and bf16; see `measure_precisions`).
     """
 
     embeddings: dict
@@ -64,7 +67,8 @@ def make_reference(bundle, windows, device=None, precisions=False):
     bundle : Bundle
         Its weights are used, `teacher.safetensors` and those of its students.
     windows : Windows
-        All windows of a store; those of the split "test" are embedded, those of "train" give the mean.
+        All windows of a store; those of the split "test" are embedded, those of "train" give the
+        mean.
     device : str, optional
         Default: "cuda" where there is one, else "cpu".
     precisions : bool
@@ -80,12 +84,16 @@ def make_reference(bundle, windows, device=None, precisions=False):
         If the bundle has no fp32 weights, or the store no test or no training windows.
     """
     if not weight_files(bundle):
-        raise UserError(f"{bundle.path}: has no fp32 weights to make a reference from; name one that was recorded")
+        raise UserError(
+            f"{bundle.path}: has no fp32 weights to make a reference from; name one that was recorded"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = windows.select(windows.split == "test")
     train = np.flatnonzero(windows.split == "train")
     if not len(test.ppg) or not len(train):
-        raise UserError("the store needs test and training windows for a reference; prepare it with both")
+        raise UserError(
+            "the store needs test and training windows for a reference; prepare it with both"
+        )
     train = windows.ppg[evenly(train, MEAN_WINDOWS)]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else hardware()["cpu"]
     info = {"device": name, "torch": torch.__version__, "latency_ms": {}, "weights": {}}
@@ -141,13 +149,17 @@ def load_reference(path):
 def refuse_lacking(reference, bundle):
     """Raise a `UserError` if a model that a bundle holds for this machine is not in a reference."""
     if lacking := {entry["model"] for entry in bundle.models} - reference.embeddings.keys():
-        raise UserError(f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle")
+        raise UserError(
+            f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle"
+        )
 
 
 def other_weights(reference, bundle):
     """Models whose weights in a bundle are not those that a reference was made from."""
     made = reference.info["weights"]
-    return [model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)]
+    return [
+        model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)
+    ]
 
 
 def reference_windows(reference, windows):
@@ -174,7 +186,9 @@ def _names(windows):
 
 
 def fingerprint(windows):
-    """SHA-256 of what an accuracy on windows depends on besides the model: whose they are, signals, heart rates."""
+    """SHA-256 of what an accuracy on windows depends on besides the model: whose they are, signals,
+    heart rates.
+    """
     named = [list(map(str, name)) for name in _names(windows)]
     digest = hashlib.sha256(json.dumps(named).encode())
     for x in (windows.ppg, windows.labels.get("hr", np.empty(0))):
@@ -183,14 +197,20 @@ def fingerprint(windows):
 
 
 def weight_files(bundle):
-    """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that exist."""
-    paths = sorted(Path(bundle.path).glob("*.safetensors"), key=lambda path: (path.stem != "teacher", path.stem))
+    """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that
+    exist.
+    """
+    paths = sorted(
+        Path(bundle.path).glob("*.safetensors"),
+        key=lambda path: (path.stem != "teacher", path.stem),
+    )
     return {path.stem: path for path in paths}
 
 
 @torch.no_grad()
 def measure_precisions(encoder, ppg, mean):
-    """Latency of one window in fp32 and bf16 on the encoder's device, and how far bf16 is from fp32.
+    """Latency of one window in fp32 and bf16 on the encoder's device, and how far bf16 is from
+    fp32.
 
     Parameters
     ----------
@@ -203,8 +223,8 @@ def measure_precisions(encoder, ppg, mean):
     Returns
     -------
     list of dict
-        `precision`, `bytes` (of the weights), `macs`, `latency_ms`, `windows` and `centred` (`median`, `p5` of the
-        cosine to fp32 with the mean taken off).
+        `precision`, `bytes` (of the weights), `macs`, `latency_ms`, `windows` and `centred`
+        (`median`, `p5` of the cosine to fp32 with the mean taken off).
     """
     device = next(encoder.parameters()).device
     x = torch.as_tensor(minmax_scale(ppg)[0], dtype=torch.float32, device=device)[:, None]

@@ -1,8 +1,10 @@
-"""The int8 student on emulated Cortex-M devices: its embeddings are computed there, its time and energy estimated.
+"""The int8 student on emulated Cortex-M devices: its embeddings are computed there, its time and
+energy estimated.
 
-The C99 network that the firmware uses, alone, gets the windows that the other rows of a benchmark get, so its accuracy
-columns come from what it computed. Instructions are counted; latency and energy follow from them by the device's
-profile, with the low and high ends that the profile's sources leave open. The whole watch is `xmae simulate`.
+The C99 network that the firmware uses, alone, gets the windows that the other rows of a benchmark
+get, so its accuracy columns come from what it computed. Instructions are counted; latency and
+energy follow from them by the device's profile, with the low and high ends that the profile's
+sources leave open. The whole watch is `xmae simulate`.
 """
 
 import tempfile
@@ -25,12 +27,15 @@ def cortex_m(name, bundle):
     Raises
     ------
     UserError
-        If the device is unknown or no Cortex-M, its emulator is missing, or the bundle has no int8 student for TFLite.
+        If the device is unknown or no Cortex-M, its emulator is missing, or the bundle has no int8
+        student for TFLite.
     """
     device, entry = load_device(name), bundle.entry("student", "litert", "int8")
     emulator = chosen_emulator(device)
     if emulator.startswith("qemu-user"):
-        raise UserError(f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M only")
+        raise UserError(
+            f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M only"
+        )
     return device, emulator, entry
 
 
@@ -50,14 +55,16 @@ def emulate(bundle, name, ppg):
     -------
     embedding : float32 array, shape (n, D)
     row : dict
-        `device`, `kind` ("estimated"), `latency_ms` with `latency_interval` (low and high end, no confidence interval),
-        `energy_mj`, `energy_interval`, `instructions`, `macs`, `mac_per_s`, `bytes` (weights), `code_bytes`,
-        `peak_memory_bytes` (RAM with the stack's reserve) and `layers`.
+        `device`, `kind` ("estimated"), `latency_ms` with `latency_interval` (low and high end, no
+        confidence interval), `energy_mj`, `energy_interval`, `instructions`, `macs`, `mac_per_s`,
+        `bytes` (weights), `code_bytes`, `peak_memory_bytes` (RAM with the stack's reserve) and
+        `layers`.
 
     Raises
     ------
     UserError
-        If the device is unknown, no Cortex-M, or its emulator is missing, or the network does not compile or run.
+        If the device is unknown, no Cortex-M, or its emulator is missing, or the network does not
+        compile or run.
     """
     device, emulator, entry = cortex_m(name, bundle)
     source, sink = entry["input"], entry["output"]
@@ -65,13 +72,17 @@ def emulate(bundle, name, ppg):
     with tempfile.TemporaryDirectory() as folder:
         built = write_c(bundle.path / entry["file"], folder)
         firmware = compile_firmware(
-            [BOARDS / "embed_windows.c", Path(folder) / "student_int8.c"], device.core, Path(folder) / "network.elf"
+            [BOARDS / "embed_windows.c", Path(folder) / "student_int8.c"],
+            device.core,
+            Path(folder) / "network.elf",
         )
         layers = [layer for layer in built["layers"] if layer["function"] in firmware.symbols]
         marks = [layer["function"] for layer in layers]
         run = runner(emulator)(firmware, {"in.bin": codes.tobytes()}, [*marks, "xmae_model_end"])
     if run.exit_code or len(run.files.get("out.bin", b"")) % len(codes):
-        raise UserError(f"{name}: the network ended with code {run.exit_code}: {run.console.strip()[-200:]}")
+        raise UserError(
+            f"{name}: the network ended with code {run.exit_code}: {run.console.strip()[-200:]}"
+        )
     embedding = np.frombuffer(run.files["out.bin"], np.int8).reshape(len(codes), -1)
     rows, total, instructions = [], Span(0, 0, 0), 0
     for layer in layers:

@@ -14,11 +14,16 @@ def hardware():
     Returns
     -------
     dict
-        `cpu`, `cores` (usable by this process), `memory_gib`, `int8_dot` (the CPU's int8 dot-product instructions that
-        are known to matter, or ""), `system`, `python` and `packages`.
+        `cpu`, `cores` (usable by this process), `memory_gib`, `int8_dot` (the CPU's int8
+        dot-product instructions that are known to matter, or ""), `system`, `python` and
+        `packages`.
     """
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    fields = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
+    fields = {
+        name.strip(): value.strip()
+        for name, colon, value in (line.partition(":") for line in lines)
+        if colon
+    }
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     try:
         cores = len(os.sched_getaffinity(0))
@@ -29,7 +34,9 @@ def hardware():
         "cores": cores,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "int8_dot": " ".join(
-            flag for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if flag in flags
+            flag
+            for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+            if flag in flags
         ),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

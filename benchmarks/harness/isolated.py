@@ -1,6 +1,8 @@
-"""Run one model of a bundle in a process of its own: its peak memory is then its own, and a crash is only its own.
+"""Run one model of a bundle in a process of its own: its peak memory is then its own, and a crash
+is only its own.
 
-python -m xmae.benchmarks.harness.isolated BUNDLE ENTRY WINDOWS.npy EMBEDDINGS.npy REPORT.json PROFILE
+python -m xmae.benchmarks.harness.isolated BUNDLE ENTRY WINDOWS.npy EMBEDDINGS.npy REPORT.json
+PROFILE
 """
 
 import json
@@ -23,7 +25,9 @@ TIMEOUT_S = 900
 
 
 def run_all_apart(bundle, entries, ppg, profile=False, at_a_time=None):
-    """`run_apart` for every entry, by default as many at a time as there are cores; a list of its results."""
+    """`run_apart` for every entry, by default as many at a time as there are cores; a list of its
+    results.
+    """
     with ThreadPoolExecutor(at_a_time or os.cpu_count()) as pool:
         runs = pool.map(lambda entry: run_apart(bundle, entry, ppg, profile), entries)
         return list(tqdm(runs, desc="models", total=len(entries)))
@@ -46,18 +50,23 @@ def run_apart(bundle, entry, ppg, profile=False):
     -------
     embedding : float32 array, shape (n, D), or None
     report : dict
-        `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a window),
-        `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes` (how much of it came after
-        the runtime was imported) and `code_bytes` (shared libraries of the runtime that were loaded), None where the
-        system does not tell; `layers`, if asked for, or `profile_failure` (why not: even if the profiler took the
-        process with it, the rest is there); or `missing` (its runtime is not installed), or `failure` (why there is no
+        `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a
+        window), `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes`
+        (how much of it came after the runtime was imported) and `code_bytes` (shared libraries of
+        the runtime that were loaded), None where the system does not tell; `layers`, if asked for,
+        or `profile_failure` (why not: even if the profiler took the process with it, the rest is
+        there); or `missing` (its runtime is not installed), or `failure` (why there is no
         embedding).
     """
     with tempfile.TemporaryDirectory(prefix="xmae-") as folder:
-        source, target, said = (Path(folder) / name for name in ("windows.npy", "embeddings.npy", "report.json"))
+        source, target, said = (
+            Path(folder) / name for name in ("windows.npy", "embeddings.npy", "report.json")
+        )
         np.save(source, ppg)
         arguments = map(str, (bundle.path, json.dumps(entry), source, target, said, profile))
-        failure = run_to_the_end([sys.executable, "-m", "xmae.benchmarks.harness.isolated", *arguments])
+        failure = run_to_the_end(
+            [sys.executable, "-m", "xmae.benchmarks.harness.isolated", *arguments]
+        )
         if failure and not (profile and said.exists()):
             return None, {"failure": failure}
         report = read_json(said) | ({"profile_failure": failure} if failure else {})
@@ -72,11 +81,15 @@ def run_to_the_end(command):
         return f"still running after {TIMEOUT_S} s"
     if done.returncode < 0:
         return f"the process died of {signal.Signals(-done.returncode).name}"
-    return (done.stderr.strip().splitlines() or ["no message"])[-1][:300] if done.returncode else None
+    return (
+        (done.stderr.strip().splitlines() or ["no message"])[-1][:300] if done.returncode else None
+    )
 
 
 def main(path, entry, source, target, said, profile):
-    """Embed the windows of the file `source` into the file `target`, and write what it took as JSON into `said`."""
+    """Embed the windows of the file `source` into the file `target`, and write what it took as JSON
+    into `said`.
+    """
     import torch
 
     from xmae.benchmarks.harness.sessions import import_runtime, open_session
@@ -96,7 +109,10 @@ def main(path, entry, source, target, said, profile):
     report = {"cold_start_ms": 1e3 * (time.perf_counter() - start)}
     np.save(target, session(ppg))
     peak = memory("VmHWM") if counted else None
-    report |= {"peak_memory_bytes": peak, "model_memory_bytes": max(peak - before, 0) if counted else None}
+    report |= {
+        "peak_memory_bytes": peak,
+        "model_memory_bytes": max(peak - before, 0) if counted else None,
+    }
     report["code_bytes"] = loaded_bytes(entry["format"])
     write_json(said, report)
     if profile == "True":
@@ -104,19 +120,28 @@ def main(path, entry, source, target, said, profile):
 
         try:
             report["layers"] = per_layer(bundle, entry, ppg[0])
-        except Exception as error:  # a profiler is another version's, another build's; the model is none the worse
-            report["profile_failure"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        # a profiler is another version's, another build's; the model is none the worse
+        except Exception as error:
+            report["profile_failure"] = (
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            )
         write_json(said, report)
 
 
 def loaded_bytes(format):
-    """Size of the shared libraries of a format's runtime that this process has loaded; None outside Linux."""
+    """Size of the shared libraries of a format's runtime that this process has loaded; None outside
+    Linux.
+    """
     from xmae.benchmarks.harness.sessions import RUNTIMES
 
     maps, package = Path("/proc/self/maps"), RUNTIMES[format].split(".")[0]
     if not maps.exists():
         return None
-    paths = {line.split(maxsplit=5)[5] for line in maps.read_text().splitlines() if f"/{package}/" in line}
+    paths = {
+        line.split(maxsplit=5)[5]
+        for line in maps.read_text().splitlines()
+        if f"/{package}/" in line
+    }
     return sum(Path(path).stat().st_size for path in paths if ".so" in Path(path).name)
 
 
@@ -130,9 +155,15 @@ def restart_peak():
 
 
 def memory(field):
-    """A memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak); None outside Linux."""
+    """A memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak); None
+    outside Linux.
+    """
     status = Path("/proc/self/status")
-    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", status.read_text())[1]) if status.exists() else None
+    return (
+        1024 * int(re.search(rf"{field}:\s+(\d+) kB", status.read_text())[1])
+        if status.exists()
+        else None
+    )
 
 
 if __name__ == "__main__":

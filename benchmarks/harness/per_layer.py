@@ -2,12 +2,14 @@
 
 - PyTorch: `torch.profiler`.
 - ExecuTorch: an ETDump, read by `executorch.devtools.Inspector`; XNNPACK's operators are in it.
-- LiteRT: its Python package has no profiler, the C library inside it has one (`litert/c/litert_profiler.h`), which is
+- LiteRT: its Python package has no profiler, the C library inside it has one
+(`litert/c/litert_profiler.h`), which is
   called here through `ctypes`; XNNPACK's operators are in it.
 - ONNX Runtime: the trace of `SessionOptions.enable_profiling`.
 
-Profiling costs time, most where operators are small, and ExecuTorch and LiteRT cut each time down to whole
-microseconds: shares say where to look, the latency without a profiler says how long it takes.
+Profiling costs time, most where operators are small, and ExecuTorch and LiteRT cut each time down
+to whole microseconds: shares say where to look, the latency without a profiler says how long it
+takes.
 """
 
 import ctypes
@@ -27,7 +29,8 @@ from xmae.native import quietly
 from xmae.quantize.graph import INPUT_SHAPE
 
 WARM_UP, RUNS = 10, 50
-OPERATOR, OPERATOR_INSIDE_DELEGATE = 2, 8  # kinds of event of LiteRT's profiler (tflite/core/api/profiler.h)
+# kinds of event of LiteRT's profiler (tflite/core/api/profiler.h)
+OPERATOR, OPERATOR_INSIDE_DELEGATE = 2, 8
 
 
 @quietly()
@@ -45,7 +48,8 @@ def per_layer(bundle, entry, ppg):
     Returns
     -------
     list of dict
-        `name`, `op` (what the runtime calls its kind) and `us` (microseconds, mean of the middle half of 50 runs).
+        `name`, `op` (what the runtime calls its kind) and `us` (microseconds, mean of the middle
+        half of 50 runs).
     """
     window = np.ascontiguousarray(ppg, np.float32).reshape(INPUT_SHAPE)
     if entry["format"] == "pytorch":
@@ -57,7 +61,9 @@ def per_layer(bundle, entry, ppg):
 
 @torch.no_grad()
 def pytorch(encoder, window):
-    """Operators of an encoder in eager PyTorch: time spent in each kind itself, in the order of first use."""
+    """Operators of an encoder in eager PyTorch: time spent in each kind itself, in the order of
+    first use.
+    """
     x = torch.from_numpy(window[0])
     for _ in range(WARM_UP):
         encoder(x)
@@ -90,7 +96,11 @@ def executorch(path, window):
     events = [event for block in blocks if block.name == "Execute" for event in block.events]
     whole = ("DELEGATE_CALL", "Method::execute", "OPERATOR_CALL")  # spans that hold other events
     return [
-        {"name": event.name, "op": event.name.split(" #")[0], "us": 1e3 * middle(event.perf_data.raw[WARM_UP:])}
+        {
+            "name": event.name,
+            "op": event.name.split(" #")[0],
+            "us": 1e3 * middle(event.perf_data.raw[WARM_UP:]),
+        }
         for event in events
         if event.perf_data and event.name not in whole
     ]
@@ -105,7 +115,9 @@ def onnx(path, window):
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "trace")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
         name = session.get_inputs()[0].name
         for _ in range(WARM_UP + RUNS):
             session.run(None, {name: window})
@@ -116,23 +128,34 @@ def onnx(path, window):
             name = event["name"].removesuffix("_kernel_time")
             durations[name].append(event["dur"])
             ops[name] = event["args"]["op_name"]
-    return [{"name": name, "op": ops[name], "us": middle(us[-RUNS:])} for name, us in durations.items()]
+    return [
+        {"name": name, "op": ops[name], "us": middle(us[-RUNS:])} for name, us in durations.items()
+    ]
 
 
 def litert(path, window):
-    """Operators of a `.tflite` from the profiler of LiteRT's C library, those inside XNNPACK with their names there."""
+    """Operators of a `.tflite` from the profiler of LiteRT's C library, those inside XNNPACK with
+    their names there.
+    """
     from xmae.export.targets.litert import inspect_model
     from xmae.export.targets.session import to_int8
 
     ends = inspect_model(path)
     source = ends["input"]
     dtype = np.dtype(source["dtype"])
-    data = window if dtype.kind == "f" else to_int8(window, source["scale"], source["zero_point"], dtype)
+    data = (
+        window
+        if dtype.kind == "f"
+        else to_int8(window, source["scale"], source["zero_point"], dtype)
+    )
     durations = defaultdict(list)
     for event in LiteRT().profile(Path(path).read_bytes(), data, ends["output"]):
         if event.kind in (OPERATOR, OPERATOR_INSIDE_DELEGATE):
             durations[event.kind, event.index, event.tag.decode()].append(event.us)
-    return [{"name": f"{op} #{index}", "op": op, "us": middle(us)} for (_, index, op), us in durations.items()]
+    return [
+        {"name": f"{op} #{index}", "op": op, "us": middle(us)}
+        for (_, index, op), us in durations.items()
+    ]
 
 
 def middle(us):
@@ -163,7 +186,9 @@ class TensorType(ctypes.Structure):
 
 
 class Event(ctypes.Structure):
-    """`ProfiledEventData` of `litert/c/litert_profiler_event.h`: an operator's name, number and microseconds."""
+    """`ProfiledEventData` of `litert/c/litert_profiler_event.h`: an operator's name, number and
+    microseconds.
+    """
 
     _fields_ = [
         ("tag", ctypes.c_char_p),
@@ -195,7 +220,8 @@ class LiteRT:
         return made
 
     def profile(self, model, data, sink):
-        """Run a flatbuffer `RUNS` times on one thread; what the profiler saw, as an array of `Event`.
+        """Run a flatbuffer `RUNS` times on one thread; what the profiler saw, as an array of
+        `Event`.
 
         Parameters
         ----------
@@ -220,11 +246,21 @@ class LiteRT:
         compiled = self.make("LiteRtCreateCompiledModel", environment, loaded, options)
         profiler = self.make("LiteRtCompiledModelGetProfiler", compiled)
         buffers = []
-        for side, shape, dtype in (("Input", data.shape, str(data.dtype)), ("Output", sink["shape"], sink["dtype"])):
-            needs = self.make(f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, zero, zero)
+        for side, shape, dtype in (
+            ("Input", data.shape, str(data.dtype)),
+            ("Output", sink["shape"], sink["dtype"]),
+        ):
+            needs = self.make(
+                f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, zero, zero
+            )
             kind = TensorType(dtype, shape)
             buffers.append(
-                self.make("LiteRtCreateManagedTensorBufferFromRequirements", environment, ctypes.byref(kind), needs)
+                self.make(
+                    "LiteRtCreateManagedTensorBufferFromRequirements",
+                    environment,
+                    ctypes.byref(kind),
+                    needs,
+                )
             )
         address = ctypes.c_void_p()
         self.call("LiteRtLockTensorBuffer", buffers[0], ctypes.byref(address), 1)  # to write
@@ -234,7 +270,9 @@ class LiteRT:
 
         def run(times):
             for _ in range(times):
-                self.call("LiteRtRunCompiledModel", compiled, zero, size(1), ends[0], size(1), ends[1])
+                self.call(
+                    "LiteRtRunCompiledModel", compiled, zero, size(1), ends[0], size(1), ends[1]
+                )
 
         run(WARM_UP)
         self.call("LiteRtStartProfiler", profiler)

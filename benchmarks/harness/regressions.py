@@ -1,10 +1,11 @@
 """What got worse between two benchmark runs, beyond the noise of both.
 
-Processor time on one thread is compared, in yardsticks (a fixed computation timed in the same rounds), so that a busier
-or slower machine is no regression, and only flagged where the 95 % intervals of both runs lie apart and the medians by
-more than a tenth.
+Processor time on one thread is compared, in yardsticks (a fixed computation timed in the same
+rounds), so that a busier or slower machine is no regression, and only flagged where the 95 %
+intervals of both runs lie apart and the medians by more than a tenth.
 Accuracy is compared where both runs scored the same windows.
-Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances do.
+Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances
+do.
 """
 
 from pathlib import Path
@@ -45,13 +46,17 @@ def find_regressions(new, old):
     Parameters
     ----------
     new, old : dict
-        Results of `xmae bench`. Rows are matched by model, format, precision and device. What ran before and fails now,
-        or is not there, is worse; but emulated devices and a recorded reference are there when asked for.
+        Results of `xmae bench`. Rows are matched by model, format, precision and device. What ran
+        before and fails now, or is not there, is worse; but emulated devices and a recorded
+        reference are there when asked for.
     """
     now, alike, found = {key(row): row for row in new["models"]}, not other_windows(new, old), []
     for was in old["models"]:
         if "latency_ms" in was:
-            found += [f"{' '.join(key(was))}: {sentence}" for sentence in worse(now.get(key(was)), was, alike)]
+            found += [
+                f"{' '.join(key(was))}: {sentence}"
+                for sentence in worse(now.get(key(was)), was, alike)
+            ]
     return found
 
 
@@ -70,7 +75,9 @@ def key(row):
 
 
 def worse(row, was, alike):
-    """What is worse in a row (None: it is no longer there): a list of sentences. `alike`: on the same windows."""
+    """What is worse in a row (None: it is no longer there): a list of sentences. `alike`: on the
+    same windows.
+    """
     if row is None:
         return ["is no longer there"] if was.get("kind", "measured") == "measured" else []
     if why := row.get("failure") or row.get("missing"):
@@ -80,7 +87,9 @@ def worse(row, was, alike):
         ratio = row["relative"] / was["relative"]
         apart = row["relative_interval"][0] > was["relative_interval"][1]
         if apart and ratio > MIN_SLOWDOWN:
-            found.append(f"{ratio:.2f} times the processor time, in yardsticks; the intervals lie apart")
+            found.append(
+                f"{ratio:.2f} times the processor time, in yardsticks; the intervals lie apart"
+            )
     for field, limit in ALLOWED.items():
         if row.get(field) and was.get(field) and row[field] > limit * was[field]:
             found.append(f"{field.replace('_', ' ')}: {row[field]:,} after {was[field]:,}")
@@ -91,7 +100,9 @@ def worse(row, was, alike):
     if row.get("centred") and was.get("centred"):
         loss = was["centred"]["median"] - row["centred"]["median"]
         if loss > COSINE_LOSS:
-            found.append(f"centred cosine, median: {row['centred']['median']:.4f}, {loss:.4f} lower")
+            found.append(
+                f"centred cosine, median: {row['centred']['median']:.4f}, {loss:.4f} lower"
+            )
     hr, hr_was = (x.get("heads", {}).get("hr") for x in (row, was))
     if hr and hr_was and hr["value"] - hr_was["value"] > HR_LOSS:
         found.append(f"heart-rate error: {hr['value']:.2f} bpm after {hr_was['value']:.2f}")

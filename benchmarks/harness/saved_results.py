@@ -1,4 +1,6 @@
-"""Results of long measurements, kept in files: made anew as soon as what they are of has changed."""
+"""Results of long measurements, kept in files: made anew as soon as what they are of has
+changed.
+"""
 
 import hashlib
 import json
@@ -29,11 +31,18 @@ def made_of(encoder, store, formats, **settings):
     for name, tensor in encoder.state_dict().items():
         weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     tools = tool_versions(["", *formats])
-    return {"weights_sha256": weights.hexdigest(), "store_sha256": store.contents, "tools": tools, **settings}
+    return {
+        "weights_sha256": weights.hexdigest(),
+        "store_sha256": store.contents,
+        "tools": tools,
+        **settings,
+    }
 
 
 def kept(path, of, make):
-    """What `make` gives, a JSON value, from `path` if it was made of the same things, or else made and kept there."""
+    """What `make` gives, a JSON value, from `path` if it was made of the same things, or else made
+    and kept there.
+    """
     if path.is_file() and (before := read_json(path)).get("of") == of:
         return before["result"]
     write_json(path, {"of": of, "result": make()})

@@ -1,4 +1,6 @@
-"""Every way to run a bundle's models on this machine: its exported files, and its fp32 weights in PyTorch."""
+"""Every way to run a bundle's models on this machine: its exported files, and its fp32 weights in
+PyTorch.
+"""
 
 from collections import Counter
 from importlib import import_module
@@ -11,13 +13,20 @@ from xmae.benchmarks.harness.baseline import weight_files
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
 
-RUNTIMES = {  # what a format's session imports; imported first so that it does not count as the model's memory
+# what a format's session imports; imported first so that it does not count as the model's memory
+RUNTIMES = {
     "pytorch": "torch",
     "executorch": "executorch.runtime",
     "litert": "ai_edge_litert.interpreter",
     "onnx": "onnxruntime",
 }
-TITLES = {"pytorch": "PyTorch", "executorch": "ExecuTorch", "litert": "LiteRT", "onnx": "ONNX Runtime", "c": "C99"}
+TITLES = {
+    "pytorch": "PyTorch",
+    "executorch": "ExecuTorch",
+    "litert": "LiteRT",
+    "onnx": "ONNX Runtime",
+    "c": "C99",
+}
 
 
 def find_entries(bundle):
@@ -30,8 +39,8 @@ def find_entries(bundle):
     Returns
     -------
     list of dict
-        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`: of weights those of the encoder, of a file
-        those of the graph that was exported.
+        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`: of weights those of
+        the encoder, of a file those of the graph that was exported.
     """
     weights = [
         {
@@ -75,7 +84,8 @@ def open_session(bundle, entry, threads=1):
 
 
 def import_runtime(entry):
-    """Import what a session of this entry needs; the name of its package if that is not installed, else None.
+    """Import what a session of this entry needs; the name of its package if that is not installed,
+    else None.
 
     One that is installed but cannot be imported raises what it raises: it is broken, not missing.
     """
@@ -88,9 +98,14 @@ def import_runtime(entry):
 
 
 def not_checked(rows):
-    """Of rows of exported files, which did not run for want of a runtime: a sentence for each package."""
+    """Of rows of exported files, which did not run for want of a runtime: a sentence for each
+    package.
+    """
     counts = Counter(row["missing"] for row in rows if "missing" in row)
-    return [f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'" for why, n in counts.items()]
+    return [
+        f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'"
+        for why, n in counts.items()
+    ]
 
 
 def describe(entry):

@@ -1,9 +1,11 @@
-"""The stop-watch: models take turns, window by window, so that whatever else the machine does hits all of them.
+"""The stop-watch: models take turns, window by window, so that whatever else the machine does hits
+all of them.
 
-Intervals come from resampling whole rounds. On a busy machine a call that outlasts its time slice waits for others, a
-short one does not: so besides latency the processor time of a call is measured, which does not count the waiting. A
-yardstick, the same small computation in every round, says how fast the machine was just then: processor time in
-yardsticks can be compared between runs, milliseconds cannot.
+Intervals come from resampling whole rounds. On a busy machine a call that outlasts its time slice
+waits for others, a short one does not: so besides latency the processor time of a call is measured,
+which does not count the waiting. A yardstick, the same small computation in every round, says how
+fast the machine was just then: processor time in yardsticks can be compared between runs,
+milliseconds cannot.
 """
 
 import os
@@ -38,8 +40,8 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     Returns
     -------
     list of dict
-        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor time in
-        yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
+        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor
+        time in yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
     """
     runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
     with all_threads(threads):
@@ -48,7 +50,9 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     rows = list(rows)
     for i in runs:
         rows[i] = rows[i] | summarise(times[i], times[YARDSTICK])
-        rows[i]["mac_per_s"] = 1e3 * rows[i]["macs"] / rows[i]["latency_ms"] if rows[i]["macs"] else None
+        rows[i]["mac_per_s"] = (
+            1e3 * rows[i]["macs"] / rows[i]["latency_ms"] if rows[i]["macs"] else None
+        )
     return rows
 
 
@@ -65,7 +69,9 @@ def all_threads(threads):
 
 
 def make_yardstick():
-    """A function that takes about as long as a small model: a product of float32 matrices and a sort, in NumPy."""
+    """A function that takes about as long as a small model: a product of float32 matrices and a
+    sort, in NumPy.
+    """
     numbers = np.random.default_rng(77).random((96, 96), np.float32)
     return lambda _: np.sort(numbers @ numbers, axis=None)
 
@@ -73,7 +79,8 @@ def make_yardstick():
 def time_sessions(sessions, ppg, rounds):
     """Seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
 
-    In each round every session runs all n windows, one by one. The order of the sessions is drawn anew in each round.
+    In each round every session runs all n windows, one by one. The order of the sessions is drawn
+    anew in each round.
     """
     rng = np.random.default_rng(77)
     times = {key: np.empty((2, rounds, len(ppg))) for key in sessions}
@@ -91,7 +98,9 @@ def time_sessions(sessions, ppg, rounds):
 
 
 def summarise(times, yardstick):
-    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2, rounds, n) in s."""
+    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2,
+    rounds, n) in s.
+    """
     (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
     resampled = resampled_medians(cpu, drawn)
     return {
@@ -115,5 +124,7 @@ def resampled_medians(times, drawn):
 
 
 def load():
-    """Processes that wanted a core in the last minute, on average; None where the system does not tell."""
+    """Processes that wanted a core in the last minute, on average; None where the system does not
+    tell.
+    """
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

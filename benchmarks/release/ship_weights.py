@@ -1,9 +1,11 @@
-"""Make the weights that the package ships: copy trained encoders, fit the heads of all, write their model card.
+"""Make the weights that the package ships: copy trained encoders, fit the heads of all, write their
+model card.
 
-    python -m xmae.benchmarks.release.ship_weights STORE xmae/models/weights base=TEACHER.safetensors student-app=STUDENT.safetensors
+    python -m xmae.benchmarks.release.ship_weights STORE xmae/models/weights
+    base=TEACHER.safetensors student-app=STUDENT.safetensors
 
-Encoders that are not given stay as they are. Heads are fitted on the training subjects of the store, the card's numbers
-are measured on its test subjects.
+Encoders that are not given stay as they are. Heads are fitted on the training subjects of the
+store, the card's numbers are measured on its test subjects.
 """
 
 import json
@@ -53,7 +55,9 @@ def describe(name, encoder):
     """One encoder's section of the card."""
     origin = encoder.provenance
     parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
-    int8 = f", {int8_bytes(encoder) / 1e3:.1f} kB as int8" if isinstance(encoder, McuStudent) else ""
+    int8 = (
+        f", {int8_bytes(encoder) / 1e3:.1f} kB as int8" if isinstance(encoder, McuStudent) else ""
+    )
     lines = [
         f"## `{name}`",
         "",
@@ -67,16 +71,24 @@ def describe(name, encoder):
         )
     for key, whom in TO_WHOM.items():
         if key in origin:
-            lines.append(f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}")
-    settings = {key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")}
+            lines.append(
+                f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}"
+            )
+    settings = {
+        key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")
+    }
     if "note" in origin:
         lines.append(f"- {origin['note']}")
     return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
 
 
 def main(store, out, *given):
-    """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder `out`."""
-    if wrong := [pair for pair in given if not pair.startswith(tuple(f"{name}=" for name in SHIPPED))]:
+    """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder
+    `out`.
+    """
+    if wrong := [
+        pair for pair in given if not pair.startswith(tuple(f"{name}=" for name in SHIPPED))
+    ]:
         raise UserError(f"'{wrong[0]}' is not NAME=FILE with a name of {', '.join(SHIPPED)}")
     windows, out = WindowStore(store).windows(), Path(out)
     for name, path in (pair.split("=", 1) for pair in given):
@@ -90,16 +102,25 @@ def main(store, out, *given):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             untrained = untrained_like(encoder)
-        embeddings = {key: embed_windows(x, windows) for key, x in ((name, encoder), ("untrained", untrained))}
+        embeddings = {
+            key: embed_windows(x, windows) for key, x in ((name, encoder), ("untrained", untrained))
+        }
         heads[name] = fit_heads(embeddings[name][training], windows.select(training))
         sections.append(describe(name, encoder))
-        result = probe_embeddings(embeddings | {"features": features}, windows, seed=SEED, progress=True)
+        result = probe_embeddings(
+            embeddings | {"features": features}, windows, seed=SEED, progress=True
+        )
         tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
     write_json(out / "heads.json", heads)
     subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]
     with atomic_file(out / "MODEL_CARD.md") as temporary:
         temporary.write_text(
-            CARD.format(n_train=subjects[0], n_test=subjects[1], encoders="".join(sections), tables="\n".join(tables))
+            CARD.format(
+                n_train=subjects[0],
+                n_test=subjects[1],
+                encoders="".join(sections),
+                tables="\n".join(tables),
+            )
         )
 
 

@@ -1,10 +1,11 @@
-"""The support matrix, docs/targets.md: each model in each target and precision, with what was measured of it.
+"""The support matrix, docs/targets.md: each model in each target and precision, with what was
+measured of it.
 
     python -m xmae.benchmarks.release.support_matrix BUNDLE STORE docs/targets.md
 
-of a bundle of all shipped encoders, made as the page says. Every file that this machine can run, or check, runs on
-windows of the test patients. TFLite files also go through LiteRT's reference kernels, TensorFlow Lite Micro and
-tflite-runtime 2.14.
+of a bundle of all shipped encoders, made as the page says. Every file that this machine can run, or
+check, runs on windows of the test patients. TFLite files also go through LiteRT's reference
+kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 """
 
 import re
@@ -39,7 +40,8 @@ python -m xmae.benchmarks.release.support_matrix bundle store docs/targets.md"""
 N_WINDOWS, N_CHECKED = 96, 32  # of the test patients; where an interpreter stands for a device
 N_TIMED, ROUNDS = 3, 10  # windows and rounds of the timing
 WRONG = 0.8  # median centred cosine below which a file does not compute the model
-COMPILED = {  # device: the models that a test compiles for it as a whole and, but for vela, runs against PyTorch
+# device: the models that a test compiles for it as a whole and, but for vela, runs against PyTorch
+COMPILED = {
     "cortex-m": ("student", "student-mcu-s", "student-app"),
     "ethos-u55": ("student", "student-mcu-s"),
     "ethos-u65": ("student-mcu-s",),
@@ -135,7 +137,8 @@ def support_matrix(bundle, data, out):
     Parameters
     ----------
     bundle, data, out : str
-        Folder of a bundle with all targets and precisions, the store it was made with, and the page to write.
+        Folder of a bundle with all targets and precisions, the store it was made with, and the page
+        to write.
 
     Raises
     ------
@@ -149,7 +152,9 @@ def support_matrix(bundle, data, out):
     originals = {model: embedding[chosen] for model, embedding in recorded.embeddings.items()}
     rows = measure(opened, originals, recorded.train_mean, test)
     entries = [entry for entry in opened.all_models if entry["format"] == "litert"]
-    cells, footnotes = runtimes(opened, entries, originals, recorded.train_mean, minmax_scale(test.ppg)[0])
+    cells, footnotes = runtimes(
+        opened, entries, originals, recorded.train_mean, minmax_scale(test.ppg)[0]
+    )
     machine = hardware()
     page = PAGE.format(
         commands=COMMANDS,
@@ -173,7 +178,9 @@ def support_matrix(bundle, data, out):
 
 
 def measure(bundle, originals, train_mean, test):
-    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where they can run here."""
+    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where
+    they can run here.
+    """
     ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
     few = evenly(np.arange(len(ppg)), N_CHECKED)
     devices = [entry for entry in bundle.all_models if entry not in bundle.models]
@@ -183,17 +190,25 @@ def measure(bundle, originals, train_mean, test):
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
             row |= compare_embeddings(embedding, original, train_mean[model])
-            heads = {name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"}
+            heads = {
+                name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"
+            }
             row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
         rows.append(row)
-    return add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS) + rows[len(entries) :]
+    return (
+        add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS)
+        + rows[len(entries) :]
+    )
 
 
 def matrix(rows):
     """Table of the cosines: a row for each target and model, a column for each precision."""
     rows = [row for row in rows if row["format"] != "pytorch"]
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
-    cells = {(row["format"], row["model"], row["precision"]): said(row.get("centred"), "as TFLM") for row in rows}
+    cells = {
+        (row["format"], row["model"], row["precision"]): said(row.get("centred"), "as TFLM")
+        for row in rows
+    }
     lines = [
         (format, model, *(cells.get((format, model, precision), "–") for precision in precisions))
         for format, model in dict.fromkeys(key[:2] for key in cells)
@@ -205,7 +220,11 @@ def said(spread, otherwise=""):
     """Median of a cosine as a cell, marked where the file does not compute the model."""
     if spread is None:
         return otherwise
-    return f"{spread['median']:.4f}" if spread["median"] >= WRONG else f"**wrong: {spread['median']:.2f}**"
+    return (
+        f"{spread['median']:.4f}"
+        if spread["median"] >= WRONG
+        else f"**wrong: {spread['median']:.2f}**"
+    )
 
 
 def file_row(row):
@@ -224,7 +243,9 @@ def file_row(row):
 
 
 def runtimes(bundle, entries, originals, train_mean, ppg):
-    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of its footnote}."""
+    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of
+    its footnote}.
+    """
     rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
     ways = (
         litert.open_model,
@@ -244,14 +265,26 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
             cells.append(said({"median": np.median(cosine)}))
         arena = "" if cells[2].startswith("no") else f"{tflm.measure_arena(path):,} B"
         rows.append((model, entry["precision"], *cells, arena))
-    header = ("model", "precision", "LiteRT, XNNPACK", "LiteRT, reference", "TFLM", "tflite-runtime 2.14", "TFLM arena")
+    header = (
+        "model",
+        "precision",
+        "LiteRT, XNNPACK",
+        "LiteRT, reference",
+        "TFLM",
+        "tflite-runtime 2.14",
+        "TFLM arena",
+    )
     return table(header, rows), footnotes
 
 
 def reason(error):
     """What an interpreter says, without the file and line of its own source."""
     said = str(error).partition(" (")[2].rstrip(")") or str(error)
-    said = re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said).replace(" || ", " or ").replace("|", "/")
+    said = (
+        re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said)
+        .replace(" || ", " or ")
+        .replace("|", "/")
+    )
     return said if len(said) < 160 else said[:160].rpartition(" ")[0] + " ..."
 
 

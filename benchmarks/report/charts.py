@@ -1,4 +1,6 @@
-"""Pictures for the report: inline SVG whose ink is the page's text colour, so that they work in the dark."""
+"""Pictures for the report: inline SVG whose ink is the page's text colour, so that they work in the
+dark.
+"""
 
 import io
 
@@ -8,9 +10,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from xmae.benchmarks.harness.sessions import TITLES
 
-INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"  # INK becomes the page's text colour
-COLOURS = {"pytorch": MUTED, "executorch": "#3b7dd8", "litert": ACCENT, "onnx": SECOND, "c": "#b07cc6"}
-RING = {"marker": "o", "ms": 13, "mfc": "none", "mec": INK, "mew": 0.8, "ls": ""}  # around an estimate
+# INK becomes the page's text colour
+INK, ACCENT, SECOND, MUTED = "#123456", "#0f9d8a", "#d9775f", "#8a94a3"
+COLOURS = {
+    "pytorch": MUTED,
+    "executorch": "#3b7dd8",
+    "litert": ACCENT,
+    "onnx": SECOND,
+    "c": "#b07cc6",
+}
+# around an estimate
+RING = {"marker": "o", "ms": 13, "mfc": "none", "mec": INK, "mew": 0.8, "ls": ""}
 COSTS = (  # of the Pareto plots: field, words, factor
     ("latency_ms", "latency of a window, ms", 1),
     ("bytes", "file or weights, kB", 1e-3),
@@ -26,9 +36,18 @@ def draw_loss(pretrain):
         axes = figure.subplots()
         axes.axhline(1, color=MUTED, lw=1, ls="--")
         axes.text(
-            0.99, 1, "drawing the mean", color=MUTED, ha="right", va="bottom", transform=axes.get_yaxis_transform()
+            0.99,
+            1,
+            "drawing the mean",
+            color=MUTED,
+            ha="right",
+            va="bottom",
+            transform=axes.get_yaxis_transform(),
         )
-        for key, label, color in (("train_loss", "training", MUTED), ("val_loss", "held-out subjects", ACCENT)):
+        for key, label, color in (
+            ("train_loss", "training", MUTED),
+            ("val_loss", "held-out subjects", ACCENT),
+        ):
             axes.plot(
                 history["epoch"],
                 [loss / pretrain["variance"] for loss in history[key]],
@@ -64,18 +83,22 @@ def draw_probe(task):
 
 
 def draw_pareto(rows):
-    """What accuracy costs: heart-rate error, and drift from fp32, against latency, size and MAC, a picture each.
+    """What accuracy costs: heart-rate error, and drift from fp32, against latency, size and MAC, a
+    picture each.
 
-    Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape the model, a filled
-    mark is quantised, a ring around it says that it is estimated; the line joins what nothing else beats in both, of
-    the rows scored on all windows: others are shown, but an error on fewer windows is another quantity.
+    Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape
+    the model, a filled mark is quantised, a ring around it says that it is estimated; the line
+    joins what nothing else beats in both, of the rows scored on all windows: others are shown, but
+    an error on fewer windows is another quantity.
 
     Returns
     -------
     list of str
         SVG.
     """
-    marks = dict(zip(sorted({row["model"] for row in rows}, reverse=True), "so^Dv<>P", strict=False))
+    marks = dict(
+        zip(sorted({row["model"] for row in rows}, reverse=True), "so^Dv<>P", strict=False)
+    )
     quantised = [row for row in rows if row["precision"] not in ("fp32", "bf16")]
     pictures = []
     for of, words, logarithmic, chosen in (
@@ -91,12 +114,16 @@ def draw_pareto(rows):
 
 
 def heart_rate_error(row):
-    """Mean absolute error of the bundle's head on this row's embeddings, bpm; None where it was not measured."""
+    """Mean absolute error of the bundle's head on this row's embeddings, bpm; None where it was not
+    measured.
+    """
     return (row.get("heads") or {}).get("hr", {}).get("value")
 
 
 def drift(row):
-    """One minus the median centred cosine of a row's embeddings to fp32 of its model, at least 1e-7 (rounding)."""
+    """One minus the median centred cosine of a row's embeddings to fp32 of its model, at least 1e-7
+    (rounding).
+    """
     return max(1e-7, 1 - row["centred"]["median"]) if row.get("centred") else None
 
 
@@ -119,7 +146,9 @@ def _pareto(points, marks, cost, error, logarithmic):
             logarithmic_axis(axes, "y", [y for _, y, _ in points])
         most = max(row.get("windows") or 0 for _, _, row in points)
         kept = front([point for point in points if (point[2].get("windows") or 0) == most])
-        axes.plot([x for x, _, _ in kept], [y for _, y, _ in kept], color=MUTED, lw=1, ls="--", zorder=1)
+        axes.plot(
+            [x for x, _, _ in kept], [y for _, y, _ in kept], color=MUTED, lw=1, ls="--", zorder=1
+        )
         for x, y, row in points:
             colour = COLOURS.get(row["format"], INK)
             face = "none" if row["precision"] in ("fp32", "bf16") else colour
@@ -139,7 +168,9 @@ def _pareto(points, marks, cost, error, logarithmic):
 
 
 def logarithmic_axis(axes, which, values):
-    """A logarithmic axis with some room around the values, and ticks at 1, 2 and 5 that say what they are."""
+    """A logarithmic axis with some room around the values, and ticks at 1, 2 and 5 that say what
+    they are.
+    """
     axis = getattr(axes, f"{which}axis")
     axes.set(**{f"{which}scale": "log", f"{which}lim": (min(values) / 1.6, max(values) * 1.6)})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 100 * min(values) else (1,)))
@@ -149,7 +180,8 @@ def logarithmic_axis(axes, which, values):
 
 def _style():
     return {
-        "svg.fonttype": "none",  # letters stay letters: they take the page's font and can be searched
+        # letters stay letters: they take the page's font and can be searched
+        "svg.fonttype": "none",
         "font.size": 10.5,
         "text.color": INK,
         "axes.labelcolor": INK,

@@ -1,4 +1,6 @@
-"""One self-contained HTML page of what a run did: readable on a phone, in the dark, offline and in ten years."""
+"""One self-contained HTML page of what a run did: readable on a phone, in the dark, offline and in
+ten years.
+"""
 
 import base64
 import math
@@ -26,16 +28,21 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     Parameters
     ----------
     results : dict
-        What the verbs returned, under their names; a verb that did not run is left out, and so is its section:
+        What the verbs returned, under their names; a verb that did not run is left out, and so is
+        its section:
 
-        - ``prepare``: `recordings`, `windows`, `dropped` (by reason), `windows_by_split`, `subjects_by_split`
-        - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`, `train_loss`, `val_loss`),
+        - ``prepare``: `recordings`, `windows`, `dropped` (by reason), `windows_by_split`,
+        `subjects_by_split`
+        - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`,
+        `train_loss`, `val_loss`),
           `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
-        - ``distill``: any plain numbers and words; listed as they are (so are those of ``quantize``)
+        - ``distill``: any plain numbers and words; listed as they are (so are those of
+        ``quantize``)
         - ``export``: what `xmae export` returned; its operators outside the delegate are listed
         - ``bench``, ``validate``, ``simulate``: what these verbs returned
-        - ``provenance``: dict from a heading to a sentence (data, its licence and attribution, weights)
+        - ``provenance``: dict from a heading to a sentence (data, its licence and attribution,
+        weights)
     out : str or Path
         Folder, made if it is missing.
     title : str
@@ -51,15 +58,23 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     UserError
         If `out` cannot be written.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
     environment.filters |= {
         "number": number,
         "size": size,
         "span": span,
         "runtime": runtime,
     }
-    template = environment.from_string((files("xmae.benchmarks.report") / "report.html").read_text())
-    pretrain, probe, costs = results.get("pretrain"), merge_probes(results.get("probe")), cost_rows(results)
+    template = environment.from_string(
+        (files("xmae.benchmarks.report") / "report.html").read_text()
+    )
+    pretrain, probe, costs = (
+        results.get("pretrain"),
+        merge_probes(results.get("probe")),
+        cost_rows(results),
+    )
     picture = pretrain and pretrain.get("picture")
     page = template.render(
         title=title,
@@ -70,7 +85,9 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         picture=_png(picture) if picture and Path(picture).is_file() else None,
         loss_curve=draw_loss(pretrain) if pretrain and pretrain.get("history") else None,
         probe=probe,
-        probe_chart=draw_probe(probe["tasks"]["hr"]) if probe and "encoders" in probe["tasks"].get("hr", {}) else None,
+        probe_chart=draw_probe(probe["tasks"]["hr"])
+        if probe and "encoders" in probe["tasks"].get("hr", {})
+        else None,
         lists={name: plain(results[name]) for name in ("distill", "quantize") if name in results},
         export=results.get("export"),
         validate=results.get("validate"),
@@ -81,7 +98,8 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         simulate=results.get("simulate"),
         watches=watch_table.table_rows(results["simulate"]) if "simulate" in results else None,
         hardware=(results.get("bench") or results.get("validate") or {}).get("hardware"),
-        reference=results.get("validate", {}).get("reference") or results.get("bench", {}).get("reference_info"),
+        reference=results.get("validate", {}).get("reference")
+        or results.get("bench", {}).get("reference_info"),
         provenance=results.get("provenance", {}),
     )
     path = Path(out) / "report.html"
@@ -91,7 +109,9 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
 
 
 def summary_lines(results):
-    """The run in a sentence each, at most six, for the head of the page and the end of the terminal."""
+    """The run in a sentence each, at most six, for the head of the page and the end of the
+    terminal.
+    """
     lines = []
     if prepare := results.get("prepare"):
         subjects = sum(prepare["subjects_by_split"].values())
@@ -107,7 +127,11 @@ def summary_lines(results):
         )
     hr = (merge_probes(results.get("probe")) or {"tasks": {}})["tasks"].get("hr", {})
     if "encoders" in hr:
-        cells = [f"{name} {entry['value']:.2f}" for name, entry in hr["encoders"].items() if "untrained " not in name]
+        cells = [
+            f"{name} {entry['value']:.2f}"
+            for name, entry in hr["encoders"].items()
+            if "untrained " not in name
+        ]
         lines.append(
             f"Heart rate on {hr['n_subjects']} unseen subjects, mean error in bpm: {', '.join(cells)};"
             f" always the mean {hr['baseline']:.2f}."
@@ -115,7 +139,9 @@ def summary_lines(results):
     int8 = [
         row
         for row in cost_rows(results)
-        if row["model"] != "teacher" and (row["precision"], row["kind"]) == ("int8", "measured") and row["latency_ms"]
+        if row["model"] != "teacher"
+        and (row["precision"], row["kind"]) == ("int8", "measured")
+        and row["latency_ms"]
     ]
     if int8:
         best = min(int8, key=lambda row: row["latency_ms"])
@@ -123,22 +149,32 @@ def summary_lines(results):
             f"int8 {best['model']}: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
             f" ({runtime(best['format'])}, one core)."
         )
-    if failed := [entry_name(row) for row in results.get("bench", {"models": []})["models"] if "failure" in row]:
+    if failed := [
+        entry_name(row)
+        for row in results.get("bench", {"models": []})["models"]
+        if "failure" in row
+    ]:
         lines.append(f"Does not run: {', '.join(failed)}.")
     if simulated := results.get("simulate"):
         lines.append(watch_table.summary(simulated))
     if validate := results.get("validate"):
         found, checked = len(validate["violations"]), f"{validate['checked']} exports"
         verdict = "passed" if validate["passed"] else "FAILED" if found else "INCOMPLETE"
-        verdict += f", {found} violation(s) over {checked}" if found else f", {checked} within their limits"
+        verdict += (
+            f", {found} violation(s) over {checked}"
+            if found
+            else f", {checked} within their limits"
+        )
         lines.append(f"Drift gate: {'; '.join([verdict, *validate['not_checked']])}.")
     return lines
 
 
 def merge_probes(probes):
-    """One probe result or a list of them as one, with the encoders side by side; None if there is none.
+    """One probe result or a list of them as one, with the encoders side by side; None if there is
+    none.
 
-    Baselines of the second and later results are named after their model, and hand-made features appear once.
+    Baselines of the second and later results are named after their model, and hand-made features
+    appear once.
     """
     if not probes:
         return None
@@ -149,20 +185,29 @@ def merge_probes(probes):
         for name, task in other["tasks"].items():
             for encoder, entry in task.get("encoders", {}).items():
                 if encoder != "features" and "encoders" in tasks.get(name, {}):
-                    shown = f"{encoder} {other['model']}" if encoder in tasks[name]["encoders"] else encoder
+                    shown = (
+                        f"{encoder} {other['model']}"
+                        if encoder in tasks[name]["encoders"]
+                        else encoder
+                    )
                     tasks[name]["encoders"][shown] = entry
-    names = list(dict.fromkeys(name for task in tasks.values() for name in task.get("encoders", ())))
+    names = list(
+        dict.fromkeys(name for task in tasks.values() for name in task.get("encoders", ()))
+    )
     return first | {"tasks": tasks, "encoders": names}
 
 
 def cost_rows(results):
-    """Rows with latency, size and memory, of `bench` or else of `validate`; None for what was not measured."""
+    """Rows with latency, size and memory, of `bench` or else of `validate`; None for what was not
+    measured.
+    """
     rows = (results.get("bench") or results.get("validate") or {"models": []})["models"]
     return [dict.fromkeys(MEASURED) | {"kind": "measured"} | row for row in rows]
 
 
 def layer_bars(rows):
-    """For each row with a profile: its name, total in microseconds, and (operator, us, share of the largest) in order.
+    """For each row with a profile: its name, total in microseconds, and (operator, us, share of the
+    largest) in order.
 
     Operators below half a percent are summed up at the end.
     """
@@ -174,25 +219,41 @@ def layer_bars(rows):
         shown = [layer for layer in row["layers"] if layer["us"] >= 0.005 * total]
         rest = total - sum(layer["us"] for layer in shown)
         bars = [(layer["name"], layer["us"]) for layer in shown]
-        bars += [(f"{len(row['layers']) - len(shown)} smaller", rest)] if len(shown) < len(row["layers"]) else []
+        bars += (
+            [(f"{len(row['layers']) - len(shown)} smaller", rest)]
+            if len(shown) < len(row["layers"])
+            else []
+        )
         largest = max((us for _, us in bars), default=0)
-        found.append((row, total, [(name, us, us / largest if largest else 0) for name, us in bars]))
+        found.append(
+            (row, total, [(name, us, us / largest if largest else 0) for name, us in bars])
+        )
     return found
 
 
 def plain(value):
-    """The entries of a verb's result that fit on a line: numbers, words (no paths) and short lists."""
+    """The entries of a verb's result that fit on a line: numbers, words (no paths) and short
+    lists.
+    """
     shown = {}
     for key, item in value.items():
-        if isinstance(item, dict) and len(item) <= 6 and not any(isinstance(x, (dict, list)) for x in item.values()):
+        if (
+            isinstance(item, dict)
+            and len(item) <= 6
+            and not any(isinstance(x, (dict, list)) for x in item.values())
+        ):
             item = ", ".join(f"{name} {number(x)}" for name, x in item.items())
-        if isinstance(item, (int, float)) or (isinstance(item, str) and key != "out" and "/" not in item):
+        if isinstance(item, (int, float)) or (
+            isinstance(item, str) and key != "out" and "/" not in item
+        ):
             shown[key.replace("_", " ")] = number(item)
     return shown
 
 
 def number(value, digits=3):
-    """A number with three significant digits and thousands separators; words as they are; None as a dash."""
+    """A number with three significant digits and thousands separators; words as they are; None as a
+    dash.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool):

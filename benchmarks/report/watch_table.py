@@ -1,4 +1,6 @@
-"""What `xmae simulate` measured, a row for each device: for the terminal, for Markdown and for the HTML report."""
+"""What `xmae simulate` measured, a row for each device: for the terminal, for Markdown and for the
+HTML report.
+"""
 
 COLUMNS = {  # full heading: short one, for a terminal
     "device": "device",
@@ -22,7 +24,9 @@ WITHOUT_SAMPLES = (
 
 
 def table_rows(result):
-    """Cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a list of dicts of str."""
+    """Cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a list of
+    dicts of str.
+    """
     rows = []
     for name, played in result["devices"].items():
         counts, memory, same = played["counts"], played.get("memory"), played["bit_exact"]
@@ -32,21 +36,36 @@ def table_rows(result):
             f"{counts['instructions_a_window']:,}",
             f"{counts['instructions_per_mac']:.2f}" if counts.get("instructions_per_mac") else "–",
             *estimated_cells(played["estimated"]),
-            f"{memory['weights']:,} + {memory['constants']:,} + {memory['code']:,}" if memory else "–",
+            f"{memory['weights']:,} + {memory['constants']:,} + {memory['code']:,}"
+            if memory
+            else "–",
             f"{memory['ram']:,} ({memory['stack_used']:,})" if memory else "–",
             *(span(entry["mah_per_day"]) for entry in played["estimated"]["battery"]),
             equality(same),
             f"{100 * counts['spread']:.2f} %" if counts["spread"] is not None else "–",
-            f"{counts['start_instructions']:,} ({played['estimated']['start_ms']['estimated']:.3g})" if memory else "–",
+            f"{counts['start_instructions']:,} ({played['estimated']['start_ms']['estimated']:.3g})"
+            if memory
+            else "–",
             "–" if "limits" not in played else ", ".join(broken) or "kept",
         ]
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
         if npu := played.get("npu"):
-            cells = [f"{name} + {npu['accelerator']} (Vela's estimate)", *["–"] * 2, *estimated_cells(npu["estimated"])]
-            cells += ["–", "–", *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]), *["–"] * 4]
+            cells = [
+                f"{name} + {npu['accelerator']} (Vela's estimate)",
+                *["–"] * 2,
+                *estimated_cells(npu["estimated"]),
+            ]
+            cells += [
+                "–",
+                "–",
+                *(span(entry["mah_per_day"]) for entry in npu["estimated"]["battery"]),
+                *["–"] * 4,
+            ]
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
         for runtime, other in played.get("runtimes", {}).items():
-            rows += table_rows({"devices": {f"{name}, {runtime}": played | other | {"runtimes": {}}}})
+            rows += table_rows(
+                {"devices": {f"{name}, {runtime}": played | other | {"runtimes": {}}}}
+            )
     return rows
 
 
@@ -60,7 +79,9 @@ def broken_limits(played):
 
 
 def equality(same):
-    """How many embeddings equal the reference's, and how far off the others are; or why nobody looked."""
+    """How many embeddings equal the reference's, and how far off the others are; or why nobody
+    looked.
+    """
     if "not_compared" in same:
         return f"not compared: {same['not_compared']}"
     missed = same["equal"] < same["windows"] and "largest_step" in same
@@ -81,25 +102,38 @@ def span(number):
 def markdown(result):
     """The table with a sentence on what it is."""
     rows, front = table_rows(result), result["front_end"]
-    no_samples = any(played["emulator"].startswith("qemu-user") for played in result["devices"].values())
+    no_samples = any(
+        played["emulator"].startswith("qemu-user") for played in result["devices"].values()
+    )
     lines = [
         f"Recording {result['signal']}: front end at {front['sfreq']} Hz, {front['adc_bits']} bits, a window every "
         f"{front['hop_s']} s; kernels: {result['kernels']}. {result['note']}"
         + (f" {WITHOUT_SAMPLES}" if no_samples else ""),
         "",
-        *(f"| {' | '.join(cells)} |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows))),
+        *(
+            f"| {' | '.join(cells)} |"
+            for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows))
+        ),
     ]
     lines += ["", frame_contents(result)]
     lines += [f"\n**Not passed**: {sentence}." for sentence in failed(result)]
     if result["not_run"]:
-        lines += ["", "Not run: " + "; ".join(f"{name} needs {what}" for name, what in result["not_run"].items()) + "."]
+        lines += [
+            "",
+            "Not run: "
+            + "; ".join(f"{name} needs {what}" for name, what in result["not_run"].items())
+            + ".",
+        ]
     return "\n".join(lines)
 
 
 def frame_contents(result):
     """Which numbers a result frame holds, in a sentence or two: the same ones on all devices."""
     played = next(iter(result["devices"].values()))
-    names = ", ".join(f"{head['name']} ({head['units']})" for head in played["heads"]) or "none, the embedding alone"
+    names = (
+        ", ".join(f"{head['name']} ({head['units']})" for head in played["heads"])
+        or "none, the embedding alone"
+    )
     left = ", ".join(played["without_skill"])
     return f"Heads of a result frame, in order: {names}." + (
         f" Left out, no better than a constant on other patients: {left}." if left else ""
@@ -115,10 +149,16 @@ def terminal(result):
     """The table without ranges, in columns."""
     cells = [
         list(COLUMNS.values()),
-        *([row["device"], *(row[name].split(" (")[0] for name in list(COLUMNS)[1:])] for row in table_rows(result)),
+        *(
+            [row["device"], *(row[name].split(" (")[0] for name in list(COLUMNS)[1:])]
+            for row in table_rows(result)
+        ),
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
     lines += [frame_contents(result), "Estimates have wide ranges: see the report."]
     return "\n".join([*lines, *(f"NOT PASSED: {sentence}" for sentence in failed(result))])
 

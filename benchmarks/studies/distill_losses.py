@@ -1,11 +1,13 @@
-"""What the parts of the distillation's loss are worth: the `mcu` student, the same small budget for each variant.
+"""What the parts of the distillation's loss are worth: the `mcu` student, the same small budget for
+each variant.
 
     python -m xmae.benchmarks.studies.distill_losses STORE --out benchmarks/results
 
-The teacher answers once, all variants start from the same weights and see the same crops in the same order. Variants
-that have left their result in the folder of the runs are not repeated, unless settings, teacher, store or tools have
-changed since, and one that was interrupted goes on. The store wants ECG, and a val and a test split. Training and the
-choice of each variant's epoch see no test subject; which variant to take is read off the validation columns.
+The teacher answers once, all variants start from the same weights and see the same crops in the
+same order. Variants that have left their result in the folder of the runs are not repeated, unless
+settings, teacher, store or tools have changed since, and one that was interrupted goes on. The
+store wants ECG, and a val and a test split. Training and the choice of each variant's epoch see no
+test subject; which variant to take is read off the validation columns.
 """
 
 import argparse
@@ -31,7 +33,8 @@ from xmae.models.checkpoint import load_encoder
 from xmae.training.device import default_precision, device_name
 from xmae.training.fit import check_start
 
-VARIANTS = {  # loss of the embedding, weights of tokens and heart rate; the first is what `xmae distill` does
+# loss of the embedding, weights of tokens and heart rate; the first is what `xmae distill` does
+VARIANTS = {
     "mse + tokens + heart rate": ("mse", 0.5, 1.0),
     "mse": ("mse", 0.0, 0.0),
     "cosine": ("cosine", 0.0, 0.0),
@@ -61,13 +64,35 @@ variant's epoch was chosen; test: {n_test} patients.
 """  # noqa: E501
 
 
-def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="base", crops=8192, epochs=8, seed=77):
+def main(
+    store,
+    out="benchmarks/results",
+    runs="runs/distill_losses",
+    teacher="base",
+    crops=8192,
+    epochs=8,
+    seed=77,
+):
     """Train what is missing, write distill_losses.md; returns its path."""
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()
-    common = {"teacher": teacher, "data": Path(store).name, "tier": "mcu", "crops": crops, "epochs": epochs}
-    common |= {"batch_size": 128, "lr": 3e-3, "patience": epochs, "seed": seed, "precision": default_precision()}
-    train = TaughtCrops(encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed)
+    common = {
+        "teacher": teacher,
+        "data": Path(store).name,
+        "tier": "mcu",
+        "crops": crops,
+        "epochs": epochs,
+    }
+    common |= {
+        "batch_size": 128,
+        "lr": 3e-3,
+        "patience": epochs,
+        "seed": seed,
+        "precision": default_precision(),
+    }
+    train = TaughtCrops(
+        encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed
+    )
     val = TaughtWindows(encoder, windows.select(windows.split == "val"), seed)
     embeddings, of = {}, made_of(encoder, opened, ())
     for name, (loss, token_weight, rate_weight) in VARIANTS.items():
@@ -87,7 +112,9 @@ def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="b
     mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     splits = {name: windows.split == name for name in ("val", "test")}
     rates = {
-        name: probe_embeddings(embeddings, windows, ["hr"], rows, windows.split == "train")["tasks"]["hr"]
+        name: probe_embeddings(embeddings, windows, ["hr"], rows, windows.split == "train")[
+            "tasks"
+        ]["hr"]
         for name, rows in splits.items()
     }
     lines = []
@@ -114,14 +141,20 @@ def main(store, out="benchmarks/results", runs="runs/distill_losses", teacher="b
 
 
 def standard(embedding, mean, std):
-    """Embeddings (n, E), standardised, their mean over the dimensions taken off: the part that is the teacher's."""
+    """Embeddings (n, E), standardised, their mean over the dimensions taken off: the part that is
+    the teacher's.
+    """
     x = (torch.from_numpy(embedding) - mean) / std
     return x - x.mean(1, keepdim=True)
 
 
 def number(entry, key="value", digits=2):
-    """A probe's value, or its difference to the first embedding's ("minus_first"), with its 95 % interval."""
-    interval, sign = (entry["minus_first_interval"], "+") if key == "minus_first" else (entry["interval"], "")
+    """A probe's value, or its difference to the first embedding's ("minus_first"), with its 95 %
+    interval.
+    """
+    interval, sign = (
+        (entry["minus_first_interval"], "+") if key == "minus_first" else (entry["interval"], "")
+    )
     span = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
     return f"{entry[key]:{sign}.{digits}f}{span}"
 

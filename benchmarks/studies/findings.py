@@ -1,8 +1,10 @@
-"""The findings of the paper on real recordings, by the commands a user has, gathered into one page with pictures.
+"""The findings of the paper on real recordings, by the commands a user has, gathered into one page
+with pictures.
 
-Variability of the heart rate, timing, transfer to other people and devices, data efficiency. Commands that already left
-their result in the folder of the runs are not repeated. Run: python -m xmae.benchmarks.studies.findings STORE --out
-benchmarks/results; give further encoders, such as those of `xmae compare`, with --models.
+Variability of the heart rate, timing, transfer to other people and devices, data efficiency.
+Commands that already left their result in the folder of the runs are not repeated. Run: python -m
+xmae.benchmarks.studies.findings STORE --out benchmarks/results; give further encoders, such as
+those of `xmae compare`, with --models.
 """
 
 import argparse
@@ -25,8 +27,18 @@ COST = "cost.json"
 SECTIONS = (  # verb, question, its table, its picture
     ("hrv", "Heart-rate variability of 10 s, against the ECG", "table.md", "predictions.png"),
     ("timing", "Delay from R peak to pulse, from the PPG alone", "table.md", "predictions.png"),
-    ("transfer", "Probes fitted on BIDMC, tested on PPG-BP (2 s, other device, other people)", "table.md", None),
-    ("curve", "Data efficiency: probe against the share of labelled subjects", "curve.md", "curve.png"),
+    (
+        "transfer",
+        "Probes fitted on BIDMC, tested on PPG-BP (2 s, other device, other people)",
+        "table.md",
+        None,
+    ),
+    (
+        "curve",
+        "Data efficiency: probe against the share of labelled subjects",
+        "curve.md",
+        "curve.png",
+    ),
 )
 
 
@@ -54,8 +66,14 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
     meta = WindowStore(store).meta
     lines, costs = [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
-    lines += [f"    python -m xmae.benchmarks.studies.findings {shlex.join([store, '--models', *models])}", ""]
-    lines += [f"Store: {meta['recordings']} recordings, {meta['windows']} windows of 10 s ({made}).", ""]
+    lines += [
+        f"    python -m xmae.benchmarks.studies.findings {shlex.join([store, '--models', *models])}",
+        "",
+    ]
+    lines += [
+        f"Store: {meta['recordings']} recordings, {meta['windows']} windows of 10 s ({made}).",
+        "",
+    ]
     for name, question, table, picture in SECTIONS:
         folder = Path(runs) / name
         options = [*data_of(name, store), "--seed", str(seed), "--out", str(folder)]
@@ -67,9 +85,22 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
         if (folder / COST).is_file():  # not where the command was called by hand
             costs.append(read_json(folder / COST)["processor_s"])
         if (before := read_json(folder / "metrics.json")["models"]) != list(models):
-            raise UserError(f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs")
-        text = (folder / table).read_text().replace(NOTE.format(reference=method_names(models)[0], intervals=""), "")
-        lines += [f"## {question}", "", f"    xmae {name} MODELS {shlex.join(options)}", "", text.strip(), ""]
+            raise UserError(
+                f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs"
+            )
+        text = (
+            (folder / table)
+            .read_text()
+            .replace(NOTE.format(reference=method_names(models)[0], intervals=""), "")
+        )
+        lines += [
+            f"## {question}",
+            "",
+            f"    xmae {name} MODELS {shlex.join(options)}",
+            "",
+            text.strip(),
+            "",
+        ]
         if picture:
             shrink(folder / picture, Path(out) / f"findings-{name}.png")
             lines += [f"![{question}](findings-{name}.png)", ""]
@@ -86,7 +117,11 @@ def data_of(name, store):
     """Arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
-    return ["--data", store, *(["--tasks", "hr,age_over_65", "--repeats", "3"] if name == "curve" else [])]
+    return [
+        "--data",
+        store,
+        *(["--tasks", "hr,age_over_65", "--repeats", "3"] if name == "curve" else []),
+    ]
 
 
 def shrink(source, target, width=1200):

@@ -1,10 +1,13 @@
-"""Every method's encoder in every format: does what `xmae compare` pretrained export and quantize like xMAE's own?
+"""Every method's encoder in every format: does what `xmae compare` pretrained export and quantize
+like xMAE's own?
 
-    python -m xmae.benchmarks.studies.int8_methods compare bidmc --out benchmarks/results/int8_methods.md
+    python -m xmae.benchmarks.studies.int8_methods compare bidmc --out
+    benchmarks/results/int8_methods.md
 
-exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands), float and int8
-(ranges by 64 windows of training patients), runs each file in its own runtime on windows of validation patients, and
-writes how far it is from PyTorch. With `--work FOLDER`, what is done is kept there.
+exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands),
+float and int8 (ranges by 64 windows of training patients), runs each file in its own runtime on
+windows of validation patients, and writes how far it is from PyTorch. With `--work FOLDER`, what is
+done is kept there.
 """
 
 import argparse
@@ -40,32 +43,52 @@ COLUMNS = (
 def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("compared", type=Path, help="folder of `xmae compare`: METHOD/encoder.safetensors")
+    parser.add_argument(
+        "compared", type=Path, help="folder of `xmae compare`: METHOD/encoder.safetensors"
+    )
     parser.add_argument("store", help="store of windows")
     parser.add_argument("--out", required=True, help="Markdown file to write")
-    parser.add_argument("--methods", help="some of them, separated by commas; by default all that are there")
-    parser.add_argument("--work", help="folder for what is done already; not done again unless it is of other things")
+    parser.add_argument(
+        "--methods", help="some of them, separated by commas; by default all that are there"
+    )
+    parser.add_argument(
+        "--work",
+        help="folder for what is done already; not done again unless it is of other things",
+    )
     arguments = parser.parse_args()
     there = sorted(path.parent.name for path in arguments.compared.glob("*/encoder.safetensors"))
     chosen = arguments.methods.split(",") if arguments.methods else there
     if not there or not set(chosen) <= set(there):
         lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
-        raise UserError(f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`")
+        raise UserError(
+            f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`"
+        )
     rows, store = [], WindowStore(arguments.store)
     with tempfile.TemporaryDirectory() as folder, one_thread():
         work = Path(arguments.work or folder)
         for method in tqdm(chosen, unit="method"):
             encoder = load_encoder(arguments.compared / method / "encoder.safetensors")
-            of = made_of(encoder, store, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED)
-            found = kept(work / f"{method}.json", of, partial(measure, encoder, store, Path(folder)))
+            of = made_of(
+                encoder, store, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED
+            )
+            found = kept(
+                work / f"{method}.json", of, partial(measure, encoder, store, Path(folder))
+            )
             rows += [{"method": method} | row for row in found]
     with atomic_file(arguments.out) as temporary:
-        temporary.write_text(page(rows, f" --methods {arguments.methods}" if arguments.methods else ""))
+        temporary.write_text(
+            page(rows, f" --methods {arguments.methods}" if arguments.methods else "")
+        )
 
 
 def measure(encoder, store, folder):
-    """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8, seconds."""
-    graph, chosen = exportable(encoder), training_windows(store.windows("train"), N_CALIBRATION, SEED)
+    """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8,
+    seconds.
+    """
+    graph, chosen = (
+        exportable(encoder),
+        training_windows(store.windows("train"), N_CALIBRATION, SEED),
+    )
     calibration, ppg = chosen.ppg, held_out(store, N_COMPARED, SEED, chosen)
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
     rows = []

@@ -2,10 +2,11 @@
 
     python -m xmae.benchmarks.studies.kernel_cost [--bundle FOLDER] [--out benchmarks/results]
 
-CMSIS-NN is Arm's library of the same kernels. Its int8 convolutions (release 4.0.0, four files changed so that they
-need no C library) come out of the PyPI package named below, pinned by hash, and are only compared with: they take the
-place of ours through `xmae_cmsis_nn.h`, in the same network on the same windows, and must give the same embeddings.
-Needs arm-none-eabi-gcc and QEMU; counts instructions, no times. Without a bundle, the shipped weights are exported.
+CMSIS-NN is Arm's library of the same kernels. Its int8 convolutions (release 4.0.0, four files
+changed so that they need no C library) come out of the PyPI package named below, pinned by hash,
+and are only compared with: they take the place of ours through `xmae_cmsis_nn.h`, in the same
+network on the same windows, and must give the same embeddings. Needs arm-none-eabi-gcc and QEMU;
+counts instructions, no times. Without a bundle, the shipped weights are exported.
 """
 
 import argparse
@@ -27,7 +28,9 @@ from xmae.firmware_sim.build.compile import BOARDS, compile_firmware
 from xmae.firmware_sim.emulators.qemu import run_qemu
 from xmae.signals.scale import minmax_scale
 
-PACKAGE = "bakenn==1.0.0 --hash=sha256:b8251e71a8fc39252df0d308fe9a5837bd86f7a31f1596a7dd4a319196f30e56"
+PACKAGE = (
+    "bakenn==1.0.0 --hash=sha256:b8251e71a8fc39252df0d308fe9a5837bd86f7a31f1596a7dd4a319196f30e56"
+)
 VENDOR = "bakenn/backend/cmsis_nn/vendor"
 CORES = {"m4": "Cortex-M4", "m7": "Cortex-M7", "m33": "Cortex-M33", "m55": "Cortex-M55"}
 
@@ -35,7 +38,9 @@ CORES = {"m4": "Cortex-M4", "m7": "Cortex-M7", "m33": "Cortex-M33", "m55": "Cort
 def main(arguments=None):
     """Measure and write kernel_cost.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", help="an exported one; by default made from the shipped weights")
+    parser.add_argument(
+        "--bundle", help="an exported one; by default made from the shipped weights"
+    )
     parser.add_argument("--out", default="benchmarks/results", help="folder for kernel_cost.md")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +61,9 @@ def main(arguments=None):
 
 
 def measure(core, folder, info, library, codes):
-    """Runs on one core: {"fast", "plain", "cmsis"} to instructions by layer's function, sizes and embedding."""
+    """Runs on one core: {"fast", "plain", "cmsis"} to instructions by layer's function, sizes and
+    embedding.
+    """
     marks = [layer["function"] for layer in info["layers"] if layer["op"] != "RESHAPE"]
     result = {}
     for kind, source, options in (
@@ -79,8 +86,19 @@ def measure(core, folder, info, library, codes):
 def cmsis_nn(folder):
     """Fetch the package, check its hash and unpack CMSIS-NN: its folder."""
     (folder / "requirements.txt").write_text(PACKAGE)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r"]
-    subprocess.run([*command, folder / "requirements.txt", "-d", folder], check=True, stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+    ]
+    subprocess.run(
+        [*command, folder / "requirements.txt", "-d", folder], check=True, stdout=subprocess.DEVNULL
+    )
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(VENDOR)])
     return folder / VENDOR
@@ -88,8 +106,12 @@ def cmsis_nn(folder):
 
 def table(info, costs):
     """The result as Markdown."""
-    version = subprocess.run(["arm-none-eabi-gcc", "--version"], capture_output=True, text=True).stdout.splitlines()[0]
-    qemu = subprocess.run(["qemu-system-arm", "--version"], capture_output=True, text=True).stdout.splitlines()[0]
+    version = subprocess.run(
+        ["arm-none-eabi-gcc", "--version"], capture_output=True, text=True
+    ).stdout.splitlines()[0]
+    qemu = subprocess.run(
+        ["qemu-system-arm", "--version"], capture_output=True, text=True
+    ).stdout.splitlines()[0]
     macs = {layer["function"]: layer["macs"] for layer in info["layers"]}
     lines = [
         "# Instructions of the int8 student, by layer", "",

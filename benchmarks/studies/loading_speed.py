@@ -2,10 +2,11 @@
 
 python -m xmae.benchmarks.studies.loading_speed [RESULT.md]
 
-The store holds the windows of the shipped recordings, repeated until the flat files are larger than a processor cache;
-they are read once before (the page cache is warm). A batch is ready as float32 tensors: windows in physical units; or,
-as `xmae pretrain` has them, random crops that are augmented and scaled, by either recipe at full strength. The last
-line of the output is the result as JSON; the same as a page goes into RESULT.md.
+The store holds the windows of the shipped recordings, repeated until the flat files are larger than
+a processor cache; they are read once before (the page cache is warm). A batch is ready as float32
+tensors: windows in physical units; or, as `xmae pretrain` has them, random crops that are augmented
+and scaled, by either recipe at full strength. The last line of the output is the result as JSON;
+the same as a page goes into RESULT.md.
 """
 
 import json
@@ -43,13 +44,17 @@ def enlarge(store, copies):
 
 
 def rate(batches, seconds):
-    """Windows per second, and per second of CPU, over at least this time, of batches without end."""
+    """Windows per second, and per second of CPU, over at least this time, of batches without
+    end.
+    """
     n_windows, begun, cpu = 0, time.perf_counter(), time.process_time()
     for ppg, *_ in batches:
         n_windows += len(ppg)
         if time.perf_counter() - begun > seconds:
             break
-    return round(n_windows / (time.perf_counter() - begun)), round(n_windows / (time.process_time() - cpu))
+    return round(n_windows / (time.perf_counter() - begun)), round(
+        n_windows / (time.process_time() - cpu)
+    )
 
 
 def epochs(loader):
@@ -74,7 +79,10 @@ def main(copies=COPIES, seconds=SECONDS):
         n_windows = enlarge(store, copies)
         flat = FlatWindows(WindowStore(store), None)
         sum(records["codes"].sum() for records in flat.records)  # every page is read once
-        ways = {f"windows, memory-mapped, batches of {n}": epochs(WindowLoader(store, None, n)) for n in BATCHES}
+        ways = {
+            f"windows, memory-mapped, batches of {n}": epochs(WindowLoader(store, None, n))
+            for n in BATCHES
+        }
         ways |= {
             f"training crops, recipe {recipe}, memory-mapped, batches of {n}": steps(flat, recipe, n)
             for recipe in RECIPES for n in BATCHES
@@ -83,7 +91,9 @@ def main(copies=COPIES, seconds=SECONDS):
         ways[f"windows, streamed from shards, 16 at a time, batches of {n}"] = epochs(
             WindowLoader(store, None, n, stream=16)
         )
-        rates = {way: rate(batches, seconds) for way, batches in tqdm(ways.items(), "loading_speed")}
+        rates = {
+            way: rate(batches, seconds) for way, batches in tqdm(ways.items(), "loading_speed")
+        }
     return {
         "windows": n_windows,
         "rates": rates,

@@ -1,12 +1,15 @@
-"""How far estimated latencies are from published ones: ResNet-8 and DS-CNN of MLPerf Tiny, rebuilt in int8.
+"""How far estimated latencies are from published ones: ResNet-8 and DS-CNN of MLPerf Tiny, rebuilt
+in int8.
 
-The architectures are those of MLPerf Tiny (Banbury et al., NeurIPS Datasets and Benchmarks 2021; mlcommons/tiny,
-image_classification and keyword_spotting); the weights are random but sane: He initialisation, batch normalisation
-with statistics of its own inputs, folded. They go through the same C generator, compiler, emulator and cost model as
-the watch's network, and the estimate is held against the closed division of MLPerf Tiny v1.2.
+The architectures are those of MLPerf Tiny (Banbury et al., NeurIPS Datasets and Benchmarks 2021;
+mlcommons/tiny, image_classification and keyword_spotting); the weights are random but sane: He
+initialisation, batch normalisation with statistics of its own inputs, folded. They go through the
+same C generator, compiler, emulator and cost model as the watch's network, and the estimate is held
+against the closed division of MLPerf Tiny v1.2.
 
-The comparison confounds two things, both reported: our kernels are not those of the submissions (X-CUBE-AI, TensorFlow
-Lite Micro), and the cost model is not the silicon. Run: python -m xmae.benchmarks.studies.mlperf_tiny --out benchmarks/results
+The comparison confounds two things, both reported: our kernels are not those of the submissions
+(X-CUBE-AI, TensorFlow Lite Micro), and the cost model is not the silicon. Run: python -m
+xmae.benchmarks.studies.mlperf_tiny --out benchmarks/results
 """
 
 import argparse
@@ -47,9 +50,14 @@ int app(void) {
 
 
 def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
-    """Convolution, batch normalisation and ReLU; padded on both sides alike, where TensorFlow pads more at the end."""
+    """Convolution, batch normalisation and ReLU; padded on both sides alike, where TensorFlow pads
+    more at the end.
+    """
     padding = kernel // 2 if padding is None else padding
-    layers = [nn.Conv2d(n_in, n_out, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(n_out)]
+    layers = [
+        nn.Conv2d(n_in, n_out, kernel, stride, padding, groups=groups, bias=False),
+        nn.BatchNorm2d(n_out),
+    ]
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
 
@@ -95,7 +103,9 @@ NETWORKS = {"ResNet-8": resnet8, "DS-CNN": ds_cnn}
 
 
 def sane(network, shape, seed=77):
-    """The network with He weights, batch normalisation that fits its inputs and is folded; and calibration inputs."""
+    """The network with He weights, batch normalisation that fits its inputs and is folded; and
+    calibration inputs.
+    """
     torch.manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -123,7 +133,9 @@ def write_tflite(network, inputs, path):
     from ai_edge_quantizer.utils import qsv_utils
 
     last = inputs.permute(0, 2, 3, 1).contiguous()  # the file takes NHWC, as the C code does
-    litert_torch.convert(litert_torch.to_channel_last_io(network, args=[0]), (last[:1],)).export(str(path))
+    litert_torch.convert(litert_torch.to_channel_last_io(network, args=[0]), (last[:1],)).export(
+        str(path)
+    )
     model = path.read_bytes()
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
@@ -149,17 +161,23 @@ def measure(path, device, folder, seed=77):
     Returns
     -------
     dict
-        `macs`, `instructions` (counted), `estimated` (Span, ms), `exact`: output bytes that equal those of TFLM.
+        `macs`, `instructions` (counted), `estimated` (Span, ms), `exact`: output bytes that equal
+        those of TFLM.
     """
     network = write_c(path, folder, "network")
     (folder / "app.c").write_text(APP)
     firmware = compile_firmware(
-        [folder / "app.c", folder / "network.c"], device.core, folder / f"{device.name}.elf", include=[folder]
+        [folder / "app.c", folder / "network.c"],
+        device.core,
+        folder / f"{device.name}.elf",
+        include=[folder],
     )
     codes = np.random.default_rng(seed).integers(-128, 128, network["input_size"], dtype=np.int8)
     layers = [layer for layer in network["layers"] if layer["function"] in firmware.symbols]
     functions = [layer["function"] for layer in layers]
-    run = runner(chosen_emulator(device))(firmware, {"in.bin": codes.tobytes()}, [*functions, "xmae_model_end"])
+    run = runner(chosen_emulator(device))(
+        firmware, {"in.bin": codes.tobytes()}, [*functions, "xmae_model_end"]
+    )
     total, instructions = Span(0, 0, 0), 0
     for layer in layers:
         mix = run.mix[layer["function"]]
@@ -184,7 +202,15 @@ def compare(published=PUBLISHED):
             write_tflite(*sane(network, shape), folder / f"{name}.tflite")
         for device, network, ms, software in published:
             cost = measure(folder / f"{network}.tflite", load_device(device), folder)
-            rows.append({"device": device, "network": network, "published_ms": ms, "software": software, **cost})
+            rows.append(
+                {
+                    "device": device,
+                    "network": network,
+                    "published_ms": ms,
+                    "software": software,
+                    **cost,
+                }
+            )
     return rows
 
 

@@ -2,9 +2,9 @@
 
 python -m xmae.benchmarks.studies.prepare_memory [RESULT.md]
 
-Each amount runs in a process of its own, on copies of the shipped recordings under other names of people (the samples
-are moved by a few steps, so that they are not found to be the same). The last line of the output is the result as JSON;
-the same as a page goes into RESULT.md.
+Each amount runs in a process of its own, on copies of the shipped recordings under other names of
+people (the samples are moved by a few steps, so that they are not found to be the same). The last
+line of the output is the result as JSON; the same as a page goes into RESULT.md.
 """
 
 import json
@@ -30,7 +30,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def copies(n_recordings, folder):
-    """Write this many recordings of 8 minutes into a folder: the shipped ones, renamed and moved by a few steps."""
+    """Write this many recordings of 8 minutes into a folder: the shipped ones, renamed and moved by
+    a few steps.
+    """
     folder.mkdir(parents=True)
     files = bidmc_files()
     for number in range(n_recordings):
@@ -50,7 +52,9 @@ def peak(n_recordings, folder):
 
 
 def main(amounts=AMOUNTS):
-    """Measure all amounts; dict of windows, peak MiB of each, growth from first to last, and the hardware."""
+    """Measure all amounts; dict of windows, peak MiB of each, growth from first to last, and the
+    hardware.
+    """
     with tempfile.TemporaryDirectory() as folder:
         peaks = {n: round(peak(n, folder), 1) for n in tqdm(amounts, "prepare_memory")}
     return {
@@ -64,7 +68,9 @@ def main(amounts=AMOUNTS):
 def page(result):
     """The result as Markdown."""
     machine = result["hardware"]
-    rows = [f"| {n} | {result['windows'][n]:,} | {peak} |" for n, peak in result["peak_mib"].items()]
+    rows = [
+        f"| {n} | {result['windows'][n]:,} | {peak} |" for n, peak in result["peak_mib"].items()
+    ]
     return f"""# Memory of preparation
 
 `python -m xmae.benchmarks.studies.prepare_memory benchmarks/results/prepare_memory.md` on {machine["cpu"]},

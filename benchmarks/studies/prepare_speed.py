@@ -1,11 +1,13 @@
-"""Preparation side by side with the published recipe, which calls NeuroKit2 on each window; and on one and two cores.
+"""Preparation side by side with the published recipe, which calls NeuroKit2 on each window; and on
+one and two cores.
 
 python -m xmae.benchmarks.studies.prepare_speed [RESULT.md]
 
-Both take the shipped BIDMC recordings from raw samples to min-max scaled windows with a quality, in turns, in one
-process on one thread, in seconds of CPU; reading the files is not counted. Then `xmae prepare` makes a store of copies
-of the recordings with one and two processes, in turns; the start of the processes (imports) is not counted, as it is
-once for any amount. The last line of the output is the result as JSON; the same as a page goes into RESULT.md.
+Both take the shipped BIDMC recordings from raw samples to min-max scaled windows with a quality, in
+turns, in one process on one thread, in seconds of CPU; reading the files is not counted. Then `xmae
+prepare` makes a store of copies of the recordings with one and two processes, in turns; the start
+of the processes (imports) is not counted, as it is once for any amount. The last line of the output
+is the result as JSON; the same as a page goes into RESULT.md.
 """
 
 import json
@@ -35,7 +37,8 @@ FREE = 0.5  # load below which a machine has nothing else to do
 
 
 def prepare_by_windows(recording):
-    """The recipe as published: NeuroKit2 cleans and judges, resamples and scales one window after another.
+    """The recipe as published: NeuroKit2 cleans and judges, resamples and scales one window after
+    another.
 
     Parameters
     ----------
@@ -93,7 +96,9 @@ def speed(n_recordings):
     n_windows = sum(map(len, agree))
     return {
         "windows": n_windows,
-        "windows_per_s": {name: round(n_windows / sum(times), 1) for name, times in seconds.items()},
+        "windows_per_s": {
+            name: round(n_windows / sum(times), 1) for name, times in seconds.items()
+        },
         "ratio": round(theirs.sum() / ours.sum(), 1),
         "ratio_lowest": round(float((theirs / ours).min()), 1),
         "same_verdict": round(float(np.concatenate(agree).mean()), 3),
@@ -101,15 +106,20 @@ def speed(n_recordings):
 
 
 def scaling(n_recordings, rounds=3):
-    """Seconds of `xmae prepare` for copies of the shipped recordings with one and two processes; see `main`."""
+    """Seconds of `xmae prepare` for copies of the shipped recordings with one and two processes;
+    see `main`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copies(n_recordings, Path(folder) / "data")
         seconds = {1: [], 2: []}
         for _ in range(rounds):
             for jobs in seconds:
-                prepare(["bidmc"], f"{folder}/warm", min_quality=-1, jobs=jobs)  # the processes live on
+                # the processes live on
+                prepare(["bidmc"], f"{folder}/warm", min_quality=-1, jobs=jobs)
                 start = time.perf_counter()
-                prepare([f"{folder}/data"], f"{folder}/store{jobs}", "1,0,0", min_quality=-1, jobs=jobs)
+                prepare(
+                    [f"{folder}/data"], f"{folder}/store{jobs}", "1,0,0", min_quality=-1, jobs=jobs
+                )
                 seconds[jobs].append(round(time.perf_counter() - start, 1))
     best = {jobs: min(times) for jobs, times in seconds.items()}
     return {
@@ -128,16 +138,17 @@ def main(n_recordings=12, n_scaling=200):
     n_recordings : int
         Recordings of 8 minutes for the comparison with the recipe.
     n_scaling : int
-        Recordings of 8 minutes for one process against two; 0 = leave it out. It is left out on a machine that is not
-        free too (load of 0.5 or more): two processes get more of a busy machine than one.
+        Recordings of 8 minutes for one process against two; 0 = leave it out. It is left out on a
+        machine that is not free too (load of 0.5 or more): two processes get more of a busy machine
+        than one.
 
     Returns
     -------
     dict
-        Windows prepared, windows per second of both ways, their `ratio` (over all recordings) and `ratio_lowest` (over
-        one), the share of windows on which they agree whether to keep them; seconds of each round with one and two
-        processes and `scaling`, the ratio of the best; load of the machine before (processes that want a core, besides
-        this one), and the hardware.
+        Windows prepared, windows per second of both ways, their `ratio` (over all recordings) and
+        `ratio_lowest` (over one), the share of windows on which they agree whether to keep them;
+        seconds of each round with one and two processes and `scaling`, the ratio of the best; load
+        of the machine before (processes that want a core, besides this one), and the hardware.
     """
     load = os.getloadavg()[0]
     result = speed(n_recordings) | (scaling(n_scaling) if n_scaling and load < FREE else {})

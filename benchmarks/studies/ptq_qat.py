@@ -1,12 +1,14 @@
-"""What int8 costs by observer, after quantization-aware training, and with the worst layers left in float.
+"""What int8 costs by observer, after quantization-aware training, and with the worst layers left in
+float.
 
     python -m xmae.benchmarks.studies.ptq_qat --out benchmarks/results/ptq_qat.md
 
-prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format with each observer,
-trains the student to bear int8 (`xmae qat`, default settings) and quantizes it again, and leaves layers of the teacher
-in float to meet drift budgets. Every file is run in its own runtime on validation patients, by whom to choose, and on
-test patients. With `--work FOLDER`, what is done is kept there, and done again only if it is of other weights, other
-windows or other versions of the tools.
+prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format
+with each observer, trains the student to bear int8 (`xmae qat`, default settings) and quantizes it
+again, and leaves layers of the teacher in float to meet drift budgets. Every file is run in its own
+runtime on validation patients, by whom to choose, and on test patients. With `--work FOLDER`, what
+is done is kept there, and done again only if it is of other weights, other windows or other
+versions of the tools.
 """
 
 import argparse
@@ -45,7 +47,17 @@ N_CALIBRATION, SEED = 256, 77
 BUDGETS = (0.995,)
 OBSERVERS_OF = {"teacher": ("minmax", "mse")}  # a file of it takes minutes, so not all of them
 SPLITS = ("val", "test")
-COLUMNS = ("model", "format", "kB", "validation", "heart rate, bpm", "AUROC", "test", "heart rate, bpm", "AUROC")
+COLUMNS = (
+    "model",
+    "format",
+    "kB",
+    "validation",
+    "heart rate, bpm",
+    "AUROC",
+    "test",
+    "heart rate, bpm",
+    "AUROC",
+)
 PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, QAT")
 
 
@@ -56,7 +68,9 @@ def main():
     parser.add_argument("--work", help="folder for what is done already")
     arguments = parser.parse_args()
     with (
-        contextlib.nullcontext(arguments.work) if arguments.work else tempfile.TemporaryDirectory() as folder,
+        contextlib.nullcontext(arguments.work)
+        if arguments.work
+        else tempfile.TemporaryDirectory() as folder,
         one_thread(),
     ):
         results = measure(Path(folder))
@@ -70,7 +84,8 @@ def measure(folder):
     Returns
     -------
     dict
-        `rows`, `qat` (what `qat` gave), `seconds` and `cpu_seconds` of the parts done in the end, `hardware`.
+        `rows`, `qat` (what `qat` gave), `seconds` and `cpu_seconds` of the parts done in the end,
+        `hardware`.
     """
     if not (folder / "store" / "store.json").exists():
         prepare(["bidmc"], str(folder / "store"), min_quality=-1)
@@ -80,26 +95,41 @@ def measure(folder):
     if not (trained / "student.safetensors").exists():
         resume = (trained / "checkpoints" / "last.ckpt").exists()
         qat("student-mcu", str(store.path), str(trained), seed=SEED, resume=resume)
-    models = {"student": "student-mcu", "student, QAT": str(trained / "student.safetensors"), "teacher": "base"}
+    models = {
+        "student": "student-mcu",
+        "student, QAT": str(trained / "student.safetensors"),
+        "teacher": "base",
+    }
     rows, subjects = [], {}
     for model, name in models.items():
         encoder = load_encoder(name)
         subject = subjects[model] = Subject(encoder, store, subjects.get("student"))
-        plans = [(format, observer, None) for format in FORMATS for observer in OBSERVERS_OF.get(model, OBSERVERS)]
-        plans += [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS] if model == "teacher" else []
+        plans = [
+            (format, observer, None)
+            for format in FORMATS
+            for observer in OBSERVERS_OF.get(model, OBSERVERS)
+        ]
+        plans += (
+            [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS]
+            if model == "teacher"
+            else []
+        )
         plans.sort(key=lambda plan: plan[1] != "minmax")
         for format, observer, budget in tqdm(plans, model):
             path = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
             of = made_of(encoder, store, [format], calibration=N_CALIBRATION, seed=SEED)
             row = kept(path, of, partial(subject.row, format, observer, budget, folder))
             rows.append({"model": model} | row)
-    rows.sort(key=lambda row: (list(models).index(row["model"]), list(FORMATS).index(row["format"])))
+    rows.sort(
+        key=lambda row: (list(models).index(row["model"]), list(FORMATS).index(row["format"]))
+    )
     learned = read_json(trained / "metrics.json")
     return {"rows": rows, "qat": learned, "hardware": hardware()}
 
 
 class Subject:
-    """An encoder with what all its int8 files are held against: embeddings and heads of its own float weights.
+    """An encoder with what all its int8 files are held against: embeddings and heads of its own
+    float weights.
 
     Parameters
     ----------
@@ -128,9 +158,16 @@ class Subject:
         if budget is None:
             target.export(self.graph, path, "int8", self.calibration, observer)
         else:
-            kept = export_within(target, self.graph, path, self.calibration, self.ppg["val"], budget, observer)
+            kept = export_within(
+                target, self.graph, path, self.calibration, self.ppg["val"], budget, observer
+            )
         session = target.open_model(path)
-        row = {"format": format, "observer": observer, "budget": budget, "bytes": os.path.getsize(path)}
+        row = {
+            "format": format,
+            "observer": observer,
+            "budget": budget,
+            "bytes": os.path.getsize(path),
+        }
         row |= {"float_layers": kept["float_layers"]}
         for split in SPLITS:
             embedding = session(self.ppg[split])
@@ -145,7 +182,10 @@ class Subject:
                 "hr_change": heads["hr"]["change"],
                 "auroc_change": max(changes, default=None),
             }
-        return row | {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
+        return row | {
+            "seconds": time.monotonic() - started,
+            "cpu_seconds": time.process_time() - cpu,
+        }
 
 
 def page(results):
@@ -193,24 +233,41 @@ def page(results):
 def pairs(rows):
     """Rows of the student, each with that of the same file after QAT."""
     named = {(row["model"], row["format"], row["observer"]): row for row in rows}
-    return [(row, named["student, QAT", *key]) for (model, *key), row in named.items() if model == "student"]
+    return [
+        (row, named["student, QAT", *key])
+        for (model, *key), row in named.items()
+        if model == "student"
+    ]
 
 
 def cells_before(row, trained):
-    """A row that holds a file without QAT and one with it against the student in float before QAT."""
+    """A row that holds a file without QAT and one with it against the student in float before
+    QAT.
+    """
     parts = [one[split]["before"] for split in SPLITS for one in (row, trained)]
-    return row["observer"], TITLES[row["format"]], *(f"{part['median']:.4f} / {part['p5']:.4f}" for part in parts)
+    return (
+        row["observer"],
+        TITLES[row["format"]],
+        *(f"{part['median']:.4f} / {part['p5']:.4f}" for part in parts),
+    )
 
 
 def cells(row, rows):
-    """Cells of a row after the first; the best on validation of its model and format among `rows` is bold."""
-    alike = [r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])]
+    """Cells of a row after the first; the best on validation of its model and format among `rows`
+    is bold.
+    """
+    alike = [
+        r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])
+    ]
     best = row["val"]["p5"] == max(alike, default=None)
     shown = [row["model"], TITLES[row["format"]], f"{row['bytes'] / 1e3:.0f}"]
     for split in SPLITS:
         part = row[split]
         cosines = f"{part['median']:.4f} / {part['p5']:.4f}"
-        shown += [f"**{cosines}**" if best and split == "val" else cosines, f"{part['hr_change']:+.3f}"]
+        shown += [
+            f"**{cosines}**" if best and split == "val" else cosines,
+            f"{part['hr_change']:+.3f}",
+        ]
         shown += ["" if part["auroc_change"] is None else f"{part['auroc_change']:.4f}"]
     return shown
 

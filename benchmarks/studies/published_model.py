@@ -1,8 +1,9 @@
-"""The published xMAE written plainly, in the reference's own tensor names: what ours must equal, and be faster than.
+"""The published xMAE written plainly, in the reference's own tensor names: what ours must equal,
+and be faster than.
 
-Three separate branches in each inception block, `torch.nn.MultiheadAttention`, and visible patches picked row by row.
-Nothing is shared with `xmae.models`, so that it also serves the tests as an independent reference. It leaves out the
-parts of the published model that never run.
+Three separate branches in each inception block, `torch.nn.MultiheadAttention`, and visible patches
+picked row by row. Nothing is shared with `xmae.models`, so that it also serves the tests as an
+independent reference. It leaves out the parts of the published model that never run.
 
 Source: Zhou et al., arXiv 2605.00973, and the authors' public configuration.
 """
@@ -17,7 +18,9 @@ N_TIMES, PATCH = 1000, 40
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
     """Conv1d without bias, BatchNorm1d, SiLU."""
     return nn.Sequential(
-        nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(n_out), nn.SiLU()
+        nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm1d(n_out),
+        nn.SiLU(),
     )
 
 
@@ -28,7 +31,11 @@ class InceptionBlock(nn.Module):
         super().__init__()
         third = n_out // 3
         self.branches = nn.ModuleList(
-            [conv_bn_silu(n_in, third, 3), conv_bn_silu(n_in, third, 5), conv_bn_silu(n_in, n_out - 2 * third, 7)]
+            [
+                conv_bn_silu(n_in, third, 3),
+                conv_bn_silu(n_in, third, 5),
+                conv_bn_silu(n_in, n_out - 2 * third, 7),
+            ]
         )
         self.fuse = conv_bn_silu(n_out, n_out, 1)
 
@@ -205,7 +212,9 @@ class PlainXMAE(nn.Module):
         nn.init.xavier_uniform_(self.ecg_path.mask_loc_table.weight)
         self.ecg_path.dec_blk = DecoderBlock(width, n_heads, dropout)
         self.ecg_path.decoder = Deconv(width)
-        self.bridger = nn.ModuleDict({"ecg2ppg": nn.ModuleList([CrossAttention(width, n_heads, dropout)])})
+        self.bridger = nn.ModuleDict(
+            {"ecg2ppg": nn.ModuleList([CrossAttention(width, n_heads, dropout)])}
+        )
 
     def forward(self, ppg, ecg, mask):
         """Embedding, reconstruction and loss.

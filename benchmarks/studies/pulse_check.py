@@ -2,8 +2,9 @@
 
     python -m xmae.benchmarks.studies.pulse_check [--out benchmarks/results]
 
-The check is `xmae.signals.stream.has_pulse`, which the firmware repeats bit for bit. Its thresholds were chosen on the
-training and validation patients of the shipped recordings; test patients are only reported.
+The check is `xmae.signals.stream.has_pulse`, which the firmware repeats bit for bit. Its thresholds
+were chosen on the training and validation patients of the shipped recordings; test patients are
+only reported.
 """
 
 import argparse
@@ -40,7 +41,9 @@ def wave(shape, low, high):
     """A periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any phase."""
 
     def signal(t, random):
-        return sensor(t, random) + 2e4 * shape(2 * np.pi * (random.uniform(low, high) * t + random.uniform()))
+        return sensor(t, random) + 2e4 * shape(
+            2 * np.pi * (random.uniform(low, high) * t + random.uniform())
+        )
 
     return signal
 
@@ -76,7 +79,8 @@ def square(phase):
     return np.sign(np.sin(phase))
 
 
-WITHOUT_PULSE = {  # what is to be told from a pulse: functions of times (n,), s, and a generator to codes (n,)
+# what is to be told from a pulse: functions of times (n,), s, and a generator to codes (n,)
+WITHOUT_PULSE = {
     "white noise, 2 codes": sensor,
     "white noise, 2,000 codes": lambda t, random: LEVEL + random.normal(0, 2000, len(t)),
     "hum of 50 Hz": wave(np.sin, 49.95, 50.05),
@@ -114,12 +118,16 @@ def passing(signal, random):
 def real_windows(recording):
     """What a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts, s."""
     rate = int(recording.sfreq)
-    windows, start_s = stream_windows(digitise(recording.ppg, recording.sfreq, rate, BITS), rate, HOP_S)
+    windows, start_s = stream_windows(
+        digitise(recording.ppg, recording.sfreq, rate, BITS), rate, HOP_S
+    )
     return codes_of(windows), start_s
 
 
 def judged(path):
-    """Whether each window of a recording passes, and the lowest quality of the prepared ones that it overlaps."""
+    """Whether each window of a recording passes, and the lowest quality of the prepared ones that
+    it overlaps.
+    """
     recording = read_recording(path)
     windows, start_s = real_windows(recording)
     prepared = prepare_recording(recording, min_quality=-1)[0]
@@ -153,7 +161,13 @@ def main(arguments=None):
         cells = [f"{bad.sum()} of {len(bad):,} ({100 * bad.mean():.1f} %)" for bad in rejected]
         lines.append(f"| {name}, {len(found[name])} recordings | {' | '.join(cells)} |")
     rates = ", ".join(map(str, RATES))
-    lines += ["", f"Made signals, {EACH} windows at each of {rates} Hz:", "", "| no pulse | pass |", "|---|---|"]
+    lines += [
+        "",
+        f"Made signals, {EACH} windows at each of {rates} Hz:",
+        "",
+        "| no pulse | pass |",
+        "|---|---|",
+    ]
     random = np.random.default_rng(0)
     for name, signal in (WITHOUT_PULSE | LOOK_ALIKES).items():
         lines.append(f"| {name} | {100 * passing(signal, random):.1f} % |")

@@ -1,11 +1,12 @@
-"""The shipped encoders beside what people would use instead: accuracy and time, in turns, in one run.
+"""The shipped encoders beside what people would use instead: accuracy and time, in turns, in one
+run.
 
     python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md
 
-prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test patients compares: the teacher in
-PyTorch, eager and compiled; int8 in ExecuTorch, LiteRT and ONNX Runtime; classic signal processing for the heart rate;
-and published models rebuilt at their stated size, untrained, for what they cost. An exported bundle and its store can
-be given instead.
+prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test patients
+compares: the teacher in PyTorch, eager and compiled; int8 in ExecuTorch, LiteRT and ONNX Runtime;
+classic signal processing for the heart rate; and published models rebuilt at their stated size,
+untrained, for what they cost. An exported bundle and its store can be given instead.
 """
 
 import argparse
@@ -57,14 +58,22 @@ def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="Markdown file to write")
-    parser.add_argument("--bundle", help="bundle of teacher and student; by default the shipped ones are exported")
+    parser.add_argument(
+        "--bundle", help="bundle of teacher and student; by default the shipped ones are exported"
+    )
     parser.add_argument("--store", help="store that the bundle was made from")
     parser.add_argument("--rounds", type=int, default=20, help="turns of the latency measurement")
     arguments = parser.parse_args()
     if bool(arguments.bundle) != bool(arguments.store):
         parser.error("--bundle and --store go together")
-    with tempfile.TemporaryDirectory() if not arguments.bundle else contextlib.nullcontext() as folder:
-        bundle, store = (arguments.bundle, arguments.store) if arguments.bundle else shipped(Path(folder))
+    with (
+        tempfile.TemporaryDirectory()
+        if not arguments.bundle
+        else contextlib.nullcontext() as folder
+    ):
+        bundle, store = (
+            (arguments.bundle, arguments.store) if arguments.bundle else shipped(Path(folder))
+        )
         rows, about = measure(Bundle.open(bundle), WindowStore(store).windows(), arguments.rounds)
     with atomic_file(arguments.out) as temporary:
         temporary.write_text(page(rows, about))
@@ -93,10 +102,12 @@ def measure(bundle, windows, rounds):
     Returns
     -------
     rows : list of dict
-        `name`, `trained`, `parameters`, `bytes`, `macs`, `error` and `error_interval` (mean absolute error of the heart
-        rate, bpm; 95 % by resampling patients), `latency_ms`, `latency_interval`, `times_base`.
+        `name`, `trained`, `parameters`, `bytes`, `macs`, `error` and `error_interval` (mean
+        absolute error of the heart rate, bpm; 95 % by resampling patients), `latency_ms`,
+        `latency_interval`, `times_base`.
     about : dict
-        `subjects`, `windows`, `silent` (windows in which a method found no pulse, by its name), `load`, `compile_s`.
+        `subjects`, `windows`, `silent` (windows in which a method found no pulse, by its name),
+        `load`, `compile_s`.
     """
     test = windows.select(windows.split == "test")
     usual = float(np.nanmean(windows.labels["hr"][windows.split == "train"]))
@@ -109,7 +120,9 @@ def measure(bundle, windows, rounds):
             row = {"name": name, "trained": model["rate"] is not None} | model["size"]
             if model["rate"]:
                 source = ppg if model["scaled"] else test.ppg
-                rate = np.concatenate([model["rate"](model["run"](source[i : i + 1])) for i in range(len(source))])
+                rate = np.concatenate(
+                    [model["rate"](model["run"](source[i : i + 1])) for i in range(len(source))]
+                )
                 silent[name] = int(np.isnan(rate).sum())
                 row |= error(test, np.nan_to_num(rate, nan=usual))
             rows.append(row)
@@ -130,7 +143,9 @@ def measure(bundle, windows, rounds):
 
 
 def on(model, scaled, raw):
-    """A session that takes the number of a window (1, 1) and runs it, prepared as this model wants it."""
+    """A session that takes the number of a window (1, 1) and runs it, prepared as this model wants
+    it.
+    """
     source = scaled if model["scaled"] else raw
     return lambda number: model["run"](source[number[0, 0]][None])
 
@@ -150,8 +165,9 @@ def error(windows, rate):
 def contestants(bundle):
     """Everything compared: {name: dict}.
 
-    `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate (1,) of what it
-    returns, None for the untrained; `size`: what is known of `parameters`, `bytes` and `macs`.
+    `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate
+    (1,) of what it returns, None for the untrained; `size`: what is known of `parameters`, `bytes`
+    and `macs`.
     """
     found = {}
     for model, path in weight_files(bundle).items():
@@ -165,14 +181,23 @@ def contestants(bundle):
             "compile_s": time.perf_counter() - started
         }
     for entry in bundle.models:
-        if entry["precision"] == "int8" and entry["format"] in RUNTIMES and entry["model"] in weight_files(bundle):
+        if (
+            entry["precision"] == "int8"
+            and entry["format"] in RUNTIMES
+            and entry["model"] in weight_files(bundle)
+        ):
             head = bundle.heads[entry["model"]]["hr"]
             found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
                 "run": bundle.session(entry), "scaled": True, "rate": lambda x, head=head: apply_head(head, x),
                 "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
                 | {"parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"]["parameters"]},
             }  # fmt: skip
-    found["NeuroKit2: clean, find beats"] = {"run": neurokit_rate, "scaled": False, "rate": np.asarray, "size": {}}
+    found["NeuroKit2: clean, find beats"] = {
+        "run": neurokit_rate,
+        "scaled": False,
+        "rate": np.asarray,
+        "size": {},
+    }
     found["autocorrelation (hand-made features)"] = {
         "run": lambda ppg: ppg_features(ppg)[0][:, NAMES.index("rate_autocorrelation")],
         "scaled": False, "rate": np.asarray, "size": {},
@@ -197,17 +222,28 @@ def network(encoder, size, head):
 def untrained(module, shape):
     """A contestant with random weights, which gets an input of its own shape."""
     module, x = module.eval(), torch.randn(shape)
-    return {"run": lambda _: module(x), "scaled": True, "rate": None, "size": network_size(module, shape)}
+    return {
+        "run": lambda _: module(x),
+        "scaled": True,
+        "rate": None,
+        "size": network_size(module, shape),
+    }
 
 
 def network_size(module, shape):
     """Parameters, bytes in float32 and multiply-accumulates of a module."""
     parameters = sum(p.numel() for p in module.parameters())
-    return {"parameters": parameters, "bytes": 4 * parameters, "macs": count_macs(module.eval(), shape)}
+    return {
+        "parameters": parameters,
+        "bytes": 4 * parameters,
+        "macs": count_macs(module.eval(), shape),
+    }
 
 
 def neurokit_rate(ppg):
-    """Heart rate (1,) in bpm of a window (1, 1000) from the median interval of NeuroKit2's beats, NaN below two."""
+    """Heart rate (1,) in bpm of a window (1, 1000) from the median interval of NeuroKit2's beats,
+    NaN below two.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -221,7 +257,9 @@ def page(rows, about):
     """The result as Markdown."""
     machine = hardware()
     versions = ", ".join(
-        f"{name} {version}" for name, version in machine["packages"].items() if name not in ("xmae", "scikit-learn")
+        f"{name} {version}"
+        for name, version in machine["packages"].items()
+        if name not in ("xmae", "scikit-learn")
     )
     first, last = about["load"]
     lines = [
@@ -245,7 +283,9 @@ def page(rows, about):
             f"{row['cpu_ms']:.3g}{span(row['cpu_interval'])}" if "cpu_ms" in row else "",
             f"{row['relative']:.3g}{span(row['relative_interval'])}" if "relative" in row else "",
             f"{row['latency_ms']:.3g}" if "latency_ms" in row else "",
-            f"{row['error']:.2f}{span(row['error_interval'])}" if "error" in row else "untrained: cost only",
+            f"{row['error']:.2f}{span(row['error_interval'])}"
+            if "error" in row
+            else "untrained: cost only",
         )
         for row in rows
     ]

@@ -1,10 +1,11 @@
-"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on patients that no training saw.
+"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on patients that no
+training saw.
 
     xmae export base --student student-mcu student-mcu-s student-app --data STORE --out BUNDLE
     python -m xmae.benchmarks.studies.students STORE BUNDLE --out benchmarks/results
 
-The teacher's gain is what its frozen embedding does better in a linear probe than that of the same network with random
-weights. Every int8 file is asked as exported, in its own runtime.
+The teacher's gain is what its frozen embedding does better in a linear probe than that of the same
+network with random weights. Every int8 file is asked as exported, in its own runtime.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
 from xmae.training.device import device_name
 
-LIMITS = {"mae": 0.2, "auroc": 0.005}  # how far the int8 teacher may be from fp32: bpm, and area under the curve
+# how far the int8 teacher may be from fp32: bpm, and area under the curve
+LIMITS = {"mae": 0.2, "auroc": 0.005}
 TIERS_NOTE = """Cosine: centred, on the validation patients. Heart rate: error of the probe, bpm."""
 GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
 (teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
@@ -62,14 +64,20 @@ def main(store, bundle, out="benchmarks/results", seed=77):
     encoders = {model: load_encoder(path) for model, path in weight_files(opened).items()}
     for encoder in encoders.values():
         refuse_seen(encoder, windows.subject[windows.split == "test"])
-    embeddings = {(model, "pytorch"): embed_windows(encoder, windows) for model, encoder in encoders.items()}
+    embeddings = {
+        (model, "pytorch"): embed_windows(encoder, windows) for model, encoder in encoders.items()
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        embeddings["untrained", "pytorch"] = embed_windows(untrained_like(encoders["teacher"]).eval(), windows)
+        embeddings["untrained", "pytorch"] = embed_windows(
+            untrained_like(encoders["teacher"]).eval(), windows
+        )
     formats = []
     for entry in tqdm([entry for entry in opened.models if entry["precision"] == "int8"], "int8"):
         formats += [entry["format"]] if entry["format"] not in formats else []
-        embeddings[entry["model"], entry["format"]] = opened.embed(windows.ppg, entry["model"], entry["format"], "int8")
+        embeddings[entry["model"], entry["format"]] = opened.embed(
+            windows.ppg, entry["model"], entry["format"], "int8"
+        )
     tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
     test = windows.select(windows.split == "test")
     heads = {
@@ -85,7 +93,11 @@ def main(store, bundle, out="benchmarks/results", seed=77):
         seed=seed, device=device_name(), tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
         n_test=len(np.unique(test.subject)), n_train=len(np.unique(windows.subject[windows.split == "train"])),
     )  # fmt: skip
-    tables = tiers_table(encoders, tasks, formats), gain_table(tasks, formats), teacher_table(tasks, heads)
+    tables = (
+        tiers_table(encoders, tasks, formats),
+        gain_table(tasks, formats),
+        teacher_table(tasks, heads),
+    )
     text += "\n".join(tables)
     path = Path(out) / "students.md"
     with atomic_file(path) as temporary:
@@ -102,7 +114,9 @@ def tiers_table(encoders, tasks, formats):
         rates = [value_of(tasks["hr"], model, format) for format in ("pytorch", *formats)]
         parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
         origin = encoder.provenance
-        cosine = next((f"{origin[key]:.3f} to {whom}" for key, whom in TO_WHOM.items() if key in origin), "")
+        cosine = next(
+            (f"{origin[key]:.3f} to {whom}" for key, whom in TO_WHOM.items() if key in origin), ""
+        )
         size = f"{int8_bytes(encoder) / 1e3:.1f}" if model != "teacher" else ""
         rows.append((name, f"{parameters:,}", f"{macs:.2f}", size, cosine, *rates))
     return section("Tiers", TIERS_NOTE, (*columns, *(f"int8, {x}" for x in formats)), rows)
@@ -113,7 +127,10 @@ def gain_table(tasks, formats):
     evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
     first = next(iter(evaluable.values()))["encoders"]
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
-    titles = [f"{task['label']}, {task['metric'].upper()} {task['units']}".strip() for task in evaluable.values()]
+    titles = [
+        f"{task['label']}, {task['metric'].upper()} {task['units']}".strip()
+        for task in evaluable.values()
+    ]
     rows = [("constant", *(f"{task['baseline']:.2f}" for task in evaluable.values()))]
     for key in (("untrained", "pytorch"), ("teacher", "pytorch")):
         rows.append((f"{key[0]}, fp32", *(value_of(task, *key) for task in evaluable.values())))
@@ -122,30 +139,46 @@ def gain_table(tasks, formats):
     for name, task in evaluable.items():
         low, high = task["encoders"]["untrained", "pytorch"]["minus_first_interval"]
         low, high = (low, high) if task["metric"] == "mae" else (-high, -low)
-        cells.append(f"{gains[name]:+.2f} ({low:.2f} to {high:.2f})" + ("" if gains[name] > 0 else ", none"))
+        cells.append(
+            f"{gains[name]:+.2f} ({low:.2f} to {high:.2f})" + ("" if gains[name] > 0 else ", none")
+        )
     rows.append(("teacher's gain", *cells))
     for key in students:
         cells = []
         for name, task in evaluable.items():
             entry = task["encoders"][key]
-            kept = f"{100 * gain_of(task, key) / gains[name]:.0f} %" if gains[name] > 0 else "no gain to keep"
+            kept = (
+                f"{100 * gain_of(task, key) / gains[name]:.0f} %"
+                if gains[name] > 0
+                else "no gain to keep"
+            )
             cells.append(f"{kept}; {number(entry, 'minus_first')}")
         rows.append((f"{key[0]}, int8 {key[1]}", *cells))
-    return section("The teacher's gain, and what int8 students keep of it", GAIN_NOTE, ("", *titles), rows)
+    return section(
+        "The teacher's gain, and what int8 students keep of it", GAIN_NOTE, ("", *titles), rows
+    )
 
 
 def teacher_table(tasks, heads):
     """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
-    names = [name for name, task in tasks.items() if "encoders" in task and (name == "hr" or task["metric"] == "auroc")]
+    names = [
+        name
+        for name, task in tasks.items()
+        if "encoders" in task and (name == "hr" or task["metric"] == "auroc")
+    ]
     columns = ("format", "by", *(tasks[name]["label"] for name in names), "within")
     rows = []
     for format, changed in heads.items():
         probes = {name: tasks[name]["encoders"]["teacher", format] for name in names}
         cells = [number(entry, "minus_first", 3) for entry in probes.values()]
-        within = all(abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        within = all(
+            abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names
+        )
         rows.append((format, "probe", *cells, "yes" if within else "no"))
         cells = [f"{changed[name]['change']:+.3f}" for name in names]
-        within = all(abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names)
+        within = all(
+            abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names
+        )
         rows.append((format, "heads", *cells, "yes" if within else "no"))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 

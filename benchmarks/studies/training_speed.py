@@ -2,10 +2,10 @@
 
 python -m xmae.benchmarks.studies.training_speed [RESULT.md]
 
-Same weights, same real windows, same mask; full steps (forward, backward, AdamW) in turns, each way in a process of its
-own as in a training: side by side in one process, each would find the memory that the others keep allocated. Without
-dropout, the first losses show that both compute the same. The last line of the output is the result as JSON; the same
-as a page goes into RESULT.md.
+Same weights, same real windows, same mask; full steps (forward, backward, AdamW) in turns, each way
+in a process of its own as in a training: side by side in one process, each would find the memory
+that the others keep allocated. Without dropout, the first losses show that both compute the same.
+The last line of the output is the result as JSON; the same as a page goes into RESULT.md.
 """
 
 import json
@@ -44,7 +44,9 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1] and mask (B, 25)."""
+    """Windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1] and
+    mask (B, 25).
+    """
     parts = []
     for path in bidmc_files():
         parts.append(prepare_recording(read_recording(path), -1)[0])
@@ -56,7 +58,9 @@ def real_batch(batch_size):
 
 
 def reference_step(batch, state, dropout):
-    """The published design as plain PyTorch: a function that takes one training step and returns its loss."""
+    """The published design as plain PyTorch: a function that takes one training step and returns
+    its loss.
+    """
     model = PlainXMAE(dropout=dropout)
     model.load_state_dict(state)
     optimizer = torch.optim.AdamW(model.parameters(), **SETTINGS)
@@ -138,9 +142,10 @@ def main(batch_size=64, rounds=8, threads=1):
     Returns
     -------
     dict
-        `windows_per_s` (median); `ratio` of each of ours to the reference: `median`, `lowest` and `highest` over the
-        rounds; `losses` of the first three steps without dropout; batch size, rounds, threads, load of the machine
-        before and hardware. Ours are "float32", and "bfloat16" where the CPU multiplies it.
+        `windows_per_s` (median); `ratio` of each of ours to the reference: `median`, `lowest` and
+        `highest` over the rounds; `losses` of the first three steps without dropout; batch size,
+        rounds, threads, load of the machine before and hardware. Ours are "float32", and "bfloat16"
+        where the CPU multiplies it.
     """
     before = load()
     names = [name for name in WAYS if name != "bfloat16" or has_bf16()]
@@ -148,7 +153,9 @@ def main(batch_size=64, rounds=8, threads=1):
     with ExitStack() as stack:
         workers = {
             name: stack.enter_context(
-                ProcessPoolExecutor(1, get_context("spawn"), Worker.start, (name, batch_size, threads))
+                ProcessPoolExecutor(
+                    1, get_context("spawn"), Worker.start, (name, batch_size, threads)
+                )
             )
             for name in names
         }
@@ -159,7 +166,9 @@ def main(batch_size=64, rounds=8, threads=1):
     seconds = {name: np.array(times[2:]) for name, times in seconds.items()}
     ratios = {name: seconds["reference"] / seconds[name] for name in names[1:]}
     return {
-        "windows_per_s": {name: round(float(batch_size / np.median(times)), 1) for name, times in seconds.items()},
+        "windows_per_s": {
+            name: round(float(batch_size / np.median(times)), 1) for name, times in seconds.items()
+        },
         "ratio": {
             name: {
                 "median": round(float(np.median(r)), 2),
@@ -183,7 +192,9 @@ def page(result):
     for name, rate in result["windows_per_s"].items():
         ratio = result["ratio"].get(name)
         times = f"**{ratio['median']}** ({ratio['lowest']} to {ratio['highest']})" if ratio else ""
-        rows.append((TITLES[name], rate, times, ", ".join(f"{x:.5f}" for x in result["losses"][name])))
+        rows.append(
+            (TITLES[name], rate, times, ", ".join(f"{x:.5f}" for x in result["losses"][name]))
+        )
     return f"""# Speed of training
 
 `python -m xmae.benchmarks.studies.training_speed benchmarks/results/training_speed.md` on {result["threads"]} thread(s) of

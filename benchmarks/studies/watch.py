@@ -2,8 +2,8 @@
 
     python -m xmae.benchmarks.studies.watch [--bundle FOLDER] [--out benchmarks/results]
 
-Without a bundle, one is exported from the shipped weights: calibration on the training patients of the shipped
-recordings, as `xmae export` does it. What is played is a test patient, whole.
+Without a bundle, one is exported from the shipped weights: calibration on the training patients of
+the shipped recordings, as `xmae export` does it. What is played is a test patient, whole.
 """
 
 import argparse
@@ -24,21 +24,32 @@ PATIENT = FOLDER / "bidmc34.npz"  # of the test split, 8 minutes
 def shipped_bundle(folder, targets="litert,c"):
     """Export the shipped weights in int8 for these targets into a bundle; returns its path."""
     prepare([str(FOLDER)], f"{folder}/store", split=str(SHIPPED_SPLIT))
-    export("base", "student-mcu", f"{folder}/store", f"{folder}/bundle", targets=targets, precisions="int8")
+    export(
+        "base",
+        "student-mcu",
+        f"{folder}/store",
+        f"{folder}/bundle",
+        targets=targets,
+        precisions="int8",
+    )
     return f"{folder}/bundle"
 
 
 def main(arguments=None):
     """Write watch.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", help="an exported one; by default made from the shipped weights")
+    parser.add_argument(
+        "--bundle", help="an exported one; by default made from the shipped weights"
+    )
     parser.add_argument("--out", default="benchmarks/results", help="folder for watch.md")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         bundle = given.bundle or shipped_bundle(folder, "executorch,litert,onnx,c")
         simulate(bundle, "all", str(PATIENT), f"{folder}/simulate", emulator="qemu")
         with atomic_file(Path(given.out) / "watch.md") as temporary:
-            version = subprocess.run(["qemu-system-arm", "--version"], capture_output=True, text=True).stdout
+            version = subprocess.run(
+                ["qemu-system-arm", "--version"], capture_output=True, text=True
+            ).stdout
             head = (
                 "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.studies.watch` on "
                 f"{date.today()}, {version.split(' (')[0]}; counts of Cortex-M repeat exactly. "

@@ -1,4 +1,5 @@
-"""The bundle: one folder with everything that a watch, a phone or a test bench needs, and a hash of each file.
+"""The bundle: one folder with everything that a watch, a phone or a test bench needs, and a hash of
+each file.
 
 manifest.json         what is in it: window, pre-processing, models, data, tools, metrics, licences, hashes
 manifest.sig          who vouches for it: see `xmae.export.bundle.signature` (only in signed bundles)
@@ -7,8 +8,9 @@ student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
 
-Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519 signature too. Only
-what the command line adds about the run, `RUN_RECORDS`, differs (paths, seconds); these are no part of the bundle.
+Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519
+signature too. Only what the command line adds about the run, `RUN_RECORDS`, differs (paths,
+seconds); these are no part of the bundle.
 """
 
 import math
@@ -49,7 +51,9 @@ def seal(folder, manifest, key=None):
     """
     folder = Path(folder)
     others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others}
+    files = {
+        path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others
+    }
     models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
     write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
     (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
@@ -88,7 +92,8 @@ class Bundle:
         Raises
         ------
         UserError
-            If it is no bundle, of a newer version (older ones are migrated as they are read), of another window or
+            If it is no bundle, of a newer version (older ones are migrated as they are read), of
+            another window or
         pre-processing, lacks a file, or a file's hash is wrong.
         """
         path = Path(path)
@@ -100,16 +105,24 @@ class Bundle:
             raise UserError(f"{path / MANIFEST}: lacks {', '.join(missing)}")
         window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
         if window != (SFREQ, N_TIMES):
-            raise UserError(f"{path}: made for windows of (Hz, samples) {window}, expected {(SFREQ, N_TIMES)}")
+            raise UserError(
+                f"{path}: made for windows of (Hz, samples) {window}, expected {(SFREQ, N_TIMES)}"
+            )
         if not same(manifest["preprocessing"], preprocessing()):
-            raise UserError(f"{path}: made with another pre-processing than this version's; export it again")
-        for name in {HEADS, *(entry["file"] for entry in manifest["models"])} - manifest["files"].keys():
+            raise UserError(
+                f"{path}: made with another pre-processing than this version's; export it again"
+            )
+        for name in {HEADS, *(entry["file"] for entry in manifest["models"])} - manifest[
+            "files"
+        ].keys():
             raise UserError(f"{path / MANIFEST}: has no hash of {name}")
         for name, digest in manifest["files"].items():
             if Path(name).name != name or not (path / name).is_file():
                 raise UserError(f"{path}: lacks the file {name}")
             if sha256(path / name) != digest:
-                raise UserError(f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)")
+                raise UserError(
+                    f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)"
+                )
         return cls(path, manifest, read_json(path / HEADS))
 
     @property
@@ -123,7 +136,11 @@ class Bundle:
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
-        return [entry for entry in self.all_models if entry["format"] in TARGETS and runs_here(entry["format"])]
+        return [
+            entry
+            for entry in self.all_models
+            if entry["format"] in TARGETS and runs_here(entry["format"])
+        ]
 
     def entry(self, model, format, precision):
         """The one of `all_models` with this model, format and precision.
@@ -139,13 +156,16 @@ class Bundle:
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
     def trusted_heads(self, model):
-        """Those of a model's heads that do better than a constant on patients left out, in the order of heads.json."""
+        """Those of a model's heads that do better than a constant on patients left out, in the
+        order of heads.json.
+        """
         from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
 
         return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
     def session(self, entry, threads=1):
-        """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to embeddings (n, D).
+        """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to
+        embeddings (n, D).
 
         Raises
         ------
@@ -154,11 +174,15 @@ class Bundle:
         """
         open_model = TARGETS[entry["format"]].open_model
         if open_model is None:
-            raise UserError(f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine")
+            raise UserError(
+                f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine"
+            )
         return open_model(self.path / entry["file"], threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
-        """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns float32 (n, D)."""
+        """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns
+        float32 (n, D).
+        """
         return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
 
 

@@ -103,7 +103,12 @@ def measured(drift):
 def estimates(models):
     """A table of what Vela estimates for the files compiled for an NPU, if there are any."""
     rows = [
-        (entry["file"], f"{e['cycles']:,}", f"{e['inference_ms']:.3f}" if "inference_ms" in e else "", e["source"])
+        (
+            entry["file"],
+            f"{e['cycles']:,}",
+            f"{e['inference_ms']:.3f}" if "inference_ms" in e else "",
+            e["source"],
+        )
         for entry in models
         if (e := entry.get("estimated"))
     ]

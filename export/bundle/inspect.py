@@ -16,8 +16,9 @@ def inspect(bundle: str) -> dict:
     Returns
     -------
     dict
-        `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes), parameters, MAC and
-        centred cosine to PyTorch; `window`, `tools`, `data`, `licences`, `signed_by`; "out" is the same as text.
+        `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes),
+        parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`, `licences`,
+        `signed_by`; "out" is the same as text.
 
     Raises
     ------

@@ -1,4 +1,5 @@
-"""Versions of a bundle's manifest: older ones are brought up to date as they are read, newer ones refused.
+"""Versions of a bundle's manifest: older ones are brought up to date as they are read, newer ones
+refused.
 
 1  created_with, licence (one string), calibration at the top level, export_s in each model
 2  tools, licences (of models and data), data with calibration in it, no times: made twice, it is the same to the byte
@@ -11,8 +12,15 @@ SCHEMA_VERSION = 2
 
 def from_1(manifest):
     """Version 1 as version 2; what it did not record is said to be unknown."""
-    kept = {key: value for key, value in manifest.items() if key not in ("created_with", "licence", "calibration")}
-    models = [{key: value for key, value in entry.items() if key != "export_s"} for entry in manifest.get("models", [])]
+    kept = {
+        key: value
+        for key, value in manifest.items()
+        if key not in ("created_with", "licence", "calibration")
+    }
+    models = [
+        {key: value for key, value in entry.items() if key != "export_s"}
+        for entry in manifest.get("models", [])
+    ]
     return kept | {
         "schema_version": 2,
         "tools": manifest.get("created_with", {}),
@@ -42,9 +50,13 @@ def migrated(manifest, path):
     """
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise UserError(f"{path}: bundle version {version}, expected 1 to {SCHEMA_VERSION}; export it again")
+        raise UserError(
+            f"{path}: bundle version {version}, expected 1 to {SCHEMA_VERSION}; export it again"
+        )
     if version > SCHEMA_VERSION:
-        raise UserError(f"{path}: bundle version {version}, newer than {SCHEMA_VERSION}; update xmae to read it")
+        raise UserError(
+            f"{path}: bundle version {version}, newer than {SCHEMA_VERSION}; update xmae to read it"
+        )
     while manifest["schema_version"] < SCHEMA_VERSION:
         manifest = MIGRATIONS[manifest["schema_version"]](manifest)
     return manifest

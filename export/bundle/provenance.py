@@ -1,4 +1,6 @@
-"""Where a bundle comes from: exact versions of every tool, the data it saw, and under which licences."""
+"""Where a bundle comes from: exact versions of every tool, the data it saw, and under which
+licences.
+"""
 
 import hashlib
 import platform
@@ -11,7 +13,13 @@ from xmae.export.targets.environments import ENVIRONMENTS
 TOOLS = {  # what writes the files, by format; all formats need the first
     "": ("xmae", "torch", "numpy", "scipy", "scikit-learn", "safetensors"),
     "executorch": ("executorch", "torchao", "flatbuffers"),
-    "litert": ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers"),
+    "litert": (
+        "litert-torch",
+        "litert-converter",
+        "ai-edge-litert",
+        "ai-edge-quantizer",
+        "flatbuffers",
+    ),
     "onnx": ("onnx", "onnxscript", "onnx-ir", "onnxruntime"),
     "cortex-m": ("executorch", "torchao"),
     "ethos": ("executorch", "torchao", "ethos-u-vela"),
@@ -25,11 +33,20 @@ BIDMC_LICENCE = (
 
 def tool_versions(formats):
     """Version of Python and of each tool that writes one of these formats: {name: version}."""
-    chosen = [names for kind, names in TOOLS.items() if any(format.startswith(kind) for format in formats)]
+    chosen = [
+        names for kind, names in TOOLS.items() if any(format.startswith(kind) for format in formats)
+    ]
     found = {name: installed(name) for names in chosen for name in names}
-    apart = ENVIRONMENTS["arm"] if any(format.startswith(("cortex-m", "ethos")) for format in formats) else ()
+    apart = (
+        ENVIRONMENTS["arm"]
+        if any(format.startswith(("cortex-m", "ethos")) for format in formats)
+        else ()
+    )
     found |= dict(package.split("==") for package in apart)
-    return {"python": platform.python_version(), **{name: found[name] for name in sorted(found) if found[name]}}
+    return {
+        "python": platform.python_version(),
+        **{name: found[name] for name in sorted(found) if found[name]},
+    }
 
 
 def installed(package):
@@ -54,8 +71,9 @@ def data_provenance(store, calibration, licence=None):
     Returns
     -------
     dict
-        `sources`: file names of the recordings; `shards_sha256`: one SHA-256 over those of all shards; `settings` of
-        the preparation; `subjects_by_split`; `calibration`: windows, subjects, and SHA-256 of the samples; `licence`.
+        `sources`: file names of the recordings; `shards_sha256`: one SHA-256 over those of all
+        shards; `settings` of the preparation; `subjects_by_split`; `calibration`: windows,
+        subjects, and SHA-256 of the samples; `licence`.
     """
     shards = store.meta["shards"]
     sources = sorted({entry["source"] for entry in shards})
@@ -64,17 +82,20 @@ def data_provenance(store, calibration, licence=None):
         licence = BIDMC_LICENCE
     return {
         "sources": sources,
-        "shards_sha256": hashlib.sha256("".join(entry["sha256"] for entry in shards).encode()).hexdigest(),
+        "shards_sha256": hashlib.sha256(
+            "".join(entry["sha256"] for entry in shards).encode()
+        ).hexdigest(),
         "settings": names_only(store.meta.get("settings", {})),
         "subjects_by_split": store.meta.get("subjects_by_split", {}),
-        "calibration": calibration.describe() | {"ppg_sha256": hashlib.sha256(calibration.ppg.tobytes()).hexdigest()},
+        "calibration": calibration.describe()
+        | {"ppg_sha256": hashlib.sha256(calibration.ppg.tobytes()).hexdigest()},
         "licence": licence or "not stated",
     }
 
 
 def without_folders(origin):
-    """An encoder's provenance whose paths are names only: where a folder lay on the machine that trained is nobody's
-    business.
+    """An encoder's provenance whose paths are names only: where a folder lay on the machine that
+    trained is nobody's business.
 
     Parameters
     ----------

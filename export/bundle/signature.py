@@ -1,7 +1,8 @@
-"""Signed bundles: an Ed25519 signature (RFC 8032) over manifest.json, which holds the SHA-256 of every other file.
+"""Signed bundles: an Ed25519 signature (RFC 8032) over manifest.json, which holds the SHA-256 of
+every other file.
 
-Hashes show damage; a signature shows who made the bundle, to whoever has the maker's public key from elsewhere. Keys
-are PEM files, as OpenSSL makes them:
+Hashes show damage; a signature shows who made the bundle, to whoever has the maker's public key
+from elsewhere. Keys are PEM files, as OpenSSL makes them:
 
     openssl genpkey -algorithm ed25519 -out key.pem
     openssl pkey -in key.pem -pubout -out public.pem
@@ -49,12 +50,14 @@ def signer(manifest, public_key=None):
     manifest : str or Path
         manifest.json of a bundle.
     public_key : str, Path or None
-        PEM file of the key that must have signed; by default any key will do, which shows damage only.
+        PEM file of the key that must have signed; by default any key will do, which shows damage
+        only.
 
     Raises
     ------
     UserError
-        If the signature is not of this manifest, or not of this key, or `public_key` is given and there is none.
+        If the signature is not of this manifest, or not of this key, or `public_key` is given and
+        there is none.
     """
     from_file = load_key(public_key, "load_pem_public_key") if public_key else None
     path = Path(manifest).with_name(SIGNATURE)
@@ -71,7 +74,9 @@ def signer(manifest, public_key=None):
         key, signature = bytes.fromhex(record["public_key"]), bytes.fromhex(record["signature"])
         Ed25519PublicKey.from_public_bytes(key).verify(signature, Path(manifest).read_bytes())
     except (InvalidSignature, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a signature of this manifest ({type(error).__name__})") from error
+        raise UserError(
+            f"{path}: not a signature of this manifest ({type(error).__name__})"
+        ) from error
     if from_file and from_file.public_bytes_raw() != key:
         raise UserError(f"{path}: signed with another key ({key.hex()[:16]}...) than {public_key}")
     return key.hex()
@@ -82,7 +87,10 @@ def load_key(path, loader, **options):
     with_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
     try:
         key = getattr(serialization, loader)(Path(path).read_bytes(), **options)
@@ -91,7 +99,9 @@ def load_key(path, loader, **options):
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UserError(f"{path}: not a key in PEM without a password ({error})") from error
     if not isinstance(key, Ed25519PrivateKey | Ed25519PublicKey):
-        raise UserError(f"{path}: not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519 -out key.pem`")
+        raise UserError(
+            f"{path}: not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519 -out key.pem`"
+        )
     return key
 
 

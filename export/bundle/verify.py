@@ -1,4 +1,6 @@
-"""`xmae bundle verify`: is a bundle what was written, by whom, and do its models still compute what they did?"""
+"""`xmae bundle verify`: is a bundle what was written, by whom, and do its models still compute what
+they did?
+"""
 
 from pathlib import Path
 
@@ -17,35 +19,39 @@ from xmae.models import load_encoder
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
 
-RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")  # of training patients, whose windows the models are run on
+# of training patients, whose windows the models are run on
+RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")
 FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
 
 
 def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict:
-    """Check a bundle: schema, every file's SHA-256, signature, foreign files, tools, and that its models run.
+    """Check a bundle: schema, every file's SHA-256, signature, foreign files, tools, and that its
+    models run.
 
     Parameters
     ----------
     bundle : str
         Folder of the bundle.
     public_key : str or None
-        PEM file of the Ed25519 key that must have signed it. Without one, a signature is checked against the key that
-        it names itself, which shows damage, not who signed.
+        PEM file of the Ed25519 key that must have signed it. Without one, a signature is checked
+        against the key that it names itself, which shows damage, not who signed.
     run : bool
-        Also run each model for which this machine has a runtime, on a few shipped windows, against PyTorch with the
-        bundle's float weights.
+        Also run each model for which this machine has a runtime, on a few shipped windows, against
+        PyTorch with the bundle's float weights.
 
     Returns
     -------
     dict
-        `files` (how many were hashed), `schema_version`, `signed_by` (public key in hexadecimal, or null), `trusted`
-        (the key is the one given), `unlisted` files, `other_versions` of the tools here ({name: [made with, here]}),
-        `models`: {file: "runs", "not run here" or why not}, `passed`; "out". The exit code is 1 unless passed.
+        `files` (how many were hashed), `schema_version`, `signed_by` (public key in hexadecimal, or
+        null), `trusted` (the key is the one given), `unlisted` files, `other_versions` of the tools
+        here ({name: [made with, here]}), `models`: {file: "runs", "not run here" or why not},
+        `passed`; "out". The exit code is 1 unless passed.
 
     Raises
     ------
     UserError
-        If it is no bundle, of a newer schema, a file is missing or changed, or the signature is wrong.
+        If it is no bundle, of a newer schema, a file is missing or changed, or the signature is
+        wrong.
     """
     opened = Bundle.open(bundle)
     signed_by = signer(opened.path / MANIFEST, public_key)
@@ -65,7 +71,8 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
             if here.get(name, made) != made
         },
         "models": models,
-        "passed": not unlisted and all(state in ("runs", "not run here") for state in models.values()),
+        "passed": not unlisted
+        and all(state in ("runs", "not run here") for state in models.values()),
         "summary": [
             f"{len(opened.manifest['files'])} files are what was written",
             *(f"{name}: not listed in the manifest" for name in unlisted),
@@ -77,9 +84,11 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
 
 
 def run_models(bundle):
-    """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights in PyTorch.
+    """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights
+    in PyTorch.
 
-    In a bundle without the weights of a model, its first file (fp32 before others) takes their place.
+    In a bundle without the weights of a model, its first file (fp32 before others) takes their
+    place.
     """
     ppg, states, references = some_windows(), {}, {}
     for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
@@ -104,7 +113,9 @@ def run_models(bundle):
 def some_windows():
     """Scaled windows (12, 1000) of shipped recordings."""
     files = [path for path in bidmc_files() if path.stem in RECORDINGS]
-    return np.concatenate([evenly(minmax_scale(prepare_recording(read_recording(f))[0].ppg)[0], 4) for f in files])
+    return np.concatenate(
+        [evenly(minmax_scale(prepare_recording(read_recording(f))[0].ppg)[0], 4) for f in files]
+    )
 
 
 @torch.no_grad()
@@ -116,18 +127,22 @@ def in_pytorch(weights, ppg):
 def noise(embedding, reference):
     """Mean squared error of embeddings (n, D) over their variance between windows.
 
-    A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share flatters the plain one.
+    A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share
+    flatters the plain one.
     """
     if embedding.shape != reference.shape:
         return np.inf
-    return float(np.square(embedding - reference).mean() / np.square(reference - reference.mean(0)).mean())
+    return float(
+        np.square(embedding - reference).mean() / np.square(reference - reference.mean(0)).mean()
+    )
 
 
 def most_noise(entry):
-    """What a sound file may have: fp32 that of rounding; others ten times what they had when they were exported.
+    """What a sound file may have: fp32 that of rounding; others ten times what they had when they
+    were exported.
 
-    Noise is about twice one minus the centred cosine. These windows are not those that the file was measured on, so a
-    twentieth of the variance is granted to all; more than half of it is not.
+    Noise is about twice one minus the centred cosine. These windows are not those that the file was
+    measured on, so a twentieth of the variance is granted to all; more than half of it is not.
     """
     if entry["precision"] == "fp32":
         return FP32_NOISE

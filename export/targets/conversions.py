@@ -1,4 +1,6 @@
-"""Conversions take seconds, and fp32 and int8 files, their layers and each try at a budget start from the same ones."""
+"""Conversions take seconds, and fp32 and int8 files, their layers and each try at a budget start
+from the same ones.
+"""
 
 import hashlib
 from functools import wraps
@@ -11,9 +13,9 @@ import torch
 def remembered(function):
     """Decorator: keep the last result of a function, for the next call with the same arguments.
 
-    Arguments are the same if their contents are: the samples of an array; the names and values of all weights of a
-    module, which must also be the same object (two may differ in what is no weight). So a module whose weights were
-    changed in place is converted anew.
+    Arguments are the same if their contents are: the samples of an array; the names and values of
+    all weights of a module, which must also be the same object (two may differ in what is no
+    weight). So a module whose weights were changed in place is converted anew.
     """
     last, parameters = [], signature(function)
 
@@ -32,7 +34,11 @@ def remembered(function):
 def contents(argument):
     """What an argument is compared by."""
     if isinstance(argument, np.ndarray):
-        return argument.shape, argument.dtype, hashlib.sha256(np.ascontiguousarray(argument)).digest()
+        return (
+            argument.shape,
+            argument.dtype,
+            hashlib.sha256(np.ascontiguousarray(argument)).digest(),
+        )
     if isinstance(argument, torch.nn.Module):
         weights = hashlib.sha256()
         for name, tensor in argument.state_dict().items():

@@ -1,7 +1,8 @@
 """ExecuTorch on Cortex-M: `.pte` whose operators are CMSIS-NN's, without a delegate.
 
-The pip runtime has no `cortex_m::` kernels. So a file is checked by reading it back and running its instructions one by
-one, in the memory that it plans, with the integer arithmetic that ExecuTorch defines for each operator.
+The pip runtime has no `cortex_m::` kernels. So a file is checked by reading it back and running its
+instructions one by one, in the memory that it plans, with the integer arithmetic that ExecuTorch
+defines for each operator.
 """
 
 import os
@@ -21,11 +22,13 @@ PRECISIONS = ("int8",)
 CONVOLUTIONS_ONLY = True  # attention has operators that CMSIS-NN does not
 RUNS_HERE = False
 CORE = "M55"
-GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_to_dim_order_copy")  # move bytes only
+# move bytes only
+GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_to_dim_order_copy")
 
 
 def export(module, path, precision, calibration=None, observer=None):
-    """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they run on M4, M7, M33 and M85 too).
+    """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they run on M4, M7,
+    M33 and M85 too).
 
     Parameters
     ----------
@@ -38,13 +41,14 @@ def export(module, path, precision, calibration=None, observer=None):
     calibration : float32 array, shape (n, 1000)
         Scaled training windows.
     observer : str, optional
-        How they set the ranges; see `xmae.quantize.observers`; None: as its quantizer does (histogram).
+        How they set the ranges; see `xmae.quantize.observers`; None: as its quantizer does
+        (histogram).
 
     Raises
     ------
     UserError
-        If an operator is not one of CMSIS-NN's (named, with its layer), the environment cannot be made, or the file
-        cannot be written.
+        If an operator is not one of CMSIS-NN's (named, with its layer), the environment cannot be
+        made, or the file cannot be written.
     """
     program = call_apart("arm", "xmae.export.targets.cortex_m:lower", module, calibration, observer)
     with atomic_file(path) as temporary:
@@ -54,10 +58,13 @@ def export(module, path, precision, calibration=None, observer=None):
 @quietly()
 @one_thread()
 def lower(module, calibration, observer=None):
-    """The program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer imports."""
-    from executorch.backends.cortex_m.quantizer.quantizer import CortexMQuantizer  # isort: skip  (registers operators)
+    """The program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer
+    imports.
+    """
+    # isort: skip  (registers operators)
     from executorch.backends.cortex_m.edge_compile_config import cortex_m_edge_compile_config
     from executorch.backends.cortex_m.passes.cortex_m_pass_manager import CortexMPassManager
+    from executorch.backends.cortex_m.quantizer.quantizer import CortexMQuantizer
     from executorch.backends.cortex_m.target_config import CortexM, CortexMTargetConfig
     from executorch.exir import to_edge
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -89,10 +96,14 @@ def refuse_foreign(graph):
 
 
 def without_unused(program):
-    """A program without the constants that nothing reads: the weights as they were before they were packed."""
+    """A program without the constants that nothing reads: the weights as they were before they were
+    packed.
+    """
     graph, signature = program.graph_module.graph, program.graph_signature
     for node in [node for node in graph.nodes if node.op == "placeholder" and not node.users]:
-        for spec in [spec for spec in signature.input_specs if spec.target and spec.arg.name == node.name]:
+        for spec in [
+            spec for spec in signature.input_specs if spec.target and spec.arg.name == node.name
+        ]:
             signature.input_specs.remove(spec)
             program._state_dict.pop(spec.target, None)
             program._constants.pop(spec.target, None)
@@ -102,7 +113,8 @@ def without_unused(program):
 
 
 def open_model(path, threads=1):
-    """Open a `.pte` program for checking: its instructions run one by one here, at no speed to speak of.
+    """Open a `.pte` program for checking: its instructions run one by one here, at no speed to
+    speak of.
 
     Parameters
     ----------
@@ -115,7 +127,9 @@ def open_model(path, threads=1):
     -------
     Session
     """
-    return ApartSession(lambda ppg: call_apart("arm", "xmae.export.targets.cortex_m:run", os.fspath(path), ppg))
+    return ApartSession(
+        lambda ppg: call_apart("arm", "xmae.export.targets.cortex_m:run", os.fspath(path), ppg)
+    )
 
 
 @quietly()
@@ -128,11 +142,14 @@ def run(path, ppg):
     from xmae.export.targets.pte import Program
 
     program = Program(path)
-    return torch.cat([program(torch.from_numpy(window).view(1, 1, 1, -1)) for window in ppg]).numpy()
+    return torch.cat(
+        [program(torch.from_numpy(window).view(1, 1, 1, -1)) for window in ppg]
+    ).numpy()
 
 
 def inspect_model(path):
-    """What is in a `.pte` program; `undelegated` are operators that are not CMSIS-NN's, `arena_bytes` its memory plan.
+    """What is in a `.pte` program; `undelegated` are operators that are not CMSIS-NN's,
+    `arena_bytes` its memory plan.
 
     See `xmae.export.targets.executorch.inspect_model`.
     """

@@ -1,7 +1,9 @@
-"""Tools that cannot live in one environment with the rest: each gets its own, made on demand and kept in the cache.
+"""Tools that cannot live in one environment with the rest: each gets its own, made on demand and
+kept in the cache.
 
-An environment is a folder of pinned packages that a process of its own sees before (or instead of) all others; the
-first use installs it with pip (seconds, from the package index), later ones find it.
+An environment is a folder of pinned packages that a process of its own sees before (or instead of)
+all others; the first use installs it with pip (seconds, from the package index), later ones find
+it.
 """
 
 import atexit
@@ -20,22 +22,24 @@ from xmae.errors import UserError
 from xmae.files import atomic_folder, cache_folder
 
 ENVIRONMENTS = {  # name: packages, pinned
-    "arm": ("tosa-tools==2026.5.0", "ml_dtypes==0.5.1"),  # tosa-tools pins ml_dtypes below what the rest wants
-    "tflite-runtime": ("tflite-runtime==2.14.0", "numpy==1.26.4"),  # built against numpy 1, for Python 3.9 to 3.11
+    # tosa-tools pins ml_dtypes below what the rest wants
+    "arm": ("tosa-tools==2026.5.0", "ml_dtypes==0.5.1"),
+    # built against numpy 1, for Python 3.9 to 3.11
+    "tflite-runtime": ("tflite-runtime==2.14.0", "numpy==1.26.4"),
 }
 
 
 def environment(name):
     """Folder with the packages of one of `ENVIRONMENTS`, installed if it is not there yet.
 
-    It lies under `$XDG_CACHE_HOME/xmae/environments` (`~/.cache` by default), a folder for each Python version and
-    set of packages; removing it only costs the next use the installation.
+    It lies under `$XDG_CACHE_HOME/xmae/environments` (`~/.cache` by default), a folder for each
+    Python version and set of packages; removing it only costs the next use the installation.
 
     Raises
     ------
     UserError
-        If pip cannot install the packages (no package index in reach, or none for this Python), or the cache cannot be
-        written.
+        If pip cannot install the packages (no package index in reach, or none for this Python), or
+        the cache cannot be written.
     """
     packages = ENVIRONMENTS[name]
     digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
@@ -54,19 +58,35 @@ def environment(name):
 
 def install(packages, folder):
     """Install pinned packages, without what they depend on, into a folder."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run([*command, "--target", str(folder), *packages], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
+    done = subprocess.run(
+        [*command, "--target", str(folder), *packages], capture_output=True, text=True
+    )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines() or ["?"]
+        lines = (
+            [line for line in done.stderr.splitlines() if "ERROR" in line]
+            or done.stderr.splitlines()
+            or ["?"]
+        )
         raise UserError(
             f"cannot install {', '.join(packages)} for Python {sys.version.split()[0]} ({lines[-1].strip()})"
         )
 
 
 def call_apart(name, function, *arguments):
-    """Call a function of this package in a process whose first packages are those of an environment.
+    """Call a function of this package in a process whose first packages are those of an
+    environment.
 
-    The process stays for later calls of this one, because its imports take longer than most of them.
+    The process stays for later calls of this one, because its imports take longer than most of
+    them.
 
     Parameters
     ----------
@@ -94,8 +114,12 @@ def call_apart(name, function, *arguments):
         if not isinstance(error, OSError | EOFError | pickle.UnpicklingError):
             raise
         log.seek(0)
-        last = (log.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
-        raise UserError(f"{function.partition(':')[0]} failed in its own process ({last[:300]})") from error
+        last = (log.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[
+            -1
+        ]
+        raise UserError(
+            f"{function.partition(':')[0]} failed in its own process ({last[:300]})"
+        ) from error
     if mistake:
         raise UserError(mistake)
     return result
@@ -103,7 +127,9 @@ def call_apart(name, function, *arguments):
 
 @lru_cache
 def process_of(name, pid):
-    """The process of an environment that serves process `pid`, and the file that collects what it says."""
+    """The process of an environment that serves process `pid`, and the file that collects what it
+    says.
+    """
     log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
     paths = [str(environment(name)), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
@@ -115,7 +141,9 @@ def process_of(name, pid):
 
 
 def main():
-    """The other process: for each function that is asked for, what it gives, or the user's mistake it found."""
+    """The other process: for each function that is asked for, what it gives, or the user's mistake
+    it found.
+    """
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what functions print is no reply
     while True:

@@ -1,8 +1,9 @@
-"""ExecuTorch on Ethos-U: `.pte` with the whole network as one stream of NPU commands, compiled by Vela.
+"""ExecuTorch on Ethos-U: `.pte` with the whole network as one stream of NPU commands, compiled by
+Vela.
 
-No open model of the NPU runs those commands. What can be run is what Vela was given: the network in TOSA, Arm's
-specification of each operator to the bit, in Arm's reference model. It is kept beside the program, as are Vela's
-estimates layer by layer.
+No open model of the NPU runs those commands. What can be run is what Vela was given: the network in
+TOSA, Arm's specification of each operator to the bit, in Arm's reference model. It is kept beside
+the program, as are Vela's estimates layer by layer.
 """
 
 import csv
@@ -26,7 +27,10 @@ from xmae.native import one_thread, quietly
 from xmae.quantize.graph import INPUT_SHAPE
 from xmae.quantize.pt2e import observe
 
-BOUNDARY = ("quantized_decomposed::quantize_per_tensor", "quantized_decomposed::dequantize_per_tensor")  # float ends
+BOUNDARY = (
+    "quantized_decomposed::quantize_per_tensor",
+    "quantized_decomposed::dequantize_per_tensor",
+)  # float ends
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class EthosU:
         return f"_{self.name}.pte"
 
     def export(self, module, path, precision, calibration=None, observer=None):
-        """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv` (its estimates).
+        """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv`
+        (its estimates).
 
         Parameters
         ----------
@@ -68,25 +73,39 @@ class EthosU:
         calibration : float32 array, shape (n, 1000)
             Scaled training windows.
         observer : str, optional
-            How they set the ranges; see `xmae.quantize.observers`; None: as Arm's quantizer does (histogram).
+            How they set the ranges; see `xmae.quantize.observers`; None: as Arm's quantizer does
+            (histogram).
 
         Raises
         ------
         UserError
-            If an operator is left to the CPU (it and its layer are named), the environment cannot be made, Vela is not
-            installed, or a file cannot be written.
+            If an operator is left to the CPU (it and its layer are named), the environment cannot
+            be made, Vela is not installed, or a file cannot be written.
         """
-        parts = call_apart("arm", "xmae.export.targets.ethos_u:lower", module, calibration, self.accelerator, observer)
+        parts = call_apart(
+            "arm",
+            "xmae.export.targets.ethos_u:lower",
+            module,
+            calibration,
+            self.accelerator,
+            observer,
+        )
         for suffix, content in parts.items():
             with atomic_file(Path(path).with_suffix(suffix)) as temporary:
                 temporary.write_bytes(content)
 
     def open_model(self, path, threads=1):
-        """Open a program for checking: its TOSA graph in Arm's reference model, at no speed to speak of."""
-        return ApartSession(lambda ppg: call_apart("arm", "xmae.export.targets.ethos_u:run", os.fspath(path), ppg))
+        """Open a program for checking: its TOSA graph in Arm's reference model, at no speed to
+        speak of.
+        """
+        return ApartSession(
+            lambda ppg: call_apart("arm", "xmae.export.targets.ethos_u:run", os.fspath(path), ppg)
+        )
 
     def inspect_model(self, path):
-        """What is in a program, as `xmae.export.targets.executorch.inspect_model`, and `estimated` by Vela."""
+        """What is in a program, as `xmae.export.targets.executorch.inspect_model`, and `estimated`
+        by Vela.
+        """
         with open(Path(path).with_suffix(".csv"), newline="") as file:
             total = list(csv.DictReader(file))[-1]
         found = inspect_pte(path)
@@ -107,14 +126,17 @@ def lower(module, calibration, accelerator, observer=None):
     program = traced(module, accelerator)
     with TemporaryDirectory() as folder, chdir(folder):
         compiler = EthosUCompileSpec(accelerator)
-        compiler.dump_intermediate_artifacts_to(".")  # the program names it, and must be the same wherever it is made
+        # the program names it, and must be the same wherever it is made
+        compiler.dump_intermediate_artifacts_to(".")
         quantizer = EthosUQuantizer(compiler)
         quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
         with naming_layers(module, accelerator), torch.no_grad():
             observed = prepare_pt2e(program.module(check_guards=False), quantizer)
             observe(observed, torch.from_numpy(calibration).view(-1, *INPUT_SHAPE), observer)
             quantized = torch.export.export(convert_pt2e(observed), program.example_inputs[0])
-            lowered = to_edge_transform_and_lower(quantized, partitioner=[EthosUPartitioner(compiler)])
+            lowered = to_edge_transform_and_lower(
+                quantized, partitioner=[EthosUPartitioner(compiler)]
+            )
         refuse_leftovers(lowered.exported_program().graph, accelerator)
         return {
             ".pte": lowered.to_executorch().buffer,
@@ -124,7 +146,9 @@ def lower(module, calibration, accelerator, observer=None):
 
 
 def refuse_leftovers(graph, accelerator):
-    """Raise a `UserError` that names the operators, with their layers, that would run on the CPU."""
+    """Raise a `UserError` that names the operators, with their layers, that would run on the
+    CPU.
+    """
     left = {}
     for node in graph.nodes:
         name = operator_of(node)
@@ -136,7 +160,9 @@ def refuse_leftovers(graph, accelerator):
 
 @quietly()
 def run(path, ppg):
-    """Embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; in the environment "arm"."""
+    """Embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; in the environment
+    "arm".
+    """
     import tosa_reference_model
     from executorch.exir._serialize._program import deserialize_pte_binary
 
@@ -144,7 +170,9 @@ def run(path, ppg):
         plan = deserialize_pte_binary(Path(path).read_bytes()).program.execution_plan[0]
         graph = Path(path).with_suffix(".tosa").read_bytes()
     except Exception as error:  # the parser fails on whatever the damage makes it meet
-        raise UserError(f"{path}: not a readable ExecuTorch program ({type(error).__name__})") from error
+        raise UserError(
+            f"{path}: not a readable ExecuTorch program ({type(error).__name__})"
+        ) from error
     ends = [  # scale and zero point of the float ends: the arguments of the first and last call
         [next(iter(vars(plan.values[i].val).values())) for i in step.instr_args.args[1:3]]
         for step in (plan.chains[0].instructions[0], plan.chains[0].instructions[-1])

@@ -31,7 +31,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     path : str or Path
         File to write, atomically.
     precision : str
-        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay float).
+        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay
+        float).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8.
     observer : str, optional
@@ -42,8 +43,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     Raises
     ------
     UserError
-        If ExecuTorch is not installed, an operator cannot be lowered (it and its layer are named), a shape or a branch
-        depends on the signal, or the file cannot be written.
+        If ExecuTorch is not installed, an operator cannot be lowered (it and its layer are named),
+        a shape or a branch depends on the signal, or the file cannot be written.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -66,7 +67,8 @@ def int8_graph(module, calibration, observer=None, keep=()):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every operation of the int8 graph that a program is lowered from, against float; see `xmae.quantize.layers`.
+    """Every operation of the int8 graph that a program is lowered from, against float; see
+    `xmae.quantize.layers`.
 
     The delegate that runs them on the device computes them all at once and shows none of them.
     """
@@ -94,13 +96,18 @@ def open_model(path, threads=1):
     UserError
         If ExecuTorch is not installed or the file is damaged.
     """
-    from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
+    from executorch.extension.pybindings.portable_lib import (
+        _threadpool_get_thread_count,
+        _unsafe_reset_threadpool,
+    )
     from executorch.runtime import Runtime, Verification
 
     if _threadpool_get_thread_count() != threads:
         _unsafe_reset_threadpool(threads)
     try:
-        program = Runtime.get().load_program(Path(path), verification=Verification.InternalConsistency)
+        program = Runtime.get().load_program(
+            Path(path), verification=Verification.InternalConsistency
+        )
         method = program.load_method("forward")
     except (RuntimeError, OSError) as error:
         raise UserError(f"{path}: not a readable ExecuTorch program ({error})") from error
@@ -114,8 +121,9 @@ def inspect_model(path):
     Returns
     -------
     dict
-        `ops`: calls by kind ("XnnpackBackend" for a delegated subgraph); `undelegated`: operators left to the CPU's
-        portable kernels; `input`, `output`: shape, dtype, scale and zero point (None: float).
+        `ops`: calls by kind ("XnnpackBackend" for a delegated subgraph); `undelegated`: operators
+        left to the CPU's portable kernels; `input`, `output`: shape, dtype, scale and zero point
+        (None: float).
     """
     from executorch.exir._serialize._program import deserialize_pte_binary
 
@@ -134,7 +142,12 @@ def inspect_model(path):
         "ops": dict(ops),
         "undelegated": sorted(ops.keys() - {delegate.id for delegate in plan.delegates}),
         **{
-            side: {"shape": list(tensor.sizes), "dtype": "float32", "scale": None, "zero_point": None}
+            side: {
+                "shape": list(tensor.sizes),
+                "dtype": "float32",
+                "scale": None,
+                "zero_point": None,
+            }
             for side, tensor in tensors.items()
         },
     }

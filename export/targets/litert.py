@@ -1,4 +1,6 @@
-"""LiteRT: `.tflite` for phones, and int8 throughout (input and output too) for microcontrollers and NPUs."""
+"""LiteRT: `.tflite` for phones, and int8 throughout (input and output too) for microcontrollers and
+NPUs.
+"""
 
 import re
 import tempfile
@@ -42,30 +44,38 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     path : str or Path
         File to write, atomically.
     precision : str
-        "fp32"; "int8" (weights per channel, activations per tensor, int8 input and output); "int16x8" (activations,
-        input and output in 16 bits); "dynamic-int8" (activations get their range when it runs); "weight-int8",
-        "weight-int4" (per channel; arithmetic stays float).
+        "fp32"; "int8" (weights per channel, activations per tensor, int8 input and output);
+        "int16x8" (activations, input and output in 16 bits); "dynamic-int8" (activations get their
+        range when it runs); "weight-int8", "weight-int4" (per channel; arithmetic stays float).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8 and int16x8.
     observer : str, optional
-        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax. 16 bits have codes for all.
+        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax. 16 bits have
+        codes for all.
     keep : collection of str
         Layers that stay float in int8.
 
     Raises
     ------
     UserError
-        If litert-torch or ai-edge-quantizer is not installed, an operator cannot be converted (it and its layer are
-        named), a shape or a branch depends on the signal, or the file cannot be written.
+        If litert-torch or ai-edge-quantizer is not installed, an operator cannot be converted (it
+        and its layer are named), a shape or a branch depends on the signal, or the file cannot be
+        written.
     """
     with naming_layers(module, "litert"):
-        model = convert(module) if precision == "fp32" else quantize(module, precision, calibration, observer, keep)
+        model = (
+            convert(module)
+            if precision == "fp32"
+            else quantize(module, precision, calibration, observer, keep)
+        )
     with atomic_file(path) as temporary:
         temporary.write_bytes(inlined(model))
 
 
 def inlined(image):
-    """A flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them; see `inline_buffers`."""
+    """A flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them; see
+    `inline_buffers`.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -96,8 +106,11 @@ def quantize(module, precision, calibration, observer=None, keep=()):
     model, rules = convert(module), recipe_manager.RecipeManager()
     rules.load_quantization_recipe(getattr(recipe, RECIPES[precision])())
     if not RECIPES[precision].startswith("static"):
-        return bytes(quantizer.Quantizer(model, rules.get_quantization_recipe()).quantize().quantized_model)
-    observer = observer if observer and precision == "int8" else MINMAX  # 16 bits have codes for all
+        return bytes(
+            quantizer.Quantizer(model, rules.get_quantization_recipe()).quantize().quantized_model
+        )
+    # 16 bits have codes for all
+    observer = observer if observer and precision == "int8" else MINMAX
     found = activation_ranges(model, observer, calibration)
     for name in [name for name, layer in layers_of(model, module).items() if layer in keep]:
         rules.add_quantization_config(f"^{re.escape(name)};?$", "*", algorithm_key="no_quantize")
@@ -109,9 +122,9 @@ def quantize(module, precision, calibration, observer=None, keep=()):
 def activation_ranges(model, observer, windows):
     """{activation: {"min", "max"}} of a float flatbuffer on windows (n, 1000).
 
-    The quantizer's own `calibrate` follows a moving average of each range and clips what is rare; so plain minima and
-    maxima are collected, by the runtime's built-in profiler. Ranges of other observers take their place, except at the
-    input.
+    The quantizer's own `calibrate` follows a moving average of each range and clips what is rare;
+    so plain minima and maxima are collected, by the runtime's built-in profiler. Ranges of other
+    observers take their place, except at the input.
     """
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
@@ -133,7 +146,9 @@ def activation_ranges(model, observer, windows):
 
 
 def values_of(model, ppg):
-    """What each activation of a flatbuffer is on each window, read as real numbers: iterator of {name: array}."""
+    """What each activation of a flatbuffer is on each window, read as real numbers: iterator of
+    {name: array}.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -143,10 +158,15 @@ def values_of(model, ppg):
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    source, names = interpreter.get_input_details()[0], {output for _, output in operators_of(model)}
+    source, names = (
+        interpreter.get_input_details()[0],
+        {output for _, output in operators_of(model)},
+    )
     for window in ppg:
         x = as_input(window)
-        interpreter.set_tensor(source["index"], x if is_float(source) else to_int8(x, *source["quantization"]))
+        interpreter.set_tensor(
+            source["index"], x if is_float(source) else to_int8(x, *source["quantization"])
+        )
         interpreter.invoke()
         yield {
             d["name"]: x if is_float(d) else from_int8(x, *d["quantization"])
@@ -167,31 +187,42 @@ def operators_of(model):
 
     graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
     names = [tensor.name.decode() for tensor in graph.tensors]
-    return [([names[i] for i in op.inputs if i >= 0], names[op.outputs[0]]) for op in graph.operators]
+    return [
+        ([names[i] for i in op.inputs if i >= 0], names[op.outputs[0]]) for op in graph.operators
+    ]
 
 
 def layers_of(model, module):
     """{activation: the layer of `module` it comes from} of its float flatbuffer.
 
-    Activations are named by paths of modules and their classes, "a.Outer/torch.nn.modules.linear.Linear_head;2", parts
-    of a fused operator with ";;" between them; the last one, which has a name of its own, by its weights.
+    Activations are named by paths of modules and their classes,
+    "a.Outer/torch.nn.modules.linear.Linear_head;2", parts of a fused operator with ";;" between
+    them; the last one, which has a name of its own, by its weights.
     """
     known, found = [name for name, _ in module.named_modules()], {}
     for inputs, output in operators_of(model):
-        path = (inputs[-1] if output.startswith("serving_default") else output).split(";")[0].split("/")[1:]
+        path = (
+            (inputs[-1] if output.startswith("serving_default") else output)
+            .split(";")[0]
+            .split("/")[1:]
+        )
         name = ".".join(part.rpartition(".")[2].partition("_")[2] for part in path)
-        inner = (longer for longer in known if longer.endswith(f".{name}"))  # paths leave out what is not called itself
+        # paths leave out what is not called itself
+        inner = (longer for longer in known if longer.endswith(f".{name}"))
         found[output] = name if name in known else next(inner, "")
     return found
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every activation of an int8 flatbuffer against the float one; see `xmae.quantize.layers.error_rows`.
+    """Every activation of an int8 flatbuffer against the float one; see
+    `xmae.quantize.layers.error_rows`.
 
     Both run in LiteRT's own kernels, those of microcontrollers.
     """
     model = convert(module)
-    return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers_of(model, module))
+    return error_rows(
+        values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers_of(model, module)
+    )
 
 
 @quietly()
@@ -205,7 +236,8 @@ def open_model(path, threads=1, reference=False):
     threads : int
         Threads of the interpreter.
     reference : bool
-        Use LiteRT's reference kernels instead of XNNPACK's: slow, and what microcontrollers compute.
+        Use LiteRT's reference kernels instead of XNNPACK's: slow, and what microcontrollers
+        compute.
 
     Returns
     -------
@@ -221,7 +253,9 @@ def open_model(path, threads=1, reference=False):
     resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
     try:
         interpreter = Interpreter(
-            model_content=Path(path).read_bytes(), num_threads=threads, experimental_op_resolver_type=resolver
+            model_content=Path(path).read_bytes(),
+            num_threads=threads,
+            experimental_op_resolver_type=resolver,
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
@@ -229,7 +263,11 @@ def open_model(path, threads=1, reference=False):
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run(window):
-        codes = window if is_float(source) else to_int8(window, *source["quantization"], source["dtype"])
+        codes = (
+            window
+            if is_float(source)
+            else to_int8(window, *source["quantization"], source["dtype"])
+        )
         interpreter.set_tensor(source["index"], codes)
         interpreter.invoke()
         embedding = interpreter.get_tensor(sink["index"])
@@ -244,8 +282,9 @@ def inspect_model(path):
     Returns
     -------
     dict
-        `ops`: operators by kind; `undelegated`: in an int8 or int16x8 model, kinds of operators that still touch
-        floats (None in others); `input`, `output`: shape, dtype, scale and zero point (None: float).
+        `ops`: operators by kind; `undelegated`: in an int8 or int16x8 model, kinds of operators
+        that still touch floats (None in others); `input`, `output`: shape, dtype, scale and zero
+        point (None: float).
     """
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
@@ -254,12 +293,20 @@ def inspect_model(path):
         return {number: name for name, number in vars(enum).items() if isinstance(number, int)}
 
     model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
-    graph, kinds, dtypes = model.subgraphs[0], names(schema.BuiltinOperator), names(schema.TensorType)
+    graph, kinds, dtypes = (
+        model.subgraphs[0],
+        names(schema.BuiltinOperator),
+        names(schema.TensorType),
+    )
     ops, floats = Counter(), set()
     for operator in graph.operators:
         kind = kinds[model.operatorCodes[operator.opcodeIndex].builtinCode]
         ops[kind] += 1
-        if any(dtypes[graph.tensors[i].type] == "FLOAT32" for i in (*operator.inputs, *operator.outputs) if i >= 0):
+        if any(
+            dtypes[graph.tensors[i].type] == "FLOAT32"
+            for i in (*operator.inputs, *operator.outputs)
+            if i >= 0
+        ):
             floats.add(kind)
     ends = {"input": graph.tensors[graph.inputs[0]], "output": graph.tensors[graph.outputs[0]]}
     described = {side: describe(tensor, dtypes) for side, tensor in ends.items()}
@@ -275,4 +322,9 @@ def describe(tensor, dtypes):
         if dtype in ("int8", "int16")
         else (None, None)
     )
-    return {"shape": tensor.shape.tolist(), "dtype": dtype, "scale": scale, "zero_point": zero_point}
+    return {
+        "shape": tensor.shape.tolist(),
+        "dtype": dtype,
+        "scale": scale,
+        "zero_point": zero_point,
+    }

@@ -1,4 +1,6 @@
-"""ONNX: `.onnx` for ONNX Runtime on servers, desktops and phones; int8 as QDQ (quantize-dequantize) pairs."""
+"""ONNX: `.onnx` for ONNX Runtime on servers, desktops and phones; int8 as QDQ (quantize-dequantize)
+pairs.
+"""
 
 import tempfile
 from ast import literal_eval
@@ -20,7 +22,8 @@ from xmae.quantize.observers import MINMAX, ranges
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "int8", "dynamic-int8")
-SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"  # modules of a node, their classes
+# modules of a node, their classes
+SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
 
 @quietly()
@@ -28,9 +31,9 @@ SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 def export(module, path, precision, calibration=None, observer=None, keep=()):
     """Write a graph as an `.onnx` model.
 
-    Int8 means u8 activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8 products in 16 bits,
-    where 8-bit weights would saturate (and the embedding collapse); of u8 x u8 they widen first. So one file is right
-    on every machine, without giving up a bit of the weights.
+    Int8 means u8 activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8
+    products in 16 bits, where 8-bit weights would saturate (and the embedding collapse); of u8 x u8
+    they widen first. So one file is right on every machine, without giving up a bit of the weights.
 
     Parameters
     ----------
@@ -39,8 +42,9 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     path : str or Path
         File to write, atomically.
     precision : str
-        "fp32"; "int8" (weights per channel, activations per tensor; input and output stay float); "dynamic-int8" (the
-        Linear layers only, which are nearly all of a transformer: their input gets its range when it runs).
+        "fp32"; "int8" (weights per channel, activations per tensor; input and output stay float);
+        "dynamic-int8" (the Linear layers only, which are nearly all of a transformer: their input
+        gets its range when it runs).
     calibration : float32 array, shape (n, 1000), optional
         Scaled training windows, for int8.
     observer : str, optional
@@ -51,8 +55,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
     Raises
     ------
     UserError
-        If onnx or onnxruntime is not installed, an operator cannot be converted (it and its layer are named), a shape
-        or a branch depends on the signal, or the file cannot be written.
+        If onnx or onnxruntime is not installed, an operator cannot be converted (it and its layer
+        are named), a shape or a branch depends on the signal, or the file cannot be written.
     """
     model = convert(module)
     with naming_layers(module, "onnx"):
@@ -68,12 +72,14 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 def convert(module):
     """The float model of a graph, as bytes.
 
-    Of what the exporter notes on each node only its modules and their classes stay: it notes the lines of source that
-    made it too, with the folders that they are in here.
+    Of what the exporter notes on each node only its modules and their classes stay: it notes the
+    lines of source that made it too, with the folders that they are in here.
     """
     traced_module = traced(module, "onnx")
     with naming_layers(module, "onnx"):
-        model = torch.onnx.export(traced_module, input_names=["ppg"], output_names=["embedding"]).model_proto
+        model = torch.onnx.export(
+            traced_module, input_names=["ppg"], output_names=["embedding"]
+        ).model_proto
     for node in model.graph.node:
         noted = [note for note in node.metadata_props if note.key in (SCOPES, CLASSES)]
         del node.metadata_props[:]
@@ -84,10 +90,16 @@ def convert(module):
 def quantize(model, ranges, keep=()):
     """A float model as QDQ int8 with given ranges of its activations, {name: (low, high)}.
 
-    Layer norms stay float (their variance spans too wide a range for 8 bits), and so do the layers in `keep`.
+    Layer norms stay float (their variance spans too wide a range for 8 bits), and so do the layers
+    in `keep`.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static, save_tensors_data
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantType,
+        quantize_static,
+        save_tensors_data,
+    )
     from onnxruntime.quantization.calibrate import TensorsData
 
     proto = onnx.load_from_string(model)
@@ -111,10 +123,11 @@ def quantize(model, ranges, keep=()):
 
 
 def weight_scales(graph):
-    """Scales of 127 steps, from 0 to the largest weight of each output channel, and the zero point in the middle.
+    """Scales of 127 steps, from 0 to the largest weight of each output channel, and the zero point
+    in the middle.
 
-    Left alone, the quantizer spreads 255 steps over both signs: the largest weight would lie between the last two
-    codes, and each channel would lose half a step where it matters most.
+    Left alone, the quantizer spreads 255 steps over both signs: the largest weight would lie
+    between the last two codes, and each channel would lose half a step where it matters most.
     """
     from onnx import numpy_helper
 
@@ -134,15 +147,19 @@ def weight_scales(graph):
 
 @remembered
 def activation_ranges(model, observer, windows):
-    """{activation: (low, high)} of a float model on windows (n, 1000); the input is not narrowed."""
+    """{activation: (low, high)} of a float model on windows (n, 1000); the input is not
+    narrowed.
+    """
     found = ranges(values_of(model, windows), observer)
     return found | {"ppg": (float(windows.min()), float(windows.max()))}
 
 
 def values_of(model, ppg):
-    """What each activation of a model is on each window: iterator of {its name in the float model: float32 array}.
+    """What each activation of a model is on each window: iterator of {its name in the float model:
+    float32 array}.
 
-    Activations that are kept as codes are read as such, so that the runtime computes as it would without being watched.
+    Activations that are kept as codes are read as such, so that the runtime computes as it would
+    without being watched.
     """
     import onnx
     import onnxruntime
@@ -151,7 +168,10 @@ def values_of(model, ppg):
     graph = proto.graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     quantized = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
-    read = {node.output[0]: (name, *(constants[i] for i in node.input[1:3])) for name, node in quantized.items()}
+    read = {
+        node.output[0]: (name, *(constants[i] for i in node.input[1:3]))
+        for name, node in quantized.items()
+    }
     inner = {"QuantizeLinear", "DequantizeLinear", "Constant"}
     read |= {
         name: (name,) for node in graph.node if node.op_type not in inner for name in node.output
@@ -162,7 +182,9 @@ def values_of(model, ppg):
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in read if name not in ends)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     for window in ppg:
         values = session.run(list(read), {"ppg": as_input(window)})
         yield {
@@ -173,11 +195,17 @@ def values_of(model, ppg):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every activation of an int8 model against the float one; see `xmae.quantize.layers.error_rows`."""
+    """Every activation of an int8 model against the float one; see
+    `xmae.quantize.layers.error_rows`.
+    """
     import onnx
 
     model = convert(module)
-    layers = {name: layer_of(node) for node in onnx.load_from_string(model).graph.node for name in node.output}
+    layers = {
+        name: layer_of(node)
+        for node in onnx.load_from_string(model).graph.node
+        for name in node.output
+    }
     return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers)
 
 
@@ -192,12 +220,18 @@ def is_norm(node):
 
 
 def noted(node, key):
-    """What the exporter noted on a node, from the outermost module to the operator: a list of strings."""
-    return literal_eval(next((note.value for note in node.metadata_props if note.key == key), "['', '']"))
+    """What the exporter noted on a node, from the outermost module to the operator: a list of
+    strings.
+    """
+    return literal_eval(
+        next((note.value for note in node.metadata_props if note.key == key), "['', '']")
+    )
 
 
 def quantize_linear(model):
-    """A float model with int8 Linear layers whose activations get their range anew for each window."""
+    """A float model with int8 Linear layers whose activations get their range anew for each
+    window.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -237,13 +271,20 @@ def open_model(path, threads=1):
         If onnxruntime is not installed or the file is damaged.
     """
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        InvalidProtobuf,
+    )
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors only
     try:
-        session = onnxruntime.InferenceSession(Path(path).read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
     except (OSError, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
         raise UserError(f"{path}: not a readable ONNX model ({error})") from error
     name = session.get_inputs()[0].name
@@ -256,17 +297,24 @@ def inspect_model(path):
     Returns
     -------
     dict
-        `ops`: operators by kind; `undelegated`: None, there is no delegate (ONNX Runtime's CPU provider runs them
-        all); `input`, `output`: shape, dtype, scale and zero point (None: float).
+        `ops`: operators by kind; `undelegated`: None, there is no delegate (ONNX Runtime's CPU
+        provider runs them all); `input`, `output`: shape, dtype, scale and zero point (None:
+        float).
     """
     with quietly():
         import onnx
 
     graph = onnx.load(path).graph
     ends = {"input": graph.input[0], "output": graph.output[0]}
-    shapes = {side: [d.dim_value for d in value.type.tensor_type.shape.dim] for side, value in ends.items()}
+    shapes = {
+        side: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for side, value in ends.items()
+    }
     return {
         "ops": dict(Counter(node.op_type for node in graph.node)),
         "undelegated": None,
-        **{side: {"shape": s, "dtype": "float32", "scale": None, "zero_point": None} for side, s in shapes.items()},
+        **{
+            side: {"shape": s, "dtype": "float32", "scale": None, "zero_point": None}
+            for side, s in shapes.items()
+        },
     }

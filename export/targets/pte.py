@@ -1,4 +1,6 @@
-"""Run a `.pte` program of single operators in Python, in its own memory plan: for kernels the host runtime lacks."""
+"""Run a `.pte` program of single operators in Python, in its own memory plan: for kernels the host
+runtime lacks.
+"""
 
 from pathlib import Path
 
@@ -6,14 +8,22 @@ import torch
 
 from xmae.errors import UserError
 
-DTYPES = {0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64, 6: torch.float32}
+DTYPES = {
+    0: torch.uint8,
+    1: torch.int8,
+    2: torch.int16,
+    3: torch.int32,
+    4: torch.int64,
+    6: torch.float32,
+}
 
 
 class Program:
     """A program whose operators PyTorch knows.
 
-    All tensors that are not constant lie in one stretch of bytes at the offsets that the file plans, as on the device:
-    a plan in which one overwrites another too early gives wrong numbers here too.
+    All tensors that are not constant lie in one stretch of bytes at the offsets that the file
+    plans, as on the device: a plan in which one overwrites another too early gives wrong numbers
+    here too.
 
     Parameters
     ----------
@@ -33,16 +43,22 @@ class Program:
             self.program = deserialize_pte_binary(Path(path).read_bytes()).program
             self.plan = self.program.execution_plan[0]
         except Exception as error:  # the parser fails on whatever the damage makes it meet
-            raise UserError(f"{path}: not a readable ExecuTorch program ({type(error).__name__})") from error
+            raise UserError(
+                f"{path}: not a readable ExecuTorch program ({type(error).__name__})"
+            ) from error
         if self.plan.delegates:
             raise UserError(f"{path}: delegates to {self.plan.delegates[0].id}")
-        self.memory = [torch.zeros(size, dtype=torch.uint8) for size in self.plan.non_const_buffer_sizes]
+        self.memory = [
+            torch.zeros(size, dtype=torch.uint8) for size in self.plan.non_const_buffer_sizes
+        ]
         self.values = []
         for value in self.plan.values:  # lists refer to values before them
             self.values.append(self.read(value.val))
 
     def read(self, value):
-        """A value of the file as Python's: numbers, lists of numbers, and tensors that share the planned memory."""
+        """A value of the file as Python's: numbers, lists of numbers, and tensors that share the
+        planned memory.
+        """
         kind = type(value).__name__
         if kind == "Tensor":
             return self.tensor(value)
@@ -58,7 +74,9 @@ class Program:
             strides[axis], step = step, step * value.sizes[axis]
         place = value.allocation_info
         if place is None:
-            data = torch.frombuffer(bytearray(self.program.constant_buffer[value.data_buffer_idx].storage), dtype=dtype)
+            data = torch.frombuffer(
+                bytearray(self.program.constant_buffer[value.data_buffer_idx].storage), dtype=dtype
+            )
         else:
             start = place.memory_offset_low + (place.memory_offset_high << 32)
             data = self.memory[place.memory_id][start : start + step * dtype.itemsize].view(dtype)

@@ -1,11 +1,12 @@
 """The formats that a bundle can hold: each is one module (or object) with the same names.
 
-`export(module, path, precision, calibration, observer)`, `open_model(path, threads)`, `inspect_model(path)`, `SUFFIX`
-of the file's name and `PRECISIONS`. Targets for devices also have `RUNS_HERE = False` (this machine cannot run the
-file, or only to check it) and `CONVOLUTIONS_ONLY = True` if they lack the operators of attention. Those without
-`RUNS_HERE` can leave layers in float, for a drift budget, and look into their int8 files, for `xmae quantize`: their
-`export` also takes `keep` (names of layers), and they have
-`compare_layers(module, path, calibration, observer, keep, ppg)`.
+`export(module, path, precision, calibration, observer)`, `open_model(path, threads)`,
+`inspect_model(path)`, `SUFFIX` of the file's name and `PRECISIONS`. Targets for devices also have
+`RUNS_HERE = False` (this machine cannot run the file, or only to check it) and `CONVOLUTIONS_ONLY =
+True` if they lack the operators of attention. Those without `RUNS_HERE` can leave layers in float,
+for a drift budget, and look into their int8 files, for `xmae quantize`: their `export` also takes
+`keep` (names of layers), and they have `compare_layers(module, path, calibration, observer, keep,
+ppg)`.
 """
 
 from xmae.errors import UserError
@@ -27,7 +28,8 @@ TARGETS = {
     "vela-u85": Vela("ethos-u85-256"),
 }
 DEFAULT = "executorch,litert,onnx"  # what runs on this machine
-SOURCE = "c"  # C99 written from the int8 student for LiteRT, not a format of its own; so it brings that along
+# C99 written from the int8 student for LiteRT, not a format of its own; so it brings that along
+SOURCE = "c"
 
 
 def chosen_targets(names):
@@ -41,7 +43,9 @@ def chosen_targets(names):
     known = (*TARGETS, SOURCE)
     chosen = list(known) if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
-        raise UserError(f"unknown target {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all")
+        raise UserError(
+            f"unknown target {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all"
+        )
     return [*chosen, "litert"] if SOURCE in chosen and "litert" not in chosen else chosen
 
 
@@ -53,7 +57,9 @@ def chosen_precisions(names, formats):
     UserError
         If one is known to none of the formats.
     """
-    known = list(dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS))
+    known = list(
+        dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS)
+    )
     chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(
@@ -68,9 +74,13 @@ def as_list(names):
 
 
 def takes(format, model, graph):
-    """Whether a target is meant for a model ("teacher" or a student); those for microcontrollers: conv-only ones."""
+    """Whether a target is meant for a model ("teacher" or a student); those for microcontrollers:
+    conv-only ones.
+    """
     conv_student = model != "teacher" and isinstance(graph, ConvGraph)
-    return conv_student or not (format == SOURCE or getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False))
+    return conv_student or not (
+        format == SOURCE or getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False)
+    )
 
 
 def runs_here(format):

@@ -15,7 +15,8 @@ class Session:
     Parameters
     ----------
     run : callable
-        One window, float32 (1, 1, 1, 1000), to one embedding, float32 (1, D); int8 conversion happens inside.
+        One window, float32 (1, 1, 1, 1000), to one embedding, float32 (1, D); int8 conversion
+        happens inside.
     """
 
     run: object
@@ -58,21 +59,29 @@ class ApartSession:
 
 
 def checked(ppg):
-    """Windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see `Session.__call__`."""
+    """Windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see
+    `Session.__call__`.
+    """
     ppg = np.ascontiguousarray(ppg, dtype=np.float32)
     if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
         raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
     if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
-        raise UserError("expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale")
+        raise UserError(
+            "expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale"
+        )
     return ppg
 
 
 def to_int8(x, scale, zero_point, dtype=np.int8):
-    """Real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale + zero_point."""
+    """Real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale +
+    zero_point.
+    """
     limits = np.iinfo(dtype)
     return np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def from_int8(codes, scale, zero_point):
-    """Int8 (or int16) codes to the float32 numbers they stand for: x = (code - zero_point) * scale."""
+    """Int8 (or int16) codes to the float32 numbers they stand for: x = (code - zero_point) *
+    scale.
+    """
     return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

@@ -1,7 +1,8 @@
-"""tflite-runtime 2.14, the last release before LiteRT: what phones and boards in the field still run `.tflite` with.
+"""tflite-runtime 2.14, the last release before LiteRT: what phones and boards in the field still
+run `.tflite` with.
 
-It is built against numpy 1 and for Python up to 3.11; so it has an environment of its own, in which nothing else is
-seen but Python's standard library.
+It is built against numpy 1 and for Python up to 3.11; so it has an environment of its own, in which
+nothing else is seen but Python's standard library.
 """
 
 import subprocess
@@ -59,7 +60,8 @@ def open_model(path):
     Raises
     ------
     UserError
-        If the environment cannot be made; on calling, if the runtime does not read the file or lacks an operator.
+        If the environment cannot be made; on calling, if the runtime does not read the file or
+        lacks an operator.
     """
     overlay = environment("tflite-runtime")
 
@@ -67,7 +69,17 @@ def open_model(path):
         with tempfile.TemporaryDirectory() as folder:
             source, sink = Path(folder) / "ppg.npy", Path(folder) / "embedding.npy"
             np.save(source, ppg)
-            command = [sys.executable, "-I", "-S", "-c", SCRIPT, overlay, Path(path).resolve(), source, sink]
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                SCRIPT,
+                overlay,
+                Path(path).resolve(),
+                source,
+                sink,
+            ]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if done.returncode:
                 lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]

@@ -1,4 +1,6 @@
-"""A network as the graph that converters read, and their complaints as one line: layer, target, what to do."""
+"""A network as the graph that converters read, and their complaints as one line: layer, target,
+what to do.
+"""
 
 import re
 from contextlib import contextmanager
@@ -34,7 +36,9 @@ def traced(module, target, memory_format=torch.contiguous_format):
     """
     shape = tuple(input_shape(module))
     if not all(isinstance(n, int) and n > 0 for n in shape):
-        raise UserError(f"{target}: input shape {shape} is not fixed; every target takes one window of one length")
+        raise UserError(
+            f"{target}: input shape {shape} is not fixed; every target takes one window of one length"
+        )
     try:
         program = torch.export.export(module, (torch.zeros(shape).to(memory_format=memory_format),))
     except GuardOnDataDependentSymNode as error:
@@ -55,10 +59,11 @@ def traced(module, target, memory_format=torch.contiguous_format):
 
 @contextmanager
 def naming_layers(module, target):
-    """Turn whatever a converter or quantizer raises in the body into a `UserError` with layer and target.
+    """Turn whatever a converter or quantizer raises in the body into a `UserError` with layer and
+    target.
 
-    They raise what they like (assertions among it), with the operator's name somewhere in the text; `module` is traced
-    to find its layer.
+    They raise what they like (assertions among it), with the operator's name somewhere in the text;
+    `module` is traced to find its layer.
     """
     try:
         yield
@@ -72,7 +77,9 @@ def naming_layers(module, target):
             if plain(name.split("::")[-1].split(".")[0]) in named:
                 raise unsupported(target, {name: place_of(node)}) from error
         first = next(iter(str(error).strip().splitlines()), "")
-        raise UserError(f"{target}: cannot convert the network ({type(error).__name__}: {first[:200]})") from error
+        raise UserError(
+            f"{target}: cannot convert the network ({type(error).__name__}: {first[:200]})"
+        ) from error
 
 
 def unsupported(target, operators):
@@ -86,13 +93,17 @@ def unsupported(target, operators):
 
 
 def operator_of(node):
-    """Name of a node's operator, with its overload if it has one: "aten::add.Tensor"; "" of what is no operator."""
+    """Name of a node's operator, with its overload if it has one: "aten::add.Tensor"; "" of what is
+    no operator.
+    """
     schema = getattr(node.target, "_schema", None)
     return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
 
 def place_of(node):
-    """Where a node of a traced graph is, for messages: its layer, or its own name if it is in none."""
+    """Where a node of a traced graph is, for messages: its layer, or its own name if it is in
+    none.
+    """
     return layer_of(node) or node.name
 
 

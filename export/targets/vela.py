@@ -1,7 +1,7 @@
 """TFLite on Ethos-U: the int8 `.tflite` compiled by Vela, with its estimates layer by layer.
 
-The commands run on the NPU only; what they must compute, to the bit, is what TensorFlow Lite Micro computes of the file
-that they were compiled from.
+The commands run on the NPU only; what they must compute, to the bit, is what TensorFlow Lite Micro
+computes of the file that they were compiled from.
 """
 
 import csv
@@ -18,7 +18,8 @@ from xmae.export.targets.registry import litert
 from xmae.export.targets.trace import unsupported
 from xmae.files import atomic_file, read_json, write_json
 
-SYSTEMS = {  # accelerator: (system, memory mode) of Vela's own Arm/vela.ini, as ExecuTorch chooses for each
+# accelerator: (system, memory mode) of Vela's own Arm/vela.ini, as ExecuTorch chooses for each
+SYSTEMS = {
     "ethos-u55-128": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
     "ethos-u65-256": ("Ethos_U65_High_End", "Dedicated_Sram_384KB"),
     "ethos-u85-256": ("Ethos_U85_SYS_DRAM_Mid", "Sram_Only"),
@@ -46,19 +47,24 @@ class Vela:
         return f"_vela-{self.accelerator.split('-')[1]}.tflite"
 
     def export(self, module, path, precision, calibration=None, observer=None):
-        """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and by layer `.csv`.
+        """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and by
+        layer `.csv`.
 
         Raises
         ------
         UserError
-            As `xmae.export.targets.litert.export`; if Vela is not installed or fails, or leaves an operator to the CPU (it and
-            its layer are named).
+            As `xmae.export.targets.litert.export`; if Vela is not installed or fails, or leaves an
+            operator to the CPU (it and its layer are named).
         """
         with TemporaryDirectory() as folder:
             source = Path(folder) / "model.tflite"
             litert.export(module, source, precision, calibration, observer)
             compiled, layers, total = compile_model(source, self.accelerator, folder)
-            if left := {row["Original Operator"]: layer_of(row["Name"]) for row in layers if row["Target"] == "CPU"}:
+            if left := {
+                row["Original Operator"]: layer_of(row["Name"])
+                for row in layers
+                if row["Target"] == "CPU"
+            }:
                 raise unsupported(self.accelerator, left)
             write_json(Path(path).with_suffix(".json"), total)
             for suffix, content in ((".tflite", compiled), (".csv", layers_csv(layers))):
@@ -68,8 +74,13 @@ class Vela:
     open_model = None  # runs on the NPU only
 
     def inspect_model(self, path):
-        """What is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated` by Vela."""
-        return litert.inspect_model(path) | {"undelegated": [], "estimated": read_json(Path(path).with_suffix(".json"))}
+        """What is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated` by
+        Vela.
+        """
+        return litert.inspect_model(path) | {
+            "undelegated": [],
+            "estimated": read_json(Path(path).with_suffix(".json")),
+        }
 
 
 def compile_model(path, accelerator, folder):
@@ -89,8 +100,8 @@ def compile_model(path, accelerator, folder):
     compiled : bytes
         The `.tflite` with the NPU's commands.
     layers : list of dict
-        Vela's row for each layer: "Original Operator", "Target" (NPU or CPU), "Op Cycles", "MAC Count", "Util% (MAC)",
-        "Name", ...
+        Vela's row for each layer: "Original Operator", "Target" (NPU or CPU), "Op Cycles", "MAC
+        Count", "Util% (MAC)", "Name", ...
     summary : dict
         See `summary`.
 
@@ -103,9 +114,18 @@ def compile_model(path, accelerator, folder):
         raise UserError("ethos-u-vela is not installed; pip install 'xmae[firmware]'")
     system, memory = SYSTEMS[accelerator]
     out = Path(folder) / "vela"
-    options = ["--accelerator-config", accelerator, "--config", "Arm/vela.ini", "--system-config", system]
+    options = [
+        "--accelerator-config",
+        accelerator,
+        "--config",
+        "Arm/vela.ini",
+        "--system-config",
+        system,
+    ]
     options += ["--memory-mode", memory, "--verbose-performance", "--output-dir", str(out)]
-    done = subprocess.run([sys.executable, "-m", "ethosu.vela", str(path), *options], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ethosu.vela", str(path), *options], capture_output=True, text=True
+    )
     compiled = next(out.glob("*_vela.tflite"), None)
     if done.returncode or compiled is None:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
@@ -118,13 +138,19 @@ def compile_model(path, accelerator, folder):
 
 
 def layer_of(name):
-    """Module of a tensor that litert-torch named "package.Class/package.Class_blocks/package.Class_0;...": blocks.0."""
-    parts = (part.rpartition(".")[2].partition("_")[2] for part in name.partition(";")[0].split("/"))
+    """Module of a tensor that litert-torch named
+    "package.Class/package.Class_blocks/package.Class_0;...": blocks.0.
+    """
+    parts = (
+        part.rpartition(".")[2].partition("_")[2] for part in name.partition(";")[0].split("/")
+    )
     return ".".join(filter(None, parts)) or name
 
 
 def summary(row):
-    """What matters of Vela's summary of a network: all estimated, by Vela's own model of the NPU and its memories."""
+    """What matters of Vela's summary of a network: all estimated, by Vela's own model of the NPU
+    and its memories.
+    """
     return {
         "source": f"Vela, {row['accelerator_configuration']}, {row['system_config']}, {row['memory_mode']}",
         "inference_ms": float(row["inference_time"]) * 1e3,

@@ -1,4 +1,5 @@
-"""A model on Arm Linux: RUNTIME MODEL IN OUT, windows of 1000 in, embeddings out, marks around each inference.
+"""A model on Arm Linux: RUNTIME MODEL IN OUT, windows of 1000 in, embeddings out, marks around each
+inference.
 
 Runs inside the small Arm system, with nothing of xmae; the marks are for `boards/count_user.c`.
 """
@@ -12,7 +13,9 @@ mark = ctypes.CDLL(None).syscall
 
 
 def litert(path):
-    """Type of a window, and functions that put one in, run and get the int8 embedding: LiteRT or tflite-runtime."""
+    """Type of a window, and functions that put one in, run and get the int8 embedding: LiteRT or
+    tflite-runtime.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

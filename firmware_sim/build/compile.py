@@ -1,7 +1,8 @@
-"""C to machine code: firmware for Cortex-M by arm-none-eabi-gcc or, from PyPI alone, by `ziglang`; and host builds.
+"""C to machine code: firmware for Cortex-M by arm-none-eabi-gcc or, from PyPI alone, by `ziglang`;
+and host builds.
 
-Both compilers get the same sources, startup code and linker script; the memory of the device is in the linker script,
-so that firmware which does not fit is refused at build time.
+Both compilers get the same sources, startup code and linker script; the memory of the device is in
+the linker script, so that firmware which does not fit is refused at build time.
 """
 
 import shutil
@@ -25,10 +26,11 @@ WARNINGS = ("-Wall", "-Wextra", "-Wvla", "-Wframe-larger-than=512", "-Werror")
 
 @dataclass(frozen=True)
 class Core:
-    """A processor as compilers name it, and where an emulated board has its memories (addresses in bytes).
+    """A processor as compilers name it, and where an emulated board has its memories (addresses in
+    bytes).
 
-    `machine`: QEMU's board. `flash_bytes`: how much there is for code on it; a device's own, smaller budgets are the
-    linker's to keep.
+    `machine`: QEMU's board. `flash_bytes`: how much there is for code on it; a device's own,
+    smaller budgets are the linker's to keep.
     """
 
     name: str
@@ -70,8 +72,9 @@ class Firmware:
     core, compiler : str
         "m4", "m7", "m33" or "m55"; "gcc" or "zig".
     sizes : dict
-        Bytes: `flash_weights` of the network, `flash_constants` of filters and heads, `flash_code` (code with its own
-        constants, initial values), `flash`; `ram_static` (data and zeroed memory), `ram` (with the stack).
+        Bytes: `flash_weights` of the network, `flash_constants` of filters and heads, `flash_code`
+        (code with its own constants, initial values), `flash`; `ram_static` (data and zeroed
+        memory), `ram` (with the stack).
     symbols : dict
         Name to (address, size).
     """
@@ -97,7 +100,8 @@ def compile_firmware(
     sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM, stack_bytes=4096,
     fast=True, compiler=None, cmsis_nn=None,
 ):  # fmt: skip
-    """Compile and link a program for one core, with the kernels and the startup code; its flash gets a CRC-32.
+    """Compile and link a program for one core, with the kernels and the startup code; its flash
+    gets a CRC-32.
 
     Parameters
     ----------
@@ -129,7 +133,8 @@ def compile_firmware(
     Raises
     ------
     UserError
-        If core or compiler is unknown, no compiler is installed, or the program does not compile or does not fit.
+        If core or compiler is unknown, no compiler is installed, or the program does not compile or
+        does not fit.
     """
     if core not in CORES:
         raise UserError(f"unknown core {core!r}; known: {', '.join(CORES)}")
@@ -162,8 +167,10 @@ def compile_firmware(
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
         command += ["-isystem", str(BOARDS / "freestanding")]
-        command += ["-ffp-contract=off"]  # or each core would fuse, and round, other products of the front end
-        command += ["-fno-sanitize=all", "-fno-unroll-loops"] if compiler == "zig" else []  # zig's are on by default
+        # or each core would fuse, and round, other products of the front end
+        command += ["-ffp-contract=off"]
+        # zig's are on by default
+        command += ["-fno-sanitize=all", "-fno-unroll-loops"] if compiler == "zig" else []
         command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
         command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
         build(command)
@@ -180,7 +187,9 @@ def compile_firmware(
 
 
 def put_flash_crc(path, start, end):
-    """Write the CRC-32 of a linked program's flash, from `start` to `end` but for this word, into its vectors."""
+    """Write the CRC-32 of a linked program's flash, from `start` to `end` but for this word, into
+    its vectors.
+    """
     image, segments, _ = read_elf(path)
     flash, image, word = bytearray(end - start), bytearray(image), None
     for offset, _, physical, size in segments:
@@ -193,7 +202,8 @@ def put_flash_crc(path, start, end):
 
 
 def cmsis_nn_files(folder):
-    """C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a user brought.
+    """C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a user
+    brought.
 
     Raises
     ------
@@ -210,7 +220,8 @@ def cmsis_nn_files(folder):
 
 
 def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True):
-    """Compile for this machine, with the plain kernels: a shared library for `ctypes`, or a program.
+    """Compile for this machine, with the plain kernels: a shared library for `ctypes`, or a
+    program.
 
     Parameters
     ----------
@@ -246,7 +257,8 @@ def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=
 
 
 def compile_linux(sources, core, out, *, include=()):
-    """Compile a program for Arm Linux by `ziglang`, with the plain kernels, against the glibc of Debian 12.
+    """Compile a program for Arm Linux by `ziglang`, with the plain kernels, against the glibc of
+    Debian 12.
 
     Parameters
     ----------

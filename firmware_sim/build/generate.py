@@ -27,8 +27,8 @@ MAX_HOP_S = 3600
 STACK_BYTES = 4096  # the network needs most of it; measured by every emulated run
 FIFO_DEPTH = 32  # samples, a power of 2: 0.25 s at 128 Hz; see `xmae.firmware_sim.play.limits`
 PLAUSIBLE = {  # what a head may say, in its units; others may say anything
-    # from the least that ANSI/AAMI EC13:2002 wants of a heart rate meter (30-200) to 220 - age at birth (Fox, Naughton
-    # and Haskell, Ann. Clin. Res. 3, 1971)
+    # from the least that ANSI/AAMI EC13:2002 wants of a heart rate meter (30-200) to 220 - age at
+    # birth (Fox, Naughton and Haskell, Ann. Clin. Res. 3, 1971)
     "hr": (30, 220),
 }
 NO_LIMIT = float(np.finfo(np.float32).max)
@@ -38,7 +38,8 @@ def write_firmware(
     bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False,
     student="student", check_heads=True,
 ):  # fmt: skip
-    """Write what is particular to a bundle, a device and a front end, and list all sources of the firmware.
+    """Write what is particular to a bundle, a device and a front end, and list all sources of the
+    firmware.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ def write_firmware(
     cmsis_nn : bool
         Call CMSIS-NN instead of the kernels of this package.
     student : str
-        Which of the bundle's students. Of its heads, those with skill are in the firmware; without any, it sends the
-        embedding alone.
+        Which of the bundle's students. Of its heads, those with skill are in the firmware; without
+        any, it sends the embedding alone.
     check_heads : bool
         Hold heads to `PLAUSIBLE`.
 
@@ -111,11 +112,14 @@ def write_firmware(
 
 
 def front_end_constants(sfreq):
-    """Filter sections, their steady state for a constant 1, and the polyphase taps: float32 arrays."""
+    """Filter sections, their steady state for a constant 1, and the polyphase taps: float32
+    arrays.
+    """
     sos = ppg_sos(sfreq)
     up, down = resampling_ratio(sfreq, SFREQ)
     half = 10 * max(up, down) if up != down else 0
-    # scipy.signal.resample_poly designs these taps on each call; they are the same here, gain `up` included
+    # scipy.signal.resample_poly designs these taps on each call; they are the same here, gain `up`
+    # included
     taps = up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0)) if half else np.ones(1)
     return {
         "sos": sos[:, [0, 1, 2, 4, 5]].astype("<f4"),
@@ -131,7 +135,9 @@ def filter_edge(sfreq):
 
 
 def head_constants(heads, output, check=True):
-    """Biases and limits (n_heads,) and weights (n_heads, D) on int8 codes, float32; one row of zeros without heads."""
+    """Biases and limits (n_heads,) and weights (n_heads, D) on int8 codes, float32; one row of
+    zeros without heads.
+    """
     scale, zero, rows = output["scale"], output["zero_point"], max(len(heads), 1)
     weight, bias = np.zeros((rows, output["shape"][-1])), np.zeros(rows)
     for i, head in enumerate(heads.values()):

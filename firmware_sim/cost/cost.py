@@ -1,12 +1,14 @@
 """From instructions to estimated cycles, time and energy.
 
-Compute: instructions of each class times the cycles that the device's profile gives them. Memory: constants come from
-flash, a line at a time, each line at the cost of its wait cycles. A layer whose constants fit the device's data cache
-reads them once. Otherwise the kernel reads them anew for each block of outputs, and how much of what it loads are
-constants is not counted: half of all loaded words is assumed, once each constant at least, all loads at most.
+Compute: instructions of each class times the cycles that the device's profile gives them. Memory:
+constants come from flash, a line at a time, each line at the cost of its wait cycles. A layer whose
+constants fit the device's data cache reads them once. Otherwise the kernel reads them anew for each
+block of outputs, and how much of what it loads are constants is not counted: half of all loaded
+words is assumed, once each constant at least, all loads at most.
 
-A layer takes the larger of compute and memory; its upper bound takes their sum, as on a core that waits for each read.
-Nothing here is fitted to a measurement; `benchmarks/studies/mlperf_tiny.py` says by how much it misses published ones.
+A layer takes the larger of compute and memory; its upper bound takes their sum, as on a core that
+waits for each read. Nothing here is fitted to a measurement; `benchmarks/studies/mlperf_tiny.py`
+says by how much it misses published ones.
 """
 
 from collections import Counter
@@ -28,7 +30,9 @@ def compute_cycles(mix, device):
         Profile with the cost of each class.
     """
     if "instruction" in device.cycles:
-        return device.cycles["instruction"] * sum(count for kind, count in mix.items() if kind != "words")
+        return device.cycles["instruction"] * sum(
+            count for kind, count in mix.items() if kind != "words"
+        )
     return sum((device.cycles[kind] * count for kind, count in mix.items()), Span(0, 0, 0))
 
 
@@ -53,13 +57,17 @@ def memory_cycles(mix, constant_bytes, device):
     else:
         loaded = words * WORD / device.line_bytes.value
         lines = Span(once, max(once, loaded / 2), max(once, loaded))
-    return lines * Span(1 + device.wait_cycles.low, 1 + device.wait_cycles.value, 1 + device.wait_cycles.high)
+    return lines * Span(
+        1 + device.wait_cycles.low, 1 + device.wait_cycles.value, 1 + device.wait_cycles.high
+    )
 
 
 def layer_cycles(mix, constant_bytes, device):
     """Estimated cycles of a layer: the larger of compute and memory; at most their sum."""
     compute, memory = compute_cycles(mix, device), memory_cycles(mix, constant_bytes, device)
-    return Span(max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high)
+    return Span(
+        max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high
+    )
 
 
 def milliseconds(cycles, device):
@@ -78,7 +86,8 @@ def mean_mix(total, visits):
 
 
 def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
-    """What one window costs, from front end to frame: counted, and estimated by the device's profile.
+    """What one window costs, from front end to frame: counted, and estimated by the device's
+    profile.
 
     Parameters
     ----------
@@ -96,8 +105,8 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
     Returns
     -------
     dict
-        `counts`: instructions of a window, of the network and of the start, and how much windows differ (`spread`: of
-        the largest);
+        `counts`: instructions of a window, of the network and of the start, and how much windows
+        differ (`spread`: of the largest);
         `estimated`: see `estimates`; `layers`: rows.
     """
     visits = Counter(region for region, _ in run.visits)
@@ -107,26 +116,39 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
         if not visits[region]:
             continue
         mix = mean_mix(run.mix[region], visits[region])
-        layer = constants.get(region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0})
+        layer = constants.get(
+            region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0}
+        )
         cycles = layer_cycles(mix, layer["constant_bytes"], device)
         count = sum(number for kind, number in mix.items() if kind != "words")
         rows.append(layer_row(layer["name"], layer["macs"], count, cycles, region in constants))
         total += cycles
     latency = milliseconds(total, device)
-    sampling = milliseconds(compute_cycles(mean_mix(run.mix["phase_samples"], seconds), device), device)
+    sampling = milliseconds(
+        compute_cycles(mean_mix(run.mix["phase_samples"], seconds), device), device
+    )
     energy = millijoules(latency, device.active_mw)
-    network, macs = sum(row["instructions"] for row in rows if row["in_network"]), sum(row["macs"] for row in rows)
+    network, macs = (
+        sum(row["instructions"] for row in rows if row["in_network"]),
+        sum(row["macs"] for row in rows),
+    )
     return {
         "counts": {
             "instructions_a_window": sum(row["instructions"] for row in rows),
             "network_instructions": network,
             "network_macs": macs,
             "instructions_per_mac": round(network / macs, 3) if macs else None,
-            "start_instructions": sum(count for region, count in run.visits if region == "phase_boot"),
+            "start_instructions": sum(
+                count for region, count in run.visits if region == "phase_boot"
+            ),
             **spread(per_window(run.visits)),
         },
         "estimated": estimates(latency, energy, sampling, hop_s, device)
-        | {"start_ms": milliseconds(layer_cycles(run.mix["phase_boot"], flash_bytes, device), device).describe()},
+        | {
+            "start_ms": milliseconds(
+                layer_cycles(run.mix["phase_boot"], flash_bytes, device), device
+            ).describe()
+        },
         "layers": rows,
     }
 
@@ -158,7 +180,8 @@ def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
     Returns
     -------
     dict
-        `latency_ms`; `sampling_ms_a_second`; `energy_mj`, with the samples of `hop_s`; `battery`: charge a day.
+        `latency_ms`; `sampling_ms_a_second`; `energy_mj`, with the samples of `hop_s`; `battery`:
+        charge a day.
     """
     return {
         "latency_ms": latency_ms.describe(),
@@ -169,7 +192,9 @@ def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
 
 
 def spread(counted):
-    """Fewest and most instructions of a window, and their difference as a share of the most; None without windows."""
+    """Fewest and most instructions of a window, and their difference as a share of the most; None
+    without windows.
+    """
     if not counted:
         return {"windows_min_max": None, "spread": None}
     least, most = min(counted), max(counted)

@@ -1,4 +1,6 @@
-"""Ethos-U: what Arm's compiler Vela estimates for a network. Nothing is emulated; there is no open model of it."""
+"""Ethos-U: what Arm's compiler Vela estimates for a network. Nothing is emulated; there is no open
+model of it.
+"""
 
 import csv
 import subprocess
@@ -33,7 +35,8 @@ cache_mem_area=Axi0
 
 
 def npu_estimate(model, device, cost, hop_s):
-    """A window with the network on the device's accelerator, by Vela's estimate, and the rest left on the core.
+    """A window with the network on the device's accelerator, by Vela's estimate, and the rest left
+    on the core.
 
     Parameters
     ----------
@@ -57,7 +60,9 @@ def npu_estimate(model, device, cost, hop_s):
         If Vela fails.
     """
     network = device.npu["latency_share"] * vela_ms(model, device)
-    outside = [Span.read(row["estimated_cycles"]) for row in cost["layers"] if not row["in_network"]]
+    outside = [
+        Span.read(row["estimated_cycles"]) for row in cost["layers"] if not row["in_network"]
+    ]
     rest_ms = milliseconds(sum(outside, Span(0, 0, 0)), device)
     sampling_ms = Span.read(cost["estimated"]["sampling_ms_a_second"])
     energy = millijoules(network, device.npu["active_mw"]) + millijoules(rest_ms, device.active_mw)
@@ -72,8 +77,8 @@ def npu_estimate(model, device, cost, hop_s):
 def vela_ms(model, device):
     """Time that Vela estimates for one inference, ms.
 
-    Weights lie in on-chip flash, activations in SRAM. Ports are 64 bits wide at the accelerator's clock; flash gives
-    the share of that which its line and wait cycles leave.
+    Weights lie in on-chip flash, activations in SRAM. Ports are 64 bits wide at the accelerator's
+    clock; flash gives the share of that which its line and wait cycles leave.
 
     Parameters
     ----------
@@ -91,7 +96,9 @@ def vela_ms(model, device):
     share = min(1.0, device.line_bytes.value / (1 + device.wait_cycles.value) / port_bytes)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "device.ini"
-        config.write_text(CONFIG.format(clock=device.npu["clock_mhz"].value * 1e6, flash_share=share))
+        config.write_text(
+            CONFIG.format(clock=device.npu["clock_mhz"].value * 1e6, flash_share=share)
+        )
         done = subprocess.run(
             [sys.executable, "-m", "ethosu.vela", str(model), "--accelerator-config", device.npu["accelerator"],
              "--config", str(config), "--system-config", "device", "--memory-mode", "device", "--output-dir", folder],

@@ -1,6 +1,7 @@
 """Devices: one JSON file each under `devices/`, where every number says where it comes from.
 
-A number is a value with a range; a range is what its source leaves open, and every estimate carries it on.
+A number is a value with a range; a range is what its source leaves open, and every estimate carries
+it on.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from xmae.errors import UserError
 from xmae.files import read_json
 
 DEVICES = Path(__file__).parent / "devices"
-BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}  # bytes: what `student-mcu` may take
+# bytes: what `student-mcu` may take
+BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,16 @@ class Device:
     name, title, core : str
         File name; words; core as `xmae.firmware_sim.build.compile` names it, or "a53", "a55".
     emulators : list of str
-        Which can run it, the preferred one first: keys of `xmae.firmware_sim.emulators.registry.NEEDS`.
+        Which can run it, the preferred one first: keys of
+        `xmae.firmware_sim.emulators.registry.NEEDS`.
     clock_mhz, active_mw, sleep_mw : Span
-        Clock, MHz; power while computing, and while asleep with RAM kept, mW, without sensor, radio and display.
+        Clock, MHz; power while computing, and while asleep with RAM kept, mW, without sensor, radio
+        and display.
     flash_kib, ram_kib : Span
         Memory, KiB.
     cycles : dict of Span
-        Cycles by class of instruction (`xmae.firmware_sim.emulators.counts.classify`), "instruction" for all at once.
+        Cycles by class of instruction (`xmae.firmware_sim.emulators.counts.classify`),
+        "instruction" for all at once.
     line_bytes, wait_cycles, data_cache_bytes : Span or None
         Flash: bytes of one read; cycles that the core waits for it; cache for constants, bytes.
     npu : dict or None
@@ -121,7 +126,9 @@ def load_device(name):
     flash, npu = profile.get("flash", {}), profile.get("npu")
     numbers = ("clock_mhz", "active_mw", "sleep_mw", "flash_kib", "ram_kib")
     memory = ("line_bytes", "wait_cycles", "data_cache_bytes")
-    sources = {key: profile[key]["source"] for key in numbers} | {key: flash[key]["source"] for key in flash}
+    sources = {key: profile[key]["source"] for key in numbers} | {
+        key: flash[key]["source"] for key in flash
+    }
     return Device(
         name,
         profile["title"],
@@ -130,7 +137,8 @@ def load_device(name):
         **{key: span(profile[key]) for key in numbers},
         **{key: span(flash[key]) if key in flash else None for key in memory},
         cycles={key: Span(*three) for key, three in profile["cycles"].items() if key != "source"},
-        npu=npu and {key: span(value) if isinstance(value, dict) else value for key, value in npu.items()},
+        npu=npu
+        and {key: span(value) if isinstance(value, dict) else value for key, value in npu.items()},
         sources=sources | {"cycles": profile["cycles"]["source"]},
     )
 

@@ -1,8 +1,10 @@
-"""What an emulated run gives, whichever the emulator: results, and instructions counted by address, named by class.
+"""What an emulated run gives, whichever the emulator: results, and instructions counted by address,
+named by class.
 
-An emulator says how often each instruction was executed in each region; the names come from disassembling the firmware
-with capstone. Capstone 5 knows no Helium; those instructions are told apart by their opcode (Armv8-M Architecture
-Reference Manual, DDI 0553, "Vector extension" encodings).
+An emulator says how often each instruction was executed in each region; the names come from
+disassembling the firmware with capstone. Capstone 5 knows no Helium; those instructions are told
+apart by their opcode (Armv8-M Architecture Reference Manual, DDI 0553, "Vector extension"
+encodings).
 """
 
 from collections import Counter
@@ -17,7 +19,25 @@ MUL = ("mul", "smul", "smmul", "umull", "smusd")
 FLOAT = ("vmov", "vadd", "vsub", "vmul", "vdiv", "vcvt", "vcmp", "vfm", "vml", "vneg", "vabs", "vsqrt", "vmrs", "vmsr",
          "vnmul")  # fmt: skip
 BRANCH = ("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh")
-CONDITIONS = {"eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"}
+CONDITIONS = {
+    "eq",
+    "ne",
+    "cs",
+    "hs",
+    "cc",
+    "lo",
+    "mi",
+    "pl",
+    "vs",
+    "vc",
+    "hi",
+    "ls",
+    "ge",
+    "lt",
+    "gt",
+    "le",
+    "al",
+}
 
 
 @dataclass
@@ -35,7 +55,8 @@ class Run:
     visits : list of (str, int)
         Regions in order of execution, with the instructions in each; "" before the first marker.
     mix : dict of Counter
-        By region: executed instructions by class; "words" counts words moved by instructions of several words.
+        By region: executed instructions by class; "words" counts words moved by instructions of
+        several words.
     stack_used : int or None
         Deepest use of the stack, bytes.
     """
@@ -65,8 +86,8 @@ def classify(path, counts):
     Returns
     -------
     dict of Counter
-        alu, mul, mac, div, load, store, loadm, storem (two words or more), branch, fp, mve_alu, mve_mac, mve_load,
-        mve_store, loop (low-overhead loops), system, other; and words.
+        alu, mul, mac, div, load, store, loadm, storem (two words or more), branch, fp, mve_alu,
+        mve_mac, mve_load, mve_store, loop (low-overhead loops), system, other; and words.
     """
     image, segments, _ = read_elf(path)
     names = {}
@@ -123,7 +144,10 @@ def mnemonic_class(mnemonic):
         ("fp", FLOAT),
         ("mac", MAC),
         ("mul", MUL),
-        ("system", ("bkpt", "svc", "dsb", "isb", "dmb", "msr", "mrs", "cps", "wfi", "wfe", "nop", "it")),
+        (
+            "system",
+            ("bkpt", "svc", "dsb", "isb", "dmb", "msr", "mrs", "cps", "wfi", "wfe", "nop", "it"),
+        ),
     ):
         if mnemonic.startswith(starts):
             return kind
@@ -133,7 +157,8 @@ def mnemonic_class(mnemonic):
 def vector_class(first, second):
     """Class of a Helium or low-overhead-loop instruction from its two half-words, or None."""
     if first & 0xFF80 == 0xF000 and second & 0xD001 == 0xC001:
-        return "mve_alu" if second == 0xE801 else "loop"  # VCTP; LE, WLS, DLS and their tail-predicated forms
+        # VCTP; LE, WLS, DLS and their tail-predicated forms
+        return "mve_alu" if second == 0xE801 else "loop"
     if first & 0xEE00 == 0xEC00 and second & 0x0E00 == 0x0E00:
         return "mve_load" if first & 0x0010 else "mve_store"
     if first & 0xEF00 == 0xEF00 or first & 0xFF00 == 0xEE00 and second & 0x0F1F == 0x0B10:

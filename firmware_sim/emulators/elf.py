@@ -1,4 +1,6 @@
-"""What emulators need of a 32-bit little-endian ELF file: loadable bytes, sections' sizes, symbols."""
+"""What emulators need of a 32-bit little-endian ELF file: loadable bytes, sections' sizes,
+symbols.
+"""
 
 import struct
 from pathlib import Path
@@ -22,7 +24,9 @@ def read_elf(path):
     phsize, phcount, shsize, shcount, names_at = struct.unpack_from("<HHHHH", image, 42)
     segments = []
     for i in range(phcount):
-        kind, offset, virtual, physical, size = struct.unpack_from("<IIIII", image, phoff + i * phsize)
+        kind, offset, virtual, physical, size = struct.unpack_from(
+            "<IIIII", image, phoff + i * phsize
+        )
         if kind == 1 and size:  # PT_LOAD
             segments.append((offset, virtual, physical, size))
     headers = [struct.unpack_from("<IIIIIII", image, shoff + i * shsize) for i in range(shcount)]
@@ -45,7 +49,10 @@ def read_symbols(path):
         for at in range(offset, offset + size, 16):
             name, value, length, info, _, _ = struct.unpack_from("<IIIBBH", image, at)
             if name and info & 15 < 3:  # no type, object, function
-                symbols[text(image, strings + name)] = (value & ~1 if info & 15 == 2 else value, length)
+                symbols[text(image, strings + name)] = (
+                    value & ~1 if info & 15 == 2 else value,
+                    length,
+                )
     return symbols
 
 

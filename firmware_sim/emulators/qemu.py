@@ -1,7 +1,9 @@
-"""Firmware on QEMU's system boards: Cortex-M4, M7, M33 and, with Helium, M55; counts by a plugin of our own.
+"""Firmware on QEMU's system boards: Cortex-M4, M7, M33 and, with Helium, M55; counts by a plugin of
+our own.
 
-The plugin (`boards/count_plugin.c`) is compiled for this machine when first needed. QEMU is a package of the operating
-system: `apt-get install qemu-system-arm`; version 7.2 is what this was written with.
+The plugin (`boards/count_plugin.c`) is compiled for this machine when first needed. QEMU is a
+package of the operating system: `apt-get install qemu-system-arm`; version 7.2 is what this was
+written with.
 """
 
 import shutil
@@ -38,7 +40,8 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
     Raises
     ------
     UserError
-        If QEMU or a C compiler is not installed, a marker is no symbol, QEMU refuses, or the program takes too long.
+        If QEMU or a C compiler is not installed, a marker is no symbol, QEMU refuses, or the
+        program takes too long.
     """
     if not have_qemu():
         raise UserError("qemu-system-arm is not installed; apt-get install qemu-system-arm")
@@ -54,13 +57,27 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
             image = patched(firmware, patches, folder / ".patched.elf")
         arguments = [*code_range(firmware), f"out={counts}"]
         arguments += [f"mark={address:#x}" for address in marks]
-        command = ["qemu-system-arm", "-M", core.machine, "-kernel", image, "-display", "none", "-monitor", "none"]
+        command = [
+            "qemu-system-arm",
+            "-M",
+            core.machine,
+            "-kernel",
+            image,
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+        ]
         command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
         command += ["-plugin", ",".join([str(plugin), *arguments])]
         before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
         try:
             done = subprocess.run(
-                [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=timeout_s
+                [str(part) for part in command],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
             )
         except subprocess.TimeoutExpired:
             raise UserError(f"{firmware.path}: did not finish within {timeout_s} s") from None
@@ -73,12 +90,16 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
             for path in sorted(folder.iterdir())
             if path.stat().st_mtime_ns != before.get(path.name) and not path.name.startswith(".")
         }
-        return finished(firmware, done.returncode, done.stderr + done.stdout, written, visits, by_address)
+        return finished(
+            firmware, done.returncode, done.stderr + done.stdout, written, visits, by_address
+        )
 
 
 def code_range(firmware):
     """Where the code lies, for the plugin: it counts nothing else."""
-    address, size = next((at, n) for name, _, at, _, n, _ in read_elf(firmware.path)[2] if name == ".text")
+    address, size = next(
+        (at, n) for name, _, at, _, n, _ in read_elf(firmware.path)[2] if name == ".text"
+    )
     return f"base={address:#x}", f"size={size}"
 
 
@@ -102,7 +123,9 @@ def patched(firmware, patches, path):
     for address, value in patches.items():
         for offset, _, physical, size in segments:
             if physical <= address and address + len(value) <= physical + size:
-                image[offset + address - physical : offset + address - physical + len(value)] = value
+                image[offset + address - physical : offset + address - physical + len(value)] = (
+                    value
+                )
                 break
         else:
             raise UserError(f"{address:#x} is not loaded from {firmware.path}")

@@ -1,4 +1,6 @@
-"""Which emulator runs a device: what each needs, which is there, and the function that runs firmware in it."""
+"""Which emulator runs a device: what each needs, which is there, and the function that runs
+firmware in it.
+"""
 
 import shutil
 from importlib.util import find_spec
@@ -11,7 +13,8 @@ NEEDS = {  # what an emulator takes to run
     "qemu-user": "apt-get install qemu-user, then xmae simulate --setup",
     "qemu-user-32": "apt-get install qemu-user, then xmae simulate --setup",
 }
-ROOTS = {"qemu-user": "arm64", "qemu-user-32": "armhf"}  # the system that each wants, see `arm_root`
+# the system that each wants, see `arm_root`
+ROOTS = {"qemu-user": "arm64", "qemu-user-32": "armhf"}
 
 
 def installed(emulator):
@@ -34,7 +37,9 @@ def chosen_emulator(device, name=None):
         If the device is not for that emulator, or none of its emulators is installed.
     """
     if name is not None and name not in device.emulators:
-        raise UserError(f"{device.name} cannot be emulated by '{name}'; by {' or '.join(device.emulators)}")
+        raise UserError(
+            f"{device.name} cannot be emulated by '{name}'; by {' or '.join(device.emulators)}"
+        )
     for emulator in [name] if name else device.emulators:
         if installed(emulator):
             return emulator

@@ -1,6 +1,8 @@
-"""TensorFlow Lite Micro: what the int8 `.tflite` computes on a microcontroller, and the memory it needs there.
+"""TensorFlow Lite Micro: what the int8 `.tflite` computes on a microcontroller, and the memory it
+needs there.
 
-The interpreter runs in a process of its own, because it may abort where its memory (the arena) is too small.
+The interpreter runs in a process of its own, because it may abort where its memory (the arena) is
+too small.
 """
 
 import re
@@ -36,14 +38,15 @@ def run_tflm(path, ppg, arena_bytes=ARENA):
     Raises
     ------
     UserError
-        If tflite-micro is not installed, the file is damaged or a float model, uses an operator that the interpreter
-        does not have, or needs a larger arena.
+        If tflite-micro is not installed, the file is damaged or a float model, uses an operator
+        that the interpreter does not have, or needs a larger arena.
     """
     return run_apart(path, ppg, arena_bytes)[0]
 
 
 def measure_arena(path):
-    """Smallest arena (bytes) in which a model loads and runs, on this 64-bit machine; its pointers are twice a watch's.
+    """Smallest arena (bytes) in which a model loads and runs, on this 64-bit machine; its pointers
+    are twice a watch's.
 
     Raises
     ------
@@ -64,17 +67,29 @@ def run_apart(path, ppg, arena_bytes):
     with tempfile.TemporaryDirectory() as folder:
         source, sink = Path(folder) / "ppg.npy", Path(folder) / "embedding.npy"
         np.save(source, np.asarray(ppg, np.float32))
-        command = [sys.executable, "-m", "xmae.firmware_sim.emulators.tflm", path, source, sink, arena_bytes]
+        command = [
+            sys.executable,
+            "-m",
+            "xmae.firmware_sim.emulators.tflm",
+            path,
+            source,
+            sink,
+            arena_bytes,
+        ]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]
             why = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-            raise UserError(f"{path}: does not run in TFLM with an arena of {arena_bytes} bytes ({why})")
+            raise UserError(
+                f"{path}: does not run in TFLM with an arena of {arena_bytes} bytes ({why})"
+            )
         return np.load(sink), done.stdout + done.stderr
 
 
 def main(path, source, sink, arena_bytes):
-    """The other process: read windows, run the model, write embeddings; the allocations go to the log."""
+    """The other process: read windows, run the model, write embeddings; the allocations go to the
+    log.
+    """
     try:
         from tflite_micro import runtime
     except ImportError:
@@ -86,11 +101,16 @@ def main(path, source, sink, arena_bytes):
     if dtype not in (np.int8, np.int16):
         sys.exit("input and output are neither int8 nor int16")
     (in_scale, in_zero), (out_scale, out_zero) = (
-        (float(end["quantization_parameters"]["scales"][0]), int(end["quantization_parameters"]["zero_points"][0]))
+        (
+            float(end["quantization_parameters"]["scales"][0]),
+            int(end["quantization_parameters"]["zero_points"][0]),
+        )
         for end in details
     )
     limits = np.iinfo(dtype)
-    codes = np.clip(np.rint(np.load(source) / in_scale) + in_zero, limits.min, limits.max).astype(dtype)
+    codes = np.clip(np.rint(np.load(source) / in_scale) + in_zero, limits.min, limits.max).astype(
+        dtype
+    )
     rows = []
     for row in codes:
         interpreter.set_input(row.reshape(details[0]["shape"]), 0)

@@ -1,7 +1,9 @@
-"""Firmware on an emulated Cortex-M4, M7 or M33 by Unicorn: from PyPI alone, with exact and repeatable counts.
+"""Firmware on an emulated Cortex-M4, M7 or M33 by Unicorn: from PyPI alone, with exact and
+repeatable counts.
 
-Unicorn reports each basic block as it is entered; its instructions are counted from the firmware's own code. The
-devices are two: flash with RAM, and semihosting for files (kept in memory) and text. Unicorn has no Cortex-M55.
+Unicorn reports each basic block as it is entered; its instructions are counted from the firmware's
+own code. The devices are two: flash with RAM, and semihosting for files (kept in memory) and text.
+Unicorn has no Cortex-M55.
 """
 
 import struct
@@ -13,7 +15,8 @@ from xmae.firmware_sim.emulators.counts import Run, classify
 from xmae.firmware_sim.emulators.elf import read_elf
 
 BREAKPOINT = 7  # Unicorn's number of the exception that BKPT raises
-OPEN, CLOSE, WRITE0, WRITE, READ, EXIT = 0x01, 0x02, 0x04, 0x05, 0x06, 0x20  # semihosting, Arm IHI 0100
+# semihosting, Arm IHI 0100
+OPEN, CLOSE, WRITE0, WRITE, READ, EXIT = 0x01, 0x02, 0x04, 0x05, 0x06, 0x20
 
 
 def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
@@ -26,7 +29,8 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     files : dict of bytes
         What it can open, by name.
     markers : sequence of str
-        Functions; executing the first instruction of one begins a region that lasts until the next marker.
+        Functions; executing the first instruction of one begins a region that lasts until the next
+        marker.
     timeout_s : float
         Wall time that it may take, seconds.
     patches : dict of bytes
@@ -39,15 +43,19 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     Raises
     ------
     UserError
-        If unicorn or capstone is not installed, the core is another, a marker is no symbol, the program accesses
-        memory that is not there, or takes too long.
+        If unicorn or capstone is not installed, the core is another, a marker is no symbol, the
+        program accesses memory that is not there, or takes too long.
     """
     try:
         import unicorn
         from unicorn import arm_const as arm
     except ImportError:
         raise UserError("unicorn is not installed; pip install 'xmae[firmware]'") from None
-    models = {"m4": arm.UC_CPU_ARM_CORTEX_M4, "m7": arm.UC_CPU_ARM_CORTEX_M7, "m33": arm.UC_CPU_ARM_CORTEX_M33}
+    models = {
+        "m4": arm.UC_CPU_ARM_CORTEX_M4,
+        "m7": arm.UC_CPU_ARM_CORTEX_M7,
+        "m33": arm.UC_CPU_ARM_CORTEX_M33,
+    }
     if firmware.core not in models:
         raise UserError(f"Unicorn has no core {firmware.core!r}; known: {', '.join(models)}")
     machine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
@@ -55,7 +63,8 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     core = CORES[firmware.core]
     machine.mem_map(core.flash, core.flash_bytes)
     machine.mem_map(core.ram, AMPLE_RAM)
-    machine.mem_map(0xE000E000, 0x1000)  # system control space: plain memory is enough for what startup does with it
+    # system control space: plain memory is enough for what startup does with it
+    machine.mem_map(0xE000E000, 0x1000)
     image, segments, _ = read_elf(firmware.path)
     for offset, _, physical, size in segments:
         machine.mem_write(physical, image[offset : offset + size])
@@ -74,7 +83,14 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
         raise UserError(f"{firmware.path}: {error} at {at:#x}") from error
     if host.exit_code is None:
         raise UserError(f"{firmware.path}: did not finish within {timeout_s} s")
-    return finished(firmware, host.exit_code, host.console, host.written(), counter.visits(), counter.by_address())
+    return finished(
+        firmware,
+        host.exit_code,
+        host.console,
+        host.written(),
+        counter.visits(),
+        counter.by_address(),
+    )
 
 
 def marker_addresses(firmware, markers):
@@ -87,7 +103,9 @@ def marker_addresses(firmware, markers):
 def finished(firmware, exit_code, console, files, visits, counts):
     """A `Run` from counts by address."""
     lines = [line for line in console.splitlines() if line.startswith("stack_used=")]
-    rest = "".join(line for line in console.splitlines(keepends=True) if not line.startswith("stack_used="))
+    rest = "".join(
+        line for line in console.splitlines(keepends=True) if not line.startswith("stack_used=")
+    )
     used = int(lines[-1].split("=")[1]) if lines else None
     return Run(exit_code, rest, files, visits, classify(firmware.path, counts), used)
 
@@ -111,7 +129,9 @@ class BlockCounter:
             self.order.append([name, 0])
         length = self.lengths.get(key)
         if length is None:
-            length = self.lengths[key] = len(starts(bytes(self.machine.mem_read(address, size)), address))
+            length = self.lengths[key] = len(
+                starts(bytes(self.machine.mem_read(address, size)), address)
+            )
         self.current[key] += 1
         self.order[-1][1] += length
 
@@ -131,7 +151,9 @@ class BlockCounter:
 
 
 def starts(code, address):
-    """Addresses of the Thumb instructions in a stretch of code: a first half-word from 0xE800 up makes four bytes."""
+    """Addresses of the Thumb instructions in a stretch of code: a first half-word from 0xE800 up
+    makes four bytes.
+    """
     found, at = [], 0
     while at < len(code):
         found.append(address + at)

@@ -1,8 +1,10 @@
-"""Small Arm Linux systems for qemu-user: a Python 3.11 and the runtimes' own wheels, in the user's cache.
+"""Small Arm Linux systems for qemu-user: a Python 3.11 and the runtimes' own wheels, in the user's
+cache.
 
-`arm64` holds LiteRT, ONNX Runtime and ExecuTorch (its C++ runtime with a runner of ours, because its Python package
-wants PyTorch). `armhf`, for 32-bit watches, holds tflite-runtime 2.14: PyPI has a 32-bit Arm wheel of no other runtime
-for Python 3.11, and it wants the NumPy 1 that Debian ships. Debian packages are only unpacked, nothing is installed.
+`arm64` holds LiteRT, ONNX Runtime and ExecuTorch (its C++ runtime with a runner of ours, because
+its Python package wants PyTorch). `armhf`, for 32-bit watches, holds tflite-runtime 2.14: PyPI has
+a 32-bit Arm wheel of no other runtime for Python 3.11, and it wants the NumPy 1 that Debian ships.
+Debian packages are only unpacked, nothing is installed.
 """
 
 import hashlib
@@ -33,7 +35,8 @@ ET_LIBRARIES = ("executorch", "executorch_threadpool", "executorch_backend_xnnpa
 
 @dataclass(frozen=True)
 class Root:
-    """One system: QEMU's program, triplet, Debian packages beside `PYTHON`, wheels' platforms, wheels.
+    """One system: QEMU's program, triplet, Debian packages beside `PYTHON`, wheels' platforms,
+    wheels.
 
     `same`: wheels in the version that is installed here; `pinned`: others.
     """
@@ -61,14 +64,18 @@ ROOTS = {
 
 
 def root_path(arch):
-    """Where the system of an architecture is kept: a folder for each set of contents, so that versions live together.
+    """Where the system of an architecture is kept: a folder for each set of contents, so that
+    versions live together.
 
     Raises
     ------
     UserError
         As `wheels`.
     """
-    return cache_folder() / f"{arch}-{hashlib.sha256(json.dumps(contents(arch)).encode()).hexdigest()[:8]}"
+    return (
+        cache_folder()
+        / f"{arch}-{hashlib.sha256(json.dumps(contents(arch)).encode()).hexdigest()[:8]}"
+    )
 
 
 def wheels(arch):
@@ -93,7 +100,9 @@ def contents(arch):
 
 
 def is_set_up(arch):
-    """Whether qemu-user and the system are there, with the runtimes in the versions that are installed here."""
+    """Whether qemu-user and the system are there, with the runtimes in the versions that are
+    installed here.
+    """
     try:
         return bool(shutil.which(ROOTS[arch].qemu)) and (root_path(arch) / MARKER).is_file()
     except UserError:  # no version to match
@@ -136,7 +145,9 @@ def setup_root(arch):
 
 
 def fetch_debian(folder, arch):
-    """Download Debian packages with an apt of its own: the system's package lists stay as they are."""
+    """Download Debian packages with an apt of its own: the system's package lists stay as they
+    are.
+    """
     for name in ("lists/partial", "cache/archives/partial", "debs"):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
@@ -145,9 +156,14 @@ def fetch_debian(folder, arch):
         "Dir::State::lists": folder / "lists", "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root",
         "Acquire::Languages": "none", "Acquire::Retries": 3,
     }  # fmt: skip
-    apt = ["apt-get", "-qq", *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
+    apt = [
+        "apt-get",
+        "-qq",
+        *(word for key, value in options.items() for word in ("-o", f"{key}={value}")),
+    ]
     words = [str(word) for word in (*apt, "update")]
-    update = subprocess.run(words, capture_output=True, text=True)  # one list of several may fail: what counts is this:
+    # one list of several may fail: what counts is this:
+    update = subprocess.run(words, capture_output=True, text=True)
     try:
         command([*apt, "download", *PYTHON, *ROOTS[arch].debian], cwd=folder / "debs")
     except UserError as error:
@@ -156,9 +172,11 @@ def fetch_debian(folder, arch):
 
 
 def build_runner(folder, triplet):
-    """Compile the runner of `.pte` files against ExecuTorch's own headers and libraries; of the wheel only those stay.
+    """Compile the runner of `.pte` files against ExecuTorch's own headers and libraries; of the
+    wheel only those stay.
 
-    Compiled with libstdc++'s headers, as the libraries are: an exception that crosses over finds its handler.
+    Compiled with libstdc++'s headers, as the libraries are: an exception that crosses over finds
+    its handler.
     """
     wheel, cxx = folder / "site" / "executorch", folder / "usr" / "include"
     headers = (
@@ -179,9 +197,13 @@ def build_runner(folder, triplet):
 
 
 def command(words, **options):
-    """Run a program; what it complains about, or that it did not end in its `timeout` (s), becomes the message."""
+    """Run a program; what it complains about, or that it did not end in its `timeout` (s), becomes
+    the message.
+    """
     try:
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
+        done = subprocess.run(
+            [str(word) for word in words], capture_output=True, text=True, **options
+        )
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{words[0]} did not end within {error.timeout:g} s") from None
     if done.returncode:

@@ -1,11 +1,13 @@
-"""Watches with a Cortex-A: the watch's own C code and the runtimes' own wheels under qemu-user, instructions counted.
+"""Watches with a Cortex-A: the watch's own C code and the runtimes' own wheels under qemu-user,
+instructions counted.
 
-The firmware's front end, compiled for Arm Linux, takes the recording sample by sample, judges it by the same rules as
-on a microcontroller and gives the windows; LiteRT, ExecuTorch and ONNX Runtime (tflite-runtime on 32-bit cores) embed
-them in the small systems of `arm_root`. A plugin counts instructions between marks, which are system calls that nobody
-else makes.
+The firmware's front end, compiled for Arm Linux, takes the recording sample by sample, judges it by
+the same rules as on a microcontroller and gives the windows; LiteRT, ExecuTorch and ONNX Runtime
+(tflite-runtime on 32-bit cores) embed them in the small systems of `arm_root`. A plugin counts
+instructions between marks, which are system calls that nobody else makes.
 
-QEMU 7.2 has no Cortex-A55; a Cortex-A76 whose `/proc/cpuinfo` names the A55 makes XNNPACK choose the A55's kernels.
+QEMU 7.2 has no Cortex-A55; a Cortex-A76 whose `/proc/cpuinfo` names the A55 makes XNNPACK choose
+the A55's kernels.
 """
 
 import os
@@ -20,7 +22,14 @@ from xmae.errors import UserError
 from xmae.export.targets.session import from_int8, to_int8
 from xmae.firmware_sim.build.compile import BOARDS, compile_host, compile_linux
 from xmae.firmware_sim.build.generate import SOURCES, plausible_range, write_firmware
-from xmae.firmware_sim.cost.cost import compute_cycles, estimates, layer_row, millijoules, milliseconds, spread
+from xmae.firmware_sim.cost.cost import (
+    compute_cycles,
+    estimates,
+    layer_row,
+    millijoules,
+    milliseconds,
+    spread,
+)
 from xmae.firmware_sim.cost.profile import Span
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
@@ -28,15 +37,18 @@ from xmae.firmware_sim.guests.arm_root import ROOTS, command, is_set_up, root_pa
 from xmae.firmware_sim.play import PATIENCE_S, heads_of, not_compared, timeline_row
 
 PLENTY = 2**30  # bytes: memory is no limit on these devices
-NONE = Span(0, 0, 0)  # ms for the samples between windows: a sensor hub takes them, and they are not counted
+# ms for the samples between windows: a sensor hub takes them, and they are not counted
+NONE = Span(0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """A core: its system, QEMU's name for it, what `/proc/cpuinfo` says, formats of its runtimes, the main one first.
+    """A core: its system, QEMU's name for it, what `/proc/cpuinfo` says, formats of its runtimes,
+    the main one first.
 
-    `tflite`: what runs its `.tflite`. `steps`: by how many int8 steps that may differ from LiteRT on this machine.
-    XNNPACK's kernels for 32-bit Arm round in another way; a step in an early layer may become more in the embedding.
+    `tflite`: what runs its `.tflite`. `steps`: by how many int8 steps that may differ from LiteRT
+    on this machine. XNNPACK's kernels for 32-bit Arm round in another way; a step in an early layer
+    may become more in the embedding.
     """
 
     root: str
@@ -61,7 +73,8 @@ TITLES = {"litert": "LiteRT", "executorch": "ExecuTorch", "onnx": "ONNX Runtime"
 
 
 def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, student="student"):
-    """A recording through a student on a Cortex-A: result and embeddings as `xmae.firmware_sim.play.play` gives them.
+    """A recording through a student on a Cortex-A: result and embeddings as
+    `xmae.firmware_sim.play.play` gives them.
 
     Parameters
     ----------
@@ -71,10 +84,10 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     Returns
     -------
     result : dict
-        As `play`'s, for the first runtime; `bit_exact` with the same runtime on this machine (tflite-runtime with
-        LiteRT), `largest_step` in int8 steps.
-        The work on samples between windows is in none of the numbers. `runtimes`: `counts`, `estimated` and `bit_exact`
-        of the others that the bundle has a file for.
+        As `play`'s, for the first runtime; `bit_exact` with the same runtime on this machine
+        (tflite-runtime with LiteRT), `largest_step` in int8 steps.
+        The work on samples between windows is in none of the numbers. `runtimes`: `counts`,
+        `estimated` and `bit_exact` of the others that the bundle has a file for.
     embeddings : int8 array, shape (n_valid, D)
 
     Raises
@@ -84,7 +97,9 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     """
     cpu = CPUS[device.core]
     if not is_set_up(cpu.root):
-        raise UserError(f"{device.name} needs apt-get install qemu-user, then xmae simulate --setup")
+        raise UserError(
+            f"{device.name} needs apt-get install qemu-user, then xmae simulate --setup"
+        )
     built = write_firmware(
         bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student,
         check_heads=False,
@@ -108,7 +123,15 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
         "results": [
-            timeline_row(result.start_ms / 1000, main, result.status, result.lost, result.saturated, values, heads)
+            timeline_row(
+                result.start_ms / 1000,
+                main,
+                result.status,
+                result.lost,
+                result.saturated,
+                values,
+                heads,
+            )
             for result, values in zip(results, said, strict=True)
         ],
         **heads_of(bundle, student),
@@ -117,7 +140,8 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
         "bit_exact": network["litert"][1] if network else not_compared("no valid window"),
         **main,
         "runtimes": {
-            TITLES[format]: {key: costs[format][key] for key in ("counts", "estimated")} | {"bit_exact": same}
+            TITLES[format]: {key: costs[format][key] for key in ("counts", "estimated")}
+            | {"bit_exact": same}
             for format, (_, same) in network.items()
             if format in costs
         },
@@ -125,7 +149,8 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
 
 
 def apply_heads(results, embeddings, heads):
-    """What the firmware does with the embedding of each valid window, (n_valid, D), where the network is not apart.
+    """What the firmware does with the embedding of each valid window, (n_valid, D), where the
+    network is not apart.
 
     Returns
     -------
@@ -136,19 +161,27 @@ def apply_heads(results, embeddings, heads):
     plausible : bool array, shape (n_valid,)
     """
     low, high = plausible_range(heads)
-    weights = np.array([head["weight"] for head in heads.values()]).reshape(len(heads), embeddings.shape[1])
+    weights = np.array([head["weight"] for head in heads.values()]).reshape(
+        len(heads), embeddings.shape[1]
+    )
     said = embeddings @ weights.T + [head["bias"] for head in heads.values()]
     plausible = ((said >= low) & (said <= high)).all(axis=1)
     rows, marked, values = iter(zip(said, plausible, strict=True)), [], []
     for result in results:
         row, fine = next(rows) if result.valid else ((), True)
-        marked.append(result if fine else replace(result, status=result.status | Status.IMPLAUSIBLE | Status.INVALID))
+        marked.append(
+            result
+            if fine
+            else replace(result, status=result.status | Status.IMPLAUSIBLE | Status.INVALID)
+        )
         values.append(row if fine else ())
     return marked, values, plausible
 
 
 def entries(bundle, student, formats):
-    """The bundle's int8 files of a student in the formats that a core has runtimes for, in that order."""
+    """The bundle's int8 files of a student in the formats that a core has runtimes for, in that
+    order.
+    """
     found = {entry["format"]: entry for entry in bundle.all_models
              if (entry["model"], entry["precision"]) == (student, "int8")}  # fmt: skip
     return [found[format] for format in formats if format in found]
@@ -167,7 +200,8 @@ def run_front_end(built, core, words, timeout_s):
 
 
 def run_model(model, format, codes, ends, core, timeout_s):
-    """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), instructions of each inference.
+    """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), instructions of each
+    inference.
 
     Parameters
     ----------
@@ -199,17 +233,20 @@ def run_model(model, format, codes, ends, core, timeout_s):
         else:
             program = [root / "usr/bin/python3.11", BOARDS / "run_windows.py", format, *words]
             counts = run_user(core, program, folder, timeout_s)
-        output = np.fromfile(folder / "out", np.int8 if format == "litert" else np.float32).reshape(len(codes), -1)
+        output = np.fromfile(folder / "out", np.int8 if format == "litert" else np.float32).reshape(
+            len(codes), -1
+        )
     if format == "litert":
         output = from_int8(output, ends["output"]["scale"], ends["output"]["zero_point"])
     return output, counts
 
 
 def run_user(core, program, folder, timeout_s):
-    """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1 and 2, in order.
+    """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1
+    and 2, in order.
 
-    The system is seen through links beside a `/proc/cpuinfo` of this run's own: without an Arm one, LiteRT and ONNX
-    Runtime crash.
+    The system is seen through links beside a `/proc/cpuinfo` of this run's own: without an Arm one,
+    LiteRT and ONNX Runtime crash.
     """
     cpu = CPUS[core]
     root, triplet = root_path(cpu.root), ROOTS[cpu.root].triplet
@@ -219,7 +256,9 @@ def run_user(core, program, folder, timeout_s):
         (seen / path.name).symlink_to(path)
     (seen / "proc" / "cpuinfo").write_text(cpuinfo(cpu))
     plugin = compile_host([BOARDS / "count_user.c"], folder / "count.so", kernels=False)
-    libraries = ":".join(str(root / path) for path in ("et", f"usr/lib/{triplet}/blas", f"usr/lib/{triplet}/lapack"))
+    libraries = ":".join(
+        str(root / path) for path in ("et", f"usr/lib/{triplet}/blas", f"usr/lib/{triplet}/lapack")
+    )
     settings = {
         "PYTHONPATH": f"{root / 'site'}:{root / 'usr/lib/python3/dist-packages'}", "PYTHONHOME": root / "usr",
         "LD_LIBRARY_PATH": libraries, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
@@ -254,7 +293,9 @@ def real(codes, ends):
 
 
 def compared(bundle, entry, codes, ends, output, cpu):
-    """How the embeddings of an emulated runtime compare with those of the same runtime (or LiteRT) on this machine."""
+    """How the embeddings of an emulated runtime compare with those of the same runtime (or LiteRT)
+    on this machine.
+    """
     here, title = bundle.session(entry)(real(codes, ends)), TITLES[entry["format"]]
     own = entry["format"] != "litert" or cpu.tflite == title
     return {
@@ -267,7 +308,9 @@ def compared(bundle, entry, codes, ends, output, cpu):
 
 
 def split(counts, results):
-    """Instructions (front end, heads and frame) of each valid window; of each window without heads if none is valid."""
+    """Instructions (front end, heads and frame) of each valid window; of each window without heads
+    if none is valid.
+    """
     counts = iter(counts)
     rows = [(result.valid, next(counts), next(counts) if result.valid else 0) for result in results]
     valid = any(row[0] for row in rows)
@@ -288,12 +331,23 @@ def cost(outer, network, macs, device):
     device : Device
         With the cost of an instruction.
     """
-    parts = {"front_end": outer[:, 0], "network": np.array(network or [0] * len(outer)), "heads_and_frame": outer[:, 1]}
+    parts = {
+        "front_end": outer[:, 0],
+        "network": np.array(network or [0] * len(outer)),
+        "heads_and_frame": outer[:, 1],
+    }
     total = [int(count) for count in sum(parts.values())]
     rows = []
     for name, counts in parts.items():
-        count, products = float(np.median(counts)) if total else 0.0, macs if name == "network" else 0
-        rows.append(layer_row(name, products, count, compute_cycles(Counter(alu=count), device), name == "network"))
+        count, products = (
+            float(np.median(counts)) if total else 0.0,
+            macs if name == "network" else 0,
+        )
+        rows.append(
+            layer_row(
+                name, products, count, compute_cycles(Counter(alu=count), device), name == "network"
+            )
+        )
     typical = Counter(alu=float(np.median(total)) if total else 0.0)
     latency = milliseconds(compute_cycles(typical, device), device)
     return {

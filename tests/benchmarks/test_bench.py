@@ -48,7 +48,10 @@ PROFILER = "sys.modules['xmae.benchmarks.harness.per_layer']"
 @pytest.fixture(scope="module")
 def windows():
     """A minute of two patients, one to train on and one to test on."""
-    parts = [prepare_recording(read_recording(path), min_quality=-1)[0].select(slice(6)) for path in bidmc_files()[:2]]
+    parts = [
+        prepare_recording(read_recording(path), min_quality=-1)[0].select(slice(6))
+        for path in bidmc_files()[:2]
+    ]
     for part, split in zip(parts, ("train", "test"), strict=True):
         part.split = np.full(len(part), split)
     return Windows.concatenate(parts)
@@ -68,7 +71,9 @@ def test_times_are_of_single_windows_in_every_round():
     def session(seconds):
         return lambda ppg: (calls.append(len(ppg)), time.sleep(seconds))
 
-    times = time_sessions({"fast": session(0.001), "slow": session(0.01)}, np.zeros((4, 1000)), rounds=3)
+    times = time_sessions(
+        {"fast": session(0.001), "slow": session(0.01)}, np.zeros((4, 1000)), rounds=3
+    )
     assert set(calls) == {1} and len(calls) == 2 * 3 * (4 + 1)  # one to warm up in each round
     assert times["fast"].shape == (2, 3, 4)
     (wall, cpu), (fast, _) = times["slow"], times["fast"]
@@ -87,7 +92,9 @@ def test_times_in_yardsticks_do_not_follow_the_machine():
     times, yardstick = rng.normal(3, 0.1, (2, 10, 20)), rng.normal(1, 0.03, (2, 10, 20))
     slowness = rng.uniform(1, 3, (10, 1))
     calm, busy = summarise(times, yardstick), summarise(times * slowness, yardstick * slowness)
-    assert calm["relative"] == pytest.approx(3, rel=0.02) and busy["relative"] == pytest.approx(3, rel=0.1)
+    assert calm["relative"] == pytest.approx(3, rel=0.02) and busy["relative"] == pytest.approx(
+        3, rel=0.1
+    )
     low, high = calm["relative_interval"]
     assert low < calm["relative"] < high < 1.05 * low
     assert busy["latency_ms"] > 1.3 * calm["latency_ms"]
@@ -103,9 +110,14 @@ def test_reference_is_the_encoder_and_survives_the_disk(windows, weights, tmp_pa
     assert made.info["latency_ms"]["student"] > 0 and len(made.info["weights"]["student"]) == 64
     save_reference(made, tmp_path / "ref")
     loaded = load_reference(tmp_path / "ref")
-    assert (loaded.embeddings["student"] == made.embeddings["student"]).all() and loaded.info == made.info
+    assert (
+        loaded.embeddings["student"] == made.embeddings["student"]
+    ).all() and loaded.info == made.info
     rows = reference_rows(loaded.info)
-    assert [(row["model"], row["precision"]) for row in rows] == [("student", "fp32"), ("student", "bf16")]
+    assert [(row["model"], row["precision"]) for row in rows] == [
+        ("student", "fp32"),
+        ("student", "bf16"),
+    ]
     assert all((row["device"], row["kind"]) == (hardware()["cpu"], "recorded") for row in rows)
     shuffled = windows.select(np.random.default_rng(0).permutation(len(windows.ppg)))
     assert (reference_windows(loaded, shuffled).ppg == test.ppg).all()
@@ -122,7 +134,10 @@ def test_a_gpu_is_used_where_there_is_one_and_named(windows, weights, monkeypatc
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(McuStudent, "to", to)  # this machine has none to move to
     info = make_reference(weights, windows, precisions=True).info
-    assert moved[0] == "cuda" and [row["device"] for row in reference_rows(info)] == ["a GPU", "a GPU"]
+    assert moved[0] == "cuda" and [row["device"] for row in reference_rows(info)] == [
+        "a GPU",
+        "a GPU",
+    ]
 
 
 def test_a_reference_without_one_of_the_models_is_refused(windows, weights):
@@ -134,11 +149,22 @@ def test_a_reference_without_one_of_the_models_is_refused(windows, weights):
 def test_weights_of_every_model_are_found_teacher_first(tmp_path):
     for model in ("student-app", "teacher", "student"):
         (tmp_path / f"{model}.safetensors").touch()
-    assert list(weight_files(SimpleNamespace(path=tmp_path))) == ["teacher", "student", "student-app"]
+    assert list(weight_files(SimpleNamespace(path=tmp_path))) == [
+        "teacher",
+        "student",
+        "student-app",
+    ]
 
 
 def test_weights_are_counted_as_they_are_in_every_row(windows, weights):
-    exported = {"model": "student", "format": "onnx", "precision": "int8", "macs": 1, "file": "", "bytes": 1}
+    exported = {
+        "model": "student",
+        "format": "onnx",
+        "precision": "int8",
+        "macs": 1,
+        "file": "",
+        "bytes": 1,
+    }
     eager, onnx = find_entries(SimpleNamespace(path=weights.path, models=[exported]))
     recorded = reference_rows(make_reference(weights, windows, "cpu", precisions=True).info)
     assert eager["macs"] == recorded[0]["macs"] == count_macs(McuStudent()) and onnx["macs"] == 1
@@ -147,7 +173,8 @@ def test_weights_are_counted_as_they_are_in_every_row(windows, weights):
 def test_a_broken_runtime_is_not_one_that_is_missing(monkeypatch):
     entry = {"format": "executorch"}
     assert import_runtime({"format": "pytorch"}) is None
-    monkeypatch.setitem(sys.modules, "executorch.runtime", None)  # the package is there, a part of it is not
+    # the package is there, a part of it is not
+    monkeypatch.setitem(sys.modules, "executorch.runtime", None)
     with pytest.raises(ModuleNotFoundError):
         import_runtime(entry)
     monkeypatch.setitem(sys.modules, "executorch", None)
@@ -186,9 +213,23 @@ def test_hardware_names_the_machine():
 
 
 def bench_row(**changes):
-    row = {"model": "student", "precision": "int8", "format": "litert", "device": "host", "bytes": 1000}
-    row |= {"latency_ms": 1.0, "relative": 2.0, "relative_interval": [1.9, 2.1], "peak_memory_bytes": 10**8}
-    row |= {"centred": {"median": 0.999, "p5": 0.99}, "heads": {"hr": {"value": 4.0, "change": 0.0, "interval": None}}}
+    row = {
+        "model": "student",
+        "precision": "int8",
+        "format": "litert",
+        "device": "host",
+        "bytes": 1000,
+    }
+    row |= {
+        "latency_ms": 1.0,
+        "relative": 2.0,
+        "relative_interval": [1.9, 2.1],
+        "peak_memory_bytes": 10**8,
+    }
+    row |= {
+        "centred": {"median": 0.999, "p5": 0.99},
+        "heads": {"hr": {"value": 4.0, "change": 0.0, "interval": None}},
+    }
     return row | changes
 
 
@@ -206,14 +247,20 @@ def bench_row(**changes):
         ({"centred": {"median": 0.99, "p5": 0.98}}, "centred cosine"),
         ({"heads": {"hr": {"value": 4.2}}}, "heart-rate error"),
         ({"failure": "crash"}, "no longer runs: crash"),
-        ({"missing": "onnxruntime is not installed"}, "no longer runs: onnxruntime is not installed"),
+        (
+            {"missing": "onnxruntime is not installed"},
+            "no longer runs: onnxruntime is not installed",
+        ),
         ({"format": "onnx"}, "student int8 litert host: is no longer there"),
         ({"centred": None}, "accuracy was measured and no longer is"),
         ({"windows": 16, "centred": {"median": 0.99, "p5": 0.98}}, None),  # on other windows
     ],
 )
 def test_only_what_is_worse_beyond_the_noise_is_a_regression(changes, said):
-    old = {"windows_sha256": "a", "models": [bench_row(), bench_row(device="apollo4", kind="estimated")]}
+    old = {
+        "windows_sha256": "a",
+        "models": [bench_row(), bench_row(device="apollo4", kind="estimated")],
+    }
     new = [bench_row() | changes, bench_row(device="stm32u5", kind="estimated")]
     found = find_regressions({"windows_sha256": "a", "models": new}, old)
     assert [said in sentence for sentence in found] == ([True] if said else []), found
@@ -235,10 +282,20 @@ def test_accuracy_is_compared_on_the_same_windows_only(windows):
 
 
 def test_of_three_real_runs_the_one_with_a_float_file_has_two_regressions():
-    """On a busy machine: the same bundle twice, then with its fp32 file in the place of the int8 one for LiteRT."""
-    runs = read_json(ROOT / "tests" / "data" / "bench_runs.json")
-    runs = {name: run | {"windows_sha256": "of one store"} for name, run in runs.items() if name != "note"}
-    assert find_regressions(runs["again"], runs["first"]) == find_regressions(runs["first"], runs["again"]) == []
+    """On a busy machine: the same bundle twice, then with its fp32 file in the place of the int8
+    one for LiteRT.
+    """
+    runs = read_json(ROOT / "tests" / "fixtures" / "bench_runs.json")
+    runs = {
+        name: run | {"windows_sha256": "of one store"}
+        for name, run in runs.items()
+        if name != "note"
+    }
+    assert (
+        find_regressions(runs["again"], runs["first"])
+        == find_regressions(runs["first"], runs["again"])
+        == []
+    )
     slower, larger = find_regressions(runs["worse"], runs["first"])
     assert slower.startswith("student int8 litert host: 1.38 times the processor time")
     assert larger == "student int8 litert host: bytes: 724,412 after 273,448"
@@ -258,7 +315,9 @@ def test_other_files_are_not_compared_with(tmp_path, content, said):
 
 
 def test_an_embedding_that_is_none_is_a_failure():
-    recorded = SimpleNamespace(embeddings={"student": np.ones((3, 4))}, train_mean={"student": np.zeros(4)})
+    recorded = SimpleNamespace(
+        embeddings={"student": np.ones((3, 4))}, train_mean={"student": np.zeros(4)}
+    )
     for embedding in (np.full((3, 4), np.nan), np.ones((3, 5))):
         row = accuracy(None, "student", embedding, recorded, None, slice(None))
         assert "not finite" in row["failure"] and row["windows"] == 3
@@ -267,20 +326,35 @@ def test_an_embedding_that_is_none_is_a_failure():
 
 def test_csv_has_a_column_for_each_number(tmp_path):
     threads = {"threads": 2, "latency_ms": 0.7, "latency_interval": [0.6, 0.8]}
-    rows = [bench_row(latency_interval=[0.9, 1.1], all_threads=threads), {"model": "teacher", "missing": "no runtime"}]
+    rows = [
+        bench_row(latency_interval=[0.9, 1.1], all_threads=threads),
+        {"model": "teacher", "missing": "no runtime"},
+    ]
     write_csv(tmp_path / "bench.csv", rows)
     with open(tmp_path / "bench.csv", newline="") as file:
         first, second = csv.DictReader(file)
-    assert tuple(first) == COLUMNS and second["missing"] == "no runtime" and second["latency_ms"] == ""
-    expected = {"latency_low": 0.9, "all_threads_high": 0.8, "threads": 2, "centred_p5": 0.99, "hr_mae": 4.0}
+    assert (
+        tuple(first) == COLUMNS and second["missing"] == "no runtime" and second["latency_ms"] == ""
+    )
+    expected = {
+        "latency_low": 0.9,
+        "all_threads_high": 0.8,
+        "threads": 2,
+        "centred_p5": 0.99,
+        "hr_mae": 4.0,
+    }
     assert {name: float(first[name]) for name in expected} == expected
 
 
 def test_bf16_is_close_to_fp32_and_half_as_large(windows):
     torch.manual_seed(0)
     rows = measure_precisions(McuStudent().eval(), windows.ppg[:2], np.zeros(256, np.float32))
-    assert [row["precision"] for row in rows] == ["fp32", "bf16"] and rows[0]["bytes"] == 2 * rows[1]["bytes"]
-    assert rows[0]["centred"]["median"] == pytest.approx(1) and 0.9 < rows[1]["centred"]["median"] < 1
+    assert [row["precision"] for row in rows] == ["fp32", "bf16"] and rows[0]["bytes"] == 2 * rows[
+        1
+    ]["bytes"]
+    assert (
+        rows[0]["centred"]["median"] == pytest.approx(1) and 0.9 < rows[1]["centred"]["median"] < 1
+    )
     assert all(row["latency_ms"] > 0 and row["macs"] > 1e6 for row in rows)
 
 
@@ -295,12 +369,20 @@ def test_bf16_is_close_to_fp32_and_half_as_large(windows):
     ],
     ids=["absent", "broken", "profiler raises", "profiler dies"],
 )  # fmt: skip
-def test_what_went_wrong_in_a_process_of_its_own(watch_bundle, tmp_path, monkeypatch, at_start, said):
-    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nfrom types import SimpleNamespace\n{at_start}\n")
+def test_what_went_wrong_in_a_process_of_its_own(
+    watch_bundle, tmp_path, monkeypatch, at_start, said
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, sys\nfrom types import SimpleNamespace\n{at_start}\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    embedding, report = run_apart(watch_bundle, watch_bundle.models[0], np.zeros((2, 1000), np.float32), profile=True)
+    embedding, report = run_apart(
+        watch_bundle, watch_bundle.models[0], np.zeros((2, 1000), np.float32), profile=True
+    )
     ((key, words),) = said.items()
-    assert words in report[key] and ({"missing", "failure", "profile_failure"} & report.keys()) == {key}
+    assert words in report[key] and ({"missing", "failure", "profile_failure"} & report.keys()) == {
+        key
+    }
     if key == "profile_failure":  # the profile alone is lost
         assert embedding.shape == (2, 256) and report["cold_start_ms"] > 0
     else:
@@ -312,11 +394,19 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
     pytest.importorskip("unicorn")
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[2]))[0].ppg[:2])[0]
     embedding, row = emulate(watch_bundle, "apollo4", ppg)
-    reference = TARGETS["litert"].open_model(watch_bundle.path / watch_bundle.models[0]["file"], reference=True)(ppg)
+    reference = TARGETS["litert"].open_model(
+        watch_bundle.path / watch_bundle.models[0]["file"], reference=True
+    )(ppg)
     assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
-    assert row["kind"] == "estimated" and row["latency_interval"][0] < row["latency_ms"] < row["latency_interval"][1]
+    assert (
+        row["kind"] == "estimated"
+        and row["latency_interval"][0] < row["latency_ms"] < row["latency_interval"][1]
+    )
     assert sum(layer["us"] for layer in row["layers"]) == pytest.approx(1e3 * row["latency_ms"])
-    for name, said in (("snapdragon-a53", "Cortex-M only|needs"), ("apolo4", "unknown device 'apolo4'")):
+    for name, said in (
+        ("snapdragon-a53", "Cortex-M only|needs"),
+        ("apolo4", "unknown device 'apolo4'"),
+    ):
         with pytest.raises(UserError, match=said):  # before anything else is opened
             bench(str(watch_bundle.path), "no store", devices=f"apollo4,{name}")
     with pytest.raises(UserError, match="either recorded or reused"):

@@ -1,4 +1,6 @@
-"""What the encoders are compared with: sizes as stated, heart rates that are right, the untrained named as such."""
+"""What the encoders are compared with: sizes as stated, heart rates that are right, the untrained
+named as such.
+"""
 
 from types import SimpleNamespace
 
@@ -14,7 +16,14 @@ from xmae.benchmarks.studies.published_encoders import (
     PaPaGeiS,
     TimePPGLike,
 )
-from xmae.benchmarks.studies.side_by_side import error, network_size, neurokit_rate, on, page, untrained
+from xmae.benchmarks.studies.side_by_side import (
+    error,
+    network_size,
+    neurokit_rate,
+    on,
+    page,
+    untrained,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +49,13 @@ def test_papagei_halves_the_time_nine_times():
     with torch.no_grad():
         module(torch.zeros(PAPAGEI_SHAPE))
     assert lengths[0] == (32, 1250) and lengths[-1] == (512, 3)
-    assert len({length for _, length in lengths}) == 10 and {width for width, _ in lengths} == {32, 64, 128, 256, 512}
+    assert len({length for _, length in lengths}) == 10 and {width for width, _ in lengths} == {
+        32,
+        64,
+        128,
+        256,
+        512,
+    }
 
 
 def test_neurokit_finds_the_rate_of_pulses():
@@ -54,7 +69,9 @@ def test_the_error_is_over_labelled_windows_and_its_interval_over_patients():
     rng = np.random.default_rng(0)
     truth, rate = rng.normal(80, 9, 60), rng.normal(80, 9, 60)
     truth[:3] = np.nan
-    found = error(SimpleNamespace(labels={"hr": truth}, subject=np.repeat(list("abcdef"), 10)), rate)
+    found = error(
+        SimpleNamespace(labels={"hr": truth}, subject=np.repeat(list("abcdef"), 10)), rate
+    )
     assert found["error"] == pytest.approx(mean_absolute_error(truth[3:], rate[3:]))
     assert found["error_interval"][0] < found["error"] < found["error_interval"][1]
 
@@ -62,14 +79,44 @@ def test_the_error_is_over_labelled_windows_and_its_interval_over_patients():
 def test_each_model_gets_the_window_as_it_wants_it():
     scaled, raw = np.zeros((3, 1000)), np.arange(3)[:, None] * np.ones(1000)
     for wants, expected in ((True, 0), (False, 2)):
-        assert on({"run": lambda ppg: ppg, "scaled": wants}, scaled, raw)(np.array([[2]])).mean() == expected
+        assert (
+            on({"run": lambda ppg: ppg, "scaled": wants}, scaled, raw)(np.array([[2]])).mean()
+            == expected
+        )
 
 
 def test_the_table_says_who_is_untrained():
-    timed = {"cpu_ms": 8.0, "cpu_interval": [7.5, 8.5], "relative": 1.0, "relative_interval": [0.9, 1.1]}
-    timed |= {"latency_ms": 9.0, "latency_interval": [8.0, 10.0], "parameters": 5, "bytes": 2000, "macs": 3e6}
-    rows = [{"name": "trained", "error": 4.0, "error_interval": [3.0, 5.0]} | timed, {"name": "rebuilt"} | timed]
-    about = {"windows": 9, "subjects": 8, "rounds": 2, "load": (1.0, 2.0), "compile_s": 3.0, "silent": {"NeuroKit2": 2}}
+    timed = {
+        "cpu_ms": 8.0,
+        "cpu_interval": [7.5, 8.5],
+        "relative": 1.0,
+        "relative_interval": [0.9, 1.1],
+    }
+    timed |= {
+        "latency_ms": 9.0,
+        "latency_interval": [8.0, 10.0],
+        "parameters": 5,
+        "bytes": 2000,
+        "macs": 3e6,
+    }
+    rows = [
+        {"name": "trained", "error": 4.0, "error_interval": [3.0, 5.0]} | timed,
+        {"name": "rebuilt"} | timed,
+    ]
+    about = {
+        "windows": 9,
+        "subjects": 8,
+        "rounds": 2,
+        "load": (1.0, 2.0),
+        "compile_s": 3.0,
+        "silent": {"NeuroKit2": 2},
+    }
     text = page(rows, about)
-    assert "| trained | 5 | 2 | 3.00 | 8 (7.5 to 8.5) | 1 (0.9 to 1.1) | 9 | 4.00 (3 to 5) |" in text
-    assert "| untrained: cost only |" in text and "NeuroKit2: 2 windows" in text and "while other work ran" in text
+    assert (
+        "| trained | 5 | 2 | 3.00 | 8 (7.5 to 8.5) | 1 (0.9 to 1.1) | 9 | 4.00 (3 to 5) |" in text
+    )
+    assert (
+        "| untrained: cost only |" in text
+        and "NeuroKit2: 2 windows" in text
+        and "while other work ran" in text
+    )

@@ -1,4 +1,6 @@
-"""The scripts that write the committed tables: which command, of what, and what they say to a mistake."""
+"""The scripts that write the committed tables: which command, of what, and what they say to a
+mistake.
+"""
 
 import re
 import sys
@@ -45,7 +47,9 @@ def test_a_committed_table_names_the_command_that_makes_it(path):
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )  # fmt: skip
-def test_a_mistake_in_what_a_table_is_made_of_is_one_line(script, arguments, said, tmp_path, monkeypatch, capsys):
+def test_a_mistake_in_what_a_table_is_made_of_is_one_line(
+    script, arguments, said, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compared" / "xmae").mkdir(parents=True)
     (tmp_path / "compared" / "xmae" / "encoder.safetensors").touch()
@@ -63,7 +67,10 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
     """In a store without validation patients both are of training patients."""
     windows = prepare_recording(read_recording(bidmc_files()[0]), min_quality=-1)[0]
     windows.split = np.full(len(windows), "train")
-    store, seen = SimpleNamespace(splits={"a": "train"}, windows=lambda split: windows, path="store"), []
+    store, seen = (
+        SimpleNamespace(splits={"a": "train"}, windows=lambda split: windows, path="store"),
+        [],
+    )
 
     def export(graph, file, precision, calibration):
         seen.append(calibration)
@@ -73,19 +80,32 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
         return lambda ppg: seen.append(ppg) or np.ones((len(ppg), 256))
 
     target = SimpleNamespace(
-        SUFFIX=".x", export=export, open_model=open_model, inspect_model=lambda file: {"undelegated": None}
+        SUFFIX=".x",
+        export=export,
+        open_model=open_model,
+        inspect_model=lambda file: {"undelegated": None},
     )
     monkeypatch.setattr(int8_methods, "FORMATS", {"onnx": target})
     monkeypatch.setattr(int8_methods, "N_CALIBRATION", 20)
     int8_methods.measure(McuStudent().eval(), store, tmp_path)
     calibration, compared = ({x.tobytes() for x in ppg} for ppg in seen[:2])
-    assert len(calibration) == 20 and len(compared) == len(windows) - 20 and not calibration & compared
+    assert (
+        len(calibration) == 20 and len(compared) == len(windows) - 20 and not calibration & compared
+    )
 
 
-@pytest.mark.parametrize(("key", "whom"), [("cosine", "its teacher"), ("cosine_to_float", "itself in float")])
+@pytest.mark.parametrize(
+    ("key", "whom"), [("cosine", "its teacher"), ("cosine_to_float", "itself in float")]
+)
 def test_tables_say_to_whom_a_student_is_close(key, whom):
     encoder = McuStudent().eval()
-    encoder.provenance = {"windows_seen": 1, "seconds": 1, "device": "a CPU", "settings": {}, key: 0.9}
+    encoder.provenance = {
+        "windows_seen": 1,
+        "seconds": 1,
+        "device": "a CPU",
+        "settings": {},
+        key: 0.9,
+    }
     assert f"- centred cosine to {whom}" in describe("student", encoder)
     tasks = {"hr": {"encoders": {("student", "pytorch"): {"value": 4.0, "interval": None}}}}
     assert f"| 0.900 to {whom}" in tiers_table({"student": encoder}, tasks, [])

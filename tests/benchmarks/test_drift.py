@@ -17,7 +17,13 @@ from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.regressions import find_regressions, other_windows, read_result
 from xmae.benchmarks.harness.sessions import open_session
 from xmae.benchmarks.report.page import summary_lines, write_report
-from xmae.benchmarks.validate import FP32_LIMITS, compare_embeddings, compare_heads, find_violations, validate
+from xmae.benchmarks.validate import (
+    FP32_LIMITS,
+    compare_embeddings,
+    compare_heads,
+    find_violations,
+    validate,
+)
 from xmae.cli import main
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -26,7 +32,12 @@ from xmae.export.export import export
 from xmae.files import read_json
 from xmae.models import load_encoder, save_encoder
 
-INT8_LIMITS = {"min_cosine": 0.98, "min_cosine_p5": 0.95, "max_hr_change": 0.5, "max_auroc_change": 0.01}
+INT8_LIMITS = {
+    "min_cosine": 0.98,
+    "min_cosine_p5": 0.95,
+    "max_hr_change": 0.5,
+    "max_auroc_change": 0.01,
+}
 
 
 def row(**changes):
@@ -51,7 +62,9 @@ def test_cosines_are_those_of_scikit_learn():
     assert found["centred"]["median"] < found["cosine"]["median"]  # the mean flatters
 
 
-@pytest.mark.parametrize("embedding", [np.zeros((4, 3)), np.full((4, 2), np.nan), np.full((4, 2), np.inf)])
+@pytest.mark.parametrize(
+    "embedding", [np.zeros((4, 3)), np.full((4, 2), np.nan), np.full((4, 2), np.inf)]
+)
 def test_another_width_or_values_that_are_not_finite_are_a_violation(embedding):
     found = compare_embeddings(embedding, np.ones((4, 2)), np.zeros(2))
     assert "width" in find_violations(row(**found), INT8_LIMITS)[0]
@@ -66,7 +79,9 @@ def test_heads_give_the_metrics_of_scikit_learn():
     rng = np.random.default_rng(1)
     hr, age = rng.normal(80, 9, 60), rng.integers(30, 90, 60).astype(float)
     hr[:5] = np.nan
-    windows = SimpleNamespace(subject=np.repeat(np.arange(6), 10), labels={"hr": hr, "age": age, "sex": np.ones(60)})
+    windows = SimpleNamespace(
+        subject=np.repeat(np.arange(6), 10), labels={"hr": hr, "age": age, "sex": np.ones(60)}
+    )
     heads = {
         name: {"kind": kind, "weight": rng.normal(size=4).tolist(), "bias": 1.0}
         for name, kind in (("hr", "regression"), ("age_over_65", "binary"), ("sex", "binary"))
@@ -88,7 +103,10 @@ def test_heads_give_the_metrics_of_scikit_learn():
         ({"centred": {"median": 0.979, "p5": 0.96}}, ["median"]),
         ({"centred": {"median": 0.981, "p5": 0.94}}, ["5th percentile"]),
         ({"heads": {"hr": head("mae", 0.4), "sex": head("auroc", -0.009)}}, []),
-        ({"heads": {"hr": head("mae", -0.6), "sex": head("auroc", -0.011)}}, ["hr MAE", "sex AUROC"]),
+        (
+            {"heads": {"hr": head("mae", -0.6), "sex": head("auroc", -0.011)}},
+            ["hr MAE", "sex AUROC"],
+        ),
         ({"heads": {"rr": head("mae", 0.6), "sex": head("auroc", 0.2)}}, ["sex AUROC"]),
         ({"failure": "the process died of SIGSEGV"}, ["does not run"]),
         ({"missing": "not installed"}, []),
@@ -96,7 +114,9 @@ def test_heads_give_the_metrics_of_scikit_learn():
 )
 def test_limits(changes, said):
     found = find_violations(row(**changes), INT8_LIMITS)
-    assert len(found) == len(said) and all(words in sentence for words, sentence in zip(said, found, strict=True))
+    assert len(found) == len(said) and all(
+        words in sentence for words, sentence in zip(said, found, strict=True)
+    )
 
 
 def test_fp32_is_held_to_rounding():
@@ -106,7 +126,9 @@ def test_fp32_is_held_to_rounding():
 
 @pytest.fixture(scope="module")
 def exported(small_store, tmp_path_factory):
-    """The shipped student in ONNX, float and int8; as "teacher" the same with its embedding turned around."""
+    """The shipped student in ONNX, float and int8; as "teacher" the same with its embedding turned
+    around.
+    """
     folder = tmp_path_factory.mktemp("bundle")
     encoder = load_encoder("student-mcu")
     save_encoder(encoder, folder / "student.safetensors", {})
@@ -121,7 +143,9 @@ def exported(small_store, tmp_path_factory):
 
 @pytest.fixture
 def bundle(exported, tmp_path):
-    """A copy that lists the int8 student alone, to be broken and sealed again: its hashes then say that all is well."""
+    """A copy that lists the int8 student alone, to be broken and sealed again: its hashes then say
+    that all is well.
+    """
     path = shutil.copytree(exported, tmp_path / "bundle")
     manifest = read_json(path / "manifest.json")
     models = [entry for entry in manifest["models"] if entry["model"] == "student"]
@@ -136,11 +160,17 @@ def bundle(exported, tmp_path):
 
 
 def change_scale(path, op_type, pick, factor):
-    """Give the first (`pick` 0) or last (-1) node of a kind in an ONNX model a scale `factor` times its own."""
+    """Give the first (`pick` 0) or last (-1) node of a kind in an ONNX model a scale `factor` times
+    its own.
+    """
     model = onnx.load(path)
     node = [node for node in model.graph.node if node.op_type == op_type][pick]
-    (scale,) = (onnx.numpy_helper.to_array(x) for x in model.graph.initializer if x.name == node.input[1])
-    model.graph.initializer.append(onnx.numpy_helper.from_array(scale * np.float32(factor), "wrong"))
+    (scale,) = (
+        onnx.numpy_helper.to_array(x) for x in model.graph.initializer if x.name == node.input[1]
+    )
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(scale * np.float32(factor), "wrong")
+    )
     node.input[1] = "wrong"
     onnx.save(model, path)
 
@@ -157,12 +187,22 @@ def test_a_good_bundle_passes(bundle, small_store, tmp_path):
     rows = [row for row in recorded["models"] if row["kind"] == "measured"]
     assert [row["format"] for row in rows] == ["pytorch", "onnx", "onnx"]
     kept = [row for row in recorded["models"] if row["kind"] == "recorded"]
-    assert [(row["precision"], row["device"]) for row in kept] == [(p, hardware()["cpu"]) for p in ("fp32", "bf16")]
+    assert [(row["precision"], row["device"]) for row in kept] == [
+        (p, hardware()["cpu"]) for p in ("fp32", "bf16")
+    ]
     assert all(row["latency_ms"] > 0 and row["peak_memory_bytes"] > 1e7 for row in rows)
     for row in rows:
-        assert row["all_threads"]["latency_ms"] > 0 and row["cold_start_ms"] > 0 and row["code_bytes"] > 1e6
+        assert (
+            row["all_threads"]["latency_ms"] > 0
+            and row["cold_start_ms"] > 0
+            and row["code_bytes"] > 1e6
+        )
         assert row["windows"] == sum(row["histogram"]) == 20 and row["centred"]["median"] > 0.98
-        assert row["heads"]["hr"]["interval"][0] <= row["heads"]["hr"]["value"] <= row["heads"]["hr"]["interval"][1]
+        assert (
+            row["heads"]["hr"]["interval"][0]
+            <= row["heads"]["hr"]["value"]
+            <= row["heads"]["hr"]["interval"][1]
+        )
         assert len(row["layers"]) > 10 and sum(layer["us"] for layer in row["layers"]) > 0
     assert recorded["passed"] and recorded["summary"] == ["5 of 5 rows measured"]
     assert len({row["macs"] for row in (*rows[:1], *kept)}) == 1
@@ -178,18 +218,36 @@ def test_a_good_bundle_passes(bundle, small_store, tmp_path):
         assert "hr" in row["heads"] and row["model_memory_bytes"] > 0
     assert read_json(tmp_path / "drift.json")["passed"]
     (int8,) = (row for row in result["models"] if row["precision"] == "int8")
-    assert "centred cosine, median" in find_violations(int8, INT8_LIMITS | {"min_cosine": 0.99999})[0]
+    assert (
+        "centred cosine, median" in find_violations(int8, INT8_LIMITS | {"min_cosine": 0.99999})[0]
+    )
 
 
 @pytest.mark.slow
-def test_a_file_that_could_not_run_has_not_passed(bundle, small_store, tmp_path, monkeypatch, capsys):
+def test_a_file_that_could_not_run_has_not_passed(
+    bundle, small_store, tmp_path, monkeypatch, capsys
+):
     def run_some(opened, entries, ppg):
         absent = None, {"missing": "onnxruntime is not installed"}
-        return [absent if e["precision"] == "int8" else (open_session(opened, e)(ppg), {}) for e in entries]
+        return [
+            absent if e["precision"] == "int8" else (open_session(opened, e)(ppg), {})
+            for e in entries
+        ]
 
     monkeypatch.setattr(drift, "run_all_apart", run_some)
     out, path = tmp_path / "out", bundle.seal("fp32", "int8")
-    arguments = ["validate", path, "--data", small_store, "--out", str(out), "--windows", "40", "--rounds", "0"]
+    arguments = [
+        "validate",
+        path,
+        "--data",
+        small_store,
+        "--out",
+        str(out),
+        "--windows",
+        "40",
+        "--rounds",
+        "0",
+    ]
     assert main(arguments) == 1
     said = capsys.readouterr().err
     assert "1 of 2 files checked on 40 windows of 2 subjects: all within the limits" in said
@@ -207,15 +265,21 @@ def test_a_file_that_could_not_run_has_not_passed(bundle, small_store, tmp_path,
 def test_swapped_weights_fail(bundle, small_store, tmp_path):
     shutil.copy(bundle.path / "teacher_int8.onnx", bundle.model)
     violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
-    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+    assert violations and all(
+        violation.startswith("student int8 onnx: ") for violation in violations
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", [("QuantizeLinear", 0), ("DequantizeLinear", -1)], ids=["input", "output"])
+@pytest.mark.parametrize(
+    "place", [("QuantizeLinear", 0), ("DequantizeLinear", -1)], ids=["input", "output"]
+)
 def test_a_wrong_scale_fails(bundle, small_store, tmp_path, place):
     change_scale(bundle.model, *place, factor=1.5)
     violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
-    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+    assert violations and all(
+        violation.startswith("student int8 onnx: ") for violation in violations
+    )
 
 
 @pytest.mark.slow
@@ -225,13 +289,16 @@ def test_scrambled_bytes_fail(bundle, small_store, tmp_path):
     content[middle] = np.random.default_rng(0).bytes(middle.stop - middle.start)
     bundle.model.write_bytes(content)
     violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
-    assert violations and all(violation.startswith("student int8 onnx: ") for violation in violations)
+    assert violations and all(
+        violation.startswith("student int8 onnx: ") for violation in violations
+    )
 
 
 @pytest.mark.slow
 def test_other_weights_than_those_of_the_reference_fail(exported, bundle, small_store, tmp_path):
     save_reference(
-        make_reference(Bundle.open(exported), WindowStore(small_store).windows(), "cpu"), tmp_path / "reference"
+        make_reference(Bundle.open(exported), WindowStore(small_store).windows(), "cpu"),
+        tmp_path / "reference",
     )
     shutil.copy(exported / "teacher.safetensors", bundle.path / "student.safetensors")
     path, reference = bundle.seal(), str(tmp_path / "reference")

@@ -9,10 +9,20 @@ from matplotlib.figure import Figure
 
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.report.charts import draw_pareto, front
-from xmae.benchmarks.report.page import charts, layer_bars, merge_probes, number, size, summary_lines, write_report
+from xmae.benchmarks.report.page import (
+    charts,
+    layer_bars,
+    merge_probes,
+    number,
+    size,
+    summary_lines,
+    write_report,
+)
 
 VOID = {"meta", "img", "br"}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 class Balanced(HTMLParser):
@@ -31,7 +41,12 @@ class Balanced(HTMLParser):
 
 
 def probe_result(name, value):
-    entry = {"value": value, "interval": [value - 1, value + 1], "minus_first": 0.0, "minus_first_interval": [0.0, 0.0]}
+    entry = {
+        "value": value,
+        "interval": [value - 1, value + 1],
+        "minus_first": 0.0,
+        "minus_first_interval": [0.0, 0.0],
+    }
     other = entry | {"value": value + 1, "minus_first": 1.0, "minus_first_interval": [0.5, 1.5]}
     hr = {
         "label": "Heart rate",
@@ -42,15 +57,43 @@ def probe_result(name, value):
         "n_subjects": 8,
     }
     hr |= {"baseline": 9.0, "encoders": {name: entry, "untrained": other, "features": other}}
-    sex = {"label": "Sex (male)", "kind": "binary", "metric": "auroc", "units": "", "reason": "all are <one> class"}
-    return {"model": name, "scored_subjects": 8, "fit_subjects": 23, "tasks": {"hr": hr, "sex": sex}}
+    sex = {
+        "label": "Sex (male)",
+        "kind": "binary",
+        "metric": "auroc",
+        "units": "",
+        "reason": "all are <one> class",
+    }
+    return {
+        "model": name,
+        "scored_subjects": 8,
+        "fit_subjects": 23,
+        "tasks": {"hr": hr, "sex": sex},
+    }
 
 
 def model_row(**changes):
-    row = {"model": "student", "format": "litert", "precision": "int8", "bytes": 301568, "macs": 3.7e6}
-    row |= {"cosine": {"median": 0.9999, "p5": 0.999}, "centred": {"median": 0.9987, "p5": 0.9912}, "max_error": 0.1}
-    row["heads"] = {"hr": {"metric": "mae", "units": "bpm", "value": 3.25, "reference": 3.2, "change": 0.05}}
-    row |= {"latency_ms": 0.513, "latency_interval": [0.5, 0.53], "mac_per_s": 7.2e9, "violations": []}
+    row = {
+        "model": "student",
+        "format": "litert",
+        "precision": "int8",
+        "bytes": 301568,
+        "macs": 3.7e6,
+    }
+    row |= {
+        "cosine": {"median": 0.9999, "p5": 0.999},
+        "centred": {"median": 0.9987, "p5": 0.9912},
+        "max_error": 0.1,
+    }
+    row["heads"] = {
+        "hr": {"metric": "mae", "units": "bpm", "value": 3.25, "reference": 3.2, "change": 0.05}
+    }
+    row |= {
+        "latency_ms": 0.513,
+        "latency_interval": [0.5, 0.53],
+        "mac_per_s": 7.2e9,
+        "violations": [],
+    }
     return row | {"peak_memory_bytes": 312e6, "model_memory_bytes": 2.5e6} | changes
 
 
@@ -58,15 +101,35 @@ def model_row(**changes):
 def results(tmp_path):
     picture = tmp_path / "reconstruction.png"
     Figure().savefig(picture)
-    missing = {"model": "student", "format": "onnx", "precision": "int8", "bytes": 1, "macs": None, "violations": []}
+    missing = {
+        "model": "student",
+        "format": "onnx",
+        "precision": "int8",
+        "bytes": 1,
+        "macs": None,
+        "violations": [],
+    }
     rows = [
         model_row(),
         model_row(format="executorch", violations=["too far"]),
         missing | {"missing": "no onnxruntime"},
     ]
-    rows.append(missing | {"format": "pytorch", "failure": "crash", "violations": ["does not run: crash"]})
-    limit = {"min_cosine": 0.98, "min_cosine_p5": 0.95, "max_hr_change": 0.5, "max_auroc_change": 0.01}
-    gate = {"passed": False, "violations": ["too far"], "checked": 2, "limits": {"int8": limit}, "windows": 80}
+    rows.append(
+        missing | {"format": "pytorch", "failure": "crash", "violations": ["does not run: crash"]}
+    )
+    limit = {
+        "min_cosine": 0.98,
+        "min_cosine_p5": 0.95,
+        "max_hr_change": 0.5,
+        "max_auroc_change": 0.01,
+    }
+    gate = {
+        "passed": False,
+        "violations": ["too far"],
+        "checked": 2,
+        "limits": {"int8": limit},
+        "windows": 80,
+    }
     gate |= {"not_checked": ["no onnxruntime: 1 file not checked"], "subjects": 8}
     reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
     return {
@@ -110,13 +173,18 @@ def test_the_page_is_whole_and_needs_nothing_else(results, tmp_path):
     for said in expected:
         assert said in page, said
     assert "all are &lt;one&gt; class" in page and "/run" not in page
-    assert page.count("<svg") == 8 and 'name="viewport"' in page  # loss, probe, error and drift against three costs
+    # loss, probe, error and drift against three costs
+    assert page.count("<svg") == 8 and 'name="viewport"' in page
 
 
-@pytest.mark.parametrize("kept", [[], ["probe"], ["validate"], ["prepare", "pretrain"], ["quantize"]])
+@pytest.mark.parametrize(
+    "kept", [[], ["probe"], ["validate"], ["prepare", "pretrain"], ["quantize"]]
+)
 def test_what_did_not_run_is_left_out(results, tmp_path, kept):
     page = write_report({name: results[name] for name in kept}, tmp_path).read_text()
-    assert ("Drift gate" in page) == ("validate" in kept) and ("Recordings" in page) == ("prepare" in kept)
+    assert ("Drift gate" in page) == ("validate" in kept) and ("Recordings" in page) == (
+        "prepare" in kept
+    )
     assert "arXiv 2605.00973" in page
 
 
@@ -130,7 +198,8 @@ def test_the_summary_has_five_lines_with_the_measured_numbers(results):
 def test_probes_side_by_side(results):
     merged = merge_probes(results["probe"])
     assert merged["encoders"] == ["xmae", "untrained", "features", "student", "untrained student"]
-    assert list(results["probe"][0]["tasks"]["hr"]["encoders"]) == ["xmae", "untrained", "features"]  # not changed
+    # not changed
+    assert list(results["probe"][0]["tasks"]["hr"]["encoders"]) == ["xmae", "untrained", "features"]
 
 
 @pytest.mark.parametrize(
@@ -149,13 +218,22 @@ def test_sizes():
 def test_the_front_is_what_nothing_beats_in_both():
     points = [(3, 1.0, "c"), (1, 5.0, "a"), (2, 5.0, "beaten"), (2, 3.0, "b"), (4, 2.0, "beaten")]
     assert [name for _, _, name in front(points)] == ["a", "b", "c"]
-    assert draw_pareto([model_row()]) == [] and len(draw_pareto([model_row(), model_row(bytes=9)])) == 6
+    assert (
+        draw_pareto([model_row()]) == []
+        and len(draw_pareto([model_row(), model_row(bytes=9)])) == 6
+    )
 
 
 def test_the_pareto_pictures_tell_models_apart_and_leave_fp32_out_of_the_drift():
-    rows = [model_row(), model_row(model="student-app", bytes=9), model_row(precision="fp32", bytes=99)]
+    rows = [
+        model_row(),
+        model_row(model="student-app", bytes=9),
+        model_row(precision="fp32", bytes=99),
+    ]
     errors = draw_pareto(rows)[:3]
-    assert all("student-app" in picture and picture.count("heart-rate error") == 1 for picture in errors)
+    assert all(
+        "student-app" in picture and picture.count("heart-rate error") == 1 for picture in errors
+    )
     assert len(draw_pareto([model_row(), model_row(precision="fp32", bytes=99)])) == 3
 
 
@@ -181,14 +259,38 @@ def benchmark():
     """A result of `xmae bench`: measured, estimated, recorded, missing."""
     layers = [{"name": f"Convolution #{i}", "op": "Convolution", "us": 10.0 + i} for i in range(30)]
     threads = {"threads": 2, "latency_ms": 0.3, "latency_interval": [0.29, 0.32]}
-    seen = {"device": "host", "kind": "measured", "histogram": [0, 1, 5, 30, 2, *[0] * 9], "cold_start_ms": 12.0}
+    seen = {
+        "device": "host",
+        "kind": "measured",
+        "histogram": [0, 1, 5, 30, 2, *[0] * 9],
+        "cold_start_ms": 12.0,
+    }
     measured = model_row(all_threads=threads, code_bytes=9e6, layers=layers, **seen)
-    estimate = {"format": "c", "device": "apollo4", "kind": "estimated", "latency_ms": 90.0, "energy_mj": 0.5}
-    gpu = {"model": "teacher", "format": "pytorch", "precision": "bf16", "device": "a GPU", "kind": "recorded"}
+    estimate = {
+        "format": "c",
+        "device": "apollo4",
+        "kind": "estimated",
+        "latency_ms": 90.0,
+        "energy_mj": 0.5,
+    }
+    gpu = {
+        "model": "teacher",
+        "format": "pytorch",
+        "precision": "bf16",
+        "device": "a GPU",
+        "kind": "recorded",
+    }
     rows = [
         measured,
         model_row(**seen | estimate, bytes=187_000, energy_interval=[0.2, 1.0], layers=layers[:3]),
-        model_row(**seen, model="teacher", precision="fp32", format="onnx", bytes=9_000_000, latency_ms=8.25),
+        model_row(
+            **seen,
+            model="teacher",
+            precision="fp32",
+            format="onnx",
+            bytes=9_000_000,
+            latency_ms=8.25,
+        ),
         gpu | {"latency_ms": 1.0, "bytes": 5_000_000, "macs": 1e8},
         {
             "model": "student",
@@ -199,13 +301,20 @@ def benchmark():
             "missing": "the runtime for pte is absent",
         },
         gpu | {"kind": "measured", "bytes": 9, "macs": 1, "failure": "the process died of SIGSEGV"},
-        model_row(**seen, format="onnx", bytes=313_000, latency_ms=2.0, profile_failure="KeyError: 'dur'"),
+        model_row(
+            **seen, format="onnx", bytes=313_000, latency_ms=2.0, profile_failure="KeyError: 'dur'"
+        ),
     ]
     for row in rows:
-        row |= {"windows": 16 if row.get("kind") == "estimated" else 384} if "centred" in row else {}
+        row |= (
+            {"windows": 16 if row.get("kind") == "estimated" else 384} if "centred" in row else {}
+        )
     result = {"models": rows, "hardware": hardware(), "load": [1.5, 2.5], "subjects": 8}
     reference = {"device": "a GPU", "torch": "2.13", "latency_ms": {"teacher": 1.5}}
-    result |= {"regressions": ["student int8: slower"], "not_compared": "the earlier run scored other windows"}
+    result |= {
+        "regressions": ["student int8: slower"],
+        "not_compared": "the earlier run scored other windows",
+    }
     return result | {"reference_info": reference}
 
 
@@ -247,11 +356,17 @@ def test_the_page_works_in_a_browser(results, benchmark, tmp_path, width):
         by_number = ["0.513", "1.0", "2.0", "8.25", "90.0"]
         assert column(2) == [*by_number, "", ""]  # what was not measured comes last
         head.press("Enter")
-        assert column(2) == [*by_number[::-1], "", ""] and head.get_attribute("aria-sort") == "descending"
+        assert (
+            column(2) == [*by_number[::-1], "", ""]
+            and head.get_attribute("aria-sort") == "descending"
+        )
         page.locator("summary").first.click()
         assert page.locator(".bar").first.is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width  # tables scroll inside, the page does not
-        sizes = page.eval_on_selector_all("p, td, dd", "all => all.map(x => parseFloat(getComputedStyle(x).fontSize))")
+        # tables scroll inside, the page does not
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = page.eval_on_selector_all(
+            "p, td, dd", "all => all.map(x => parseFloat(getComputedStyle(x).fontSize))"
+        )
         assert min(sizes) >= 12
         browser.close()
     assert complaints == [] and all(url.startswith(("file:", "data:")) for url in asked)

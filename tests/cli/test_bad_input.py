@@ -1,4 +1,6 @@
-"""Mistakes on the command line: one clear line, exit code 2, and what was there before is still there."""
+"""Mistakes on the command line: one clear line, exit code 2, and what was there before is still
+there.
+"""
 
 import json
 import re
@@ -27,8 +29,12 @@ PROGRESS = re.compile(r"\d+%\||\?\w*/s\]|it/s|^INFO: |^Validation|^Training|^\s*
 
 
 def tree(folder):
-    """Every file below a folder with its bytes, but for finished work that `prepare` keeps for the next try."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".store.part"]
+    """Every file below a folder with its bytes, but for finished work that `prepare` keeps for the
+    next try.
+    """
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".store.part"
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -40,7 +46,11 @@ def refuse(capsys):
         code = main(list(map(str, line)))
         out, err = capsys.readouterr()
         said = [text for text in re.split(r"[\r\n]+", err) if not PROGRESS.search(text)]
-        assert code == 2 and out == "" and len(said) == 1 and said[0].startswith("xmae: "), (code, out, said)
+        assert code == 2 and out == "" and len(said) == 1 and said[0].startswith("xmae: "), (
+            code,
+            out,
+            said,
+        )
         assert len(said[0]) < 400
         return said[0]
 
@@ -65,8 +75,32 @@ def previous(tmp_path, signals, encoder, capsys):
     """Results of a good run of `prepare` and `embed`."""
     np.savez(tmp_path / "good.npz", **signals)
     results = tmp_path / "results"
-    assert main(["prepare", str(tmp_path / "good.npz"), "--out", str(results / "store"), "--split", "1,0,0"]) == 0
-    assert main(["embed", str(tmp_path / "good.npz"), "--out", str(results / "run"), "--model", str(encoder)]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                str(tmp_path / "good.npz"),
+                "--out",
+                str(results / "store"),
+                "--split",
+                "1,0,0",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "embed",
+                str(tmp_path / "good.npz"),
+                "--out",
+                str(results / "run"),
+                "--model",
+                str(encoder),
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     return results
 
@@ -76,13 +110,25 @@ def every_other(ppg):
 
 
 RECORDINGS = {
-    "all NaN": (lambda s: {"ppg": np.full_like(s["ppg"], np.nan)}, "ppg is flat or missing throughout"),
+    "all NaN": (
+        lambda s: {"ppg": np.full_like(s["ppg"], np.nan)},
+        "ppg is flat or missing throughout",
+    ),
     "NaN in every window": (lambda s: {"ppg": every_other(s["ppg"])}, "no window of "),
-    "infinite": (lambda s: {"ppg": np.where(np.arange(len(s["ppg"])) == 7, np.inf, s["ppg"])}, "ppg has infinite"),
-    "infinite ECG": (lambda s: {"ecg": np.where(s["ecg"] == s["ecg"].max(), -np.inf, s["ecg"])}, "ecg has infinite"),
+    "infinite": (
+        lambda s: {"ppg": np.where(np.arange(len(s["ppg"])) == 7, np.inf, s["ppg"])},
+        "ppg has infinite",
+    ),
+    "infinite ECG": (
+        lambda s: {"ecg": np.where(s["ecg"] == s["ecg"].max(), -np.inf, s["ecg"])},
+        "ecg has infinite",
+    ),
     "flat": (lambda s: {"ppg": np.full_like(s["ppg"], 0.46)}, "ppg is flat"),
     "other lengths": (lambda s: {"ecg": s["ecg"][:-1]}, "7500 samples but ecg 7499"),
-    "short": (lambda s: {"ppg": s["ppg"][: 9 * SFREQ], "ecg": s["ecg"][: 9 * SFREQ]}, "9.0 s long, shorter than a win"),
+    "short": (
+        lambda s: {"ppg": s["ppg"][: 9 * SFREQ], "ecg": s["ecg"][: 9 * SFREQ]},
+        "9.0 s long, shorter than a win",
+    ),
     "no rate": (lambda s: {"fs": None}, "no sampling rate"),
     "rate in kHz": (lambda s: {"fs": 0.125}, "sampling rate 0.125 Hz; expected 20 to 2000 Hz"),
     "rate 0": (lambda s: {"fs": 0}, "sampling rate 0 Hz"),
@@ -92,7 +138,10 @@ RECORDINGS = {
     "words for PPG": (lambda s: {"ppg": np.array(["a", "b"])}, "bad.npz"),
 }
 FILES = {
-    "truncated": (lambda whole: whole[: len(whole) // 2], "bad.npz: not readable as .npz, perhaps truncated"),
+    "truncated": (
+        lambda whole: whole[: len(whole) // 2],
+        "bad.npz: not readable as .npz, perhaps truncated",
+    ),
     "empty": (lambda whole: b"", "bad.npz: not readable as .npz"),
     "text": (lambda whole: b"ppg,ecg\n1,2\n", "bad.npz: not readable as .npz"),
 }
@@ -106,7 +155,9 @@ def spoil(tmp_path, signals, kind):
         path.write_bytes(change((tmp_path / "good.npz").read_bytes()))
     else:
         change, message = RECORDINGS[kind]
-        np.savez(path, **{key: x for key, x in (signals | change(signals)).items() if x is not None})
+        np.savez(
+            path, **{key: x for key, x in (signals | change(signals)).items() if x is not None}
+        )
     return path, message
 
 
@@ -133,7 +184,9 @@ def test_a_bad_recording(previous, tmp_path, signals, encoder, refuse, kind):
         ("", [], "a folder; expected one recording, such as"),
     ],
 )
-def test_a_wrong_or_missing_rate_or_file(previous, tmp_path, signals, encoder, refuse, name, options, message):
+def test_a_wrong_or_missing_rate_or_file(
+    previous, tmp_path, signals, encoder, refuse, name, options, message
+):
     pd.DataFrame({"ppg": signals["ppg"]}).to_csv(tmp_path / "walk.csv", index=False)
     times = np.arange(len(signals["ppg"])) / SFREQ
     pd.DataFrame({"time": times, "ppg": signals["ppg"]}).to_csv(tmp_path / "timed.csv", index=False)
@@ -148,14 +201,23 @@ def test_a_gap_costs_its_window_only(tmp_path, signals, capsys):
     ppg = signals["ppg"].copy()
     ppg[25 * SFREQ] = np.nan
     np.savez(tmp_path / "gap.npz", **signals | {"ppg": ppg})
-    line = ["prepare", str(tmp_path / "gap.npz"), "--out", str(tmp_path / "store"), "--split", "1,0,0"]
+    line = [
+        "prepare",
+        str(tmp_path / "gap.npz"),
+        "--out",
+        str(tmp_path / "store"),
+        "--split",
+        "1,0,0",
+    ]
     assert main([*line, "--min-quality", "-1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dropped"] == {"missing": 1}
 
 
 @pytest.fixture
 def previous_run(tmp_path):
-    """Earlier results, as far as a failing verb could touch them (a whole training is not begun anew at all)."""
+    """Earlier results, as far as a failing verb could touch them (a whole training is not begun
+    anew at all).
+    """
     folder = tmp_path / "previous"
     folder.mkdir()
     for name in ("encoder.safetensors", "student.safetensors", "metrics.json", "calibration.npz"):
@@ -169,7 +231,9 @@ def test_pretraining_without_ecg(tmp_path, signals, previous_run, refuse):
         np.savez(path, ppg=signals["ppg"][i * 1000 :], fs=SFREQ)
     prepare(recordings, str(tmp_path / "store"), split="0.34,0.33,0.33", min_quality=-1)
     before = tree(previous_run)
-    assert "pretraining needs ECG" in refuse("pretrain", tmp_path / "store", "--out", previous_run, *SHORT)
+    assert "pretraining needs ECG" in refuse(
+        "pretrain", tmp_path / "store", "--out", previous_run, *SHORT
+    )
     assert tree(previous_run) == before
 
 
@@ -221,10 +285,14 @@ def test_a_store_without_the_split_that_is_needed(previous, encoder, previous_ru
 def test_a_damaged_encoder(small_store, tmp_path, encoder, previous_run, refuse, harm):
     before, path, whole = tree(previous_run), tmp_path / "bad.safetensors", encoder.read_bytes()
     if harm != "absent":
-        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "other": b"PK\3\4" * 99}[harm])
+        path.write_bytes(
+            {"truncated": whole[: len(whole) // 2], "empty": b"", "other": b"PK\3\4" * 99}[harm]
+        )
     for verb in ("distill", "probe", "quantize", "export"):
         said = refuse(*line_on_a_store(verb, path, small_store, previous_run))
-        assert ("no such file" if harm == "absent" else "damaged or no safetensors") in said and path.name in said
+        assert (
+            "no such file" if harm == "absent" else "damaged or no safetensors"
+        ) in said and path.name in said
     assert path.name in refuse("embed", bidmc_files()[0], "--model", path, "--out", previous_run)
     assert tree(previous_run) == before
 
@@ -241,9 +309,16 @@ def test_a_damaged_encoder(small_store, tmp_path, encoder, previous_run, refuse,
     ("curve", ["--repeats=0"], "repeats is 0"), ("curve", ["--methods=typo"], "unknown method 'typo'"),
 ])  # fmt: skip
 def test_settings_out_of_range(small_store, tmp_path, refuse, verb, settings, said):
-    start = {"pretrain": [small_store, *SHORT], "compare": [small_store], "curve": ["base", "--data", small_store]}
+    start = {
+        "pretrain": [small_store, *SHORT],
+        "compare": [small_store],
+        "curve": ["base", "--data", small_store],
+    }
     line = [verb, *start[verb], *settings]
-    assert said in refuse(*line, "--out", tmp_path / "run") and not (tmp_path / "run" / "config.json").exists()
+    assert (
+        said in refuse(*line, "--out", tmp_path / "run")
+        and not (tmp_path / "run" / "config.json").exists()
+    )
 
 
 @pytest.mark.parametrize("harm", ["truncated", "pickle", "absent", "settings"])
@@ -254,7 +329,9 @@ def test_a_checkpoint_that_cannot_be_resumed(small_store, tmp_path, refuse, harm
     settings = {"data": small_store, "method": "xmae", "size": "small", "mask": "anchor", "curriculum": "ladder",
                 "epochs": 1, "batch_size": 16, "lr": 3e-4, "patience": 17, "recipe": "small-data", "keep": "best",
                 "seed": 77}  # fmt: skip
-    (run / "config.json").write_text(json.dumps(settings | ({"lr": 1.0} if harm == "settings" else {})))
+    (run / "config.json").write_text(
+        json.dumps(settings | ({"lr": 1.0} if harm == "settings" else {}))
+    )
     last = run / "checkpoints" / "last.ckpt"
     if harm == "pickle":
         torch.save(run, last)  # a path: not plain weights, so it must not be unpickled
@@ -263,7 +340,9 @@ def test_a_checkpoint_that_cannot_be_resumed(small_store, tmp_path, refuse, harm
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     before = tree(run)
     said = refuse(*line, "--resume")
-    assert {"absent": "nothing to resume", "settings": "lr changed"}.get(harm, "last.ckpt: damaged checkpoint") in said
+    assert {"absent": "nothing to resume", "settings": "lr changed"}.get(
+        harm, "last.ckpt: damaged checkpoint"
+    ) in said
     assert tree(run) == before
 
 
@@ -274,9 +353,22 @@ def bundle(tmp_path):
     folder.mkdir()
     (folder / "heads.json").write_text("{}")
     (folder / "student_int8.tflite").write_bytes(b"weights")
-    model = {"model": "student", "format": "litert", "precision": "int8", "file": "student_int8.tflite"}
+    model = {
+        "model": "student",
+        "format": "litert",
+        "precision": "int8",
+        "file": "student_int8.tflite",
+    }
     window = {"sfreq": 100, "n_times": 1000}
-    seal(folder, {"schema_version": 1, "window": window, "preprocessing": preprocessing(), "models": [model]})
+    seal(
+        folder,
+        {
+            "schema_version": 1,
+            "window": window,
+            "preprocessing": preprocessing(),
+            "models": [model],
+        },
+    )
     (folder / "student_int8.tflite").write_bytes(b"Weights")
     return folder
 
@@ -300,9 +392,32 @@ def test_a_bundle_with_a_wrong_hash(bundle, small_store, previous_run, refuse, v
 LINES = {
     "prepare": lambda good, store, encoder: ["prepare", good, "--split", "1,0,0"],
     "embed": lambda good, store, encoder: ["embed", good, "--model", encoder],
-    "pretrain": lambda good, store, encoder: ["pretrain", store, "--size", "small", *SHORT, "--lr", "0.001"],
-    "distill": lambda good, store, encoder: ["distill", encoder, "--data", store, *SHORT, "--crops", "16"],
-    "quantize": lambda good, store, encoder: ["quantize", encoder, "--data", store, "--n-calibration", "16"],
+    "pretrain": lambda good, store, encoder: [
+        "pretrain",
+        store,
+        "--size",
+        "small",
+        *SHORT,
+        "--lr",
+        "0.001",
+    ],
+    "distill": lambda good, store, encoder: [
+        "distill",
+        encoder,
+        "--data",
+        store,
+        *SHORT,
+        "--crops",
+        "16",
+    ],
+    "quantize": lambda good, store, encoder: [
+        "quantize",
+        encoder,
+        "--data",
+        store,
+        "--n-calibration",
+        "16",
+    ],
 }
 
 
@@ -317,7 +432,9 @@ def test_an_output_folder_below_a_file(small_store, tmp_path, signals, encoder, 
 
 @contextmanager
 def file_size_limit(folder):
-    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's output may be longer."""
+    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's
+    output may be longer.
+    """
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1]))
     try:
@@ -359,22 +476,36 @@ def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, 
         prepare([str(tmp_path / "good.npz")], str(folder / "run"), split="1,0,0")
     else:
         (folder / "run").mkdir()
-        for name in ("encoder.safetensors", "student.safetensors", "embeddings.csv", "calibration.npz"):
+        for name in (
+            "encoder.safetensors",
+            "student.safetensors",
+            "embeddings.csv",
+            "calibration.npz",
+        ):
             (folder / "run" / name).write_text("before")
     before = tree(folder)
     with nothing_fits(folder):
-        said = refuse(*LINES[verb](tmp_path / "good.npz", small_store, encoder), "--out", folder / "run")
+        said = refuse(
+            *LINES[verb](tmp_path / "good.npz", small_store, encoder), "--out", folder / "run"
+        )
     assert message in said
     after = tree(folder)
     assert {name: after.get(name) for name in before} == before
-    assert not [name for name in after if name.startswith((".", "run/."))]  # no half-written file is left
+    # no half-written file is left
+    assert not [name for name in after if name.startswith((".", "run/."))]
 
 
 @pytest.mark.parametrize("verb", ["prepare", "quantize", "export"])
-def test_a_folder_with_something_else_is_not_replaced(small_store, tmp_path, signals, encoder, refuse, verb):
+def test_a_folder_with_something_else_is_not_replaced(
+    small_store, tmp_path, signals, encoder, refuse, verb
+):
     np.savez(tmp_path / "good.npz", **signals)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
-    lines = LINES | {"export": lambda good, store, encoder: line_on_a_store("export", encoder, store, "")[:-2]}
-    said = refuse(*lines[verb](tmp_path / "good.npz", small_store, encoder), "--out", tmp_path / "mine")
+    lines = LINES | {
+        "export": lambda good, store, encoder: line_on_a_store("export", encoder, store, "")[:-2]
+    }
+    said = refuse(
+        *lines[verb](tmp_path / "good.npz", small_store, encoder), "--out", tmp_path / "mine"
+    )
     assert "mine: exists and" in said and tree(tmp_path / "mine") == {"thesis.txt": b"years"}

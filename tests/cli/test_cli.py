@@ -57,7 +57,11 @@ def run(capsys, *arguments):
 def complaint(capsys, *arguments):
     """The one line that a mistake is answered with."""
     code, out, err = run(capsys, *arguments)
-    assert code == 2 and out == "" and err.startswith("xmae: ") and err.count("\n") == 1, (code, out, err)
+    assert code == 2 and out == "" and err.startswith("xmae: ") and err.count("\n") == 1, (
+        code,
+        out,
+        err,
+    )
     return err
 
 
@@ -116,12 +120,25 @@ def calls(monkeypatch, tmp_path):
 def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys):
     code, out = main([*verb.split(), "--help"]), capsys.readouterr().out
     shown = " ".join(out.split())
-    entries = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]}
-    assert code == 0 and shown.startswith(f"usage: xmae {verb} ") and {"--config", "--json"} <= set(entries)
+    entries = {
+        entry.split()[0].rstrip(","): " ".join(entry.split())
+        for entry in re.split(r"\n  (?=-)", out)[1:]
+    }
+    assert (
+        code == 0
+        and shown.startswith(f"usage: xmae {verb} ")
+        and {"--config", "--json"} <= set(entries)
+    )
     for parameter in signature(function_of(verb)).parameters.values():
         entry = entries[f"--{parameter.name.replace('_', '-')}"]
         default = parameter.default
-        default = str(default).lower() if isinstance(default, bool | None) else default if default != "" else '""'
+        default = (
+            str(default).lower()
+            if isinstance(default, bool | None)
+            else default
+            if default != ""
+            else '""'
+        )
         explained, _, facts = entry.rpartition(" (")
         kind, _, fact = facts.rstrip(")").partition("; ")
         assert fact == ("required" if default is parameter.empty else f"default: {default}"), entry
@@ -146,26 +163,41 @@ def test_version(capsys):
     [
         (["prepair"], r"unknown verb 'prepair'; did you mean prepare\?$"),
         (["--json"], "unknown verb '--json'; expected one of prepare, data report"),
-        (["data"], "unknown verb 'data'; expected one of data report, data verify, data relabel, data example\n"),
+        (
+            ["data"],
+            "unknown verb 'data'; expected one of data report, data verify, data relabel, data example\n",
+        ),
         (["data", "check", "store"], "unknown verb 'data'; expected one of data report"),
         (["data", "verify"], "data verify: --store must be given; see xmae data verify --help"),
-        (["embed", "a.npz", "--modle", "base"], r"embed has no option --modle; did you mean --model\?"),
+        (
+            ["embed", "a.npz", "--modle", "base"],
+            r"embed has no option --modle; did you mean --model\?",
+        ),
         (["embed", "a.npz", "--mod", "base"], "embed has no option --mod"),  # none may be shortened
-        (["pretrain", "store", "--epoch", "3"], r"pretrain has no option --epoch; did you mean --epochs\?"),
+        (
+            ["pretrain", "store", "--epoch", "3"],
+            r"pretrain has no option --epoch; did you mean --epochs\?",
+        ),
         (["pretrain", "store", "--seed.x=3"], "pretrain has no option --seed.x"),
         (["embed", "a.npz", "--sfreq", "fast"], "--sfreq: 'fast' is not a number"),
         (["embed", "a.npz", "b.npz"], "--file: one value expected, got 2: a.npz b.npz"),
         (["embed", "a.npz", "--out"], "--out: one value expected, got none"),
         (["embed"], "embed: --file must be given"),
         (["embed", "a.npz", "-v"], "embed has no option -v; see xmae embed --help"),
-        (["pretrain", "store", "--options", "rate"], r"no option --options; did you mean --options.NAME\?"),
+        (
+            ["pretrain", "store", "--options", "rate"],
+            r"no option --options; did you mean --options.NAME\?",
+        ),
         (["pretrain", "store", "--options.rate"], "--options.rate: one value expected, got none"),
         (["prepare", "--out", "x"], "--inputs must be given"),
         (["prepare", "a.npz", "--seed", "1.5"], "--seed: '1.5' is not a whole number"),
         (["pretrain", "store", "--epochs", "many"], "--epochs: 'many' is not a whole number"),
         (["pretrain", "store", "--resume=perhaps"], "--resume: 'perhaps' is not true or false"),
         (["demo", "--config", "absent.yaml"], "absent.yaml"),
-        (["embed", "a.npz", "--runtime", "tflite"], "unknown --runtime 'tflite'; expected one of litert, executorch"),
+        (
+            ["embed", "a.npz", "--runtime", "tflite"],
+            "unknown --runtime 'tflite'; expected one of litert, executorch",
+        ),
         (["embed", "a.npz", "--runtime", "onnx"], "--runtime onnx: base is no bundle"),
         (["embed", "."], "a folder; expected one recording$"),
     ],
@@ -177,38 +209,93 @@ def test_a_mistake_is_one_line_and_code_2(capsys, tmp_path, monkeypatch, argumen
 
 
 def test_as_a_process_without_waiting_for_pytorch():
-    command = [sys.executable, "-c", WITHOUT_TORCH, "embed", "absent.npz", "--model", "absent.safetensors"]
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_TORCH,
+        "embed",
+        "absent.npz",
+        "--model",
+        "absent.safetensors",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "xmae: absent.npz: no such file\n"
-    done = subprocess.run([*command[:3], "pretrain", "--help"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command[:3], "pretrain", "--help"], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "--batch-size" in done.stdout
 
 
 def test_words_dashes_and_flags(calls, capsys):
     attempt, *_ = calls
-    assert run(capsys, "try", "a.npz", "b c.npz", "--record-reference", "--n-windows", "3", "--rate=50")[0] == 0
+    assert (
+        run(
+            capsys, "try", "a.npz", "b c.npz", "--record-reference", "--n-windows", "3", "--rate=50"
+        )[0]
+        == 0
+    )
     assert run(capsys, "try", "a", "--record-reference")[0] == 0
     assert run(capsys, "try", "a", "--record_reference", "false", "--limit", "-1")[0] == 0
-    assert run(capsys, "try", "--inputs", "x", "y", "--name", "student-mcu", "--out", "my-run", "--limit=null")[0] == 0
+    assert (
+        run(
+            capsys,
+            "try",
+            "--inputs",
+            "x",
+            "y",
+            "--name",
+            "student-mcu",
+            "--out",
+            "my-run",
+            "--limit=null",
+        )[0]
+        == 0
+    )
     _, first, second, third, fourth = calls
     assert first["inputs"] == ["a.npz", "b c.npz"] and first["record_reference"] is True
     assert (first["n_windows"], first["rate"], first["limit"]) == (3, 50.0, None)
     assert second["inputs"] == ["a"] and second["record_reference"] is True
     assert third["record_reference"] is False and third["limit"] == -1
-    assert (fourth["inputs"], fourth["name"], fourth["out"]) == (["x", "y"], "student-mcu", "my-run")
+    assert (fourth["inputs"], fourth["name"], fourth["out"]) == (
+        ["x", "y"],
+        "student-mcu",
+        "my-run",
+    )
     assert not fourth["record_reference"]
-    assert run(capsys, "try", "--rate", "50", "--inputs", "x", "y z", "--record-reference", "--limit", "-1")[0] == 0
-    assert (calls[-1]["inputs"], calls[-1]["record_reference"], calls[-1]["limit"]) == (["x", "y z"], True, -1)
+    assert (
+        run(
+            capsys,
+            "try",
+            "--rate",
+            "50",
+            "--inputs",
+            "x",
+            "y z",
+            "--record-reference",
+            "--limit",
+            "-1",
+        )[0]
+        == 0
+    )
+    assert (calls[-1]["inputs"], calls[-1]["record_reference"], calls[-1]["limit"]) == (
+        ["x", "y z"],
+        True,
+        -1,
+    )
 
 
 def test_config_file_and_the_line_over_it(calls, capsys, tmp_path):
     config = tmp_path / "settings.yaml"
-    config.write_text("inputs: [a, b]\nrate: 62.5\nn-windows: 7\nrecord_reference: true\noptions: {a: 1, b: x}\n")
+    config.write_text(
+        "inputs: [a, b]\nrate: 62.5\nn-windows: 7\nrecord_reference: true\noptions: {a: 1, b: x}\n"
+    )
     assert run(capsys, "try", "--config", config, "--n-windows", "9")[0] == 0
     assert run(capsys, "try", "c", "--n-windows=8", f"--config={config}")[0] == 0
     _, first, second = calls
-    assert (first["inputs"], first["rate"], first["n_windows"]) == (["a", "b"], 62.5, 9) and first["record_reference"]
+    assert (first["inputs"], first["rate"], first["n_windows"]) == (["a", "b"], 62.5, 9) and first[
+        "record_reference"
+    ]
     assert (second["inputs"], second["rate"], second["n_windows"]) == (["c"], 62.5, 8)
     assert first["options"] == {"a": 1, "b": "x"}
     assert run(capsys, "try", "c", "--options.rate=1e-3", "--options.channels", "II,V")[0] == 0
@@ -216,8 +303,14 @@ def test_config_file_and_the_line_over_it(calls, capsys, tmp_path):
 
 
 def test_the_run_folder_says_what_was_asked_and_what_came_out(calls, capsys, tmp_path):
-    assert run(capsys, "try", "a b", "c", "--n-windows", "9", "--out", "here", "--record-reference")[0] == 0
-    assert json.loads((tmp_path / "here" / "metrics.json").read_text()) == {"windows": 9, "out": "here"}
+    assert (
+        run(capsys, "try", "a b", "c", "--n-windows", "9", "--out", "here", "--record-reference")[0]
+        == 0
+    )
+    assert json.loads((tmp_path / "here" / "metrics.json").read_text()) == {
+        "windows": 9,
+        "out": "here",
+    }
     assert run(capsys, "try", "--config", "here/config.yaml")[0] == 0
     _, first, second = calls
     assert second == first
@@ -290,7 +383,16 @@ def test_other_processes_of_a_training_say_nothing(calls, capsys, monkeypatch):
 def test_prepare_several_recordings(capsys, tmp_path):
     files = [str(path) for path in bidmc_files()[:2]]
     code, out, _ = run(
-        capsys, "prepare", *files, "--out", tmp_path / "store", "--split", "0.5,0.5,0", "--min-quality", "-1", "--json"
+        capsys,
+        "prepare",
+        *files,
+        "--out",
+        tmp_path / "store",
+        "--split",
+        "0.5,0.5,0",
+        "--min-quality",
+        "-1",
+        "--json",
     )
     result = json.loads(out)
     assert code == 0 and result["recordings"] == 2 and result["windows"] == 96
@@ -305,13 +407,21 @@ def encoder(tmp_path_factory):
 
 
 def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
-    code, out, _ = run(capsys, "embed", RECORDING, "--model", encoder, "--out", tmp_path / "run", "--json")
+    code, out, _ = run(
+        capsys, "embed", RECORDING, "--model", encoder, "--out", tmp_path / "run", "--json"
+    )
     result, windows = json.loads(out), prepare_recording(read_recording(RECORDING), -1)[0]
     table = pd.read_csv(result["out"])
-    assert code == 0 and result["windows"] == len(table) == 48 and result["dropped"] == result["median"] == {}
+    assert (
+        code == 0
+        and result["windows"] == len(table) == 48
+        and result["dropped"] == result["median"] == {}
+    )
     assert list(table) == ["record", "start_s", "ppg_quality", *(f"e{i}" for i in range(128))]
     np.testing.assert_array_equal(table["start_s"], np.arange(48) * 10)
-    np.testing.assert_allclose(table.filter(regex=r"^e\d"), embed_windows(load_encoder(encoder), windows), atol=1e-6)
+    np.testing.assert_allclose(
+        table.filter(regex=r"^e\d"), embed_windows(load_encoder(encoder), windows), atol=1e-6
+    )
 
 
 def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tmp_path):
@@ -320,16 +430,24 @@ def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tm
     code, out, err = run(capsys, "embed", path, "--out", tmp_path / "run")
     table = pd.read_csv(out.strip())
     windows, rate, *others = err.splitlines()[-3:]
-    assert code == 0 and len(table) == 6 and windows.startswith("6 windows of 10 s; median PPG quality 0.")
+    assert (
+        code == 0
+        and len(table) == 6
+        and windows.startswith("6 windows of 10 s; median PPG quality 0.")
+    )
     assert rate == f"Heart rate: median {table['hr'].median():.1f} bpm"
     assert others[0].startswith("no better than a constant on other patients, so left out: ")
     swapped = pd.read_csv(path).rename(columns={"ppg": "ecg", "ecg [mV]": "ppg"})
     swapped.to_csv(tmp_path / "swapped.csv", index=False)
     assert "ppg and ecg look swapped" in complaint(capsys, "embed", tmp_path / "swapped.csv")
-    assert complaint(capsys, "embed", tmp_path).endswith(f"expected one recording, such as {path}\n")
+    assert complaint(capsys, "embed", tmp_path).endswith(
+        f"expected one recording, such as {path}\n"
+    )
     (tmp_path / "a.hea").write_text("a 1 125 100\na.dat 16 1/NU 16 0 0 0 0 PLETH\n")
     (tmp_path / "a.dat").write_bytes(b"")
-    assert f"give its header, {tmp_path / 'a.hea'}" in complaint(capsys, "embed", tmp_path / "a.dat")
+    assert f"give its header, {tmp_path / 'a.hea'}" in complaint(
+        capsys, "embed", tmp_path / "a.dat"
+    )
 
 
 def test_embed_drops_missing_windows_and_says_so(encoder, capsys, tmp_path):
@@ -338,7 +456,9 @@ def test_embed_drops_missing_windows_and_says_so(encoder, capsys, tmp_path):
     ppg[125 * 12] = np.nan
     ppg[125 * 30 :] = 0.5
     np.savez(tmp_path / "gaps.npz", ppg=ppg, fs=125)
-    code, out, _ = run(capsys, "embed", tmp_path / "gaps.npz", "--model", encoder, "--out", tmp_path, "--json")
+    code, out, _ = run(
+        capsys, "embed", tmp_path / "gaps.npz", "--model", encoder, "--out", tmp_path, "--json"
+    )
     result = json.loads(out)
     assert code == 0 and result["windows"] == 2 and result["dropped"] == {"missing": 1, "flat": 1}
     assert pd.read_csv(result["out"])["start_s"].tolist() == [0, 20]
@@ -353,7 +473,9 @@ def test_embed_of_a_table_wants_its_rate(encoder, capsys, tmp_path):
     code, out, _ = run(capsys, "embed", path, *options, "--sfreq", "125")
     table = pd.read_csv(out.strip())
     assert code == 0 and table["start_s"].tolist() == [0, 10, 20]
-    expected = embed_windows(load_encoder(encoder), prepare_recording(read_recording(path, sfreq=125), -1)[0])
+    expected = embed_windows(
+        load_encoder(encoder), prepare_recording(read_recording(path, sfreq=125), -1)[0]
+    )
     np.testing.assert_allclose(table.filter(regex=r"^e\d"), expected, atol=1e-6)
 
 
@@ -368,13 +490,18 @@ def test_embed_reads_every_recording_of_a_file_by_the_users_names(encoder, capsy
     channels = ("--channels", tmp_path / "watch.yaml")
     code, out, _ = run(capsys, "embed", tmp_path / "day.h5", *options, *channels)
     table = pd.read_csv(json.loads(out)["out"])
-    assert code == 0 and table["start_s"].tolist() == [0, 10, 0, 10] and table["record"].nunique() == 2
+    assert (
+        code == 0 and table["start_s"].tolist() == [0, 10, 0, 10] and table["record"].nunique() == 2
+    )
 
 
 @pytest.mark.parametrize("words", ["--help", "prepare --help"])
 def test_a_reader_who_leaves_early_is_no_error(words):
     ours = subprocess.Popen(
-        [sys.executable, "-m", "xmae", *words.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "xmae", *words.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     ours.stdout.close()
     assert ours.stderr.read() == "" and ours.wait() == 0

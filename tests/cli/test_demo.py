@@ -1,4 +1,6 @@
-"""`xmae demo --quick` from one end to the other, as a process; and what can be done with its bundle alone."""
+"""`xmae demo --quick` from one end to the other, as a process; and what can be done with its bundle
+alone.
+"""
 
 import json
 import re
@@ -24,7 +26,11 @@ RECORDING = str(bidmc_files()[0])
 
 def xmae(*line, folder):
     return subprocess.run(
-        [sys.executable, "-m", "xmae", *map(str, line)], capture_output=True, text=True, cwd=folder, timeout=1500
+        [sys.executable, "-m", "xmae", *map(str, line)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=1500,
     )
 
 
@@ -69,29 +75,47 @@ def test_no_patient_is_in_two_splits_and_tests_are_of_unseen_ones(demo, drift):
     assert len(store.splits) >= 12
     parts = {split: set(store.windows(split).subject) for split in ("train", "val", "test")}
     assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == len(store.splits)
-    assert drift["subjects"] == len(parts["test"]) and drift["windows"] == len(store.windows("test"))
-    assert set(Bundle.open(demo[0] / "bundle").manifest["data"]["calibration"]["subjects"]) <= parts["train"]
+    assert drift["subjects"] == len(parts["test"]) and drift["windows"] == len(
+        store.windows("test")
+    )
+    assert (
+        set(Bundle.open(demo[0] / "bundle").manifest["data"]["calibration"]["subjects"])
+        <= parts["train"]
+    )
 
 
 def test_the_page_stands_alone(page):
-    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)\)", page)
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page) + re.findall(
+        r"url\(([^)]*)\)", page
+    )
     assert links and all(link.startswith(("data:", "#")) for link in links)
-    assert page.count("<script") == page.count("<script>") == 1 and "@import" not in page and 'name="viewport"' in page
-    assert "data:image/png;base64," in page and page.count("<svg") == 8  # a reconstruction; loss, probe, 2 by 3 costs
+    assert (
+        page.count("<script") == page.count("<script>") == 1
+        and "@import" not in page
+        and 'name="viewport"' in page
+    )
+    # a reconstruction; loss, probe, 2 by 3 costs
+    assert "data:image/png;base64," in page and page.count("<svg") == 8
 
 
 def test_the_page_shows_what_was_measured(demo, drift, page):
     run, bundle = demo[0], demo[0] / "bundle"
-    files = {(e["model"], e["format"], e["precision"]): e["file"] for e in Bundle.open(bundle).models}
+    files = {
+        (e["model"], e["format"], e["precision"]): e["file"] for e in Bundle.open(bundle).models
+    }
     assert len(files) == 2 * len(RUNTIMES) * 2
-    files |= {(model, "pytorch", "fp32"): f"{model}.safetensors" for model in ("teacher", "student")}
+    files |= {
+        (model, "pytorch", "fp32"): f"{model}.safetensors" for model in ("teacher", "student")
+    }
     rows = {(row["model"], row["format"], row["precision"]): row for row in drift["models"]}
     assert rows.keys() == files.keys()
     for key, row in rows.items():
         assert "missing" not in row and "failure" not in row
         for measured in (row["centred"]["median"], row["centred"]["p5"], row["cosine"]["median"]):
             assert f"<td>{measured:.5f}</td>" in page
-        assert f">{number(row['latency_ms'])}<small>" in page and f">{size(row['bytes'])}</td>" in page
+        assert (
+            f">{number(row['latency_ms'])}<small>" in page and f">{size(row['bytes'])}</td>" in page
+        )
         assert row["bytes"] == (bundle / files[key]).stat().st_size
     for name in ("probe_teacher", "probe_student"):
         for task in json.loads((run / name / "probe.json").read_text())["tasks"].values():
@@ -101,7 +125,9 @@ def test_the_page_shows_what_was_measured(demo, drift, page):
     assert number(pretrained["val_ratio"]) in page and pretrained["device"] in page
     assert number(json.loads((run / "distill" / "metrics.json").read_text())["cosine"]) in page
     assert drift["hardware"]["cpu"] in page
-    assert (">failed<" in page) != drift["passed"] and all(text in page for text in demo[1]["summary"][0].split(": "))
+    assert (">failed<" in page) != drift["passed"] and all(
+        text in page for text in demo[1]["summary"][0].split(": ")
+    )
 
 
 def test_fp32_exports_keep_what_the_weights_say(drift):
@@ -112,13 +138,26 @@ def test_fp32_exports_keep_what_the_weights_say(drift):
 
 def test_the_gate_runs_from_the_bundle_alone(demo, drift, alone, tmp_path):
     done = xmae(
-        "validate", alone, "--data", demo[0] / "store", "--windows", 40, "--rounds", 0, "--json", folder=tmp_path
+        "validate",
+        alone,
+        "--data",
+        demo[0] / "store",
+        "--windows",
+        40,
+        "--rounds",
+        0,
+        "--json",
+        folder=tmp_path,
     )
     result = json.loads(done.stdout)
     assert done.returncode == (0 if result["passed"] else 1) and result["windows"] == 40
-    assert {row["format"] for row in result["models"] if row.get("centred")} == {"pytorch", *RUNTIMES}
+    assert {row["format"] for row in result["models"] if row.get("centred")} == {
+        "pytorch",
+        *RUNTIMES,
+    }
     assert (tmp_path / result["out"] / "drift.json").is_file()
-    for row, before in zip(result["models"], drift["models"], strict=True):  # fewer windows, the same models
+    # fewer windows, the same models
+    for row, before in zip(result["models"], drift["models"], strict=True):
         assert row["centred"]["median"] == pytest.approx(before["centred"]["median"], abs=0.02)
 
 
@@ -133,9 +172,18 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
         assert done.returncode == 0, done.stderr[-2000:]
         result = json.loads(done.stdout)
         tables[precision] = pd.read_csv(tmp_path / result["out"])
-        assert result["windows"] == len(tables[precision]) == 48 and 20 < result["median"]["hr"] < 220
+        assert (
+            result["windows"] == len(tables[precision]) == 48 and 20 < result["median"]["hr"] < 220
+        )
     plain = xmae(
-        "embed", RECORDING, "--model", alone / "student.safetensors", "--out", "plain", "--json", folder=tmp_path
+        "embed",
+        RECORDING,
+        "--model",
+        alone / "student.safetensors",
+        "--out",
+        "plain",
+        "--json",
+        folder=tmp_path,
     )
     tables["pytorch"] = pd.read_csv(tmp_path / json.loads(plain.stdout)["out"])
     embeddings = {name: table.filter(regex=r"^e\d").to_numpy() for name, table in tables.items()}

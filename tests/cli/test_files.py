@@ -1,4 +1,6 @@
-"""Writing without losing: old content stays on failure, new content replaces it on success, nothing else is left."""
+"""Writing without losing: old content stays on failure, new content replaces it on success, nothing
+else is left.
+"""
 
 import errno
 import json
@@ -30,7 +32,10 @@ failures = st.sampled_from([None, *FAILURES])
 
 def tree(folder):
     """All files below a folder with their bytes, and all folders."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 def write_and_perhaps_fail(atomic, path, write, failure):
@@ -52,7 +57,9 @@ def test_a_file_is_the_old_or_the_new_one_and_alone(old, new, failure):
         if old is not None:
             path.parent.mkdir()
             path.write_bytes(old)
-        write_and_perhaps_fail(atomic_file, path, lambda temporary: temporary.write_bytes(new), failure)
+        write_and_perhaps_fail(
+            atomic_file, path, lambda temporary: temporary.write_bytes(new), failure
+        )
         expected = old if failure else new
         assert tree(path.parent) == ({} if expected is None else {"result.bin": expected})
 
@@ -72,7 +79,9 @@ def test_a_folder_is_the_old_or_the_new_one_as_a_whole(old, new, failure):
         write_and_perhaps_fail(atomic_folder, path, lambda temporary: fill(temporary, new), failure)
         expected = old if failure else new
         assert (tree(path) if path.exists() else None) == expected
-        assert [item.name for item in Path(parent).iterdir()] == ([] if expected is None else ["store"])
+        assert [item.name for item in Path(parent).iterdir()] == (
+            [] if expected is None else ["store"]
+        )
 
 
 def test_the_old_file_is_whole_until_the_end(tmp_path):
@@ -81,7 +90,8 @@ def test_the_old_file_is_whole_until_the_end(tmp_path):
     with atomic_file(path) as temporary:
         temporary.write_text("half")
         assert read_json(path) == {"run": 1}
-        assert temporary.parent == path.parent and temporary.suffix == ".json"  # the same disk; savers look at suffixes
+        # the same disk; savers look at suffixes
+        assert temporary.parent == path.parent and temporary.suffix == ".json"
     assert path.read_text() == "half"
 
 
@@ -99,7 +109,8 @@ def test_weights_that_do_not_fit_leave_the_old_ones(tmp_path):
 
 def test_others_may_read_what_was_written(tmp_path):
     write_json(tmp_path / "plain.json", {})
-    save_encoder(McuStudent(), tmp_path / "weights.safetensors", {})  # safetensors puts a file of its own in the place
+    # safetensors puts a file of its own in the place
+    save_encoder(McuStudent(), tmp_path / "weights.safetensors", {})
     with atomic_folder(tmp_path / "folder") as folder:
         write_json(folder / "inside.json", {})
     for path in tmp_path.rglob("*"):
@@ -110,7 +121,10 @@ def test_others_may_read_what_was_written(tmp_path):
 def test_below_a_file_nothing_can_be_written(tmp_path, atomic):
     path = tmp_path / "file" / "result"
     path.parent.write_text("mine")
-    with pytest.raises(UserError, match="cannot write .*file/result: (File exists|Not a directory)"), atomic(path):
+    with (
+        pytest.raises(UserError, match="cannot write .*file/result: (File exists|Not a directory)"),
+        atomic(path),
+    ):
         pass
     assert tree(tmp_path) == {"file": b"mine"}
 
@@ -138,7 +152,10 @@ def test_json_is_strict_and_damage_is_one_line(tmp_path):
 
 def test_sha256_of_the_standard(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
@@ -148,11 +165,15 @@ def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(tmp_path, monkeypat
     (path / "old").write_text("mine")
 
     def failing(source, target):
-        if Path(target) == path and Path(source).parent == tmp_path:  # the new one, not the old one back
+        # the new one, not the old one back
+        if Path(target) == path and Path(source).parent == tmp_path:
             raise error
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt), atomic_folder(path) as folder:
+    with (
+        pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt),
+        atomic_folder(path) as folder,
+    ):
         (folder / "new").write_text("new")
     assert tree(tmp_path) == {"store": None, "store/old": b"mine"}

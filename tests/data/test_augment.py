@@ -41,7 +41,11 @@ def test_every_window_is_one_of_the_recipe(batch):
     new_ppg, new_ecg = augment(ppg, ecg, generator())
     moves, flips = [], []
     for i in range(len(ppg)):
-        close = [by for by in range(-7, 8) if np.abs(shifted(ppg[i], by) - new_ppg[i, 0].numpy()).max() < 1e-5]
+        close = [
+            by
+            for by in range(-7, 8)
+            if np.abs(shifted(ppg[i], by) - new_ppg[i, 0].numpy()).max() < 1e-5
+        ]
         expected = shifted(ecg[i], close[0])
         flip = np.abs(expected + new_ecg[i, 0].numpy()).max() < 1e-5
         assert len(close) == 1 and (flip or np.abs(expected - new_ecg[i, 0].numpy()).max() < 1e-5)
@@ -55,7 +59,9 @@ def test_every_window_is_one_of_the_recipe(batch):
 
 def test_scaling_cancels_out(batch):
     gain = torch.empty(len(batch[0]), 1, 1).uniform_(0.8, 1.2, generator=generator())
-    torch.testing.assert_close(minmax_scale(batch[0] * gain)[0], minmax_scale(batch[0])[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        minmax_scale(batch[0] * gain)[0], minmax_scale(batch[0])[0], atol=1e-5, rtol=0
+    )
 
 
 def test_output_is_scaled_and_fixed_by_the_generator(batch):
@@ -69,7 +75,11 @@ def test_output_is_scaled_and_fixed_by_the_generator(batch):
 
 def test_runs_join_neighbours_only(windows):
     kept = windows.select([0, 1, 2, 5, 6, 20])
-    other = replace(kept, record=np.array(["a", "a", "b", "b", "b", "b"]), start_s=np.array([0, 10, 20, 30, 40, 60]))
+    other = replace(
+        kept,
+        record=np.array(["a", "a", "b", "b", "b", "b"]),
+        start_s=np.array([0, 10, 20, 30, 40, 60]),
+    )
     for part, lengths in ((windows, [48]), (kept, [3, 2, 1]), (other, [2, 3, 1])):
         joined = runs(part)
         assert joined.length.tolist() == [1000 * n for n in lengths]
@@ -81,7 +91,9 @@ def test_runs_join_neighbours_only(windows):
 
 
 def ramps(windows):
-    """Runs whose PPG holds the sample number and whose ECG the run's number: crops then tell where they come from."""
+    """Runs whose PPG holds the sample number and whose ECG the run's number: crops then tell where
+    they come from.
+    """
     chosen = windows.select([0, 1, 2, 5, 6, 20])
     run = np.repeat([0, 0, 0, 1, 1, 2], 1000).reshape(6, 1000)
     return runs(replace(chosen, ppg=counted(chosen), ecg=run.astype(np.float32)))
@@ -102,7 +114,10 @@ def test_crops_stay_in_one_run_and_cover_it(windows):
     speed = speed.mean(-1)[:, 0]
     assert 0.599 < speed.min() < 0.62 and 1.6 < speed.max() < 1.701
     first, last = place[:, 0, 0], place[:, 0, -1]
-    start, end = joined.start[run[:, 0, 0].long()], (joined.start + joined.length - 1)[run[:, 0, 0].long()]
+    start, end = (
+        joined.start[run[:, 0, 0].long()],
+        (joined.start + joined.length - 1)[run[:, 0, 0].long()],
+    )
     assert (first >= start - 1e-2).all() and (last <= end + 1e-2).all()
     share = [(run[:, 0, 0] == i).float().mean().item() for i in range(3)]
     np.testing.assert_allclose(share, [3 / 6, 2 / 6, 1 / 6], atol=0.03)
@@ -115,7 +130,8 @@ def test_crops_are_the_recording_interpolated(windows, speed):
     count = counted(windows)
     place = random_crops(runs(replace(windows, ppg=count)), 20, generator(3), speed, noise=0.0)[0]
     crops = random_crops(joined, 20, generator(3), speed, noise=0.0)
-    for x, signal in zip(crops, (windows.ppg, windows.ecg), strict=True):  # both signals from the same places
+    # both signals from the same places
+    for x, signal in zip(crops, (windows.ppg, windows.ecg), strict=True):
         expected = np.interp(place.numpy(), count.ravel(), signal.ravel())
         np.testing.assert_allclose(x.numpy(), expected, atol=0.01 * np.ptp(signal))
 
@@ -136,7 +152,9 @@ def test_polarity_is_kept_if_asked(batch):
 
 
 def test_noise_is_light_and_on_the_ppg_only(windows):
-    noisy, same = (random_crops(runs(windows), 40, generator(5), noise=noise) for noise in (0.02, 0.0))
+    noisy, same = (
+        random_crops(runs(windows), 40, generator(5), noise=noise) for noise in (0.02, 0.0)
+    )
     assert torch.equal(noisy[1], same[1])
     share = (noisy[0] - same[0]).std(-1) / (same[0].amax(-1) - same[0].amin(-1))
     assert 0 < share.min() < 0.005 and 0.015 < share.max() < 0.022
@@ -165,7 +183,9 @@ def test_some_rows_of_a_batch_are_as_if_all_were_made(windows, speed):
 
 
 def delay(a, b, most=20):
-    """Samples by which `b` is later than `a`, by the largest product of one with the other shifted."""
+    """Samples by which `b` is later than `a`, by the largest product of one with the other
+    shifted.
+    """
     by = np.arange(-most, most + 1)
     return by[np.argmax([np.dot(a[most:-most], np.roll(b, -k)[most:-most]) for k in by])]
 
@@ -177,8 +197,10 @@ def test_varied_pulses_keep_their_times(batch):
     peaks = [[ppg_peaks(row, 100) for row in x[:, 0].double().numpy()] for x in (ppg, varied)]
     rates = [[60 * 100 / np.median(np.diff(found)) for found in each] for each in peaks]
     assert np.median(np.abs(np.subtract(*rates))) < 1  # bpm
-    steps = [x[:, 0].diff().numpy() for x in (ppg, varied)]  # upslopes; the slow waves hardly show in them
+    # upslopes; the slow waves hardly show in them
+    steps = [x[:, 0].diff().numpy() for x in (ppg, varied)]
     delays = [delay(a, b) for a, b in zip(*steps, strict=True)]
-    assert np.median(np.abs(delays)) == 0 and np.abs(delays).max() <= 2  # 10 ms each: tilted without phase
+    # 10 ms each: tilted without phase
+    assert np.median(np.abs(delays)) == 0 and np.abs(delays).max() <= 2
     one, other = (minmax_scale(x)[0] for x in (ppg, varied))
     assert (one - other).abs().mean() > 0.05  # and yet they look different

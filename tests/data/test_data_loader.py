@@ -1,4 +1,6 @@
-"""Loading for training: every window once an epoch, shared by ranks and workers, the same after a restart."""
+"""Loading for training: every window once an epoch, shared by ranks and workers, the same after a
+restart.
+"""
 
 import itertools
 import shutil
@@ -42,7 +44,8 @@ def test_windows_are_those_of_the_store(store, stream):
     seen = sorted(itertools.chain(*rows_of(batches)))
     assert seen == list(range(240))  # each once
     again = rows_of(loader)
-    assert sorted(itertools.chain(*again)) == seen and again != rows_of(batches)  # the next epoch, in another order
+    # the next epoch, in another order
+    assert sorted(itertools.chain(*again)) == seen and again != rows_of(batches)
 
 
 @pytest.mark.parametrize("stream", [0, 2])
@@ -56,11 +59,18 @@ def test_order_mixes_shards(store, stream):
 @pytest.mark.parametrize("stream", [0, 2])
 def test_ranks_and_workers_share_without_doubles(store, stream):
     whole = rows_of(WindowLoader(store, "train", 24, stream=stream))
-    ranks = [rows_of(WindowLoader(store, "train", 24, rank=rank, world_size=3, stream=stream)) for rank in range(3)]
+    ranks = [
+        rows_of(WindowLoader(store, "train", 24, rank=rank, world_size=3, stream=stream))
+        for rank in range(3)
+    ]
     for number, batch in enumerate(whole):
         parts = [ranks[rank][number] for rank in range(3)]
-        assert sorted(itertools.chain(*parts)) == sorted(batch) and {len(part) for part in parts} == {8}
-    workers = DataLoader(WindowLoader(store, "train", 24, stream=stream), batch_size=None, num_workers=2)
+        assert sorted(itertools.chain(*parts)) == sorted(batch) and {
+            len(part) for part in parts
+        } == {8}
+    workers = DataLoader(
+        WindowLoader(store, "train", 24, stream=stream), batch_size=None, num_workers=2
+    )
     assert rows_of(workers) == whole
 
 
@@ -84,17 +94,24 @@ def test_random_access_decodes_nothing(store, monkeypatch):
     assert all(isinstance(records.base, np.memmap) for records in loader.flat.records)
     monkeypatch.setattr(flat, "read_table", None)
     again = WindowLoader(store, "train", 24)  # the flat files are there
-    torch.testing.assert_close(again.fetch(np.array([3, 200]))[0], loader.fetch(np.array([3, 200]))[0])
+    torch.testing.assert_close(
+        again.fetch(np.array([3, 200]))[0], loader.fetch(np.array([3, 200]))[0]
+    )
 
 
 def test_flat_windows_are_those_of_the_store(store, tmp_path):
     opened = WindowStore(store)
-    windows, mapped = opened.windows("train"), FlatWindows(opened, "train", cache=tmp_path / "cache")
+    windows, mapped = (
+        opened.windows("train"),
+        FlatWindows(opened, "train", cache=tmp_path / "cache"),
+    )
     rows = np.array([239, 0, 47, 48])
     np.testing.assert_array_equal(mapped.signals(rows), windows.signals(rows))  # to the last bit
     np.testing.assert_array_equal(mapped.follows, windows.follows)
     assert len(mapped) == 240 and mapped.follows.sum() == 235
-    np.testing.assert_array_equal(mapped.subject, np.unique(windows.subject, return_inverse=True)[1])
+    np.testing.assert_array_equal(
+        mapped.subject, np.unique(windows.subject, return_inverse=True)[1]
+    )
     (one,) = (tmp_path / "cache").glob("*-ppg")
     one.write_bytes(one.read_bytes()[:-1])  # as after a crash of the machine
     np.testing.assert_array_equal(
@@ -108,7 +125,9 @@ def test_flat_windows_are_those_of_the_store(store, tmp_path):
 
 
 def test_stores_that_are_not_ours_are_mapped_elsewhere(store, tmp_path, monkeypatch):
-    opened = WindowStore(shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache")))
+    opened = WindowStore(
+        shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
+    )
     beside, home = opened.path / "cache", tmp_path / "home" / "xmae" / "windows"
     assert caches_of(opened) == [beside]
     FlatWindows(opened, "train", ("ppg",))
@@ -122,7 +141,9 @@ def test_stores_that_are_not_ours_are_mapped_elsewhere(store, tmp_path, monkeypa
 
 
 def test_flat_files_of_what_a_store_was_are_cleared_away(store, tmp_path):
-    opened = WindowStore(shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache")))
+    opened = WindowStore(
+        shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
+    )
     FlatWindows(opened, "train", ("ppg",))
     opened.splits[opened.meta["shards"][0]["subject"]] = "val"
     FlatWindows(opened, "val", ("ppg",))  # all windows are still "train" as it was, so these stay
@@ -130,16 +151,21 @@ def test_flat_files_of_what_a_store_was_are_cleared_away(store, tmp_path):
     (opened.path / "cache" / ".0123456789abcdef-ppg.k1l2").touch()  # of a process that was killed
     opened.meta["shards"].pop()
     FlatWindows(opened, "train", ("ppg",))
-    assert len(list((opened.path / "cache").iterdir())) == 2 * 2 + 1  # both splits as they are now, and the lock
+    # both splits as they are now, and the lock
+    assert len(list((opened.path / "cache").iterdir())) == 2 * 2 + 1
 
 
 def test_training_holds_a_batch_not_the_store(store, monkeypatch):
-    """The same training batches as from windows in memory, to the last bit, but no split is read whole."""
+    """The same training batches as from windows in memory, to the last bit, but no split is read
+    whole.
+    """
     recipe, opened = RECIPES["small-data"], WindowStore(store)
     windows = opened.windows("train")
     opened.splits = {
         subject: split
-        for subject, split in zip(opened.splits, ("train", "train", "val", "train", "train"), strict=True)
+        for subject, split in zip(
+            opened.splits, ("train", "train", "val", "train", "train"), strict=True
+        )
     }
     chosen = windows.select([opened.splits[subject] == "train" for subject in windows.subject])
     held = TrainingBatches(chosen, 24, 2, 5, recipe, pairs=True)
@@ -152,17 +178,25 @@ def test_training_holds_a_batch_not_the_store(store, monkeypatch):
     assert sum(len(batch.ppg) for batch in val) == 48
     seen = []
     monkeypatch.setattr(
-        train.windows, "signals", lambda rows: seen.append(len(rows)) or FlatWindows.signals(train.windows, rows)
+        train.windows,
+        "signals",
+        lambda rows: seen.append(len(rows)) or FlatWindows.signals(train.windows, rows),
     )
     train.rank, train.world_size, train.parts = 1, 3, 3
-    assert torch.equal(train.batch(3, 7).ppg, held.batch(3, 7).ppg[1::3]) and max(seen) <= 8 * 3  # its own 8 rows
+    # its own 8 rows
+    assert torch.equal(train.batch(3, 7).ppg, held.batch(3, 7).ppg[1::3]) and max(seen) <= 8 * 3
 
 
 def test_no_ecg_no_problem_unless_it_is_needed(tmp_path):
     with np.load(bidmc_files()[0]) as data:
         np.savez(tmp_path / "a.npz", ppg=data["ppg"], fs=125)
         np.savez(tmp_path / "b.npz", ppg=data["ppg"][::-1], ecg=data["ecg"], fs=125)
-    prepare([str(tmp_path / f"{name}.npz") for name in "ab"], str(tmp_path / "store"), "0.5,0.5,0", min_quality=-1)
+    prepare(
+        [str(tmp_path / f"{name}.npz") for name in "ab"],
+        str(tmp_path / "store"),
+        "0.5,0.5,0",
+        min_quality=-1,
+    )
     settings = {"batch_size": 24, "n_epochs": 1, "seed": 5}
     train, _ = store_batches(WindowStore(tmp_path / "store"), False, False, **settings)
     assert all(torch.isfinite(batch.ppg).all() for batch in train)
@@ -181,16 +215,28 @@ def test_mistakes_are_told(store):
 
 def test_speed_is_of_the_order_that_a_gpu_needs(tmp_path):
     """The benchmark at a small size; its own numbers are in benchmarks/results/loading_speed.md."""
-    prepare([str(path) for path in bidmc_files()[:2]], str(tmp_path / "store"), split="1,0,0", min_quality=-1)
+    prepare(
+        [str(path) for path in bidmc_files()[:2]],
+        str(tmp_path / "store"),
+        split="1,0,0",
+        min_quality=-1,
+    )
     enlarge(tmp_path / "store", 20)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        loader, stream = (WindowLoader(tmp_path / "store", None, 512, stream=stream) for stream in (0, 16))
-        ways = {"mapped": epochs(loader), "streamed": epochs(stream), "crops": steps(loader.flat, "published", 64)}
+        loader, stream = (
+            WindowLoader(tmp_path / "store", None, 512, stream=stream) for stream in (0, 16)
+        )
+        ways = {
+            "mapped": epochs(loader),
+            "streamed": epochs(stream),
+            "crops": steps(loader.flat, "published", 64),
+        }
         _, mapped = rate(ways["mapped"], 0.5)
         _, streamed = rate(ways["streamed"], 0.5)
         _, crops = rate(ways["crops"], 0.5)
-        assert mapped > 20_000 and streamed > 10_000 and crops > 10_000  # per second of CPU, as the machine may be busy
+        # per second of CPU, as the machine may be busy
+        assert mapped > 20_000 and streamed > 10_000 and crops > 10_000
     finally:
         torch.set_num_threads(threads)

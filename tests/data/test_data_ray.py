@@ -18,7 +18,9 @@ from xmae.errors import UserError
 @pytest.fixture(scope="module")
 def cluster():
     ray = pytest.importorskip("ray", reason="Ray is in the extra 'scale'")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
+    )
     yield ray
     ray.shutdown()
 
@@ -27,13 +29,24 @@ def test_ray_gives_the_same_store(cluster, tmp_path):
     files = [str(path) for path in bidmc_files()[:3]]
     arguments = {"split": "0.4,0.3,0.3", "min_quality": 0.9}
     local = prepare(files, str(tmp_path / "local"), **arguments)
-    address = cluster.get_runtime_context().gcs_address  # another process joins by it, as on any cluster
+    # another process joins by it, as on any cluster
+    address = cluster.get_runtime_context().gcs_address
     options = ["--split=0.4,0.3,0.3", "--engine=ray", f"--address={address}", "--json"]
-    command = [sys.executable, "-m", "xmae", "prepare", *files, "--out", str(tmp_path / "ray"), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "xmae",
+        "prepare",
+        *files,
+        "--out",
+        str(tmp_path / "ray"),
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) | {"out": ""} == local | {"out": ""}
-    assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta  # every hash of every shard
+    # every hash of every shard
+    assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta
 
 
 def test_what_is_wrong_with_a_file_is_told(cluster, tmp_path):

@@ -1,4 +1,6 @@
-"""Stores in an object store: prepared to it, read and streamed from it; against a local S3-compatible server."""
+"""Stores in an object store: prepared to it, read and streamed from it; against a local
+S3-compatible server.
+"""
 
 import os
 import socket
@@ -48,10 +50,17 @@ def bucket():
 def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
     arguments = {"split": "1,0,0", "min_quality": -1}
     local, url = str(tmp_path / "store"), f"{bucket}/store"
-    assert prepare(FILES, url, **arguments)["windows"] == prepare(FILES, local, **arguments)["windows"] == 96
+    assert (
+        prepare(FILES, url, **arguments)["windows"]
+        == prepare(FILES, local, **arguments)["windows"]
+        == 96
+    )
     windows, same = WindowStore(url).windows("train"), WindowStore(local).windows("train")
     np.testing.assert_array_equal(windows.ecg, same.ecg)
-    assert verify(url)["passed"] and [row["record"] for row in WindowStore(url).index()] == ["bidmc01", "bidmc02"]
+    assert verify(url)["passed"] and [row["record"] for row in WindowStore(url).index()] == [
+        "bidmc01",
+        "bidmc02",
+    ]
 
     streamed = WindowLoader(url, "train", 16, stream=1)
     for (ppg, _, rows), (expected, _, numbers) in zip(
@@ -60,16 +69,23 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
         np.testing.assert_array_equal(ppg, expected)
         np.testing.assert_array_equal(rows, numbers)
     mapped = WindowLoader(url, "train", 16, cache=tmp_path / "cache")
-    np.testing.assert_allclose(mapped.fetch(np.array([90]))[1][0, 0], same.ecg[90], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        mapped.fetch(np.array([90]))[1][0, 0], same.ecg[90], rtol=1e-5, atol=1e-6
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     np.testing.assert_array_equal(
-        WindowLoader(url, "train", 16).fetch(np.array([7]))[0][0, 0], mapped.fetch(np.array([7]))[0][0, 0]
+        WindowLoader(url, "train", 16).fetch(np.array([7]))[0][0, 0],
+        mapped.fetch(np.array([7]))[0][0, 0],
     )
     assert len(list((tmp_path / "home" / "xmae" / "windows").glob("*/*-ecg"))) == 1
 
     (tmp_path / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
-    assert relabel(url, str(tmp_path / "labels.csv"))["windows"] == {"sbp": 48} and verify(url)["passed"]
-    result = prepare(MORE, url, **arguments, append=True)  # a restart would take the new splits of all
+    assert (
+        relabel(url, str(tmp_path / "labels.csv"))["windows"] == {"sbp": 48}
+        and verify(url)["passed"]
+    )
+    # a restart would take the new splits of all
+    result = prepare(MORE, url, **arguments, append=True)
     assert result["windows"] == 144 and verify(url)["passed"] and len(WindowStore(url).index()) == 3
     assert np.nansum(WindowStore(url).windows().labels["sbp"]) == 48 * 111
 
@@ -108,13 +124,19 @@ def test_of_two_that_change_a_store_at_once_the_second_is_refused(url, tmp_path,
     prepare(FILES[:1], url, **arguments)
     (tmp_path / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
     meanwhile(
-        lambda: prepare(FILES[1:], url, **arguments, append=True), monkeypatch, "xmae.data.store.relabel.publish_remote"
+        lambda: prepare(FILES[1:], url, **arguments, append=True),
+        monkeypatch,
+        "xmae.data.store.relabel.publish_remote",
     )
     with pytest.raises(UserError, match="changed by somebody else meanwhile"):
         relabel(url, str(tmp_path / "labels.csv"))
     assert len(WindowStore(url).windows()) == 96 and verify(url)["passed"]
     relabel(url, str(tmp_path / "labels.csv"))
-    meanwhile(lambda: relabel(url, str(tmp_path / "labels.csv")), monkeypatch, "xmae.data.prepare.prepare.publish_remote")
+    meanwhile(
+        lambda: relabel(url, str(tmp_path / "labels.csv")),
+        monkeypatch,
+        "xmae.data.prepare.prepare.publish_remote",
+    )
     with pytest.raises(UserError, match="changed by somebody else meanwhile"):
         prepare(MORE, url, **arguments, append=True)
     assert len(WindowStore(url).windows()) == 96 and verify(url)["passed"]
@@ -127,12 +149,20 @@ def test_work_is_kept_until_it_has_arrived(url, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("fsspec.implementations.memory.MemoryFileSystem.put_file", broken)
-        with pytest.raises(UserError, match="connection lost; finished recordings are kept for the next try"):
+        with pytest.raises(
+            UserError, match="connection lost; finished recordings are kept for the next try"
+        ):
             prepare(FILES[:1], url, split="1,0,0", min_quality=-1)
     monkeypatch.setattr("xmae.data.prepare.prepare_file.read_each", None)  # nothing is read again
-    assert prepare(FILES[:1], url, split="1,0,0", min_quality=-1)["windows"] == 48 and verify(url)["passed"]
+    assert (
+        prepare(FILES[:1], url, split="1,0,0", min_quality=-1)["windows"] == 48
+        and verify(url)["passed"]
+    )
     assert not list((tmp_path / "home" / "xmae" / "prepare").iterdir())
-    with alone(stage_of(url)), pytest.raises(UserError, match="memory://.*another xmae prepare or relabel is writing"):
+    with (
+        alone(stage_of(url)),
+        pytest.raises(UserError, match="memory://.*another xmae prepare or relabel is writing"),
+    ):
         prepare(FILES[:1], url)
 
 

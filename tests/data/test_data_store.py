@@ -1,4 +1,6 @@
-"""The store as users keep it: opened by other tools, appended to, relabelled, checked, and safe from crashes."""
+"""The store as users keep it: opened by other tools, appended to, relabelled, checked, and safe
+from crashes.
+"""
 
 import contextlib
 import errno
@@ -65,13 +67,18 @@ def rows_of_datasets(pattern):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     cache = str(pattern.parent / "hf")
-    return datasets.load_dataset("parquet", data_files=str(pattern), split="train", cache_dir=cache).to_dict()
+    return datasets.load_dataset(
+        "parquet", data_files=str(pattern), split="train", cache_dir=cache
+    ).to_dict()
 
 
 @pytest.mark.parametrize("read", [rows_of_pandas, rows_of_polars, rows_of_duckdb, rows_of_datasets])
 def test_other_tools_open_it(store, read):
     rows, windows = read(store / "0*.parquet"), WindowStore(store).windows()
-    assert list(rows["record"]) == windows.record.tolist() and list(rows["start_s"]) == windows.start_s.tolist()
+    assert (
+        list(rows["record"]) == windows.record.tolist()
+        and list(rows["start_s"]) == windows.start_s.tolist()
+    )
     np.testing.assert_array_equal(np.array(rows["label_hr"], float), windows.labels["hr"])
     np.testing.assert_array_equal(np.array(rows["measure_beats"], float), windows.measures["beats"])
     for k in (0, 50, 143):
@@ -85,7 +92,10 @@ def test_index_finds_subjects_and_recordings(made):
     assert index["windows"].sum() == store.meta["windows"] and (index["seconds"] > 480).all()
     subject = index["subject"][1]
     own = store.of_subject(subject)
-    assert set(own.subject) == {subject} and len(own) == index["windows"][index["subject"] == subject].sum()
+    assert (
+        set(own.subject) == {subject}
+        and len(own) == index["windows"][index["subject"] == subject].sum()
+    )
     with pytest.raises(UserError, match="no windows of the subject 'nobody'"):
         store.of_subject("nobody")
 
@@ -102,7 +112,10 @@ def test_append_leaves_shards_as_they_are(store):
     whole = verify(str(store))
     assert whole["passed"] and not whole["unused"] and len(new.index()) == 4
     assert whole["summary"] == ["192 windows in 4 shards"] and whole["out"] == f"{store}: whole"
-    assert result["summary"][0].startswith("192 windows of 4 subjects: ") and "left out" in result["summary"][-1]
+    assert (
+        result["summary"][0].startswith("192 windows of 4 subjects: ")
+        and "left out" in result["summary"][-1]
+    )
     with pytest.raises(UserError, match="nothing to add: 2 recordings, all in the store already"):
         prepare([FILES[3], FILES[0]], str(store), split="1,0,0", min_quality=-1, append=True)
 
@@ -111,14 +124,20 @@ def test_two_at_once_are_refused(store):
     before = sorted(path.name for path in store.parent.iterdir())
     with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
         prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
-    assert sorted(path.name for path in store.parent.iterdir()) == before and verify(str(store))["passed"]
+    assert (
+        sorted(path.name for path in store.parent.iterdir()) == before
+        and verify(str(store))["passed"]
+    )
     (store.parent / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
     with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
         relabel(str(store), str(store.parent / "labels.csv"))
     with pytest.raises(UserError, match="no store of windows"):
         relabel(str(store.parent / "no" / "store"), str(store.parent / "labels.csv"))
     assert not (store.parent / "no").exists()
-    assert prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)["windows"] == 192
+    assert (
+        prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)["windows"]
+        == 192
+    )
 
 
 def test_a_store_may_be_on_another_disk(tmp_path, monkeypatch):
@@ -126,9 +145,17 @@ def test_a_store_may_be_on_another_disk(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "store")
     file = write_short(tmp_path / "a.npz", FILES[0])
     result = prepare([file], str(tmp_path / "link"), split="1,0,0", min_quality=-1)
-    assert result["out"] == str(tmp_path / "link") and (tmp_path / "disk" / "store" / "store.json").is_file()
+    assert (
+        result["out"] == str(tmp_path / "link")
+        and (tmp_path / "disk" / "store" / "store.json").is_file()
+    )
     more = write_short(tmp_path / "b.npz", FILES[1])
-    assert prepare([more], str(tmp_path / "link"), split="1,0,0", min_quality=-1, append=True)["windows"] == 6
+    assert (
+        prepare([more], str(tmp_path / "link"), split="1,0,0", min_quality=-1, append=True)[
+            "windows"
+        ]
+        == 6
+    )
     original = os.replace
 
     def across(source, target):
@@ -138,7 +165,9 @@ def test_a_store_may_be_on_another_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", across)
     prepare([file], str(tmp_path / "mount"), split="1,0,0", min_quality=-1)
-    assert verify(str(tmp_path / "mount"))["passed"] and not verify(str(tmp_path / "mount"))["unused"]
+    assert (
+        verify(str(tmp_path / "mount"))["passed"] and not verify(str(tmp_path / "mount"))["unused"]
+    )
     assert not list(tmp_path.glob(".*"))
 
 
@@ -147,13 +176,21 @@ def test_relabel_leaves_signals_as_they_are(store, tmp_path):
     opened = WindowStore(store)
     people = sorted(opened.splits)
     table = tmp_path / "labels.csv"
-    pd.DataFrame({"subject": people[:2], "sbp": [120, 140], "sex": [0, 1]}).to_csv(table, index=False)
+    pd.DataFrame({"subject": people[:2], "sbp": [120, 140], "sex": [0, 1]}).to_csv(
+        table, index=False
+    )
     assert relabel(str(store), str(table))["windows"] == {"sbp": 96, "sex": 96}
-    pd.DataFrame({"record": ["bidmc01"], "start_s": [20.0], "sbp": [111]}).to_csv(table, index=False)
+    pd.DataFrame({"record": ["bidmc01"], "start_s": [20.0], "sbp": [111]}).to_csv(
+        table, index=False
+    )
     assert relabel(str(store), str(table))["windows"] == {"sbp": 1}
     windows, old = WindowStore(store).windows(), opened.windows()
     assert {path.name: path.read_bytes() for path in store.glob("0*.parquet")} == before
-    expected = pd.Series(windows.subject).map(dict(zip(people[:2], [120.0, 140.0], strict=True))).to_numpy()
+    expected = (
+        pd.Series(windows.subject)
+        .map(dict(zip(people[:2], [120.0, 140.0], strict=True)))
+        .to_numpy()
+    )
     expected[(windows.record == "bidmc01") & (windows.start_s == 20)] = 111
     np.testing.assert_array_equal(windows.labels["sbp"], expected)
     rest = windows.subject == people[2]
@@ -196,21 +233,34 @@ def test_verify_finds_a_flipped_byte_anywhere(store, capsys):
 
 
 def test_version_1_is_still_read(store, monkeypatch):
-    monkeypatch.setattr("xmae.data.store.overview.picture", lambda _: "")  # takes a second, and is tested below
+    # takes a second, and is tested below
+    monkeypatch.setattr("xmae.data.store.overview.picture", lambda _: "")
     meta = json.loads((store / "store.json").read_text())
-    meta = {key: x for key, x in meta.items() if key not in ("index", "counts", "repairs", "left_out", "limits")}
+    meta = {
+        key: x
+        for key, x in meta.items()
+        if key not in ("index", "counts", "repairs", "left_out", "limits")
+    }
     for shard in meta["shards"]:
         path = store / shard["file"]
         table = pq.read_table(path)
-        pq.write_table(table.select([name for name in table.column_names if "measure_" not in name]), path)
+        pq.write_table(
+            table.select([name for name in table.column_names if "measure_" not in name]), path
+        )
         shard["sha256"] = sha256(path)
     (store / "store.json").write_text(json.dumps(meta | {"schema_version": 1}))
     windows = WindowStore(store).windows()
     assert len(windows) == 144 and windows.measures == {}
     assert [row["windows"] for row in WindowStore(store).index()] == [48, 48, 48]
-    assert verify(str(store))["passed"] and report(str(store), str(store.parent / "report"))["windows"] == 144
+    assert (
+        verify(str(store))["passed"]
+        and report(str(store), str(store.parent / "report"))["windows"] == 144
+    )
     result = prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
-    assert result["windows"] == len(WindowStore(store).windows()) == 192 and verify(str(store))["passed"]
+    assert (
+        result["windows"] == len(WindowStore(store).windows()) == 192
+        and verify(str(store))["passed"]
+    )
 
 
 def test_a_hundred_thousand_files_are_not_too_many(store):
@@ -219,9 +269,13 @@ def test_a_hundred_thousand_files_are_not_too_many(store):
         name = shard["file"].replace("0000", "10000", 1)  # 100000-... and so on
         (store / shard["file"]).rename(store / name)
         shard["file"] = name
-    (store / "store.json").write_text(json.dumps({key: x for key, x in meta.items() if key != "index"}))
+    (store / "store.json").write_text(
+        json.dumps({key: x for key, x in meta.items() if key != "index"})
+    )
     prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
-    assert [shard["file"][:7] for shard in WindowStore(store).meta["shards"]] == [f"10000{k}-" for k in range(4)]
+    assert [shard["file"][:7] for shard in WindowStore(store).meta["shards"]] == [
+        f"10000{k}-" for k in range(4)
+    ]
     prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1)  # and none of them stays
     assert not list(store.glob("1*.parquet")) and verify(str(store))["passed"]
 
@@ -246,12 +300,16 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
     files = [write_short(tmp_path / f"{k}.npz", file) for k, file in enumerate(FILES)]
     killed = subprocess.run([sys.executable, "-c", CRASH, str(store), *files], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    assert {path.name: path.read_bytes() for path in store.iterdir()} == before and verify(str(store))["passed"]
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before and verify(
+        str(store)
+    )["passed"]
     begun = list((store.parent / ".store.part").glob("0*.json"))
     assert len(begun) == 1  # one file was done, the second written but not noted
 
     prepared, original = [], one_file.prepare_recording
-    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    monkeypatch.setattr(
+        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+    )
     prepare(files, str(store), split="1,0,0", min_quality=-1, jobs=1)
     assert prepared == ["bidmc02", "bidmc03", "bidmc04"]
     prepare(files, str(tmp_path / "unbroken"), split="1,0,0", min_quality=-1, jobs=1)
@@ -266,16 +324,23 @@ class Dead(BaseException):
 def write_short(path, file, seconds=30):
     """The start of a shipped recording, without what is told each second."""
     with np.load(file) as data:
-        kept = {name: data[name] for name in data if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")}
+        kept = {
+            name: data[name]
+            for name in data
+            if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")
+        }
     np.savez(path, **kept | {name: kept[name][: 125 * seconds] for name in ("ppg", "ecg")})
     return str(path)
 
 
 @pytest.mark.parametrize("appending", [False, True])
-def test_a_crash_at_any_step_leaves_a_whole_store_and_a_restart_goes_on(tmp_path, monkeypatch, appending):
+def test_a_crash_at_any_step_leaves_a_whole_store_and_a_restart_goes_on(
+    tmp_path, monkeypatch, appending
+):
     """Every change of the file system in turn is the first that does not happen any more."""
     files = [write_short(tmp_path / f"{k}.npz", file) for k, file in enumerate(FILES)]
-    again = [files[3], files[0]] if appending else files[3:]  # the second of them is in the store already
+    # the second of them is in the store already
+    again = [files[3], files[0]] if appending else files[3:]
     arguments = {"split": "1,0,0", "min_quality": -1, "jobs": 1}
     old, new = tmp_path / "old", tmp_path / "new"
     prepare(files[:3], str(old), **arguments)
@@ -308,7 +373,9 @@ def test_a_crash_at_any_step_leaves_a_whole_store_and_a_restart_goes_on(tmp_path
 
 def test_a_crash_before_the_first_store_is_there(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("xmae.data.prepare.assemble.write_json", lambda *_: (_ for _ in ()).throw(Dead))
+        patch.setattr(
+            "xmae.data.prepare.assemble.write_json", lambda *_: (_ for _ in ()).throw(Dead)
+        )
         patch.setattr("xmae.data.prepare.assemble.clear_away", lambda _: None)
         with pytest.raises(Dead):
             prepare(FILES[:1], str(tmp_path / "new"), split="1,0,0", min_quality=-1)

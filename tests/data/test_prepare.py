@@ -1,4 +1,6 @@
-"""Preparation: against the per-window NeuroKit2 pipeline, with gaps, labels and splits; failures change nothing."""
+"""Preparation: against the per-window NeuroKit2 pipeline, with gaps, labels and splits; failures
+change nothing.
+"""
 
 import errno
 import warnings
@@ -33,7 +35,9 @@ def recording():
 
 def cut(recording, seconds):
     n_times = int(seconds * recording.sfreq)
-    return replace(recording, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times], leads={}, resp=None)
+    return replace(
+        recording, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times], leads={}, resp=None
+    )
 
 
 def test_windows_resemble_those_of_the_recipe(recording):
@@ -43,8 +47,11 @@ def test_windows_resemble_those_of_the_recipe(recording):
     for name, clean in (("ppg", nk.ppg_clean), ("ecg", nk.ecg_clean)):
         raw = getattr(recording, name)[: 48 * 1250].reshape(48, 1250)
         rates = {"sampling_rate": 125, "desired_sampling_rate": 100, "method": "poly"}
-        expected = np.array([nk.signal_resample(clean(row, sampling_rate=125), **rates) for row in raw])
-        inner = slice(200, 800)  # their windows are filtered one by one, so they differ from ours near both ends
+        expected = np.array(
+            [nk.signal_resample(clean(row, sampling_rate=125), **rates) for row in raw]
+        )
+        # their windows are filtered one by one, so they differ from ours near both ends
+        inner = slice(200, 800)
         pairs = zip(expected[:, inner], getattr(windows, name)[:, inner], strict=True)
         correlation = [np.corrcoef(theirs, ours)[0, 1] for theirs, ours in pairs]
         assert min(correlation) > 0.97 and np.median(correlation) > 0.995
@@ -65,7 +72,9 @@ def test_quality_keeps_what_the_recipe_keeps():
                 nk.ppg_quality(ppg, sampling_rate=125, method="templatematch"),
                 nk.ecg_quality(ecg, sampling_rate=125, method="templatematch"),
             )
-            agree.append((min(np.percentile(quality, 15) for quality in qualities) >= 0.9) == ours[k])
+            agree.append(
+                (min(np.percentile(quality, 15) for quality in qualities) >= 0.9) == ours[k]
+            )
     assert np.mean(agree) > 0.9  # one template a recording against one a window
 
 
@@ -90,14 +99,22 @@ def test_missing_samples_drop_their_windows_only(recording):
 def test_recorder_at_50_hz_with_marked_gap():
     windows, counts = prepare_recording(read_recording(NCKU))
     assert counts == {"kept": 4, "missing": 1}
-    assert 30 not in windows.start_s and windows.ppg.shape[1] == 1000 and np.isfinite(windows.ecg).all()
+    assert (
+        30 not in windows.start_s
+        and windows.ppg.shape[1] == 1000
+        and np.isfinite(windows.ecg).all()
+    )
 
 
 def test_flat_stretch_is_dropped_and_ppg_alone_is_fine(recording):
     ppg = cut(recording, 60).ppg.copy()
     ppg[125 * 20 : 125 * 30] = ppg[125 * 20]
     windows, counts = prepare_recording(replace(cut(recording, 60), ppg=ppg, ecg=None), -1)
-    assert counts == {"kept": 5, "flat": 1} and windows.ecg is None and np.isnan(windows.ecg_quality).all()
+    assert (
+        counts == {"kept": 5, "flat": 1}
+        and windows.ecg is None
+        and np.isnan(windows.ecg_quality).all()
+    )
 
 
 def test_a_gap_does_not_ring_into_the_windows_beside_it(recording):
@@ -116,7 +133,10 @@ def test_leads_are_all_channels_at_200_hz(recording, tmp_path):
     changed = replace(recording, leads=recording.leads | {"V": missing})
     windows, _ = prepare_recording(changed, -1, leads=True)
     assert windows.lead_names == ("II", "V", "RESP") and windows.leads.shape == (48, 3, 2000)
-    assert np.isnan(windows.leads[1, 1]).all() and np.isfinite(np.delete(windows.leads[:, 1], 1, axis=0)).all()
+    assert (
+        np.isnan(windows.leads[1, 1]).all()
+        and np.isfinite(np.delete(windows.leads[:, 1], 1, axis=0)).all()
+    )
     clean = nk.ecg_clean(recording.ecg, sampling_rate=125)
     expected = signal.resample(clean[:60000], 96000).reshape(48, 2000)  # in the frequency domain
     np.testing.assert_allclose(windows.leads[1:-1, 0], expected[1:-1], atol=0.01)
@@ -129,13 +149,21 @@ def test_leads_are_all_channels_at_200_hz(recording, tmp_path):
     prepare(files, str(tmp_path / "leads"), split="1,0,0", leads=True)
     prepare(files, str(tmp_path / "plain"), split="1,0,0")
     store, plain = WindowStore(tmp_path / "leads"), WindowStore(tmp_path / "plain")
-    assert store.meta["leads"][0] == "II" and store.meta["leads"][-1] == "RESP" and "leads" not in plain.meta
+    assert (
+        store.meta["leads"][0] == "II"
+        and store.meta["leads"][-1] == "RESP"
+        and "leads" not in plain.meta
+    )
     windows, without = store.windows(), plain.windows()
-    assert windows.leads.shape == (len(windows), len(store.meta["leads"]), 2000) and without.leads is None
+    assert (
+        windows.leads.shape == (len(windows), len(store.meta["leads"]), 2000)
+        and without.leads is None
+    )
     np.testing.assert_array_equal(windows.ecg, without.ecg)
     absent = np.isnan(windows.leads).all(axis=2)
     assert not absent[:, 0].any()
-    assert (absent[:, 1:-1].sum(axis=1) == len(store.meta["leads"]) - 3).all()  # each has II, one other, and RESP
+    # each has II, one other, and RESP
+    assert (absent[:, 1:-1].sum(axis=1) == len(store.meta["leads"]) - 3).all()
     first = windows.select(slice(0, 48))
     np.testing.assert_allclose(first.leads[1:, 0, ::2], first.ecg[1:], atol=0.03)
 
@@ -144,7 +172,9 @@ def test_leads_are_all_channels_at_200_hz(recording, tmp_path):
 def test_any_rate_gives_whole_windows(sfreq):
     n_times = int(35 * sfreq)
     time = np.arange(n_times) / sfreq
-    windows, counts = prepare_recording(Recording("s", "r", sfreq, np.sin(2 * np.pi * 1.25 * time)), -1)
+    windows, counts = prepare_recording(
+        Recording("s", "r", sfreq, np.sin(2 * np.pi * 1.25 * time)), -1
+    )
     assert counts == {"kept": 3}
     expected = np.sin(2 * np.pi * 1.25 * (np.arange(1000) / 100 + 10))
     assert np.corrcoef(windows.ppg[1], expected)[0, 1] > 0.999
@@ -152,7 +182,12 @@ def test_any_rate_gives_whole_windows(sfreq):
 
 def test_labels_are_means_of_what_is_known(recording):
     series = np.concatenate(
-        [np.full(10, 60.0), np.full(10, np.nan), [70.0] * 6 + [np.nan] * 4, [np.nan] * 6 + [80.0] * 4]
+        [
+            np.full(10, 60.0),
+            np.full(10, np.nan),
+            [70.0] * 6 + [np.nan] * 4,
+            [np.nan] * 6 + [80.0] * 4,
+        ]
     )
     np.testing.assert_array_equal(window_label((series, 1.0), 5), [60, np.nan, 70, np.nan, np.nan])
     assert (
@@ -163,12 +198,17 @@ def test_labels_are_means_of_what_is_known(recording):
     windows, _ = prepare_recording(recording, -1)
     assert set(windows.labels["age"]) == {88} and set(windows.labels["sex"]) == {1}
     with np.load(bidmc_files()[0]) as raw:
-        np.testing.assert_allclose(windows.labels["hr"], raw["hr"][:480].reshape(48, 10).mean(axis=1))
+        np.testing.assert_allclose(
+            windows.labels["hr"], raw["hr"][:480].reshape(48, 10).mean(axis=1)
+        )
 
 
 def test_shipped_excerpt_and_split(tmp_path):
     files, splits = bidmc_files(), read_splits(SHIPPED_SPLIT)
-    assert sum(path.stat().st_size for path in SHIPPED_SPLIT.parent.iterdir() if path.is_file()) < 7.5e6
+    assert (
+        sum(path.stat().st_size for path in SHIPPED_SPLIT.parent.iterdir() if path.is_file())
+        < 7.5e6
+    )
     people = {}
     for path in files:
         with np.load(path) as raw:
@@ -177,7 +217,11 @@ def test_shipped_excerpt_and_split(tmp_path):
     assert [list(splits.values()).count(split) for split in ("train", "val", "test")] == [23, 3, 8]
     tested = [person for subject, person in people.items() if splits[subject] == "test"]
     assert all(tested.count((sex, old)) == 2 for sex in "MF" for old in (False, True))
-    assert find_recordings(["bidmc"])[0] == find_recordings([str(files[0].parent), "bidmc"])[0] == files
+    assert (
+        find_recordings(["bidmc"])[0]
+        == find_recordings([str(files[0].parent), "bidmc"])[0]
+        == files
+    )
     result = prepare(["bidmc"], str(tmp_path / "store"))
     store = WindowStore(tmp_path / "store")
     assert all(splits[subject] == split for subject, split in store.splits.items())
@@ -189,31 +233,53 @@ def test_split_by_subject():
     subjects = [f"s{i}" for i in range(20)]
     splits = draw_splits(subjects, [0.7, 0.1, 0.2], 77)
     assert [list(splits.values()).count(split) for split in ("train", "val", "test")] == [14, 2, 4]
-    assert splits == draw_splits(reversed(subjects), [0.7, 0.1, 0.2], 77) != draw_splits(subjects, [0.7, 0.1, 0.2], 78)
-    assert sorted(draw_splits(["a", "b", "c"], [0.9, 0.05, 0.05], 0).values()) == ["test", "train", "val"]
+    assert (
+        splits
+        == draw_splits(reversed(subjects), [0.7, 0.1, 0.2], 77)
+        != draw_splits(subjects, [0.7, 0.1, 0.2], 78)
+    )
+    assert sorted(draw_splits(["a", "b", "c"], [0.9, 0.05, 0.05], 0).values()) == [
+        "test",
+        "train",
+        "val",
+    ]
     assert draw_splits(["a"], [1, 0, 0], 0) == {"a": "train"}
 
 
 def test_processes_give_the_same_store(tmp_path):
-    files = [str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:3])]
-    results = [prepare(files, str(tmp_path / str(jobs)), "1,0,0", min_quality=-1, jobs=jobs) for jobs in (1, 2)]
+    files = [
+        str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:3])
+    ]
+    results = [
+        prepare(files, str(tmp_path / str(jobs)), "1,0,0", min_quality=-1, jobs=jobs)
+        for jobs in (1, 2)
+    ]
     assert results[0] | {"out": ""} == results[1] | {"out": ""}
-    hashes = [[shard["sha256"] for shard in WindowStore(tmp_path / str(jobs)).meta["shards"]] for jobs in (1, 2)]
+    hashes = [
+        [shard["sha256"] for shard in WindowStore(tmp_path / str(jobs)).meta["shards"]]
+        for jobs in (1, 2)
+    ]
     assert hashes[0] == hashes[1]
 
 
 def test_any_order_of_work_gives_the_same_store(tmp_path, monkeypatch):
-    files = [str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:4])]
+    files = [
+        str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:4])
+    ]
     settings = {"split": "0.4,0.3,0.3", "min_quality": -1}
     prepare(files, str(tmp_path / "forward"), **settings)
 
     def backward(paths, first, stage, settings, jobs):
-        notes = {k: prepare_file(paths[k], first + k, stage, settings) for k in reversed(range(len(paths)))}
+        notes = {
+            k: prepare_file(paths[k], first + k, stage, settings)
+            for k in reversed(range(len(paths)))
+        }
         yield from (notes[k] for k in range(len(paths)))
 
     monkeypatch.setattr("xmae.data.prepare.prepare.run_local", backward)
     prepare(files, str(tmp_path / "backward"), **settings)
-    assert WindowStore(tmp_path / "forward").meta == WindowStore(tmp_path / "backward").meta  # all hashes
+    # all hashes
+    assert WindowStore(tmp_path / "forward").meta == WindowStore(tmp_path / "backward").meta
 
 
 def test_failure_keeps_the_previous_store(tmp_path):
@@ -232,7 +298,10 @@ def test_failure_keeps_the_previous_store(tmp_path):
         ({"inputs": []}, "no recordings given"),
         ({"inputs": [good], "split": "0.5,0.6"}, "three shares"),
         ({"inputs": [good], "split": "0.8,0.1,0.1"}, "1 subjects are too few"),
-        ({"inputs": [good], "split": str(tmp_path / "split.csv")}, "split.csv: names no split for s01182"),
+        (
+            {"inputs": [good], "split": str(tmp_path / "split.csv")},
+            "split.csv: names no split for s01182",
+        ),
         ({"inputs": [good], "split": str(tmp_path / "odd.csv")}, "odd.csv: expected"),
         ({"inputs": [good], "split": str(tmp_path / "none.csv")}, "none.csv"),
         ({"inputs": [good], "min_quality": 1.1, "split": "1,0,0"}, "no window of 1 recordings"),
@@ -240,16 +309,24 @@ def test_failure_keeps_the_previous_store(tmp_path):
         with pytest.raises(UserError, match=complaint):
             prepare(**{"out": str(out), "split": "1,0,0"} | arguments)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert [path.name for path in tmp_path.glob(".*")] == [".store.part"]  # what was done of the last try
+    # what was done of the last try
+    assert [path.name for path in tmp_path.glob(".*")] == [".store.part"]
 
 
 def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
     files = [write_part(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:3])]
     whole = files[1].read_bytes()
     files[1].write_bytes(whole[:1000])
-    arguments = {"inputs": list(map(str, files)), "out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
+    arguments = {
+        "inputs": list(map(str, files)),
+        "out": str(tmp_path / "store"),
+        "split": "1,0,0",
+        "min_quality": -1,
+    }
     prepared, original = [], one_file.prepare_recording
-    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    monkeypatch.setattr(
+        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+    )
     with pytest.raises(UserError, match="1.npz"):
         prepare(**arguments, jobs=1)
     result = prepare(**arguments, jobs=1, skip_bad=True)
@@ -258,7 +335,11 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="1.npz"):
         prepare(**arguments, jobs=1)
     files[1].write_bytes(whole)  # mended
-    assert prepare(**arguments, jobs=1)["windows"] == 9 and prepared[2:] == ["bidmc01", "bidmc02", "bidmc03"]
+    assert prepare(**arguments, jobs=1)["windows"] == 9 and prepared[2:] == [
+        "bidmc01",
+        "bidmc02",
+        "bidmc03",
+    ]
 
 
 def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monkeypatch):
@@ -267,12 +348,18 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
     (tmp_path / "bad.npz").write_text("no archive")
     arguments = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1, "jobs": 1}
     prepared, original = [], one_file.prepare_recording
-    monkeypatch.setattr(one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a))
+    monkeypatch.setattr(
+        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+    )
     for count in (1, 1, 2):
         if count == 2:
             wfdb.wrsamp("two", 125, p_signal=recording.ppg[3750:7500, None], **names)
-            (tmp_path / "two.dat").rename(tmp_path / "one.dat")  # of the same size, and the header stays
-        with pytest.raises(UserError, match=r"bad.npz.*; finished recordings are kept for the next try \(.store.part"):
+            # of the same size, and the header stays
+            (tmp_path / "two.dat").rename(tmp_path / "one.dat")
+        with pytest.raises(
+            UserError,
+            match=r"bad.npz.*; finished recordings are kept for the next try \(.store.part",
+        ):
             prepare([str(tmp_path / "one.hea"), str(tmp_path / "bad.npz")], **arguments)
         assert len(prepared) == count
     (tmp_path / "whole.hea").write_text("whole/2 1 125 7500\none 3750\n~ 10\ntwo 3750\n")
@@ -283,7 +370,11 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
 def write_part(path, file):
     """30 s of a shipped recording."""
     with np.load(file) as data:
-        kept = {name: data[name] for name in data if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")}
+        kept = {
+            name: data[name]
+            for name in data
+            if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")
+        }
     np.savez(path, **kept | {name: kept[name][: 125 * 30] for name in ("ppg", "ecg")})
     return path
 
@@ -301,7 +392,11 @@ def test_unwritable_and_foreign_folders_are_refused(tmp_path):
 
 
 def test_full_disk_keeps_the_previous_store(tmp_path, monkeypatch):
-    arguments = {"inputs": [str(bidmc_files()[0])], "out": str(tmp_path / "store"), "split": "1,0,0"}
+    arguments = {
+        "inputs": [str(bidmc_files()[0])],
+        "out": str(tmp_path / "store"),
+        "split": "1,0,0",
+    }
     prepare(**arguments)
     before = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
 

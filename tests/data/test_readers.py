@@ -35,7 +35,8 @@ def test_npz_of_bidmc():
     assert (recording.labels["age"], recording.labels["sex"]) == (88, "M")
     values, rate = recording.labels["rr"]
     assert rate == 1 and len(values) == 480
-    assert abs(np.nanmedian(values) - monitor) < 3  # from the marked breaths, near what the monitor says
+    # from the marked breaths, near what the monitor says
+    assert abs(np.nanmedian(values) - monitor) < 3
 
 
 def test_npz_marks_missing_samples():
@@ -55,10 +56,13 @@ def test_breath_rate_counts_breaths():
     uneven = np.cumsum(np.random.default_rng(0).uniform(2, 5, 30))
     second, last = int(np.ceil(uneven[0])), int(uneven[-1])
     passed = np.nansum(breath_rate([uneven], uneven[-1])[second:last]) / 60
-    assert abs(passed - (len(uneven) - 1)) < 1  # all breaths, but for the broken seconds at both ends
+    # all breaths, but for the broken seconds at both ends
+    assert abs(passed - (len(uneven) - 1)) < 1
 
 
-@pytest.mark.parametrize("names", [("II", "PLETH"), ("II,", "Pleth"), ("ECG", "BVP"), ("MLII", "PPG")])
+@pytest.mark.parametrize(
+    "names", [("II", "PLETH"), ("II,", "Pleth"), ("ECG", "BVP"), ("MLII", "PPG")]
+)
 def test_wfdb_gives_back_what_was_written(tmp_path, excerpt, names):
     ppg, ecg = excerpt
     signals = np.stack([np.zeros(2500), ecg, ppg], axis=1)
@@ -81,7 +85,13 @@ def test_wfdb_keeps_missing_samples_and_does_without_ecg(tmp_path, excerpt):
     ppg = excerpt[0].copy()
     ppg[100:200] = np.nan
     wfdb.wrsamp(
-        "r", fs=125, units=["NU"], sig_name=["PLETH"], p_signal=ppg[:, None], fmt=["16"], write_dir=str(tmp_path)
+        "r",
+        fs=125,
+        units=["NU"],
+        sig_name=["PLETH"],
+        p_signal=ppg[:, None],
+        fmt=["16"],
+        write_dir=str(tmp_path),
     )
     recording = read_recording(tmp_path / "r.hea")
     assert recording.ecg is None
@@ -98,7 +108,15 @@ def test_wfdb_refuses_what_it_cannot_read(tmp_path, excerpt):
     assert both.sfreq == 200 and len(both.ppg) == len(both.ecg) == 4000
     expected = np.interp(np.arange(4000) / 200, np.arange(2500) / 125, ecg)
     assert np.corrcoef(both.ecg[200:-200], expected[200:-200])[0, 1] > 0.98
-    wfdb.wrsamp("no", fs=125, units=["mV"], sig_name=["II"], p_signal=ecg[:, None], fmt=["16"], write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "no",
+        fs=125,
+        units=["mV"],
+        sig_name=["II"],
+        p_signal=ecg[:, None],
+        fmt=["16"],
+        write_dir=str(tmp_path),
+    )
     with pytest.raises(UserError, match="no PPG among its channels"):
         read_recording(tmp_path / "no.hea")
     (tmp_path / "bad.hea").write_text("not a header")
@@ -138,11 +156,23 @@ def test_names_of_people_that_look_like_numbers_stay(tmp_path, excerpt, suffix):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("time,ppg\n" + "\n".join(f"{t},{t % 7}" for t in [*range(20), *range(40, 60)]), "rate 1 Hz"),
-        ("time,ppg\n" + "\n".join(f"0,{t % 7}" for t in range(2000)), "stands still or goes back in row 2"),
-        ("time,ppg\n" + "\n".join(f"{t / 50 - (t > 900)},{t % 7}" for t in range(2000)), "goes back in row 902"),
+        (
+            "time,ppg\n" + "\n".join(f"{t},{t % 7}" for t in [*range(20), *range(40, 60)]),
+            "rate 1 Hz",
+        ),
+        (
+            "time,ppg\n" + "\n".join(f"0,{t % 7}" for t in range(2000)),
+            "stands still or goes back in row 2",
+        ),
+        (
+            "time,ppg\n" + "\n".join(f"{t / 50 - (t > 900)},{t % 7}" for t in range(2000)),
+            "goes back in row 902",
+        ),
         ("time,ppg\n" + "\n".join(f"{(t / 90) ** 2},{t % 7}" for t in range(2000)), "not uniform"),
-        ("time,ppg\n" + "\n".join(f"{t * 8},{t % 7}" for t in range(2000)), "0.125 Hz; its times look like ms"),
+        (
+            "time,ppg\n" + "\n".join(f"{t * 8},{t % 7}" for t in range(2000)),
+            "0.125 Hz; its times look like ms",
+        ),
         ("a,b\n1,2\n", "no column 'ppg'; there are a, b; name it in a channel map"),
         ("time,ppg\nnow,1\nthen,2\n", "column 'time' holds neither numbers nor ISO 8601 times"),
         ("ppg\nred\n", "not readable"),
@@ -191,7 +221,10 @@ def test_npz_refuses(tmp_path):
     [
         ({"ppg": np.full(2500, 0.46)}, "flat"),
         ({"ppg": np.full(2500, np.nan)}, "flat or missing"),
-        ({"ppg": np.where(np.arange(2500) == 9, np.inf, np.sin(np.arange(2500)))}, "ppg has infinite"),
+        (
+            {"ppg": np.where(np.arange(2500) == 9, np.inf, np.sin(np.arange(2500)))},
+            "ppg has infinite",
+        ),
         ({"ecg": np.where(np.arange(2500) == 9, -np.inf, 0.0)}, "ecg has infinite"),
         ({"ecg": np.zeros(2499)}, "2500 samples but ecg 2499"),
         ({"sfreq": 300.0}, "8.3 s long"),
@@ -220,10 +253,16 @@ def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
     assert find_recordings([str(tmp_path)])[1] == {".hea": 1, ".csv": 1}
     assert find_in_folder(tmp_path, ChannelMap({"ppg": ["green"]}))[0] == []
     (tmp_path / "a.hea").unlink(), (tmp_path / "walk.csv").unlink()
-    with pytest.raises(UserError, match="no PPG in the 2 files .* such as .*an.hea: no PPG among its channels .'HR'"):
+    with pytest.raises(
+        UserError,
+        match="no PPG in the 2 files .* such as .*an.hea: no PPG among its channels .'HR'",
+    ):
         find_recordings([str(tmp_path)])
     (tmp_path / "an.hea").unlink()
-    with pytest.raises(UserError, match="such as .*subjects.csv: no channel 'pgg' for ppg, .*; there are record, age"):
+    with pytest.raises(
+        UserError,
+        match="such as .*subjects.csv: no channel 'pgg' for ppg, .*; there are record, age",
+    ):
         find_recordings([str(tmp_path)], ChannelMap({"ppg": "pgg"}))
 
 
@@ -244,11 +283,15 @@ TIMES = {  # as exports write them: name of the column, values from seconds, sta
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("style", [{}, {"sep": ";", "decimal": ","}, {"sep": "\t"}, {"encoding": "utf-8-sig"}])
+@pytest.mark.parametrize(
+    "style", [{}, {"sep": ";", "decimal": ","}, {"sep": "\t"}, {"encoding": "utf-8-sig"}]
+)
 @pytest.mark.parametrize("kind", TIMES)
 def test_csv_as_exports_write_it(tmp_path, excerpt, style, kind):
     (ppg, ecg), (name, times, start) = excerpt, TIMES[kind]
-    table = pd.DataFrame({"device": ["w1"] * 2500, name: times(np.arange(2500) / 125), "PPG [a.u.]": ppg})
+    table = pd.DataFrame(
+        {"device": ["w1"] * 2500, name: times(np.arange(2500) / 125), "PPG [a.u.]": ppg}
+    )
     table["ECG (uV)"] = 1000 * ecg
     table.to_csv(tmp_path / "walk.csv", index=False, **style)
     text = (tmp_path / "walk.csv").read_text(encoding="utf-8-sig")

@@ -1,4 +1,6 @@
-"""Formats of which nothing real can be shipped: written with their own library or documented layout, and read back."""
+"""Formats of which nothing real can be shipped: written with their own library or documented
+layout, and read back.
+"""
 
 import os
 import pickle
@@ -38,7 +40,9 @@ def real():
 
 def at_rate(x, sfreq):
     """A signal of 125 Hz at another rate, by the frequency domain: not the reader's own method."""
-    return signal.resample(np.concatenate([x, x[::-1]]), round(2 * len(x) * sfreq / 125))[: round(len(x) * sfreq / 125)]
+    return signal.resample(np.concatenate([x, x[::-1]]), round(2 * len(x) * sfreq / 125))[
+        : round(len(x) * sfreq / 125)
+    ]
 
 
 def alike(x, expected, correlation=0.999):
@@ -48,17 +52,29 @@ def alike(x, expected, correlation=0.999):
 
 def test_channel_names():
     roles = find_roles(["RESP", "V", "SNUADC/ECG_II", "Pleth", "ACC_X", "ABP", "EKG"])
-    assert roles == {"ppg": ["Pleth"], "ecg": ["SNUADC/ECG_II", "EKG", "V"], "resp": ["RESP"], "acc": ["ACC_X"]}
+    assert roles == {
+        "ppg": ["Pleth"],
+        "ecg": ["SNUADC/ECG_II", "EKG", "V"],
+        "resp": ["RESP"],
+        "acc": ["ACC_X"],
+    }
     assert find_roles(["ECG I", "Lead II", "bvp"])["ecg"] == ["Lead II", "ECG I"]
     assert find_roles(["green", "II", "Pleth"], {"ppg": "green"})["ppg"] == ["green"]
-    assert find_roles(["II", "Pleth"], {"ppg": ["green", "Pleth"], "ecg": "II"}) == {"ppg": ["Pleth"], "ecg": ["II"]}
+    assert find_roles(["II", "Pleth"], {"ppg": ["green", "Pleth"], "ecg": "II"}) == {
+        "ppg": ["Pleth"],
+        "ecg": ["II"],
+    }
     with pytest.raises(UserError, match="no channel 'z' for acc"):  # its length needs every axis
         find_roles(["ppg", "x", "y"], {"acc": ["x", "y", "z"]})
-    with pytest.raises(UserError, match="no channel 'red' for ppg, as the channel map has it; there are green"):
+    with pytest.raises(
+        UserError, match="no channel 'red' for ppg, as the channel map has it; there are green"
+    ):
         find_roles(["green"], {"ppg": "red"})
 
 
-@pytest.mark.parametrize("rates", [(20, 2000), (64, 700), (62.4725, 249.89), (2000, 2000), (25, 250)])
+@pytest.mark.parametrize(
+    "rates", [(20, 2000), (64, 700), (62.4725, 249.89), (2000, 2000), (25, 250)]
+)
 def test_rates_of_20_to_2000_hz_are_brought_to_one_clock(tmp_path, real, rates):
     with h5py.File(tmp_path / "r.h5", "w") as file:
         for name, x, rate in zip(("PPG", "ECG"), (real["ppg"], real["II"]), rates, strict=True):
@@ -69,7 +85,9 @@ def test_rates_of_20_to_2000_hz_are_brought_to_one_clock(tmp_path, real, rates):
     n = len(recording.ppg)
     assert abs(n / common - SECONDS) < 0.1
     for x, name, band in ((recording.ppg, "ppg", rates[0]), (recording.ecg, "II", rates[1])):
-        slow = signal.sosfiltfilt(signal.butter(6, min(0.4 * band, 40), fs=125, output="sos"), real[name])
+        slow = signal.sosfiltfilt(
+            signal.butter(6, min(0.4 * band, 40), fs=125, output="sos"), real[name]
+        )
         expected = np.interp(np.arange(n) / common, np.arange(len(slow)) / 125, slow)
         assert alike(x, expected, 0.98)
 
@@ -81,17 +99,35 @@ def test_down_sampling_does_not_alias(tmp_path):
         file.create_dataset("ECG", data=np.sin(2 * np.pi * 5 * time) + hum).attrs["fs"] = 2000
         file.create_dataset("PPG", data=np.sin(2 * np.pi * 1.2 * time[::20])).attrs["fs"] = 100
     ecg = read_recording(tmp_path / "r.h5").ecg
-    assert np.abs(ecg[400:-400] - np.sin(2 * np.pi * 5 * np.arange(4000) / 200)[400:-400]).max() < 0.02
+    assert (
+        np.abs(ecg[400:-400] - np.sin(2 * np.pi * 5 * np.arange(4000) / 200)[400:-400]).max() < 0.02
+    )
 
 
 def test_wfdb_of_several_segments(tmp_path, real):
-    """Layout of MIMIC's matched waveforms: a layout header, segments with other channels, and a gap of nothing."""
+    """Layout of MIMIC's matched waveforms: a layout header, segments with other channels, and a gap
+    of nothing.
+    """
     half = SECONDS * 125 // 2
     write = {"fs": 125, "write_dir": str(tmp_path), "base_time": None}
     write.pop("base_time")
     first = np.stack([real["II"], real["ppg"]], axis=1)[:half]
-    wfdb.wrsamp("3000001_0001", units=["mV", "NU"], sig_name=["II", "PLETH"], p_signal=first, fmt=["16"] * 2, **write)
-    wfdb.wrsamp("3000001_0002", units=["mV"], sig_name=["V"], p_signal=real["V"][:half, None], fmt=["16"], **write)
+    wfdb.wrsamp(
+        "3000001_0001",
+        units=["mV", "NU"],
+        sig_name=["II", "PLETH"],
+        p_signal=first,
+        fmt=["16"] * 2,
+        **write,
+    )
+    wfdb.wrsamp(
+        "3000001_0002",
+        units=["mV"],
+        sig_name=["V"],
+        p_signal=real["V"][:half, None],
+        fmt=["16"],
+        **write,
+    )
     second = np.stack([real["ppg"], real["II"], real["V"]], axis=1)[half:]
     wfdb.wrsamp(
         "3000001_0003",
@@ -106,19 +142,33 @@ def test_wfdb_of_several_segments(tmp_path, real):
     )
     parts = f"3000001_0001 {half}\n~ {half}\n3000001_0002 {half}\n3000001_0003 {half}\n"
     master = tmp_path / "p000033-2116-12-24-12-35.hea"
-    master.write_text(f"p000033-2116-12-24-12-35/5 3 125 {4 * half} 12:35:00.000 24/12/2116\n3000001_layout 0\n{parts}")
+    master.write_text(
+        f"p000033-2116-12-24-12-35/5 3 125 {4 * half} 12:35:00.000 24/12/2116\n3000001_layout 0\n{parts}"
+    )
     recordings = list(read_recordings(master))
     assert [recording.record for recording in recordings] == ["3000001_0001", "3000001_0003"]
     assert {recording.subject for recording in recordings} == {"p000033"}
     begun = [datetime.fromisoformat(recording.start) for recording in recordings]
-    assert begun[0] == datetime(2116, 12, 24, 12, 35) and (begun[1] - begun[0]).total_seconds() == 3 * SECONDS / 2
+    assert (
+        begun[0] == datetime(2116, 12, 24, 12, 35)
+        and (begun[1] - begun[0]).total_seconds() == 3 * SECONDS / 2
+    )
     np.testing.assert_allclose(recordings[1].ppg, real["ppg"][half:], atol=1e-4)
     np.testing.assert_allclose(recordings[0].ecg, real["II"][:half], atol=1e-4)
     assert list(recordings[1].leads) == ["II", "V"]
     assert find_in_folder(tmp_path) == ([master], [])  # not its segments once more
-    settings = {"inputs": [str(tmp_path)], "out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
+    settings = {
+        "inputs": [str(tmp_path)],
+        "out": str(tmp_path / "store"),
+        "split": "1,0,0",
+        "min_quality": -1,
+    }
     result = prepare(**settings)
-    assert result["windows"] == 6 and result["repairs"] == {} and result["passed_over"] == {"segments without PPG": 1}
+    assert (
+        result["windows"] == 6
+        and result["repairs"] == {}
+        and result["passed_over"] == {"segments without PPG": 1}
+    )
     # what is wrong with one segment costs no other
     (tmp_path / "map.yaml").write_text("ecg: V\n")
     result = prepare(**settings, channels=str(tmp_path / "map.yaml"))
@@ -135,15 +185,24 @@ def test_wfdb_of_several_segments(tmp_path, real):
 def test_one_bad_recording_of_a_file_costs_no_other(tmp_path, real):
     with h5py.File(tmp_path / "beds.h5", "w") as file:
         file.attrs["fs"] = 125.0
-        for bed, ppg in (("1", real["ppg"][:2500]), ("2", real["ppg"][:900]), ("3", real["ppg"][2500:])):
+        for bed, ppg in (
+            ("1", real["ppg"][:2500]),
+            ("2", real["ppg"][:900]),
+            ("3", real["ppg"][2500:]),
+        ):
             file.create_group(bed)["PPG"] = ppg
         file.create_group("4")["PPG"] = np.array([b"no number"] * 2500)
     time = np.arange(2500) / 125
     users = {"a": time, "b": np.where(np.arange(2500) > 99, time - 5, time), "c": time}
-    table = pd.concat([pd.DataFrame({"subject": name, "t": x}) for name, x in users.items()], ignore_index=True)
+    table = pd.concat(
+        [pd.DataFrame({"subject": name, "t": x}) for name, x in users.items()], ignore_index=True
+    )
     table.assign(ppg=real["ppg"][:7500]).to_csv(tmp_path / "users.csv", index=False)
     settings = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1}
-    for name, why, windows in (("beds.h5", "7.2 s long, shorter", 6), ("users.csv", "goes back in row 101", 4)):
+    for name, why, windows in (
+        ("beds.h5", "7.2 s long, shorter", 6),
+        ("users.csv", "goes back in row 101", 4),
+    ):
         with pytest.raises(UserError, match=why):
             prepare([str(tmp_path / name)], **settings)
         result = prepare([str(tmp_path / name)], **settings, skip_bad=True)
@@ -157,7 +216,13 @@ def test_units_that_the_user_says_count_in_every_format(tmp_path, real):
     ppg, ecg, units = real["ppg"], 1000 * real["II"], {"II": "uV", "ECG": "uV", "ECG (mV)": "uV"}
     np.savez(tmp_path / "r.npz", ppg=ppg, ecg=ecg, fs=125)
     wfdb.wrsamp(
-        "w", 125, ["NU", "NU"], ["PLETH", "II"], np.stack([ppg, ecg], 1), fmt=["16"] * 2, write_dir=str(tmp_path)
+        "w",
+        125,
+        ["NU", "NU"],
+        ["PLETH", "II"],
+        np.stack([ppg, ecg], 1),
+        fmt=["16"] * 2,
+        write_dir=str(tmp_path),
     )
     labels = (("PLETH", ppg), ("II", ecg))
     edfio.Edf([edfio.EdfSignal(x, 125, label=name) for name, x in labels]).write(tmp_path / "r.edf")
@@ -179,22 +244,30 @@ def test_units_that_the_user_says_count_in_every_format(tmp_path, real):
 
 def test_edf_with_several_rates(tmp_path, real):
     signals = [
-        edfio.EdfSignal(at_rate(real["II"], 256) * 1000, 256, label="ECG II", physical_dimension="uV"),
+        edfio.EdfSignal(
+            at_rate(real["II"], 256) * 1000, 256, label="ECG II", physical_dimension="uV"
+        ),
         edfio.EdfSignal(at_rate(real["ppg"], 64), 64, label="Pleth"),
         edfio.EdfSignal(at_rate(real["resp"], 32), 32, label="Thor Res"),
         edfio.EdfSignal(np.zeros(SECONDS), 1, label="SpO2"),
     ]
     night = edfio.Recording(startdate=datetime(2020, 3, 4).date())
     patient = edfio.Patient(code="S17", sex="F")
-    edfio.Edf(signals, patient=patient, recording=night, starttime=datetime(2020, 3, 4, 22, 5).time()).write(
-        tmp_path / "night.edf"
-    )
+    edfio.Edf(
+        signals, patient=patient, recording=night, starttime=datetime(2020, 3, 4, 22, 5).time()
+    ).write(tmp_path / "night.edf")
     recording = read_recording(tmp_path / "night.edf")
-    assert (recording.subject, recording.labels, recording.start) == ("S17", {"sex": "F"}, "2020-03-04T22:05:00")
+    assert (recording.subject, recording.labels, recording.start) == (
+        "S17",
+        {"sex": "F"},
+        "2020-03-04T22:05:00",
+    )
     time = np.arange(SECONDS * 200) / 200
     assert recording.sfreq == 200 and list(recording.leads) == ["II"]
     mv = np.interp(time, np.arange(SECONDS * 125) / 125, real["II"])
-    assert alike(recording.ecg, mv, 0.98) and np.std(recording.ecg) == pytest.approx(np.std(mv), rel=0.05)  # mV
+    assert alike(recording.ecg, mv, 0.98) and np.std(recording.ecg) == pytest.approx(
+        np.std(mv), rel=0.05
+    )  # mV
     assert alike(recording.ppg, np.interp(time, np.arange(SECONDS * 125) / 125, real["ppg"]))
     assert alike(recording.resp, np.interp(time, np.arange(SECONDS * 125) / 125, real["resp"]))
     assert recording.record == "night"
@@ -207,20 +280,27 @@ def test_edf_with_several_rates(tmp_path, real):
 def test_edf_with_breaks(tmp_path, real):
     """EDF+D: each data record states its time, and two breaks part 64 s into 25, 4 and 35 s."""
     labels = (("II", "ECG II"), ("ppg", "Pleth"))
-    signals = [edfio.EdfSignal(real[name], 125, label=label, physical_range=(-9, 9)) for name, label in labels]
+    signals = [
+        edfio.EdfSignal(real[name], 125, label=label, physical_range=(-9, 9))
+        for name, label in labels
+    ]
     start = {
         "recording": edfio.Recording(startdate=datetime(2020, 3, 4).date()),
         "starttime": datetime(2020, 3, 4, 22).time(),
     }
-    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(30, 2, "apnea")], data_record_duration=1, **start).write(
-        tmp_path / "d.edf"
-    )
+    edfio.Edf(
+        signals, annotations=[edfio.EdfAnnotation(30, 2, "apnea")], data_record_duration=1, **start
+    ).write(tmp_path / "d.edf")
     content = (tmp_path / "d.edf").read_bytes().replace(b"EDF+C", b"EDF+D", 1)
     for second in range(SECONDS):
         late = 0 if second < 25 else 100 if second < 29 else 500
         old, new = (f"+{time}\x14\x14".encode() for time in (second, second + late))
         place = content.index(old, 256 * 4 + second * (len(content) - 256 * 4) // SECONDS)
-        content = content[:place] + new + content[place + len(old) :].replace(b"\0" * (len(new) - len(old)), b"", 1)
+        content = (
+            content[:place]
+            + new
+            + content[place + len(old) :].replace(b"\0" * (len(new) - len(old)), b"", 1)
+        )
     (tmp_path / "d.edf").write_bytes(content)
     first, second = read_recordings(tmp_path / "d.edf")
     assert (first.record, first.start) == ("d-000", "2020-03-04T22:00:00")
@@ -260,12 +340,16 @@ def test_pulsedb(tmp_path, real):
     write_pulsedb(tmp_path / "p000123.mat", real, [0, 1, 2, 4, 3], [0, 10, 20, 50, 100])
     recordings = list(read_recordings(tmp_path / "p000123.mat"))
     assert [len(recording.ppg) for recording in recordings] == [3750, 1250, 1250]
-    assert {recording.subject for recording in recordings} == {"p000123"} and recordings[0].labels["sex"] == "F"
+    assert {recording.subject for recording in recordings} == {"p000123"} and recordings[0].labels[
+        "sex"
+    ] == "F"
     np.testing.assert_array_equal(recordings[0].ecg, real["II"][:3750])
     assert recordings[0].labels["age"] == 55 and recordings[1].labels["sbp"][0].tolist() == [104]
     prepare([str(tmp_path / "p000123.mat")], str(tmp_path / "store"), split="1,0,0", min_quality=-1)
     windows = WindowStore(tmp_path / "store").windows()
-    assert windows.labels["sbp"].tolist() == [100, 101, 102, 104, 103] and set(windows.labels["bmi"]) == {22.5}
+    assert windows.labels["sbp"].tolist() == [100, 101, 102, 104, 103] and set(
+        windows.labels["bmi"]
+    ) == {22.5}
     assert len(set(windows.record)) == 3 and windows.start_s.tolist() == [0, 10, 20, 0, 0]
     assert set(windows.labels["height"]) == {170}
     assert [row["start"][11:] for row in WindowStore(tmp_path / "store").index()] == [
@@ -273,7 +357,8 @@ def test_pulsedb(tmp_path, real):
         "10:12:50",
         "10:13:40",
     ]
-    two = ["2174-11-06-10-12"] * 2 + ["2174-11-07-10-12"] * 3  # times count from the start of each case
+    # times count from the start of each case
+    two = ["2174-11-06-10-12"] * 2 + ["2174-11-07-10-12"] * 3
     write_pulsedb(tmp_path / "two.mat", real, [0, 1, 2, 3, 4], [0, 10, 5, 15, 25], two)
     recordings = list(read_recordings(tmp_path / "two.mat"))
     assert [len(recording.ppg) for recording in recordings] == [2500, 3750]
@@ -302,29 +387,47 @@ def test_hdf5_with_a_group_a_patient_and_a_channel_map(tmp_path, real):
     np.testing.assert_allclose(recordings[0].ecg, real["II"])
     assert recordings[0].labels["age"] == 70
     store = str(tmp_path / "store")
-    result = prepare([str(tmp_path / "icu.h5")], store, "1,0,0", channels=str(tmp_path / "map.yaml"), min_quality=-1)
-    assert result["windows"] == 6 and "one person" in result["left_out"][0]["why"]  # the same samples twice
+    result = prepare(
+        [str(tmp_path / "icu.h5")],
+        store,
+        "1,0,0",
+        channels=str(tmp_path / "map.yaml"),
+        min_quality=-1,
+    )
+    # the same samples twice
+    assert result["windows"] == 6 and "one person" in result["left_out"][0]["why"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_tables_with_a_channel_map_gaps_and_people(tmp_path, real, suffix):
     time = 1000 * np.arange(SECONDS * 125) / 125
-    table = pd.DataFrame({"ms": time, "green": real["ppg"], "patch": real["II"], "who": ["a"] * 4000 + ["b"] * 4000})
+    table = pd.DataFrame(
+        {"ms": time, "green": real["ppg"], "patch": real["II"], "who": ["a"] * 4000 + ["b"] * 4000}
+    )
     table = table.drop(index=range(1000, 1125))  # one second is not there
     table.loc[5000:5010, "green"] = np.nan
     path = tmp_path / f"watch.{suffix}"
     table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
     map_file = tmp_path / "map.yaml"
-    map_file.write_text("ppg: green\necg: [patch]\ntime: ms\ntime_unit: ms\nsubject: who\nunits: {patch: mV}\n")
+    map_file.write_text(
+        "ppg: green\necg: [patch]\ntime: ms\ntime_unit: ms\nsubject: who\nunits: {patch: mV}\n"
+    )
     first, second = read_recordings(path, ChannelMap.load(map_file))
     assert (first.subject, second.subject) == ("a", "b") and first.sfreq == pytest.approx(125)
-    assert len(first.ppg) == 4000 and np.isnan(first.ppg[1000:1125]).all() and np.isnan(first.ppg).sum() == 125
+    assert (
+        len(first.ppg) == 4000
+        and np.isnan(first.ppg[1000:1125]).all()
+        and np.isnan(first.ppg).sum() == 125
+    )
     assert first.repairs == ["time_gaps"] and np.isnan(second.ppg).sum() == 11
     np.testing.assert_allclose(first.ecg[1125:], real["II"][1125:4000])
     for text, complaint in [
         ("ppg: blue\n", "no channel 'blue' for ppg"),
         ("pgg: green\n", r"no key 'pgg'; there are ppg, ecg, .*; did you mean ppg\?$"),
-        ("ppg: gren\n", r"no channel 'gren' for ppg, as the channel map has it; there are .*; did you mean green\?$"),
+        (
+            "ppg: gren\n",
+            r"no channel 'gren' for ppg, as the channel map has it; there are .*; did you mean green\?$",
+        ),
         ("ppg: [\n", "not readable as a channel map"),
         ("ppg: green\ntime_unit: min\n", "time_unit 'min'"),
         ("ppg: green\ntime: when\n", "no column 'when' for time"),
@@ -342,10 +445,12 @@ def test_vital(tmp_path, real):
 
     def blocks(x, sfreq):
         return [
-            {"dt": 1e9 + k, "val": x[int(k * sfreq) : int((k + 1) * sfreq)].astype(np.float32)} for k in range(SECONDS)
+            {"dt": 1e9 + k, "val": x[int(k * sfreq) : int((k + 1) * sfreq)].astype(np.float32)}
+            for k in range(SECONDS)
         ]
 
-    ecg = [block for block in blocks(at_rate(real["II"], 500), 500) if block["dt"] != 1e9 + 20]  # a second is lost
+    # a second is lost
+    ecg = [block for block in blocks(at_rate(real["II"], 500), 500) if block["dt"] != 1e9 + 20]
     file.add_track("SNUADC/ECG_II", ecg, srate=500, unit="mV")
     file.add_track("SNUADC/PLETH", blocks(real["ppg"], 125), srate=125)
     file.add_track("Solar8000/HR", [{"dt": 1e9 + 2 * k, "val": 70.0 + k} for k in range(32)])
@@ -372,7 +477,10 @@ def test_ppg_dalia_and_wesad(tmp_path, real, monkeypatch):
     monkeypatch.chdir(tmp_path)
     acc = np.tile([0, 0, 64.0], (SECONDS * 32, 1))
     signals = {
-        "chest": {"ECG": at_rate(real["II"], 700)[:, None], "Resp": at_rate(real["resp"], 700)[:, None]},
+        "chest": {
+            "ECG": at_rate(real["II"], 700)[:, None],
+            "Resp": at_rate(real["resp"], 700)[:, None],
+        },
         "wrist": {"BVP": at_rate(real["ppg"], 64)[:, None], "ACC": acc},
     }
     rates = np.arange(29.0) + 60  # windows of 8 s, every 2 s
@@ -382,7 +490,10 @@ def test_ppg_dalia_and_wesad(tmp_path, real, monkeypatch):
         (tmp_path / "S3.pkl").write_bytes(pickle.dumps(dalia, protocol))
         recording = read_recording(tmp_path / "S3.pkl")
         assert (recording.subject, recording.sfreq) == ("S3", 200) and recording.labels["age"] == 25
-        assert recording.labels["sex"] == "M" and recording.labels["hr"][0][2:4].tolist() == [60, 61]
+        assert recording.labels["sex"] == "M" and recording.labels["hr"][0][2:4].tolist() == [
+            60,
+            61,
+        ]
         np.testing.assert_allclose(recording.acc[:-50], 1, atol=0.01)
         time = np.arange(len(recording.ppg)) / 200
         assert alike(recording.ppg, np.interp(time, np.arange(SECONDS * 125) / 125, real["ppg"]))

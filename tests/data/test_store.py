@@ -27,7 +27,9 @@ def windows():
 
 @pytest.fixture
 def store(tmp_path):
-    prepare([str(path) for path in bidmc_files()[:3]], str(tmp_path / "store"), split="0.34,0.33,0.33")
+    prepare(
+        [str(path) for path in bidmc_files()[:3]], str(tmp_path / "store"), split="0.34,0.33,0.33"
+    )
     return tmp_path / "store"
 
 
@@ -43,7 +45,8 @@ def test_codes_are_within_half_a_step(shape, gain, offset):
     assert codes.dtype == np.int16 and np.abs(codes.astype(int)).max() <= 32767
     error = np.abs(codes * scale[:, None] + middle[:, None] - x).max(axis=1)
     step = np.ptp(x, axis=1) / 65534
-    rounding = 4 * np.spacing(np.abs(x).max(axis=1)) + np.finfo(np.float32).tiny  # a range below normal floats is flat
+    # a range below normal floats is flat
+    rounding = 4 * np.spacing(np.abs(x).max(axis=1)) + np.finfo(np.float32).tiny
     assert (error <= 0.51 * step + rounding).all()
 
 
@@ -68,7 +71,9 @@ def test_shard_is_read_without_a_copy_per_sample(tmp_path, windows):
     write_shard(tmp_path / "shard.parquet", windows)
     table = pq.read_table(tmp_path / "shard.parquet")
     codes, buffer = read_codes(table, "ppg"), table["ppg"].chunk(0).buffers()[-1]
-    assert codes.dtype == np.int16 and codes.shape == (len(windows), 1000) and not codes.flags.owndata
+    assert (
+        codes.dtype == np.int16 and codes.shape == (len(windows), 1000) and not codes.flags.owndata
+    )
     assert buffer.address <= codes.ctypes.data < buffer.address + buffer.size
 
 
@@ -79,7 +84,9 @@ def test_store_knows_splits_and_settings(store):
     parts = {split: opened.windows(split) for split in ("train", "val", "test")}
     assert len(everything) == sum(map(len, parts.values())) == opened.meta["windows"]
     for split, part in parts.items():
-        assert set(part.split) == {split} and {opened.splits[subject] for subject in part.subject} == {split}
+        assert set(part.split) == {split} and {
+            opened.splits[subject] for subject in part.subject
+        } == {split}
         assert len(part) == opened.meta["windows_by_split"][split]
     assert opened.meta["settings"] == {"split": "0.34,0.33,0.33", "min_quality": 0.9, "seed": 77}
     assert min(everything.ppg_quality.min(), everything.ecg_quality.min()) >= 0.9

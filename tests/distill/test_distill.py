@@ -1,4 +1,6 @@
-"""Distillation: a teacher taught by nobody is learnt from PPG alone; the loss is the one worked out by hand."""
+"""Distillation: a teacher taught by nobody is learnt from PPG alone; the loss is the one worked out
+by hand.
+"""
 
 import json
 from dataclasses import replace
@@ -17,7 +19,14 @@ from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import WindowStore
 from xmae.distill.distill import distill
 from xmae.distill.losses import ANGLE_WEIGHT, DISTANCE_WEIGHT, relational_loss, same_distances
-from xmae.distill.objective import Distillation, TaughtBatch, TaughtCrops, TaughtWindows, count_beats, rate_of
+from xmae.distill.objective import (
+    Distillation,
+    TaughtBatch,
+    TaughtCrops,
+    TaughtWindows,
+    count_beats,
+    rate_of,
+)
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.models.checkpoint import load_encoder, save_encoder
@@ -53,7 +62,9 @@ def distilled(teacher, small_store, tmp_path_factory):
 
 
 def teachers_part(student, teacher, windows, bank):
-    """Mean cosine of standardised embeddings without their mean over dimensions, which is the heart rate's."""
+    """Mean cosine of standardised embeddings without their mean over dimensions, which is the heart
+    rate's.
+    """
     mean, std = bank.embedding.mean(0).numpy(), bank.embedding.std(0).numpy()
     a, b = ((embed_windows(encoder, windows) - mean) / std for encoder in (student, teacher))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
@@ -68,12 +79,15 @@ def test_the_student_comes_to_agree_with_its_teacher(distilled, teacher, small_s
     loaded, student = load_encoder(teacher), load_encoder(distilled["student"])
     bank = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 192, 24, 77)
     val = WindowStore(small_store).windows("val")
-    assert teachers_part(student, loaded, val, bank) == pytest.approx(distilled["cosine"], abs=0.01)  # perhaps bf16
+    # perhaps bf16
+    assert teachers_part(student, loaded, val, bank) == pytest.approx(distilled["cosine"], abs=0.01)
     torch.manual_seed(0)
     assert abs(teachers_part(McuStudent(128).eval(), loaded, val, bank)) < distilled["cosine"] - 0.2
 
 
-def test_the_student_fits_in_its_teachers_place_and_says_where_it_came_from(distilled, teacher, small_store):
+def test_the_student_fits_in_its_teachers_place_and_says_where_it_came_from(
+    distilled, teacher, small_store
+):
     student = load_encoder(distilled["student"])
     assert student.embed_dim == load_encoder(teacher).embed_dim == 128
     assert student(torch.zeros(2, 1, 1000)).shape == (2, 128)
@@ -89,7 +103,12 @@ def test_another_tier_and_loss(teacher, small_store, tmp_path):
     result = distill(teacher, small_store, str(tmp_path / "run"), **settings)
     student = load_encoder(result["student"])
     assert student.config == {"embed_dim": 128, "tier": "mcu-s"}
-    assert -1 <= result["distances"] == student.provenance["distances"] == 1 - min(result["history"]["val_loss"])
+    assert (
+        -1
+        <= result["distances"]
+        == student.provenance["distances"]
+        == 1 - min(result["history"]["val_loss"])
+    )
     assert student.provenance["settings"] | settings == student.provenance["settings"]
 
 
@@ -101,21 +120,30 @@ def test_ppg_alone_is_enough(teacher, ppg_store, tmp_path):
 
 def test_the_ecg_gives_the_heart_rate_and_nothing_else(teacher, small_store):
     windows, loaded = WindowStore(small_store).windows("train"), load_encoder(teacher)
-    with_ecg, without = (TaughtCrops(loaded, x, 8, 4, 3) for x in (windows, replace(windows, ecg=None)))
-    assert torch.equal(with_ecg.ppg, without.ppg) and torch.equal(with_ecg.embedding, without.embedding)
+    with_ecg, without = (
+        TaughtCrops(loaded, x, 8, 4, 3) for x in (windows, replace(windows, ecg=None))
+    )
+    assert torch.equal(with_ecg.ppg, without.ppg) and torch.equal(
+        with_ecg.embedding, without.embedding
+    )
     assert with_ecg.rate.isfinite().all() and without.rate.isnan().all()
 
 
 def test_counted_beats_are_the_monitors_heart_rate(small_store):
     windows = WindowStore(small_store).windows()
     difference = np.abs(rate_of(count_beats(windows)) - windows.labels["hr"])
-    assert np.nanmedian(difference) < 1 and np.nanpercentile(difference, 90) < 4  # bpm; the monitor averages and lags
+    # bpm; the monitor averages and lags
+    assert np.nanmedian(difference) < 1 and np.nanpercentile(difference, 90) < 4
 
 
 def test_the_rate_of_a_stretched_crop(teacher, small_store):
-    """A crop's heart rate is that of the PPG in it, at the speed it is played: NeuroKit2 finds its pulses."""
+    """A crop's heart rate is that of the PPG in it, at the speed it is played: NeuroKit2 finds its
+    pulses.
+    """
     crops = TaughtCrops(load_encoder(teacher), WindowStore(small_store).windows("train"), 48, 8, 1)
-    pulse = [60 * 100 / np.median(np.diff(ppg_peaks(x[0], 100))) for x in crops.ppg.double().numpy()]
+    pulse = [
+        60 * 100 / np.median(np.diff(ppg_peaks(x[0], 100))) for x in crops.ppg.double().numpy()
+    ]
     assert np.median(np.abs(np.array(pulse) - crops.rate.numpy())) < 2
     assert np.ptp(crops.rate.numpy()) > 40  # bpm
 
@@ -125,7 +153,9 @@ def test_the_bank_holds_the_teachers_answers_and_its_order_the_epoch(teacher, sm
     crops = TaughtCrops(loaded, WindowStore(small_store).windows("train"), 8, 4, 3)
     with torch.no_grad():
         torch.testing.assert_close(crops.embedding, loaded(crops.ppg))
-        torch.testing.assert_close(crops.tokens.float(), loaded.tokens(crops.ppg), atol=5e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            crops.tokens.float(), loaded.tokens(crops.ppg), atol=5e-3, rtol=1e-3
+        )
     epochs = [[batch.embedding for batch in crops] for _ in range(2)]
     first, second = (torch.cat(epoch) for epoch in epochs)
     assert len(crops) == 2 and not torch.equal(first, second)
@@ -165,14 +195,24 @@ def test_loss_by_hand():
     objective = Distillation(Plain(), bank)
     nn.init.ones_(objective.to_tokens.weight)
     nn.init.zeros_(objective.to_tokens.bias)
-    ppg = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])  # tokens (0, 1), (2, 3); their mean (1, 2) + bias (1, 2)
-    batch = TaughtBatch(ppg, torch.tensor([[4.0, 3.0]]), torch.tensor([[[1.0], [3.0]]]), torch.tensor([90.0]), seed=0)
+    # tokens (0, 1), (2, 3); their mean (1, 2) + bias (1, 2)
+    ppg = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])
+    batch = TaughtBatch(
+        ppg,
+        torch.tensor([[4.0, 3.0]]),
+        torch.tensor([[[1.0], [3.0]]]),
+        torch.tensor([90.0]),
+        seed=0,
+    )
     # standardised: student ((2 - 1) / 2, (4 - 2) / 0.5) = (0.5, 4), teacher (1.5, 2)
     # without their means 2.25 and 1.75: (-1.75, 1.75) and (-0.25, 0.25): 1.5^2 = 2.25
-    # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1, 3): 1
-    # rate: the mean over 0.5, 2.25 / 0.5 = 4.5, against (90 - 80) / 20 = 0.5; Huber beyond 0.1: 4 - 0.05
+    # tokens: 0 + 1 = 1 and 2 + 3 = 5 against 1 and 3: (0 + 4) / 2 = 2, over the variance 2 of (1,
+    # 3): 1 rate: the mean over 0.5, 2.25 / 0.5 = 4.5, against (90 - 80) / 20 = 0.5; Huber beyond
+    # 0.1: 4 - 0.05
     assert objective(batch).item() == pytest.approx(2.25 + 0.5 * 1 + 3.95)
-    assert objective(batch._replace(rate=torch.tensor([np.nan]))).item() == pytest.approx(2.25 + 0.5 * 1)
+    assert objective(batch._replace(rate=torch.tensor([np.nan]))).item() == pytest.approx(
+        2.25 + 0.5 * 1
+    )
     assert objective.validate(batch).item() == pytest.approx(0, abs=1e-6)
     whole = Distillation(Plain(), bank, token_weight=0, rate_weight=0)
     assert whole(batch).item() == pytest.approx(2.5)  # (1^2 + 2^2) / 2
@@ -190,7 +230,9 @@ def test_relations_by_hand():
         return np.where(missed < 1, 0.5 * missed**2, missed - 0.5)
 
     def pairs(x):
-        lengths = [np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]
+        lengths = [
+            np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j
+        ]
         return np.array(lengths) / np.mean(lengths)
 
     def unit(a):
@@ -198,12 +240,22 @@ def test_relations_by_hand():
 
     def angles(x):  # at the middle of each three that are not the same
         n = range(len(x))
-        return [unit(x[i] - x[j]) @ unit(x[k] - x[j]) if j not in (i, k) else 0.0 for j in n for i in n for k in n]
+        return [
+            unit(x[i] - x[j]) @ unit(x[k] - x[j]) if j not in (i, k) else 0.0
+            for j in n
+            for i in n
+            for k in n
+        ]
 
     a, b = student.numpy(), teacher.numpy()
-    expected = DISTANCE_WEIGHT * huber(pairs(a), pairs(b)).mean() + ANGLE_WEIGHT * huber(angles(a), angles(b)).mean()
+    expected = (
+        DISTANCE_WEIGHT * huber(pairs(a), pairs(b)).mean()
+        + ANGLE_WEIGHT * huber(angles(a), angles(b)).mean()
+    )
     assert relational_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)
-    assert same_distances(student, teacher).item() == pytest.approx(np.corrcoef(pairs(a), pairs(b))[0, 1], abs=1e-6)
+    assert same_distances(student, teacher).item() == pytest.approx(
+        np.corrcoef(pairs(a), pairs(b))[0, 1], abs=1e-6
+    )
 
 
 def test_relations_do_not_ask_where_and_how_large():
@@ -217,9 +269,13 @@ def test_relations_do_not_ask_where_and_how_large():
 
 
 def test_the_cosine_loss_asks_for_the_direction_only():
-    bank = SimpleNamespace(embedding=torch.randn(8, 2), tokens=torch.zeros(8, 2, 1), rate=torch.full((8,), np.nan))
+    bank = SimpleNamespace(
+        embedding=torch.randn(8, 2), tokens=torch.zeros(8, 2, 1), rate=torch.full((8,), np.nan)
+    )
     objective = Distillation(Plain(), bank, token_weight=0, loss="cosine")
-    batch = TaughtBatch(torch.randn(3, 1, 4), torch.randn(3, 2), torch.zeros(3, 2, 1), torch.full((3,), np.nan), 0)
+    batch = TaughtBatch(
+        torch.randn(3, 1, 4), torch.randn(3, 2), torch.zeros(3, 2, 1), torch.full((3,), np.nan), 0
+    )
     assert objective(batch).item() == pytest.approx(objective.validate(batch).item(), abs=1e-6)
 
 
@@ -250,28 +306,58 @@ def test_an_unknown_tier_or_loss_is_refused(teacher, small_store, tmp_path, sett
         distill(teacher, small_store, str(tmp_path / "run"), **{setting: value})
 
 
-def test_what_cannot_be_resumed_or_begun_is_said_before_the_teacher_answers(distilled, small_store, tmp_path):
+def test_what_cannot_be_resumed_or_begun_is_said_before_the_teacher_answers(
+    distilled, small_store, tmp_path
+):
     with pytest.raises(UserError, match="nothing to resume"):
         distill("no teacher", small_store, str(tmp_path / "run"), resume=True)
     with pytest.raises(UserError, match="tier changed"):
-        distill(distilled["settings"]["teacher"], small_store, distilled["out"], tier="app", **SHORT, resume=True)
+        distill(
+            distilled["settings"]["teacher"],
+            small_store,
+            distilled["out"],
+            tier="app",
+            **SHORT,
+            resume=True,
+        )
     with pytest.raises(UserError, match="holds a training already"):
         distill("no teacher", small_store, distilled["out"])
 
 
 def test_on_the_command_line(teacher, small_store, tmp_path, capsys):
-    options = ["--crops", "8", "--epochs", "1", "--batch-size", "4", "--token-weight", "0", "--json"]
-    assert main(["distill", teacher, "--data", small_store, "--out", str(tmp_path / "run"), *options]) == 0
+    options = [
+        "--crops",
+        "8",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--token-weight",
+        "0",
+        "--json",
+    ]
+    assert (
+        main(["distill", teacher, "--data", small_store, "--out", str(tmp_path / "run"), *options])
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert list(result)[-1] == "out" and result["settings"]["token_weight"] == 0
 
 
 def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monkeypatch):
-    """What is done is not trained again; a row for each variant, for random weights and for the teacher."""
+    """What is done is not trained again; a row for each variant, for random weights and for the
+    teacher.
+    """
     chosen = {"mse": ("mse", 0.0, 0.0), "relational": ("relational", 0.0, 0.0)}
     monkeypatch.setattr(distill_losses, "VARIANTS", chosen)
-    settings = {"out": tmp_path, "runs": tmp_path / "runs", "teacher": "student-mcu", "crops": 32, "epochs": 1}
+    settings = {
+        "out": tmp_path,
+        "runs": tmp_path / "runs",
+        "teacher": "student-mcu",
+        "crops": 32,
+        "epochs": 1,
+    }
     table = distill_losses.main(str(eight_patients / "store"), **settings)
     with open(table) as file:
         rows = [line.strip("|\n ").split(" | ") for line in file if line.startswith("| ")]

@@ -44,17 +44,27 @@ def evaluated(store, encoder, tmp_path_factory):
 def test_the_table_has_every_method_task_interval_and_star(evaluated):
     result = json.loads((evaluated / "metrics.json").read_text())
     rows = {(row["dataset"], row["task"]): row for row in result["trials"]}
-    assert set(rows) == {(name, task) for name in ("store", "ppg_bp") for task in ("hr", "sex", "sbp")}
-    assert "1 scored subjects have a label" in rows["store", "sbp"]["reason"]  # one of these has an arterial line
+    assert set(rows) == {
+        (name, task) for name in ("store", "ppg_bp") for task in ("hr", "sex", "sbp")
+    }
+    # one of these has an arterial line
+    assert "1 scored subjects have a label" in rows["store", "sbp"]["reason"]
     row = rows["ppg_bp", "sex"]
     assert row["n_subjects"] == 164 and row["n_folds"] == 5 and row["n_windows"] == 492
     assert list(row["methods"]) == ["tiny", "untrained", "features", "constant"]
     for found in row["methods"].values():
         low, high = found["auroc"]["interval"]
-        assert low <= found["auroc"]["mean"] <= high and len(found["auroc"]["folds"]) == 5 and "f1" in found
+        assert (
+            low <= found["auroc"]["mean"] <= high
+            and len(found["auroc"]["folds"]) == 5
+            and "f1" in found
+        )
     assert row["methods"]["constant"]["auroc"]["mean"] == 0.5
     heart = rows["ppg_bp", "hr"]["methods"]
-    assert heart["features"]["mae"]["mean"] < 0.7 * heart["constant"]["mae"]["mean"] and heart["features"]["stars"]
+    assert (
+        heart["features"]["mae"]["mean"] < 0.7 * heart["constant"]["mae"]["mean"]
+        and heart["features"]["stars"]
+    )
     text = (evaluated / "table.md").read_text()
     assert "| features |" in text and " ± " in text and "**ppg_bp**" in text
     table = pd.read_csv(evaluated / "table.csv")
@@ -66,8 +76,12 @@ def test_the_table_has_every_method_task_interval_and_star(evaluated):
 def test_what_cannot_be_evaluated_is_said_among_all_and_an_error_by_name(store, encoder, tmp_path):
     result = evaluate([encoder], store, baselines=False, out=str(tmp_path))
     reasons = {row["task"]: row["reason"] for row in result["trials"] if "reason" in row}
-    assert "1 scored subjects have a label, 3 are needed" in reasons["sbp"]  # one test patient has an arterial line
-    assert any("methods" in row for row in result["trials"]) and reasons["sbp"] in (tmp_path / "table.md").read_text()
+    # one test patient has an arterial line
+    assert "1 scored subjects have a label, 3 are needed" in reasons["sbp"]
+    assert (
+        any("methods" in row for row in result["trials"])
+        and reasons["sbp"] in (tmp_path / "table.md").read_text()
+    )
     with pytest.raises(UserError, match="1 scored subjects have a label"):
         evaluate([encoder], store, "sbp", out=str(tmp_path))
 
@@ -86,7 +100,10 @@ def test_what_cannot_be_evaluated_is_said_among_all_and_an_error_by_name(store, 
 )
 def test_what_evaluate_refuses(store, encoder, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
-        evaluate(**{"models": [encoder], "data": store, "tasks": "hr", "out": str(tmp_path / "x")} | settings)
+        evaluate(
+            **{"models": [encoder], "data": store, "tasks": "hr", "out": str(tmp_path / "x")}
+            | settings
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -121,8 +138,17 @@ def test_compare_goes_on_where_it_stopped_and_repeats_nothing(store, compared, m
     monkeypatch.setattr(module, "predict", lambda *a, **k: pytest.fail("probed again"))
     again = compare(store, "xmae,dino", out=out, **BUDGET)
     assert again["trials"] == done["trials"]
-    assert list(again["trials"][0]["methods"]) == ["xmae", "dino", "untrained", "features", "constant"]
-    assert set(again["best"]) == {"xmae", "dino"} and "\n| dino | 32 | " in Path(again["out"]).read_text()
+    assert list(again["trials"][0]["methods"]) == [
+        "xmae",
+        "dino",
+        "untrained",
+        "features",
+        "constant",
+    ]
+    assert (
+        set(again["best"]) == {"xmae", "dino"}
+        and "\n| dino | 32 | " in Path(again["out"]).read_text()
+    )
 
 
 def test_a_further_method_or_task_is_added(store, compared, monkeypatch):
@@ -156,7 +182,12 @@ def test_a_store_whose_test_subjects_were_trained_on_is_refused(eight_patients, 
     with pytest.raises(UserError, match=r"other settings \(store_sha256\)"):
         compare(str(tmp_path / "other"), "xmae", out=compared[0], **BUDGET)
     with pytest.raises(UserError, match="trained or chosen on"):
-        evaluate([f"{compared[0]}/xmae/encoder.safetensors"], str(tmp_path / "other"), "hr", out=str(tmp_path))
+        evaluate(
+            [f"{compared[0]}/xmae/encoder.safetensors"],
+            str(tmp_path / "other"),
+            "hr",
+            out=str(tmp_path),
+        )
 
 
 def test_a_store_without_a_test_split_is_refused(eight_patients, tmp_path):
@@ -164,6 +195,9 @@ def test_a_store_without_a_test_split_is_refused(eight_patients, tmp_path):
     with pytest.raises(UserError, match="has no subjects in the split test"):
         compare(str(tmp_path / "two"), "xmae", out=str(tmp_path / "x"), **BUDGET)
     seen = {subject: "train" for subject in WindowStore(tmp_path / "two").splits}
-    save_encoder(PPGEncoder(TINY), tmp_path / "seen.safetensors", {"method": "none", "splits": seen})
-    with pytest.raises(UserError, match="trained or chosen on"):  # without a test split, everyone is scored
+    save_encoder(
+        PPGEncoder(TINY), tmp_path / "seen.safetensors", {"method": "none", "splits": seen}
+    )
+    # without a test split, everyone is scored
+    with pytest.raises(UserError, match="trained or chosen on"):
         probe(str(tmp_path / "seen.safetensors"), str(tmp_path / "two"), str(tmp_path / "probe"))

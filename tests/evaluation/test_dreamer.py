@@ -1,4 +1,5 @@
-"""DREAMER: a file of its exact layout, made here from real ECG and drawn EEG, goes through reader and protocol.
+"""DREAMER: a file of its exact layout, made here from real ECG and drawn EEG, goes through reader
+and protocol.
 
 It tests the layout; no result is claimed from it.
 """
@@ -11,12 +12,33 @@ from scipy import io
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers.dreamer import read_dreamer
 from xmae.errors import UserError
-from xmae.evaluation.fusion.dreamer import dreamer, eeg_windows, embed_trials, metrics_of, split_trials
+from xmae.evaluation.fusion.dreamer import (
+    dreamer,
+    eeg_windows,
+    embed_trials,
+    metrics_of,
+    split_trials,
+)
 from xmae.models import save_encoder
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCrossEncoder
 from xmae.signals.resample import resample
 
-ELECTRODES = ["AF3", "F7", "F3", "FC5", "T7", "P7", "O1", "O2", "P8", "T8", "FC6", "F4", "F8", "AF4"]
+ELECTRODES = [
+    "AF3",
+    "F7",
+    "F3",
+    "FC5",
+    "T7",
+    "P7",
+    "O1",
+    "O2",
+    "P8",
+    "T8",
+    "FC6",
+    "F4",
+    "F8",
+    "AF4",
+]
 N_CLIPS = 4
 SECONDS = (31, 22, 20, 25)  # of the clips; the rest before each lasts 11 s
 
@@ -29,7 +51,9 @@ def cells(values):
 
 
 def write_dreamer(path, n_subjects=4, **changes):
-    """A small DREAMER.mat: real ECG excerpts resampled to 256 Hz, EEG drawn around the headset's offset."""
+    """A small DREAMER.mat: real ECG excerpts resampled to 256 Hz, EEG drawn around the headset's
+    offset.
+    """
     rng = np.random.default_rng(7)
     people = np.empty((1, n_subjects), object)
     for number, file in zip(range(n_subjects), bidmc_files()[::4], strict=False):
@@ -38,9 +62,16 @@ def write_dreamer(path, n_subjects=4, **changes):
         ecg, signals = resample(ecg.T, 125, 256).T, {"ECG": {}, "EEG": {}}
         for part, seconds in (("baseline", (11,) * N_CLIPS), ("stimuli", SECONDS)):
             starts = np.cumsum([0, *seconds])
-            signals["ECG"][part] = cells([ecg[256 * a : 256 * b] for a, b in zip(starts, starts[1:], strict=False)])
-            signals["EEG"][part] = cells([4200 + 30 * rng.standard_normal((128 * s, 14)) for s in seconds])
-        scores = {f"Score{name}": rng.permutation([[1.0], [2.0], [4.0], [5.0]]) for name in ("Valence", "Arousal")}
+            signals["ECG"][part] = cells(
+                [ecg[256 * a : 256 * b] for a, b in zip(starts, starts[1:], strict=False)]
+            )
+            signals["EEG"][part] = cells(
+                [4200 + 30 * rng.standard_normal((128 * s, 14)) for s in seconds]
+            )
+        scores = {
+            f"Score{name}": rng.permutation([[1.0], [2.0], [4.0], [5.0]])
+            for name in ("Valence", "Arousal")
+        }
         scores["ScoreDominance"] = rng.permutation([[3.0], [3.0], [4.0], [2.0]])
         people[0, number] = {"Age": "22", "Gender": "male", **signals, **scores}
     electrodes = np.empty((1, 14), object)
@@ -70,7 +101,9 @@ def encoder(tmp_path_factory):
 def test_reader_finds_every_part_in_its_place(mat):
     trials, electrodes = read_dreamer(mat)
     assert electrodes == ELECTRODES
-    assert [(t.subject, t.video) for t in trials] == [(f"S{s:02d}", v) for s in range(1, 5) for v in range(1, 5)]
+    assert [(t.subject, t.video) for t in trials] == [
+        (f"S{s:02d}", v) for s in range(1, 5) for v in range(1, 5)
+    ]
     assert [t.eeg.shape for t in trials[:4]] == [(14, 128 * s) for s in SECONDS]
     assert [t.ecg.shape for t in trials[:4]] == [(2, 256 * s) for s in SECONDS]
     assert trials[0].eeg_baseline.shape == (14, 128 * 11)
@@ -83,7 +116,8 @@ def test_eeg_comes_out_in_units_of_100_microvolts_without_the_offset():
     x = np.stack([4200 + 50 * np.sin(2 * np.pi * 10 * time)] * 14)
     windows = eeg_windows(x)
     assert windows.shape == (3, 14, 2000)
-    expected = 0.5 * np.sin(2 * np.pi * 10 * np.arange(2000) / 200)  # the second window starts at 10 s
+    # the second window starts at 10 s
+    expected = 0.5 * np.sin(2 * np.pi * 10 * np.arange(2000) / 200)
     np.testing.assert_allclose(windows[1, 0], expected, atol=0.01)
 
 
@@ -104,10 +138,16 @@ def test_the_protocol_runs_to_metrics_with_intervals(mat, encoder, tmp_path, pro
 
 def test_the_baseline_is_the_mean_embedding_of_the_rest_before_the_clip(mat):
     torch.manual_seed(0)
-    trials, encoder = read_dreamer(mat)[0][:3], CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"]).eval()
+    trials, encoder = (
+        read_dreamer(mat)[0][:3],
+        CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"]).eval(),
+    )
     rows = [0, 5]
-    (plain, trial), (less, _) = (embed_trials({"eeg": encoder}, trials, rows, how) for how in ("none", "subtract"))
-    assert trial.tolist() == [0, 0, 0, 1, 1, 2, 2]  # whole windows of 10 s in clips of 31, 22 and 20 s
+    (plain, trial), (less, _) = (
+        embed_trials({"eeg": encoder}, trials, rows, how) for how in ("none", "subtract")
+    )
+    # whole windows of 10 s in clips of 31, 22 and 20 s
+    assert trial.tolist() == [0, 0, 0, 1, 1, 2, 2]
     for number, of in enumerate(trials):
         with torch.no_grad():
             rest = encoder(torch.from_numpy(eeg_windows(of.eeg_baseline[rows]))).mean(0)
@@ -152,7 +192,11 @@ def test_bad_files_and_settings_are_one_clear_line(mat, encoder, tmp_path):
     with pytest.raises(UserError, match="not laid out as DREAMER.mat"):
         read_dreamer(write_dreamer(tmp_path / "layout.mat", 1, Data=np.zeros((1, 2))))
     with pytest.raises(UserError, match=r"14\)"):
-        read_dreamer(write_dreamer(tmp_path / "names.mat", 1, EEG_Electrodes=np.array([["AF3", "F7"]], object)))
+        read_dreamer(
+            write_dreamer(
+                tmp_path / "names.mat", 1, EEG_Electrodes=np.array([["AF3", "F7"]], object)
+            )
+        )
     with pytest.raises(UserError, match="unknown electrode 'Cz'; the recording has AF3"):
         dreamer(str(mat), str(tmp_path), eeg=encoder, electrodes="AF3,Cz")
     with pytest.raises(UserError, match="give an encoder"):
@@ -169,5 +213,7 @@ def test_eeg_and_ecg_of_different_length_are_refused(tmp_path):
     ecg = content[0, 0]["Data"][0, 0]["ECG"][0, 0]["stimuli"][0, 0]
     ecg[1, 0] = ecg[1, 0][: 256 * 15]
     io.savemat(tmp_path / "e.mat", {"DREAMER": content})
-    with pytest.raises(UserError, match=r"S01, clip 2: EEG of the clip lasts 22.0 s but ECG 15.0 s"):
+    with pytest.raises(
+        UserError, match=r"S01, clip 2: EEG of the clip lasts 22.0 s but ECG 15.0 s"
+    ):
         read_dreamer(tmp_path / "e.mat")

@@ -26,7 +26,11 @@ def make_windows(n_subjects=20, per_subject=15, n_test=8, seed=0):
     subject = np.repeat([f"s{i:02d}" for i in range(n_subjects)], per_subject)
     n = len(subject)
     age = np.repeat(np.where(np.arange(n_subjects) % 2, 72.0, 50.0), per_subject)
-    labels = {"hr": rng.normal(80, 10, n), "age": age, "sex": np.roll(age > 65, per_subject).astype(float)}
+    labels = {
+        "hr": rng.normal(80, 10, n),
+        "age": age,
+        "sex": np.roll(age > 65, per_subject).astype(float),
+    }
     split = np.where(np.arange(n) < n_test * per_subject, "test", "train")
     return SimpleNamespace(subject=subject, split=split, labels=labels)
 
@@ -50,10 +54,13 @@ def test_mae_under_weights_is_the_mean_over_the_drawn_patients():
 
 
 def test_interval_agrees_with_scipy_and_the_normal_approximation():
-    error = np.abs(np.random.default_rng(3).normal(size=60))  # one window per patient: the plain bootstrap
+    # one window per patient: the plain bootstrap
+    error = np.abs(np.random.default_rng(3).normal(size=60))
     values = bootstrap.mae(error, np.zeros(60), np.arange(60), bootstrap.draw_weights(60, 20000))
     low, high = bootstrap.interval(values)
-    reference = stats.bootstrap((error,), np.mean, n_resamples=20000, method="percentile", rng=0).confidence_interval
+    reference = stats.bootstrap(
+        (error,), np.mean, n_resamples=20000, method="percentile", rng=0
+    ).confidence_interval
     assert (low, high) == pytest.approx((reference.low, reference.high), abs=0.005)
     half = 1.96 * error.std() / np.sqrt(60)
     assert (low, high) == pytest.approx((error.mean() - half, error.mean() + half), abs=0.02)
@@ -63,13 +70,19 @@ def test_interval_widens_when_patients_are_alike_inside():
     per_patient = np.random.default_rng(4).exponential(size=8)
     subject = np.repeat(np.arange(8), 50)
     truth = per_patient[subject]
-    by_patient = bootstrap.interval(bootstrap.mae(truth, 0 * truth, subject, bootstrap.draw_weights(8)))
-    by_window = bootstrap.interval(bootstrap.mae(truth, 0 * truth, np.arange(400), bootstrap.draw_weights(400)))
+    by_patient = bootstrap.interval(
+        bootstrap.mae(truth, 0 * truth, subject, bootstrap.draw_weights(8))
+    )
+    by_window = bootstrap.interval(
+        bootstrap.mae(truth, 0 * truth, np.arange(400), bootstrap.draw_weights(400))
+    )
     assert np.ptp(by_patient) > 3 * np.ptp(by_window)
 
 
 def test_resamples_without_a_class_are_left_out():
-    values = bootstrap.auroc(np.array([1.0, 0.0]), np.array([2.0, 1.0]), np.array([0, 1]), np.array([[2.0, 0], [1, 1]]))
+    values = bootstrap.auroc(
+        np.array([1.0, 0.0]), np.array([2.0, 1.0]), np.array([0, 1]), np.array([[2.0, 0], [1, 1]])
+    )
     assert np.isnan(values[0]) and values[1] == 1
     assert bootstrap.interval(np.array([np.nan, np.nan, 1.0])) is None
 
@@ -117,7 +130,9 @@ def test_probe_finds_a_planted_signal_and_nothing_in_noise():
 
 
 def test_pooled_auroc_of_noise_is_not_pushed_below_one_half():
-    """Leaving out a patient of a class must not lower the log odds of that class for that patient."""
+    """Leaving out a patient of a class must not lower the log odds of that class for that
+    patient.
+    """
     values = []
     for seed in range(2):
         windows = make_windows(n_subjects=12, per_subject=4, n_test=12)
@@ -132,9 +147,12 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
     windows.labels["sex"] = np.where(windows.split == "test", 1.0, windows.labels["sex"])
     windows.labels["age"][windows.split == "train"] = 40.0
     windows.labels["age"][(windows.subject != "s01") & (windows.split == "test")] = 40.0
-    result = probe_embeddings({"e": np.random.default_rng(0).normal(size=(len(windows.subject), 4))}, windows)["tasks"]
+    result = probe_embeddings(
+        {"e": np.random.default_rng(0).normal(size=(len(windows.subject), 4))}, windows
+    )["tasks"]
     assert "one class" in result["sex"]["reason"]
-    assert "one class" in result["age_over_65"]["reason"]  # the only old patient is left out in his own fold
+    # the only old patient is left out in his own fold
+    assert "one class" in result["age_over_65"]["reason"]
     assert "0 scored patients have the label 'spo2'" in result["spo2"]["reason"]
     assert "value" in result["hr"]["encoders"]["e"]
     windows.labels["hr"][windows.subject > "s01"] = np.nan
@@ -144,14 +162,17 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
 
 
 def test_skill_is_nothing_without_a_signal_and_what_is_explained_with_one():
-    """The strength is not chosen on the patients that the skill is of: in noise it is below 0 on average."""
+    """The strength is not chosen on the patients that the skill is of: in noise it is below 0 on
+    average.
+    """
     rng = np.random.default_rng(5)
     subject = np.repeat(np.arange(16), 12)
     for kind in ("regression", "binary"):
         of_noise, of_signal = [], []
         for _ in range(12):
             signal, noise = rng.normal(size=(len(subject), 1)), rng.normal(size=(len(subject), 8))
-            y = signal[:, 0] + rng.normal(size=len(subject))  # half of its variance can be explained
+            # half of its variance can be explained
+            y = signal[:, 0] + rng.normal(size=len(subject))
             y = (y > 0).astype(float) if kind == "binary" else y
             of_noise.append(fit_linear(noise, y, subject, kind).skill)
             of_signal.append(fit_linear(np.hstack([signal, noise]), y, subject, kind).skill)
@@ -162,12 +183,16 @@ def test_skill_is_nothing_without_a_signal_and_what_is_explained_with_one():
 def test_without_a_test_split_everyone_is_scored():
     windows = make_windows()
     windows.split[:] = "train"
-    result = probe_embeddings({"e": np.random.default_rng(0).normal(size=(len(windows.subject), 4))}, windows, ["hr"])
+    result = probe_embeddings(
+        {"e": np.random.default_rng(0).normal(size=(len(windows.subject), 4))}, windows, ["hr"]
+    )
     assert result["scored_subjects"] == 20 and result["fit_subjects"] == 0
 
 
 def test_age_task_keeps_missing_ages_missing():
-    windows = SimpleNamespace(subject=["a", "b", "c"], labels={"age": np.array([65.0, 66.0, np.nan])})
+    windows = SimpleNamespace(
+        subject=["a", "b", "c"], labels={"age": np.array([65.0, 66.0, np.nan])}
+    )
     assert TASKS["age_over_65"].target(windows) == pytest.approx([0, 1, np.nan], nan_ok=True)
 
 
@@ -181,16 +206,22 @@ def test_heads_are_the_linear_models_and_skip_what_has_no_label():
     assert heads["hr"]["skill"] > 0.5 and heads["sex"]["skill"] < 0.05
     assert len(heads["hr"]["weight"]) == 6
     ok = slice(10, None)
-    expected = fit_linear(x[ok], windows.labels["hr"][ok], windows.subject[ok], "regression").predict(x)
+    expected = fit_linear(
+        x[ok], windows.labels["hr"][ok], windows.subject[ok], "regression"
+    ).predict(x)
     assert apply_head(heads["hr"], x) == pytest.approx(expected)
     probability = apply_head(heads["sex"], x)
     assert ((probability > 0) & (probability < 1)).all()
 
 
 def test_embedding_does_not_depend_on_the_batch_or_on_units_and_keeps_the_mode():
-    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1000, 4), torch.nn.Dropout(0.5)).train()
+    encoder = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(1000, 4), torch.nn.Dropout(0.5)
+    ).train()
     ppg = np.random.default_rng(8).normal(size=(10, 1000)).astype(np.float32)
     ppg[3] = 1.0  # a flat window
     one = embed_windows(encoder, ppg, batch_size=1)
-    assert one == pytest.approx(embed_windows(encoder, SimpleNamespace(ppg=5 * ppg + 2), batch_size=64), abs=1e-4)
+    assert one == pytest.approx(
+        embed_windows(encoder, SimpleNamespace(ppg=5 * ppg + 2), batch_size=64), abs=1e-4
+    )
     assert np.isfinite(one).all() and one.shape == (10, 4) and encoder.training

@@ -16,7 +16,9 @@ from xmae.evaluation.heads.features import ppg_features
 def real():
     """Every window, good and bad, of six recordings."""
     paths = bidmc_files()[::6][:6]
-    return Windows.concatenate([prepare_recording(read_recording(path), min_quality=-1)[0] for path in paths])
+    return Windows.concatenate(
+        [prepare_recording(read_recording(path), min_quality=-1)[0] for path in paths]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def columns(real):
 
 
 def wave(rate, breath=0.25, am=0.0, fm=0.0):
-    """A pulse-like wave (three harmonics) with breathing in its amplitude and rate; one window (1, 1000)."""
+    """A pulse-like wave (three harmonics) with breathing in its amplitude and rate; one window (1,
+    1000).
+    """
     t = np.arange(1000) / 100
     phase = 2 * np.pi * rate / 60 * t - fm * rate / 60 / breath * np.cos(2 * np.pi * breath * t)
     pulse = sum(a * np.sin(k * phase) for k, a in ((1, 1), (2, 0.5), (3, 0.2)))
@@ -39,7 +43,9 @@ def named(ppg):
 
 
 @pytest.mark.parametrize("rate", [42, 58, 75, 101, 140, 185])
-@pytest.mark.parametrize("how", ["rate_autocorrelation", "rate_spectrum", "rate_beats", "rate_phase"])
+@pytest.mark.parametrize(
+    "how", ["rate_autocorrelation", "rate_spectrum", "rate_beats", "rate_phase"]
+)
 def test_rate_of_a_known_wave(rate, how):
     assert named(wave(rate))[how] == pytest.approx(rate, rel=0.02)
 
@@ -51,14 +57,21 @@ def test_breathing_is_found_in_amplitude_and_rate():
 
 
 def test_moments_are_those_of_scipy(real, columns):
-    assert columns["skewness"] == pytest.approx(stats.skew(real.ppg.astype(float), axis=1), abs=1e-6)
-    assert columns["kurtosis"] == pytest.approx(stats.kurtosis(real.ppg.astype(float), axis=1, fisher=False), rel=1e-6)
+    assert columns["skewness"] == pytest.approx(
+        stats.skew(real.ppg.astype(float), axis=1), abs=1e-6
+    )
+    assert columns["kurtosis"] == pytest.approx(
+        stats.kurtosis(real.ppg.astype(float), axis=1, fisher=False), rel=1e-6
+    )
 
 
 def test_beats_agree_with_neurokit2(real, columns):
     """Same method (Elgendi), but all windows at once; bad windows may part by a beat."""
     expected = np.array(
-        [60 / (np.diff(nk.ppg_findpeaks(x, sampling_rate=100)["PPG_Peaks"]).mean() / 100) for x in real.ppg]
+        [
+            60 / (np.diff(nk.ppg_findpeaks(x, sampling_rate=100)["PPG_Peaks"]).mean() / 100)
+            for x in real.ppg
+        ]
     )
     error = np.abs(columns["rate_beats"] - expected)
     assert np.median(error) < 0.5 and np.mean(error < 3) > 0.9
@@ -79,5 +92,7 @@ def test_every_window_is_its_own(real):
 
 
 def test_flat_and_tiny_windows_stay_finite():
-    odd = np.stack([np.zeros(1000), np.ones(1000), 1e-9 * np.random.default_rng(0).normal(size=1000)])
+    odd = np.stack(
+        [np.zeros(1000), np.ones(1000), 1e-9 * np.random.default_rng(0).normal(size=1000)]
+    )
     assert np.isfinite(ppg_features(odd)[0]).all()

@@ -1,4 +1,6 @@
-"""The findings as commands: their truths against independent computations, and what the verbs write."""
+"""The findings as commands: their truths against independent computations, and what the verbs
+write.
+"""
 
 import json
 import re
@@ -41,7 +43,9 @@ def store(eight_patients):
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name in ("one", "two"):
-        save_encoder(PPGEncoder(TINY), folder / f"{name}.safetensors", {"method": "none", "splits": {}})
+        save_encoder(
+            PPGEncoder(TINY), folder / f"{name}.safetensors", {"method": "none", "splits": {}}
+        )
     return [str(folder / f"{name}.safetensors") for name in ("one", "two")]
 
 
@@ -61,7 +65,10 @@ def test_hrv_is_that_of_neurokit2():
 
 
 def test_hrv_of_real_windows_leaves_out_ectopic_ones(recording_windows):
-    regular, ectopic = hrv_labels(recording_windows("bidmc07")), hrv_labels(recording_windows("bidmc26"))
+    regular, ectopic = (
+        hrv_labels(recording_windows("bidmc07")),
+        hrv_labels(recording_windows("bidmc26")),
+    )
     assert np.isfinite(regular["rmssd"]).mean() > 0.8 and np.nanmedian(regular["rmssd"]) < 50
     assert np.isfinite(ectopic["rmssd"]).mean() < 0.2  # a premature beat in nearly every window
 
@@ -75,7 +82,10 @@ def test_delays_are_those_measured_at_125_hz_with_other_tools(name, seconds, rec
     delay, other = delays(recording_windows(name))
     assert np.nanmedian(delay) == pytest.approx(1000 * seconds, abs=12)
     known = np.isfinite(delay)
-    assert np.median(np.abs(delay - other)[known]) < 3 and np.corrcoef(delay[known], other[known])[0, 1] > 0.9
+    assert (
+        np.median(np.abs(delay - other)[known]) < 3
+        and np.corrcoef(delay[known], other[known])[0, 1] > 0.9
+    )
 
 
 def test_a_later_pulse_is_a_longer_delay(recording_windows):
@@ -100,15 +110,27 @@ def result_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize(("verb", "direct"), [("hrv", "pulse intervals"), ("timing", "both signals")])
+@pytest.mark.parametrize(
+    ("verb", "direct"), [("hrv", "pulse intervals"), ("timing", "both signals")]
+)
 def test_the_verbs_write_table_and_picture(verb, direct, runs):
     result, tmp_path = result_of(runs / verb), runs / verb
-    assert list(result["trials"][0]["methods"]) == ["one", "two", "untrained", "features", "constant", direct]
+    assert list(result["trials"][0]["methods"]) == [
+        "one",
+        "two",
+        "untrained",
+        "features",
+        "constant",
+        direct,
+    ]
     assert result["reference"] == "one" and (tmp_path / "predictions.png").stat().st_size > 10_000
     assert "within recordings" in (tmp_path / "table.md").read_text()
     if verb == "timing":
         delay = result["trials"][0]["methods"]
-        assert delay[direct]["r"] > 0.9 and delay[direct]["mae"]["mean"] < 0.5 * delay["constant"]["mae"]["mean"]
+        assert (
+            delay[direct]["r"] > 0.9
+            and delay[direct]["mae"]["mean"] < 0.5 * delay["constant"]["mae"]["mean"]
+        )
 
 
 def test_correlation_within_recordings_ignores_their_means(store):
@@ -134,7 +156,10 @@ def test_recordings_of_two_subjects_may_have_one_name(store):
 def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     result = result_of(runs / "transfer")
     across, within = result["trials"]
-    assert (across["dataset"], within["dataset"]) == ("store -> ppg_bp", "ppg_bp -> ppg_bp") and result["seconds"] == 2
+    assert (across["dataset"], within["dataset"]) == (
+        "store -> ppg_bp",
+        "ppg_bp -> ppg_bp",
+    ) and result["seconds"] == 2
     assert across["n_subjects"] == within["n_subjects"] == 164
     rates = {row["dataset"]: row["methods"]["features"]["mae"]["mean"] for row in (across, within)}
     constant = across["methods"]["constant"]["mae"]["mean"]
@@ -149,7 +174,9 @@ def test_baselines_look_once_at_windows_that_trials_share(models, store, monkeyp
     (dataset,) = load_datasets([store], tasks=["hr"])
     trials = [make_trial(replace(dataset, name=name), REGISTRY["hr"]) for name in ("one", "two")]
     seen = []
-    monkeypatch.setattr(evaluate, "ppg_features", lambda ppg: (seen.append(ppg) or np.zeros((len(ppg), 2)), []))
+    monkeypatch.setattr(
+        evaluate, "ppg_features", lambda ppg: (seen.append(ppg) or np.zeros((len(ppg), 2)), [])
+    )
     found = predict_baselines(load_encoder(models[0]), trials)
     assert len(seen) == 1 and set(found["features"]) == {"one/hr", "two/hr"}
 
@@ -172,19 +199,27 @@ def test_a_subset_of_a_store_keeps_its_labels_wherever_it_is(store, scheme, tmp_
     expected = [w for w in whole.shards() if w.subject[0] == "s01241" or w.split[0] != "train"]
     found = part.windows()
     assert len(found) == sum(map(len, expected)) == part.meta["windows"] < whole.meta["windows"]
-    assert set(part.windows("train").subject) == {"s01241"} and np.nansum(found.labels["diabetes"]) == 20
+    assert (
+        set(part.windows("train").subject) == {"s01241"}
+        and np.nansum(found.labels["diabetes"]) == 20
+    )
     np.testing.assert_array_equal(found.ppg, np.concatenate([w.ppg for w in expected]))
 
 
 def test_curve_of_labels_and_of_pretraining_subjects(runs):
     result, tmp_path = result_of(runs / "curve"), runs / "curve"
     points = {(p["model"], p["kind"], p["fraction"]): p for p in result["points"]}
-    assert set(points) == {(m, "labels", f) for m in ("one", "two", "features") for f in (0.5, 1)} | {
-        ("dino", "subjects", f) for f in (0.5, 1)
-    }
-    assert points["dino", "subjects", 0.5]["n_subjects"] == 1 and points["dino", "subjects", 1]["n_subjects"] == 2
+    assert set(points) == {
+        (m, "labels", f) for m in ("one", "two", "features") for f in (0.5, 1)
+    } | {("dino", "subjects", f) for f in (0.5, 1)}
+    assert (
+        points["dino", "subjects", 0.5]["n_subjects"] == 1
+        and points["dino", "subjects", 1]["n_subjects"] == 2
+    )
     assert points["one", "labels", 0.5]["n_subjects"] < points["one", "labels", 1]["n_subjects"]
-    assert (tmp_path / "curve.png").stat().st_size > 10_000 and "| Heart rate" in (tmp_path / "curve.md").read_text()
+    assert (tmp_path / "curve.png").stat().st_size > 10_000 and "| Heart rate" in (
+        tmp_path / "curve.md"
+    ).read_text()
 
 
 def test_the_page_gathers_what_the_verbs_found_and_repeats_nothing(runs, models, store, tmp_path):
@@ -208,7 +243,9 @@ def test_fewer_subjects_keep_both_classes_and_whole_subjects(store):
         rows = keep_subjects(trial, fitted, 0.1, np.random.default_rng(seed))
         assert np.ptp(trial.truth[rows]) == 1 and len(np.unique(dataset.subject[rows])) >= 2
         for subject in np.unique(dataset.subject[rows]):
-            assert (dataset.subject[rows] == subject).sum() == (dataset.subject[fitted] == subject).sum()
+            assert (dataset.subject[rows] == subject).sum() == (
+                dataset.subject[fitted] == subject
+            ).sum()
 
 
 @pytest.mark.parametrize("fractions", ["0,1", "0.5,2", "half"])

@@ -1,4 +1,6 @@
-"""Fusion: what the head computes, what a missing modality does, what is refused; PPG + ECG on real recordings."""
+"""Fusion: what the head computes, what a missing modality does, what is refused; PPG + ECG on real
+recordings.
+"""
 
 import json
 from types import SimpleNamespace
@@ -35,9 +37,17 @@ def lead_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leads")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(RECORDS), ["patient"]].assign(split=list(RECORDS.values())).to_csv(folder / "split.csv", index=False)
+    table.loc[list(RECORDS), ["patient"]].assign(split=list(RECORDS.values())).to_csv(
+        folder / "split.csv", index=False
+    )
     recordings = [str(files[name]) for name in RECORDS]
-    prepare(recordings, str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1, leads=True)
+    prepare(
+        recordings,
+        str(folder / "store"),
+        split=str(folder / "split.csv"),
+        min_quality=-1,
+        leads=True,
+    )
     return str(folder / "store")
 
 
@@ -50,7 +60,9 @@ def pretrained(lead_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ppg_encoder(tmp_path_factory):
-    """A student with the shipped weights, but nobody noted as seen: the patients here are split anew."""
+    """A student with the shipped weights, but nobody noted as seen: the patients here are split
+    anew.
+    """
     path = tmp_path_factory.mktemp("ppg") / "ppg.safetensors"
     save_encoder(load_encoder("student-mcu"), path, {})
     return str(path)
@@ -58,7 +70,10 @@ def ppg_encoder(tmp_path_factory):
 
 def drawn(n=40, seed=0):
     rng = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(n, width, generator=rng) for name, width in (("ppg", 5), ("ecg", 3), ("resp", 2))}
+    return {
+        name: torch.randn(n, width, generator=rng)
+        for name, width in (("ppg", 5), ("ecg", 3), ("resp", 2))
+    }
 
 
 def head_on(embeddings, fusion):
@@ -71,7 +86,9 @@ def head_on(embeddings, fusion):
 def test_concatenation_is_a_linear_map_of_the_standardised_embeddings():
     embeddings = drawn()
     head = head_on(embeddings, "concatenate")
-    z = np.concatenate([(x - x.mean(0)) / x.std(0) for x in (e.double().numpy() for e in embeddings.values())], 1)
+    z = np.concatenate(
+        [(x - x.mean(0)) / x.std(0) for x in (e.double().numpy() for e in embeddings.values())], 1
+    )
     expected = z @ head.linear.weight.detach().numpy().T + head.linear.bias.detach().numpy()
     np.testing.assert_allclose(head(embeddings).detach(), expected, atol=1e-5)
 
@@ -127,8 +144,12 @@ def test_what_does_not_fit_together_is_refused():
         head({name: torch.full_like(x, torch.nan) for name, x in embeddings.items()})
     with pytest.raises(UserError, match="unknown fusion 'sum'"):
         FusionHead({"ppg": 3}, "sum")
-    model = FusionModel({"ppg": load_encoder("student-mcu"), "ecg": CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"])})
-    with pytest.raises(UserError, match="must last equally long, got ppg 10 s at 100 Hz, ecg 8 s at 200 Hz"):
+    model = FusionModel(
+        {"ppg": load_encoder("student-mcu"), "ecg": CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"])}
+    )
+    with pytest.raises(
+        UserError, match="must last equally long, got ppg 10 s at 100 Hz, ecg 8 s at 200 Hz"
+    ):
         model({"ppg": torch.zeros(2, 1, 1000), "ecg": torch.zeros(2, 2, 1600)})
     with pytest.raises(UserError, match="unknown modality 'emg'"):
         FusionModel({"emg": load_encoder("student-mcu")})
@@ -136,7 +157,8 @@ def test_what_does_not_fit_together_is_refused():
 
 def test_training_takes_modalities_away_but_never_all():
     model = FusionModel(
-        {"ppg": load_encoder("student-mcu"), "ecg": CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"])}, drop=0.9
+        {"ppg": load_encoder("student-mcu"), "ecg": CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"])},
+        drop=0.9,
     )
     torch.manual_seed(0)
     dropped = model.without_some({name: x for name, x in drawn(500).items() if name != "resp"})
@@ -146,10 +168,14 @@ def test_training_takes_modalities_away_but_never_all():
 
 def test_a_fused_model_survives_saving(tmp_path):
     torch.manual_seed(0)
-    encoders = {name: CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"]) for name in ("ecg", "eeg", "resp")}
+    encoders = {
+        name: CrissCrossEncoder(**CRISS_CROSS_SIZES["tiny"]) for name in ("ecg", "eeg", "resp")
+    }
     model = FusionModel({"ppg": load_encoder("student-mcu")} | encoders, "gated").eval()
     save_fusion(model, tmp_path / "f", {"task": "hr"})
-    signals = {"ppg": torch.rand(2, 1, 1000)} | {name: torch.randn(2, 14, 2000) for name in encoders}
+    signals = {"ppg": torch.rand(2, 1, 1000)} | {
+        name: torch.randn(2, 14, 2000) for name in encoders
+    }
     again = load_fusion(tmp_path / "f")
     with torch.no_grad():
         assert torch.equal(again(signals), model(signals)) and again.about == {"task": "hr"}
@@ -168,7 +194,11 @@ def test_balanced_cross_entropy_weighs_classes_alike():
 
 def test_ways_start_with_everything_and_end_with_one_missing():
     ways = ways_of(("ppg", "ecg", "resp"), ["concatenate", "late"])
-    assert list(ways)[:3] == ["ppg + ecg + resp, concatenate", "ppg + ecg + resp, late", "ppg + ecg"]
+    assert list(ways)[:3] == [
+        "ppg + ecg + resp, concatenate",
+        "ppg + ecg + resp, late",
+        "ppg + ecg",
+    ]
     assert len(ways) == 2 + 1 + 3 + 3 and ways["ppg + ecg + resp, ecg missing"][2] == ("ecg",)
 
 
@@ -195,7 +225,8 @@ def test_a_store_without_leads_says_how_to_get_them(small_store):
 def test_pretraining_on_two_real_leads_learns_and_its_encoder_loads(pretrained):
     out, result = pretrained
     assert result["windows_seen"] == 2 * (144 // 24) * 24
-    assert result["history"]["val_loss"][1] < result["history"]["val_loss"][0] < 1  # of drawing the mean: about 1
+    # of drawing the mean: about 1
+    assert result["history"]["val_loss"][1] < result["history"]["val_loss"][0] < 1
     encoder = load_encoder(out / "encoder.safetensors", ppg=False)
     assert encoder.provenance["settings"]["masking"] == "both"
     assert encoder(torch.randn(3, 2, 2000)).shape == (3, 200)
@@ -234,7 +265,10 @@ def test_fuse_scores_each_way_on_the_same_windows(lead_store, pretrained, ppg_en
     assert fused["interval"][0] <= fused["value"] <= fused["interval"][1]
     assert "| ppg + ecg, ecg missing |" in (tmp_path / "fuse.md").read_text()
     model, windows = load_fusion(tmp_path / "hr"), WindowStore(lead_store).windows("train")
-    signals = {"ppg": torch.zeros(2, 1, 1000), "ecg": torch.from_numpy(choose_leads(windows, CHANNELS)[:2])}
+    signals = {
+        "ppg": torch.zeros(2, 1, 1000),
+        "ecg": torch.from_numpy(choose_leads(windows, CHANNELS)[:2]),
+    }
     with torch.no_grad():
         assert torch.isfinite(model(signals)).all()
         assert not torch.equal(model(signals), model({"ecg": signals["ecg"]}))
@@ -254,27 +288,48 @@ def test_a_task_without_usable_training_patients_is_said_and_not_scored(column, 
 
 def test_fine_tuning_changes_the_encoders(lead_store, pretrained, ppg_encoder, tmp_path):
     ecg = str(pretrained[0] / "encoder.safetensors")
-    result = fuse(lead_store, str(tmp_path), ppg=ppg_encoder, ecg=ecg, tune="finetune", tasks="hr", epochs=1)
+    result = fuse(
+        lead_store, str(tmp_path), ppg=ppg_encoder, ecg=ecg, tune="finetune", tasks="hr", epochs=1
+    )
     ways = result["tasks"]["hr"]["ways"]
-    assert set(ways) == {"ppg + ecg, concatenate", "ppg", "ecg", "ppg + ecg, ppg missing", "ppg + ecg, ecg missing"}
+    assert set(ways) == {
+        "ppg + ecg, concatenate",
+        "ppg",
+        "ecg",
+        "ppg + ecg, ppg missing",
+        "ppg + ecg, ecg missing",
+    }
     leads = choose_leads(WindowStore(lead_store).windows("val"), CHANNELS)[:4]
     before, after = load_encoder(ecg, ppg=False), load_fusion(tmp_path / "hr").encoders["ecg"]
     assert not np.allclose(embed_signals(before, leads), embed_signals(after, leads))
 
 
-def test_fine_tuning_learns_from_a_head_that_knows_the_mean_only(lead_store, pretrained, ppg_encoder):
+def test_fine_tuning_learns_from_a_head_that_knows_the_mean_only(
+    lead_store, pretrained, ppg_encoder
+):
     windows = WindowStore(lead_store).windows("train").select(slice(None, None, 6))
     files = {"ppg": ppg_encoder, "ecg": pretrained[0] / "encoder.safetensors"}
-    truth, encoders = windows.labels["hr"], {name: load_encoder(file, name == "ppg") for name, file in files.items()}
+    truth, encoders = (
+        windows.labels["hr"],
+        {name: load_encoder(file, name == "ppg") for name, file in files.items()},
+    )
     signals = {name: modality_signals(windows, name, CHANNELS) for name in encoders}
-    embeddings = {name: torch.from_numpy(embed_signals(encoders[name], x)) for name, x in signals.items()}
+    embeddings = {
+        name: torch.from_numpy(embed_signals(encoders[name], x)) for name, x in signals.items()
+    }
     head = head_on(embeddings, "concatenate")
     torch.nn.init.zeros_(head.linear.weight)
     torch.nn.init.constant_(head.linear.bias, truth.mean())
-    tuning, rows = Tuning(encoders, signals, epochs=10, batch_size=8, lr=1e-3), np.arange(len(windows))
+    tuning, rows = (
+        Tuning(encoders, signals, epochs=10, batch_size=8, lr=1e-3),
+        np.arange(len(windows)),
+    )
     torch.manual_seed(0)
     tuned = tuning.fit(head, rows, truth, "regression")
-    errors = [np.square(tuning.predict(model, rows) - truth).mean() for model in (with_encoders(encoders, head), tuned)]
+    errors = [
+        np.square(tuning.predict(model, rows) - truth).mean()
+        for model in (with_encoders(encoders, head), tuned)
+    ]
     assert errors[0] == pytest.approx(truth.var(), rel=1e-3) and errors[1] < 0.8 * errors[0]
 
 

@@ -1,4 +1,6 @@
-"""Tasks, label tables and derived labels, on real recordings and against independent computations."""
+"""Tasks, label tables and derived labels, on real recordings and against independent
+computations.
+"""
 
 import json
 from pathlib import Path
@@ -41,21 +43,35 @@ def test_the_19_tasks_of_the_paper_are_schemas_to_fill():
     assert set(named.split()) <= set(PAPER)
     for name in PAPER:
         task = REGISTRY[name]
-        assert task.fill and task.source and task.metric == {"binary": "auroc", "regression": "mae"}[task.kind]
+        assert (
+            task.fill
+            and task.source
+            and task.metric == {"binary": "auroc", "regression": "mae"}[task.kind]
+        )
 
 
 def test_a_template_is_filled_and_read_back(small_store, tmp_path, capsys):
-    assert main(["tasks", small_store, "--rows", "record", "--out", str(tmp_path / "t"), "--json"]) == 0
+    assert (
+        main(["tasks", small_store, "--rows", "record", "--out", str(tmp_path / "t"), "--json"])
+        == 0
+    )
     path = json.loads(capsys.readouterr().out)["out"]
     table = pd.read_csv(path)
-    assert list(table)[:2] == ["subject", "record"] and len(table.columns) == 2 + 19 and len(table) == 6
+    assert (
+        list(table)[:2] == ["subject", "record"]
+        and len(table.columns) == 2 + 19
+        and len(table) == 6
+    )
     table["a1c"] = [1, 0, 1, 0, 1, 0]
-    table.drop(columns=[name for name in table if name not in ("subject", "record", "a1c")]).to_csv(path, index=False)
+    table.drop(columns=[name for name in table if name not in ("subject", "record", "a1c")]).to_csv(
+        path, index=False
+    )
     (dataset,) = load_datasets([small_store], path, ["a1c"])
     assert dataset.tasks().count("a1c") == 1
     for record, value in zip(table["record"], table["a1c"], strict=True):
         assert (dataset.labels["a1c"][dataset.record == record] == value).all()
-    assert main(["tasks", small_store, "--out", str(tmp_path / "t")]) == 2  # filled-in labels are not overwritten
+    # filled-in labels are not overwritten
+    assert main(["tasks", small_store, "--out", str(tmp_path / "t")]) == 2
     assert "is there already" in capsys.readouterr().err
 
 
@@ -76,9 +92,11 @@ def test_rows_hold_until_the_next_and_a_record_goes_before_its_subject(small_sto
     join_labels(dataset, read_labels(path))
     mine = dataset.record == record
     found = dict(zip(dataset.start_s[mine], dataset.labels["a1c"][mine], strict=True))
-    assert [found[t] for t in (0, 20, 30, 50)] == [0, 0, 1, 1]  # the subject's row, then the record's
+    # the subject's row, then the record's
+    assert [found[t] for t in (0, 20, 30, 50)] == [0, 0, 1, 1]
     assert found[60] == 0  # the row from 63 s on holds at the middle of 60-70 s
-    assert found[80] == 0 and found[100] == 0  # an empty label is a missing one: the subject's row speaks
+    # an empty label is a missing one: the subject's row speaks
+    assert found[80] == 0 and found[100] == 0
     assert np.isnan(dataset.labels["a1c"][dataset.subject != subject]).all()
 
 
@@ -94,8 +112,14 @@ def test_one_task_may_call_its_column_label(small_store, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"subject": ["s01182", "nobody"], "a1c": [1, 0]}, "1 of its 2 subjects are not in store: nobody"),
-        ({"subject": ["s01182"], "record": ["bidmc02"], "a1c": [1]}, "1 of its 1 recordings are not in store"),
+        (
+            {"subject": ["s01182", "nobody"], "a1c": [1, 0]},
+            "1 of its 2 subjects are not in store: nobody",
+        ),
+        (
+            {"subject": ["s01182"], "record": ["bidmc02"], "a1c": [1]},
+            "1 of its 1 recordings are not in store",
+        ),
         ({"patient": ["s01182"], "a1c": [1]}, "has the column subject and at least one label"),
         ({"subject": ["s01182"]}, "at least one label"),
         ({"subject": ["s01182"], "a1d": [1]}, "no task uses the column 'a1d'"),
@@ -139,7 +163,11 @@ def test_ppg_bp_is_5_whole_patches_with_its_labels_and_any_encoder_takes_it():
     assert np.median(np.abs(rates - labels["hr"])) < 4  # cuff against autocorrelation of 2 s
     for name in ("base", "student-mcu"):
         embedding = embed_windows(load_encoder(name), ppg[:8])
-        assert embedding.shape == (8, 256) and np.isfinite(embedding).all() and embedding.std(axis=0).max() > 0
+        assert (
+            embedding.shape == (8, 256)
+            and np.isfinite(embedding).all()
+            and embedding.std(axis=0).max() > 0
+        )
 
 
 def test_short_pieces_are_cleaned_nearly_as_in_the_whole_recording():
@@ -147,8 +175,13 @@ def test_short_pieces_are_cleaned_nearly_as_in_the_whole_recording():
     whole = resample(ppg_clean(recording.ppg, 125), 125, 100)
     starts = np.arange(5, 400, 10)  # s
     length = 263  # 2.104 s
-    alone = clean_segments(np.stack([recording.ppg[s * 125 : s * 125 + length] for s in starts]), 125)
-    same = [np.corrcoef(x, whole[100 * s + 5 : 100 * s + 205])[0, 1] for s, x in zip(starts, alone, strict=True)]
+    alone = clean_segments(
+        np.stack([recording.ppg[s * 125 : s * 125 + length] for s in starts]), 125
+    )
+    same = [
+        np.corrcoef(x, whole[100 * s + 5 : 100 * s + 205])[0, 1]
+        for s, x in zip(starts, alone, strict=True)
+    ]
     assert alone.shape == (len(starts), 200) and np.median(same) > 0.95
 
 
@@ -157,11 +190,14 @@ def test_pressure_of_a_known_wave_and_of_artefacts():
     abp = 80 + 20 * signal.sawtooth(2 * np.pi * 1.25 * t, 0.2)  # 60 to 100 mmHg, 75 /min
     time, systolic, diastolic = pressure_beats(abp, 125)
     assert np.median(np.diff(time)) == pytest.approx(0.8, abs=0.01)
-    assert np.median(systolic) == pytest.approx(100, abs=4) and np.median(diastolic) == pytest.approx(60, abs=4)
+    assert np.median(systolic) == pytest.approx(100, abs=4) and np.median(
+        diastolic
+    ) == pytest.approx(60, abs=4)
     flushed = abp.copy()
     flushed[125 * 20 : 125 * 33] = 300
     table = pressure_table(flushed, 125, "s", "r")
-    assert table["sbp"].isna().tolist() == [False, False, True, False, False, False]  # from 33 s on there are beats
+    # from 33 s on there are beats
+    assert table["sbp"].isna().tolist() == [False, False, True, False, False, False]
     assert table["sbp"].dropna().between(96, 104).all()
     assert pressure_table(np.full(1250, 80.0), 125, "s", "r")["sbp"].isna().all()
 
@@ -169,9 +205,15 @@ def test_pressure_of_a_known_wave_and_of_artefacts():
 def test_the_shipped_pressures_fit_the_recordings():
     table = pd.read_csv(SHIPPED[0])
     subjects = pd.read_csv(SHIPPED[0].parent / "subjects.csv").set_index("record")["patient"]
-    assert table["record"].nunique() == 7 and (table["subject"] == table["record"].map(subjects)).all()
+    assert (
+        table["record"].nunique() == 7 and (table["subject"] == table["record"].map(subjects)).all()
+    )
     pulse = table["sbp"] - table["dbp"]
-    assert table["sbp"].notna().sum() > 300 and pulse.min() > 15 and table["sbp"].between(60, 200).sum() > 300
+    assert (
+        table["sbp"].notna().sum() > 300
+        and pulse.min() > 15
+        and table["sbp"].between(60, 200).sum() > 300
+    )
 
 
 def test_two_detectors_match_beat_by_beat_on_clean_ecg(recording_windows):
@@ -179,7 +221,8 @@ def test_two_detectors_match_beat_by_beat_on_clean_ecg(recording_windows):
     first, second = (r_peaks(ecg, name) for name in ("neurokit", "kalidas2017"))
     assert matched(first, second).mean() > 0.99 and agreed(48, first, second).mean() > 0.9
     assert not matched(first, first[:0]).any() and len(r_peaks(np.zeros(2000))) == 0
-    assert not agreed(48, first, second[second // 1000 != 5])[5]  # a window with beats that one of them missed
+    # a window with beats that one of them missed
+    assert not agreed(48, first, second[second // 1000 != 5])[5]
 
 
 def test_a_planted_premature_beat_is_ectopic_and_a_planted_foreign_one_a_pvc(recording_windows):
@@ -191,7 +234,9 @@ def test_a_planted_premature_beat_is_ectopic_and_a_planted_foreign_one_a_pvc(rec
     intervals[[20, 21]] = 50, 100  # premature, compensatory pause
     intervals[[40, 41]] = 50, 100
     place = 100 + np.concatenate([[0], np.cumsum(intervals)])
-    beats[41] = np.interp(np.arange(60), [0, 10, 20, 30, 59], [0, -0.8, 0.9, -1, 0]) * np.ptp(beats[0])  # broad
+    beats[41] = np.interp(np.arange(60), [0, 10, 20, 30, 59], [0, -0.8, 0.9, -1, 0]) * np.ptp(
+        beats[0]
+    )  # broad
     ecg = np.zeros(place[-1] + 100)
     for at, beat in zip(place, beats, strict=True):
         ecg[at - 20 : at + 40] += beat
@@ -221,7 +266,10 @@ def test_ectopic_labels_of_two_leads_agree(recording_windows):
 
 
 def test_heads_without_skill_are_left_out_and_named(capsys, tmp_path):
-    assert main(["embed", str(bidmc_files()[0]), "--model", "base", "--out", str(tmp_path), "--json"]) == 0
+    assert (
+        main(["embed", str(bidmc_files()[0]), "--model", "base", "--out", str(tmp_path), "--json"])
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     poor = {name for name, head in shipped_heads("base").items() if not has_skill(head)}
     assert {"rr", "spo2"} <= poor and set(result["without_skill"]) == poor

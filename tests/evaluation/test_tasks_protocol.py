@@ -1,4 +1,6 @@
-"""Folds, metrics and the paired test against scikit-learn, scipy and brute force; fine-tuning on planted labels."""
+"""Folds, metrics and the paired test against scikit-learn, scipy and brute force; fine-tuning on
+planted labels.
+"""
 
 import itertools
 
@@ -22,10 +24,21 @@ def dataset(n_subjects=20, per_subject=6, n_test=0, n_times=40, seed=0, **labels
     rng = np.random.default_rng(seed)
     subject = np.repeat([f"s{i:02d}" for i in range(n_subjects)], per_subject)
     n = len(subject)
-    split = np.where(np.arange(n) < n_test * per_subject, "test", "train") if n_test else np.full(n, "")
+    split = (
+        np.where(np.arange(n) < n_test * per_subject, "test", "train") if n_test else np.full(n, "")
+    )
     known = {name: np.repeat(np.asarray(x, float), per_subject) for name, x in labels.items()}
     ppg = rng.normal(size=(n, n_times)).astype(np.float32)
-    return Dataset("d", ppg, None, subject, subject, split, np.tile(10.0 * np.arange(per_subject), n_subjects), known)
+    return Dataset(
+        "d",
+        ppg,
+        None,
+        subject,
+        subject,
+        split,
+        np.tile(10.0 * np.arange(per_subject), n_subjects),
+        known,
+    )
 
 
 def test_f1_under_weights_is_scikit_learn_on_the_drawn_subjects():
@@ -55,12 +68,20 @@ def test_scores_are_those_of_scikit_learn_fold_by_fold():
     data = dataset(diabetes=np.arange(20) % 2, age=20 + np.arange(20))
     rng = np.random.default_rng(2)
     binary, number = (make_trial(data, REGISTRY[name]) for name in ("diabetes", "age"))
-    for trial, metric, reference in ((binary, "auroc", roc_auc_score), (number, "mae", mean_absolute_error)):
+    for trial, metric, reference in (
+        (binary, "auroc", roc_auc_score),
+        (number, "mae", mean_absolute_error),
+    ):
         prediction = trial.truth[trial.rows] + rng.normal(0, 1, len(trial.rows))
         found = score_trial(trial, prediction)[metric]
-        expected = [reference(trial.truth[trial.rows][trial.fold == k], prediction[trial.fold == k]) for k in range(5)]
+        expected = [
+            reference(trial.truth[trial.rows][trial.fold == k], prediction[trial.fold == k])
+            for k in range(5)
+        ]
         assert found["folds"] == pytest.approx(expected)
-        assert (found["mean"], found["sd"]) == pytest.approx((np.mean(expected), np.std(expected, ddof=1)))
+        assert (found["mean"], found["sd"]) == pytest.approx(
+            (np.mean(expected), np.std(expected, ddof=1))
+        )
         assert found["interval"][0] < found["mean"] < found["interval"][1]
     assert score_trial(binary, constant_trial(binary))["auroc"]["mean"] == 0.5
     assert set(score_trial(binary, constant_trial(binary))) == {"auroc", "f1"}
@@ -82,8 +103,16 @@ def test_a_probe_finds_what_is_planted_and_nothing_in_noise():
         ({"age": np.arange(10)}, 11, "10 scored subjects, too few for 11 folds"),
         ({"age": np.arange(10)}, 1, "too few for 2 folds|10 scored"),
         ({"diabetes": [0] * 10}, None, "all scored subjects are of a single class"),
-        ({"diabetes": [1] + [0] * 9}, None, "1 scored subjects of the class 1, too few for 2 folds"),
-        ({"diabetes": [1] * 3 + [0] * 7}, 5, "3 scored subjects of the class 1, too few for 5 folds"),
+        (
+            {"diabetes": [1] + [0] * 9},
+            None,
+            "1 scored subjects of the class 1, too few for 2 folds",
+        ),
+        (
+            {"diabetes": [1] * 3 + [0] * 7},
+            5,
+            "3 scored subjects of the class 1, too few for 5 folds",
+        ),
     ],
 )
 def test_what_cannot_be_cut_into_folds_is_an_error(labels, folds, message):
@@ -92,7 +121,9 @@ def test_what_cannot_be_cut_into_folds_is_an_error(labels, folds, message):
 
 
 def test_a_fold_of_a_single_class_is_an_error():
-    """Every subject has both classes in some windows, but those who have the negative one are in one fold."""
+    """Every subject has both classes in some windows, but those who have the negative one are in
+    one fold.
+    """
     data = dataset(n_subjects=4, per_subject=2, pvc=np.ones(4))
     data.labels["pvc"][[0, 2]] = 0
     with pytest.raises(UserError, match="to score in fold . are of a single class"):
@@ -139,7 +170,9 @@ def test_the_paired_test_holds_its_level_and_has_power(kind):
         offset = rng.normal(size=(2, 20))[:, subject]  # both methods err by subject, equally
         truth = rng.integers(0, 2, 100).astype(float) if kind == "binary" else rng.normal(size=100)
         first, second = truth + offset + rng.normal(size=(2, 100))
-        p_values.append(swap_test(kind, truth, first, second, subject, fold, n_permutations=200, seed=seed))
+        p_values.append(
+            swap_test(kind, truth, first, second, subject, fold, n_permutations=200, seed=seed)
+        )
     assert np.mean(np.array(p_values) < 0.05) < 0.15
     good = truth + 0.1 * rng.normal(size=100)
     assert swap_test(kind, truth, good, first, subject, fold) < 0.01
@@ -158,7 +191,9 @@ def test_fine_tuning_learns_what_a_frozen_probe_cannot_and_leaves_the_encoder(mo
     rng = np.random.default_rng(7)
     data = dataset(n_subjects=24, per_subject=10, n_times=80, diabetes=np.arange(24) % 2)
     wave = np.sin(np.linspace(0, 2 * np.pi, 80))
-    data.ppg = rng.normal(size=data.ppg.shape) + np.outer(2 * data.labels["diabetes"] - 1, 0.35 * wave)
+    data.ppg = rng.normal(size=data.ppg.shape) + np.outer(
+        2 * data.labels["diabetes"] - 1, 0.35 * wave
+    )
     data.ppg = data.ppg.astype(np.float32)
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(80, 3), torch.nn.Tanh())
     before = encoder[1].weight.clone()
@@ -166,5 +201,7 @@ def test_fine_tuning_learns_what_a_frozen_probe_cannot_and_leaves_the_encoder(mo
     with torch.no_grad():
         embedding = encoder(torch.from_numpy(data.ppg)[:, None]).numpy()
     frozen = score_trial(trial, probe_trial(trial, embedding))["auroc"]["mean"]
-    tuned = score_trial(trial, finetune.finetune_trial(trial, encoder, embedding, epochs=15))["auroc"]["mean"]
+    tuned = score_trial(trial, finetune.finetune_trial(trial, encoder, embedding, epochs=15))[
+        "auroc"
+    ]["mean"]
     assert torch.equal(encoder[1].weight, before) and tuned > frozen + 0.03

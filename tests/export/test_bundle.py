@@ -1,4 +1,6 @@
-"""The bundle: complete, checked on opening, and refused when anything in it is not what was written."""
+"""The bundle: complete, checked on opening, and refused when anything in it is not what was
+written.
+"""
 
 import json
 import os
@@ -44,7 +46,9 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(store, tmp_path_factory):
-    """A bundle of two students, whose "teacher" is the smaller one too, so that it is quick to build."""
+    """A bundle of two students, whose "teacher" is the smaller one too, so that it is quick to
+    build.
+    """
     path = tmp_path_factory.mktemp("bundle") / "bundle"
     return path, build(store, path)
 
@@ -54,10 +58,14 @@ def build(store, path, **settings):
     student, trained = load_encoder("student-mcu"), path.parent / "training" / "student.safetensors"
     places = {"teacher": str(path.parent / "run" / "teacher.safetensors"), "data": str(store.path)}
     origin = {"settings": student.provenance["settings"] | places}
-    origin |= {"teacher": {"settings": {"model": f"{path.parent}/qat/first.safetensors", "lr": 0.1}}}
+    origin |= {
+        "teacher": {"settings": {"model": f"{path.parent}/qat/first.safetensors", "lr": 0.1}}
+    }
     save_encoder(student, trained, student.provenance | origin)
     weights = ("student-mcu-s", [str(trained), "student-mcu-s"])
-    return export(*weights, str(store.path), str(path), targets="onnx", n_calibration=64, **settings)
+    return export(
+        *weights, str(store.path), str(path), targets="onnx", n_calibration=64, **settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +116,9 @@ def test_manifest_says_what_is_there(built, store):
     assert manifest["data"]["sources"] == sorted(p.name for p in bidmc_files()[:9])
     assert "Open Data Commons Attribution" in manifest["licences"]["data"]
     assert set(manifest["files"]) == {p.name for p in path.iterdir()} - {"manifest.json"}
-    assert {"python", "torch", "onnxruntime"} <= manifest["tools"].keys() and "executorch" not in manifest["tools"]
+    assert {"python", "torch", "onnxruntime"} <= manifest[
+        "tools"
+    ].keys() and "executorch" not in manifest["tools"]
     assert list(result)[-1] == "out"
 
 
@@ -120,13 +130,18 @@ def test_parameters_are_those_of_the_encoder_and_mac_those_of_the_file(built):
 
 
 def test_no_file_says_where_it_was_made_or_trained(built, store):
-    """Nor the manifest, the card, and the headers of the weights: of paths only the names are left."""
+    """Nor the manifest, the card, and the headers of the weights: of paths only the names are
+    left.
+    """
     here = [tempfile.gettempdir(), str(Path(__file__).parents[2]), sys.prefix, str(store.path)]
     for path in built[0].iterdir():
         assert not [folder for folder in here if folder.encode() in path.read_bytes()], path.name
     origin = load_encoder(built[0] / "student.safetensors").provenance
     assert origin == Bundle.open(built[0]).manifest["provenance"]["student"]
-    assert origin["settings"]["teacher"] == "teacher.safetensors" and origin["settings"]["data"] == store.path.name
+    assert (
+        origin["settings"]["teacher"] == "teacher.safetensors"
+        and origin["settings"]["data"] == store.path.name
+    )
     assert origin["teacher"]["settings"] == {"model": "first.safetensors", "lr": 0.1}
     assert origin["splits"] == load_encoder("student-mcu").provenance["splits"]
 
@@ -136,13 +151,20 @@ def test_each_student_is_itself(built, store):
     bundle, val = Bundle.open(built[0]), store.windows("val")
     for model, name in (("student", "student-mcu"), ("student-mcu-s", "student-mcu-s")):
         expected = embed_windows(load_encoder(name), val.select(slice(8)))
-        np.testing.assert_allclose(bundle.embed(val.ppg[:8], model, "onnx", "fp32"), expected, atol=1e-4)
-        assert load_encoder(built[0] / f"{model}.safetensors").config["tier"] == name.removeprefix("student-")
+        np.testing.assert_allclose(
+            bundle.embed(val.ppg[:8], model, "onnx", "fp32"), expected, atol=1e-4
+        )
+        assert load_encoder(built[0] / f"{model}.safetensors").config["tier"] == name.removeprefix(
+            "student-"
+        )
 
 
 @pytest.mark.parametrize(
     ("students", "message"),
-    [([], "at least one student"), (["student-mcu", "student-mcu-s", "student-mcu-s"], "has a student-mcu-s already")],
+    [
+        ([], "at least one student"),
+        (["student-mcu", "student-mcu-s", "student-mcu-s"], "has a student-mcu-s already"),
+    ],
 )
 def test_students_that_make_no_bundle(store, tmp_path, students, message):
     with pytest.raises(UserError, match=message):
@@ -153,8 +175,12 @@ def test_students_that_make_no_bundle(store, tmp_path, students, message):
 def test_embedding_and_head_from_the_bundle_alone(built, store):
     bundle, val = Bundle.open(built[0]), store.windows("val")
     expected = embed_windows(load_encoder("student-mcu"), val)
-    np.testing.assert_allclose(bundle.embed(val.ppg, "student", "onnx", "fp32"), expected, atol=1e-4)
-    rate = apply_head(bundle.heads["student"]["hr"], bundle.embed(val.ppg, "student", "onnx", "int8"))
+    np.testing.assert_allclose(
+        bundle.embed(val.ppg, "student", "onnx", "fp32"), expected, atol=1e-4
+    )
+    rate = apply_head(
+        bundle.heads["student"]["hr"], bundle.embed(val.ppg, "student", "onnx", "int8")
+    )
     assert np.abs(rate - val.labels["hr"]).mean() == pytest.approx(
         bundle.manifest["metrics"]["heads_on_val"]["student"]["hr"]["mae"], abs=1
     )
@@ -167,7 +193,9 @@ def test_model_card_shows_the_measured_numbers(built):
         assert f"{entry['bytes'] / 1000:.0f}" in card
 
 
-@pytest.mark.parametrize("name", ["student_int8.onnx", "teacher.safetensors", "heads.json", "model_card.md"])
+@pytest.mark.parametrize(
+    "name", ["student_int8.onnx", "teacher.safetensors", "heads.json", "model_card.md"]
+)
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "missing"])
 def test_a_damaged_file_is_refused(copy, name, harm):
     data = bytearray((copy / name).read_bytes())
@@ -234,8 +262,12 @@ def test_a_bundle_of_version_1_is_migrated_as_it_is_read(built, copy):
 def test_made_twice_it_is_the_same_to_the_byte(store, built, keys, tmp_path):
     """Signed or not; and the signature of the same manifest by the same key is the same too."""
     build(store, tmp_path / "again", sign_with=str(keys / "a.pem"))
-    once, again = ({p.name: p.read_bytes() for p in path.iterdir()} for path in (built[0], tmp_path / "again"))
-    assert {name for name in again if again[name] != once.get(name)} == {"manifest.sig"} and once.keys() < again.keys()
+    once, again = (
+        {p.name: p.read_bytes() for p in path.iterdir()} for path in (built[0], tmp_path / "again")
+    )
+    assert {name for name in again if again[name] != once.get(name)} == {
+        "manifest.sig"
+    } and once.keys() < again.keys()
     seal(tmp_path / "again", json.loads(again["manifest.json"]), keys / "a.pem")
     assert {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()} == again
 
@@ -254,7 +286,11 @@ def test_signature(copy, keys):
 
 @pytest.mark.parametrize("harm", ["missing", "no signature", "text", "private"])
 def test_a_key_that_cannot_be_used(copy, keys, tmp_path, harm):
-    path = {"missing": tmp_path / "none", "no signature": keys / "a.pub", "private": keys / "a.pem"}.get(harm)
+    path = {
+        "missing": tmp_path / "none",
+        "no signature": keys / "a.pub",
+        "private": keys / "a.pem",
+    }.get(harm)
     if harm == "text":
         path = tmp_path / "text"
         path.write_text("hello")
@@ -270,7 +306,11 @@ def test_missing_cryptography_names_the_extra(copy, keys, monkeypatch):
 
 def test_verify_runs_the_models_and_finds_strangers(built, copy):
     found = verify(str(built[0]))
-    assert found["passed"] and set(found["models"].values()) == {"runs"} and found["other_versions"] == {}
+    assert (
+        found["passed"]
+        and set(found["models"].values()) == {"runs"}
+        and found["other_versions"] == {}
+    )
     (copy / "stranger.txt").write_text("")
     (copy / "config.yaml").write_text("")  # the command line adds it
     edit(copy, lambda manifest: manifest["tools"].update(onnxruntime="0.1"))
@@ -287,10 +327,16 @@ def test_verify_finds_a_model_that_computes_something_else(copy, student, harm):
     if harm == "other weights":
         shutil.copy(copy / f"{'student' if student != 'student' else 'teacher'}_int8.onnx", path)
     else:
-        change_scale(path, *{"input": ("QuantizeLinear", 0), "output": ("DequantizeLinear", -1)}[harm], factor=1.5)
+        change_scale(
+            path,
+            *{"input": ("QuantizeLinear", 0), "output": ("DequantizeLinear", -1)}[harm],
+            factor=1.5,
+        )
     seal(copy, json.loads((copy / "manifest.json").read_text()))
     found = verify(str(copy))
-    assert not found["passed"] and "differs from its float weights" in found["models"].pop(path.name)
+    assert not found["passed"] and "differs from its float weights" in found["models"].pop(
+        path.name
+    )
     assert set(found["models"].values()) == {"runs"}
 
 
@@ -305,7 +351,9 @@ def test_verify_without_float_weights_compares_with_the_first_file(copy):
 
 def test_inspect_says_it_as_text_too(built):
     found = inspect(str(built[0]))
-    assert [row["file"] for row in found["models"]] == [e["file"] for e in Bundle.open(built[0]).models]
+    assert [row["file"] for row in found["models"]] == [
+        e["file"] for e in Bundle.open(built[0]).models
+    ]
     assert found["signed_by"] is None and "not signed" in found["out"]
     assert all(f"{row['centred_cosine']:.4f}" in found["out"] for row in found["models"])
 
@@ -321,7 +369,9 @@ def test_seal_hashes_anew(copy):
 def test_a_bundle_opens_and_runs_without_the_other_runtimes(built, store, monkeypatch):
     for library in ("executorch", "ai_edge_litert", "litert_torch", "ai_edge_quantizer", "torchao"):
         monkeypatch.setitem(sys.modules, library, None)
-    assert Bundle.open(built[0]).embed(store.windows("val").ppg[:2], "student", "onnx", "int8").shape == (2, 256)
+    assert Bundle.open(built[0]).embed(
+        store.windows("val").ppg[:2], "student", "onnx", "int8"
+    ).shape == (2, 256)
 
 
 def test_unknown_entry(built):
@@ -329,15 +379,26 @@ def test_unknown_entry(built):
         Bundle.open(built[0]).entry("student", "litert", "int8")
 
 
-@pytest.mark.parametrize("mistake", ["target", "precision", "leak", "few", "flat", "encoder", "key", "c without int8"])
+@pytest.mark.parametrize(
+    "mistake", ["target", "precision", "leak", "few", "flat", "encoder", "key", "c without int8"]
+)
 def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistake):
     calibration = training_windows(store.windows("train"), 32)
     calibration.subject[0] = next(s for s, split in store.splits.items() if split == "test")
     calibration.save(tmp_path / "leak.npz")
     good = training_windows(store.windows("train"), 32)
-    Calibration(good.ppg[:4], good.subject[:4], good.record[:4], good.start_s[:4]).save(tmp_path / "few.npz")
-    Calibration(np.zeros_like(good.ppg), good.subject, good.record, good.start_s).save(tmp_path / "flat.npz")
-    settings = {"teacher": "student-mcu", "student": "student-mcu", "data": str(store.path), "out": str(copy)}
+    Calibration(good.ppg[:4], good.subject[:4], good.record[:4], good.start_s[:4]).save(
+        tmp_path / "few.npz"
+    )
+    Calibration(np.zeros_like(good.ppg), good.subject, good.record, good.start_s).save(
+        tmp_path / "flat.npz"
+    )
+    settings = {
+        "teacher": "student-mcu",
+        "student": "student-mcu",
+        "data": str(store.path),
+        "out": str(copy),
+    }
     settings |= {
         "target": {"targets": "tensorrt"},
         "precision": {"precisions": "int3"},
@@ -358,7 +419,9 @@ def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistak
     assert Bundle.open(copy).path == copy
 
 
-def test_an_export_whose_worker_is_killed_half_way_leaves_the_old_bundle_as_it_was(copy, store, monkeypatch):
+def test_an_export_whose_worker_is_killed_half_way_leaves_the_old_bundle_as_it_was(
+    copy, store, monkeypatch
+):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     unfinished = partial(copy.parent.glob, ".copy.*")
     two_processes = building.two_processes
@@ -375,14 +438,18 @@ def test_an_export_whose_worker_is_killed_half_way_leaves_the_old_bundle_as_it_w
             yield SimpleNamespace(map=work)
 
     monkeypatch.setattr(building, "two_processes", killed)
-    with pytest.raises(UserError, match="a process of the export was killed, most likely because memory ran out"):
+    with pytest.raises(
+        UserError, match="a process of the export was killed, most likely because memory ran out"
+    ):
         build(store, copy)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
     assert not list(unfinished())
 
 
 def test_what_is_kept_of_the_teachers_gain():
-    """Of a gain of 0.4 bpm the student keeps 0.3; where random weights do better than the teacher there is no gain."""
+    """Of a gain of 0.4 bpm the student keeps 0.3; where random weights do better than the teacher
+    there is no gain.
+    """
     values = {"untrained": (4.4, 0.6), "teacher": (4.0, 0.5), "student": (4.1, 0.7)}
     tasks = {
         name: {"label": name, "metric": metric, "units": "", "baseline": 0.5, "encoders": {

@@ -1,4 +1,6 @@
-"""The int8 student as C: bytes against TensorFlow Lite Micro, layer by layer and over a thousand real windows."""
+"""The int8 student as C: bytes against TensorFlow Lite Micro, layer by layer and over a thousand
+real windows.
+"""
 
 import ctypes
 import shutil
@@ -34,7 +36,9 @@ DATA = Path(__file__).parents[1] / "fixtures"
 @pytest.fixture(scope="module")
 def ppg():
     """More than a thousand real windows, scaled."""
-    parts = [minmax_scale(prepare_recording(read_recording(path))[0].ppg)[0] for path in bidmc_files()]
+    parts = [
+        minmax_scale(prepare_recording(read_recording(path))[0].ppg)[0] for path in bidmc_files()
+    ]
     return np.concatenate(parts)
 
 
@@ -51,7 +55,9 @@ class Built:
 
         self.info = write_c(path, folder, path.stem)
         sources = [folder / f"{path.stem}.c", *([DATA / "trace.c"] if trace else [])]
-        library = compile_host(sources, folder / f"model{trace}.so", defines=["XMAE_TRACE=1"] if trace else [])
+        library = compile_host(
+            sources, folder / f"model{trace}.so", defines=["XMAE_TRACE=1"] if trace else []
+        )
         self.library = ctypes.CDLL(str(library))
         config = runtime.InterpreterConfig
         self.micro = runtime.Interpreter.from_file(
@@ -64,7 +70,9 @@ class Built:
     def c(self, codes):
         codes = np.ascontiguousarray(codes)
         output = np.zeros(256, np.int8)
-        self.library.xmae_model(codes.ctypes.data_as(ctypes.c_void_p), output.ctypes.data_as(ctypes.c_void_p))
+        self.library.xmae_model(
+            codes.ctypes.data_as(ctypes.c_void_p), output.ctypes.data_as(ctypes.c_void_p)
+        )
         return output
 
     def tflm(self, codes):
@@ -80,11 +88,15 @@ def built(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codes(model, ppg):
-    return to_int8(ppg, *[litert.inspect_model(model)["input"][key] for key in ("scale", "zero_point")])
+    return to_int8(
+        ppg, *[litert.inspect_model(model)["input"][key] for key in ("scale", "zero_point")]
+    )
 
 
 def layers_as_tflm(built, window, outputs):
-    """Embedding and what each layer gives, by the number of its output; every byte must be TFLM's."""
+    """Embedding and what each layer gives, by the number of its output; every byte must be
+    TFLM's.
+    """
     used = ctypes.c_int.in_dll(built.library, "traced_bytes")
     used.value = 0
     embedding = built.c(window)
@@ -101,7 +113,9 @@ def layers_as_tflm(built, window, outputs):
 
 
 def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_path):
-    """And LiteRT's reference kernels differ by one step at most, in FULLY_CONNECTED only, given equal inputs."""
+    """And LiteRT's reference kernels differ by one step at most, in FULLY_CONNECTED only, given
+    equal inputs.
+    """
     built = Built(model, tmp_path, trace=True)
     operators = read_graph(model).operators[1:]  # the first is RESHAPE: nothing to compute
     outputs = [int(operator.outputs[0]) for operator in operators]
@@ -142,10 +156,17 @@ def test_other_sizes_of_student_are_bit_exact_in_every_layer(tier, ppg, codes, t
     litert.export(exportable(student.eval()), path, "int8", ppg[:16])
     built = Built(path, tmp_path, trace=True)
     assert built.info["macs"] == count_macs(student)
-    assert f"#ifndef STUDENT_{tier.upper().replace('-', '_')}_INT8_H" in Path(built.info["files"][0]).read_text()
+    assert (
+        f"#ifndef STUDENT_{tier.upper().replace('-', '_')}_INT8_H"
+        in Path(built.info["files"][0]).read_text()
+    )
     outputs = [int(operator.outputs[0]) for operator in read_graph(path).operators[1:]]
     noise = np.random.default_rng(0).integers(-128, 128, (4, 1000))
-    extremes = [np.full(1000, -128), np.full(1000, 127), np.where(np.arange(1000) // 50 % 2, 127, -128)]
+    extremes = [
+        np.full(1000, -128),
+        np.full(1000, 127),
+        np.where(np.arange(1000) // 50 % 2, 127, -128),
+    ]
     embeddings = [layers_as_tflm(built, window.astype(np.int8), outputs)[0]
                   for window in (*codes[::100], *noise, *extremes)]  # fmt: skip
     assert np.ptp(np.stack(embeddings), 0).max() > 50
@@ -157,12 +178,21 @@ def reference_interpreter(path):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
-        str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF, experimental_preserve_all_tensors=True
+        str(path),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    codes = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in model.subgraphs[0].operators]
+    names = {
+        number: name
+        for name, number in vars(schema.BuiltinOperator).items()
+        if isinstance(number, int)
+    }
+    codes = [
+        model.operatorCodes[operator.opcodeIndex].builtinCode
+        for operator in model.subgraphs[0].operators
+    ]
     return interpreter, [names[code] for code in codes]
 
 
@@ -170,8 +200,14 @@ def reference_interpreter(path):
 @given(
     st.one_of(
         st.binary(min_size=1000, max_size=1000),
-        st.tuples(st.sampled_from([-128, -127, 0, 126, 127]), st.sampled_from([-128, 127]), st.integers(1, 300)).map(
-            lambda kind: np.where(np.arange(1000) // kind[2] % 2, kind[0], kind[1]).astype(np.int8).tobytes()
+        st.tuples(
+            st.sampled_from([-128, -127, 0, 126, 127]),
+            st.sampled_from([-128, 127]),
+            st.integers(1, 300),
+        ).map(
+            lambda kind: (
+                np.where(np.arange(1000) // kind[2] % 2, kind[0], kind[1]).astype(np.int8).tobytes()
+            )
         ),
     )
 )
@@ -181,7 +217,9 @@ def test_random_and_extreme_inputs_are_bit_exact(built, raw):
 
 
 def test_other_weights_and_scales_are_bit_exact(model, tmp_path):
-    """Networks that no training would give: random weights to the limits, ranges that saturate, no ReLU."""
+    """Networks that no training would give: random weights to the limits, ranges that saturate, no
+    ReLU.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -200,7 +238,11 @@ def test_other_weights_and_scales_are_bit_exact(model, tmp_path):
                     extreme = rng.choice([-127, -1, 0, 1, 127], len(data))
                     changed.buffers[tensor.buffer].data = extreme.astype(np.int8).view(np.uint8)
             result = graph.tensors[operator.outputs[0]]
-            if result.quantization.scale is not None and type(options).__name__ != "AddOptionsT" and i == 2:
+            if (
+                result.quantization.scale is not None
+                and type(options).__name__ != "AddOptionsT"
+                and i == 2
+            ):
                 result.quantization.zeroPoint = np.array([rng.integers(-60, 60)])
         builder = flatbuffers.Builder(2**20)
         builder.Finish(changed.Pack(builder), b"TFL3")
@@ -226,12 +268,18 @@ def test_header_tells_what_is_there(built, model):
         if line.startswith("#define XMAE_")
     }
     described = litert.inspect_model(model)
-    assert float(values["XMAE_OUTPUT_SCALE"].rstrip("f")) == pytest.approx(described["output"]["scale"], rel=1e-7)
+    assert float(values["XMAE_OUTPUT_SCALE"].rstrip("f")) == pytest.approx(
+        described["output"]["scale"], rel=1e-7
+    )
     assert int(values["XMAE_OUTPUT_ZERO_POINT"].strip("()")) == described["output"]["zero_point"]
-    weights = bytes((ctypes.c_char * int(values["XMAE_WEIGHTS_BYTES"])).in_dll(built.library, "xmae_weights"))
+    weights = bytes(
+        (ctypes.c_char * int(values["XMAE_WEIGHTS_BYTES"])).in_dll(built.library, "xmae_weights")
+    )
     built.library.xmae_weights_crc32.restype = ctypes.c_uint32
     assert (
-        zlib.crc32(weights) == built.library.xmae_weights_crc32() == int(values["XMAE_WEIGHTS_CRC32"].rstrip("u"), 16)
+        zlib.crc32(weights)
+        == built.library.xmae_weights_crc32()
+        == int(values["XMAE_WEIGHTS_CRC32"].rstrip("u"), 16)
     )
     assert built.info["macs"] == sum(layer["macs"] for layer in built.info["layers"])
     assert built.info["macs"] == count_macs(load_encoder("student-mcu"))
@@ -242,17 +290,32 @@ def test_header_tells_what_is_there(built, model):
 def test_source_is_strict_c99_without_library(model, tmp_path):
     """Nothing but memcpy and memset is asked of a C library, and no compiler complains."""
     built = export_beside(model, tmp_path)
-    assert {"student_int8.c", "student_int8.h", "xmae_kernels.h", "xmae_kernels.c"} <= set(built["files"])
-    assert {"student_int8_cmsis_nn.c", "student_int8_cmsis_nn.h", "xmae_cmsis_nn.h"} <= set(built["files"])
-    assert built["models"].keys() == {"student_int8", "student-app_int8"} and "student-app_int8.c" in built["files"]
-    library = compile_host([tmp_path / "student_int8.c"], tmp_path / "strict.so", defines=["NDEBUG"])
+    assert {"student_int8.c", "student_int8.h", "xmae_kernels.h", "xmae_kernels.c"} <= set(
+        built["files"]
+    )
+    assert {"student_int8_cmsis_nn.c", "student_int8_cmsis_nn.h", "xmae_cmsis_nn.h"} <= set(
+        built["files"]
+    )
+    assert (
+        built["models"].keys() == {"student_int8", "student-app_int8"}
+        and "student-app_int8.c" in built["files"]
+    )
+    library = compile_host(
+        [tmp_path / "student_int8.c"], tmp_path / "strict.so", defines=["NDEBUG"]
+    )
     text = "".join((KERNELS / name).read_text() for name in ("xmae_kernels.c", "xmae_kernels.h"))
-    assert {line.split("<")[1].split(">")[0] for line in text.splitlines() if line.startswith("#include <")} == {
+    assert {
+        line.split("<")[1].split(">")[0]
+        for line in text.splitlines()
+        if line.startswith("#include <")
+    } == {
         "stdint.h",
         "string.h",
     }
     if shutil.which("nm"):
-        undefined = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True).stdout
+        undefined = subprocess.run(
+            ["nm", "-D", "--undefined-only", library], capture_output=True, text=True
+        ).stdout
         names = {line.split()[-1].split("@")[0] for line in undefined.splitlines()}
         assert not names - {"memcpy", "memset", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable",
                             "__cxa_finalize", "__gmon_start__", "__stack_chk_fail"}  # fmt: skip
@@ -266,7 +329,9 @@ def export_beside(model, folder):
 
 
 def test_cmsis_nn_gets_the_models_own_constants(model):
-    """Weights, biases and multipliers as in the file: what CMSIS-NN takes and our packed order must give back."""
+    """Weights, biases and multipliers as in the file: what CMSIS-NN takes and our packed order must
+    give back.
+    """
     tensors, layers, *_ = read_layers(model)
     n = 0
     for layer, operator in zip(layers, read_graph(model).operators, strict=True):
@@ -275,11 +340,14 @@ def test_cmsis_nn_gets_the_models_own_constants(model):
             continue
         n += 1
         weights, bias = (tensors[int(number)].data for number in operator.inputs[1:3])
-        if theirs.kernel == "xmae_cmsis_conv" and layer.op == "DEPTHWISE_CONV_2D":  # of one channel: (taps, out)
+        # of one channel: (taps, out)
+        if theirs.kernel == "xmae_cmsis_conv" and layer.op == "DEPTHWISE_CONV_2D":
             weights = weights.reshape(-1, weights.shape[3]).T
         assert np.array_equal(theirs.constants["weights"], weights.ravel())
         assert np.array_equal(theirs.constants["bias"], bias.ravel())
-        assert theirs.kernel.startswith("xmae_cmsis_") and theirs.fields["scratch"] == theirs.scratch
+        assert (
+            theirs.kernel.startswith("xmae_cmsis_") and theirs.fields["scratch"] == theirs.scratch
+        )
     assert n == sum(bool(layer.constants) for layer in layers)
 
 

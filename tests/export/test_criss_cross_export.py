@@ -28,14 +28,18 @@ def leads():
 
 def test_fixed_product_is_the_magnitude_of_the_real_fft():
     x = torch.randn(1, 6, 200)
-    torch.testing.assert_close(SpectrumNormalise()(x), torch.fft.rfft(x, norm="forward").abs(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        SpectrumNormalise()(x), torch.fft.rfft(x, norm="forward").abs(), atol=1e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("n_chans", "size"), [(1, "tiny"), (2, "small"), (12, "tiny")])
 def test_graph_computes_what_the_encoder_does(n_chans, size):
     torch.manual_seed(0)
     encoder = CrissCrossEncoder(**CRISS_CROSS_SIZES[size]).eval()
-    for norm in (m for m in encoder.modules() if isinstance(m, torch.nn.LayerNorm | torch.nn.GroupNorm)):
+    for norm in (
+        m for m in encoder.modules() if isinstance(m, torch.nn.LayerNorm | torch.nn.GroupNorm)
+    ):
         torch.nn.init.normal_(norm.weight, 1, 0.3)
         torch.nn.init.normal_(norm.bias, 0, 0.3)
     x = np.random.default_rng(0).standard_normal((2, n_chans, 2000)).astype(np.float32)
@@ -49,7 +53,9 @@ def exported(leads, tmp_path_factory):
     """A one-block encoder with the reference's weights, exported once a format and precision."""
     whole = load_criss_cross(FIXTURE).encoder
     encoder = CrissCrossEncoder(depth=1, mlp=400).eval()
-    encoder.load_state_dict({name: x for name, x in whole.state_dict().items() if ".layers.1." not in name})
+    encoder.load_state_dict(
+        {name: x for name, x in whole.state_dict().items() if ".layers.1." not in name}
+    )
     graph, folder = exportable(encoder), tmp_path_factory.mktemp("edge")
     reference, mean = run_graph(graph, leads[::4]), run_graph(graph, leads[1::4]).mean(0)
 
@@ -64,7 +70,9 @@ def exported(leads, tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("format", ["litert", "onnx", pytest.param("executorch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "format", ["litert", "onnx", pytest.param("executorch", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_file_computes_what_pytorch_does(exported, format, precision):
     actual, reference, mean, found = exported(format, precision)

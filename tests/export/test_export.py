@@ -1,4 +1,6 @@
-"""Every exported file against PyTorch, and the runtimes against each other, on real windows with trained weights."""
+"""Every exported file against PyTorch, and the runtimes against each other, on real windows with
+trained weights.
+"""
 
 import copy
 import sys
@@ -30,9 +32,15 @@ from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.signals.scale import minmax_scale
 
 HERE = [name for name in TARGETS if runs_here(name)]  # the others are in test_targets.py
-CELLS = [(name, format, precision) for name in SHIPPED for format in HERE for precision in TARGETS[format].PRECISIONS]
+CELLS = [
+    (name, format, precision)
+    for name in SHIPPED
+    for format in HERE
+    for precision in TARGETS[format].PRECISIONS
+]
 STUDENT, TEACHER = ([cell for cell in CELLS if (cell[0] == "base") is big] for big in (False, True))
-LEAST = {"int16x8": (0.995, 0.99), "weight-int8": (0.995, 0.99), "weight-int4": (0.9, 0.75)}  # median, 5th percentile
+# median, 5th percentile
+LEAST = {"int16x8": (0.995, 0.99), "weight-int8": (0.995, 0.99), "weight-int4": (0.9, 0.75)}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,9 @@ def windows():
 
 @pytest.fixture(scope="module")
 def exported(windows, tmp_path_factory):
-    """A function that exports and runs a model once: (path, embeddings, float PyTorch embeddings, training mean)."""
+    """A function that exports and runs a model once: (path, embeddings, float PyTorch embeddings,
+    training mean).
+    """
     folder, done, graphs = tmp_path_factory.mktemp("export"), {}, {}
 
     def get(name, format, precision):
@@ -64,7 +74,8 @@ def exported(windows, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "format", "precision"), STUDENT + [pytest.param(*which, marks=pytest.mark.slow) for which in TEACHER]
+    ("name", "format", "precision"),
+    STUDENT + [pytest.param(*which, marks=pytest.mark.slow) for which in TEACHER],
 )
 def test_file_computes_what_pytorch_does(exported, name, format, precision):
     path, actual, reference, mean = exported(name, format, precision)
@@ -77,14 +88,19 @@ def test_file_computes_what_pytorch_does(exported, name, format, precision):
         least = LEAST.get(precision, (0.98, 0.95))
         assert median >= least[0] and p5 >= least[1]
     found = TARGETS[format].inspect_model(path)
-    nothing_to_leave = format == "onnx" or (format == "litert" and precision not in ("int8", "int16x8"))
+    nothing_to_leave = format == "onnx" or (
+        format == "litert" and precision not in ("int8", "int16x8")
+    )
     assert found["undelegated"] == (None if nothing_to_leave else [])
     assert found["input"]["shape"] == [1, 1, 1, 1000]
     assert found["output"]["shape"] == [1, reference.shape[1]]
 
 
 def test_dynamic_int8_of_onnx_quantizes_what_is_linear(exported):
-    assert "DynamicQuantizeLinear" in TARGETS["onnx"].inspect_model(exported("base", "onnx", "dynamic-int8")[0])["ops"]
+    assert (
+        "DynamicQuantizeLinear"
+        in TARGETS["onnx"].inspect_model(exported("base", "onnx", "dynamic-int8")[0])["ops"]
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -100,15 +116,22 @@ def test_runtimes_agree(exported, precision):
 
 def test_executorch_is_one_delegated_subgraph(exported):
     for precision in ("fp32", "int8"):
-        assert TARGETS["executorch"].inspect_model(exported("student-mcu", "executorch", precision)[0])["ops"] == {
-            "XnnpackBackend": 1
-        }
+        assert TARGETS["executorch"].inspect_model(
+            exported("student-mcu", "executorch", precision)[0]
+        )["ops"] == {"XnnpackBackend": 1}
 
 
 def test_litert_int8_is_int8_throughout_and_has_only_what_microcontrollers_know(exported):
     path = exported("student-mcu", "litert", "int8")[0]
     found = TARGETS["litert"].inspect_model(path)
-    assert set(found["ops"]) == {"RESHAPE", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"}
+    assert set(found["ops"]) == {
+        "RESHAPE",
+        "DEPTHWISE_CONV_2D",
+        "CONV_2D",
+        "ADD",
+        "MEAN",
+        "FULLY_CONNECTED",
+    }
     assert found["input"]["dtype"] == found["output"]["dtype"] == "int8"
     assert found["input"]["scale"] == pytest.approx(2 / 255, rel=1e-3)
     assert path.stat().st_size < 320_000
@@ -121,17 +144,22 @@ def test_litert_reference_kernels_agree_with_xnnpack(exported, windows):
 
 
 def test_onnx_products_are_of_unsigned_bytes(exported):
-    """Without VNNI, x86 processors add pairs of u8 x s8 products in 16 bits, which saturate; not so u8 x u8."""
+    """Without VNNI, x86 processors add pairs of u8 x s8 products in 16 bits, which saturate; not so
+    u8 x u8.
+    """
     import onnx
     from onnx import numpy_helper
 
     graph = onnx.load(exported("student-mcu", "onnx", "int8")[0]).graph
     assert not [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
-    weights = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.UINT8]
+    weights = [
+        numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.UINT8
+    ]
     weights = [w for w in weights if w.ndim > 1]
     assert len(weights) == 24  # 23 convolutions and the head
     assert all(np.ptp(w.astype(int)) > 127 for w in weights)
-    assert all(np.abs(w.astype(int) - 128).max() == 127 for w in weights)  # no largest weight is clipped
+    # no largest weight is clipped
+    assert all(np.abs(w.astype(int) - 128).max() == 127 for w in weights)
 
 
 def test_int8_clips_nothing_at_the_input(exported, windows):
@@ -159,7 +187,9 @@ def test_truncated_file_is_one_clear_line(exported, tmp_path, format, share):
         TARGETS[format].open_model(path)
 
 
-@pytest.mark.parametrize(("format", "library"), [("onnx", "onnxruntime"), ("litert", "ai_edge_litert.interpreter")])
+@pytest.mark.parametrize(
+    ("format", "library"), [("onnx", "onnxruntime"), ("litert", "ai_edge_litert.interpreter")]
+)
 def test_missing_runtime_names_the_extra(exported, monkeypatch, format, library):
     path = exported("student-mcu", format, "int8")[0]
     monkeypatch.setitem(sys.modules, library, None)
@@ -174,16 +204,27 @@ def test_session_refuses_what_is_no_scaled_window(exported, windows, harm):
     if harm == "nan":
         ppg[0, 3] = np.nan
     with pytest.raises(UserError, match="expected"):
-        session({"unscaled": ppg * 500, "short": ppg[:, :999], "one dimension": ppg[0], "none": ppg[:0]}.get(harm, ppg))
+        session(
+            {
+                "unscaled": ppg * 500,
+                "short": ppg[:, :999],
+                "one dimension": ppg[0],
+                "none": ppg[:0],
+            }.get(harm, ppg)
+        )
 
 
-@pytest.mark.parametrize(("name", "format", "precision"), [c for c in STUDENT if c[0] == "student-mcu"])
+@pytest.mark.parametrize(
+    ("name", "format", "precision"), [c for c in STUDENT if c[0] == "student-mcu"]
+)
 def test_no_file_says_where_it_was_made(exported, name, format, precision):
     assert folders_in(exported(name, format, precision)[0].read_bytes()) == []
 
 
 def folders_in(content):
-    """Folders of this machine whose paths are in a file: the repository's, Python's and that of temporary files."""
+    """Folders of this machine whose paths are in a file: the repository's, Python's and that of
+    temporary files.
+    """
     here = [str(Path(__file__).parents[2]), sys.prefix, tempfile.gettempdir()]
     return [folder for folder in here if folder.encode() in content]
 
@@ -192,21 +233,31 @@ def folders_in(content):
 def tiny():
     """A network that is quick to convert."""
     torch.manual_seed(6)
-    layers = {"conv": nn.Conv2d(1, 4, (1, 5), (1, 3)), "relu": nn.ReLU(), "again": nn.Conv2d(4, 4, (1, 5), (1, 3))}
+    layers = {
+        "conv": nn.Conv2d(1, 4, (1, 5), (1, 3)),
+        "relu": nn.ReLU(),
+        "again": nn.Conv2d(4, 4, (1, 5), (1, 3)),
+    }
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(4, 8)}
     return nn.Sequential(OrderedDict(layers)).eval()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["cortex-m", "ethos-u55", "vela-u55"])
-def test_a_program_for_a_device_is_the_same_to_the_byte_wherever_it_is_made(tiny, windows, tmp_path, target):
+def test_a_program_for_a_device_is_the_same_to_the_byte_wherever_it_is_made(
+    tiny, windows, tmp_path, target
+):
     try:
         apart.environment("arm")
     except UserError as error:
         pytest.skip(f"Arm's environment cannot be made here: {error}")
     for folder in ("once", "again"):
-        TARGETS[target].export(tiny, tmp_path / folder / f"tiny{TARGETS[target].SUFFIX}", "int8", windows[0][:16])
-    once, again = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("once", "again"))
+        TARGETS[target].export(
+            tiny, tmp_path / folder / f"tiny{TARGETS[target].SUFFIX}", "int8", windows[0][:16]
+        )
+    once, again = (
+        {p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("once", "again")
+    )
     assert once == again and f"tiny{TARGETS[target].SUFFIX}" in once
     assert not [name for name, content in once.items() if folders_in(content)]
 
@@ -217,14 +268,18 @@ def test_weights_changed_in_place_make_another_file(tiny, windows, tmp_path, for
     for _ in range(2):
         target.export(tiny, path, "int8", windows[0][:16])  # which starts from the float conversion
         exact = run_graph(tiny, ppg)
-        np.testing.assert_allclose(target.open_model(path)(ppg), exact, atol=0.05 * np.abs(exact).max())
+        np.testing.assert_allclose(
+            target.open_model(path)(ppg), exact, atol=0.05 * np.abs(exact).max()
+        )
         with torch.no_grad():
             tiny.head.weight.mul_(2)
             tiny.head.bias.mul_(2)
 
 
 def test_what_is_remembered():
-    """The last result alone; for the same weights, samples and other arguments, given by place or by name."""
+    """The last result alone; for the same weights, samples and other arguments, given by place or
+    by name.
+    """
     calls = []
 
     @remembered
@@ -251,9 +306,15 @@ def test_what_is_remembered():
 
 @pytest.mark.parametrize(
     ("format", "step"),
-    [("executorch", "quantize_graph"), ("litert", "activation_ranges"), ("onnx", "activation_ranges")],
+    [
+        ("executorch", "quantize_graph"),
+        ("litert", "activation_ranges"),
+        ("onnx", "activation_ranges"),
+    ],
 )
-def test_what_fails_in_the_int8_step_names_operator_and_layer(tiny, windows, tmp_path, monkeypatch, format, step):
+def test_what_fails_in_the_int8_step_names_operator_and_layer(
+    tiny, windows, tmp_path, monkeypatch, format, step
+):
     def odd(*_):
         raise AssertionError("no kernel for aten::conv2d")
 
@@ -265,14 +326,19 @@ def test_what_fails_in_the_int8_step_names_operator_and_layer(tiny, windows, tmp
 
 @pytest.mark.parametrize(
     ("classes", "norm"),
-    [("['a.Graph', 'xmae.quantize.graph.Normalise', 'aten.mul']", True), ("['Normalised.Graph', 'aten.mul']", False)],
+    [
+        ("['a.Graph', 'xmae.quantize.graph.Normalise', 'aten.mul']", True),
+        ("['Normalised.Graph', 'aten.mul']", False),
+    ],
 )
 def test_a_norm_is_known_by_the_class_of_its_module(classes, norm):
     import onnx
 
     node = onnx.helper.make_node("Mul", ["a", "b"], ["c"])
     node.metadata_props.add(key="pkg.torch.onnx.class_hierarchy", value=classes)
-    node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value='File "/opt/Normalise/graph.py", line 3')
+    node.metadata_props.add(
+        key="pkg.torch.onnx.stack_trace", value='File "/opt/Normalise/graph.py", line 3'
+    )
     assert TARGETS["onnx"].is_norm(node) == norm
     assert not TARGETS["onnx"].is_norm(onnx.helper.make_node("Mul", ["a", "b"], ["c"]))
 

@@ -1,7 +1,8 @@
-"""The int8 kernels, fast and plain, on random shapes and extreme numbers, against TensorFlow Lite's definition.
+"""The int8 kernels, fast and plain, on random shapes and extreme numbers, against TensorFlow Lite's
+definition.
 
-The reference is written from the specification and gemmlowp's definition of its roundings, in Python integers; the
-kernels run compiled for this machine under sanitizers, and on emulated cores.
+The reference is written from the specification and gemmlowp's definition of its roundings, in
+Python integers; the kernels run compiled for this machine under sanitizers, and on emulated cores.
 """
 
 import shutil
@@ -24,7 +25,9 @@ CONV, DEPTHWISE, ADD, MEAN, POOL, PAD = range(6)
 
 @dataclass
 class Case:
-    """One call of a kernel: the numbers of its struct, its arrays, and what TensorFlow Lite gives."""
+    """One call of a kernel: the numbers of its struct, its arrays, and what TensorFlow Lite
+    gives.
+    """
 
     kind: int
     fields: list
@@ -36,13 +39,26 @@ class Case:
     shift: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
     def encode(self):
-        sizes = [len(self.bias), len(self.multiplier), self.weights.size, self.inputs.size, self.expected.size]
+        sizes = [
+            len(self.bias),
+            len(self.multiplier),
+            self.weights.size,
+            self.inputs.size,
+            self.expected.size,
+        ]
         head = [self.kind, *self.fields, *[0] * (17 - len(self.fields)), *sizes]
-        arrays = (self.bias.astype("<i4"), self.multiplier.astype("<i4"), self.shift, self.weights, self.inputs)
+        arrays = (
+            self.bias.astype("<i4"),
+            self.multiplier.astype("<i4"),
+            self.shift,
+            self.weights,
+            self.inputs,
+        )
         return np.array(head, "<i4").tobytes() + b"".join(array.tobytes() for array in arrays)
 
 
-# ---- the reference: gemmlowp/fixedpoint.h and tensorflow/lite/kernels/internal/common.h, in words -----------------
+# ---- the reference: gemmlowp/fixedpoint.h and tensorflow/lite/kernels/internal/common.h, in words
+# -----------------
 
 
 def truncated(a, b):
@@ -51,7 +67,9 @@ def truncated(a, b):
 
 
 def rescaled(x, multiplier, shift):
-    """MultiplyByQuantizedMultiplier: SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT."""
+    """MultiplyByQuantizedMultiplier: SaturatingRoundingDoublingHighMul, then
+    RoundingDivideByPOT.
+    """
     product = x * 2 ** max(shift, 0) * multiplier
     high = truncated(product + (2**30 if product >= 0 else 1 - 2**30), 2**31)
     right = max(-shift, 0)
@@ -66,18 +84,24 @@ def clamped(x, low, high):
 def windows(x, zero, out, kernel, stride, pad):
     """(out_h, out_w, k_h, k_w, channels) of an NHWC image, zero point where it is padded."""
     (out_h, out_w), (k_h, k_w) = out, kernel
-    image = np.full((out_h * stride[0] + k_h + 64, out_w * stride[1] + k_w + 64, x.shape[2]), zero, np.int64)
+    image = np.full(
+        (out_h * stride[0] + k_h + 64, out_w * stride[1] + k_w + 64, x.shape[2]), zero, np.int64
+    )
     image[pad[0] : pad[0] + x.shape[0], pad[1] : pad[1] + x.shape[1]] = x
     view = np.lib.stride_tricks.sliding_window_view(image, kernel, (0, 1))
     return view[:: stride[0], :: stride[1]][:out_h, :out_w].transpose(0, 1, 3, 4, 2)
 
 
-# ---- random cases -------------------------------------------------------------------------------------------------
+# ---- random cases
+# -------------------------------------------------------------------------------------------------
 
 
 def bytes_like(draw, shape):
     """Int8 values: random, all at one end, or alternating between the ends."""
-    seed, kind = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from(["random", "low", "high", "ends"]))
+    seed, kind = (
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.sampled_from(["random", "low", "high", "ends"])),
+    )
     rng = np.random.default_rng(seed)
     if kind == "random":
         return rng.integers(-128, 128, shape).astype(np.int8)
@@ -90,7 +114,9 @@ def bytes_like(draw, shape):
 
 @st.composite
 def output_stage(draw, channels, bound):
-    """Multipliers, shifts, zero point and limits such that outputs use their range and the sums stay below 2^30."""
+    """Multipliers, shifts, zero point and limits such that outputs use their range and the sums
+    stay below 2^30.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     multiplier = rng.choice([2**30, 2**31 - 1, *rng.integers(2**30, 2**31, 4)], channels)
     useful = int(np.log2(max(bound, 1))) - 7  # right shift that brings sums to about eight bits
@@ -114,7 +140,8 @@ def sliding(draw, kind):
     if draw(st.booleans()):  # SAME
         out = -(-in_h // stride[0]), -(-in_w // stride[1])
         pad = [
-            max((o - 1) * s + k - n, 0) // 2 for o, s, k, n in zip(out, stride, (k_h, k_w), (in_h, in_w), strict=True)
+            max((o - 1) * s + k - n, 0) // 2
+            for o, s, k, n in zip(out, stride, (k_h, k_w), (in_h, in_w), strict=True)
         ]
     else:
         out, pad = ((in_h - k_h) // stride[0] + 1, (in_w - k_w) // stride[1] + 1), [0, 0]
@@ -139,12 +166,18 @@ def sliding(draw, kind):
     multiplier, shift, zero, low, high = draw(output_stage(out_c, bound))
     expected = np.array(
         [
-            clamped(rescaled(int(s), int(multiplier[i % out_c]), int(shift[i % out_c])) + zero, low, high)
+            clamped(
+                rescaled(int(s), int(multiplier[i % out_c]), int(shift[i % out_c])) + zero,
+                low,
+                high,
+            )
             for i, s in enumerate(sums.ravel())
         ],
         np.int8,
     )
-    folded = np.append(bias - in_zero * w.sum(1), np.zeros(out_c % 2 if kind == CONV else 0, np.int64))
+    folded = np.append(
+        bias - in_zero * w.sum(1), np.zeros(out_c % 2 if kind == CONV else 0, np.int64)
+    )
     fields = [in_h, in_w, in_c, *out, out_c, k_h, k_w, *stride, *pad, in_zero, zero, low, high]
     return Case(kind, fields, expected, x, packed, folded, multiplier, shift)
 
@@ -154,7 +187,10 @@ def addition(draw):
     size = draw(st.integers(1, 70))
     a, b = bytes_like(draw, size), bytes_like(draw, size)
     zero1, zero2, zero = (draw(st.one_of(st.just(-128), st.integers(-128, 127))) for _ in range(3))
-    m1, m2, m = (draw(st.one_of(st.sampled_from([2**30, 2**31 - 1]), st.integers(2**30, 2**31 - 1))) for _ in range(3))
+    m1, m2, m = (
+        draw(st.one_of(st.sampled_from([2**30, 2**31 - 1]), st.integers(2**30, 2**31 - 1)))
+        for _ in range(3)
+    )
     s1, s2 = draw(st.permutations([0, draw(st.integers(-9, 0))]))
     if s1 == 0:  # scale / (2 * the larger scale) is at most one half
         m1 = 2**30
@@ -191,7 +227,10 @@ def reduction(draw):
     else:
         k_h, k_w, stride = draw(st.integers(1, h)), draw(st.integers(1, w)), draw(st.integers(1, 2))
         out = -(-h // stride), -(-w // stride)
-        pad = [max((o - 1) * stride + k - n, 0) // 2 for o, k, n in zip(out, (k_h, k_w), (h, w), strict=True)]
+        pad = [
+            max((o - 1) * stride + k - n, 0) // 2
+            for o, k, n in zip(out, (k_h, k_w), (h, w), strict=True)
+        ]
         low = draw(st.sampled_from([-128, -5]))
         expected = []
         for y in range(out[0]):
@@ -201,19 +240,28 @@ def reduction(draw):
                 patch = x[rows, columns].reshape(-1, c).astype(int)
                 for total in patch.sum(0).tolist():
                     half = len(patch) // 2
-                    expected.append(clamped(truncated(total + (half if total > 0 else -half), len(patch)), low, 127))
+                    expected.append(
+                        clamped(
+                            truncated(total + (half if total > 0 else -half), len(patch)), low, 127
+                        )
+                    )
         fields = [h, w, c, *out, k_h, k_w, stride, stride, *pad, low, 127]
     return Case(kind, fields, np.array(expected, np.int8), x)
 
 
-cases = st.lists(st.one_of(sliding(CONV), sliding(DEPTHWISE), addition(), reduction()), min_size=8, max_size=24)
+cases = st.lists(
+    st.one_of(sliding(CONV), sliding(DEPTHWISE), addition(), reduction()), min_size=8, max_size=24
+)
 
-# ---- where they run -----------------------------------------------------------------------------------------------
+# ---- where they run
+# -----------------------------------------------------------------------------------------------
 
 
 def emulated(core, run, compiler):
     def make(folder):
-        firmware = compile_firmware([DATA / "kernel_cases.c"], core, folder / "cases.elf", compiler=compiler)
+        firmware = compile_firmware(
+            [DATA / "kernel_cases.c"], core, folder / "cases.elf", compiler=compiler
+        )
         return lambda data: check_exit(run(firmware, {"cases.bin": data}))
 
     return make
@@ -252,13 +300,21 @@ def lacks(place):
         return "sanitizers need gcc or clang on this machine"
     if place.endswith("gcc") and not have_gcc():
         return "arm-none-eabi-gcc is not installed"
-    return "qemu-system-arm is not installed" if place.startswith("m55") and not have_qemu() else None
+    return (
+        "qemu-system-arm is not installed" if place.startswith("m55") and not have_qemu() else None
+    )
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """Functions from encoded cases to outputs, on this machine and emulated cores: cases are drawn once for all."""
-    return {name: make(tmp_path_factory.mktemp(name)) for name, make in PLACES.items() if not lacks(name)}
+    """Functions from encoded cases to outputs, on this machine and emulated cores: cases are drawn
+    once for all.
+    """
+    return {
+        name: make(tmp_path_factory.mktemp(name))
+        for name, make in PLACES.items()
+        if not lacks(name)
+    }
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -270,7 +326,12 @@ def test_kernels_give_what_tensorflow_lite_defines(places, batch):
         for case in batch:
             size = case.expected.size
             for name in ("plain", "fast"):
-                assert np.array_equal(outputs[at : at + size], case.expected), (place, name, case.kind, case.fields)
+                assert np.array_equal(outputs[at : at + size], case.expected), (
+                    place,
+                    name,
+                    case.kind,
+                    case.fields,
+                )
                 at += size
         assert at == len(outputs)
 

@@ -1,4 +1,6 @@
-"""Targets for devices, each against PyTorch; and what a network that a target cannot take is answered with."""
+"""Targets for devices, each against PyTorch; and what a network that a target cannot take is
+answered with.
+"""
 
 import os
 import re
@@ -40,7 +42,8 @@ from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.signals.scale import minmax_scale
 
 STUDENTS = [name for name in SHIPPED if name != "base"]
-IN_BUNDLES = {"base": "teacher", "student-mcu": "student"}  # what a bundle calls a shipped encoder, if not by its name
+# what a bundle calls a shipped encoder, if not by its name
+IN_BUNDLES = {"base": "teacher", "student-mcu": "student"}
 DEVICE_CELLS = [(name, target) for target, models in COMPILED.items() for name in STUDENTS
                 if IN_BUNDLES.get(name, name) in models]  # fmt: skip
 
@@ -48,7 +51,9 @@ DEVICE_CELLS = [(name, target) for target, models in COMPILED.items() for name i
 @pytest.fixture(scope="module")
 def ppg():
     """Scaled real windows of different patients: (calibration, comparison)."""
-    first, second = (minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5))
+    first, second = (
+        minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5)
+    )
     return first[:32], second[:6]
 
 
@@ -66,7 +71,9 @@ def graph(graphs):
 def front(graph):
     """The first layers of the trained student alone: quick to compile."""
     encoder = graph.encoder
-    return nn.Sequential(encoder.stem, *encoder.blocks[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    return nn.Sequential(
+        encoder.stem, *encoder.blocks[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +97,25 @@ def agreement(actual, graph, ppg):
     return centred_cosine(actual, reference, mean).min()
 
 
-LEAST = {"int8": 0.98, "dynamic-int8": 0.98, "weight-int4": 0.85}  # centred cosine by precision; 0.995 of others
+# centred cosine by precision; 0.995 of others
+LEAST = {"int8": 0.98, "dynamic-int8": 0.98, "weight-int4": 0.85}
 
 
 @pytest.mark.parametrize("precision", litert.PRECISIONS)
 def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
     path, least = tflite(precision), LEAST.get(precision, 0.995)
-    found, dtype = litert.inspect_model(path), {"int8": "int8", "int16x8": "int16"}.get(precision, "float32")
+    found, dtype = (
+        litert.inspect_model(path),
+        {"int8": "int8", "int16x8": "int16"}.get(precision, "float32"),
+    )
     assert found["input"]["dtype"] == found["output"]["dtype"] == dtype
     assert found["undelegated"] == (None if dtype == "float32" else [])
     xnnpack = litert.open_model(path)(ppg[1])
     assert agreement(xnnpack, graph, ppg) >= least
-    assert agreement(litert.open_model(path, reference=True)(ppg[1][:2]), graph, (ppg[0], ppg[1][:2])) >= least
+    assert (
+        agreement(litert.open_model(path, reference=True)(ppg[1][:2]), graph, (ppg[0], ppg[1][:2]))
+        >= least
+    )
     try:
         apart.environment("tflite-runtime")
     except UserError as error:
@@ -111,7 +125,8 @@ def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
             tflite_runtime.open_model(path)(ppg[1])
         return
     before_litert = tflite_runtime.open_model(path)(ppg[1])
-    if precision == "dynamic-int8":  # it says nothing, and takes one scale for all channels: docs/targets.md warns
+    # it says nothing, and takes one scale for all channels: docs/targets.md warns
+    if precision == "dynamic-int8":
         assert agreement(before_litert, graph, ppg) < WRONG
     elif precision == "int8":
         assert np.abs(before_litert - xnnpack).max() <= 4 * found["output"]["scale"]
@@ -122,18 +137,27 @@ def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
 
 
 def test_tflm_runs_int16x8(tflite, ppg):
-    actual, expected = tflm.run_tflm(tflite("int16x8"), ppg[1]), litert.open_model(tflite("int16x8"))(ppg[1])
+    actual, expected = (
+        tflm.run_tflm(tflite("int16x8"), ppg[1]),
+        litert.open_model(tflite("int16x8"))(ppg[1]),
+    )
     assert np.abs(actual - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("vela")])
+@pytest.mark.parametrize(
+    ("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("vela")]
+)
 def test_vela_takes_the_whole_tflite(tflite, tmp_path, name, target):
     path = tflite("int8", name)
     compiled, layers, summary = vela.compile_model(path, TARGETS[target].accelerator, tmp_path)
     (tmp_path / "compiled.tflite").write_bytes(compiled)
     assert set(litert.inspect_model(tmp_path / "compiled.tflite")["ops"]) <= {"CUSTOM", "RESHAPE"}
     assert {row["Target"] for row in layers} == {"NPU"}
-    depthwise = [row for row in layers if row["Original Operator"] == "DepthwiseConv2D" and int(row["MAC Count"])]
+    depthwise = [
+        row
+        for row in layers
+        if row["Original Operator"] == "DepthwiseConv2D" and int(row["MAC Count"])
+    ]
     assert len(depthwise) == litert.inspect_model(path)["ops"]["DEPTHWISE_CONV_2D"]
     assert summary["cycles"] > summary["macs"] / 1024  # no faster than the largest of them could be
     assert 0 < summary["sram_kib"] < (128 if name == "student-app" else 64)
@@ -150,7 +174,9 @@ def test_vela_target_writes_a_row_for_each_layer(front, ppg, tmp_path):
 
 def test_vela_names_the_layer_that_it_leaves_to_the_cpu(front, ppg, tmp_path):
     network = nn.Sequential(front[0], Odd("root"), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    with pytest.raises(UserError, match=r"^ethos-u55-128 has no Sqrt of layer 1; .*leave this target out"):
+    with pytest.raises(
+        UserError, match=r"^ethos-u55-128 has no Sqrt of layer 1; .*leave this target out"
+    ):
         TARGETS["vela-u55"].export(network, tmp_path / "odd_vela-u55.tflite", "int8", ppg[0][:2])
     assert not list(tmp_path.iterdir())
 
@@ -172,7 +198,9 @@ def test_cortex_m_program_in_its_own_memory_plan(tflite, graphs, ppg, tmp_path, 
     path = tmp_path / f"student_int8{cortex_m.SUFFIX}"
     cortex_m.export(graph, path, "int8", ppg[0])
     found = cortex_m.inspect_model(path)
-    assert found["undelegated"] == [] and {name.split("::")[0] for name in found["ops"]} == {"cortex_m"}
+    assert found["undelegated"] == [] and {name.split("::")[0] for name in found["ops"]} == {
+        "cortex_m"
+    }
     assert found["arena_bytes"] <= 64 * 1024
     assert path.stat().st_size < (800_000 if name == "student-app" else 280_000)
     actual = cortex_m.open_model(path)(ppg[1])
@@ -183,8 +211,12 @@ def test_cortex_m_program_in_its_own_memory_plan(tflite, graphs, ppg, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("arm")
-@pytest.mark.parametrize(("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("ethos")])
-def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(graphs, ppg, tmp_path, name, target):
+@pytest.mark.parametrize(
+    ("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("ethos")]
+)
+def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(
+    graphs, ppg, tmp_path, name, target
+):
     target = TARGETS[target]
     path = tmp_path / f"student_int8{target.SUFFIX}"
     target.export(graphs[name], path, "int8", ppg[0])
@@ -238,7 +270,9 @@ def test_an_interrupted_export_ends_its_processes():
         ("base", {"targets": "executorch,c", "n_calibration": 16}, "target c has no operators for attention"),
     ],
 )  # fmt: skip
-def test_what_a_target_would_leave_out_is_refused_before_the_work(small_store, tmp_path, student, wrong, message):
+def test_what_a_target_would_leave_out_is_refused_before_the_work(
+    small_store, tmp_path, student, wrong, message
+):
     with pytest.raises(UserError, match=message):
         export("student-mcu-s", student, small_store, str(tmp_path / "bundle"), **wrong)
     assert not list(tmp_path.iterdir())
@@ -338,7 +372,9 @@ def test_every_cell_of_the_page_has_a_test():
     cells = [tuple(cell.strip("| ") for cell in row) for row in cells[2:]]
     tested = {*test_export.CELLS, *((*cell, "int8") for cell in DEVICE_CELLS)}
     tested = {(IN_BUNDLES.get(name, name), *rest) for name, *rest in tested}
-    listed = re.search("In no test, but compiled and run for this page: (.*?)\\. Vela", page)[1].split("; ")
+    listed = re.search("In no test, but compiled and run for this page: (.*?)\\. Vela", page)[
+        1
+    ].split("; ")
     named = {(model, device) for device, _, models in (part.partition(" of ") for part in listed)
              for model in models.split(", ")}  # fmt: skip
     for model, format, precision in cells:

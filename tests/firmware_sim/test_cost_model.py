@@ -1,4 +1,6 @@
-"""Cost model and battery: worked by hand, and the published comparison as it stands in the repository."""
+"""Cost model and battery: worked by hand, and the published comparison as it stands in the
+repository.
+"""
 
 import re
 from collections import Counter
@@ -8,7 +10,13 @@ import pytest
 
 from xmae.benchmarks.studies.mlperf_tiny import NETWORKS, PUBLISHED, report
 from xmae.firmware_sim.cost.battery import CELL_V, CONVERTER, milliamp_hours_per_day
-from xmae.firmware_sim.cost.cost import compute_cycles, layer_cycles, memory_cycles, millijoules, milliseconds
+from xmae.firmware_sim.cost.cost import (
+    compute_cycles,
+    layer_cycles,
+    memory_cycles,
+    millijoules,
+    milliseconds,
+)
 from xmae.firmware_sim.cost.profile import Span, load_device
 from xmae.models.student import count_macs
 
@@ -18,24 +26,36 @@ COMMITTED = Path(__file__).parents[2] / "benchmarks" / "results" / "mlperf_tiny.
 def test_cycles_by_class_by_hand():
     device = load_device("stm32l4r5")
     cycles = compute_cycles(Counter(alu=100, mac=50, load=10, div=2, loadm=3, words=12), device)
-    assert cycles == Span(100 + 50 + 10 + 4 + 3 + 12, 100 + 50 + 14 + 14 + 3 + 12, 100 + 50 + 20 + 24 + 3 + 12)
+    assert cycles == Span(
+        100 + 50 + 10 + 4 + 3 + 12, 100 + 50 + 14 + 14 + 3 + 12, 100 + 50 + 20 + 24 + 3 + 12
+    )
 
 
 def test_constants_that_fit_the_cache_are_read_once():
     device = load_device("stm32l4r5")  # 8 bytes a read, 5 wait cycles, 256 bytes of cache
     mix = Counter(load=1000)
     assert memory_cycles(mix, 256, device) == Span(192, 192, 192)
-    assert memory_cycles(mix, 800, device) == Span(600, 1500, 3000)  # once; half of 4000 loaded bytes; all of them
+    # once; half of 4000 loaded bytes; all of them
+    assert memory_cycles(mix, 800, device) == Span(600, 1500, 3000)
     assert memory_cycles(mix, 0, device) == Span(0, 0, 0)
 
 
 def test_a_layer_takes_the_larger_of_compute_and_memory():
     device = load_device("stm32l4r5")
     compute_bound, memory_bound = Counter(alu=10_000, load=10), Counter(alu=10, load=10)
-    assert layer_cycles(compute_bound, 80, device).value == compute_cycles(compute_bound, device).value
-    assert layer_cycles(memory_bound, 80_000, device).value == memory_cycles(memory_bound, 80_000, device).value
+    assert (
+        layer_cycles(compute_bound, 80, device).value == compute_cycles(compute_bound, device).value
+    )
+    assert (
+        layer_cycles(memory_bound, 80_000, device).value
+        == memory_cycles(memory_bound, 80_000, device).value
+    )
     both = layer_cycles(memory_bound, 80_000, device)
-    assert both.high == compute_cycles(memory_bound, device).high + memory_cycles(memory_bound, 80_000, device).high
+    assert (
+        both.high
+        == compute_cycles(memory_bound, device).high
+        + memory_cycles(memory_bound, 80_000, device).high
+    )
 
 
 def test_time_and_energy_at_the_clock():
@@ -59,10 +79,25 @@ def test_rebuilt_networks_have_the_published_size(name, macs):
 
 def test_report_states_the_error_of_each_published_number():
     cost = {"macs": 10**6, "instructions": 2 * 10**6, "exact": True}
-    rows = [{"device": "d", "network": "n", "published_ms": 2.0, "software": "s", "estimated": Span(1, 3, 4), **cost}]
+    rows = [
+        {
+            "device": "d",
+            "network": "n",
+            "published_ms": 2.0,
+            "software": "s",
+            "estimated": Span(1, 3, 4),
+            **cost,
+        }
+    ]
     assert "| +50% | yes | yes |" in report(rows)
     committed = COMMITTED.read_text()
     assert "estimated" in committed and "Root mean square error" in committed
     for device, network, ms, software in PUBLISHED:
-        line = next(line for line in committed.splitlines() if line.startswith(f"| {device} | {network} |"))
-        assert f"{ms} ({software})" in line and re.search(r"[+-]\d+%", line) and line.endswith("| yes |")
+        line = next(
+            line for line in committed.splitlines() if line.startswith(f"| {device} | {network} |")
+        )
+        assert (
+            f"{ms} ({software})" in line
+            and re.search(r"[+-]\d+%", line)
+            and line.endswith("| yes |")
+        )

@@ -9,14 +9,31 @@ from xmae.firmware_sim.cost.profile import DEVICES, Span, device_names, load_dev
 from xmae.firmware_sim.emulators.registry import NEEDS
 
 # the classes of xmae.firmware_sim.emulators.counts
-CLASSES = {"alu", "mul", "mac", "div", "load", "store", "loadm", "storem", "words", "branch", "fp", "system", "other"}
+CLASSES = {
+    "alu",
+    "mul",
+    "mac",
+    "div",
+    "load",
+    "store",
+    "loadm",
+    "storem",
+    "words",
+    "branch",
+    "fp",
+    "system",
+    "other",
+}
 HELIUM = {"mve_alu", "mve_mac", "mve_load", "mve_store", "loop"}
 
 
 def test_the_devices_that_a_watch_team_asks_about_are_there():
     cores = {load_device(name).core for name in device_names()}
     assert {"m4", "m33", "m7", "m55", "a53", "a55"} <= cores
-    clocks = {load_device(name).core: load_device(name).clock_mhz.value for name in ("apollo4", "stm32u5", "stm32h7")}
+    clocks = {
+        load_device(name).core: load_device(name).clock_mhz.value
+        for name in ("apollo4", "stm32u5", "stm32h7")
+    }
     assert clocks == {"m4": 192, "m33": 160, "m7": 480}
     assert load_device("ensemble-m55").npu["accelerator"] == "ethos-u55-128"
 
@@ -26,7 +43,11 @@ def test_every_number_has_a_source_and_a_range(name):
     def check(value, path):
         if isinstance(value, dict) and "value" in value:
             assert len(value["source"]) > 10, path
-            assert value.get("low", value["value"]) <= value["value"] <= value.get("high", value["value"]), path
+            assert (
+                value.get("low", value["value"])
+                <= value["value"]
+                <= value.get("high", value["value"])
+            ), path
         elif isinstance(value, dict):
             for key, item in value.items():
                 check(item, f"{path}.{key}")

@@ -1,4 +1,6 @@
-"""Firmware on emulated cores: bytes of TensorFlow Lite Micro, counts that two emulators agree on, faults that show."""
+"""Firmware on emulated cores: bytes of TensorFlow Lite Micro, counts that two emulators agree on,
+faults that show.
+"""
 
 import pytest
 
@@ -69,14 +71,18 @@ def ran(network, firmware):
 
 
 def markers(info):
-    return [layer["function"] for layer in info["layers"] if layer["op"] != "RESHAPE"] + ["xmae_model_end"]
+    return [layer["function"] for layer in info["layers"] if layer["op"] != "RESHAPE"] + [
+        "xmae_model_end"
+    ]
 
 
 def per_mac(run, info):
     """Instructions per multiply-accumulate of each window."""
     ends = [i for i, (region, _) in enumerate(run.visits) if region == "xmae_model_end"]
     starts = [i for i, (region, _) in enumerate(run.visits) if region == markers(info)[0]]
-    return [sum(n for _, n in run.visits[a:b]) / info["macs"] for a, b in zip(starts, ends, strict=True)]
+    return [
+        sum(n for _, n in run.visits[a:b]) / info["macs"] for a, b in zip(starts, ends, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,9 @@ def per_mac(run, info):
         pytest.param("m55", "zig", run_qemu, 0.5, marks=needs_qemu),
     ],
 )
-def test_embeddings_are_tflms_at_the_cost_aimed_at(network, firmware, ran, core, compiler, run, limit):
+def test_embeddings_are_tflms_at_the_cost_aimed_at(
+    network, firmware, ran, core, compiler, run, limit
+):
     _, info, _, expected = network
     built, result = firmware(core, compiler), ran(core, compiler, run)
     assert result.exit_code == 0 and result.console == "done\n"
@@ -115,13 +123,19 @@ def test_embeddings_are_tflms_at_the_cost_aimed_at(network, firmware, ran, core,
 def test_two_emulators_count_the_same(network, ran, core):
     info = network[1]
     one, other = (ran(core, "zig", run) for run in (run_unicorn, run_qemu))
-    assert one.visits[1:-1] == other.visits[1:-1]  # startup and exit talk to the host, which differs
-    assert {key: one.mix[key] for key in markers(info)[:-1]} == {key: other.mix[key] for key in markers(info)[:-1]}
+    # startup and exit talk to the host, which differs
+    assert one.visits[1:-1] == other.visits[1:-1]
+    assert {key: one.mix[key] for key in markers(info)[:-1]} == {
+        key: other.mix[key] for key in markers(info)[:-1]
+    }
 
 
 def test_counts_repeat_and_fast_paths_are_worth_it(network, firmware, ran):
     _, info, codes, expected = network
-    fast, again = ran("m4", "zig", run_unicorn), run_unicorn(firmware("m4"), {"in.bin": codes}, markers(info))
+    fast, again = (
+        ran("m4", "zig", run_unicorn),
+        run_unicorn(firmware("m4"), {"in.bin": codes}, markers(info)),
+    )
     plain = run_unicorn(firmware("m4", fast=False), {"in.bin": codes[:1000]}, markers(info))
     assert fast.visits == again.visits and fast.mix == again.mix
     assert plain.files == {"out.bin": expected[:256]}
@@ -160,7 +174,8 @@ def test_programs_that_go_wrong(tmp_path, program, run):
     if program == "loop":
         with pytest.raises(UserError, match="did not finish within 1 s"):
             run(built, {}, timeout_s=1)
-    elif program in ("wild", "undefined") and run is run_unicorn:  # it stops where a core would take the fault
+    # it stops where a core would take the fault
+    elif program in ("wild", "undefined") and run is run_unicorn:
         with pytest.raises(UserError, match=r"app\.elf: .* at 0x"):
             run(built, {})
     else:

@@ -1,4 +1,6 @@
-"""The watch's C code on this machine, under AddressSanitizer and UndefinedBehaviorSanitizer, against Python."""
+"""The watch's C code on this machine, under AddressSanitizer and UndefinedBehaviorSanitizer,
+against Python.
+"""
 
 import ctypes
 import subprocess
@@ -42,15 +44,21 @@ def codes():
 
 @pytest.fixture(scope="module")
 def play(watch_bundle, tmp_path_factory):
-    """The firmware as a program of this machine: FIFO words in, frames out; any sanitizer report fails."""
+    """The firmware as a program of this machine: FIFO words in, frames out; any sanitizer report
+    fails.
+    """
     folder = tmp_path_factory.mktemp("host")
     built = write_firmware(watch_bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS, trace=True)
     sources = [*built["sources"], SOURCES / "host" / "host.c"]
-    program = compile_host(sources, folder / "watch", include=[*built["include"], BOARDS], shared=False, sanitize=True)
+    program = compile_host(
+        sources, folder / "watch", include=[*built["include"], BOARDS], shared=False, sanitize=True
+    )
 
     def run(words):
         (folder / "in.bin").write_bytes(np.asarray(words, "<u4").tobytes())
-        done = subprocess.run([str(program)], cwd=folder, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [str(program)], cwd=folder, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return parse_frames((folder / "out.bin").read_bytes())
 
@@ -59,12 +67,16 @@ def play(watch_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def play_apart(watch_bundle, tmp_path_factory):
-    """The watch without its network, as it is compiled for a Cortex-A, as a program of this machine."""
+    """The watch without its network, as it is compiled for a Cortex-A, as a program of this
+    machine.
+    """
     folder = tmp_path_factory.mktemp("apart")
     built = write_firmware(watch_bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS, trace=True)
     sources = [source for source in built["sources"] if source.name != "student_int8.c"]
     sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
-    program = compile_host(sources, folder / "watch", include=[*built["include"], BOARDS], shared=False)
+    program = compile_host(
+        sources, folder / "watch", include=[*built["include"], BOARDS], shared=False
+    )
 
     def run(words):
         (folder / "in.bin").write_bytes(np.asarray(words, "<u4").tobytes())
@@ -107,18 +119,27 @@ def check_flagged(frames, flag):
         assert not len(result.heads) and not len(result.embedding)
 
 
-@pytest.mark.parametrize(("rate", "bits"), [(25, 24), (50, 16), (64, 20), (100, 18), (125, 18), (128, 24)])
+@pytest.mark.parametrize(
+    ("rate", "bits"), [(25, 24), (50, 16), (64, 20), (100, 18), (125, 18), (128, 24)]
+)
 def test_front_end_is_within_one_step_of_python(watch_bundle, tmp_path, rate, bits):
     write_firmware(watch_bundle, tmp_path, AMPLE, AMPLE, rate, adc_bits=bits)
     sources = [SOURCES / "front_end.c", tmp_path / "watch_config.c"]
-    library = ctypes.CDLL(str(compile_host(sources, tmp_path / "front_end.so", include=[tmp_path], kernels=False)))
+    library = ctypes.CDLL(
+        str(compile_host(sources, tmp_path / "front_end.so", include=[tmp_path], kernels=False))
+    )
     codes = codes_of("bidmc43", rate, bits)
     windows, start_s = stream_windows(codes, rate)
     size, out = BUFFER_S * rate, np.zeros(1000, np.int8)
     for window, start in zip(windows, start_s, strict=True):
         first = 17  # where the oldest sample lies in the ring
         ring = np.roll(codes[(start - MARGIN_S) * rate :][:size], first).astype(np.int32)
-        assert library.front_end(ring.ctypes.data_as(ctypes.c_void_p), first, out.ctypes.data_as(ctypes.c_void_p)) == 1
+        assert (
+            library.front_end(
+                ring.ctypes.data_as(ctypes.c_void_p), first, out.ctypes.data_as(ctypes.c_void_p)
+            )
+            == 1
+        )
         assert np.abs(to_int8(window, 2 / 255, 0).astype(int) - out).max() <= 1
 
 
@@ -157,7 +178,9 @@ def run_once(bundle, folder, words):
     """Results of firmware for another bundle, as a program of this machine."""
     built = write_firmware(bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS)
     sources = [*built["sources"], SOURCES / "host" / "host.c"]
-    program = compile_host(sources, folder / "watch", include=[*built["include"], BOARDS], shared=False)
+    program = compile_host(
+        sources, folder / "watch", include=[*built["include"], BOARDS], shared=False
+    )
     (folder / "in.bin").write_bytes(words.astype("<u4").tobytes())
     subprocess.run([str(program)], cwd=folder, check=True, timeout=120)
     return results(parse_frames((folder / "out.bin").read_bytes()))
@@ -166,14 +189,24 @@ def run_once(bundle, folder, words):
 def test_heads_without_skill_are_not_sent(codes, watch_bundle, tmp_path):
     head = watch_bundle.heads["student"]["hr"]
     unknown = {key: value for key, value in head.items() if key != "skill"}
-    heads = {"first": head | {"skill": -0.1}, "second": unknown, "third": head | {"skill": 0.0}, "fourth": head}
+    heads = {
+        "first": head | {"skill": -0.1},
+        "second": unknown,
+        "third": head | {"skill": 0.0},
+        "fourth": head,
+    }
     found = heads_of(replace(watch_bundle, heads={"student": heads}), "student")
-    assert [(row["name"], row["skill"]) for row in found["heads"]] == [("second", None), ("fourth", head["skill"])]
+    assert [(row["name"], row["skill"]) for row in found["heads"]] == [
+        ("second", None),
+        ("fourth", head["skill"]),
+    ]
     assert found["without_skill"] == ["first", "third"]
     none = replace(watch_bundle, heads={"student": {"hr": head | {"skill": 0.0}}})
     sent = run_once(none, tmp_path, fifo_words(codes, RATE))
     assert "embedding only" in (tmp_path / "watch_config.h").read_text()
-    assert len(sent) == 5 and all(one.valid and not len(one.heads) and len(one.embedding) == 256 for one in sent)
+    assert len(sent) == 5 and all(
+        one.valid and not len(one.heads) and len(one.embedding) == 256 for one in sent
+    )
 
 
 def test_a_heart_rate_that_nobody_has_is_not_sent(codes, watch_bundle, tmp_path):
@@ -207,9 +240,12 @@ def test_stuck_sensor_gives_no_result(play, codes):
 
 
 def test_saturation_gives_no_result(play, codes):
-    check_flagged(play(fifo_words(codes, RATE, saturated=np.arange(len(codes)) % 20 == 0)), Status.SATURATED)
+    check_flagged(
+        play(fifo_words(codes, RATE, saturated=np.arange(len(codes)) % 20 == 0)), Status.SATURATED
+    )
     low, high = np.percentile(codes, [5, 95])
-    clipped = np.clip((codes - low) / (high - low), 0, 1) * (2**BITS - 1)  # at the rails without the front end's flag
+    # at the rails without the front end's flag
+    clipped = np.clip((codes - low) / (high - low), 0, 1) * (2**BITS - 1)
     check_flagged(play(fifo_words(np.rint(clipped), RATE)), Status.SATURATED)
 
 
@@ -247,9 +283,11 @@ def test_a_signal_without_a_pulse_gives_no_result(play):
 
 
 def expected_faults(words):
-    """What the rules for faults say of a stream: (flags, lost, saturated, is invalid) of each result, in plain Python.
+    """What the rules for faults say of a stream: (flags, lost, saturated, is invalid) of each
+    result, in plain Python.
 
-    The watch's FIFO holds 32 words; lost samples are bridged; a result looks back on 16 s and comes every 10 s.
+    The watch's FIFO holds 32 words; lost samples are bridged; a result looks back on 16 s and comes
+    every 10 s.
     """
     fifo, overflow, said = [], 0, []
     codes, faults, times = [], [], []
@@ -266,17 +304,27 @@ def expected_faults(words):
             span = (BUFFER_S * RATE - 1) * 1000 // RATE
             late = (times[-1] - times[-BUFFER_S * RATE] - span + 2**31) % 2**32 - 2**31
             flags |= Status.RATE if abs(late) > span // 200 else 0
-            lost, saturated = int((seen & Status.LOST > 0).sum()), int((seen & Status.SATURATED > 0).sum())
+            lost, saturated = (
+                int((seen & Status.LOST > 0).sum()),
+                int((seen & Status.SATURATED > 0).sum()),
+            )
             most = BUFFER_S * RATE // 100
             said.append(
-                (flags, lost, saturated, bool(flags & (Status.STUCK | Status.RATE)) or max(lost, saturated) > most)
+                (
+                    flags,
+                    lost,
+                    saturated,
+                    bool(flags & (Status.STUCK | Status.RATE)) or max(lost, saturated) > most,
+                )
             )
 
     for word, ms in words.tolist():
         if len(fifo) == 32:
             overflow += 1 + (word >> 25 & 63)
         else:
-            fifo.append((word & 0xFFFFFF, word >> 24 & 1, min(63, (word >> 25 & 63) + overflow), ms))
+            fifo.append(
+                (word & 0xFFFFFF, word >> 24 & 1, min(63, (word >> 25 & 63) + overflow), ms)
+            )
             overflow = 0
         if word & BURST:
             continue
@@ -284,7 +332,11 @@ def expected_faults(words):
             if codes:
                 start, begun, step_ms = codes[-1], times[-1], (at - times[-1]) % 2**32 // (lost + 1)
                 for k in range(1, lost + 1):
-                    add(start + int((code - start) * k / (lost + 1)), Status.LOST, begun + step_ms * k)
+                    add(
+                        start + int((code - start) * k / (lost + 1)),
+                        Status.LOST,
+                        begun + step_ms * k,
+                    )
             add(code, Status.SATURATED if flagged or not 0 < code < 2**BITS - 1 else 0, at)
         fifo = []
     return said
@@ -293,14 +345,18 @@ def expected_faults(words):
 FAULTS = Status.LOST | Status.SATURATED | Status.STUCK | Status.RATE | Status.FIRST
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.integers(0, 2**32 - 1),
     st.one_of(st.integers(0, 40), st.integers(2000, 4000)),
     st.sampled_from(["few", "noise", "flags", "times", "rails"]),
 )
 def test_any_stream_is_survived_and_never_a_silent_fault(play, codes, seed, n, kind):
-    """Random words under the sanitizers; every fault put in is flagged and counted, and none carries a number."""
+    """Random words under the sanitizers; every fault put in is flagged and counted, and none
+    carries a number.
+    """
     random = np.random.default_rng(seed)
     words = fifo_words(codes[:n], RATE) if n else np.zeros((0, 2), np.uint32)
     if kind == "few" and n:
@@ -309,7 +365,9 @@ def test_any_stream_is_survived_and_never_a_silent_fault(play, codes, seed, n, k
     elif kind == "noise":
         words = random.integers(0, 2**32, (n, 2), dtype=np.uint32)
     elif kind == "flags":
-        words[:, 0] |= random.integers(0, 2, n, dtype=np.uint32) << random.integers(24, 32, n, dtype=np.uint32)
+        words[:, 0] |= random.integers(0, 2, n, dtype=np.uint32) << random.integers(
+            24, 32, n, dtype=np.uint32
+        )
     elif kind == "times":
         words[:, 1] = random.integers(0, 2**32, n, dtype=np.uint32)
     elif kind == "rails":
@@ -323,7 +381,9 @@ def test_any_stream_is_survived_and_never_a_silent_fault(play, codes, seed, n, k
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sfreq": 24}, {"sfreq": 129}, {"sfreq": 62.5}, {"adc_bits": 12}, {"hop_s": 0}], ids=str
+    "wrong",
+    [{"sfreq": 24}, {"sfreq": 129}, {"sfreq": 62.5}, {"adc_bits": 12}, {"hop_s": 0}],
+    ids=str,
 )
 def test_impossible_front_ends_are_refused(watch_bundle, tmp_path, wrong):
     with pytest.raises(UserError, match="expected"):
@@ -333,7 +393,9 @@ def test_impossible_front_ends_are_refused(watch_bundle, tmp_path, wrong):
 def test_a_device_that_is_too_small_does_not_compile(watch_bundle, tmp_path):
     built = write_firmware(watch_bundle, tmp_path, 20_000, AMPLE)
     with pytest.raises(UserError, match="does not build.*(exceed|negative width)"):
-        compile_host(built["sources"], tmp_path / "no", include=[*built["include"], BOARDS], shared=True)
+        compile_host(
+            built["sources"], tmp_path / "no", include=[*built["include"], BOARDS], shared=True
+        )
 
 
 def test_no_heap_and_only_string_and_stdint():

@@ -1,4 +1,6 @@
-"""The FIFO between interrupt and main loop: an interrupt after each single instruction of the reader, emulated."""
+"""The FIFO between interrupt and main loop: an interrupt after each single instruction of the
+reader, emulated.
+"""
 
 import struct
 from itertools import count
@@ -24,7 +26,10 @@ class Fifo:
     def __init__(self, firmware):
         from unicorn import arm_const as arm
 
-        self.arm, self.machine = arm, unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self.arm, self.machine = (
+            arm,
+            unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS),
+        )
         self.machine.mem_map(M4.flash, M4.flash_bytes)
         self.machine.mem_map(M4.ram, AMPLE_RAM)
         image, segments, _ = read_elf(firmware.path)
@@ -44,7 +49,9 @@ class Fifo:
         self.machine.emu_start(self.begin("fifo_push", word, time_ms, stack=stack), RETURN)
 
     def pop(self, after=None, interrupt=None):
-        """What comes out (None: empty), with `interrupt` after so many instructions; and whether it came in time."""
+        """What comes out (None: empty), with `interrupt` after so many instructions; and whether it
+        came in time.
+        """
         at, done = self.begin("fifo_pop", BLOCK), False
         if interrupt:
             self.machine.emu_start(at, RETURN, count=after) if after else None
@@ -66,17 +73,23 @@ def firmware(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fifo")
     (folder / "watch_config.h").write_text(CONFIG)
     (folder / "app.c").write_text(APP)
-    return compile_firmware([folder / "app.c", SOURCES / "fifo.c"], "m4", folder / "fifo.elf", compiler=request.param)
+    return compile_firmware(
+        [folder / "app.c", SOURCES / "fifo.c"], "m4", folder / "fifo.elf", compiler=request.param
+    )
 
 
 @pytest.mark.parametrize("held", [0, 1, FIFO_DEPTH - 1, FIFO_DEPTH])
 def test_an_interrupt_at_any_instruction_of_the_reader_tears_and_loses_nothing(firmware, held):
-    """A full FIFO either refuses the sample, and the next one says so, or has read the place before it is filled."""
+    """A full FIFO either refuses the sample, and the next one says so, or has read the place before
+    it is filled.
+    """
     for after in count():
         fifo = Fifo(firmware)
         for i in range(held):
             fifo.push(1000 + i, 10 * i)
-        popped, in_time = fifo.pop(after, lambda fifo=fifo: fifo.push(0xABCDE, 7777, stack=TOP - 1024))
+        popped, in_time = fifo.pop(
+            after, lambda fifo=fifo: fifo.push(0xABCDE, 7777, stack=TOP - 1024)
+        )
         if not in_time:
             assert after > 5
             break
@@ -85,7 +98,9 @@ def test_an_interrupt_at_any_instruction_of_the_reader_tears_and_loses_nothing(f
         while (one := fifo.pop()[0]) is not None:
             out.append(one)
         sent = [(1000 + i, 10 * i) for i in range(held)] + [(0xABCDE, 7777), (2000, 20_000)]
-        dropped = [(word | 1 << 25 if word == 2000 else word, ms) for word, ms in sent if ms != 7777]
+        dropped = [
+            (word | 1 << 25 if word == 2000 else word, ms) for word, ms in sent if ms != 7777
+        ]
         if held == FIFO_DEPTH:
             assert out in (dropped, sent[:-1]), after
         else:

@@ -1,4 +1,6 @@
-"""Result frames: whole ones are found in any stream, damaged ones never are; both sides know the same ones."""
+"""Result frames: whole ones are found in any stream, damaged ones never are; both sides know the
+same ones.
+"""
 
 import re
 import struct
@@ -11,7 +13,17 @@ from hypothesis import strategies as st
 
 from xmae.firmware_sim.build.compile import compile_host
 from xmae.firmware_sim.build.generate import SOURCES
-from xmae.firmware_sim.frame import BOOT, INPUT, RESULT, Boot, Input, Result, Status, frame_bytes, parse_frames
+from xmae.firmware_sim.frame import (
+    BOOT,
+    INPUT,
+    RESULT,
+    Boot,
+    Input,
+    Result,
+    Status,
+    frame_bytes,
+    parse_frames,
+)
 from xmae.firmware_sim.frontend import LOST_SHIFT, SATURATED
 
 
@@ -24,7 +36,13 @@ def test_fields_of_each_kind():
     boot = frame_bytes(BOOT, struct.pack("<HI", 64 | 0x8000, 0xDEADBEEF))
     boot, result, seen = parse_frames(boot + result_bytes() + frame_bytes(INPUT, b"\x80\x7f"))
     assert boot == Boot(Status.BAD_FLASH | Status.INVALID, 0xDEADBEEF)
-    assert (result.sequence, result.start_ms, result.lost, result.saturated, result.valid) == (3, 13000, 2, 1, True)
+    assert (result.sequence, result.start_ms, result.lost, result.saturated, result.valid) == (
+        3,
+        13000,
+        2,
+        1,
+        True,
+    )
     assert result.heads.tolist() == [72.5, -0.25] and result.embedding.tolist() == list(range(8))
     assert isinstance(seen, Input) and seen.codes.tolist() == [-128, 127]
 
@@ -34,19 +52,28 @@ def test_any_bytes_are_survived(stream):
     assert isinstance(parse_frames(stream), list)
 
 
-@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.lists(st.integers(0, 2**32 - 1), max_size=3))
+@given(
+    st.lists(st.binary(max_size=40), min_size=1, max_size=4),
+    st.lists(st.integers(0, 2**32 - 1), max_size=3),
+)
 def test_whole_frames_are_found_between_noise(noise, numbers):
-    """A false sync in the noise may hide nothing: its CRC fails and the search goes on right behind it."""
+    """A false sync in the noise may hide nothing: its CRC fails and the search goes on right behind
+    it.
+    """
     stream = noise[0]
     for number, more in zip(numbers, noise[1:] + [b""] * 3, strict=False):
         stream += result_bytes(sequence=number) + more
-    assert [frame.sequence for frame in parse_frames(stream) if isinstance(frame, Result)] == numbers
+    assert [
+        frame.sequence for frame in parse_frames(stream) if isinstance(frame, Result)
+    ] == numbers
 
 
 @given(st.data())
 def test_a_damaged_frame_is_never_returned(data):
     frame = bytearray(result_bytes())
-    for position in data.draw(st.lists(st.integers(0, 8 * len(frame) - 1), min_size=1, max_size=3, unique=True)):
+    for position in data.draw(
+        st.lists(st.integers(0, 8 * len(frame) - 1), min_size=1, max_size=3, unique=True)
+    ):
         frame[position // 8] ^= 1 << position % 8
     assert parse_frames(bytes(frame)) == []
 
@@ -55,12 +82,18 @@ def test_a_damaged_frame_is_never_returned(data):
 def test_a_cut_frame_is_never_returned_and_hides_no_other(cut):
     whole = result_bytes(sequence=9)
     cut %= len(whole)
-    assert [frame.sequence for frame in parse_frames(whole[:cut] + result_bytes(sequence=10))] == [10]
+    assert [frame.sequence for frame in parse_frames(whole[:cut] + result_bytes(sequence=10))] == [
+        10
+    ]
 
 
 @pytest.mark.parametrize("n_heads", [1, 3])
 def test_lengths_that_contradict_are_refused(n_heads):
-    payload = struct.pack("<IIHHHHH", 0, 0, 0, 0, 0, n_heads, 4) + np.zeros(2, "<f4").tobytes() + b"\0\0\0\0"
+    payload = (
+        struct.pack("<IIHHHHH", 0, 0, 0, 0, 0, n_heads, 4)
+        + np.zeros(2, "<f4").tobytes()
+        + b"\0\0\0\0"
+    )
     assert parse_frames(frame_bytes(RESULT, payload)) == []
 
 
@@ -95,6 +128,8 @@ def test_the_longest_frame_fits_its_buffer(tmp_path, embedding_n):
     )
     (tmp_path / "main.c").write_text(FRAME)
     sources = [tmp_path / "main.c", SOURCES / "frame.c"]
-    program = compile_host(sources, tmp_path / "frame", include=[tmp_path], shared=False, sanitize=True)
+    program = compile_host(
+        sources, tmp_path / "frame", include=[tmp_path], shared=False, sanitize=True
+    )
     done = subprocess.run([str(program)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,6 @@
-"""`xmae simulate`: real patients through compiled firmware on emulated watches, and faults injected there."""
+"""`xmae simulate`: real patients through compiled firmware on emulated watches, and faults injected
+there.
+"""
 
 import ast
 import json
@@ -58,11 +60,15 @@ def pulse(seconds, seed=0):
 
 @pytest.fixture(scope="module")
 def played(watch_bundle, tmp_path_factory):
-    """A test patient through every device that can run here, a window every 5 s: the folder and the result."""
+    """A test patient through every device that can run here, a window every 5 s: the folder and the
+    result.
+    """
     names = [name for name in ("apollo4", "stm32u5", "stm32h7", "ensemble-m55", "snapdragon-a53", "snapdragon-a7")
              if any(map(installed, load_device(name).emulators))]  # fmt: skip
     out = tmp_path_factory.mktemp("played") / "out"
-    return out, simulate(str(watch_bundle.path), ",".join(names), PATIENT, str(out), seconds=22, hop_s=5)
+    return out, simulate(
+        str(watch_bundle.path), ",".join(names), PATIENT, str(out), seconds=22, hop_s=5
+    )
 
 
 @pytest.mark.parametrize("device", ["apollo4", "stm32u5", "stm32h7", "ensemble-m55"])
@@ -75,10 +81,13 @@ def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
     assert [row["window_start_s"] for row in one["results"]] == [3, 8]
     assert one["bit_exact"] == {"windows": 2, "equal": 2, "with": "TensorFlow Lite Micro"}
     assert one["memory"]["stack_used"] <= STACK_BYTES / 2
-    assert {name: limit["limit"] for name, limit in one["limits"].items()} == BUDGET | {"fifo": FIFO_DEPTH}
+    assert {name: limit["limit"] for name, limit in one["limits"].items()} == BUDGET | {
+        "fifo": FIFO_DEPTH
+    }
     for name, limit in one["limits"].items():
         assert limit["met"] and 0 < limit["used"] <= limit["limit"], name
-    assert one["limits"]["fifo"]["used"] >= one["estimated"]["latency_ms"]["high"] * 125 / 1000  # samples meanwhile
+    # samples meanwhile
+    assert one["limits"]["fifo"]["used"] >= one["estimated"]["latency_ms"]["high"] * 125 / 1000
     assert one["counts"]["start_instructions"] > one["memory"]["flash"]  # all of it is read
     assert [head["name"] for head in one["heads"]] == ["hr"] and "spo2" in one["without_skill"]
     assert all(row["heads"].keys() == {"hr"} for row in one["results"])
@@ -86,7 +95,9 @@ def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
     assert one["counts"]["instructions_per_mac"] <= (0.5 if one["core"] == "m55" else 2.0)
     for number in (one["estimated"]["latency_ms"], one["estimated"]["energy_mj"]):
         assert 0 < number["low"] < number["estimated"] < number["high"]
-    assert (np.load(out / device / "embeddings.npz")["embeddings"] == first_embeddings(played)).all()
+    assert (
+        np.load(out / device / "embeddings.npz")["embeddings"] == first_embeddings(played)
+    ).all()
 
 
 def first_embeddings(played):
@@ -106,17 +117,25 @@ def test_cortex_a(played, device, steps):
     assert one["counts"]["instructions_a_window"] == pytest.approx(parts, rel=0.01)
     assert [row["status"] for row in one["results"]] == [["FIRST"], []]
     first = played[1]["devices"]["apollo4"]["results"]
-    for row, other in zip(one["results"], first, strict=True):  # XNNPACK's embeddings are not TFLM's
+    # XNNPACK's embeddings are not TFLM's
+    for row, other in zip(one["results"], first, strict=True):
         assert row["heads"]["hr"] == pytest.approx(other["heads"]["hr"], abs=2)
 
 
 def test_a_cortex_a_gives_no_number_for_a_bad_signal(watch_bundle, tmp_path):
     if not installed("qemu-user"):
         pytest.skip("needs qemu-user and `xmae simulate --setup`, which pip cannot bring")
-    codes = np.where(np.arange(27 * RATE) % 20, pulse(27), 2**18 - 1)  # every 20th at the upper rail
-    one, embeddings = play_cortex_a(watch_bundle, load_device("snapdragon-a53"), codes, tmp_path, RATE)
+    # every 20th at the upper rail
+    codes = np.where(np.arange(27 * RATE) % 20, pulse(27), 2**18 - 1)
+    one, embeddings = play_cortex_a(
+        watch_bundle, load_device("snapdragon-a53"), codes, tmp_path, RATE
+    )
     assert one["valid"] == 0 < one["windows"] and embeddings.shape == (0, 256)
-    assert one["bit_exact"]["not_compared"] and one["runtimes"] == {} and one["counts"]["network_instructions"] == 0
+    assert (
+        one["bit_exact"]["not_compared"]
+        and one["runtimes"] == {}
+        and one["counts"]["network_instructions"] == 0
+    )
     for row in one["results"]:
         assert row["heads"] is None and {"SATURATED", "INVALID"} <= set(row["status"])
 
@@ -125,11 +144,19 @@ def test_a_cortex_a_sends_no_heart_rate_that_nobody_has():
     """Its heads are applied apart from the firmware, by the same rule."""
     none, head = np.zeros(0, np.float32), {"weight": [1.0, 0.0], "bias": 60.0}
     results = [
-        Result(i, 0, status, 0, 0, none, none) for i, status in enumerate((Status(0), Status.INVALID, Status(0)))
+        Result(i, 0, status, 0, 0, none, none)
+        for i, status in enumerate((Status(0), Status.INVALID, Status(0)))
     ]
-    marked, said, plausible = apply_heads(results, np.array([[10.0, 0], [200.0, 0]]), {"hr": head, "age": head})
-    assert [result.valid for result in marked] == [True, False, False] and plausible.tolist() == [True, False]
-    assert marked[2].status == Status.IMPLAUSIBLE | Status.INVALID and [len(values) for values in said] == [2, 0, 0]
+    marked, said, plausible = apply_heads(
+        results, np.array([[10.0, 0], [200.0, 0]]), {"hr": head, "age": head}
+    )
+    assert [result.valid for result in marked] == [True, False, False] and plausible.tolist() == [
+        True,
+        False,
+    ]
+    assert marked[2].status == Status.IMPLAUSIBLE | Status.INVALID and [
+        len(values) for values in said
+    ] == [2, 0, 0]
     assert apply_heads(results, np.zeros((2, 2)), {})[2].all()  # without heads: the embedding alone
 
 
@@ -178,7 +205,10 @@ def test_table_is_written_and_shown_in_the_report(played):
         ):
             text = f"{number['estimated']:.3g} ({number['low']:.3g} to {number['high']:.3g})"
             assert text in row and text in page
-        assert f"{one['counts']['instructions_a_window']:,}" in row and equality(one["bit_exact"]) in row
+        assert (
+            f"{one['counts']['instructions_a_window']:,}" in row
+            and equality(one["bit_exact"]) in row
+        )
     assert "estimated" in table and "On emulated watches" in page and "in order: hr (bpm)" in table
     assert ("Vela" in page) == ("ensemble-m55" in result["devices"])
 
@@ -197,28 +227,47 @@ def test_a_limit_that_is_missed_a_byte_that_differs_or_nothing_at_all_fails_the_
     assert not passes({"bit_exact": same, "limits": over})
     assert not passes({"bit_exact": same | {"equal": 1}, "limits": kept})
     near = same | {"equal": 0, "allowed_step": 1}
-    assert passes({"bit_exact": near | {"largest_step": 1}}) and not passes({"bit_exact": near | {"largest_step": 2}})
-    assert passes({"bit_exact": near | {"largest_step": 1.0000001}})  # int8 codes as float32 numbers
+    assert passes({"bit_exact": near | {"largest_step": 1}}) and not passes(
+        {"bit_exact": near | {"largest_step": 2}}
+    )
+    # int8 codes as float32 numbers
+    assert passes({"bit_exact": near | {"largest_step": 1.0000001}})
     assert not passes({"bit_exact": near | {"allowed_step": 0, "largest_step": 0.004}})
-    assert not passes({"bit_exact": same, "runtimes": {"other": {"bit_exact": same | {"equal": 1}}}})
+    assert not passes(
+        {"bit_exact": same, "runtimes": {"other": {"bit_exact": same | {"equal": 1}}}}
+    )
 
 
 def test_a_window_longer_than_the_fifo_misses_a_limit():
     sizes = {"flash_weights": 1, "flash_code": 1, "ram": 1}
-    assert limits(sizes, 256, 125)["fifo"] == {"used": 32, "limit": 32, "unit": "samples", "met": True}
+    assert limits(sizes, 256, 125)["fifo"] == {
+        "used": 32,
+        "limit": 32,
+        "unit": "samples",
+        "met": True,
+    }
     assert not limits(sizes, 257, 125)["fifo"]["met"] and limits(sizes, 257, 100)["fifo"]["met"]
 
 
 def test_a_recording_without_a_pulse_does_not_pass(watch_bundle, tmp_path, capsys, monkeypatch):
-    """And neither does one whose embeddings nobody compared: exit code 1, and what was wrong in all that is written."""
+    """And neither does one whose embeddings nobody compared: exit code 1, and what was wrong in all
+    that is written.
+    """
     monkeypatch.setattr("xmae.firmware_sim.play.find_spec", lambda name: None)
     recording, out, time = tmp_path / "recording.csv", tmp_path / "out", np.arange(17 * RATE) / RATE
     for words, ppg in {
-        "no valid window in 1 (FIRST, INVALID, NO_PULSE)": np.random.default_rng(0).normal(size=len(time)),
+        "no valid window in 1 (FIRST, INVALID, NO_PULSE)": np.random.default_rng(0).normal(
+            size=len(time)
+        ),
         "embeddings not compared: tflite-micro is not installed": pulse(17),
     }.items():
         np.savetxt(recording, np.stack([time, ppg], 1), "%.6f", ",", header="time,ppg", comments="")
-        assert main(["simulate", str(watch_bundle.path), "--signal", str(recording), "--out", str(out)]) == 1
+        assert (
+            main(
+                ["simulate", str(watch_bundle.path), "--signal", str(recording), "--out", str(out)]
+            )
+            == 1
+        )
         assert f"NOT PASSED: apollo4: {words}" in capsys.readouterr().err
         result = json.loads((out / "simulate.json").read_text())
         assert not result["passed"] and result["failures"]["apollo4"][0].startswith(words)
@@ -226,18 +275,27 @@ def test_a_recording_without_a_pulse_does_not_pass(watch_bundle, tmp_path, capsy
 
 
 def test_all_devices_are_those_that_can_run(monkeypatch):
-    monkeypatch.setattr("xmae.benchmarks.simulate.installed", lambda emulator: emulator == "unicorn")
-    monkeypatch.setattr("xmae.firmware_sim.emulators.registry.installed", lambda emulator: emulator == "unicorn")
+    monkeypatch.setattr(
+        "xmae.benchmarks.simulate.installed", lambda emulator: emulator == "unicorn"
+    )
+    monkeypatch.setattr(
+        "xmae.firmware_sim.emulators.registry.installed", lambda emulator: emulator == "unicorn"
+    )
     chosen, not_run = chosen_devices("all", None)
     assert {profile.name for profile, _ in chosen} | not_run.keys() == set(device_names())
-    assert all(emulator == "unicorn" for _, emulator in chosen) and "qemu-system-arm" in not_run["ensemble-m55"]
+    assert (
+        all(emulator == "unicorn" for _, emulator in chosen)
+        and "qemu-system-arm" in not_run["ensemble-m55"]
+    )
     monkeypatch.setattr("xmae.benchmarks.simulate.installed", lambda emulator: False)
     with pytest.raises(UserError, match="no emulator is installed"):
         chosen_devices("all", None)
 
 
 def test_the_room_reads_a_bundle_and_nothing_else():
-    """firmware_sim knows the bundle and what is in it, and no training, data, evaluation or report."""
+    """firmware_sim knows the bundle and what is in it, and no training, data, evaluation or
+    report.
+    """
     may = ("xmae.firmware_sim", "xmae.export", "xmae.signals", "xmae.errors", "xmae.files")
     for path in Path(cost.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -258,18 +316,28 @@ int has_pulse(const int8_t *input) {
 
 
 def test_time_does_not_depend_on_the_input(firmware, tmp_path):
-    """Pulse, noise, square wave and a single spike, window after window: instructions differ by less than 5 %.
+    """Pulse, noise, square wave and a single spike, window after window: instructions differ by
+    less than 5 %.
 
     The check for a pulse is made, and what it says ignored: every window goes through the network.
     """
     (tmp_path / "any_pulse.c").write_text(ANY_PULSE)
     built = firmware[1]
-    sources = [*(source for source in built["sources"] if source.name != "pulse.c"), tmp_path / "any_pulse.c"]
-    always = compile_firmware(sources, "m4", tmp_path / "w.elf", include=built["include"], stack_bytes=STACK_BYTES)
-    functions = [layer["function"] for layer in built["layers"] if layer["function"] in always.symbols]
+    sources = [
+        *(source for source in built["sources"] if source.name != "pulse.c"),
+        tmp_path / "any_pulse.c",
+    ]
+    always = compile_firmware(
+        sources, "m4", tmp_path / "w.elf", include=built["include"], stack_bytes=STACK_BYTES
+    )
+    functions = [
+        layer["function"] for layer in built["layers"] if layer["function"] in always.symbols
+    ]
     markers = ["phase_samples", "phase_front_end", *functions, "phase_heads", "phase_frame"]
     random = np.random.default_rng(1)
-    square = np.where(np.arange(18 * RATE) // 20 % 2, 250_000.0, 10_000.0) + random.integers(0, 3, 18 * RATE)
+    square = np.where(np.arange(18 * RATE) // 20 % 2, 250_000.0, 10_000.0) + random.integers(
+        0, 3, 18 * RATE
+    )
     spike = 100_000 + random.integers(0, 2, 18 * RATE)
     spike[10 * RATE :: 7 * RATE] += 100_000
     signals = [pulse(18), random.integers(1000, 2**18 - 1000, 18 * RATE), square, spike]
@@ -278,7 +346,9 @@ def test_time_does_not_depend_on_the_input(firmware, tmp_path):
     assert max(counts) / min(counts) <= 1.05
 
 
-FLIPPED = {  # where a bit may flip, by what lies there; one of the symbols (GCC's or clang's names), or an address
+# where a bit may flip, by what lies there; one of the symbols (GCC's or clang's names), or an
+# address
+FLIPPED = {
     "weights": "xmae_weights", "constants": "constants", "layer": r"layer\.\d+|xmae_layer_\d+\.layer",
     "network's code": "xmae_conv", "front end's code": "front_end", "a layer's code": r"xmae_layer_\d+",
     "vectors": 12, "expected CRC": CRC_AT,
@@ -307,13 +377,19 @@ def test_every_flipped_bit_is_found_at_the_start(firmware, tmp_path, core, compi
         flipped = bytes([byte_at(one, at) ^ 0x10])
         run = runner(emulator)(one, {"in.bin": words}, patches={at: flipped})
         (boot,) = parse_frames(run.files["out.bin"])
-        assert isinstance(boot, Boot) and Status.BAD_FLASH in boot.status and Status.INVALID in boot.status, name
+        assert (
+            isinstance(boot, Boot)
+            and Status.BAD_FLASH in boot.status
+            and Status.INVALID in boot.status
+        ), name
         assert run.exit_code == 2, name
 
 
 def place_of(firmware, pattern):
     """An address inside the first symbol whose name matches."""
-    address, size = next(place for name, place in sorted(firmware.symbols.items()) if re.fullmatch(pattern, name))
+    address, size = next(
+        place for name, place in sorted(firmware.symbols.items()) if re.fullmatch(pattern, name)
+    )
     return address + size // 3
 
 
@@ -327,13 +403,17 @@ def byte_at(firmware, address):
 
 
 def test_brown_out_between_window_and_result(firmware):
-    """Power fails while a result is sent, RAM comes back as noise: a restart, and no number that is not a right one."""
+    """Power fails while a result is sent, RAM comes back as noise: a restart, and no number that is
+    not a right one.
+    """
     codes = pulse(37)
     whole = play(firmware[0], codes).files["out.bin"]
     truth = {frame.start_ms: frame for frame in parse_frames(whole) if isinstance(frame, Result)}
     noise = np.random.default_rng(3).integers(0, 256, BUDGET["ram"], dtype=np.uint8).tobytes()
     later = fifo_words(codes, RATE)[10 * RATE :].astype("<u4").tobytes()
-    again = runner("unicorn")(firmware[0], {"in.bin": later}, patches={CORES["m4"].ram: noise}).files["out.bin"]
+    again = runner("unicorn")(
+        firmware[0], {"in.bin": later}, patches={CORES["m4"].ram: noise}
+    ).files["out.bin"]
     second = len(whole) - len(whole) // 5  # inside a frame
     frames = parse_frames(whole[:second] + again)
     boots = [i for i, frame in enumerate(frames) if isinstance(frame, Boot)]
@@ -352,19 +432,30 @@ def test_both_compilers_give_the_same_bytes(firmware, tmp_path):
     pytest.importorskip("ziglang")
     built = firmware[1]
     other = compile_firmware(
-        built["sources"], "m4", tmp_path / "zig.elf", include=built["include"], compiler="zig", stack_bytes=STACK_BYTES
+        built["sources"],
+        "m4",
+        tmp_path / "zig.elf",
+        include=built["include"],
+        compiler="zig",
+        stack_bytes=STACK_BYTES,
     )
     frames = [parse_frames(play(each, pulse(17)).files["out.bin"]) for each in (firmware[0], other)]
     for a, b in zip(*frames, strict=True):
         assert type(a) is type(b)
         if isinstance(a, Result):
-            assert np.abs(a.heads - b.heads).max() < 0.5 and np.abs(a.embedding.astype(int) - b.embedding).max() <= 3
+            assert (
+                np.abs(a.heads - b.heads).max() < 0.5
+                and np.abs(a.embedding.astype(int) - b.embedding).max() <= 3
+            )
 
 
 def test_list_names_every_device_and_what_it_needs(capsys):
     assert main(["simulate", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in device_names()) and "apt-get install qemu-system-arm" in printed
+    assert (
+        all(name in printed for name in device_names())
+        and "apt-get install qemu-system-arm" in printed
+    )
 
 
 def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
@@ -375,7 +466,10 @@ def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
         ([bundle, "--signal", PATIENT, "--sfreq", "200"], "200 Hz"),
         ([bundle, "--signal", PATIENT, "--seconds", "10"], "needs 16 s"),
         ([bundle, "--signal", PATIENT, "--emulator", "qemu-user"], "cannot be emulated"),
-        ([bundle, "--signal", PATIENT, "--student", "student-app"], "holds no int8 student-app for litert"),
+        (
+            [bundle, "--signal", PATIENT, "--student", "student-app"],
+            "holds no int8 student-app for litert",
+        ),
         ([str(tmp_path), "--signal", PATIENT], "no bundle"),
         ([bundle, "--signal", PATIENT, "--cmsis-nn", str(tmp_path)], "no CMSIS-NN"),
         ([], "needs a bundle"),
@@ -388,4 +482,10 @@ def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
 def test_firmware_that_does_not_fit_the_budget_is_refused(firmware, tmp_path):
     built = firmware[1]
     with pytest.raises(UserError, match="does not build"):
-        compile_firmware(built["sources"], "m4", tmp_path / "small.elf", include=built["include"], ram_bytes=24 * 1024)
+        compile_firmware(
+            built["sources"],
+            "m4",
+            tmp_path / "small.elf",
+            include=built["include"],
+            ram_bytes=24 * 1024,
+        )

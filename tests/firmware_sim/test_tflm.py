@@ -1,4 +1,6 @@
-"""The int8 student in TensorFlow Lite Micro: bytes against LiteRT's reference kernels, and the memory it needs."""
+"""The int8 student in TensorFlow Lite Micro: bytes against LiteRT's reference kernels, and the
+memory it needs.
+"""
 
 import numpy as np
 import pytest
@@ -34,18 +36,24 @@ def test_arena_fits_the_budget_and_is_the_smallest(model, ppg):
 
 def test_outputs_are_within_one_step_of_the_reference_kernels(model, ppg):
     scale = litert.inspect_model(model)["output"]["scale"]
-    steps = np.rint((tflm.run_tflm(model, ppg) - litert.open_model(model, reference=True)(ppg)) / scale)
+    steps = np.rint(
+        (tflm.run_tflm(model, ppg) - litert.open_model(model, reference=True)(ppg)) / scale
+    )
     assert np.abs(steps).max() <= 1
     assert (steps != 0).mean() < 0.01
 
 
 def test_only_the_last_layer_differs_from_the_reference_kernels(model, ppg):
-    """Which operator rounds differently: FULLY_CONNECTED. Every byte before it is the same in both."""
+    """Which operator rounds differently: FULLY_CONNECTED. Every byte before it is the same in
+    both.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
     from tflite_micro import runtime
 
     micro = runtime.Interpreter.from_file(
-        str(model), arena_size=4 * 2**20, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
+        str(model),
+        arena_size=4 * 2**20,
+        intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
     )
     lite = Interpreter(
         model_path=str(model),
@@ -65,7 +73,8 @@ def test_only_the_last_layer_differs_from_the_reference_kernels(model, ppg):
         for operator in operators[:-1]:
             (tensor,) = operator["outputs"]
             assert np.array_equal(
-                lite.get_tensor(tensor).ravel(), np.ravel(micro.GetTensor(int(tensor), 0)["tensor_data"])
+                lite.get_tensor(tensor).ravel(),
+                np.ravel(micro.GetTensor(int(tensor), 0)["tensor_data"]),
             ), operator["op_name"]
 
 

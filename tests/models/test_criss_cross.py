@@ -1,4 +1,6 @@
-"""The criss-cross encoder against the reference's own numbers and a second implementation; its masks and its loss."""
+"""The criss-cross encoder against the reference's own numbers and a second implementation; its
+masks and its loss.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +27,11 @@ def fixture():
 
 
 def reference_state(fixture):
-    return {k.removeprefix("state/"): torch.from_numpy(v) for k, v in fixture.items() if k.startswith("state/")}
+    return {
+        k.removeprefix("state/"): torch.from_numpy(v)
+        for k, v in fixture.items()
+        if k.startswith("state/")
+    }
 
 
 @torch.no_grad()
@@ -36,7 +42,9 @@ def test_features_and_reconstructions_equal_the_reference(fixture):
         ("features", model.encoder.tokens(x)),
         ("y", model(x)),
         ("y_masked", model(x, mask)),
-    ):  # bit for bit where float32 is summed as the reference's AVX2 does; outputs reach 16, spaced by 1e-6
+        # bit for bit where float32 is summed as the reference's AVX2 does; outputs reach 16, spaced
+        # by 1e-6
+    ):
         np.testing.assert_allclose(actual, fixture[f"out/{name}"], atol=1e-5, rtol=0)
 
 
@@ -48,7 +56,9 @@ def test_released_names_load_from_every_container(fixture, tmp_path, how):
     if how == "safetensors":
         save_file(state, path)
     else:
-        prefixed = {("module." if how == "module" else "") + name: tensor for name, tensor in state.items()}
+        prefixed = {
+            ("module." if how == "module" else "") + name: tensor for name, tensor in state.items()
+        }
         torch.save({"state_dict": prefixed} if how == "nested" else prefixed, path)
     actual = load_criss_cross(path)(torch.from_numpy(fixture["in/x"]))
     np.testing.assert_allclose(actual, fixture["out/y"], atol=1e-5, rtol=1e-6)
@@ -58,7 +68,9 @@ def test_the_full_encoder_has_the_released_tensors():
     lines = (FIXTURE.parent / "criss_cross_state_keys.txt").read_text().splitlines()
     released = dict(line.split("\t") for line in lines if not line.startswith("#"))
     state = CrissCross().state_dict()
-    ours = {name.removeprefix("encoder."): str(tuple(tensor.shape)) for name, tensor in state.items()}
+    ours = {
+        name.removeprefix("encoder."): str(tuple(tensor.shape)) for name, tensor in state.items()
+    }
     assert {name.removeprefix("encoder."): shape for name, shape in released.items()} == {
         name.removeprefix("encoder."): shape for name, shape in ours.items()
     }
@@ -76,15 +88,21 @@ def test_a_trained_mask_vector_is_taken_over(fixture, tmp_path):
 
 @torch.no_grad()
 def test_braindecode_gives_the_same_numbers():
-    models = pytest.importorskip("braindecode.models", reason="braindecode (a development aid) is not installed")
+    models = pytest.importorskip(
+        "braindecode.models", reason="braindecode (a development aid) is not installed"
+    )
     torch.manual_seed(0)
     other = models.CBraMod(n_chans=3, n_times=800, n_outputs=2, return_encoder_output=True).eval()
     model = CrissCross().eval()
-    state = {k if k.startswith("proj_out.") else f"encoder.{k}": v for k, v in other.state_dict().items()}
+    state = {
+        k if k.startswith("proj_out.") else f"encoder.{k}": v for k, v in other.state_dict().items()
+    }
     model.load_state_dict(state)
     x, mask = torch.randn(2, 3, 4, 200), torch.rand(2, 3, 4) < 0.5
     for hidden in (None, mask):
-        torch.testing.assert_close(model(x, hidden), other(x.flatten(2), hidden), atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(
+            model(x, hidden), other(x.flatten(2), hidden), atol=1e-4, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("how", ["pickle", "truncated", "foreign", "missing"])
@@ -112,7 +130,9 @@ def test_more_electrodes_than_the_kernel_reaches_over_and_odd_lengths_are_refuse
 
 
 def test_each_half_of_the_width_looks_its_own_way():
-    """A change at one channel and moment reaches, by attention alone, that channel's row and that moment's column."""
+    """A change at one channel and moment reaches, by attention alone, that channel's row and that
+    moment's column.
+    """
     block = CrissCross(**TINY).encoder.encoder["layers"][0].eval()
     x = torch.randn(1, 4, 5, 200)
     other = x.clone()
@@ -125,7 +145,12 @@ def test_each_half_of_the_width_looks_its_own_way():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 12), st.integers(2, 12), st.integers(0, 2**31), st.sampled_from(["both", "intra", "inter"]))
+@given(
+    st.integers(1, 12),
+    st.integers(2, 12),
+    st.integers(0, 2**31),
+    st.sampled_from(["both", "intra", "inter"]),
+)
 def test_masks_hide_what_they_say(n_leads, n_patches, seed, masking):
     if masking == "inter" and n_leads == 1:
         with pytest.raises(UserError, match="1 leads"):
@@ -140,11 +165,18 @@ def test_masks_hide_what_they_say(n_leads, n_patches, seed, masking):
     else:
         assert mask.sum(-1).min() >= round(0.5 * n_patches)
         assert whole.max() <= n_leads - 1 if masking == "both" else whole.max() == 0
-    assert torch.equal(mask, dual_mask(32, n_leads, n_patches, torch.Generator().manual_seed(seed), masking))
+    assert torch.equal(
+        mask, dual_mask(32, n_leads, n_patches, torch.Generator().manual_seed(seed), masking)
+    )
 
 
 def test_the_number_of_hidden_leads_is_drawn_evenly():
-    count = dual_mask(6000, 4, 2, torch.Generator().manual_seed(1), "both").all(-1).sum(-1).bincount(minlength=5)
+    count = (
+        dual_mask(6000, 4, 2, torch.Generator().manual_seed(1), "both")
+        .all(-1)
+        .sum(-1)
+        .bincount(minlength=5)
+    )
     assert count[4] == 0
     np.testing.assert_allclose(count[:4] / 6000, 0.25, atol=0.03)
 
@@ -157,7 +189,9 @@ def test_the_number_of_hidden_leads_is_drawn_evenly():
 )  # fmt: skip
 def test_masks_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
-        dual_mask(**{"batch": 2, "n_leads": 3, "n_patches": 10, "generator": torch.Generator()} | settings)
+        dual_mask(
+            **{"batch": 2, "n_leads": 3, "n_patches": 10, "generator": torch.Generator()} | settings
+        )
 
 
 def leads_batch(n_total, rows, seed=3):
@@ -182,12 +216,17 @@ def test_loss_counts_hidden_patches_only(masking):
 
 def test_processes_that_share_a_batch_average_to_its_loss_and_gradients():
     objective = small_objective()
-    whole, (a, b) = leads_batch(6, slice(None)), (leads_batch(6, slice(rank, None, 2)) for rank in range(2))
+    whole, (a, b) = (
+        leads_batch(6, slice(None)),
+        (leads_batch(6, slice(rank, None, 2)) for rank in range(2)),
+    )
     gradients = []
     for loss in (objective(whole), (objective(a) + objective(b)) / 2):
         objective.zero_grad()
         loss.backward()
-        gradients.append({name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
+        )
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
 
 
@@ -201,7 +240,9 @@ def test_hidden_patches_do_not_reach_the_reconstruction():
 def test_every_trained_parameter_gets_a_gradient():
     objective = CrissCrossObjective("small").train()
     objective(leads_batch(2, slice(None))).backward()
-    without = [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None]
+    without = [
+        name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None
+    ]
     assert without == []
     assert not objective.encoder.patch_embedding.mask_encoding.requires_grad
 
@@ -214,10 +255,14 @@ def test_sizes_and_one_to_twelve_leads():
 
 
 def counting_batches(follows, **settings):
-    """Batches over leads whose samples count from 0 on, two channels: the second is the first plus 0.25."""
+    """Batches over leads whose samples count from 0 on, two channels: the second is the first plus
+    0.25.
+    """
     n = len(follows)
     ramp = torch.arange(n * 2000, dtype=torch.float32).view(n, 1, 2000)
-    return LeadBatches(torch.cat([ramp, ramp + 0.25], 1), torch.tensor(follows), 8, seed=1, **settings)
+    return LeadBatches(
+        torch.cat([ramp, ramp + 0.25], 1), torch.tensor(follows), 8, seed=1, **settings
+    )
 
 
 def test_crops_go_on_into_the_next_window_only_where_it_follows():
@@ -234,7 +279,9 @@ def test_speeds_stretch_all_channels_alike_and_stay_inside_the_recording():
     crops = torch.cat([batches.batch(step, step).ppg for step in range(1, 60)])
     factor = crops[:, 0].diff(dim=-1)
     assert 0.6 <= factor.mean(-1).min() < 0.7 and 1.5 < factor.mean(-1).max() < 1.701
-    torch.testing.assert_close(factor, factor.mean(-1, keepdim=True).expand_as(factor), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        factor, factor.mean(-1, keepdim=True).expand_as(factor), atol=2e-3, rtol=0
+    )
     torch.testing.assert_close(crops[:, 1], crops[:, 0] + 0.25)
     last = crops[:, 0, -1]
     alone = crops[:, 0, 0] >= 2000  # a window without a next one: no faster than 1, and inside it

@@ -24,14 +24,22 @@ def test_each_tier_stays_within_its_budget(student):
     parameters = sum(p.numel() for p in student.parameters())
     spent = int8_bytes(student), parameters, count_macs(student)
     limits = LIMITS[student.config["tier"]]
-    assert all(limit is None or value <= limit for value, limit in zip(spent, limits, strict=True)), spent
+    assert all(
+        limit is None or value <= limit for value, limit in zip(spent, limits, strict=True)
+    ), spent
     kilobytes, macs = f"{spent[0] / 1e3:.1f}", f"{spent[2] / 1e6:.2f}"
-    row = next(line.split() for line in McuStudent.__doc__.splitlines() if line.split()[:1] == [student.config["tier"]])
+    row = next(
+        line.split()
+        for line in McuStudent.__doc__.splitlines()
+        if line.split()[:1] == [student.config["tier"]]
+    )
     assert row[1:4] == [f"{parameters:,}", macs, kilobytes]  # the docstring says what is so
 
 
 def test_int8_bytes_are_weights_and_nine_for_each_output_channel():
-    assert int8_bytes(nn.Sequential(nn.Conv2d(2, 3, (1, 5)), nn.Linear(4, 6))) == 3 * (10 + 9) + 6 * (4 + 9)
+    assert int8_bytes(nn.Sequential(nn.Conv2d(2, 3, (1, 5)), nn.Linear(4, 6))) == 3 * (
+        10 + 9
+    ) + 6 * (4 + 9)
 
 
 def test_count_macs_is_the_sum_over_layers(student):
@@ -39,7 +47,8 @@ def test_count_macs_is_the_sum_over_layers(student):
 
     def count(layer, _, output):
         positions = output.shape[-1] if isinstance(layer, nn.Conv2d) else 1
-        counted.append(layer.weight.numel() * positions)  # each weight is used once at each output position
+        # each weight is used once at each output position
+        counted.append(layer.weight.numel() * positions)
 
     for layer in student.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -78,10 +87,14 @@ def test_every_parameter_gets_a_gradient(tier):
 
 
 def test_padding_needs_no_pad_operator(student):
-    """TFLite pads "same" by max((ceil(L / s) - 1) s + k - L, 0) samples, the smaller half first: ours must be that."""
+    """TFLite pads "same" by max((ceil(L / s) - 1) s + k - L, 0) samples, the smaller half first:
+    ours must be that.
+    """
     seen = []
     hooks = [
-        m.register_forward_hook(lambda layer, x, y: seen.append((layer, x[0].shape[-1], y.shape[-1])))
+        m.register_forward_hook(
+            lambda layer, x, y: seen.append((layer, x[0].shape[-1], y.shape[-1]))
+        )
         for m in student.modules()
         if isinstance(m, nn.Conv2d)
     ]

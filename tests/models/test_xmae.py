@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from xmae.errors import UserError
-from xmae.models import SIZES, XMAE, XMAEConfig, load_encoder, load_reference_checkpoint, save_encoder
+from xmae.models import (
+    SIZES,
+    XMAE,
+    XMAEConfig,
+    load_encoder,
+    load_reference_checkpoint,
+    save_encoder,
+)
 from xmae.models.reference import UNUSED
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "xmae_small.npz"
@@ -26,7 +33,11 @@ def inputs(fixture):
 
 
 def reference_state(fixture):
-    return {k.removeprefix("state/"): torch.from_numpy(v) for k, v in fixture.items() if k.startswith("state/")}
+    return {
+        k.removeprefix("state/"): torch.from_numpy(v)
+        for k, v in fixture.items()
+        if k.startswith("state/")
+    }
 
 
 def test_every_output_equals_the_reference(fixture, inputs):
@@ -35,7 +46,9 @@ def test_every_output_equals_the_reference(fixture, inputs):
         out, alone = model(*inputs), model.encoder(inputs[0])
     np.testing.assert_allclose(out.embedding, fixture["out/ppg_embedding"], atol=1e-5)
     np.testing.assert_allclose(alone, fixture["out/ppg_embedding_alone"], atol=1e-5)
-    np.testing.assert_allclose(out.reconstruction[:, 0], fixture["out/ecg_reconstructed"], atol=1e-5)
+    np.testing.assert_allclose(
+        out.reconstruction[:, 0], fixture["out/ecg_reconstructed"], atol=1e-5
+    )
     np.testing.assert_allclose(out.loss, fixture["out/masked_mse"], atol=1e-5)
 
 
@@ -45,11 +58,16 @@ def test_torch_checkpoints_plain_and_lightning(fixture, inputs, tmp_path, prefix
     torch.save({"state_dict": state, "epoch": 3} if prefix else state, tmp_path / "reference.ckpt")
     model = load_reference_checkpoint(tmp_path / "reference.ckpt")
     with torch.no_grad():
-        np.testing.assert_allclose(model.encoder(inputs[0]), fixture["out/ppg_embedding_alone"], atol=1e-5)
+        np.testing.assert_allclose(
+            model.encoder(inputs[0]), fixture["out/ppg_embedding_alone"], atol=1e-5
+        )
 
 
 def test_full_size_reference_names_and_published_parameter_counts():
-    names = [line.split("\t") for line in (FIXTURE.parent / "xmae_state_keys.txt").read_text().splitlines()[1:]]
+    names = [
+        line.split("\t")
+        for line in (FIXTURE.parent / "xmae_state_keys.txt").read_text().splitlines()[1:]
+    ]
     shapes = {name: eval(shape) for name, shape in names}  # noqa: S307 (our own file of tuples)
     from xmae.models.reference import to_ours
 
@@ -73,7 +91,9 @@ def test_every_parameter_gets_a_gradient():
     ppg, ecg = torch.rand(2, 4, 1, 1000)
     mask = torch.stack([torch.arange(25).roll(k) >= 5 for k in (0, 5, 12, 20)])
     model(ppg, ecg, mask).loss.backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    without = [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
     assert without == []
 
 
@@ -82,7 +102,10 @@ def test_hidden_ecg_does_not_reach_the_reconstruction_and_ppg_never_hears_ecg(in
     ppg, ecg, mask = inputs
     hidden = mask.repeat_interleave(40, 1)[:, None]
     with torch.no_grad():
-        a, b = model(ppg, ecg, mask), model(ppg, torch.where(hidden, torch.randn_like(ecg), ecg), mask)
+        a, b = (
+            model(ppg, ecg, mask),
+            model(ppg, torch.where(hidden, torch.randn_like(ecg), ecg), mask),
+        )
         seen_changed = model(ppg, torch.where(hidden, ecg, -ecg), mask)
     assert torch.equal(a.reconstruction, b.reconstruction)
     assert torch.equal(a.embedding, seen_changed.embedding)
@@ -102,7 +125,9 @@ def test_shorter_windows_of_whole_patches(inputs):
         encoder(inputs[0][..., :210])
 
 
-@pytest.mark.parametrize("mask", [torch.ones(3, 25), torch.zeros(3, 25), torch.eye(3, 25).cumsum(1), torch.ones(3, 24)])
+@pytest.mark.parametrize(
+    "mask", [torch.ones(3, 25), torch.zeros(3, 25), torch.eye(3, 25).cumsum(1), torch.ones(3, 24)]
+)
 def test_masks_that_make_no_sense_are_refused(inputs, mask):
     with pytest.raises(ValueError, match=r"mask|shapes"):
         load_reference_checkpoint(FIXTURE)(*inputs[:2], mask.bool())

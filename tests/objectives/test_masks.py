@@ -18,7 +18,9 @@ def runs_of(row):
     return int((padded.diff() > 0).sum())
 
 
-@pytest.mark.parametrize(("ratio", "hidden"), [(0.8, 20), (0.85, 21), (0.9, 22), (0.28, 7), (0.5, 12)])
+@pytest.mark.parametrize(
+    ("ratio", "hidden"), [(0.8, 20), (0.85, 21), (0.9, 22), (0.28, 7), (0.5, 12)]
+)
 def test_hidden_patches_round_half_to_even(ratio, hidden):
     assert n_hidden(25, ratio) == hidden
 
@@ -47,7 +49,9 @@ def test_anchor_shows_one_run_and_block_hides_one(ratio, seed):
     assert all(runs_of(row) == 1 for row in SHAPES["block"](8, 25, ratio, generator))
 
 
-@pytest.mark.parametrize(("shape", "ratio"), [("anchor", 0.8), ("block", 0.2), ("scatter", 0.5), ("mixed", 0.5)])
+@pytest.mark.parametrize(
+    ("shape", "ratio"), [("anchor", 0.8), ("block", 0.2), ("scatter", 0.5), ("mixed", 0.5)]
+)
 def test_every_patch_is_hidden_in_some_row_and_seen_in_another(shape, ratio):
     masks = SHAPES[shape](4000, 25, ratio, torch.Generator().manual_seed(1))
     share = masks.float().mean(0)
@@ -66,7 +70,8 @@ def test_the_ladder_climbs_as_defined():
     for loss in (1.0, 0.5, 0.5, 0.6, 0.6, 0.6, 0.3, 0.3, 0.3, 0.3):
         ladder.update(loss)
         seen.append(ladder.ratio)
-    # level 0: ema 1, .9, .82 <= .9 after 3 epochs; level 1: .6, .6, .6, .54 <= .54; level 2 is the last
+    # level 0: ema 1, .9, .82 <= .9 after 3 epochs; level 1: .6, .6, .6, .54 <= .54; level 2 is the
+    # last
     assert seen == [0.80, 0.80, 0.85, 0.85, 0.85, 0.85, 0.90, 0.90, 0.90, 0.90]
 
 

@@ -1,4 +1,6 @@
-"""Every way to pretrain: its loss falls on real data, nothing collapses, all parameters learn, its encoder is saved."""
+"""Every way to pretrain: its loss falls on real data, nothing collapses, all parameters learn, its
+encoder is saved.
+"""
 
 from types import SimpleNamespace
 
@@ -27,7 +29,9 @@ SLIM = {"dino": {"prototypes": 128, "n_short": 2}, "msn": {"prototypes": 128, "n
 
 
 def spread(embedding):
-    """Mean standard deviation over windows of embeddings of length sqrt(D), and their effective rank (n, D)."""
+    """Mean standard deviation over windows of embeddings of length sqrt(D), and their effective
+    rank (n, D).
+    """
     z = F.normalize(embedding, dim=1) * embedding.shape[1] ** 0.5
     power = torch.linalg.svdvals(z - z.mean(0)).square()
     power = power / power.sum()
@@ -36,17 +40,24 @@ def spread(embedding):
 
 @pytest.fixture(scope="module")
 def trained(small_store):
-    """A function that trains a method for some steps, once: its losses, gradients and embeddings."""
+    """A function that trains a method for some steps, once: its losses, gradients and
+    embeddings.
+    """
     done, store = {}, WindowStore(small_store)
 
     def get(name):
         if name in done:
             return done[name]
         torch.manual_seed(0)
-        objective, n_steps = OBJECTIVES[name](size="small", **SLIM.get(name, {})), STEPS.get(name, 16)
+        objective, n_steps = (
+            OBJECTIVES[name](size="small", **SLIM.get(name, {})),
+            STEPS.get(name, 16),
+        )
         train, val = objective.batches(store, batch_size=16, n_epochs=9, seed=0)
         trainable = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(trainable.values(), LR.get(name, 1e-3), betas=objective.defaults.betas)
+        optimizer = torch.optim.AdamW(
+            trainable.values(), LR.get(name, 1e-3), betas=objective.defaults.betas
+        )
         losses, unmoved = [], set(trainable)
         batch = next(iter(val))
         with torch.no_grad():
@@ -56,7 +67,11 @@ def trained(small_store):
             loss = objective(train.batch(step + 1, step))
             optimizer.zero_grad()
             loss.backward()
-            unmoved -= {name for name, p in trainable.items() if p.grad is not None and p.grad.abs().sum() > 0}
+            unmoved -= {
+                name
+                for name, p in trainable.items()
+                if p.grad is not None and p.grad.abs().sum() > 0
+            }
             optimizer.step()
             objective.after_step((step + 1) / n_steps)
             losses.append(loss.item())
@@ -83,7 +98,9 @@ def test_loss_falls_on_real_data_and_every_parameter_gets_a_gradient(trained, na
 
 @pytest.mark.parametrize("name", METHODS)
 def test_embeddings_of_unseen_windows_do_not_collapse(trained, name):
-    (std, rank), (first_std, first_rank) = (spread(x) for x in (trained(name).embedding, trained(name).untrained))
+    (std, rank), (first_std, first_rank) = (
+        spread(x) for x in (trained(name).embedding, trained(name).untrained)
+    )
     assert std > 0.3 * first_std > 0
     assert rank > 0.5 * first_rank
 
@@ -98,7 +115,9 @@ def test_teachers_get_no_gradient_and_follow_by_momentum(trained, name):
     before, theirs = teacher[key].clone(), student[key.replace("teacher", "encoder", 1)]
     assert not torch.equal(before, theirs)
     objective.after_step(0.0)
-    torch.testing.assert_close(teacher[key], objective.momentum * before + (1 - objective.momentum) * theirs)
+    torch.testing.assert_close(
+        teacher[key], objective.momentum * before + (1 - objective.momentum) * theirs
+    )
     if name != "apple":  # momentum rises to 1
         before = teacher[key].clone()
         objective.after_step(1.0)
@@ -122,7 +141,9 @@ def test_projections_and_heads_stay_out_of_the_embedding(trained, name):
 def test_encoders_have_the_sizes_of_the_table_and_take_any_whole_number_of_patches(name):
     with torch.device("meta"):
         encoder = OBJECTIVES[name]().encoder
-    assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(PAPER_M[name], rel=0.05)
+    assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(
+        PAPER_M[name], rel=0.05
+    )
     small = OBJECTIVES[name](size="small").encoder.eval()
     for n_patches in (1, 5, 25):
         ppg = torch.rand(2, 1, 40 * n_patches)
@@ -142,7 +163,10 @@ def test_vit_refuses_parts_of_patches():
 def test_encoder_is_saved_loaded_and_exported_by_its_kind(trained, tmp_path, name):
     encoder = trained(name).objective.encoder
     save_encoder(encoder, tmp_path / "e.safetensors", {"method": name})
-    again, ppg = load_encoder(tmp_path / "e.safetensors"), trained(name).embedding.new_empty(4, 1, 1000).uniform_(-1, 1)
+    again, ppg = (
+        load_encoder(tmp_path / "e.safetensors"),
+        trained(name).embedding.new_empty(4, 1, 1000).uniform_(-1, 1),
+    )
     assert type(again) is type(encoder) and again.provenance == {"method": name}
     graph = exportable(again)
     with torch.no_grad():
@@ -165,13 +189,17 @@ def test_exported_files_compute_what_the_encoder_does(trained, tmp_path, name, f
     target.export(exportable(encoder), path, "fp32", ppg.numpy())
     with torch.no_grad():
         expected = encoder(ppg[:, None])
-    torch.testing.assert_close(torch.from_numpy(target.open_model(path)(ppg.numpy())), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(target.open_model(path)(ppg.numpy())), expected, atol=1e-4, rtol=0
+    )
 
 
 def test_any_encoder_can_be_distilled(trained, small_store, tmp_path):
     path = tmp_path / "teacher.safetensors"
     save_encoder(trained("simclr").objective.encoder, path, {"method": "simclr"})
-    result = distill(str(path), small_store, str(tmp_path / "run"), crops=16, epochs=1, batch_size=8)
+    result = distill(
+        str(path), small_store, str(tmp_path / "run"), crops=16, epochs=1, batch_size=8
+    )
     assert load_encoder(result["student"]).embed_dim == 64
 
 
@@ -179,7 +207,9 @@ def test_own_settings_are_named_and_checked():
     chosen = own_settings("mae", {"size": "small", "mask": None, "mask_ratio": 0.5})
     assert chosen == {"size": "small", "mask_ratio": 0.5}
     assert own_settings("dino", {"prototypes": 64.0})["prototypes"] == 64
-    with pytest.raises(UserError, match="method simclr has no setting 'mask'; it has size, temperature"):
+    with pytest.raises(
+        UserError, match="method simclr has no setting 'mask'; it has size, temperature"
+    ):
         own_settings("simclr", {"mask": "anchor"})
 
 
@@ -194,7 +224,12 @@ def test_a_method_without_ecg_trains_on_ppg_alone(tmp_path):
     with np.load(bidmc_files()[0]) as data:
         for name, step in (("there", 1), ("back", -1)):
             np.savez(tmp_path / f"{name}.npz", ppg=data["ppg"][::step], fs=125)
-    prepare([str(path) for path in tmp_path.glob("*.npz")], str(tmp_path / "store"), "0.5,0.5,0", min_quality=-1)
+    prepare(
+        [str(path) for path in tmp_path.glob("*.npz")],
+        str(tmp_path / "store"),
+        "0.5,0.5,0",
+        min_quality=-1,
+    )
     without = WindowStore(tmp_path / "store")
     train, val = OBJECTIVES["mae"](size="small").batches(without, batch_size=16, n_epochs=1, seed=0)
     batch = train.batch(1, 1)

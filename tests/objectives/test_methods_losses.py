@@ -31,7 +31,8 @@ def test_info_nce_by_hand():
 
 
 def test_nt_xent_by_hand():
-    # each of four vectors has its partner (cosine 1) and two others (cosine 0): -log(e^2 / (e^2 + 2))
+    # each of four vectors has its partner (cosine 1) and two others (cosine 0): -log(e^2 / (e^2 +
+    # 2))
     expected = -math.log(math.exp(2) / (math.exp(2) + 2))
     assert nt_xent(AXES, 5 * AXES, 0.5).item() == pytest.approx(expected)
     subject = same_subject(torch.tensor([4, 4]))
@@ -46,7 +47,10 @@ def test_nt_xent_of_three_patients_leaves_out_only_their_own():
     for i in range(6):
         partner = (i + 3) % 6
         others = [j for j in range(6) if who[j] != who[i] or j == partner]
-        loss += torch.logsumexp(torch.stack([z[i] @ z[j] / 0.1 for j in others]), 0) - z[i] @ z[partner] / 0.1
+        loss += (
+            torch.logsumexp(torch.stack([z[i] @ z[j] / 0.1 for j in others]), 0)
+            - z[i] @ z[partner] / 0.1
+        )
     torch.testing.assert_close(nt_xent(a, b, 0.1, same_subject(subject)), loss / 6)
 
 
@@ -77,7 +81,8 @@ def test_attention_written_out_is_the_fused_one(n_keys):
         found.append((answer, *torch.autograd.grad(answer.square().sum(), inputs)))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-    kept = attend(*inputs[:2], torch.ones(3, 4, n_keys, 16), 0.25)  # values of one: the mean share that is kept
+    # values of one: the mean share that is kept
+    kept = attend(*inputs[:2], torch.ones(3, 4, n_keys, 16), 0.25)
     assert kept.std() > 0.02 and kept.mean().item() == pytest.approx(1, abs=0.05)
 
 
@@ -87,14 +92,20 @@ def test_koleo_by_hand_and_its_direction():
     assert koleo(square).item() == pytest.approx(-math.log(math.sqrt(2)))
     close = torch.tensor([[1.0, 0], [1, 0.1], [-1, 0], [-1, 0.1]], requires_grad=True)
     koleo(close).backward()
-    assert close.grad[0, 1] > 0 > close.grad[1, 1]  # a step against the gradient drives the two apart
+    # a step against the gradient drives the two apart
+    assert close.grad[0, 1] > 0 > close.grad[1, 1]
 
 
 @pytest.mark.parametrize("name", ["apple", "apple-m"])
 def test_apples_loss_is_info_nce_both_ways_and_a_tenth_of_koleo(name):
     objective = OBJECTIVES[name](size="small", temperature=0.5)
-    both = torch.cat([AXES, AXES])  # two pairs; of apple, with the momentum encoder's answers to the same
-    arguments = (both, 3 * both, same_subject(torch.tensor([0, 1]))) if name == "apple" else (AXES, 3 * AXES)
+    # two pairs; of apple, with the momentum encoder's answers to the same
+    both = torch.cat([AXES, AXES])
+    arguments = (
+        (both, 3 * both, same_subject(torch.tensor([0, 1])))
+        if name == "apple"
+        else (AXES, 3 * AXES)
+    )
     contrast = -math.log(math.exp(2) / (math.exp(2) + 1))  # the same way and back
     spread = -math.log(math.sqrt(2))  # each axis is sqrt(2) from the other
     assert objective.loss(*arguments).item() == pytest.approx(contrast + 0.1 * spread, rel=1e-5)
@@ -109,14 +120,17 @@ def test_dino_loss_by_hand_stops_at_the_teacher_and_centres_it():
     assert loss.item() == pytest.approx(-(p * math.log(q) + (1 - p) * math.log(1 - q)), rel=1e-5)
     loss.backward()
     assert teacher[0].grad is None and student[1].grad.abs().sum() > 0
-    centred = dino_loss(student, teacher, torch.tensor([1.0, 0.0]), 0.5)  # a teacher that says nothing
+    # a teacher that says nothing
+    centred = dino_loss(student, teacher, torch.tensor([1.0, 0.0]), 0.5)
     assert centred.item() == pytest.approx(-0.5 * (math.log(q) + math.log(1 - q)), rel=1e-5)
 
 
 def test_dino_centre_follows_the_teachers_mean(small_store):
     torch.manual_seed(0)
     objective = OBJECTIVES["dino"](size="small", prototypes=8, n_short=0)
-    batch = objective.batches(WindowStore(small_store), batch_size=8, n_epochs=1, seed=0)[0].batch(1, 1)
+    batch = objective.batches(WindowStore(small_store), batch_size=8, n_epochs=1, seed=0)[0].batch(
+        1, 1
+    )
     said = []
     objective.teacher_head.register_forward_hook(lambda layer, x, y: said.append(y))
     objective(batch)
@@ -183,7 +197,9 @@ def test_follow_is_an_exponential_moving_average():
 
 
 def batch_of(ppg, seed=3, rows=slice(None)):
-    return Batch(ppg[rows], ppg[rows], torch.zeros(len(ppg[rows]), dtype=torch.long), rows, len(ppg), seed)
+    return Batch(
+        ppg[rows], ppg[rows], torch.zeros(len(ppg[rows]), dtype=torch.long), rows, len(ppg), seed
+    )
 
 
 CHANGES = ("noise", "crop", "cutout", "magnitude_warp", "time_warp", "negate", "reverse")
@@ -207,7 +223,12 @@ def test_a_change_of_probability_zero_leaves_all_and_of_one_half_about_half():
     batch = batch_of(ppg)
     scaled = views.view(ppg, views.Draws(batch), ())
     assert torch.equal(views.view(ppg, views.Draws(batch), ((views.negate, 0.0),)), scaled)
-    changed = (views.view(ppg, views.Draws(batch), ((views.negate, 0.5),)) != scaled).any(-1).float().mean()
+    changed = (
+        (views.view(ppg, views.Draws(batch), ((views.negate, 0.5),)) != scaled)
+        .any(-1)
+        .float()
+        .mean()
+    )
     assert 0.4 < changed < 0.6
 
 
@@ -219,8 +240,11 @@ def test_time_warp_and_crop_by_hand():
     assert (warped.diff() > 0).all()  # time goes on
     cropped = views.crop(ramp, draws)
     steps = cropped.diff()
-    torch.testing.assert_close(steps, steps.mean(-1, keepdim=True).expand_as(steps), atol=1e-4, rtol=0)
-    assert ((cropped[..., -1] - cropped[..., 0]) >= 1 - 1e-5).all()  # at least half of the range of 2
+    torch.testing.assert_close(
+        steps, steps.mean(-1, keepdim=True).expand_as(steps), atol=1e-4, rtol=0
+    )
+    # at least half of the range of 2
+    assert ((cropped[..., -1] - cropped[..., 0]) >= 1 - 1e-5).all()
     piece, _ = views.time_crop(ramp, draws, 40)
     assert piece.shape == (3, 1, 40) and (piece.diff() > 0).all()
 
@@ -270,7 +294,10 @@ def test_training_and_validation_pairs_are_of_one_subject(small_store):
     first, second = batch.subject.chunk(2)
     assert torch.equal(first, second) and len(first.unique()) == 3
     assert not torch.equal(*batch.ppg.chunk(2))
-    parts = [TrainingBatches(windows, 64, 1, seed=5, pairs=True, rank=r, world_size=2).batch(1, 7) for r in range(2)]
+    parts = [
+        TrainingBatches(windows, 64, 1, seed=5, pairs=True, rank=r, world_size=2).batch(1, 7)
+        for r in range(2)
+    ]
     for part in parts:
         assert torch.equal(*part.subject.chunk(2))
     assert torch.equal(torch.stack([part.ppg for part in parts], 1).flatten(0, 1), batch.ppg)

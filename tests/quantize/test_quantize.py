@@ -39,13 +39,18 @@ def student():
 
 
 def randomised(encoder):
-    """Any weights and batch-norm statistics at all: equality of graphs must not hang on trained ones."""
+    """Any weights and batch-norm statistics at all: equality of graphs must not hang on trained
+    ones.
+    """
     generator = torch.Generator().manual_seed(1)
     for module in encoder.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.running_mean.normal_(0, 0.3, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)) and module.weight is not None:
+        if (
+            isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm))
+            and module.weight is not None
+        ):
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.normal_(0, 0.3, generator=generator)
     return encoder.eval()
@@ -80,7 +85,9 @@ def test_other_modules_are_refused():
 def test_normalise_is_layer_norm_and_survives_a_constant_token():
     x = torch.randn(1, 5, 64)
     x[0, 2] = 3.0
-    torch.testing.assert_close(Normalise()(x), nn.functional.layer_norm(x, (64,)), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        Normalise()(x), nn.functional.layer_norm(x, (64,)), atol=2e-5, rtol=1e-5
+    )
 
 
 def test_spread_takes_evenly_from_subjects():
@@ -103,7 +110,10 @@ def test_calibration_is_scaled_training_windows(store, tmp_path):
     assert {store.splits[s] for s in calibration.subject.tolist()} == {"train"}
     calibration.save(tmp_path / "c.npz")
     again = read_calibration(tmp_path / "c.npz", store.splits)
-    assert all(np.array_equal(a, b) for a, b in zip(vars(calibration).values(), vars(again).values(), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(vars(calibration).values(), vars(again).values(), strict=True)
+    )
 
 
 def test_leakage_is_refused(store, tmp_path):
@@ -115,7 +125,8 @@ def test_leakage_is_refused(store, tmp_path):
     victim = calibration.subject[0]
     with pytest.raises(UserError, match=f"leak: {victim}"):
         read_calibration(tmp_path / "c.npz", store.splits | {str(victim): "test"})
-    with pytest.raises(UserError, match="leak"):  # subjects that the store does not know could be anyone
+    # subjects that the store does not know could be anyone
+    with pytest.raises(UserError, match="leak"):
         read_calibration(tmp_path / "c.npz", {})
 
 
@@ -176,9 +187,12 @@ def test_error_measures_on_known_arrays():
 def test_int8_student_keeps_its_embedding(student, store):
     graph = exportable(student)
     calibration = training_windows(store.windows("train"), 128).ppg
-    quantized = executorch.int8_graph(graph, calibration)  # of which the file is lowered and its layers compared
+    # of which the file is lowered and its layers compared
+    quantized = executorch.int8_graph(graph, calibration)
     ppg = held_out(store, 32, seed=0)
-    drift = drift_of_embeddings(run_graph(quantized, ppg), run_graph(graph, ppg), run_graph(graph, calibration).mean(0))
+    drift = drift_of_embeddings(
+        run_graph(quantized, ppg), run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
+    )
     assert drift["centred_cosine_median"] >= 0.98
     assert drift["centred_cosine_p5"] >= 0.95
     layers = executorch.compare_layers(graph, None, calibration, None, (), ppg[:4])
@@ -196,7 +210,9 @@ def test_without_val_subjects_no_window_that_calibrated_is_compared(store):
     calibration = training_windows(windows, 64, seed=77)
     ppg = held_out(alone, 64, 77, calibration)
     assert len(ppg) == 64
-    assert not {window.tobytes() for window in ppg} & {window.tobytes() for window in calibration.ppg}
+    assert not {window.tobytes() for window in ppg} & {
+        window.tobytes() for window in calibration.ppg
+    }
     with pytest.raises(UserError, match="no val split, and all windows set the ranges"):
         held_out(alone, 64, 77, training_windows(windows, len(windows)))
 
@@ -205,7 +221,9 @@ def test_few_windows_are_of_as_many_subjects_as_there_are(store):
     windows = store.windows("train")
     subject = evenly(windows.subject, len(set(windows.subject)) * 2)
     assert set(subject) == set(windows.subject)
-    assert np.array_equal(evenly(np.arange(5), 9), np.arange(5)) and np.array_equal(evenly(np.arange(9), 3), [0, 4, 8])
+    assert np.array_equal(evenly(np.arange(5), 9), np.arange(5)) and np.array_equal(
+        evenly(np.arange(9), 3), [0, 4, 8]
+    )
 
 
 def test_scaled_windows_are_what_the_store_holds(store):

@@ -1,4 +1,6 @@
-"""The encoders of the rival methods, small, in every format: float as in PyTorch, int8 close to it."""
+"""The encoders of the rival methods, small, in every format: float as in PyTorch, int8 close to
+it.
+"""
 
 from functools import cache
 from importlib.metadata import version
@@ -23,8 +25,8 @@ KINDS = {"resnet": (ResNetEncoder, resnet), "vit": (ViTEncoder, vit)}
 def encoders(small_store):
     """Function of a kind: graph, calibration and comparison windows.
 
-    Weights as they start, but batch norms that have seen real windows: with their first statistics activations vanish
-    in depth, and int8 would have nothing to keep.
+    Weights as they start, but batch norms that have seen real windows: with their first statistics
+    activations vanish in depth, and int8 would have nothing to keep.
     """
     store = WindowStore(small_store)
     calibration, ppg = training_windows(store.windows("train"), 64).ppg, held_out(store, 24, 0)
@@ -57,15 +59,21 @@ def test_float_and_int8_files(encoders, tmp_path, kind, format):
     scale = np.abs(reference).max()
     assert np.abs(found["fp32"] - reference).max() <= 1e-4 * scale
     assert np.median(centred_cosine(found["int8"], reference, mean)) >= 0.95
-    assert (tmp_path / f"int8{target.SUFFIX}").stat().st_size < (tmp_path / f"fp32{target.SUFFIX}").stat().st_size
+    assert (tmp_path / f"int8{target.SUFFIX}").stat().st_size < (
+        tmp_path / f"fp32{target.SUFFIX}"
+    ).stat().st_size
 
 
-def test_rows_of_tables_are_measured_again_when_weights_store_or_tools_changed(small_store, tmp_path):
+def test_rows_of_tables_are_measured_again_when_weights_store_or_tools_changed(
+    small_store, tmp_path
+):
     student, store, times = load_encoder("student-mcu"), WindowStore(small_store), []
 
     def row():
         return kept(
-            tmp_path / "row.json", made_of(student, store, ["onnx"], seed=1), lambda: times.append(1) or len(times)
+            tmp_path / "row.json",
+            made_of(student, store, ["onnx"], seed=1),
+            lambda: times.append(1) or len(times),
         )
 
     assert made_of(student, store, ["onnx"])["tools"]["onnxruntime"] == version("onnxruntime")

@@ -38,14 +38,21 @@ def test_layers_alone_add_up_to_what_all_lose_together(student, rows):
     graph, calibration, ppg = student
     assert [row["noise"] for row in rows] == sorted((row["noise"] for row in rows), reverse=True)
     int8, exact = (run_graph(g, ppg) for g in (quantize_graph(graph, calibration), graph))
-    together = 1 - drift_of_embeddings(int8, exact, run_graph(graph, calibration).mean(0))["centred_cosine_median"]
+    together = (
+        1
+        - drift_of_embeddings(int8, exact, run_graph(graph, calibration).mean(0))[
+            "centred_cosine_median"
+        ]
+    )
     assert together / 3 < sum(row["noise"] for row in rows) / 2 < 3 * together
     modules = [name for row in rows for name in row["modules"]]
     assert len(modules) == len(set(modules))
 
 
 def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
-    """A channel that nothing reads, but for which all others of its layer must share a huge range."""
+    """A channel that nothing reads, but for which all others of its layer must share a huge
+    range.
+    """
     encoder, (_, calibration, ppg) = load_encoder("student-mcu"), student
     with torch.no_grad():
         encoder.blocks[2].depthwise[1].bias[3] = 2000
@@ -60,21 +67,33 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
         target.export(graph, path, "int8", calibration)
         assert np.median(centred_cosine(target.open_model(path)(ppg), reference, mean)) < 0.95
         kept = export_within(target, graph, path, calibration, ppg, 0.97)
-        assert {"encoder.blocks.2.depthwise", "encoder.blocks.2.pointwise"} <= set(kept["float_layers"])
+        assert {"encoder.blocks.2.depthwise", "encoder.blocks.2.pointwise"} <= set(
+            kept["float_layers"]
+        )
         assert len(kept["float_layers"]) <= 4
-        assert np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
+        assert (
+            np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
+        )
 
 
 def test_layers_in_float_are_float_in_the_file(student, tmp_path):
     graph, calibration, _ = student
     head = ["encoder.head"]
     TARGETS["onnx"].export(graph, tmp_path / "s.onnx", "int8", calibration, keep=head)
-    weights = {t.name: t.data_type for t in onnx.load(tmp_path / "s.onnx").graph.initializer if len(t.dims) > 1}
-    assert [name for name, kind in weights.items() if kind == onnx.TensorProto.FLOAT] == ["encoder.head.weight"]
+    weights = {
+        t.name: t.data_type
+        for t in onnx.load(tmp_path / "s.onnx").graph.initializer
+        if len(t.dims) > 1
+    }
+    assert [name for name, kind in weights.items() if kind == onnx.TensorProto.FLOAT] == [
+        "encoder.head.weight"
+    ]
     TARGETS["litert"].export(graph, tmp_path / "s.tflite", "int8", calibration, keep=head)
     assert TARGETS["litert"].inspect_model(tmp_path / "s.tflite")["output"]["dtype"] == "float32"
     assert TARGETS["litert"].inspect_model(tmp_path / "s.tflite")["input"]["dtype"] == "int8"
-    targets = [str(node.target) for node in quantize_graph(graph, calibration[:16], keep=head).graph.nodes]
+    targets = [
+        str(node.target) for node in quantize_graph(graph, calibration[:16], keep=head).graph.nodes
+    ]
     assert sum("dequantize_per_channel" in target for target in targets) == 23  # convolutions
 
 
@@ -93,7 +112,9 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
             export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, budget)
     monkeypatch.setattr(mixed, "low_cosine", lambda *_: 0.5)
     monkeypatch.setattr(
-        mixed, "worst_first", lambda *_: [{"layer": "encoder.head", "modules": [], "readers": [], "noise": 1.0}]
+        mixed,
+        "worst_first",
+        lambda *_: [{"layer": "encoder.head", "modules": [], "readers": [], "noise": 1.0}],
     )
     with pytest.raises(UserError, match="keep a centred cosine of 0.500000 with no layer in int8"):
         export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, 0.99)
@@ -111,7 +132,10 @@ def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
         assert len(layers) > 25
         assert {"encoder.stem.1", "encoder.head"} <= {layer["module"] for layer in layers}
         assert layers[0]["snr_db"] > layers[-1]["snr_db"]  # errors add up on the way
-        assert all(set(layer) == {"operation", "module", "cosine", "snr_db", "max_error"} for layer in layers)
+        assert all(
+            set(layer) == {"operation", "module", "cosine", "snr_db", "max_error"}
+            for layer in layers
+        )
     store = WindowStore(small_store)
     assert len(read_calibration(tmp_path / "q" / "calibration.npz", store.splits)) == 32
     assert list(result)[-1] == "out"
@@ -120,7 +144,10 @@ def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"formats": "onnx,tensorrt"}, "cannot quantize for 'tensorrt'; known: executorch, litert, onnx"),
+        (
+            {"formats": "onnx,tensorrt"},
+            "cannot quantize for 'tensorrt'; known: executorch, litert, onnx",
+        ),
         ({"observer": "best"}, "unknown observer 'best'"),
         ({"drift_budget": 1.5}, "between 0 and 1"),
         ({"n_calibration": 5}, "at least 16 windows"),

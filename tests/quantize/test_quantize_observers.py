@@ -1,4 +1,6 @@
-"""Ranges of activations against plain statistics of the same values, and in the files of all formats."""
+"""Ranges of activations against plain statistics of the same values, and in the files of all
+formats.
+"""
 
 import numpy as np
 import pytest
@@ -39,7 +41,9 @@ def values():
 
 
 def test_minmax_is_the_extremes(values):
-    assert range_of("minmax", values[:10], values[10:]) == pytest.approx((values.min(), 40), rel=1e-6)
+    assert range_of("minmax", values[:10], values[10:]) == pytest.approx(
+        (values.min(), 40), rel=1e-6
+    )
 
 
 def test_percentile_is_that_of_numpy(values):
@@ -50,7 +54,9 @@ def test_percentile_is_that_of_numpy(values):
     both = expected(values, [0.00005, 0.99995])
     np.testing.assert_allclose(range_of("percentile", values), both, atol=2 * bin_width)
     upper = expected(values[values > 0], 0.99995)  # what a ReLU makes 0 has no say
-    np.testing.assert_allclose(range_of("percentile", np.maximum(values, 0)), (0, upper), atol=2 * bin_width)
+    np.testing.assert_allclose(
+        range_of("percentile", np.maximum(values, 0)), (0, upper), atol=2 * bin_width
+    )
 
 
 def test_mse_beats_every_other_narrowing_on_the_values_themselves(values):
@@ -73,7 +79,10 @@ def test_entropy_gives_up_the_outlier_and_nothing_of_an_even_spread(values):
 
 @pytest.mark.parametrize("name", OBSERVERS)
 @settings(max_examples=10, deadline=None)
-@given(x=arrays(np.float32, st.integers(1, 50), elements=st.floats(-1e4, 1e4, width=32)), cut=st.integers(0, 50))
+@given(
+    x=arrays(np.float32, st.integers(1, 50), elements=st.floats(-1e4, 1e4, width=32)),
+    cut=st.integers(0, 50),
+)
 def test_order_does_not_matter_and_nothing_outside_the_values_is_chosen(name, x, cut):
     parts = [part for part in (x[:cut], x[cut:]) if len(part)]
     whole, low_high = range_of(name, x), range_of(name, *parts)
@@ -81,9 +90,13 @@ def test_order_does_not_matter_and_nothing_outside_the_values_is_chosen(name, x,
     assert min(x.min(), 0) - 1e-3 <= low_high[0] <= low_high[1] <= max(x.max(), 0) + 1e-3
 
 
-@pytest.mark.parametrize("use", [Observer, lambda name: ranges([], name)], ids=["Observer", "ranges"])
+@pytest.mark.parametrize(
+    "use", [Observer, lambda name: ranges([], name)], ids=["Observer", "ranges"]
+)
 def test_unknown_observer(use):
-    with pytest.raises(UserError, match="unknown observer 'best'; expected one of minmax, percentile, mse, entropy"):
+    with pytest.raises(
+        UserError, match="unknown observer 'best'; expected one of minmax, percentile, mse, entropy"
+    ):
         use("best")
 
 
@@ -92,7 +105,9 @@ def watched(small_store):
     """Student, calibration windows, and all that its first ReLU gives on them."""
     encoder, seen = load_encoder("student-mcu"), []
     ppg = training_windows(WindowStore(small_store).windows("train"), 16).ppg
-    hook = encoder.stem.register_forward_hook(lambda module, inputs, output: seen.append(output.numpy()))
+    hook = encoder.stem.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.numpy())
+    )
     with torch.no_grad():
         encoder(torch.from_numpy(ppg)[:, None])
     hook.remove()
@@ -106,7 +121,9 @@ def scales(format, path):
 
         graph = onnx.load(path).graph
         named = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-        return [float(named[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"]
+        return [
+            float(named[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"
+        ]
     from ai_edge_litert.interpreter import Interpreter
 
     details = Interpreter(str(path)).get_tensor_details()
@@ -115,20 +132,32 @@ def scales(format, path):
 
 @pytest.mark.parametrize(
     ("format", "name"),
-    [("onnx", "minmax"), ("onnx", "percentile"), ("litert", "minmax"), ("litert", "percentile"), ("executorch", "mse")],
+    [
+        ("onnx", "minmax"),
+        ("onnx", "percentile"),
+        ("litert", "minmax"),
+        ("litert", "percentile"),
+        ("executorch", "mse"),
+    ],
 )
 def test_files_have_the_range_of_the_observer(watched, tmp_path, format, name):
     graph, ppg, relu = watched
     low, high = range_of(name, relu)
     if format == "executorch":  # what is lowered; the delegate's own weights cannot be read
         nodes = quantize_graph(graph, ppg, name).graph.nodes
-        found = [n.args[1] for n in nodes if "quantize_per_tensor" in str(n.target) and isinstance(n.args[1], float)]
+        found = [
+            n.args[1]
+            for n in nodes
+            if "quantize_per_tensor" in str(n.target) and isinstance(n.args[1], float)
+        ]
     else:
         path = tmp_path / f"student{TARGETS[format].SUFFIX}"
         TARGETS[format].export(graph, path, "int8", ppg, name)
         found = scales(format, path)
-    assert min(abs(scale / ((high - low) / 255) - 1) for scale in found) < 2e-3  # the stem's, among them
-    assert min(abs(scale - 2 / 255) for scale in found) < 1e-5  # the input, which no observer narrows
+    # the stem's, among them
+    assert min(abs(scale / ((high - low) / 255) - 1) for scale in found) < 2e-3
+    # the input, which no observer narrows
+    assert min(abs(scale - 2 / 255) for scale in found) < 1e-5
 
 
 @pytest.mark.parametrize("name", [None, "percentile"])
@@ -143,13 +172,27 @@ def test_histogram_observers_of_a_quantizer_are_replaced_only_if_another_is_aske
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     torch.manual_seed(4)
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU(), torch.nn.Conv2d(1, 2, 1)).eval()
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU(), torch.nn.Conv2d(1, 2, 1)
+    ).eval()
     windows = torch.from_numpy(values.astype(np.float32)).view(50, 1, 1, 1, -1)
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    observed = prepare_pt2e(torch.export.export(net, (windows[0],)).module(check_guards=False), quantizer)
+    quantizer = XNNPACKQuantizer().set_global(
+        get_symmetric_quantization_config(is_per_channel=True)
+    )
+    observed = prepare_pt2e(
+        torch.export.export(net, (windows[0],)).module(check_guards=False), quantizer
+    )
     observe(observed, windows, name)
-    nodes = [n for n in convert_pt2e(observed).graph.nodes if "quantize_per_tensor.default" in str(n.target)]
-    scales = [node.args[1] for node in nodes if str(node.target).startswith("quantized_decomposed.quantize_per")]
+    nodes = [
+        n
+        for n in convert_pt2e(observed).graph.nodes
+        if "quantize_per_tensor.default" in str(n.target)
+    ]
+    scales = [
+        node.args[1]
+        for node in nodes
+        if str(node.target).startswith("quantized_decomposed.quantize_per")
+    ]
     with torch.no_grad():
         relu = [net[:2](window) for window in windows]
     if name is None:

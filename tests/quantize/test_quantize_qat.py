@@ -1,4 +1,6 @@
-"""Training with int8 rounding: the rounding itself, that it learns, and that a student comes out."""
+"""Training with int8 rounding: the rounding itself, that it learns, and that a student comes
+out.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from xmae.quantize.qat import QuantizationAware, RoundedActivation, RoundedWeigh
 
 @pytest.fixture(scope="module")
 def taught(small_store):
-    return TaughtCrops(load_encoder("student-mcu"), WindowStore(small_store).windows("train"), 64, 32, seed=3)
+    return TaughtCrops(
+        load_encoder("student-mcu"), WindowStore(small_store).windows("train"), 64, 32, seed=3
+    )
 
 
 def test_folded_student_computes_the_same_and_rounds_the_weights_of_the_file(taught):
@@ -88,7 +92,15 @@ def test_loss_falls_and_a_plain_student_comes_out(taught):
 
 
 def test_verb_gives_a_student_that_quantizes_as_well(small_store, tmp_path):
-    result = qat("student-mcu", small_store, str(tmp_path / "run"), crops=64, epochs=2, batch_size=32, lr=1e-4)
+    result = qat(
+        "student-mcu",
+        small_store,
+        str(tmp_path / "run"),
+        crops=64,
+        epochs=2,
+        batch_size=32,
+        lr=1e-4,
+    )
     assert result["cosine_to_float"] >= result["cosine_to_float_before"] > 0.99
     assert result["precision"] == "32-true"
     student, store = load_encoder(result["student"]), WindowStore(small_store)
@@ -98,7 +110,10 @@ def test_verb_gives_a_student_that_quantizes_as_well(small_store, tmp_path):
     graph, ppg = exportable(student), held_out(store, 16, 0)
     calibration = training_windows(store.windows("train"), 32).ppg
     TARGETS["onnx"].export(graph, tmp_path / "int8.onnx", "int8", calibration)
-    int8, mean = TARGETS["onnx"].open_model(tmp_path / "int8.onnx")(ppg), run_graph(graph, calibration).mean(0)
+    int8, mean = (
+        TARGETS["onnx"].open_model(tmp_path / "int8.onnx")(ppg),
+        run_graph(graph, calibration).mean(0),
+    )
     assert np.percentile(centred_cosine(int8, run_graph(graph, ppg), mean), 5) > 0.98
 
 

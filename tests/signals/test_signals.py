@@ -41,7 +41,9 @@ def test_filters_equal_neurokit(recording, kind, sfreq):
 def test_coefficients_are_those_used(recording):
     # what goes into a bundle's manifest is what filters
     assert ecg_sos(125).shape == (3, 6) and ppg_sos(125).shape == (2, 6)
-    assert powerline_kernel(125).tolist() == [0.5, 0.5] and powerline_kernel(250).tolist() == [0.2] * 5
+    assert (
+        powerline_kernel(125).tolist() == [0.5, 0.5] and powerline_kernel(250).tolist() == [0.2] * 5
+    )
     assert powerline_kernel(50).tolist() == [0.5, 0.5]
 
 
@@ -51,10 +53,16 @@ def test_quality_equals_neurokit(path, kind):
     recording = read_recording(path)
     clean = OURS[kind](getattr(recording, kind)[: 125 * 120], 125)
     if kind == "ecg":
-        peaks, expected = ecg_peaks(clean, 125), nk.ecg_quality(clean, sampling_rate=125, method="templatematch")
+        peaks, expected = (
+            ecg_peaks(clean, 125),
+            nk.ecg_quality(clean, sampling_rate=125, method="templatematch"),
+        )
         assert peaks.tolist() == nk.ecg_peaks(clean, sampling_rate=125)[1]["ECG_R_Peaks"].tolist()
     else:
-        peaks, expected = ppg_peaks(clean, 125), nk.ppg_quality(clean, sampling_rate=125, method="templatematch")
+        peaks, expected = (
+            ppg_peaks(clean, 125),
+            nk.ppg_quality(clean, sampling_rate=125, method="templatematch"),
+        )
         assert peaks.tolist() == nk.ppg_peaks(clean, sampling_rate=125)[1]["PPG_Peaks"].tolist()
     np.testing.assert_allclose(template_quality(clean, peaks, 125), expected, atol=1e-9)
 
@@ -90,7 +98,9 @@ def test_window_quality_is_the_percentile_at_the_recorded_rate():
     np.testing.assert_allclose(window_quality(quality[:1300], 125), expected)
     # a step function, as quality is: the percentile over all samples
     steps = np.repeat(quality[:100], 25)
-    np.testing.assert_allclose(window_quality(steps, 125), np.percentile(steps.reshape(2, -1), 15, axis=1), atol=0.02)
+    np.testing.assert_allclose(
+        window_quality(steps, 125), np.percentile(steps.reshape(2, -1), 15, axis=1), atol=0.02
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,25 @@ TINY = {"size": "small", "epochs": 2, "batch_size": 24, "lr": 1e-3}
 def run_pretrain(store, out, *extra):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     command = [sys.executable, "-m", "xmae", "pretrain", store, "--out", str(out), *options, *extra]
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE
+    )
 
 
 @pytest.mark.slow
 def test_a_run_leaves_encoder_metrics_logs_and_picture(small_store, tmp_path):
     out = tmp_path / "run"
     result = json.loads(run_pretrain(small_store, out, "--json").communicate(timeout=300)[0])
-    assert result["windows_seen"] == 2 * (144 // 24) * 24 and len(result["history"]["val_loss"]) == 2
-    for name in ("encoder.safetensors", "model.safetensors", "metrics.json", "config.json", "reconstruction.png"):
+    assert (
+        result["windows_seen"] == 2 * (144 // 24) * 24 and len(result["history"]["val_loss"]) == 2
+    )
+    for name in (
+        "encoder.safetensors",
+        "model.safetensors",
+        "metrics.json",
+        "config.json",
+        "reconstruction.png",
+    ):
         assert (out / name).stat().st_size > 0
     assert (out / "checkpoints" / "last.ckpt").is_file() and list(out.glob("logs/**/metrics.csv"))
     before = (out / "encoder.safetensors").read_bytes()
@@ -45,21 +55,28 @@ def test_a_run_leaves_encoder_metrics_logs_and_picture(small_store, tmp_path):
 
 
 def test_there_is_a_checkpoint_however_steps_and_epochs_divide(small_store, tmp_path):
-    pretrain(small_store, str(tmp_path), method="mae", size="small", batch_size=28, epochs=20)  # every 5th of 5 steps
+    # every 5th of 5 steps
+    pretrain(small_store, str(tmp_path), method="mae", size="small", batch_size=28, epochs=20)
     assert check_resume(tmp_path, {})
 
 
 def test_a_moved_run_knows_its_best_weights(small_store, tmp_path, monkeypatch):
-    """Validation gets worse from call to call, so the first epoch's weights stay the best, also after the last leg."""
+    """Validation gets worse from call to call, so the first epoch's weights stay the best, also
+    after the last leg.
+    """
     rising = itertools.count(1.0)
-    monkeypatch.setattr(OBJECTIVES["mae"], "validate", lambda self, batch: torch.tensor(next(rising)))
+    monkeypatch.setattr(
+        OBJECTIVES["mae"], "validate", lambda self, batch: torch.tensor(next(rising))
+    )
     settings = {"method": "mae", "size": "small", "batch_size": 24, "epochs": 2}
     first = pretrain(small_store, str(tmp_path / "run"), **settings)
     weights = load_file(first["encoder"])
     (tmp_path / "run").rename(tmp_path / "moved")
     again = pretrain(small_store, str(tmp_path / "moved"), **settings, resume=True)
     assert again["val_loss"] == first["val_loss"] == min(first["history"]["val_loss"])
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(again["encoder"]).items())
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in load_file(again["encoder"]).items()
+    )
 
 
 def test_another_store_at_the_same_path_is_not_resumed(small_store, tmp_path):
@@ -88,12 +105,17 @@ def test_nothing_to_resume_other_settings_or_a_damaged_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_through_the_command_line(small_store, tmp_path):
-    assert run_pretrain(small_store, tmp_path / "run", "--devices=2", "--epochs=1").wait(timeout=300) == 0
+    assert (
+        run_pretrain(small_store, tmp_path / "run", "--devices=2", "--epochs=1").wait(timeout=300)
+        == 0
+    )
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["val_loss"] > 0
 
 
 def frozen_objective():
-    """An objective without dropout and with BatchNorm statistics frozen, the same in every process."""
+    """An objective without dropout and with BatchNorm statistics frozen, the same in every
+    process.
+    """
     torch.manual_seed(0)
     objective = OBJECTIVES["xmae"](size="small").train()
     for module in objective.modules():
@@ -108,8 +130,12 @@ def one_process(rank, world, store, folder):
     """Loss and gradients of the first batch, as process `rank` of `world` sees them."""
     if world > 1:
         torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
-    batches = TrainingBatches(WindowStore(store).windows("train"), 8, 1, seed=3, rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world
+    )
+    batches = TrainingBatches(
+        WindowStore(store).windows("train"), 8, 1, seed=3, rank=rank, world_size=world
+    )
     objective = frozen_objective()
     model = nn.parallel.DistributedDataParallel(objective)
     loss = model(next(iter(batches)))
@@ -123,7 +149,9 @@ def one_process(rank, world, store, folder):
 def test_two_processes_give_the_loss_and_gradients_of_one(small_store, tmp_path):
     one_process(0, 1, small_store, str(tmp_path))
     torch.multiprocessing.spawn(one_process, (2, small_store, str(tmp_path)), nprocs=2)
-    (loss, gradients), *parts = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    (loss, gradients), *parts = (
+        torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1")
+    )
     torch.testing.assert_close(sum(part[0] for part in parts) / 2, loss)
     for name, gradient in gradients.items():
         torch.testing.assert_close(parts[0][1][name], gradient, rtol=1e-3, atol=1e-6, msg=name)
@@ -146,7 +174,10 @@ def test_batches_depend_on_seed_and_step_only(small_store):
 def test_processes_share_one_batch(small_store):
     windows = WindowStore(small_store).windows("train")
     whole = TrainingBatches(windows, 24, 1, seed=5).batch(1, 7).ppg
-    parts = [TrainingBatches(windows, 24, 1, seed=5, rank=rank, world_size=2).batch(1, 7).ppg for rank in range(2)]
+    parts = [
+        TrainingBatches(windows, 24, 1, seed=5, rank=rank, world_size=2).batch(1, 7).ppg
+        for rank in range(2)
+    ]
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
     with pytest.raises(UserError, match="batch_size"):
         TrainingBatches(windows, 25, 1, seed=5, world_size=2)
@@ -164,12 +195,18 @@ def test_augmentation_acts_on_training_only(small_store):
 
 
 def test_the_ramp_starts_when_the_loss_leaves_the_plateau(small_store):
-    batches = TrainingBatches(WindowStore(small_store).windows("train"), 24, 10, 5, RECIPES["small-data"])
+    batches = TrainingBatches(
+        WindowStore(small_store).windows("train"), 24, 10, 5, RECIPES["small-data"]
+    )
     batches.step = 12
     batches.end_epoch(batches.plateau)
     assert batches.strength(1000) == 0
     batches.end_epoch(0.8 * batches.plateau)
-    assert batches.strength(12) == 0 and 0 < batches.strength(20) < 1 and batches.strength(12 + 21) == 1
+    assert (
+        batches.strength(12) == 0
+        and 0 < batches.strength(20) < 1
+        and batches.strength(12 + 21) == 1
+    )
     assert TrainingBatches(WindowStore(small_store).windows("train"), 24, 10, 5).strength(0) == 1
 
 

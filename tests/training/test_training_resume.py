@@ -1,4 +1,6 @@
-"""Killed in the middle of a run (SIGKILL) and resumed, every method ends with the weights of an unbroken run."""
+"""Killed in the middle of a run (SIGKILL) and resumed, every method ends with the weights of an
+unbroken run.
+"""
 
 import multiprocessing
 import signal
@@ -19,7 +21,9 @@ LAST_STEP = 8
 
 @pytest.fixture(autouse=True)
 def threads(method):
-    """One thread, so that a busy machine does not make small steps wait; two where rows must add up in one order."""
+    """One thread, so that a busy machine does not make small steps wait; two where rows must add up
+    in one order.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(2 if method == "dino" else 1)
     yield
@@ -63,12 +67,17 @@ def test_killed_in_its_second_epoch_and_resumed_it_ends_where_an_unbroken_run_en
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL and not (run / "encoder.safetensors").exists()
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == LAST_STEP - 1
+    assert (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        == LAST_STEP - 1
+    )
     run = run.rename(tmp_path / "moved")
     unbroken = pretrain(store, str(tmp_path / "unbroken"), **settings)
     resumed = pretrain(store, str(run), **settings, resume=True)
     assert resumed["finished"] and resumed["windows_seen"] == unbroken["windows_seen"] == 80
     assert resumed["history"] == unbroken["history"]
     for file in ("encoder", "model"):
-        a, b = (load_file(folder / f"{file}.safetensors") for folder in (tmp_path / "unbroken", run))
+        a, b = (
+            load_file(folder / f"{file}.safetensors") for folder in (tmp_path / "unbroken", run)
+        )
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

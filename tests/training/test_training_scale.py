@@ -1,4 +1,6 @@
-"""Training over processes, in parts, in legs: DDP, FSDP, accumulation, bf16, torch.compile, time limits, divergence."""
+"""Training over processes, in parts, in legs: DDP, FSDP, accumulation, bf16, torch.compile, time
+limits, divergence.
+"""
 
 import csv
 import json
@@ -36,18 +38,28 @@ def frozen_objective(name):
 
 
 def one_process(rank, world, store, folder):
-    """Losses and gradients of each method's first batch of 8, as process `rank` of `world` sees them."""
+    """Losses and gradients of each method's first batch of 8, as process `rank` of `world` sees
+    them.
+    """
     if world > 1:
         torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world
+    )
     windows, seen = WindowStore(store).windows("train"), {}
     for name in CONTRASTIVE:
         objective = frozen_objective(name)
-        batches = TrainingBatches(windows, 8, 1, 3, rank=rank, world_size=world, pairs=objective.pairs)
-        whole = nn.parallel.DistributedDataParallel(objective)  # gradients are averaged as long as it lives
+        batches = TrainingBatches(
+            windows, 8, 1, 3, rank=rank, world_size=world, pairs=objective.pairs
+        )
+        # gradients are averaged as long as it lives
+        whole = nn.parallel.DistributedDataParallel(objective)
         loss = whole(next(iter(batches)))
         loss.backward()
-        seen[name] = loss.detach(), {k: p.grad.clone() for k, p in objective.named_parameters() if p.requires_grad}
+        seen[name] = (
+            loss.detach(),
+            {k: p.grad.clone() for k, p in objective.named_parameters() if p.requires_grad},
+        )
         seen[name] += (dict(objective.named_buffers()).get("centre"),)
     torch.save(seen, f"{folder}/{world}-{rank}.pt")
     dist.destroy_process_group()
@@ -80,19 +92,41 @@ def test_accumulated_parts_are_the_batch_and_give_its_gradient(small_store):
         for batch in first:
             (objective(batch) / parts).backward()
         gradients.append([p.grad.clone() for p in objective.parameters()])
-        assert len({batch.seed for batch in first}) == 1 and sum(len(batch.ppg) for batch in first) == 24
+        assert (
+            len({batch.seed for batch in first}) == 1
+            and sum(len(batch.ppg) for batch in first) == 24
+        )
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-3)
 
 
 def run(store, out, method, *extra, torchrun=0):
     """`xmae pretrain` in a process of its own, or in `torchrun` many."""
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"] if torchrun else []
+    start = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
+        if torchrun
+        else []
+    )
     options = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    command = [sys.executable, *start, "-m", "xmae", "pretrain", store, "--out", str(out), "--method", method]
+    command = [
+        sys.executable,
+        *start,
+        "-m",
+        "xmae",
+        "pretrain",
+        store,
+        "--out",
+        str(out),
+        "--method",
+        method,
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *options, "--json", *extra], env=environment, capture_output=True, text=True, timeout=300
+        [*command, *options, "--json", *extra],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done
@@ -109,20 +143,32 @@ def test_ddp_and_fsdp_stopped_and_resumed_train_the_same_by_torchrun(small_store
             assert "GPU available" not in done.stderr and "Tip" not in done.stderr
             results[strategy, extra] = json.loads(done.stdout)  # one process prints
             assert results[strategy, extra]["processes"] == 2
-    stopped, *ended = (results[key] for key in (("fsdp", ("--max-minutes=0",)), ("fsdp", ("--resume",)), ("ddp", ())))
-    assert not stopped["finished"] and stopped["windows_seen"] == 48 and ended[0]["seconds"] > stopped["seconds"]
+    stopped, *ended = (
+        results[key]
+        for key in (("fsdp", ("--max-minutes=0",)), ("fsdp", ("--resume",)), ("ddp", ()))
+    )
+    assert (
+        not stopped["finished"]
+        and stopped["windows_seen"] == 48
+        and ended[0]["seconds"] > stopped["seconds"]
+    )
     assert all(result["finished"] and result["windows_seen"] == 144 for result in ended)
     fsdp, ddp = (load_file(result["encoder"]) for result in ended)
     for name, tensor in ddp.items():
         torch.testing.assert_close(fsdp[name], tensor, rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_ends(small_store, tmp_path):
+def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_ends(
+    small_store, tmp_path
+):
     options = QUICK | {"method": "mae", "precision": "fp32"}
     unbroken = pretrain(small_store, str(tmp_path / "unbroken"), **options)
     leg = pretrain(small_store, str(tmp_path / "legs"), **options, max_minutes=0)
     assert leg["finished"] is False and leg["windows_seen"] == 48 and "encoder" not in leg
-    assert leg["out"].endswith("last.ckpt") and not (tmp_path / "legs" / "encoder.safetensors").exists()
+    assert (
+        leg["out"].endswith("last.ckpt")
+        and not (tmp_path / "legs" / "encoder.safetensors").exists()
+    )
     resumed = pretrain(small_store, str(tmp_path / "legs"), **options, resume=True)
     assert resumed["finished"] and resumed["windows_seen"] == unbroken["windows_seen"] == 144
     assert resumed["seconds"] > leg["seconds"]
@@ -132,10 +178,14 @@ def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_
 
 
 def test_the_log_has_throughput_and_utilisation(small_store, tmp_path):
-    pretrain(small_store, str(tmp_path), method="mae", **QUICK | {"accumulate": 2}, precision="bf16")
+    pretrain(
+        small_store, str(tmp_path), method="mae", **QUICK | {"accumulate": 2}, precision="bf16"
+    )
     (path,) = tmp_path.glob("logs/**/metrics.csv")
     rows = list(csv.DictReader(path.open()))
-    rates, mfu = ([float(row[name]) for row in rows if row[name]] for name in ("windows_per_s", "mfu"))
+    rates, mfu = (
+        [float(row[name]) for row in rows if row[name]] for name in ("windows_per_s", "mfu")
+    )
     assert rates and min(rates) > 1
     assert mfu and min(mfu) > 0 and max(mfu) < 1.5
     assert json.loads((tmp_path / "metrics.json").read_text())["precision"] == "bf16-mixed"
@@ -156,29 +206,49 @@ def test_flops_are_those_of_the_layers():
     line = Line()
     state = torch.get_rng_state()
     flops = count_flops(line, Batch(ppg, ppg, torch.zeros(16), slice(None), 16, 0))
-    # forward 2 per weight, the same again for the weights' gradient, and for the input's of the second layer
+    # forward 2 per weight, the same again for the weights' gradient, and for the input's of the
+    # second layer
     assert flops == 2 * (2 * 64_000) + 3 * (2 * 64)
     assert torch.equal(torch.get_rng_state(), state)
     assert peak_flops(torch.device("cpu"), "32-true") > 1e8
 
 
-def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(small_store, tmp_path, monkeypatch):
+def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(
+    small_store, tmp_path, monkeypatch
+):
     forward = OBJECTIVES["mae"].forward
     monkeypatch.setattr(
-        OBJECTIVES["mae"], "forward", lambda self, batch: forward(self, batch) * (1 if self.steps < 2 else torch.nan)
+        OBJECTIVES["mae"],
+        "forward",
+        lambda self, batch: forward(self, batch) * (1 if self.steps < 2 else torch.nan),
     )
     monkeypatch.setattr(OBJECTIVES["mae"], "steps", 0, raising=False)
-    monkeypatch.setattr(OBJECTIVES["mae"], "after_step", lambda self, progress: setattr(self, "steps", self.steps + 1))
-    with pytest.raises(UserError, match=r"diverged at step 3 .*last good checkpoint is .*last.ckpt; try a lower lr"):
+    monkeypatch.setattr(
+        OBJECTIVES["mae"],
+        "after_step",
+        lambda self, progress: setattr(self, "steps", self.steps + 1),
+    )
+    with pytest.raises(
+        UserError, match=r"diverged at step 3 .*last good checkpoint is .*last.ckpt; try a lower lr"
+    ):
         pretrain(small_store, str(tmp_path), method="mae", **QUICK)
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert state["global_step"] == 2 and all(x.isfinite().all() for x in state["state_dict"].values())
+    assert state["global_step"] == 2 and all(
+        x.isfinite().all() for x in state["state_dict"].values()
+    )
 
 
 @pytest.mark.slow
 def test_compiled_training_is_training(small_store, tmp_path):
     plain, compiled = (
-        pretrain(small_store, str(tmp_path / str(compile)), method="mae", **QUICK, precision="fp32", compile=compile)
+        pretrain(
+            small_store,
+            str(tmp_path / str(compile)),
+            method="mae",
+            **QUICK,
+            precision="fp32",
+            compile=compile,
+        )
         for compile in (False, True)
     )
     assert compiled["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
@@ -198,7 +268,8 @@ def test_processes_are_numbered_over_all_machines(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("strategy", "zero"), ("precision", "int8"), ("accumulate", 0), ("keep", "worst")]
+    ("setting", "value"),
+    [("strategy", "zero"), ("precision", "int8"), ("accumulate", 0), ("keep", "worst")],
 )
 def test_unknown_ways_to_train_are_refused(small_store, tmp_path, setting, value):
     with pytest.raises(UserError, match=f"{setting}"):

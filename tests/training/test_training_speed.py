@@ -1,4 +1,6 @@
-"""The plainly written model of the benchmark: an independent reference for ours in training, at full size."""
+"""The plainly written model of the benchmark: an independent reference for ours in training, at
+full size.
+"""
 
 from pathlib import Path
 
@@ -24,11 +26,17 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def trained_alike(tmp_path_factory):
-    """Plain model and ours after two SGD steps from the same weights on the same real windows; their losses."""
+    """Plain model and ours after two SGD steps from the same weights on the same real windows;
+    their losses.
+    """
     torch.manual_seed(0)
     plain = PlainXMAE(dropout=0.0)
     for name, tensor in plain.state_dict().items():
-        if tensor.is_floating_point() and ("norm" in name or "_bn" in name or ".1." in name) and tensor.dim() == 1:
+        if (
+            tensor.is_floating_point()
+            and ("norm" in name or "_bn" in name or ".1." in name)
+            and tensor.dim() == 1
+        ):
             tensor.add_(0.2 * torch.rand_like(tensor))  # norms that are not trivial
     path = tmp_path_factory.mktemp("plain") / "plain.pt"
     torch.save(plain.state_dict(), path)
@@ -40,7 +48,10 @@ def trained_alike(tmp_path_factory):
             module.p = 0.0
     ppg, ecg, mask = real_batch(6)
     losses = []
-    for model, loss in ((plain, lambda: plain(ppg, ecg, mask)[-1]), (ours.train(), lambda: ours(ppg, ecg, mask).loss)):
+    for model, loss in (
+        (plain, lambda: plain(ppg, ecg, mask)[-1]),
+        (ours.train(), lambda: ours(ppg, ecg, mask).loss),
+    ):
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         for _ in range(2):  # the second pass sees weights and statistics that the first one changed
             optimizer.zero_grad()
@@ -54,7 +65,9 @@ def trained_alike(tmp_path_factory):
 def test_plain_model_has_the_published_tensors():
     lines = [line.split("\t") for line in KEYS.read_text().splitlines()[1:]]
     published = {name: shape for name, shape in lines if not UNUSED.match(name)}
-    assert {name: str(tuple(tensor.shape)) for name, tensor in PlainXMAE().state_dict().items()} == published
+    assert {
+        name: str(tuple(tensor.shape)) for name, tensor in PlainXMAE().state_dict().items()
+    } == published
 
 
 def test_same_losses(trained_alike):
@@ -66,10 +79,13 @@ def test_same_losses(trained_alike):
 
 def test_same_gradients(trained_alike):
     plain, ours, _ = trained_alike
-    gradients = to_ours({name: p.grad for name, p in plain.named_parameters() if p.grad is not None})
+    gradients = to_ours(
+        {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    )
     for name, p in ours.named_parameters():
         if p.grad is None:
-            assert name.startswith("encoder.projection") and name not in gradients  # the loss does not reach it
+            # the loss does not reach it
+            assert name.startswith("encoder.projection") and name not in gradients
         else:
             expected = gradients[name]
             assert (p.grad - expected).norm() <= 1e-3 * expected.norm() + 1e-6, name
@@ -92,4 +108,7 @@ def test_benchmark_reports_speed_and_equal_losses():
         assert ratio["lowest"] <= ratio["median"] <= ratio["highest"]
         assert result["losses"][name] == pytest.approx(result["losses"]["reference"], rel=0.1)
         assert result["windows_per_s"][name] > 0
-        assert f"| {TITLES[name]} | {result['windows_per_s'][name]} | **{ratio['median']}** (" in page(result)
+        assert (
+            f"| {TITLES[name]} | {result['windows_per_s'][name]} | **{ratio['median']}** ("
+            in page(result)
+        )

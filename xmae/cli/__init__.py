@@ -1,4 +1,6 @@
-"""The command line: one verb, one function, the same arguments; help and types come from signature and docstring."""
+"""The command line: one verb, one function, the same arguments; help and types come from signature
+and docstring.
+"""
 
 import ast
 import json
@@ -17,46 +19,113 @@ from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin starve the rest
+# on a busy machine, threads that spin starve the rest
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 VERBS = {  # verb, of one or two words: (module that is imported when it is called, what it does)
     "prepare": ("xmae.data.prepare.prepare", "recordings -> store of windows"),
-    "data report": ("xmae.data.store.overview", "store -> what was kept, dropped and mended, with pictures"),
+    "data report": (
+        "xmae.data.store.overview",
+        "store -> what was kept, dropped and mended, with pictures",
+    ),
     "data verify": ("xmae.data.store.integrity", "store -> is it whole? exit code 1 if not"),
-    "data relabel": ("xmae.data.store.relabel", "store + table -> labels added, signals left as they are"),
-    "data example": ("xmae.data.example", "one minute of a shipped recording as CSV, to try things on"),
+    "data relabel": (
+        "xmae.data.store.relabel",
+        "store + table -> labels added, signals left as they are",
+    ),
+    "data example": (
+        "xmae.data.example",
+        "one minute of a shipped recording as CSV, to try things on",
+    ),
     "pretrain": ("xmae.training.pretrain", "store -> PPG encoder"),
-    "probe": ("xmae.evaluation.probe", "encoder + store -> what a linear probe reads off the frozen embedding"),
-    "fuse": ("xmae.evaluation.fusion.fuse", "encoders of PPG, ECG, respiration + store -> what they know together"),
-    "tasks": ("xmae.evaluation.protocol.template", "store -> empty label table for tasks, to be filled in"),
-    "evaluate": ("xmae.evaluation.evaluate", "encoders + data -> many tasks, folds by subject, tests, one table"),
-    "compare": ("xmae.evaluation.compare", "store -> all methods pretrained on the same windows, and one table"),
-    "curve": ("xmae.evaluation.findings.curve", "encoders + store -> probes against labels and pretraining subjects"),
-    "hrv": ("xmae.evaluation.findings.hrv", "encoders + store -> heart-rate variability from the PPG, against the ECG"),
-    "timing": ("xmae.evaluation.findings.pulse_delay", "encoders + store -> delay from ECG to PPG, from the PPG alone"),
-    "transfer": ("xmae.evaluation.findings.transfer", "encoders + data -> probes fitted on one dataset, tested on another"),
-    "dreamer": ("xmae.evaluation.fusion.dreamer", "DREAMER.mat + EEG and ECG encoders -> emotion recognition"),
+    "probe": (
+        "xmae.evaluation.probe",
+        "encoder + store -> what a linear probe reads off the frozen embedding",
+    ),
+    "fuse": (
+        "xmae.evaluation.fusion.fuse",
+        "encoders of PPG, ECG, respiration + store -> what they know together",
+    ),
+    "tasks": (
+        "xmae.evaluation.protocol.template",
+        "store -> empty label table for tasks, to be filled in",
+    ),
+    "evaluate": (
+        "xmae.evaluation.evaluate",
+        "encoders + data -> many tasks, folds by subject, tests, one table",
+    ),
+    "compare": (
+        "xmae.evaluation.compare",
+        "store -> all methods pretrained on the same windows, and one table",
+    ),
+    "curve": (
+        "xmae.evaluation.findings.curve",
+        "encoders + store -> probes against labels and pretraining subjects",
+    ),
+    "hrv": (
+        "xmae.evaluation.findings.hrv",
+        "encoders + store -> heart-rate variability from the PPG, against the ECG",
+    ),
+    "timing": (
+        "xmae.evaluation.findings.pulse_delay",
+        "encoders + store -> delay from ECG to PPG, from the PPG alone",
+    ),
+    "transfer": (
+        "xmae.evaluation.findings.transfer",
+        "encoders + data -> probes fitted on one dataset, tested on another",
+    ),
+    "dreamer": (
+        "xmae.evaluation.fusion.dreamer",
+        "DREAMER.mat + EEG and ECG encoders -> emotion recognition",
+    ),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
-    "quantize": ("xmae.export.int8", "encoder + store -> int8 files, each layer against fp32, mixed precision"),
-    "qat": ("xmae.quantize.qat", "conv-only student + store -> the same student, trained to bear int8"),
-    "export": ("xmae.export.export", "teacher + students + store -> bundle of .pte, .tflite and .onnx files"),
-    "bundle inspect": ("xmae.export.bundle.inspect", "bundle -> what is in it, who signed it, what it was made with"),
-    "bundle verify": ("xmae.export.bundle.verify", "bundle -> is it what was written, and does it run? exit code 1 if not"),
-    "bench": ("xmae.benchmarks.bench", "bundle -> cost and accuracy in each runtime and on emulated devices"),
-    "validate": ("xmae.benchmarks.validate", "bundle + store -> drift gate; exit code 1 beyond the limits"),
-    "simulate": ("xmae.benchmarks.simulate", "bundle + recording -> results, counts and cost on an emulated watch"),
+    "quantize": (
+        "xmae.export.int8",
+        "encoder + store -> int8 files, each layer against fp32, mixed precision",
+    ),
+    "qat": (
+        "xmae.quantize.qat",
+        "conv-only student + store -> the same student, trained to bear int8",
+    ),
+    "export": (
+        "xmae.export.export",
+        "teacher + students + store -> bundle of .pte, .tflite and .onnx files",
+    ),
+    "bundle inspect": (
+        "xmae.export.bundle.inspect",
+        "bundle -> what is in it, who signed it, what it was made with",
+    ),
+    "bundle verify": (
+        "xmae.export.bundle.verify",
+        "bundle -> is it what was written, and does it run? exit code 1 if not",
+    ),
+    "bench": (
+        "xmae.benchmarks.bench",
+        "bundle -> cost and accuracy in each runtime and on emulated devices",
+    ),
+    "validate": (
+        "xmae.benchmarks.validate",
+        "bundle + store -> drift gate; exit code 1 beyond the limits",
+    ),
+    "simulate": (
+        "xmae.benchmarks.simulate",
+        "bundle + recording -> results, counts and cost on an emulated watch",
+    ),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
 
 
 def main(arguments=None):
-    """Run one verb; returns the exit code: 0 done, 1 a gate was not passed, 2 a mistake in what was asked for."""
+    """Run one verb; returns the exit code: 0 done, 1 a gate was not passed, 2 a mistake in what was
+    asked for.
+    """
     text, code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
         if text:
             print(text, flush=True)
-    except BrokenPipeError:  # `xmae --help | head`: nobody reads on, and the interpreter will flush again
+    # `xmae --help | head`: nobody reads on, and the interpreter will flush again
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
@@ -71,7 +140,10 @@ def run(arguments):
     verb, rest = " ".join(arguments[:n_words]), arguments[n_words:]
     if verb not in VERBS:
         known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
-        return fail(f"unknown verb '{verb}'" + (did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}"))
+        return fail(
+            f"unknown verb '{verb}'"
+            + (did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}")
+        )
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
             outline = outline_of(verb)
@@ -86,29 +158,39 @@ def run(arguments):
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
-        return fail(f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'")
+        return fail(
+            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+        )
     except KeyboardInterrupt:
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
     for line in result.get("summary", ()):
         print(line, file=sys.stderr)
-    return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get("passed", True) else 1
+    return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
+        "passed", True
+    ) else 1
 
 
 def function_of(verb):
-    """The function of a verb, named like its last word: "data verify" -> `xmae.data.store.integrity.verify`."""
+    """The function of a verb, named like its last word: "data verify" ->
+    `xmae.data.store.integrity.verify`.
+    """
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
 def outline_of(verb):
-    """The function of a verb without its body, from the source: help and mistakes need not wait for PyTorch."""
+    """The function of a verb without its body, from the source: help and mistakes need not wait for
+    PyTorch.
+    """
     package, _, module = VERBS[verb][0].rpartition(".")
     if VERBS[verb][0] in sys.modules:
         return function_of(verb)
     (folder,) = find_spec(package).submodule_search_locations
     tree, name = ast.parse((Path(folder) / f"{module}.py").read_text()), verb.split()[-1]
-    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    (function,) = (
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
+    )
     function.body, outline = function.body[:1], {}  # the docstring
     try:
         exec(compile(ast.Module([function], []), module, "exec"), outline)
@@ -123,7 +205,9 @@ def is_first_process():
 
 
 def keep_record(settings, result):
-    """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into the run folder."""
+    """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into
+    the run folder.
+    """
     out = settings.get("out")
     if not out or not Path(out).is_dir():
         return  # a verb that wrote a single file, to a remote place, or nothing
@@ -146,7 +230,9 @@ def overview():
 
 
 def fail(message):
-    """One line on standard error, below progress bars that were cut short; nothing for standard output, and code 2."""
+    """One line on standard error, below progress bars that were cut short; nothing for standard
+    output, and code 2.
+    """
     for bar in list(tqdm._instances):
         bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)

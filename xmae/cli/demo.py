@@ -1,4 +1,6 @@
-"""`xmae demo`: the whole way on the shipped recordings, from raw ECG and PPG to an int8 bundle and its drift report."""
+"""`xmae demo`: the whole way on the shipped recordings, from raw ECG and PPG to an int8 bundle and
+its drift report.
+"""
 
 import shutil
 import time
@@ -17,21 +19,24 @@ PROVENANCE = {
 
 
 def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
-    """Run the whole way on the shipped BIDMC recordings: prepare, pretrain, probe, distill, quantize, export, gate.
+    """Run the whole way on the shipped BIDMC recordings: prepare, pretrain, probe, distill,
+    quantize, export, gate.
 
     Parameters
     ----------
     out : str
         Run folder; ends with report.html in it.
     quick : bool
-        The same way with little training, in under 3 minutes on 2 free cores: shows that it works, not how well.
+        The same way with little training, in under 3 minutes on 2 free cores: shows that it works,
+        not how well.
     seed : int
         Seed of everything random.
 
     Returns
     -------
     dict
-        `summary` (five lines), `gate_passed` (the drift gate), seconds of each step, and "out": the report.
+        `summary` (five lines), `gate_passed` (the drift gate), seconds of each step, and "out": the
+        report.
     """
     from xmae.benchmarks.report.page import summary_lines, write_report
     from xmae.benchmarks.validate import validate
@@ -43,10 +48,13 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     from xmae.native import one_thread
     from xmae.training.pretrain import pretrain
 
-    epochs, crops, student_epochs, n_calibration = (2, 1280, 6, 64) if quick else (36, 5120, 25, 256)
+    epochs, crops, student_epochs, n_calibration = (
+        (2, 1280, 6, 64) if quick else (36, 5120, 25, 256)
+    )
     out = Path(out)
     store, teacher, student = (
-        str(out / name) for name in ("store", "pretrain/encoder.safetensors", "distill/student.safetensors")
+        str(out / name)
+        for name in ("store", "pretrain/encoder.safetensors", "distill/student.safetensors")
     )
     steps = {
         "prepare": lambda: prepare(["bidmc"], store, min_quality=-1),
@@ -69,7 +77,8 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
         if (trained / "config.json").is_file():  # of an earlier demo
             shutil.rmtree(trained)
     results, seconds = {"provenance": PROVENANCE}, {}
-    with one_thread():  # such small batches gain little from a second thread, and lose much on a busy machine
+    # such small batches gain little from a second thread, and lose much on a busy machine
+    with one_thread():
         for name, step in (bar := tqdm(steps.items(), unit="step")):
             bar.set_description(f"demo: {name}")
             started = time.time()

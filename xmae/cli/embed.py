@@ -1,4 +1,6 @@
-"""`xmae embed`: a file of recordings in, an embedding for each 10 s out, and what the linear heads say about it."""
+"""`xmae embed`: a file of recordings in, an embedding for each 10 s out, and what the linear heads
+say about it.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +17,8 @@ from xmae.errors import UserError, require_choice
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
 
-CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}  # of a bundle; first: default
+# of a bundle; first: default
+CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}
 
 
 def embed(
@@ -35,17 +38,18 @@ def embed(
     file : str
         A recording, or a file with several, of any format that `xmae prepare` reads.
     out : str
-        Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the embedding, a row per 10 s
-        window.
+        Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
+        embedding, a row per 10 s window.
     model : str
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors file, or the folder of
-        a bundle.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
+        file, or the folder of a bundle.
     runtime : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
         Of a bundle: "int8" (the default) or "fp32".
     part : str or None
-        Of a bundle: "student" (the default), "teacher", or a further student, such as "student-app".
+        Of a bundle: "student" (the default), "teacher", or a further student, such as
+        "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
     channels : str or None
@@ -54,8 +58,9 @@ def embed(
     Returns
     -------
     dict
-        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head, `without_skill` (heads
-        left out, since on patients left out of their training they say no more than a constant), "out".
+        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head,
+        `without_skill` (heads left out, since on patients left out of their training they say no
+        more than a constant), "out".
 
     Raises
     ------
@@ -83,7 +88,9 @@ def embed(
         from xmae.export.bundle.bundle import Bundle
 
         bundle, part = Bundle.open(model), part or "student"
-        entry = bundle.entry(part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0])
+        entry = bundle.entry(
+            part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
+        )
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads[part]
     else:
@@ -95,7 +102,12 @@ def embed(
 
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
     table = pd.DataFrame(
-        {"record": windows.record, "start_s": windows.start_s, "ppg_quality": windows.ppg_quality, **said}
+        {
+            "record": windows.record,
+            "start_s": windows.start_s,
+            "ppg_quality": windows.ppg_quality,
+            **said,
+        }
     )
     table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
     path = Path(out) / "embeddings.csv"
@@ -104,9 +116,18 @@ def embed(
     dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
-    lost = f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}" if dropped else ""
-    summary = [f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"]
-    summary += [f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}" for task, value in medians.items()]
+    lost = (
+        f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}"
+        if dropped
+        else ""
+    )
+    summary = [
+        f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"
+    ]
+    summary += [
+        f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
+        for task, value in medians.items()
+    ]
     if without:
         labels = ", ".join(heads[task]["label"] for task in without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")

@@ -1,8 +1,10 @@
-"""The settings of a verb, made from the signature and docstring of its function: reading, refusing, explaining them.
+"""The settings of a verb, made from the signature and docstring of its function: reading, refusing,
+explaining them.
 
 ``a.npz b.npz --record-reference --epochs 3 --config c.yaml`` -> ``{"inputs": ["a.npz", "b.npz"],
-"record_reference": True, "epochs": 3, ...}``: leading words are the first setting, a flag alone means true, a list
-takes all words up to the next option, and the line overrides the settings file, which overrides the defaults.
+"record_reference": True, "epochs": 3, ...}``: leading words are the first setting, a flag alone
+means true, a list takes all words up to the next option, and the line overrides the settings file,
+which overrides the defaults.
 """
 
 import re
@@ -18,7 +20,14 @@ import yaml
 
 from xmae.errors import UserError, did_you_mean
 
-KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "words", dict: "settings"}
+KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "words",
+    dict: "settings",
+}
 OWN = {  # options of every verb: (type, meaning)
     "config": (str | None, "YAML file with settings; the line overrides it."),
     "json": (bool, "Print the whole result as JSON on standard output."),
@@ -26,16 +35,19 @@ OWN = {  # options of every verb: (type, meaning)
 
 
 def read_settings(verb, function, arguments):
-    """The arguments of `function` that a command line asks for, and whether the result is to be printed as JSON.
+    """The arguments of `function` that a command line asks for, and whether the result is to be
+    printed as JSON.
 
     Raises
     ------
     UserError
-        If an option is unknown (none may be shortened), has a value of another type, or is missing; or if the settings
-        file cannot be read.
+        If an option is unknown (none may be shortened), has a value of another type, or is missing;
+        or if the settings file cannot be read.
     """
     parameters = signature(function).parameters
-    kinds = {name: p.annotation for name, p in parameters.items()} | {name: kind for name, (kind, _) in OWN.items()}
+    kinds = {name: p.annotation for name, p in parameters.items()} | {
+        name: kind for name, (kind, _) in OWN.items()
+    }
     words = words_of(verb, arguments, kinds)
     line = {name: from_words(found, kinds[name], option(name)) for name, found in words.items()}
     path, as_json = line.pop("config", None), line.pop("json", False)
@@ -50,7 +62,9 @@ def read_settings(verb, function, arguments):
 
 
 def words_of(verb, arguments, kinds):
-    """{setting: its words}, as they stand on the line; of a dict, as in ``--options.rate=3``, {setting: {key: ...}}."""
+    """{setting: its words}, as they stand on the line; of a dict, as in ``--options.rate=3``,
+    {setting: {key: ...}}.
+    """
     words = {}
     into = leading = []
     for word in arguments:
@@ -60,8 +74,12 @@ def words_of(verb, arguments, kinds):
         said, equals, value = word.partition("=")
         name, _, key = said[2:].replace("-", "_").partition(".")
         if name not in kinds or bool(key) != (dict in kinds_of(kinds[name])):
-            known = [option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()]
-            raise UserError(f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}")
+            known = [
+                option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()
+            ]
+            raise UserError(
+                f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
+            )
         into = [value] if equals else []
         words[name] = words.get(name, {}) | {key: into} if key else into
     return ({next(iter(kinds)): leading} if leading else {}) | words
@@ -79,25 +97,35 @@ def read_config(path, verb, parameters):
     for key in values:
         if key not in parameters:
             raise UserError(f"{path}: {verb} has no setting '{key}'{did_you_mean(key, parameters)}")
-    return {key: as_kind(value, parameters[key].annotation, f"{path}: {key}") for key, value in values.items()}
+    return {
+        key: as_kind(value, parameters[key].annotation, f"{path}: {key}")
+        for key, value in values.items()
+    }
 
 
 def from_words(words, annotation, name):
     """The value of a setting from its words on the line."""
     kinds = kinds_of(annotation)
     if isinstance(words, dict):
-        return {key: number_or_text(from_words(found, str, f"{name}.{key}")) for key, found in words.items()}
+        return {
+            key: number_or_text(from_words(found, str, f"{name}.{key}"))
+            for key, found in words.items()
+        }
     if list in kinds and words:
         return words
     if bool in kinds and not words:
         return True
     if len(words) != 1:
-        raise UserError(f"{name}: one value expected, got {len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}")
+        raise UserError(
+            f"{name}: one value expected, got {len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}"
+        )
     return None if words == ["null"] and NoneType in kinds else as_kind(words[0], annotation, name)
 
 
 def as_kind(value, annotation, name):
-    """The value as its annotation wants it: words or a value of YAML in; raises a `UserError` that calls it `name`."""
+    """The value as its annotation wants it: words or a value of YAML in; raises a `UserError` that
+    calls it `name`.
+    """
     kinds = kinds_of(annotation)
     if value is None and NoneType in kinds:
         return None
@@ -145,21 +173,40 @@ def option(name):
 
 
 def help_of(verb, function):
-    """What `xmae VERB --help` prints: usage, what it does, and for each option meaning, unit, type and default."""
+    """What `xmae VERB --help` prints: usage, what it does, and for each option meaning, unit, type
+    and default.
+    """
     parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
-    meanings = {parameter.arg_name: " ".join(parameter.description.split()) for parameter in parsed.params}
-    entries = {option(name): (text, kind, False if kind is bool else None) for name, (kind, text) in OWN.items()}
+    meanings = {
+        parameter.arg_name: " ".join(parameter.description.split()) for parameter in parsed.params
+    }
+    entries = {
+        option(name): (text, kind, False if kind is bool else None)
+        for name, (kind, text) in OWN.items()
+    }
     for name, parameter in parameters.items():
         entries[option(name)] = meanings[name], parameter.annotation, parameter.default
     first = next(iter(parameters.values()))
     usage = f"usage: xmae {verb}{f' {first.name.upper()}' * (first.default is Parameter.empty)} [--option VALUE ...]"
     width = min(shutil.get_terminal_size().columns, 120)
     paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
-    lines = [usage, *("\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text), ""]
+    lines = [
+        usage,
+        *("\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text),
+        "",
+    ]
     for name, (meaning, annotation, default) in entries.items():
         kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
-        shown = str(default).lower() if isinstance(default, bool | None) else default if default != "" else '""'
+        shown = (
+            str(default).lower()
+            if isinstance(default, bool | None)
+            else default
+            if default != ""
+            else '""'
+        )
         fact = "required" if default is Parameter.empty else f"default: {shown}"
         text = f"{meaning} ({kind}; {fact})"
-        lines.append(textwrap.fill(text, width, initial_indent=f"  {name:20}", subsequent_indent=" " * 22))
+        lines.append(
+            textwrap.fill(text, width, initial_indent=f"  {name:20}", subsequent_indent=" " * 22)
+        )
     return "\n".join(lines)

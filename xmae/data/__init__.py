@@ -1,4 +1,6 @@
-"""Data: readers, the store of windows, its preparation, augmentation, and the shipped excerpt of BIDMC."""
+"""Data: readers, the store of windows, its preparation, augmentation, and the shipped excerpt of
+BIDMC.
+"""
 
 from xmae.data.recording.recording import Recording
 from xmae.data.store.store import WindowStore

@@ -11,7 +11,8 @@ SOURCE, SECONDS = "bidmc26", 60  # a patient that the shipped weights never saw
 
 
 def example(out: str = "recording.csv") -> dict:
-    """Write the first minute of a shipped recording as CSV, as a watch or a monitor might export it.
+    """Write the first minute of a shipped recording as CSV, as a watch or a monitor might export
+    it.
 
     Parameters
     ----------
@@ -30,7 +31,9 @@ def example(out: str = "recording.csv") -> dict:
     """
     recording = read_recording(FOLDER / f"{SOURCE}.npz")
     n_times = int(SECONDS * recording.sfreq)
-    table = pd.DataFrame({"ppg": recording.ppg[:n_times], "ecg [mV]": recording.ecg[:n_times]}).round(5)
+    table = pd.DataFrame(
+        {"ppg": recording.ppg[:n_times], "ecg [mV]": recording.ecg[:n_times]}
+    ).round(5)
     table.insert(0, "time", np.arange(len(table)) / recording.sfreq)
     with atomic_file(out) as temporary:
         table.to_csv(temporary, index=False)

@@ -1,4 +1,6 @@
-"""`xmae distill`: a student small enough for a watch or a phone learns the teacher's embedding from unlabelled PPG."""
+"""`xmae distill`: a student small enough for a watch or a phone learns the teacher's embedding from
+unlabelled PPG.
+"""
 
 from pathlib import Path
 
@@ -43,11 +45,12 @@ def distill(
     out : str
         Run folder: student.safetensors, metrics.json, logs and checkpoints.
     tier : str
-        Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a window), "mcu" (192 KiB,
-        4 M) or "app" (phones: 1 M parameters, 25 M).
+        Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a
+        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M).
     loss : str
-        Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational" (distances and
-        angles among the embeddings of a batch; their place is then the student's own).
+        Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational"
+        (distances and angles among the embeddings of a batch; their place is then the student's
+        own).
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int
@@ -70,14 +73,15 @@ def distill(
     Returns
     -------
     dict
-        `cosine`: mean cosine of the centred embeddings of student and teacher on the validation subjects (`distances`
-        with the relational loss: correlation of the distances of all pairs); epochs, crops seen, device, history,
-        "student" and "out".
+        `cosine`: mean cosine of the centred embeddings of student and teacher on the validation
+        subjects (`distances` with the relational loss: correlation of the distances of all pairs);
+        epochs, crops seen, device, history, "student" and "out".
 
     Raises
     ------
     UserError
-        If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is nothing to resume.
+        If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is
+        nothing to resume.
     """
     for name, value, known in (("tier", tier, TIERS), ("loss", loss, LOSSES)):
         if value not in known:
@@ -93,7 +97,10 @@ def distill(
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
     train, val = store.windows("train"), store.windows("val")
-    train, val = TaughtCrops(encoder, train, crops, batch_size, seed), TaughtWindows(encoder, val, seed)
+    train, val = (
+        TaughtCrops(encoder, train, crops, batch_size, seed),
+        TaughtWindows(encoder, val, seed),
+    )
     return learn(encoder, store.splits, train, val, out, settings, last)
 
 
@@ -121,22 +128,35 @@ def learn(teacher, splits, train, val, out, settings, last=None):
     """
     L.seed_everything(settings["seed"], verbose=False)
     student = McuStudent(teacher.embed_dim, settings["tier"])
-    objective = Distillation(student, train, settings["token_weight"], settings["rate_weight"], settings["loss"])
-    module = Pretraining(objective, len(train) * settings["epochs"], settings["lr"], settings["seed"])
+    objective = Distillation(
+        student, train, settings["token_weight"], settings["rate_weight"], settings["loss"]
+    )
+    module = Pretraining(
+        objective, len(train) * settings["epochs"], settings["lr"], settings["seed"]
+    )
     result = fit(module, train, val, out, settings, last)
     result |= {objective.agreement: 1 - result["val_loss"]}
     return keep_student(
-        student, result, out, objective.agreement, method="distilled", teacher=teacher.provenance, splits=splits
+        student,
+        result,
+        out,
+        objective.agreement,
+        method="distilled",
+        teacher=teacher.provenance,
+        splits=splits,
     )
 
 
 def keep_student(student, result, out, agreement, **provenance):
-    """Write a trained student, with where it is from, and metrics.json: the result with the places of both.
+    """Write a trained student, with where it is from, and metrics.json: the result with the places
+    of both.
 
     `agreement` names the entry of `result` that says how close it came to its teacher.
     """
     result |= {"student": str(out / "student.safetensors"), "out": str(out)}
-    measured = {key: result[key] for key in (agreement, "windows_seen", "seconds", "device", "settings")}
+    measured = {
+        key: result[key] for key in (agreement, "windows_seen", "seconds", "device", "settings")
+    }
     save_encoder(student, result["student"], measured | provenance)
     write_json(out / "metrics.json", result)
     return result

@@ -1,11 +1,14 @@
-"""What it means that a student's embeddings agree with its teacher's: in place, in direction, or among themselves."""
+"""What it means that a student's embeddings agree with its teacher's: in place, in direction, or
+among themselves.
+"""
 
 import torch
 import torch.nn.functional as F
 
 from xmae.errors import UserError
 
-DISTANCE_WEIGHT, ANGLE_WEIGHT = 25, 50  # of relational distillation where it stands beside other losses (see below)
+# of relational distillation where it stands beside other losses (see below)
+DISTANCE_WEIGHT, ANGLE_WEIGHT = 25, 50
 
 
 def cosine_loss(student, teacher):
@@ -14,27 +17,33 @@ def cosine_loss(student, teacher):
 
 
 def relational_loss(student, teacher):
-    """Relational knowledge distillation: Huber loss of distances and angles among the embeddings (B, E) of a batch.
+    """Relational knowledge distillation: Huber loss of distances and angles among the embeddings
+    (B, E) of a batch.
 
-    Whatever turns, moves or scales all embeddings together costs nothing. Park et al., CVPR 2019, arXiv 1904.05068,
-    equations 5 to 9, with their weights.
+    Whatever turns, moves or scales all embeddings together costs nothing. Park et al., CVPR 2019,
+    arXiv 1904.05068, equations 5 to 9, with their weights.
     """
     with torch.autocast(student.device.type, enabled=False):  # differences of squares need float32
-        (distance, angle), (wanted, wanted_angle) = relations(student.float()), relations(teacher.float())
-        return DISTANCE_WEIGHT * F.smooth_l1_loss(distance, wanted) + ANGLE_WEIGHT * F.smooth_l1_loss(
-            angle, wanted_angle
+        (distance, angle), (wanted, wanted_angle) = (
+            relations(student.float()),
+            relations(teacher.float()),
         )
+        return DISTANCE_WEIGHT * F.smooth_l1_loss(
+            distance, wanted
+        ) + ANGLE_WEIGHT * F.smooth_l1_loss(angle, wanted_angle)
 
 
 def relations(x):
-    """Distances of all pairs over their mean, (B (B - 1),), and the cosine of the angle i j k at [j, i, k], (B, B, B).
+    """Distances of all pairs over their mean, (B (B - 1),), and the cosine of the angle i j k at
+    [j, i, k], (B, B, B).
 
     Where j is i or k there is no angle: 0.
     """
     gram, itself = x @ x.T, torch.eye(len(x), dtype=torch.bool, device=x.device)
     square = gram.diagonal()
     distance = (square[:, None] + square - 2 * gram).clamp(min=1e-6).masked_fill(itself, 1).sqrt()
-    dot = gram - gram[:, :, None] - gram[:, None, :] + square[:, None, None]  # (x_i - x_j) (x_k - x_j), 0 for i = j
+    # (x_i - x_j) (x_k - x_j), 0 for i = j
+    dot = gram - gram[:, :, None] - gram[:, None, :] + square[:, None, None]
     apart = distance[~itself]
     return apart / apart.mean(), dot / (distance[:, :, None] * distance[:, None, :])
 
@@ -45,7 +54,8 @@ def same_cosine(student, teacher):
 
 
 def same_distances(student, teacher):
-    """Correlation of the distances of all pairs of embeddings (n, E), of the first 4096, in student and teacher.
+    """Correlation of the distances of all pairs of embeddings (n, E), of the first 4096, in student
+    and teacher.
 
     Raises
     ------
@@ -53,8 +63,12 @@ def same_distances(student, teacher):
         If there are fewer than 3.
     """
     if len(student) < 3:
-        raise UserError(f"distances are compared over at least 3 validation windows, there are {len(student)}")
-    return torch.corrcoef(torch.stack([torch.pdist(x[:4096].float()) for x in (student, teacher)]))[0, 1]
+        raise UserError(
+            f"distances are compared over at least 3 validation windows, there are {len(student)}"
+        )
+    return torch.corrcoef(torch.stack([torch.pdist(x[:4096].float()) for x in (student, teacher)]))[
+        0, 1
+    ]
 
 
 LOSSES = {  # the loss, and the name of what tells on validation subjects how far it got (1 is best)

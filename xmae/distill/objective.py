@@ -1,4 +1,6 @@
-"""What a student learns: the teacher's embedding, its tokens at the same moments, and the heart rate of the ECG."""
+"""What a student learns: the teacher's embedding, its tokens at the same moments, and the heart
+rate of the ECG.
+"""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,12 +19,15 @@ from xmae.signals.quality import MIN_PEAKS, ecg_peaks
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-# mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the mean
+# mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the
+# mean
 RATE_SIZE = 0.5
 
 
 class TaughtBatch(NamedTuple):
-    """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D), heart rate (B,) in bpm, and a seed."""
+    """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D), heart rate (B,) in
+    bpm, and a seed.
+    """
 
     ppg: torch.Tensor
     embedding: torch.Tensor
@@ -34,23 +39,26 @@ class TaughtBatch(NamedTuple):
 class Distillation(Objective):
     """Student and losses.
 
-    Embeddings of one encoder share a large mean and differ little between windows, so both are compared after the
-    teacher's mean is taken off and each dimension divided by the teacher's standard deviation.
+    Embeddings of one encoder share a large mean and differ little between windows, so both are
+    compared after the teacher's mean is taken off and each dimension divided by the teacher's
+    standard deviation.
 
-    One direction of the student's embedding, the mean of these standardised dimensions, is not the teacher's: it is the
-    heart rate, counted in the ECG recorded with the PPG (no label). A student this small follows its teacher only so
-    far, and this way any linear head finds, large and linear, what a watch needs most. The idea and its size are ours.
+    One direction of the student's embedding, the mean of these standardised dimensions, is not the
+    teacher's: it is the heart rate, counted in the ECG recorded with the PPG (no label). A student
+    this small follows its teacher only so far, and this way any linear head finds, large and
+    linear, what a watch needs most. The idea and its size are ours.
 
     Parameters
     ----------
     student : nn.Module
-        Encoder with `tokens(ppg)` (B, n, C) and an `embed_dim` equal to the teacher's; its last layer's bias starts at
-        the teacher's mean.
+        Encoder with `tokens(ppg)` (B, n, C) and an `embed_dim` equal to the teacher's; its last
+        layer's bias starts at the teacher's mean.
     taught : TaughtCrops
-        What it will be trained on: gives the statistics of the teacher's embedding and of the heart rate.
+        What it will be trained on: gives the statistics of the teacher's embedding and of the heart
+        rate.
     token_weight, rate_weight : float
-        Weights of the losses on tokens and heart rate. Without heart rates, or with a weight of 0, the whole embedding
-        is the teacher's.
+        Weights of the losses on tokens and heart rate. Without heart rates, or with a weight of 0,
+        the whole embedding is the teacher's.
     loss : str
         One of `LOSSES`, on the embedding.
     """
@@ -63,7 +71,9 @@ class Distillation(Objective):
         self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
         known = taught.rate[taught.rate.isfinite()]
         self.rate_weight = rate_weight if len(known) > 1 else 0.0
-        self.register_buffer("rate", torch.stack([known.mean(), known.std()]) if self.rate_weight else torch.ones(2))
+        self.register_buffer(
+            "rate", torch.stack([known.mean(), known.std()]) if self.rate_weight else torch.ones(2)
+        )
         self.to_tokens = nn.LazyLinear(taught.tokens.shape[-1])
         with torch.no_grad():
             student.head.bias.copy_(mean)
@@ -71,7 +81,9 @@ class Distillation(Objective):
         student.train()
 
     def split(self, embedding):
-        """(B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard deviations (B,)."""
+        """(B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard
+        deviations (B,).
+        """
         standard = (embedding - self.mean) / self.std
         if not self.rate_weight:
             return standard, None
@@ -79,13 +91,19 @@ class Distillation(Objective):
         return standard - mean, mean[:, 0] / RATE_SIZE
 
     def forward(self, batch):
-        """Loss of the teacher's part, plus, weighted, squared error of tokens (relative) and heart rate (Huber)."""
+        """Loss of the teacher's part, plus, weighted, squared error of tokens (relative) and heart
+        rate (Huber).
+        """
         tokens = self.student.tokens(batch.ppg)
         part, rate = self.split(self.student.pool(tokens))
         loss = self.loss(part, self.split(batch.embedding)[0])
         if self.token_weight:
-            wanted = F.interpolate(batch.tokens.transpose(1, 2), tokens.shape[1], mode="linear").transpose(1, 2)
-            loss = loss + self.token_weight * F.mse_loss(self.to_tokens(tokens), wanted) / wanted.var()
+            wanted = F.interpolate(
+                batch.tokens.transpose(1, 2), tokens.shape[1], mode="linear"
+            ).transpose(1, 2)
+            loss = (
+                loss + self.token_weight * F.mse_loss(self.to_tokens(tokens), wanted) / wanted.var()
+            )
         if self.rate_weight:
             wanted, known = (batch.rate - self.rate[0]) / self.rate[1], batch.rate.isfinite()
             missed = F.smooth_l1_loss(rate[known], wanted[known], reduction="sum", beta=0.1)
@@ -93,13 +111,16 @@ class Distillation(Objective):
         return loss
 
     def validate(self, batch):
-        """One minus how far the teacher's part of both embeddings agrees: cosine, or distances of pairs."""
+        """One minus how far the teacher's part of both embeddings agrees: cosine, or distances of
+        pairs.
+        """
         parts = self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]
         return 1 - AGREEMENTS[self.agreement](*parts)
 
 
 class TaughtCrops(SteppedBatches):
-    """A bank of random PPG crops with the teacher's answers, computed once, in a new order each epoch.
+    """A bank of random PPG crops with the teacher's answers, computed once, in a new order each
+    epoch.
 
     Parameters
     ----------
@@ -127,9 +148,13 @@ class TaughtCrops(SteppedBatches):
     def batch(self, step, seed):
         """The batch of one step, counted from 1 over the whole training."""
         epoch, place = divmod(step - 1, self.n_batches)
-        order = torch.randperm(len(self.ppg), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+        order = torch.randperm(
+            len(self.ppg), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        )
         pick = order[place * self.batch_size : (place + 1) * self.batch_size]
-        return TaughtBatch(self.ppg[pick], self.embedding[pick], self.tokens[pick].float(), self.rate[pick], seed)
+        return TaughtBatch(
+            self.ppg[pick], self.embedding[pick], self.tokens[pick].float(), self.rate[pick], seed
+        )
 
 
 class TaughtWindows:
@@ -137,7 +162,9 @@ class TaughtWindows:
 
     def __init__(self, teacher, windows, seed):
         ppg = minmax_scale(torch.from_numpy(windows.ppg)[:, None])[0]
-        self.batch = TaughtBatch(ppg, *teach(teacher, ppg), rate_of(torch.from_numpy(count_beats(windows))), seed)
+        self.batch = TaughtBatch(
+            ppg, *teach(teacher, ppg), rate_of(torch.from_numpy(count_beats(windows))), seed
+        )
 
     def __len__(self):
         return 1
@@ -147,7 +174,9 @@ class TaughtWindows:
 
 
 def teach(teacher, ppg, batch_size=128):
-    """The teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n, 1, L)."""
+    """The teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n, 1,
+    L).
+    """
     embeddings, tokens = [], []
     with torch.no_grad():
         for part in tqdm(ppg.split(batch_size), "teach", unit="batch"):
@@ -158,10 +187,11 @@ def teach(teacher, ppg, batch_size=128):
 
 
 def count_beats(windows):
-    """Beats since the start of each run of windows, between R peaks interpolated: float32 (n, 1000).
+    """Beats since the start of each run of windows, between R peaks interpolated: float32 (n,
+    1000).
 
-    Cut and stretched like a signal, its rise over a crop is the crop's number of beats. NaN in runs with fewer than
-    4 R peaks, and without ECG.
+    Cut and stretched like a signal, its rise over a crop is the crop's number of beats. NaN in runs
+    with fewer than 4 R peaks, and without ECG.
     """
     if windows.ecg is None:
         return np.full_like(windows.ppg, np.nan)

@@ -1,4 +1,6 @@
-"""`xmae compare`: pretrain every method on the same windows, probe all on every task, one table like the paper's."""
+"""`xmae compare`: pretrain every method on the same windows, probe all on every task, one table
+like the paper's.
+"""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +9,13 @@ import numpy as np
 
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least, require_choice
-from xmae.evaluation.evaluate import make_trials, predict, predict_baselines, refuse_scored, summarise
+from xmae.evaluation.evaluate import (
+    make_trials,
+    predict,
+    predict_baselines,
+    refuse_scored,
+    summarise,
+)
 from xmae.files import atomic_file, read_json, sha256, write_json
 from xmae.models import load_encoder
 from xmae.tables import write_tables
@@ -33,21 +41,25 @@ def compare(
     out: str = "runs/compare",
     seed: int = 77,
 ) -> dict:
-    """Pretrain methods on the training subjects of a store with the same number of windows, and evaluate them.
+    """Pretrain methods on the training subjects of a store with the same number of windows, and
+    evaluate them.
 
-    Can be stopped at any time and called again: a method that is done is not repeated, a half-done one goes on from its
-    last checkpoint. Each method has its own published learning rate and settings; windows seen, batch size, size,
-    recipe, seed and splits are the same, and all keep their last weights.
+    Can be stopped at any time and called again: a method that is done is not repeated, a half-done
+    one goes on from its last checkpoint. Each method has its own published learning rate and
+    settings; windows seen, batch size, size, recipe, seed and splits are the same, and all keep
+    their last weights.
 
     Parameters
     ----------
     data : str
         Store written by `xmae prepare`, with ECG and a test split.
     methods : str
-        Separated by commas, or "all" nine; the first (xmae) is the one that the others are tested against.
+        Separated by commas, or "all" nine; the first (xmae) is the one that the others are tested
+        against.
     budget : int
-        Windows (10 s) that each method sees, rounded up to whole epochs of the store. All nine at size base take
-        about 0.15 s of one CPU core for each: 20,000 take 50 minutes, the default 42 hours.
+        Windows (10 s) that each method sees, rounded up to whole epochs of the store. All nine at
+        size base take about 0.15 s of one CPU core for each: 20,000 take 50 minutes, the default 42
+        hours.
     others : str
         Further data to evaluate on (stores, or "ppg_bp"), separated by commas; "" for none.
     tasks : str
@@ -74,14 +86,15 @@ def compare(
     Returns
     -------
     dict
-        As `xmae evaluate`, with `training` (windows seen, seconds, device per method), `finished` and "out": the
-        Markdown table; if time ran out, just `finished` false, `stopped_in` (the method) and "out", the folder.
+        As `xmae evaluate`, with `training` (windows seen, seconds, device per method), `finished`
+        and "out": the Markdown table; if time ran out, just `finished` false, `stopped_in` (the
+        method) and "out", the folder.
 
     Raises
     ------
     UserError
-        If a method is unknown, the store has no test split, its test subjects were trained on, settings differ from
-        those of what is in `out`, or methods saw different numbers of windows.
+        If a method is unknown, the store has no test split, its test subjects were trained on,
+        settings differ from those of what is in `out`, or methods saw different numbers of windows.
     """
     names = list(METHODS) if methods == "all" else methods.split(",")
     for name in names:
@@ -91,18 +104,38 @@ def compare(
         raise UserError(f"a method comes twice: {methods}")
     out, store = Path(out), WindowStore(data)
     if absent := {"train", "val", "test"} - set(store.splits.values()):
-        raise UserError(f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all three")
-    protocol = {"budget": budget, "size": size, "batch_size": batch_size, "recipe": recipe, "seed": seed}
+        raise UserError(
+            f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all three"
+        )
+    protocol = {
+        "budget": budget,
+        "size": size,
+        "batch_size": batch_size,
+        "recipe": recipe,
+        "seed": seed,
+    }
     protocol |= {"store_sha256": store.contents, "precision": default_precision()}
     check_same(out / "protocol.json", protocol)
-    trials, reasons = make_trials([data, *filter(None, others.split(","))], tasks, labels, "test", folds, seed)
+    trials, reasons = make_trials(
+        [data, *filter(None, others.split(","))], tasks, labels, "test", folds, seed
+    )
     epochs = epochs_of(store, budget, batch_size)
     training, predictions, tuned = {}, {}, {}
     for name in names:
-        run = train_method(name, data, out / name, epochs, size, batch_size, recipe, seed, max_minutes)
+        run = train_method(
+            name, data, out / name, epochs, size, batch_size, recipe, seed, max_minutes
+        )
         if not run["finished"]:
             return {"finished": False, "stopped_in": name, "out": str(out)}
-        keys = ("windows_seen", "epochs", "windows_per_s", "seconds", "device", "precision", "settings")
+        keys = (
+            "windows_seen",
+            "epochs",
+            "windows_per_s",
+            "seconds",
+            "device",
+            "precision",
+            "settings",
+        )
         training[name] = {key: run[key] for key in keys}
         encoder = out / name / "encoder.safetensors"
         refuse_scored(load_encoder(encoder), trials)
@@ -113,28 +146,45 @@ def compare(
         seen = ", ".join(f"{name} {run['windows_seen']}" for name, run in training.items())
         raise UserError(f"{out}: methods saw different numbers of windows: {seen}")
     first = load_encoder(out / names[0] / "encoder.safetensors")
-    known = {"protocol": protocol, "training": training, "evaluated_on": device_name(), "finished": True}
+    known = {
+        "protocol": protocol,
+        "training": training,
+        "evaluated_on": device_name(),
+        "finished": True,
+    }
     if finetune:
         result = summarise(trials, reasons, tuned, seed) | known
         write_json(out / "finetune" / "metrics.json", result)
         write_tables(result, out / "finetune")
-    result = summarise(trials, reasons, predictions | predict_baselines(first, trials, seed=seed), seed) | known
+    result = (
+        summarise(trials, reasons, predictions | predict_baselines(first, trials, seed=seed), seed)
+        | known
+    )
     write_json(out / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
 
 
 def epochs_of(store, budget, batch_size):
     """Epochs of the training split with which at least `budget` windows are seen."""
-    n_windows = sum(shard["windows"] for shard in store.meta["shards"] if store.splits[shard["subject"]] == "train")
+    n_windows = sum(
+        shard["windows"]
+        for shard in store.meta["shards"]
+        if store.splits[shard["subject"]] == "train"
+    )
     return -(-budget // (max(2, n_windows // batch_size) * batch_size))
 
 
 def check_same(path, settings):
-    """Write the settings of a comparison, or raise a `UserError` if an earlier one in the same place had others."""
+    """Write the settings of a comparison, or raise a `UserError` if an earlier one in the same
+    place had others.
+    """
     if path.is_file():
         before = read_json(path)
-        if changed := [key for key in settings if key in before and before[key] != settings[key]]:  # older: fewer
-            raise UserError(f"{path.parent}: was begun with other settings ({', '.join(changed)}); name another folder")
+        # older: fewer
+        if changed := [key for key in settings if key in before and before[key] != settings[key]]:
+            raise UserError(
+                f"{path.parent}: was begun with other settings ({', '.join(changed)}); name another folder"
+            )
     else:
         write_json(path, settings)
 
@@ -150,7 +200,8 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
 
 
 def cached(folder, protocol, encoder, trials, seed):
-    """Out-of-fold predictions of an encoder file; from `folder` if they are of this encoder and these folds.
+    """Out-of-fold predictions of an encoder file; from `folder` if they are of this encoder and
+    these folds.
 
     Parameters
     ----------

@@ -33,22 +33,26 @@ def evaluate(
     out: str = "runs/evaluate",
     seed: int = 77,
 ) -> dict:
-    """Probe frozen encoders on tasks: mean and spread over folds by subject, 95 % intervals, paired tests.
+    """Probe frozen encoders on tasks: mean and spread over folds by subject, 95 % intervals, paired
+    tests.
 
     Parameters
     ----------
     models : list of str
-        Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the first.
+        Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the
+        first.
     data : str
         Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas.
     tasks : str
-        Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here that cannot be
-        evaluated on any of the data is an error; otherwise the table says why not.
+        Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here
+        that cannot be evaluated on any of the data is an error; otherwise the table says why not.
     labels : str or None
-        Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the first data.
+        Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the
+        first data.
     protocol : str
-        "test": score the subjects of the test split, fit on those of the training split and the other folds; "all":
-        cross-validate over all subjects. Data without a test split are always cross-validated whole.
+        "test": score the subjects of the test split, fit on those of the training split and the
+        other folds; "all": cross-validate over all subjects. Data without a test split are always
+        cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.
     folds : int or None
@@ -63,14 +67,15 @@ def evaluate(
     Returns
     -------
     dict
-        `trials`: per dataset and task its numbers and per method metrics with mean, sd, interval, and p-value, or a
-        `reason`; `best`: on how many tasks each method is best; "out": the Markdown table.
+        `trials`: per dataset and task its numbers and per method metrics with mean, sd, interval,
+        and p-value, or a `reason`; `best`: on how many tasks each method is best; "out": the
+        Markdown table.
 
     Raises
     ------
     UserError
-        If something cannot be read, a task is unknown, labels do not fit, subjects or classes are too few for the
-        folds, sampling rates differ, or an encoder saw a subject to be scored.
+        If something cannot be read, a task is unknown, labels do not fit, subjects or classes are
+        too few for the folds, sampling rates differ, or an encoder saw a subject to be scored.
     """
     names = method_names(models)
     encoders = {name: load_encoder(model) for name, model in zip(names, models, strict=True)}
@@ -88,7 +93,9 @@ def evaluate(
 
 
 def method_names(models):
-    """A short name for each model: the stem of its path, or as much of the path as tells them apart."""
+    """A short name for each model: the stem of its path, or as much of the path as tells them
+    apart.
+    """
     if not models:
         raise UserError("no model given")
     stems = [Path(model).stem for model in models]
@@ -96,7 +103,9 @@ def method_names(models):
         stems = [Path(model).parent.name or Path(model).stem for model in models]
     names = stems if len(set(stems)) == len(stems) else list(models)
     if taken := [name for name in names if name in BASELINES]:
-        raise UserError(f"a model is called {taken[0]}, as is a baseline of the table; rename its file")
+        raise UserError(
+            f"a model is called {taken[0]}, as is a baseline of the table; rename its file"
+        )
     return names
 
 
@@ -107,7 +116,8 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
     -------
     trials : list of Trial
     reasons : list of dict
-        `dataset`, `task` and `reason` of those that cannot be evaluated; a task asked for by name must be on some data.
+        `dataset`, `task` and `reason` of those that cannot be evaluated; a task asked for by name
+        must be on some data.
     """
     require_choice("protocol", protocol, PROTOCOLS)
     asked = None if tasks == "all" else tasks.split(",")
@@ -124,15 +134,21 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
     done = {trial.task.name for trial in trials}
     for task in [task for task in asked or () if task not in done]:
         why = [reason["reason"] for reason in reasons if reason["task"] == task]
-        raise UserError("; ".join(why) or f"no labels for {task} in {', '.join(data)}; give them with --labels")
+        raise UserError(
+            "; ".join(why) or f"no labels for {task} in {', '.join(data)}; give them with --labels"
+        )
     if not trials:
-        raise UserError("nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons))
+        raise UserError(
+            "nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons)
+        )
     return trials, reasons
 
 
 def refuse_scored(encoder, trials):
     """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
-    refuse_seen(encoder, {subject for trial in trials for subject in trial.dataset.subject[trial.rows]})
+    refuse_seen(
+        encoder, {subject for trial in trials for subject in trial.dataset.subject[trial.rows]}
+    )
 
 
 def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
@@ -162,7 +178,9 @@ def predict_baselines(encoder, trials, finetune=False, seed=77):
     features = {key: ppg_features(ppg)[0] for key, ppg in signals.items()}
     return {
         "untrained": predict(untrained, trials, finetune, seed, "untrained"),
-        "features": {trial.name: probe_trial(trial, features[id(trial.dataset.ppg)]) for trial in trials},
+        "features": {
+            trial.name: probe_trial(trial, features[id(trial.dataset.ppg)]) for trial in trials
+        },
         "constant": {trial.name: constant_trial(trial) for trial in trials},
     }
 
@@ -176,8 +194,8 @@ def summarise(trials, reasons, predictions, seed=77):
     reasons : list of dict
         What could not be evaluated.
     predictions : dict
-        Method -> trial's name -> out-of-fold predictions. The first method is the reference of the tests; p-values
-        are adjusted for the number of other methods by Holm's procedure.
+        Method -> trial's name -> out-of-fold predictions. The first method is the reference of the
+        tests; p-values are adjusted for the number of other methods by Holm's procedure.
     """
     reference = next(iter(predictions))
     rivals = [name for name in predictions if name not in (reference, "constant")]
@@ -185,10 +203,21 @@ def summarise(trials, reasons, predictions, seed=77):
     for trial in tqdm(trials, "score", unit="task", leave=False):
         task, scored = trial.task, trial.rows
         truth, subject = trial.truth[scored], trial.dataset.subject[scored]
-        methods = {name: score_trial(trial, found[trial.name], seed=seed) for name, found in predictions.items()}
+        methods = {
+            name: score_trial(trial, found[trial.name], seed=seed)
+            for name, found in predictions.items()
+        }
         first = predictions[reference][trial.name]
         p_values = [
-            swap_test(task.kind, truth, first, predictions[name][trial.name], subject, trial.fold, seed=seed)
+            swap_test(
+                task.kind,
+                truth,
+                first,
+                predictions[name][trial.name],
+                subject,
+                trial.fold,
+                seed=seed,
+            )
             for name in rivals
         ]
         for name, p_value in zip(rivals, holm(p_values), strict=True):
@@ -197,11 +226,16 @@ def summarise(trials, reasons, predictions, seed=77):
             {
                 "dataset": trial.dataset.name,
                 "task": task.name,
-                **{key: getattr(task, key) for key in ("label", "kind", "metric", "units", "source")},
+                **{
+                    key: getattr(task, key)
+                    for key in ("label", "kind", "metric", "units", "source")
+                },
                 "in_paper": task.name in PAPER,
                 "n_windows": len(scored),
                 "n_subjects": len(np.unique(subject)),
-                "n_positive_subjects": len(np.unique(subject[truth == 1])) if task.kind == "binary" else None,
+                "n_positive_subjects": len(np.unique(subject[truth == 1]))
+                if task.kind == "binary"
+                else None,
                 "n_folds": len(trial.folds),
                 "methods": methods,
             }

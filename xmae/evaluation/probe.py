@@ -1,9 +1,10 @@
-"""What a frozen embedding knows: linear probes, patients apart, with intervals by resampling patients.
+"""What a frozen embedding knows: linear probes, patients apart, with intervals by resampling
+patients.
 
-The patients that are scored are those that the encoder never saw (split "test"). They are cut into folds; for every
-fold a linear model is fitted on the training patients and on the scored patients of the other folds, so every scored
-window is predicted by a model that never saw its patient. All embeddings share folds and resamples, so their
-differences are paired.
+The patients that are scored are those that the encoder never saw (split "test"). They are cut into
+folds; for every fold a linear model is fitted on the training patients and on the scored patients
+of the other folds, so every scored window is predicted by a model that never saw its patient. All
+embeddings share folds and resamples, so their differences are paired.
 """
 
 from pathlib import Path
@@ -22,7 +23,15 @@ PROTOCOLS = ("test", "all")
 
 
 def probe_embeddings(
-    embeddings, windows, tasks=None, score=None, fit=None, n_folds=5, n_resamples=1000, seed=77, progress=False
+    embeddings,
+    windows,
+    tasks=None,
+    score=None,
+    fit=None,
+    n_folds=5,
+    n_resamples=1000,
+    seed=77,
+    progress=False,
 ):
     """Probe several embeddings of the same windows on the same folds.
 
@@ -35,8 +44,9 @@ def probe_embeddings(
     tasks : iterable of str, optional
         Names in `TASKS`; all of them by default.
     score, fit : bool array, shape (n,), optional
-        Windows of the patients to score (default: split "test", or everything where there is no such split), and
-        further windows to fit on (default: split "train", less the patients of `score`).
+        Windows of the patients to score (default: split "test", or everything where there is no
+        such split), and further windows to fit on (default: split "train", less the patients of
+        `score`).
     n_folds : int
         Folds over the scored patients (fewer if there are fewer patients).
     n_resamples : int
@@ -49,10 +59,10 @@ def probe_embeddings(
     Returns
     -------
     dict
-        `scored_subjects`, `fit_subjects` (numbers of patients) and `tasks`: per task its description and either
-        `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`, `baseline` (predicting the mean of the
-        fitted windows; 0.5 for AUROC) and `encoders`: per embedding `value`, `interval`, and `minus_first` with its
-        interval.
+        `scored_subjects`, `fit_subjects` (numbers of patients) and `tasks`: per task its
+        description and either `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`,
+        `baseline` (predicting the mean of the fitted windows; 0.5 for AUROC) and `encoders`: per
+        embedding `value`, `interval`, and `minus_first` with its interval.
     """
     score, fit = _masks(windows, score, fit)
     result = {
@@ -62,7 +72,9 @@ def probe_embeddings(
     }
     for name in tqdm(list(tasks or TASKS), desc="probe", disable=not progress, leave=False):
         task = TASKS[name]
-        described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units", "source")}
+        described = {
+            key: getattr(task, key) for key in ("label", "kind", "metric", "units", "source")
+        }
         result["tasks"][name] = described | _probe_task(
             task, embeddings, windows, score, fit, n_folds, n_resamples, seed
         )
@@ -83,7 +95,9 @@ def _masks(windows, score, fit):
 def _probe_task(task, embeddings, windows, score, fit, n_folds, n_resamples, seed):
     def predict(truth, fitted, held):
         return {
-            name: fit_linear(x[fitted], truth[fitted], windows.subject[fitted], task.kind).predict(x[held])
+            name: fit_linear(x[fitted], truth[fitted], windows.subject[fitted], task.kind).predict(
+                x[held]
+            )
             for name, x in embeddings.items()
         }
 
@@ -99,7 +113,8 @@ def probe(
     protocol: str = "test",
     seed: int = 77,
 ) -> dict:
-    """Probe a frozen encoder: heart rate, respiration rate, SpO2 (mean absolute error), sex and age over 65 (AUROC).
+    """Probe a frozen encoder: heart rate, respiration rate, SpO2 (mean absolute error), sex and age
+    over 65 (AUROC).
 
     Parameters
     ----------
@@ -112,8 +127,8 @@ def probe(
     baselines : bool
         Also probe an untrained encoder of the same design and hand-made PPG features.
     protocol : str
-        "test": score the patients of the test split and fit on the training patients and the other folds; "all":
-        cross-validate over all patients, for an encoder that saw none of them.
+        "test": score the patients of the test split and fit on the training patients and the other
+        folds; "all": cross-validate over all patients, for an encoder that saw none of them.
     seed : int
         Seed of the untrained encoder and of the resamples.
 
@@ -125,7 +140,8 @@ def probe(
     Raises
     ------
     UserError
-        If the model or store cannot be read, `protocol` is unknown, or the encoder saw a subject to be scored.
+        If the model or store cannot be read, `protocol` is unknown, or the encoder saw a subject to
+        be scored.
     """
     import torch
 
@@ -137,7 +153,9 @@ def probe(
     require_choice("protocol", protocol, PROTOCOLS)
     windows = WindowStore(data).windows()
     encoder = load_encoder(model)
-    score, fit = _masks(windows, np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None, None)
+    score, fit = _masks(
+        windows, np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None, None
+    )
     refuse_seen(encoder, windows.subject[score])
     name = Path(model).stem
     embeddings = {name: embed_windows(encoder, windows, progress=True)}
@@ -155,7 +173,9 @@ def probe(
 
 
 def refuse_seen(encoder, subjects):
-    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these subjects."""
+    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
+    subjects.
+    """
     seen, origin = set(), getattr(encoder, "provenance", None)
     while isinstance(origin, dict):
         seen |= {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
@@ -174,14 +194,28 @@ def untrained_like(encoder):
 
 
 def probe_table(result):
-    """Markdown table of a probe's result: a row per task, a column per encoder, each value with its 95 % interval."""
-    names = list(dict.fromkeys(name for task in result["tasks"].values() for name in task.get("encoders", ())))
-    lines = ["| task | " + " | ".join(["patients", *names, "constant"]) + " |", "|---" * (len(names) + 3) + "|"]
+    """Markdown table of a probe's result: a row per task, a column per encoder, each value with its
+    95 % interval.
+    """
+    names = list(
+        dict.fromkeys(
+            name for task in result["tasks"].values() for name in task.get("encoders", ())
+        )
+    )
+    lines = [
+        "| task | " + " | ".join(["patients", *names, "constant"]) + " |",
+        "|---" * (len(names) + 3) + "|",
+    ]
     for task in result["tasks"].values():
         head = f"| {task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
         if "reason" in task:
             lines.append(f"{head} | not evaluable: {task['reason']} |" + " |" * (len(names) + 1))
             continue
-        cells = [with_interval(task["encoders"][name]["value"], task["encoders"][name]["interval"]) for name in names]
-        lines.append(f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |")
+        cells = [
+            with_interval(task["encoders"][name]["value"], task["encoders"][name]["interval"])
+            for name in names
+        ]
+        lines.append(
+            f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |"
+        )
     return "\n".join(lines) + "\n"

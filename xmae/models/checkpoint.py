@@ -24,7 +24,9 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "efficientnet": EfficientNetEncoder,
     "criss-cross": CrissCrossEncoder,
 }
-SHIPPED = {name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")}
+SHIPPED = {
+    name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")
+}
 
 
 def save_encoder(encoder, path, provenance):
@@ -38,7 +40,9 @@ def save_encoder(encoder, path, provenance):
 
 
 def in_order(content):
-    """A safetensors file with its header in order: the library writes its entries in another order each time."""
+    """A safetensors file with its header in order: the library writes its entries in another order
+    each time.
+    """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
@@ -57,38 +61,50 @@ def load_encoder(name, ppg=True):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), or a safetensors file that
-        `save_encoder` wrote.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), or a safetensors
+        file that `save_encoder` wrote.
     ppg : bool
-        Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is welcome too.
+        Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
+        welcome too.
 
     Returns
     -------
     nn.Module
-        Scaled PPG (B, 1, L) -> embedding (B, E); its attribute `provenance` says how it was trained.
+        Scaled PPG (B, 1, L) -> embedding (B, E); its attribute `provenance` says how it was
+        trained.
 
     Raises
     ------
     UserError
-        If there is no such name or file, or the file is damaged, no encoder, or one of other signals than PPG.
+        If there is no such name or file, or the file is damaged, no encoder, or one of other
+        signals than PPG.
     """
     path = files("xmae.models.weights") / SHIPPED[name] if name in SHIPPED else Path(name)
     if not path.is_file():
         raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
     try:
         with safe_open(path, "pt") as file:
-            header, state = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header, state = (
+                file.metadata() or {},
+                {key: file.get_tensor(key) for key in file.keys()},
+            )  # noqa: SIM118
         config = json.loads(header["config"])
         if header["kind"] == "ppg":
-            encoder = PPGEncoder(XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
+            encoder = PPGEncoder(
+                XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])})
+            )
         else:
             encoder = KINDS[header["kind"]](**config)
         encoder.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not an encoder that xmae saved ({type(error).__name__})") from error
+        raise UserError(
+            f"{path}: not an encoder that xmae saved ({type(error).__name__})"
+        ) from error
     if ppg and isinstance(encoder, CrissCrossEncoder):
-        raise UserError(f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse")
+        raise UserError(
+            f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"
+        )
     encoder.provenance = json.loads(header["provenance"])
     return encoder.eval()

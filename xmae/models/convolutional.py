@@ -1,11 +1,15 @@
-"""What the convolutional encoders share: `Conv2d` over (B, channels, 1, time) with batch norm, and how they pool."""
+"""What the convolutional encoders share: `Conv2d` over (B, channels, 1, time) with batch norm, and
+how they pool.
+"""
 
 import torch
 from torch import nn
 
 
 class ConvEncoder(nn.Module):
-    """Scaled waveform (B, 1, L) -> embedding (B, E): `features` of the subclass, their mean over time, its `head`."""
+    """Scaled waveform (B, 1, L) -> embedding (B, E): `features` of the subclass, their mean over
+    time, its `head`.
+    """
 
     def tokens(self, x):
         """Waveform (B, 1, L) -> features before pooling (B, n, C)."""
@@ -25,12 +29,19 @@ class ConvEncoder(nn.Module):
 
 
 def row_image(x):
-    """(B, 1, L) -> (B, 1, 1, L) in channels-last order, which oneDNN convolves without reordering (see `Stem`)."""
+    """(B, 1, L) -> (B, 1, 1, L) in channels-last order, which oneDNN convolves without reordering
+    (see `Stem`).
+    """
     return x.unsqueeze(2).to(memory_format=torch.channels_last)
 
 
 def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):
-    """Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time becomes ceil(L / stride)."""
-    conv = nn.Conv2d(n_in, n_out, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # so that batch norm's statistics start near right
+    """Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time becomes ceil(L
+    / stride).
+    """
+    conv = nn.Conv2d(
+        n_in, n_out, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False
+    )
+    # so that batch norm's statistics start near right
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return nn.Sequential(conv, nn.BatchNorm2d(n_out), *([activation] if activation else []))

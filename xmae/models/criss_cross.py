@@ -1,11 +1,15 @@
-"""The criss-cross encoder for ECG and EEG: patches of 1 s that look along their channel and across channels.
+"""The criss-cross encoder for ECG and EEG: patches of 1 s that look along their channel and across
+channels.
 
-    (B, C, n, 200) -> patch embedding (waveform + spectrum) + positional convolution -> blocks -> tokens (B, C, n, 200)
+    (B, C, n, 200) -> patch embedding (waveform + spectrum) + positional convolution -> blocks ->
+    tokens (B, C, n, 200)
 
-In each block half of the width attends over the channels of a moment and half over the moments of a channel.
+In each block half of the width attends over the channels of a moment and half over the moments of a
+channel.
 
-Sources: Wang et al., *CBraMod*, ICLR 2025 (EEG); Ghallab et al., arXiv 2512.15250 (the same design with ECG leads in
-place of electrodes). Modules bear the names of the released checkpoints, so that these load as they are.
+Sources: Wang et al., *CBraMod*, ICLR 2025 (EEG); Ghallab et al., arXiv 2512.15250 (the same design
+with ECG leads in place of electrodes). Modules bear the names of the released checkpoints, so that
+these load as they are.
 """
 
 from pathlib import Path
@@ -23,15 +27,21 @@ WIDTH = 200  # 25 channels x 8 positions of the patch embedding
 MAX_CHANNELS = 19  # reach of the positional kernel over channels
 
 
-# arguments of `CrissCrossEncoder`; "base" is the released EEG model; hidden patches are noise enough for a small one
-CRISS_CROSS_SIZES = {"base": {}, "small": {"depth": 4, "mlp": 400, "dropout": 0.0}, "tiny": {"depth": 1, "mlp": 100}}
+# arguments of `CrissCrossEncoder`; "base" is the released EEG model; hidden patches are noise
+# enough for a small one
+CRISS_CROSS_SIZES = {
+    "base": {},
+    "small": {"depth": 4, "mlp": 400, "dropout": 0.0},
+    "tiny": {"depth": 1, "mlp": 100},
+}
 
 
 class PatchEmbedding(nn.Module):
-    """Patches (B, C, n, 200) -> tokens (B, C, n, 200): three convolutions, plus the spectrum, plus the position.
+    """Patches (B, C, n, 200) -> tokens (B, C, n, 200): three convolutions, plus the spectrum, plus
+    the position.
 
-    The group norms take their statistics over all patches of a recording, so tokens of different moments know of each
-    other before the first attention.
+    The group norms take their statistics over all patches of a recording, so tokens of different
+    moments know of each other before the first attention.
     """
 
     def __init__(self, dropout):
@@ -43,10 +53,14 @@ class PatchEmbedding(nn.Module):
             nn.Conv2d(25, 25, (1, 3), 1, (0, 1)), nn.GroupNorm(5, 25), nn.GELU(),
         )  # fmt: skip
         self.spectral_proj = nn.Sequential(nn.Linear(PATCH // 2 + 1, WIDTH), nn.Dropout(dropout))
-        self.positional_encoding = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, (19, 7), padding=(9, 3), groups=WIDTH))
+        self.positional_encoding = nn.Sequential(
+            nn.Conv2d(WIDTH, WIDTH, (19, 7), padding=(9, 3), groups=WIDTH)
+        )
 
     def forward(self, x, mask=None):
-        """Tokens of patches; those where `mask` (B, C, n) is true are first replaced by `mask_encoding`."""
+        """Tokens of patches; those where `mask` (B, C, n) is true are first replaced by
+        `mask_encoding`.
+        """
         if mask is not None:
             x = torch.where(mask.bool()[..., None], self.mask_encoding.to(x.dtype), x)
         shape = x.shape
@@ -58,7 +72,9 @@ class PatchEmbedding(nn.Module):
 
 
 class CrissCrossBlock(nn.Module):
-    """Pre-LN block on (B, C, n, 200): attention over channels and over time side by side, then an MLP."""
+    """Pre-LN block on (B, C, n, 200): attention over channels and over time side by side, then an
+    MLP.
+    """
 
     is_unit = True  # compiled and sharded as one
 
@@ -76,9 +92,15 @@ class CrissCrossBlock(nn.Module):
         over_channels, over_time = x.chunk(2, dim=-1)  # (B, C, n, 100)
         rows = over_channels.transpose(1, 2)  # (B, n, C, 100)
         queries = rows.flatten(0, 1)
-        spatial = self.self_attn_s(queries, queries, queries, need_weights=False)[0].view(rows.shape).transpose(1, 2)
+        spatial = (
+            self.self_attn_s(queries, queries, queries, need_weights=False)[0]
+            .view(rows.shape)
+            .transpose(1, 2)
+        )
         queries = over_time.flatten(0, 1)  # (B * C, n, 100)
-        temporal = self.self_attn_t(queries, queries, queries, need_weights=False)[0].view(over_time.shape)
+        temporal = self.self_attn_t(queries, queries, queries, need_weights=False)[0].view(
+            over_time.shape
+        )
         return torch.cat([spatial, temporal], dim=-1)
 
     def forward(self, x):
@@ -89,9 +111,11 @@ class CrissCrossBlock(nn.Module):
 
 
 class CrissCrossEncoder(nn.Module):
-    """ECG or EEG (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over channels and patches.
+    """ECG or EEG (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over channels and
+    patches.
 
-    Units of the input: EEG in microvolts / 100 (the release), ECG standardised over its recording (ours).
+    Units of the input: EEG in microvolts / 100 (the release), ECG standardised over its recording
+    (ours).
 
     Parameters
     ----------
@@ -119,7 +143,8 @@ class CrissCrossEncoder(nn.Module):
         Raises
         ------
         UserError
-            If there are more channels than the positional kernel reaches over, or the shape is another.
+            If there are more channels than the positional kernel reaches over, or the shape is
+            another.
         """
         if patches.dim() != 4 or patches.shape[-1] != PATCH:
             raise UserError(f"expected patches (B, C, n, {PATCH}), got {tuple(patches.shape)}")
@@ -158,7 +183,9 @@ class CrissCross(nn.Module):
         self.proj_out.apply(kaiming_fan_out)
 
     def forward(self, patches, mask=None):
-        """Patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> all patches as reconstructed (B, C, n, 200)."""
+        """Patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> all patches as reconstructed (B,
+        C, n, 200).
+        """
         return self.proj_out(self.encoder.tokens(patches, mask))
 
 
@@ -177,7 +204,9 @@ def patches(x):
         If the length is not a whole number of patches.
     """
     if x.dim() != 3 or x.shape[-1] % PATCH or not x.shape[-1]:
-        raise UserError(f"expected (B, C, L) at {SFREQ} Hz with L a multiple of {PATCH}, got {tuple(x.shape)}")
+        raise UserError(
+            f"expected (B, C, L) at {SFREQ} Hz with L a multiple of {PATCH}, got {tuple(x.shape)}"
+        )
     return x.unflatten(-1, (-1, PATCH))
 
 
@@ -187,8 +216,9 @@ def load_criss_cross(path, n_heads=8):
     Parameters
     ----------
     path : str or Path
-        PyTorch file (state dictionary, plain, under ``state_dict``, or with names that start with ``module.`` or
-        ``model.``), safetensors, or an npz file with ``state/<name>`` arrays. No pickled code is executed.
+        PyTorch file (state dictionary, plain, under ``state_dict``, or with names that start with
+        ``module.`` or ``model.``), safetensors, or an npz file with ``state/<name>`` arrays. No
+        pickled code is executed.
     n_heads : int
         Attention heads: the one size that does not show in the tensors.
 
@@ -202,14 +232,24 @@ def load_criss_cross(path, n_heads=8):
         If the file is missing or damaged, would need code to unpickle, or is not such a checkpoint.
     """
     state, _ = read_state(Path(path))
-    state = {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in state.items()}
+    state = {
+        name.removeprefix("module.").removeprefix("model."): tensor
+        for name, tensor in state.items()
+    }
     try:
-        depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.layers."))
+        depth = 1 + max(
+            int(name.split(".")[2]) for name in state if name.startswith("encoder.layers.")
+        )
         mlp = state["encoder.layers.0.linear1.bias"].numel()
         model = CrissCross(depth=depth, mlp=mlp, n_heads=n_heads)
         model.load_state_dict(
-            {name if name.startswith("proj_out.") else f"encoder.{name}": tensor for name, tensor in state.items()}
+            {
+                name if name.startswith("proj_out.") else f"encoder.{name}": tensor
+                for name, tensor in state.items()
+            }
         )
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not a checkpoint of the criss-cross encoder ({first_line(error)})") from error
+        raise UserError(
+            f"{path}: not a checkpoint of the criss-cross encoder ({first_line(error)})"
+        ) from error
     return model.eval()

@@ -1,7 +1,8 @@
-"""EfficientNet-1D (Tan and Le, ICML 2019, arXiv 1905.11946, in one dimension), the encoder of `apple` here.
+"""EfficientNet-1D (Tan and Le, ICML 2019, arXiv 1905.11946, in one dimension), the encoder of
+`apple` here.
 
-Apple's (arXiv 2312.05409) has 16 mobile inverted bottleneck blocks with squeeze and excitation, as B0 has; this one is
-sized to the 5.0 M parameters of the xMAE paper's table.
+Apple's (arXiv 2312.05409) has 16 mobile inverted bottleneck blocks with squeeze and excitation, as
+B0 has; this one is sized to the 5.0 M parameters of the xMAE paper's table.
 """
 
 from torch import nn
@@ -45,7 +46,9 @@ class EfficientNetEncoder(ConvEncoder):
         for expansion, channels, blocks, stride, kernel in STAGES:
             for block in range(blocks):
                 n_out = rounded(channels * width)
-                self.blocks.append(InvertedBlock(n_in, n_out, expansion, kernel, 1 if block else stride))
+                self.blocks.append(
+                    InvertedBlock(n_in, n_out, expansion, kernel, 1 if block else stride)
+                )
                 n_in = n_out
         self.last = conv_bn(n_in, n_last, activation=nn.SiLU())
         self.head = nn.Linear(n_last, embed_dim)
@@ -56,7 +59,9 @@ class EfficientNetEncoder(ConvEncoder):
 
 
 class InvertedBlock(nn.Module):
-    """Expand, depthwise convolution, squeeze and excite, project: (B, n_in, 1, L) -> (B, n_out, 1, L / stride)."""
+    """Expand, depthwise convolution, squeeze and excite, project: (B, n_in, 1, L) -> (B, n_out, 1,
+    L / stride).
+    """
 
     is_unit = True  # compiled and sharded as one piece
 
@@ -65,7 +70,9 @@ class InvertedBlock(nn.Module):
         wide, narrow = n_in * expansion, max(1, n_in // 4)
         self.expand = conv_bn(n_in, wide, activation=nn.SiLU()) if expansion > 1 else nn.Identity()
         self.depthwise = conv_bn(wide, wide, kernel, stride, groups=wide, activation=nn.SiLU())
-        self.excite = nn.Sequential(nn.Conv2d(wide, narrow, 1), nn.SiLU(), nn.Conv2d(narrow, wide, 1), nn.Sigmoid())
+        self.excite = nn.Sequential(
+            nn.Conv2d(wide, narrow, 1), nn.SiLU(), nn.Conv2d(narrow, wide, 1), nn.Sigmoid()
+        )
         self.project = conv_bn(wide, n_out)
         self.residual = n_in == n_out and stride == 1
 

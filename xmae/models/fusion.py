@@ -2,13 +2,13 @@
 
     signals -> encoder of each modality -> embeddings, standardised -> concatenated -> linear head
 
-Concatenation is the default (Ghallab et al., arXiv 2512.15250). For comparison: late fusion, a head for each modality
-whose outputs are averaged, and gated fusion, a weighted sum of projections whose weights depend on the input (after
-Arevalo et al., *Gated multimodal units*, arXiv 1702.01992).
+Concatenation is the default (Ghallab et al., arXiv 2512.15250). For comparison: late fusion, a head
+for each modality whose outputs are averaged, and gated fusion, a weighted sum of projections whose
+weights depend on the input (after Arevalo et al., *Gated multimodal units*, arXiv 1702.01992).
 
-A modality that is missing, for all windows or for some, takes no part: in a concatenation it stands at the mean of the
-training embeddings (zero after standardising), the other two average over those that are there. Missing means not in
-the dictionary, or a window with NaN.
+A modality that is missing, for all windows or for some, takes no part: in a concatenation it stands
+at the mean of the training embeddings (zero after standardising), the other two average over those
+that are there. Missing means not in the dictionary, or a window with NaN.
 """
 
 from pathlib import Path
@@ -24,7 +24,8 @@ from xmae.models.checkpoint import load_encoder, save_encoder
 
 FUSIONS = ("concatenate", "late", "gated")
 HIDDEN = 64  # width of the projections of gated fusion
-SFREQ = {"ppg": 100, "ecg": 200, "resp": 200, "eeg": 200}  # Hz, of what each modality's encoder takes
+# Hz, of what each modality's encoder takes
+SFREQ = {"ppg": 100, "ecg": 200, "resp": 200, "eeg": 200}
 
 
 class FusionHead(nn.Module):
@@ -48,15 +49,23 @@ class FusionHead(nn.Module):
         if fusion == "concatenate":
             self.linear = nn.Linear(sum(widths.values()), 1)
         elif fusion == "late":
-            self.linears = nn.ModuleDict({name: nn.Linear(width, 1) for name, width in widths.items()})
+            self.linears = nn.ModuleDict(
+                {name: nn.Linear(width, 1) for name, width in widths.items()}
+            )
         else:
-            self.projections = nn.ModuleDict({name: nn.Linear(width, HIDDEN) for name, width in widths.items()})
-            self.gates = nn.ModuleDict({name: nn.Linear(width, 1) for name, width in widths.items()})
+            self.projections = nn.ModuleDict(
+                {name: nn.Linear(width, HIDDEN) for name, width in widths.items()}
+            )
+            self.gates = nn.ModuleDict(
+                {name: nn.Linear(width, 1) for name, width in widths.items()}
+            )
             self.linear = nn.Linear(HIDDEN, 1)
 
     @torch.no_grad()
     def standardise_by(self, embeddings):
-        """Take mean and deviation of training embeddings, rows with NaN left out; a constant column becomes zero."""
+        """Take mean and deviation of training embeddings, rows with NaN left out; a constant column
+        becomes zero.
+        """
         for name in self.widths:
             x = embeddings[name][~embeddings[name].isnan().any(1)].double()
             deviation = x.std(0, correction=0)
@@ -65,15 +74,19 @@ class FusionHead(nn.Module):
             getattr(self, f"inverse_{name}").copy_(inverse)
 
     def standardised(self, embeddings):
-        """Standardised embeddings, zero where missing, and whether each is there (B, 1), both by modality.
+        """Standardised embeddings, zero where missing, and whether each is there (B, 1), both by
+        modality.
 
         Raises
         ------
         UserError
-            If a modality is unknown, numbers of rows or widths differ, or a row has no modality at all.
+            If a modality is unknown, numbers of rows or widths differ, or a row has no modality at
+            all.
         """
         if unknown := sorted(embeddings.keys() - self.widths.keys()):
-            raise UserError(f"unknown modality '{unknown[0]}'; this fusion has {', '.join(self.widths)}")
+            raise UserError(
+                f"unknown modality '{unknown[0]}'; this fusion has {', '.join(self.widths)}"
+            )
         if len({len(x) for x in embeddings.values()}) != 1:
             rows = ", ".join(f"{name} {len(x)}" for name, x in embeddings.items())
             raise UserError(f"the modalities must have the same windows, got {rows or 'none'}")
@@ -82,7 +95,9 @@ class FusionHead(nn.Module):
         for name, width in self.widths.items():
             x = embeddings.get(name, torch.full((len(some), width), torch.nan, device=some.device))
             if x.shape[1:] != (width,):
-                raise UserError(f"embeddings of {name} have shape {tuple(x.shape)}; expected (n, {width})")
+                raise UserError(
+                    f"embeddings of {name} have shape {tuple(x.shape)}; expected (n, {width})"
+                )
             there[name] = ~x.isnan().any(1, keepdim=True)
             scaled = (x - getattr(self, f"mean_{name}")) * getattr(self, f"inverse_{name}")
             z[name] = torch.where(there[name], scaled, 0.0)
@@ -99,14 +114,16 @@ class FusionHead(nn.Module):
         if self.fusion == "late":
             said = torch.stack([self.linears[name](x) for name, x in z.items()])  # (M, B, 1)
             return (said * present).sum(0) / present.sum(0)
-        projected = torch.stack([self.projections[name](x).tanh() for name, x in z.items()])  # (M, B, HIDDEN)
+        # (M, B, HIDDEN)
+        projected = torch.stack([self.projections[name](x).tanh() for name, x in z.items()])
         gate = torch.stack([self.gates[name](x) for name, x in z.items()])  # (M, B, 1)
         weight = gate.masked_fill(~present, -torch.inf).softmax(0)
         return self.linear((weight * projected).sum(0))
 
 
 class FusionModel(nn.Module):
-    """Encoders of several modalities and the head that fuses them: signals to outputs, for fine-tuning and inference.
+    """Encoders of several modalities and the head that fuses them: signals to outputs, for
+    fine-tuning and inference.
 
     Parameters
     ----------
@@ -115,8 +132,8 @@ class FusionModel(nn.Module):
     fusion : str
         See `FusionHead`.
     drop : float
-        In training, the probability that a modality of a window is taken away, so that the head learns to do without;
-        one is always left.
+        In training, the probability that a modality of a window is taken away, so that the head
+        learns to do without; one is always left.
     """
 
     def __init__(self, encoders, fusion="concatenate", drop=0.0):
@@ -124,11 +141,14 @@ class FusionModel(nn.Module):
         if unknown := sorted(encoders.keys() - SFREQ.keys()):
             raise UserError(f"unknown modality '{unknown[0]}'; expected some of {', '.join(SFREQ)}")
         self.encoders = nn.ModuleDict(encoders)
-        self.head = FusionHead({name: encoder.embed_dim for name, encoder in encoders.items()}, fusion)
+        self.head = FusionHead(
+            {name: encoder.embed_dim for name, encoder in encoders.items()}, fusion
+        )
         self.drop = drop
 
     def embed(self, signals):
-        """Dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN where a signal has NaN.
+        """Dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN where a
+        signal has NaN.
 
         Raises
         ------
@@ -136,10 +156,14 @@ class FusionModel(nn.Module):
             If a modality is unknown or the signals are not of the same duration.
         """
         if unknown := sorted(signals.keys() - self.encoders.keys()):
-            raise UserError(f"unknown modality '{unknown[0]}'; this model has {', '.join(self.encoders)}")
+            raise UserError(
+                f"unknown modality '{unknown[0]}'; this model has {', '.join(self.encoders)}"
+            )
         seconds = {name: x.shape[-1] / SFREQ[name] for name, x in signals.items()}
         if len(set(seconds.values())) != 1:
-            lengths = ", ".join(f"{name} {s:g} s at {SFREQ[name]} Hz" for name, s in seconds.items())
+            lengths = ", ".join(
+                f"{name} {s:g} s at {SFREQ[name]} Hz" for name, s in seconds.items()
+            )
             raise UserError(f"the modalities must last equally long, got {lengths or 'none'}")
         embeddings = {}
         for name, x in signals.items():
@@ -151,18 +175,26 @@ class FusionModel(nn.Module):
     def forward(self, signals):
         """Dictionary of signals (B, C, n_times), each scaled as its encoder expects -> (B, 1)."""
         embeddings = self.embed(signals)
-        return self.head(self.without_some(embeddings) if self.training and self.drop else embeddings)
+        return self.head(
+            self.without_some(embeddings) if self.training and self.drop else embeddings
+        )
 
     def without_some(self, embeddings):
-        """Embeddings of which some rows were taken away at random, at least one modality of each row kept."""
+        """Embeddings of which some rows were taken away at random, at least one modality of each
+        row kept.
+        """
         there = torch.stack([~x.isnan().any(1) for x in embeddings.values()], 1)  # (B, M)
         chance = torch.rand(there.shape, device=there.device).masked_fill(~there, -1)
         kept = (chance > self.drop) | (chance == chance.amax(1, keepdim=True))
-        return {name: torch.where(kept[:, i, None], x, torch.nan) for i, (name, x) in enumerate(embeddings.items())}
+        return {
+            name: torch.where(kept[:, i, None], x, torch.nan)
+            for i, (name, x) in enumerate(embeddings.items())
+        }
 
 
 def save_fusion(model, folder, about):
-    """Write a `FusionModel` as a folder: an encoder file for each modality, head.safetensors, and fusion.json.
+    """Write a `FusionModel` as a folder: an encoder file for each modality, head.safetensors, and
+    fusion.json.
 
     Parameters
     ----------
@@ -174,14 +206,21 @@ def save_fusion(model, folder, about):
     """
     with atomic_folder(folder, "fusion.json") as inside:
         for name, encoder in model.encoders.items():
-            save_encoder(encoder, inside / f"{name}.safetensors", getattr(encoder, "provenance", {}))
+            save_encoder(
+                encoder, inside / f"{name}.safetensors", getattr(encoder, "provenance", {})
+            )
         save_file(model.head.state_dict(), inside / "head.safetensors")
-        described = {"fusion": model.head.fusion, "modalities": list(model.encoders), "about": about}
+        described = {
+            "fusion": model.head.fusion,
+            "modalities": list(model.encoders),
+            "about": about,
+        }
         write_json(inside / "fusion.json", described)
 
 
 def load_fusion(folder):
-    """Read a folder of `save_fusion`: a `FusionModel` in evaluation mode, with what was noted as `about`.
+    """Read a folder of `save_fusion`: a `FusionModel` in evaluation mode, with what was noted as
+    `about`.
 
     Raises
     ------
@@ -192,7 +231,9 @@ def load_fusion(folder):
     described = read_json(folder / "fusion.json")
     try:
         names = described["modalities"]
-        encoders = {name: load_encoder(folder / f"{name}.safetensors", name == "ppg") for name in names}
+        encoders = {
+            name: load_encoder(folder / f"{name}.safetensors", name == "ppg") for name in names
+        }
         model = FusionModel(encoders, described["fusion"])
         model.head.load_state_dict(load_file(folder / "head.safetensors"))
         model.about = described["about"]

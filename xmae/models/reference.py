@@ -1,4 +1,6 @@
-"""Checkpoints of the reference implementation: its tensor names become ours, its unused heads are skipped by name."""
+"""Checkpoints of the reference implementation: its tensor names become ours, its unused heads are
+skipped by name.
+"""
 
 import re
 from pathlib import Path
@@ -11,7 +13,9 @@ from xmae.errors import UserError
 from xmae.models.xmae import XMAE, XMAEConfig
 
 # In the reference, these parameters never run or never get a gradient; ours does not have them.
-UNUSED = re.compile(r"mask_token$|bridger\.ppg2ecg\.|ecg_path\.proj\.|ppg_path\.(dec_blk|decoder|mask_loc_table)\b")
+UNUSED = re.compile(
+    r"mask_token$|bridger\.ppg2ecg\.|ecg_path\.proj\.|ppg_path\.(dec_blk|decoder|mask_loc_table)\b"
+)
 
 # Applied in turn to each of the reference's names.
 RENAME = [
@@ -48,12 +52,13 @@ def load_reference_checkpoint(path, n_heads=None):
     Parameters
     ----------
     path : str or Path
-        A PyTorch file (plain state dictionary, or a Lightning checkpoint whose names start with ``model.``), a
-        safetensors file, or an npz file with ``state/<name>`` arrays. No pickled code is executed.
+        A PyTorch file (plain state dictionary, or a Lightning checkpoint whose names start with
+        ``model.``), a safetensors file, or an npz file with ``state/<name>`` arrays. No pickled
+        code is executed.
     n_heads : int, optional
-        Attention heads, the one size that does not show in the tensors. Default: what the file says (``cfg/nhead`` of
-        an npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as published, fewer if they would be less
-        than 8 wide.
+        Attention heads, the one size that does not show in the tensors. Default: what the file says
+        (``cfg/nhead`` of an npz file, ``hyper_parameters`` of a Lightning checkpoint), else 8 as
+        published, fewer if they would be less than 8 wide.
 
     Returns
     -------
@@ -70,18 +75,26 @@ def load_reference_checkpoint(path, n_heads=None):
         model = XMAE(config_of(state, n_heads or written))
         model.load_state_dict(to_ours(state))
     except (KeyError, IndexError, RuntimeError) as error:
-        raise UserError(f"{path}: not a checkpoint of the xMAE reference design ({first_line(error)})") from error
+        raise UserError(
+            f"{path}: not a checkpoint of the xMAE reference design ({first_line(error)})"
+        ) from error
     return model.eval()
 
 
 def read_state(path):
-    """Tensors by name, and the number of heads if the file says it, from .npz, .safetensors or a PyTorch file."""
+    """Tensors by name, and the number of heads if the file says it, from .npz, .safetensors or a
+    PyTorch file.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as z:
-                state = {k.removeprefix("state/"): torch.from_numpy(z[k]) for k in z.files if k.startswith("state/")}
+                state = {
+                    k.removeprefix("state/"): torch.from_numpy(z[k])
+                    for k in z.files
+                    if k.startswith("state/")
+                }
                 return state, int(z["cfg/nhead"]) if "cfg/nhead" in z.files else None
         if path.suffix == ".safetensors":
             return load_file(path), None
@@ -97,7 +110,9 @@ def read_state(path):
 def config_of(state, n_heads):
     """Sizes, read off the shapes of the reference's tensors."""
     depth = {
-        path: len({name.split(".")[3] for name in state if name.startswith(f"{path}.encoder.blocks.")})
+        path: len(
+            {name.split(".")[3] for name in state if name.startswith(f"{path}.encoder.blocks.")}
+        )
         for path in ("ppg_path", "ecg_path")
     }
     width = state["ppg_path.pos"].shape[-1]
@@ -107,14 +122,18 @@ def config_of(state, n_heads):
         n_heads=n_heads or min(XMAEConfig.n_heads, width // 8),
         depth_ppg=depth["ppg_path"],
         depth_ecg=depth["ecg_path"],
-        stem_widths=tuple(state[f"{stem}{name}.weight"].shape[1] for name in ("lat1", "lat2", "red3to2")),
+        stem_widths=tuple(
+            state[f"{stem}{name}.weight"].shape[1] for name in ("lat1", "lat2", "red3to2")
+        ),
         stem_out=state[f"{stem}skip.weight"].shape[0],
         projection=state["ppg_path.proj.1.weight"].shape[0],
     )
 
 
 def to_ours(state):
-    """Reference names to ours; BatchNorms of an inception block's branches become one over their joined channels."""
+    """Reference names to ours; BatchNorms of an inception block's branches become one over their
+    joined channels.
+    """
     ours, branches = {}, {}
     for name, tensor in state.items():
         if UNUSED.match(name):
@@ -125,7 +144,11 @@ def to_ours(state):
         else:
             ours[rename(name)] = tensor
     for (block, field), parts in branches.items():
-        joined = parts[0] if field == "num_batches_tracked" else torch.cat([parts[i] for i in sorted(parts)])
+        joined = (
+            parts[0]
+            if field == "num_batches_tracked"
+            else torch.cat([parts[i] for i in sorted(parts)])
+        )
         ours[rename(f"{block}.norm.{field}")] = joined
     return ours
 

@@ -1,7 +1,9 @@
-"""ResNet-1D (He et al., CVPR 2016, arXiv 1512.03385, in one dimension), the encoder of SimCLR and PaPaGei-P here.
+"""ResNet-1D (He et al., CVPR 2016, arXiv 1512.03385, in one dimension), the encoder of SimCLR and
+PaPaGei-P here.
 
-PaPaGei's (arXiv 2410.20542) is a ResNet-1D too, of 18 convolutional blocks that start at 32 channels; this one has 8
-residual blocks of two convolutions, sized to the 5.0 M parameters of the xMAE paper's table.
+PaPaGei's (arXiv 2410.20542) is a ResNet-1D too, of 18 convolutional blocks that start at 32
+channels; this one has 8 residual blocks of two convolutions, sized to the 5.0 M parameters of the
+xMAE paper's table.
 """
 
 import torch.nn.functional as F
@@ -50,7 +52,9 @@ class ResNetEncoder(ConvEncoder):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of kernel 5 with batch norm, and a shortcut: (B, n_in, 1, L) -> (B, n_out, 1, L / stride)."""
+    """Two convolutions of kernel 5 with batch norm, and a shortcut: (B, n_in, 1, L) -> (B, n_out,
+    1, L / stride).
+    """
 
     is_unit = True  # compiled and sharded as one piece
 
@@ -58,7 +62,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = conv_bn(n_in, n_out, 5, stride, activation=nn.ReLU())
         self.second = conv_bn(n_out, n_out, 5)
-        self.shortcut = nn.Identity() if n_in == n_out and stride == 1 else conv_bn(n_in, n_out, 1, stride)
+        self.shortcut = (
+            nn.Identity() if n_in == n_out and stride == 1 else conv_bn(n_in, n_out, 1, stride)
+        )
 
     def forward(self, x):
         """(B, n_in, 1, L) -> (B, n_out, 1, L / stride rounded up)."""

@@ -1,10 +1,12 @@
-"""The length-preserving stem: a half U-Net of inception blocks that turns one channel into `out` feature channels.
+"""The length-preserving stem: a half U-Net of inception blocks that turns one channel into `out`
+feature channels.
 
-Written so that it trains fast. Inside, a waveform is an image of one row in channels-last order, which oneDNN convolves
-without reordering it before and after each layer. The three parallel convolutions of an inception block (kernels 3, 5,
-7) are cut at whole vectors of 16 channels instead of thirds, the few kernels on the wrong side of a cut padded with
-zeros; and as BatchNorm and SiLU act on each channel alone, one of each serves the joined channels. The parameters stay
-those of the published design.
+Written so that it trains fast. Inside, a waveform is an image of one row in channels-last order,
+which oneDNN convolves without reordering it before and after each layer. The three parallel
+convolutions of an inception block (kernels 3, 5, 7) are cut at whole vectors of 16 channels instead
+of thirds, the few kernels on the wrong side of a cut padded with zeros; and as BatchNorm and SiLU
+act on each channel alone, one of each serves the joined channels. The parameters stay those of the
+published design.
 
 Source: Zhou et al., arXiv 2605.00973, and the authors' public configuration.
 """
@@ -17,42 +19,64 @@ import torch.nn.functional as F
 from torch import nn
 
 KERNELS = (3, 5, 7)
-VECTOR = 16  # float32 numbers in the widest vector register, and the channels that oneDNN convolves at a time
+# float32 numbers in the widest vector register, and the channels that oneDNN convolves at a time
+VECTOR = 16
 
 
 class RowConv(nn.Conv1d):
-    """Conv1d without bias, kernel odd, on images of one row: (B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride))."""
+    """Conv1d without bias, kernel odd, on images of one row: (B, n_in, 1, L) -> (B, n_out, 1,
+    ceil(L / stride)).
+    """
 
     def __init__(self, n_in, n_out, kernel, stride=1):
         super().__init__(n_in, n_out, kernel, stride, kernel // 2, bias=False)
 
     def forward(self, x):
-        """(B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride)), in the memory order of `x` (Conv1d would reorder it)."""
-        return F.conv2d(x, self.weight.unsqueeze(2), stride=(1, *self.stride), padding=(0, *self.padding))
+        """(B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride)), in the memory order of `x` (Conv1d
+        would reorder it).
+        """
+        return F.conv2d(
+            x, self.weight.unsqueeze(2), stride=(1, *self.stride), padding=(0, *self.padding)
+        )
 
 
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
-    """Convolution without bias, batch norm, SiLU: (B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride))."""
+    """Convolution without bias, batch norm, SiLU: (B, n_in, 1, L) -> (B, n_out, 1, ceil(L /
+    stride)).
+    """
     return nn.Sequential(RowConv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out), nn.SiLU())
 
 
 class Inception(nn.Module):
-    """Parallel convolutions of kernels 3, 5, 7, joined and fused by a 1x1: (B, n_in, 1, L) -> (B, n_out, 1, L)."""
+    """Parallel convolutions of kernels 3, 5, 7, joined and fused by a 1x1: (B, n_in, 1, L) -> (B,
+    n_out, 1, L).
+    """
 
     def __init__(self, n_in, n_out):
         super().__init__()
         widths = (n_out // 3, n_out // 3, n_out - 2 * (n_out // 3))
-        self.kernels = nn.ParameterList(torch.empty(w, n_in, k) for w, k in zip(widths, KERNELS, strict=True))
+        self.kernels = nn.ParameterList(
+            torch.empty(w, n_in, k) for w, k in zip(widths, KERNELS, strict=True)
+        )
         for kernel in self.kernels:
             nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))  # what nn.Conv1d does
         edges = [0, *(n // VECTOR * VECTOR for n in accumulate(widths[:-1])), n_out]
-        self.spans = [(slice(a, b), k // 2) for (a, b), k in zip(pairwise(edges), KERNELS, strict=True) if a < b]
+        self.spans = [
+            (slice(a, b), k // 2)
+            for (a, b), k in zip(pairwise(edges), KERNELS, strict=True)
+            if a < b
+        ]
         self.norm = nn.BatchNorm2d(n_out)
         self.fuse = conv_bn_silu(n_out, n_out, 1)
 
     def joined_kernel(self):
         """The three kernels as one, each zero-padded to the longest: (n_out, n_in, 7)."""
-        return torch.cat([F.pad(w, ((KERNELS[-1] - k) // 2,) * 2) for w, k in zip(self.kernels, KERNELS, strict=True)])
+        return torch.cat(
+            [
+                F.pad(w, ((KERNELS[-1] - k) // 2,) * 2)
+                for w, k in zip(self.kernels, KERNELS, strict=True)
+            ]
+        )
 
     def forward(self, x):
         """(B, n_in, 1, L) -> (B, n_out, 1, L)."""

@@ -1,8 +1,10 @@
-"""The conv-only students, from microcontroller to phone: one block that every runtime and NPU we target runs whole.
+"""The conv-only students, from microcontroller to phone: one block that every runtime and NPU we
+target runs whole.
 
-Everything is a `Conv2d` over (batch, channels, 1, time): 1-D convolutions leave exporters with transposes and unfused
-batch norms. Kernels and padding are chosen so that "same" padding in TFLite equals PyTorch's and no PAD op appears:
-stride 2 on an even length wants an even kernel, everything else an odd one.
+Everything is a `Conv2d` over (batch, channels, 1, time): 1-D convolutions leave exporters with
+transposes and unfused batch norms. Kernels and padding are chosen so that "same" padding in TFLite
+equals PyTorch's and no PAD op appears: stride 2 on an even length wants an even kernel, everything
+else an odd one.
 """
 
 import torch
@@ -12,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from xmae.models.convolutional import ConvEncoder
 from xmae.signals.window import N_TIMES
 
-TIERS = {  # (channels, stride) of the stem and of each depthwise-separable block; lengths 500 -> 250 -> ... -> 16
+# (channels, stride) of the stem and of each depthwise-separable block; lengths 500 -> 250 -> ... ->
+# 16
+TIERS = {
     "mcu-s": (
         (8, 2), (16, 2), (32, 2), (48, 2), (48, 1), (64, 2), (64, 1), (96, 2), (96, 1),
     ),
@@ -28,7 +32,8 @@ TIERS = {  # (channels, stride) of the stem and of each depthwise-separable bloc
 
 
 class McuStudent(ConvEncoder):
-    """PPG encoder of convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s window.
+    """PPG encoder of convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s
+    window.
 
     ======  ==========  ======  =======================================  ============================================
     tier    parameters  M MAC   int8 weights, biases, multipliers, kB    designed to stay within
@@ -66,17 +71,23 @@ class McuStudent(ConvEncoder):
         self.head = nn.Linear(channels, embed_dim)
 
     def features(self, ppg):
-        """(B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64 s."""
+        """(B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64
+        s.
+        """
         return self.blocks(self.stem(ppg))
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise (1, k) then pointwise 1x1, each with batch norm and ReLU; a residual where shapes allow."""
+    """Depthwise (1, k) then pointwise 1x1, each with batch norm and ReLU; a residual where shapes
+    allow.
+    """
 
     def __init__(self, channels, out, stride, even):
         super().__init__()
         kernel = 6 if stride == 2 and even else 5
-        self.depthwise = conv_bn_relu(channels, channels, kernel, stride, padding=2, groups=channels)
+        self.depthwise = conv_bn_relu(
+            channels, channels, kernel, stride, padding=2, groups=channels
+        )
         self.pointwise = conv_bn_relu(channels, out, kernel=1)
         self.residual = stride == 1 and channels == out
 
@@ -96,16 +107,20 @@ def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
 
 
 def int8_bytes(module):
-    """What `module` takes in flash as int8: a byte a weight and, for each output channel of a layer, 9 more.
+    """What `module` takes in flash as int8: a byte a weight and, for each output channel of a
+    layer, 9 more.
 
-    These are the int32 bias and multiplier and the int8 shift of TFLite's fixed-point arithmetic, batch norm folded in.
+    These are the int32 bias and multiplier and the int8 shift of TFLite's fixed-point arithmetic,
+    batch norm folded in.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     return sum(layer.weight.numel() + 9 * layer.weight.shape[0] for layer in layers)
 
 
 def count_macs(module, shape=(1, 1, N_TIMES)):
-    """Multiply-accumulates of one forward pass of `module` on zeros of `shape` (products and convolutions)."""
+    """Multiply-accumulates of one forward pass of `module` on zeros of `shape` (products and
+    convolutions).
+    """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.zeros(shape))
     return counter.get_total_flops() // 2

@@ -5,7 +5,9 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention with packed query, key and value weights: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+    """Multi-head attention with packed query, key and value weights: queries (B, N, D), keys (B, M,
+    D) -> (B, N, D).
+    """
 
     def __init__(self, width, n_heads, dropout):
         super().__init__()
@@ -24,15 +26,19 @@ class Attention(nn.Module):
             width = queries.shape[-1]
             q = F.linear(queries, self.qkv.weight[:width], self.qkv.bias[:width])
             k, v = F.linear(keys, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
-        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, D/heads)
-        return self.out(attend(q, k, v, self.dropout if self.training else None).transpose(1, 2).flatten(2))
+        # (B, heads, N, D/heads)
+        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return self.out(
+            attend(q, k, v, self.dropout if self.training else None).transpose(1, 2).flatten(2)
+        )
 
 
 def attend(q, k, v, dropout=None):
     """Scaled dot-product attention: (B, H, N, d), (B, H, M, d), (B, H, M, d) -> (B, H, N, d).
 
-    With `dropout` (a probability; while training) on a CPU it is written out, where the fused kernel does not pay for
-    the 25 tokens of a window: 4 times faster forward and backward in bfloat16 (64 windows, 7 heads of 32, 1 thread).
+    With `dropout` (a probability; while training) on a CPU it is written out, where the fused
+    kernel does not pay for the 25 tokens of a window: 4 times faster forward and backward in
+    bfloat16 (64 windows, 7 heads of 32, 1 thread).
     """
     if dropout is None or q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout or 0.0)
@@ -43,7 +49,10 @@ def attend(q, k, v, dropout=None):
 def feed_forward(width, ratio, dropout):
     """Linear, exact (erf) GELU, Linear, dropout: (..., D) -> (..., D)."""
     return nn.Sequential(
-        nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width), nn.Dropout(dropout)
+        nn.Linear(width, ratio * width),
+        nn.GELU(),
+        nn.Linear(ratio * width, width),
+        nn.Dropout(dropout),
     )
 
 
@@ -66,7 +75,9 @@ class Block(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Queries read from keys that are never changed: queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
+    """Queries read from keys that are never changed: queries (B, N, D), keys (B, M, D) -> (B, N,
+    D).
+    """
 
     is_unit = True  # compiled and sharded as one piece
 

@@ -1,7 +1,8 @@
 """ViT-1D: patches of raw waveform, learned positions, transformer blocks.
 
-Source: Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, in one dimension. The encoder of the masked and self-distilling
-rivals of xMAE. It has no stem and no class token: its embedding is, as xMAE's, the mean of the tokens, normalised.
+Source: Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, in one dimension. The encoder of the masked
+and self-distilling rivals of xMAE. It has no stem and no class token: its embedding is, as xMAE's,
+the mean of the tokens, normalised.
 """
 
 import torch
@@ -45,7 +46,8 @@ class ViTEncoder(nn.Module):
         self.projection = nn.LayerNorm(width, elementwise_affine=False)
 
     def embedded(self, x, first=None):
-        """Waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from position 0 or `first` (B,) of each.
+        """Waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from position 0 or
+        `first` (B,) of each.
 
         Raises
         ------
@@ -53,15 +55,20 @@ class ViTEncoder(nn.Module):
             If the length is not a whole number of 40-sample patches between 1 and 25.
         """
         if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
-            raise ValueError(f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}")
+            raise ValueError(
+                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}"
+            )
         x = self.patches(x).transpose(1, 2)  # (B, n, D)
         if first is None:
             return x + self.positions[:, : x.shape[1]]
         place = (first[:, None] + torch.arange(x.shape[1], device=x.device))[..., None].expand_as(x)
-        return x + self.positions.expand(len(x), -1, -1).gather(1, place)  # rows add up in one order: exact resume
+        # rows add up in one order: exact resume
+        return x + self.positions.expand(len(x), -1, -1).gather(1, place)
 
     def tokens(self, x, seen=None, first=None):
-        """Waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by `seen` (B, k) alone (B, k, D)."""
+        """Waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by `seen` (B, k)
+        alone (B, k, D).
+        """
         x = self.embedded(x, first)
         if seen is not None:
             x = x.gather(1, seen[..., None].expand(-1, -1, x.shape[-1]))
@@ -72,5 +79,7 @@ class ViTEncoder(nn.Module):
         return self.projection(tokens.mean(1))
 
     def forward(self, x, first=None):
-        """Scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) -> embedding (B, D)."""
+        """Scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) -> embedding
+        (B, D).
+        """
         return self.pool(self.tokens(x, first=first))

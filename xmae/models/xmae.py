@@ -1,11 +1,12 @@
-"""xMAE: rebuild masked ECG from the PPG of the same moment, so that the PPG tokens must know when the heart beat.
+"""xMAE: rebuild masked ECG from the PPG of the same moment, so that the PPG tokens must know when
+the heart beat.
 
     ppg -> PathEncoder -> tokens --+--> pooled -> embedding (all that the watch keeps)
                                    v keys, values
     ecg -> visible patches -> PathEncoder -> queries (masked: learned) -> bridge -> decoder -> ecg
 
-Sources: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal Representation Learning*,
-ICML 2026, arXiv 2605.00973; sizes from the authors' public configuration.
+Sources: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal
+Representation Learning*, ICML 2026, arXiv 2605.00973; sizes from the authors' public configuration.
 """
 
 import math
@@ -42,7 +43,9 @@ SIZES = {
 
 @dataclass
 class XMAEOutput:
-    """What one pass gives: embedding (B, E), reconstruction (B, 1, L) in [-1, 1] units of the scaled ECG, loss ()."""
+    """What one pass gives: embedding (B, E), reconstruction (B, 1, L) in [-1, 1] units of the
+    scaled ECG, loss ().
+    """
 
     embedding: torch.Tensor
     reconstruction: torch.Tensor
@@ -50,7 +53,9 @@ class XMAEOutput:
 
 
 class PathEncoder(nn.Module):
-    """Stem, patches, learned positions, transformer blocks: waveform (B, 1, n * 40) -> tokens (B, n, D)."""
+    """Stem, patches, learned positions, transformer blocks: waveform (B, 1, n * 40) -> tokens (B,
+    n, D).
+    """
 
     def __init__(self, config, depth):
         super().__init__()
@@ -58,7 +63,9 @@ class PathEncoder(nn.Module):
         self.patches = nn.Conv1d(config.stem_out, config.width, PATCH, PATCH)
         self.positions = nn.Parameter(torch.empty(1, N_TIMES // PATCH, config.width))
         nn.init.trunc_normal_(self.positions, std=0.02)
-        self.blocks = nn.Sequential(*(Block(config.width, config.n_heads, 4, config.dropout) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(Block(config.width, config.n_heads, 4, config.dropout) for _ in range(depth))
+        )
 
     def tokens(self, x):
         """Waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
@@ -69,7 +76,9 @@ class PathEncoder(nn.Module):
             If the length is not a whole number of 40-sample patches between 1 and 25.
         """
         if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
-            raise ValueError(f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}")
+            raise ValueError(
+                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}"
+            )
         x = self.patches(self.stem(x)).transpose(1, 2)  # (B, n, D)
         return self.blocks(x + self.positions[:, : x.shape[1]])
 
@@ -77,8 +86,8 @@ class PathEncoder(nn.Module):
 class PPGEncoder(PathEncoder):
     """The part that goes to the watch: scaled PPG (B, 1, L) -> embedding (B, E).
 
-    The embedding is the mean of the tokens, layer-normalised without parameters; a loaded reference checkpoint has a
-    trained LayerNorm and Linear in its place (`projection`).
+    The embedding is the mean of the tokens, layer-normalised without parameters; a loaded reference
+    checkpoint has a trained LayerNorm and Linear in its place (`projection`).
     """
 
     def __init__(self, config=XMAEConfig()):  # noqa: B008 (frozen)
@@ -86,7 +95,9 @@ class PPGEncoder(PathEncoder):
         self.config = config
         self.embed_dim = config.projection or config.width
         if config.projection:
-            self.projection = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.projection))
+            self.projection = nn.Sequential(
+                nn.LayerNorm(config.width), nn.Linear(config.width, config.projection)
+            )
         else:
             self.projection = nn.LayerNorm(config.width, elementwise_affine=False)
 
@@ -124,14 +135,17 @@ class XMAE(nn.Module):
     def align(self, amplitude=0.5):
         """Start so that each ECG query looks at the PPG of its own moment and around it.
 
-        Learned positions start as sinusoids (periods of 4 to 400 patches), and the bridge's key projection as a copy of
-        its query projection, so that attention is highest where positions agree. At the published start (std 0.02)
-        positions are a thirtieth of the tokens they are added to, and training must grow them before the bridge can
-        look for the pulse that follows a beat: on little data it may never get there.
+        Learned positions start as sinusoids (periods of 4 to 400 patches), and the bridge's key
+        projection as a copy of its query projection, so that attention is highest where positions
+        agree. At the published start (std 0.02) positions are a thirtieth of the tokens they are
+        added to, and training must grow them before the bridge can look for the pulse that follows
+        a beat: on little data it may never get there.
         """
         width, index = self.config.width, torch.arange(N_TIMES // PATCH)[:, None]
         angle = (
-            index * (math.pi / 2) * torch.exp(-math.log(100) * torch.arange(width // 2) / (width // 2))
+            index
+            * (math.pi / 2)
+            * torch.exp(-math.log(100) * torch.arange(width // 2) / (width // 2))
         )  # (N, D / 2)
         with torch.no_grad():
             for path in (self.encoder, self.ecg_encoder):
@@ -140,8 +154,11 @@ class XMAE(nn.Module):
             projections[width : 2 * width] = projections[:width]
 
     def ecg_queries(self, ecg, mask, n_visible):
-        """Queries at all N positions (B, N, D): encoded visible patches in their places, learned vectors elsewhere."""
-        order = mask.to(torch.int8).argsort(dim=1, stable=True)  # visible positions first, in time order
+        """Queries at all N positions (B, N, D): encoded visible patches in their places, learned
+        vectors elsewhere.
+        """
+        # visible positions first, in time order
+        order = mask.to(torch.int8).argsort(dim=1, stable=True)
         seen = order[:, :n_visible, None]  # (B, K, 1)
         patches = ecg.unflatten(-1, (-1, PATCH)).squeeze(1)  # (B, N, P)
         joined = patches.gather(1, seen.expand(-1, -1, PATCH)).flatten(1)[:, None]  # (B, 1, K * P)
@@ -163,8 +180,8 @@ class XMAE(nn.Module):
         ppg, ecg : torch.Tensor
             Windows of the same moments, min-max scaled to [-1, 1], (B, 1, L).
         ecg_mask : torch.Tensor
-            (B, N) bool, True = hidden from the ECG encoder and scored by the loss; N = L / 40. Every row hides the
-            same number of patches and shows at least one.
+            (B, N) bool, True = hidden from the ECG encoder and scored by the loss; N = L / 40.
+            Every row hides the same number of patches and shows at least one.
         n_visible : int, optional
             Visible patches per row. Read from the mask if not given, which waits for the device.
 
@@ -179,21 +196,29 @@ class XMAE(nn.Module):
             If the shapes disagree, or rows hide different numbers of patches, or all or none.
         """
         if ppg.shape != ecg.shape or ecg_mask.shape != (len(ecg), ecg.shape[-1] // PATCH):
-            raise ValueError(f"shapes disagree: {tuple(ppg.shape)}, {tuple(ecg.shape)}, {tuple(ecg_mask.shape)}")
+            raise ValueError(
+                f"shapes disagree: {tuple(ppg.shape)}, {tuple(ecg.shape)}, {tuple(ecg_mask.shape)}"
+            )
         if n_visible is None:
             counts = set((~ecg_mask).sum(1).tolist())
             n_visible = counts.pop()
             if counts or not 0 < n_visible < ecg_mask.shape[1]:
-                raise ValueError("every row of ecg_mask must hide the same number of patches, not all and not none")
+                raise ValueError(
+                    "every row of ecg_mask must hide the same number of patches, not all and not none"
+                )
         tokens = self.encoder.tokens(ppg)
         reconstruction = self.reconstruct(tokens, ecg, ecg_mask, n_visible)
-        return XMAEOutput(self.encoder.pool(tokens), reconstruction, masked_mse(reconstruction, ecg, ecg_mask))
+        return XMAEOutput(
+            self.encoder.pool(tokens), reconstruction, masked_mse(reconstruction, ecg, ecg_mask)
+        )
 
 
 def masked_mse(reconstruction, ecg, mask):
     """Mean squared error over the samples of masked patches: (B, 1, L), (B, 1, L), (B, N) -> ()."""
     error = (
-        F.mse_loss(reconstruction.float(), ecg.float(), reduction="none").unflatten(-1, (-1, PATCH)).mean(-1)
+        F.mse_loss(reconstruction.float(), ecg.float(), reduction="none")
+        .unflatten(-1, (-1, PATCH))
+        .mean(-1)
     )  # (B, 1, N)
     return (error[:, 0] * mask).sum() / mask.sum()
 

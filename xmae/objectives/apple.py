@@ -1,10 +1,12 @@
-"""Apple: windows of one participant contrasted against a momentum encoder, with KoLeo regularisation.
+"""Apple: windows of one participant contrasted against a momentum encoder, with KoLeo
+regularisation.
 
-Source: Abbaspourazad et al., *Large-scale Training of Foundation Models for Wearable Biosignals*, ICLR 2024, arXiv
-2312.05409: positive pairs are two segments of one participant, each augmented; InfoNCE at temperature 0.04 between the
-online and the momentum encoder, both ways; KoLeo at weight 0.1; momentum 0.99; an EfficientNet-1D with a
-256-dimensional embedding and a projection 256 -> 1024 -> 128 that is left out of it. Ours: with fewer participants
-than pairs in a batch, other windows of a pair's own participant are no negatives.
+Source: Abbaspourazad et al., *Large-scale Training of Foundation Models for Wearable Biosignals*,
+ICLR 2024, arXiv 2312.05409: positive pairs are two segments of one participant, each augmented;
+InfoNCE at temperature 0.04 between the online and the momentum encoder, both ways; KoLeo at weight
+0.1; momentum 0.99; an EfficientNet-1D with a 256-dimensional embedding and a projection 256 -> 1024
+-> 128 that is left out of it. Ours: with fewer participants than pairs in a batch, other windows of
+a pair's own participant are no negatives.
 """
 
 import copy
@@ -32,7 +34,9 @@ class AppleObjective(Objective):
     """
 
     paper = "Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
-    defaults = Defaults(batch_size=256, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=None, keep="last")
+    defaults = Defaults(
+        batch_size=256, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=None, keep="last"
+    )
     pairs = True
 
     def __init__(self, size="base", temperature=0.04, koleo_weight=0.1, momentum=0.99):
@@ -46,7 +50,9 @@ class AppleObjective(Objective):
         )
 
     def forward(self, batch):
-        """InfoNCE both ways between online and momentum projections of pairs, plus KoLeo, over the global batch."""
+        """InfoNCE both ways between online and momentum projections of pairs, plus KoLeo, over the
+        global batch.
+        """
         x = view(batch.ppg, Draws(batch), APPLE)
         queries = self.gather(self.projection(self.encoder(x)))
         keys = self.gather(self.teacher_projection(self.teacher(x))).detach()
@@ -54,9 +60,13 @@ class AppleObjective(Objective):
         return self.loss(queries, keys, person)
 
     def loss(self, queries, keys, person):
-        """Of online and momentum projections (2n, D) of n pairs; `person` (n, n) is true for pairs of one person."""
+        """Of online and momentum projections (2n, D) of n pairs; `person` (n, n) is true for pairs
+        of one person.
+        """
         (one, two), (key_one, key_two) = queries.chunk(2), keys.chunk(2)
-        contrast = info_nce(one, key_two, self.temperature, person) + info_nce(two, key_one, self.temperature, person)
+        contrast = info_nce(one, key_two, self.temperature, person) + info_nce(
+            two, key_one, self.temperature, person
+        )
         return contrast / 2 + self.koleo_weight * (koleo(one) + koleo(two)) / 2
 
     def after_step(self, progress):

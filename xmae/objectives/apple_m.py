@@ -1,9 +1,9 @@
 """Apple-M: the multimodal variant: PPG and ECG of one participant and moment must find each other.
 
-Source: the baseline "Apple-M" of Zhou et al., ICML 2026, arXiv 2605.00973, which takes Abbaspourazad et al., ICLR
-2024, arXiv 2312.05409 (InfoNCE at temperature 0.04, KoLeo at 0.1, projections left out of the embedding) from pairs of
-windows to pairs of signals. Ours: InfoNCE both ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum
-encoder, two ViT-1D.
+Source: the baseline "Apple-M" of Zhou et al., ICML 2026, arXiv 2605.00973, which takes
+Abbaspourazad et al., ICLR 2024, arXiv 2312.05409 (InfoNCE at temperature 0.04, KoLeo at 0.1,
+projections left out of the embedding) from pairs of windows to pairs of signals. Ours: InfoNCE both
+ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two ViT-1D.
 """
 
 from xmae.errors import require_choice
@@ -35,7 +35,10 @@ class AppleMObjective(Objective):
         self.temperature, self.koleo_weight = temperature, koleo_weight
         self.encoder, self.ecg_encoder = ViTEncoder(**SIZES[size]), ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim
-        self.projection, self.ecg_projection = mlp(width, 4 * width, 128), mlp(width, 4 * width, 128)
+        self.projection, self.ecg_projection = (
+            mlp(width, 4 * width, 128),
+            mlp(width, 4 * width, 128),
+        )
 
     def forward(self, batch):
         """InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""

@@ -8,7 +8,9 @@ NEVER = float("-inf")
 
 
 def cosines(a, b):
-    """Cosine of each row with each, in float32 even under autocast, as temperatures ask: (n, D), (m, D) -> (n, m)."""
+    """Cosine of each row with each, in float32 even under autocast, as temperatures ask: (n, D),
+    (m, D) -> (n, m).
+    """
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
 
@@ -16,19 +18,24 @@ def cosines(a, b):
 def info_nce(queries, keys, temperature, same=None):
     """InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
 
-    Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to length 1 (van den
-    Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative of i.
+    Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to
+    length 1 (van den Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative
+    of i.
     """
     logits = cosines(queries, keys) / temperature
     if same is not None:
-        logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER)
+        logits = logits.masked_fill(
+            same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER
+        )
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def nt_xent(a, b, temperature, same=None):
-    """NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n - 1: (n, D), (n, D) -> ().
+    """NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n - 1: (n, D),
+    (n, D) -> ().
 
-    (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a negative of i.
+    (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a
+    negative of i.
     """
     n, z = len(a), torch.cat([a, b])
     itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
@@ -39,7 +46,8 @@ def nt_xent(a, b, temperature, same=None):
 
 
 def koleo(z):
-    """Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of length 1: (n, D) -> ().
+    """Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of length 1: (n,
+    D) -> ().
 
     Low when vectors spread over the sphere (Sablayrolles et al., ICLR 2019, arXiv 1806.03198).
     """
@@ -55,9 +63,11 @@ def same_subject(subject):
 
 
 def small_start(layers):
-    """Start Linear layers without biases and at a standard deviation of 0.02, as DINO and MSN start their heads.
+    """Start Linear layers without biases and at a standard deviation of 0.02, as DINO and MSN start
+    their heads.
 
-    Windows then differ after the layers as they do before; default biases would drown their differences.
+    Windows then differ after the layers as they do before; default biases would drown their
+    differences.
     """
     for layer in layers:
         if isinstance(layer, nn.Linear):

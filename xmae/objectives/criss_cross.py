@@ -1,9 +1,12 @@
-"""The criss-cross objective: hide stretches of time in every lead, and whole leads, and rebuild them from the rest.
+"""The criss-cross objective: hide stretches of time in every lead, and whole leads, and rebuild
+them from the rest.
 
-Hiding in time asks what a lead says about itself before and after, hiding leads what the leads say about each other.
+Hiding in time asks what a lead says about itself before and after, hiding leads what the leads say
+about each other.
 
-Sources: Ghallab et al., arXiv 2512.15250 (dual masking); Wang et al., *CBraMod*, ICLR 2025 (masked patches at ratio
-0.5, mean squared error on them). The rates of the lead mask are ours: the paper's page gives none.
+Sources: Ghallab et al., arXiv 2512.15250 (dual masking); Wang et al., *CBraMod*, ICLR 2025 (masked
+patches at ratio 0.5, mean squared error on them). The rates of the lead mask are ours: the paper's
+page gives none.
 """
 
 from typing import NamedTuple
@@ -37,13 +40,18 @@ class CrissCrossObjective(Objective):
     inter_ratio : float
         Most leads hidden, as a share of all but one.
     channels : str
-        Channels of the store, 1 to 12, separated by commas; "V/MCL" is V, or MCL where V was not recorded.
+        Channels of the store, 1 to 12, separated by commas; "V/MCL" is V, or MCL where V was not
+        recorded.
     """
 
     paper = "Ghallab et al., arXiv 2512.15250; Wang et al., CBraMod, ICLR 2025"
-    defaults = Defaults(epochs=60, batch_size=16, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.999), patience=60)
+    defaults = Defaults(
+        epochs=60, batch_size=16, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.999), patience=60
+    )
 
-    def __init__(self, size="base", masking="both", intra_ratio=0.5, inter_ratio=1.0, channels="II,V/MCL"):
+    def __init__(
+        self, size="base", masking="both", intra_ratio=0.5, inter_ratio=1.0, channels="II,V/MCL"
+    ):
         super().__init__()
         require_choice("size", size, CRISS_CROSS_SIZES)
         require_choice("masking", masking, MASKINGS)
@@ -52,19 +60,28 @@ class CrissCrossObjective(Objective):
         self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
 
     def batches(self, store, *, batch_size, seed, recipe, rank, world_size, accumulate, **_):
-        """Training crops and validation windows of the chosen channels; windows that lack one of them are left out."""
-        train, val = (whole_windows(store.windows(split), self.channels) for split in ("train", "val"))
-        validation = [LeadBatch(part, slice(None), len(part), index) for index, part in enumerate(val[0].split(256))]
-        return LeadBatches(*train, batch_size, seed, recipe.speed, rank, world_size, accumulate), DataLoader(
-            validation, batch_size=None
+        """Training crops and validation windows of the chosen channels; windows that lack one of
+        them are left out.
+        """
+        train, val = (
+            whole_windows(store.windows(split), self.channels) for split in ("train", "val")
         )
+        validation = [
+            LeadBatch(part, slice(None), len(part), index)
+            for index, part in enumerate(val[0].split(256))
+        ]
+        return LeadBatches(
+            *train, batch_size, seed, recipe.speed, rank, world_size, accumulate
+        ), DataLoader(validation, batch_size=None)
 
     @torch.no_grad()
     def align(self):
-        """Start calmly: from drawing the mean, with blocks that add little; for a recipe that asks for it.
+        """Start calmly: from drawing the mean, with blocks that add little; for a recipe that asks
+        for it.
 
-        The published start draws noise of ten times the signal's power, which takes longer to unlearn than a small
-        store has steps (measured in benchmarks/results/fusion.md). The scale is GPT-2's, 1 / sqrt(branches).
+        The published start draws noise of ten times the signal's power, which takes longer to
+        unlearn than a small store has steps (measured in benchmarks/results/fusion.md). The scale
+        is GPT-2's, 1 / sqrt(branches).
         """
         head, layers = self.model.proj_out[0], self.encoder.encoder["layers"]
         torch.nn.init.zeros_(head.weight)
@@ -83,18 +100,29 @@ class CrissCrossObjective(Objective):
         return self.loss(batch, self.masking)
 
     def validate(self, batch):
-        """Validation loss: always under both masks (one lead: in time only), so that the ablations compare."""
+        """Validation loss: always under both masks (one lead: in time only), so that the ablations
+        compare.
+        """
         return self.loss(batch, "both" if batch.ppg.shape[1] > 1 else "intra")
 
     def loss(self, batch, masking):
         """Mean squared error over the hidden patches.
 
-        The mask is drawn for the global batch, of which each process keeps its rows; its hidden patches are counted
-        over the global batch too, so that the mean over processes is the loss of the whole.
+        The mask is drawn for the global batch, of which each process keeps its rows; its hidden
+        patches are counted over the global batch too, so that the mean over processes is the loss
+        of the whole.
         """
         x = patches(batch.ppg)  # (B, C, n, 200)
         generator = torch.Generator().manual_seed(batch.seed)
-        mask = dual_mask(batch.n_total, x.shape[1], x.shape[2], generator, masking, self.intra_ratio, self.inter_ratio)
+        mask = dual_mask(
+            batch.n_total,
+            x.shape[1],
+            x.shape[2],
+            generator,
+            masking,
+            self.intra_ratio,
+            self.inter_ratio,
+        )
         share = mask.sum() * len(x) / batch.n_total  # hidden patches a process has on average
         mask = mask[batch.rows].to(x.device, non_blocking=True)
         error = (self.model(x, mask).float() - x.float()).square().mean(-1)  # (B, C, n)
@@ -102,8 +130,8 @@ class CrissCrossObjective(Objective):
 
 
 class LeadBatch(NamedTuple):
-    """Rows of a global batch: standardised channels (B, C, 2000) at 200 Hz, under the name that the trainer counts
-    windows by; which rows, of how many; seed.
+    """Rows of a global batch: standardised channels (B, C, 2000) at 200 Hz, under the name that the
+    trainer counts windows by; which rows, of how many; seed.
     """
 
     ppg: torch.Tensor
@@ -124,16 +152,20 @@ class LeadBatches(SteppedBatches):
     batch_size, seed : int
         Windows of a step over all processes; seed of the crops.
     speed : (float, float)
-        Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of 10 s, where so much
-        was recorded without a gap. (1, 1) crops only.
+        Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of
+        10 s, where so much was recorded without a gap. (1, 1) crops only.
     rank, world_size, accumulate : int
         As of `xmae.data.batches.batches.TrainingBatches`.
     """
 
-    def __init__(self, leads, follows, batch_size, seed, speed=(1.0, 1.0), rank=0, world_size=1, accumulate=1):
+    def __init__(
+        self, leads, follows, batch_size, seed, speed=(1.0, 1.0), rank=0, world_size=1, accumulate=1
+    ):
         self.parts = world_size * accumulate
         if batch_size % self.parts:
-            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and parts")
+            raise UserError(
+                f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and parts"
+            )
         super().__init__(accumulate * max(2, len(leads) // batch_size), seed, accumulate)
         self.samples, self.follows = leads.transpose(1, 2).flatten(0, 1), follows  # (n * 2000, C)
         self.length, self.batch_size, self.speed = leads.shape[-1], batch_size, speed
@@ -145,19 +177,26 @@ class LeadBatches(SteppedBatches):
         window = torch.randint(len(self.follows), (self.batch_size,), generator=generator)
         draw = torch.rand(2, self.batch_size, generator=generator, dtype=torch.float64)
         rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
-        room = self.length * (1 + self.follows[window]) - 1  # steps between samples, in this window and the next
+        # steps between samples, in this window and the next
+        room = self.length * (1 + self.follows[window]) - 1
         factor = (low * (high / low) ** draw[0]).clamp(max=room / (self.length - 1))
         begin = draw[1] * (room - factor * (self.length - 1))
         begin = window * self.length + (begin.floor() if low == high == 1 else begin)
         place = begin[rows, None] + factor[rows, None] * torch.arange(self.length)  # (rows, 2000)
         left = place.long().clamp(max=len(self.samples) - 2)
         weight = (place - left).float()[..., None]
-        crops = torch.lerp(self.samples[left], self.samples[left + 1], weight).transpose(1, 2).contiguous()
+        crops = (
+            torch.lerp(self.samples[left], self.samples[left + 1], weight)
+            .transpose(1, 2)
+            .contiguous()
+        )
         return LeadBatch(crops, rows, self.batch_size, seed)
 
 
 def whole_windows(windows, channels):
-    """Windows without missing samples in the chosen channels (n, C, 2000), and whether each is followed by the next."""
+    """Windows without missing samples in the chosen channels (n, C, 2000), and whether each is
+    followed by the next.
+    """
     leads = choose_leads(windows, channels)
     whole = ~np.isnan(leads).any((1, 2))
     if not whole.any():
@@ -166,7 +205,9 @@ def whole_windows(windows, channels):
     return torch.from_numpy(leads[whole]), torch.from_numpy(follows.astype(np.int64))
 
 
-def dual_mask(batch, n_leads, n_patches, generator, masking="both", intra_ratio=0.5, inter_ratio=1.0):
+def dual_mask(
+    batch, n_leads, n_patches, generator, masking="both", intra_ratio=0.5, inter_ratio=1.0
+):
     """Masks over the patches of several leads.
 
     Parameters
@@ -176,9 +217,9 @@ def dual_mask(batch, n_leads, n_patches, generator, masking="both", intra_ratio=
     generator : torch.Generator
         Of the draw, on the CPU.
     masking : str
-        "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole leads, their number
-        drawn evenly from 0 (or 1, as the only mask: a window with nothing hidden has no loss) to the most; "both" is
-        the union.
+        "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole
+        leads, their number drawn evenly from 0 (or 1, as the only mask: a window with nothing
+        hidden has no loss) to the most; "both" is the union.
     intra_ratio : float
         Share of the patches hidden in each lead.
     inter_ratio : float

@@ -1,4 +1,6 @@
-"""How the mask ratio rises over training: by the validation loss, or by a plain schedule over epochs."""
+"""How the mask ratio rises over training: by the validation loss, or by a plain schedule over
+epochs.
+"""
 
 from dataclasses import dataclass
 
@@ -9,9 +11,9 @@ RATIOS = (0.80, 0.85, 0.90)  # the reference's ladder
 class LossLadder:
     """Climb to the next mask ratio when the smoothed validation loss has fallen enough on this one.
 
-    ``ema = 0.8 ema + 0.2 loss``, started at the level's first validation loss; the next level comes when ema is 10 %
-    below its value at the level's start, after at least 3 epochs on the level. The reference declares such a ladder
-    but never advances it; this definition is ours.
+    ``ema = 0.8 ema + 0.2 loss``, started at the level's first validation loss; the next level comes
+    when ema is 10 % below its value at the level's start, after at least 3 epochs on the level. The
+    reference declares such a ladder but never advances it; this definition is ours.
 
     Examples
     --------
@@ -54,7 +56,9 @@ class EpochSchedule:
     @property
     def ratio(self):
         """The mask ratio to train with now."""
-        return self.ratios[min(self.epochs * len(self.ratios) // self.n_epochs, len(self.ratios) - 1)]
+        return self.ratios[
+            min(self.epochs * len(self.ratios) // self.n_epochs, len(self.ratios) - 1)
+        ]
 
     def update(self, loss):
         """Count one more epoch; its loss does not matter here."""

@@ -1,14 +1,16 @@
 """DINO: a student must say of short and long crops what a slowly moving teacher says of long ones.
 
-Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021, arXiv 2104.14294: multi-
-crop, student temperature 0.1, centre with momentum 0.9, teacher momentum 0.996 rising to 1 by cosine, a head of three
-layers, normalised bottleneck and weight-normalised prototypes. Ours: crops in time, of 8 s (teacher and student) and
-3.2 s (student), whose patches keep the positions of their place in the window, so that all positions of a whole window
-are trained (images' crops are drawn out, and positions with them; here that would change the heart rate); 1024
-prototypes; constant weight decay; the mean token instead of a class token; the centre starts at the mean of the first
-batch (from zero, all answers agree for the first steps, and the embedding narrows); a sharper teacher: at the paper's
-temperature (0.04, rising to 0.07) the answers stayed even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell
-from 4.3 to 2.2 (128 prototypes, small size).
+Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021, arXiv
+2104.14294: multi- crop, student temperature 0.1, centre with momentum 0.9, teacher momentum 0.996
+rising to 1 by cosine, a head of three layers, normalised bottleneck and weight-normalised
+prototypes. Ours: crops in time, of 8 s (teacher and student) and 3.2 s (student), whose patches
+keep the positions of their place in the window, so that all positions of a whole window are trained
+(images' crops are drawn out, and positions with them; here that would change the heart rate); 1024
+prototypes; constant weight decay; the mean token instead of a class token; the centre starts at the
+mean of the first batch (from zero, all answers agree for the first steps, and the embedding
+narrows); a sharper teacher: at the paper's temperature (0.04, rising to 0.07) the answers stayed
+even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell from 4.3 to 2.2 (128 prototypes,
+small size).
 """
 
 import copy
@@ -61,11 +63,15 @@ class DINOObjective(Objective):
         self.register_buffer("centred", torch.tensor(False))
 
     def forward(self, batch):
-        """Cross-entropy of the student's answers to the teacher's, over pairs of different crops."""
+        """Cross-entropy of the student's answers to the teacher's, over pairs of different
+        crops.
+        """
         draws = Draws(batch)
         long = [self.crop(batch.ppg, draws, LONG) for _ in range(2)]
         short = [self.crop(batch.ppg, draws, SHORT) for _ in range(self.n_short)]
-        student = [part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)]
+        student = [
+            part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)
+        ]
         with torch.no_grad():
             teacher = self.answers(self.teacher, self.teacher_head, long)
         if self.training:
@@ -78,12 +84,16 @@ class DINOObjective(Objective):
         return loss
 
     def crop(self, ppg, draws, n_times):
-        """A random view of a random stretch, (B, 1, n_times), and the number of its first patch, (B,)."""
+        """A random view of a random stretch, (B, 1, n_times), and the number of its first patch,
+        (B,).
+        """
         piece, first = time_crop(ppg, draws, n_times)
         return view(piece, draws, MILD), first
 
     def answers(self, encoder, head, crops):
-        """Answers of one network to crops of one length: list of (crops (B, 1, L), first (B,)) -> list of (B, K)."""
+        """Answers of one network to crops of one length: list of (crops (B, 1, L), first (B,)) ->
+        list of (B, K).
+        """
         if not crops:
             return []
         pieces, first = (torch.cat(parts) for parts in zip(*crops, strict=True))
@@ -97,7 +107,9 @@ class DINOObjective(Objective):
 
 
 class PrototypeHead(nn.Module):
-    """Embedding (B, D) -> similarities (B, K) of its bottleneck to K prototypes, all of length 1."""
+    """Embedding (B, D) -> similarities (B, K) of its bottleneck to K prototypes, all of length
+    1.
+    """
 
     def __init__(self, width, prototypes, bottleneck=256):
         super().__init__()
@@ -123,5 +135,7 @@ def dino_loss(student, teacher, centre, temperature):
     """
     wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
     said = [(answer / 0.1).log_softmax(-1) for answer in student]
-    pairs = [-(p * q).sum(-1).mean() for i, p in enumerate(wanted) for j, q in enumerate(said) if i != j]
+    pairs = [
+        -(p * q).sum(-1).mean() for i, p in enumerate(wanted) for j, q in enumerate(said) if i != j
+    ]
     return torch.stack(pairs).mean()

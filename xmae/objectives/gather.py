@@ -10,11 +10,13 @@ def n_processes():
 
 
 def gather(x):
-    """Rows of all processes in the order of the global batch, with gradients: (B, ...) -> (B * processes, ...).
+    """Rows of all processes in the order of the global batch, with gradients: (B, ...) -> (B *
+    processes, ...).
 
-    Process r of W holds rows r, r + W, ... Every process then computes the loss of the whole batch. The gradients that
-    reach a process's rows are the sum over the W equal losses, and averaging gradients over processes divides by W
-    again: parameters get the gradient of one process with the whole batch.
+    Process r of W holds rows r, r + W, ... Every process then computes the loss of the whole batch.
+    The gradients that reach a process's rows are the sum over the W equal losses, and averaging
+    gradients over processes divides by W again: parameters get the gradient of one process with the
+    whole batch.
     """
     return x if n_processes() == 1 else Gather.apply(x)
 

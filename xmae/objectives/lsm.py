@@ -1,9 +1,11 @@
-"""LSM: masked reconstruction with the large sensor model's three tasks: imputation, interpolation, forecasting.
+"""LSM: masked reconstruction with the large sensor model's three tasks: imputation, interpolation,
+forecasting.
 
-Source: Narayanswamy et al., *Scaling Wearable Foundation Models*, ICLR 2025, arXiv 2410.13638: a masked autoencoder
-(MAE) whose masks are random patches (imputation), a run of time (interpolation), or all time after a moment
-(forecasting), 80 % hidden, mean squared error of the samples as they are. Ours: the mix is even, and all three hide as
-many patches, so that the visible ones of a batch form a rectangle.
+Source: Narayanswamy et al., *Scaling Wearable Foundation Models*, ICLR 2025, arXiv 2410.13638: a
+masked autoencoder (MAE) whose masks are random patches (imputation), a run of time (interpolation),
+or all time after a moment (forecasting), 80 % hidden, mean squared error of the samples as they
+are. Ours: the mix is even, and all three hide as many patches, so that the visible ones of a batch
+form a rectangle.
 """
 
 import torch

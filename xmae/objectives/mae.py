@@ -1,8 +1,10 @@
-"""MAE-1D: hide three quarters of the PPG's patches, encode the rest, rebuild what was hidden with a light decoder.
+"""MAE-1D: hide three quarters of the PPG's patches, encode the rest, rebuild what was hidden with a
+light decoder.
 
-Source: He et al., *Masked Autoencoders Are Scalable Vision Learners*, CVPR 2022, arXiv 2111.06377: random masks of 75
-%, targets normalised patch by patch, loss on hidden patches only, an encoder that never sees mask tokens, AdamW with
-betas 0.9 and 0.95, weight decay 0.05 and lr 1.5e-4 * batch / 256. Ours: the decoder's size (2 blocks), no class token.
+Source: He et al., *Masked Autoencoders Are Scalable Vision Learners*, CVPR 2022, arXiv 2111.06377:
+random masks of 75 %, targets normalised patch by patch, loss on hidden patches only, an encoder
+that never sees mask tokens, AdamW with betas 0.9 and 0.95, weight decay 0.05 and lr 1.5e-4 * batch
+/ 256. Ours: the decoder's size (2 blocks), no class token.
 """
 
 import torch
@@ -37,12 +39,16 @@ class MAEObjective(Objective):
         self.encoder = ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim // 2 // 16 * 16
         self.mask_ratio = mask_ratio
-        self.to_decoder = nn.Sequential(nn.LayerNorm(self.encoder.embed_dim), nn.Linear(self.encoder.embed_dim, width))
+        self.to_decoder = nn.Sequential(
+            nn.LayerNorm(self.encoder.embed_dim), nn.Linear(self.encoder.embed_dim, width)
+        )
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.positions = nn.Parameter(torch.empty(1, N_TIMES // PATCH, width))
         for parameter in (self.mask_token, self.positions):
             nn.init.trunc_normal_(parameter, std=0.02)
-        self.decoder = nn.Sequential(*(Block(width, 4, 4, dropout=0.0) for _ in range(2)), nn.LayerNorm(width))
+        self.decoder = nn.Sequential(
+            *(Block(width, 4, 4, dropout=0.0) for _ in range(2)), nn.LayerNorm(width)
+        )
         self.to_samples = nn.Linear(width, PATCH)
 
     def masks(self, n, n_patches, generator):
@@ -57,18 +63,25 @@ class MAEObjective(Objective):
     def forward(self, batch):
         """Mean squared error over the hidden patches."""
         n_patches = batch.ppg.shape[-1] // PATCH
-        mask = self.masks(batch.n_total, n_patches, torch.Generator().manual_seed(batch.seed))[batch.rows]
+        mask = self.masks(batch.n_total, n_patches, torch.Generator().manual_seed(batch.seed))[
+            batch.rows
+        ]
         mask = mask.to(batch.ppg.device, non_blocking=True)
         rebuilt = self.rebuild(batch.ppg, mask, n_patches - n_hidden(n_patches, self.mask_ratio))
         targets = self.targets(batch.ppg.unflatten(-1, (-1, PATCH)).squeeze(1))
         return masked_error(rebuilt, targets, mask)
 
     def rebuild(self, ppg, mask, n_seen):
-        """PPG (B, 1, L) whose patches `mask` (B, N) hides, of which each row shows `n_seen` -> patches (B, N, 40)."""
+        """PPG (B, 1, L) whose patches `mask` (B, N) hides, of which each row shows `n_seen` ->
+        patches (B, N, 40).
+        """
         seen = mask.to(torch.int8).argsort(dim=1, stable=True)[:, :n_seen]  # in the order of time
         tokens = self.to_decoder(self.encoder.tokens(ppg, seen))  # (B, n_seen, width)
         x = self.mask_token.to(tokens.dtype).expand(*mask.shape, -1)
-        x = x.scatter(1, seen[..., None].expand_as(tokens), tokens) + self.positions[:, : mask.shape[1]]
+        x = (
+            x.scatter(1, seen[..., None].expand_as(tokens), tokens)
+            + self.positions[:, : mask.shape[1]]
+        )
         return self.to_samples(self.decoder(x))
 
 

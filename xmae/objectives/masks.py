@@ -62,7 +62,9 @@ def forecast(batch, n_patches, ratio, generator=None, device=None):
 
 
 def sensor_mix(batch, n_patches, ratio, generator=None, device=None):
-    """Scatter, block or forecast, drawn for each row with equal probability (LSM, arXiv 2410.13638)."""
+    """Scatter, block or forecast, drawn for each row with equal probability (LSM, arXiv
+    2410.13638).
+    """
     kind = torch.randint(3, (batch, 1), generator=generator, device=device)
     arguments = batch, n_patches, ratio, generator, device
     masks = torch.stack([scatter(*arguments), block(*arguments), forecast(*arguments)])  # (3, B, N)

@@ -1,10 +1,11 @@
 """MSN: masked views must fall to the same prototypes as the whole window does.
 
-Source: Assran et al., *Masked Siamese Networks for Label-Efficient Learning*, ECCV 2022, arXiv 2204.07141: 1024
-prototypes of 256 dimensions, similarities at temperature 0.1, targets of a momentum encoder (0.996 rising to 1)
-sharpened at 0.25, one random anchor view with patches dropped and several focal (short) ones, and mean-entropy
-maximisation (me-max, weight 1) against collapse. Ours: focal views are crops of 3.2 s; no batch norm in the head, the
-mean token instead of a class token.
+Source: Assran et al., *Masked Siamese Networks for Label-Efficient Learning*, ECCV 2022, arXiv
+2204.07141: 1024 prototypes of 256 dimensions, similarities at temperature 0.1, targets of a
+momentum encoder (0.996 rising to 1) sharpened at 0.25, one random anchor view with patches dropped
+and several focal (short) ones, and mean-entropy maximisation (me-max, weight 1) against collapse.
+Ours: focal views are crops of 3.2 s; no batch norm in the head, the mean token instead of a class
+token.
 """
 
 import copy
@@ -34,7 +35,8 @@ class MSNObjective(Objective):
     prototypes : int
         Clusters to fall to.
     mask_ratio : float
-        Share of the random anchor view's patches that is dropped (paper: 0.15 to 0.7, more for larger encoders).
+        Share of the random anchor view's patches that is dropped (paper: 0.15 to 0.7, more for
+        larger encoders).
     n_focal : int
         Short anchor views a window.
     momentum : float
@@ -59,12 +61,19 @@ class MSNObjective(Objective):
     def forward(self, batch):
         """Cross-entropy of anchors to sharpened targets, less the entropy of the anchors' mean."""
         draws, (size, n_patches) = Draws(batch), (len(batch.ppg), batch.ppg.shape[-1] // PATCH)
-        mask = scatter(batch.n_total, n_patches, self.mask_ratio, draws.generator)[batch.rows].to(batch.ppg.device)
-        seen = mask.to(torch.int8).argsort(dim=1, stable=True)[:, : n_patches - n_hidden(n_patches, self.mask_ratio)]
+        mask = scatter(batch.n_total, n_patches, self.mask_ratio, draws.generator)[batch.rows].to(
+            batch.ppg.device
+        )
+        seen = mask.to(torch.int8).argsort(dim=1, stable=True)[
+            :, : n_patches - n_hidden(n_patches, self.mask_ratio)
+        ]
         tokens = self.encoder.tokens(view(batch.ppg, draws, MILD), seen)
         anchors = [self.head(self.encoder.pool(tokens))]
         if self.n_focal:
-            focal = [view(time_crop(batch.ppg, draws, SHORT)[0], draws, MILD) for _ in range(self.n_focal)]
+            focal = [
+                view(time_crop(batch.ppg, draws, SHORT)[0], draws, MILD)
+                for _ in range(self.n_focal)
+            ]
             anchors += self.head(self.encoder(torch.cat(focal))).split(size)
         with torch.no_grad():
             targets = self.teacher_head(self.teacher(view(batch.ppg, draws, MILD)))
@@ -79,13 +88,15 @@ class MSNObjective(Objective):
 
 
 def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
-    """Cross-entropy of anchors (v * n, D), view by view, to targets (n, D), less the entropy of the anchors' mean.
+    """Cross-entropy of anchors (v * n, D), view by view, to targets (n, D), less the entropy of the
+    anchors' mean.
 
     Plus log K, so that a flat mean costs nothing: (), at least 0.
     """
     log_p = assign(anchors, prototypes, temperature)
     with torch.no_grad():
-        target = (assign(targets, prototypes, temperature) / sharpen).softmax(1)  # p^(1 / sharpen), normalised
+        # p^(1 / sharpen), normalised
+        target = (assign(targets, prototypes, temperature) / sharpen).softmax(1)
     n_views = len(anchors) // len(targets)
     mean = log_p.exp().mean(0)
     entropy = -(mean * mean.clamp(min=1e-12).log()).sum()

@@ -25,8 +25,9 @@ class Defaults:
     patience : int or None
         Epochs without a better validation loss before stopping early; None: never.
     keep : str
-        "best" (lowest validation loss) or "last" weights: last where the validation loss says little about the
-        embedding, as with teachers that move, or contrast among few validation subjects.
+        "best" (lowest validation loss) or "last" weights: last where the validation loss says
+        little about the embedding, as with teachers that move, or contrast among few validation
+        subjects.
     """
 
     epochs: int = 37
@@ -41,25 +42,29 @@ class Defaults:
 class Objective(nn.Module):
     """A method: networks, what is hidden or which views are drawn, and a loss.
 
-    A subclass takes its settings in its constructor, each with a default, `size` among them; if one is called
-    `n_epochs`, it is given the epochs of the whole training. It has an `encoder` (what pretraining is for; see
-    `xmae.models`) and `forward(batch)`, the training loss, a scalar. All trainable parameters must get a gradient from
-    it, and all randomness must come from `batch.seed` or from torch's default generator, which the trainer seeds before
-    each step.
+    A subclass takes its settings in its constructor, each with a default, `size` among them; if one
+    is called `n_epochs`, it is given the epochs of the whole training. It has an `encoder` (what
+    pretraining is for; see `xmae.models`) and `forward(batch)`, the training loss, a scalar. All
+    trainable parameters must get a gradient from it, and all randomness must come from `batch.seed`
+    or from torch's default generator, which the trainer seeds before each step.
     """
 
     paper: ClassVar[str] = ""
     defaults: ClassVar[Defaults] = Defaults()
     needs_ecg: ClassVar[bool] = False  # whether the store must hold ECG
-    pairs: ClassVar[bool] = False  # whether row i and row i + B / 2 of a batch must be of one subject
-    rebuilds_ecg: ClassVar[bool] = False  # xMAE: loss relative to the ECG's variance, ramp of augmentations, picture
+    # whether row i and row i + B / 2 of a batch must be of one subject
+    pairs: ClassVar[bool] = False
+    # xMAE: loss relative to the ECG's variance, ramp of augmentations, picture
+    rebuilds_ecg: ClassVar[bool] = False
 
     @classmethod
     def batches(cls, store, **settings):
-        """Training and validation batches of a store; see `xmae.data.batches.batches.store_batches`.
+        """Training and validation batches of a store; see
+        `xmae.data.batches.batches.store_batches`.
 
-        A method that needs more than synchronous PPG and ECG windows makes its own here: a `SteppedBatches` and an
-        iterable, whose batches are named tuples with at least `ppg` (B, ...) and `seed`.
+        A method that needs more than synchronous PPG and ECG windows makes its own here: a
+        `SteppedBatches` and an iterable, whose batches are named tuples with at least `ppg` (B,
+        ...) and `seed`.
         """
         return store_batches(store, needs_ecg=cls.needs_ecg, pairs=cls.pairs, **settings)
 
@@ -68,11 +73,15 @@ class Objective(nn.Module):
         return self(batch)
 
     def gather(self, x):
-        """While training, the rows of all processes, with gradients; validation is the same on each of them."""
+        """While training, the rows of all processes, with gradients; validation is the same on each
+        of them.
+        """
         return gather(x) if self.training else x
 
     def after_step(self, progress):
-        """Called after each step of the optimiser, `progress` (0 to 1) of all steps done: for teachers that follow."""
+        """Called after each step of the optimiser, `progress` (0 to 1) of all steps done: for
+        teachers that follow.
+        """
 
     def end_epoch(self, val_loss):
         """Told the validation loss at the end of an epoch; returns what to log."""
@@ -84,7 +93,9 @@ class Objective(nn.Module):
 
 @torch.no_grad()
 def follow(teacher, student, momentum):
-    """Exponential moving average: teacher = momentum * teacher + (1 - momentum) * student; buffers are copied."""
+    """Exponential moving average: teacher = momentum * teacher + (1 - momentum) * student; buffers
+    are copied.
+    """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
     for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
         ours.copy_(theirs)

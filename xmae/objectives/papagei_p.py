@@ -1,9 +1,9 @@
 """PaPaGei-P: two windows of one patient must find each other among the windows of other patients.
 
-Source: Pillai et al., *PaPaGei: Open Foundation Models for Optical Physiological Signals*, ICLR 2025, arXiv
-2410.20542: positive pairs are segments of one patient, augmented, NT-Xent at temperature 0.07. Ours: with fewer
-patients than pairs in a batch, other windows of a pair's own patient are no negatives; a projection, left out of the
-embedding.
+Source: Pillai et al., *PaPaGei: Open Foundation Models for Optical Physiological Signals*, ICLR
+2025, arXiv 2410.20542: positive pairs are segments of one patient, augmented, NT-Xent at
+temperature 0.07. Ours: with fewer patients than pairs in a batch, other windows of a pair's own
+patient are no negatives; a projection, left out of the embedding.
 """
 
 from xmae.errors import require_choice

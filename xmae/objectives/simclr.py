@@ -1,8 +1,8 @@
 """SimCLR: two random views of one window must find each other among all other windows.
 
-Source: Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, ICML 2020, arXiv
-2002.05709: NT-Xent on a projection of two layers, which is left out of the embedding. Ours: the views (of PaPaGei, see
-`views`), the temperature, AdamW.
+Source: Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, ICML
+2020, arXiv 2002.05709: NT-Xent on a projection of two layers, which is left out of the embedding.
+Ours: the views (of PaPaGei, see `views`), the temperature, AdamW.
 """
 
 from xmae.errors import require_choice
@@ -35,5 +35,8 @@ class SimCLRObjective(Objective):
     def forward(self, batch):
         """NT-Xent of two views of each window, over the global batch."""
         draws = Draws(batch)
-        a, b = (self.gather(self.projection(self.encoder(view(batch.ppg, draws, PAPAGEI)))) for _ in range(2))
+        a, b = (
+            self.gather(self.projection(self.encoder(view(batch.ppg, draws, PAPAGEI))))
+            for _ in range(2)
+        )
         return nt_xent(a, b, self.temperature)

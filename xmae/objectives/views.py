@@ -1,8 +1,9 @@
-"""Random views of PPG windows for methods that compare views: vectorised, each change drawn for each row.
+"""Random views of PPG windows for methods that compare views: vectorised, each change drawn for
+each row.
 
-All that is random is drawn for the whole global batch, of which a process keeps its rows, so that several processes
-see what one would. Views are min-max scaled again, as an encoder expects it; so plain magnitude scaling, which the
-papers below have too, would change nothing, and is left out.
+All that is random is drawn for the whole global batch, of which a process keeps its rows, so that
+several processes see what one would. Views are min-max scaled again, as an encoder expects it; so
+plain magnitude scaling, which the papers below have too, would change nothing, and is left out.
 """
 
 import torch
@@ -32,7 +33,9 @@ class Draws:
 
 
 def resample(x, place):
-    """Samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in samples -> (B, 1, M)."""
+    """Samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in samples
+    -> (B, 1, M).
+    """
     left = place.floor().clamp(0, x.shape[-1] - 2)
     return torch.lerp(x.gather(-1, left.long()), x.gather(-1, left.long() + 1), place - left)
 
@@ -84,14 +87,17 @@ def reverse(x, draws):
 
 
 def view(x, draws, changes):
-    """A random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1, L) in [-1, 1]."""
+    """A random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1, L) in
+    [-1, 1].
+    """
     for change, probability in changes:
         x = torch.where(draws.rand(1, 1) < probability, change(x, draws), x)
     return minmax_scale(x)[0]
 
 
 def time_crop(x, draws, n_times):
-    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1, n_times).
+    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1,
+    n_times).
 
     Also the number of the patch nearest to its begin, (B,).
     """
@@ -100,7 +106,8 @@ def time_crop(x, draws, n_times):
     return piece, (begin[:, 0, 0] + PATCH // 2) // PATCH
 
 
-# Of PaPaGei-P (arXiv 2410.20542); SimCLR gets the same, so that the two differ in their pairs alone.
+# Of PaPaGei-P (arXiv 2410.20542); SimCLR gets the same, so that the two differ in their pairs
+# alone.
 PAPAGEI = ((crop, 0.5), (negate, 0.2), (reverse, 0.2), (noise, 0.25))
 # Of `apple` (arXiv 2312.05409) for PPG; its channel permutation needs several channels.
 APPLE = ((cutout, 0.4), (magnitude_warp, 0.25), (noise, 0.25), (time_warp, 0.15))

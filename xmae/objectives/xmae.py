@@ -1,7 +1,7 @@
 """xMAE's objective: hide most of the ECG, rebuild it from the rest and the synchronous PPG.
 
-Source: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal Representation Learning*,
-ICML 2026, arXiv 2605.00973.
+Source: Zhou et al., *Physiology-Aware Masked Cross-Modal Reconstruction for Biosignal
+Representation Learning*, ICML 2026, arXiv 2605.00973.
 """
 
 import torch
@@ -26,7 +26,8 @@ class XMAEObjective(Objective):
     mask : str
         Shape of the ECG mask: "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        How the mask ratio climbs 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule" over epochs, "none" stays.
+        How the mask ratio climbs 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule" over
+        epochs, "none" stays.
     n_epochs : int
         Epochs of the whole training (for "schedule").
     """
@@ -58,11 +59,15 @@ class XMAEObjective(Objective):
         self.model.align()
 
     def forward(self, batch):
-        """Training loss of a `Batch`. The mask is drawn for the global batch, of which each process keeps its rows."""
+        """Training loss of a `Batch`. The mask is drawn for the global batch, of which each process
+        keeps its rows.
+        """
         return self.loss(batch, self.curriculum.ratio)
 
     def validate(self, batch):
-        """Validation loss: always at the first ratio, so that the levels of the curriculum compare."""
+        """Validation loss: always at the first ratio, so that the levels of the curriculum
+        compare.
+        """
         return self.loss(batch, RATIOS[0])
 
     def loss(self, batch, ratio):

@@ -1,1 +1,3 @@
-"""Signals: the window, cleaning, quality, resampling and scaling. One definition for training, bundle and firmware."""
+"""Signals: the window, cleaning, quality, resampling and scaling. One definition for training,
+bundle and firmware.
+"""

@@ -1,6 +1,8 @@
-"""What is wrong with a window beyond the shape of its beats: clipping, flat line, dropout, motion, beats that disagree.
+"""What is wrong with a window beyond the shape of its beats: clipping, flat line, dropout, motion,
+beats that disagree.
 
-Each measure is one number a window, computed for a whole recording at once; windows are given by their first samples.
+Each measure is one number a window, computed for a whole recording at once; windows are given by
+their first samples.
 """
 
 import numpy as np
@@ -13,7 +15,8 @@ N_PARTS = 5  # of a window, 2 s each: with at least one beat
 
 
 def clipped_share(x, first):
-    """Share of samples at the rails: runs of at least 3 equal samples at the recording's lowest or highest value.
+    """Share of samples at the rails: runs of at least 3 equal samples at the recording's lowest or
+    highest value.
 
     Parameters
     ----------
@@ -38,7 +41,9 @@ def clipped_share(x, first):
 
 
 def flat_seconds(x, first, sfreq):
-    """Longest time (s) in each window without any change: (n_times,) -> (n_windows,); `first` as in `clipped_share`."""
+    """Longest time (s) in each window without any change: (n_times,) -> (n_windows,); `first` as in
+    `clipped_share`.
+    """
     change = np.flatnonzero(np.diff(x, prepend=np.nan) != 0)  # NaN differs from everything
     last_change = np.zeros(len(x), np.int64)
     last_change[change] = change
@@ -50,9 +55,11 @@ def flat_seconds(x, first, sfreq):
 
 
 def relative_range(cut):
-    """Range within each window over the recording's median: (n_windows, n_times) -> (n_windows,); low = dropout.
+    """Range within each window over the recording's median: (n_windows, n_times) -> (n_windows,);
+    low = dropout.
 
-    The range is the second lowest of five parts of 2 s, as the filters' answer to a step reaches into its neighbours.
+    The range is the second lowest of five parts of 2 s, as the filters' answer to a step reaches
+    into its neighbours.
     """
     span = np.sort(np.ptp(cut.reshape(len(cut), N_PARTS, -1), axis=2), axis=1)[:, 1]
     typical = np.median(span[span > 0]) if (span > 0).any() else 1
@@ -60,7 +67,9 @@ def relative_range(cut):
 
 
 def motion(acc, first, sfreq):
-    """Standard deviation (g) of acceleration without its slow part: (n_times,) -> (n_windows,); NaN where unknown."""
+    """Standard deviation (g) of acceleration without its slow part: (n_times,) -> (n_windows,); NaN
+    where unknown.
+    """
     known = np.isfinite(acc)
     filled = np.where(known, acc, np.nanmean(acc) if known.any() else 0)
     n = max(1, round(MOVING_AVERAGE_S * sfreq))
@@ -73,10 +82,12 @@ def motion(acc, first, sfreq):
 
 
 def beat_agreement(r_peaks, pulses, first):
-    """Share of heartbeats in each window that one pulse, and only one, answers at about the usual time.
+    """Share of heartbeats in each window that one pulse, and only one, answers at about the usual
+    time.
 
-    The cycles between R peaks are moved by the recording's median delay from R peak to the next pulse, less half a
-    cycle, so that a pulse should lie in the middle of each, a quarter of a cycle to either side.
+    The cycles between R peaks are moved by the recording's median delay from R peak to the next
+    pulse, less half a cycle, so that a pulse should lie in the middle of each, a quarter of a cycle
+    to either side.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
-"""Cleaning of ECG and PPG: the defaults of NeuroKit2's `ecg_clean` and `ppg_clean`, along the last axis of any array.
+"""Cleaning of ECG and PPG: the defaults of NeuroKit2's `ecg_clean` and `ppg_clean`, along the last
+axis of any array.
 
-NeuroKit2 (Makowski et al., Behavior Research Methods 53, 2021; sources of version 0.2.13) filters one signal a call;
-here one call takes a whole recording or a matrix of windows. All filters run forward and backward (no delay), with
-SciPy's default odd extension at both ends.
+NeuroKit2 (Makowski et al., Behavior Research Methods 53, 2021; sources of version 0.2.13) filters
+one signal a call; here one call takes a whole recording or a matrix of windows. All filters run
+forward and backward (no delay), with SciPy's default odd extension at both ends.
 """
 
 from functools import cache
@@ -11,7 +12,8 @@ import numpy as np
 from scipy import signal
 
 ECG_HIGHPASS = 0.5  # Hz, Butterworth, order 5: NeuroKit2 ecg_clean(method="neurokit")
-PPG_BANDPASS = (0.5, 8.0)  # Hz, Butterworth, order 2: NeuroKit2 ppg_clean(method="elgendi"), after Elgendi et al. 2013
+# Hz, Butterworth, order 2: NeuroKit2 ppg_clean(method="elgendi"), after Elgendi et al. 2013
+PPG_BANDPASS = (0.5, 8.0)
 RESP_BANDPASS = (0.05, 3.0)  # Hz, Butterworth, order 2: NeuroKit2 rsp_clean(method="khodadad2018")
 POWERLINE = 50  # Hz, NeuroKit2's default
 
@@ -35,7 +37,9 @@ def resp_sos(sfreq):
 
 
 def powerline_kernel(sfreq):
-    """Moving average over one period of 50 Hz (2 samples below 100 Hz), run forward and backward: (n_taps,)."""
+    """Moving average over one period of 50 Hz (2 samples below 100 Hz), run forward and backward:
+    (n_taps,).
+    """
     n_taps = int(sfreq / POWERLINE) if sfreq >= 100 else 2
     return np.full(n_taps, 1 / n_taps)
 
@@ -53,7 +57,8 @@ def ecg_clean(ecg, sfreq):
     Returns
     -------
     array, shape (..., n_times)
-        Cleaned ECG, float64, same unit; equals `neurokit2.ecg_clean(ecg, sampling_rate=sfreq)` row by row.
+        Cleaned ECG, float64, same unit; equals `neurokit2.ecg_clean(ecg, sampling_rate=sfreq)` row
+        by row.
     """
     clean = signal.sosfiltfilt(ecg_sos(sfreq), ecg, axis=-1)
     return signal.filtfilt(powerline_kernel(sfreq), [1.0], clean, axis=-1)
@@ -72,13 +77,15 @@ def ppg_clean(ppg, sfreq):
     Returns
     -------
     array, shape (..., n_times)
-        Cleaned PPG, float64, same unit; equals `neurokit2.ppg_clean(ppg, sampling_rate=sfreq)` row by row.
+        Cleaned PPG, float64, same unit; equals `neurokit2.ppg_clean(ppg, sampling_rate=sfreq)` row
+        by row.
     """
     return signal.sosfiltfilt(ppg_sos(sfreq), ppg, axis=-1)
 
 
 def resp_clean(resp, sfreq):
-    """Keep 0.05-3 Hz of respiration: (..., n_times) at `sfreq` (Hz) -> the same shape, float64, same unit.
+    """Keep 0.05-3 Hz of respiration: (..., n_times) at `sfreq` (Hz) -> the same shape, float64,
+    same unit.
 
     Equals `neurokit2.rsp_clean(resp, sampling_rate=sfreq)` row by row.
     """

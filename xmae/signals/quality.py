@@ -1,8 +1,8 @@
 """How far to trust a beat: its correlation with the average beat of the recording.
 
-This is NeuroKit2's `templatematch` (version 0.2.13; loosely after Orphanidou et al., IEEE JBHI 19, 2015), computed for
-all beats at once instead of through one data frame a beat. Peaks come from NeuroKit2's detectors, which are quick on a
-whole recording.
+This is NeuroKit2's `templatematch` (version 0.2.13; loosely after Orphanidou et al., IEEE JBHI 19,
+2015), computed for all beats at once instead of through one data frame a beat. Peaks come from
+NeuroKit2's detectors, which are quick on a whole recording.
 """
 
 import numpy as np
@@ -23,20 +23,24 @@ def ecg_peaks(clean, sfreq):
 
 
 def ppg_peaks(clean, sfreq):
-    """Sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default (Elgendi et al. 2013)."""
+    """Sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default (Elgendi
+    et al. 2013).
+    """
     from neurokit2 import ppg_findpeaks
 
     try:
         return ppg_findpeaks(clean, sampling_rate=sfreq)["PPG_Peaks"]
-    except IndexError:  # what NeuroKit2 0.2.13 raises if there is not one wave, as in a flat stretch
+    # what NeuroKit2 0.2.13 raises if there is not one wave, as in a flat stretch
+    except IndexError:
         return np.array([], int)
 
 
 def template_quality(clean, peaks, sfreq):
     """Quality of every sample: the correlation of its beat with the mean beat.
 
-    A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean of the rate,
-    interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal are left out, and so is the last.
+    A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean
+    of the rate, interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal
+    are left out, and so is the last.
 
     Parameters
     ----------
@@ -50,8 +54,8 @@ def template_quality(clean, peaks, sfreq):
     Returns
     -------
     array, shape (n_times,)
-        Quality in [-1, 1], 1 = the beat has the shape of the average beat; 0 everywhere if there are fewer than
-        4 peaks, too few whole beats, or only flat ones.
+        Quality in [-1, 1], 1 = the beat has the shape of the average beat; 0 everywhere if there
+        are fewer than 4 peaks, too few whole beats, or only flat ones.
     """
     n_times = len(clean)
     nothing = np.zeros(n_times)
@@ -64,7 +68,10 @@ def template_quality(clean, peaks, sfreq):
         return nothing
     beats = clean[peaks[:, None] + offsets]  # (n_beats, cycle)
     template = beats.mean(axis=0)
-    beats, template = beats[:-1] - beats[:-1].mean(axis=1, keepdims=True), template - template.mean()
+    beats, template = (
+        beats[:-1] - beats[:-1].mean(axis=1, keepdims=True),
+        template - template.mean(),
+    )
     norm = np.sqrt((beats**2).sum(axis=1) * (template**2).sum())
     correlation = np.divide(beats @ template, norm, out=np.zeros(len(beats)), where=norm > 0)
     beat_of_sample = np.searchsorted(peaks[:-1], np.arange(n_times), side="right") - 1
@@ -72,7 +79,9 @@ def template_quality(clean, peaks, sfreq):
 
 
 def mean_rate(peaks, sfreq, n_times):
-    """Mean over all samples of the beat rate (per minute), by monotone cubics as in NeuroKit2's `signal_rate`."""
+    """Mean over all samples of the beat rate (per minute), by monotone cubics as in NeuroKit2's
+    `signal_rate`.
+    """
     period = np.diff(peaks) / sfreq
     period = np.concatenate([[period.mean()], period])
     inside = np.clip(np.arange(n_times), peaks[0], peaks[-1])
@@ -80,7 +89,9 @@ def mean_rate(peaks, sfreq, n_times):
 
 
 def window_quality(quality, sfreq):
-    """The 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz -> (n_windows,)."""
+    """The 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz ->
+    (n_windows,).
+    """
     up, down = resampling_ratio(sfreq, SFREQ)
     n_windows = len(quality) * up // (down * N_TIMES)
     at_window_rate = np.arange(n_windows * N_TIMES) * down // up  # sample numbers

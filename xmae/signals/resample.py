@@ -7,7 +7,9 @@ from scipy import signal
 
 
 def resampling_ratio(sfreq, new_sfreq):
-    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down` would pass 1000."""
+    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down` would
+    pass 1000.
+    """
     ratio = Fraction(new_sfreq / sfreq).limit_denominator(1000)
     return ratio.numerator, ratio.denominator
 
@@ -15,8 +17,9 @@ def resampling_ratio(sfreq, new_sfreq):
 def resample(x, sfreq, new_sfreq):
     """Resample along the last axis.
 
-    The anti-aliasing filter is SciPy's default (`resample_poly`: Kaiser window, beta 5, 20 max(up, down) + 1 taps, zero
-    phase). Beyond its ends the signal is continued by the straight line from its first to its last sample.
+    The anti-aliasing filter is SciPy's default (`resample_poly`: Kaiser window, beta 5, 20 max(up,
+    down) + 1 taps, zero phase). Beyond its ends the signal is continued by the straight line from
+    its first to its last sample.
 
     Parameters
     ----------
@@ -35,7 +38,9 @@ def resample(x, sfreq, new_sfreq):
 
 
 def bridge_gaps(x, known):
-    """Draw straight lines over gaps: (n_times,) and whether each sample is known -> (n_times,); zeros if none is."""
+    """Draw straight lines over gaps: (n_times,) and whether each sample is known -> (n_times,);
+    zeros if none is.
+    """
     if known.all():
         return x
     places = np.arange(len(x))
@@ -43,9 +48,11 @@ def bridge_gaps(x, known):
 
 
 def resample_with_gaps(x, sfreq, new_sfreq):
-    """Resample a signal in which NaN marks missing samples: (n_times,) -> (ceil(n_times * up / down),).
+    """Resample a signal in which NaN marks missing samples: (n_times,) -> (ceil(n_times * up /
+    down),).
 
-    Gaps are bridged by straight lines, so that the filter does not ring, and are NaN again afterwards.
+    Gaps are bridged by straight lines, so that the filter does not ring, and are NaN again
+    afterwards.
     """
     up, down = resampling_ratio(sfreq, new_sfreq)
     known = np.isfinite(x)

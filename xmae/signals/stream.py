@@ -1,9 +1,11 @@
-"""What a watch can do of the pre-processing: it has no whole recording, only the samples around a window.
+"""What a watch can do of the pre-processing: it has no whole recording, only the samples around a
+window.
 
-Cleaning runs forward and backward, so a window depends on what comes after it. A watch therefore waits for a margin
-behind the window and keeps one before it; over this buffer the same functions run as over a recording. With 3 s on both
-sides a window differs from the whole recording's by at most one step of int8 (all windows of the 23 training patients;
-`docs/firmware.md`). The C firmware is this module in single precision.
+Cleaning runs forward and backward, so a window depends on what comes after it. A watch therefore
+waits for a margin behind the window and keeps one before it; over this buffer the same functions
+run as over a recording. With 3 s on both sides a window differs from the whole recording's by at
+most one step of int8 (all windows of the 23 training patients; `docs/firmware.md`). The C firmware
+is this module in single precision.
 """
 
 import numpy as np
@@ -18,7 +20,8 @@ BUFFER_S = WINDOW_S + 2 * MARGIN_S  # s
 MIN_SPAN = 1.0  # converter codes: a window that moves less in the pulse's band holds no pulse
 PULSE_STEP = 4  # samples of a window in one for `has_pulse`: 25 Hz
 PULSE_LAGS = 7, 50  # of these: 0.28 to 2 s, a pulse of 214 to 30 a minute
-MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25  # %; chosen on training and validation patients, see docs/firmware.md
+# %; chosen on training and validation patients, see docs/firmware.md
+MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25
 
 
 def stream_windows(codes, sfreq, hop_s=WINDOW_S):
@@ -58,11 +61,12 @@ def stream_windows(codes, sfreq, hop_s=WINDOW_S):
 def has_pulse(windows):
     """Whether windows hold something like a pulse: smooth, and like itself a beat later.
 
-    Both are read off the normalised autocorrelation (unbiased), that of a periodic signal being near 1 at its period
-    (Rabiner, IEEE Trans. ASSP 25, 1977): at one step it is at least `MIN_SMOOTHNESS`, as most power lies below 4 Hz,
-    and somewhere in `PULSE_LAGS`, after it has been negative, at least `MIN_PERIODICITY`. Steps are means of
-    `PULSE_STEP` samples, but power is that of all samples: what is faster than a pulse counts against it. In whole
-    numbers all through, so that a watch decides the same on the same int8 window.
+    Both are read off the normalised autocorrelation (unbiased), that of a periodic signal being
+    near 1 at its period (Rabiner, IEEE Trans. ASSP 25, 1977): at one step it is at least
+    `MIN_SMOOTHNESS`, as most power lies below 4 Hz, and somewhere in `PULSE_LAGS`, after it has
+    been negative, at least `MIN_PERIODICITY`. Steps are means of `PULSE_STEP` samples, but power is
+    that of all samples: what is faster than a pulse counts against it. In whole numbers all
+    through, so that a watch decides the same on the same int8 window.
 
     Parameters
     ----------
@@ -83,19 +87,28 @@ def has_pulse(windows):
     windows = np.asarray(windows, np.int64)
     n = N_TIMES // PULSE_STEP
     total = windows.sum(axis=1)
-    steps = n * windows.reshape(-1, n, PULSE_STEP).sum(axis=2) - total[:, None]  # 1000 x (mean of four - mean)
+    # 1000 x (mean of four - mean)
+    steps = n * windows.reshape(-1, n, PULSE_STEP).sum(axis=2) - total[:, None]
     power = n * (N_TIMES * (windows**2).sum(axis=1) - total**2)  # of the same, over all samples
     lags = np.arange(1, PULSE_LAGS[1] + 1)
     # (n_windows, n_lags): 100 n times the unbiased autocovariance, beside a share of the power in %
-    sums = 100 * n * np.stack([(steps[:, lag:] * steps[:, :-lag]).sum(axis=1) for lag in lags], axis=1)
+    sums = (
+        100 * n * np.stack([(steps[:, lag:] * steps[:, :-lag]).sum(axis=1) for lag in lags], axis=1)
+    )
     shares = power[:, None] * (n - lags)
     smooth = sums[:, 0] >= MIN_SMOOTHNESS * shares[:, 0]
-    again = (sums >= MIN_PERIODICITY * shares) & (np.cumsum(sums < 0, axis=1) > 0) & (lags >= PULSE_LAGS[0])
+    again = (
+        (sums >= MIN_PERIODICITY * shares)
+        & (np.cumsum(sums < 0, axis=1) > 0)
+        & (lags >= PULSE_LAGS[0])
+    )
     return (power > 0) & smooth & again.any(axis=1)
 
 
 def bridge_lost(codes):
-    """Fill lost samples (NaN) by straight lines between their neighbours, in whole codes as the firmware does."""
+    """Fill lost samples (NaN) by straight lines between their neighbours, in whole codes as the
+    firmware does.
+    """
     codes = np.asarray(codes, dtype=np.float64)
     known = np.flatnonzero(np.isfinite(codes))
     lost = np.setdiff1d(np.arange(known[0], known[-1]), known)

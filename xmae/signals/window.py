@@ -1,4 +1,6 @@
-"""The window that every tool here works on: 10 s at 100 Hz, so 1000 samples, min-max scaled to [-1, 1]."""
+"""The window that every tool here works on: 10 s at 100 Hz, so 1000 samples, min-max scaled to [-1,
+1].
+"""
 
 SFREQ = 100  # sampling rate, Hz
 WINDOW_S = 10  # window length, s

@@ -13,7 +13,11 @@ def default_precision():
 
 def has_bf16():
     """Whether the hardware multiplies bfloat16 itself."""
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    return (
+        torch.cuda.is_bf16_supported()
+        if torch.cuda.is_available()
+        else torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def device_name():
@@ -22,5 +26,8 @@ def device_name():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     return f"{name}, {torch.get_num_threads()} threads"

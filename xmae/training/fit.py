@@ -1,4 +1,6 @@
-"""One Lightning fit for everything that is trained here: checkpoints, exact resume, early stopping, logs, progress."""
+"""One Lightning fit for everything that is trained here: checkpoints, exact resume, early stopping,
+logs, progress.
+"""
 
 import copy
 import logging
@@ -9,7 +11,12 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
@@ -37,11 +44,11 @@ def fit(
     val : iterable of batches
         Validation batches.
     out : str or Path
-        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/ (CSV and
-        TensorBoard, a version each time).
+        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/
+        (CSV and TensorBoard, a version each time).
     settings : dict
-        All settings of the run; `epochs`, `batch_size`, `patience` (None: no early stopping) and `precision` ("fp32" or
-        "bf16", mixed) among them.
+        All settings of the run; `epochs`, `batch_size`, `patience` (None: no early stopping) and
+        `precision` ("fp32" or "bf16", mixed) among them.
     last : str, optional
         Checkpoint to go on from; what `check_start` gave.
     keep : str
@@ -51,15 +58,16 @@ def fit(
     callbacks : sequence of lightning.Callback
         Further callbacks.
     strategy : str
-        How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a part).
+        How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a
+        part).
     max_minutes : float, optional
         Stop after so many minutes with a checkpoint to resume from.
 
     Returns
     -------
     dict
-        val_loss (best), epochs, windows_seen, windows_per_s, seconds (of all legs of a resumed run), device (of
-        all legs), precision, settings, history, finished. If
+        val_loss (best), epochs, windows_seen, windows_per_s, seconds (of all legs of a resumed
+        run), device (of all legs), precision, settings, history, finished. If
         time ran out, `finished` is false and the weights in `module` are of no use.
 
     Raises
@@ -71,10 +79,13 @@ def fit(
     checkpoints = out / "checkpoints"
     steps_per_epoch = len(train) // train.accumulate
     every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
-    every -= every > 1 and every % steps_per_epoch == 0  # else only at the ends of epochs, where nothing is saved
+    # else only at the ends of epochs, where nothing is saved
+    every -= every > 1 and every % steps_per_epoch == 0
     best = Checkpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
     watch = Watch(checkpoints, every, max_minutes)
-    stopping = [EarlyStopping("val_loss", patience=settings["patience"])] if settings["patience"] else []
+    stopping = (
+        [EarlyStopping("val_loss", patience=settings["patience"])] if settings["patience"] else []
+    )
     cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
     world_size = here * machines
     if strategy == "fsdp":
@@ -104,7 +115,12 @@ def fit(
         write_json(out / "config.json", settings)
     finished = True
     with warnings.catch_warnings():
-        for chatter in ("num_workers", "lr_scheduler.step", "LeafSpec|isinstance.treespec", "Checkpoint directory"):
+        for chatter in (
+            "num_workers",
+            "lr_scheduler.step",
+            "LeafSpec|isinstance.treespec",
+            "Checkpoint directory",
+        ):
             warnings.filterwarnings("ignore", message=f".*({chatter}).*")
         try:
             trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
@@ -126,7 +142,9 @@ def fit(
         return result
     state = module.full_state
     if keep == "best":
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)[
+            "state_dict"
+        ]
     if strategy == "fsdp":
         module.objective = plain
     if state and (strategy != "fsdp" or trainer.is_global_zero):
@@ -154,16 +172,20 @@ class Checkpoint(ModelCheckpoint):
         def here(path):
             return str(Path(self.dirpath, Path(path).name)) if path else path
 
-        paths = {key: here(state[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        paths = {
+            key: here(state[key])
+            for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
         scores = {here(path): score for path, score in state["best_k_models"].items()}
         super().load_state_dict(state | paths | {"dirpath": self.dirpath, "best_k_models": scores})
 
 
 class Watch(Checkpoint):
-    """Saves every so many steps, stops when time is over, and stops before anything is saved that is not finite.
+    """Saves every so many steps, stops when time is over, and stops before anything is saved that
+    is not finite.
 
-    Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its validation. So epochs of one
-    step are over before there is anything to resume.
+    Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its
+    validation. So epochs of one step are over before there is anything to resume.
 
     Parameters
     ----------
@@ -205,9 +227,16 @@ class Watch(Checkpoint):
         loss = module.smooth_loss if loss is None else loss
         bad = not loss.isfinite()
         if weights:
-            bad |= not all(getattr(p, "to_local", lambda p=p: p)().isfinite().all() for p in module.parameters())
+            bad |= not all(
+                getattr(p, "to_local", lambda p=p: p)().isfinite().all()
+                for p in module.parameters()
+            )
         if trainer.strategy.reduce_boolean_decision(bad, all=False):
-            good = f"the last good checkpoint is {self.path}" if self.path.exists() else "before the first checkpoint"
+            good = (
+                f"the last good checkpoint is {self.path}"
+                if self.path.exists()
+                else "before the first checkpoint"
+            )
             raise UserError(
                 f"training diverged at step {trainer.global_step} (loss {loss.item():.3g}); {good}; try a lower lr"
             )
@@ -219,10 +248,14 @@ def check_start(out, settings, resume):
     Raises
     ------
     UserError
-        If a setting is out of range; `out` holds a training and this is none to resume it; there is nothing to resume,
-        or only a damaged checkpoint or one of other settings.
+        If a setting is out of range; `out` holds a training and this is none to resume it; there is
+        nothing to resume, or only a damaged checkpoint or one of other settings.
     """
-    counts = {name: settings[name] for name in ("epochs", "batch_size", "patience") if settings[name] is not None}
+    counts = {
+        name: settings[name]
+        for name in ("epochs", "batch_size", "patience")
+        if settings[name] is not None
+    }
     require_at_least(1, **counts)
     if not 0 < settings["lr"] < math.inf:
         raise UserError(f"lr is {settings['lr']:g}; expected a number above 0")
@@ -230,20 +263,29 @@ def check_start(out, settings, resume):
         return check_resume(out, settings)
     finished = (out / "config.json").is_file() and (out / "metrics.json").is_file()
     if rank() == 0 and (finished or (out / "checkpoints" / "last.ckpt").is_file()):
-        raise UserError(f"{out} holds a training already: --resume goes on with it; to start anew, name another folder")
+        raise UserError(
+            f"{out} holds a training already: --resume goes on with it; to start anew, name another folder"
+        )
     return None
 
 
 def check_resume(out, settings):
-    """Path of the last checkpoint of a run with these settings, after checks that it can be resumed."""
+    """Path of the last checkpoint of a run with these settings, after checks that it can be
+    resumed.
+    """
     last = out / "checkpoints" / "last.ckpt"
     if not last.is_file():
         raise UserError(f"{out}: nothing to resume (no checkpoints/last.ckpt)")
     before = read_json(out / "config.json")
-    if changed := [key for key in settings if key in before and settings[key] != before[key]]:  # older runs: fewer
-        raise UserError(f"{out}: cannot resume with other settings than before: {', '.join(changed)} changed")
+    # older runs: fewer
+    if changed := [key for key in settings if key in before and settings[key] != before[key]]:
+        raise UserError(
+            f"{out}: cannot resume with other settings than before: {', '.join(changed)} changed"
+        )
     try:
         torch.load(last, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises any of a dozen types
-        raise UserError(f"{last}: damaged checkpoint ({type(error).__name__}); start again without resume") from error
+        raise UserError(
+            f"{last}: damaged checkpoint ({type(error).__name__}); start again without resume"
+        ) from error
     return str(last)

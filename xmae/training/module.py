@@ -15,19 +15,21 @@ from xmae.training.speed import peak_flops
 class Pretraining(L.LightningModule):
     """Train an objective (`xmae.objectives.objective`).
 
-    AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv 2605.00973).
+    AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv
+    2605.00973).
 
     Parameters
     ----------
     objective : nn.Module
-        `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log; `after_step(progress)`
-        is told of each step.
+        `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log;
+        `after_step(progress)` is told of each step.
     n_steps : int
         Steps of the optimiser in the whole training.
     lr : float
         Peak learning rate.
     seed : int
-        Dropout of each step is drawn from seed, step and process, so that a resumed run repeats an unbroken one.
+        Dropout of each step is drawn from seed, step and process, so that a resumed run repeats an
+        unbroken one.
     variance : float, optional
         Variance of the scaled validation ECG; the logged `val_ratio` is validation loss / variance.
     weight_decay, betas : float, (float, float)
@@ -49,12 +51,19 @@ class Pretraining(L.LightningModule):
         self.variance, self.weight_decay, self.betas = variance, weight_decay, betas
         self.flops_per_window, self.compiled = flops_per_window, compiled
         self.history = {"epoch": [], "train_loss": [], "val_loss": []}
-        self.seconds_before, self.started, self.prepared, self.full_state = 0.0, time.monotonic(), False, None
+        self.seconds_before, self.started, self.prepared, self.full_state = (
+            0.0,
+            time.monotonic(),
+            False,
+            None,
+        )
         self.devices = [device_name()]
 
     @property
     def seconds(self):
-        """Time spent in training, in this process and in those before it that led to its checkpoint, s."""
+        """Time spent in training, in this process and in those before it that led to its
+        checkpoint, s.
+        """
         return self.seconds_before + time.monotonic() - self.started
 
     def configure_model(self):
@@ -69,12 +78,16 @@ class Pretraining(L.LightningModule):
     def on_fit_start(self):
         """Start the clock."""
         self.started = time.monotonic()
-        self.peak = peak_flops(self.device, self.trainer.precision) if self.flops_per_window else None
+        self.peak = (
+            peak_flops(self.device, self.trainer.precision) if self.flops_per_window else None
+        )
 
     def on_train_batch_start(self, batch, batch_idx):
         """Seed dropout, anew for each accumulated part."""
         part = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed((batch.seed * 1_000_003 + part * self.trainer.world_size + self.global_rank) % 2**63)
+        torch.manual_seed(
+            (batch.seed * 1_000_003 + part * self.trainer.world_size + self.global_rank) % 2**63
+        )
         if batch_idx == 0 or not hasattr(self, "clock"):
             self.clock, self.batch_s = time.monotonic(), None
 
@@ -82,7 +95,9 @@ class Pretraining(L.LightningModule):
         """Loss of one batch."""
         loss = self.objective(batch)
         now = loss.detach().float()
-        self.smooth_loss = torch.where(self.smooth_loss.isnan(), now, self.smooth_loss).lerp(now, 0.05)
+        self.smooth_loss = torch.where(self.smooth_loss.isnan(), now, self.smooth_loss).lerp(
+            now, 0.05
+        )
         self.log("train_loss", self.smooth_loss, prog_bar=True)
         return loss
 
@@ -92,7 +107,9 @@ class Pretraining(L.LightningModule):
         self.objective.after_step(min(1.0, (self.trainer.global_step + 1) / self.n_steps))
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
-        """Log windows per second over all processes, smoothed, and the share of the hardware's peak they make."""
+        """Log windows per second over all processes, smoothed, and the share of the hardware's peak
+        they make.
+        """
         now = time.monotonic()
         elapsed, self.clock = now - self.clock, now
         self.batch_s = 0.9 * self.batch_s + 0.1 * elapsed if self.batch_s else elapsed
@@ -102,19 +119,37 @@ class Pretraining(L.LightningModule):
             self.log("mfu", rate * self.flops_per_window / (self.peak * self.trainer.world_size))
 
     def on_train_epoch_end(self):
-        """Note the losses; let the batches see the smoothed training loss, as a ramp of augmentations needs."""
+        """Note the losses; let the batches see the smoothed training loss, as a ramp of
+        augmentations needs.
+        """
         train_loss = self.trainer.strategy.broadcast(self.smooth_loss.item())
         val_loss = self.trainer.callback_metrics["val_loss"].item()
-        for name, value in {"epoch": self.current_epoch, "train_loss": train_loss, "val_loss": val_loss}.items():
+        for name, value in {
+            "epoch": self.current_epoch,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+        }.items():
             self.history[name].append(value)
         self.trainer.train_dataloader.end_epoch(train_loss)
 
     def validation_step(self, batch, batch_idx):
         """Loss on windows as they are."""
         loss = self.objective.validate(batch)
-        self.log("val_loss", loss, prog_bar=self.variance is None, batch_size=len(batch.ppg), sync_dist=True)
+        self.log(
+            "val_loss",
+            loss,
+            prog_bar=self.variance is None,
+            batch_size=len(batch.ppg),
+            sync_dist=True,
+        )
         if self.variance:
-            self.log("val_ratio", loss / self.variance, prog_bar=True, batch_size=len(batch.ppg), sync_dist=True)
+            self.log(
+                "val_ratio",
+                loss / self.variance,
+                prog_bar=True,
+                batch_size=len(batch.ppg),
+                sync_dist=True,
+            )
 
     def on_validation_epoch_end(self):
         """Let the objective see the validation loss, as a curriculum needs."""
@@ -138,13 +173,19 @@ class Pretraining(L.LightningModule):
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, self.n_steps))
+        optimizer = torch.optim.AdamW(
+            trained, self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, self.n_steps)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def warmup_cosine(step, n_steps, warmup=0.1):
-    """Share of the peak learning rate: linear to 1 over the first tenth of the steps, cosine to 0 at the last."""
+    """Share of the peak learning rate: linear to 1 over the first tenth of the steps, cosine to 0
+    at the last.
+    """
     n_warm = max(1, round(warmup * n_steps))
     if step < n_warm:
         return (step + 1) / n_warm

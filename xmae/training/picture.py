@@ -22,7 +22,9 @@ class ReconstructionPicture(L.Callback):
         done = trainer.current_epoch + 1
         if trainer.is_global_zero and (done % self.every == 0 or done == trainer.max_epochs):
             ppg, ecg = sample(trainer.val_dataloaders)
-            draw_reconstruction(module.objective.model, ppg.to(module.device), ecg.to(module.device), self.path)
+            draw_reconstruction(
+                module.objective.model, ppg.to(module.device), ecg.to(module.device), self.path
+            )
 
 
 def sample(batches, n_windows=3):
@@ -33,7 +35,9 @@ def sample(batches, n_windows=3):
 
 
 def draw_reconstruction(model, ppg, ecg, path):
-    """Draw windows (n, 1, L) as PPG, true ECG and reconstructed ECG; shaded = the patches that the model saw."""
+    """Draw windows (n, 1, L) as PPG, true ECG and reconstructed ECG; shaded = the patches that the
+    model saw.
+    """
     training = model.training
     model.eval()
     n_patches = ppg.shape[-1] // PATCH
@@ -50,10 +54,18 @@ def draw_reconstruction(model, ppg, ecg, path):
         ax.plot(time, ecg[i, 0].cpu(), color="#8d99ae", lw=1, label="ECG")
         ax.plot(time, rebuilt[i], color="#d62828", lw=1, label="rebuilt ECG")
         for patch in torch.nonzero(~mask[i].cpu())[:, 0].tolist():
-            ax.axvspan(patch * PATCH / SFREQ, (patch + 1) * PATCH / SFREQ, color="#e9c46a", alpha=0.35, lw=0)
+            ax.axvspan(
+                patch * PATCH / SFREQ,
+                (patch + 1) * PATCH / SFREQ,
+                color="#e9c46a",
+                alpha=0.35,
+                lw=0,
+            )
         ax.set_yticks([])
         ax.margins(x=0)
     ax.set_xlabel("time (s); shaded: ECG that the model saw")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+    )
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -46,8 +46,8 @@ def pretrain(
 ) -> dict:
     """Pretrain a PPG encoder on the training subjects of a store.
 
-    An epoch is as many random 10 s crops as the store has training windows. Trains on a GPU if there is one, in
-    bfloat16 where the hardware multiplies it.
+    An epoch is as many random 10 s crops as the store has training windows. Trains on a GPU if
+    there is one, in bfloat16 where the hardware multiplies it.
 
     Parameters
     ----------
@@ -58,39 +58,43 @@ def pretrain(
     method : str
         How to pretrain; see docs/methods.md.
     size : str
-        "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the widths, or less).
+        "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the
+        widths, or less).
     mask : str
         Of xmae: shape of the ECG mask, "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule" (over epochs) or
-        "none" (0.80).
+        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule"
+        (over epochs) or "none" (0.80).
     options : dict
         Further settings of the method, by name, as in `--options.temperature=0.1`.
     epochs : int
-        Passes over the training windows. Default here, and of batch_size, lr, patience and keep: the method's own
-        (xmae: 37, 512, 3e-4, 17, "best").
+        Passes over the training windows. Default here, and of batch_size, lr, patience and keep:
+        the method's own (xmae: 37, 512, 3e-4, 17, "best").
     batch_size : int
         Windows a step, over all devices.
     accumulate : int
-        Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive methods compare
-        within a part.
+        Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
+        methods compare within a part.
     lr : float
         Peak learning rate of AdamW.
     patience : int
-        Epochs without a better validation loss before stopping early; with papagei-p, apple, dino and msn, by default,
-        never.
+        Epochs without a better validation loss before stopping early; with papagei-p, apple, dino
+        and msn, by default, never.
     recipe : str
-        "published", or "small-data" for less than some hundred thousand windows: joint time stretch, polarity flips and
-        noise; with xmae, the bridge starts aligned in time and they set in once it predicts.
+        "published", or "small-data" for less than some hundred thousand windows: joint time
+        stretch, polarity flips and noise; with xmae, the bridge starts aligned in time and they set
+        in once it predicts.
     keep : str
-        Which weights to keep: "best" (lowest validation loss) or "last". With few validation subjects, whose ECG can be
-        mispredicted while the PPG embedding still gets better, the last may serve better.
+        Which weights to keep: "best" (lowest validation loss) or "last". With few validation
+        subjects, whose ECG can be mispredicted while the PPG embedding still gets better, the last
+        may serve better.
     seed : int
         Seed of everything random.
     devices : int
         GPUs, or CPU processes, that share each batch; torchrun says it itself.
     strategy : str
-        How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser states in shards).
+        How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser
+        states in shards).
     precision : str
         "fp32" or "bf16" (mixed). Default: bf16 where the hardware multiplies it.
     compile : bool
@@ -103,27 +107,38 @@ def pretrain(
     Returns
     -------
     dict
-        Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"), epochs, windows seen,
-        windows per second, seconds, device, loss history, "finished", "encoder" and "out". If time ran out, `finished`
-        is false and there is no encoder yet.
+        Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"),
+        epochs, windows seen, windows per second, seconds, device, loss history, "finished",
+        "encoder" and "out". If time ran out, `finished` is false and there is no encoder yet.
 
     Raises
     ------
     UserError
-        If the store has no ECG that the method needs or no validation windows, a setting is unknown, there is nothing
-        to resume, or training diverged.
+        If the store has no ECG that the method needs or no validation windows, a setting is
+        unknown, there is nothing to resume, or training diverged.
     """
     require_choice("method", method, OBJECTIVES)
     require_choice("recipe", recipe, RECIPES)
     require_choice("strategy", strategy, STRATEGIES)
     require_choice("precision", precision or "fp32", PRECISIONS)
     chosen = OBJECTIVES[method]
-    asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "keep": keep}
-    asked = {key: getattr(chosen.defaults, key) if value is None else value for key, value in asked.items()}
+    asked = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "patience": patience,
+        "keep": keep,
+    }
+    asked = {
+        key: getattr(chosen.defaults, key) if value is None else value
+        for key, value in asked.items()
+    }
     epochs, batch_size, lr, patience, keep = asked.values()
     require_choice("keep", keep, ("best", "last"))
     require_at_least(1, devices=devices, accumulate=accumulate)
-    own = own_settings(method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {}))
+    own = own_settings(
+        method, {"size": size, "mask": mask, "curriculum": curriculum} | (options or {})
+    )
     out = Path(out)
     store = WindowStore(data)
     settings = {
@@ -144,7 +159,9 @@ def pretrain(
         objective.defaults.weight_decay, objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
-    result = fit(module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes)
+    result = fit(
+        module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes
+    )
     result |= {"method": method}
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
@@ -155,7 +172,9 @@ def pretrain(
     result |= {"encoder": str(out / "encoder.safetensors"), "out": str(out)}
     if rank() == 0:
         keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
-        provenance = {key: result[key] for key in keys if key in result} | {"paper": objective.paper}
+        provenance = {key: result[key] for key in keys if key in result} | {
+            "paper": objective.paper
+        }
         save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
         with atomic_file(out / "model.safetensors") as temporary:
             whole = objective.model if objective.rebuilds_ecg else objective
@@ -168,16 +187,26 @@ def pretrain(
 
 
 def own_settings(method, given):
-    """All settings of a method's constructor but `n_epochs`: those given (None: not given), else its defaults."""
+    """All settings of a method's constructor but `n_epochs`: those given (None: not given), else
+    its defaults.
+    """
     parameters = signature(OBJECTIVES[method]).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.name != "n_epochs" and p.default is not Parameter.empty}
+    defaults = {
+        p.name: p.default
+        for p in parameters
+        if p.name != "n_epochs" and p.default is not Parameter.empty
+    }
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         if name not in defaults:
-            raise UserError(f"method {method} has no setting '{name}'; it has {', '.join(defaults)}")
+            raise UserError(
+                f"method {method} has no setting '{name}'; it has {', '.join(defaults)}"
+            )
         number, text = isinstance(defaults[name], int | float), str(value)
         if number != isinstance(value, int | float):
-            raise UserError(f"{name} of method {method} is '{text}'; expected {'a number' if number else 'text'}")
+            raise UserError(
+                f"{name} of method {method} is '{text}'; expected {'a number' if number else 'text'}"
+            )
         if isinstance(defaults[name], int):
             if not float(value).is_integer():
                 raise UserError(f"{name} of method {method} is {text}; expected a whole number")
@@ -186,7 +215,9 @@ def own_settings(method, given):
 
 
 def applied(recipe, objective):
-    """A recipe as it applies to a method: the start aligned if it is to be; no ramp where no ECG is rebuilt."""
+    """A recipe as it applies to a method: the start aligned if it is to be; no ramp where no ECG is
+    rebuilt.
+    """
     if recipe.aligned:
         objective.align()
     return recipe if objective.rebuilds_ecg else replace(recipe, ramp=0.0)

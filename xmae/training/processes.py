@@ -1,4 +1,6 @@
-"""Which of a training run's processes this one is, on one machine or many, and how a network is spread over them."""
+"""Which of a training run's processes this one is, on one machine or many, and how a network is
+spread over them.
+"""
 
 import os
 
@@ -9,27 +11,34 @@ from xmae.errors import UserError
 
 def rank():
     """Number of this process among all of the training run; 0 where there is one."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))  # Lightning's own launcher: one machine
+    # Lightning's own launcher: one machine
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
 
 
 def layout(devices):
-    """Processes a machine, and machines: as torchrun says, which `devices` must not contradict, else `devices` here.
+    """Processes a machine, and machines: as torchrun says, which `devices` must not contradict,
+    else `devices` here.
 
     Raises
     ------
     UserError
-        If torchrun started another number of processes on this machine than `devices`, and `devices` is not 1.
+        If torchrun started another number of processes on this machine than `devices`, and
+        `devices` is not 1.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return devices, 1
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if devices not in (1, here):
-        raise UserError(f"devices is {devices}, but torchrun started {here} processes on this machine; leave it out")
+        raise UserError(
+            f"devices is {devices}, but torchrun started {here} processes on this machine; leave it out"
+        )
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
 def units(module):
-    """The repeated blocks of a network, outermost first: what is compiled, and sharded, one by one."""
+    """The repeated blocks of a network, outermost first: what is compiled, and sharded, one by
+    one.
+    """
     for child in module.children():
         if getattr(child, "is_unit", False):
             yield child
@@ -38,7 +47,9 @@ def units(module):
 
 
 def shard(objective, mesh):
-    """Fully sharded data parallel (FSDP2): parameters, gradients and optimiser states are spread over the processes."""
+    """Fully sharded data parallel (FSDP2): parameters, gradients and optimiser states are spread
+    over the processes.
+    """
     for unit in units(objective):
         fully_shard(unit, mesh=mesh)
     fully_shard(objective, mesh=mesh)

@@ -13,21 +13,31 @@ DENSE_BF16 = {  # FLOP/s without sparsity, from NVIDIA's data sheets of these pr
 
 
 def count_flops(objective, batch, rows=8):
-    """Floating point operations of forward and backward pass per window: products of matrices and convolutions.
+    """Floating point operations of forward and backward pass per window: products of matrices and
+    convolutions.
 
-    Counted on the first `rows` rows of a batch, with a copy of the objective, leaving random numbers as they were.
+    Counted on the first `rows` rows of a batch, with a copy of the objective, leaving random
+    numbers as they were.
     """
     few = {name: x[:rows] for name, x in batch._asdict().items() if isinstance(x, torch.Tensor)}
     n = len(few["ppg"])
-    few |= {name: x for name, x in {"rows": slice(None), "n_total": n}.items() if name in batch._fields}
+    few |= {
+        name: x for name, x in {"rows": slice(None), "n_total": n}.items() if name in batch._fields
+    }
     few = batch._replace(**few)
-    with torch.random.fork_rng([]), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with (
+        torch.random.fork_rng([]),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
         copy.deepcopy(objective)(few).backward()
     return counter.get_total_flops() / n
 
 
 def peak_flops(device, precision):
-    """FLOP/s of one device: of its data sheet where known, else measured now as products of square matrices."""
+    """FLOP/s of one device: of its data sheet where known, else measured now as products of square
+    matrices.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     for product, flops in DENSE_BF16.items() if precision == "bf16-mixed" else ():
         if product in name:

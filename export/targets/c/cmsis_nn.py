@@ -6,24 +6,32 @@ import numpy as np
 
 
 def for_cmsis_nn(layer):
-    """A convolution as CMSIS-NN wants it: weights and bias in the model's own order, shifts as int32, its scratch.
+    """A convolution as CMSIS-NN wants it: weights and bias in the model's own order, shifts as
+    int32, its scratch.
 
     Other layers stay as they are.
     """
     if layer.kernel not in ("xmae_conv", "xmae_depthwise"):
         return layer
-    taps, channels, out = layer.fields["k_h"] * layer.fields["k_w"], layer.fields["in_c"], layer.fields["out_c"]
+    taps, channels, out = (
+        layer.fields["k_h"] * layer.fields["k_w"],
+        layer.fields["in_c"],
+        layer.fields["out_c"],
+    )
     packed = layer.constants["weights"]
     if layer.kernel == "xmae_depthwise":
         rows = packed.reshape(-1, taps, 4).transpose(0, 2, 1).reshape(-1, taps)[:out]
-        weights, scratch = rows.T, max(2 * channels, 4 * 124) * taps  # with SMLAD; with Helium: CH_IN_BLOCK_MVE = 124
+        # with SMLAD; with Helium: CH_IN_BLOCK_MVE = 124
+        weights, scratch = rows.T, max(2 * channels, 4 * 124) * taps
     else:
         k = taps * channels
         pairs = packed.reshape(-(-out // 2), -1, 2).transpose(0, 2, 1)
         weights = rows = pairs.reshape(2 * len(pairs), -1)[:out, :k]
         scratch = 4 * (-(-k // 8) * 8)
     constants = {
-        "bias": (layer.constants["bias"][:out] + layer.fields["in_zero"] * rows.astype(np.int64).sum(1)).astype("<i4"),
+        "bias": (
+            layer.constants["bias"][:out] + layer.fields["in_zero"] * rows.astype(np.int64).sum(1)
+        ).astype("<i4"),
         "multiplier": layer.constants["multiplier"][:out],
         "shift": layer.constants["shift"][:out].astype("<i4"),
         "weights": weights.ravel(),

@@ -1,7 +1,9 @@
-"""The layers of an int8 `.tflite` as calls of the C kernels: constants in the order that they want, numbers worked out.
+"""The layers of an int8 `.tflite` as calls of the C kernels: constants in the order that they want,
+numbers worked out.
 
-The arithmetic is that of TensorFlow Lite's `Prepare` functions: fixed-point multipliers (frexp, 31 bits), padding,
-output ranges of fused activations. Biases carry the input's zero point, so that kernels multiply raw codes.
+The arithmetic is that of TensorFlow Lite's `Prepare` functions: fixed-point multipliers (frexp, 31
+bits), padding, output ranges of fused activations. Biases carry the input's zero point, so that
+kernels multiply raw codes.
 """
 
 import math
@@ -13,7 +15,8 @@ import numpy as np
 from xmae.errors import UserError
 from xmae.native import quietly
 
-FUSED = {0: (None, None), 1: (0, None), 2: (-1, 1), 3: (0, 6)}  # none, RELU, RELU_N1_TO_1, RELU6: real limits
+# none, RELU, RELU_N1_TO_1, RELU6: real limits
+FUSED = {0: (None, None), 1: (0, None), 2: (-1, 1), 3: (0, 6)}
 
 
 @dataclass
@@ -50,7 +53,9 @@ class Layer:
 
 @dataclass
 class Tensor:
-    """A tensor of the flatbuffer: shape (4-D, NHWC), per-channel scales, zero point, constant data or None."""
+    """A tensor of the flatbuffer: shape (4-D, NHWC), per-channel scales, zero point, constant data
+    or None.
+    """
 
     shape: tuple
     scales: np.ndarray
@@ -82,7 +87,11 @@ def read_layers(path):
         raise UserError(f"{path}: {error.strerror}") from error
     except Exception as error:  # whatever the flatbuffer reader stumbles over in a damaged file
         raise UserError(f"{path}: not a readable TFLite model ({type(error).__name__})") from error
-    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    kinds = {
+        number: name
+        for name, number in vars(schema.BuiltinOperator).items()
+        if isinstance(number, int)
+    }
     layers = []
     for operator in graph.operators:
         kind = kinds[model.operatorCodes[operator.opcodeIndex].builtinCode]
@@ -90,21 +99,28 @@ def read_layers(path):
             raise UserError(f"{path}: C code has no operator {kind}; known: {', '.join(READERS)}")
         used = [*operator.inputs, *operator.outputs]
         if any(graph.tensors[i].type == schema.TensorType.FLOAT32 for i in used if i >= 0):
-            raise UserError(f"{path}: {kind} computes in float; C code needs a model that is int8 throughout")
+            raise UserError(
+                f"{path}: {kind} computes in float; C code needs a model that is int8 throughout"
+            )
         inputs = [int(i) for i in operator.inputs]
         try:
-            layers.append(READERS[kind](tensors, inputs, int(operator.outputs[0]), operator.builtinOptions))
+            layers.append(
+                READERS[kind](tensors, inputs, int(operator.outputs[0]), operator.builtinOptions)
+            )
         except UserError as error:
             raise UserError(f"{path}: {kind}: {error}") from error
     return tensors, layers, int(graph.inputs[0]), int(graph.outputs[0])
 
 
 def inline_buffers(model, image):
-    """Bring in the constants that ai-edge-quantizer puts behind the flatbuffer (256 KiB of them and more).
+    """Bring in the constants that ai-edge-quantizer puts behind the flatbuffer (256 KiB of them and
+    more).
 
-    Returns whether there were any. TensorFlow Lite Micro does not see them there, and computes with nothing.
+    Returns whether there were any. TensorFlow Lite Micro does not see them there, and computes with
+    nothing.
     """
-    outside = [buffer for buffer in model.buffers if buffer.offset > 1]  # 0 and 1 say that it has none
+    # 0 and 1 say that it has none
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]
     for buffer in outside:
         buffer.data = np.frombuffer(image, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
@@ -118,7 +134,9 @@ def tensor(model, entry, schema):
     known = quantization is not None and quantization.scale is not None
     data = model.buffers[entry.buffer].data
     if data is not None:
-        dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: "<i4"}.get(entry.type, np.uint8)
+        dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: "<i4"}.get(
+            entry.type, np.uint8
+        )
         data = np.asarray(data, np.uint8).view(dtype).reshape(shape if dtype != np.uint8 else -1)
     return Tensor(
         (1,) * (4 - len(shape)) + shape,
@@ -129,7 +147,8 @@ def tensor(model, entry, schema):
 
 
 def quantize_multiplier(real):
-    """(multiplier, shift) with real = multiplier * 2^(shift - 31), as TFLite's `QuantizeMultiplier`.
+    """(multiplier, shift) with real = multiplier * 2^(shift - 31), as TFLite's
+    `QuantizeMultiplier`.
 
     >>> quantize_multiplier(0.75)
     (1610612736, 0)
@@ -152,7 +171,8 @@ def output_range(result, activation):
         if real is None:
             return default
         step = np.float32(real) / np.float32(result.scale)
-        return result.zero + int(math.floor(abs(step) + 0.5) * (1 if step >= 0 else -1))  # TfLiteRound: half away
+        # TfLiteRound: half away
+        return result.zero + int(math.floor(abs(step) + 0.5) * (1 if step >= 0 else -1))
 
     low, high = FUSED[activation]
     return max(-128, code(low, -128)), min(127, code(high, 127))
@@ -175,10 +195,14 @@ def rescaling(x, y, weights_scales, bounds):
 
 
 def matrix(kind, tensors, inputs, output, rows, geometry, activation):
-    """Layer of `xmae_conv` from weights `rows` (out, K), whose columns go as the window's bytes do."""
+    """Layer of `xmae_conv` from weights `rows` (out, K), whose columns go as the window's bytes
+    do.
+    """
     x, y = tensors[inputs[0]], tensors[output]
     out, k = rows.shape
-    bias = tensors[inputs[2]].data if len(inputs) > 2 and inputs[2] >= 0 else np.zeros(out, np.int32)
+    bias = (
+        tensors[inputs[2]].data if len(inputs) > 2 and inputs[2] >= 0 else np.zeros(out, np.int32)
+    )
     biases, bounds = with_zero_point(rows, bias, x.zero)
     multiplier, shift = rescaling(x, y, np.broadcast_to(tensors[inputs[1]].scales, out), bounds)
     packed = np.zeros((-(-out // 2) * 2, -(-k // 8) * 8), np.int8)
@@ -195,7 +219,9 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
     }
     positions = geometry["out_h"] * geometry["out_w"]
     scratch = 12 * (-(-k // 16) * 16)  # XMAE_CONV_SCRATCH
-    return Layer(kind, inputs[:1], output, "xmae_conv", fields, arrays, positions * out * k, scratch)
+    return Layer(
+        kind, inputs[:1], output, "xmae_conv", fields, arrays, positions * out * k, scratch
+    )
 
 
 def with_zero_point(rows, bias, zero):
@@ -215,7 +241,9 @@ def window_geometry(x, y, kernel, options):
     if options.padding == 0:  # SAME
         pad = [
             max((out - 1) * stride + k - size, 0) // 2
-            for out, stride, k, size in zip((out_h, out_w), strides, kernel, (in_h, in_w), strict=True)
+            for out, stride, k, size in zip(
+                (out_h, out_w), strides, kernel, (in_h, in_w), strict=True
+            )
         ]
     return {
         "in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w, "out_c": out_c,
@@ -231,7 +259,9 @@ def conv(tensors, inputs, output, options):
         raise UserError("grouped convolution is not supported")
     geometry = window_geometry(x, y, w.shape[1:3], options)
     rows = w.reshape(len(w), -1)
-    return matrix("CONV_2D", tensors, inputs, output, rows, geometry, options.fusedActivationFunction)
+    return matrix(
+        "CONV_2D", tensors, inputs, output, rows, geometry, options.fusedActivationFunction
+    )
 
 
 def depthwise(tensors, inputs, output, options):
@@ -240,13 +270,27 @@ def depthwise(tensors, inputs, output, options):
     geometry = window_geometry(x, y, w.shape[1:3], options)
     rows = w.reshape(-1, w.shape[3]).T  # (channels, taps)
     if x.shape[3] == 1:
-        return matrix("DEPTHWISE_CONV_2D", tensors, inputs, output, rows, geometry, options.fusedActivationFunction)
+        return matrix(
+            "DEPTHWISE_CONV_2D",
+            tensors,
+            inputs,
+            output,
+            rows,
+            geometry,
+            options.fusedActivationFunction,
+        )
     if options.depthMultiplier != 1:
         raise UserError("a depth multiplier needs a single input channel")
     channels, taps = rows.shape
-    bias = tensors[inputs[2]].data if len(inputs) > 2 and inputs[2] >= 0 else np.zeros(channels, np.int32)
+    bias = (
+        tensors[inputs[2]].data
+        if len(inputs) > 2 and inputs[2] >= 0
+        else np.zeros(channels, np.int32)
+    )
     biases, bounds = with_zero_point(rows, bias, x.zero)
-    multiplier, shift = rescaling(x, y, np.broadcast_to(tensors[inputs[1]].scales, channels), bounds)
+    multiplier, shift = rescaling(
+        x, y, np.broadcast_to(tensors[inputs[1]].scales, channels), bounds
+    )
     padded = -(-channels // 4) * 4
     packed = np.zeros((padded, taps), np.int8)
     packed[:channels] = rows
@@ -260,7 +304,9 @@ def depthwise(tensors, inputs, output, options):
     }
     macs = geometry["out_h"] * geometry["out_w"] * channels * taps
     scratch = taps * (channels + 12) // 4 * 4 + 84  # XMAE_DEPTHWISE_SCRATCH
-    return Layer("DEPTHWISE_CONV_2D", inputs[:1], output, "xmae_depthwise", fields, arrays, macs, scratch)
+    return Layer(
+        "DEPTHWISE_CONV_2D", inputs[:1], output, "xmae_depthwise", fields, arrays, macs, scratch
+    )
 
 
 def fully_connected(tensors, inputs, output, options):
@@ -270,7 +316,9 @@ def fully_connected(tensors, inputs, output, options):
     geometry = dict.fromkeys(("in_h", "out_h", "k_h", "k_w", "stride_h", "stride_w"), 1)
     geometry |= {"in_w": positions, "out_w": positions, "in_c": rows.shape[1], "out_c": len(rows)}
     geometry |= {"pad_h": 0, "pad_w": 0}
-    return matrix("FULLY_CONNECTED", tensors, inputs, output, rows, geometry, options.fusedActivationFunction)
+    return matrix(
+        "FULLY_CONNECTED", tensors, inputs, output, rows, geometry, options.fusedActivationFunction
+    )
 
 
 def add(tensors, inputs, output, options):
@@ -280,7 +328,8 @@ def add(tensors, inputs, output, options):
         raise UserError("only activations of one shape can be added")
     largest = 2 * max(a.scale, b.scale)
     (m1, s1), (m2, s2), (m, s) = (
-        quantize_multiplier(real) for real in (a.scale / largest, b.scale / largest, largest / (2**20 * y.scale))
+        quantize_multiplier(real)
+        for real in (a.scale / largest, b.scale / largest, largest / (2**20 * y.scale))
     )
     if max(s1, s2, s) > 0 or min(s1, s2, s) < -30:
         raise UserError("scales are too far apart")

@@ -1,6 +1,8 @@
-"""C99 source of an int8 `.tflite`: weights as constants for flash, one function per layer, a planned static arena.
+"""C99 source of an int8 `.tflite`: weights as constants for flash, one function per layer, a
+planned static arena.
 
-The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on export.
+The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on
+export.
 """
 
 import re
@@ -23,17 +25,18 @@ STRUCTS = {  # of the others: the kernel's name and _t
 
 
 def export(folder, students=("student",)):
-    """Turn each student's int8 `.tflite` of a bundle's folder into C beside it, and copy the kernels that this calls.
+    """Turn each student's int8 `.tflite` of a bundle's folder into C beside it, and copy the
+    kernels that this calls.
 
-    `students` are the names of those without attention: the kernels have none. Functions have the same names for each
-    student: a program links one of them.
+    `students` are the names of those without attention: the kernels have none. Functions have the
+    same names for each student: a program links one of them.
 
     Returns
     -------
     dict
-        `files`: names of all that was written, for each student also student_int8_cmsis_nn.c and .h, which stand in for
-        student_int8.c and .h where a user brings CMSIS-NN; `models`: by the name of the `.tflite` without its suffix,
-        what `write_c` returns.
+        `files`: names of all that was written, for each student also student_int8_cmsis_nn.c and
+        .h, which stand in for student_int8.c and .h where a user brings CMSIS-NN; `models`: by the
+        name of the `.tflite` without its suffix, what `write_c` returns.
 
     Raises
     ------
@@ -43,7 +46,10 @@ def export(folder, students=("student",)):
     names, models = [], {}
     for student in students:
         path = folder / f"{student}_int8.tflite"
-        made, drop_in = write_c(path, folder, path.stem), write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True)
+        made, drop_in = (
+            write_c(path, folder, path.stem),
+            write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True),
+        )
         names += [Path(file).name for file in (*made.pop("files"), *drop_in["files"])]
         models[path.stem] = made
     with as_file(files("xmae.export.targets.c") / "kernels") as kernels:
@@ -59,8 +65,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
     Parameters
     ----------
     path : str or Path
-        The model: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MEAN over height and width, AVERAGE_POOL_2D, PAD
-        and RESHAPE, in int8 with a batch of one.
+        The model: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MEAN over height and width,
+        AVERAGE_POOL_2D, PAD and RESHAPE, in int8 with a batch of one.
     folder : str or Path
         Where to.
     name : str
@@ -71,8 +77,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
     Returns
     -------
     dict
-        `files`; `input_size`, `arena_bytes`, `weight_bytes`, `macs`; `layers`: dicts with `name`, `op`, `macs`,
-        `constant_bytes`, `function`.
+        `files`; `input_size`, `arena_bytes`, `weight_bytes`, `macs`; `layers`: dicts with `name`,
+        `op`, `macs`, `constant_bytes`, `function`.
 
     Raises
     ------
@@ -110,8 +116,9 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
 def plan(tensors, layers, source, sink):
     """Bytes of the arena, and each tensor's offset in it (-1: the model's input, -2: its output).
 
-    Greedy by size, as TFLM's planner: the largest tensor first, each at the lowest place free during its life. A
-    reshape is its input under another name. A layer's scratch memory is one more tensor, which lives for this layer.
+    Greedy by size, as TFLM's planner: the largest tensor first, each at the lowest place free
+    during its life. A reshape is its input under another name. A layer's scratch memory is one more
+    tensor, which lives for this layer.
     """
     alias = {}
     for layer in layers:
@@ -142,11 +149,14 @@ def plan(tensors, layers, source, sink):
 
 
 def constants(layers):
-    """The image of all constants, little-endian, and (layer, field, C type, offset, array) of each part of it.
+    """The image of all constants, little-endian, and (layer, field, C type, offset, array) of each
+    part of it.
 
     Words come before bytes, so that the image is one struct without gaps.
     """
-    parts = [(i, key, array) for i, layer in enumerate(layers) for key, array in layer.constants.items()]
+    parts = [
+        (i, key, array) for i, layer in enumerate(layers) for key, array in layer.constants.items()
+    ]
     parts.sort(key=lambda part: -part[2].itemsize)
     structs, offset = [], 0
     for i, key, array in parts:
@@ -191,7 +201,9 @@ void xmae_model(const int8_t *input, int8_t *output); /* not reentrant: one stat
 uint32_t xmae_weights_crc32(void);
 #endif
 """
-    members = "\n".join(f"  {ctype} {key}_{i:02d}[{array.size}];" for i, key, ctype, _, array in structs)
+    members = "\n".join(
+        f"  {ctype} {key}_{i:02d}[{array.size}];" for i, key, ctype, _, array in structs
+    )
     padding = len(image) - sum(array.nbytes for *_, array in structs)
     if padding:
         members += f"\n  int8_t padding[{padding}];"

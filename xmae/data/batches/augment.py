@@ -1,10 +1,11 @@
 """Augmentation of training batches in torch: no loop over the batch, no device synchronisation.
 
-Both signals of a window are moved together: the delay from ECG to PPG is what xMAE learns. A training batch is
-`augment(*random_crops(runs(windows), 64, generator), generator)`; validation uses the windows as they are.
+Both signals of a window are moved together: the delay from ECG to PPG is what xMAE learns. A
+training batch is `augment(*random_crops(runs(windows), 64, generator), generator)`; validation uses
+the windows as they are.
 
-What is drawn for a batch does not depend on who makes which of its rows: random numbers are drawn for the whole batch,
-signals are made for the rows asked for.
+What is drawn for a batch does not depend on who makes which of its rows: random numbers are drawn
+for the whole batch, signals are made for the rows asked for.
 """
 
 import math
@@ -24,9 +25,10 @@ MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 def augment(ppg, ecg, generator, flip=0.5, share=None):
     """The augmentations of the xMAE recipe, drawn for each window, then min-max scaling again.
 
-    One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to 7 samples, the edge
-    sample repeated. And with probability one half the polarity of the ECG is flipped. The min-max scaling cancels
-    the scale exactly, so it is not computed: a window that draws it is not shifted.
+    One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to
+    7 samples, the edge sample repeated. And with probability one half the polarity of the ECG is
+    flipped. The min-max scaling cancels the scale exactly, so it is not computed: a window that
+    draws it is not shifted.
 
     Parameters
     ----------
@@ -37,7 +39,8 @@ def augment(ppg, ecg, generator, flip=0.5, share=None):
     flip : float
         Probability that the ECG's polarity is flipped.
     share : (int, slice), optional
-        Size of the batch of which these windows are some rows, and which; default: they are the batch.
+        Size of the batch of which these windows are some rows, and which; default: they are the
+        batch.
 
     Returns
     -------
@@ -61,7 +64,8 @@ class Runs:
     Parameters
     ----------
     windows : Windows or FlatWindows
-        Cleaned windows at 100 Hz in the order of the recordings; their samples are numbered one window after the other.
+        Cleaned windows at 100 Hz in the order of the recordings; their samples are numbered one
+        window after the other.
     start, length : int64 tensors, shape (n_runs,)
         First sample and number of samples of each run; whole windows.
     subject : int64 tensor, shape (n_runs,)
@@ -75,52 +79,72 @@ class Runs:
 
     def __post_init__(self):
         self.end = self.length.cumsum(0)
-        self.by_subject = self.subject.argsort(stable=True)  # runs with those of a subject side by side
+        # runs with those of a subject side by side
+        self.by_subject = self.subject.argsort(stable=True)
         self.end_by_subject = self.length[self.by_subject].cumsum(0)
         self.total = torch.zeros(int(self.subject.max()) + 1, dtype=torch.int64)
         self.total.index_add_(0, self.subject, self.length)
 
     def at(self, place):
         """Runs at places of all recorded time, 0 to 1: (n, 1) float64 -> (n, 1) int64."""
-        return torch.searchsorted(self.end, place * self.end[-1], right=True).clamp_(max=len(self.end) - 1)
+        return torch.searchsorted(self.end, place * self.end[-1], right=True).clamp_(
+            max=len(self.end) - 1
+        )
 
     def elsewhere(self, place, draw):
-        """Places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1), all 0 to 1 -> (n, 1)."""
+        """Places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1), all 0 to
+        1 -> (n, 1).
+        """
         subject = self.subject[self.at(place)]
-        chosen = (self.total.cumsum(0) - self.total)[subject] + draw * self.total[subject]  # in the order by subject
-        among = torch.searchsorted(self.end_by_subject, chosen, right=True).clamp_(max=len(self.end) - 1)
-        run, begun = self.by_subject[among], self.end_by_subject[among] - self.length[self.by_subject][among]
+        # in the order by subject
+        chosen = (self.total.cumsum(0) - self.total)[subject] + draw * self.total[subject]
+        among = torch.searchsorted(self.end_by_subject, chosen, right=True).clamp_(
+            max=len(self.end) - 1
+        )
+        run, begun = (
+            self.by_subject[among],
+            self.end_by_subject[among] - self.length[self.by_subject][among],
+        )
         return (chosen - begun + (self.end - self.length)[run]) / self.end[-1]
 
     def samples(self, first, n_windows):
-        """PPG and ECG of so many windows in a row, from window `first` (n,) on: float32 (2, n, n_windows * 1000).
+        """PPG and ECG of so many windows in a row, from window `first` (n,) on: float32 (2, n,
+        n_windows * 1000).
 
         What lies beyond the last window is the last window again.
         """
         rows = (first[:, None] + torch.arange(n_windows)).clamp_(max=len(self.windows) - 1)
-        signals = torch.as_tensor(self.windows.signals(rows.flatten().numpy()))  # (2, n * n_windows, 1000)
+        # (2, n * n_windows, 1000)
+        signals = torch.as_tensor(self.windows.signals(rows.flatten().numpy()))
         return signals.view(len(signals), len(rows), -1)
 
 
 def runs(windows):
-    """Join the windows that follow each other in a recording: windows in the order of the store -> `Runs`."""
+    """Join the windows that follow each other in a recording: windows in the order of the store ->
+    `Runs`.
+    """
     start = np.concatenate([[0], np.flatnonzero(~windows.follows) + 1])
     start, length = start[:-1], np.diff(start)
     subject = np.unique(windows.subject, return_inverse=True)[1][start]
-    return Runs(windows, *(torch.from_numpy(x) for x in (start * N_TIMES, length * N_TIMES, subject)))
+    return Runs(
+        windows, *(torch.from_numpy(x) for x in (start * N_TIMES, length * N_TIMES, subject))
+    )
 
 
 def draw_crops(n, generator):
-    """What `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64 (4, n, 1)."""
+    """What `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64 (4,
+    n, 1).
+    """
     return torch.rand(4, n, 1, generator=generator, dtype=torch.float64)
 
 
 def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, rows=slice(None)):
     """Draw windows at random places of continuous recordings, at random speeds.
 
-    A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change together, and their
-    order stays. A place is drawn evenly over all recorded time, the speed log-uniformly; a run too short for its speed
-    is taken whole, slower. Samples between samples are interpolated linearly.
+    A speed of 1.5 takes 15 s of both signals into a window of 10 s: heart rate and delays change
+    together, and their order stays. A place is drawn evenly over all recorded time, the speed
+    log-uniformly; a run too short for its speed is taken whole, slower. Samples between samples are
+    interpolated linearly.
 
     Parameters
     ----------
@@ -133,8 +157,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
     speed : (float, float)
         Lowest and highest speed; (1, 1) crops only.
     noise : float
-        White noise added to the PPG: its largest standard deviation, as a share of the crop's range; each crop draws a
-        level from 0 to this.
+        White noise added to the PPG: its largest standard deviation, as a share of the crop's
+        range; each crop draws a level from 0 to this.
     draw : float64 tensor, shape (4, n, 1), optional
         What `draw_crops` gave, where the caller needs to know or to change the places.
     rows : slice
@@ -143,7 +167,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
     Returns
     -------
     ppg, ecg : float32 tensors, shape (n_rows, 1, 1000)
-        Crops, in the units of the runs (not min-max scaled). Memory is needed for these, not for the runs.
+        Crops, in the units of the runs (not min-max scaled). Memory is needed for these, not for
+        the runs.
     """
     last = N_TIMES - 1
     draw = (draw_crops(n, generator) if draw is None else draw)[:, rows]
@@ -156,8 +181,10 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
     if low == high == 1:
         begin = begin.floor()  # nothing to interpolate
     whole = begin.floor()
-    place = begin - whole + factor * torch.arange(N_TIMES)  # (n_rows, 1000), samples from `whole` on
-    left = torch.minimum(place.floor(), room - whole - 1)  # so that the sample to its right is in the run too
+    # (n_rows, 1000), samples from `whole` on
+    place = begin - whole + factor * torch.arange(N_TIMES)
+    # so that the sample to its right is in the run too
+    left = torch.minimum(place.floor(), room - whole - 1)
     weight = (place - left).float()
     first = runs.start[run] + whole.long()
     reach = math.ceil(high * last) + 1  # of the last sample to the right, from `whole`
@@ -165,15 +192,23 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
     index = (first % N_TIMES + left.long()).expand(len(signals), -1, -1)  # (2, n_rows, 1000)
     crops = torch.lerp(signals.gather(-1, index), signals[..., 1:].gather(-1, index), weight)
     ppg, ecg = crops[0], crops[-1]
-    ppg = ppg + noise * draw[3].float() * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True)) * white
+    ppg = (
+        ppg
+        + noise
+        * draw[3].float()
+        * (ppg.amax(-1, keepdim=True) - ppg.amin(-1, keepdim=True))
+        * white
+    )
     return ppg[:, None], ecg[:, None]
 
 
 def vary_ppg(ppg, generator, strength=1.0, share=None):
-    """Change the look of pulses but not their times, so that a patient cannot be known by them: tilt and wander.
+    """Change the look of pulses but not their times, so that a patient cannot be known by them:
+    tilt and wander.
 
-    The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and three slow waves
-    (0.05 to 0.5 Hz) of up to 0.15 of the window's range each are added. The sizes are ours.
+    The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and
+    three slow waves (0.05 to 0.5 Hz) of up to 0.15 of the window's range each are added. The sizes
+    are ours.
 
     Parameters
     ----------

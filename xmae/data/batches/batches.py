@@ -1,7 +1,8 @@
 """Batches of windows on the way to the model, in an order that depends on seed and step alone.
 
-So a run that was killed and resumed sees what an unbroken run sees, and so do several processes that share one batch.
-Windows stay on disk, memory-mapped, and each process makes its own rows of a batch, so memory is that of a batch.
+So a run that was killed and resumed sees what an unbroken run sees, and so do several processes
+that share one batch. Windows stay on disk, memory-mapped, and each process makes its own rows of a
+batch, so memory is that of a batch.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from xmae.signals.scale import minmax_scale
 
 
 class Batch(NamedTuple):
-    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject (B,) by number; which rows, of how many; seed."""
+    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject (B,) by number; which rows, of
+    how many; seed.
+    """
 
     ppg: torch.Tensor
     ecg: torch.Tensor
@@ -30,10 +33,11 @@ class Batch(NamedTuple):
 
 
 class SteppedBatches:
-    """An order of batches, cut into epochs, that remembers its place; subclasses make the batch of a step.
+    """An order of batches, cut into epochs, that remembers its place; subclasses make the batch of
+    a step.
 
-    While a batch is trained on, another thread makes the next one. With `accumulate` above 1, so many batches in a row
-    are parts of one step of the optimiser and share its seed.
+    While a batch is trained on, another thread makes the next one. With `accumulate` above 1, so
+    many batches in a row are parts of one step of the optimiser and share its seed.
     """
 
     def __init__(self, n_batches, seed, accumulate=1):
@@ -82,11 +86,12 @@ class Recipe:
     vary : bool
         Change the look of the PPG's pulses; see `vary_ppg`.
     ramp : float
-        Share of the training over which stretch, variation and polarity flips grow from nothing to full, once the
-        training loss is 10 % below the variance of the ECG, that is, the model does better than drawing the mean; 0 is
-        full from the first step.
+        Share of the training over which stretch, variation and polarity flips grow from nothing to
+        full, once the training loss is 10 % below the variance of the ECG, that is, the model does
+        better than drawing the mean; 0 is full from the first step.
     aligned : bool
-        Start positions and bridge so that each ECG query looks at the PPG of its own moment; see `XMAE.align`.
+        Start positions and bridge so that each ECG query looks at the PPG of its own moment; see
+        `XMAE.align`.
     """
 
     speed: tuple[float, float] = (1.0, 1.0)
@@ -122,7 +127,8 @@ class TrainingBatches(SteppedBatches):
     accumulate : int
         Parts into which each step's batch is cut, one after the other.
     pairs : bool
-        Draw the second half of a batch from the subjects of the first: rows i and i + B / 2 are of one subject.
+        Draw the second half of a batch from the subjects of the first: rows i and i + B / 2 are of
+        one subject.
     """
 
     def __init__(
@@ -131,7 +137,11 @@ class TrainingBatches(SteppedBatches):
     ):  # fmt: skip
         self.parts = world_size * accumulate
         if batch_size % (self.parts * (1 + pairs)):
-            what = f"{world_size} processes" + f" in {accumulate} parts" * (accumulate > 1) + " by pairs" * pairs
+            what = (
+                f"{world_size} processes"
+                + f" in {accumulate} parts" * (accumulate > 1)
+                + " by pairs" * pairs
+            )
             raise UserError(f"batch_size {batch_size} cannot be shared evenly by {what}")
         super().__init__(accumulate * max(2, len(windows) // batch_size), seed, accumulate)
         self.windows, self.runs = windows, runs(windows)
@@ -153,7 +163,9 @@ class TrainingBatches(SteppedBatches):
         return min(1.0, (step - self.ramp_start) / (self.recipe.ramp * self.n_steps))
 
     def end_epoch(self, train_loss):
-        """Take the smoothed training loss at the end of an epoch: off the plateau, augmentation sets in."""
+        """Take the smoothed training loss at the end of an epoch: off the plateau, augmentation
+        sets in.
+        """
         if self.recipe.ramp and self.ramp_start is None and train_loss < 0.9 * self.plateau:
             self.ramp_start = self.step
 
@@ -171,7 +183,11 @@ class TrainingBatches(SteppedBatches):
         generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
         speed = [x**strength for x in self.recipe.speed]
         rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
-        n, draw, half = self.batch_size, draw_crops(self.batch_size, generator), self.batch_size // 2
+        n, draw, half = (
+            self.batch_size,
+            draw_crops(self.batch_size, generator),
+            self.batch_size // 2,
+        )
         if self.pairs:
             draw[0, half:] = self.runs.elsewhere(draw[0, :half], draw[0, half:])
         ppg, ecg = random_crops(self.runs, n, generator, speed, self.recipe.noise, draw, rows)
@@ -185,13 +201,19 @@ class TrainingBatches(SteppedBatches):
 class ValidationBatches:
     """Windows as they are, min-max scaled, in the order of the store; the same on every process.
 
-    With `pairs`, rows i and i + B / 2 of a batch are windows of one subject, and neighbouring pairs of different ones.
+    With `pairs`, rows i and i + B / 2 of a batch are windows of one subject, and neighbouring pairs
+    of different ones.
     """
 
     def __init__(self, windows, batch_size, pairs=False):
         order = in_pairs(windows.subject, batch_size) if pairs else np.arange(len(windows))
         subject = torch.from_numpy(np.unique(windows.subject[order], return_inverse=True)[1])
-        self.windows, self.order, self.subject, self.batch_size = windows, order, subject, batch_size
+        self.windows, self.order, self.subject, self.batch_size = (
+            windows,
+            order,
+            subject,
+            batch_size,
+        )
 
     @cached_property
     def variance(self):
@@ -209,7 +231,9 @@ class ValidationBatches:
 
 
 def in_pairs(subject, batch_size):
-    """Order in which rows i and i + half of a batch share a subject; an odd window is left out: (n,) -> (m,)."""
+    """Order in which rows i and i + half of a batch share a subject; an odd window is left out:
+    (n,) -> (m,).
+    """
     _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
     place = np.empty(len(number), int)  # of each window among those of its subject
     place[np.argsort(number, kind="stable")] = np.concatenate([np.arange(n) for n in counts])
@@ -219,19 +243,29 @@ def in_pairs(subject, batch_size):
         for mine in (place < half, (place >= half) & (place < 2 * half))
     )
     if not len(first):
-        raise UserError("pairs of windows of one subject are needed, and no subject has two windows")
+        raise UserError(
+            "pairs of windows of one subject are needed, and no subject has two windows"
+        )
     size = batch_size // 2
-    return np.concatenate([part[i : i + size] for i in range(0, len(first), size) for part in (first, second)])
+    return np.concatenate(
+        [part[i : i + size] for i in range(0, len(first), size) for part in (first, second)]
+    )
 
 
 def store_batches(store, needs_ecg, pairs, **settings):
     """Training and validation batches of a store; `settings` are those of `TrainingBatches`."""
-    train, val = (FlatWindows(store, split, SIGNALS if needs_ecg else ("ppg",)) for split in ("train", "val"))
+    train, val = (
+        FlatWindows(store, split, SIGNALS if needs_ecg else ("ppg",)) for split in ("train", "val")
+    )
     return TrainingBatches(train, pairs=pairs, **settings), ValidationBatches(val, 256, pairs)
 
 
 def scaled_variance(windows, at_once=1024):
-    """Mean variance within min-max scaled windows of ECG: the loss of drawing each window's mean."""
+    """Mean variance within min-max scaled windows of ECG: the loss of drawing each window's
+    mean.
+    """
     rows = np.arange(len(windows))
-    parts = (np.asarray(windows.signals(rows[k : k + at_once]))[-1] for k in range(0, len(rows), at_once))
+    parts = (
+        np.asarray(windows.signals(rows[k : k + at_once]))[-1] for k in range(0, len(rows), at_once)
+    )
     return float(np.concatenate([minmax_scale(ecg)[0].var(-1) for ecg in parts]).mean())

@@ -1,8 +1,10 @@
-"""Windows for training on more than fits into memory: random access, shuffled across shards, the same on every restart.
+"""Windows for training on more than fits into memory: random access, shuffled across shards, the
+same on every restart.
 
-The order of an epoch depends on seed and epoch alone, so a place in it is one number, and ranks and workers share it
-without talking. Signals come from flat files that are memory-mapped (`xmae.data.store.flat`); or, where there is no room for
-them, from the shards themselves, a few at a time, in an order that stays with them for a while.
+The order of an epoch depends on seed and epoch alone, so a place in it is one number, and ranks and
+workers share it without talking. Signals come from flat files that are memory-mapped
+(`xmae.data.store.flat`); or, where there is no room for them, from the shards themselves, a few at
+a time, in an order that stays with them for a while.
 """
 
 from collections import OrderedDict
@@ -11,14 +13,23 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from xmae.data.store.flat import RECORD, SIGNALS, FlatWindows, columns_of, physical, records_of, shards_of
+from xmae.data.store.flat import (
+    RECORD,
+    SIGNALS,
+    FlatWindows,
+    columns_of,
+    physical,
+    records_of,
+    shards_of,
+)
 from xmae.data.store.shard import read_table
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 
 
 class WindowLoader(IterableDataset):
-    """Batches of PPG and ECG windows of a store: iterating gives the rest of an epoch, from where it stands.
+    """Batches of PPG and ECG windows of a store: iterating gives the rest of an epoch, from where
+    it stands.
 
     Parameters
     ----------
@@ -27,7 +38,8 @@ class WindowLoader(IterableDataset):
     split : str or None
         "train", "val", "test", or all.
     batch_size : int
-        Windows of the global batch, over all ranks; the last, smaller batch of an epoch is left out.
+        Windows of the global batch, over all ranks; the last, smaller batch of an epoch is left
+        out.
     seed : int
         Of the order.
     rank, world_size : int
@@ -35,8 +47,8 @@ class WindowLoader(IterableDataset):
     cache : str, Path or None
         Folder for the flat files, 4 kB a window; default: see `xmae.data.store.flat.caches_of`.
     stream : int
-        0: memory-mapped; else the number of shards among which windows are shuffled, and that are held in memory twice
-        over, 8 MB for 1,000 windows.
+        0: memory-mapped; else the number of shards among which windows are shuffled, and that are
+        held in memory twice over, 8 MB for 1,000 windows.
 
     Yields
     ------
@@ -47,22 +59,35 @@ class WindowLoader(IterableDataset):
 
     Notes
     -----
-    With `torch.utils.data.DataLoader(loader, batch_size=None, num_workers=n)` each worker makes every n-th batch, and
-    they come in the order of the epoch. `state_dict` and `load_state_dict` keep the place, epoch and batch; with
-    workers, which work on copies and ahead, count the batches that arrived and set the place before each epoch.
+    With `torch.utils.data.DataLoader(loader, batch_size=None, num_workers=n)` each worker makes
+    every n-th batch, and they come in the order of the epoch. `state_dict` and `load_state_dict`
+    keep the place, epoch and batch; with workers, which work on copies and ahead, count the batches
+    that arrived and set the place before each epoch.
     """
 
-    def __init__(self, store, split, batch_size, seed=77, rank=0, world_size=1, cache=None, stream=0):
+    def __init__(
+        self, store, split, batch_size, seed=77, rank=0, world_size=1, cache=None, stream=0
+    ):
         self.store = store if isinstance(store, WindowStore) else WindowStore(store)
         if batch_size % world_size:
-            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world_size} processes")
+            raise UserError(
+                f"batch_size {batch_size} cannot be shared evenly by {world_size} processes"
+            )
         self.shards = shards_of(self.store, split)
         self.first = np.cumsum([0, *(shard["windows"] for shard in self.shards)])
-        self.batch_size, self.seed, self.rank, self.world_size, self.stream = batch_size, seed, rank, world_size, stream
+        self.batch_size, self.seed, self.rank, self.world_size, self.stream = (
+            batch_size,
+            seed,
+            rank,
+            world_size,
+            stream,
+        )
         self.epoch = self.batch = 0
         self.held = OrderedDict()  # shard -> records of each signal, the latest last
         if len(self) == 0:
-            raise UserError(f"batch_size {batch_size} is more than the {self.first[-1]} windows of '{split}'")
+            raise UserError(
+                f"batch_size {batch_size} is more than the {self.first[-1]} windows of '{split}'"
+            )
         self.flat = None if stream else FlatWindows(self.store, split, cache=cache)
 
     def __len__(self):
@@ -83,7 +108,10 @@ class WindowLoader(IterableDataset):
             return rng.permutation(self.first[-1])
         shards = rng.permutation(len(self.shards))
         groups = [shards[i : i + self.stream] for i in range(0, len(shards), self.stream)]
-        rows = [np.concatenate([np.arange(self.first[k], self.first[k + 1]) for k in group]) for group in groups]
+        rows = [
+            np.concatenate([np.arange(self.first[k], self.first[k + 1]) for k in group])
+            for group in groups
+        ]
         return np.concatenate([rng.permutation(part) for part in rows])
 
     def __iter__(self):
@@ -103,7 +131,9 @@ class WindowLoader(IterableDataset):
         return ppg[:, None], ecg[:, None], torch.from_numpy(rows)
 
     def from_shards(self, rows):
-        """Records (n,) of each signal of windows by number, from shards that are held or fetched now."""
+        """Records (n,) of each signal of windows by number, from shards that are held or fetched
+        now.
+        """
         signals = [np.empty(len(rows), RECORD) for _ in SIGNALS]
         shard_of = np.searchsorted(self.first, rows, side="right") - 1
         for shard in np.unique(shard_of):

@@ -1,4 +1,6 @@
-"""From the notes of all files to a store: recordings against each other, subjects into splits, files to their place."""
+"""From the notes of all files to a store: recordings against each other, subjects into splits,
+files to their place.
+"""
 
 import errno
 import os
@@ -21,7 +23,9 @@ from xmae.files import atomic_file, read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 # names of files that we write
-OURS = re.compile(r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(\d{5,}|index|labels|store)\b.*")
+OURS = re.compile(
+    r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(\d{5,}|index|labels|store)\b.*"
+)
 
 
 def assemble(notes, stage, old, settings, split):
@@ -59,13 +63,21 @@ def assemble(notes, stage, old, settings, split):
     shards = [shard for note in notes for shard in without_left_out(note, stage)]
     dropped, repairs, passed_over = (
         sum((Counter(note[what]) for note in notes), Counter(before.get(kept_as, {})))
-        for what, kept_as in (("counts", "dropped"), ("repairs", "repairs"), ("passed_over", "passed_over"))
+        for what, kept_as in (
+            ("counts", "dropped"),
+            ("repairs", "repairs"),
+            ("passed_over", "passed_over"),
+        )
     )
     del dropped["kept"]
     dropped.update(left_out=sum(row["windows"] for row in left_out))
-    left_out += [{"source": note["source"], "why": why} for note in notes for why in note["refused"]]
+    left_out += [
+        {"source": note["source"], "why": why} for note in notes for why in note["refused"]
+    ]
     if index and all(row.get("left_out") and row["samples_sha256"] in known for row in index):
-        raise UserError(f"nothing to add: {len(index)} recordings, all in the store already (the same samples)")
+        raise UserError(
+            f"nothing to add: {len(index)} recordings, all in the store already (the same samples)"
+        )
     if not shards:
         raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
     splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))
@@ -77,13 +89,17 @@ def assemble(notes, stage, old, settings, split):
     meta = {
         "schema_version": SCHEMA_VERSION,
         "settings": {"split": split.shown, "min_quality": settings.min_quality, "seed": split.seed},
-        "limits": {name: limit for name, (_, limit) in LIMITS.items()} if settings.min_quality > -1 else {},
+        "limits": {name: limit for name, (_, limit) in LIMITS.items()}
+        if settings.min_quality > -1
+        else {},
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
         "windows": sum(kept.values()),
         "dropped": {reason: n for reason, n in dropped.items() if n},
         "windows_by_split": dict(kept),
-        "subjects_by_split": dict(Counter(splits[subject] for subject in {shard["subject"] for shard in shards})),
+        "subjects_by_split": dict(
+            Counter(splits[subject] for subject in {shard["subject"] for shard in shards})
+        ),
         "repairs": dict(repairs),
         "left_out": [*before.get("left_out", []), *left_out],
         "passed_over": dict(passed_over),
@@ -103,7 +119,9 @@ def nothing_left(n_files, dropped, left_out, min_quality):
 
 
 def without_left_out(note, stage):
-    """The shards of a note less the recordings that are left out; what changes is written under a new name."""
+    """The shards of a note less the recordings that are left out; what changes is written under a
+    new name.
+    """
     shards = []
     for shard in note["shards"]:
         rows = [row for row in note["recordings"] if row["shard"] == shard["file"]]
@@ -127,18 +145,25 @@ def without_left_out(note, stage):
 
 
 def refuse_foreign(out):
-    """Raise a `UserError` if a folder holds something, but no store and nothing of one that was begun."""
+    """Raise a `UserError` if a folder holds something, but no store and nothing of one that was
+    begun.
+    """
     out = Path(out)
-    foreign = out.is_file() or (out.is_dir() and any(not OURS.fullmatch(path.name) for path in out.iterdir()))
+    foreign = out.is_file() or (
+        out.is_dir() and any(not OURS.fullmatch(path.name) for path in out.iterdir())
+    )
     if foreign and not (out / "store.json").is_file():
-        raise UserError(f"{out}: exists and holds no store.json; it would be replaced, so name another folder")
+        raise UserError(
+            f"{out}: exists and holds no store.json; it would be replaced, so name another folder"
+        )
 
 
 def publish(out, stage, meta, index):
     """Bring shards, index and, last, store.json to their place.
 
-    Files are named by their content, so none is overwritten: until store.json is replaced, in one step, the old store
-    is what it was, and from then on it is the new one. What neither needs is cleared away.
+    Files are named by their content, so none is overwritten: until store.json is replaced, in one
+    step, the old store is what it was, and from then on it is the new one. What neither needs is
+    cleared away.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +178,9 @@ def publish(out, stage, meta, index):
 
 
 def bring(source, target):
-    """Move a file to its place in one step, on another disk too, as where a disk is mounted at the store's folder."""
+    """Move a file to its place in one step, on another disk too, as where a disk is mounted at the
+    store's folder.
+    """
     try:
         os.replace(source, target)
     except OSError as error:

@@ -14,7 +14,8 @@ from xmae.errors import UserError
 
 
 def find_recordings(inputs, channel_map=None):
-    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each once.
+    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each
+    once.
 
     Returns
     -------
@@ -35,7 +36,9 @@ def find_recordings(inputs, channel_map=None):
                     f"{item}: no PPG in the {len(others)} files of this folder that can be read, such as {why}"
                 )
             if not found:
-                raise UserError(f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}")
+                raise UserError(
+                    f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}"
+                )
             paths += found
             passed_over.update(path.suffix.lower() for path in others)
         else:
@@ -46,12 +49,14 @@ def find_recordings(inputs, channel_map=None):
 
 
 def read_subjects(path):
-    """Subject, and what else is known, of each record: a CSV with the columns record,subject and optionally age,sex.
+    """Subject, and what else is known, of each record: a CSV with the columns record,subject and
+    optionally age,sex.
 
     Returns
     -------
     dict
-        Record or file stem -> dict with "subject", and where given "age" (years) and "sex" ("M" or "F").
+        Record or file stem -> dict with "subject", and where given "age" (years) and "sex" ("M" or
+        "F").
     """
     try:
         table = pd.read_csv(path, dtype=str)
@@ -59,10 +64,14 @@ def read_subjects(path):
         raise UserError(f"{path}: not readable as a table of subjects ({error})") from error
     table.columns = [name.strip().lower() for name in table.columns]
     table = table.rename(columns={"patient": "subject"})
-    if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(axis=None):
+    if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
+        axis=None
+    ):
         raise UserError(f"{path}: expected the columns record,subject without empty cells")
     if table["record"].duplicated().any():
-        raise UserError(f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} twice")
+        raise UserError(
+            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} twice"
+        )
     try:
         ages = table["age"].astype(float) if "age" in table else None
     except ValueError as error:
@@ -82,10 +91,14 @@ def read_splits(path):
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as a split: a CSV with the columns subject,split ({error})") from error
+        raise UserError(
+            f"{path}: not readable as a split: a CSV with the columns subject,split ({error})"
+        ) from error
     table = table.rename(columns={"patient": "subject"})
     if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
-        raise UserError(f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}")
+        raise UserError(
+            f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"
+        )
     return dict(zip(table["subject"], table["split"], strict=True))
 
 
@@ -96,7 +109,9 @@ def read_shares(text):
     except ValueError:
         shares = []
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file")
+        raise UserError(
+            f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file"
+        )
     return shares
 
 
@@ -115,14 +130,18 @@ def draw_splits(subjects, shares, seed):
     names = np.random.default_rng(seed).permutation(sorted(subjects)).tolist()
     n_val, n_test = (max(round(share * len(names)), share > 0) for share in shares[1:])
     if n_val + n_test + (shares[0] > 0) > len(names):
-        raise UserError(f"{len(names)} subjects are too few for the split {shares}; use 1,0,0 or more subjects")
+        raise UserError(
+            f"{len(names)} subjects are too few for the split {shares}; use 1,0,0 or more subjects"
+        )
     parts = ["val"] * n_val + ["test"] * n_test
     return dict(zip(names, parts + ["train"] * (len(names) - len(parts)), strict=True))
 
 
 @dataclass(frozen=True)
 class Split:
-    """How subjects are split: as a table says, or drawn by shares; `shown` is what store.json says about it."""
+    """How subjects are split: as a table says, or drawn by shares; `shown` is what store.json says
+    about it.
+    """
 
     shown: str
     seed: int
@@ -151,8 +170,8 @@ class Split:
         Raises
         ------
         UserError
-            If a table lacks a subject, a person with two names is in two splits, or the subjects are too few for the
-            shares.
+            If a table lacks a subject, a person with two names is in two splits, or the subjects
+            are too few for the shares.
         """
         person = {subject: same.get(subject, subject) for subject in subjects | before.keys()}
         fresh = sorted(subjects - before.keys())

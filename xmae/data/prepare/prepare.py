@@ -1,8 +1,9 @@
-"""From recordings to a store of windows: every file is prepared by itself, then checked against the others, then split.
+"""From recordings to a store of windows: every file is prepared by itself, then checked against the
+others, then split.
 
-What is finished is kept in a hidden folder beside the store until all is done: a run that was killed goes on from there
-when it is started again, and until the last moment the old store is untouched. The same function prepares a file on one
-machine and on a Ray cluster.
+What is finished is kept in a hidden folder beside the store until all is done: a run that was
+killed goes on from there when it is started again, and until the last moment the old store is
+untouched. The same function prepares a file on one machine and on a Ray cluster.
 """
 
 import hashlib
@@ -56,66 +57,76 @@ def prepare(
 ) -> dict:
     """Turn recordings into a store of windows for training and probing.
 
-    Each recording is cleaned (as by NeuroKit2), judged beat by beat, resampled to 100 Hz and cut into windows of 10 s.
+    Each recording is cleaned (as by NeuroKit2), judged beat by beat, resampled to 100 Hz and cut
+    into windows of 10 s.
 
     Parameters
     ----------
     inputs : list of str
-        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or WESAD .pkl), folders
-        to search for them, or "bidmc" for the shipped excerpt.
+        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or
+        WESAD .pkl), folders to search for them, or "bidmc" for the shipped excerpt.
     out : str
-        Folder of the store, replaced as a whole when all is done; or an fsspec URL such as s3://bucket/store.
+        Folder of the store, replaced as a whole when all is done; or an fsspec URL such as
+        s3://bucket/store.
     split : str or None
-        Shares of train, val and test by subject, such as "0.7,0.1,0.2", or a CSV file with the columns subject,split.
-        Default: the shipped split for "bidmc" alone, else 0.7,0.1,0.2.
+        Shares of train, val and test by subject, such as "0.7,0.1,0.2", or a CSV file with the
+        columns subject,split. Default: the shipped split for "bidmc" alone, else 0.7,0.1,0.2.
     min_quality : float
-        Lowest quality of PPG and of ECG for a window to be kept (template-match correlation, 15th percentile over the
-        window, at most 1); windows that are clipped, flat for 1 s, drop out, move, or whose beats disagree are dropped
-        too. -1 keeps all.
+        Lowest quality of PPG and of ECG for a window to be kept (template-match correlation, 15th
+        percentile over the window, at most 1); windows that are clipped, flat for 1 s, drop out,
+        move, or whose beats disagree are dropped too. -1 keeps all.
     seed : int
         Seed of a split by shares.
     jobs : int
         Processes; 0 = one for every 200 recordings, up to the number of cores.
     leads : bool
-        Also store all ECG leads and respiration at 200 Hz (`Windows.leads`), for methods that learn from them.
+        Also store all ECG leads and respiration at 200 Hz (`Windows.leads`), for methods that learn
+        from them.
     channels : str or None
-        YAML file that says which channel is PPG, ECG and so on; default: by their names. See docs/data.md.
+        YAML file that says which channel is PPG, ECG and so on; default: by their names. See
+        docs/data.md.
     sfreq : float or None
         Sampling rate of tables without times, Hz.
     subjects : str or None
-        CSV file with the columns record,subject and optionally age,sex. Without it, formats that name no subject take
-        each file as a person of their own, which store.json counts as a repair.
+        CSV file with the columns record,subject and optionally age,sex. Without it, formats that
+        name no subject take each file as a person of their own, which store.json counts as a
+        repair.
     align : bool
-        Estimate a constant offset between the clocks of ECG and PPG, and correct it where that is certain enough.
+        Estimate a constant offset between the clocks of ECG and PPG, and correct it where that is
+        certain enough.
     skip_bad : bool
-        Leave out recordings that cannot be used, each by itself, and say so in store.json, instead of stopping.
+        Leave out recordings that cannot be used, each by itself, and say so in store.json, instead
+        of stopping.
     append : bool
-        Add to the store that is there: its shards stay as they are, known subjects keep their split, and new ones are
-        split by `split`.
+        Add to the store that is there: its shards stay as they are, known subjects keep their
+        split, and new ones are split by `split`.
     engine : str
-        "local", or "ray" for a Ray cluster, which must see the same files and the folder of `out`; with a URL, the
-        folder that keeps finished work, $XDG_CACHE_HOME/xmae/prepare.
+        "local", or "ray" for a Ray cluster, which must see the same files and the folder of `out`;
+        with a URL, the folder that keeps finished work, $XDG_CACHE_HOME/xmae/prepare.
     address : str or None
         Address of the cluster; default: one on this machine.
 
     Returns
     -------
     dict
-        Windows kept, dropped by reason, and by split; subjects by split; repairs; recordings left out; what was passed
-        over: files without PPG in folders, by suffix, and segments of files; "out".
+        Windows kept, dropped by reason, and by split; subjects by split; repairs; recordings left
+        out; what was passed over: files without PPG in folders, by suffix, and segments of files;
+        "out".
 
     Raises
     ------
     UserError
-        If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it was before, and
-        the files that were done are kept beside it for the next try.
+        If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it
+        was before, and the files that were done are kept beside it for the next try.
     """
     if engine not in ENGINES:
         raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
     channel_map = ChannelMap.load(channels, sfreq)
     paths, passed_over = find_recordings(inputs, channel_map)
     people = read_subjects(subjects) if subjects else {}
-    settings = Settings(min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths))
+    settings = Settings(
+        min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths)
+    )
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
 
     remote = "://" in str(out)
@@ -123,7 +134,9 @@ def prepare(
     with alone(folder, out):
         old = WindowStore(out) if append else None
         found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
-        first = 1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
+        first = (
+            1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
+        )
         with staging(folder, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.prepare.ray import run_ray
@@ -144,7 +157,9 @@ def prepare(
 
 @contextmanager
 def alone(out, shown=None):
-    """Refuse to work on the folder of a store, known to the user as `shown`, while another process does."""
+    """Refuse to work on the folder of a store, known to the user as `shown`, while another process
+    does.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.parent / f".{out.name}.lock", timeout=0) as lock:
@@ -153,7 +168,9 @@ def alone(out, shown=None):
             finally:
                 Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
-        raise UserError(f"{shown or out}: another xmae prepare or relabel is writing this store; wait a bit") from None
+        raise UserError(
+            f"{shown or out}: another xmae prepare or relabel is writing this store; wait a bit"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
@@ -164,7 +181,9 @@ def summary_of(meta):
     lines = [f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}"]
     for what in ("dropped", "repairs", "passed_over"):
         if meta[what]:
-            lines.append(f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}")
+            lines.append(
+                f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}"
+            )
     left_out = [f"left out: {row['source']}: {row['why']}" for row in meta["left_out"]]
     more = [f"and {len(left_out) - 5} more; see store.json"] if len(left_out) > 5 else []
     return [*lines, *left_out[:5], *more]
@@ -174,8 +193,8 @@ def summary_of(meta):
 def staging(out, identity):
     """Yield the folder that keeps finished work, for the next try, until all is done.
 
-    Work left by an earlier run is used only if that had the same `identity` (files and settings); a mended file is
-    prepared again.
+    Work left by an earlier run is used only if that had the same `identity` (files and settings); a
+    mended file is prepared again.
     """
     refuse_foreign(out)
     stage = out.parent / f".{out.name}.part"
@@ -187,8 +206,16 @@ def staging(out, identity):
         yield stage
         shutil.rmtree(stage, ignore_errors=True)
     except (UserError, OSError) as error:
-        what = error if isinstance(error, UserError) else f"cannot write {out}: {error.strerror or error}"
-        kept = f"; finished recordings are kept for the next try ({stage.name})" if any(stage.glob("*.json")) else ""
+        what = (
+            error
+            if isinstance(error, UserError)
+            else f"cannot write {out}: {error.strerror or error}"
+        )
+        kept = (
+            f"; finished recordings are kept for the next try ({stage.name})"
+            if any(stage.glob("*.json"))
+            else ""
+        )
         raise UserError(f"{what}{kept}") from error
     finally:
         if not any(stage.glob("*.json")):  # no file is done
@@ -196,11 +223,21 @@ def staging(out, identity):
 
 
 def identity_of(paths, settings, old):
-    """Text that differs if the names of files, what shapes windows, the store to append to or this package does."""
+    """Text that differs if the names of files, what shapes windows, the store to append to or this
+    package does.
+    """
     people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
     plain = replace(settings, people={}, skip_bad=False)
     versions = (__version__, SCHEMA_VERSION)
-    shown = repr((versions, [str(path) for path in paths], plain, people, old.meta["shards"] if old else None))
+    shown = repr(
+        (
+            versions,
+            [str(path) for path in paths],
+            plain,
+            people,
+            old.meta["shards"] if old else None,
+        )
+    )
     return hashlib.sha256(shown.encode()).hexdigest()
 
 

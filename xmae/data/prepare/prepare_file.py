@@ -1,4 +1,6 @@
-"""One file of recordings in, shards and a note out: the work that every engine runs, each file by itself."""
+"""One file of recordings in, shards and a note out: the work that every engine runs, each file by
+itself.
+"""
 
 import re
 from collections import Counter
@@ -40,8 +42,8 @@ def prepare_file(path, number, stage, settings):
     number : int
         Its place among the files, which names the shards.
     stage : Path
-        Folder for shards and note; a note that is there already is returned as it is, if it is of this state of the
-        file, nothing was refused, and its shards are there too.
+        Folder for shards and note; a note that is there already is returned as it is, if it is of
+        this state of the file, nothing was refused, and its shards are there too.
     settings : Settings
         The same for all files.
     """
@@ -58,7 +60,9 @@ def prepare_file(path, number, stage, settings):
         if parts:
             leads = sort_leads(name for part in parts for name in part.lead_names)
             windows = Windows.concatenate([part.with_leads(leads) for part in parts])
-            shards.append(save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name})
+            shards.append(
+                save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name}
+            )
             parts.clear()
 
     counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
@@ -105,7 +109,9 @@ def state_of(path):
         from xmae.data.recording.readers.wfdb import files_of
 
         files = files_of(path)
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
+    return [
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()
+    ]
 
 
 def to_the_end(recordings):
@@ -117,7 +123,9 @@ def to_the_end(recordings):
 
 
 def windows_of(recording, path, name, settings):
-    """The recording as it is used, its windows, and the verdicts on them; raises what it is, if it is a `UserError`."""
+    """The recording as it is used, its windows, and the verdicts on them; raises what it is, if it
+    is a `UserError`.
+    """
     if isinstance(recording, UserError):
         raise recording
     recording = known_person(named_apart(recording, path, name), name, settings.people)
@@ -127,14 +135,17 @@ def windows_of(recording, path, name, settings):
 
 
 def save_shard(folder, name, windows):
-    """Write windows of one subject; the shard's entry in `store.json`: file, sha256, subject, windows."""
+    """Write windows of one subject; the shard's entry in `store.json`: file, sha256, subject,
+    windows.
+    """
     plain = re.sub(r"[^\w.-]+", "_", name)[:80]
     written = write_named(folder, plain, lambda path: write_shard(path, windows))
     return written | {"subject": str(windows.subject[0]), "windows": len(windows)}
 
 
 def unique_names(paths):
-    """Names of files whose stem is not the only one: with as many folders before it as tell them apart.
+    """Names of files whose stem is not the only one: with as many folders before it as tell them
+    apart.
 
     Examples
     --------
@@ -162,7 +173,9 @@ def named_apart(recording, path, name):
 
 
 def known_person(recording, name, people):
-    """The recording with subject, age and sex from the user's table, where it names the record or the file."""
+    """The recording with subject, age and sex from the user's table, where it names the record or
+    the file.
+    """
     person = people.get(recording.record, people.get(name))
     if person is None:
         return recording

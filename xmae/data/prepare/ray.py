@@ -1,4 +1,6 @@
-"""Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there is a free core."""
+"""Preparation on a Ray cluster: Ray Data runs the function that prepares one file, wherever there
+is a free core.
+"""
 
 import json
 import tempfile
@@ -7,7 +9,8 @@ from pathlib import Path
 
 from xmae.errors import UserError
 
-RETRIES = 3  # where a shared folder fails; a task whose worker died is run again as often, by Ray itself
+# where a shared folder fails; a task whose worker died is run again as often, by Ray itself
+RETRIES = 3
 
 
 def run_ray(prepare_file, paths, first, stage, settings, address):
@@ -36,7 +39,9 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     try:
         import ray
     except ImportError:
-        raise UserError("the engine ray needs the package ray; try pip install 'xmae[scale]'") from None
+        raise UserError(
+            "the engine ray needs the package ray; try pip install 'xmae[scale]'"
+        ) from None
     ours = not ray.is_initialized()
     if ours:
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
@@ -44,7 +49,9 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     stage = stage.resolve()
 
     def one(row):
-        """A note, or what is wrong with the file, which would otherwise lose its type on the way."""
+        """A note, or what is wrong with the file, which would otherwise lose its type on the
+        way.
+        """
         number = row["number"]
         for left in reversed(range(1 + RETRIES)):
             try:
@@ -80,7 +87,9 @@ def refuse_unseen(ray, stage):
     with tempfile.NamedTemporaryFile(dir=stage) as made:
         name = made.name
         look = ray.remote(num_cpus=0)(lambda: Path(name).is_file())
-        seen = ray.get([look.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes])
+        seen = ray.get(
+            [look.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes]
+        )
     if not all(seen):
         raise UserError(
             f"{stage}: {seen.count(False)} of {len(nodes)} nodes of the cluster do not see this folder, where finished "

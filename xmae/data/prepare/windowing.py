@@ -13,12 +13,14 @@ from xmae.signals.resample import bridge_gaps, resample, resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
-# measure: (1 = must not be above, -1 = must not be below, limit); 4 of 1,339 well-shaped BIDMC windows are beyond one
+# measure: (1 = must not be above, -1 = must not be below, limit); 4 of 1,339 well-shaped BIDMC
+# windows are beyond one
 LIMITS = {
     "clipping": (1, 0.1),  # share of samples at the rails
     "flat_line": (1, 1.0),  # s without any change
     "dropout": (-1, 0.1),  # range within 2 s over the recording's median
-    "motion": (1, 0.1),  # g, standard deviation of the fast part of acceleration; where there is an accelerometer
+    # g, standard deviation of the fast part of acceleration; where there is an accelerometer
+    "motion": (1, 0.1),
     "beats": (-1, 0.7),  # share of heartbeats that one pulse answers in time
 }
 
@@ -31,8 +33,9 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
     recording : Recording
         Signals and labels.
     min_quality : float
-        Lowest quality (template match, 15th percentile) of both PPG and ECG for a window to be kept; the limits of
-        `LIMITS` apply too. -1 keeps all windows without missing samples in which something moves.
+        Lowest quality (template match, 15th percentile) of both PPG and ECG for a window to be
+        kept; the limits of `LIMITS` apply too. -1 keeps all windows without missing samples in
+        which something moves.
     leads : bool
         Also cut all ECG leads and respiration, at 200 Hz.
 
@@ -41,14 +44,15 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
     windows : Windows
         Those kept, perhaps none; their `split` is "".
     counts : dict
-        Windows "kept", and dropped for the first reason that applied: "missing" samples, "flat" signal, "clipping",
-        "flat_line", "dropout", "motion", "ppg_quality", "ecg_quality", "beats". What is left over at the end of the
-        recording counts nowhere.
+        Windows "kept", and dropped for the first reason that applied: "missing" samples, "flat"
+        signal, "clipping", "flat_line", "dropout", "motion", "ppg_quality", "ecg_quality", "beats".
+        What is left over at the end of the recording counts nowhere.
     """
     sfreq = recording.sfreq
     up, down = resampling_ratio(sfreq, SFREQ)
     n_windows = len(recording.ppg) * up // (down * N_TIMES)
-    starts = np.arange(n_windows + 1) * N_TIMES * down // up  # first sample of each window; last, the end of all
+    # first sample of each window; last, the end of all
+    starts = np.arange(n_windows + 1) * N_TIMES * down // up
     cut, peaks, quality = {"ecg": None}, {}, {"ecg": np.full(n_windows, np.nan)}
     missing, flat = np.zeros((2, n_windows), bool)
     measures = {name: np.full(n_windows, np.nan) for name in LIMITS}
@@ -57,7 +61,11 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         if x is None:
             continue
         clean, judged, peaks[name] = clean_and_judge(x, sfreq, name)
-        cut[name] = resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES].reshape(n_windows, N_TIMES).astype(np.float32)
+        cut[name] = (
+            resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES]
+            .reshape(n_windows, N_TIMES)
+            .astype(np.float32)
+        )
         quality[name] = window_quality(judged, sfreq)
         measures["clipping"] = np.fmax(measures["clipping"], clipped_share(x, starts))
         measures["flat_line"] = np.fmax(measures["flat_line"], flat_seconds(x, starts, sfreq))
@@ -71,9 +79,13 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         measures["beats"] = beat_agreement(peaks["ecg"], peaks["ppg"], starts)
     reasons = {"missing": missing, "flat": flat}
     if min_quality > -1:
-        beyond = {name: sign * measures[name] > sign * limit for name, (sign, limit) in LIMITS.items()}
+        beyond = {
+            name: sign * measures[name] > sign * limit for name, (sign, limit) in LIMITS.items()
+        }
         reasons |= {name: beyond[name] for name in ("clipping", "flat_line", "dropout", "motion")}
-        reasons |= {f"{name}_quality": quality[name] < min_quality for name in CHAIN} | {"beats": beyond["beats"]}
+        reasons |= {f"{name}_quality": quality[name] < min_quality for name in CHAIN} | {
+            "beats": beyond["beats"]
+        }
     verdict = np.select(list(reasons.values()), list(reasons), default="kept")
     lead_names, lead_windows = cut_leads(recording, starts) if leads else ((), None)
     windows = Windows(
@@ -97,7 +109,9 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
 
 
 def cut_leads(recording, starts):
-    """Names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C, 2000), NaN = missing."""
+    """Names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C, 2000),
+    NaN = missing.
+    """
     signals = dict(recording.leads or ({"ECG": recording.ecg} if recording.ecg is not None else {}))
     if recording.resp is not None:
         signals["RESP"] = recording.resp
@@ -107,15 +121,20 @@ def cut_leads(recording, starts):
     cut = np.empty((n_windows, len(signals), LEAD_TIMES), np.float32)
     for place, (name, x) in enumerate(signals.items()):
         clean = clean_runs(x, recording.sfreq, resp_clean if name == "RESP" else ecg_clean)
-        fine = resample(bridge_gaps(clean, np.isfinite(clean)), recording.sfreq, LEAD_SFREQ)[: n_windows * LEAD_TIMES]
-        fine = np.pad(fine, (0, n_windows * LEAD_TIMES - len(fine)), mode="edge")  # odd rates: short of a sample or two
+        fine = resample(bridge_gaps(clean, np.isfinite(clean)), recording.sfreq, LEAD_SFREQ)[
+            : n_windows * LEAD_TIMES
+        ]
+        # odd rates: short of a sample or two
+        fine = np.pad(fine, (0, n_windows * LEAD_TIMES - len(fine)), mode="edge")
         cut[:, place] = fine.reshape(n_windows, LEAD_TIMES)
         cut[np.logical_or.reduceat(np.isnan(clean[: starts[-1]]), starts[:-1]), place] = np.nan
     return tuple(signals), cut
 
 
 def clean_runs(x, sfreq, clean_signal):
-    """Clean each run between missing samples by itself: (n_times,) -> (n_times,), NaN in gaps and runs under 10 s."""
+    """Clean each run between missing samples by itself: (n_times,) -> (n_times,), NaN in gaps and
+    runs under 10 s.
+    """
     clean = np.full(len(x), np.nan)
     for start, stop in finite_runs(np.isfinite(x)):
         if stop - start >= WINDOW_S * sfreq:
@@ -138,13 +157,18 @@ def clean_and_judge(x, sfreq, kind):
     Returns
     -------
     clean, quality : arrays, shape (n_times,)
-        Cleaned signal and quality of each sample. Where samples are missing, and in runs shorter than a window,
-        straight lines bridge the gap, so that resampling does not ring beside it, and the quality is 0.
+        Cleaned signal and quality of each sample. Where samples are missing, and in runs shorter
+        than a window, straight lines bridge the gap, so that resampling does not ring beside it,
+        and the quality is 0.
     beats : int array
         Sample numbers of R peaks or systolic peaks.
     """
     clean_signal, find_peaks = CHAIN[kind]
-    clean, quality, beats = clean_runs(x, sfreq, clean_signal), np.zeros(len(x)), [np.array([], int)]
+    clean, quality, beats = (
+        clean_runs(x, sfreq, clean_signal),
+        np.zeros(len(x)),
+        [np.array([], int)],
+    )
     known = np.isfinite(clean)
     for start, stop in finite_runs(known):
         run = clean[start:stop]
@@ -160,7 +184,9 @@ def finite_runs(finite):
 
 
 def window_label(label, n_windows):
-    """One number a window: a constant as it is, a series as the mean of its known values if at least half are known."""
+    """One number a window: a constant as it is, a series as the mean of its known values if at
+    least half are known.
+    """
     if label is None:
         return np.full(n_windows, np.nan)
     if isinstance(label, str):
@@ -170,6 +196,13 @@ def window_label(label, n_windows):
     values, sfreq = label
     edges = np.rint(np.arange(n_windows + 1) * WINDOW_S * sfreq).astype(int).clip(max=len(values))
     known = np.isfinite(values)
-    count, total = (np.concatenate([[0], np.cumsum(x)]) for x in (known, np.where(known, values, 0)))
+    count, total = (
+        np.concatenate([[0], np.cumsum(x)]) for x in (known, np.where(known, values, 0))
+    )
     count, total = np.diff(count[edges]), np.diff(total[edges])
-    return np.divide(total, count, out=np.full(n_windows, np.nan), where=2 * count >= np.maximum(np.diff(edges), 1))
+    return np.divide(
+        total,
+        count,
+        out=np.full(n_windows, np.nan),
+        where=2 * count >= np.maximum(np.diff(edges), 1),
+    )

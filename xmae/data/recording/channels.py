@@ -1,8 +1,9 @@
-"""Channels of a recorder in, one `Recording` on one clock out: which channel is what, its unit, its place in time.
+"""Channels of a recorder in, one `Recording` on one clock out: which channel is what, its unit, its
+place in time.
 
-Names are compared without case, spaces and punctuation, after a device prefix up to "/", a leading "ECG" or "LEAD" and
-what stands in brackets are dropped: "Lead_II", "SNUADC/ECG_II" and "II [mV]" are all II. Where several match, the first
-in the table wins.
+Names are compared without case, spaces and punctuation, after a device prefix up to "/", a leading
+"ECG" or "LEAD" and what stands in brackets are dropped: "Lead_II", "SNUADC/ECG_II" and "II [mV]"
+are all II. Where several match, the first in the table wins.
 """
 
 import re
@@ -18,21 +19,47 @@ from xmae.errors import UserError, did_you_mean
 from xmae.signals.resample import resample_with_gaps
 
 PPG_NAMES = ("PLETH", "PPG", "BVP", "PPGRAW", "PLETHL", "PLETHR", "PLETHWAVE", "PPG1", "PPGF")
-# lead II first: the lead of PulseDB, on which the published model was trained; then general names, then other leads
+# lead II first: the lead of PulseDB, on which the published model was trained; then general names,
+# then other leads
 ECG_NAMES = (
     "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR", "AVL", "AVF", "V1",
     "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1", "CHAN2",
 )  # fmt: skip
-RESP_NAMES = ("RESP", "RSP", "RESPIRATION", "THORRES", "RESPTHORACIC", "RESPCHEST", "ABDORES", "RESPABDOMINAL")
-ACC_NAMES = ("ACC", "ACCELERATION", "ACCELEROMETER", "ACCX", "ACCY", "ACCZ", "ACCELX", "ACCELY", "ACCELZ")
+RESP_NAMES = (
+    "RESP",
+    "RSP",
+    "RESPIRATION",
+    "THORRES",
+    "RESPTHORACIC",
+    "RESPCHEST",
+    "ABDORES",
+    "RESPABDOMINAL",
+)
+ACC_NAMES = (
+    "ACC",
+    "ACCELERATION",
+    "ACCELEROMETER",
+    "ACCX",
+    "ACCY",
+    "ACCZ",
+    "ACCELX",
+    "ACCELY",
+    "ACCELZ",
+)
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
 TO_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "v": 1e3, "volt": 1e3, "volts": 1e3}
 TO_G = {"g": 1.0, "mg": 1e-3, "m/s2": 1 / 9.80665, "m/s^2": 1 / 9.80665, "ms-2": 1 / 9.80665}
-KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))  # of a map's values
-EXPECTED = {"sfreq": "a number, Hz", "sfreqs": "a rate (Hz) for each name", "units": "a unit for each name"}
+# of a map's values
+KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
+EXPECTED = {
+    "sfreq": "a number, Hz",
+    "sfreqs": "a rate (Hz) for each name",
+    "units": "a unit for each name",
+}
 EXPECTED |= dict.fromkeys(ROLES, "a name or a list of names")
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-COMMON_SFREQ = 200  # Hz: the clock for channels of different rates; R peaks to 5 ms, far above the PPG band
+# Hz: the clock for channels of different rates; R peaks to 5 ms, far above the PPG band
+COMMON_SFREQ = 200
 
 
 @dataclass
@@ -67,14 +94,16 @@ class ChannelMap:
     Parameters
     ----------
     roles : dict
-        Role ("ppg", "ecg", "resp", "acc") -> the recorder's name or list of names, of which those are taken that are
-        there (of "acc" all); the first ECG is the one, all are leads.
+        Role ("ppg", "ecg", "resp", "acc") -> the recorder's name or list of names, of which those
+        are taken that are there (of "acc" all); the first ECG is the one, all are leads.
     sfreq : float or None
-        Sampling rate of channels whose file states none, Hz; what a file states must agree within 1 %.
+        Sampling rate of channels whose file states none, Hz; what a file states must agree within 1
+        %.
     sfreqs, units : dict
         Sampling rate (Hz), and unit, of single channels by the recorder's name.
     time : str or None
-        Column with the times of the samples; None = one that is called time, timestamp, t or seconds.
+        Column with the times of the samples; None = one that is called time, timestamp, t or
+        seconds.
     time_unit : str or None
         "s", "ms" or "us"; None = as the column's name says, as in "time (ms)", or else s.
     subject : str or None
@@ -91,7 +120,8 @@ class ChannelMap:
 
     @classmethod
     def load(cls, path=None, sfreq=None):
-        """What a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t, time_unit: ms}``.
+        """What a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t,
+        time_unit: ms}``.
 
         Parameters
         ----------
@@ -114,32 +144,46 @@ class ChannelMap:
             raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
         known = [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
         if not isinstance(values, dict):
-            raise UserError(f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md")
+            raise UserError(
+                f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md"
+            )
         if wrong := [key for key in values if key not in known]:
             hint = did_you_mean(wrong[0], known)
-            raise UserError(f"{path}: a channel map has no key '{wrong[0]}'; there are {', '.join(known)}{hint}")
+            raise UserError(
+                f"{path}: a channel map has no key '{wrong[0]}'; there are {', '.join(known)}{hint}"
+            )
         if values.get("time_unit", "s") not in SECONDS:
-            raise UserError(f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}")
+            raise UserError(
+                f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}"
+            )
         for key, value in values.items():
             good = isinstance(value, KINDS.get(key, str)) and (
                 key not in ROLES or all(isinstance(x, str) for x in value)
             )
             if not good or isinstance(value, bool):
-                raise UserError(f"{path}: {key} is {value!r}; expected {EXPECTED.get(key, 'a name')}")
+                raise UserError(
+                    f"{path}: {key} is {value!r}; expected {EXPECTED.get(key, 'a name')}"
+                )
         roles = {role: values.pop(role) for role in ROLES if role in values}
         return cls(roles=roles, **(values | said))
 
     def check_sfreq(self, sfreq, path):
-        """The rate to use (Hz): what the file states, or what the user says; they must agree within 1 %."""
+        """The rate to use (Hz): what the file states, or what the user says; they must agree within
+        1 %.
+        """
         if sfreq is None and self.sfreq is None:
             raise UserError(f"{path}: no sampling rate; give --sfreq, or sfreq in the channel map")
         if None not in (sfreq, self.sfreq) and not abs(self.sfreq / sfreq - 1) <= 0.01:
-            raise UserError(f"{path}: the rate {self.sfreq:g} Hz contradicts the file ({sfreq:g} Hz)")
+            raise UserError(
+                f"{path}: the rate {self.sfreq:g} Hz contradicts the file ({sfreq:g} Hz)"
+            )
         return float(sfreq if self.sfreq is None else self.sfreq)
 
 
 def plain_name(name):
-    """A channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH", "EKG" -> "ECG"."""
+    """A channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH", "EKG" ->
+    "ECG".
+    """
     name = re.sub(r"[(\[].*?[)\]]", "", str(name))  # a unit
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
@@ -154,8 +198,8 @@ def find_roles(names, wanted=None):
     names : list of str
         The recorder's names.
     wanted : dict or None
-        Role ("ppg", "ecg", "resp", "acc") -> name or list of names, instead of the table. Of a list those are taken
-        that are there, of "acc" all.
+        Role ("ppg", "ecg", "resp", "acc") -> name or list of names, instead of the table. Of a list
+        those are taken that are there, of "acc" all.
 
     Returns
     -------
@@ -179,7 +223,9 @@ def find_roles(names, wanted=None):
             absent = [name for name in chosen if name not in names]
             if absent and (role == "acc" or len(absent) == len(chosen)):
                 there = f"; there are {', '.join(map(str, names))}{did_you_mean(absent[0], names)}"
-                raise UserError(f"no channel '{absent[0]}' for {role}, as the channel map has it{there}")
+                raise UserError(
+                    f"no channel '{absent[0]}' for {role}, as the channel map has it{there}"
+                )
             chosen = [name for name in chosen if name in names]
         else:
             known = [name for name in names if plain_name(name) in table]
@@ -189,11 +235,14 @@ def find_roles(names, wanted=None):
     return roles
 
 
-def recording_of(channels, subject, record, labels=None, wanted=None, start="", repairs=(), units=None):
+def recording_of(
+    channels, subject, record, labels=None, wanted=None, start="", repairs=(), units=None
+):
     """Choose, convert and align channels.
 
-    Channels of one rate, start and length stay as they are. Others are resampled to 200 Hz (anti-aliased) and cut to
-    the time that PPG and ECG share; respiration and acceleration follow the clock of the PPG.
+    Channels of one rate, start and length stay as they are. Others are resampled to 200 Hz
+    (anti-aliased) and cut to the time that PPG and ECG share; respiration and acceleration follow
+    the clock of the PPG.
 
     Parameters
     ----------
@@ -212,13 +261,18 @@ def recording_of(channels, subject, record, labels=None, wanted=None, start="", 
         If there is no PPG, a rate is implausible, or PPG and ECG share no time.
     """
     units = units or {}
-    by_name = {channel.name: replace(channel, unit=units.get(channel.name, channel.unit)) for channel in channels}
+    by_name = {
+        channel.name: replace(channel, unit=units.get(channel.name, channel.unit))
+        for channel in channels
+    }
     try:
         roles = find_roles(list(by_name), wanted)
     except UserError as error:
         raise UserError(f"{record}: {error}") from None
     if "ppg" not in roles:
-        raise UserError(f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}")
+        raise UserError(
+            f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}"
+        )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
     for channel in (ppg, *ecgs):
         if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
@@ -235,7 +289,10 @@ def recording_of(channels, subject, record, labels=None, wanted=None, start="", 
         mended = mend_unit(channel.x * scale) if channel.unit.lower() in TO_MILLIVOLT else 1.0
         unit_repairs |= {"ecg_unit"} if mended != 1 else set()
         leads[lead_name(channel.name)] = on_clock(channel, scale * mended)
-    axes = [on_clock(by_name[name], TO_G.get(by_name[name].unit.lower(), 1.0)) for name in roles.get("acc", [])]
+    axes = [
+        on_clock(by_name[name], TO_G.get(by_name[name].unit.lower(), 1.0))
+        for name in roles.get("acc", [])
+    ]
     resp = roles.get("resp")
     return Recording(
         subject=subject,
@@ -262,10 +319,11 @@ def plain_time(start):
 
 
 def mend_unit(ecg):
-    """The factor that makes ECG plausible which is said to be in mV: 1, or 1e-3 if it must be uV, 1e3 if it must be V.
+    """The factor that makes ECG plausible which is said to be in mV: 1, or 1e-3 if it must be uV,
+    1e3 if it must be V.
 
-    The 0.5 to 99.5 percentile range of an ECG is about 0.3 to 10 mV; beyond 30 times that on either side the stated
-    unit is wrong.
+    The 0.5 to 99.5 percentile range of an ECG is about 0.3 to 10 mV; beyond 30 times that on either
+    side the stated unit is wrong.
     """
     known = ecg[np.isfinite(ecg)]
     span = np.subtract(*np.percentile(known, [99.5, 0.5])) if len(known) else 0
@@ -280,12 +338,16 @@ def lead_name(name):
 
 
 def common_clock(ppg, ecgs, record):
-    """Rate (Hz), first sample (s) and number of samples of the clock that PPG and ECG are brought to."""
+    """Rate (Hz), first sample (s) and number of samples of the clock that PPG and ECG are brought
+    to.
+    """
     if all((c.sfreq, c.start_s) == (ppg.sfreq, ppg.start_s) for c in ecgs):
         return ppg.sfreq, ppg.start_s, len(ppg.x)
     both = (ppg, *ecgs[:1])
     start_s = max(c.start_s for c in both)
-    n_times = int((min(c.start_s + len(c.x) / c.sfreq for c in both) - start_s) * COMMON_SFREQ + 1e-6)
+    n_times = int(
+        (min(c.start_s + len(c.x) / c.sfreq for c in both) - start_s) * COMMON_SFREQ + 1e-6
+    )
     if n_times <= 0:
         raise UserError(f"{record}: PPG and ECG were not recorded at the same time")
     return float(COMMON_SFREQ), start_s, n_times
@@ -294,7 +356,8 @@ def common_clock(ppg, ecgs, record):
 def place(channel, sfreq, start_s, n_times):
     """The samples of a channel on another clock, (n_times,); NaN where it was not recorded."""
     if (channel.sfreq, channel.start_s) == (sfreq, start_s):
-        return channel.x.astype(np.float64)  # the recording's own clock: a wrong length is told, not mended
+        # the recording's own clock: a wrong length is told, not mended
+        return channel.x.astype(np.float64)
     x, ahead = channel.x, start_s - channel.start_s
     skip = max(0, int(np.floor(ahead * channel.sfreq)))
     x, ahead = x[skip:], ahead - skip / channel.sfreq

@@ -1,4 +1,5 @@
-"""Checks of recordings, alone and against each other: swapped channels, shifted clocks, doubles, overlaps.
+"""Checks of recordings, alone and against each other: swapped channels, shifted clocks, doubles,
+overlaps.
 
 Each finding is refused or mended by a rule that docs/data.md states, and counted.
 """
@@ -15,41 +16,52 @@ from xmae.signals.offset import estimate_offset
 from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
 
-SWAPPED = 0.2  # ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
+# ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
+SWAPPED = 0.2
 TOUCHING_S = 1.0  # s: recordings that share less than this follow each other
 FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
 
 
 def roughness(x, sfreq):
-    """How much a signal bends from sample to sample, as a share of its variance; 0 for too short a stretch."""
+    """How much a signal bends from sample to sample, as a share of its variance; 0 for too short a
+    stretch.
+    """
     known = np.isfinite(x)
     clean = ecg_clean(bridge_gaps(x, known), sfreq)
     return np.var(np.diff(clean, 2)[known[2:]]) / max(np.var(clean[known]), 1e-30)
 
 
 def refuse_swapped(recording):
-    """The recording; a `UserError` if what is called PPG looks like ECG, and the other way round."""
+    """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
+    round.
+    """
     if recording.ecg is None or not np.isfinite(recording.ecg).any():
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
                 for x in (recording.ppg, recording.ecg))  # fmt: skip
     if ppg > 0 and ecg > 0 and ecg / ppg < SWAPPED:
-        raise UserError(f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map")
+        raise UserError(
+            f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map"
+        )
     return recording
 
 
 def repair_offset(recording):
-    """The recording with PPG and acceleration moved by the estimated offset of their clock, or as it is.
+    """The recording with PPG and acceleration moved by the estimated offset of their clock, or as
+    it is.
 
-    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing (no offset), and the
-    recording keeps the offset and its confidence.
+    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing
+    (no offset), and the recording keeps the offset and its confidence.
     """
     if recording.ecg is None:
         return recording
     sfreq, n_times = recording.sfreq, len(recording.ppg)
     ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
-    r_peaks, pulses = ecg_peaks(ecg_clean(ecg, sfreq), sfreq), ppg_peaks(ppg_clean(ppg, sfreq), sfreq)
+    r_peaks, pulses = (
+        ecg_peaks(ecg_clean(ecg, sfreq), sfreq),
+        ppg_peaks(ppg_clean(ppg, sfreq), sfreq),
+    )
     offset = estimate_offset(r_peaks, pulses, sfreq, n_times)
     found = {"offset_s": offset.seconds, "offset_confidence": offset.confidence}
     if offset.seconds is None:
@@ -57,12 +69,19 @@ def repair_offset(recording):
     shift = round(offset.seconds * sfreq)
     if shift == 0:
         return replace(recording, **found)
-    # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the end of the rest
-    late, early = (slice(shift, None), slice(0, -shift)) if shift > 0 else (slice(0, shift), slice(-shift, None))
+    # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the
+    # end of the rest
+    late, early = (
+        (slice(shift, None), slice(0, -shift))
+        if shift > 0
+        else (slice(0, shift), slice(-shift, None))
+    )
     start = recording.start  # of the ECG
     if start and shift < 0:
         start = (datetime.fromisoformat(start) + timedelta(seconds=-shift / sfreq)).isoformat()
-    labels = {name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()}
+    labels = {
+        name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()
+    }
     return replace(
         recording,
         ppg=recording.ppg[late],
@@ -97,8 +116,9 @@ def fingerprint(recording):
 def settle_doubles(index, before):
     """Find recordings that are in there twice, and people with two names.
 
-    Of several recordings with the same samples the first stays. Their subjects are one person, and go into one split.
-    Of two recordings of a subject that overlap in time, by the start that their files state, the longer stays.
+    Of several recordings with the same samples the first stays. Their subjects are one person, and
+    go into one split. Of two recordings of a subject that overlap in time, by the start that their
+    files state, the longer stays.
 
     Parameters
     ----------
@@ -110,7 +130,8 @@ def settle_doubles(index, before):
     Returns
     -------
     left_out : list of dict
-        Recordings to leave out: source, record, windows, why. Their rows in `index` get a mark "left_out".
+        Recordings to leave out: source, record, windows, why. Their rows in `index` get a mark
+        "left_out".
     same : dict
         Subject -> the name under which the same person came first.
     """
@@ -127,7 +148,10 @@ def settle_doubles(index, before):
         left_out.append(leave(row, why))
     kept = {}
     timed = [row for row in index if row["start"] and not row.get("left_out")]
-    for row in [*(row for row in before if row["start"]), *sorted(timed, key=lambda row: -row["seconds"])]:
+    for row in [
+        *(row for row in before if row["start"]),
+        *sorted(timed, key=lambda row: -row["seconds"]),
+    ]:
         begin = datetime.fromisoformat(row["start"])
         end = begin + timedelta(seconds=row["seconds"] - TOUCHING_S)
         taken = kept.setdefault(row["subject"], [])

@@ -1,4 +1,6 @@
-"""Channels for the criss-cross encoder: chosen by name from a store, standardised over each recording."""
+"""Channels for the criss-cross encoder: chosen by name from a store, standardised over each
+recording.
+"""
 
 import re
 
@@ -8,7 +10,8 @@ from xmae.errors import UserError
 
 
 def choose_leads(windows, channels):
-    """Channels of windows, each standardised over its recording (mean 0, deviation 1; a flat one to zeros).
+    """Channels of windows, each standardised over its recording (mean 0, deviation 1; a flat one to
+    zeros).
 
     Parameters
     ----------
@@ -31,7 +34,9 @@ def choose_leads(windows, channels):
         raise UserError("this store holds no leads; prepare it with --leads")
     wanted = [re.split(r"\s*/\s*", name.strip()) for name in channels.split(",")]
     if unknown := [name for names in wanted for name in names if name not in windows.lead_names]:
-        raise UserError(f"unknown channel '{unknown[0]}'; the store has {', '.join(windows.lead_names)}")
+        raise UserError(
+            f"unknown channel '{unknown[0]}'; the store has {', '.join(windows.lead_names)}"
+        )
     columns = []
     for names in wanted:
         column = np.full(windows.leads[:, 0].shape, np.nan, np.float32)
@@ -40,7 +45,9 @@ def choose_leads(windows, channels):
             column[missing] = windows.leads[missing, windows.lead_names.index(name)]
         columns.append(column)
     leads = np.stack(columns, axis=1)
-    _, recording = np.unique(np.char.add(np.char.add(windows.subject, "/"), windows.record), return_inverse=True)
+    _, recording = np.unique(
+        np.char.add(np.char.add(windows.subject, "/"), windows.record), return_inverse=True
+    )
     for number in range(recording.max() + 1):
         rows = recording == number
         leads[rows] = standardise(leads[rows])
@@ -48,9 +55,13 @@ def choose_leads(windows, channels):
 
 
 def standardise(leads):
-    """Windows of one recording (n, C, n_times) with mean 0 and deviation 1 in each channel, missing ones left out."""
+    """Windows of one recording (n, C, n_times) with mean 0 and deviation 1 in each channel, missing
+    ones left out.
+    """
     whole = ~np.isnan(leads).any(-1, keepdims=True)
     count = np.maximum(whole.sum(0) * leads.shape[-1], 1)
     mean = np.where(whole, leads, 0).sum((0, 2), keepdims=True, dtype=np.float64) / count
-    deviation = np.sqrt((np.where(whole, leads - mean, 0) ** 2).sum((0, 2), keepdims=True, dtype=np.float64) / count)
+    deviation = np.sqrt(
+        (np.where(whole, leads - mean, 0) ** 2).sum((0, 2), keepdims=True, dtype=np.float64) / count
+    )
     return ((leads - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)

@@ -1,4 +1,6 @@
-"""One recording as every reader returns it: synchronous PPG and ECG with what is known about the person."""
+"""One recording as every reader returns it: synchronous PPG and ECG with what is known about the
+person.
+"""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +13,8 @@ MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples
 
 
 class PassedOver(UserError):
-    """A part of a file that holds nothing to use, such as a segment without PPG; `rule` names it where it is counted.
+    """A part of a file that holds nothing to use, such as a segment without PPG; `rule` names it
+    where it is counted.
 
     Parameters
     ----------
@@ -25,7 +28,9 @@ class PassedOver(UserError):
 
 
 def attempt(make, *arguments, **named):
-    """What `make` gives, or its `UserError`: one recording that cannot be used does not cost the rest of its file."""
+    """What `make` gives, or its `UserError`: one recording that cannot be used does not cost the
+    rest of its file.
+    """
     try:
         return make(*arguments, **named)
     except UserError as error:
@@ -47,10 +52,11 @@ class Recording:
     ecg : float array, shape (n_times,), or None
         ECG, any unit; NaN = missing.
     labels : dict
-        "age" (years), "sex" ("M" or "F"); and series as (values, sfreq in Hz): "hr" (per minute), "rr" (breaths per
-        minute), "spo2" (%). All optional, NaN = missing.
+        "age" (years), "sex" ("M" or "F"); and series as (values, sfreq in Hz): "hr" (per minute),
+        "rr" (breaths per minute), "spo2" (%). All optional, NaN = missing.
     leads : dict of float arrays, shape (n_times,)
-        All ECG leads by name, in the unit of `ecg`, which is one of them; empty = only `ecg` is known.
+        All ECG leads by name, in the unit of `ecg`, which is one of them; empty = only `ecg` is
+        known.
     resp : float array, shape (n_times,), or None
         Respiration, any unit; NaN = missing.
     acc : float array, shape (n_times,), or None
@@ -60,13 +66,14 @@ class Recording:
     repairs : list of str
         What the reader mended, by the rules of `docs/data.md`, one short name a rule.
     offset_s, offset_confidence : float or None
-        Offset of the PPG's clock that was corrected (s, estimated; None = refused) and the confidence in it (0 to 1);
-        both None = not looked for.
+        Offset of the PPG's clock that was corrected (s, estimated; None = refused) and the
+        confidence in it (0 to 1); both None = not looked for.
 
     Raises
     ------
     UserError
-        On an implausible rate, different lengths, less than one window, infinite samples, or PPG that never changes.
+        On an implausible rate, different lengths, less than one window, infinite samples, or PPG
+        that never changes.
     """
 
     subject: str
@@ -86,16 +93,24 @@ class Recording:
     def __post_init__(self):
         name = self.record
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
-            raise UserError(f"{name}: sampling rate {self.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
+            raise UserError(
+                f"{name}: sampling rate {self.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
+            )
         for kind, x in self.signals().items():
             if x.ndim != 1:
                 raise UserError(f"{name}: {kind} has shape {x.shape}; expected one row of samples")
             if np.isinf(x).any():
-                raise UserError(f"{name}: {kind} has infinite samples; mark missing samples with NaN")
+                raise UserError(
+                    f"{name}: {kind} has infinite samples; mark missing samples with NaN"
+                )
             if len(x) != len(self.ppg):
-                raise UserError(f"{name}: ppg has {len(self.ppg)} samples but {kind} {len(x)}; expected as many")
+                raise UserError(
+                    f"{name}: ppg has {len(self.ppg)} samples but {kind} {len(x)}; expected as many"
+                )
         if len(self.ppg) < WINDOW_S * self.sfreq:
-            raise UserError(f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s")
+            raise UserError(
+                f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s"
+            )
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():
             raise UserError(f"{name}: ppg is flat or missing throughout")

@@ -1,7 +1,9 @@
-"""The windows of a split in flat files that are memory-mapped: any of them at once, memory only for those asked for.
+"""The windows of a split in flat files that are memory-mapped: any of them at once, memory only for
+those asked for.
 
-Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record of 2 kB a window, its
-int16 codes beside their scale and offset; the files are made once from the shards, whose SHA-256 is checked then.
+Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record
+of 2 kB a window, its int16 codes beside their scale and offset; the files are made once from the
+shards, whose SHA-256 is checked then.
 """
 
 import hashlib
@@ -23,7 +25,8 @@ from xmae.signals.window import N_TIMES
 
 SIGNALS = ("ppg", "ecg")
 RECORD = np.dtype([("codes", np.int16, N_TIMES), ("scale", np.float32), ("offset", np.float32)])
-CHAIN = ("subject", "record", "start_s")  # columns that tell which window goes on where another ends
+# columns that tell which window goes on where another ends
+CHAIN = ("subject", "record", "start_s")
 
 
 class FlatWindows:
@@ -50,7 +53,8 @@ class FlatWindows:
     Raises
     ------
     UserError
-        If there are no windows or some have no ECG, a shard is damaged, or the flat files cannot be written.
+        If there are no windows or some have no ECG, a shard is damaged, or the flat files cannot be
+        written.
     """
 
     def __init__(self, store, split, signals=SIGNALS, cache=None):
@@ -64,7 +68,11 @@ class FlatWindows:
 
         def missing(folder):
             paths = {name: folder / f"{content}-{name}" for name in sizes}
-            return {name: x for name, x in paths.items() if not x.is_file() or x.stat().st_size != sizes[name]}
+            return {
+                name: x
+                for name, x in paths.items()
+                if not x.is_file() or x.stat().st_size != sizes[name]
+            }
 
         folder = next((folder for folder in folders if not missing(folder)), folders[-1])
         if missing(folder):
@@ -76,7 +84,10 @@ class FlatWindows:
                     self.write(missing(folder))
             except OSError as error:
                 raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-        maps = {name: np.memmap(folder / f"{content}-{name}", dtype, "r") for name, dtype in dtypes.items()}
+        maps = {
+            name: np.memmap(folder / f"{content}-{name}", dtype, "r")
+            for name, dtype in dtypes.items()
+        }
         self.follows = np.array(maps.pop("follows"))
         self.records = [np.asarray(records) for records in maps.values()]
 
@@ -84,7 +95,9 @@ class FlatWindows:
         return self.n_windows
 
     def signals(self, rows):
-        """Windows by number: int (m,) -> float32 tensor (n_signals, m, 1000), in the recorder's units, not scaled."""
+        """Windows by number: int (m,) -> float32 tensor (n_signals, m, 1000), in the recorder's
+        units, not scaled.
+        """
         return physical([records[rows] for records in self.records])
 
     def write(self, paths):
@@ -96,15 +109,25 @@ class FlatWindows:
             for shard in tqdm(self.shards if files else (), "flat files", unit="shard"):
                 table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
                 if len(table) != shard["windows"]:
-                    raise UserError(f"{shard['file']}: holds {len(table)} windows, store.json says {shard['windows']}")
+                    raise UserError(
+                        f"{shard['file']}: holds {len(table)} windows, store.json says {shard['windows']}"
+                    )
                 for name, file in files.items():
-                    rows = records_of(table, name) if name in SIGNALS else followed(*map(table.column, CHAIN))
+                    rows = (
+                        records_of(table, name)
+                        if name in SIGNALS
+                        else followed(*map(table.column, CHAIN))
+                    )
                     rows.tofile(file)
 
 
 def shards_of(store, split):
     """The shards of a split, or all, as store.json lists them; a `UserError` if there are none."""
-    shards = [shard for shard in store.meta["shards"] if split is None or store.splits[shard["subject"]] == split]
+    shards = [
+        shard
+        for shard in store.meta["shards"]
+        if split is None or store.splits[shard["subject"]] == split
+    ]
     if not shards:
         raise UserError(f"{store.path}: holds no windows for the split '{split}'")
     return shards
@@ -113,7 +136,8 @@ def shards_of(store, split):
 def caches_of(store):
     """Folders where flat files may be, the last the one to write to.
 
-    "cache" in the store; for one that is remote, or not ours to write, one for this store in the user's own cache.
+    "cache" in the store; for one that is remote, or not ours to write, one for this store in the
+    user's own cache.
     """
     where = store.path if store.remote else store.path.resolve()
     own = cache_folder() / "windows" / hashlib.sha256(str(where).encode()).hexdigest()[:16]
@@ -129,9 +153,13 @@ def content_of(shards):
 
 
 def clear_away(folder, store):
-    """Remove flat files of what the store was before, and what a killed process left, from a folder of its own."""
+    """Remove flat files of what the store was before, and what a killed process left, from a folder
+    of its own.
+    """
     shards = store.meta["shards"]
-    parts = [[shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS]
+    parts = [
+        [shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS
+    ]
     valid = {content_of(part) for part in (shards, *parts)}
     for path in folder.iterdir():
         if path.is_file() and path.name != "lock" and path.name.split("-")[0] not in valid:
@@ -146,7 +174,9 @@ def columns_of(name):
 def records_of(table, name):
     """A signal of a shard as records (n,) of codes, scale and offset."""
     if name not in table.column_names:
-        raise UserError("pretraining needs ECG beside the PPG, and some of these recordings have none")
+        raise UserError(
+            "pretraining needs ECG beside the PPG, and some of these recordings have none"
+        )
     records = np.empty(len(table), RECORD)
     records["codes"] = read_codes(table, name)
     for part in ("scale", "offset"):
@@ -155,7 +185,9 @@ def records_of(table, name):
 
 
 def physical(signals):
-    """Records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's units."""
+    """Records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's
+    units.
+    """
     x = torch.empty(len(signals), len(signals[0]), N_TIMES)
     for place, records in enumerate(signals):
         scale, offset = (torch.from_numpy(records[name])[:, None] for name in ("scale", "offset"))

@@ -10,7 +10,8 @@ from xmae.files import write_json
 
 
 def verify(store: str, out: str = "") -> dict:
-    """Check every byte of a store: are all files there, unchanged, and do they hold what store.json says.
+    """Check every byte of a store: are all files there, unchanged, and do they hold what store.json
+    says.
 
     Parameters
     ----------
@@ -22,8 +23,8 @@ def verify(store: str, out: str = "") -> dict:
     Returns
     -------
     dict
-        `passed`; `problems`, a line each; numbers of shards and windows; files that store.json does not name
-        ("unused"); "out".
+        `passed`; `problems`, a line each; numbers of shards and windows; files that store.json does
+        not name ("unused"); "out".
 
     Raises
     ------
@@ -41,7 +42,10 @@ def verify(store: str, out: str = "") -> dict:
         if len(content) != shard["windows"] or set(content.subject) != {shard["subject"]}:
             problems.append(f"{shard['file']}: other windows or subjects than store.json says")
         values, counts = np.unique(content.record, return_counts=True)
-        rows |= {(shard["file"].rsplit("/", 1)[-1], record): n for record, n in zip(values, counts, strict=True)}
+        rows |= {
+            (shard["file"].rsplit("/", 1)[-1], record): n
+            for record, n in zip(values, counts, strict=True)
+        }
         if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
             problems.append(f"{shard['file']}: samples that are no numbers")
         if shard["subject"] not in opened.splits:
@@ -54,7 +58,9 @@ def verify(store: str, out: str = "") -> dict:
     except UserError as error:
         problems.append(str(error))
     if not problems and windows != opened.meta["windows"]:
-        problems.append(f"store.json says {opened.meta['windows']} windows, the shards hold {windows}")
+        problems.append(
+            f"store.json says {opened.meta['windows']} windows, the shards hold {windows}"
+        )
     result = {
         "passed": not problems,
         "problems": problems,
@@ -65,12 +71,19 @@ def verify(store: str, out: str = "") -> dict:
     if out:
         write_json(out, result)
     summary = [f"{windows} windows in {result['shards']} shards", *problems]
-    return result | {"summary": summary, "out": out or f"{store}: {'damaged' if problems else 'whole'}"}
+    return result | {
+        "summary": summary,
+        "out": out or f"{store}: {'damaged' if problems else 'whole'}",
+    }
 
 
 def unused_files(store):
-    """Files in the folder that belong to no store, left over from work that was broken off; harmless."""
+    """Files in the folder that belong to no store, left over from work that was broken off;
+    harmless.
+    """
     if store.remote:
         return []
     named = named_files(store.meta) | {"config.yaml", "metrics.json"}
-    return sorted(path.name for path in store.path.glob("*") if path.is_file() and path.name not in named)
+    return sorted(
+        path.name for path in store.path.glob("*") if path.is_file() and path.name not in named
+    )

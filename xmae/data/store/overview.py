@@ -1,4 +1,6 @@
-"""`xmae data report`: what is in a store, as a page: counts by reason, repairs, labels, pictures of windows."""
+"""`xmae data report`: what is in a store, as a page: counts by reason, repairs, labels, pictures of
+windows.
+"""
 
 import base64
 import io
@@ -22,7 +24,8 @@ STYLE = (
 
 
 def report(store: str, out: str = "runs/data_report") -> dict:
-    """Write a report on a store: counts of windows kept and dropped by reason, repairs, recordings left out, pictures.
+    """Write a report on a store: counts of windows kept and dropped by reason, repairs, recordings
+    left out, pictures.
 
     Parameters
     ----------
@@ -34,8 +37,8 @@ def report(store: str, out: str = "runs/data_report") -> dict:
     Returns
     -------
     dict
-        Windows, dropped by reason, repairs, recordings left out, offsets of clocks, percentiles of each quality,
-        windows that have each label; "out".
+        Windows, dropped by reason, repairs, recordings left out, offsets of clocks, percentiles of
+        each quality, windows that have each label; "out".
 
     Raises
     ------
@@ -47,7 +50,9 @@ def report(store: str, out: str = "runs/data_report") -> dict:
     for windows in opened.shards():
         ecg = {} if windows.ecg is None else {"ecg_quality": windows.ecg_quality}
         columns = {"ppg_quality": windows.ppg_quality, **ecg, **windows.measures}
-        for name, values in (columns | {f"label {name}": x for name, x in windows.labels.items()}).items():
+        for name, values in (
+            columns | {f"label {name}": x for name, x in windows.labels.items()}
+        ).items():
             tables.setdefault(name, []).append(values)
         extremes.append(candidates(windows))
     columns = {name: np.concatenate(parts) for name, parts in tables.items()}
@@ -56,7 +61,11 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         for name, values in columns.items()
         if not name.startswith("label ") and np.isfinite(values).any()
     }
-    labels = {name[6:]: int(np.isfinite(x).sum()) for name, x in columns.items() if name.startswith("label ")}
+    labels = {
+        name[6:]: int(np.isfinite(x).sum())
+        for name, x in columns.items()
+        if name.startswith("label ")
+    }
     meta = opened.meta
     result = {
         "windows": meta["windows"],
@@ -89,7 +98,9 @@ def lowest(windows):
 
 
 def candidates(windows):
-    """The few windows of a shard that can be among the best, the worst or, near its own median, the typical."""
+    """The few windows of a shard that can be among the best, the worst or, near its own median, the
+    typical.
+    """
     order = np.argsort(lowest(windows), kind="stable")
     middle = len(order) // 2
     chosen = np.concatenate([order[:SHOWN], order[middle : middle + SHOWN], order[-SHOWN:]])
@@ -100,7 +111,11 @@ def picture(windows):
     """PNG of the best, typical and worst of these windows, PPG over ECG, as base64 text."""
     order = np.argsort(lowest(windows), kind="stable")
     middle = max(0, (len(order) - SHOWN) // 2)
-    kinds = {"best": order[::-1][:SHOWN], "typical": order[middle : middle + SHOWN], "worst": order[:SHOWN]}
+    kinds = {
+        "best": order[::-1][:SHOWN],
+        "typical": order[middle : middle + SHOWN],
+        "worst": order[:SHOWN],
+    }
     figure = Figure(figsize=(12, 9), layout="constrained")
     axes = figure.subplots(2 * len(kinds), SHOWN, sharex=True, squeeze=False)
     time = np.arange(windows.ppg.shape[1]) / SFREQ
@@ -116,7 +131,10 @@ def picture(windows):
             if windows.ecg is not None:
                 lower.plot(time, windows.ecg[k], lw=0.8, color="tab:blue")
                 quality += f" / {windows.ecg_quality[k]:.2f}"
-            upper.set_title(f"{kind}: {windows.record[k]}, {windows.start_s[k]:.0f} s, quality {quality}", fontsize=8)
+            upper.set_title(
+                f"{kind}: {windows.record[k]}, {windows.start_s[k]:.0f} s, quality {quality}",
+                fontsize=8,
+            )
     for axis in axes.ravel():
         axis.tick_params(labelsize=7)
     axes[0, 0].set_ylabel("PPG"), axes[1, 0].set_ylabel("ECG"), axes[-1, 0].set_xlabel("s")

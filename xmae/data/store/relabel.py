@@ -27,8 +27,9 @@ def relabel(store: str, table: str) -> dict:
     store : str
         Folder of the store, or an fsspec URL.
     table : str
-        CSV file: columns that say where a value holds (subject; or record; or record and start_s, the start of a window
-        in s), and a column for each label. A row applies to all windows that it matches; others keep what they had.
+        CSV file: columns that say where a value holds (subject; or record; or record and start_s,
+        the start of a window in s), and a column for each label. A row applies to all windows that
+        it matches; others keep what they had.
 
     Returns
     -------
@@ -47,7 +48,8 @@ def relabel(store: str, table: str) -> dict:
             meta, changed = write_labels(opened, Path(folder), given)
             publish_remote(opened.path, Path(folder), meta, opened.meta)
     else:
-        folder = WindowStore(store).path.resolve()  # if there is a store: a lock lies beside its folder
+        # if there is a store: a lock lies beside its folder
+        folder = WindowStore(store).path.resolve()
         with alone(folder, store):
             meta, changed = write_labels(WindowStore(store), folder, given)
             write_json(folder / "store.json", meta)
@@ -55,25 +57,33 @@ def relabel(store: str, table: str) -> dict:
 
 
 def read_labels(table):
-    """A table of labels: a column for each, by an index of those columns that say where a value holds."""
+    """A table of labels: a column for each, by an index of those columns that say where a value
+    holds.
+    """
     try:
         given = pd.read_csv(table, dtype=str)  # subject 007
         given.columns = [str(name).strip() for name in given.columns]
         given = given.rename(columns={"patient": "subject"})
         keys = [name for name in KEYS[:3] if name in given]
         names = [name for name in given if name not in KEYS]
-        given = given.astype({name: float for name in [*names, *(["start_s"] if "start_s" in keys else [])]})
+        given = given.astype(
+            {name: float for name in [*names, *(["start_s"] if "start_s" in keys else [])]}
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"{table}: not readable as a table of labels ({error})") from error
     if not names or not keys or keys == ["start_s"]:
-        raise UserError(f"{table}: expected the columns subject or record (and start_s), and one for each label")
+        raise UserError(
+            f"{table}: expected the columns subject or record (and start_s), and one for each label"
+        )
     if given.duplicated(keys).any():
         raise UserError(f"{table}: two rows for the same {' and '.join(keys)}")
     return given.set_index(keys)[names]
 
 
 def write_labels(opened, folder, given):
-    """Write the labels of all windows of a store into a folder; its new `store.json`, and windows that got each."""
+    """Write the labels of all windows of a store into a folder; its new `store.json`, and windows
+    that got each.
+    """
     keys, names = list(given.index.names), list(given)
     parts, changed, before = [], dict.fromkeys(names, 0), opened.new_labels()
     for shard in tqdm(opened.meta["shards"], "relabel", unit="shard"):
@@ -86,9 +96,15 @@ def write_labels(opened, folder, given):
             known = matched[name].notna().to_numpy()
             changed[name] += int(known.sum())
             new[name] = np.where(known, matched[name].to_numpy(), old.get(name, np.nan))
-        parts.append(pa.table({"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}))
+        parts.append(
+            pa.table(
+                {"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}
+            )
+        )
     if not any(changed.values()):
         raise UserError(f"{opened.path}: the table of labels matches no window of this store")
     new = pa.concat_tables(parts)
-    entry = write_named(folder, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd"))
+    entry = write_named(
+        folder, NEW_LABELS, lambda path: pq.write_table(new, path, compression="zstd")
+    )
     return opened.meta | {"labels": [*opened.meta.get("labels", []), entry]}, changed

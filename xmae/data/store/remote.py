@@ -35,9 +35,11 @@ def stage_of(url):
 
 
 def publish_remote(url, folder, meta, found):
-    """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear away old ones.
+    """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear
+    away old ones.
 
-    Files are named by their content, so none is overwritten, and a reader sees the old store or the new one.
+    Files are named by their content, so none is overwritten, and a reader sees the old store or the
+    new one.
 
     Parameters
     ----------
@@ -53,7 +55,8 @@ def publish_remote(url, folder, meta, found):
     Raises
     ------
     UserError
-        If `store.json` is not as found, because somebody else changed the store meanwhile, or nothing can be written.
+        If `store.json` is not as found, because somebody else changed the store meanwhile, or
+        nothing can be written.
     """
     fs, root = filesystem(url)
     root = root.rstrip("/")
@@ -74,4 +77,6 @@ def publish_remote(url, folder, meta, found):
 def refuse_changed(url, found):
     """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
     if read_remote_json(f"{url.rstrip('/')}/store.json") != found:
-        raise UserError(f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again")
+        raise UserError(
+            f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again"
+        )

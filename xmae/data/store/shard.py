@@ -1,7 +1,9 @@
-"""One Parquet file of windows: how a shard is coded, written and read. The schema is described in docs/data.md.
+"""One Parquet file of windows: how a shard is coded, written and read. The schema is described in
+docs/data.md.
 
-Signals are int16 with a scale and an offset per window (65,535 steps over the window's own range), so an hour of ECG
-and PPG takes about 1.4 MB. A shard is decoded into one matrix without a copy per sample.
+Signals are int16 with a scale and an offset per window (65,535 steps over the window's own range),
+so an hour of ECG and PPG takes about 1.4 MB. A shard is decoded into one matrix without a copy per
+sample.
 """
 
 import hashlib
@@ -17,11 +19,13 @@ from xmae.files import sha256
 from xmae.signals.window import N_TIMES
 
 STEPS = 32767  # int16 codes run from -32767 to 32767
-LEAD, LABEL, MEASURE = "lead_", "label_", "measure_"  # before the name of a lead, label or measure in a column's name
+# before the name of a lead, label or measure in a column's name
+LEAD, LABEL, MEASURE = "lead_", "label_", "measure_"
 
 
 def quantize(x):
-    """Code windows as int16, x = code * scale + offset: (n, n_times) -> codes, and float32 scale and offset (n,).
+    """Code windows as int16, x = code * scale + offset: (n, n_times) -> codes, and float32 scale
+    and offset (n,).
 
     A window with missing samples is coded as nothing but missing: its offset is NaN.
     """
@@ -38,7 +42,9 @@ def quantize(x):
 def write_shard(path, windows):
     """Write windows as one Parquet file: a row a window, signals as int16 lists of fixed length."""
     columns, signals = {}, {"ppg": windows.ppg, "ecg": windows.ecg}
-    signals |= {LEAD + name: windows.leads[:, place] for place, name in enumerate(windows.lead_names)}
+    signals |= {
+        LEAD + name: windows.leads[:, place] for place, name in enumerate(windows.lead_names)
+    }
     signals = {name: x for name, x in signals.items() if x is not None}
     for name, x in signals.items():
         codes, scale, offset = quantize(x)
@@ -50,12 +56,18 @@ def write_shard(path, windows):
     columns |= {MEASURE + name: x for name, x in windows.measures.items()}
     packed = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in signals}
     pq.write_table(
-        pa.table(columns), path, compression="zstd", use_dictionary=["subject", "record"], column_encoding=packed
+        pa.table(columns),
+        path,
+        compression="zstd",
+        use_dictionary=["subject", "record"],
+        column_encoding=packed,
     )
 
 
 def write_named(folder, stem, write):
-    """Have `write(path)` write a file and name it by its content; file and SHA-256 as store.json keeps them."""
+    """Have `write(path)` write a file and name it by its content; file and SHA-256 as store.json
+    keeps them.
+    """
     path = Path(folder) / f".{stem}.parquet"
     write(path)
     digest = sha256(path)
@@ -64,7 +76,9 @@ def write_named(folder, stem, write):
 
 
 def read_codes(table, name):
-    """The int16 codes of a signal, (n, n_times): a view of the decoded column, nothing is copied."""
+    """The int16 codes of a signal, (n, n_times): a view of the decoded column, nothing is
+    copied.
+    """
     (column,) = table[name].chunks  # a shard is one row group
     n_times = LEAD_TIMES if name.startswith(LEAD) else N_TIMES
     return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, n_times)
@@ -95,12 +109,16 @@ def read_shard(file, digest):
 
 
 def read_table(file, digest, columns=None):
-    """The table of a shard, or some of its columns, after its SHA-256 was checked; else as `read_shard`."""
+    """The table of a shard, or some of its columns, after its SHA-256 was checked; else as
+    `read_shard`.
+    """
     name = getattr(file, "path", file)
     try:
         content = Path(file).read_bytes() if isinstance(file, str | Path) else file.open().read()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise UserError(f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again")
+            raise UserError(
+                f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again"
+            )
         return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{name}: not readable as a shard of windows ({error})") from error
@@ -109,10 +127,16 @@ def read_table(file, digest, columns=None):
 def windows_of(table):
     """The windows in a table of a shard."""
     names = table.column_names
-    leads = [name[len(LEAD) : -len("_scale")] for name in names if name.startswith(LEAD) and name.endswith("_scale")]
+    leads = [
+        name[len(LEAD) : -len("_scale")]
+        for name in names
+        if name.startswith(LEAD) and name.endswith("_scale")
+    ]
 
     def columns(prefix):
-        return {name[len(prefix) :]: table[name].to_numpy() for name in names if name.startswith(prefix)}
+        return {
+            name[len(prefix) :]: table[name].to_numpy() for name in names if name.startswith(prefix)
+        }
 
     return Windows(
         ppg=read_signal(table, "ppg"),
@@ -121,7 +145,9 @@ def windows_of(table):
         split=np.full(len(table), ""),
         **{name: table[name].to_numpy() for name in ("start_s", "ppg_quality", "ecg_quality")},
         labels=columns(LABEL),
-        leads=np.stack([read_signal(table, LEAD + name) for name in leads], axis=1) if leads else None,
+        leads=np.stack([read_signal(table, LEAD + name) for name in leads], axis=1)
+        if leads
+        else None,
         lead_names=tuple(leads),
         measures=columns(MEASURE),
     )

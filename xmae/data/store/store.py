@@ -1,7 +1,9 @@
-"""The folder that keeps windows: Parquet shards, an index of recordings, and `store.json` that says what is in it.
+"""The folder that keeps windows: Parquet shards, an index of recordings, and `store.json` that says
+what is in it.
 
-`store.json` is written last and replaced in one step, so it is what makes a store: files that it does not name are left
-over from work that was broken off, and do no harm. The schema is described in docs/data.md.
+`store.json` is written last and replaced in one step, so it is what makes a store: files that it
+does not name are left over from work that was broken off, and do no harm. The schema is described
+in docs/data.md.
 """
 
 import hashlib
@@ -54,7 +56,8 @@ class WindowStore:
     Attributes
     ----------
     meta : dict
-        `store.json`: schema version, settings, counts of kept and dropped windows, shards with their SHA-256.
+        `store.json`: schema version, settings, counts of kept and dropped windows, shards with
+        their SHA-256.
     splits : dict
         Split ("train", "val" or "test") of each subject.
 
@@ -70,12 +73,16 @@ class WindowStore:
         self.meta = self.read_meta()
         if self.meta.get("schema_version") not in READABLE:
             version = self.meta.get("schema_version")
-            raise UserError(f"{self.path}: store of version {version}, expected {SCHEMA_VERSION}; prepare it again")
+            raise UserError(
+                f"{self.path}: store of version {version}, expected {SCHEMA_VERSION}; prepare it again"
+            )
         self.splits = self.meta["splits"]
 
     @property
     def contents(self):
-        """SHA-256 over signals and splits: what a training depends on, whatever the store's path and labels."""
+        """SHA-256 over signals and splits: what a training depends on, whatever the store's path
+        and labels.
+        """
         what = [[shard["sha256"] for shard in self.meta["shards"]], self.splits]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -85,7 +92,9 @@ class WindowStore:
 
     def read_meta(self):
         """`store.json`."""
-        nothing = f"{self.path}: no store of windows (no store.json in it); make one with `xmae prepare`"
+        nothing = (
+            f"{self.path}: no store of windows (no store.json in it); make one with `xmae prepare`"
+        )
         if not self.remote:
             if not (self.path / "store.json").is_file():
                 raise UserError(nothing)
@@ -98,21 +107,38 @@ class WindowStore:
         return meta
 
     def index(self):
-        """One dict for each recording with windows: subject, record, source, start, seconds, windows, shard, row ...
+        """One dict for each recording with windows: subject, record, source, start, seconds,
+        windows, shard, row ...
 
-        A store of version 1 has no index: it is gathered from the shards, without start, seconds and samples_sha256.
+        A store of version 1 has no index: it is gathered from the shards, without start, seconds
+        and samples_sha256.
         """
         if "index" not in self.meta:
             return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
-        return read_table(self.file(self.meta["index"]["file"]), self.meta["index"]["sha256"]).to_pylist()
+        return read_table(
+            self.file(self.meta["index"]["file"]), self.meta["index"]["sha256"]
+        ).to_pylist()
 
     def recordings_in(self, shard):
         """Rows of an index for the recordings of one shard, as far as it knows of them."""
-        record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])["record"].to_numpy()
+        record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])[
+            "record"
+        ].to_numpy()
         names, first, counts = np.unique(record.astype(str), return_index=True, return_counts=True)
-        known = {"subject": shard["subject"], "source": shard.get("source", ""), "shard": shard["file"], "start": ""}
+        known = {
+            "subject": shard["subject"],
+            "source": shard.get("source", ""),
+            "shard": shard["file"],
+            "start": "",
+        }
         return [
-            known | {"record": str(names[k]), "row": int(first[k]), "windows": int(counts[k]), "samples_sha256": ""}
+            known
+            | {
+                "record": str(names[k]),
+                "row": int(first[k]),
+                "windows": int(counts[k]),
+                "samples_sha256": "",
+            }
             for k in np.argsort(first)
         ]
 
@@ -124,10 +150,16 @@ class WindowStore:
                 yield self.shard(shard, relabelled)
 
     def shard(self, shard, relabelled=None):
-        """The windows of one entry of `meta["shards"]`, with leads, split and labels as the store has them."""
-        windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(self.meta.get("leads"))
+        """The windows of one entry of `meta["shards"]`, with leads, split and labels as the store
+        has them.
+        """
+        windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(
+            self.meta.get("leads")
+        )
         labels = windows.labels | (relabelled or {}).get(shard["file"], {})
-        return replace(windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels)
+        return replace(
+            windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels
+        )
 
     def new_labels(self):
         """Labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
@@ -139,7 +171,9 @@ class WindowStore:
             for shard in np.unique(shards):
                 chosen = np.flatnonzero(shards == shard)
                 chosen = chosen[np.argsort(rows[chosen])]
-                tables.setdefault(shard, {}).update({name: table[name].to_numpy()[chosen] for name in names})
+                tables.setdefault(shard, {}).update(
+                    {name: table[name].to_numpy()[chosen] for name in names}
+                )
         return tables
 
     def windows(self, split=None):
@@ -169,7 +203,9 @@ class WindowStore:
 def named_files(meta):
     """Names of all files that a `store.json` names, and its own."""
     index = [meta["index"]] if "index" in meta else []
-    return {"store.json"} | {entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)}
+    return {"store.json"} | {
+        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
+    }
 
 
 def write_index(folder, rows):

@@ -7,7 +7,8 @@ import numpy as np
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
-LABELS = ("hr", "rr", "spo2", "age", "sex")  # per minute, per minute, %, years, 1 = male and 0 = female
+# per minute, per minute, %, years, 1 = male and 0 = female
+LABELS = ("hr", "rr", "spo2", "age", "sex")
 LEAD_SFREQ = 200  # Hz, of `Windows.leads`
 LEAD_TIMES = 2000  # samples of a window at that rate
 
@@ -23,22 +24,24 @@ class Windows:
     ecg : float32 array, shape (n, 1000), or None
         Cleaned ECG of the same time in the recorder's unit; None if any recording had none.
     subject, record, split : str arrays, shape (n,)
-        Whose window, of which recording, and its part: "train", "val" or "test" ("" before the split).
+        Whose window, of which recording, and its part: "train", "val" or "test" ("" before the
+        split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.
     ppg_quality, ecg_quality : float arrays, shape (n,)
         15th percentile of the template-match quality over the window, at most 1; NaN without ECG.
     labels : dict of float arrays, shape (n,)
-        hr (bpm), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female), and what else the
-        recordings brought or `xmae data relabel` added; NaN = missing.
+        hr (bpm), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female),
+        and what else the recordings brought or `xmae data relabel` added; NaN = missing.
     leads : float32 array, shape (n, C, 2000), or None
-        All ECG leads and respiration of the same time at 200 Hz, cleaned, in the recorder's units; NaN where a channel
-        has missing samples or was not recorded. None unless the store was prepared with `leads`.
+        All ECG leads and respiration of the same time at 200 Hz, cleaned, in the recorder's units;
+        NaN where a channel has missing samples or was not recorded. None unless the store was
+        prepared with `leads`.
     lead_names : tuple of str
         Names of the C leads, the same throughout a store: "II", "V", ..., "RESP" last.
     measures : dict of float arrays, shape (n,)
-        Further quality: clipping, flat_line (s), dropout, motion (g), beats; see `xmae.data.prepare.windowing.LIMITS`; NaN =
-        unknown. Empty in stores of schema version 1.
+        Further quality: clipping, flat_line (s), dropout, motion (g), beats; see
+        `xmae.data.prepare.windowing.LIMITS`; NaN = unknown. Empty in stores of schema version 1.
     """
 
     ppg: np.ndarray
@@ -61,16 +64,22 @@ class Windows:
         """The windows that a boolean mask, slice or list of numbers picks."""
         picked = {name: getattr(self, name) for name in ROWS}
         picked = {name: None if x is None else x[index] for name, x in picked.items()}
-        tables = {name: {key: x[index] for key, x in getattr(self, name).items()} for name in TABLES}
+        tables = {
+            name: {key: x[index] for key, x in getattr(self, name).items()} for name in TABLES
+        }
         return Windows(**picked, **tables, lead_names=self.lead_names)
 
     def require_ecg(self, what):
         """Raise a `UserError` if ECG is missing; `what` names the work that needs it."""
         if self.ecg is None:
-            raise UserError(f"{what} needs ECG beside the PPG, and some of these recordings have none")
+            raise UserError(
+                f"{what} needs ECG beside the PPG, and some of these recordings have none"
+            )
 
     def signals(self, rows):
-        """PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError` if ECG is missing."""
+        """PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError` if ECG is
+        missing.
+        """
         self.require_ecg("pretraining")
         return np.stack([self.ppg[rows], self.ecg[rows]])
 
@@ -80,7 +89,9 @@ class Windows:
         return followed(self.subject, self.record, self.start_s)
 
     def with_leads(self, names):
-        """The same windows with exactly these leads in this order; NaN for those that were not recorded."""
+        """The same windows with exactly these leads in this order; NaN for those that were not
+        recorded.
+        """
         if not names or tuple(names) == self.lead_names:
             return self
         leads = np.full((len(self), len(names), LEAD_TIMES), np.nan, np.float32)
@@ -91,17 +102,33 @@ class Windows:
 
     @classmethod
     def concatenate(cls, parts):
-        """Join lists of windows; ECG and leads are kept only if every part has them, leads of the same names."""
+        """Join lists of windows; ECG and leads are kept only if every part has them, leads of the
+        same names.
+        """
         joined = {name: [getattr(part, name) for part in parts] for name in ROWS}
-        joined = {name: None if any(x is None for x in xs) else np.concatenate(xs) for name, xs in joined.items()}
-        tables = {name: join([getattr(part, name) for part in parts], list(map(len, parts))) for name in TABLES}
-        return cls(**joined, **tables, lead_names=parts[0].lead_names if joined["leads"] is not None else ())
+        joined = {
+            name: None if any(x is None for x in xs) else np.concatenate(xs)
+            for name, xs in joined.items()
+        }
+        tables = {
+            name: join([getattr(part, name) for part in parts], list(map(len, parts)))
+            for name in TABLES
+        }
+        return cls(
+            **joined,
+            **tables,
+            lead_names=parts[0].lead_names if joined["leads"] is not None else (),
+        )
 
 
 def followed(subject, record, start_s):
     """Whether the next of some windows (n,) goes on where each one ends: bool (n,)."""
     subject, record, start_s = map(np.asarray, (subject, record, start_s))
-    follows = (record[1:] == record[:-1]) & (subject[1:] == subject[:-1]) & np.isclose(np.diff(start_s), WINDOW_S)
+    follows = (
+        (record[1:] == record[:-1])
+        & (subject[1:] == subject[:-1])
+        & np.isclose(np.diff(start_s), WINDOW_S)
+    )
     return np.append(follows, False)[: len(record)]
 
 
@@ -110,7 +137,8 @@ def join(tables, lengths):
     names = dict.fromkeys(name for table in tables for name in table)
     blank = [np.full(length, np.nan) for length in lengths]
     return {
-        name: np.concatenate([table.get(name, x) for table, x in zip(tables, blank, strict=True)]) for name in names
+        name: np.concatenate([table.get(name, x) for table, x in zip(tables, blank, strict=True)])
+        for name in names
     }
 
 

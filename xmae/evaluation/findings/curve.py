@@ -1,4 +1,6 @@
-"""`xmae curve`: data efficiency: probes against the share of labels, and of pretraining subjects."""
+"""`xmae curve`: data efficiency: probes against the share of labels, and of pretraining
+subjects.
+"""
 
 import os
 import shutil
@@ -34,7 +36,8 @@ def curve(
     out: str = "runs/curve",
     seed: int = 77,
 ) -> dict:
-    """Draw learning curves: how good a probe is with few labelled subjects, and with few pretraining subjects.
+    """Draw learning curves: how good a probe is with few labelled subjects, and with few
+    pretraining subjects.
 
     Parameters
     ----------
@@ -51,7 +54,8 @@ def curve(
     repeats : int
         Random draws of subjects for each share below 1.
     methods : str
-        Also pretrain these methods (separated by commas) on shares of the training subjects of `data`.
+        Also pretrain these methods (separated by commas) on shares of the training subjects of
+        `data`.
     budget : int
         Windows (10 s) that each of these trainings sees.
     size : str
@@ -59,15 +63,17 @@ def curve(
     batch_size : int
         Windows a step: of these trainings.
     out : str
-        Folder for metrics.json, curve.md and curve.png, and the trainings, which are not repeated if they are there.
+        Folder for metrics.json, curve.md and curve.png, and the trainings, which are not repeated
+        if they are there.
     seed : int
         Seed of draws, folds and trainings.
 
     Returns
     -------
     dict
-        `points`: task, model, kind ("labels" or "subjects"), fraction, n_subjects, metric, mean and sd over draws (of
-        labels) or folds (of pretraining subjects); "picture"; "out": the Markdown table.
+        `points`: task, model, kind ("labels" or "subjects"), fraction, n_subjects, metric, mean and
+        sd over draws (of labels) or folds (of pretraining subjects); "picture"; "out": the Markdown
+        table.
     """
     shares = read_fractions(fractions)
     require_at_least(1, repeats=repeats, budget=budget, batch_size=batch_size)
@@ -86,11 +92,15 @@ def curve(
     for name, model in zip(method_names(models), models, strict=True):
         encoder = load_encoder(model)
         refuse_scored(encoder, trials)
-        points += label_points(name, embed_windows(encoder, trials[0].dataset), trials, shares, repeats, seed)
+        points += label_points(
+            name, embed_windows(encoder, trials[0].dataset), trials, shares, repeats, seed
+        )
     features = ppg_features(trials[0].dataset.ppg)[0]
     points += label_points("features", features, trials, shares, repeats, seed)
     for method in methods.split(",") if methods else ():
-        points += subject_points(method, data, trials, shares, budget, size, batch_size, Path(out), seed)
+        points += subject_points(
+            method, data, trials, shares, budget, size, batch_size, Path(out), seed
+        )
     picture = draw_curves(points, Path(out) / "curve.png")
     result = {"data": data, "models": models, "seed": seed, "points": points, "picture": picture}
     write_json(Path(out) / "metrics.json", result)
@@ -106,7 +116,9 @@ def read_fractions(text):
     except ValueError:
         shares = []
     if not shares or shares[0] <= 0 or shares[-1] > 1:
-        raise UserError(f"fractions '{text}': expected shares above 0 and up to 1, such as 0.1,0.5,1")
+        raise UserError(
+            f"fractions '{text}': expected shares above 0 and up to 1, such as 0.1,0.5,1"
+        )
     return shares
 
 
@@ -118,17 +130,24 @@ def label_points(name, embedding, trials, shares, repeats, seed):
             values, counts = [], []
             for draw in range(repeats if share < 1 else 1):
                 rng = np.random.default_rng([seed, draw])
-                folds = [(keep_subjects(trial, fitted, share, rng), scored) for fitted, scored in trial.folds]
+                folds = [
+                    (keep_subjects(trial, fitted, share, rng), scored)
+                    for fitted, scored in trial.folds
+                ]
                 fewer = Trial(trial.dataset, trial.task, trial.truth, folds)
                 found = score_trial(fewer, probe_trial(fewer, embedding), n_resamples=1)
                 values.append(found[trial.task.metric]["mean"])
-                counts.append(np.mean([len(np.unique(trial.dataset.subject[fitted])) for fitted, _ in folds]))
+                counts.append(
+                    np.mean([len(np.unique(trial.dataset.subject[fitted])) for fitted, _ in folds])
+                )
             points.append(_point(trial, name, "labels", share, float(np.mean(counts)), values))
     return points
 
 
 def keep_subjects(trial, fitted, share, rng):
-    """Fitted rows of a random share of their subjects: at least two, and both classes of a binary task."""
+    """Fitted rows of a random share of their subjects: at least two, and both classes of a binary
+    task.
+    """
     subjects = rng.permutation(np.unique(trial.dataset.subject[fitted]))
     n_kept = max(2, round(share * len(subjects)))
     for n in range(n_kept, len(subjects) + 1):
@@ -139,7 +158,9 @@ def keep_subjects(trial, fitted, share, rng):
 
 
 def subject_points(method, data, trials, shares, budget, size, batch_size, out, seed):
-    """Points of one method, pretrained on shares of the training subjects with the same number of windows seen."""
+    """Points of one method, pretrained on shares of the training subjects with the same number of
+    windows seen.
+    """
     from xmae.evaluation.compare import epochs_of, train_method
 
     store = WindowStore(data)
@@ -151,21 +172,36 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
         fewer = subset_store(store, set(kept), out / f"store-{share:g}")
         folder = out / f"{method}-{share:g}"
         epochs = epochs_of(fewer, budget, batch_size)
-        train_method(method, str(fewer.path), folder, epochs, size, batch_size, "small-data", seed, None)
-        shutil.rmtree(fewer.path / "cache", ignore_errors=True)  # its windows for training, once more
+        train_method(
+            method, str(fewer.path), folder, epochs, size, batch_size, "small-data", seed, None
+        )
+        # its windows for training, once more
+        shutil.rmtree(fewer.path / "cache", ignore_errors=True)
         embedding = embed_windows(load_encoder(folder / "encoder.safetensors"), trials[0].dataset)
         for trial in trials:
-            found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[trial.task.metric]
+            found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[
+                trial.task.metric
+            ]
             points.append(_point(trial, method, "subjects", share, len(kept), found["folds"]))
     return points
 
 
 def subset_store(store, subjects, path):
-    """A store of these training subjects and all others: links to the files of `store`, copies of remote ones."""
-    shards = [s for s in store.meta["shards"] if store.splits[s["subject"]] != "train" or s["subject"] in subjects]
+    """A store of these training subjects and all others: links to the files of `store`, copies of
+    remote ones.
+    """
+    shards = [
+        s
+        for s in store.meta["shards"]
+        if store.splits[s["subject"]] != "train" or s["subject"] in subjects
+    ]
     splits = {shard["subject"]: store.splits[shard["subject"]] for shard in shards}
     meta = {key: value for key, value in store.meta.items() if key != "index"}
-    meta |= {"shards": shards, "splits": splits, "windows": sum(shard["windows"] for shard in shards)}
+    meta |= {
+        "shards": shards,
+        "splits": splits,
+        "windows": sum(shard["windows"] for shard in shards),
+    }
     with atomic_folder(path, "store.json") as folder:
         for name in named_files(meta) - {"store.json"}:
             source = store.file(name)
@@ -195,12 +231,23 @@ def curve_table(points):
         if not chosen:
             continue
         shares = sorted({point["fraction"] for point in chosen})
-        lines += [f"**{words}**", "", "| task | model | " + " | ".join(f"{100 * share:g}" for share in shares) + " |"]
+        lines += [
+            f"**{words}**",
+            "",
+            "| task | model | " + " | ".join(f"{100 * share:g}" for share in shares) + " |",
+        ]
         lines.append("|---" * (len(shares) + 2) + "|")
         for task, model in dict.fromkeys((point["label"], point["model"]) for point in chosen):
-            row = {point["fraction"]: point for point in chosen if (point["label"], point["model"]) == (task, model)}
+            row = {
+                point["fraction"]: point
+                for point in chosen
+                if (point["label"], point["model"]) == (task, model)
+            }
             metric = f"{row[shares[0]]['metric'].upper()} {row[shares[0]]['units']}".strip()
-            cells = [f"{row[s]['mean']:.2f}" + (f" ± {row[s]['sd']:.2f}" if row[s]["sd"] else "") for s in shares]
+            cells = [
+                f"{row[s]['mean']:.2f}" + (f" ± {row[s]['sd']:.2f}" if row[s]["sd"] else "")
+                for s in shares
+            ]
             lines.append(f"| {task}, {metric} | {model} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
@@ -211,14 +258,20 @@ def draw_curves(points, path):
     panels = list(dict.fromkeys((point["task"], point["kind"]) for point in points))
     models = list(dict.fromkeys(point["model"] for point in points))
     figure, lines = Figure(figsize=(4.2 * len(panels) + 1.4, 3.6), layout="constrained"), {}
-    for ax, (task, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for ax, (task, kind) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
         chosen = [point for point in points if (point["task"], point["kind"]) == (task, kind)]
         for model in dict.fromkeys(point["model"] for point in chosen):
             line = [point for point in chosen if point["model"] == model]
-            x, y, sd = zip(*((100 * p["fraction"], p["mean"], p["sd"] or 0) for p in line), strict=True)
+            x, y, sd = zip(
+                *((100 * p["fraction"], p["mean"], p["sd"] or 0) for p in line), strict=True
+            )
             number = models.index(model)  # its colour in all panels; after ten, dashed
             style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
-            lines[model] = ax.errorbar(x, y, sd, marker="o", ms=4, capsize=3, lw=1.2, elinewidth=0.6, **style)
+            lines[model] = ax.errorbar(
+                x, y, sd, marker="o", ms=4, capsize=3, lw=1.2, elinewidth=0.6, **style
+            )
         metric = f"{chosen[0]['metric'].upper()} {chosen[0]['units']}"
         ax.set(title=chosen[0]["label"], xlabel=KINDS[kind], ylabel=metric)
     figure.legend(lines.values(), lines, loc="outside right center", frameon=False, fontsize=8)

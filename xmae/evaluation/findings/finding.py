@@ -1,6 +1,8 @@
-"""What the findings of the paper share: encoders probed for something that the ECG beside the PPG can tell.
+"""What the findings of the paper share: encoders probed for something that the ECG beside the PPG
+can tell.
 
-Source of the findings: Zhou et al., arXiv 2605.00973. Each has its own verb: `hrv`, `timing`, `transfer`, `curve`.
+Source of the findings: Zhou et al., arXiv 2605.00973. Each has its own verb: `hrv`, `timing`,
+`transfer`, `curve`.
 """
 
 from pathlib import Path
@@ -9,7 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from xmae.errors import UserError
-from xmae.evaluation.evaluate import method_names, predict, predict_baselines, refuse_scored, summarise
+from xmae.evaluation.evaluate import (
+    method_names,
+    predict,
+    predict_baselines,
+    refuse_scored,
+    summarise,
+)
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import make_trial, probe_trial
 from xmae.files import atomic_file, write_json
@@ -20,7 +28,8 @@ PANELS = 7  # in a row of a picture
 
 
 def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
-    """Probe encoders for numbers that are derived from the signals of a store, and write table and picture.
+    """Probe encoders for numbers that are derived from the signals of a store, and write table and
+    picture.
 
     Parameters
     ----------
@@ -28,8 +37,9 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     data : str
         Store with ECG.
     derive : callable
-        Dataset -> (labels by column, direct by name): the targets, and arrays (n, k) that a method without any
-        training computes from the signals, which are calibrated by the same linear probe.
+        Dataset -> (labels by column, direct by name): the targets, and arrays (n, k) that a method
+        without any training computes from the signals, which are calibrated by the same linear
+        probe.
     tasks : sequence of Task
         On the derived columns.
     protocol, out, seed
@@ -40,8 +50,9 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     Returns
     -------
     dict
-        As `xmae evaluate`; each method also has `r` (correlation of prediction and truth over all scored windows) and
-        `r_within` (after taking the mean of its recording off both). "out" is the Markdown table, "picture" the plot.
+        As `xmae evaluate`; each method also has `r` (correlation of prediction and truth over all
+        scored windows) and `r_within` (after taking the mean of its recording off both). "out" is
+        the Markdown table, "picture" the plot.
     """
     (dataset,) = load_datasets([data], tasks=[task.name for task in tasks])
     if dataset.ecg is None:
@@ -56,8 +67,14 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
         refuse_scored(encoder, trials)
         predictions[name] = predict(encoder, trials, seed=seed, name=name)
     predictions |= predict_baselines(encoders[0], trials, seed=seed)
-    predictions[direct] = {trial.name: probe_trial(trial, computed[trial.task.name]) for trial in trials}
-    result = summarise(trials, [], predictions, seed) | {"protocol": protocol, "seed": seed, "models": models}
+    predictions[direct] = {
+        trial.name: probe_trial(trial, computed[trial.task.name]) for trial in trials
+    }
+    result = summarise(trials, [], predictions, seed) | {
+        "protocol": protocol,
+        "seed": seed,
+        "models": models,
+    }
     for trial, row in zip(trials, result["trials"], strict=True):
         for name, found in row["methods"].items():
             found["r"], found["r_within"] = correlations(trial, predictions[name][trial.name])
@@ -67,7 +84,9 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
 
 
 def correlations(trial, prediction):
-    """Pearson correlation with the truth over all scored windows, and within recordings; None where undefined."""
+    """Pearson correlation with the truth over all scored windows, and within recordings; None where
+    undefined.
+    """
     truth = trial.truth[trial.rows]
     _, record = np.unique(trial.dataset.recording[trial.rows], return_inverse=True)
     count = np.bincount(record)
@@ -92,7 +111,10 @@ def add_correlations(path, result):
     lines.append("|---" * (len(result["trials"]) + 1) + "|")
     for method in result["trials"][0]["methods"]:
         found = [trial["methods"][method] for trial in result["trials"]]
-        cells = [" / ".join("-" if x[key] is None else f"{x[key]:.2f}" for key in ("r", "r_within")) for x in found]
+        cells = [
+            " / ".join("-" if x[key] is None else f"{x[key]:.2f}" for key in ("r", "r_within"))
+            for x in found
+        ]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     with atomic_file(path) as temporary:
         temporary.write_text(Path(path).read_text() + "\n".join(lines) + "\n")
@@ -100,16 +122,22 @@ def add_correlations(path, result):
 
 
 def draw_predictions(trials, predictions, path):
-    """Prediction over truth, a block per task, a panel per method, a colour per recording; path of the picture."""
+    """Prediction over truth, a block per task, a panel per method, a colour per recording; path of
+    the picture.
+    """
     names = [name for name in predictions if name != "constant"]
     n_rows = -(-len(names) // PANELS)
-    figure = Figure(figsize=(2.1 * min(PANELS, len(names)), 2.1 * n_rows * len(trials)), layout="constrained")
+    figure = Figure(
+        figsize=(2.1 * min(PANELS, len(names)), 2.1 * n_rows * len(trials)), layout="constrained"
+    )
     blocks = np.atleast_1d(figure.subfigures(len(trials)))
     for block, trial in zip(blocks, trials, strict=True):
         block.suptitle(f"{trial.task.label}, {trial.task.units}: predicted over true", fontsize=10)
         truth, recording = trial.truth[trial.rows], trial.dataset.recording[trial.rows]
         limits = np.percentile(truth, [1, 97])
-        panels = block.subplots(n_rows, min(PANELS, len(names)), sharex=True, sharey=True, squeeze=False).ravel()
+        panels = block.subplots(
+            n_rows, min(PANELS, len(names)), sharex=True, sharey=True, squeeze=False
+        ).ravel()
         panels[0].set(xlim=limits, ylim=limits)
         for ax, name in zip(panels, names, strict=False):
             said = predictions[name][trial.name]

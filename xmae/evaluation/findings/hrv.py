@@ -1,7 +1,8 @@
 """`xmae hrv`: heart-rate variability of the ECG, read off the PPG embedding.
 
-RMSSD, SDNN and pNN50 (Task Force, Circulation 93(5), 1996) of the normal beats within each 10 s window. Ten seconds are
-very short: RMSSD of 10 s agrees well with that of 5 min, SDNN less (Munoz et al., PLoS ONE 10(9): e0138921, 2015).
+RMSSD, SDNN and pNN50 (Task Force, Circulation 93(5), 1996) of the normal beats within each 10 s
+window. Ten seconds are very short: RMSSD of 10 s agrees well with that of 5 min, SDNN less (Munoz
+et al., PLoS ONE 10(9): e0138921, 2015).
 """
 
 import numpy as np
@@ -17,14 +18,22 @@ MIN_INTERVALS = 5
 SOURCE = "R peaks of the ECG, both detectors"
 TASKS = tuple(
     Task(name, label, "regression", units, name, SOURCE)
-    for name, label, units in (("rmssd", "RMSSD", "ms"), ("sdnn", "SDNN", "ms"), ("pnn50", "pNN50", "%"))
+    for name, label, units in (
+        ("rmssd", "RMSSD", "ms"),
+        ("sdnn", "SDNN", "ms"),
+        ("pnn50", "pNN50", "%"),
+    )
 )
 
 
-def hrv(models: list[str], data: str, protocol: str = "test", out: str = "runs/hrv", seed: int = 77) -> dict:
-    """Estimate heart-rate variability from the frozen PPG embedding, against the ECG of the same 10 s.
+def hrv(
+    models: list[str], data: str, protocol: str = "test", out: str = "runs/hrv", seed: int = 77
+) -> dict:
+    """Estimate heart-rate variability from the frozen PPG embedding, against the ECG of the same 10
+    s.
 
-    Windows in which two R-peak detectors disagree, or with premature beats or irregular rhythm, have no truth.
+    Windows in which two R-peak detectors disagree, or with premature beats or irregular rhythm,
+    have no truth.
 
     Parameters
     ----------
@@ -42,8 +51,8 @@ def hrv(models: list[str], data: str, protocol: str = "test", out: str = "runs/h
     Returns
     -------
     dict
-        As `xmae evaluate`, for RMSSD (ms), SDNN (ms) and pNN50 (%); the row "pulse intervals" is computed from the
-        beats of the PPG.
+        As `xmae evaluate`, for RMSSD (ms), SDNN (ms) and pNN50 (%); the row "pulse intervals" is
+        computed from the beats of the PPG.
     """
     return probe_derived(models, data, derive, TASKS, protocol, out, seed, "pulse intervals")
 
@@ -56,13 +65,18 @@ def derive(dataset):
 
 
 def hrv_labels(windows):
-    """RMSSD, SDNN (ms) and pNN50 (%) of every window of a store with ECG: dict of arrays (n,), NaN = not known."""
+    """RMSSD, SDNN (ms) and pNN50 (%) of every window of a store with ECG: dict of arrays (n,), NaN
+    = not known.
+    """
     labels = {task.name: np.full(len(windows.record), np.nan) for task in TASKS}
     for stretch in stretches(windows):
         ecg, n_windows = windows.ecg[stretch].ravel(), stretch.stop - stretch.start
         first, second = (r_peaks(ecg, detector) for detector in DETECTORS)
         premature, _, irregular = judge_beats(ecg, first)
-        bad = np.bincount(first[premature | irregular] // N_TIMES, minlength=n_windows)[:n_windows] > 0
+        bad = (
+            np.bincount(first[premature | irregular] // N_TIMES, minlength=n_windows)[:n_windows]
+            > 0
+        )
         sure = agreed(n_windows, first, second) & ~bad
         found = hrv_of_windows(fraction_of_peak(ecg, first) / SFREQ, first // N_TIMES, n_windows)
         for name, value in found.items():

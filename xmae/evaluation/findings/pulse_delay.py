@@ -1,9 +1,10 @@
 """`xmae timing`: the delay from ECG to PPG, read off the PPG embedding alone.
 
-The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. Which pulse that is, is
-found per stretch of recording: the mean slope of the PPG after the R peaks has its largest value at the usual delay,
-and each beat's own is searched within 0.15 s of it. Monitors add their own processing time (BIDMC: 0.46-0.72 s in all),
-so the absolute delay tells the monitor as much as the person; the change within a recording does not.
+The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. Which
+pulse that is, is found per stretch of recording: the mean slope of the PPG after the R peaks has
+its largest value at the usual delay, and each beat's own is searched within 0.15 s of it. Monitors
+add their own processing time (BIDMC: 0.46-0.72 s in all), so the absolute delay tells the monitor
+as much as the person; the change within a recording does not.
 """
 
 import numpy as np
@@ -20,17 +21,27 @@ MIN_BEATS = 4
 SOURCE = "R peak to steepest rise of the PPG"
 TASKS = (
     Task("delay", "Delay", "regression", "ms", "delay", SOURCE),
-    Task("delay_change", "Delay less the recording's median", "regression", "ms", "delay_change", SOURCE),
+    Task(
+        "delay_change",
+        "Delay less the recording's median",
+        "regression",
+        "ms",
+        "delay_change",
+        SOURCE,
+    ),
 )
 
 
-def timing(models: list[str], data: str, protocol: str = "test", out: str = "runs/timing", seed: int = 77) -> dict:
+def timing(
+    models: list[str], data: str, protocol: str = "test", out: str = "runs/timing", seed: int = 77
+) -> dict:
     """Regress the delay from R peak to pulse (ms) on the frozen embedding of the PPG alone.
 
     Parameters
     ----------
     models : list of str
-        Shipped encoders ("base", "student-mcu") or encoder files: the one in question first, then its rivals.
+        Shipped encoders ("base", "student-mcu") or encoder files: the one in question first, then
+        its rivals.
     data : str
         Store of windows with ECG.
     protocol : str
@@ -43,9 +54,9 @@ def timing(models: list[str], data: str, protocol: str = "test", out: str = "run
     Returns
     -------
     dict
-        As `xmae evaluate`, for the delay and its change within a recording, both in ms. The row "both signals" is
-        another way to compute it from ECG and PPG (the other R-peak detector, mean beat of the window): the best
-        that can be hoped for.
+        As `xmae evaluate`, for the delay and its change within a recording, both in ms. The row
+        "both signals" is another way to compute it from ECG and PPG (the other R-peak detector,
+        mean beat of the window): the best that can be hoped for.
     """
     return probe_derived(models, data, derive, TASKS, protocol, out, seed, "both signals")
 
@@ -69,7 +80,8 @@ def delays(windows):
     Returns
     -------
     delay : float array, shape (n,)
-        Median over the window's beats, ms; NaN where the detectors disagree on its beats, or below 4 of them.
+        Median over the window's beats, ms; NaN where the detectors disagree on its beats, or below
+        4 of them.
     other : float array, shape (n,)
         Of the mean beat of the window, with the second detector, ms; 0 where it found no beat.
     """
@@ -95,22 +107,32 @@ def usual_delay(slope, peak):
     """Samples after an R peak at which the PPG rises most, on average; None without beats."""
     lags = np.arange(round(SEARCH_S[0] * SFREQ), round(SEARCH_S[1] * SFREQ) + 1)
     peak = peak[peak + lags[-1] < len(slope)]
-    return int(lags[slope[peak[:, None] + lags].mean(axis=0).argmax()]) if len(peak) >= MIN_BEATS else None
+    return (
+        int(lags[slope[peak[:, None] + lags].mean(axis=0).argmax()])
+        if len(peak) >= MIN_BEATS
+        else None
+    )
 
 
 def beat_delays(ecg, slope, peak, usual):
-    """R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between samples by parabolas."""
+    """R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between samples by
+    parabolas.
+    """
     reach = round(AROUND_S * SFREQ)
     peak = peak[peak + usual + reach + 1 < len(slope)]
     begin = np.maximum(peak + usual - reach, 1)
     rise = begin + slope[begin[:, None] + np.arange(2 * reach + 1)].argmax(axis=1)
     found = (rise > begin) & (rise < begin + 2 * reach)  # a maximum, not the edge of the search
     peak, rise = peak[found], rise[found]
-    return peak, 1000 / SFREQ * (fraction_of_peak(slope, rise) - fraction_of_peak(np.abs(ecg), peak))
+    return peak, 1000 / SFREQ * (
+        fraction_of_peak(slope, rise) - fraction_of_peak(np.abs(ecg), peak)
+    )
 
 
 def mean_beat_delays(ecg, slope, peak, usual, n_windows):
-    """Delay (ms) of the mean beat of each window, shape (n_windows,); the usual one where there is no beat."""
+    """Delay (ms) of the mean beat of each window, shape (n_windows,); the usual one where there is
+    no beat.
+    """
     reach = round(AROUND_S * SFREQ)
     lags = usual + np.arange(-reach, reach + 1)
     peak = peak[(peak + lags[-1] < len(slope)) & (peak + lags[0] > 0)]

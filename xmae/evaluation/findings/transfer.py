@@ -1,4 +1,6 @@
-"""`xmae transfer`: a linear probe fitted on one dataset, tested on another: other device, place, people."""
+"""`xmae transfer`: a linear probe fitted on one dataset, tested on another: other device, place,
+people.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.evaluation.evaluate import method_names, predict, predict_baselines, refuse_scored, summarise
+from xmae.evaluation.evaluate import (
+    method_names,
+    predict,
+    predict_baselines,
+    refuse_scored,
+    summarise,
+)
 from xmae.evaluation.protocol.datasets import Dataset, load_datasets
 from xmae.evaluation.protocol.folds import Trial, make_trial
 from xmae.evaluation.protocol.tasks import REGISTRY
@@ -25,15 +33,17 @@ def transfer(
     out: str = "runs/transfer",
     seed: int = 77,
 ) -> dict:
-    """Fit linear probes on one dataset and test them on another, beside probes cross-validated within the other.
+    """Fit linear probes on one dataset and test them on another, beside probes cross-validated
+    within the other.
 
-    Where the windows of one are shorter, those of the other are cut to the same length, so that length is no part of
-    the difference.
+    Where the windows of one are shorter, those of the other are cut to the same length, so that
+    length is no part of the difference.
 
     Parameters
     ----------
     models : list of str
-        Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the first.
+        Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the
+        first.
     fit : str
         Store of windows, or "ppg_bp": all its labelled windows are fitted.
     test : str
@@ -52,20 +62,28 @@ def transfer(
     Returns
     -------
     dict
-        As `xmae evaluate`; the datasets are "FIT -> TEST" and "TEST -> TEST". "out" is the Markdown table.
+        As `xmae evaluate`; the datasets are "FIT -> TEST" and "TEST -> TEST". "out" is the Markdown
+        table.
 
     Raises
     ------
     UserError
-        If the two have no task or some subject in common, rates differ, or an encoder saw a subject to be scored.
+        If the two have no task or some subject in common, rates differ, or an encoder saw a subject
+        to be scored.
     """
-    source, target = load_datasets([fit, test], labels, None if tasks == "all" else tasks.split(","))
+    source, target = load_datasets(
+        [fit, test], labels, None if tasks == "all" else tasks.split(",")
+    )
     if both := sorted(set(source.subject) & set(target.subject)):
-        raise UserError(f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs other people")
+        raise UserError(
+            f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs other people"
+        )
     shared = [name for name in source.tasks() if name in target.tasks()]
     asked = shared if tasks == "all" else tasks.split(",")
     if absent := [name for name in asked if name not in shared] or (not shared and ["any task"]):
-        raise UserError(f"{fit} and {test} do not both have labels for {absent[0]}; both have {', '.join(shared)}")
+        raise UserError(
+            f"{fit} and {test} do not both have labels for {absent[0]}; both have {', '.join(shared)}"
+        )
     joined = join(source, target)
     trials, reasons = [], []
     for name in asked:
@@ -76,12 +94,17 @@ def transfer(
                 raise
             reasons.append({"dataset": target.name, "task": name, "reason": str(error)})
     if not trials:
-        raise UserError("nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons))
+        raise UserError(
+            "nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons)
+        )
     names = method_names(models)
     encoders = [load_encoder(model) for model in models]
     for encoder in encoders:
         refuse_scored(encoder, trials)
-    found = {name: predict(encoder, trials, name=name) for name, encoder in zip(names, encoders, strict=True)}
+    found = {
+        name: predict(encoder, trials, name=name)
+        for name, encoder in zip(names, encoders, strict=True)
+    }
     found |= predict_baselines(encoders[0], trials, seed=seed)
     result = summarise(trials, reasons, found, seed)
     result |= {"protocol": protocol, "seed": seed, "models": models, "seconds": joined.seconds}
@@ -90,7 +113,9 @@ def transfer(
 
 
 def join(source, target):
-    """Both datasets, one after the other, in windows of the shorter length; only the labels that both have."""
+    """Both datasets, one after the other, in windows of the shorter length; only the labels that
+    both have.
+    """
     seconds = min(source.seconds, target.seconds)
     parts = [dataset.shortened(seconds) for dataset in (source, target)]
     names = ("ppg", "subject", "record", "split", "start_s")
@@ -101,7 +126,9 @@ def join(source, target):
 
 
 def transfer_trials(joined, source, target, task, protocol, seed):
-    """Two trials on the joined windows that score the same folds: fitted on the source, and within the target."""
+    """Two trials on the joined windows that score the same folds: fitted on the source, and within
+    the target.
+    """
     within = make_trial(target, task, protocol, None, seed)
     offset = len(source.subject)
     truth = task.target(joined)

@@ -1,9 +1,11 @@
-"""`xmae dreamer`: emotion from EEG and ECG on DREAMER, by the usual protocol with the splits named for what they are.
+"""`xmae dreamer`: emotion from EEG and ECG on DREAMER, by the usual protocol with the splits named
+for what they are.
 
-Each rating (valence, arousal, dominance; 1 to 5) is cut in two: high is above 3. The last 60 s of a clip are six
-windows of 10 s; frozen encoders embed them, the mean embedding of the rest before the clip is taken away, a linear head
-says high or low, and the windows of a clip are averaged. Two splits: "leave-subjects-out" scores people whom the head
-never saw; "subject-dependent" scores clips that it never saw, of people whom it knows, and says nothing of others.
+Each rating (valence, arousal, dominance; 1 to 5) is cut in two: high is above 3. The last 60 s of a
+clip are six windows of 10 s; frozen encoders embed them, the mean embedding of the rest before the
+clip is taken away, a linear head says high or low, and the windows of a clip are averaged. Two
+splits: "leave-subjects-out" scores people whom the head never saw; "subject-dependent" scores clips
+that it never saw, of people whom it knows, and says nothing of others.
 """
 
 from pathlib import Path
@@ -56,11 +58,13 @@ def dreamer(
     out : str
         Folder for dreamer.json and dreamer.md.
     eeg : str or None
-        EEG encoder: a released CBraMod checkpoint (.pth, .safetensors), or a file of `xmae pretrain`.
+        EEG encoder: a released CBraMod checkpoint (.pth, .safetensors), or a file of `xmae
+        pretrain`.
     ecg : str or None
         ECG encoder for two leads: a file of `xmae pretrain --method criss-cross`.
     protocol : str
-        "leave-subjects-out": folds over people. "subject-dependent": for each person alone, folds over clips.
+        "leave-subjects-out": folds over people. "subject-dependent": for each person alone, folds
+        over clips.
     fusion : str
         "concatenate", "late" or "gated"; several separated by commas to compare.
     baseline : str
@@ -77,8 +81,8 @@ def dreamer(
     Returns
     -------
     dict
-        As dreamer.json: per rating and way (modalities, fusion) `auc`, `f1` and `accuracy`, each with an interval over
-        people; "out".
+        As dreamer.json: per rating and way (modalities, fusion) `auc`, `f1` and `accuracy`, each
+        with an interval over people; "out".
 
     Raises
     ------
@@ -108,7 +112,9 @@ def dreamer(
         torch.manual_seed(seed)
         high = np.array([t.ratings[rating] > threshold for t in trials], float)
         subject = np.unique([t.subject for t in trials], return_inverse=True)[1]
-        result["ratings"][rating] = score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed)
+        result["ratings"][rating] = score_ways(
+            embeddings, trial, high, subject, fusions, protocol, folds, seed
+        )
     write_json(Path(out) / "dreamer.json", result)
     with atomic_file(Path(out) / "dreamer.md") as temporary:
         temporary.write_text(dreamer_table(result))
@@ -137,27 +143,37 @@ def electrode_rows(wanted, names):
 
 
 def eeg_windows(x):
-    """EEG (C, n_times) in microvolts at 128 Hz -> windows (n, C, 2000) at 200 Hz in units of 100 microvolts."""
+    """EEG (C, n_times) in microvolts at 128 Hz -> windows (n, C, 2000) at 200 Hz in units of 100
+    microvolts.
+    """
     band = signal.butter(2, EEG_BAND, "bandpass", output="sos", fs=EEG_SFREQ)
     return cut(resample(signal.sosfiltfilt(band, x, axis=-1), EEG_SFREQ, SFREQ) / EEG_SCALE)
 
 
 def ecg_windows(x):
-    """ECG (C, n_times) at 256 Hz -> cleaned windows (n, C, 2000) at 200 Hz, not yet standardised."""
+    """ECG (C, n_times) at 256 Hz -> cleaned windows (n, C, 2000) at 200 Hz, not yet
+    standardised.
+    """
     return cut(resample(ecg_clean(x, ECG_SFREQ), ECG_SFREQ, SFREQ))
 
 
 def cut(x):
-    """The last 60 s, or as many whole windows of 10 s as there are: (C, n_times) at 200 Hz -> (n, C, 2000)."""
+    """The last 60 s, or as many whole windows of 10 s as there are: (C, n_times) at 200 Hz -> (n,
+    C, 2000).
+    """
     length = WINDOW_S * SFREQ // PATCH * PATCH
     n = min(x.shape[-1] // length, LAST_S // WINDOW_S)
     if not n:
-        raise UserError(f"a clip or baseline of {x.shape[-1] / SFREQ:.1f} s is shorter than a window of {WINDOW_S} s")
+        raise UserError(
+            f"a clip or baseline of {x.shape[-1] / SFREQ:.1f} s is shorter than a window of {WINDOW_S} s"
+        )
     return x[:, -n * length :].reshape(len(x), n, length).transpose(1, 0, 2).astype(np.float32)
 
 
 def embed_trials(encoders, trials, rows, baseline):
-    """Embeddings of all windows of all trials, by modality, and the number of each window's trial (n,)."""
+    """Embeddings of all windows of all trials, by modality, and the number of each window's trial
+    (n,).
+    """
     parts, numbers = {name: [] for name in encoders}, []
     for subject in tqdm(dict.fromkeys(t.subject for t in trials), "embed"):
         own = [(i, t) for i, t in enumerate(trials) if t.subject == subject]
@@ -176,14 +192,20 @@ def embed_trials(encoders, trials, rows, baseline):
         if any(count != counts[0] for count in counts):
             raise UserError(f"subject {subject}: EEG and ECG give unequal numbers of windows")
         numbers += [np.full(n, i) for n, (i, _) in zip(counts[0], own, strict=True)]
-    return {name: torch.from_numpy(np.concatenate(x)) for name, x in parts.items()}, np.concatenate(numbers)
+    return {name: torch.from_numpy(np.concatenate(x)) for name, x in parts.items()}, np.concatenate(
+        numbers
+    )
 
 
 def split_trials(subject, protocol, folds):
-    """Pairs (fitted trials, scored trials, group of each trial inside which no choice may look): see the protocols."""
+    """Pairs (fitted trials, scored trials, group of each trial inside which no choice may look):
+    see the protocols.
+    """
     everyone = np.arange(len(subject))
     if protocol == "leave-subjects-out":
-        for fit, held in GroupKFold(min(folds, len(np.unique(subject)))).split(everyone, groups=subject):
+        for fit, held in GroupKFold(min(folds, len(np.unique(subject)))).split(
+            everyone, groups=subject
+        ):
             yield fit, held, subject
         return
     for one in np.unique(subject):
@@ -211,9 +233,14 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
     Returns
     -------
     dict
-        `high_share`; `ways`: name -> `auc`, `f1`, `accuracy`, each (value, interval over people), NaN as None.
+        `high_share`; `ways`: name -> `auc`, `f1`, `accuracy`, each (value, interval over people),
+        NaN as None.
     """
-    ways = ways_of(tuple(embeddings), fusions) if len(embeddings) > 1 else {next(iter(embeddings)): None}
+    ways = (
+        ways_of(tuple(embeddings), fusions)
+        if len(embeddings) > 1
+        else {next(iter(embeddings)): None}
+    )
     scores = {name: np.zeros(len(high)) for name in ways}
     for fit, held, group in split_trials(subject, protocol, folds):
         fitted, shown = np.flatnonzero(np.isin(trial, fit)), np.flatnonzero(np.isin(trial, held))
@@ -226,10 +253,16 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
             some, fusion, missing = way or (tuple(embeddings), fusions[0], ())
             if (some, fusion) not in heads:
                 chosen = {key: embeddings[key][fitted] for key in some}
-                heads[some, fusion] = fit_head(chosen, high[trial[fitted]], group[trial[fitted]], "binary", fusion)
-            said = heads[some, fusion]({key: embeddings[key][shown] for key in some if key not in missing})
+                heads[some, fusion] = fit_head(
+                    chosen, high[trial[fitted]], group[trial[fitted]], "binary", fusion
+                )
+            said = heads[some, fusion](
+                {key: embeddings[key][shown] for key in some if key not in missing}
+            )
             said, of = said[:, 0].detach().numpy(), trial[shown]
-            scores[name][held] = (np.bincount(of, said)[held] / np.bincount(of)[held]) if len(said) else 0
+            scores[name][held] = (
+                (np.bincount(of, said)[held] / np.bincount(of)[held]) if len(said) else 0
+            )
     weights = resamples(len(np.unique(subject)), n_resamples, seed)
     return {
         "high_share": float(high.mean()),
@@ -238,30 +271,50 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
 
 
 def metrics_of(high, score, subject, weights):
-    """AUC, F1 of "high" and accuracy at log odds 0, each (value, interval) under resamples of people."""
+    """AUC, F1 of "high" and accuracy at log odds 0, each (value, interval) under resamples of
+    people.
+    """
     said, n = score > 0, weights.shape[1]
 
     def count(which):
         return weights @ np.bincount(subject[which], minlength=n)
 
-    hit, missed, wrong = count(said & (high == 1)), count(~said & (high == 1)), count(said & (high == 0))
+    hit, missed, wrong = (
+        count(said & (high == 1)),
+        count(~said & (high == 1)),
+        count(said & (high == 0)),
+    )
     correct, everything = count(said == (high == 1)), count(np.ones(len(high), bool))
     values = {
         "auc": auroc(high, score, subject, weights),
         "f1": 2 * hit / np.maximum(2 * hit + missed + wrong, 1e-12),
         "accuracy": correct / everything,
     }
-    return {name: (None if np.isnan(x[0]) else float(x[0]), interval(x[1:])) for name, x in values.items()}
+    return {
+        name: (None if np.isnan(x[0]) else float(x[0]), interval(x[1:]))
+        for name, x in values.items()
+    }
 
 
 def dreamer_table(result):
     """Markdown: for each rating a row per way with AUC, F1 and accuracy."""
-    lines = [f"Protocol: {result['protocol']}, {result['subjects']} people, baseline: {result['baseline']}.", ""]
+    lines = [
+        f"Protocol: {result['protocol']}, {result['subjects']} people, baseline: {result['baseline']}.",
+        "",
+    ]
     for rating, found in result["ratings"].items():
         share = f"{100 * found['high_share']:.0f} % high"
-        lines += [f"**{rating.capitalize()}** ({share})", "", "| way | AUC | F1 | accuracy |", "|---|---|---|---|"]
+        lines += [
+            f"**{rating.capitalize()}** ({share})",
+            "",
+            "| way | AUC | F1 | accuracy |",
+            "|---|---|---|---|",
+        ]
         for name, metrics in found["ways"].items():
-            cells = ("" if value is None else with_interval(value, low_high) for value, low_high in metrics.values())
+            cells = (
+                "" if value is None else with_interval(value, low_high)
+                for value, low_high in metrics.values()
+            )
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

@@ -1,7 +1,8 @@
 """`xmae fuse`: what several modalities know together, and what fusion adds over each of them alone.
 
-Folds, metrics and resamples are those of `xmae probe`: patients apart, intervals by resampling patients, and all ways
-of looking at a window scored on the same windows, so that their differences are paired.
+Folds, metrics and resamples are those of `xmae probe`: patients apart, intervals by resampling
+patients, and all ways of looking at a window scored on the same windows, so that their differences
+are paired.
 """
 
 from pathlib import Path
@@ -58,16 +59,17 @@ def fuse(
     resp : str or None
         Criss-cross encoder of respiration.
     ecg_channels : str
-        Channels of the store (200 Hz) that the ECG encoder takes, separated by commas; "V/MCL" is V, or MCL where V was
-        not recorded.
+        Channels of the store (200 Hz) that the ECG encoder takes, separated by commas; "V/MCL" is
+        V, or MCL where V was not recorded.
     resp_channels : str
         Channels of the store (200 Hz) that the respiration encoder takes.
     fusion : str
-        "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the input); several
-        separated by commas to compare, the first is saved.
+        "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the
+        input); several separated by commas to compare, the first is saved.
     tune : str
-        "probe": heads on frozen encoders, cross-validated over the test patients and the training patients.
-        "finetune": heads of that kind as a start, then all weights, on the training patients only.
+        "probe": heads on frozen encoders, cross-validated over the test patients and the training
+        patients. "finetune": heads of that kind as a start, then all weights, on the training
+        patients only.
     tasks : str
         Names of tasks, separated by commas.
     epochs : int
@@ -82,13 +84,14 @@ def fuse(
     Returns
     -------
     dict
-        As fuse.json: per task and way (modalities, fusion) the value with interval, and what the fused one is better
-        by, with interval; "out".
+        As fuse.json: per task and way (modalities, fusion) the value with interval, and what the
+        fused one is better by, with interval; "out".
 
     Raises
     ------
     UserError
-        If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder saw a scored patient.
+        If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder
+        saw a scored patient.
     """
     fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
     for one in fusions:
@@ -111,7 +114,9 @@ def fuse(
     windows = windows.select(rows)
     embeddings = {name: torch.from_numpy(e[rows]) for name, e in embeddings.items()}
     tuned = (
-        None if tune == "probe" else Tuning(encoders, {k: x[rows] for k, x in signals.items()}, epochs, batch_size, lr)
+        None
+        if tune == "probe"
+        else Tuning(encoders, {k: x[rows] for k, x in signals.items()}, epochs, batch_size, lr)
     )
     result = {
         "tune": tune, "fusion": fusions, "modalities": files, "channels": channels, "seed": seed,
@@ -148,7 +153,9 @@ def modality_signals(windows, name, channels):
 
 @torch.no_grad()
 def embed_signals(encoder, signals, batch_size=64):
-    """Signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN where a signal has NaN."""
+    """Signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN where a
+    signal has NaN.
+    """
     whole = np.flatnonzero(~np.isnan(signals).any((1, 2)))
     embeddings = np.full((len(signals), encoder.embed_dim), np.nan, np.float32)
     for start in range(0, len(whole), batch_size):
@@ -158,10 +165,11 @@ def embed_signals(encoder, signals, batch_size=64):
 
 
 def ways_of(modalities, fusions, pairs=True):
-    """Ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at inference).
+    """Ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at
+    inference).
 
-    The first is all modalities fused the first way; then the other fusions, the first few modalities (`pairs`), each
-    alone, and all of them fitted with one missing afterwards.
+    The first is all modalities fused the first way; then the other fusions, the first few
+    modalities (`pairs`), each alone, and all of them fitted with one missing afterwards.
     """
     everything = " + ".join(modalities)
     ways = {f"{everything}, {fusion}": (modalities, fusion, ()) for fusion in fusions}
@@ -182,7 +190,8 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     embeddings : dict of float tensors, shape (n, D)
         Rows follow `windows`.
     windows : Windows
-        `subject`, `split` and `labels` are used: the test split is scored, the train split fitted on.
+        `subject`, `split` and `labels` are used: the test split is scored, the train split fitted
+        on.
     fusions : list of str
         See `FusionHead`; the first is the one that the others are compared with.
     tuned : Tuning, optional
@@ -193,15 +202,18 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     Returns
     -------
     dict
-        `label`, `metric`, `units`, and either `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`,
-        `baseline` (a constant), `ways`: name -> `value`, `interval`, `fused_better_by` with its interval (of the first
-        way over this one; positive is better for both metrics); and `model`, the first way fitted on the train split.
+        `label`, `metric`, `units`, and either `reason` (why it cannot be evaluated) or `n_windows`,
+        `n_subjects`, `baseline` (a constant), `ways`: name -> `value`, `interval`,
+        `fused_better_by` with its interval (of the first way over this one; positive is better for
+        both metrics); and `model`, the first way fitted on the train split.
     """
     described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units")}
     truth, subject = task.target(windows), windows.subject
     train = np.flatnonzero(~np.isnan(truth) & (windows.split == "train"))
     if (n_subjects := len(np.unique(subject[train]))) < 2:
-        return described | {"reason": f"{n_subjects} training patients have the label, 2 are needed for the model"}
+        return described | {
+            "reason": f"{n_subjects} training patients have the label, 2 are needed for the model"
+        }
     if task.kind == "binary" and np.ptp(truth[train]) == 0:
         return described | {"reason": "the training patients are of one class"}
     ways, last = ways_of(tuple(embeddings), fusions, pairs=not tuned), {}
@@ -217,7 +229,9 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
             if (some, fusion) not in last:
                 last[some, fusion] = head_of(some, fusion, fitted)
                 if tuned:
-                    last[some, fusion] = tuned.fit(last[some, fusion], fitted, truth[fitted], task.kind)
+                    last[some, fusion] = tuned.fit(
+                        last[some, fusion], fitted, truth[fitted], task.kind
+                    )
             model = last[some, fusion]
             if tuned:
                 said[name] = tuned.predict(model, held, missing)
@@ -249,9 +263,18 @@ def fusion_table(result):
             continue
         what = f"{task['n_subjects']} patients, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
         head = f"{task['metric'].upper()}{unit}"
-        lines += [f"**{task['label']}** ({what})", "", f"| way | {head} | fused better by |", "|---|---|---|"]
+        lines += [
+            f"**{task['label']}** ({what})",
+            "",
+            f"| way | {head} | fused better by |",
+            "|---|---|---|",
+        ]
         for number, (name, way) in enumerate(task["ways"].items()):
-            gain = with_interval(way["fused_better_by"], way["fused_better_by_interval"]) if number else ""
+            gain = (
+                with_interval(way["fused_better_by"], way["fused_better_by_interval"])
+                if number
+                else ""
+            )
             lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
         lines.append("")
     return "\n".join(lines)

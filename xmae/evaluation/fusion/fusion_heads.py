@@ -1,4 +1,6 @@
-"""Heads on the embeddings of several modalities: fitted on frozen encoders, and from there trained with them."""
+"""Heads on the embeddings of several modalities: fitted on frozen encoders, and from there trained
+with them.
+"""
 
 import copy
 
@@ -13,7 +15,8 @@ from xmae.models.fusion import FusionHead, FusionModel
 def fit_head(embeddings, target, subject, kind, fusion):
     """A `FusionHead` on frozen embeddings of the windows to fit on.
 
-    Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by gradient.
+    Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by
+    gradient.
 
     Parameters
     ----------
@@ -33,9 +36,14 @@ def fit_head(embeddings, target, subject, kind, fusion):
     elif fusion == "late":
         for name, layer in head.linears.items():
             rows = there[name][:, 0].numpy()
-            set_linear(layer, fit_linear(z[name].double().numpy()[rows], target[rows], subject[rows], kind))
+            set_linear(
+                layer, fit_linear(z[name].double().numpy()[rows], target[rows], subject[rows], kind)
+            )
     else:
-        set_linear(head.linear, fit_linear(torch.cat(list(z.values()), 1).double().numpy(), target, subject, kind))
+        set_linear(
+            head.linear,
+            fit_linear(torch.cat(list(z.values()), 1).double().numpy(), target, subject, kind),
+        )
     return head.eval()
 
 
@@ -47,7 +55,9 @@ def set_linear(layer, model):
 
 
 def train_gated(head, embeddings, target, kind, steps=200):
-    """Train the gated head: AdamW (1e-3, weight decay 0.1), half of the inputs dropped at random as regularisation."""
+    """Train the gated head: AdamW (1e-3, weight decay 0.1), half of the inputs dropped at random as
+    regularisation.
+    """
     loss = loss_of(target, kind)
     if kind == "regression":
         torch.nn.init.constant_(head.linear.bias, float(target.mean()))
@@ -71,7 +81,9 @@ def with_encoders(encoders, head):
 
 
 def loss_of(target, kind):
-    """Loss of outputs against targets: squared error over the variance, or cross entropy with classes in balance."""
+    """Loss of outputs against targets: squared error over the variance, or cross entropy with
+    classes in balance.
+    """
     if kind == "regression":
         variance = target.var().clamp(min=1e-12)
         return lambda output, y: F.mse_loss(output, y) / variance
@@ -82,17 +94,24 @@ def loss_of(target, kind):
 class Tuning:
     """Fine-tuning of encoders and head together, from the head of the frozen encoders.
 
-    First the head, then everything, keeps what pretraining learned (Kumar et al., ICLR 2022, arXiv 2202.10054). Batch
-    norms keep their statistics.
+    First the head, then everything, keeps what pretraining learned (Kumar et al., ICLR 2022, arXiv
+    2202.10054). Batch norms keep their statistics.
     """
 
     def __init__(self, encoders, signals, epochs, batch_size, lr):
-        self.encoders, self.signals = encoders, {name: torch.from_numpy(x) for name, x in signals.items()}
+        self.encoders, self.signals = (
+            encoders,
+            {name: torch.from_numpy(x) for name, x in signals.items()},
+        )
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
 
     def fit(self, head, rows, target, kind):
-        """Train on windows `rows` with `target` (len(rows),); a `FusionModel` in evaluation mode."""
-        model = with_encoders({name: copy.deepcopy(self.encoders[name]) for name in head.widths}, head)
+        """Train on windows `rows` with `target` (len(rows),); a `FusionModel` in evaluation
+        mode.
+        """
+        model = with_encoders(
+            {name: copy.deepcopy(self.encoders[name]) for name in head.widths}, head
+        )
         model.train().encoders.eval()
         y = torch.from_numpy(target).float()[:, None]
         loss, n_steps = loss_of(y, kind), self.epochs * -(-len(rows) // self.batch_size)
@@ -115,5 +134,8 @@ class Tuning:
     def predict(self, model, rows, without=()):
         """Outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
         parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
-        signals = ({k: x for k, x in self.batch(model.head, part).items() if k not in without} for part in parts)
+        signals = (
+            {k: x for k, x in self.batch(model.head, part).items() if k not in without}
+            for part in parts
+        )
         return torch.cat([model(part) for part in signals])[:, 0].numpy()

@@ -1,4 +1,6 @@
-"""Windows in, embeddings out: the one place where the scaling that an encoder expects is applied."""
+"""Windows in, embeddings out: the one place where the scaling that an encoder expects is
+applied.
+"""
 
 import numpy as np
 import torch
@@ -16,7 +18,8 @@ def embed_windows(encoder, windows, batch_size=64, progress=False):
     encoder : torch.nn.Module
         `encoder(ppg (B, 1, 1000) in [-1, 1]) -> (B, D)`; its training mode is put back afterwards.
     windows : Windows or array, shape (n, 1000)
-        Cleaned PPG at 100 Hz, in any units: every window is min-max scaled to [-1, 1], a flat one to zeros.
+        Cleaned PPG at 100 Hz, in any units: every window is min-max scaled to [-1, 1], a flat one
+        to zeros.
     batch_size : int
         Windows per call.
     progress : bool
@@ -31,7 +34,9 @@ def embed_windows(encoder, windows, batch_size=64, progress=False):
     was_training = encoder.training
     encoder.eval()
     rows = []
-    for start in tqdm(range(0, len(ppg), batch_size), desc="embed", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(ppg), batch_size), desc="embed", disable=not progress, leave=False
+    ):
         scaled, _ = minmax_scale(ppg[start : start + batch_size])
         batch = torch.as_tensor(scaled, dtype=torch.float32, device=device)[:, None]
         rows.append(encoder(batch).float().cpu())

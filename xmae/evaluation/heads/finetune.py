@@ -1,8 +1,8 @@
 """Fine-tuning on a task: the linear probe first, then encoder and head together from there.
 
-The head starts as the linear probe of the fold, so that the first steps do not spoil the features (Kumar et al.,
-"Fine-tuning can distort pretrained features", ICLR 2022, arXiv 2202.10054). Batch norms keep the statistics of
-pretraining, and nothing is dropped out: the labelled subjects are few.
+The head starts as the linear probe of the fold, so that the first steps do not spoil the features
+(Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022, arXiv 2202.10054). Batch
+norms keep the statistics of pretraining, and nothing is dropped out: the labelled subjects are few.
 """
 
 import copy
@@ -20,7 +20,8 @@ EPOCHS, BATCH, LR = 5, 32, 1e-4
 
 
 def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
-    """Out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: number or log odds.
+    """Out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: number or log
+    odds.
 
     Parameters
     ----------
@@ -38,7 +39,9 @@ def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
     for fitted, scored in trial.folds:
         truth = trial.truth[fitted]
         probe = fit_linear(embedding[fitted], truth, trial.dataset.subject[fitted], trial.task.kind)
-        network = finetune(encoder, probe, trial.dataset.ppg[fitted], truth, trial.task.kind, epochs, seed)
+        network = finetune(
+            encoder, probe, trial.dataset.ppg[fitted], truth, trial.task.kind, epochs, seed
+        )
         parts.append(embed_windows(network, trial.dataset.ppg[scored])[:, 0].astype(np.float64))
     return np.concatenate(parts)
 
@@ -56,7 +59,8 @@ def finetune(encoder, probe, ppg, truth, kind, epochs=EPOCHS, seed=77):
     truth : array, shape (n,)
         Numbers, or 0/1.
     kind : {"regression", "binary"}
-        Squared error in units of the deviation of `truth`, or cross entropy with both classes weighing the same.
+        Squared error in units of the deviation of `truth`, or cross entropy with both classes
+        weighing the same.
 
     Returns
     -------

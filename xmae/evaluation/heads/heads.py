@@ -23,9 +23,10 @@ def fit_heads(embeddings, windows, tasks=None):
     Returns
     -------
     dict
-        Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the share of a constant's
-        loss that the head explains on training patients left out, see `LinearModel`. A head without skill (`has_skill`)
-        says no more than a constant. A task without labels, with fewer than two patients or with one class has no head.
+        Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the
+        share of a constant's loss that the head explains on training patients left out, see
+        `LinearModel`. A head without skill (`has_skill`) says no more than a constant. A task
+        without labels, with fewer than two patients or with one class has no head.
     """
     heads = {}
     for task in (TASKS[name] for name in (tasks or TASKS)):
@@ -48,11 +49,15 @@ def fit_heads(embeddings, windows, tasks=None):
 
 
 def has_skill(head):
-    """Whether a head explains enough of a constant's loss on patients left out; a head of unknown skill is believed."""
+    """Whether a head explains enough of a constant's loss on patients left out; a head of unknown
+    skill is believed.
+    """
     return head.get("skill", 1) >= MIN_SKILL
 
 
 def apply_head(head, embedding):
-    """What a head says about embeddings (n, D): the number, or the probability of the positive class; shape (n,)."""
+    """What a head says about embeddings (n, D): the number, or the probability of the positive
+    class; shape (n,).
+    """
     value = np.asarray(embedding, dtype=np.float64) @ np.asarray(head["weight"]) + head["bias"]
     return 1 / (1 + np.exp(-value)) if head["kind"] == "binary" else value

@@ -1,11 +1,12 @@
 """The linear models on a frozen embedding: standardise, then ridge or logistic regression.
 
-How strongly to regularise is chosen by cross-validation inside the patients that are fitted, grouped by patient, so the
-choice cannot see the patients that are scored, nor reward the recognition of a patient.
+How strongly to regularise is chosen by cross-validation inside the patients that are fitted,
+grouped by patient, so the choice cannot see the patients that are scored, nor reward the
+recognition of a patient.
 
-Both classes weigh the same in the logistic regression: otherwise the log odds of a fold follow the share of the class
-among its fitted patients, which is low just where the patients left out have it, and the AUROC pooled over folds falls
-below one half (the known bias of leaving out).
+Both classes weigh the same in the logistic regression: otherwise the log odds of a fold follow the
+share of the class among its fitted patients, which is low just where the patients left out have it,
+and the AUROC pooled over folds falls below one half (the known bias of leaving out).
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ INNER_FOLDS = 4
 
 @dataclass
 class LinearModel:
-    """`embedding @ weight + bias` is the number, or the log odds of the positive class; standardisation is folded in.
+    """`embedding @ weight + bias` is the number, or the log odds of the positive class;
+    standardisation is folded in.
 
     Attributes
     ----------
@@ -33,8 +35,8 @@ class LinearModel:
     strength : float
         The chosen regularisation: alpha (ridge) or C (logistic).
     skill : float
-        1 - loss / loss of a constant (the mean; even odds), both on patients left out of the fit and of the choice of
-        `strength`: 1 is perfect, 0 is worth nothing.
+        1 - loss / loss of a constant (the mean; even odds), both on patients left out of the fit
+        and of the choice of `strength`: 1 is perfect, 0 is worth nothing.
     """
 
     weight: np.ndarray
@@ -47,9 +49,11 @@ class LinearModel:
         return embedding @ self.weight + self.bias
 
 
-@threadpool_limits.wrap(limits=1)  # BLAS threads that wait for each other make this 50 times slower on a busy machine
+# BLAS threads that wait for each other make this 50 times slower on a busy machine
+@threadpool_limits.wrap(limits=1)
 def fit_linear(embedding, target, subject, kind):
-    """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by patient.
+    """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by
+    patient.
 
     Parameters
     ----------
@@ -71,13 +75,19 @@ def fit_linear(embedding, target, subject, kind):
     """
     n_subjects = len(np.unique(subject))
     if n_subjects < 2:
-        raise UserError(f"a linear head needs at least 2 subjects to be fitted on, {n_subjects} have a label")
+        raise UserError(
+            f"a linear head needs at least 2 subjects to be fitted on, {n_subjects} have a label"
+        )
     embedding = np.asarray(embedding, dtype=np.float64)
     fit_path, grid, loss = {
         "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
         "binary": (_logistic_path, STRENGTHS, _balanced_log_loss),
     }[kind]
-    out_of_fold, constant, fold = np.full((len(target), len(grid)), np.nan), np.zeros(len(target)), []
+    out_of_fold, constant, fold = (
+        np.full((len(target), len(grid)), np.nan),
+        np.zeros(len(target)),
+        [],
+    )
     for fit, held in GroupKFold(min(INNER_FOLDS, n_subjects)).split(embedding, groups=subject):
         if kind == "regression" or np.ptp(target[fit]) > 0:
             weights, biases = fit_path(embedding[fit], target[fit], grid)
@@ -86,13 +96,22 @@ def fit_linear(embedding, target, subject, kind):
             fold.append(held)
 
     def best_on(rows):
-        return int(np.argmin([loss(target[rows], out_of_fold[rows, i]) for i in range(len(grid))])) if len(rows) else 0
+        return (
+            int(np.argmin([loss(target[rows], out_of_fold[rows, i]) for i in range(len(grid))]))
+            if len(rows)
+            else 0
+        )
 
     seen = np.concatenate([*fold, np.zeros(0, int)])
-    chosen = np.full(len(target), np.nan)  # what the strength that does best on the other folds says of each
+    # what the strength that does best on the other folds says of each
+    chosen = np.full(len(target), np.nan)
     for held in fold:
         chosen[held] = out_of_fold[held, best_on(np.setdiff1d(seen, held))]
-    skill = 1 - loss(target[seen], chosen[seen]) / max(loss(target[seen], constant[seen]), 1e-12) if len(seen) else 0.0
+    skill = (
+        1 - loss(target[seen], chosen[seen]) / max(loss(target[seen], constant[seen]), 1e-12)
+        if len(seen)
+        else 0.0
+    )
     best = best_on(seen)
     weights, biases = fit_path(embedding, target, grid[best : best + 1])
     return LinearModel(weights[0], float(biases[0]), float(grid[best]), float(skill))
@@ -105,7 +124,9 @@ def _balanced_log_loss(y, log_odds):
 
 
 def _ridge_path(x, y, alphas):
-    """Weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a penalty each."""
+    """Weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a
+    penalty each.
+    """
     z, fold = _standardise(x)
     model = Ridge(alpha=alphas, solver="svd").fit(z, np.tile(y[:, None], len(alphas)))
     return fold(model.coef_.reshape(len(alphas), -1), np.reshape(model.intercept_, -1))
@@ -115,14 +136,20 @@ def _logistic_path(x, y, strengths):
     """Weights (k, D) and biases (k,) for k strengths, each started from the one before."""
     z, fold = _standardise(x)
     model = LogisticRegression(class_weight="balanced", warm_start=True, max_iter=1000, tol=1e-3)
-    rows = [(m.coef_[0], m.intercept_[0]) for m in (model.set_params(C=c).fit(z, y) for c in strengths)]
+    rows = [
+        (m.coef_[0], m.intercept_[0]) for m in (model.set_params(C=c).fit(z, y) for c in strengths)
+    ]
     return fold(np.stack([row[0] for row in rows]), np.array([row[1] for row in rows]))
 
 
 def _standardise(x):
-    """Rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to undo it in the weights."""
+    """Rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to undo it
+    in the weights.
+    """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9 * (np.abs(mean) + 1e-9))
+    inverse = np.divide(
+        1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9 * (np.abs(mean) + 1e-9)
+    )
 
     def fold(weights, biases):
         return weights * inverse, biases - weights * inverse @ mean

@@ -1,9 +1,10 @@
 """95 % intervals by resampling patients, and the metrics in a form that makes a resample cheap.
 
-Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh, J R Stat Soc B
-69(3), 2007).
-A resample only changes how often each patient counts. So every metric is first reduced to sums per patient (MAE, F1) or
-per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples become one matrix product.
+Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh,
+J R Stat Soc B 69(3), 2007).
+A resample only changes how often each patient counts. So every metric is first reduced to sums per
+patient (MAE, F1) or per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples
+become one matrix product.
 """
 
 import numpy as np
@@ -12,13 +13,19 @@ MIN_SUBJECTS = 3  # fewer scored subjects than this give no interval worth print
 
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):
-    """How often each patient is drawn in each resample, shape (n_resamples, n_subjects); rows sum to n_subjects."""
+    """How often each patient is drawn in each resample, shape (n_resamples, n_subjects); rows sum
+    to n_subjects.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_resamples).astype(np.float64)
+    return rng.multinomial(
+        n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_resamples
+    ).astype(np.float64)
 
 
 def resamples(n_subjects, n_resamples=1000, seed=77):
-    """All patients as they are in row 0, then `draw_weights`: shape (1 + n_resamples, n_subjects)."""
+    """All patients as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
+    n_subjects).
+    """
     return np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
 
 
@@ -45,7 +52,8 @@ def mae(truth, prediction, subject, weights):
 
 
 def auroc(truth, score, subject, weights):
-    """Area under the ROC curve (Mann-Whitney, ties count one half) under each weighting of the patients.
+    """Area under the ROC curve (Mann-Whitney, ties count one half) under each weighting of the
+    patients.
 
     Parameters as in `mae`; `truth` is 0 or 1.
 
@@ -56,7 +64,9 @@ def auroc(truth, score, subject, weights):
     """
     n_subjects = weights.shape[1]
     positive = truth == 1
-    wins = count_wins(score[positive], subject[positive], score[~positive], subject[~positive], n_subjects)
+    wins = count_wins(
+        score[positive], subject[positive], score[~positive], subject[~positive], n_subjects
+    )
     n_positive = np.bincount(subject[positive], minlength=n_subjects)
     n_negative = np.bincount(subject[~positive], minlength=n_subjects)
     pairs = (weights @ n_positive) * (weights @ n_negative)
@@ -64,17 +74,22 @@ def auroc(truth, score, subject, weights):
 
 
 def count_wins(positive, positive_subject, negative, negative_subject, n_subjects):
-    """How often the positive windows of patient i score above the negative ones of j (ties one half): (S, S)."""
+    """How often the positive windows of patient i score above the negative ones of j (ties one
+    half): (S, S).
+    """
     wins = np.zeros((n_subjects, n_subjects))
     for j in np.unique(negative_subject):
         theirs = np.sort(negative[negative_subject == j])
-        below = np.searchsorted(theirs, positive, "left") + np.searchsorted(theirs, positive, "right")
+        below = np.searchsorted(theirs, positive, "left") + np.searchsorted(
+            theirs, positive, "right"
+        )
         wins[:, j] = np.bincount(positive_subject, below / 2, minlength=n_subjects)
     return wins
 
 
 def f1(truth, log_odds, subject, weights):
-    """F1 score of the positive class, log odds above 0 being called positive, under each weighting of the patients.
+    """F1 score of the positive class, log odds above 0 being called positive, under each weighting
+    of the patients.
 
     Parameters as in `mae`; `truth` is 0 or 1.
 
@@ -90,7 +105,9 @@ def f1(truth, log_odds, subject, weights):
 
 
 def interval(values, level=0.95):
-    """Percentile interval [low, high] of resampled values, NaN left out; None if most of them are NaN."""
+    """Percentile interval [low, high] of resampled values, NaN left out; None if most of them are
+    NaN.
+    """
     values = values[~np.isnan(values)] if np.isnan(values).mean() <= 0.5 else values[:0]
     if not values.size:
         return None

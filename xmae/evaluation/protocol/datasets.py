@@ -1,8 +1,9 @@
 """What is evaluated on: stores of windows, and PPG-BP, with all the labels that are known for them.
 
-An encoder takes any whole number of 0.4 s patches. Transformer encoders give the k-th patch of a short piece the k-th
-learned position (the table is cut, not interpolated: a patch is as long as in training); convolutional encoders,
-the microcontroller student among them, have no positions and average over fewer places.
+An encoder takes any whole number of 0.4 s patches. Transformer encoders give the k-th patch of a
+short piece the k-th learned position (the table is cut, not interpolated: a patch is as long as in
+training); convolutional encoders, the microcontroller student among them, have no positions and
+average over fewer places.
 """
 
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ class Dataset:
 
     @property
     def recording(self):
-        """Number of each window's recording, int (n,); recordings of two subjects may have one name."""
+        """Number of each window's recording, int (n,); recordings of two subjects may have one
+        name.
+        """
         return pd.MultiIndex.from_arrays([self.subject, self.record]).factorize()[0]
 
     @property
@@ -75,13 +78,18 @@ class Dataset:
         return [name for name, task in REGISTRY.items() if np.isfinite(task.target(self)).any()]
 
     def scored(self, protocol):
-        """Windows to score, bool (n,): those of the split "test", or all ("all", or where there is no such split)."""
+        """Windows to score, bool (n,): those of the split "test", or all ("all", or where there is
+        no such split).
+        """
         test = self.split == "test"
         return test if protocol == "test" and test.any() else np.ones(len(test), bool)
 
     def shortened(self, seconds):
         """The same with the first `seconds` of every window, and no ECG."""
-        return Dataset(**vars(self) | {"ppg": self.ppg[:, : round(seconds * SFREQ) // PATCH * PATCH], "ecg": None})
+        return Dataset(
+            **vars(self)
+            | {"ppg": self.ppg[:, : round(seconds * SFREQ) // PATCH * PATCH], "ecg": None}
+        )
 
 
 def load_datasets(data, labels=None, tasks=None):
@@ -94,7 +102,8 @@ def load_datasets(data, labels=None, tasks=None):
     labels : str, optional
         Label table (see `xmae.evaluation.protocol.labels`) of the first of `data`.
     tasks : sequence of str, optional
-        Tasks asked for; ectopic beats are derived from the ECG if they are among them, or nothing is asked for.
+        Tasks asked for; ectopic beats are derived from the ECG if they are among them, or nothing
+        is asked for.
 
     Returns
     -------
@@ -103,16 +112,21 @@ def load_datasets(data, labels=None, tasks=None):
     Raises
     ------
     UserError
-        If something cannot be read, windows are not at 100 Hz or at different rates, a name comes twice, or the label
-        table does not fit.
+        If something cannot be read, windows are not at 100 Hz or at different rates, a name comes
+        twice, or the label table does not fit.
     """
     rates = {str(item): sampling_rate(item) for item in data}
     if len(rates) < len(data):
         raise UserError(f"the same data twice: {', '.join(map(str, data))}")
     if len(set(rates.values())) > 1:
-        raise UserError("mixed sampling rates: " + ", ".join(f"{item} {rate:g} Hz" for item, rate in rates.items()))
+        raise UserError(
+            "mixed sampling rates: "
+            + ", ".join(f"{item} {rate:g} Hz" for item, rate in rates.items())
+        )
     if wrong := [item for item, rate in rates.items() if rate != SFREQ]:
-        raise UserError(f"{wrong[0]}: windows at {rates[wrong[0]]:g} Hz; encoders take {SFREQ} Hz: prepare it again")
+        raise UserError(
+            f"{wrong[0]}: windows at {rates[wrong[0]]:g} Hz; encoders take {SFREQ} Hz: prepare it again"
+        )
     loaded = [load_dataset(item, labels if i == 0 else None, tasks) for i, item in enumerate(data)]
     names = [dataset.name for dataset in loaded]
     if len(set(names)) < len(names):
@@ -143,7 +157,9 @@ def load_dataset(item, labels=None, tasks=None):
             join_known(dataset, read_labels(path))
     if labels is not None:
         join_labels(dataset, read_labels(labels, tasks), str(labels))
-    wanted = [name for name in DERIVED if name not in dataset.labels and (not tasks or name in tasks)]
+    wanted = [
+        name for name in DERIVED if name not in dataset.labels and (not tasks or name in tasks)
+    ]
     if wanted and dataset.ecg is not None:
         derived = ectopic_labels(dataset)
         dataset.labels.update({name: derived[name] for name in wanted})

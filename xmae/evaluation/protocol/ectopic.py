@@ -1,16 +1,19 @@
 """Ectopic beats and PVCs from the ECG of the store, for data without rhythm annotation.
 
-Derived, not annotated. A beat is premature if it comes after less than 80 % of the local beat interval (the median of
-11) and the next interval is longer than its own by a fifth; both detectors of `xmae.beats.r_peaks` must say so. A
-premature beat is called a PVC if its QRS (0.24 s) correlates less than 0.8 with the median QRS of the other beats.
-A window is positive if it has such a beat, negative if neither detector sees one, and without label where the
-detectors disagree on its beats, where the verdicts disagree, or where the rhythm is irregular throughout, as in atrial
-fibrillation (the median deviation of 21 intervals from the local one is above 10 %): prematurity means nothing there.
+Derived, not annotated. A beat is premature if it comes after less than 80 % of the local beat
+interval (the median of 11) and the next interval is longer than its own by a fifth; both detectors
+of `xmae.beats.r_peaks` must say so. A premature beat is called a PVC if its QRS (0.24 s) correlates
+less than 0.8 with the median QRS of the other beats. A window is positive if it has such a beat,
+negative if neither detector sees one, and without label where the detectors disagree on its beats,
+where the verdicts disagree, or where the rhythm is irregular throughout, as in atrial fibrillation
+(the median deviation of 21 intervals from the local one is above 10 %): prematurity means nothing
+there.
 
-How reliable: on the 37 shipped BIDMC recordings the two detectors, each by itself, give the same label in 97 % of the
-windows that both judge (Cohen's kappa 0.85 for ectopic, 0.68 for PVC), and the second ECG lead gives the label of the
-first in 99 and 98 % (kappa 0.92 and 0.76). That is agreement, not truth: nobody has annotated these rhythms.
-Premature atrial beats with aberrant conduction look like PVCs; interpolated and late ventricular beats are missed.
+How reliable: on the 37 shipped BIDMC recordings the two detectors, each by itself, give the same
+label in 97 % of the windows that both judge (Cohen's kappa 0.85 for ectopic, 0.68 for PVC), and the
+second ECG lead gives the label of the first in 99 and 98 % (kappa 0.92 and 0.76). That is
+agreement, not truth: nobody has annotated these rhythms. Premature atrial beats with aberrant
+conduction look like PVCs; interpolated and late ventricular beats are missed.
 """
 
 import numpy as np
@@ -54,7 +57,9 @@ def ectopic_labels(windows):
 
 
 def judge_windows(ecg, peak, n_windows):
-    """Verdicts of one detector: `ectopic` and `pvc` per window of a stretch, shape (n_windows,); NaN if irregular."""
+    """Verdicts of one detector: `ectopic` and `pvc` per window of a stretch, shape (n_windows,);
+    NaN if irregular.
+    """
     premature, foreign, irregular = judge_beats(ecg, peak)
     window = peak // N_TIMES
 
@@ -69,7 +74,8 @@ def judge_windows(ecg, peak, n_windows):
 
 
 def judge_beats(ecg, peak):
-    """Every beat: premature, of another QRS shape, amid an irregular rhythm; three bool arrays, shape (n_beats,).
+    """Every beat: premature, of another QRS shape, amid an irregular rhythm; three bool arrays,
+    shape (n_beats,).
 
     Parameters
     ----------
@@ -83,8 +89,12 @@ def judge_beats(ecg, peak):
         return premature, foreign, ~irregular
     interval = np.diff(peak) / SFREQ
     local = ndimage.median_filter(interval, LOCAL, mode="reflect")
-    premature[1:-1] = (interval[:-1] < PREMATURE * local[:-1]) & (interval[1:] > PAUSE * interval[:-1])
-    irregular[1:] = ndimage.median_filter(np.abs(interval / local - 1), RHYTHM, mode="reflect") > IRREGULAR
+    premature[1:-1] = (interval[:-1] < PREMATURE * local[:-1]) & (
+        interval[1:] > PAUSE * interval[:-1]
+    )
+    irregular[1:] = (
+        ndimage.median_filter(np.abs(interval / local - 1), RHYTHM, mode="reflect") > IRREGULAR
+    )
     irregular[0] = irregular[1]
     place = peak.clip(QRS_HALF, len(ecg) - QRS_HALF - 1)
     beats = ecg[place[:, None] + np.arange(-QRS_HALF, QRS_HALF + 1)]

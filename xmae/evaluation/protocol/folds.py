@@ -1,7 +1,8 @@
-"""The protocol: folds with subjects apart, out-of-fold predictions, mean and spread over folds, intervals.
+"""The protocol: folds with subjects apart, out-of-fold predictions, mean and spread over folds,
+intervals.
 
-A fold's model never saw the subjects that it scores. Every method gets the same folds and the same resamples of
-subjects, so methods compare in pairs.
+A fold's model never saw the subjects that it scores. Every method gets the same folds and the same
+resamples of subjects, so methods compare in pairs.
 """
 
 import warnings
@@ -56,9 +57,11 @@ class Trial:
 
 
 def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
-    """Cut the labelled subjects to be scored into folds; for a binary task each fold gets its share of both classes.
+    """Cut the labelled subjects to be scored into folds; for a binary task each fold gets its share
+    of both classes.
 
-    Fitted are the other folds and, under the protocol "test", the labelled windows of the split "train".
+    Fitted are the other folds and, under the protocol "test", the labelled windows of the split
+    "train".
 
     Parameters
     ----------
@@ -74,20 +77,29 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     Raises
     ------
     UserError
-        If subjects, or those with one of the classes, are too few for the folds, or a fold has a single class.
+        If subjects, or those with one of the classes, are too few for the folds, or a fold has a
+        single class.
     """
     truth, where = task.target(dataset), f"{dataset.name}, {task.name}"
     usable = np.isfinite(truth)
     score = dataset.scored(protocol)
-    always = np.flatnonzero(usable & (dataset.split == "train") & ~np.isin(dataset.subject, dataset.subject[score]))
+    always = np.flatnonzero(
+        usable & (dataset.split == "train") & ~np.isin(dataset.subject, dataset.subject[score])
+    )
     rows = np.flatnonzero(usable & score)
     subjects, subject = np.unique(dataset.subject[rows], return_inverse=True)
     if len(subjects) < MIN_SUBJECTS:
-        raise UserError(f"{where}: {len(subjects)} scored subjects have a label, {MIN_SUBJECTS} are needed")
+        raise UserError(
+            f"{where}: {len(subjects)} scored subjects have a label, {MIN_SUBJECTS} are needed"
+        )
     most, whose = len(subjects), "scored subjects"
     if task.kind == "binary":
-        positive, negative = (np.bincount(subject[truth[rows] == c], minlength=most) > 0 for c in (1, 0))
-        most, whose = min((positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0"))
+        positive, negative = (
+            np.bincount(subject[truth[rows] == c], minlength=most) > 0 for c in (1, 0)
+        )
+        most, whose = min(
+            (positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0")
+        )
         if most == 0:
             raise UserError(f"{where}: all scored subjects are of a single class")
     if n_folds is None:
@@ -96,7 +108,8 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         raise UserError(f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds")
     splitter = StratifiedKFold if task.kind == "binary" else KFold
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # fewer all-negative subjects than folds: checked below
+        # fewer all-negative subjects than folds: checked below
+        warnings.simplefilter("ignore", UserWarning)
         split = list(
             splitter(n_folds, shuffle=True, random_state=seed).split(
                 subjects, positive if task.kind == "binary" else None
@@ -108,16 +121,22 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         fitted = np.concatenate([always, fitted])
         for part, doing in ((fitted, "fit on"), (scored, "score")):
             if task.kind == "binary" and np.ptp(truth[part]) == 0:
-                raise UserError(f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class")
+                raise UserError(
+                    f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class"
+                )
         folds.append((fitted, scored))
     return Trial(dataset, task, truth, folds)
 
 
 def probe_trial(trial, embedding):
-    """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`: number or log odds."""
+    """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`:
+    number or log odds.
+    """
     parts = []
     for fitted, scored in trial.folds:
-        model = fit_linear(embedding[fitted], trial.truth[fitted], trial.dataset.subject[fitted], trial.task.kind)
+        model = fit_linear(
+            embedding[fitted], trial.truth[fitted], trial.dataset.subject[fitted], trial.task.kind
+        )
         parts.append(model.predict(embedding[scored].astype(np.float64)))
     return np.concatenate(parts)
 
@@ -125,7 +144,9 @@ def probe_trial(trial, embedding):
 def constant_trial(trial):
     """What predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
     binary = trial.task.kind == "binary"
-    return np.concatenate([np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds])
+    return np.concatenate(
+        [np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds]
+    )
 
 
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
@@ -142,8 +163,9 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
     Returns
     -------
     dict
-        Per metric `mean` and `sd` over folds (sample standard deviation), `interval` (95 %, of the mean over folds, by
-        resampling subjects; None if half of the resamples leave nothing to compare) and `folds`.
+        Per metric `mean` and `sd` over folds (sample standard deviation), `interval` (95 %, of the
+        mean over folds, by resampling subjects; None if half of the resamples leave nothing to
+        compare) and `folds`.
     """
     rows, fold = trial.rows, trial.fold
     _, subject = np.unique(trial.dataset.subject[rows], return_inverse=True)

@@ -1,8 +1,10 @@
-"""Label tables: one Parquet or CSV file of who, which recording, when, and what is true of it, joined to windows.
+"""Label tables: one Parquet or CSV file of who, which recording, when, and what is true of it,
+joined to windows.
 
-Columns: `subject`; `record` (optional, empty = all recordings of the subject); `time` (optional, s from the start of
-the recording, empty = all of it: a row holds until the next row of the same recording); then a column for each label,
-named like `Task.column`, or one column `label` for a single task. An empty label is a missing one.
+Columns: `subject`; `record` (optional, empty = all recordings of the subject); `time` (optional, s
+from the start of the recording, empty = all of it: a row holds until the next row of the same
+recording); then a column for each label, named like `Task.column`, or one column `label` for a
+single task. An empty label is a missing one.
 """
 
 from pathlib import Path
@@ -30,30 +32,41 @@ def read_labels(path, tasks=None):
     Returns
     -------
     pandas.DataFrame
-        Text columns subject and record ("" = all), float column time (NaN = from the start), float label columns.
+        Text columns subject and record ("" = all), float column time (NaN = from the start), float
+        label columns.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lacks `subject` or labels, has an unknown column, a label that is no number, a
-        class other than 0 and 1, or two rows for the same subject, record and time.
+        If the file cannot be read, lacks `subject` or labels, has an unknown column, a label that
+        is no number, a class other than 0 and 1, or two rows for the same subject, record and time.
     """
     path = Path(path)
     text = {"subject": str, "record": str}
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=text)
+        table = (
+            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=text)
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise UserError(f"{path}: not readable as a label table (.parquet or .csv): {error}") from error
+        raise UserError(
+            f"{path}: not readable as a label table (.parquet or .csv): {error}"
+        ) from error
     if "label" in table and tasks and len(tasks) == 1:
         table = table.rename(columns={"label": REGISTRY[tasks[0]].column})
     names = [name for name in table if name not in KEYS]
     if "subject" not in table or not names:
-        raise UserError(f"{path}: a label table has the column subject and at least one label; found {list(table)}")
+        raise UserError(
+            f"{path}: a label table has the column subject and at least one label; found {list(table)}"
+        )
     if unknown := [name for name in names if name not in COLUMNS]:
-        hint = "; a column 'label' serves one task, named with --tasks" if "label" in unknown else ""
-        raise UserError(f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(COLUMNS)}{hint}")
+        hint = (
+            "; a column 'label' serves one task, named with --tasks" if "label" in unknown else ""
+        )
+        raise UserError(
+            f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(COLUMNS)}{hint}"
+        )
     for name in ("time", *names):
         if name in table:
             try:
@@ -72,14 +85,17 @@ def read_labels(path, tasks=None):
                 raise UserError(f"{path}: {task.column} is 0, 1 or empty, not {wrong.iloc[0]:g}")
     if (twice := table.duplicated(list(KEYS))).any():
         subject, record, time = table.loc[twice, list(KEYS)].iloc[0]
-        raise UserError(f"{path}: two rows for subject {subject}, record {record or '(any)'}, time {time:g}")
+        raise UserError(
+            f"{path}: two rows for subject {subject}, record {record or '(any)'}, time {time:g}"
+        )
     return table
 
 
 def join_labels(data, table, name="the label table"):
     """Add the labels of a table to a dataset.
 
-    A window gets the row that holds at its middle; a row of its recording goes before one of its subject.
+    A window gets the row that holds at its middle; a row of its recording goes before one of its
+    subject.
 
     Parameters
     ----------
@@ -98,8 +114,12 @@ def join_labels(data, table, name="the label table"):
     _check_matches(table["subject"], data.subject, "subjects", name, data.name)
     with_record = table[table["record"] != ""]
     known = np.char.add(np.char.add(data.subject.astype(str), " / "), data.record.astype(str))
-    _check_matches(with_record["subject"] + " / " + with_record["record"], known, "recordings", name, data.name)
-    windows = pd.DataFrame({"subject": data.subject, "record": data.record, "time": data.start_s + data.seconds / 2})
+    _check_matches(
+        with_record["subject"] + " / " + with_record["record"], known, "recordings", name, data.name
+    )
+    windows = pd.DataFrame(
+        {"subject": data.subject, "record": data.record, "time": data.start_s + data.seconds / 2}
+    )
     windows = windows.reset_index().sort_values("time", kind="stable")
     rows = table.assign(time=table["time"].fillna(-np.inf)).sort_values("time", kind="stable")
     names = [column for column in table if column not in KEYS]

@@ -1,12 +1,14 @@
-"""Is one method better than another on the same windows? A permutation test that swaps the two for whole subjects.
+"""Is one method better than another on the same windows? A permutation test that swaps the two for
+whole subjects.
 
-If the methods are alike, it makes no difference which of the two predictions of a subject is called whose. So the
-difference of the metric (mean over folds) is held against what it would be with the two swapped for half of the
-subjects, at random, or in all ways where there are few subjects: exact, at any number of subjects. For AUROC the
-scores are first turned to ranks within the fold, so that swapping makes sense across methods.
+If the methods are alike, it makes no difference which of the two predictions of a subject is called
+whose. So the difference of the metric (mean over folds) is held against what it would be with the
+two swapped for half of the subjects, at random, or in all ways where there are few subjects: exact,
+at any number of subjects. For AUROC the scores are first turned to ranks within the fold, so that
+swapping makes sense across methods.
 
-Sources: Bandos, Rockette & Gur, Statistics in Medicine 24(18), 2005 (AUROC of paired designs); Holm, Scandinavian
-Journal of Statistics 6, 1979 (several rivals).
+Sources: Bandos, Rockette & Gur, Statistics in Medicine 24(18), 2005 (AUROC of paired designs);
+Holm, Scandinavian Journal of Statistics 6, 1979 (several rivals).
 """
 
 import numpy as np
@@ -42,7 +44,9 @@ def swap_test(kind, truth, first, second, subject, fold, n_permutations=2000, se
     n_subjects = int(subject.max()) + 1
     few = n_subjects <= ALL_WAYS
     if few:
-        swapped = (np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1).astype(np.float64)
+        swapped = (np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1).astype(
+            np.float64
+        )
     else:
         rng = np.random.default_rng(seed)
         swapped = rng.integers(0, 2, (n_permutations + 1, n_subjects)).astype(np.float64)
@@ -70,7 +74,9 @@ def _auroc_difference(truth, first, second, subject, swapped):
     total = 0
     for i, mine in enumerate(ranks):
         for j, theirs in enumerate(ranks):
-            wins = count_wins(mine[positive], subject[positive], theirs[~positive], subject[~positive], n_subjects)
+            wins = count_wins(
+                mine[positive], subject[positive], theirs[~positive], subject[~positive], n_subjects
+            )
             total += np.einsum("ri,ij,rj->r", roles[i], wins, roles[j], optimize=True)
             total -= np.einsum("ri,ij,rj->r", roles[1 - i], wins, roles[1 - j], optimize=True)
     return total / (positive.sum() * (~positive).sum())

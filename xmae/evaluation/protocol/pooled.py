@@ -1,8 +1,10 @@
-"""The protocol of `xmae probe` and `xmae fuse`: every scored window predicted by a model that never saw its patient.
+"""The protocol of `xmae probe` and `xmae fuse`: every scored window predicted by a model that never
+saw its patient.
 
-The patients to score are cut into folds. In each, a model is fitted on the patients that are always fitted on and on
-the scored ones of the other folds. The metric is taken over all scored windows at once, with intervals by resampling
-patients. Whatever is compared shares folds and resamples, so that differences are paired.
+The patients to score are cut into folds. In each, a model is fitted on the patients that are always
+fitted on and on the scored ones of the other folds. The metric is taken over all scored windows at
+once, with intervals by resampling patients. Whatever is compared shares folds and resamples, so
+that differences are paired.
 """
 
 import numpy as np
@@ -12,7 +14,8 @@ from xmae.evaluation.protocol.bootstrap import METRICS, MIN_SUBJECTS, interval, 
 
 
 def probe_folds(subject, usable, score, fit, n_folds=5):
-    """Index pairs (fitted rows, scored rows): every usable scored row is scored once, by patients other than its own.
+    """Index pairs (fitted rows, scored rows): every usable scored row is scored once, by patients
+    other than its own.
 
     Parameters
     ----------
@@ -57,19 +60,23 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     Returns
     -------
     dict
-        Either `reason` (why it cannot be evaluated), or `n_windows`, `n_subjects`, `baseline` (predicting the mean of
-        the fitted windows; 0.5 for AUROC) with `baseline_interval`, and `ways`: per way `value`, `interval`, and
-        `minus_first` with `minus_first_interval`.
+        Either `reason` (why it cannot be evaluated), or `n_windows`, `n_subjects`, `baseline`
+        (predicting the mean of the fitted windows; 0.5 for AUROC) with `baseline_interval`, and
+        `ways`: per way `value`, `interval`, and `minus_first` with `minus_first_interval`.
     """
     truth = task.target(windows)
     usable = ~np.isnan(truth)
     rows = np.flatnonzero(usable & score)
     subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
     if len(subjects) < MIN_SUBJECTS:
-        return {"reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"}
+        return {
+            "reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"
+        }
     folds = list(probe_folds(windows.subject, usable, score, fit, n_folds))
     if (fewest := min(len(np.unique(windows.subject[fitted])) for fitted, _ in folds)) < 2:
-        return {"reason": f"{fewest} patients to fit on have the label {task.column!r}, 2 are needed"}
+        return {
+            "reason": f"{fewest} patients to fit on have the label {task.column!r}, 2 are needed"
+        }
     if task.kind == "binary":
         if np.ptp(truth[rows]) == 0:
             return {"reason": "all scored patients are of one class"}
@@ -82,7 +89,10 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
         for name, value in said.items():
             predicted.setdefault(name, np.empty(len(truth)))[held] = value
     weights = resamples(len(subjects), n_resamples, seed)
-    values = {name: METRICS[task.metric](truth[rows], x[rows], subject, weights) for name, x in predicted.items()}
+    values = {
+        name: METRICS[task.metric](truth[rows], x[rows], subject, weights)
+        for name, x in predicted.items()
+    }
     constant, first = values.pop("constant"), next(iter(values.values()))
     return {
         "n_windows": len(rows),

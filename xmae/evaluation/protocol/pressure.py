@@ -1,7 +1,9 @@
-"""Systolic and diastolic pressure from an invasive arterial line: beats found, doubtful ones left out, 10 s at a time.
+"""Systolic and diastolic pressure from an invasive arterial line: beats found, doubtful ones left
+out, 10 s at a time.
 
-The shipped `xmae/data/bidmc/pressure.csv` was made by `pressure_table` from the arterial channel (ABP or ART, mmHg,
-125 Hz) of the seven BIDMC recordings that have one; the channel itself is not shipped.
+The shipped `xmae/data/bidmc/pressure.csv` was made by `pressure_table` from the arterial channel
+(ABP or ART, mmHg, 125 Hz) of the seven BIDMC recordings that have one; the channel itself is not
+shipped.
 """
 
 import numpy as np
@@ -21,10 +23,11 @@ MIN_BEATS = 5
 def pressure_beats(abp, sfreq):
     """Systolic and diastolic pressure beat by beat.
 
-    A beat is a peak of the pressure, low-passed at 10 Hz (Butterworth, order 2, forward and backward), at least 0.3 s
-    after the one before and 15 mmHg above its surroundings; its diastolic pressure is the lowest value since the
-    peak before. Left out are beats with a pulse pressure outside 15-150 mmHg, a pressure outside 20-260 mmHg, an
-    interval over 2 s, or more than 25 mmHg off the running median of 11 beats.
+    A beat is a peak of the pressure, low-passed at 10 Hz (Butterworth, order 2, forward and
+    backward), at least 0.3 s after the one before and 15 mmHg above its surroundings; its diastolic
+    pressure is the lowest value since the peak before. Left out are beats with a pulse pressure
+    outside 15-150 mmHg, a pressure outside 20-260 mmHg, an interval over 2 s, or more than 25 mmHg
+    off the running median of 11 beats.
 
     Parameters
     ----------
@@ -40,12 +43,18 @@ def pressure_beats(abp, sfreq):
     """
     sos = signal.butter(2, LOWPASS_HZ, output="sos", fs=sfreq)
     smooth = signal.sosfiltfilt(sos, abp)
-    peak, _ = signal.find_peaks(smooth, distance=int(MIN_INTERVAL_S * sfreq), prominence=PULSE_MMHG[0])
+    peak, _ = signal.find_peaks(
+        smooth, distance=int(MIN_INTERVAL_S * sfreq), prominence=PULSE_MMHG[0]
+    )
     if len(peak) < 2:
         return np.zeros((3, 0))
     systolic, diastolic = smooth[peak[1:]], np.minimum.reduceat(smooth, peak)[:-1]
     pulse = systolic - diastolic
-    good = (pulse >= PULSE_MMHG[0]) & (pulse <= PULSE_MMHG[1]) & (np.diff(peak) <= MAX_INTERVAL_S * sfreq)
+    good = (
+        (pulse >= PULSE_MMHG[0])
+        & (pulse <= PULSE_MMHG[1])
+        & (np.diff(peak) <= MAX_INTERVAL_S * sfreq)
+    )
     for value in (systolic, diastolic):
         good &= (value >= PLAUSIBLE_MMHG[0]) & (value <= PLAUSIBLE_MMHG[1])
         good &= np.abs(value - ndimage.median_filter(value, 11, mode="nearest")) <= MAX_JUMP_MMHG
@@ -58,7 +67,8 @@ def pressure_table(abp, sfreq, subject, record):
     Returns
     -------
     pandas.DataFrame
-        subject, record, time (s), sbp, dbp (mmHg): means over the beats of the 10 s; empty below 5 believed beats.
+        subject, record, time (s), sbp, dbp (mmHg): means over the beats of the 10 s; empty below 5
+        believed beats.
     """
     time, systolic, diastolic = pressure_beats(abp, sfreq)
     n_rows = int(len(abp) / sfreq // WINDOW_S)
@@ -73,4 +83,6 @@ def pressure_table(abp, sfreq, subject, record):
         ).round(1)
         for name, value in (("sbp", systolic), ("dbp", diastolic))
     }
-    return pd.DataFrame({"subject": subject, "record": record, "time": np.arange(n_rows) * WINDOW_S, **means})
+    return pd.DataFrame(
+        {"subject": subject, "record": record, "time": np.arange(n_rows) * WINDOW_S, **means}
+    )

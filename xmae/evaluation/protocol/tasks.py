@@ -1,10 +1,12 @@
 """What can be read off an embedding: every task is one row of a table.
 
-`TASKS` are the tasks whose labels every store carries; they are what heads, drift gate and `xmae probe` use.
-`PAPER` names the 19 tasks of Zhou et al., arXiv 2605.00973, as schemas: the data behind most of them are not public, so
-a user fills the column with own labels (see `xmae.evaluation.protocol.labels`). `REGISTRY` has all of them, and what open data
-add. The paper's text, as far as it could be read, names 12 tasks; the authors' summary of their data sets adds blood
-pressure in two settings, so that with age, sex and body-mass index the count is 19. The seven are our reading.
+`TASKS` are the tasks whose labels every store carries; they are what heads, drift gate and `xmae
+probe` use. `PAPER` names the 19 tasks of Zhou et al., arXiv 2605.00973, as schemas: the data behind
+most of them are not public, so a user fills the column with own labels (see
+`xmae.evaluation.protocol.labels`). `REGISTRY` has all of them, and what open data add. The paper's
+text, as far as it could be read, names 12 tasks; the authors' summary of their data sets adds blood
+pressure in two settings, so that with age, sex and body-mass index the count is 19. The seven are
+our reading.
 """
 
 from dataclasses import dataclass
@@ -49,9 +51,15 @@ class Task:
         return {"regression": "mae", "binary": "auroc"}[self.kind]
 
     def target(self, windows):
-        """Value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN where the label is missing."""
-        value = np.asarray(windows.labels.get(self.column, np.full(len(windows.subject), np.nan)), dtype=np.float64)
-        return value if self.above is None else np.where(np.isnan(value), np.nan, value > self.above)
+        """Value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN where the
+        label is missing.
+        """
+        value = np.asarray(
+            windows.labels.get(self.column, np.full(len(windows.subject), np.nan)), dtype=np.float64
+        )
+        return (
+            value if self.above is None else np.where(np.isnan(value), np.nan, value > self.above)
+        )
 
 
 def _binary(name, label, source, fill="", column=None, above=None):
@@ -68,14 +76,28 @@ def _by_name(*tasks):
 
 TASKS = _by_name(
     _number("hr", "Heart rate", "bpm", "bedside monitor, from the ECG"),
-    _number("rr", "Respiration rate", "/min", "breaths marked by two annotators, else bedside monitor"),
+    _number(
+        "rr", "Respiration rate", "/min", "breaths marked by two annotators, else bedside monitor"
+    ),
     _number("spo2", "SpO2", "%", "bedside monitor, pulse oximeter"),
     _binary("sex", "Sex (male)", "hospital record", "1 male, 0 female; subject"),
-    _binary("age_over_65", "Age over 65", "hospital record", "years; subject", column="age", above=65),
+    _binary(
+        "age_over_65", "Age over 65", "hospital record", "years; subject", column="age", above=65
+    ),
 )
 
-STAGES = {"wake": "Wake", "light": "Light sleep (N1, N2)", "deep": "Deep sleep (N3)", "rem": "REM sleep"}
-LABORATORY = {"a1c": "A1C", "haemoglobin": "Haemoglobin", "platelets": "Platelets", "sodium": "Sodium"}
+STAGES = {
+    "wake": "Wake",
+    "light": "Light sleep (N1, N2)",
+    "deep": "Deep sleep (N3)",
+    "rem": "REM sleep",
+}
+LABORATORY = {
+    "a1c": "A1C",
+    "haemoglobin": "Haemoglobin",
+    "platelets": "Platelets",
+    "sodium": "Sodium",
+}
 SETTINGS = {"lab": "laboratory", "free_living": "free-living"}
 
 _filled = _by_name(

@@ -1,4 +1,6 @@
-"""`xmae tasks`: an empty label table for the tasks of the paper, or any others, in the rows that a store has."""
+"""`xmae tasks`: an empty label table for the tasks of the paper, or any others, in the rows that a
+store has.
+"""
 
 from pathlib import Path
 
@@ -42,10 +44,14 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
     windows = WindowStore(data).windows()
     keys = {"subject": windows.subject, "record": windows.record, "time": windows.start_s}
     table = pd.DataFrame({key: keys[key] for key in ROWS[rows]}).drop_duplicates()
-    columns = {REGISTRY[name].column: f"{REGISTRY[name].label}: {REGISTRY[name].fill}" for name in chosen}
+    columns = {
+        REGISTRY[name].column: f"{REGISTRY[name].label}: {REGISTRY[name].fill}" for name in chosen
+    }
     table[list(columns)] = float("nan")
     with atomic_file(path) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_file(Path(out) / "columns.md") as temporary:
-        temporary.write_text("".join(f"- `{column}`: {words}\n" for column, words in columns.items()))
+        temporary.write_text(
+            "".join(f"- `{column}`: {words}\n" for column, words in columns.items())
+        )
     return {"columns": columns, "rows": len(table), "out": str(path)}

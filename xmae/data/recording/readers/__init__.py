@@ -1,8 +1,8 @@
 """Readers: the files of a recorder in, one `Recording` after another out; one file a format.
 
-Each reader is a generator `read(path, channel_map)`. Where a file holds several recordings, one that cannot be used is
-yielded as the `UserError` that says why, and what holds nothing to use as a `PassedOver`. `docs/data.md` lists the
-formats and the channel names.
+Each reader is a generator `read(path, channel_map)`. Where a file holds several recordings, one
+that cannot be used is yielded as the `UserError` that says why, and what holds nothing to use as a
+`PassedOver`. `docs/data.md` lists the formats and the channel names.
 """
 
 from importlib import import_module
@@ -28,9 +28,13 @@ READERS = {  # suffix: (module, function); imported when needed, as some pull in
 
 
 def reader_of(path):
-    """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path, channel_map)`."""
+    """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path,
+    channel_map)`.
+    """
     if path.suffix.lower() not in READERS and path.with_suffix(".hea").is_file():
-        raise UserError(f"{path}: part of a WFDB record; give its header, {path.with_suffix('.hea')}")
+        raise UserError(
+            f"{path}: part of a WFDB record; give its header, {path.with_suffix('.hea')}"
+        )
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
     return import_module(f"xmae.data.recording.readers.{READERS[path.suffix.lower()]}")
@@ -44,12 +48,14 @@ def read_recordings(path, channel_map=None):
     path : str or Path
         A file, or a WFDB record's name without suffix.
     channel_map : ChannelMap or None
-        What the user says about the channels; default: names by the table of `xmae.data.recording.channels`.
+        What the user says about the channels; default: names by the table of
+        `xmae.data.recording.channels`.
 
     Raises
     ------
     UserError
-        If the file is of no known kind, cannot be read, has no PPG, contradicts the map, or has PPG and ECG swapped.
+        If the file is of no known kind, cannot be read, has no PPG, contradicts the map, or has PPG
+        and ECG swapped.
     """
     for recording in read_each(path, channel_map):
         if isinstance(recording, UserError):
@@ -60,7 +66,9 @@ def read_recordings(path, channel_map=None):
 
 
 def read_each(path, channel_map=None):
-    """As `read_recordings`, but what cannot be used of several recordings is yielded as a `UserError`."""
+    """As `read_recordings`, but what cannot be used of several recordings is yielded as a
+    `UserError`.
+    """
     path = Path(path)
     if Path(f"{path}.hea").is_file():
         path = Path(f"{path}.hea")
@@ -68,7 +76,9 @@ def read_each(path, channel_map=None):
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         found, _ = find_in_folder(path, channel_map)
-        raise UserError(f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}")
+        raise UserError(
+            f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
+        )
     for recording in reader_of(path).read(path, channel_map or ChannelMap()):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
@@ -81,7 +91,8 @@ def read_recording(path, sfreq=None):
     path : str or Path
         As in `read_recordings`.
     sfreq : float or None
-        Sampling rate, Hz, for a table without times; for other files, and with times, it must agree within 1 %.
+        Sampling rate, Hz, for a table without times; for other files, and with times, it must agree
+        within 1 %.
 
     Raises
     ------
@@ -91,7 +102,9 @@ def read_recording(path, sfreq=None):
     recordings = read_recordings(path, ChannelMap(sfreq=sfreq))
     recording, second = next(recordings, None), next(recordings, None)
     if recording is None or second is not None:
-        raise UserError(f"{path}: holds {'several recordings' if second else 'no recording'}; expected one")
+        raise UserError(
+            f"{path}: holds {'several recordings' if second else 'no recording'}; expected one"
+        )
     return recording
 
 
@@ -105,11 +118,21 @@ def why_unusable(path, channel_map):
 
 
 def not_ours(files, folder):
-    """The files in a folder that belong to no store and are not hidden, as a store is while it is being made."""
+    """The files in a folder that belong to no store and are not hidden, as a store is while it is
+    being made.
+    """
     within = {path: path.relative_to(folder) for path in files}
     parents = {parent for path in within.values() for parent in path.parents}
-    stores = {parent for parent in parents if parent.name.startswith(".") or (folder / parent / "store.json").is_file()}
-    return [path for path in files if stores.isdisjoint(within[path].parents) and not path.name.startswith(".")]
+    stores = {
+        parent
+        for parent in parents
+        if parent.name.startswith(".") or (folder / parent / "store.json").is_file()
+    }
+    return [
+        path
+        for path in files
+        if stores.isdisjoint(within[path].parents) and not path.name.startswith(".")
+    ]
 
 
 def find_in_folder(folder, channel_map=None):
@@ -129,7 +152,11 @@ def find_in_folder(folder, channel_map=None):
     passed_over : list of Path
         Files of the same kinds without PPG, such as a table of subjects or a record of numerics.
     """
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in READERS and path.is_file())
+    files = sorted(
+        path
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in READERS and path.is_file()
+    )
     files = not_ours(files, Path(folder))
     headers = [path for path in files if path.suffix.lower() == ".hea"]
     if headers:

@@ -1,8 +1,9 @@
-"""EDF and EDF+ files (sleep studies), read by `edfio`; each signal keeps its own rate, annotations are passed over.
+"""EDF and EDF+ files (sleep studies), read by `edfio`; each signal keeps its own rate, annotations
+are passed over.
 
-A discontinuous file (EDF+D) gives a recording for each stretch without a break. `edfio` tells that there are breaks,
-but not where; each data record states its time, in s since the start of the file, at the start of its annotations
-(Kemp & Olivan, Clinical Neurophysiology 114, 2003, section 2.2.4).
+A discontinuous file (EDF+D) gives a recording for each stretch without a break. `edfio` tells that
+there are breaks, but not where; each data record states its time, in s since the start of the file,
+at the start of its annotations (Kemp & Olivan, Clinical Neurophysiology 114, 2003, section 2.2.4).
 """
 
 from datetime import timedelta
@@ -16,7 +17,8 @@ from xmae.signals.window import WINDOW_S
 
 
 def read(path, channel_map):
-    """Yield the recording of one file, or one for each stretch of a discontinuous EDF+ file (EDF+D).
+    """Yield the recording of one file, or one for each stretch of a discontinuous EDF+ file
+    (EDF+D).
 
     The subject is the patient code of the header, where it has one; sex comes from the header too.
     """
@@ -27,7 +29,9 @@ def read(path, channel_map):
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
-        raise UserError(f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
+        raise UserError(
+            f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}"
+        )
     chosen = {channel for listed in roles.values() for channel in listed}
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
     labels, code = {}, ""
@@ -39,8 +43,12 @@ def read(path, channel_map):
         begun = None
     named = code not in ("", "X")
     length = edf.data_record_duration
-    onsets = length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
-    stretches = np.split(np.arange(len(onsets)), np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1)
+    onsets = (
+        length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
+    )
+    stretches = np.split(
+        np.arange(len(onsets)), np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1
+    )
     for number, stretch in enumerate(stretches):
         if len(stretches) > 1 and len(stretch) * length < WINDOW_S:
             yield PassedOver("segments under 10 s")
@@ -67,7 +75,9 @@ def read(path, channel_map):
 
 
 def samples_of(signal, stretch):
-    """Samples of a signal in a run of data records, given by their numbers: (n_times,), in its unit."""
+    """Samples of a signal in a run of data records, given by their numbers: (n_times,), in its
+    unit.
+    """
     n = signal.samples_per_data_record
     return np.asarray(signal.data[stretch[0] * n : (stretch[-1] + 1) * n], np.float64)
 
@@ -79,7 +89,11 @@ def record_onsets(path, edf):
     labels = [content[256 + 16 * k : 272 + 16 * k].strip() for k in range(n_signals)]
     samples = [int(content[256 + 216 * n_signals + 8 * k :][:8]) for k in range(n_signals)]
     first = labels.index(b"EDF Annotations")
-    places = int(content[184:192]) + 2 * sum(samples[:first]) + 2 * sum(samples) * np.arange(edf.num_data_records)
+    places = (
+        int(content[184:192])
+        + 2 * sum(samples[:first])
+        + 2 * sum(samples) * np.arange(edf.num_data_records)
+    )
     return np.array([float(content[place : content.index(b"\x14", place)]) for place in places])
 
 
@@ -96,6 +110,8 @@ def open_edf(path):
 def holds_ppg(path, channel_map):
     """Whether one of the file's signals is PPG."""
     try:
-        return "ppg" in find_roles([signal.label.strip() for signal in open_edf(path).signals], channel_map.roles)
+        return "ppg" in find_roles(
+            [signal.label.strip() for signal in open_edf(path).signals], channel_map.roles
+        )
     except UserError:
         return True  # damaged, or without a channel that the map names: to be told, not passed over

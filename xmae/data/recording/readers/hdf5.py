@@ -1,13 +1,14 @@
 """HDF5 files: PulseDB's MATLAB v7.3 files, and any file with signals as one-dimensional datasets.
 
-PulseDB (Wang et al., Frontiers in Digital Health 4, 2023) has a struct array `Subj_Wins`; in HDF5 each of its fields is
-a row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T (times within the case, s), SubjectID, CaseID
-(of MIMIC: when it began), SegSBP, SegDBP, Age, Gender, Height, Weight, BMI. Windows of a case that follow each other in
-time are joined; SegmentID, WinID and WinSeqID count them and say nothing more.
+PulseDB (Wang et al., Frontiers in Digital Health 4, 2023) has a struct array `Subj_Wins`; in HDF5
+each of its fields is a row of references, one a window of 10 s at 125 Hz: ECG_Raw, PPG_Raw, T
+(times within the case, s), SubjectID, CaseID (of MIMIC: when it began), SegSBP, SegDBP, Age,
+Gender, Height, Weight, BMI. Windows of a case that follow each other in time are joined; SegmentID,
+WinID and WinSeqID count them and say nothing more.
 
-In other files every group with a PPG dataset is a recording. The rate is the attribute `sfreq`, `fs` or `sampling_rate`
-of the dataset, of a group above it or of the file; the subject the attribute `subject` of the group or of the file, or
-else the group's name.
+In other files every group with a PPG dataset is a recording. The rate is the attribute `sfreq`,
+`fs` or `sampling_rate` of the dataset, of a group above it or of the file; the subject the
+attribute `subject` of the group or of the file, or else the group's name.
 """
 
 from contextlib import contextmanager
@@ -66,15 +67,26 @@ def groups_with_ppg(file, channel_map):
 
 
 def roles_of(group, channel_map):
-    """Roles of the one-dimensional datasets of a group; a map's names that are not there are passed over."""
-    names = [name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1]
-    listed = {role: [wanted] if isinstance(wanted, str) else wanted for role, wanted in channel_map.roles.items()}
+    """Roles of the one-dimensional datasets of a group; a map's names that are not there are passed
+    over.
+    """
+    names = [
+        name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1
+    ]
+    listed = {
+        role: [wanted] if isinstance(wanted, str) else wanted
+        for role, wanted in channel_map.roles.items()
+    }
     listed = {role: [name for name in wanted if name in names] for role, wanted in listed.items()}
-    return find_roles(names, {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"})
+    return find_roles(
+        names, {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
+    )
 
 
 def attribute(group, names):
-    """The first of several attributes that the group, or a group above it, has; None if there is none."""
+    """The first of several attributes that the group, or a group above it, has; None if there is
+    none.
+    """
     while True:
         for name in names:
             if name in group.attrs:
@@ -96,7 +108,11 @@ def read_group(path, group, channel_map):
     plain = group.name.strip("/").replace("/", "-")
     subject = attribute(group, (channel_map.subject or "subject", "subject_id", "patient"))
     labels = {"age": attribute(group, ("age",)), "sex": attribute(group, ("sex", "gender"))}
-    labels = {name: float(x) if name == "age" else str(x)[:1].upper() for name, x in labels.items() if x is not None}
+    labels = {
+        name: float(x) if name == "age" else str(x)[:1].upper()
+        for name, x in labels.items()
+        if x is not None
+    }
     return recording_of(
         channels,
         subject=str(subject) if subject is not None else plain or path.stem,
@@ -110,11 +126,15 @@ def read_group(path, group, channel_map):
 
 
 def read_pulsedb(path, file, channel_map):
-    """Yield one `Recording` for each run of windows of a PulseDB file that follow each other in time."""
+    """Yield one `Recording` for each run of windows of a PulseDB file that follow each other in
+    time.
+    """
     fields = file["Subj_Wins"]
 
     def column(name):
-        """The values of a field, one array a window; a struct array of one window has no references."""
+        """The values of a field, one array a window; a struct array of one window has no
+        references.
+        """
         if name not in fields:
             return None
         values = fields[name][()]
@@ -122,24 +142,33 @@ def read_pulsedb(path, file, channel_map):
 
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
-    ppg, ecg = ([np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw"))
+    ppg, ecg = (
+        [np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
+    )
     times = column("T")
-    starts = np.array([np.ravel(x)[0] for x in times] if times else np.arange(len(ppg)) * 1e6, np.float64)
+    starts = np.array(
+        [np.ravel(x)[0] for x in times] if times else np.arange(len(ppg)) * 1e6, np.float64
+    )
     subjects, cases, sex = (texts(column(name)) for name in ("SubjectID", "CaseID", "Gender"))
     repairs = [] if subjects else ["subject_from_file_name"]
     subjects, cases = subjects or [path.stem] * len(ppg), cases or [""] * len(ppg)
     known = {name: numbers(column(key)) for name, key in LABEL_FIELDS.items()}
     length = {len(x) for x in ppg + ecg}
     if len(length) != 1:
-        raise UserError(f"{path}: windows of different lengths ({min(length)} to {max(length)} samples)")
+        raise UserError(
+            f"{path}: windows of different lengths ({min(length)} to {max(length)} samples)"
+        )
     _, whose = np.unique(
-        [f"{subject}/{case}" for subject, case in zip(subjects, cases, strict=True)], return_inverse=True
+        [f"{subject}/{case}" for subject, case in zip(subjects, cases, strict=True)],
+        return_inverse=True,
     )
     order, step = np.lexsort((starts, whose)), length.pop() / PULSEDB_SFREQ
     follows = np.abs(np.diff(starts[order]) - step) < 0.5 / PULSEDB_SFREQ
     runs = np.split(order, np.flatnonzero(~(follows & (np.diff(whose[order]) == 0))) + 1)
     for number, run in enumerate(runs):
-        labels = {name: (values[run], 1 / step) for name, values in known.items() if values is not None}
+        labels = {
+            name: (values[run], 1 / step) for name, values in known.items() if values is not None
+        }
         labels |= {"age": float(labels["age"][0][0])} if "age" in labels else {}
         labels |= {"sex": sex[run[0]][:1]} if sex else {}
         yield attempt(
@@ -168,16 +197,24 @@ def texts(values):
 
 
 def began(case, seconds):
-    """Time of a sample (ISO 8601) that many seconds after a MIMIC case such as "2174-11-06-10-12"; "" for others."""
+    """Time of a sample (ISO 8601) that many seconds after a MIMIC case such as "2174-11-06-10-12";
+    "" for others.
+    """
     try:
-        return (datetime.strptime(case, "%Y-%m-%d-%H-%M") + timedelta(seconds=float(seconds))).isoformat()
+        return (
+            datetime.strptime(case, "%Y-%m-%d-%H-%M") + timedelta(seconds=float(seconds))
+        ).isoformat()
     except ValueError:
         return ""
 
 
 def numbers(values):
     """One number a window, or None if the field is absent."""
-    return None if values is None else np.array([float(np.ravel(x)[0]) if np.size(x) else np.nan for x in values])
+    return (
+        None
+        if values is None
+        else np.array([float(np.ravel(x)[0]) if np.size(x) else np.nan for x in values])
+    )
 
 
 def holds_ppg(path, channel_map):
@@ -186,4 +223,5 @@ def holds_ppg(path, channel_map):
         with h5py.File(path) as file:
             return "Subj_Wins" in file or bool(groups_with_ppg(file, channel_map))
     except OSError:
-        return path.suffix != ".mat"  # older .mat files are something else; a damaged .h5 is to be told
+        # older .mat files are something else; a damaged .h5 is to be told
+        return path.suffix != ".mat"

@@ -1,9 +1,10 @@
 """NumPy archives: signals as int16 with scale and offset (or floats), labels beside them.
 
-Keys read: `ppg`, `ecg`, `ecg2`, `ecg3`, `resp` (all but the first optional), each with `_scale` and `_offset`
-(physical = x * scale + offset; -32768 = missing in int16), `fs` (Hz), `resp_fs` if another; the leads' names
-`ecg_lead` and so on; optional `patient`, `record`, `age`, `sex`, and at `fs_numerics` (1 Hz if absent) `hr`, `rr`,
-`spo2`; `breaths_ann1`, `breaths_ann2` (sample numbers of breaths marked by two people).
+Keys read: `ppg`, `ecg`, `ecg2`, `ecg3`, `resp` (all but the first optional), each with `_scale` and
+`_offset` (physical = x * scale + offset; -32768 = missing in int16), `fs` (Hz), `resp_fs` if
+another; the leads' names `ecg_lead` and so on; optional `patient`, `record`, `age`, `sex`, and at
+`fs_numerics` (1 Hz if absent) `hr`, `rr`, `spo2`; `breaths_ann1`, `breaths_ann2` (sample numbers of
+breaths marked by two people).
 """
 
 import zipfile
@@ -20,7 +21,8 @@ MISSING = -32768  # int16 code of a missing sample
 def read(path, channel_map):
     """Yield the one recording of an `.npz` file; the keys are listed at the top of this file.
 
-    Where breaths were marked by hand, the label `rr` comes from the marks, not from the monitor: see `breath_rate`.
+    Where breaths were marked by hand, the label `rr` comes from the marks, not from the monitor:
+    see `breath_rate`.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -37,7 +39,9 @@ def read(path, channel_map):
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: holds something that is no number where one is expected ({error})") from error
+        raise UserError(
+            f"{path}: holds something that is no number where one is expected ({error})"
+        ) from error
     yield recording
 
 
@@ -63,7 +67,10 @@ def from_archive(data, path, units):
     if marks:
         labels["rr"] = (breath_rate(marks, len(ppg) / sfreq), 1.0)
     ecgs = [name for name in ("ecg", "ecg2", "ecg3") if name in data]
-    channels = [Channel("ppg", ppg, sfreq), *(Channel(lead(data, name), physical(data, name), sfreq) for name in ecgs)]
+    channels = [
+        Channel("ppg", ppg, sfreq),
+        *(Channel(lead(data, name), physical(data, name), sfreq) for name in ecgs),
+    ]
     wanted = {"ppg": "ppg", "ecg": [lead(data, name) for name in ecgs]}
     if "resp" in data:
         channels.append(Channel("resp", physical(data, "resp"), float(data.get("resp_fs", sfreq))))
@@ -93,8 +100,8 @@ def physical(data, name):
 def breath_rate(marks, duration):
     """Respiration rate from marked breaths.
 
-    Between two marks one breath passes evenly; the rate in a second is the share of breaths passed in it, times 60, so
-    the mean over a window counts its breaths without rounding to whole ones.
+    Between two marks one breath passes evenly; the rate in a second is the share of breaths passed
+    in it, times 60, so the mean over a window counts its breaths without rounding to whole ones.
 
     Parameters
     ----------
@@ -106,8 +113,12 @@ def breath_rate(marks, duration):
     Returns
     -------
     array, shape (floor(duration),)
-        Breaths per minute in each second; NaN before the first and after the last mark of an annotator.
+        Breaths per minute in each second; NaN before the first and after the last mark of an
+        annotator.
     """
     seconds = np.arange(int(duration) + 1)
-    counts = [np.interp(seconds, times, np.arange(len(times)), left=np.nan, right=np.nan) for times in marks]
+    counts = [
+        np.interp(seconds, times, np.arange(len(times)), left=np.nan, right=np.nan)
+        for times in marks
+    ]
     return np.mean([60 * np.diff(count) for count in counts], axis=0)

@@ -1,7 +1,8 @@
-"""PPG-DaLiA and WESAD: one pickle a subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP 64 Hz, ACC 32 Hz).
+"""PPG-DaLiA and WESAD: one pickle a subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP
+64 Hz, ACC 32 Hz).
 
-Pickles can run code when they are loaded. Here only NumPy arrays in plain containers are admitted; anything else
-in a file is refused before it is built. PPG-DaLiA: Reiss et al.,
+Pickles can run code when they are loaded. Here only NumPy arrays in plain containers are admitted;
+anything else in a file is refused before it is built. PPG-DaLiA: Reiss et al.,
 Sensors 19(14):3079, 2019. WESAD: Schmidt et al., ICMI 2018.
 """
 
@@ -28,27 +29,45 @@ class ArraysOnly(pickle.Unpickler):
     def find_class(self, module, name):
         """Admit the names that arrays need."""
         if (module, name) not in ADMITTED:
-            raise UserError(f"refused: it asks for {module}.{name}, and only NumPy arrays are admitted")
+            raise UserError(
+                f"refused: it asks for {module}.{name}, and only NumPy arrays are admitted"
+            )
         return super().find_class(module, name)
 
 
 def read(path, channel_map):
-    """Yield the one recording of a subject; age, sex and, in PPG-DaLiA, the heart rate become labels."""
+    """Yield the one recording of a subject; age, sex and, in PPG-DaLiA, the heart rate become
+    labels.
+    """
     try:
         with path.open("rb") as file:
             data = ArraysOnly(file, encoding="latin1").load()
         chest, wrist = data["signal"]["chest"], data["signal"]["wrist"]
         signals = {"ECG": chest["ECG"], "Resp": chest.get("Resp"), "BVP": wrist["BVP"]}
-        channels = [Channel(name, column(x), SFREQ[name]) for name, x in signals.items() if x is not None]
+        channels = [
+            Channel(name, column(x), SFREQ[name]) for name, x in signals.items() if x is not None
+        ]
         acc = np.asarray(wrist["ACC"], np.float64) / ACC_STEPS
-        channels += [Channel(f"ACC_{axis}", acc[:, k], SFREQ["ACC"], unit="g") for k, axis in enumerate("XYZ")]
+        channels += [
+            Channel(f"ACC_{axis}", acc[:, k], SFREQ["ACC"], unit="g")
+            for k, axis in enumerate("XYZ")
+        ]
         labels, subject = labels_of(data), str(data["subject"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (OSError, EOFError, pickle.UnpicklingError, KeyError, IndexError, TypeError, ValueError, AttributeError,
             ImportError, UnicodeDecodeError) as error:  # fmt: skip
-        raise UserError(f"{path}: not readable as a subject of PPG-DaLiA or WESAD ({error!r})") from error
-    yield recording_of(channels, subject, path.stem, labels, wanted=channel_map.roles or None, units=channel_map.units)
+        raise UserError(
+            f"{path}: not readable as a subject of PPG-DaLiA or WESAD ({error!r})"
+        ) from error
+    yield recording_of(
+        channels,
+        subject,
+        path.stem,
+        labels,
+        wanted=channel_map.roles or None,
+        units=channel_map.units,
+    )
 
 
 def column(x):
@@ -57,20 +76,28 @@ def column(x):
 
 
 def labels_of(data):
-    """Age, sex and heart rate; WESAD's `label` is the condition at 700 Hz, not a heart rate, and is passed over."""
-    labels, said = {}, {str(key).strip().upper(): x for key, x in data.get("questionnaire", {}).items()}
+    """Age, sex and heart rate; WESAD's `label` is the condition at 700 Hz, not a heart rate, and is
+    passed over.
+    """
+    labels, said = (
+        {},
+        {str(key).strip().upper(): x for key, x in data.get("questionnaire", {}).items()},
+    )
     if "AGE" in said:
         labels["age"] = float(said["AGE"])
     if "GENDER" in said:
         labels["sex"] = str(said["GENDER"]).strip()[:1].upper()
     if "activity" in data and "label" in data:
         length, step = HR_LABELS
-        ahead = int((length / 2 - step / 2) // step) + 1  # the value of each 2 s is that of the 8 s about them
+        # the value of each 2 s is that of the 8 s about them
+        ahead = int((length / 2 - step / 2) // step) + 1
         rates = np.asarray(data["label"], np.float64).reshape(-1)
         labels["hr"] = (np.concatenate([np.full(ahead, np.nan), rates]), 1 / step)
     return labels
 
 
 def holds_ppg(path, channel_map):
-    """Any such file counts as a recording; one that is something else is refused when it is read."""
+    """Any such file counts as a recording; one that is something else is refused when it is
+    read.
+    """
     return True

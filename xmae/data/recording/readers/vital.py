@@ -1,4 +1,6 @@
-"""VitalDB's `.vital` files, read by the `vitaldb` package: wave tracks such as SNUADC/PLETH and SNUADC/ECG_II."""
+"""VitalDB's `.vital` files, read by the `vitaldb` package: wave tracks such as SNUADC/PLETH and
+SNUADC/ECG_II.
+"""
 
 import zlib
 from datetime import UTC, datetime
@@ -8,7 +10,8 @@ import numpy as np
 from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recording_of
 from xmae.errors import UserError
 
-NUMERICS = {"hr": ("HR", "ECG_HR"), "spo2": ("PLETH_SPO2", "SPO2"), "rr": ("RR", "RR_CO2")}  # label: track names
+# label: track names
+NUMERICS = {"hr": ("HR", "ECG_HR"), "spo2": ("PLETH_SPO2", "SPO2"), "rr": ("RR", "RR_CO2")}
 WAVE = 1  # the type of a track of samples; 2 is one of single numbers
 
 
@@ -24,7 +27,9 @@ def read(path, channel_map):
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
-        raise UserError(f"{path}: no PPG among its tracks {waves}; expected {' or '.join(PPG_NAMES)}")
+        raise UserError(
+            f"{path}: no PPG among its tracks {waves}; expected {' or '.join(PPG_NAMES)}"
+        )
     channels = []
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
         track = file.trks[name]
@@ -43,7 +48,9 @@ def read(path, channel_map):
         record=path.stem,
         labels=labels,
         wanted=roles,
-        start=datetime.fromtimestamp(file.dtstart, UTC).replace(tzinfo=None).isoformat() if file.dtstart else "",
+        start=datetime.fromtimestamp(file.dtstart, UTC).replace(tzinfo=None).isoformat()
+        if file.dtstart
+        else "",
         repairs=["subject_from_file_name"],
         units=channel_map.units,
     )
@@ -55,8 +62,18 @@ def open_vital(path, tracks):
 
     try:
         file = vitaldb.VitalFile(str(path), tracks)
-    except (OSError, ValueError, IndexError, EOFError, zlib.error, AttributeError, KeyError) as error:
-        raise UserError(f"{path}: not readable as a .vital file, perhaps truncated ({error})") from error
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+        EOFError,
+        zlib.error,
+        AttributeError,
+        KeyError,
+    ) as error:
+        raise UserError(
+            f"{path}: not readable as a .vital file, perhaps truncated ({error})"
+        ) from error
     if not file.trks:
         raise UserError(f"{path}: not readable as a .vital file: holds no tracks")
     return file

@@ -1,8 +1,10 @@
-"""WFDB records (PhysioNet): a header `.hea` with its signal files, of one or several segments, read by `wfdb`.
+"""WFDB records (PhysioNet): a header `.hea` with its signal files, of one or several segments, read
+by `wfdb`.
 
-A record of several segments, as in the MIMIC matched waveforms, is read segment by segment: no window spans a gap, and
-memory holds one segment. Segments without PPG or a channel that the map names, and of less than a window, are passed
-over and counted; those of nothing ("~") say that nothing was recorded.
+A record of several segments, as in the MIMIC matched waveforms, is read segment by segment: no
+window spans a gap, and memory holds one segment. Segments without PPG or a channel that the map
+names, and of less than a window, are passed over and counted; those of nothing ("~") say that
+nothing was recorded.
 """
 
 import re
@@ -17,22 +19,27 @@ from xmae.data.recording.recording import PassedOver, attempt
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
-DAMAGE = (OSError, ValueError, IndexError, TypeError)  # what wfdb raises on damaged or truncated files
+# what wfdb raises on damaged or truncated files
+DAMAGE = (OSError, ValueError, IndexError, TypeError)
 
 
 def read(path, channel_map):
     """Yield the recordings of one WFDB record.
 
-    Age and sex come from the header's comments where it says "age: 64 sex: F" or similar. The subject is "p000123" for
-    MIMIC's "p000123-2183-04-28-17-47", otherwise the name of the record, as WFDB headers do not carry one.
+    Age and sex come from the header's comments where it says "age: 64 sex: F" or similar. The
+    subject is "p000123" for MIMIC's "p000123-2183-04-28-17-47", otherwise the name of the record,
+    as WFDB headers do not carry one.
     """
     name = str(path.with_suffix(""))
     header = read_header(name)
     if not isinstance(header, wfdb.MultiRecord):
-        yield read_segment(name, header, channel_map, path.stem, labels_of(header.comments), 0.0, header)
+        yield read_segment(
+            name, header, channel_map, path.stem, labels_of(header.comments), 0.0, header
+        )
         return
     starts = np.cumsum([0, *header.seg_len[:-1]]) / header.fs
-    places = [k for k, part in enumerate(header.seg_name) if part != "~" and header.seg_len[k]]  # a layout has length 0
+    # a layout has length 0
+    places = [k for k, part in enumerate(header.seg_name) if part != "~" and header.seg_len[k]]
     parts = {k: attempt(read_header, str(path.parent / header.seg_name[k])) for k in places}
     whole = [header, *(part for part in parts.values() if not isinstance(part, UserError))]
     labels = labels_of([line for part in whole for line in part.comments or []])
@@ -44,7 +51,16 @@ def read(path, channel_map):
             yield PassedOver(unusable)
         else:
             segment = str(path.parent / header.seg_name[k])
-            yield attempt(read_segment, segment, part, channel_map, path.stem, labels, float(starts[k]), header)
+            yield attempt(
+                read_segment,
+                segment,
+                part,
+                channel_map,
+                path.stem,
+                labels,
+                float(starts[k]),
+                header,
+            )
             used += 1
     if not used:
         raise UserError(f"{name}.hea: no segment with PPG; expected {' or '.join(PPG_NAMES)}")
@@ -55,7 +71,9 @@ def read_header(name):
     try:
         return wfdb.rdheader(name)
     except DAMAGE as error:
-        raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
+        raise UserError(
+            f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})"
+        ) from error
 
 
 def why_passed_over(part, length, sfreq, channel_map):
@@ -70,7 +88,9 @@ def why_passed_over(part, length, sfreq, channel_map):
 
 
 def read_segment(name, header, channel_map, record, labels, start_s, whole):
-    """One `Recording` of a record, or of a segment that starts `start_s` after the start of the `whole` record."""
+    """One `Recording` of a record, or of a segment that starts `start_s` after the start of the
+    `whole` record.
+    """
     names = [channel.strip(" ,") for channel in header.sig_name or []]
     try:
         roles = find_roles(names, channel_map.roles)
@@ -81,7 +101,9 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
     except UserError as error:
         raise UserError(f"{name}.hea: {error}") from None
     except DAMAGE as error:
-        raise UserError(f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})") from error
+        raise UserError(
+            f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})"
+        ) from error
     frames = [header.samps_per_frame[channel] for channel in channels]
     rates = [channel_map.check_sfreq(header.fs * per_frame, f"{name}.hea") for per_frame in frames]
     subject = re.match(r"p\d{5,}(?=-)", record)
@@ -91,7 +113,9 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
     return recording_of(
         [
             Channel(names[channel], x.astype(np.float64), rate, unit=unit)
-            for channel, x, rate, unit in zip(channels, data.e_p_signal, rates, data.units, strict=True)
+            for channel, x, rate, unit in zip(
+                channels, data.e_p_signal, rates, data.units, strict=True
+            )
         ],
         subject=subject[0] if subject else record,
         record=Path(name).name,
@@ -115,16 +139,27 @@ def labels_of(comments):
 
 def segments_of(path):
     """Headers of the segments that a record consists of; none for a record of one segment."""
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    lines = [
+        line
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip() and line[0] != "#"
+    ]
     if not lines or "/" not in lines[0].split()[0]:
         return set()
     return {path.parent / f"{line.split()[0]}.hea" for line in lines[1:]}
 
 
 def files_of(path):
-    """Files that a record consists of: its header, those of its segments, and the signal files that they name."""
+    """Files that a record consists of: its header, those of its segments, and the signal files that
+    they name.
+    """
     headers = [path, *sorted(segments_of(path))]
-    signals = {part.parent / line.split()[0] for part in headers if part.is_file() for line in signal_lines(part)}
+    signals = {
+        part.parent / line.split()[0]
+        for part in headers
+        if part.is_file()
+        for line in signal_lines(part)
+    }
     return [*headers, *sorted(signals)]
 
 
@@ -139,5 +174,9 @@ def holds_ppg(path, channel_map):
 
 def signal_lines(path):
     """The lines of a header that describe signals; the name of the channel is the last word."""
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    lines = [
+        line
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip() and line[0] != "#"
+    ]
     return lines[1:]
