@@ -296,7 +296,7 @@ def page(rows, about):
         f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
         "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",
         f"- Where a method finds no pulse it is given the training patients' mean ({silent or 'never'}).",
-        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`benchmarks/studies/published_encoders.py`) with random"
+        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`published_encoders.py` beside this study) with random"
         " weights: they are here for their cost alone, and say nothing about their accuracy. PaPaGei-S takes 10 s at"
         " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a search; here is its"
         " seed's pattern at two sizes.",

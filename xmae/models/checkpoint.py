@@ -84,10 +84,9 @@ def load_encoder(name, ppg=True):
         raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
     try:
         with safe_open(path, "pt") as file:
-            header, state = (
-                file.metadata() or {},
-                {key: file.get_tensor(key) for key in file.keys()},
-            )  # noqa: SIM118
+            header = file.metadata() or {}
+            names = file.keys()
+            state = {name: file.get_tensor(name) for name in names}
         config = json.loads(header["config"])
         if header["kind"] == "ppg":
             encoder = PPGEncoder(
