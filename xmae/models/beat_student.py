@@ -130,8 +130,6 @@ def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
 
 
 def separable(channels, out, kernel, stride=1):
-    """Depthwise (1, `kernel`) then pointwise 1x1, each with batch norm and ReLU."""
-    return nn.Sequential(
-        conv_bn_relu(channels, channels, kernel, stride, groups=channels),
-        conv_bn_relu(channels, out, 1),
-    )
+    """Depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two (Chollet, CVPR 2017)."""
+    depthwise = nn.Conv2d(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
+    return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))
