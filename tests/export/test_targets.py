@@ -34,7 +34,7 @@ from xmae.export.targets.registry import (
     vela,
 )
 from xmae.export.targets.registry import environments as apart
-from xmae.firmware_sim.emulators.registry import tflm
+from xmae.firmware_sim.emulators import tflm
 from xmae.models import PPGEncoder, load_encoder
 from xmae.models.checkpoint import SHIPPED
 from xmae.quantize import exportable

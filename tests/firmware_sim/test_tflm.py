@@ -10,7 +10,7 @@ from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.targets.registry import litert
-from xmae.firmware_sim.emulators.registry import tflm
+from xmae.firmware_sim.emulators import tflm
 from xmae.signals.scale import minmax_scale
 
 pytest.importorskip("tflite_micro")
