@@ -151,3 +151,11 @@ def windows_of(table):
         lead_names=tuple(leads),
         measures=columns(MEASURE),
     )
+
+
+def named_files(meta):
+    """Names of all files that a `store.json` names, and its own."""
+    index = [meta["index"]] if "index" in meta else []
+    return {"store.json"} | {
+        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
+    }
