@@ -20,9 +20,10 @@ import pytest
 from xmae.cli import main
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import alone, prepare
-from xmae.data.prepare.prepare import prepare_file as one_file
+from xmae.data.prepare import prepare_file
+from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
+from xmae.data.store.lock import locked
 from xmae.data.store.overview import report
 from xmae.data.store.relabel import relabel
 from xmae.errors import UserError
@@ -124,14 +125,20 @@ def test_append_leaves_shards_as_they_are(store):
 
 def test_two_at_once_are_refused(store):
     before = sorted(path.name for path in store.parent.iterdir())
-    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
+    with (
+        locked(store),
+        pytest.raises(UserError, match="another xmae prepare or relabel is writing"),
+    ):
         prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
     assert (
         sorted(path.name for path in store.parent.iterdir()) == before
         and verify(str(store))["passed"]
     )
     (store.parent / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
-    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
+    with (
+        locked(store),
+        pytest.raises(UserError, match="another xmae prepare or relabel is writing"),
+    ):
         relabel(str(store), str(store.parent / "labels.csv"))
     with pytest.raises(UserError, match="no store of windows"):
         relabel(str(store.parent / "no" / "store"), str(store.parent / "labels.csv"))
@@ -308,9 +315,9 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
     begun = list((store.parent / ".store.part").glob("0*.json"))
     assert len(begun) == 1  # one file was done, the second written but not noted
 
-    prepared, original = [], one_file.prepare_recording
+    prepared, original = [], prepare_file.prepare_recording
     monkeypatch.setattr(
-        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+        prepare_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
     )
     prepare(files, str(store), split="1,0,0", min_quality=-1, jobs=1)
     assert prepared == ["bidmc02", "bidmc03", "bidmc04"]

@@ -201,7 +201,7 @@ def test_heads_are_the_linear_models_and_skip_what_has_no_label():
     rng = np.random.default_rng(7)
     x = rng.normal(size=(len(windows.subject), 6)) + windows.labels["hr_ecg"][:, None] / 10
     windows.labels["hr_ecg"][:10] = np.nan
-    heads = fit_heads(x, windows)
+    heads = fit_heads(x, windows, TASKS.values())
     assert set(heads) == {"hr", "sex", "age_over_65"}
     assert heads["hr"]["skill"] > 0.5 and heads["sex"]["skill"] < 0.05
     assert len(heads["hr"]["weight"]) == 6

@@ -16,8 +16,8 @@ import numpy as np
 from xmae.data.prepare.prepare_file import save_shard, sort_leads
 from xmae.data.prepare.windowing import LIMITS
 from xmae.data.recording.checks import settle_doubles
-from xmae.data.store.shard import read_shard
-from xmae.data.store.store import SCHEMA_VERSION, named_files, write_index
+from xmae.data.store.shard import named_files, read_shard
+from xmae.data.store.store import SCHEMA_VERSION, write_index
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from xmae.data.prepare.prepare import alone
+from xmae.data.store.lock import locked
 from xmae.data.store.remote import publish_remote
 from xmae.data.store.shard import write_named
 from xmae.data.store.store import NEW_LABELS, WindowStore
@@ -51,7 +51,7 @@ def relabel(store: str, table: str) -> dict:
     else:
         # if there is a store: a lock lies beside its folder
         folder = WindowStore(store).path.resolve()
-        with alone(folder, store):
+        with locked(folder, store):
             meta, changed = write_labels(WindowStore(store), folder, given)
             write_json(folder / "store.json", meta)
     return {"windows": changed, "out": str(store)}

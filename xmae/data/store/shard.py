@@ -161,3 +161,11 @@ def windows_of(table):
         measures=columns(MEASURE),
         beats=read_beats(table) if "beats" in names else None,
     )
+
+
+def named_files(meta):
+    """Names of all files that a `store.json` names, and its own."""
+    index = [meta["index"]] if "index" in meta else []
+    return {"store.json"} | {
+        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
+    }

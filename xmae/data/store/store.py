@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xmae.data.store.remote import read_remote_json
 from xmae.data.store.shard import read_shard, read_table, write_named
 from xmae.data.store.windows import OLD_NAMES, Windows
 from xmae.errors import UserError
@@ -101,8 +102,6 @@ class WindowStore:
             if not (self.path / "store.json").is_file():
                 raise UserError(nothing)
             return read_json(self.path / "store.json")
-        from xmae.data.store.remote import read_remote_json
-
         meta = read_remote_json(f"{self.path}/store.json")
         if meta is None:
             raise UserError(nothing)
@@ -200,14 +199,6 @@ class WindowStore:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
         relabelled = self.new_labels()
         return Windows.concatenate([self.shard(shard, relabelled) for shard in shards])
-
-
-def named_files(meta):
-    """Names of all files that a `store.json` names, and its own."""
-    index = [meta["index"]] if "index" in meta else []
-    return {"store.json"} | {
-        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
-    }
 
 
 def write_index(folder, rows):
