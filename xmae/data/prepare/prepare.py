@@ -17,7 +17,6 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
-from xmae import __version__
 from xmae.data.bidmc import SHIPPED_SPLIT
 from xmae.data.prepare.assemble import assemble, publish, refuse_foreign
 from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
@@ -28,13 +27,14 @@ from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.errors import UserError
 from xmae.ownership import owned
+from xmae.version import __version__
 
 __all__ = ["prepare", "prepare_recording"]
 
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
 ENGINES = ("local", "ray")
 SHARES = "0.7,0.1,0.2"
-RESULT = ("recordings", "windows", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
+RESULT = ("recordings", "windows", "windows_with_truth", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
           "passed_over")  # fmt: skip
 
 
@@ -158,7 +158,10 @@ def prepare(
 def summary_of(meta):
     """What a store has in it, in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
-    lines = [f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}"]
+    lines = [
+        f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
+        f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
+    ]
     for what in ("dropped", "repairs", "passed_over"):
         if meta[what]:
             lines.append(
