@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from inspect import signature
+from inspect import Parameter, signature
 
 import pytest
 
 from xmae import ownership
 from xmae.cli import INTO_A_FILE, VERBS, main, outline_of
+from xmae.cli.options import option
 from xmae.errors import UserError
 from xmae.files import atomic_folder
 from xmae.ownership import owned
@@ -24,19 +25,15 @@ with owned(sys.argv[1]):
     print("mine", flush=True)
     time.sleep(600)
 """
-WITH_OUT = sorted(verb for verb in VERBS if "out" in signature(outline_of(verb)).parameters)
-WORDS = {"compare": ["store"], "curve": ["base", "--data", "store"], "demo": [], "hrv": ["base", "--data", "store"],
-         "distill": ["base", "--data", "store"], "qat": ["base", "--data", "store"], "timing": ["base", "--data", "store"],
-         "quantize": ["base", "--data", "store"], "export": ["base", "--data", "store"], "probe": ["base", "--data", "store"],
-         "bench": ["bundle"], "validate": ["bundle", "--data", "store"], "simulate": ["bundle", "--recording", "a.npz"],
-         "embed": ["a.npz"], "prepare": ["a.npz"], "pretrain": ["store"], "evaluate": ["base", "--data", "store"],
-         "transfer": ["base", "--data", "store"], "fuse": ["--data", "store"], "dreamer": ["DREAMER.mat"],
-         "tasks": ["store"], "data report": ["store"], "data verify": ["store"], "data example": []}  # fmt: skip
+SETTINGS = {verb: signature(outline_of(verb)).parameters for verb in VERBS}
+WITH_OUT = [verb for verb in VERBS if "out" in SETTINGS[verb]]
 
 
 def line_of(verb, out):
     """A line of the verb whose inputs are not there."""
-    return [*verb.split(), *WORDS[verb], "--out", str(out)]
+    needed = [name for name, p in SETTINGS[verb].items() if p.default is Parameter.empty]
+    words = [word for name in needed for word in (option(name), "absent")]
+    return [*verb.split(), *words, "--out", str(out)]
 
 
 def refused(capsys, verb, out):
