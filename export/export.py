@@ -366,7 +366,7 @@ def make_heads(encoder, store, train):
         By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
         `windows` of `subjects`.
     """
-    heads, metrics = fit_heads(embed_windows(encoder, train), train), {}
+    heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
     if "val" not in store.splits.values():
         return heads, metrics
     val = store.windows("val")

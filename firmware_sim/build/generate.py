@@ -77,7 +77,9 @@ def write_firmware(
         If rate, hop or width is out of range, or the bundle has no int8 student for TFLite.
     """
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ or sfreq != int(sfreq):
-        raise UserError(f"front end at {sfreq:g} Hz; expected a whole number from {MIN_SFREQ} to {MAX_SFREQ}")
+        raise UserError(
+            f"front end at {sfreq:g} Hz; expected a whole number from {MIN_SFREQ} to {MAX_SFREQ}"
+        )
     if not ADC_BITS[0] <= adc_bits <= ADC_BITS[1]:
         raise UserError(f"front end with {adc_bits} bits; expected {ADC_BITS[0]} to {ADC_BITS[1]}")
     if not 1 <= hop_s <= MAX_HOP_S:
@@ -86,7 +88,9 @@ def write_firmware(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     network = write_c(bundle.path / entry["file"], folder, cmsis_nn=cmsis_nn)
-    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry["output"], check_heads)
+    constants = front_end_constants(int(sfreq)) | head_constants(
+        heads, entry["output"], check_heads
+    )
     (folder / "watch_config.c").write_text(constants_source(constants))
     defines = front_end_defines(int(sfreq), hop_s, adc_bits, constants)
     defines |= network_defines(entry, heads, trace, flash_bytes, ram_bytes)
@@ -155,7 +159,11 @@ def front_end_constants(sfreq):
     half = 10 * max(up, down) if up != down else 0
     # scipy.signal.resample_poly designs these taps on each call; they are the same here, gain `up`
     # included
-    taps = up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0)) if half else np.ones(1)
+    taps = (
+        up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+        if half
+        else np.ones(1)
+    )
     return {
         "sos": sos[:, [0, 1, 2, 4, 5]].astype("<f4"),
         "sos_start": signal.sosfilt_zi(sos).astype("<f4"),
@@ -191,7 +199,10 @@ def plausible_range(names):
 
 def described(heads):
     """Names and units of heads, in the order of the frame; binary ones are sent as log-odds."""
-    return ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items()) or "embedding only"
+    return (
+        ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items())
+        or "embedding only"
+    )
 
 
 def frame_units(head):
@@ -202,7 +213,8 @@ def frame_units(head):
 def config_header(defines, constants):
     """`watch_config.h`."""
     fields = "".join(
-        f"    float {name}{''.join(f'[{n}]' for n in array.shape)};\n" for name, array in constants.items()
+        f"    float {name}{''.join(f'[{n}]' for n in array.shape)};\n"
+        for name, array in constants.items()
     )
     lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
     return f"""/* Written by xmae.firmware_sim.build.generate; the constants are in watch_config.c. */

@@ -1,8 +1,7 @@
 """C99 source of an int8 `.tflite`: weights as constants for flash, one function per layer, a
 planned static arena.
 
-The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on
-export.
+The kernels that it calls are in the folder `kernels`, and are copied beside it on export.
 """
 
 import shutil
