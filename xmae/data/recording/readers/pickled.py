@@ -90,7 +90,7 @@ def labels_of(data):
         labels["sex"] = str(said["GENDER"]).strip()[:1].upper()
     if "activity" in data and "label" in data:
         rates = np.asarray(data["label"], np.float64).reshape(-1)
-        labels["hr"] = rates_of_windows(rates, *HR_LABELS)
+        labels["hr_monitor"] = rates_of_windows(rates, *HR_LABELS)
     return labels
 
 
