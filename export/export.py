@@ -24,6 +24,7 @@ from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
+from xmae.export.targets.c import source as c_source
 from xmae.export.targets.registry import (
     DEFAULT,
     SOURCE,
@@ -33,9 +34,9 @@ from xmae.export.targets.registry import (
     runs_here,
     takes,
 )
-from xmae.export.targets.registry.c import source as c_source
 from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
+from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
 from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
@@ -267,7 +268,7 @@ def load_students(names):
     for name in [names] if isinstance(names, str) else names:
         encoder = load_encoder(name)
         tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
-        model = f"student-{tier}" if students else "student"
+        model = checked(f"student-{tier}" if students else "student", Word, name)
         if model in students:
             raise UserError(
                 f"{name}: the bundle has a {model} already; give one student of each tier"
@@ -370,7 +371,7 @@ def make_heads(encoder, store, train):
         By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
         `windows` of `subjects`.
     """
-    heads, metrics = fit_heads(embed_windows(encoder, train), train), {}
+    heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
     if "val" not in store.splits.values():
         return heads, metrics
     val = store.windows("val")

@@ -11,8 +11,9 @@ import pytest
 from xmae.data import WindowStore
 from xmae.data.batches.loader import WindowLoader
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import alone, prepare
+from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
+from xmae.data.store.lock import locked
 from xmae.data.store.relabel import relabel
 from xmae.data.store.remote import publish_remote, stage_of
 from xmae.errors import UserError
@@ -160,7 +161,7 @@ def test_work_is_kept_until_it_has_arrived(url, tmp_path, monkeypatch):
     )
     assert not list((tmp_path / "home" / "xmae" / "prepare").iterdir())
     with (
-        alone(stage_of(url)),
+        locked(stage_of(url)),
         pytest.raises(UserError, match="memory://.*another xmae prepare or relabel is writing"),
     ):
         prepare(FILES[:1], url)

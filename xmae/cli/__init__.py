@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from xmae import __version__
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
+from xmae.version import __version__
 
 # on a busy machine, threads that spin starve the rest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

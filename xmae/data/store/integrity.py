@@ -3,8 +3,8 @@
 import numpy as np
 from tqdm import tqdm
 
-from xmae.data.store.shard import read_table, windows_of
-from xmae.data.store.store import WindowStore, named_files
+from xmae.data.store.shard import named_files, read_table, windows_of
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.files import write_json
 
