@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from xmae.distill.adopt.adopt import open_foreign
-from xmae.distill.adopt.contract import Contract
 from xmae.errors import UserError
 from xmae.files import write_json
+from xmae.models.adopted.adopt import open_foreign
+from xmae.models.adopted.contract import Contract
 from xmae.models.checkpoint import save_encoder
 
 

@@ -1,7 +1,6 @@
 """Encoders on disk: safetensors, with class, configuration and provenance in the file's header."""
 
 import json
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
+from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
@@ -24,10 +24,8 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "resnet": ResNetEncoder,
     "efficientnet": EfficientNetEncoder,
     "criss-cross": CrissCrossEncoder,
-}
-ELSEWHERE = {  # further kinds, by the module whose `KINDS` has them: loaded when a file asks
-    "adopted": "xmae.distill.adopt.encoder",
-    "program": "xmae.distill.adopt.encoder",
+    "adopted": AdoptedEncoder,
+    "program": ProgramEncoder,
 }
 SHIPPED = {
     name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")
@@ -36,24 +34,12 @@ SHIPPED = {
 
 def save_encoder(encoder, path, provenance):
     """Write an encoder and where it came from (a JSON value) atomically as safetensors."""
-    kind = kind_of(encoder)
+    (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
     config = config_dict(encoder.config) if kind == "ppg" else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
         temporary.write_bytes(in_order(safetensors.torch.save(tensors, header)))
-
-
-def kind_of(encoder):
-    """What the file of an encoder says of itself."""
-    known = KINDS | {kind: class_of(kind) for kind in ELSEWHERE if is_foreign(encoder)}
-    (kind,) = (kind for kind, known in known.items() if type(encoder) is known)
-    return kind
-
-
-def class_of(kind):
-    """The class of a kind of encoder; a `KeyError` if there is none."""
-    return KINDS[kind] if kind in KINDS else import_module(ELSEWHERE[kind]).KINDS[kind]
 
 
 def is_foreign(encoder):
@@ -115,7 +101,7 @@ def load_encoder(name, ppg=True):
                 XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])})
             )
         else:
-            encoder = class_of(header["kind"])(**config)
+            encoder = KINDS[header["kind"]](**config)
         encoder.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or no safetensors file ({error})") from error

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from xmae.distill.adopt.contract import Contract
-from xmae.distill.adopt.encoder import AdoptedEncoder, ProgramEncoder
-from xmae.distill.adopt.programs import SUFFIXES
-from xmae.distill.adopt.registry import ARCHITECTURES
-from xmae.distill.adopt.weights import fill, read_state
 from xmae.errors import UserError, require_choice
+from xmae.models.adopted.contract import Contract
+from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
+from xmae.models.adopted.programs import SUFFIXES
+from xmae.models.adopted.registry import ARCHITECTURES
+from xmae.models.adopted.weights import fill, read_state
 from xmae.signals.window import N_TIMES
 
 RANDOM = "random"  # in place of a file: weights as they are before any training

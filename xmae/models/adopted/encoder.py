@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from xmae.distill.adopt.contract import Contract, Prepare
-from xmae.distill.adopt.programs import open_program
-from xmae.distill.adopt.registry import ARCHITECTURES
+from xmae.models.adopted.contract import Contract, Prepare
+from xmae.models.adopted.programs import open_program
+from xmae.models.adopted.registry import ARCHITECTURES
 
 
 class Foreign(nn.Module):
@@ -106,6 +106,3 @@ class ProgramEncoder(Foreign):
     def pool_part(self, tokens):
         """(B, 1, E) -> (B, E)."""
         return tokens[:, 0]
-
-
-KINDS = {"adopted": AdoptedEncoder, "program": ProgramEncoder}

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from xmae.cli import main
-from xmae.distill.adopt.adopt import adopt_module, open_foreign
-from xmae.distill.adopt.contract import Contract, Prepare
-from xmae.distill.adopt.normwear import NormWear, ricker, scalogram
-from xmae.distill.adopt.registry import ARCHITECTURES
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.models import load_encoder, save_encoder
+from xmae.models.adopted.adopt import adopt_module, open_foreign
+from xmae.models.adopted.contract import Contract, Prepare
+from xmae.models.adopted.normwear import NormWear, ricker, scalogram
+from xmae.models.adopted.registry import ARCHITECTURES
 from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import resample
 

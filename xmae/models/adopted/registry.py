@@ -1,6 +1,6 @@
 """The published encoders that can be adopted by name: one file each."""
 
-from xmae.distill.adopt import anyppg, normwear, papagei, pulse_ppg
+from xmae.models.adopted import anyppg, normwear, papagei, pulse_ppg
 
 ARCHITECTURES = {
     **papagei.ARCHITECTURES,

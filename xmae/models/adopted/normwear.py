@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xmae.distill.adopt.architecture import Architecture
-from xmae.distill.adopt.blocks import count
-from xmae.distill.adopt.contract import Contract
+from xmae.models.adopted.architecture import Architecture
+from xmae.models.adopted.blocks import count
+from xmae.models.adopted.contract import Contract
 
 SCALES = torch.arange(65) + 0.1  # of the wavelets, samples
 PATCH = (9, 5)  # samples, scales

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmae.distill.adopt.contract import Contract
+from xmae.models.adopted.contract import Contract
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ its last takes the maximum over time: 512 numbers.
 
 from torch import nn
 
-from xmae.distill.adopt.architecture import Architecture
-from xmae.distill.adopt.blocks import ResNet1D, count
-from xmae.distill.adopt.contract import Contract
+from xmae.models.adopted.architecture import Architecture
+from xmae.models.adopted.blocks import ResNet1D, count
+from xmae.models.adopted.contract import Contract
 
 
 class PulsePPG(ResNet1D):

@@ -12,9 +12,9 @@ channels for the others.
 import torch.nn.functional as F
 from torch import nn
 
-from xmae.distill.adopt.architecture import Architecture
-from xmae.distill.adopt.blocks import ResNet1D, count
-from xmae.distill.adopt.contract import Contract
+from xmae.models.adopted.architecture import Architecture
+from xmae.models.adopted.blocks import ResNet1D, count
+from xmae.models.adopted.contract import Contract
 
 CONTRACT = Contract(sfreq=125, scaling="zscore", band_hz=(0.5, 12.0))
 PAPER = "Pillai et al., ICLR 2025, arXiv 2410.20542"

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xmae.distill.adopt.architecture import Architecture
-from xmae.distill.adopt.blocks import SameConv, count, shortcut
-from xmae.distill.adopt.contract import Contract
+from xmae.models.adopted.architecture import Architecture
+from xmae.models.adopted.blocks import SameConv, count, shortcut
+from xmae.models.adopted.contract import Contract
 
 GROUP_WIDTH = 16  # channels of a group of the middle convolution
 
