@@ -14,6 +14,7 @@ FOUNDATION = (
     "files",
     "manifest",
     "native",
+    "ownership",
     "tables",
     "text",
     "version",
