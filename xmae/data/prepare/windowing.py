@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from xmae.data.recording.acceleration import length
 from xmae.beats.truth import truth_of
+from xmae.data.recording.acceleration import length
 from xmae.data.store.windows import LABELS, LEAD_SFREQ, LEAD_TIMES, Windows
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion, relative_range
