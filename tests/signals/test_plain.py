@@ -18,7 +18,7 @@ def x():
 
 @pytest.mark.parametrize("sfreq", RATES)
 def test_the_band_pass_is_scipys(x, sfreq):
-    for order in (1, 2, 3):
+    for order in (2, 4):
         sos = signal.butter(order, (0.5, 8.0), btype="bandpass", output="sos", fs=sfreq)
         np.testing.assert_allclose(plain.butter(order, (0.5, 8.0), fs=sfreq), sos, atol=1e-12)
         wanted = signal.sosfiltfilt(sos, x)

@@ -14,7 +14,7 @@ def butter(order, band, btype="bandpass", output="sos", fs=2.0):
     Parameters
     ----------
     order : int
-        Order of the low-pass that it is made from; the filter has as many sections.
+        Order of the low-pass that it is made from, even; the filter has as many sections.
     band : tuple of float
         Lower and upper limit (-3 dB), Hz.
     btype, output : str
@@ -27,8 +27,8 @@ def butter(order, band, btype="bandpass", output="sos", fs=2.0):
     array, shape (order, 6)
         b0, b1, b2, 1, a1, a2 of each section, in SciPy's order.
     """
-    if btype != "bandpass" or output != "sos":
-        raise NotImplementedError("without SciPy: band-passes as second-order sections only")
+    if btype != "bandpass" or output != "sos" or order % 2:
+        raise NotImplementedError("without SciPy: band-passes of even order, as sections, only")
     low, high = (2 * fs * np.tan(np.pi * edge / fs) for edge in band)  # warped, rad/s
     prototype = -np.exp(1j * np.pi * np.arange(-order + 1, order, 2) / (2 * order))
     half, centre = prototype * (high - low) / 2, low * high
