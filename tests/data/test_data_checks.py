@@ -144,13 +144,13 @@ def test_a_confident_offset_is_corrected(recordings, peaks):
     assert mended.offset_s == pytest.approx(8, abs=0.6)
     delay = estimate_offset(*peaks_of(mended), 125, len(mended.ppg)).shift_s
     assert delay == pytest.approx(0.35, abs=0.05)
-    labels = {"hr": (np.arange(480.0), 1.0), "age": 50.0}
+    labels = {"hr_monitor": (np.arange(480.0), 1.0), "age": 50.0}
     early = repair_offset(
         replace(strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], labels=labels)
     )
     assert (
         early.repairs == ["clock_offset"]
-        and 5 < early.labels["hr"][0][0] < 10
+        and 5 < early.labels["hr_monitor"][0][0] < 10
         and early.labels["age"] == 50
     )
     assert len(early.ppg) == len(early.ecg) and early.start == ""

@@ -80,7 +80,9 @@ def test_other_tools_open_it(store, read):
         list(rows["record"]) == windows.record.tolist()
         and list(rows["start_s"]) == windows.start_s.tolist()
     )
-    np.testing.assert_array_equal(np.array(rows["label_hr"], float), windows.labels["hr"])
+    np.testing.assert_array_equal(
+        np.array(rows["label_hr_monitor"], float), windows.labels["hr_monitor"]
+    )
     np.testing.assert_array_equal(np.array(rows["measure_beats"], float), windows.measures["beats"])
     for k in (0, 50, 143):
         ours = physical(rows["ecg"][k], rows["ecg_scale"][k], rows["ecg_offset"][k])
@@ -202,7 +204,7 @@ def test_relabel_leaves_signals_as_they_are(store, tmp_path):
     np.testing.assert_array_equal(windows.labels["sbp"], expected)
     rest = windows.subject == people[2]
     np.testing.assert_array_equal(windows.labels["sex"][rest], old.labels["sex"][rest])
-    np.testing.assert_array_equal(windows.labels["hr"], old.labels["hr"])
+    np.testing.assert_array_equal(windows.labels["hr_monitor"], old.labels["hr_monitor"])
     assert verify(str(store))["passed"]
     for text, complaint in [
         ("subject,sbp\nnobody,1\n", "matches no window"),
@@ -395,5 +397,5 @@ def test_report_shows_counts_and_windows(made, tmp_path):
     result = report(str(made), str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.html").read_text()
     assert result["windows"] == 144 and "144 windows" in text and "data:image/png;base64," in text
-    assert result["labels"]["hr"] == 144 and result["quality"]["ppg_quality"][4] <= 1
+    assert result["labels"]["hr_monitor"] == 144 and result["quality"]["ppg_quality"][4] <= 1
     assert json.loads((tmp_path / "report" / "report.json").read_text())["hours"] == 0.4

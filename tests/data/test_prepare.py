@@ -199,7 +199,7 @@ def test_labels_are_means_of_what_is_known(recording):
     assert set(windows.labels["age"]) == {88} and set(windows.labels["sex"]) == {1}
     with np.load(bidmc_files()[0]) as raw:
         np.testing.assert_allclose(
-            windows.labels["hr"], raw["hr"][:480].reshape(48, 10).mean(axis=1)
+            windows.labels["hr_monitor"], raw["hr"][:480].reshape(48, 10).mean(axis=1)
         )
 
 

@@ -95,6 +95,7 @@ def assemble(notes, stage, old, settings, split):
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
         "windows": sum(kept.values()),
+        "windows_with_truth": sum(shard.get("with_truth", 0) for shard in shards),
         "dropped": {reason: n for reason, n in dropped.items() if n},
         "windows_by_split": dict(kept),
         "subjects_by_split": dict(

@@ -34,7 +34,7 @@ __all__ = ["prepare", "prepare_recording"]
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
 ENGINES = ("local", "ray")
 SHARES = "0.7,0.1,0.2"
-RESULT = ("recordings", "windows", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
+RESULT = ("recordings", "windows", "windows_with_truth", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
           "passed_over")  # fmt: skip
 
 
@@ -158,7 +158,10 @@ def prepare(
 def summary_of(meta):
     """What a store has in it, in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
-    lines = [f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}"]
+    lines = [
+        f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
+        f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
+    ]
     for what in ("dropped", "repairs", "passed_over"):
         if meta[what]:
             lines.append(

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from xmae.beats.truth import truth_of
 from xmae.data.store.windows import LABELS, LEAD_SFREQ, LEAD_TIMES, Windows
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion, relative_range
@@ -87,6 +88,7 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
             "beats": beyond["beats"]
         }
     verdict = np.select(list(reasons.values()), list(reasons), default="kept")
+    truth = None if cut["ecg"] is None else truth_of(cut["ecg"])
     lead_names, lead_windows = cut_leads(recording, starts) if leads else ((), None)
     windows = Windows(
         ppg=cut["ppg"],
@@ -100,10 +102,12 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         labels={
             name: window_label(recording.labels.get(name), n_windows)
             for name in {**dict.fromkeys(LABELS), **recording.labels}
-        },
+        }
+        | ({} if truth is None else {"hr_ecg": truth.hr_ecg}),
         leads=lead_windows,
         lead_names=lead_names,
         measures=measures,
+        beats=None if truth is None else truth.beats,
     )
     return windows.select(verdict == "kept"), dict(Counter(verdict.tolist()))
 

@@ -52,7 +52,7 @@ class Recording:
     ecg : float array, shape (n_times,), or None
         ECG, any unit; NaN = missing.
     labels : dict
-        "age" (years), "sex" ("M" or "F"); and series as (values, sfreq in Hz): "hr" (per minute),
+        "age" (years), "sex" ("M" or "F"); and series as (values, sfreq in Hz): "hr_monitor" (bpm),
         "rr" (breaths per minute), "spo2" (%). All optional, NaN = missing.
     leads : dict of float arrays, shape (n_times,)
         All ECG leads by name, in the unit of `ecg`, which is one of them; empty = only `ecg` is

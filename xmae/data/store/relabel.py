@@ -13,6 +13,7 @@ from xmae.data.store.lock import locked
 from xmae.data.store.remote import publish_remote
 from xmae.data.store.shard import write_named
 from xmae.data.store.store import NEW_LABELS, WindowStore
+from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.files import write_json
 
@@ -63,7 +64,7 @@ def read_labels(table):
     try:
         given = pd.read_csv(table, dtype=str)  # subject 007
         given.columns = [str(name).strip() for name in given.columns]
-        given = given.rename(columns={"patient": "subject"})
+        given = given.rename(columns={"patient": "subject"} | OLD_NAMES)
         keys = [name for name in KEYS[:3] if name in given]
         names = [name for name in given if name not in KEYS]
         given = given.astype(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.store.windows import LEAD_TIMES, Windows
+from xmae.data.store.windows import LEAD_TIMES, OLD_NAMES, Windows
 from xmae.errors import UserError
 from xmae.files import sha256
 from xmae.signals.window import N_TIMES
@@ -52,6 +52,9 @@ def write_shard(path, windows):
         columns |= {f"{name}_scale": scale, f"{name}_offset": offset}
     for name in ("subject", "record", "start_s", "ppg_quality", "ecg_quality"):
         columns[name] = getattr(windows, name)
+    columns["beats"] = pa.FixedSizeListArray.from_arrays(
+        pa.array(windows.beats.ravel()), windows.beats.shape[1]
+    )
     columns |= {LABEL + name: x for name, x in windows.labels.items()}
     columns |= {MEASURE + name: x for name, x in windows.measures.items()}
     packed = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in signals}
@@ -88,6 +91,12 @@ def read_signal(table, name):
     """One signal of a shard in physical units: (n, n_times) float32."""
     scale, offset = (table[f"{name}_{part}"].to_numpy()[:, None] for part in ("scale", "offset"))
     return read_codes(table, name) * scale + offset
+
+
+def read_beats(table):
+    """The beats of a shard, (n, 40) float32, NaN after the last."""
+    (column,) = table["beats"].chunks
+    return column.flatten().to_numpy().reshape(len(table), -1)
 
 
 def read_shard(file, digest):
@@ -144,12 +153,13 @@ def windows_of(table):
         **{name: table[name].to_numpy().astype(str) for name in ("subject", "record")},
         split=np.full(len(table), ""),
         **{name: table[name].to_numpy() for name in ("start_s", "ppg_quality", "ecg_quality")},
-        labels=columns(LABEL),
+        labels={OLD_NAMES.get(name, name): x for name, x in columns(LABEL).items()},
         leads=np.stack([read_signal(table, LEAD + name) for name in leads], axis=1)
         if leads
         else None,
         lead_names=tuple(leads),
         measures=columns(MEASURE),
+        beats=read_beats(table) if "beats" in names else None,
     )
 
 

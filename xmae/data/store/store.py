@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 
 from xmae.data.store.remote import read_remote_json
 from xmae.data.store.shard import read_shard, read_table, write_named
-from xmae.data.store.windows import Windows
+from xmae.data.store.windows import OLD_NAMES, Windows
 from xmae.errors import UserError
 from xmae.files import read_json
 
-SCHEMA_VERSION = 2  # 1 had no index, measures and counts; it can still be read
-READABLE = (1, 2)
+# 1 had no index, measures and counts, 2 no beats, and its label hr was the monitor's; both can
+# still be read
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
 SPLITS = ("train", "val", "test")
 INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end with what they hold
 INDEX_COLUMNS = pa.schema({
@@ -171,7 +173,7 @@ class WindowStore:
                 chosen = np.flatnonzero(shards == shard)
                 chosen = chosen[np.argsort(rows[chosen])]
                 tables.setdefault(shard, {}).update(
-                    {name: table[name].to_numpy()[chosen] for name in names}
+                    {OLD_NAMES.get(name, name): table[name].to_numpy()[chosen] for name in names}
                 )
         return tables
 

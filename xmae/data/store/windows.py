@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from xmae.beats.truth import no_beats
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
-# per minute, per minute, %, years, 1 = male and 0 = female
-LABELS = ("hr", "rr", "spo2", "age", "sex")
+# bpm, bpm, per minute, %, years, 1 = male and 0 = female
+LABELS = ("hr_ecg", "hr_monitor", "rr", "spo2", "age", "sex")
+OLD_NAMES = {"hr": "hr_monitor"}  # of labels in stores of schema version 1 and 2
 LEAD_SFREQ = 200  # Hz, of `Windows.leads`
 LEAD_TIMES = 2000  # samples of a window at that rate
 
@@ -31,8 +33,9 @@ class Windows:
     ppg_quality, ecg_quality : float arrays, shape (n,)
         15th percentile of the template-match quality over the window, at most 1; NaN without ECG.
     labels : dict of float arrays, shape (n,)
-        hr (bpm), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female),
-        and what else the recordings brought or `xmae data relabel` added; NaN = missing.
+        hr_ecg (bpm, from the ECG's beats; the truth), hr_monitor (bpm, the number of the monitor or
+        file), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female), and
+        what else the recordings brought or `xmae data relabel` added; NaN = missing.
     leads : float32 array, shape (n, C, 2000), or None
         All ECG leads and respiration of the same time at 200 Hz, cleaned, in the recorder's units;
         NaN where a channel has missing samples or was not recorded. None unless the store was
@@ -42,6 +45,9 @@ class Windows:
     measures : dict of float arrays, shape (n,)
         Further quality: clipping, flat_line (s), dropout, motion (g), beats; see
         `xmae.data.prepare.windowing.LIMITS`; NaN = unknown. Empty in stores of schema version 1.
+    beats : float32 array, shape (n, 40)
+        R peaks in s from the start of the window, ascending, then NaN; all NaN where two detectors
+        do not agree, without ECG, and in stores of schema version 1 and 2.
     """
 
     ppg: np.ndarray
@@ -56,6 +62,11 @@ class Windows:
     leads: np.ndarray | None = None
     lead_names: tuple[str, ...] = ()
     measures: dict[str, np.ndarray] = field(default_factory=dict)
+    beats: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.beats is None:
+            self.beats = no_beats(len(self.ppg))
 
     def __len__(self):
         return len(self.ppg)

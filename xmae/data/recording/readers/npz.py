@@ -15,6 +15,8 @@ import numpy as np
 from xmae.data.recording.channels import Channel, recording_of
 from xmae.errors import UserError
 
+# key: label
+NUMERICS = {"hr": "hr_monitor", "rr": "rr", "spo2": "spo2"}
 MISSING = -32768  # int16 code of a missing sample
 
 
@@ -58,8 +60,9 @@ def from_archive(data, path, units):
         labels["age"] = float(data["age"])
     if "sex" in data:
         labels["sex"] = str(data["sex"])
-    for name in {"hr", "rr", "spo2"} & data.keys():
-        labels[name] = (data[name].astype(float), float(data.get("fs_numerics", 1.0)))
+    for name in NUMERICS.keys() & data.keys():
+        values, rate = data[name].astype(float), float(data.get("fs_numerics", 1.0))
+        labels[NUMERICS[name]] = (values, rate)
     if "spo2" in labels:
         values, rate = labels["spo2"]
         labels["spo2"] = (np.where(values > 0, values, np.nan), rate)

@@ -92,7 +92,7 @@ def labels_of(data):
         # the value of each 2 s is that of the 8 s about them
         ahead = int((length / 2 - step / 2) // step) + 1
         rates = np.asarray(data["label"], np.float64).reshape(-1)
-        labels["hr"] = (np.concatenate([np.full(ahead, np.nan), rates]), 1 / step)
+        labels["hr_monitor"] = (np.concatenate([np.full(ahead, np.nan), rates]), 1 / step)
     return labels
 
 
