@@ -72,7 +72,7 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
         [],
     )
 
-    def export(graph, file, precision, calibration):
+    def convert(graph, file, precision, calibration):
         seen.append(calibration)
         file.touch()
 
@@ -80,10 +80,10 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
         return lambda ppg: seen.append(ppg) or np.ones((len(ppg), 256))
 
     target = SimpleNamespace(
-        SUFFIX=".x",
-        export=export,
-        open_model=open_model,
-        inspect_model=lambda file: {"undelegated": None},
+        suffix=".x",
+        convert=convert,
+        open=open_model,
+        inspect=lambda file: {"undelegated": None},
     )
     monkeypatch.setattr(int8_methods, "FORMATS", {"onnx": target})
     monkeypatch.setattr(int8_methods, "N_CALIBRATION", 20)
