@@ -36,6 +36,7 @@ from xmae.export.targets.registry import (
 )
 from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
+from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
@@ -262,7 +263,7 @@ def load_students(names):
     for name in [names] if isinstance(names, str) else names:
         encoder = load_encoder(name)
         tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
-        model = f"student-{tier}" if students else "student"
+        model = checked(f"student-{tier}" if students else "student", Word, name)
         if model in students:
             raise UserError(
                 f"{name}: the bundle has a {model} already; give one student of each tier"

@@ -9,7 +9,15 @@ from setuptools import find_packages
 
 ROOT = Path(__file__).parents[1]
 OUTER = ("quantize", "export", "firmware_sim", "benchmarks")  # root folders that map under `xmae`
-FOUNDATION = ("errors", "files", "native", "tables", "version")  # modules of `xmae` on the ground
+FOUNDATION = (
+    "errors",
+    "files",
+    "manifest",
+    "native",
+    "tables",
+    "text",
+    "version",
+)  # modules of `xmae` on the ground
 FLOORS = (  # the ground first; a room imports from lower floors only
     ("xmae: foundation",),
     ("xmae.signals", "xmae.data.bidmc", "xmae.models.weights"),

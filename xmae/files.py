@@ -103,13 +103,21 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read a JSON file; a missing or damaged one is a `UserError`."""
+    """Read a JSON file; a missing, damaged or endlessly nested one is a `UserError`."""
     try:
-        return json.loads(Path(path).read_text())
+        return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror or error})") from error
+
+
+def parse_json(content, where):
+    """Return the JSON value in bytes or text; what is none is a `UserError` that says `where`."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
+        raise UserError(f"{where}: not readable as JSON ({error})") from error
 
 
 def sha256(path):
