@@ -51,7 +51,7 @@ def test_the_verbs_know_it(small_store, tmp_path):
         result = export("student-mcu", "student-mcu-s", small_store, str(tmp_path / "out"), targets="toy",
                         precisions="fp32", n_calibration=16)  # fmt: skip
     assert [entry["format"] for entry in result["models"]] == ["toy", "toy"]
-    assert min(entry["drift"]["median"] for entry in result["models"]) > 0.9999
+    assert min(entry["drift"]["centred_cosine_median"] for entry in result["models"]) > 0.9999
     bundle = Bundle.open(tmp_path / "out")
     session = bundle.session(bundle.entry("student", "toy", "fp32"))
     assert session(np.zeros((2, 1000), np.float32)).shape[0] == 2
