@@ -14,12 +14,12 @@ from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_folder, write_json
+from xmae.firmware_sim.build.arm_root import setup_roots
 from xmae.firmware_sim.cost.profile import device_names, load_device
 from xmae.firmware_sim.emulators.registry import chosen_emulator, installed, what_it_needs
 from xmae.firmware_sim.frontend import digitise, front_end_rate
-from xmae.firmware_sim.guests.arm_root import setup_roots
-from xmae.firmware_sim.guests.cortex_a import play_cortex_a
 from xmae.firmware_sim.play import play
+from xmae.firmware_sim.play_cortex_a import play_cortex_a
 from xmae.signals.stream import BUFFER_S, MARGIN_S
 
 RESULTS, TABLE = "simulate.json", "watch.md"

@@ -24,6 +24,7 @@ from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
+from xmae.export.targets.c import source as c_source
 from xmae.export.targets.registry import (
     DEFAULT,
     SOURCE,
@@ -33,10 +34,11 @@ from xmae.export.targets.registry import (
     runs_here,
     takes,
 )
-from xmae.export.targets.registry.c import source as c_source
 from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
+from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
@@ -70,7 +72,8 @@ def export(
     Parameters
     ----------
     teacher : str
-        Encoder: a name such as "base" or a .safetensors file.
+        Encoder: a name such as "base" or a .safetensors file. One that `xmae adopt` made stays out
+        of the bundle, which then has its students only.
     student : list of str or str
         Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is
         "student", which a watch runs unless told otherwise; others carry their tier, such as
@@ -145,7 +148,10 @@ def export(
         else training_windows(train, n_calibration, seed)
     )
     ppg = held_out(store, N_COMPARED, seed, ranges)
-    encoders = {"teacher": load_encoder(teacher)} | load_students(student)
+    original = load_encoder(teacher)
+    # weights of others stay with their owners: the bundle has the student only
+    own = {} if is_foreign(original) else {"teacher": original}
+    encoders = own | load_students(student)
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -262,7 +268,7 @@ def load_students(names):
     for name in [names] if isinstance(names, str) else names:
         encoder = load_encoder(name)
         tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
-        model = f"student-{tier}" if students else "student"
+        model = checked(f"student-{tier}" if students else "student", Word, name)
         if model in students:
             raise UserError(
                 f"{name}: the bundle has a {model} already; give one student of each tier"
@@ -365,7 +371,7 @@ def make_heads(encoder, store, train):
         By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
         `windows` of `subjects`.
     """
-    heads, metrics = fit_heads(embed_windows(encoder, train), train), {}
+    heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
     if "val" not in store.splits.values():
         return heads, metrics
     val = store.windows("val")

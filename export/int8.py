@@ -9,7 +9,7 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets.registry import executorch, litert, onnx
+from xmae.export.targets import executorch, litert, onnx
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder
 from xmae.quantize.calibration import evenly, held_out, training_windows

@@ -51,7 +51,7 @@ def watch_bundle(tmp_path_factory):
     from xmae.data.recording.readers import read_recording
     from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
     from xmae.export.bundle.migrate import SCHEMA_VERSION
-    from xmae.export.targets.registry import litert
+    from xmae.export.targets import litert
     from xmae.files import write_json
     from xmae.models import load_encoder
     from xmae.models.checkpoint import shipped_heads

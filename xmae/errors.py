@@ -2,6 +2,7 @@
 cause.
 """
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -13,6 +14,34 @@ class UserError(ValueError):
     the message names the file or setting, says what is wrong with it, and where possible what to
     do.
     """
+
+
+@contextmanager
+def refusing(where, kind):
+    """Turn whatever a parser stumbles over inside a block into a `UserError` of one line.
+
+    A damaged or forged file can raise anything in a library that reads it. This is the one boundary
+    for all of them; a `UserError` passes as it is.
+
+    Parameters
+    ----------
+    where : str or Path
+        The file.
+    kind : str
+        What it should have been, such as "a TFLite model".
+
+    Raises
+    ------
+    UserError
+        If the block raises any exception; an interrupt passes.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{where}: not readable as {kind} ({why})") from error
 
 
 def require_choice(name, value, choices):

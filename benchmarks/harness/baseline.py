@@ -191,7 +191,7 @@ def fingerprint(windows):
     """
     named = [list(map(str, name)) for name in _names(windows)]
     digest = hashlib.sha256(json.dumps(named).encode())
-    for x in (windows.ppg, windows.labels.get("hr", np.empty(0))):
+    for x in (windows.ppg, windows.labels.get("hr_ecg", np.empty(0))):
         digest.update(np.ascontiguousarray(x))
     return digest.hexdigest()
 

@@ -21,13 +21,13 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.heads.heads import fit_heads
 from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
-from xmae.export.bundle.provenance import without_folders
+from xmae.evaluation.protocol.tasks import TASKS
+from xmae.export.bundle.provenance import COSINE_TO, without_folders
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
 from xmae.models.student import McuStudent, count_macs, int8_bytes
 
 SEED = 77
-TO_WHOM = {"cosine": "its teacher", "cosine_to_float": "itself in float, once rounded"}
 CARD = """# Shipped encoders
 
 Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the tools and as a start
@@ -69,7 +69,7 @@ def describe(name, encoder):
             f"- masked ECG error on the validation patients / variance: {origin['val_ratio']:.2f}"
             " (1 = drawing each window's mean)"
         )
-    for key, whom in TO_WHOM.items():
+    for key, whom in COSINE_TO.items():
         if key in origin:
             lines.append(
                 f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}"
@@ -105,7 +105,9 @@ def main(store, out, *given):
         embeddings = {
             key: embed_windows(x, windows) for key, x in ((name, encoder), ("untrained", untrained))
         }
-        heads[name] = fit_heads(embeddings[name][training], windows.select(training))
+        heads[name] = fit_heads(
+            embeddings[name][training], windows.select(training), TASKS.values()
+        )
         sections.append(describe(name, encoder))
         result = probe_embeddings(
             embeddings | {"features": features}, windows, seed=SEED, progress=True

@@ -25,9 +25,10 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
 from xmae.export.bundle.card import table
-from xmae.export.targets.registry import TARGETS, litert, runs_here, tflite_runtime
+from xmae.export.targets import litert, tflite_runtime
+from xmae.export.targets.registry import TARGETS, runs_here
 from xmae.files import atomic_file
-from xmae.firmware_sim.emulators.registry import tflm
+from xmae.firmware_sim.emulators import tflm
 from xmae.models.checkpoint import SHIPPED
 from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine

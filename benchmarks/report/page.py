@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from xmae.benchmarks.harness.sessions import TITLES, entry_name
+from xmae.benchmarks.report import watch_table
 from xmae.benchmarks.report.charts import draw_loss, draw_pareto, draw_probe
-from xmae.benchmarks.report.page import watch_table
 from xmae.files import atomic_file
 
 MEASURED = (  # what a row may have; see `xmae bench`

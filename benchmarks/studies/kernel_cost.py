@@ -20,8 +20,8 @@ from pathlib import Path
 from xmae.benchmarks.studies.watch import PATIENT, shipped_bundle
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
+from xmae.export.targets import litert
 from xmae.export.targets.c.source import NAME, write_c
-from xmae.export.targets.registry import litert
 from xmae.export.targets.session import to_int8
 from xmae.files import atomic_file
 from xmae.firmware_sim.build.compile import BOARDS, compile_firmware

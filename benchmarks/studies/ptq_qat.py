@@ -30,6 +30,7 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import fit_heads
+from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.card import table
 from xmae.export.int8 import FORMATS
 from xmae.export.mixed import export_within
@@ -144,7 +145,7 @@ class Subject:
         self.graph = exportable(encoder)
         self.calibration = training_windows(train, N_CALIBRATION, SEED).ppg
         embedding = embed_windows(encoder, train)
-        self.mean, self.heads = embedding.mean(0), fit_heads(embedding, train)
+        self.mean, self.heads = embedding.mean(0), fit_heads(embedding, train, TASKS.values())
         self.windows = {split: store.windows(split) for split in SPLITS}
         self.ppg = {split: minmax_scale(windows.ppg)[0] for split, windows in self.windows.items()}
         self.reference = {split: run_graph(self.graph, ppg) for split, ppg in self.ppg.items()}

@@ -110,7 +110,7 @@ def measure(bundle, windows, rounds):
         `load`, `compile_s`.
     """
     test = windows.select(windows.split == "test")
-    usual = float(np.nanmean(windows.labels["hr"][windows.split == "train"]))
+    usual = float(np.nanmean(windows.labels["hr_ecg"][windows.split == "train"]))
     ppg, before = minmax_scale(test.ppg)[0], load()
     rows, about = [], {"rounds": rounds}
     with all_threads(1), torch.no_grad():
@@ -152,7 +152,7 @@ def on(model, scaled, raw):
 
 def error(windows, rate):
     """Mean absolute error of a heart rate (n,) against the monitor's, with its interval."""
-    truth = windows.labels["hr"]
+    truth = windows.labels["hr_ecg"]
     known = ~np.isnan(truth)
     subjects, subject = np.unique(windows.subject[known], return_inverse=True)
     arguments = truth[known], rate[known], subject

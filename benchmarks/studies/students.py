@@ -19,7 +19,6 @@ import torch
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import weight_files
-from xmae.benchmarks.release.ship_weights import TO_WHOM
 from xmae.benchmarks.studies.distill_losses import number
 from xmae.benchmarks.studies.runner import run_script
 from xmae.benchmarks.validate import compare_heads
@@ -28,6 +27,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
 from xmae.export.bundle.bundle import Bundle
 from xmae.export.bundle.card import table
+from xmae.export.bundle.provenance import COSINE_TO
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
@@ -115,7 +115,7 @@ def tiers_table(encoders, tasks, formats):
         parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
         origin = encoder.provenance
         cosine = next(
-            (f"{origin[key]:.3f} to {whom}" for key, whom in TO_WHOM.items() if key in origin), ""
+            (f"{origin[key]:.3f} to {whom}" for key, whom in COSINE_TO.items() if key in origin), ""
         )
         size = f"{int8_bytes(encoder) / 1e3:.1f}" if model != "teacher" else ""
         rows.append((name, f"{parameters:,}", f"{macs:.2f}", size, cosine, *rates))

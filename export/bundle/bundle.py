@@ -19,15 +19,16 @@ from pathlib import Path
 
 from xmae.errors import UserError
 from xmae.export.bundle.migrate import migrated
+from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, sign
 from xmae.export.targets.registry import TARGETS, runs_here
 from xmae.files import read_json, sha256, write_json
+from xmae.manifest import checked
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-REQUIRED = ("window", "preprocessing", "models", "files")
 MANIFEST, HEADS = "manifest.json", "heads.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
@@ -47,9 +48,10 @@ def seal(folder, manifest, key=None):
     Raises
     ------
     UserError
-        If the key cannot be used.
+        If the manifest is not as its schema says, or the key cannot be used.
     """
     folder = Path(folder)
+    checked(manifest, Draft, folder / MANIFEST)
     others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
     files = {
         path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others
@@ -93,16 +95,14 @@ class Bundle:
         ------
         UserError
             If it is no bundle, of a newer version (older ones are migrated as they are read), of
-            another window or
-        pre-processing, lacks a file, or a file's hash is wrong.
+            another window or pre-processing, not as its schema says, lacks a file, or a file's hash
+            is wrong.
         """
         path = Path(path)
         if not (path / MANIFEST).is_file():
             raise UserError(f"{path}: no bundle (no {MANIFEST} in it); make one with `xmae export`")
-        manifest = read_json(path / MANIFEST)
-        manifest = migrated(manifest, path)
-        if missing := [key for key in REQUIRED if key not in manifest]:
-            raise UserError(f"{path / MANIFEST}: lacks {', '.join(missing)}")
+        manifest = migrated(read_json(path / MANIFEST), path)
+        checked(manifest, Manifest, path / MANIFEST)
         window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
         if window != (SFREQ, N_TIMES):
             raise UserError(
@@ -117,13 +117,14 @@ class Bundle:
         ].keys():
             raise UserError(f"{path / MANIFEST}: has no hash of {name}")
         for name, digest in manifest["files"].items():
-            if Path(name).name != name or not (path / name).is_file():
+            if not (path / name).is_file():
                 raise UserError(f"{path}: lacks the file {name}")
             if sha256(path / name) != digest:
                 raise UserError(
                     f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)"
                 )
-        return cls(path, manifest, read_json(path / HEADS))
+        heads = checked_heads(read_json(path / HEADS), manifest["models"], path / HEADS)
+        return cls(path, manifest, heads)
 
     @property
     def all_models(self):

@@ -17,17 +17,19 @@ def from_1(manifest):
         for key, value in manifest.items()
         if key not in ("created_with", "licence", "calibration")
     }
-    models = [
-        {key: value for key, value in entry.items() if key != "export_s"}
-        for entry in manifest.get("models", [])
-    ]
+    if isinstance(kept.get("models"), list):
+        kept["models"] = [without(entry, "export_s") for entry in kept["models"]]
     return kept | {
         "schema_version": 2,
         "tools": manifest.get("created_with", {}),
         "data": {"calibration": manifest.get("calibration"), "licence": "not recorded"},
         "licences": {"models": manifest.get("licence", "not recorded"), "data": "not recorded"},
-        **({"models": models} if "models" in manifest else {}),
     }
+
+
+def without(entry, key):
+    """A JSON value less a field, if it is an object; the schema will refuse other ones."""
+    return {k: v for k, v in entry.items() if k != key} if isinstance(entry, dict) else entry
 
 
 MIGRATIONS = {1: from_1}  # version: to the next one

@@ -25,6 +25,8 @@ TOOLS = {  # what writes the files, by format; all formats need the first
     "ethos": ("executorch", "torchao", "ethos-u-vela"),
     "vela": ("litert-torch", "ai-edge-quantizer", "ethos-u-vela"),
 }
+# what a student's provenance is close to, by its entry
+COSINE_TO = {"cosine": "its teacher", "cosine_to_float": "itself in float, once rounded"}
 BIDMC_LICENCE = (
     "BIDMC PPG and Respiration Dataset 1.0.0, Open Data Commons Attribution License 1.0 "
     "(Pimentel et al. 2017, doi:10.1109/TBME.2016.2613124; PhysioNet)"

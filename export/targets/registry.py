@@ -10,8 +10,8 @@ ppg)`.
 """
 
 from xmae.errors import UserError
+from xmae.export.targets import cortex_m, executorch, litert, onnx
 from xmae.export.targets.ethos_u import EthosU
-from xmae.export.targets.registry import cortex_m, executorch, litert, onnx
 from xmae.export.targets.vela import Vela
 from xmae.quantize.graph import ConvGraph
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from xmae.errors import UserError
-from xmae.export.targets.registry import litert
+from xmae.export.targets import litert
 from xmae.export.targets.trace import unsupported
 from xmae.files import atomic_file, read_json, write_json
 

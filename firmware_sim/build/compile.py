@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.errors import UserError
-from xmae.firmware_sim.emulators.elf import read_elf, read_symbols, section_sizes
+from xmae.firmware_sim.build.elf import read_elf, read_symbols, section_sizes
 
 BOARDS = Path(__file__).parents[1] / "boards"
 KERNELS = Path(str(files("xmae.export.targets.c"))) / "kernels"
@@ -142,7 +142,9 @@ def compile_firmware(
     if compiler not in ("gcc", "zig"):
         raise UserError(f"unknown compiler {compiler!r}; known: gcc (arm-none-eabi-gcc), zig")
     if compiler == "gcc" and not have_gcc():
-        raise UserError("arm-none-eabi-gcc is not installed; apt-get install gcc-arm-none-eabi, or use zig")
+        raise UserError(
+            "arm-none-eabi-gcc is not installed; apt-get install gcc-arm-none-eabi, or use zig"
+        )
     command = (
         ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
         if compiler == "gcc"
@@ -163,7 +165,14 @@ def compile_firmware(
     with tempfile.TemporaryDirectory() as folder:
         linker_script = Path(folder) / "link.ld"
         linker_script.write_text(script)
-        command += ["-O2", "-std=c99", "-g0", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"]
+        command += [
+            "-O2",
+            "-std=c99",
+            "-g0",
+            "-fomit-frame-pointer",
+            "-ffunction-sections",
+            "-fdata-sections",
+        ]
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
         command += ["-isystem", str(BOARDS / "freestanding")]
@@ -172,13 +181,26 @@ def compile_firmware(
         # zig's are on by default
         command += ["-fno-sanitize=all", "-fno-unroll-loops"] if compiler == "zig" else []
         command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
-        command += [*own, *sources, "-T", linker_script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
+        command += [
+            *own,
+            *sources,
+            "-T",
+            linker_script,
+            "-Wl,--gc-sections",
+            "-Wl,--entry=reset",
+            "-o",
+            out,
+        ]
         build(command)
     symbols, sizes = read_symbols(out), section_sizes(out)
     put_flash_crc(out, symbols["flash_start"][0], symbols["flash_end"][0])
     data = sizes.get(".data", 0)
     code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
-    static, weights, constants = data + sizes.get(".bss", 0), sizes.get(".weights", 0), sizes.get(".constants", 0)
+    static, weights, constants = (
+        data + sizes.get(".bss", 0),
+        sizes.get(".weights", 0),
+        sizes.get(".constants", 0),
+    )
     summary = {
         "flash_weights": weights, "flash_constants": constants, "flash_code": code, "flash": code + weights + constants,
         "ram_static": static, "ram": static + stack_bytes,
@@ -215,11 +237,15 @@ def cmsis_nn_files(folder):
     sources = sorted(path for kind in kinds for path in folder.rglob(f"Source/{kind}/arm_*.c"))
     headers = sorted(path for path in folder.rglob("Include") if path.is_dir())
     if not any(path.name == "arm_convolve_wrapper_s8.c" for path in sources):
-        raise UserError(f"{folder}: no CMSIS-NN (no Source/ConvolutionFunctions/arm_convolve_wrapper_s8.c under it)")
+        raise UserError(
+            f"{folder}: no CMSIS-NN (no Source/ConvolutionFunctions/arm_convolve_wrapper_s8.c under it)"
+        )
     return sources, headers
 
 
-def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True):
+def compile_host(
+    sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True
+):
     """Compile for this machine, with the plain kernels: a shared library for `ctypes`, or a
     program.
 
@@ -248,7 +274,13 @@ def compile_host(sources, out, *, include=(), defines=(), shared=True, sanitize=
     native = next((found for name in ("gcc", "clang", "cc") if (found := shutil.which(name))), None)
     command = [native] if native else zig("cc")
     headers = [KERNELS, *dict.fromkeys(Path(source).parent for source in sources), *include]
-    command += ["-std=c99", "-O1" if sanitize else "-O2", "-g", *WARNINGS, *(f"-I{header}" for header in headers)]
+    command += [
+        "-std=c99",
+        "-O1" if sanitize else "-O2",
+        "-g",
+        *WARNINGS,
+        *(f"-I{header}" for header in headers),
+    ]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else []
     command += ["-shared", "-fPIC"] if shared else []
     command += [f"-D{define}" for define in defines]
@@ -276,8 +308,19 @@ def compile_linux(sources, core, out, *, include=()):
     """
     target = "arm-linux-gnueabihf.2.36" if core == "a7" else "aarch64-linux-gnu.2.36"
     headers = [KERNELS, *dict.fromkeys(Path(source).parent for source in sources), *include]
-    command = [*zig("cc", "-target", target), f"-mcpu=cortex_{core}", "-std=c99", "-O2", "-ffp-contract=off"]
-    command += ["-fno-sanitize=all", *WARNINGS, "-DXMAE_PLAIN=1", *(f"-I{header}" for header in headers)]
+    command = [
+        *zig("cc", "-target", target),
+        f"-mcpu=cortex_{core}",
+        "-std=c99",
+        "-O2",
+        "-ffp-contract=off",
+    ]
+    command += [
+        "-fno-sanitize=all",
+        *WARNINGS,
+        "-DXMAE_PLAIN=1",
+        *(f"-I{header}" for header in headers),
+    ]
     build([*command, KERNELS / "xmae_kernels.c", *sources, "-o", out])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import signal
 
 from xmae.errors import UserError
+from xmae.export.targets.c.literals import comment, integer, real
 from xmae.export.targets.c.source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
@@ -76,31 +77,23 @@ def write_firmware(
         If rate, hop or width is out of range, or the bundle has no int8 student for TFLite.
     """
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ or sfreq != int(sfreq):
-        raise UserError(f"front end at {sfreq:g} Hz; expected a whole number from {MIN_SFREQ} to {MAX_SFREQ}")
+        raise UserError(
+            f"front end at {sfreq:g} Hz; expected a whole number from {MIN_SFREQ} to {MAX_SFREQ}"
+        )
     if not ADC_BITS[0] <= adc_bits <= ADC_BITS[1]:
         raise UserError(f"front end with {adc_bits} bits; expected {ADC_BITS[0]} to {ADC_BITS[1]}")
     if not 1 <= hop_s <= MAX_HOP_S:
         raise UserError(f"a window every {hop_s} s; expected 1 to {MAX_HOP_S}")
-    entry, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
+    entry, heads = int8_entry(bundle, student), bundle.trusted_heads(student)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     network = write_c(bundle.path / entry["file"], folder, cmsis_nn=cmsis_nn)
-    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry["output"], check_heads)
+    constants = front_end_constants(int(sfreq)) | head_constants(
+        heads, entry["output"], check_heads
+    )
     (folder / "watch_config.c").write_text(constants_source(constants))
-    up, down = resampling_ratio(sfreq, SFREQ)
-    defines = {
-        "SFREQ": int(sfreq), "ADC_BITS": adc_bits, "HOP_N": int(sfreq * hop_s),
-        "BUFFER_S": BUFFER_S, "MARGIN_S": MARGIN_S, "BUFFER_N": int(BUFFER_S * sfreq),
-        "WINDOW_N": N_TIMES, "WINDOW_START": MARGIN_S * SFREQ, "MIN_SPAN": f"{MIN_SPAN:.6f}f",
-        "UP": up, "DOWN": down, "HALF_TAPS": len(constants["taps"]) // 2,
-        "FILTER_EDGE": filter_edge(int(sfreq)), "N_SECTIONS": len(constants["sos"]),
-        "INPUT_SCALE": f"{entry['input']['scale']:.9e}f", "INPUT_ZERO": entry["input"]["zero_point"],
-        "PULSE_STEP": PULSE_STEP, "SHORTEST_LAG": PULSE_LAGS[0], "LONGEST_LAG": PULSE_LAGS[1],
-        "MIN_SMOOTHNESS": MIN_SMOOTHNESS, "MIN_PERIODICITY": MIN_PERIODICITY, "FIFO_DEPTH": f"{FIFO_DEPTH}u",
-        "N_HEADS": f"{len(heads)} /* {described(heads)} */", "EMBEDDING_N": entry["output"]["shape"][-1],
-        "TRACE": int(trace), "FLASH_BYTES": f"{flash_bytes}u", "RAM_BYTES": f"{ram_bytes}u",
-        "STACK_BYTES": f"{STACK_BYTES}u",
-    }  # fmt: skip
+    defines = front_end_defines(int(sfreq), hop_s, adc_bits, constants)
+    defines |= network_defines(entry, heads, trace, flash_bytes, ram_bytes)
     (folder / "watch_config.h").write_text(config_header(defines, constants))
     generated = [Path(file) for file in network["files"] if file.endswith(".c")]
     return {
@@ -109,6 +102,52 @@ def write_firmware(
         "layers": network["layers"],
         "arena_bytes": network["arena_bytes"],
     }
+
+
+def front_end_defines(sfreq, hop_s, adc_bits, constants):
+    """Sizes and rates of the front end, as C: name to value."""
+    up, down = resampling_ratio(sfreq, SFREQ)
+    numbers = {
+        "SFREQ": sfreq, "ADC_BITS": adc_bits, "HOP_N": int(sfreq * hop_s),
+        "BUFFER_S": BUFFER_S, "MARGIN_S": MARGIN_S, "BUFFER_N": int(BUFFER_S * sfreq),
+        "WINDOW_N": N_TIMES, "WINDOW_START": MARGIN_S * SFREQ,
+        "UP": up, "DOWN": down, "HALF_TAPS": len(constants["taps"]) // 2,
+        "FILTER_EDGE": filter_edge(sfreq), "N_SECTIONS": len(constants["sos"]),
+        "PULSE_STEP": PULSE_STEP, "SHORTEST_LAG": PULSE_LAGS[0], "LONGEST_LAG": PULSE_LAGS[1],
+        "MIN_SMOOTHNESS": MIN_SMOOTHNESS, "MIN_PERIODICITY": MIN_PERIODICITY,
+    }  # fmt: skip
+    defines = {name: integer(value) for name, value in numbers.items()}
+    return defines | {"MIN_SPAN": real(MIN_SPAN), "FIFO_DEPTH": integer(FIFO_DEPTH, "u")}
+
+
+def network_defines(entry, heads, trace, flash_bytes, ram_bytes):
+    """Scales, heads and memory, as C: name to value; what comes from the bundle is written here."""
+    sizes = {"FLASH_BYTES": flash_bytes, "RAM_BYTES": ram_bytes, "STACK_BYTES": STACK_BYTES}
+    return {
+        "INPUT_SCALE": real(entry["input"]["scale"]),
+        "INPUT_ZERO": integer(entry["input"]["zero_point"]),
+        "N_HEADS": f"{integer(len(heads))} /* {comment(described(heads))} */",
+        "EMBEDDING_N": integer(entry["output"]["shape"][-1]),
+        "TRACE": integer(trace),
+        **{name: integer(size, "u") for name, size in sizes.items()},
+    }
+
+
+def int8_entry(bundle, student):
+    """The bundle's int8 file of a student for TFLite, with scales and zero points of both ends.
+
+    Raises
+    ------
+    UserError
+        If there is none, or the manifest does not say them.
+    """
+    entry = bundle.entry(student, "litert", "int8")
+    ends = [entry.get("input"), entry.get("output")]
+    if not all(end and end["dtype"] == "int8" and end["scale"] is not None for end in ends):
+        raise UserError(f"{bundle.path}: {entry['file']} has no int8 input and output")
+    if not all(end["zero_point"] is not None and -128 <= end["zero_point"] < 128 for end in ends):
+        raise UserError(f"{bundle.path}: {entry['file']} has a zero point that is no int8")
+    return entry
 
 
 def front_end_constants(sfreq):
@@ -120,7 +159,11 @@ def front_end_constants(sfreq):
     half = 10 * max(up, down) if up != down else 0
     # scipy.signal.resample_poly designs these taps on each call; they are the same here, gain `up`
     # included
-    taps = up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0)) if half else np.ones(1)
+    taps = (
+        up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+        if half
+        else np.ones(1)
+    )
     return {
         "sos": sos[:, [0, 1, 2, 4, 5]].astype("<f4"),
         "sos_start": signal.sosfilt_zi(sos).astype("<f4"),
@@ -156,7 +199,10 @@ def plausible_range(names):
 
 def described(heads):
     """Names and units of heads, in the order of the frame; binary ones are sent as log-odds."""
-    return ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items()) or "embedding only"
+    return (
+        ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items())
+        or "embedding only"
+    )
 
 
 def frame_units(head):
@@ -167,7 +213,8 @@ def frame_units(head):
 def config_header(defines, constants):
     """`watch_config.h`."""
     fields = "".join(
-        f"    float {name}{''.join(f'[{n}]' for n in array.shape)};\n" for name, array in constants.items()
+        f"    float {name}{''.join(f'[{n}]' for n in array.shape)};\n"
+        for name, array in constants.items()
     )
     lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
     return f"""/* Written by xmae.firmware_sim.build.generate; the constants are in watch_config.c. */
@@ -188,7 +235,7 @@ def constants_source(constants):
     def literal(array):
         if array.ndim:
             return "{" + ", ".join(literal(row) for row in array) + "}"
-        return f"{array:.9e}f"
+        return real(array)
 
     fields = "".join(f"    .{name} = {literal(array)},\n" for name, array in constants.items())
     section = '__attribute__((section(".constants"))) '

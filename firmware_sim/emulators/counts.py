@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from xmae.errors import UserError
-from xmae.firmware_sim.emulators.elf import read_elf
+from xmae.firmware_sim.build.elf import read_elf
 
 MAC = ("smla", "smmla", "smlal", "mla", "umlal", "umaal", "smlsd", "smuad", "mls")
 MUL = ("mul", "smul", "smmul", "umull", "smusd")

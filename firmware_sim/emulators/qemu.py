@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xmae.errors import UserError
 from xmae.firmware_sim.build.compile import BOARDS, CORES, compile_host
-from xmae.firmware_sim.emulators.elf import read_elf
+from xmae.firmware_sim.build.elf import read_elf
 from xmae.firmware_sim.emulators.unicorn import finished, marker_addresses
 
 

@@ -23,7 +23,7 @@ def installed(emulator):
         return find_spec("unicorn") is not None
     if emulator == "qemu":
         return shutil.which("qemu-system-arm") is not None
-    from xmae.firmware_sim.guests.arm_root import is_set_up
+    from xmae.firmware_sim.build.arm_root import is_set_up
 
     return is_set_up(ROOTS[emulator])
 

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 
 from xmae.errors import UserError
 from xmae.firmware_sim.build.compile import AMPLE_RAM, CORES
+from xmae.firmware_sim.build.elf import read_elf
 from xmae.firmware_sim.emulators.counts import Run, classify
-from xmae.firmware_sim.emulators.elf import read_elf
 
 BREAKPOINT = 7  # Unicorn's number of the exception that BKPT raises
 # semihosting, Arm IHI 0100

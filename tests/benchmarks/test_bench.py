@@ -268,7 +268,7 @@ def test_only_what_is_worse_beyond_the_noise_is_a_regression(changes, said):
 
 def test_accuracy_is_compared_on_the_same_windows_only(windows):
     less = bench_row(centred={"median": 0.9, "p5": 0.8}, heads={"hr": {"value": 9.0}})
-    relabelled = replace(windows, labels=windows.labels | {"hr": windows.labels["hr"] + 1})
+    relabelled = replace(windows, labels=windows.labels | {"hr_ecg": windows.labels["hr_ecg"] + 1})
     new = {"windows_sha256": fingerprint(windows), "models": [less]}
     for old, said in (
         (windows.select(slice(None)), None),

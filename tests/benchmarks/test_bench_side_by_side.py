@@ -70,7 +70,7 @@ def test_the_error_is_over_labelled_windows_and_its_interval_over_patients():
     truth, rate = rng.normal(80, 9, 60), rng.normal(80, 9, 60)
     truth[:3] = np.nan
     found = error(
-        SimpleNamespace(labels={"hr": truth}, subject=np.repeat(list("abcdef"), 10)), rate
+        SimpleNamespace(labels={"hr_ecg": truth}, subject=np.repeat(list("abcdef"), 10)), rate
     )
     assert found["error"] == pytest.approx(mean_absolute_error(truth[3:], rate[3:]))
     assert found["error_interval"][0] < found["error"] < found["error_interval"][1]

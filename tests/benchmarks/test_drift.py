@@ -80,7 +80,7 @@ def test_heads_give_the_metrics_of_scikit_learn():
     hr, age = rng.normal(80, 9, 60), rng.integers(30, 90, 60).astype(float)
     hr[:5] = np.nan
     windows = SimpleNamespace(
-        subject=np.repeat(np.arange(6), 10), labels={"hr": hr, "age": age, "sex": np.ones(60)}
+        subject=np.repeat(np.arange(6), 10), labels={"hr_ecg": hr, "age": age, "sex": np.ones(60)}
     )
     heads = {
         name: {"kind": kind, "weight": rng.normal(size=4).tolist(), "bias": 1.0}

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.report import charts
 from xmae.benchmarks.report.charts import draw_pareto, front
 from xmae.benchmarks.report.page import (
-    charts,
     layer_bars,
     merge_probes,
     number,

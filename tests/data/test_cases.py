@@ -12,6 +12,7 @@ import pytest
 
 from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
+from xmae.data.recording.acceleration import UNKNOWN, length
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import find_in_folder, read_each
 from xmae.errors import UserError
@@ -308,10 +309,10 @@ def _(folder):
 def _(folder):
     for k, bpm in enumerate((60, 75, 90)):
         recording = read(folder / f"p{k}.npz")
-        hr, rr, spo2 = (recording.labels[name][0] for name in ("hr", "rr", "spo2"))
+        hr, rr, spo2 = (recording.labels[name][0] for name in ("hr_monitor", "rr", "spo2"))
         assert np.isnan(hr).sum() == 50 and np.nanmin(hr) == np.nanmax(hr) == bpm
         assert np.isnan(rr).sum() == 20 and np.isnan(spo2).sum() == 40
-        assert np.isnan(recording.labels["age"]) and "hr_no_value" in recording.repairs
+        assert np.isnan(recording.labels["age"]) and "hr_monitor_no_value" in recording.repairs
 
 
 @case("36_names", case_files.names)
@@ -331,11 +332,11 @@ def _(folder):
 def _(folder):
     for name in ("g", "mg", "counts64", "ms2", "counts16"):
         recording = read(folder / f"{name}.csv")
-        assert np.median(recording.acc) == pytest.approx(0.995, abs=0.03), name
-        assert motion(recording.acc, np.arange(13) * 1000, 100).max() < LIMITS["motion"][1]
-        assert ("acc_unit" in recording.repairs) == (name != "g")
+        assert np.median(length(recording.acc)) == pytest.approx(0.995, abs=0.03), name
+        assert motion(length(recording.acc), np.arange(13) * 1000, 100).max() < LIMITS["motion"][1]
+        assert "acceleration_unit" in recording.repairs
     recording = read(folder / "linear.csv")
-    assert recording.acc is None and "acc_without_unit" in recording.repairs
+    assert recording.acc is None and UNKNOWN in recording.repairs
     assert "'ACC_X [ft/s2]' has the unit 'ft/s2'" in refusal(folder / "feet.csv")
 
 

@@ -101,8 +101,9 @@ def test_each_defect_drops_its_windows_and_is_counted(recording, recordings):
         ppg[1250 * 15 : 1250 * 16] - ppg.mean()
     )
     ppg[1250 * 20 : 1250 * 23] = recordings[4].ppg[1250 * 20 : 1250 * 23]  # somebody else's pulse
-    acc = np.ones(len(ppg))
-    acc[1250 * 30 : 1250 * 32] += 0.4 * np.sin(np.arange(2500) * 0.1)
+    acc = np.zeros((3, len(ppg)))
+    acc[2] = 1
+    acc[2, 1250 * 30 : 1250 * 32] += 0.4 * np.sin(np.arange(2500) * 0.1)
     _, counts = prepare_recording(replace(recording, ppg=ppg, acc=acc), 0.0)
     assert counts["clipping"] >= 1 and counts["flat_line"] >= 1 and counts["dropout"] >= 1
     assert counts["motion"] == 2 and counts["beats"] >= 2 and sum(counts.values()) == 48
@@ -144,13 +145,13 @@ def test_a_confident_offset_is_corrected(recordings, peaks):
     assert mended.offset_s == pytest.approx(8, abs=0.6)
     delay = estimate_offset(*peaks_of(mended), 125, len(mended.ppg)).shift_s
     assert delay == pytest.approx(0.35, abs=0.05)
-    labels = {"hr": (np.arange(480.0), 1.0), "age": 50.0}
+    labels = {"hr_monitor": (np.arange(480.0), 1.0), "age": 50.0}
     early = repair_offset(
         replace(strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], labels=labels)
     )
     assert (
         early.repairs == ["clock_offset"]
-        and 5 < early.labels["hr"][0][0] < 10
+        and 5 < early.labels["hr_monitor"][0][0] < 10
         and early.labels["age"] == 50
     )
     assert len(early.ppg) == len(early.ecg) and early.start == ""

@@ -16,8 +16,8 @@ from xmae.data.batches.batches import RECIPES, TrainingBatches, store_batches
 from xmae.data.batches.loader import WindowLoader
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
+from xmae.data.store import flat
 from xmae.data.store.flat import FlatWindows, caches_of
-from xmae.data.store.store import flat
 from xmae.errors import UserError
 
 

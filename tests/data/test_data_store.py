@@ -16,17 +16,19 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from xmae.cli import main
 from xmae.data import WindowStore
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import alone, prepare
-from xmae.data.prepare.prepare import prepare_file as one_file
+from xmae.data.prepare import prepare_file
+from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
 from xmae.data.store.overview import report
 from xmae.data.store.relabel import relabel
 from xmae.errors import UserError
 from xmae.files import sha256
+from xmae.ownership import lock_file
 
 FILES = [str(path) for path in bidmc_files()[:4]]  # of three patients
 
@@ -79,7 +81,9 @@ def test_other_tools_open_it(store, read):
         list(rows["record"]) == windows.record.tolist()
         and list(rows["start_s"]) == windows.start_s.tolist()
     )
-    np.testing.assert_array_equal(np.array(rows["label_hr"], float), windows.labels["hr"])
+    np.testing.assert_array_equal(
+        np.array(rows["label_hr_monitor"], float), windows.labels["hr_monitor"]
+    )
     np.testing.assert_array_equal(np.array(rows["measure_beats"], float), windows.measures["beats"])
     for k in (0, 50, 143):
         ours = physical(rows["ecg"][k], rows["ecg_scale"][k], rows["ecg_offset"][k])
@@ -122,14 +126,21 @@ def test_append_leaves_shards_as_they_are(store):
 
 def test_two_at_once_are_refused(store):
     before = sorted(path.name for path in store.parent.iterdir())
-    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
+    with (
+        FileLock(lock_file(store)),
+        pytest.raises(UserError, match="another xmae process is writing"),
+    ):
         prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
+    lock_file(store).unlink()  # the other's
     assert (
         sorted(path.name for path in store.parent.iterdir()) == before
         and verify(str(store))["passed"]
     )
     (store.parent / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
-    with alone(store), pytest.raises(UserError, match="another xmae prepare or relabel is writing"):
+    with (
+        FileLock(lock_file(store)),
+        pytest.raises(UserError, match="another xmae process is writing"),
+    ):
         relabel(str(store), str(store.parent / "labels.csv"))
     with pytest.raises(UserError, match="no store of windows"):
         relabel(str(store.parent / "no" / "store"), str(store.parent / "labels.csv"))
@@ -195,7 +206,7 @@ def test_relabel_leaves_signals_as_they_are(store, tmp_path):
     np.testing.assert_array_equal(windows.labels["sbp"], expected)
     rest = windows.subject == people[2]
     np.testing.assert_array_equal(windows.labels["sex"][rest], old.labels["sex"][rest])
-    np.testing.assert_array_equal(windows.labels["hr"], old.labels["hr"])
+    np.testing.assert_array_equal(windows.labels["hr_monitor"], old.labels["hr_monitor"])
     assert verify(str(store))["passed"]
     for text, complaint in [
         ("subject,sbp\nnobody,1\n", "matches no window"),
@@ -306,9 +317,9 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
     begun = list((store.parent / ".store.part").glob("0*.json"))
     assert len(begun) == 1  # one file was done, the second written but not noted
 
-    prepared, original = [], one_file.prepare_recording
+    prepared, original = [], prepare_file.prepare_recording
     monkeypatch.setattr(
-        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+        prepare_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
     )
     prepare(files, str(store), split="1,0,0", min_quality=-1, jobs=1)
     assert prepared == ["bidmc02", "bidmc03", "bidmc04"]
@@ -388,5 +399,5 @@ def test_report_shows_counts_and_windows(made, tmp_path):
     result = report(str(made), str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.html").read_text()
     assert result["windows"] == 144 and "144 windows" in text and "data:image/png;base64," in text
-    assert result["labels"]["hr"] == 144 and result["quality"]["ppg_quality"][4] <= 1
+    assert result["labels"]["hr_monitor"] == 144 and result["quality"]["ppg_quality"][4] <= 1
     assert json.loads((tmp_path / "report" / "report.json").read_text())["hours"] == 0.4

@@ -16,9 +16,9 @@ from scipy import signal
 from xmae.benchmarks.studies.prepare_speed import main as prepare_speed
 from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
+from xmae.data.prepare import prepare_file as module_of_a_file
 from xmae.data.prepare.inputs import draw_splits, find_recordings, read_splits
 from xmae.data.prepare.prepare import prepare
-from xmae.data.prepare.prepare import prepare_file as one_file
 from xmae.data.prepare.prepare_file import prepare_file, state_of
 from xmae.data.prepare.windowing import prepare_recording, window_label
 from xmae.data.recording.readers import read_recording
@@ -199,7 +199,7 @@ def test_labels_are_means_of_what_is_known(recording):
     assert set(windows.labels["age"]) == {88} and set(windows.labels["sex"]) == {1}
     with np.load(bidmc_files()[0]) as raw:
         np.testing.assert_allclose(
-            windows.labels["hr"], raw["hr"][:480].reshape(48, 10).mean(axis=1)
+            windows.labels["hr_monitor"], raw["hr"][:480].reshape(48, 10).mean(axis=1)
         )
 
 
@@ -323,9 +323,11 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
         "split": "1,0,0",
         "min_quality": -1,
     }
-    prepared, original = [], one_file.prepare_recording
+    prepared, original = [], module_of_a_file.prepare_recording
     monkeypatch.setattr(
-        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+        module_of_a_file,
+        "prepare_recording",
+        lambda *a: prepared.append(a[0].record) or original(*a),
     )
     with pytest.raises(UserError, match="1.npz"):
         prepare(**arguments, jobs=1)
@@ -347,9 +349,11 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
     wfdb.wrsamp("one", 125, p_signal=recording.ppg[:3750, None], **names)
     (tmp_path / "bad.npz").write_text("no archive")
     arguments = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1, "jobs": 1}
-    prepared, original = [], one_file.prepare_recording
+    prepared, original = [], module_of_a_file.prepare_recording
     monkeypatch.setattr(
-        one_file, "prepare_recording", lambda *a: prepared.append(a[0].record) or original(*a)
+        module_of_a_file,
+        "prepare_recording",
+        lambda *a: prepared.append(a[0].record) or original(*a),
     )
     for count in (1, 1, 2):
         if count == 2:

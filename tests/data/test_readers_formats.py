@@ -364,7 +364,7 @@ def test_pulsedb(tmp_path, real):
     assert [len(recording.ppg) for recording in recordings] == [2500, 3750]
     np.testing.assert_array_equal(recordings[1].ppg, real["ppg"][2500:6250])
     io.savemat(tmp_path / "old.mat", {"ppg": real["ppg"]})
-    with pytest.raises(UserError, match="old.mat: a MATLAB file of before v7.3"):
+    with pytest.raises(UserError, match="old.mat: a MATLAB 5 file with ppg; .* -v7.3"):
         read_recording(tmp_path / "old.mat")
     (tmp_path / "cut.mat").write_bytes((tmp_path / "p000123.mat").read_bytes()[:3000])
     with pytest.raises(UserError, match="cut.mat: not readable as MATLAB v7.3"):
@@ -464,7 +464,7 @@ def test_vital(tmp_path, real):
     expected = np.interp(time, np.arange(SECONDS * 125) / 125, real["II"])
     assert np.corrcoef(recording.ecg[~gap], expected[~gap])[0, 1] > 0.97
     assert alike(recording.ppg, np.interp(time, np.arange(SECONDS * 125) / 125, real["ppg"]))
-    values, rate = recording.labels["hr"]
+    values, rate = recording.labels["hr_monitor"]
     assert rate == 0.5 and values[:3].tolist() == [70, 71, 72]
 
 
@@ -490,16 +490,18 @@ def test_ppg_dalia_and_wesad(tmp_path, real, monkeypatch):
         (tmp_path / "S3.pkl").write_bytes(pickle.dumps(dalia, protocol))
         recording = read_recording(tmp_path / "S3.pkl")
         assert (recording.subject, recording.sfreq) == ("S3", 200) and recording.labels["age"] == 25
-        assert recording.labels["sex"] == "M" and recording.labels["hr"][0][2:4].tolist() == [
+        assert recording.labels["sex"] == "M" and recording.labels["hr_monitor"][0][
+            2:4
+        ].tolist() == [
             60,
             61,
         ]
-        np.testing.assert_allclose(recording.acc[:-50], 1, atol=0.01)
+        np.testing.assert_allclose(recording.acc[2, :-50], 1, atol=0.01)
         time = np.arange(len(recording.ppg)) / 200
         assert alike(recording.ppg, np.interp(time, np.arange(SECONDS * 125) / 125, real["ppg"]))
     wesad = {"subject": "S4", "signal": signals, "label": np.zeros(SECONDS * 700, int)}
     (tmp_path / "S4.pkl").write_bytes(pickle.dumps(wesad, 2))
-    assert "hr" not in read_recording(tmp_path / "S4.pkl").labels
+    assert "hr_monitor" not in read_recording(tmp_path / "S4.pkl").labels
     for evil in (Evil(), {"subject": Evil(), "signal": signals}, np.array([Evil()], object)):
         (tmp_path / "S5.pkl").write_bytes(pickle.dumps(evil))
         with pytest.raises(UserError, match="S5.pkl: refused: it asks for (posix|nt).system"):

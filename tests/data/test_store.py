@@ -98,7 +98,7 @@ def test_select_and_concatenate(windows):
     first, rest = windows.select(slice(0, 2)), windows.select(np.arange(len(windows)) >= 2)
     joined = Windows.concatenate([first, rest])
     np.testing.assert_array_equal(joined.ecg, windows.ecg)
-    np.testing.assert_array_equal(joined.labels["hr"], windows.labels["hr"])
+    np.testing.assert_array_equal(joined.labels["hr_monitor"], windows.labels["hr_monitor"])
     without = Windows.concatenate([first, replace(rest, ecg=None)])
     assert without.ecg is None and len(without) == len(windows)
     windows.require_ecg("pretraining")

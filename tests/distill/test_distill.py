@@ -131,7 +131,7 @@ def test_the_ecg_gives_the_heart_rate_and_nothing_else(teacher, small_store):
 
 def test_counted_beats_are_the_monitors_heart_rate(small_store):
     windows = WindowStore(small_store).windows()
-    difference = np.abs(rate_of(count_beats(windows)) - windows.labels["hr"])
+    difference = np.abs(rate_of(count_beats(windows)) - windows.labels["hr_ecg"])
     # bpm; the monitor averages and lags
     assert np.nanmedian(difference) < 1 and np.nanpercentile(difference, 90) < 4
 

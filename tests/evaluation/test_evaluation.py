@@ -27,7 +27,7 @@ def make_windows(n_subjects=20, per_subject=15, n_test=8, seed=0):
     n = len(subject)
     age = np.repeat(np.where(np.arange(n_subjects) % 2, 72.0, 50.0), per_subject)
     labels = {
-        "hr": rng.normal(80, 10, n),
+        "hr_ecg": rng.normal(80, 10, n),
         "age": age,
         "sex": np.roll(age > 65, per_subject).astype(float),
     }
@@ -114,7 +114,7 @@ def test_probe_finds_a_planted_signal_and_nothing_in_noise():
     n = len(windows.subject)
     noise = rng.normal(size=(n, 32))
     noise[:, 5] = 7  # a constant column does no harm
-    planted = noise + np.outer((windows.labels["hr"] - 80) / 10, rng.normal(size=32))
+    planted = noise + np.outer((windows.labels["hr_ecg"] - 80) / 10, rng.normal(size=32))
     planted += np.outer(windows.labels["age"] > 65, rng.normal(size=32))
     result = probe_embeddings({"planted": planted, "noise": noise}, windows, ["hr", "age_over_65"])
     hr, age = result["tasks"]["hr"], result["tasks"]["age_over_65"]
@@ -155,7 +155,7 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
     assert "one class" in result["age_over_65"]["reason"]
     assert "0 scored patients have the label 'spo2'" in result["spo2"]["reason"]
     assert "value" in result["hr"]["encoders"]["e"]
-    windows.labels["hr"][windows.subject > "s01"] = np.nan
+    windows.labels["hr_ecg"][windows.subject > "s01"] = np.nan
     result = probe_embeddings({"e": np.zeros((len(windows.subject), 2))}, windows, ["hr"])
     assert "2 scored patients" in result["tasks"]["hr"]["reason"]
     assert "not evaluable" in probe_table(result)
@@ -199,15 +199,15 @@ def test_age_task_keeps_missing_ages_missing():
 def test_heads_are_the_linear_models_and_skip_what_has_no_label():
     windows = make_windows()
     rng = np.random.default_rng(7)
-    x = rng.normal(size=(len(windows.subject), 6)) + windows.labels["hr"][:, None] / 10
-    windows.labels["hr"][:10] = np.nan
-    heads = fit_heads(x, windows)
+    x = rng.normal(size=(len(windows.subject), 6)) + windows.labels["hr_ecg"][:, None] / 10
+    windows.labels["hr_ecg"][:10] = np.nan
+    heads = fit_heads(x, windows, TASKS.values())
     assert set(heads) == {"hr", "sex", "age_over_65"}
     assert heads["hr"]["skill"] > 0.5 and heads["sex"]["skill"] < 0.05
     assert len(heads["hr"]["weight"]) == 6
     ok = slice(10, None)
     expected = fit_linear(
-        x[ok], windows.labels["hr"][ok], windows.subject[ok], "regression"
+        x[ok], windows.labels["hr_ecg"][ok], windows.subject[ok], "regression"
     ).predict(x)
     assert apply_head(heads["hr"], x) == pytest.approx(expected)
     probability = apply_head(heads["sex"], x)

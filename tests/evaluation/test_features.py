@@ -81,7 +81,7 @@ def test_rates_agree_with_the_monitor_where_the_signal_is_good(real, columns):
     good = (real.ppg_quality >= 0.9) & (real.ecg_quality >= 0.9)
     assert good.sum() > 100
     for how in ("rate_autocorrelation", "rate_spectrum", "rate_beats", "rate_phase"):
-        error = np.abs(columns[how] - real.labels["hr"])[good]
+        error = np.abs(columns[how] - real.labels["hr_ecg"])[good]
         assert np.nanmedian(error) < 1 and np.nanmean(error < 5) > 0.9, how
 
 

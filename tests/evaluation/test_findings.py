@@ -100,7 +100,7 @@ def runs(models, store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for verb in ("hrv", "timing"):
         assert main([verb, *models, "--data", store, "--out", str(folder / verb)]) == 0
-    transfer(models, store, "ppg_bp", "hr", out=str(folder / "transfer"))
+    transfer(models, store, "ppg_bp", "hr_monitor", out=str(folder / "transfer"))
     settings = {"methods": "dino", "budget": 32, "size": "small", "batch_size": 16}
     curve(models, store, "hr", fractions="0.5,1", repeats=2, out=str(folder / "curve"), **settings)
     return folder
@@ -148,7 +148,7 @@ def test_recordings_of_two_subjects_may_have_one_name(store):
     named = replace(trial, dataset=replace(dataset, record=np.full(len(dataset.record), "1")))
     prediction = np.random.default_rng(0).normal(size=len(trial.rows))
     assert correlations(named, prediction) == correlations(trial, prediction)
-    x = dataset.labels["hr"]
+    x = dataset.labels["hr_ecg"]
     by_name = pd.Series(x).groupby(dataset.record).transform("median")
     np.testing.assert_array_equal(medians(x, named.dataset.recording), by_name)
 
@@ -166,8 +166,8 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     assert rates["ppg_bp -> ppg_bp"] < min(rates["store -> ppg_bp"], constant)
     (source,) = load_datasets([store], tasks=["hr"])
     (target,) = load_datasets(["ppg_bp"])
-    offset = np.nanmean(source.labels["hr"])  # the constant is the mean of the fitted dataset
-    assert constant == pytest.approx(np.abs(target.labels["hr"] - offset).mean(), rel=0.05)
+    offset = np.nanmean(source.labels["hr_ecg"])  # the constant is the mean of the fitted dataset
+    assert constant == pytest.approx(np.abs(target.labels["hr_ecg"] - offset).mean(), rel=0.05)
 
 
 def test_baselines_look_once_at_windows_that_trials_share(models, store, monkeypatch):

@@ -310,7 +310,7 @@ def test_fine_tuning_learns_from_a_head_that_knows_the_mean_only(
     windows = WindowStore(lead_store).windows("train").select(slice(None, None, 6))
     files = {"ppg": ppg_encoder, "ecg": pretrained[0] / "encoder.safetensors"}
     truth, encoders = (
-        windows.labels["hr"],
+        windows.labels["hr_ecg"],
         {name: load_encoder(file, name == "ppg") for name, file in files.items()},
     )
     signals = {name: modality_signals(windows, name, CHANNELS) for name in encoders}

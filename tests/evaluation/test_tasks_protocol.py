@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, mean_absolute_error, roc_auc_score
 
 from xmae.errors import UserError
-from xmae.evaluation.heads.heads import finetune
+from xmae.evaluation.heads import finetune
 from xmae.evaluation.protocol import bootstrap
 from xmae.evaluation.protocol.datasets import Dataset
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial

@@ -18,10 +18,11 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
+from xmae.export.targets import litert
 from xmae.export.targets.c.cmsis_nn import for_cmsis_nn
 from xmae.export.targets.c.layers import quantize_multiplier, read_layers
 from xmae.export.targets.c.source import export, write_c
-from xmae.export.targets.registry import chosen_targets, litert
+from xmae.export.targets.registry import chosen_targets
 from xmae.export.targets.session import to_int8
 from xmae.firmware_sim.build.compile import KERNELS, compile_host
 from xmae.models import load_encoder

@@ -21,9 +21,9 @@ from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
 from xmae.errors import UserError
 from xmae.export import TARGETS
+from xmae.export.targets import environments as apart
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.registry import chosen_targets, runs_here
-from xmae.export.targets.registry import environments as apart
 from xmae.export.targets.session import from_int8, to_int8
 from xmae.models import load_encoder
 from xmae.models.checkpoint import SHIPPED

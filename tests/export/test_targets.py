@@ -22,19 +22,10 @@ from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import tool_versions
 from xmae.export.export import export, two_processes
-from xmae.export.targets.registry import (
-    TARGETS,
-    chosen_precisions,
-    chosen_targets,
-    cortex_m,
-    executorch,
-    litert,
-    takes,
-    tflite_runtime,
-    vela,
-)
-from xmae.export.targets.registry import environments as apart
-from xmae.firmware_sim.emulators.registry import tflm
+from xmae.export.targets import cortex_m, executorch, litert, tflite_runtime, vela
+from xmae.export.targets import environments as apart
+from xmae.export.targets.registry import TARGETS, chosen_precisions, chosen_targets, takes
+from xmae.firmware_sim.emulators import tflm
 from xmae.models import PPGEncoder, load_encoder
 from xmae.models.checkpoint import SHIPPED
 from xmae.quantize import exportable

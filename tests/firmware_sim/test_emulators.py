@@ -11,8 +11,8 @@ from xmae.errors import UserError
 from xmae.export.targets.c.source import write_c
 from xmae.export.targets.session import to_int8
 from xmae.firmware_sim.build.compile import BOARDS, compile_firmware, have_gcc
+from xmae.firmware_sim.build.elf import read_elf
 from xmae.firmware_sim.emulators.counts import name
-from xmae.firmware_sim.emulators.elf import read_elf
 from xmae.firmware_sim.emulators.qemu import have_qemu, run_qemu
 from xmae.firmware_sim.emulators.unicorn import run_unicorn
 from xmae.signals.scale import minmax_scale

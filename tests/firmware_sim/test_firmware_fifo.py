@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 
 from xmae.firmware_sim.build.compile import AMPLE_RAM, CORES, compile_firmware, have_gcc
+from xmae.firmware_sim.build.elf import read_elf
 from xmae.firmware_sim.build.generate import FIFO_DEPTH, SOURCES
-from xmae.firmware_sim.emulators.elf import read_elf
 
 unicorn = pytest.importorskip("unicorn")
 M4 = CORES["m4"]

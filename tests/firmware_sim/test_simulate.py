@@ -15,18 +15,19 @@ from xmae.benchmarks.simulate import chosen_devices, failures, simulate
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
+from xmae.firmware_sim.build import arm_root
+from xmae.firmware_sim.build.arm_root import is_set_up, root_path, setup_roots
 from xmae.firmware_sim.build.compile import CORES, CRC_AT, compile_firmware, have_gcc
+from xmae.firmware_sim.build.elf import read_elf
 from xmae.firmware_sim.build.generate import FIFO_DEPTH, STACK_BYTES, write_firmware
-from xmae.firmware_sim.cost.cost import cost, per_window
+from xmae.firmware_sim.cost import cost
+from xmae.firmware_sim.cost.cost import per_window
 from xmae.firmware_sim.cost.profile import BUDGET, device_names, load_device
-from xmae.firmware_sim.emulators.elf import read_elf
 from xmae.firmware_sim.emulators.registry import installed, runner
 from xmae.firmware_sim.frame import Boot, Result, Status, parse_frames
 from xmae.firmware_sim.frontend import digitise, fifo_words
-from xmae.firmware_sim.guests import arm_root
-from xmae.firmware_sim.guests.arm_root import is_set_up, root_path, setup_roots
-from xmae.firmware_sim.guests.cortex_a import apply_heads, play_cortex_a
 from xmae.firmware_sim.play import limits
+from xmae.firmware_sim.play_cortex_a import apply_heads, play_cortex_a
 
 pytest.importorskip("unicorn")
 pytest.importorskip("tflite_micro")

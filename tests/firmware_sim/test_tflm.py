@@ -9,8 +9,8 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
-from xmae.export.targets.registry import litert
-from xmae.firmware_sim.emulators.registry import tflm
+from xmae.export.targets import litert
+from xmae.firmware_sim.emulators import tflm
 from xmae.signals.scale import minmax_scale
 
 pytest.importorskip("tflite_micro")

@@ -11,7 +11,7 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.export.targets.registry import executorch
+from xmae.export.targets import executorch
 from xmae.models import McuStudent, PPGEncoder, XMAEConfig, load_encoder
 from xmae.quantize import (
     compare_graphs,

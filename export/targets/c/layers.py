@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.native import quietly
 
 # none, RELU, RELU_N1_TO_1, RELU6: real limits
@@ -77,16 +77,17 @@ def read_layers(path):
     """Tensors by number, layers in order, numbers of the input and the output tensor."""
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
-    try:
+    with refusing(path, "a TFLite model"):
         image = Path(path).read_bytes()
         model = schema.ModelT.InitFromPackedBuf(image, 0)
-        graph = model.subgraphs[0]
         inline_buffers(model, image)
-        tensors = {i: tensor(model, entry, schema) for i, entry in enumerate(graph.tensors)}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except Exception as error:  # whatever the flatbuffer reader stumbles over in a damaged file
-        raise UserError(f"{path}: not a readable TFLite model ({type(error).__name__})") from error
+        return layers_of(model, schema, path)
+
+
+def layers_of(model, schema, path):
+    """As `read_layers`, from the parsed flatbuffer; a forged one may raise anything."""
+    graph = model.subgraphs[0]
+    tensors = {i: tensor(model, entry, schema) for i, entry in enumerate(graph.tensors)}
     kinds = {
         number: name
         for name, number in vars(schema.BuiltinOperator).items()

@@ -1,20 +1,17 @@
 """C99 source of an int8 `.tflite`: weights as constants for flash, one function per layer, a
 planned static arena.
 
-The kernels that it calls are in `xmae.firmware_sim`'s folder `kernels`, and are copied beside it on
-export.
+The kernels that it calls are in the folder `kernels`, and are copied beside it on export.
 """
 
-import re
 import shutil
 import zlib
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import numpy as np
-
 from xmae.export.targets.c.cmsis_nn import for_cmsis_nn
 from xmae.export.targets.c.layers import read_layers
+from xmae.export.targets.c.literals import comment, identifier, integer, real
 from xmae.files import atomic_file
 
 ALIGN = 8  # bytes: of every tensor in the arena
@@ -173,7 +170,7 @@ def function(i):
 
 def numbers(array):
     """The elements of an array as lines of C."""
-    items = [str(value) if value > -(2**31) else "(-2147483647 - 1)" for value in array.tolist()]
+    items = [integer(value) for value in array.tolist()]
     per_line = 24 if array.itemsize == 1 else 10
     return ",\n".join(",".join(items[i : i + per_line]) for i in range(0, len(items), per_line))
 
@@ -181,19 +178,19 @@ def numbers(array):
 def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
     """Texts of the header and of the source file."""
     x, y = tensors[source], tensors[sink]
-    guard = re.sub(r"\W", "_", name).upper() + "_H"
+    guard = identifier(name).upper() + "_H"
     calls = [i for i, layer in enumerate(layers) if layer.kernel]
     macs = sum(layer.macs for layer in layers)
-    header = f"""/* {name}: {macs} multiply-accumulates. Written by `xmae export --targets c`. */
+    header = f"""/* {comment(name)}: {macs} multiply-accumulates. Written by `xmae export --targets c`. */
 #ifndef {guard}
 #define {guard}
 #include <stdint.h>
-#define XMAE_INPUT_SIZE {x.size}
-#define XMAE_OUTPUT_SIZE {y.size}
-#define XMAE_INPUT_SCALE {np.float32(x.scale)!s}f /* real = scale * (code - zero point) */
-#define XMAE_INPUT_ZERO_POINT ({x.zero})
-#define XMAE_OUTPUT_SCALE {np.float32(y.scale)!s}f
-#define XMAE_OUTPUT_ZERO_POINT ({y.zero})
+#define XMAE_INPUT_SIZE {integer(x.size)}
+#define XMAE_OUTPUT_SIZE {integer(y.size)}
+#define XMAE_INPUT_SCALE {real(x.scale)} /* real = scale * (code - zero point) */
+#define XMAE_INPUT_ZERO_POINT ({integer(x.zero)})
+#define XMAE_OUTPUT_SCALE {real(y.scale)}
+#define XMAE_OUTPUT_ZERO_POINT ({integer(y.zero)})
 #define XMAE_ARENA_BYTES {arena}
 #define XMAE_WEIGHTS_BYTES {len(image)}
 #define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u /* of `xmae_weights` as it lies in flash */
@@ -220,18 +217,18 @@ uint32_t xmae_weights_crc32(void);
             arguments.append(place(("scratch", i)))
         struct = STRUCTS.get(layer.kernel, f"{layer.kernel}_t")
         fields = [f".{key} = xmae_weights.{key}_{i:02d}" for key in layer.constants]
-        fields += [f".{key} = {value}" for key, value in layer.fields.items()]
+        fields += [f".{key} = {integer(value)}" for key, value in layer.fields.items()]
         return f"""
 void {function(i)}(void); /* {layer.op}, {layer.macs} multiply-accumulates */
 MARKER void {function(i)}(void) {{
   static const {struct} layer = {{
     {", ".join(fields)}}};
   {layer.kernel}(&layer, {", ".join(arguments)});
-  TRACE({i}, {place(layer.output)}, {tensors[layer.output].size});
+  TRACE({i}, {place(layer.output)}, {integer(tensors[layer.output].size)});
 }}
 """
 
-    body = f"""/* {name}: constants and layers. Written by `xmae export --targets c`. */
+    body = f"""/* {comment(name)}: constants and layers. Written by `xmae export --targets c`. */
 #include "{name}.h"
 #include "xmae_kernels.h"
 

@@ -31,8 +31,8 @@ def ppg_bp_segments():
     segment : int array, shape (492,)
         0, 1 or 2.
     labels : dict of float arrays, shape (492,)
-        age (years), bmi (kg/m2), sbp, dbp (mmHg), hr (bpm), hypertension_stage (0-3), diabetes
-        (0/1), sex (1 male).
+        age (years), bmi (kg/m2), sbp, dbp (mmHg), hr_monitor (bpm, the cuff's), hypertension_stage
+        (0-3), diabetes (0/1), sex (1 male).
     """
     with np.load(FILE) as data:
         n_subjects, n_segments, _ = data["ppg"].shape
@@ -40,6 +40,7 @@ def ppg_bp_segments():
         columns = {name: data[name].astype(np.float64) for name in COLUMNS} | {
             "sex": (data["sex"] == "M") * 1.0
         }
+        columns["hr_monitor"] = columns.pop("hr")
         subject = np.repeat([f"ppgbp{number:03d}" for number in data["subject_id"]], n_segments)
     labels = {name: np.repeat(column, n_segments) for name, column in columns.items()}
     return (

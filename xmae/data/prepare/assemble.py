@@ -16,8 +16,8 @@ import numpy as np
 from xmae.data.prepare.prepare_file import save_shard, sort_leads
 from xmae.data.prepare.windowing import LIMITS
 from xmae.data.recording.checks import settle_doubles
-from xmae.data.store.shard import read_shard
-from xmae.data.store.store import SCHEMA_VERSION, named_files, write_index
+from xmae.data.store.shard import named_files, read_shard
+from xmae.data.store.store import SCHEMA_VERSION, write_index
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
@@ -95,6 +95,7 @@ def assemble(notes, stage, old, settings, split):
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
         "windows": sum(kept.values()),
+        "windows_with_truth": sum(shard.get("with_truth", 0) for shard in shards),
         "dropped": {reason: n for reason, n in dropped.items() if n},
         "windows_by_split": dict(kept),
         "subjects_by_split": dict(

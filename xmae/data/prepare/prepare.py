@@ -15,10 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import joblib
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from xmae import __version__
 from xmae.data.bidmc import SHIPPED_SPLIT
 from xmae.data.prepare.assemble import assemble, publish, refuse_foreign
 from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
@@ -28,13 +26,15 @@ from xmae.data.recording.channels import ChannelMap
 from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.errors import UserError
+from xmae.ownership import owned
+from xmae.version import __version__
 
 __all__ = ["prepare", "prepare_recording"]
 
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
 ENGINES = ("local", "ray")
 SHARES = "0.7,0.1,0.2"
-RESULT = ("recordings", "windows", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
+RESULT = ("recordings", "windows", "windows_with_truth", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
           "passed_over")  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def prepare(
 
     remote = "://" in str(out)
     folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
-    with alone(folder, out):
+    with owned(folder, out):
         old = WindowStore(out) if append else None
         found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
         first = (
@@ -155,30 +155,13 @@ def prepare(
     return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(out)}
 
 
-@contextmanager
-def alone(out, shown=None):
-    """Refuse to work on the folder of a store, known to the user as `shown`, while another process
-    does.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(out.parent / f".{out.name}.lock", timeout=0) as lock:
-            try:
-                yield
-            finally:
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise UserError(
-            f"{shown or out}: another xmae prepare or relabel is writing this store; wait a bit"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
-
-
 def summary_of(meta):
     """What a store has in it, in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
-    lines = [f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}"]
+    lines = [
+        f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
+        f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
+    ]
     for what in ("dropped", "repairs", "passed_over"):
         if meta[what]:
             lines.append(

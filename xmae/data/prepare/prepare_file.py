@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, repair_offset
@@ -136,11 +138,13 @@ def windows_of(recording, path, name, settings):
 
 def save_shard(folder, name, windows):
     """Write windows of one subject; the shard's entry in `store.json`: file, sha256, subject,
-    windows.
+    windows, and those whose heart rate the ECG gives.
     """
     plain = re.sub(r"[^\w.-]+", "_", name)[:80]
     written = write_named(folder, plain, lambda path: write_shard(path, windows))
-    return written | {"subject": str(windows.subject[0]), "windows": len(windows)}
+    known = int(np.isfinite(windows.labels["hr_ecg"]).sum())
+    counts = {"windows": len(windows), "with_truth": known}
+    return written | {"subject": str(windows.subject[0])} | counts
 
 
 def unique_names(paths):

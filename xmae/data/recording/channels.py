@@ -14,15 +14,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from xmae.data.recording.acceleration import in_g
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
-from xmae.data.recording.units import (
-    SECONDS,
-    gravities_in,
-    millivolts_in,
-    plain_unit,
-    scale_by_gravity,
-)
+from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
 from xmae.signals.resample import resample_with_gaps
 
@@ -330,8 +325,10 @@ def recording_of(
         x, repair = in_millivolts(channel, where)
         mended |= repair
         leads[lead_name(channel.name)] = on_clock(replace(channel, x=x))
-    acc, repair = acceleration([by_name[name] for name in roles.get("acc", [])], on_clock, where)
-    mended |= repair
+    axes = [by_name[name] for name in roles.get("acc", [])[:3]]
+    scales = [gravities_in(axis.unit, f"{where} '{axis.name}'") for axis in axes]
+    acc, repair = in_g([on_clock(axis) for axis in axes], scales) if axes else (None, [])
+    mended |= set(repair)
     labels, absent = plausible_labels(labels or {})
     mended |= {f"{name}_no_value" for name in absent}
     start = plain_time(start)
@@ -360,27 +357,6 @@ def in_millivolts(channel, where):
         return channel.x, set()
     mended = mend_unit(channel.x * scale)
     return channel.x * (scale * mended), {"ecg_unit"} if mended != 1 else set()
-
-
-def acceleration(axes, on_clock, where):
-    """Length of the acceleration vector, g, and what was mended.
-
-    Without a stated unit gravity tells it: "acc_unit". Where it cannot, as where gravity was taken
-    out, the length is left out: "acc_without_unit".
-    """
-    if not axes:
-        return None, set()
-    scales = [gravities_in(axis.unit, f"{where} '{axis.name}'") for axis in axes]
-    known = None not in scales
-    parts = [
-        on_clock(replace(axis, x=axis.x * (scale or 1.0)))
-        for axis, scale in zip(axes, scales, strict=True)
-    ]
-    length = np.sqrt(np.sum(np.square(parts), axis=0))
-    scale = scale_by_gravity(length)
-    if scale is None:
-        return (length, set()) if known else (None, {"acc_without_unit"})
-    return length * scale, {"acc_unit"} if scale != 1 else set()
 
 
 def plain_time(start):

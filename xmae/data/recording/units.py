@@ -6,8 +6,6 @@ by default. Three spellings of the micro sign, case and a closing "s" do not cou
 
 import re
 
-import numpy as np
-
 from xmae.errors import UserError
 
 G = 9.80665  # m/s2
@@ -36,8 +34,6 @@ OTHERS = {
     "bpm", "%", "c", "degc", "mmhg", "ohm", "kohm", "us", "na", "ua", "ma", "hz", "deg/s", "dps",
     "rad/s", "ut", "hpa", "kpa", "pa", "db", "unix", "utc", "iso8601", "localflux", "sample",
 }  # fmt: skip
-PLAUSIBLE_NORMS = (1.0, G, 64.0, 256.0, 1000.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0)
-NORM_TOLERANCE = 0.2  # share by which the median length may differ from 1 g
 
 
 def plain_unit(unit):
@@ -114,26 +110,3 @@ def gravities_in(unit, where):
         f"{where} has the unit '{unit}', which is no known unit of acceleration; say units in a"
         " channel map (--channels): g, mg or m/s2"
     )
-
-
-def scale_by_gravity(length):
-    """The factor that makes g of the length of an acceleration, which most of the time is gravity.
-
-    Parameters
-    ----------
-    length : float array, shape (n_times,)
-        Length of the acceleration vector in an unknown unit; NaN = missing.
-
-    Returns
-    -------
-    float or None
-        1 over the known scale that lies nearest to the median; None if none lies near, as where
-        gravity was removed or an axis is missing.
-    """
-    known = length[np.isfinite(length)]
-    middle = float(np.median(known)) if len(known) else 0.0
-    if middle <= 0:
-        return None
-    distance = {norm: abs(np.log(middle / norm)) for norm in PLAUSIBLE_NORMS}
-    nearest = min(distance, key=distance.get)
-    return 1 / nearest if distance[nearest] < np.log1p(NORM_TOLERANCE) else None

@@ -3,8 +3,8 @@
 import numpy as np
 from tqdm import tqdm
 
-from xmae.data.store.shard import read_table, windows_of
-from xmae.data.store.store import WindowStore, named_files
+from xmae.data.store.shard import named_files, read_table, windows_of
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.files import write_json
 
@@ -48,6 +48,8 @@ def verify(store: str, out: str = "") -> dict:
         }
         if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
             problems.append(f"{shard['file']}: samples that are no numbers")
+        if content.acc is not None and np.isinf(content.acc).any():
+            problems.append(f"{shard['file']}: infinite acceleration")
         if shard["subject"] not in opened.splits:
             problems.append(f"{shard['file']}: the subject {shard['subject']} has no split")
     try:

@@ -5,7 +5,7 @@ import json
 
 import fsspec
 
-from xmae.data.store.store import named_files
+from xmae.data.store.shard import named_files
 from xmae.errors import UserError
 from xmae.files import cache_folder
 

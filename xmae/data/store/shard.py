@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.store.windows import LEAD_TIMES, Windows
+from xmae.data.store.windows import LEAD_TIMES, OLD_NAMES, Windows
 from xmae.errors import UserError
 from xmae.files import sha256
 from xmae.signals.window import N_TIMES
@@ -21,6 +21,7 @@ from xmae.signals.window import N_TIMES
 STEPS = 32767  # int16 codes run from -32767 to 32767
 # before the name of a lead, label or measure in a column's name
 LEAD, LABEL, MEASURE = "lead_", "label_", "measure_"
+AXES = ("acc_x", "acc_y", "acc_z")  # columns of the accelerometer, g
 
 
 def quantize(x):
@@ -45,6 +46,8 @@ def write_shard(path, windows):
     signals |= {
         LEAD + name: windows.leads[:, place] for place, name in enumerate(windows.lead_names)
     }
+    if windows.acc is not None:
+        signals |= {name: windows.acc[:, place] for place, name in enumerate(AXES)}
     signals = {name: x for name, x in signals.items() if x is not None}
     for name, x in signals.items():
         codes, scale, offset = quantize(x)
@@ -52,6 +55,9 @@ def write_shard(path, windows):
         columns |= {f"{name}_scale": scale, f"{name}_offset": offset}
     for name in ("subject", "record", "start_s", "ppg_quality", "ecg_quality"):
         columns[name] = getattr(windows, name)
+    columns["beats"] = pa.FixedSizeListArray.from_arrays(
+        pa.array(windows.beats.ravel()), windows.beats.shape[1]
+    )
     columns |= {LABEL + name: x for name, x in windows.labels.items()}
     columns |= {MEASURE + name: x for name, x in windows.measures.items()}
     packed = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in signals}
@@ -88,6 +94,12 @@ def read_signal(table, name):
     """One signal of a shard in physical units: (n, n_times) float32."""
     scale, offset = (table[f"{name}_{part}"].to_numpy()[:, None] for part in ("scale", "offset"))
     return read_codes(table, name) * scale + offset
+
+
+def read_beats(table):
+    """The beats of a shard, (n, 40) float32, NaN after the last."""
+    (column,) = table["beats"].chunks
+    return column.flatten().to_numpy().reshape(len(table), -1)
 
 
 def read_shard(file, digest):
@@ -144,10 +156,22 @@ def windows_of(table):
         **{name: table[name].to_numpy().astype(str) for name in ("subject", "record")},
         split=np.full(len(table), ""),
         **{name: table[name].to_numpy() for name in ("start_s", "ppg_quality", "ecg_quality")},
-        labels=columns(LABEL),
+        labels={OLD_NAMES.get(name, name): x for name, x in columns(LABEL).items()},
         leads=np.stack([read_signal(table, LEAD + name) for name in leads], axis=1)
         if leads
         else None,
         lead_names=tuple(leads),
         measures=columns(MEASURE),
+        acc=np.stack([read_signal(table, name) for name in AXES], axis=1)
+        if AXES[0] in names
+        else None,
+        beats=read_beats(table) if "beats" in names else None,
     )
+
+
+def named_files(meta):
+    """Names of all files that a `store.json` names, and its own."""
+    index = [meta["index"]] if "index" in meta else []
+    return {"store.json"} | {
+        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
+    }

@@ -16,13 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xmae.data.store.remote import read_remote_json
 from xmae.data.store.shard import read_shard, read_table, write_named
-from xmae.data.store.windows import Windows
+from xmae.data.store.windows import OLD_NAMES, Windows
 from xmae.errors import UserError
 from xmae.files import read_json
 
-SCHEMA_VERSION = 2  # 1 had no index, measures and counts; it can still be read
-READABLE = (1, 2)
+# 1 had no index, measures and counts, 2 no beats, and its label hr was the monitor's; both can
+# still be read
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
 SPLITS = ("train", "val", "test")
 INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end with what they hold
 INDEX_COLUMNS = pa.schema({
@@ -99,8 +102,6 @@ class WindowStore:
             if not (self.path / "store.json").is_file():
                 raise UserError(nothing)
             return read_json(self.path / "store.json")
-        from xmae.data.store.remote import read_remote_json
-
         meta = read_remote_json(f"{self.path}/store.json")
         if meta is None:
             raise UserError(nothing)
@@ -172,7 +173,7 @@ class WindowStore:
                 chosen = np.flatnonzero(shards == shard)
                 chosen = chosen[np.argsort(rows[chosen])]
                 tables.setdefault(shard, {}).update(
-                    {name: table[name].to_numpy()[chosen] for name in names}
+                    {OLD_NAMES.get(name, name): table[name].to_numpy()[chosen] for name in names}
                 )
         return tables
 
@@ -198,14 +199,6 @@ class WindowStore:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
         relabelled = self.new_labels()
         return Windows.concatenate([self.shard(shard, relabelled) for shard in shards])
-
-
-def named_files(meta):
-    """Names of all files that a `store.json` names, and its own."""
-    index = [meta["index"]] if "index" in meta else []
-    return {"store.json"} | {
-        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
-    }
 
 
 def write_index(folder, rows):

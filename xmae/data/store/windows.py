@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from xmae.beats.truth import no_beats
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
-# per minute, per minute, %, years, 1 = male and 0 = female
-LABELS = ("hr", "rr", "spo2", "age", "sex")
+# bpm, bpm, per minute, %, years, 1 = male and 0 = female
+LABELS = ("hr_ecg", "hr_monitor", "rr", "spo2", "age", "sex")
+OLD_NAMES = {"hr": "hr_monitor"}  # of labels in stores of schema version 1 and 2
 LEAD_SFREQ = 200  # Hz, of `Windows.leads`
 LEAD_TIMES = 2000  # samples of a window at that rate
 
@@ -28,11 +30,16 @@ class Windows:
         split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.
+    acc : float32 array, shape (n, 3, 1000), or None
+        Acceleration of the same time along three axes, g, with gravity; NaN where it was not
+        recorded or has missing samples in the window, 0 along axes that were not recorded. None if
+        no recording had any.
     ppg_quality, ecg_quality : float arrays, shape (n,)
         15th percentile of the template-match quality over the window, at most 1; NaN without ECG.
     labels : dict of float arrays, shape (n,)
-        hr (bpm), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female),
-        and what else the recordings brought or `xmae data relabel` added; NaN = missing.
+        hr_ecg (bpm, from the ECG's beats; the truth), hr_monitor (bpm, the number of the monitor or
+        file), rr (per minute), spo2 (%), age (years; 90 = 90 or older), sex (1 male, 0 female), and
+        what else the recordings brought or `xmae data relabel` added; NaN = missing.
     leads : float32 array, shape (n, C, 2000), or None
         All ECG leads and respiration of the same time at 200 Hz, cleaned, in the recorder's units;
         NaN where a channel has missing samples or was not recorded. None unless the store was
@@ -42,6 +49,9 @@ class Windows:
     measures : dict of float arrays, shape (n,)
         Further quality: clipping, flat_line (s), dropout, motion (g), beats; see
         `xmae.data.prepare.windowing.LIMITS`; NaN = unknown. Empty in stores of schema version 1.
+    beats : float32 array, shape (n, 40)
+        R peaks in s from the start of the window, ascending, then NaN; all NaN where two detectors
+        do not agree, without ECG, and in stores of schema version 1 and 2.
     """
 
     ppg: np.ndarray
@@ -56,6 +66,12 @@ class Windows:
     leads: np.ndarray | None = None
     lead_names: tuple[str, ...] = ()
     measures: dict[str, np.ndarray] = field(default_factory=dict)
+    acc: np.ndarray | None = None
+    beats: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.beats is None:
+            self.beats = no_beats(len(self.ppg))
 
     def __len__(self):
         return len(self.ppg)
@@ -88,6 +104,12 @@ class Windows:
         """Whether the next of the windows goes on where each one ends: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
+    def with_acc(self):
+        """The same windows with acceleration; NaN if none was recorded."""
+        if self.acc is not None:
+            return self
+        return replace(self, acc=np.full((len(self), 3, self.ppg.shape[1]), np.nan, np.float32))
+
     def with_leads(self, names):
         """The same windows with exactly these leads in this order; NaN for those that were not
         recorded.
@@ -103,8 +125,10 @@ class Windows:
     @classmethod
     def concatenate(cls, parts):
         """Join lists of windows; ECG and leads are kept only if every part has them, leads of the
-        same names.
+        same names. Acceleration is kept if any part has it, NaN in the others.
         """
+        if any(part.acc is not None for part in parts):
+            parts = [part.with_acc() for part in parts]
         joined = {name: [getattr(part, name) for part in parts] for name in ROWS}
         joined = {
             name: None if any(x is None for x in xs) else np.concatenate(xs)

@@ -3,12 +3,11 @@
 import numpy as np
 
 from xmae.evaluation.heads.linear import fit_linear
-from xmae.evaluation.protocol.tasks import TASKS
 
 MIN_SKILL = 0.05  # our choice: with some twenty patients, chance alone reaches a few hundredths
 
 
-def fit_heads(embeddings, windows, tasks=None):
+def fit_heads(embeddings, windows, tasks):
     """Fit one linear head per task on raw embeddings, with standardisation folded into the weights.
 
     Parameters
@@ -17,8 +16,8 @@ def fit_heads(embeddings, windows, tasks=None):
         Embeddings of `windows`, as the encoder gives them.
     windows : Windows
         Training windows only: everything given is fitted. `subject` and `labels` are used.
-    tasks : iterable of str, optional
-        Names in `TASKS`; all of them by default.
+    tasks : iterable of Task
+        What the heads shall say, such as `TASKS.values()`.
 
     Returns
     -------
@@ -29,7 +28,7 @@ def fit_heads(embeddings, windows, tasks=None):
         without labels, with fewer than two patients or with one class has no head.
     """
     heads = {}
-    for task in (TASKS[name] for name in (tasks or TASKS)):
+    for task in tasks:
         truth = task.target(windows)
         usable = ~np.isnan(truth)
         if len(np.unique(windows.subject[usable])) < 2:

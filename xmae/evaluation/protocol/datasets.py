@@ -45,6 +45,8 @@ class Dataset:
         Start within the recording, s.
     labels : dict of float arrays, shape (n,)
         By `Task.column`; NaN = missing.
+    beats : float32 array, shape (n, 40), or None
+        R peaks in s from the start of the window, then NaN; see `xmae.data.store.windows.Windows`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Dataset:
     split: np.ndarray
     start_s: np.ndarray
     labels: dict[str, np.ndarray]
+    beats: np.ndarray | None = None
 
     @property
     def seconds(self):
@@ -150,7 +153,7 @@ def load_dataset(item, labels=None, tasks=None):
     else:
         store = WindowStore(item)
         windows = store.windows()
-        names = ("ppg", "ecg", "subject", "record", "split", "start_s")
+        names = ("ppg", "ecg", "subject", "record", "split", "start_s", "beats")
         columns = {name: getattr(windows, name) for name in names}
         dataset = Dataset(Path(store.path).resolve().name, **columns, labels=dict(windows.labels))
         for path in SHIPPED:

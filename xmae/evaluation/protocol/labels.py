@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
 
@@ -53,6 +54,7 @@ def read_labels(path, tasks=None):
         raise UserError(
             f"{path}: not readable as a label table (.parquet or .csv): {error}"
         ) from error
+    table = table.rename(columns=OLD_NAMES)
     if "label" in table and tasks and len(tasks) == 1:
         table = table.rename(columns={"label": REGISTRY[tasks[0]].column})
     names = [name for name in table if name not in KEYS]

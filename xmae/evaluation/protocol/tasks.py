@@ -75,7 +75,15 @@ def _by_name(*tasks):
 
 
 TASKS = _by_name(
-    _number("hr", "Heart rate", "bpm", "bedside monitor, from the ECG"),
+    Task(
+        "hr",
+        "Heart rate",
+        "regression",
+        "bpm",
+        "hr_ecg",
+        "beats of the ECG on which two detectors agree (xmae.beats.truth)",
+        fill="bpm, from beats; time",
+    ),
     _number(
         "rr", "Respiration rate", "/min", "breaths marked by two annotators, else bedside monitor"
     ),
@@ -144,6 +152,7 @@ REGISTRY = (
             "JNC 7 stage 0-3; subject", column="hypertension_stage", above=1,
         ),
         _binary("diabetes", "Diabetes", "hospital record", "1 diabetes, 0 not; subject"),
+        _number("hr_monitor", "Heart rate of the device", "bpm", "cuff or monitor", "bpm; subject or time"),
         _number("sbp", "Systolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
         _number("dbp", "Diastolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
     )

@@ -11,7 +11,7 @@ from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recordi
 from xmae.errors import UserError
 
 # label: track names
-NUMERICS = {"hr": ("HR", "ECG_HR"), "spo2": ("PLETH_SPO2", "SPO2"), "rr": ("RR", "RR_CO2")}
+NUMERICS = {"hr_monitor": ("HR", "ECG_HR"), "spo2": ("PLETH_SPO2", "SPO2"), "rr": ("RR", "RR_CO2")}
 WAVE = 1  # the type of a track of samples; 2 is one of single numbers
 
 

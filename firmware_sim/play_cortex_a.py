@@ -20,6 +20,7 @@ import numpy as np
 
 from xmae.errors import UserError
 from xmae.export.targets.session import from_int8, to_int8
+from xmae.firmware_sim.build.arm_root import ROOTS, command, is_set_up, root_path
 from xmae.firmware_sim.build.compile import BOARDS, compile_host, compile_linux
 from xmae.firmware_sim.build.generate import SOURCES, plausible_range, write_firmware
 from xmae.firmware_sim.cost.cost import (
@@ -33,7 +34,6 @@ from xmae.firmware_sim.cost.cost import (
 from xmae.firmware_sim.cost.profile import Span
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
-from xmae.firmware_sim.guests.arm_root import ROOTS, command, is_set_up, root_path
 from xmae.firmware_sim.play import PATIENCE_S, heads_of, not_compared, timeline_row
 
 PLENTY = 2**30  # bytes: memory is no limit on these devices

@@ -1,0 +1,163 @@
+"""What may stand in a bundle's manifest, heads and signature; held against them as it is opened,
+and as it is written.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from xmae.errors import UserError
+from xmae.manifest import (
+    Count,
+    Digest,
+    FileName,
+    Free,
+    Line,
+    Number,
+    OpenSchema,
+    Schema,
+    Units,
+    Word,
+    checked,
+    matching,
+)
+
+MAX_WIDTH = 65_536  # numbers of an embedding
+Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
+
+
+class End(Schema):
+    """Input or output of a file; without scale and zero point where it is float."""
+
+    shape: Annotated[list[Size], Field(min_length=1, max_length=6)]
+    dtype: Literal["float32", "float16", "int8", "uint8", "int16"]
+    scale: Annotated[float, Field(gt=1e-12, lt=1e6)] | None
+    zero_point: Annotated[int, Field(ge=-(2**15), lt=2**15)] | None
+
+
+class Drift(OpenSchema):
+    """A file against PyTorch, on so many windows."""
+
+    windows: Count
+    centred_cosine_median: Annotated[float, Field(ge=-1.001, le=1.001)]
+    centred_cosine_p5: Annotated[float, Field(ge=-1.001, le=1.001)]
+    max_error: Number
+
+
+class Estimate(OpenSchema):
+    """What an NPU's compiler says of a file."""
+
+    cycles: Number | None = None
+    inference_ms: Number | None = None
+    source: Line | None = None
+
+
+class Entry(OpenSchema):
+    """One exported file."""
+
+    model: Word
+    format: Word
+    precision: Word
+    file: FileName
+    sha256: Digest | None = None
+    bytes: Count | None = None
+    params: Count | None = None
+    macs: Count | None = None
+    arena_bytes: Count | None = None
+    ops: dict[Line, Count] = {}
+    undelegated: list[Line] | None = None
+    float_layers: list[Line] = []
+    input: End | None = None
+    output: End | None = None
+    drift: Drift | None = None
+    estimated: Estimate | None = None
+
+
+class Window(OpenSchema):
+    """What a model takes: rate (Hz), samples, range of the scaled signal."""
+
+    sfreq: Number
+    n_times: Count
+    range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+
+
+class Licences(Schema):
+    """Under which licences models and data are."""
+
+    models: Line
+    data: Line
+
+
+class Manifest(OpenSchema):
+    """`manifest.json`, in this version."""
+
+    schema_version: Count
+    name: Line = "xmae"
+    window: Window
+    preprocessing: dict[Word, Free]
+    models: list[Entry]
+    files: dict[FileName, Digest]
+    tools: dict[Word, Line] = {}
+    data: dict[Word, Free] = {}
+    metrics: dict[Word, Free] = {}
+    provenance: dict[Word, Free] = {}
+    licences: Licences | None = None
+
+
+class Draft(Manifest):
+    """A manifest that is about to be sealed: without hashes."""
+
+    files: dict[FileName, Digest] = {}
+
+
+class Head(Schema):
+    """A linear head: numbers for each value of an embedding."""
+
+    kind: Literal["regression", "binary"]
+    label: Line
+    units: Units
+    weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
+    bias: Number
+    skill: Number | None = None
+
+
+Heads = dict[Word, dict[Word, Head]]  # by model and task
+
+
+class Signature(Schema):
+    """`manifest.sig`."""
+
+    algorithm: Literal["Ed25519"]
+    public_key: matching(r"[0-9a-f]{64}", "public key of 32 bytes in hexadecimal", 64)
+    signature: matching(r"[0-9a-f]{128}", "signature of 64 bytes in hexadecimal", 128)
+
+
+def checked_heads(heads, models, where):
+    """Return heads that are as `Heads` says and as wide as the embeddings of their models.
+
+    Parameters
+    ----------
+    heads : dict
+        `heads.json`.
+    models : list of dict
+        Entries of the manifest.
+    where : Path
+        For messages.
+
+    Raises
+    ------
+    UserError
+        If they are not.
+    """
+    checked(heads, Heads, where)
+    for entry in models:
+        if not entry.get("output"):
+            continue
+        width = entry["output"]["shape"][-1]
+        for task, head in heads.get(entry["model"], {}).items():
+            if len(head["weight"]) != width:
+                raise UserError(
+                    f"{where}: {entry['model']}.{task}: {len(head['weight'])} weights for an "
+                    f"embedding of {width}"
+                )
+    return heads

@@ -1,1 +1,0 @@
-"""Small Arm Linux systems under qemu-user."""

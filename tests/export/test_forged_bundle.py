@@ -1,0 +1,179 @@
+"""Forged bundles: refused as they are opened, and harmless in generated C even if they were not."""
+
+import json
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from xmae.errors import UserError
+from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.files import sha256, write_json
+from xmae.firmware_sim.build import generate
+
+WIDTH = 4
+HOSTILE = '*/ __attribute__((constructor)) int run(void) { return system("id"); } /*'
+ENDS = {
+    "input": {"shape": [1, 1, 1, 1000], "dtype": "int8", "scale": 2 / 255, "zero_point": 0},
+    "output": {"shape": [1, WIDTH], "dtype": "int8", "scale": 0.01, "zero_point": -3},
+}
+HEAD = {
+    "kind": "regression",
+    "label": "Heart rate",
+    "units": "bpm",
+    "weight": [0.5] * WIDTH,
+    "bias": 70.0,
+    "skill": 0.9,
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small sound bundle: one file that nothing here runs, and one head."""
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "student_int8.tflite").write_bytes(b"model")
+    write_json(path / HEADS, {"student": {"hr": HEAD}})
+    entry = {"model": "student", "format": "litert", "precision": "int8"}
+    entry |= {"file": "student_int8.tflite", **ENDS}
+    window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
+    seal(path, {"schema_version": SCHEMA_VERSION, "window": window,
+                "preprocessing": preprocessing(), "models": [entry]})  # fmt: skip
+    return path
+
+
+def forge(folder, name, change):
+    """Change a JSON file of a bundle, and the hashes with it, as a forger would."""
+    value = json.loads((folder / name).read_text())
+    value = change(value) or value
+    (folder / name).write_text(json.dumps(value))
+    if name == HEADS:
+        forge(folder, "manifest.json", lambda m: m["files"].update({HEADS: sha256(folder / HEADS)}))
+
+
+def nested(depth):
+    return json.loads("[" * depth + "]" * depth)
+
+
+HEAD_FORGERIES = {
+    "task": lambda h: {"student": {HOSTILE: h["student"]["hr"]}},
+    "model": lambda h: {HOSTILE: h["student"]},
+    "units": lambda h: h["student"]["hr"].update(units=HOSTILE),
+    "units with an escape": lambda h: h["student"]["hr"].update(units="\x1b[2J"),
+    "label with an escape": lambda h: h["student"]["hr"].update(label="rate\x1b]0;x\x07"),
+    "kind": lambda h: h["student"]["hr"].update(kind="exec"),
+    "weight of text": lambda h: h["student"]["hr"].update(weight=["1"] * WIDTH),
+    "weight of NaN": lambda h: h["student"]["hr"].update(weight=[float("nan")] * WIDTH),
+    "weight too large": lambda h: h["student"]["hr"].update(weight=[1e300] * WIDTH),
+    "weights too few": lambda h: h["student"]["hr"].update(weight=[1.0]),
+    "bias of text": lambda h: h["student"]["hr"].update(bias="0; system()"),
+    "bias missing": lambda h: h["student"]["hr"].pop("bias") and None,
+    "another field": lambda h: h["student"]["hr"].update(code="x"),
+    "a list": lambda _: [1],
+    "a number": lambda _: 3,
+    "a head that is none": lambda h: h["student"].update(hr=None),
+}
+MANIFEST_FORGERIES = {
+    "zero point of text": lambda m: m["models"][0]["input"].update(zero_point=HOSTILE),
+    "zero point too large": lambda m: m["models"][0]["input"].update(zero_point=2**40),
+    "zero point that is true": lambda m: m["models"][0]["input"].update(zero_point=True),
+    "scale of text": lambda m: m["models"][0]["input"].update(scale="1"),
+    "scale of infinity": lambda m: m["models"][0]["output"].update(scale=float("inf")),
+    "scale of zero": lambda m: m["models"][0]["output"].update(scale=0),
+    "shape of text": lambda m: m["models"][0]["output"].update(shape=[1, HOSTILE]),
+    "shape too large": lambda m: m["models"][0]["output"].update(shape=[1, 2**40]),
+    "dtype": lambda m: m["models"][0]["output"].update(dtype=HOSTILE),
+    "file above": lambda m: m["models"][0].update(file="../heads.json"),
+    "hidden file": lambda m: m["files"].update({".bashrc": "0" * 64}),
+    "file in a folder": lambda m: m["files"].update({"a/b": "0" * 64}),
+    "hash": lambda m: m["files"].update({"heads.json": "x"}),
+    "model": lambda m: m["models"][0].update(model="../../x"),
+    "format": lambda m: m["models"][0].update(format=["litert"]),
+    "entry that is none": lambda m: m["models"].append(None),
+    "models that are none": lambda m: m.update(models={"a": 1}),
+    "files that are none": lambda m: m.update(files=["a"]),
+    "window that is none": lambda m: m.update(window=3),
+    "name with an escape": lambda m: m.update(name="\x1b[31mxmae"),
+    "tools with an escape": lambda m: m.update(tools={"torch": "\x1b[2J"}),
+    "licence that is none": lambda m: m.update(licences={"models": 1, "data": None}),
+    "provenance without end": lambda m: m.update(provenance={"student": nested(200)}),
+    "drift of text": lambda m: m["models"][0].update(drift={"centred_cosine_median": "1"}),
+    "field of infinity": lambda m: m.update(other=float("inf")),
+    "version 1, models of text": lambda m: m.update(schema_version=1, models="abc"),
+    "version 1, entries of text": lambda m: m.update(schema_version=1, models=["abc"]),
+}
+
+
+def test_a_sound_bundle_opens(folder):
+    assert Bundle.open(folder).heads["student"]["hr"]["units"] == "bpm"
+
+
+@pytest.mark.parametrize("forgery", HEAD_FORGERIES)
+def test_forged_heads_are_refused_in_one_line(folder, forgery):
+    forge(folder, HEADS, HEAD_FORGERIES[forgery])
+    with pytest.raises(UserError, match=HEADS) as refused:
+        Bundle.open(folder)
+    assert "\x1b" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("forgery", MANIFEST_FORGERIES)
+def test_forged_manifests_are_refused_in_one_line(folder, forgery):
+    forge(folder, "manifest.json", MANIFEST_FORGERIES[forgery])
+    with pytest.raises(UserError, match=str(folder)) as refused:
+        Bundle.open(folder)
+    assert "\x1b" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "\ufeff{", "1" * 10_000, ""])
+def test_json_that_no_parser_likes_is_one_line(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(UserError):
+        Bundle.open(folder)
+
+
+def test_what_export_writes_is_held_against_the_schema_too(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["models"][0]["input"]["zero_point"] = HOSTILE
+    with pytest.raises(UserError, match="zero_point"):
+        seal(folder, manifest)
+
+
+@pytest.fixture
+def unopened(folder, monkeypatch):
+    """A function of heads and ends of a bundle that no schema has seen: its `watch_config.h`."""
+    nothing = {"files": [], "layers": [], "arena_bytes": 0}
+    monkeypatch.setattr(generate, "write_c", lambda *a, **k: nothing)
+    opened = Bundle.open(folder)
+
+    def header(heads, **ends):
+        manifest = opened.manifest | {"models": [opened.all_models[0] | ends]}
+        forged = Bundle(opened.path, manifest, {"student": heads})
+        generate.write_firmware(forged, folder / "c", 2**20, 2**20)
+        return (folder / "c" / "watch_config.h").read_text()
+
+    return header
+
+
+def test_text_in_generated_c_stays_in_its_comment(unopened):
+    header = unopened({HOSTILE: HEAD | {"units": "\n#include </etc/passwd>\n" + HOSTILE}})
+    code = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    assert "system" not in code and "include <" not in code and "passwd" not in code
+    assert header.count("/*") == header.count("*/") == 2
+
+
+@pytest.mark.parametrize("value", [HOSTILE, "0", None, 0.5])
+def test_a_zero_point_that_is_no_whole_number_is_not_written(unopened, value):
+    with pytest.raises((UserError, TypeError)):
+        unopened({"hr": HEAD}, input=ENDS["input"] | {"zero_point": value})
+
+
+def test_numbers_in_generated_c_are_the_numbers(unopened, folder):
+    header = unopened({"hr": HEAD})
+    defined = dict(re.findall(r"#define (\w+) (\S+)", header))
+    assert np.float32(defined["INPUT_SCALE"].rstrip("f")) == np.float32(2 / 255)
+    assert defined["INPUT_ZERO"] == "0" and defined["EMBEDDING_N"] == str(WIDTH)
+    source = folder / "c" / "watch_config.c"
+    done = subprocess.run(["gcc", "-fsyntax-only", str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,160 @@
+"""What a manifest from outside may hold: one rule for names, and one way to read it.
+
+Every JSON file that xmae reads back (bundle, store, signature, benchmark) has a schema, a class
+derived from `Schema`. It is held against the whole file before anything in it is used, so that a
+name is a name and a number is a number from there on.
+"""
+
+import math
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+from xmae.errors import UserError
+from xmae.files import read_json
+from xmae.text import hidden, printable
+
+MAX_DEPTH = 12  # of free-form parts
+MAX_TEXT = 20_000  # characters of a text in them
+MAX_INTEGER = 2**53  # JSON numbers beyond are not exact everywhere
+
+
+def one_line(text):
+    """Return a text, or raise a `ValueError` if a terminal would obey a character of it."""
+    if any(map(hidden, text)):
+        raise ValueError("has control characters")
+    return text
+
+
+def plain(value, depth=0):
+    """Return a JSON value, or raise a `ValueError` if it is nested too deep, too long or not
+    finite.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            plain(key, depth)
+            plain(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            plain(part, depth + 1)
+    elif isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise ValueError(f"has a text of more than {MAX_TEXT} characters")
+    elif isinstance(value, int | float) and not abs(value) <= MAX_INTEGER:
+        finite = isinstance(value, float) and math.isfinite(value)
+        if not finite:
+            raise ValueError("has a number that is not finite or too large")
+    return value
+
+
+def matching(pattern, what, longest):
+    """Return a type of text that matches a pattern as a whole; `what` it must be, in words."""
+    rule = re.compile(pattern)
+
+    def held(text):
+        if len(text) > longest or not rule.fullmatch(text):
+            raise ValueError(f"{text[:40]!a} is no {what}")
+        return text
+
+    return Annotated[str, AfterValidator(held)]
+
+
+# the one rule for names of files: a part of a path, never a path, and never hidden
+FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
+# models, tasks, formats, precisions, operators
+Word = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)
+Units = matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)
+Digest = matching(r"[0-9a-f]{64}", "SHA-256", 64)
+Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(one_line)]
+Text = Annotated[str, StringConstraints(max_length=1000)]  # shown through `xmae.text` only
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Free = Annotated[Any, AfterValidator(plain)]  # what is only shown or passed on
+
+
+class Schema(BaseModel):
+    """A part of a manifest: exact types, finite numbers, and no other fields than these."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class OpenSchema(Schema):
+    """A part that may have further fields, of plain values that are only shown or passed on."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Free] = Field(init=False)
+
+
+def read_manifest(path, schema):
+    """Read a JSON file and hold it against a schema.
+
+    Parameters
+    ----------
+    path : str or Path
+    schema : type
+        A `Schema`, or a type made of some, such as ``dict[Word, Head]``.
+
+    Returns
+    -------
+    dict
+        As it stands in the file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no JSON, or anything in it is not as the schema says.
+    """
+    return checked(read_json(path), schema, path)
+
+
+def checked(value, schema, where):
+    """Return a JSON value that is as a schema says; `where` it is from stands in the message.
+
+    Raises
+    ------
+    UserError
+        If it is not; the message names the first field that is wrong.
+    """
+    try:
+        TypeAdapter(schema).validate_python(value)
+    except (ValidationError, RecursionError) as error:
+        raise UserError(f"{where}: {first_fault(error)}") from None
+    return value
+
+
+def first_fault(error):
+    """Say in one line what the first fault of a failed validation is, and how many there are."""
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    first = faults[0]
+    parts = [part for part in first["loc"] if part != "[key]"]
+    place = printable(".".join(str(part)[:60] for part in parts))
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if first["type"] == "missing":
+        return f"lacks {place}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{place or 'the whole'}: {message}{more}"
+
+
+def file_name(name, where):
+    """Return a name that is one part of a path, for joining to the folder or URL `where`.
+
+    Raises
+    ------
+    UserError
+        If it could lead out of the folder, or names nothing.
+    """
+    return checked(name, FileName, f"{where}: the name {str(name)[:60]!r}")

@@ -1,0 +1,48 @@
+"""Text from outside, made harmless where it is shown: on a terminal, in a spreadsheet."""
+
+from unicodedata import category
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+
+
+def printable(text):
+    r"""Replace what a terminal would obey or hide by what it is called; newlines and tabs stay.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        Control characters, those that turn the direction of writing, and halves of characters
+        become escapes.
+
+    Examples
+    --------
+    >>> print(printable("red \x1b[31m"))
+    red \x1b[31m
+    """
+    return "".join(
+        char if char in "\n\t" or not hidden(char) else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def hidden(char):
+    """Say whether a character is control, format, surrogate, private, or ends lines unseen."""
+    return category(char)[0] == "C" or category(char) in ("Zl", "Zp")
+
+
+def cell(value):
+    """Return what stands for a value in a CSV file: text that looks like a formula is quoted.
+
+    Examples
+    --------
+    >>> cell("=1+1"), cell("hr"), cell(-1.5)
+    ("'=1+1", 'hr', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
