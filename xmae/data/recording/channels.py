@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from xmae.data.recording.acceleration import in_g
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
 from xmae.errors import UserError, did_you_mean
 from xmae.signals.resample import resample_with_gaps
@@ -48,7 +49,6 @@ ACC_NAMES = (
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
 TO_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "v": 1e3, "volt": 1e3, "volts": 1e3}
-TO_G = {"g": 1.0, "mg": 1e-3, "m/s2": 1 / 9.80665, "m/s^2": 1 / 9.80665, "ms-2": 1 / 9.80665}
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -289,10 +289,12 @@ def recording_of(
         mended = mend_unit(channel.x * scale) if channel.unit.lower() in TO_MILLIVOLT else 1.0
         unit_repairs |= {"ecg_unit"} if mended != 1 else set()
         leads[lead_name(channel.name)] = on_clock(channel, scale * mended)
-    axes = [
-        on_clock(by_name[name], TO_G.get(by_name[name].unit.lower(), 1.0))
-        for name in roles.get("acc", [])
-    ]
+    axes = [by_name[name] for name in roles.get("acc", [])[:3]]
+    acc, acc_repairs = (
+        in_g([on_clock(axis) for axis in axes], [axis.unit for axis in axes])
+        if axes
+        else (None, [])
+    )
     resp = roles.get("resp")
     return Recording(
         subject=subject,
@@ -303,9 +305,9 @@ def recording_of(
         labels=labels or {},
         leads=leads,
         resp=on_clock(by_name[resp[0]]) if resp else None,
-        acc=np.sqrt(np.sum(np.square(axes), axis=0)) if axes else None,
+        acc=acc,
         start=plain_time(start),
-        repairs=[*repairs, *unit_repairs],
+        repairs=[*repairs, *unit_repairs, *acc_repairs],
     )
 
 

@@ -25,6 +25,8 @@ READERS = {  # suffix: (module, function); imported when needed, as some pull in
     ".vital": "vital",
     ".pkl": "pickled",
 }
+# of a suffix that several formats have: those that know their own by its first bytes
+BY_CONTENT = {".mat": ("matlab5",)}
 
 
 def reader_of(path):
@@ -37,7 +39,12 @@ def reader_of(path):
         )
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
-    return import_module(f"xmae.data.recording.readers.{READERS[path.suffix.lower()]}")
+    suffix = path.suffix.lower()
+    for name in BY_CONTENT.get(suffix, ()) if path.is_file() else ():
+        reader = import_module(f"xmae.data.recording.readers.{name}")
+        if reader.recognises(path):
+            return reader
+    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
 
 
 def read_recordings(path, channel_map=None):

@@ -28,8 +28,6 @@ UNIT_NAMES = ("unit", "units")
 
 def read(path, channel_map):
     """Yield the recordings of one file."""
-    if path.suffix == ".mat" and path.open("rb").read(10) == b"MATLAB 5.0":
-        raise UserError(f"{path}: a MATLAB file of before v7.3; save it in MATLAB with -v7.3")
     with damage_told(path), h5py.File(path) as file:
         if "Subj_Wins" in file:
             yield from read_pulsedb(path, file, channel_map)
