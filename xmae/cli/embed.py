@@ -30,6 +30,7 @@ def embed(
     part: str | None = None,
     sfreq: float | None = None,
     channels: str | None = None,
+    public_key: str | None = None,
 ) -> dict:
     """Embed the PPG of a file, window by window.
 
@@ -54,6 +55,8 @@ def embed(
         Sampling rate of a .csv file without a time column, Hz.
     channels : str or None
         YAML file that names columns, rates and units, where their names do not; see docs/data.md.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed a bundle; see docs/bundle.md.
 
     Returns
     -------
@@ -67,14 +70,19 @@ def embed(
     UserError
         If recording, model or bundle cannot be used, or no window is left.
     """
-    of_bundle = {"runtime": runtime, "precision": precision, "part": part}
+    of_bundle = {
+        "runtime": runtime,
+        "precision": precision,
+        "part": part,
+        "public_key": public_key,
+    }
     is_bundle = (Path(model) / "manifest.json").is_file()
     for name, value in of_bundle.items():
         if value is not None and name in CHOICES:
             require_choice(f"--{name}", value, CHOICES[name])
         if value is not None and not is_bundle:
             raise UserError(
-                f"--{name} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
+                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
             )
     found, counts = [], Counter()
     for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
@@ -88,12 +96,12 @@ def embed(
     if is_bundle:
         from xmae.export.bundle.bundle import Bundle
 
-        bundle, part = Bundle.open(model), part or "student"
+        bundle, part = Bundle.open(model, public_key), part or "student"
         entry = bundle.entry(
             part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
         )
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads = bundle.heads[part]
+        heads = bundle.heads.get(part, {})
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
@@ -132,6 +140,8 @@ def embed(
     if without:
         labels = ", ".join(heads[task]["label"] for task in without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")
+    if is_bundle:
+        summary.append(str(bundle.verdict))
     return {
         "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
         "out": str(path),
