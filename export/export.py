@@ -38,6 +38,7 @@ from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
@@ -71,7 +72,8 @@ def export(
     Parameters
     ----------
     teacher : str
-        Encoder: a name such as "base" or a .safetensors file.
+        Encoder: a name such as "base" or a .safetensors file. One that `xmae adopt` made stays out
+        of the bundle, which then has its students only.
     student : list of str or str
         Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is
         "student", which a watch runs unless told otherwise; others carry their tier, such as
@@ -146,7 +148,10 @@ def export(
         else training_windows(train, n_calibration, seed)
     )
     ppg = held_out(store, N_COMPARED, seed, ranges)
-    encoders = {"teacher": load_encoder(teacher)} | load_students(student)
+    original = load_encoder(teacher)
+    # weights of others stay with their owners: the bundle has the student only
+    own = {} if is_foreign(original) else {"teacher": original}
+    encoders = own | load_students(student)
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]

@@ -2,15 +2,25 @@
 the end.
 """
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.ownership import owned
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+OLD = ".old"
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-\w+(\..+)?")
 
 
 def cache_folder():
@@ -25,6 +35,9 @@ def atomic_file(path):
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure
     nothing changes.
 
+    What was written is on the disk before it gets its name, so a power cut leaves the old file or
+    the new one.
+
     Raises
     ------
     UserError
@@ -34,13 +47,14 @@ def atomic_file(path):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-        )
+        sweep(path.parent.absolute())
+        handle, temporary = tempfile.mkstemp(path.suffix, prefix_of(path.stem), path.parent)
         os.close(handle)
         yield Path(temporary)
         os.chmod(temporary, 0o644)
+        flush(temporary)
         os.replace(temporary, path)
+        flush(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -54,46 +68,133 @@ def atomic_folder(path, marker=None):
     failure nothing changes.
 
     A folder that holds something else than an older result, which is known by its file `marker`, is
-    not replaced.
+    not replaced. Nobody else can write `path` until this is done.
 
     Raises
     ------
     UserError
-        If `path` holds something else, the parent folder cannot be written or the disk is full.
+        If `path` holds something else, another process writes it, the parent folder cannot be
+        written or the disk is full.
     """
-    path = Path(path)
     if (
         marker
-        and path.exists()
-        and not (path / marker).is_file()
-        and not (path.is_dir() and not any(path.iterdir()))
+        and Path(path).exists()
+        and not (Path(path) / marker).is_file()
+        and not (Path(path).is_dir() and not any(Path(path).iterdir()))
     ):
         raise UserError(
             f"{path}: exists and holds no {marker}; it would be replaced, so name another folder"
         )
+    shown, path = path, Path(path).resolve()  # a link may lead to another disk
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        os.chmod(temporary, 0o755)
-        yield temporary
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.rename(path, old / path.name)
-            try:
-                os.rename(temporary, path)
-            except BaseException:  # an interrupt too
-                os.rename(old / path.name, path)
-                old.rmdir()
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(temporary, path)
+        sweep(path.parent)
+        with owned(path):
+            temporary = Path(tempfile.mkdtemp("", prefix_of(path.name), path.parent))
+            os.chmod(temporary, 0o755)
+            yield temporary
+            flush_tree(temporary)
+            put_in_place(temporary, path)
+            flush(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {shown}: {error.strerror or error}") from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(new, path):
+    """Rename the folder `new` to `path`; what was there is then called `new`, or gone.
+
+    Where the system can exchange two names, that is one step. Else the old folder is out of the way
+    for a moment, under a name from which `sweep` brings it back if the process is killed then.
+    """
+    if not path.exists():
+        os.rename(new, path)
+    elif not exchange(new, path):
+        old = new.with_name(f"{new.name}{OLD}")
+        os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except BaseException:  # an interrupt too
+            os.rename(old, path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange(one, other):
+    """Let two paths change names in one step; False where the system or the disk cannot.
+
+    Raises
+    ------
+    OSError
+        If it can, and it went wrong.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, exchanging = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    if renameat2(here, os.fsencode(one), here, os.fsencode(other), exchanging) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def prefix_of(name):
+    """Begin the name of a temporary file or folder: whose it will be, and which process makes it."""
+    return f".{name}.x{HOST}-{os.getpid()}-"
+
+
+@cache
+def sweep(folder):
+    """Clear away what killed processes of this machine left in a folder, once in each process.
+
+    A folder that was out of the way for its successor, which never came, gets its name back.
+    """
+    for path in folder.glob(".*"):
+        match = LEFTOVER.fullmatch(path.name)
+        if not match or match["host"] != HOST or is_running(int(match["process"])):
+            continue
+        home = path.with_name(match["name"])
+        if path.name.endswith(OLD) and not home.exists():
+            path.rename(home)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_running(process):
+    """Say whether a process of this machine, given by its number, is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; a number that none can have
+        return True
+    return True
+
+
+def flush(path):
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network disks cannot, for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def flush_tree(folder):
+    """Wait until a folder and all in it are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
+            flush(path)
 
 
 def write_json(path, value):

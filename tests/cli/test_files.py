@@ -6,7 +6,10 @@ import errno
 import json
 import os
 import resource
+import shutil
+import signal
 import stat
+import tempfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmae import files
 from xmae.errors import UserError
-from xmae.files import atomic_file, atomic_folder, read_json, sha256, write_json
+from xmae.files import (
+    atomic_file,
+    atomic_folder,
+    prefix_of,
+    read_json,
+    sha256,
+    sweep,
+    write_json,
+)
 from xmae.models.checkpoint import save_encoder
 from xmae.models.student import McuStudent
 
@@ -158,19 +170,80 @@ def test_sha256_of_the_standard(tmp_path):
     )
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("step", ["mkdtemp", "fsync", "exchange", "rename", "rmtree"])
+def test_a_kill_at_any_step_leaves_the_old_folder_or_the_new_one(tmp_path, step, exchanges):
+    path = tmp_path / "store"
+
+    def write(content):
+        with atomic_folder(path) as folder:
+            (folder / "a").write_text(content)
+            (folder / "b").write_text(content)
+
+    def kill_at(count):
+        place = {"mkdtemp": tempfile, "rmtree": shutil, "exchange": files}.get(step, os)
+        if not exchanges:
+            files.exchange = lambda new, path: False
+        real, left = getattr(place, step), iter(range(count, -1, -1))
+
+        def killed(*arguments, **settings):
+            if next(left, None) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **settings)
+
+        setattr(place, step, killed)
+        write("new")
+
+    count, died = 0, True
+    while died:
+        write("old")
+        process = os.fork()
+        if process == 0:
+            try:
+                kill_at(count)
+            finally:
+                os._exit(0)
+        died = os.waitpid(process, 0)[1] == signal.SIGKILL
+        count += died
+        sweep.cache_clear()
+        sweep(tmp_path)  # as the next run does
+        found = {file.name: file.read_text() for file in path.iterdir()}
+        assert found in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+        assert {item.name for item in tmp_path.iterdir()} <= {"store", ".store.lock"}
+    assert count or step == ("rename" if exchanges else "")
+    write("last")
+    assert [item.name for item in tmp_path.iterdir()] == ["store"]
+
+
+def test_what_other_machines_and_running_processes_write_is_left_alone(tmp_path):
+    ours = prefix_of("a")
+    for name in (f"{ours}12.json", ours.replace(files.HOST, "0" * 6), ".a.part", ".a", ".a.lock"):
+        (tmp_path / name).write_text("theirs")
+    before = tree(tmp_path)
+    sweep(tmp_path)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
-def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(tmp_path, monkeypatch, error):
+def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(
+    tmp_path, monkeypatch, error, exchanges
+):
     path, rename = tmp_path / "store", os.rename
     path.mkdir()
     (path / "old").write_text("mine")
 
     def failing(source, target):
         # the new one, not the old one back
-        if Path(target) == path and Path(source).parent == tmp_path:
+        if Path(target) == path and not str(source).endswith(files.OLD):
             raise error
         rename(source, target)
 
-    monkeypatch.setattr(os, "rename", failing)
+    if exchanges:
+        monkeypatch.setattr(files, "exchange", failing)
+    else:
+        monkeypatch.setattr(files, "exchange", lambda new, path: False)
+        monkeypatch.setattr(os, "rename", failing)
     with (
         pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt),
         atomic_folder(path) as folder,

@@ -7,16 +7,17 @@ import socket
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from xmae.data import WindowStore
 from xmae.data.batches.loader import WindowLoader
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
-from xmae.data.store.lock import locked
 from xmae.data.store.relabel import relabel
 from xmae.data.store.remote import publish_remote, stage_of
 from xmae.errors import UserError
+from xmae.ownership import lock_file
 
 FILES, MORE = [str(path) for path in bidmc_files()[:2]], [str(bidmc_files()[2])]
 
@@ -161,8 +162,8 @@ def test_work_is_kept_until_it_has_arrived(url, tmp_path, monkeypatch):
     )
     assert not list((tmp_path / "home" / "xmae" / "prepare").iterdir())
     with (
-        locked(stage_of(url)),
-        pytest.raises(UserError, match="memory://.*another xmae prepare or relabel is writing"),
+        FileLock(lock_file(stage_of(url))),
+        pytest.raises(UserError, match="memory://.*another xmae process is writing"),
     ):
         prepare(FILES[:1], url)
 

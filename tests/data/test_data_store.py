@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from xmae.cli import main
 from xmae.data import WindowStore
@@ -23,11 +24,11 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare import prepare_file
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
-from xmae.data.store.lock import locked
 from xmae.data.store.overview import report
 from xmae.data.store.relabel import relabel
 from xmae.errors import UserError
 from xmae.files import sha256
+from xmae.ownership import lock_file
 
 FILES = [str(path) for path in bidmc_files()[:4]]  # of three patients
 
@@ -126,18 +127,19 @@ def test_append_leaves_shards_as_they_are(store):
 def test_two_at_once_are_refused(store):
     before = sorted(path.name for path in store.parent.iterdir())
     with (
-        locked(store),
-        pytest.raises(UserError, match="another xmae prepare or relabel is writing"),
+        FileLock(lock_file(store)),
+        pytest.raises(UserError, match="another xmae process is writing"),
     ):
         prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
+    lock_file(store).unlink()  # the other's
     assert (
         sorted(path.name for path in store.parent.iterdir()) == before
         and verify(str(store))["passed"]
     )
     (store.parent / "labels.csv").write_text("record,sbp\nbidmc01,111\n")
     with (
-        locked(store),
-        pytest.raises(UserError, match="another xmae prepare or relabel is writing"),
+        FileLock(lock_file(store)),
+        pytest.raises(UserError, match="another xmae process is writing"),
     ):
         relabel(str(store), str(store.parent / "labels.csv"))
     with pytest.raises(UserError, match="no store of windows"):

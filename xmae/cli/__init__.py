@@ -6,7 +6,7 @@ import ast
 import json
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
+from xmae.ownership import check_output, owned
 from xmae.version import __version__
 
 # on a busy machine, threads that spin starve the rest
@@ -58,6 +59,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.evaluation.compare",
         "store -> all methods pretrained on the same windows, and one table",
     ),
+    "compare teachers": (
+        "xmae.cli.teachers",
+        "encoders + store -> a student of each, same budget and gates: which is better on a watch?",
+    ),
     "curve": (
         "xmae.evaluation.findings.curve",
         "encoders + store -> probes against labels and pretraining subjects",
@@ -79,6 +84,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "DREAMER.mat + EEG and ECG encoders -> emotion recognition",
     ),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
+    "adopt": (
+        "xmae.cli.adopt",
+        "encoder of others (+ store) -> teacher for every verb, its student as a gated bundle",
+    ),
     "quantize": (
         "xmae.export.int8",
         "encoder + store -> int8 files, each layer against fp32, mixed precision",
@@ -114,6 +123,8 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
+INTO_A_FILE = ("data example", "data verify")  # whose --out is one file; of all others, a folder
+NO_OUT = "data verify"  # whose --out may be empty
 
 
 def main(arguments=None):
@@ -150,11 +161,11 @@ def run(arguments):
         if {"-h", "--help"} & set(rest):
             return help_of(verb, outline), 0
         settings, as_json = read_settings(verb, outline, rest)
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), taken_output(verb, settings):
             result = function_of(verb)(**settings)
-        if not is_first_process():
-            return "", 0
-        keep_record(settings, result)
+            if not is_first_process():
+                return "", 0
+            keep_record(settings, result)
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
@@ -197,6 +208,18 @@ def outline_of(verb):
     except NameError:  # a default with a name of its own
         return function_of(verb)
     return outline[name]
+
+
+def taken_output(verb, settings):
+    """The place of the result, checked and owned until the verb is done; nothing where there is
+    none on this machine.
+    """
+    out, a_file = settings.get("out"), verb in INTO_A_FILE
+    nothing = out is None or "://" in out or settings.get("list") or (verb == NO_OUT and not out)
+    if nothing or not is_first_process():
+        return nullcontext()
+    check_output(out, a_file)
+    return owned(out, out)
 
 
 def is_first_process():

@@ -3,10 +3,15 @@ logs, progress.
 """
 
 import copy
+import io
 import logging
 import math
+import os
+import shutil
+import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
@@ -17,21 +22,26 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from xmae.errors import UserError, require_at_least
-from xmae.files import read_json, write_json
+from xmae.files import atomic_file, read_json, write_json
+from xmae.ownership import check_output, owned
+from xmae.training.loggers import make_loggers
 from xmae.training.processes import layout, rank
 
 for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
     logging.getLogger(library).setLevel(logging.WARNING)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 STRATEGIES = ("ddp", "fsdp")
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step"}
 
 
 def fit(
-    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None
+    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None,
+    logger=None,
 ):  # fmt: skip
     """Train `module`, leave it with the weights to keep, and say how it went.
 
@@ -44,8 +54,8 @@ def fit(
     val : iterable of batches
         Validation batches.
     out : str or Path
-        Run folder: gets config.json, checkpoints/ (last and best, written atomically) and logs/
-        (CSV and TensorBoard, a version each time).
+        Run folder: gets config.json and checkpoints/ (last, the one before it and best, written
+        atomically).
     settings : dict
         All settings of the run; `epochs`, `batch_size`, `patience` (None: no early stopping) and
         `precision` ("fp32" or "bf16", mixed) among them.
@@ -62,6 +72,8 @@ def fit(
         part).
     max_minutes : float, optional
         Stop after so many minutes with a checkpoint to resume from.
+    logger : str, optional
+        Loggers, separated by commas; see `xmae.training.loggers`.
 
     Returns
     -------
@@ -93,6 +105,8 @@ def fit(
         plain = copy.deepcopy(module.objective)  # for the whole weights at the end
     else:
         how = "auto" if world_size == 1 else "ddp"
+    loggers = make_loggers(logger, out)
+    monitor = [LearningRateMonitor("step")] if loggers else []
     trainer = L.Trainer(
         max_epochs=settings["epochs"],
         accelerator="gpu" if cuda else "cpu",
@@ -106,9 +120,10 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps_per_epoch),
         callbacks=[
-            best, watch, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
+            best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
         ],
-        logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
+        logger=loggers,
+        plugins=[AtomicCheckpoints()],
         enable_model_summary=False,
     )  # fmt: skip
     if trainer.is_global_zero and last is None:
@@ -123,7 +138,8 @@ def fit(
         ):
             warnings.filterwarnings("ignore", message=f".*({chatter}).*")
         try:
-            trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
+            with owned(out) if trainer.is_global_zero else nullcontext():
+                trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
         except OutOfTime:
             finished = False
     result = {
@@ -156,6 +172,34 @@ def fit(
 
 class OutOfTime(Exception):
     """Raised inside a fit when its time is over and its checkpoint written."""
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write checkpoints in their own folder, so that each is at any moment the old or the new one.
+
+    Of the last ones, the one before is kept too. Lightning's own way writes into the folder for
+    temporary files and copies from there, which a kill can cut in the middle.
+    """
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        """Write a checkpoint; a full disk is a `UserError` and costs no older checkpoint."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        path = Path(path)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+            if path.name == LAST and path.exists():
+                keep_as(path, path.with_name(PREVIOUS))
+
+
+def keep_as(path, other):
+    """Give a file a second name, in one step; a copy where the disk knows no second names."""
+    with atomic_file(other) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
 
 
 class Checkpoint(ModelCheckpoint):
@@ -199,7 +243,7 @@ class Watch(Checkpoint):
 
     def __init__(self, folder, every, max_minutes=None):
         super().__init__(folder, "last", every_n_train_steps=every, enable_version_counter=False)
-        self.path, self.every, self.max_minutes = folder / "last.ckpt", every, max_minutes
+        self.path, self.every, self.max_minutes = folder / LAST, every, max_minutes
         self.begun = time.monotonic()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
@@ -259,10 +303,11 @@ def check_start(out, settings, resume):
     require_at_least(1, **counts)
     if not 0 < settings["lr"] < math.inf:
         raise UserError(f"lr is {settings['lr']:g}; expected a number above 0")
+    check_output(out)
     if resume:
         return check_resume(out, settings)
     finished = (out / "config.json").is_file() and (out / "metrics.json").is_file()
-    if rank() == 0 and (finished or (out / "checkpoints" / "last.ckpt").is_file()):
+    if rank() == 0 and (finished or (out / "checkpoints" / LAST).is_file()):
         raise UserError(
             f"{out} holds a training already: --resume goes on with it; to start anew, name another folder"
         )
@@ -270,22 +315,38 @@ def check_start(out, settings, resume):
 
 
 def check_resume(out, settings):
-    """Path of the last checkpoint of a run with these settings, after checks that it can be
-    resumed.
+    """Path of the last checkpoint of a run with these settings, or of the one before if that is
+    damaged, after checks that it can be resumed.
     """
-    last = out / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        raise UserError(f"{out}: nothing to resume (no checkpoints/last.ckpt)")
+    found = [path for name in (LAST, PREVIOUS) if (path := out / "checkpoints" / name).is_file()]
+    if not found:
+        raise UserError(f"{out}: nothing to resume (no checkpoints/{LAST})")
     before = read_json(out / "config.json")
     # older runs: fewer
     if changed := [key for key in settings if key in before and settings[key] != before[key]]:
         raise UserError(
             f"{out}: cannot resume with other settings than before: {', '.join(changed)} changed"
         )
-    try:
-        torch.load(last, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises any of a dozen types
+    damages = [damage_of(path) for path in found]
+    if all(damages):
         raise UserError(
-            f"{last}: damaged checkpoint ({type(error).__name__}); start again without resume"
-        ) from error
-    return str(last)
+            f"{found[0]}: damaged checkpoint ({damages[0]}); start again without resume"
+        )
+    whole = damages.index("")
+    if whole > 0 and rank() == 0:
+        print(
+            f"xmae: {found[0]}: damaged checkpoint ({damages[0]}); going on from the one before,"
+            f" {found[whole].name}",
+            file=sys.stderr,
+        )
+    return str(found[whole])
+
+
+def damage_of(path):
+    """What is wrong with a checkpoint, in a few words; "" if nothing is."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises any of a dozen types
+        return type(error).__name__
+    missing = PARTS - set(state) if isinstance(state, dict) else PARTS
+    return f"it lacks {', '.join(sorted(missing))}" if missing else ""

@@ -23,10 +23,10 @@ from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
 from xmae.data.prepare.prepare_file import Settings, prepare_file, unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
-from xmae.data.store.lock import locked
 from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.errors import UserError
+from xmae.ownership import owned
 from xmae.version import __version__
 
 __all__ = ["prepare", "prepare_recording"]
@@ -131,7 +131,7 @@ def prepare(
 
     remote = "://" in str(out)
     folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
-    with locked(folder, out):
+    with owned(folder, out):
         old = WindowStore(out) if append else None
         found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
         first = (

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from xmae.data.store.lock import locked
 from xmae.data.store.remote import publish_remote
 from xmae.data.store.shard import write_named
 from xmae.data.store.store import NEW_LABELS, WindowStore
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.files import write_json
+from xmae.ownership import owned
 
 KEYS = ("subject", "record", "start_s", "split")
 
@@ -51,7 +51,7 @@ def relabel(store: str, table: str) -> dict:
     else:
         # if there is a store: a lock lies beside its folder
         folder = WindowStore(store).path.resolve()
-        with locked(folder, store):
+        with owned(folder, store):
             meta, changed = write_labels(WindowStore(store), folder, given)
             write_json(folder / "store.json", meta)
     return {"windows": changed, "out": str(store)}
