@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
 from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
+from xmae.models.beat_student import BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
@@ -20,6 +21,7 @@ from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
     "mcu": McuStudent,
+    "beats": BeatStudent,
     "vit": ViTEncoder,
     "resnet": ResNetEncoder,
     "efficientnet": EfficientNetEncoder,
