@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import read_recordings
 from xmae.data.store.windows import Windows
@@ -61,7 +61,7 @@ def embed(
     Returns
     -------
     dict
-        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head,
+        `windows` embedded, `dropped` for missing samples, a flat signal or a flat line of over 1 s, median of each head,
         `without_skill` (heads left out, since on patients left out of their training they say no
         more than a constant), "out".
 
@@ -87,8 +87,9 @@ def embed(
     found, counts = [], Counter()
     for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
         windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
-        found.append(windows)
-        counts.update(counted)
+        moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
+        found.append(windows.select(moves))
+        counts.update(counted | {"flat_line": int((~moves).sum())})
     if not sum(map(len, found)):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
     windows = Windows.concatenate([windows for windows in found if len(windows)])
@@ -121,7 +122,7 @@ def embed(
     path = Path(out) / "embeddings.csv"
     with atomic_file(path) as temporary:
         table.to_csv(temporary, index=False)
-    dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
+    dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
     lost = (
