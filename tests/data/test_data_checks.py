@@ -3,7 +3,6 @@
 import itertools
 import json
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,10 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.prepare_file import unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import Channel, recording_of
-from xmae.data.recording.checks import refuse_swapped, repair_offset, settle_doubles
+from xmae.data.recording.checks import refuse_swapped, settle_doubles
 from xmae.data.recording.readers import read_recording
-from xmae.data.store.overview import report
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion
-from xmae.signals.filters import ecg_clean, ppg_clean
-from xmae.signals.offset import estimate_offset
-from xmae.signals.quality import ecg_peaks, ppg_peaks
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +30,6 @@ def recordings():
 @pytest.fixture(scope="module")
 def recording(recordings):
     return replace(recordings[0], leads={}, resp=None)
-
-
-@pytest.fixture(scope="module")
-def peaks(recordings):
-    """R peaks and systolic peaks of each recording."""
-    return {recording.record: peaks_of(recording) for recording in recordings}
 
 
 def cut(recording, seconds=40):
