@@ -104,6 +104,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.export.export",
         "teacher + students + store -> bundle of .pte, .tflite and .onnx files",
     ),
+    "publish": (
+        "xmae.cli.publish",
+        "encoder -> folder in the layout of model hubs; online if asked",
+    ),
     "bundle inspect": (
         "xmae.export.bundle.inspect",
         "bundle -> what is in it, who signed it, what it was made with",
