@@ -34,6 +34,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.data.store.relabel",
         "store + table -> labels added, signals left as they are",
     ),
+    "data clocks": (
+        "xmae.data.clocks",
+        "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
+    ),
     "data example": (
         "xmae.data.example",
         "one minute of a shipped recording as CSV, to try things on",
