@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: $(STAMP)
 	$(BIN)/xmae demo --out runs/demo
@@ -13,6 +13,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a process a core, one thread each
+
+faults: $(STAMP)  # damaged files of every kind, about an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."
