@@ -59,6 +59,7 @@ def bench(
     starts: int = 3,
     scored: int = 0,
     compare: str | None = None,
+    public_key: str | None = None,
 ) -> dict:
     """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and
     on emulated devices.
@@ -97,6 +98,8 @@ def bench(
     compare : str or None
         bench.json of an earlier run: what is slower, larger or less accurate than its noise allows
         is a regression.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def bench(
         `mac_per_s`, `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`,
         `model_memory_bytes`, `layers` (time of each operator) or `profile_failure`, `cosine`,
         `centred`, `heads` (accuracy of this run's outputs on `windows`), or `missing` / `failure`;
-        `hardware`; `load` before and after; `windows_sha256` of the windows that accuracy was
+        `hardware`; `signature` of the bundle; `load` before and after; `windows_sha256` of the windows that accuracy was
         measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not;
         `passed`; `summary`, lines for the terminal; `reference_info`; `out`.
 
@@ -124,7 +127,7 @@ def bench(
         raise UserError(
             "a reference is either recorded or reused; give one of record_reference and reference"
         )
-    old, opened = read_result(compare) if compare else None, Bundle.open(bundle)
+    old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
@@ -171,7 +174,8 @@ def bench(
     rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
-        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle), "weights": recorded.info["weights"],
+        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle),
+        "signature": opened.verdict.state, "weights": recorded.info["weights"],
         "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds, "starts": starts,
         "subjects": int(np.unique(used.subject).size), "windows_sha256": fingerprint(used),
         "histogram_edges": HISTOGRAM_EDGES.tolist(), "models": rows, "reference_info": recorded.info,
@@ -194,6 +198,7 @@ def bench(
             "not_compared": other_windows(result, old),
         }
         summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
+    summary.append(str(opened.verdict))
     result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
     write_json(Path(out) / "bench.json", result)
     write_csv(Path(out) / "bench.csv", rows)

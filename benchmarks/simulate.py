@@ -44,6 +44,7 @@ def simulate(
     speed: float = 0,
     cmsis_nn: str | None = None,
     student: str = "student",
+    public_key: str | None = None,
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
@@ -82,6 +83,8 @@ def simulate(
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
     student : str
         Which of the bundle's students, such as "student-app".
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def simulate(
         `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
         whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, the same
         runtime's on this machine; or why none was compared), on a Cortex-A `runtimes`: what
-        ExecuTorch and ONNX Runtime take; `not_run`: what devices would need; `failures`: by device,
+        ExecuTorch and ONNX Runtime take; `signature` of the bundle; `not_run`: what devices would need; `failures`: by device,
         what is not as it should be; `passed`: there are none, so every device had valid windows,
         whose embeddings were compared and equal, and kept all limits; "out".
 
@@ -108,7 +111,7 @@ def simulate(
     if bundle is None or signal is None:
         raise UserError("simulate needs a bundle and --signal RECORDING (or --list, or --setup)")
     chosen, not_run = chosen_devices(device, emulator)
-    opened, recording = Bundle.open(bundle), read_recording(signal)
+    opened, recording = Bundle.open(bundle, public_key), read_recording(signal)
     rate = sfreq or front_end_rate(recording.sfreq)
     codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
         : None if seconds is None else int(seconds * rate)
@@ -138,6 +141,7 @@ def simulate(
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
         result = {
             "student": student,
+            "signature": opened.verdict.state,
             "signal": Path(signal).name,
             "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
             "kernels": "CMSIS-NN" if cmsis_nn else "xmae",
@@ -152,7 +156,7 @@ def simulate(
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
     show(next(iter(devices.values())), speed)
     tqdm.write(terminal(result))
-    return {**result, "out": str(Path(out) / "report.html")}
+    return {**result, "summary": [str(opened.verdict)], "out": str(Path(out) / "report.html")}
 
 
 def chosen_devices(names, emulator):

@@ -60,6 +60,7 @@ def validate(
     max_auroc_change: float = 0.01,
     windows: int = 0,
     rounds: int = 5,
+    public_key: str | None = None,
 ) -> dict:
     """Judge every model of a bundle, in every runtime installed, against its fp32 original. The
     limits are for int8.
@@ -91,11 +92,14 @@ def validate(
         Test windows to use, evenly spaced; 0 = all.
     rounds : int
         Rounds of the latency measurement; 0 = none.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
 
     Returns
     -------
     dict
-        `passed`; `violations`, a sentence each; `checked`, how many exported files were judged, and
+        `passed`; `signature` of the bundle ("verified", "unverified" or "unsigned");
+        `violations`, a sentence each; `checked`, how many exported files were judged, and
         `not_checked`, why the others were not; `limits`; `models`, a row per model, runtime and
         precision with `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`,
         `reference` and `change` of its metric), `latency_ms`, `bytes`, `peak_memory_bytes`,
@@ -108,7 +112,7 @@ def validate(
         If bundle, store or reference cannot be read or do not belong together, or none of the
         runtimes is installed.
     """
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, public_key)
     store = WindowStore(data).windows()
     recorded = load_reference(reference) if reference else make_reference(opened, store, "cpu")
     refuse_lacking(recorded, opened)
@@ -158,6 +162,7 @@ def validate(
         "not_checked": unchecked,
         "limits": {"int8": int8, "fp32": FP32_LIMITS},
         "bundle": str(bundle),
+        "signature": opened.verdict.state,
         "windows": len(ppg),
         "subjects": int(np.unique(used.subject).size),
         "models": rows,
@@ -169,7 +174,8 @@ def validate(
         f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
     )
     judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
-    return result | {"summary": [f"{judged}: {verdict}", *violations, *unchecked], "out": str(out)}
+    lines = [f"{judged}: {verdict}", *violations, *unchecked, str(opened.verdict)]
+    return result | {"summary": lines, "out": str(out)}
 
 
 def compare_embeddings(embedding, original, mean):

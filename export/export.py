@@ -31,13 +31,14 @@ from xmae.export.targets.registry import (
     TARGETS,
     chosen_precisions,
     chosen_targets,
-    runs_here,
+    keeps_floats,
     takes,
 )
 from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
@@ -71,7 +72,8 @@ def export(
     Parameters
     ----------
     teacher : str
-        Encoder: a name such as "base" or a .safetensors file.
+        Encoder: a name such as "base" or a .safetensors file. One that `xmae adopt` made stays out
+        of the bundle, which then has its students only.
     student : list of str or str
         Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is
         "student", which a watch runs unless told otherwise; others carry their tier, such as
@@ -131,7 +133,7 @@ def export(
         known_observer(observer)
     if drift_budget is not None:
         check_budget(drift_budget)
-        if without := ", ".join(format for format in formats if not runs_here(format)):
+        if without := ", ".join(format for format in formats if not keeps_floats(format)):
             raise UserError(
                 f"target {without} has int8 arithmetic only; leave it or the drift budget out"
             )
@@ -146,7 +148,10 @@ def export(
         else training_windows(train, n_calibration, seed)
     )
     ppg = held_out(store, N_COMPARED, seed, ranges)
-    encoders = {"teacher": load_encoder(teacher)} | load_students(student)
+    original = load_encoder(teacher)
+    # weights of others stay with their owners: the bundle has the student only
+    own = {} if is_foreign(original) else {"teacher": original}
+    encoders = own | load_students(student)
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -165,7 +170,7 @@ def export(
         }
         work = [
             (
-                format,
+                TARGETS[format],
                 model,
                 graphs[model],
                 folder,
@@ -275,7 +280,7 @@ def load_students(names):
 
 
 def export_model(
-    format,
+    target,
     model,
     graph,
     folder,
@@ -291,8 +296,9 @@ def export_model(
 
     Parameters
     ----------
-    format, model : str
-        Name of a target; "teacher", "student", ...
+    target : Target
+    model : str
+        "teacher", "student", ...
     graph : torch.nn.Module
         From `exportable`.
     folder : Path
@@ -312,30 +318,29 @@ def export_model(
         `macs` are those of the graph: what the file computes for a window, which may be more than
         what the encoder does (kernels of several widths joined into one).
     """
-    target = TARGETS[format]
     entries = []
-    for precision in [name for name in precisions if name in target.PRECISIONS]:
-        path = folder / f"{model}_{precision}{target.SUFFIX}"
+    for precision in [name for name in precisions if name in target.precisions]:
+        path = folder / f"{model}_{precision}{target.suffix}"
         start = time.perf_counter()
         mixed, compared = {}, slice(None)
-        if budget is not None and precision == "int8" and runs_here(format):
+        if budget is not None and precision == "int8" and target.compare_layers:
             kept = export_within(target, graph, path, calibration, ppg[::2], budget, observer)
             # not those it was chosen by
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
-            target.export(graph, path, precision, calibration, observer)
+            target.convert(graph, path, precision, calibration, observer)
         seconds, drift = time.perf_counter() - start, None
-        if target.open_model:
-            drift = drift_of(target.open_model(path), ppg[compared], reference[compared], mean)
+        if target.can_open:
+            drift = drift_of(target.open(path), ppg[compared], reference[compared], mean)
         entries.append(
             {
                 "model": model,
-                "format": format,
+                "format": target.name,
                 "precision": precision,
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
-                **target.inspect_model(path),
+                **target.inspect(path),
                 **mixed,
                 "drift": drift,
                 "export_s": round(seconds, 1),

@@ -25,6 +25,7 @@ from xmae.models.checkpoint import load_encoder
 from xmae.models.student import McuStudent
 from xmae.objectives.objective import Objective
 from xmae.training.fit import check_start, fit
+from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
 FOLLOW = 0.05  # how far a range moves towards that of the batch, each step
@@ -40,6 +41,7 @@ def qat(
     lr: float = 1e-4,
     patience: int = 4,
     seed: int = 77,
+    logger: str | None = None,
     resume: bool = False,
 ) -> dict:
     """Train a conv-only student a little further with int8 rounding, against its own embedding in
@@ -65,6 +67,9 @@ def qat(
         Epochs without a better validation cosine before stopping early.
     seed : int
         Seed of everything random.
+    logger : str
+        Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
+        none; metrics.json has the history.
     resume : bool
         Go on from the last checkpoint in `out`.
 
@@ -87,6 +92,7 @@ def qat(
         "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops, "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed, "precision": "fp32",
     }  # fmt: skip
+    check_loggers(logger)
     last = check_start(out, settings, resume)
     student = load_encoder(model)
     if not isinstance(student, McuStudent):
@@ -102,7 +108,7 @@ def qat(
     objective = QuantizationAware(folded(student), train)
     before = objective.first_look(train.batch(1, seed), val.batch)
     module = Pretraining(objective, len(train) * epochs, lr, seed)
-    result = fit(module, train, val, out, settings, last)
+    result = fit(module, train, val, out, settings, last, logger=logger)
     result |= {"cosine_to_float": 1 - result["val_loss"], "cosine_to_float_before": before}
     return keep_student(
         objective.plain(),

@@ -22,7 +22,7 @@ FOUNDATION = (
 FLOORS = (  # the ground first; a room imports from lower floors only
     ("xmae: foundation",),
     ("xmae.signals", "xmae.data.bidmc", "xmae.models.weights"),
-    ("xmae.data.ppg_bp", "xmae.data.recording", "xmae.beats", "xmae.twin"),
+    ("xmae.data.ppg_bp", "xmae.data.recording", "xmae.beats", "xmae.twin", "xmae.models.adopted"),
     ("xmae.data.recording.readers", "xmae.models"),
     ("xmae.data.store",),
     ("xmae.data.prepare", "xmae.data.batches"),

@@ -101,8 +101,9 @@ def test_each_defect_drops_its_windows_and_is_counted(recording, recordings):
         ppg[1250 * 15 : 1250 * 16] - ppg.mean()
     )
     ppg[1250 * 20 : 1250 * 23] = recordings[4].ppg[1250 * 20 : 1250 * 23]  # somebody else's pulse
-    acc = np.ones(len(ppg))
-    acc[1250 * 30 : 1250 * 32] += 0.4 * np.sin(np.arange(2500) * 0.1)
+    acc = np.zeros((3, len(ppg)))
+    acc[2] = 1
+    acc[2, 1250 * 30 : 1250 * 32] += 0.4 * np.sin(np.arange(2500) * 0.1)
     _, counts = prepare_recording(replace(recording, ppg=ppg, acc=acc), 0.0)
     assert counts["clipping"] >= 1 and counts["flat_line"] >= 1 and counts["dropout"] >= 1
     assert counts["motion"] == 2 and counts["beats"] >= 2 and sum(counts.values()) == 48

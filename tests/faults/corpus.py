@@ -33,7 +33,7 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.protocol.labels import read_labels as read_task_labels
 from xmae.export.bundle.bundle import Bundle, preprocessing, seal
-from xmae.export.bundle.signature import signer
+from xmae.export.bundle.signature import signature_of
 from xmae.files import sha256
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
@@ -402,7 +402,7 @@ MANIFESTS = (
     Kind("store shards", write_store, open_store, ("*.parquet",), repair=rehash),
     Kind("bundle manifest", write_bundle, lambda path: Bundle.open(path.parent), ("manifest.json",)),
     Kind("bundle heads", write_bundle, lambda path: Bundle.open(path.parent), ("heads.json",)),
-    Kind("bundle signature", write_signature, signer, ("signature.json",)),
+    Kind("bundle signature", write_signature, signature_of, ("signature.json",)),
     Kind("encoder", write_encoder, load_encoder),
     Kind("checkpoint", write_checkpoint, lambda path: check_resume(path.parent, {"lr": 0.1})),
     Kind("calibration", write_calibration, lambda path: read_calibration(path, {"a": "train"})),

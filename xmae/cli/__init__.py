@@ -59,6 +59,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.evaluation.compare",
         "store -> all methods pretrained on the same windows, and one table",
     ),
+    "compare teachers": (
+        "xmae.cli.teachers",
+        "encoders + store -> a student of each, same budget and gates: which is better on a watch?",
+    ),
     "curve": (
         "xmae.evaluation.findings.curve",
         "encoders + store -> probes against labels and pretraining subjects",
@@ -80,6 +84,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "DREAMER.mat + EEG and ECG encoders -> emotion recognition",
     ),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
+    "adopt": (
+        "xmae.cli.adopt",
+        "encoder of others (+ store) -> teacher for every verb, its student as a gated bundle",
+    ),
     "quantize": (
         "xmae.export.int8",
         "encoder + store -> int8 files, each layer against fp32, mixed precision",

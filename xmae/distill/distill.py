@@ -15,6 +15,7 @@ from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
 from xmae.training.device import default_precision
 from xmae.training.fit import check_start, fit
+from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
 
@@ -32,6 +33,7 @@ def distill(
     rate_weight: float = 1.0,
     patience: int = 10,
     seed: int = 77,
+    logger: str | None = None,
     resume: bool = False,
 ) -> dict:
     """Distil a teacher's PPG encoder into a conv-only student on the training subjects of a store.
@@ -43,7 +45,7 @@ def distill(
     data : str
         Store written by `xmae prepare`; its labels are not used.
     out : str
-        Run folder: student.safetensors, metrics.json, logs and checkpoints.
+        Run folder: student.safetensors, metrics.json and checkpoints.
     tier : str
         Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a
         window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M).
@@ -67,6 +69,9 @@ def distill(
         Epochs without better agreement on the validation subjects before stopping early.
     seed : int
         Seed of everything random.
+    logger : str
+        Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
+        none; metrics.json has the history.
     resume : bool
         Go on from the last checkpoint in `out`.
 
@@ -87,6 +92,7 @@ def distill(
         if value not in known:
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     require_at_least(1, crops=crops)
+    check_loggers(logger)
     out, store = Path(out), WindowStore(data)
     settings = {
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
@@ -101,10 +107,10 @@ def distill(
         TaughtCrops(encoder, train, crops, batch_size, seed),
         TaughtWindows(encoder, val, seed),
     )
-    return learn(encoder, store.splits, train, val, out, settings, last)
+    return learn(encoder, store.splits, train, val, out, settings, last, logger)
 
 
-def learn(teacher, splits, train, val, out, settings, last=None):
+def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
     """Train one student on answers that its teacher gave.
 
     Parameters
@@ -120,6 +126,8 @@ def learn(teacher, splits, train, val, out, settings, last=None):
         Those of `distill`.
     last : str, optional
         Checkpoint to go on from.
+    logger : str, optional
+        Of `distill`.
 
     Returns
     -------
@@ -134,7 +142,7 @@ def learn(teacher, splits, train, val, out, settings, last=None):
     module = Pretraining(
         objective, len(train) * settings["epochs"], settings["lr"], settings["seed"]
     )
-    result = fit(module, train, val, out, settings, last)
+    result = fit(module, train, val, out, settings, last, logger=logger)
     result |= {objective.agreement: 1 - result["val_loss"]}
     return keep_student(
         student,

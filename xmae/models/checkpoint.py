@@ -9,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
+from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
+from xmae.models.beat_student import BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
@@ -19,10 +21,13 @@ from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
     "mcu": McuStudent,
+    "beats": BeatStudent,
     "vit": ViTEncoder,
     "resnet": ResNetEncoder,
     "efficientnet": EfficientNetEncoder,
     "criss-cross": CrissCrossEncoder,
+    "adopted": AdoptedEncoder,
+    "program": ProgramEncoder,
 }
 SHIPPED = {
     name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")
@@ -37,6 +42,11 @@ def save_encoder(encoder, path, provenance):
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
         temporary.write_bytes(in_order(safetensors.torch.save(tensors, header)))
+
+
+def is_foreign(encoder):
+    """Whether the weights of an encoder are those of others, see `xmae adopt`."""
+    return getattr(encoder, "is_foreign", False)
 
 
 def in_order(content):

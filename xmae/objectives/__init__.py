@@ -9,6 +9,7 @@ from xmae.objectives.mae import MAEObjective
 from xmae.objectives.msn import MSNObjective
 from xmae.objectives.papagei_p import PaPaGeiPObjective
 from xmae.objectives.simclr import SimCLRObjective
+from xmae.objectives.timing import TimingObjective
 from xmae.objectives.xmae import XMAEObjective
 
 OBJECTIVES = {
@@ -22,4 +23,5 @@ OBJECTIVES = {
     "dino": DINOObjective,
     "msn": MSNObjective,
     "criss-cross": CrissCrossObjective,
+    "timing": TimingObjective,
 }

@@ -22,13 +22,13 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from xmae.errors import UserError, require_at_least
 from xmae.files import atomic_file, read_json, write_json
 from xmae.ownership import check_output, owned
+from xmae.training.loggers import make_loggers
 from xmae.training.processes import layout, rank
 
 for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
@@ -40,7 +40,8 @@ PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"
 
 
 def fit(
-    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None
+    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None,
+    logger=None,
 ):  # fmt: skip
     """Train `module`, leave it with the weights to keep, and say how it went.
 
@@ -53,8 +54,8 @@ def fit(
     val : iterable of batches
         Validation batches.
     out : str or Path
-        Run folder: gets config.json, checkpoints/ (last, the one before it and best, written
-        atomically) and logs/ (CSV and TensorBoard, a version each time).
+        Run folder: gets config.json and checkpoints/ (last, the one before it and best, written
+        atomically).
     settings : dict
         All settings of the run; `epochs`, `batch_size`, `patience` (None: no early stopping) and
         `precision` ("fp32" or "bf16", mixed) among them.
@@ -71,6 +72,8 @@ def fit(
         part).
     max_minutes : float, optional
         Stop after so many minutes with a checkpoint to resume from.
+    logger : str, optional
+        Loggers, separated by commas; see `xmae.training.loggers`.
 
     Returns
     -------
@@ -102,6 +105,8 @@ def fit(
         plain = copy.deepcopy(module.objective)  # for the whole weights at the end
     else:
         how = "auto" if world_size == 1 else "ddp"
+    loggers = make_loggers(logger, out)
+    monitor = [LearningRateMonitor("step")] if loggers else []
     trainer = L.Trainer(
         max_epochs=settings["epochs"],
         accelerator="gpu" if cuda else "cpu",
@@ -115,9 +120,9 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps_per_epoch),
         callbacks=[
-            best, watch, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
+            best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
         ],
-        logger=[CSVLogger(out, "logs"), TensorBoardLogger(out, "logs")],
+        logger=loggers,
         plugins=[AtomicCheckpoints()],
         enable_model_summary=False,
     )  # fmt: skip

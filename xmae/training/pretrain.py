@@ -15,6 +15,7 @@ from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
 from xmae.training.device import default_precision
 from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
+from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
 from xmae.training.processes import layout, rank
@@ -42,6 +43,7 @@ def pretrain(
     precision: str | None = None,
     compile: bool = False,
     max_minutes: float | None = None,
+    logger: str | None = None,
     resume: bool = False,
 ) -> dict:
     """Pretrain a PPG encoder on the training subjects of a store.
@@ -54,7 +56,7 @@ def pretrain(
     data : str
         Store written by `xmae prepare`, with ECG.
     out : str
-        Run folder: encoder.safetensors, metrics.json, pictures, logs and checkpoints.
+        Run folder: encoder.safetensors, metrics.json, pictures and checkpoints.
     method : str
         How to pretrain; see docs/methods.md.
     size : str
@@ -101,6 +103,9 @@ def pretrain(
         Compile the networks' blocks (torch.compile): a slower start, then faster steps.
     max_minutes : float
         Stop after so many minutes with a checkpoint; `--resume` goes on. Default: never.
+    logger : str
+        Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
+        none; metrics.json has the history.
     resume : bool
         Go on from the last checkpoint in `out`.
 
@@ -121,6 +126,7 @@ def pretrain(
     require_choice("recipe", recipe, RECIPES)
     require_choice("strategy", strategy, STRATEGIES)
     require_choice("precision", precision or "fp32", PRECISIONS)
+    check_loggers(logger)
     chosen = OBJECTIVES[method]
     asked = {
         "epochs": epochs,
@@ -160,7 +166,18 @@ def pretrain(
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
     result = fit(
-        module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes
+        module,
+        train,
+        val,
+        out,
+        settings,
+        last,
+        keep,
+        devices,
+        pictures,
+        strategy,
+        max_minutes,
+        logger,
     )
     result |= {"method": method}
     if not result["finished"]:

@@ -5,12 +5,13 @@ from collections import Counter
 import numpy as np
 
 from xmae.beats.truth import truth_of
+from xmae.data.recording.acceleration import length
 from xmae.data.store.windows import LABELS, LEAD_SFREQ, LEAD_TIMES, Windows
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion, relative_range
 from xmae.signals.filters import ecg_clean, ppg_clean, resp_clean
 from xmae.signals.quality import ecg_peaks, ppg_peaks, template_quality, window_quality
-from xmae.signals.resample import bridge_gaps, resample, resampling_ratio
+from xmae.signals.resample import bridge_gaps, resample, resample_with_gaps, resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
@@ -75,7 +76,7 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         missing |= np.logical_or.reduceat(np.isnan(x), first)
         flat |= np.maximum.reduceat(x, first) == np.minimum.reduceat(x, first)
     if recording.acc is not None:
-        measures["motion"] = motion(recording.acc, starts, sfreq)
+        measures["motion"] = motion(length(recording.acc), starts, sfreq)
     if "ecg" in peaks:
         measures["beats"] = beat_agreement(peaks["ecg"], peaks["ppg"], starts)
     reasons = {"missing": missing, "flat": flat}
@@ -107,9 +108,24 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         leads=lead_windows,
         lead_names=lead_names,
         measures=measures,
+        acc=cut_acc(recording.acc, sfreq, n_windows),
         beats=None if truth is None else truth.beats,
     )
     return windows.select(verdict == "kept"), dict(Counter(verdict.tolist()))
+
+
+def cut_acc(acc, sfreq, n_windows):
+    """Acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3, 1000), or None.
+
+    It is not cleaned, so gravity stays. A window with missing samples is NaN.
+    """
+    if acc is None:
+        return None
+    n_times = n_windows * N_TIMES
+    fine = [resample_with_gaps(axis, sfreq, SFREQ)[:n_times] for axis in acc]
+    cut = np.reshape(fine, (3, n_windows, N_TIMES)).transpose(1, 0, 2).astype(np.float32)
+    cut[np.isnan(cut).any(axis=(1, 2))] = np.nan
+    return cut
 
 
 def cut_leads(recording, starts):

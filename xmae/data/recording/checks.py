@@ -89,7 +89,7 @@ def repair_offset(recording):
         labels=labels,
         leads={name: x[early] for name, x in recording.leads.items()},
         resp=None if recording.resp is None else recording.resp[early],
-        acc=None if recording.acc is None else recording.acc[late],
+        acc=None if recording.acc is None else recording.acc[:, late],
         start=start,
         repairs=[*recording.repairs, "clock_offset"],
         **found,

@@ -59,8 +59,8 @@ class Recording:
         known.
     resp : float array, shape (n_times,), or None
         Respiration, any unit; NaN = missing.
-    acc : float array, shape (n_times,), or None
-        Length of the acceleration vector, g; NaN = missing.
+    acc : float array, shape (3, n_times), or None
+        Acceleration along three axes, g; NaN = missing. Axes that were not recorded are 0.
     start : str
         Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
     repairs : list of str
@@ -97,16 +97,16 @@ class Recording:
                 f"{name}: sampling rate {self.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
             )
         for kind, x in self.signals().items():
-            if x.ndim != 1:
-                raise UserError(f"{name}: {kind} has shape {x.shape}; expected one row of samples")
+            if x.ndim != 1 and (kind != "acc" or x.ndim != 2 or len(x) != 3):
+                wanted = "three rows of samples" if kind == "acc" else "one row of samples"
+                raise UserError(f"{name}: {kind} has shape {x.shape}; expected {wanted}")
             if np.isinf(x).any():
                 raise UserError(
                     f"{name}: {kind} has infinite samples; mark missing samples with NaN"
                 )
-            if len(x) != len(self.ppg):
-                raise UserError(
-                    f"{name}: ppg has {len(self.ppg)} samples but {kind} {len(x)}; expected as many"
-                )
+            if x.shape[-1] != len(self.ppg):
+                has = f"ppg has {len(self.ppg)} samples but {kind} {x.shape[-1]}"
+                raise UserError(f"{name}: {has}; expected as many")
         if len(self.ppg) < WINDOW_S * self.sfreq:
             raise UserError(
                 f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s"

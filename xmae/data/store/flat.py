@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from xmae.data.store.shard import read_codes, read_table
+from xmae.data.store.shard import AXES, read_codes, read_table
 from xmae.data.store.store import SPLITS
 from xmae.data.store.windows import followed
 from xmae.errors import UserError
@@ -39,7 +39,7 @@ class FlatWindows:
     split : str or None
         "train", "val", "test", or all.
     signals : tuple of str
-        "ppg", or "ppg" and "ecg".
+        "ppg", or "ppg" and "ecg"; and "acc_x", "acc_y", "acc_z", NaN where nothing was recorded.
     cache : str, Path or None
         Folder for the flat files; default: one of `caches_of(store)`.
 
@@ -115,7 +115,7 @@ class FlatWindows:
                 for name, file in files.items():
                     rows = (
                         records_of(table, name)
-                        if name in SIGNALS
+                        if name in (*SIGNALS, *AXES)
                         else followed(*map(table.column, CHAIN))
                     )
                     rows.tofile(file)
@@ -168,16 +168,19 @@ def clear_away(folder, store):
 
 def columns_of(name):
     """The columns of a shard that hold a signal."""
-    return [name, f"{name}_scale", f"{name}_offset"] if name in SIGNALS else []
+    return [name, f"{name}_scale", f"{name}_offset"] if name in (*SIGNALS, *AXES) else []
 
 
 def records_of(table, name):
     """A signal of a shard as records (n,) of codes, scale and offset."""
-    if name not in table.column_names:
+    if name not in table.column_names and name not in AXES:
         raise UserError(
             "pretraining needs ECG beside the PPG, and some of these recordings have none"
         )
     records = np.empty(len(table), RECORD)
+    if name not in table.column_names:  # no accelerometer: a missing signal, as `quantize` has it
+        records["codes"], records["scale"], records["offset"] = 0, 0, np.nan
+        return records
     records["codes"] = read_codes(table, name)
     for part in ("scale", "offset"):
         records[part] = table[f"{name}_{part}"].to_numpy()

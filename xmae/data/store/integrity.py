@@ -48,6 +48,8 @@ def verify(store: str, out: str = "") -> dict:
         }
         if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
             problems.append(f"{shard['file']}: samples that are no numbers")
+        if content.acc is not None and np.isinf(content.acc).any():
+            problems.append(f"{shard['file']}: infinite acceleration")
         if shard["subject"] not in opened.splits:
             problems.append(f"{shard['file']}: the subject {shard['subject']} has no split")
     try:

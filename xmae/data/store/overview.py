@@ -46,7 +46,7 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         If the store cannot be read, or `out` cannot be written.
     """
     opened = WindowStore(store)
-    tables, extremes = {}, []
+    tables, extremes, with_acc = {}, [], 0
     for windows in opened.shards():
         ecg = {} if windows.ecg is None else {"ecg_quality": windows.ecg_quality}
         columns = {"ppg_quality": windows.ppg_quality, **ecg, **windows.measures}
@@ -55,6 +55,8 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         ).items():
             tables.setdefault(name, []).append(values)
         extremes.append(candidates(windows))
+        if windows.acc is not None:
+            with_acc += int(np.isfinite(windows.acc).all(axis=(1, 2)).sum())
     columns = {name: np.concatenate(parts) for name, parts in tables.items()}
     quality = {
         name: [round(float(q), 3) for q in np.nanpercentile(values, [0, 5, 50, 95, 100])]
@@ -84,6 +86,7 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         ],
         "quality": quality,
         "labels": {name: n for name, n in labels.items() if n},
+        "windows_with_acceleration": with_acc,
     }
     path = Path(out) / "report.html"
     with atomic_file(path) as temporary:
@@ -174,6 +177,9 @@ def page(store, result, image):
             (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
         ]),
         rows("Labels", ("", "windows"), result["labels"].items()),
+        rows("Accelerometer", ("", "windows"), [
+            ("three axes, g, at 100 Hz", f"{result['windows_with_acceleration']:,}")
+        ] if result["windows_with_acceleration"] else []),
         f"<h2>Windows kept</h2><img alt='best, typical and worst windows' src='data:image/png;base64,{image}'>",
     ]  # fmt: skip
     return "\n".join(parts)

@@ -21,6 +21,7 @@ from xmae.signals.window import N_TIMES
 STEPS = 32767  # int16 codes run from -32767 to 32767
 # before the name of a lead, label or measure in a column's name
 LEAD, LABEL, MEASURE = "lead_", "label_", "measure_"
+AXES = ("acc_x", "acc_y", "acc_z")  # columns of the accelerometer, g
 
 
 def quantize(x):
@@ -45,6 +46,8 @@ def write_shard(path, windows):
     signals |= {
         LEAD + name: windows.leads[:, place] for place, name in enumerate(windows.lead_names)
     }
+    if windows.acc is not None:
+        signals |= {name: windows.acc[:, place] for place, name in enumerate(AXES)}
     signals = {name: x for name, x in signals.items() if x is not None}
     for name, x in signals.items():
         codes, scale, offset = quantize(x)
@@ -159,6 +162,9 @@ def windows_of(table):
         else None,
         lead_names=tuple(leads),
         measures=columns(MEASURE),
+        acc=np.stack([read_signal(table, name) for name in AXES], axis=1)
+        if AXES[0] in names
+        else None,
         beats=read_beats(table) if "beats" in names else None,
     )
 

@@ -30,6 +30,10 @@ class Windows:
         split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.
+    acc : float32 array, shape (n, 3, 1000), or None
+        Acceleration of the same time along three axes, g, with gravity; NaN where it was not
+        recorded or has missing samples in the window, 0 along axes that were not recorded. None if
+        no recording had any.
     ppg_quality, ecg_quality : float arrays, shape (n,)
         15th percentile of the template-match quality over the window, at most 1; NaN without ECG.
     labels : dict of float arrays, shape (n,)
@@ -62,6 +66,7 @@ class Windows:
     leads: np.ndarray | None = None
     lead_names: tuple[str, ...] = ()
     measures: dict[str, np.ndarray] = field(default_factory=dict)
+    acc: np.ndarray | None = None
     beats: np.ndarray | None = None
 
     def __post_init__(self):
@@ -99,6 +104,12 @@ class Windows:
         """Whether the next of the windows goes on where each one ends: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
+    def with_acc(self):
+        """The same windows with acceleration; NaN if none was recorded."""
+        if self.acc is not None:
+            return self
+        return replace(self, acc=np.full((len(self), 3, self.ppg.shape[1]), np.nan, np.float32))
+
     def with_leads(self, names):
         """The same windows with exactly these leads in this order; NaN for those that were not
         recorded.
@@ -114,8 +125,10 @@ class Windows:
     @classmethod
     def concatenate(cls, parts):
         """Join lists of windows; ECG and leads are kept only if every part has them, leads of the
-        same names.
+        same names. Acceleration is kept if any part has it, NaN in the others.
         """
+        if any(part.acc is not None for part in parts):
+            parts = [part.with_acc() for part in parts]
         joined = {name: [getattr(part, name) for part in parts] for name in ROWS}
         joined = {
             name: None if any(x is None for x in xs) else np.concatenate(xs)

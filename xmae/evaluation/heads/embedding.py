@@ -2,6 +2,8 @@
 applied.
 """
 
+from itertools import chain
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -30,7 +32,8 @@ def embed_windows(encoder, windows, batch_size=64, progress=False):
     float32 array, shape (n, D)
     """
     ppg = np.asarray(getattr(windows, "ppg", windows))
-    device = next(encoder.parameters()).device
+    # an adopted program has no parameters, only buffers
+    device = next(chain(encoder.parameters(), encoder.buffers())).device
     was_training = encoder.training
     encoder.eval()
     rows = []

@@ -2,9 +2,10 @@
 
 Keys read: `ppg`, `ecg`, `ecg2`, `ecg3`, `resp` (all but the first optional), each with `_scale` and
 `_offset` (physical = x * scale + offset; -32768 = missing in int16), `fs` (Hz), `resp_fs` if
-another; the leads' names `ecg_lead` and so on; optional `patient`, `record`, `age`, `sex`, and at
-`fs_numerics` (1 Hz if absent) `hr`, `rr`, `spo2`; `breaths_ann1`, `breaths_ann2` (sample numbers of
-breaths marked by two people).
+another; `acc_x`, `acc_y`, `acc_z` (at `acc_fs` if another, in `acc_unit`, or in the unit that
+gravity tells); the leads' names `ecg_lead` and so on; optional `patient` or `subject`, `record`,
+`age`, `sex`, and at `fs_numerics` (1 Hz if absent) `hr`, `rr`, `spo2`; `breaths_ann1`,
+`breaths_ann2` (sample numbers of breaths marked by two people).
 """
 
 import zipfile
@@ -63,9 +64,6 @@ def from_archive(data, path, units):
     for name in NUMERICS.keys() & data.keys():
         values, rate = data[name].astype(float), float(data.get("fs_numerics", 1.0))
         labels[NUMERICS[name]] = (values, rate)
-    if "spo2" in labels:
-        values, rate = labels["spo2"]
-        labels["spo2"] = (np.where(values > 0, values, np.nan), rate)
     marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
     if marks:
         labels["rr"] = (breath_rate(marks, len(ppg) / sfreq), 1.0)
@@ -77,13 +75,19 @@ def from_archive(data, path, units):
     wanted = {"ppg": "ppg", "ecg": [lead(data, name) for name in ecgs]}
     if "resp" in data:
         channels.append(Channel("resp", physical(data, "resp"), float(data.get("resp_fs", sfreq))))
+    axes = [name for name in ("acc_x", "acc_y", "acc_z") if name in data]
+    rate, unit = float(data.get("acc_fs", sfreq)), str(data.get("acc_unit", ""))
+    channels += [Channel(name, physical(data, name), rate, unit=unit) for name in axes]
+    if axes:
+        wanted["acc"] = axes
+    who = next((name for name in ("patient", "subject") if name in data), None)
     return recording_of(
         channels,
-        subject=str(data.get("patient", path.stem)),
+        subject=str(data[who]) if who else path.stem,
         record=str(data.get("record", path.stem)),
         labels=labels,
         wanted=wanted,
-        repairs=[] if "patient" in data else ["subject_from_file_name"],
+        repairs=[] if who else ["subject_from_file_name"],
         units=units,
     )
 

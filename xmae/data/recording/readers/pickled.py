@@ -11,6 +11,7 @@ import pickle
 import numpy as np
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
 SFREQ = {"ECG": 700.0, "Resp": 700.0, "BVP": 64.0, "ACC": 32.0}  # Hz, as both data sets state them
@@ -88,11 +89,8 @@ def labels_of(data):
     if "GENDER" in said:
         labels["sex"] = str(said["GENDER"]).strip()[:1].upper()
     if "activity" in data and "label" in data:
-        length, step = HR_LABELS
-        # the value of each 2 s is that of the 8 s about them
-        ahead = int((length / 2 - step / 2) // step) + 1
         rates = np.asarray(data["label"], np.float64).reshape(-1)
-        labels["hr_monitor"] = (np.concatenate([np.full(ahead, np.nan), rates]), 1 / step)
+        labels["hr_monitor"] = rates_of_windows(rates, *HR_LABELS)
     return labels
 
 

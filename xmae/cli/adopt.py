@@ -1,0 +1,165 @@
+"""`xmae adopt`: an encoder of others becomes a teacher, its student a gated bundle for a watch."""
+
+from pathlib import Path
+
+from xmae.errors import UserError
+from xmae.files import write_json
+from xmae.models.adopted.adopt import open_foreign
+from xmae.models.adopted.contract import Contract
+from xmae.models.checkpoint import save_encoder
+
+
+def adopt(
+    file: str,
+    out: str = "runs/adopt",
+    architecture: str | None = None,
+    spec: str | None = None,
+    licence: str | None = None,
+    data: str | None = None,
+    tier: str = "mcu",
+    crops: int = 20000,
+    epochs: int = 30,
+    batch_size: int = 128,
+    targets: str = "litert,c",
+    n_calibration: int = 256,
+    min_agreement: float = 0.5,
+    seed: int = 77,
+) -> dict:
+    """Adopt a published encoder, or any program, as a teacher; with a store, take it to the watch.
+
+    Without `data` only the teacher is written: a file that every verb takes for an encoder. With
+    it, a student learns from it, is quantized and exported, and has to pass two gates: int8 against
+    the float student (that of `xmae validate`), and the student against this teacher. Exit code 1
+    if one is not passed.
+
+    Parameters
+    ----------
+    file : str
+        Checkpoint (of torch.save or safetensors) of a published architecture; a program (.onnx,
+        .pt2 of torch.export, .ts or .pt of TorchScript); or "random": random weights, to try the
+        way.
+    out : str
+        Run folder: teacher.safetensors, and with `data` student/, bundle/, validate/, adopt.json.
+    architecture : str
+        papagei-s, papagei-p, papagei-svri, pulse-ppg, anyppg or normwear; none for a program.
+    spec : str
+        Of a program: YAML file with what it hears and gives (sfreq in Hz, length_s, scaling,
+        channels, band_hz, output, layout); see docs/adopt.md.
+    licence : str
+        Licence of the weights, such as CC-BY-4.0; goes into the provenance of the student.
+    data : str
+        Store to distil, calibrate and judge on.
+    tier : str
+        Size of the student: "mcu-s", "mcu" or "app".
+    crops : int
+        Random 10 s crops of PPG that the teacher answers once.
+    epochs : int
+        Passes of the student over the crops.
+    batch_size : int
+        Crops a step.
+    targets : str
+        Formats of the bundle, separated by commas; see `xmae export`.
+    n_calibration : int
+        Windows (10 s each) that set the int8 ranges.
+    min_agreement : float
+        Lowest mean cosine of student and teacher, centred, on validation subjects; our own students
+        have 0.79 to 0.85.
+    seed : int
+        Seed of everything random.
+
+    Returns
+    -------
+    dict
+        `teacher` (its file), `embed_dim`, `contract` (with what of its band is lost),
+        `agreement`, `gates` ({gate: passed}), `bundle`, `passed`; "out".
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read safely or is not of that architecture, its contract asks for what
+        a window does not hold, or no licence is given.
+    """
+    contract = Contract.load(spec) if spec else None
+    if contract and architecture:
+        raise UserError(f"--spec {spec}: {architecture} brings its own contract; leave one out")
+    encoder = open_foreign(file, architecture, contract, licence, seed)
+    out = Path(out)
+    teacher = str(out / "teacher.safetensors")
+    save_encoder(encoder, teacher, encoder.provenance)
+    result = {
+        "teacher": teacher, "embed_dim": encoder.embed_dim, "licence": encoder.provenance["licence"],
+        "contract": encoder.provenance["contract"],
+    }  # fmt: skip
+    summary = [describe(result)]
+    if data:
+        settings = {
+            "tier": tier,
+            "crops": crops,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+        took = take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
+        result |= {key: took[key] for key in ("agreement", "student", "bundle")}
+        agrees = took["agreement"] >= min_agreement
+        result["gates"] = {"int8": took["validate"]["passed"], "teacher": agrees}
+        result["passed"] = all(result["gates"].values())
+        word = "is at least" if agrees else "is below"
+        summary += took["validate"]["summary"]
+        summary += [f"agreement with the teacher {took['agreement']:.3f} {word} {min_agreement:g}"]
+    write_json(out / "adopt.json", result)
+    return result | {"summary": summary, "out": str(out)}
+
+
+def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings):
+    """Distil, export and judge one student of a teacher.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        The teacher.
+    teacher : str
+        Its file or name.
+    data : str
+        Store.
+    out : Path
+        Folder that gets student/, bundle/ and validate/.
+    targets : str
+        Of `xmae export`.
+    n_calibration : int
+        Windows for the int8 ranges.
+    settings : dict
+        Of `xmae distill`: tier, crops, epochs, batch_size, seed.
+
+    Returns
+    -------
+    dict
+        `agreement`, `student` and `bundle` (their places), `validate` (its result).
+    """
+    from xmae.benchmarks.validate import validate
+    from xmae.distill.distill import distill
+    from xmae.export.export import export
+
+    # a program has one token, its embedding: nothing to learn from twice
+    without = {"token_weight": 0.0} if "program" in getattr(encoder, "config", {}) else {}
+    taught = distill(teacher, data, str(out / "student"), **settings, **without)
+    bundle = str(out / "bundle")
+    export(
+        teacher, taught["student"], data, bundle, targets=targets, n_calibration=n_calibration,
+        seed=settings["seed"],
+    )  # fmt: skip
+    gate = validate(bundle, data, str(out / "validate"), rounds=0)
+    return {
+        "agreement": taught["cosine"],
+        "student": taught["student"],
+        "bundle": bundle,
+        "validate": gate,
+    }
+
+
+def describe(result):
+    """A line on what was adopted, and what of its band our windows lack."""
+    contract = result["contract"]
+    lost = " and ".join(f"{low:g} to {high:g} Hz" for low, high in contract["band_lost_hz"])
+    said = f"adopted: {result['embed_dim']} numbers from {contract['sfreq']:g} Hz"
+    return said + (f"; of its band, {lost} is not in our windows" if lost else "")

@@ -1,0 +1,171 @@
+"""`xmae compare teachers`: which teacher is better on a watch?"""
+
+from pathlib import Path
+
+import numpy as np
+
+from xmae.cli.adopt import take_to_watch
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.probe import probe_embeddings, refuse_seen
+from xmae.evaluation.protocol.bootstrap import with_interval
+from xmae.files import atomic_file, write_json
+from xmae.models.checkpoint import load_encoder
+
+COLUMNS = ("teacher", "parameters", "licence", "agreement", "int8 gate", "int8 kB")
+
+
+def teachers(
+    teacher: list[str],
+    data: str,
+    out: str = "runs/teachers",
+    tier: str = "mcu",
+    crops: int = 20000,
+    epochs: int = 30,
+    batch_size: int = 128,
+    tasks: str = "hr",
+    n_calibration: int = 256,
+    seed: int = 77,
+) -> dict:
+    """Distil, quantize and judge a student of each teacher with the same budget, data and gates.
+
+    All are scored by the same linear probes, on the same subjects and folds: the teacher, its
+    student and the int8 file that a watch runs.
+
+    Parameters
+    ----------
+    teacher : list of str
+        Encoders: names such as "base", or files, of `xmae adopt` too.
+    data : str
+        Store with training, validation and test subjects; labels are for the probes.
+    out : str
+        Folder: one of each teacher, teachers.json and teachers.md (the table).
+    tier : str
+        Size of the students: "mcu-s", "mcu" or "app".
+    crops : int
+        Random 10 s crops of PPG that each teacher answers.
+    epochs : int
+        Passes of each student over the crops.
+    batch_size : int
+        Crops a step.
+    tasks : str
+        Probes, separated by commas: hr, rr, spo2, sex, age65.
+    n_calibration : int
+        Windows (10 s each) that set the int8 ranges.
+    seed : int
+        Seed of everything random.
+
+    Returns
+    -------
+    dict
+        `teachers`: a row each with agreement, gate, bytes and probes (of teacher, student and int8,
+        with 95 % intervals by subject); "out".
+
+    Raises
+    ------
+    UserError
+        If fewer than two teachers are given, one cannot be read or saw a test subject, or two have
+        the same name.
+    """
+    from xmae.evaluation.protocol.tasks import TASKS
+
+    chosen = [name.strip() for name in tasks.split(",")]
+    if unknown := [name for name in chosen if name not in TASKS]:
+        raise UserError(f"unknown task {unknown[0]!r}; known: {', '.join(TASKS)}")
+    names = {name_of(file): file for file in teacher}
+    if len(names) < 2 or len(names) < len(teacher):
+        raise UserError("give at least two teachers, each with a name of its own")
+    windows = WindowStore(data).windows()
+    encoders = {name: load_encoder(file) for name, file in names.items()}
+    for encoder in encoders.values():
+        refuse_seen(encoder, windows.subject[windows.split == "test"])
+    out, rows, embeddings = Path(out), [], {}
+    settings = {
+        "tier": tier,
+        "crops": crops,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    for name, file in names.items():
+        took = take_to_watch(
+            encoders[name], file, data, out / name, "litert", n_calibration, settings
+        )
+        rows.append(row_of(name, encoders[name], took))
+        embeddings |= three_embeddings(name, encoders[name], took, windows)
+    probes = probe_embeddings(embeddings, windows, chosen, seed=seed)
+    for row in rows:
+        row["probes"] = probes_of(row["teacher"], probes)
+    result = {"settings": settings, "scored_subjects": probes["scored_subjects"], "teachers": rows}
+    write_json(out / "teachers.json", result)
+    table = markdown(rows, probes)
+    with atomic_file(out / "teachers.md") as temporary:
+        temporary.write_text(table)
+    return result | {"summary": table.splitlines(), "out": str(out / "teachers.md")}
+
+
+def name_of(file):
+    """Name of a teacher in the table: a shipped one's own, or the folder of `xmae adopt`."""
+    path = Path(file)
+    return path.parent.name if path.name == "teacher.safetensors" else path.stem
+
+
+def row_of(name, encoder, took):
+    """What is known of one teacher without probes."""
+    (int8,) = (
+        row
+        for row in took["validate"]["models"]
+        if (row["model"], row["format"], row["precision"]) == ("student", "litert", "int8")
+    )
+    return {
+        "teacher": name,
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "licence": encoder.provenance.get("licence", "Apache-2.0"),
+        "agreement": took["agreement"],
+        "int8_gate": took["validate"]["passed"],
+        "int8_bytes": int8["bytes"],
+        "int8_centred_cosine": int8["centred"],
+    }
+
+
+def three_embeddings(name, encoder, took, windows):
+    """Embeddings (n, D) of a teacher, its student, and the student's int8 file."""
+    from xmae.export.bundle.bundle import Bundle
+
+    return {
+        f"{name}/teacher": embed_windows(encoder, windows),
+        f"{name}/student": embed_windows(load_encoder(took["student"]), windows),
+        f"{name}/int8": np.asarray(Bundle.open(took["bundle"]).embed(windows.ppg)),
+    }
+
+
+def probes_of(name, probes):
+    """{task: {stage: value and interval}} of one teacher."""
+    return {
+        task: {
+            stage: {key: ways[f"{name}/{stage}"][key] for key in ("value", "interval")}
+            for stage in ("teacher", "student", "int8")
+        }
+        for task, found in probes["tasks"].items()
+        if (ways := found.get("encoders"))
+    }
+
+
+def markdown(rows, probes):
+    """The table, a row per teacher."""
+    heads = list(COLUMNS)
+    for task in rows[0]["probes"]:
+        found = probes["tasks"][task]
+        label = f"{found['label']}, {found['metric'].upper()} {found['units']}".rstrip()
+        heads += [f"{label}: {stage}" for stage in ("teacher", "student", "int8")]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [
+            row["teacher"], f"{row['parameters']:,}", row["licence"], f"{row['agreement']:.3f}",
+            "passed" if row["int8_gate"] else "not passed", f"{row['int8_bytes'] / 1000:.0f}",
+        ]  # fmt: skip
+        for stages in row["probes"].values():
+            cells += [with_interval(x["value"], x["interval"]) for x in stages.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,269 @@
+"""Batches for learning when the heart beats: real recordings with ECG beside generated people.
+
+Pulses of a recording are its R peaks plus one delay, at which the PPG rises steepest on average. The
+delay is clock lag plus arrival time, which signals cannot tell apart; what varies from beat to beat
+stays in the target. Moments near a beat that only one of two ECG detectors found do not count.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from xmae.beats.r_peaks import DETECTORS, fraction_of_peak, matched, r_peaks, stretches
+from xmae.beats.timing_map import STEP, map_times, timing_target
+from xmae.data.batches.batches import SteppedBatches
+from xmae.errors import UserError
+from xmae.signals.front_end import BLOCK
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES, SFREQ
+from xmae.twin.windows import Twin, running_scale, stream_response
+
+N_OUTPUTS = N_TIMES // STEP
+LONGEST_DELAY_S = 1.0
+LEAST_BEATS = 20  # of a recording, to know its delay
+LEAST_SHARPNESS = 1.5  # of the mean slope after R peaks: its largest value over its deviation
+DOUBT_S = 1.0  # s around a beat that one detector found alone
+BEFORE = 500  # samples before a crop, for the running scale and the filters
+GAP = 1000  # samples between recordings in memory
+UNREADABLE_WEIGHT = 0.3  # of moments at which the map should be zero
+KNOWN_PULSES = 64  # of a crop
+
+
+class TimingBatch(NamedTuple):
+    """Windows with their timing.
+
+    ppg : (B, 1, 1000) in [-1, 1].
+    ecg : (B, 1, 1000) in [-1, 1], its delay taken off; zeros where none is asked for.
+    target : (B, 3, 250), see `xmae.beats.timing_map`.
+    weight : (B, 2, 250) of phase and interval; 0 where unknown.
+    has_ecg : (B,) bool.
+    seed : int
+    """
+
+    ppg: torch.Tensor
+    ecg: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    has_ecg: torch.Tensor
+    seed: int
+
+
+def recording_delay(ppg, peaks):
+    """Find the time from R peak to the steepest rise of the pulse.
+
+    Parameters
+    ----------
+    ppg : array, shape (n_times,)
+        Cleaned PPG at 100 Hz.
+    peaks : array, shape (n_beats,)
+        R peaks, samples.
+
+    Returns
+    -------
+    float or None
+        Samples, 0 to 100; None if there are too few beats, or no rise stands out.
+    """
+    reach = int(LONGEST_DELAY_S * SFREQ)
+    at = np.rint(peaks).astype(int)
+    at = at[(at >= 1) & (at + reach + 1 < len(ppg))]
+    if len(at) < LEAST_BEATS:
+        return None
+    slope = np.gradient(ppg)
+    slope = np.clip(slope / (np.std(slope) + 1e-12), -4, 4)
+    mean = slope[at[:, None] + np.arange(reach)].mean(0)
+    if mean.max() < LEAST_SHARPNESS * mean.std() or mean.std() == 0:
+        return None
+    return float(mean.argmax())
+
+
+class TimedRecordings:
+    """Real windows of a store, joined to recordings, with the times of their pulses.
+
+    Parameters
+    ----------
+    windows : Windows
+        With ECG.
+
+    Attributes
+    ----------
+    n_recordings, without_delay : int
+        Stretches without a gap; those left out, as no delay was found.
+
+    Raises
+    ------
+    UserError
+        If there is no ECG, or no recording whose delay can be found.
+    """
+
+    def __init__(self, windows):
+        if windows.ecg is None or not np.isfinite(windows.ecg).any():
+            raise UserError(
+                "timing is learnt from ECG, and the store has none; prepare recordings with ECG"
+            )
+        ppg, ecg, pulses, doubt, spans = [], [], [], [], []
+        self.n_recordings = self.without_delay = 0
+        place = 0
+        for part in stretches(windows):
+            signal, heart = windows.ppg[part].ravel(), windows.ecg[part].ravel()
+            if len(signal) < 3 * N_TIMES:
+                continue
+            self.n_recordings += 1
+            first, second = (r_peaks(heart.astype(float), name) for name in DETECTORS)
+            delay = recording_delay(signal, first)
+            if delay is None:
+                self.without_delay += 1
+                continue
+            alone = np.concatenate(
+                [first[~matched(first, second)], second[~matched(second, first)]]
+            )
+            good = first[matched(first, second)]
+            beats = fraction_of_peak(np.abs(heart), good)
+            ppg += [signal, np.zeros(GAP)]
+            ecg += [np.roll(heart, round(delay)), np.zeros(GAP)]
+            pulses.append(place + beats + delay)
+            mask = np.zeros(len(signal), bool)
+            reach = int(DOUBT_S * SFREQ)
+            for beat in alone:
+                mask[max(0, int(beat + delay) - reach) : int(beat + delay) + reach] = True
+            doubt += [mask, np.ones(GAP, bool)]
+            spans.append((place, len(signal)))
+            place += len(signal) + GAP
+        if not spans:
+            raise UserError(
+                "no recording of the store has a pulse that follows its R peaks steadily"
+            )
+        tensor = lambda parts: torch.from_numpy(np.concatenate(parts).astype(np.float32))  # noqa: E731
+        self.ppg, self.ecg, self.doubt = tensor(ppg), tensor(ecg), tensor(doubt)
+        self.pulses = torch.from_numpy(np.concatenate(pulses))
+        self.start, self.length = (torch.tensor(x) for x in zip(*spans, strict=True))
+
+    def crops(self, n, generator, speeds=(0.8, 1.25)):
+        """Draw `n` crops of 15 s, of which the last 10 count: ppg, ecg, doubt (n, 1500), pulses (n, K) s."""
+        span = int((N_TIMES + BEFORE) * speeds[1]) + 2
+        room = (self.length - span).clamp(min=0).double()
+        row = torch.multinomial(room, n, True, generator=generator)
+        start = self.start[row] + torch.rand(n, generator=generator, dtype=torch.double) * room[row]
+        low, high = speeds
+        speed = torch.exp(
+            torch.empty(n, dtype=torch.double).uniform_(
+                np.log(low), np.log(high), generator=generator
+            )
+        )
+        return self.cut(start, speed)
+
+    def cut(self, start, speed):
+        """Cut crops at samples `start`, played at `speed`: see `crops`."""
+        at = start[:, None] + speed[:, None] * torch.arange(N_TIMES + BEFORE)
+        left = at.floor().long().clamp(max=len(self.ppg) - 2)
+        share = (at - left).float()
+        take = lambda x: x[left] * (1 - share) + x[left + 1] * share  # noqa: E731
+        zero = start + speed * BEFORE
+        first = torch.searchsorted(self.pulses, zero) - 3
+        index = (first[:, None] + torch.arange(KNOWN_PULSES)).clamp(0, len(self.pulses) - 1)
+        pulses = (self.pulses[index] - zero[:, None]) / speed[:, None] / SFREQ
+        return take(self.ppg), take(self.ecg), self.doubt[left] > 0, pulses.float()
+
+
+def to_weights(known, seen, doubt):
+    """Weigh moments: known (B, 250), seen and doubt (B, 1000) -> target factor (B, 250), weights (B, 2, 250)."""
+    seen = seen.unflatten(1, (-1, STEP)).float().mean(2) > 0.5
+    sure = ~doubt.unflatten(1, (-1, STEP)).any(2)
+    counted = (known & seen & sure).float()
+    blind = (~seen).float() * UNREADABLE_WEIGHT
+    return seen, torch.stack([counted + blind, counted], 1)
+
+
+class TimingBatches(SteppedBatches):
+    """Half generated, half real windows.
+
+    Parameters
+    ----------
+    recordings : TimedRecordings or None
+        Real ones; None: generated windows alone.
+    batch_size, n_batches : int
+        Windows a step, steps an epoch.
+    seed : int
+    real : float
+        Share of real windows.
+    stream : float
+        Share of windows that pass the streaming front end.
+    ecg : bool
+        Also give ECG.
+    flip : float
+        Share of windows upside down.
+    """
+
+    def __init__(
+        self, recordings, batch_size, n_batches, seed, real=0.5, stream=0.5, ecg=False, flip=0.2
+    ):
+        super().__init__(n_batches, seed)
+        self.recordings, self.batch_size = recordings, batch_size
+        self.n_real = int(round(batch_size * real)) if recordings is not None else 0
+        self.stream, self.ecg, self.flip = stream, ecg, flip
+        self.twin = Twin(ecg=ecg, stream=stream, flip=flip, aligned=True)
+        self.response = stream_response(N_TIMES + BEFORE)
+
+    def batch(self, step, seed):
+        """Make the batch of one step."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        if self.n_real < self.batch_size:
+            parts.append(self.generated(self.batch_size - self.n_real, generator))
+        if self.n_real:
+            parts.append(self.real(self.n_real, generator))
+        joined = [torch.cat(column) for column in zip(*parts, strict=True)]
+        return TimingBatch(*joined, seed)
+
+    def generated(self, n, generator):
+        """Draw generated windows, as the columns of a `TimingBatch`."""
+        windows = self.twin.draw(n, generator)
+        target, known = timing_target(windows.pulses, N_OUTPUTS)
+        doubt = torch.zeros_like(windows.readable)
+        seen, weight = to_weights(known, windows.readable, doubt)
+        ecg = windows.ecg if self.ecg else torch.zeros_like(windows.ppg)
+        return windows.ppg, ecg, target * seen[:, None], weight, torch.ones(n, dtype=torch.bool)
+
+    def real(self, n, generator):
+        """Draw real windows, as the columns of a `TimingBatch`."""
+        ppg, ecg, doubt, pulses = self.recordings.crops(n, generator)
+        u = lambda: torch.rand(n, 1, generator=generator)  # noqa: E731
+        noise = 0.15 * u() ** 3 * ppg.std(1, keepdim=True)
+        ppg = ppg + noise * torch.randn(ppg.shape, generator=generator)
+        ppg = torch.where(u() < self.flip, -ppg, ppg)
+        window = minmax_scale(ppg[:, BEFORE:])[0]
+        smooth = torch.fft.irfft(torch.fft.rfft(ppg) * self.response, N_TIMES + BEFORE)
+        assert (N_TIMES + BEFORE) % BLOCK == 0
+        window = torch.where(u() < self.stream, running_scale(smooth)[:, BEFORE:], window)
+        target, known = timing_target(pulses, N_OUTPUTS)
+        _, weight = to_weights(known, torch.ones_like(doubt[:, BEFORE:]), doubt[:, BEFORE:])
+        ecg = minmax_scale(ecg[:, BEFORE:])[0][:, None] if self.ecg else torch.zeros(n, 1, N_TIMES)
+        return window[:, None], ecg, target, weight, torch.ones(n, dtype=torch.bool)
+
+
+class TimedWindows:
+    """Real windows as they are, one after the other: what a timing net is judged on while it learns."""
+
+    def __init__(self, recordings, batch_size=256):
+        starts = [
+            torch.arange(int(a), int(a + n) - N_TIMES - BEFORE, N_TIMES).double()
+            for a, n in zip(recordings.start, recordings.length, strict=True)
+        ]
+        self.recordings, self.starts, self.batch_size = recordings, torch.cat(starts), batch_size
+
+    def __len__(self):
+        return -(-len(self.starts) // self.batch_size)
+
+    def __iter__(self):
+        for seed, start in enumerate(self.starts.split(self.batch_size)):
+            ppg, ecg, doubt, pulses = self.recordings.cut(start, torch.ones_like(start))
+            target, known = timing_target(pulses, N_OUTPUTS)
+            doubt = doubt[:, BEFORE:]
+            _, weight = to_weights(known, torch.ones_like(doubt), doubt)
+            window, heart = (minmax_scale(x[:, BEFORE:])[0][:, None] for x in (ppg, ecg))
+            yield TimingBatch(
+                window, heart, target, weight, torch.ones(len(start), dtype=torch.bool), seed
+            )
+
+
+__all__ = ["TimedRecordings", "TimedWindows", "TimingBatch", "TimingBatches", "map_times"]

@@ -1,0 +1,125 @@
+"""Heart rate in motion, as MATLAB 5 files: IEEE Signal Processing Cup 2015, and BAMI-1 and BAMI-2.
+
+IEEE SPC (125 Hz): `sig` has six rows, ECG, two of PPG, three of acceleration, or five without ECG.
+The heart rate stands in a file beside it, as `BPM0`: `DATA_01_TYPE01.mat` has
+`REF_01_TYPE01.mat` or `DATA_01_TYPE01_BPMtrace.mat`, `TEST_S01_T01.mat` has `True_S01_T01.mat`.
+Zhang, Pi and Liu, IEEE Trans. Biomedical Engineering 62(2), 2015.
+
+BAMI (50 Hz): `rawPPG` and `rawAcc` have three rows each, `bpm_ecg` is the heart rate. Chung et al.,
+IEEE J. Biomedical and Health Informatics 23(4), 2019.
+
+Both count the heart rate in windows of 8 s that start every 2 s.
+"""
+
+import re
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.window_labels import rates_of_windows
+from xmae.errors import UserError
+
+SPC_SFREQ, BAMI_SFREQ = 125.0, 50.0  # Hz, as both data sets state them
+SPC_ROWS = ("ECG", "PPG1", "PPG2", "ACC_X", "ACC_Y", "ACC_Z")
+WINDOW_S, STEP_S = 8.0, 2.0
+MAGIC = b"MATLAB 5.0"
+
+
+def recognises(path):
+    """Whether the file is one of MATLAB 5."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def holds_ppg(path, channel_map):
+    """Whether the file has signals of one of the data sets; a damaged one is to be told."""
+    try:
+        return bool({"sig", "rawPPG"} & set(names_in(path)))
+    except UserError:
+        return True
+
+
+def read(path, channel_map):
+    """Yield the one recording of a file; its heart rate becomes the label `hr_monitor`."""
+    names = names_in(path)
+    if "sig" in names:
+        channels, rates, subject = spc(path)
+    elif "rawPPG" in names:
+        channels, rates, subject = bami(path)
+    else:
+        there = ", ".join(names) or "nothing"
+        raise UserError(
+            f"{path}: a MATLAB 5 file with {there}; expected sig (IEEE SPC) or rawPPG (BAMI), or a "
+            "file saved in MATLAB with -v7.3"
+        )
+    labels = {"hr_monitor": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
+    yield recording_of(
+        channels,
+        subject,
+        path.stem,
+        labels,
+        wanted=channel_map.roles or None,
+        units=channel_map.units,
+    )
+
+
+def names_in(path):
+    """Names of the arrays in a file."""
+    with damage_told(path):
+        return [name for name, _, _ in scipy.io.whosmat(path)]
+
+
+def load(path, name):
+    """One array of a file as float64."""
+    with damage_told(path):
+        return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name], np.float64)
+
+
+@contextmanager
+def damage_told(path):
+    """Turn what SciPy raises on a damaged file into a `UserError`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, MatReadError, zlib.error) as error:
+        raise UserError(
+            f"{path}: not readable as a MATLAB 5 file, perhaps truncated ({error})"
+        ) from error
+
+
+def spc(path):
+    """Channels, heart rates (n,) or None, and subject of a file of the IEEE SPC."""
+    signals = load(path, "sig")
+    if signals.ndim != 2 or len(signals) not in (5, 6):
+        raise UserError(f"{path}: sig has the shape {signals.shape}; expected 5 or 6 rows")
+    names = SPC_ROWS[-len(signals) :]
+    channels = [Channel(name, x, SPC_SFREQ) for name, x in zip(names, signals, strict=True)]
+    beside = [path.with_name(name) for name in rate_files(path)]
+    found = next((file for file in beside if file.is_file()), None)
+    rates = None if found is None else load(found, "BPM0").reshape(-1)
+    return channels, rates, re.sub(r"_T(YPE)?\d+$", "", path.stem)
+
+
+def rate_files(path):
+    """Names that the file with the heart rates may have."""
+    stem = path.stem
+    return (
+        stem.replace("DATA_", "REF_", 1) + ".mat",
+        stem + "_BPMtrace.mat",
+        stem.replace("TEST_", "True_", 1) + ".mat",
+    )[:: 1 if stem.startswith("DATA_") else -1]
+
+
+def bami(path):
+    """Channels, heart rates (n,) and subject of a file of BAMI."""
+    ppg, acc = load(path, "rawPPG"), load(path, "rawAcc")
+    if ppg.ndim != 2 or len(ppg) != 3 or acc.shape != ppg.shape:
+        raise UserError(
+            f"{path}: rawPPG has the shape {ppg.shape}, rawAcc {acc.shape}; expected 3 rows each"
+        )
+    channels = [Channel(f"PPG{k + 1}", x, BAMI_SFREQ) for k, x in enumerate(ppg)]
+    channels += [Channel(f"ACC_{axis}", x, BAMI_SFREQ) for axis, x in zip("XYZ", acc, strict=True)]
+    return channels, load(path, "bpm_ecg").reshape(-1), path.stem

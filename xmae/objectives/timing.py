@@ -1,0 +1,73 @@
+"""Timing: a student of convolutions learns when the heart beats, from generated and real people.
+
+Each output says where in its beat the heart is and how long the beat lasts (`xmae.beats.timing_map`).
+Half of the windows are generated, with exact beats; half are the store's, with those of its ECG. Half
+pass the streaming front end. See docs/twin.md.
+"""
+
+import torch.nn.functional as F
+
+from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
+from xmae.errors import require_choice
+from xmae.models.beat_student import BEAT_TIERS, BeatStudent
+from xmae.objectives.objective import Defaults, Objective
+
+PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
+BETA = 0.25  # where the loss turns from square to straight
+STEPS = 250  # an epoch
+
+
+def timing_loss(made, target, weight):
+    """Compare maps: smooth L1 of cosine and sine, and of the log interval, weighted by moment.
+
+    Parameters
+    ----------
+    made, target : tensor, shape (B, 3, n)
+    weight : tensor, shape (B, 2, n)
+        Of phase and interval.
+
+    Returns
+    -------
+    scalar tensor
+    """
+    loss = F.smooth_l1_loss(made.float(), target, reduction="none", beta=BETA)
+    phase = ((loss[:, 0] + loss[:, 1]) * weight[:, 0]).sum() / weight[:, 0].sum().clamp(min=1)
+    interval = (loss[:, 2] * weight[:, 1]).sum() / weight[:, 1].sum().clamp(min=1)
+    return PHASE_WEIGHT * phase + INTERVAL_WEIGHT * interval
+
+
+class TimingObjective(Objective):
+    """A student and its timing loss.
+
+    Parameters
+    ----------
+    size : str
+        One of `xmae.models.beat_student.BEAT_TIERS`.
+    real : float
+        Share of real windows, 0 to 1.
+    """
+
+    paper = "dense beat timing; design and evidence in docs/twin.md"
+    defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
+    needs_ecg = True
+
+    def __init__(self, size="mcu", real=0.5):
+        super().__init__()
+        require_choice("size", size, BEAT_TIERS)
+        self.model, self.real = BeatStudent(size), real
+
+    @property
+    def encoder(self):
+        """What pretraining is for."""
+        return self.model
+
+    @classmethod
+    def batches(cls, store, batch_size, n_epochs, seed, **_):
+        """Training batches of the twin and the store, and the store's validation windows."""
+        recordings = TimedRecordings(store.windows("train"))
+        train = TimingBatches(recordings, batch_size, STEPS, seed)
+        return train, TimedWindows(TimedRecordings(store.windows("val")))
+
+    def forward(self, batch):
+        """Timing loss of a batch; the embedding's branch is trained later, by distillation."""
+        return timing_loss(self.model.timing(batch.ppg), batch.target, batch.weight)

@@ -1,0 +1,150 @@
+"""The streaming front end: converter codes at any rate become int8 samples at 100 Hz, in whole numbers.
+
+The contract, fixed before weights were trained (docs/streaming.md): everything after the samples is
+whole-number arithmetic in a stated order, so that Python and C give the same bits. A sample at 100 Hz
+needs codes up to 0.54 s later (`LOOK_AHEAD`); the network needs 0.44 s more.
+
+1. Resample: codes are held until the next one; a sample is their mean over 10 ms, times 16.
+2. Low-pass: two moving averages of 5 samples (first zero at 20 Hz).
+3. High-pass: less the moving average of 101 samples.
+4. Scale: 100 steps are the largest deviation of the last 16 whole blocks of 0.25 s.
+"""
+
+import numpy as np
+
+from xmae.errors import UserError
+from xmae.signals.window import SFREQ
+
+SMOOTH = 5  # samples of each of the two moving averages
+BASELINE = 101  # samples of the moving average that is taken off
+TRIANGLE = np.convolve(np.ones(SMOOTH, np.int64), np.ones(SMOOTH, np.int64))  # sums to 25
+LOOK_AHEAD = BASELINE // 2 + SMOOTH - 1  # samples at 100 Hz
+HISTORY = 2 * LOOK_AHEAD  # samples that an output needs beside its own
+BLOCK, BLOCKS = 25, 16  # samples a block, blocks behind a sample that set its scale: 4 s
+FULL = 100  # steps of int8 for the largest deviation of these
+FRACTION = 16  # steps of a converter code after resampling
+SHIFT = 10  # bits dropped after the filters, so that 24-bit codes fit 32 bits
+MIN_RANGE = 8  # in these steps: less moves in no pulse
+MIN_SFREQ, MAX_SFREQ = 25, 500  # Hz
+MAX_BITS = 24
+
+
+def filter_taps():
+    """Return the taps of steps 2 and 3 together, float64 of gain 1 in the pass band, (109,), symmetric."""
+    triangle = TRIANGLE / TRIANGLE.sum()
+    centre = np.zeros(HISTORY + 1)
+    middle = HISTORY // 2
+    centre[middle - SMOOTH + 1 : middle + SMOOTH] = triangle
+    low = np.convolve(np.ones(BASELINE) / BASELINE, np.eye(1, 2 * SMOOTH - 1, SMOOTH - 1)[0])
+    return centre - low
+
+
+def check_rate(sfreq):
+    """Return a sampling rate in millihertz, whole.
+
+    Raises
+    ------
+    UserError
+        If it is not within 25 to 500 Hz.
+    """
+    if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
+        raise UserError(f"sampling rate {sfreq:g} Hz; a stream takes {MIN_SFREQ} to {MAX_SFREQ} Hz")
+    return round(sfreq * 1000)
+
+
+class FrontEnd:
+    """Codes in, int8 samples at 100 Hz out, in any portions.
+
+    Parameters
+    ----------
+    sfreq : float
+        Rate of the codes, Hz, 25 to 500.
+
+    Examples
+    --------
+    >>> front_end = FrontEnd(64)
+    >>> codes = (1000 * np.sin(np.arange(64 * 8) * 2 * np.pi * 1.2 / 64)).astype(int)
+    >>> out = np.concatenate([front_end.push(part) for part in np.split(codes, 8)])
+    >>> out.dtype, len(out), int(out.max())
+    (dtype('int8'), 692, 100)
+    """
+
+    def __init__(self, sfreq):
+        self.rate = check_rate(sfreq)
+        self.codes = np.zeros(0, np.int64)  # not yet used up
+        self.first_code = 0  # number of the first of these
+        self.n_codes = self.n_samples = 0  # taken; resampled
+        self.samples = np.zeros(0, np.int64)  # resampled, for the filters
+        self.filtered = np.zeros(0, np.int64)  # the running block
+        self.peaks = []  # largest deviation of the last blocks
+
+    def push(self, codes):
+        """Take codes (n,), whole numbers of up to 24 bits, and return the samples that they complete.
+
+        Raises
+        ------
+        UserError
+            If codes are not whole numbers of at most 24 bits.
+        """
+        codes = np.asarray(codes)
+        if codes.dtype.kind not in "iu" or codes.ndim != 1:
+            raise UserError(
+                f"codes must be whole numbers in one row, not {codes.dtype} {codes.shape}"
+            )
+        if len(codes) and max(int(codes.max()), -int(codes.min())) >= 1 << MAX_BITS:
+            raise UserError(f"a code has more than {MAX_BITS} bits; shift the codes first")
+        return self.scale(self.band(self.resample(codes.astype(np.int64))))
+
+    def resample(self, codes):
+        """Hold each code for its interval and average over 10 ms: codes -> samples at 100 Hz, times 16."""
+        self.codes = np.concatenate([self.codes, codes + (1 << MAX_BITS)])
+        self.n_codes += len(codes)
+        # in units of 1 / (100,000 sfreq) s a code lasts 100,000 and a sample `rate`
+        whole = SFREQ * 1000
+        n_ready = self.n_codes * whole // self.rate
+        edges = np.arange(self.n_samples, n_ready + 1, dtype=np.int64) * self.rate
+        integral = np.concatenate([[0], np.cumsum(self.codes)]) * whole
+        place = edges - self.first_code * whole
+        index = place // whole
+        ends = np.append(self.codes, 0)[index] * (place - index * whole) + integral[index]
+        samples = np.diff(ends) * FRACTION // self.rate
+        self.n_samples = n_ready
+        used = int(n_ready * self.rate // whole) - self.first_code
+        self.codes, self.first_code = self.codes[used:], self.first_code + used
+        return samples
+
+    def band(self, samples):
+        """Take moving averages: samples times 16 -> deviations, 0.54 s later."""
+        x = np.concatenate([self.samples, samples])
+        self.samples = x[max(0, len(x) - HISTORY) :]
+        n = len(x) - HISTORY
+        if n <= 0:
+            return np.zeros(0, np.int64)
+        middle = HISTORY // 2
+        total = np.concatenate([[0], np.cumsum(x)])
+        start = middle - BASELINE // 2
+        base = total[start + BASELINE : start + BASELINE + n] - total[start : start + n]
+        smooth = sum(
+            int(w) * x[middle - SMOOTH + 1 + k : middle - SMOOTH + 1 + k + n]
+            for k, w in enumerate(TRIANGLE)
+        )
+        return (BASELINE * smooth - int(TRIANGLE.sum()) * base) >> SHIFT
+
+    def scale(self, deviations):
+        """Divide by the largest deviation of the last 4 s: int8; zeros where nothing moves."""
+        out = np.zeros(len(deviations), np.int8)
+        done = 0
+        while done < len(deviations):
+            take = min(BLOCK - len(self.filtered), len(deviations) - done)
+            part = deviations[done : done + take]
+            peak = max(self.peaks, default=0)
+            if peak >= MIN_RANGE:
+                factor = (FULL << 24) // peak
+                steps = (part * factor + (1 << 23)) >> 24
+                out[done : done + take] = np.clip(steps, -127, 127)
+            self.filtered = np.concatenate([self.filtered, part])
+            if len(self.filtered) == BLOCK:
+                self.peaks = [*self.peaks, int(np.abs(self.filtered).max())][-BLOCKS:]
+                self.filtered = np.zeros(0, np.int64)
+            done += take
+        return out

@@ -1,0 +1,48 @@
+"""Where a training also writes its curves, when asked to: `--logger csv,tensorboard,wandb,mlflow`.
+
+None by default: metrics.json has the history of every run. Nothing leaves the machine unless a
+logger that sends it is named.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from xmae.errors import UserError
+
+PACKAGES = {"csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def check_loggers(names):
+    """Names of loggers from a list such as "csv,wandb"; None or "": none.
+
+    Raises
+    ------
+    UserError
+        If one is unknown, or its package is not installed.
+    """
+    chosen = list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+    for name in chosen:
+        if name not in PACKAGES:
+            raise UserError(f"unknown logger '{name}'; expected one of {', '.join(PACKAGES)}")
+        package = PACKAGES[name]
+        if package and not find_spec(package):
+            raise UserError(f"logger {name} needs the package {package}; pip install {package}")
+    return chosen
+
+
+def make_loggers(names, out):
+    """Lightning's loggers for a run folder; an empty list where none is asked for.
+
+    CSV and TensorBoard write into logs/, a version each time; Weights & Biases and MLflow take
+    their server from their own environment variables, and MLflow without one writes into mlruns/.
+    """
+    from lightning.pytorch import loggers
+
+    out = Path(out)
+    make = {
+        "csv": lambda: loggers.CSVLogger(out, "logs"),
+        "tensorboard": lambda: loggers.TensorBoardLogger(out, "logs"),
+        "wandb": lambda: loggers.WandbLogger(name=out.name, project="xmae", save_dir=out),
+        "mlflow": lambda: loggers.MLFlowLogger("xmae", out.name, save_dir=str(out / "mlruns")),
+    }
+    return [make[name]() for name in check_loggers(names)]

@@ -1,0 +1,163 @@
+"""Windows of generated people for training: PPG, ECG if asked, and the timing of every pulse."""
+
+from typing import NamedTuple
+
+import torch
+
+from xmae.errors import UserError
+from xmae.signals.filters import ECG_HIGHPASS, PPG_BANDPASS
+from xmae.signals.front_end import BLOCK, BLOCKS, FULL, filter_taps
+from xmae.signals.scale import minmax_scale
+from xmae.signals.window import N_TIMES, SFREQ
+from xmae.twin.heart import draw_ecg
+from xmae.twin.pulse import draw_pulse
+from xmae.twin.rhythm import SHARES, draw_rhythm, uniform
+from xmae.twin.sensor import sense, stretch_of
+
+LENGTH = 2048  # samples that are made; the window lies in the middle, beyond the filters' reach
+BEFORE = (LENGTH - N_TIMES) // 2
+LEAST_SHARE = 0.7  # of a map's step that must be readable
+
+
+class TwinWindows(NamedTuple):
+    """Windows of 10 s at 100 Hz with what is true of them.
+
+    ppg : (B, 1, 1000) in [-1, 1], as the window pipeline or the streaming front end gives it.
+    ecg : (B, 1, 1000) in [-1, 1], or None.
+    pulses : (B, K) s, steepest rise of each pulse if its delay were the window's usual one.
+    beats : (B, K) s, R peaks.
+    readable : (B, 1000) bool, where the pulse can be seen.
+    delay : (B,) s, R peak to pulse.
+    """
+
+    ppg: torch.Tensor
+    ecg: torch.Tensor | None
+    pulses: torch.Tensor
+    beats: torch.Tensor
+    readable: torch.Tensor
+    delay: torch.Tensor
+
+
+def band_response(length=LENGTH, sfreq=SFREQ):
+    """Return the gain of the window pipeline's band-pass, run forward and backward: (F,)."""
+    return butterworth_gain(length, sfreq, PPG_BANDPASS)
+
+
+def butterworth_gain(length, sfreq, band, order=2):
+    """Return the squared gain of a digital Butterworth filter at the bins of a real FFT: (F,)."""
+    import numpy as np
+    from scipy import signal
+
+    kind = "bandpass" if isinstance(band, tuple) else "highpass"
+    sos = signal.butter(order, band, btype=kind, output="sos", fs=sfreq)
+    w = np.fft.rfftfreq(length, 1 / sfreq)
+    _, gain = signal.sosfreqz(sos, w[:-1], fs=sfreq)
+    return torch.from_numpy(np.append(np.abs(gain) ** 2, 0.0)).float()
+
+
+def stream_response(length=LENGTH):
+    """Return the gain of the streaming front end's filters, its delay taken off: (F,)."""
+    import numpy as np
+
+    taps = filter_taps()
+    rolled = np.zeros(length)
+    rolled[: len(taps)] = taps
+    rolled = np.roll(rolled, -(len(taps) // 2))
+    return torch.from_numpy(np.fft.rfft(rolled).real).float()
+
+
+def running_scale(x):
+    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps / 127."""
+    peak = x.abs().unflatten(1, (-1, BLOCK)).amax(2)
+    before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]
+    largest = before.unfold(1, BLOCKS, 1).amax(2).repeat_interleave(BLOCK, 1)
+    return (x * (FULL / 127) / largest.clamp(min=1e-6)).clamp(-1, 1) * (largest > 1e-6)
+
+
+class Twin:
+    """A source of generated windows.
+
+    Parameters
+    ----------
+    ecg : bool
+        Make ECG too.
+    stream : float
+        Share of windows that pass the streaming front end instead of the window pipeline.
+    flip, motion : float
+        Shares of windows upside down, and with motion.
+    shares : dict
+        Of rhythms; see `xmae.twin.rhythm.SHARES`.
+    aligned : bool
+        Shift the ECG so that R peaks lie where the pulse rises: the window's delay is taken off.
+
+    Raises
+    ------
+    UserError
+        If a share is not between 0 and 1.
+    """
+
+    def __init__(self, ecg=True, stream=0.0, flip=0.2, motion=0.22, shares=SHARES, aligned=False):
+        for name, value in {"stream": stream, "flip": flip, "motion": motion}.items():
+            if not 0 <= value <= 1:
+                raise UserError(f"{name} is a share of windows between 0 and 1, not {value}")
+        self.ecg, self.stream, self.flip, self.motion, self.shares = (
+            ecg,
+            stream,
+            flip,
+            motion,
+            shares,
+        )
+        self.band, self.smooth = band_response(), stream_response()
+        self.ecg_gain = butterworth_gain(LENGTH, SFREQ, ECG_HIGHPASS, 5)
+
+    def draw(self, n, generator):
+        """Draw `n` windows: a `TwinWindows`."""
+        rhythm = draw_rhythm(n, LENGTH / SFREQ + 1.5, generator, self.shares)
+        flat = self.pulseless(rhythm, generator)
+        pulse = draw_pulse(rhythm, LENGTH, SFREQ, generator, flat)
+        rr = rhythm.time.diff(dim=1)
+        sensed = sense(
+            pulse.ppg, 1 / rr.mean(1), rhythm.breath_hz, SFREQ, generator, self.flip, self.motion
+        )
+        seen = (pulse.amplitude > 0.05) | ~flat
+        at_rest = self.mark(rhythm.time + pulse.delay[:, None], rr, flat & seen.logical_not())
+        spectrum = torch.fft.rfft(sensed.ppg - sensed.ppg[:, :1])
+        streams = uniform((n, 1), generator) < self.stream
+        gain = torch.where(streams, self.smooth, self.band)
+        clean = torch.fft.irfft(spectrum * gain, LENGTH)
+        middle = slice(BEFORE, BEFORE + N_TIMES)
+        window, _ = minmax_scale(clean[:, middle])
+        if self.stream:
+            first = BEFORE % BLOCK
+            scaled = running_scale(clean[:, first : first + (LENGTH - first) // BLOCK * BLOCK])
+            window = torch.where(
+                streams, scaled[:, BEFORE - first : BEFORE - first + N_TIMES], window
+            )
+        offset = BEFORE / SFREQ
+        ecg = None
+        if self.ecg:
+            late = pulse.delay[:, None] if self.aligned else 0.0
+            heart = rhythm._replace(time=rhythm.time + late)
+            ecg = draw_ecg(heart, LENGTH, SFREQ, generator, self.ecg_gain)[:, middle]
+            ecg = minmax_scale(ecg)[0][:, None]
+        return TwinWindows(
+            window[:, None],
+            ecg,
+            rhythm.time + pulse.delay[:, None] - offset,
+            rhythm.time - offset,
+            (sensed.readable & ~at_rest)[:, middle],
+            pulse.delay,
+        )
+
+    def pulseless(self, rhythm, generator):
+        """Choose beats without a pulse: a run in 4 % of windows, all in 1 %: (B, K) bool."""
+        n, k = rhythm.time.shape
+        run = stretch_of(n, k, 1, generator, 0.04, 3, 30)
+        return run | (uniform((n, 1), generator) < 0.01)
+
+    def mark(self, pulses, rr, flat):
+        """Mark the samples from each flat beat to the next: (B, LENGTH) bool."""
+        t = torch.arange(LENGTH) / SFREQ
+        t = t.expand(len(pulses), LENGTH).contiguous()
+        index = torch.searchsorted(pulses.contiguous(), t) - 1
+        return flat.gather(1, index.clamp(0, flat.shape[1] - 1))
