@@ -32,6 +32,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.data.store.relabel",
         "store + table -> labels added, signals left as they are",
     ),
+    "data clocks": (
+        "xmae.data.clocks",
+        "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
+    ),
     "data example": (
         "xmae.data.example",
         "one minute of a shipped recording as CSV, to try things on",
@@ -97,6 +101,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "export": (
         "xmae.export.export",
         "teacher + students + store -> bundle of .pte, .tflite and .onnx files",
+    ),
+    "publish": (
+        "xmae.cli.publish",
+        "encoder -> folder in the layout of model hubs; online if asked",
     ),
     "bundle inspect": (
         "xmae.export.bundle.inspect",
