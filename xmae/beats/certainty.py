@@ -41,7 +41,7 @@ class Certainty:
 
 
 @cache
-def shipped_certainty(model="student-mcu"):
+def shipped_certainty(model="beats-mcu"):
     """Read the table of a shipped model.
 
     Raises
