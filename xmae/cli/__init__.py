@@ -173,8 +173,10 @@ def run(arguments):
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        extra = "edge" if find_spec("torch") else "train"
         return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+            f"{verb} needs the package {error.name}, which is not installed; try pip install "
+            f"'xmae[{extra}]'"
         )
     except KeyboardInterrupt:
         return fail("interrupted")

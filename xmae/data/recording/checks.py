@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.signals.filters import ecg_clean, ppg_clean
+from xmae.signals.filters import CLEANS_ECG, ecg_clean, ppg_clean
 from xmae.signals.offset import estimate_offset
 from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
@@ -35,7 +35,7 @@ def refuse_swapped(recording):
     """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
     round.
     """
-    if recording.ecg is None or not np.isfinite(recording.ecg).any():
+    if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
