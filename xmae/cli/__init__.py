@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
@@ -262,7 +261,8 @@ def fail(message):
     """One line on standard error, below progress bars that were cut short; nothing for standard
     output, and code 2.
     """
-    for bar in list(tqdm._instances):
-        bar.close()
+    if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return "", 2
