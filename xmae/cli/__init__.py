@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
