@@ -51,14 +51,15 @@ def bench(
     bundle: str,
     data: str,
     out: str = "runs/bench",
-    record_reference: bool = False,
-    reference: str | None = None,
+    record_baseline: bool = False,
+    baseline: str | None = None,
     devices: str = "",
     windows: int = 20,
     rounds: int = 10,
     starts: int = 3,
     scored: int = 0,
     compare: str | None = None,
+    public_key: str | None = None,
 ) -> dict:
     """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and
     on emulated devices.
@@ -74,14 +75,14 @@ def bench(
     data : str
         Store of windows; those of the test split are used.
     out : str
-        Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz
+        Folder for bench.json, bench.csv and report.html; with a new baseline also reference.npz
         and reference.json.
-    record_reference : bool
+    record_baseline : bool
         Also record the fp32 embeddings of teacher and students in PyTorch, and their latency in
-        fp32 and bf16, on the GPU where there is one: the reference for `xmae validate` and
-        `reference`, here or on a machine without a GPU.
-    reference : str or None
-        Folder or npz file of a recorded reference: accuracy is then against it, and its device gets
+        fp32 and bf16, on the GPU where there is one: the baseline for `xmae validate` and
+        `baseline`, here or on a machine without a GPU.
+    baseline : str or None
+        Folder or npz file of a recorded baseline: accuracy is then against it, and its device gets
         rows. By default the bundle's fp32 weights are run in PyTorch here.
     devices : str
         Emulated Cortex-M devices, separated by commas, that run the int8 student; `xmae simulate
@@ -97,6 +98,8 @@ def bench(
     compare : str or None
         bench.json of an earlier run: what is slower, larger or less accurate than its noise allows
         is a regression.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
 
     Returns
     -------
@@ -108,37 +111,37 @@ def bench(
         `mac_per_s`, `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`,
         `model_memory_bytes`, `layers` (time of each operator) or `profile_failure`, `cosine`,
         `centred`, `heads` (accuracy of this run's outputs on `windows`), or `missing` / `failure`;
-        `hardware`; `load` before and after; `windows_sha256` of the windows that accuracy was
+        `hardware`; `signature` of the bundle; `load` before and after; `windows_sha256` of the windows that accuracy was
         measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not;
         `passed`; `summary`, lines for the terminal; `reference_info`; `out`.
 
     Raises
     ------
     UserError
-        If bundle, store, reference or old result cannot be read, a device cannot be emulated, or a
+        If bundle, store, baseline or old result cannot be read, a device cannot be emulated, or a
         count is below 1.
     """
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
-    if record_reference and reference:
+    if record_baseline and baseline:
         raise UserError(
-            "a reference is either recorded or reused; give one of record_reference and reference"
+            "a baseline is either recorded or reused; give one of record_baseline and baseline"
         )
-    old, opened = read_result(compare) if compare else None, Bundle.open(bundle)
+    old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
     store, before = WindowStore(data).windows(), load()
-    if reference:
-        recorded = load_reference(reference)
+    if baseline:
+        recorded = load_reference(baseline)
         refuse_lacking(recorded, opened)
         if other := other_weights(recorded, opened):
             raise UserError(
-                f"{reference}: made from other weights of {' and '.join(other)}; record it again"
+                f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
             )
     else:
         recorded = make_reference(
-            opened, store, None if record_reference else "cpu", precisions=record_reference
+            opened, store, None if record_baseline else "cpu", precisions=record_baseline
         )
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
@@ -171,12 +174,13 @@ def bench(
     rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
-        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle), "weights": recorded.info["weights"],
+        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle),
+        "signature": opened.verdict.state, "weights": recorded.info["weights"],
         "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds, "starts": starts,
         "subjects": int(np.unique(used.subject).size), "windows_sha256": fingerprint(used),
         "histogram_edges": HISTOGRAM_EDGES.tolist(), "models": rows, "reference_info": recorded.info,
     }  # fmt: skip
-    if record_reference:
+    if record_baseline:
         save_reference(recorded, out)
         result["reference"] = str(Path(out) / "reference.npz")
     failures = [
@@ -194,6 +198,7 @@ def bench(
             "not_compared": other_windows(result, old),
         }
         summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
+    summary.append(str(opened.verdict))
     result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
     write_json(Path(out) / "bench.json", result)
     write_csv(Path(out) / "bench.csv", rows)

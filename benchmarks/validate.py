@@ -53,13 +53,14 @@ def validate(
     bundle: str,
     data: str,
     out: str = "runs/validate",
-    reference: str | None = None,
+    baseline: str | None = None,
     min_cosine: float = 0.98,
     min_cosine_p5: float = 0.95,
     max_hr_change: float = 0.5,
     max_auroc_change: float = 0.01,
     windows: int = 0,
     rounds: int = 5,
+    public_key: str | None = None,
 ) -> dict:
     """Judge every model of a bundle, in every runtime installed, against its fp32 original. The
     limits are for int8.
@@ -76,8 +77,8 @@ def validate(
         Store of windows with test patients; labels, where it has them, are used for the heads.
     out : str
         Folder for drift.json.
-    reference : str or None
-        Folder or npz file that `xmae bench --record-reference` wrote. Default: the bundle's fp32
+    baseline : str or None
+        Folder or npz file that `xmae bench --record-baseline` wrote. Default: the bundle's fp32
         weights are run in PyTorch here.
     min_cosine : float
         Lowest median of the centred cosine between int8 and fp32 embeddings.
@@ -91,11 +92,14 @@ def validate(
         Test windows to use, evenly spaced; 0 = all.
     rounds : int
         Rounds of the latency measurement; 0 = none.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
 
     Returns
     -------
     dict
-        `passed`; `violations`, a sentence each; `checked`, how many exported files were judged, and
+        `passed`; `signature` of the bundle ("verified", "unverified" or "unsigned");
+        `violations`, a sentence each; `checked`, how many exported files were judged, and
         `not_checked`, why the others were not; `limits`; `models`, a row per model, runtime and
         precision with `cosine` and `centred` (`median`, `p5`), `heads` (per task `value`,
         `reference` and `change` of its metric), `latency_ms`, `bytes`, `peak_memory_bytes`,
@@ -105,12 +109,12 @@ def validate(
     Raises
     ------
     UserError
-        If bundle, store or reference cannot be read or do not belong together, or none of the
+        If bundle, store or baseline cannot be read or do not belong together, or none of the
         runtimes is installed.
     """
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, public_key)
     store = WindowStore(data).windows()
-    recorded = load_reference(reference) if reference else make_reference(opened, store, "cpu")
+    recorded = load_reference(baseline) if baseline else make_reference(opened, store, "cpu")
     refuse_lacking(recorded, opened)
     chosen = evenly(np.arange(len(recorded.record)), windows)
     used = reference_windows(recorded, store).select(chosen)
@@ -158,6 +162,7 @@ def validate(
         "not_checked": unchecked,
         "limits": {"int8": int8, "fp32": FP32_LIMITS},
         "bundle": str(bundle),
+        "signature": opened.verdict.state,
         "windows": len(ppg),
         "subjects": int(np.unique(used.subject).size),
         "models": rows,
@@ -169,7 +174,8 @@ def validate(
         f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
     )
     judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
-    return result | {"summary": [f"{judged}: {verdict}", *violations, *unchecked], "out": str(out)}
+    lines = [f"{judged}: {verdict}", *violations, *unchecked, str(opened.verdict)]
+    return result | {"summary": lines, "out": str(out)}
 
 
 def compare_embeddings(embedding, original, mean):

@@ -20,7 +20,7 @@ from pathlib import Path
 from xmae.errors import UserError
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
-from xmae.export.bundle.signature import SIGNATURE, sign
+from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
 from xmae.export.targets.registry import TARGETS, runs_here
 from xmae.files import read_json, sha256, write_json
 from xmae.manifest import checked
@@ -75,6 +75,8 @@ class Bundle:
         `manifest.json`.
     heads : dict
         Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
+    verdict : Verdict
+        Whether it is signed, and by the key that was given; as text a line for people.
 
     Examples
     --------
@@ -86,21 +88,31 @@ class Bundle:
     path: Path
     manifest: dict
     heads: dict
+    verdict: Verdict = Verdict("unsigned")
 
     @classmethod
-    def open(cls, path):
-        """Open a folder and check its schema and every file's SHA-256.
+    def open(cls, path, public_key=None):
+        """Open a folder and check its signature, its schema and every file's SHA-256.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        public_key : str, Path or None
+            PEM file of the Ed25519 key that must have signed it. Without one, a bundle of anybody
+            is opened.
 
         Raises
         ------
         UserError
             If it is no bundle, of a newer version (older ones are migrated as they are read), of
             another window or pre-processing, not as its schema says, lacks a file, or a file's hash
-            is wrong.
+            or the signature is wrong.
         """
         path = Path(path)
         if not (path / MANIFEST).is_file():
             raise UserError(f"{path}: no bundle (no {MANIFEST} in it); make one with `xmae export`")
+        verdict = signature_of(path / MANIFEST, public_key)
         manifest = migrated(read_json(path / MANIFEST), path)
         checked(manifest, Manifest, path / MANIFEST)
         window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
@@ -124,7 +136,7 @@ class Bundle:
                     f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)"
                 )
         heads = checked_heads(read_json(path / HEADS), manifest["models"], path / HEADS)
-        return cls(path, manifest, heads)
+        return cls(path, manifest, heads, verdict)
 
     @property
     def all_models(self):
@@ -137,11 +149,7 @@ class Bundle:
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
-        return [
-            entry
-            for entry in self.all_models
-            if entry["format"] in TARGETS and runs_here(entry["format"])
-        ]
+        return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
         """The one of `all_models` with this model, format and precision.
@@ -173,12 +181,12 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
-        open_model = TARGETS[entry["format"]].open_model
-        if open_model is None:
+        target = TARGETS[entry["format"]]
+        if not target.can_open:
             raise UserError(
                 f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine"
             )
-        return open_model(self.path / entry["file"], threads)
+        return target.open(self.path / entry["file"], threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
         """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns

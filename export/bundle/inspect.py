@@ -1,32 +1,36 @@
 """`xmae bundle inspect`: what is in a bundle, without running any of it."""
 
 from xmae.export.bundle.bundle import MANIFEST, Bundle
-from xmae.export.bundle.signature import SIGNATURE
 from xmae.files import read_json
 
 
-def inspect(bundle: str) -> dict:
+def inspect(bundle: str, public_key: str | None = None) -> dict:
     """Say what is in a bundle: models, window, tools, data, licences, signature.
 
     Parameters
     ----------
     bundle : str
         Folder of the bundle.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed it. Without one, nobody is named as the
+        signer.
 
     Returns
     -------
     dict
         `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes),
         parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`, `licences`,
-        `signed_by`; "out" is the same as text.
+        `signature` ("verified", "unverified" or "unsigned"), `signed_by` (null unless verified);
+        "out" is the same as text.
 
     Raises
     ------
     UserError
-        If it is no bundle, of a newer schema, or a file is missing or changed.
+        If it is no bundle, of a newer schema, or a file is missing or changed, or the
+        signature is wrong.
     """
-    opened = Bundle.open(bundle)
-    manifest, signature = opened.manifest, opened.path / SIGNATURE
+    opened = Bundle.open(bundle, public_key)
+    manifest = opened.manifest
     columns = ("model", "format", "precision", "file", "bytes", "params", "macs")
     models = [
         {key: entry.get(key) for key in columns}
@@ -44,16 +48,17 @@ def inspect(bundle: str) -> dict:
         "tools": manifest.get("tools", {}),
         "data": manifest.get("data", {}),
         "licences": manifest.get("licences", {"models": "not recorded", "data": "not recorded"}),
-        "signed_by": read_json(signature)["public_key"] if signature.is_file() else None,
+        "signature": opened.verdict.state,
+        "signed_by": opened.verdict.key,
     }
-    return result | {"out": as_text(opened.path, result)}
+    return result | {"out": as_text(opened, result)}
 
 
-def as_text(path, result):
+def as_text(bundle, result):
     """The same for a terminal."""
     window, version = result["window"], result["schema_version"]["written"]
     lines = [
-        f"{path}: {result['name']}, schema {version}, windows of {window['n_times']} samples at {window['sfreq']} Hz",
+        f"{bundle.path}: {result['name']}, schema {version}, windows of {window['n_times']} samples at {window['sfreq']} Hz",
         f"{'file':34}{'kB':>8}{'M MAC':>8}{'cosine':>9}",
     ]
     for row in result["models"]:
@@ -64,6 +69,6 @@ def as_text(path, result):
         f"licence of the models: {result['licences']['models']}",
         f"licence of the data: {result['licences']['data']}",
         "made with " + ", ".join(f"{name} {number}" for name, number in result["tools"].items()),
-        f"signed by {result['signed_by']}" if result["signed_by"] else "not signed",
+        str(bundle.verdict),
     ]
     return "\n".join(lines)

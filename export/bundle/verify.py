@@ -13,8 +13,8 @@ from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle
 from xmae.export.bundle.provenance import tool_versions
-from xmae.export.bundle.signature import SIGNATURE, signer
-from xmae.export.targets.registry import TARGETS, runs_here
+from xmae.export.bundle.signature import SIGNATURE
+from xmae.export.targets.registry import runs_here
 from xmae.models import load_encoder
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
@@ -42,8 +42,9 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     Returns
     -------
     dict
-        `files` (how many were hashed), `schema_version`, `signed_by` (public key in hexadecimal, or
-        null), `trusted` (the key is the one given), `unlisted` files, `other_versions` of the tools
+        `files` (how many were hashed), `schema_version`, `signature` ("verified": by the key
+        given; "unverified" or "unsigned"), `signed_by` (public key in hexadecimal, null unless
+        verified), `unlisted` files, `other_versions` of the tools
         here ({name: [made with, here]}), `models`: {file: "runs", "not run here" or why not},
         `passed`; "out". The exit code is 1 unless passed.
 
@@ -53,8 +54,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         If it is no bundle, of a newer schema, a file is missing or changed, or the signature is
         wrong.
     """
-    opened = Bundle.open(bundle)
-    signed_by = signer(opened.path / MANIFEST, public_key)
+    opened = Bundle.open(bundle, public_key)
     listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
     unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
     here = tool_versions({entry["format"] for entry in opened.all_models})
@@ -62,8 +62,8 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     return {
         "files": len(opened.manifest["files"]),
         "schema_version": opened.manifest["schema_version"],
-        "signed_by": signed_by,
-        "trusted": bool(signed_by and public_key),
+        "signature": opened.verdict.state,
+        "signed_by": opened.verdict.key,
         "unlisted": unlisted,
         "other_versions": {
             name: [made, here[name]]
@@ -77,7 +77,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
             f"{len(opened.manifest['files'])} files are what was written",
             *(f"{name}: not listed in the manifest" for name in unlisted),
             *(f"{name}: {state}" for name, state in models.items()),
-            f"signed by {signed_by}" if signed_by else "not signed",
+            str(opened.verdict),
         ],
         "out": str(Path(bundle)),
     }
@@ -92,7 +92,7 @@ def run_models(bundle):
     """
     ppg, states, references = some_windows(), {}, {}
     for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
-        if TARGETS.get(entry["format"]) is None or not runs_here(entry["format"]):
+        if not runs_here(entry["format"]):
             states[entry["file"]] = "not run here"
             continue
         try:

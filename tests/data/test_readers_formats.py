@@ -429,7 +429,7 @@ def test_tables_with_a_channel_map_gaps_and_people(tmp_path, real, suffix):
             r"no channel 'gren' for ppg, as the channel map has it; there are .*; did you mean green\?$",
         ),
         ("ppg: [\n", "not readable as a channel map"),
-        ("ppg: green\ntime_unit: min\n", "time_unit 'min'"),
+        ("ppg: green\ntime_unit: fortnight\n", "time_unit 'fortnight'"),
         ("ppg: green\ntime: when\n", "no column 'when' for time"),
         ("ppg: green\ntime: ms\ntime_unit: ms\nsubject: whom\n", "no column 'whom' for subject"),
         ("ppg: 3\n", "ppg is 3; expected a name or a list of names"),

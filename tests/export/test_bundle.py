@@ -275,9 +275,10 @@ def test_made_twice_it_is_the_same_to_the_byte(store, built, keys, tmp_path):
 
 def test_signature(copy, keys):
     seal(copy, json.loads((copy / "manifest.json").read_text()), keys / "a.pem")
-    assert verify(str(copy), run=False)["trusted"] is False
+    found = verify(str(copy), run=False)
+    assert (found["signature"], found["signed_by"]) == ("unverified", None)
     found = verify(str(copy), str(keys / "a.pub"), run=False)
-    assert found["trusted"] and found["passed"] and len(found["signed_by"]) == 64
+    assert found["signature"] == "verified" and found["passed"] and len(found["signed_by"]) == 64
     with pytest.raises(UserError, match="signed with another key"):
         verify(str(copy), str(keys / "b.pub"), run=False)
     edit(copy, lambda manifest: manifest.update(name="other"))
@@ -355,7 +356,7 @@ def test_inspect_says_it_as_text_too(built):
     assert [row["file"] for row in found["models"]] == [
         e["file"] for e in Bundle.open(built[0]).models
     ]
-    assert found["signed_by"] is None and "not signed" in found["out"]
+    assert found["signed_by"] is None and "no signature" in found["out"]
     assert all(f"{row['centred_cosine']:.4f}" in found["out"] for row in found["models"])
 
 

@@ -1,5 +1,6 @@
 """Forged bundles: refused as they are opened, and harmless in generated C even if they were not."""
 
+import base64
 import json
 import re
 import subprocess
@@ -7,9 +8,16 @@ import subprocess
 import numpy as np
 import pytest
 
+from xmae.benchmarks.bench import bench
+from xmae.benchmarks.simulate import simulate
+from xmae.benchmarks.validate import validate
+from xmae.cli.embed import embed
+from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.export.bundle.signature import SMALL_ORDER, refuse_small_order
 from xmae.files import sha256, write_json
 from xmae.firmware_sim.build import generate
 
@@ -177,3 +185,138 @@ def test_numbers_in_generated_c_are_the_numbers(unopened, folder):
     source = folder / "c" / "watch_config.c"
     done = subprocess.run(["gcc", "-fsyntax-only", str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def key(tmp_path):
+    """Paths of a private and a public Ed25519 key."""
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate()
+    paths = tmp_path / "key.pem", tmp_path / "key.pub"
+    pem = s.Encoding.PEM
+    paths[0].write_bytes(private.private_bytes(pem, s.PrivateFormat.PKCS8, s.NoEncryption()))
+    info = s.PublicFormat.SubjectPublicKeyInfo
+    paths[1].write_bytes(private.public_key().public_bytes(pem, info))
+    return paths
+
+
+def sealed(folder, key=None):
+    seal(folder, json.loads((folder / "manifest.json").read_text()), key)
+
+
+def test_nobody_is_named_as_the_signer_whose_key_was_not_given(folder, key):
+    sealed(folder, key[0])
+    public = json.loads((folder / "manifest.sig").read_text())["public_key"]
+    said = inspect(str(folder))
+    assert said["signature"] == "unverified" and said["signed_by"] is None
+    assert "signed by" not in said["out"] and public not in json.dumps(said)
+    said = inspect(str(folder), str(key[1]))
+    assert said["signature"] == "verified" and f"signed by {public}" in said["out"]
+
+
+def test_inspect_refuses_a_signature_of_another_manifest(folder, key):
+    sealed(folder, key[0])
+    forge(folder, "manifest.json", lambda m: m.update(name="other"))
+    with pytest.raises(UserError, match="not a signature of this manifest"):
+        inspect(str(folder))
+
+
+SIGNATURE_FORGERIES = {
+    "algorithm": lambda r: r.update(algorithm="none"),
+    "no algorithm": lambda r: r.pop("algorithm") and None,
+    "short key": lambda r: r.update(public_key="00"),
+    "key of a number": lambda r: r.update(public_key=3),
+    "short signature": lambda r: r.update(signature="00"),
+    "a list": lambda _: [1],
+    "a further field": lambda r: r.update(x=1),
+}
+
+
+@pytest.mark.parametrize("forgery", SIGNATURE_FORGERIES)
+def test_forged_signatures_are_refused(folder, key, forgery):
+    sealed(folder, key[0])
+    forge(folder, "manifest.sig", SIGNATURE_FORGERIES[forgery])
+    with pytest.raises(UserError, match="manifest.sig"):
+        Bundle.open(folder)
+    with pytest.raises(UserError, match="manifest.sig"):
+        Bundle.open(folder, key[1])
+
+
+@pytest.mark.parametrize("verb", ["embed", "validate", "bench", "simulate"])
+def test_verbs_that_run_a_bundle_take_the_key_and_refuse_another_ones(folder, verb, tmp_path, key):
+    """Before they read anything else of what they are given."""
+    store, missing = str(tmp_path / "store"), str(tmp_path / "none.csv")
+    work = {
+        "embed": lambda: embed(str(bidmc_files()[0]), model=str(folder), public_key=str(key[1])),
+        "validate": lambda: validate(str(folder), store, public_key=str(key[1])),
+        "bench": lambda: bench(str(folder), store, public_key=str(key[1])),
+        "simulate": lambda: simulate(
+            str(folder), device="apollo4", signal=missing, public_key=str(key[1])
+        ),
+    }[verb]
+    with pytest.raises(UserError, match="not signed"):
+        work()
+
+
+# RFC 8032 in plain Python: an independent reference for the points of small order
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+
+
+def point(encoded):
+    """The point (x, y) of 32 bytes, or None; y may be beyond P, as libraries take it."""
+    number = int.from_bytes(encoded, "little")
+    y = (number & (2**255 - 1)) % P
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    return (x, y) if (x * x - square) % P == 0 else None
+
+
+def double(p):
+    x, y = p
+    product = D * x * x * y * y % P
+    return (
+        2 * x * y * pow(1 + product, -1, P) % P,
+        (y * y + x * x) * pow(1 - product, -1, P) % P,
+    )
+
+
+def has_small_order(encoded):
+    p = point(encoded)
+    return p is not None and double(double(double(p))) == (0, 1)
+
+
+def test_keys_of_small_order_are_refused_and_others_not():
+    assert all(has_small_order(bytes.fromhex(text)) for text in SMALL_ORDER)
+    found = set()  # every point of small order is eight times 0: also by search over low y and high
+    for y in (*range(20), *range(P - 20, 2**255)):
+        encoded = y.to_bytes(32, "little")
+        if has_small_order(encoded):
+            found.add(encoded.hex())
+    assert found <= SMALL_ORDER and len(SMALL_ORDER - found) == 2  # the two of order 8
+    for seed in range(50):
+        key = np.random.default_rng(seed).bytes(32)
+        assert not has_small_order(key)
+        refuse_small_order(key, "key")
+
+
+@pytest.mark.parametrize("sign", [0, 0x80])
+@pytest.mark.parametrize("text", sorted(SMALL_ORDER))
+def test_a_bundle_signed_with_a_weak_key_is_refused(folder, tmp_path, text, sign):
+    """As the key that the bundle names, and as the one that the user is made to give."""
+    encoded = bytearray.fromhex(text)
+    encoded[31] |= sign
+    record = {"algorithm": "Ed25519", "public_key": encoded.hex(), "signature": "01" + "00" * 63}
+    (folder / "manifest.sig").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="weak"):
+        Bundle.open(folder)
+    der = bytes.fromhex("302a300506032b6570032100") + encoded  # RFC 8410
+    body = base64.b64encode(der).decode()
+    pem = tmp_path / "weak.pub"
+    pem.write_text(f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    with pytest.raises(UserError, match="weak"):
+        Bundle.open(folder, pem)

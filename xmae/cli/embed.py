@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import read_recordings
 from xmae.data.store.windows import Windows
@@ -18,18 +18,20 @@ from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
 
 # of a bundle; first: default
-CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}
+TARGETS = ("litert", "executorch", "onnx")
+PRECISIONS = ("int8", "fp32")
 
 
 def embed(
     file: str,
     out: str = "runs/embed",
     model: str = "base",
-    runtime: str | None = None,
+    target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
     sfreq: float | None = None,
     channels: str | None = None,
+    public_key: str | None = None,
 ) -> dict:
     """Embed the PPG of a file, window by window.
 
@@ -43,7 +45,7 @@ def embed(
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
         file, or the folder of a bundle.
-    runtime : str or None
+    target : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
         Of a bundle: "int8" (the default) or "fp32".
@@ -54,11 +56,13 @@ def embed(
         Sampling rate of a .csv file without a time column, Hz.
     channels : str or None
         YAML file that names columns, rates and units, where their names do not; see docs/data.md.
+    public_key : str or None
+        PEM file of the Ed25519 key that must have signed a bundle; see docs/bundle.md.
 
     Returns
     -------
     dict
-        `windows` embedded, `dropped` for missing samples or a flat signal, median of each head,
+        `windows` embedded, `dropped` for missing samples, a flat signal or a flat line of over 1 s, median of each head,
         `without_skill` (heads left out, since on patients left out of their training they say no
         more than a constant), "out".
 
@@ -67,32 +71,36 @@ def embed(
     UserError
         If recording, model or bundle cannot be used, or no window is left.
     """
-    of_bundle = {"runtime": runtime, "precision": precision, "part": part}
+    of_bundle = {
+        "target": target,
+        "precision": precision,
+        "part": part,
+        "public_key": public_key,
+    }
     is_bundle = (Path(model) / "manifest.json").is_file()
+    require_choice("--target", target or TARGETS[0], TARGETS)
+    require_choice("--precision", precision or PRECISIONS[0], PRECISIONS)
     for name, value in of_bundle.items():
-        if value is not None and name in CHOICES:
-            require_choice(f"--{name}", value, CHOICES[name])
         if value is not None and not is_bundle:
             raise UserError(
-                f"--{name} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
+                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
             )
     found, counts = [], Counter()
     for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
         windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
-        found.append(windows)
-        counts.update(counted)
+        moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
+        found.append(windows.select(moves))
+        counts.update(counted | {"flat_line": int((~moves).sum())})
     if not sum(map(len, found)):
         raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
     windows = Windows.concatenate([windows for windows in found if len(windows)])
     if is_bundle:
         from xmae.export.bundle.bundle import Bundle
 
-        bundle, part = Bundle.open(model), part or "student"
-        entry = bundle.entry(
-            part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
-        )
+        bundle, part = Bundle.open(model, public_key), part or "student"
+        entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads = bundle.heads[part]
+        heads = bundle.heads.get(part, {})
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
@@ -113,7 +121,7 @@ def embed(
     path = Path(out) / "embeddings.csv"
     with atomic_file(path) as temporary:
         table.to_csv(temporary, index=False)
-    dropped = {reason: n for reason, n in counts.items() if reason != "kept"}
+    dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
     lost = (
@@ -131,6 +139,8 @@ def embed(
     if without:
         labels = ", ".join(heads[task]["label"] for task in without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")
+    if is_bundle:
+        summary.append(str(bundle.verdict))
     return {
         "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
         "out": str(path),
