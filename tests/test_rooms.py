@@ -15,6 +15,7 @@ FOUNDATION = (
     "manifest",
     "native",
     "ownership",
+    "privacy",
     "tables",
     "text",
     "version",

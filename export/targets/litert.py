@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.c.layers import inline_buffers
 from xmae.export.targets.conversions import remembered
+from xmae.export.targets.light import litert_runner
 from xmae.export.targets.session import Session, from_int8, to_int8
 from xmae.export.targets.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -21,7 +23,6 @@ from xmae.quantize.graph import as_input, input_shape
 from xmae.quantize.layers import error_rows
 from xmae.quantize.observers import MINMAX, ranges
 
-SUFFIX = ".tflite"
 RECIPES = {  # of ai-edge-quantizer, by precision
     "int8": "static_wi8_ai8",
     "int16x8": "static_wi8_ai16",
@@ -260,20 +261,7 @@ def open_model(path, threads=1, reference=False):
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: not a readable TFLite model ({error})") from error
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def run(window):
-        codes = (
-            window
-            if is_float(source)
-            else to_int8(window, *source["quantization"], source["dtype"])
-        )
-        interpreter.set_tensor(source["index"], codes)
-        interpreter.invoke()
-        embedding = interpreter.get_tensor(sink["index"])
-        return embedding if is_float(sink) else from_int8(embedding, *sink["quantization"])
-
-    return Session(run)
+    return Session(litert_runner(interpreter))
 
 
 def inspect_model(path):
@@ -328,3 +316,23 @@ def describe(tensor, dtypes):
         "scale": scale,
         "zero_point": zero_point,
     }
+
+
+@register
+class LiteRT(Target):
+    """TFLite, run by LiteRT."""
+
+    name = "litert"
+    suffix = ".tflite"
+    precisions = PRECISIONS
+    tools = (
+        "litert-torch",
+        "litert-converter",
+        "ai-edge-litert",
+        "ai-edge-quantizer",
+        "flatbuffers",
+    )
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)
+    compare_layers = staticmethod(compare_layers)

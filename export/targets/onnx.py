@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session, from_int8
 from xmae.export.targets.trace import naming_layers, traced
@@ -20,8 +21,6 @@ from xmae.quantize.graph import as_input
 from xmae.quantize.layers import error_rows
 from xmae.quantize.observers import MINMAX, ranges
 
-SUFFIX = ".onnx"
-PRECISIONS = ("fp32", "int8", "dynamic-int8")
 # modules of a node, their classes
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
@@ -318,3 +317,17 @@ def inspect_model(path):
             for side, s in shapes.items()
         },
     }
+
+
+@register
+class ONNX(Target):
+    """ONNX, run by ONNX Runtime."""
+
+    name = "onnx"
+    suffix = ".onnx"
+    precisions = ("fp32", "int8", "dynamic-int8")
+    tools = ("onnx", "onnxscript", "onnx-ir", "onnxruntime")
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)
+    compare_layers = staticmethod(compare_layers)

@@ -429,7 +429,7 @@ def test_tables_with_a_channel_map_gaps_and_people(tmp_path, real, suffix):
             r"no channel 'gren' for ppg, as the channel map has it; there are .*; did you mean green\?$",
         ),
         ("ppg: [\n", "not readable as a channel map"),
-        ("ppg: green\ntime_unit: min\n", "time_unit 'min'"),
+        ("ppg: green\ntime_unit: fortnight\n", "time_unit 'fortnight'"),
         ("ppg: green\ntime: when\n", "no column 'when' for time"),
         ("ppg: green\ntime: ms\ntime_unit: ms\nsubject: whom\n", "no column 'whom' for subject"),
         ("ppg: 3\n", "ppg is 3; expected a name or a list of names"),
@@ -504,7 +504,10 @@ def test_ppg_dalia_and_wesad(tmp_path, real, monkeypatch):
     assert "hr_monitor" not in read_recording(tmp_path / "S4.pkl").labels
     for evil in (Evil(), {"subject": Evil(), "signal": signals}, np.array([Evil()], object)):
         (tmp_path / "S5.pkl").write_bytes(pickle.dumps(evil))
-        with pytest.raises(UserError, match="S5.pkl: refused: it asks for (posix|nt).system"):
+        with pytest.raises(
+            UserError,
+            match="S5.pkl: refused: (it asks for (posix|nt).system|an array of the type 'O8')",
+        ):
             read_recording(tmp_path / "S5.pkl")
     (tmp_path / "S6.pkl").write_bytes(pickle.dumps(wesad)[:5000])
     with pytest.raises(UserError, match="S6.pkl: not readable"):

@@ -6,23 +6,22 @@ no unit is stated.
 
 import numpy as np
 
-TO_G = {"g": 1.0, "mg": 1e-3, "m/s2": 1 / 9.80665, "m/s^2": 1 / 9.80665, "ms-2": 1 / 9.80665}
 # what one g is in the units of common recorders: g, m/s2, steps of 1/64 g (Empatica E4) and of
 # 1/256 g, mg, and the steps of chips of 2 to 16 bits less than their range
-ONE_G = (1.0, 9.80665, 64.0, 256.0, 1000.0, 4096.0, 16384.0)
-FIT = 1.6  # the median length may be off by this factor: people move
+ONE_G = (1.0, 9.80665, 64.0, 256.0, 1000.0, 2048.0, 4096.0, 8192.0, 16384.0)
+FIT = 1.4  # the median length may be off by this factor: people move
 UNKNOWN = "acceleration_unit_unknown"
 
 
-def in_g(axes, units):
+def in_g(axes, scales):
     """Bring one to three axes to g.
 
     Parameters
     ----------
     axes : list of float arrays, shape (n_times,)
         One to three axes; one alone may be the length of the vector. NaN = missing.
-    units : list of str
-        As the recorder states them; "" = not stated.
+    scales : list of float or None
+        What the unit of each axis is in g; None = not stated. See `units.gravities_in`.
 
     Returns
     -------
@@ -33,7 +32,6 @@ def in_g(axes, units):
     repairs : list of str
         "acceleration_unit" if gravity told the unit, `UNKNOWN` if it did not.
     """
-    scales = [TO_G.get(unit.lower()) for unit in units]
     acc = np.zeros((3, len(axes[0])))
     acc[: len(axes)] = axes
     acc[:, np.isnan(acc).any(axis=0)] = np.nan
@@ -55,4 +53,5 @@ def gravity(lengths):
     """
     known = lengths[np.isfinite(lengths)]
     median = np.median(known) if len(known) else 0.0
-    return next((unit for unit in ONE_G if unit / FIT <= median <= unit * FIT), None)
+    nearest = min(ONE_G, key=lambda unit: abs(np.log(max(median, 1e-30) / unit)))
+    return nearest if nearest / FIT <= median <= nearest * FIT else None

@@ -16,10 +16,15 @@ import yaml
 
 from xmae.data.recording.acceleration import in_g
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
+from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
+from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
 from xmae.signals.resample import resample_with_gaps
 
-PPG_NAMES = ("PLETH", "PPG", "BVP", "PPGRAW", "PLETHL", "PLETHR", "PLETHWAVE", "PPG1", "PPGF")
+PPG_NAMES = (
+    "PLETH", "PPG", "BVP", "PPGRAW", "PLETHL", "PLETHR", "PLETHWAVE", "PPG1", "PPGF", "PPG0",
+    "PLETHWV", "PLETHYSMOGRAM", "SPO2PLETH", "OXIPLETH", "PPG100C", "PPGGREEN", "PPGIR",
+)  # fmt: skip
 # lead II first: the lead of PulseDB, on which the published model was trained; then general names,
 # then other leads
 ECG_NAMES = (
@@ -48,7 +53,6 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
-TO_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "v": 1e3, "volt": 1e3, "volts": 1e3}
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -57,7 +61,9 @@ EXPECTED = {
     "units": "a unit for each name",
 }
 EXPECTED |= dict.fromkeys(ROLES, "a name or a list of names")
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+AMBIGUOUS_LEADS = ("I", "V")  # also a current and a voltage
+NUMBERED_LEADS = {name for name in ECG_NAMES if not name.startswith(("ECG", "CHAN"))}
+NUMBERED_LEADS -= set(AMBIGUOUS_LEADS)
 # Hz: the clock for channels of different rates; R peaks to 5 ms, far above the PPG band
 COMMON_SFREQ = 200
 
@@ -105,9 +111,11 @@ class ChannelMap:
         Column with the times of the samples; None = one that is called time, timestamp, t or
         seconds.
     time_unit : str or None
-        "s", "ms" or "us"; None = as the column's name says, as in "time (ms)", or else s.
+        "s", "ms", "us", "ns", "min" or "h"; None = as the column's name or a row of units says, as
+        in "time (ms)", or else s.
     subject : str or None
-        Column or attribute that names the subject; None = "subject", where there is one.
+        Column or attribute that names the subject; None = "subject", "participant_id" and so on,
+        where there is one.
     """
 
     roles: dict = field(default_factory=dict)
@@ -152,9 +160,9 @@ class ChannelMap:
             raise UserError(
                 f"{path}: a channel map has no key '{wrong[0]}'; there are {', '.join(known)}{hint}"
             )
-        if values.get("time_unit", "s") not in SECONDS:
+        if plain_unit(values.get("time_unit", "s")) not in SECONDS:
             raise UserError(
-                f"{path}: time_unit '{values['time_unit']}'; expected {', '.join(SECONDS)}"
+                f"{path}: time_unit '{values['time_unit']}'; expected s, ms, us, ns, min or h"
             )
         for key, value in values.items():
             good = isinstance(value, KINDS.get(key, str)) and (
@@ -190,7 +198,7 @@ def plain_name(name):
     return lead if lead in ECG_NAMES else name
 
 
-def find_roles(names, wanted=None):
+def find_roles(names, wanted=None, units=None):
     """Which channel plays which role.
 
     Parameters
@@ -200,6 +208,9 @@ def find_roles(names, wanted=None):
     wanted : dict or None
         Role ("ppg", "ecg", "resp", "acc") -> name or list of names, instead of the table. Of a list
         those are taken that are there, of "acc" all.
+    units : dict or None
+        Units that the file states, by name. "I" and "V" alone are also a current and a voltage:
+        they are leads only beside another lead, or in millivolts or microvolts.
 
     Returns
     -------
@@ -229,14 +240,32 @@ def find_roles(names, wanted=None):
             chosen = [name for name in chosen if name in names]
         else:
             known = [name for name in names if plain_name(name) in table]
+            if role == "ecg":
+                known = [name for name in known if is_lead(name, known, units or {})]
             chosen = sorted(known, key=lambda name: table.index(plain_name(name)))
         if chosen:
             roles[role] = chosen
     return roles
 
 
+def is_lead(name, names, units):
+    """Whether a channel with the name of a lead is one: see `find_roles`."""
+    if re.sub(r"[(\[].*?[)\]]", "", str(name)).strip().upper() not in AMBIGUOUS_LEADS:
+        return True
+    limb_or_chest = {plain_name(other) for other in names} & NUMBERED_LEADS
+    return bool(limb_or_chest) or plain_unit(units.get(name, "")) in ("mv", "uv")
+
+
 def recording_of(
-    channels, subject, record, labels=None, wanted=None, start="", repairs=(), units=None
+    channels,
+    subject,
+    record,
+    labels=None,
+    wanted=None,
+    start="",
+    repairs=(),
+    units=None,
+    where="",
 ):
     """Choose, convert and align channels.
 
@@ -254,19 +283,27 @@ def recording_of(
         As in `find_roles`.
     units : dict
         Units by name, as the user says, in the place of those that the file states.
+    where : str
+        What an error calls a channel before its name; default: "RECORD: channel".
 
     Raises
     ------
     UserError
-        If there is no PPG, a rate is implausible, or PPG and ECG share no time.
+        If there is no PPG, a rate is implausible, a stated unit is not known, or PPG and ECG share
+        no time.
     """
-    units = units or {}
-    by_name = {
-        channel.name: replace(channel, unit=units.get(channel.name, channel.unit))
-        for channel in channels
-    }
+    units, where, by_name, marked = units or {}, where or f"{record}: channel", {}, []
+    for channel in channels:
+        x = without_marks(np.asarray(channel.x, np.float64))
+        marked = (
+            ["no_value"]
+            if x is not channel.x and np.isnan(x).sum() > np.isnan(channel.x).sum()
+            else marked
+        )
+        unit = units.get(channel.name, channel.unit)
+        by_name[channel.name] = replace(channel, x=x, unit=unit)
     try:
-        roles = find_roles(list(by_name), wanted)
+        roles = find_roles(list(by_name), wanted, {c.name: c.unit for c in by_name.values()})
     except UserError as error:
         raise UserError(f"{record}: {error}") from None
     if "ppg" not in roles:
@@ -280,21 +317,23 @@ def recording_of(
             raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
-    def on_clock(channel, scale=1.0):
-        return scale * place(channel, sfreq, start_s, n_times)
+    def on_clock(channel):
+        return place(channel, sfreq, start_s, n_times)
 
-    leads, unit_repairs = {}, set()
+    leads, mended = {}, set()
     for channel in ecgs:
-        scale = TO_MILLIVOLT.get(channel.unit.lower(), 1.0)
-        mended = mend_unit(channel.x * scale) if channel.unit.lower() in TO_MILLIVOLT else 1.0
-        unit_repairs |= {"ecg_unit"} if mended != 1 else set()
-        leads[lead_name(channel.name)] = on_clock(channel, scale * mended)
+        x, repair = in_millivolts(channel, where)
+        mended |= repair
+        leads[lead_name(channel.name)] = on_clock(replace(channel, x=x))
     axes = [by_name[name] for name in roles.get("acc", [])[:3]]
-    acc, acc_repairs = (
-        in_g([on_clock(axis) for axis in axes], [axis.unit for axis in axes])
-        if axes
-        else (None, [])
-    )
+    scales = [gravities_in(axis.unit, f"{where} '{axis.name}'") for axis in axes]
+    acc, repair = in_g([on_clock(axis) for axis in axes], scales) if axes else (None, [])
+    mended |= set(repair)
+    labels, absent = plausible_labels(labels or {})
+    mended |= {f"{name}_no_value" for name in absent}
+    start = plain_time(start)
+    if start and is_placeholder(start):
+        start, mended = "", mended | {"placeholder_date"}
     resp = roles.get("resp")
     return Recording(
         subject=subject,
@@ -302,13 +341,22 @@ def recording_of(
         sfreq=sfreq,
         ppg=on_clock(ppg),
         ecg=next(iter(leads.values()), None),
-        labels=labels or {},
+        labels=labels,
         leads=leads,
         resp=on_clock(by_name[resp[0]]) if resp else None,
         acc=acc,
-        start=plain_time(start),
-        repairs=[*repairs, *unit_repairs, *acc_repairs],
+        start=start,
+        repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def in_millivolts(channel, where):
+    """The samples of an ECG channel in mV, where its unit says so, and what was mended."""
+    scale = millivolts_in(channel.unit, f"{where} '{channel.name}'")
+    if scale is None:
+        return channel.x, set()
+    mended = mend_unit(channel.x * scale)
+    return channel.x * (scale * mended), {"ecg_unit"} if mended != 1 else set()
 
 
 def plain_time(start):

@@ -6,6 +6,7 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
@@ -28,6 +29,23 @@ READERS = {  # suffix: (module, function); imported when needed, as some pull in
 # of a suffix that several formats have: those that know their own by its first bytes
 BY_CONTENT = {".mat": ("matlab5",)}
 
+# how files begin: what they are, and the suffixes under which they are read
+CONTAINERS = {
+    b"\xffBIOSEMI": ("a BDF file of 24 bit", ()),
+    b"\x1f\x8b": ("compressed by gzip", (".vital",)),
+    b"PK\x03\x04": ("a ZIP archive, such as .npz or .xlsx", (".npz",)),
+    b"PAR1": ("a Parquet file", (".parquet",)),
+    b"\x89HDF\r\n": ("an HDF5 file", (".h5", ".hdf5", ".mat")),
+    b"MATLAB ": ("a MATLAB file", (".mat",)),
+    b"GDF ": ("a GDF file", ()),
+    b"\x93NUMPY": ("a NumPy array", ()),
+    b"\xd0\xcf\x11\xe0": ("a workbook of Excel", ()),
+    b"SQLite format": ("a database", ()),
+    b"%PDF": ("a PDF document", ()),
+    b"BZh": ("compressed by bzip2", ()),
+    b"\xfd7zXZ": ("compressed by xz", ()),
+}
+
 
 def reader_of(path):
     """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path,
@@ -44,7 +62,24 @@ def reader_of(path):
         reader = import_module(f"xmae.data.recording.readers.{name}")
         if reader.recognises(path):
             return reader
-    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
+    light = suffix == ".csv" and find_spec("pandas") is None
+    return import_module(
+        f"xmae.data.recording.readers.{'plain_table' if light else READERS[suffix]}"
+    )
+
+
+def refuse_other_container(path):
+    """Raise a `UserError` if a file begins as another kind of file than its suffix says."""
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(16)
+    for mark, (kind, suffixes) in CONTAINERS.items():
+        if start.startswith(mark) and suffix not in suffixes:
+            raise UserError(
+                f"{path}: is {kind}, not what {suffix} says; convert, unpack or rename it"
+            )
 
 
 def read_recordings(path, channel_map=None):
@@ -86,7 +121,9 @@ def read_each(path, channel_map=None):
         raise UserError(
             f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
         )
-    for recording in reader_of(path).read(path, channel_map or ChannelMap()):
+    reader = reader_of(path)
+    refuse_other_container(path)
+    for recording in reader.read(path, channel_map or ChannelMap()):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
 

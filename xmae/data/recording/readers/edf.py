@@ -6,7 +6,8 @@ there are breaks, but not where; each data record states its time, in s since th
 at the start of its annotations (Kemp & Olivan, Clinical Neurophysiology 114, 2003, section 2.2.4).
 """
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -15,17 +16,27 @@ from xmae.data.recording.recording import PassedOver, attempt
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
+# code, sex, date of birth and name, as EDF+ has them
+SUBFIELDS = re.compile(r"(\S+) ([MFX]) (?:X|\d\d-[A-Za-z]{3}-\d{4})(?: |$)")
+# patient fields that name nobody
+ANONYMOUS = {
+    "", "x", "-", "?", "na", "n/a", "none", "unknown", "anonymous", "anonymized", "anonymised",
+    "anon", "patient", "subject", "male", "female", "m", "f", "no name", "noname", "default", "test",
+}  # fmt: skip
+
 
 def read(path, channel_map):
     """Yield the recording of one file, or one for each stretch of a discontinuous EDF+ file
     (EDF+D).
 
-    The subject is the patient code of the header, where it has one; sex comes from the header too.
+    The subject is the patient code of an EDF+ header, or the whole patient field of a plain EDF
+    header, which is free text; sex comes from an EDF+ header too.
     """
     edf = open_edf(path)
     names = [signal.label.strip() for signal in edf.signals]
+    stated = {signal.label.strip(): signal.physical_dimension for signal in edf.signals}
     try:
-        roles = find_roles(names, channel_map.roles)
+        roles = find_roles(names, channel_map.roles, stated)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
@@ -34,14 +45,8 @@ def read(path, channel_map):
         )
     chosen = {channel for listed in roles.values() for channel in listed}
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
-    labels, code = {}, ""
-    try:
-        code = edf.patient.code
-        labels = {"sex": edf.patient.sex} if edf.patient.sex in ("M", "F") else {}
-        begun = edf.startdatetime
-    except (ValueError, IndexError):  # plain EDF: free text where EDF+ has a code, a sex and a date
-        begun = None
-    named = code not in ("", "X")
+    code, labels = patient_of(edf)
+    begun, named = start_of(edf, path), bool(code)
     length = edf.data_record_duration
     onsets = (
         length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
@@ -74,6 +79,37 @@ def read(path, channel_map):
         )
 
 
+def patient_of(edf):
+    """Who the header says was recorded ("": nobody who can be told apart), and their sex."""
+    text = " ".join(edf.local_patient_identification.split())
+    subfields = SUBFIELDS.match(text)
+    if not subfields and not edf.reserved.startswith("EDF+"):  # free text, as "Subject 12 F"
+        return ("" if text.lower() in ANONYMOUS or set(text) <= set("Xx ") else text), {}
+    code, sex = subfields.groups() if subfields else (text.split(" ")[0], "X")
+    code = "" if code.lower() in ANONYMOUS else code
+    return code, {"sex": sex} if sex in ("M", "F") else {}
+
+
+def start_of(edf, path):
+    """When the recording began, or None where the header has no such date.
+
+    EDF+ says it in the recording field too, which `edfio` prefers; where that says X, the date of
+    plain EDF counts, whose years are 1985 to 2084.
+    """
+    try:
+        return edf.startdatetime
+    except (ValueError, IndexError):
+        with path.open("rb") as file:
+            text = file.read(184)[168:].decode("latin-1")
+    try:
+        begun = datetime.strptime(text, "%d.%m.%y%H.%M.%S")
+    except ValueError:
+        return None
+    if (begun.year, begun.month, begun.day) == (1985, 1, 1):  # the day that stands for none
+        return None
+    return begun.replace(year=begun.year + 100) if begun.year < 1985 else begun
+
+
 def samples_of(signal, stretch):
     """Samples of a signal in a run of data records, given by their numbers: (n_times,), in its
     unit.
@@ -98,11 +134,16 @@ def record_onsets(path, edf):
 
 
 def open_edf(path):
-    """The file's header and signals; samples are read when they are asked for."""
+    """The file's header and signals; samples are read when they are asked for.
+
+    Headers should be ASCII, and are not: "µV" and names with accents are read as Latin-1, or as
+    UTF-8 where they are that.
+    """
     import edfio
 
     try:
-        return edfio.read_edf(path)
+        header = path.open("rb").read(1 << 16)
+        return edfio.read_edf(path, header_encoding=encoding_of(header))
     except (OSError, ValueError, IndexError, EOFError) as error:
         raise UserError(f"{path}: not readable as EDF, perhaps truncated ({error})") from error
 
@@ -115,3 +156,14 @@ def holds_ppg(path, channel_map):
         )
     except UserError:
         return True  # damaged, or without a channel that the map names: to be told, not passed over
+
+
+def encoding_of(content):
+    """Name the encoding of a header: UTF-8 where its bytes are that, else Latin-1."""
+    n_signals = content[252:256].strip()
+    size = 256 * (1 + int(n_signals)) if n_signals.isdigit() else 256
+    try:
+        content[:size].decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"

@@ -6,9 +6,10 @@ each of its fields is a row of references, one a window of 10 s at 125 Hz: ECG_R
 Gender, Height, Weight, BMI. Windows of a case that follow each other in time are joined; SegmentID,
 WinID and WinSeqID count them and say nothing more.
 
-In other files every group with a PPG dataset is a recording. The rate is the attribute `sfreq`,
-`fs` or `sampling_rate` of the dataset, of a group above it or of the file; the subject the
-attribute `subject` of the group or of the file, or else the group's name.
+In other files every group with a PPG dataset is a recording; vectors may be (n,), (1, n) or (n, 1),
+as MATLAB writes them. The rate is the attribute `sfreq`, `fs` or `sampling_rate` of the dataset, of
+a group above it or of the file, or a dataset of that name with one number; the subject likewise
+`subject`, or else the group's name.
 """
 
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from xmae.errors import UserError
 PULSEDB_SFREQ = 125.0  # Hz
 RATE_NAMES = ("sfreq", "fs", "sampling_rate", "sample_rate", "rate")
 UNIT_NAMES = ("unit", "units")
+SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
+                 "participant", "participant_id")  # fmt: skip
 
 
 def read(path, channel_map):
@@ -65,34 +68,60 @@ def groups_with_ppg(file, channel_map):
 
 
 def roles_of(group, channel_map):
-    """Roles of the one-dimensional datasets of a group; a map's names that are not there are passed
-    over.
-    """
-    names = [
-        name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1
-    ]
+    """Roles of the vectors of a group; a map's names that are not there are passed over."""
+    names = [name for name, item in group.items() if is_vector(item)]
     listed = {
         role: [wanted] if isinstance(wanted, str) else wanted
         for role, wanted in channel_map.roles.items()
     }
     listed = {role: [name for name in wanted if name in names] for role, wanted in listed.items()}
-    return find_roles(
-        names, {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
-    )
+    stated = {name: text_of(attribute(group[name], UNIT_NAMES)) or "" for name in names}
+    listed = {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
+    return find_roles(names, listed, stated)
+
+
+def is_vector(item):
+    """Whether an item is a dataset of one row of samples: (n,), and of MATLAB (1, n) or (n, 1)."""
+    if not isinstance(item, h5py.Dataset) or item.ndim == 0 or item.size < 2:
+        return False
+    return item.size == max(item.shape)
 
 
 def attribute(group, names):
-    """The first of several attributes that the group, or a group above it, has; None if there is
-    none.
+    """The first of several attributes, or datasets of a single number or text as MATLAB has them,
+    that the group, or a group above it, has; None if there is none.
     """
     while True:
         for name in names:
             if name in group.attrs:
-                value = group.attrs[name]
-                return value.decode() if isinstance(value, bytes) else value
+                return group.attrs[name]
+            item = group.get(name) if isinstance(group, h5py.Group) else None
+            if isinstance(item, h5py.Dataset) and (item.size == 1 or is_text(item)):
+                return item[()] if item.size == 1 and not is_text(item) else letters_of(item)
         if group.name == "/":
             return None
         group = group.parent
+
+
+def is_text(item):
+    """Whether a dataset is a text of MATLAB: codes of letters, (n, 1) or (1, n)."""
+    return item.dtype == np.uint16 and item.attrs.get("MATLAB_class", b"") in (b"char", "char")
+
+
+def letters_of(item):
+    """The text of a dataset of MATLAB."""
+    return "".join(map(chr, np.ravel(item[()])))
+
+
+def text_of(value):
+    """An attribute as text, a whole number without ".0"; None stays None."""
+    if value is None:
+        return None
+    value = np.ravel(value)[0] if np.size(value) == 1 else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace").strip()
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value) if whole else value).strip()
 
 
 def read_group(path, group, channel_map):
@@ -101,24 +130,27 @@ def read_group(path, group, channel_map):
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
         rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
         rate = channel_map.check_sfreq(None if rate is None else float(np.ravel(rate)[0]), path)
-        unit = str(attribute(group[name], UNIT_NAMES) or "")
-        channels.append(Channel(name, group[name][()].astype(np.float64), rate, unit=unit))
+        unit = text_of(attribute(group[name], UNIT_NAMES)) or ""
+        x = np.ravel(group[name][()]).astype(np.float64)
+        channels.append(Channel(name, x, rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
-    subject = attribute(group, (channel_map.subject or "subject", "subject_id", "patient"))
+    subject = text_of(
+        attribute(group, SUBJECT_NAMES if not channel_map.subject else (channel_map.subject,))
+    )
     labels = {"age": attribute(group, ("age",)), "sex": attribute(group, ("sex", "gender"))}
     labels = {
-        name: float(x) if name == "age" else str(x)[:1].upper()
+        name: float(np.ravel(x)[0]) if name == "age" else text_of(x)[:1].upper()
         for name, x in labels.items()
         if x is not None
     }
     return recording_of(
         channels,
-        subject=str(subject) if subject is not None else plain or path.stem,
+        subject=subject or plain or path.stem,
         record=f"{path.stem}-{plain}" if plain else path.stem,
         labels=labels,
         wanted=roles,
-        start=str(attribute(group, ("start", "start_time")) or ""),
-        repairs=[] if subject is not None else ["subject_from_file_name"],
+        start=text_of(attribute(group, ("start", "start_time"))) or "",
+        repairs=[] if subject else ["subject_from_file_name"],
         units=channel_map.units,
     )
 

@@ -64,9 +64,6 @@ def from_archive(data, path, units):
     for name in NUMERICS.keys() & data.keys():
         values, rate = data[name].astype(float), float(data.get("fs_numerics", 1.0))
         labels[NUMERICS[name]] = (values, rate)
-    if "spo2" in labels:
-        values, rate = labels["spo2"]
-        labels["spo2"] = (np.where(values > 0, values, np.nan), rate)
     marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
     if marks:
         labels["rr"] = (breath_rate(marks, len(ppg) / sfreq), 1.0)

@@ -1,13 +1,12 @@
 """CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
 
-Times, if there are any, are numbers (s, ms or us, by "(ms)" in the column's name or by the channel
-map) or dates (ISO 8601). Steps may be rounded; a step of more than one and a half median steps is a
-gap, which is filled with missing samples; times that stand still or go back are refused. CSV may be
-separated by commas, semicolons (then with decimal commas, if need be) or tabs, with lines of
-comment after "#".
+Times, if there are any, are numbers in the unit that the column's name, a row of units or the
+channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps may
+be rounded; a step of more than one and a half median steps is a gap, which is filled with missing
+samples; times that stand still, go back or change their rate are refused. How a text table is
+written is found by `xmae.data.recording.readers.dialect`.
 """
 
-import csv
 import re
 
 import numpy as np
@@ -15,13 +14,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.recording.channels import SECONDS, Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
+from xmae.data.recording.units import SECONDS, seconds_in
 from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
-# relative: how far a time step, or a stated rate, may lie from the rate of the time column
-TOLERANCE = 0.01
+UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
+SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
+SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
+LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
+DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
@@ -29,92 +33,126 @@ def read(path, channel_map):
     """Yield the recordings of one table: one, or one for each subject and each stretch between gaps
     of over 1 h.
     """
-    who = channel_map.subject or "subject"
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column too
-        else:
-            options = dialect(path) | {"dtype": {who: str}}  # subject 007
-            table = pd.read_csv(
-                path, encoding="utf-8-sig", comment="#", skipinitialspace=True, **options
-            )
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if channel_map.subject and who not in table:
-        raise UserError(
-            f"{path}: no column '{who}' for subject; there are {', '.join(table.columns)}"
-        )
-    columns = channel_columns(table.columns, channel_map, path)
-    if who not in table:
-        yield from read_subject(path, table, columns, channel_map, None)
+    table, units, repairs = load(path, channel_map)
+    who = subject_column(table.columns, channel_map, path)
+    columns = channel_columns(table.columns, channel_map, path, units)
+    if who is None:
+        yield from read_subject(path, table, columns, channel_map, None, units, repairs)
         return
-    for subject, part in table.groupby(who, sort=False):
+    names = table[who].map(subject_name)
+    if names.isna().any():
+        rows = np.flatnonzero(names.isna())
+        yield UserError(
+            f"{path}: column '{who}' is empty in {len(rows)} rows, the first of them row"
+            f" {rows[0] + 1}: nobody knows whose samples they are; fill it"
+        )
+    for subject, part in table.groupby(names, sort=False, observed=True):
         try:
-            yield from read_subject(path, part, columns, channel_map, str(subject))
+            yield from read_subject(path, part, columns, channel_map, subject, units, repairs)
         except UserError as error:
             yield error
 
 
-def dialect(path):
-    """How a CSV file separates its columns, and writes its decimals, by its first lines."""
-    names, values = (*head(path, 2), "", "")[:2]
-    separator = max(",;\t", key=names.count)
-    return {"sep": separator, "decimal": "," if separator != "," and "," in values else "."}
+def load(path, channel_map):
+    """The table, the units that a row of it states, by column, and what was mended."""
+    if path.suffix.lower() != ".parquet":
+        names = dialect_of(path).names
+        who = subject_column(names, channel_map, path)
+        table, dialect, repairs = read_text_table(path, [who] if who else [])
+        return table, dialect.units, repairs
+    try:
+        table = pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column too
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    return table, {}, []
 
 
-def head(path, n_lines):
-    """The first lines of a CSV file that say something."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        said = (line for line in file if line.strip() and not line.startswith("#"))
-        return [line for line, _ in zip(said, range(n_lines), strict=False)]
+def subject_column(names, channel_map, path):
+    """The column that names the person: the one of the map, or one of a usual name; None if there is
+    none.
+    """
+    if channel_map.subject:
+        found = next((name for name in names if name == channel_map.subject), None)
+        if found is None:
+            raise UserError(
+                f"{path}: no column '{channel_map.subject}' for subject; there are"
+                f" {', '.join(names)}"
+            )
+        return found
+    usual = {name + end for name in SUBJECT_NAMES for end in SUBJECT_ENDS}
+    return next((name for name in names if plain_name(name) in usual), None)
 
 
-def read_subject(path, table, columns, channel_map, subject):
+def subject_name(value):
+    """A cell of the column of subjects as text: 7.0 is 7; None for an empty one."""
+    if pd.isna(value) or not str(value).strip():
+        return None
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value).strip()
+
+
+def read_subject(path, table, columns, channel_map, subject, units, mended):
     """Yield the recordings of the rows of one subject; `subject` is None where the table does not
     name any.
     """
-    try:
-        numbers = table[columns].astype(float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
-    signals, repairs = {name: numbers[name].to_numpy() for name in columns}, []
-    if subject is None:
-        repairs.append("subject_from_file_name")
-    stretches, starts = [slice(0, len(table))], [""]
-    if time := time_column(table.columns, channel_map, path):
-        times, begin = seconds_of(table[time], time, channel_map, path)
-        sfreq, places, mended = regular_times(times, time, path)
-        refuse_time_unit(sfreq, time, path)
-        sfreq = channel_map.check_sfreq(sfreq, path)
-        repairs += mended
+    signals = {name: numbers_of(table[name], name, path) for name in columns}
+    repairs = [*mended, *(["subject_from_file_name"] if subject is None else [])]
+    stretches, starts, sfreq, places = [slice(0, len(table))], [""], None, np.arange(len(table))
+    if time := time_column(table, channel_map, path, units):
+        times, begin = seconds_of(table[time], time, channel_map, path, units.get(time, ""))
+        refuse_time_unit(times, time, path)
+        sfreq, places, uneven = regular_times(times, time, path)
+        repairs += uneven
         far = np.flatnonzero(np.diff(places) > MAX_GAP_S * sfreq) + 1
-        stretches = [slice(a, b) for a, b in zip([0, *far], [*far, len(places)], strict=True)]
-        starts = [
-            begin and (begin + pd.Timedelta(seconds=times[rows.start])).isoformat()
-            for rows in stretches
-        ]
-    else:
-        sfreq, places = channel_map.check_sfreq(None, path), np.arange(len(table))
+    else:  # rows of somebody else between are a gap of unknown length
+        far = np.flatnonzero(np.diff(table.index.to_numpy()) != 1) + 1
+    sfreq = channel_map.check_sfreq(sfreq, path)
+    stretches = [slice(a, b) for a, b in zip([0, *far], [*far, len(places)], strict=True)]
+    starts = [
+        (begin + pd.Timedelta(seconds=times[rows.start])).isoformat() if time and begin else ""
+        for rows in stretches
+    ]
+    roles = find_roles(list(signals), wanted(columns, channel_map), units_of(columns, units))
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
         yield attempt(
             recording_of,
             [
-                Channel(key, on_grid(x[rows], within), sfreq, unit=bracketed(key))
+                Channel(
+                    key, on_grid(x[rows], within), sfreq, unit=bracketed(key) or units.get(key, "")
+                )
                 for key, x in signals.items()
             ],
             subject=subject or path.stem,
             record=name if len(stretches) == 1 else f"{name}-{number:03d}",
-            wanted={
-                role: names
-                for role, names in find_roles(list(signals), wanted(columns, channel_map)).items()
-            },
+            wanted=roles,
             start=start,
             repairs=repairs,
             units=channel_map.units,
+            where=f"{path}: column",
         )
+
+
+def numbers_of(column, name, path):
+    """The values of a column, float64 (n,); a `UserError` names the first that is no number."""
+    try:
+        return column.to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        found = (
+            pd.to_numeric(column, errors="coerce")
+            if column.dtype != object
+            else column.map(
+                lambda x: pd.to_numeric(x, errors="coerce") if np.isscalar(x) else np.nan
+            )
+        )
+        bad = np.flatnonzero(found.isna() & column.notna())
+        row = bad[0] if len(bad) else 0
+        raise UserError(
+            f"{path}: not readable as a table of numbers: column '{name}' holds"
+            f" '{str(column.iloc[row])[:40]}' in row {row + 1}"
+        ) from None
 
 
 def bracketed(name):
@@ -123,50 +161,92 @@ def bracketed(name):
     return unit[1] if unit else ""
 
 
-def time_column(names, channel_map, path):
+def units_of(names, units):
+    """What name or row of units states for each column."""
+    return {name: bracketed(name) or units.get(name, "") for name in names}
+
+
+def time_column(table, channel_map, path, units):
     """The column with times: the one that the map names, or one of a usual name; None if there is
     none.
+
+    "T" is no such name, but a temperature; and what is called "t" without a unit only counts where
+    its values rise as times do.
     """
-    if channel_map.time is None:
-        return next((name for name in names if plain_name(name) in TIME_NAMES), None)
-    found = next((name for name in names if name.lower() == channel_map.time.lower()), None)
-    if found is None:
-        raise UserError(
-            f"{path}: no column '{channel_map.time}' for time; there are {', '.join(names)}"
-        )
-    return found
+    names = list(table.columns)
+    if channel_map.time is not None:
+        found = next((name for name in names if name.lower() == channel_map.time.lower()), None)
+        if found is None:
+            raise UserError(
+                f"{path}: no column '{channel_map.time}' for time; there are {', '.join(names)}"
+            )
+        return found
+    for name in names:
+        if UNIT_SUFFIX.fullmatch(name.strip()):
+            return name
+        bare = name in ("t", "T") and not units.get(name)
+        if plain_name(name) in TIME_NAMES and not (bare and is_no_time(table[name], name)):
+            return name
+    return None
 
 
-def seconds_of(column, name, channel_map, path):
+def is_no_time(column, name):
+    """Whether a column with the name of a single letter holds something else than times."""
+    if name == "T" or not pd.api.types.is_numeric_dtype(column):
+        return name == "T"
+    steps = np.diff(column.to_numpy(np.float64))
+    return len(steps) == 0 or np.mean(steps > 0) < 0.5
+
+
+def seconds_of(column, name, channel_map, path, unit_below):
     """Times in s (n,), and for dates the first of them, from which the times then count; else
     "".
     """
+    if pd.api.types.is_timedelta64_dtype(column):
+        raise UserError(f"{path}: column '{name}' holds durations; write times in s or as dates")
     if not pd.api.types.is_numeric_dtype(column):
-        try:
-            dates = pd.to_datetime(
-                column, format=None if pd.api.types.is_datetime64_any_dtype(column) else "ISO8601"
-            )
-            dates = dates.dt.tz_convert(None) if dates.dt.tz is not None else dates
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{path}: column '{name}' holds neither numbers nor ISO 8601 times ({error})"
-            ) from error
+        dates = dates_of(column, name, path)
         return (dates - dates.iloc[0]).dt.total_seconds().to_numpy(), dates.iloc[0]
-    unit = channel_map.time_unit or (
-        bracketed(name).lower() if bracketed(name).lower() in SECONDS else "s"
+    if pd.api.types.is_integer_dtype(column):  # ns since an epoch are beyond the digits of a float
+        column = column - column.iloc[0] if abs(int(column.iloc[0])) > 1 << 50 else column
+    suffix = UNIT_SUFFIX.fullmatch(name.strip())
+    stated = (
+        channel_map.time_unit or bracketed(name) or unit_below or (suffix[2] if suffix else "s")
     )
-    return column.to_numpy(np.float64) * SECONDS[unit], ""
+    return column.to_numpy(np.float64) * seconds_in(stated, f"{path}: column '{name}'"), ""
 
 
-def refuse_time_unit(sfreq, name, path):
-    """Raise a `UserError` if the rate (Hz) is out of bounds, and would not be if the times had
+def dates_of(column, name, path):
+    """The dates of a column without zone, those with one in UTC; a `UserError` if only some have
+    one, or if they are no dates.
+    """
+    try:
+        if not pd.api.types.is_datetime64_any_dtype(column):
+            zoned = column.astype(str).str.contains(r"(?:Z|[+-]\d\d:?(?:\d\d)?)$", regex=True)
+            if zoned.any() and not zoned.all():
+                raise UserError(f"{path}: column '{name}' has times with and without a time zone")
+            column = pd.to_datetime(column, format="ISO8601", utc=bool(zoned.all()))
+        return column.dt.tz_convert(None) if column.dt.tz is not None else column
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: column '{name}' holds neither numbers nor ISO 8601 times ({error})"
+        ) from error
+
+
+def refuse_time_unit(times, name, path):
+    """Raise a `UserError` if the rate of times (s) is out of bounds, and would not be if they had
     another unit.
     """
-    units = {unit: sfreq / scale for unit, scale in SECONDS.items() if scale < 1}
-    likely = [unit for unit, rate in units.items() if MIN_SFREQ <= rate <= MAX_SFREQ]
-    if sfreq < MIN_SFREQ and likely:
+    steps = np.diff(times)
+    step = np.median(steps[steps > 0]) if (steps > 0).any() else np.nan
+    if not np.isfinite(step) or MIN_SFREQ <= 1 / step <= MAX_SFREQ:
+        return
+    likely = [unit for unit in LIKELY if MIN_SFREQ <= 1 / (step * SECONDS[unit]) <= MAX_SFREQ]
+    if likely:
         says = f"its times look like {likely[0]}; say time_unit: {likely[0]} in a channel map (--channels)"
-        raise UserError(f"{path}: column '{name}' makes the sampling rate {sfreq:g} Hz; {says}")
+        raise UserError(f"{path}: column '{name}' makes the sampling rate {1 / step:g} Hz; {says}")
 
 
 def wanted(columns, channel_map):
@@ -181,10 +261,10 @@ def wanted(columns, channel_map):
     }
 
 
-def channel_columns(names, channel_map, path):
+def channel_columns(names, channel_map, path, units):
     """The columns that play a role."""
     try:
-        roles = find_roles(list(names), wanted(names, channel_map))
+        roles = find_roles(list(names), wanted(names, channel_map), units_of(names, units))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
@@ -208,8 +288,8 @@ def regular_times(times, name, path):
     """Rate (Hz) of times (s), the place of each sample on the grid of that rate, and what was
     mended.
 
-    Times that jitter, but keep within one step of an even count, are taken as even: "time_jitter".
-    Steps of more than one and a half median steps are gaps in the grid: "time_gaps".
+    Times that jitter, but keep within one step or 0.1 s of an even count, are taken as even:
+    "time_jitter". Steps of more than one and a half median steps are gaps in the grid: "time_gaps".
 
     Raises
     ------
@@ -226,17 +306,25 @@ def regular_times(times, name, path):
     gap = steps > 1.5 * step
     if len(steps) > 1 and gap.mean() > 0.05:
         step, places = (times[-1] - times[0]) / len(steps), np.arange(len(times))
-        if np.abs(times - times[0] - step * places).max() <= step:
+        if np.abs(times - times[0] - step * places).max() <= max(step, DRIFT_S):
             return float(1 / step), places, ["time_jitter"]
     if len(steps) < 2 or gap.mean() > 0.05:
         raise UserError(f"{path}: column '{name}' is not uniform; resample the recording first")
     # times may be rounded, to milliseconds say, so the rate is that of the whole between gaps
     step = steps[~gap].mean()
-    expected = np.where(gap, np.rint(steps / step), 1)
-    places = np.concatenate([[0], np.cumsum(expected)]).astype(np.int64)
-    drift = np.abs(times - times[0] - step * places) / step
-    if np.max(drift) > max(1, TOLERANCE * len(times)):
-        raise UserError(f"{path}: column '{name}' is not uniform; resample the recording first")
+    # behind each gap the count begins anew, at the place of the grid nearest to the time
+    ahead = np.where(gap, np.rint((times[1:] - times[0]) / step), 0)
+    begins = np.concatenate([[0], np.flatnonzero(gap) + 1])
+    first = np.concatenate([[0], ahead[gap]])
+    which = np.searchsorted(begins, np.arange(len(times)), side="right") - 1
+    places = (first[which] + np.arange(len(times)) - begins[which]).astype(np.int64)
+    drift = np.abs(times - times[0] - step * places)
+    if drift.max() > max(step, DRIFT_S) or (np.diff(places) < 1).any():
+        row = int(np.argmax(drift)) + 1
+        raise UserError(
+            f"{path}: column '{name}' is not uniform: its rate changes, at {1 / step:.4g} Hz on average"
+            f" row {row} is {drift.max():.2g} s off; resample the recording first"
+        )
     return float(1 / step), places, ["time_gaps"] if gap.any() else []
 
 
@@ -244,11 +332,12 @@ def holds_ppg(path, channel_map):
     """Whether the table has a PPG column."""
     try:
         if path.suffix.lower() == ".parquet":
-            names = pq.read_schema(path).names
+            names, units = pq.read_schema(path).names, {}
         else:
-            names = next(csv.reader(head(path, 1), delimiter=dialect(path)["sep"]), [])
+            dialect = dialect_of(path)
+            names, units = dialect.names, dialect.units
         names = [name.strip() for name in names]
-        return "ppg" in find_roles(names, wanted(names, channel_map))
+        return "ppg" in find_roles(names, wanted(names, channel_map), units_of(names, units))
     except UserError:
         return False  # without a column that the map names
     except (OSError, pa.ArrowException):

@@ -23,7 +23,7 @@ def read(path, channel_map):
     file = open_vital(path, None)
     waves = [name for name, track in file.trks.items() if track.type == WAVE and track.srate > 0]
     try:
-        roles = find_roles(waves, channel_map.roles)
+        roles = find_roles(waves, channel_map.roles, {x: file.trks[x].unit for x in waves})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
@@ -41,7 +41,7 @@ def read(path, channel_map):
         track = next((name for name in file.trks if name.rsplit("/", 1)[-1] in names), None)
         if track:
             values = np.asarray(file.get_track_samples(track, 2), np.float64)
-            labels[label] = (np.where(values > 0, values, np.nan), 0.5)
+            labels[label] = (values, 0.5)
     yield recording_of(
         channels,
         subject=path.stem,

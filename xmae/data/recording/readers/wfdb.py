@@ -81,7 +81,8 @@ def why_passed_over(part, length, sfreq, channel_map):
     if length < WINDOW_S * sfreq:
         return "segments under 10 s"
     try:
-        roles = find_roles(part.sig_name or [], channel_map.roles)
+        stated = dict(zip(part.sig_name or [], part.units or [], strict=False))
+        roles = find_roles(part.sig_name or [], channel_map.roles, stated)
     except UserError:
         return "segments without a mapped channel"
     return "" if "ppg" in roles else "segments without PPG"
@@ -93,7 +94,8 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
     """
     names = [channel.strip(" ,") for channel in header.sig_name or []]
     try:
-        roles = find_roles(names, channel_map.roles)
+        stated = stated_units(Path(f"{name}.hea"), header.units)
+        roles = find_roles(names, channel_map.roles, dict(zip(names, stated, strict=True)))
         if "ppg" not in roles:
             raise UserError(f"no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
         channels = sorted({names.index(channel) for chosen in roles.values() for channel in chosen})
@@ -112,10 +114,8 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         start = (whole.base_datetime + timedelta(seconds=start_s)).isoformat()
     return recording_of(
         [
-            Channel(names[channel], x.astype(np.float64), rate, unit=unit)
-            for channel, x, rate, unit in zip(
-                channels, data.e_p_signal, rates, data.units, strict=True
-            )
+            Channel(names[channel], x.astype(np.float64), rate, unit=stated[channel])
+            for channel, x, rate in zip(channels, data.e_p_signal, rates, strict=True)
         ],
         subject=subject[0] if subject else record,
         record=Path(name).name,
@@ -125,6 +125,23 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         repairs=[] if subject else ["subject_from_file_name"],
         units=channel_map.units,
     )
+
+
+def stated_units(path, units):
+    """The units of all channels as the header has them: `wfdb` loses every letter that is not
+    ASCII, so that "µV" becomes "V".
+    """
+    raw = path.read_bytes()
+    if raw.isascii():
+        return list(units or [])
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"][1:]
+    found = [re.match(r"\S+\s+\S+\s+[^\s/]*(?:/(\S+))?", line) for line in lines]
+    stated = [match[1] if match and match[1] else None for match in found]
+    return [there or unit for there, unit in zip(stated, units, strict=True)]
 
 
 def labels_of(comments):
