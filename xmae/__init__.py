@@ -7,6 +7,7 @@ is quick. The verbs take the same settings as the command line and return a dict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xmae.privacy import stay_home
 from xmae.version import __version__
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "validate",
 ]
 
+stay_home()  # before any library is imported
 FACE = {  # name: module and name in it
     "load": ("xmae.models.checkpoint", "load_encoder"),
     "from_pretrained": ("xmae.models.checkpoint", "load_encoder"),
