@@ -8,7 +8,7 @@ cache is, say the hub's own variables (HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OF
 import json
 from pathlib import Path
 
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
 from xmae.files import write_json
