@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # a process a core, one thread each
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-all lint typecheck docs coverage wheel clean
+.PHONY: demo test test-fast test-all faults lint typecheck docs coverage wheel clean
 
 demo: $(STAMP)  ## real recordings -> encoder -> bundle -> drift report
 	$(BIN)/xmae demo --out runs/demo
@@ -37,6 +37,9 @@ coverage: $(STAMP)
 
 wheel: $(STAMP)  ## dist/xmae-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+faults: $(STAMP)  ## damaged files of every kind; an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."

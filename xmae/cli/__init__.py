@@ -2,7 +2,6 @@
 and docstring.
 """
 
-import ast
 import json
 import os
 import sys
@@ -12,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
@@ -165,20 +163,22 @@ def run(arguments):
         )
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            outline = outline_of(verb)
+            function = function_of(verb)
         if {"-h", "--help"} & set(rest):
-            return help_of(verb, outline), 0
-        settings, as_json = read_settings(verb, outline, rest)
+            return help_of(verb, function), 0
+        settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
-            result = function_of(verb)(**settings)
+            result = function(**settings)
             if not is_first_process():
                 return "", 0
             keep_record(settings, result)
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        extra = "edge" if find_spec("torch") else "train"
         return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+            f"{verb} needs the package {error.name}, which is not installed; try pip install "
+            f"'xmae[{extra}]'"
         )
     except KeyboardInterrupt:
         return fail("interrupted")
@@ -198,32 +198,13 @@ def function_of(verb):
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
-def outline_of(verb):
-    """The function of a verb without its body, from the source: help and mistakes need not wait for
-    PyTorch.
-    """
-    package, _, module = VERBS[verb][0].rpartition(".")
-    if VERBS[verb][0] in sys.modules:
-        return function_of(verb)
-    (folder,) = find_spec(package).submodule_search_locations
-    tree, name = ast.parse((Path(folder) / f"{module}.py").read_text()), verb.split()[-1]
-    (function,) = (
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
-    )
-    function.body, outline = function.body[:1], {}  # the docstring
-    try:
-        exec(compile(ast.Module([function], []), module, "exec"), outline)
-    except NameError:  # a default with a name of its own
-        return function_of(verb)
-    return outline[name]
-
-
 def taken_output(verb, settings):
     """The place of the result, checked and owned until the verb is done; nothing where there is
     none on this machine.
     """
     out, a_file = settings.get("out"), verb in INTO_A_FILE
-    nothing = out is None or "://" in out or settings.get("list") or (verb == NO_OUT and not out)
+    lists = settings.get("list_devices")
+    nothing = out is None or "://" in out or lists or (verb == NO_OUT and not out)
     if nothing or not is_first_process():
         return nullcontext()
     check_output(out, a_file)
@@ -264,7 +245,8 @@ def fail(message):
     """One line on standard error, below progress bars that were cut short; nothing for standard
     output, and code 2.
     """
-    for bar in list(tqdm._instances):
-        bar.close()
+    if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return "", 2

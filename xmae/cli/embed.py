@@ -2,30 +2,32 @@
 say about it.
 """
 
+import csv
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import read_recordings
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError, require_choice
+from xmae.export.targets.light import is_light
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
 
 # of a bundle; first: default
-CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}
+TARGETS = ("litert", "executorch", "onnx")
+PRECISIONS = ("int8", "fp32")
 
 
 def embed(
     file: str,
     out: str = "runs/embed",
     model: str = "base",
-    runtime: str | None = None,
+    target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
     sfreq: float | None = None,
@@ -44,7 +46,7 @@ def embed(
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
         file, or the folder of a bundle.
-    runtime : str or None
+    target : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
         Of a bundle: "int8" (the default) or "fp32".
@@ -71,22 +73,24 @@ def embed(
         If recording, model or bundle cannot be used, or no window is left.
     """
     of_bundle = {
-        "runtime": runtime,
+        "target": target,
         "precision": precision,
         "part": part,
         "public_key": public_key,
     }
     is_bundle = (Path(model) / "manifest.json").is_file()
+    require_choice("--target", target or TARGETS[0], TARGETS)
+    require_choice("--precision", precision or PRECISIONS[0], PRECISIONS)
     for name, value in of_bundle.items():
-        if value is not None and name in CHOICES:
-            require_choice(f"--{name}", value, CHOICES[name])
         if value is not None and not is_bundle:
             raise UserError(
                 f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
             )
     found, counts = [], Counter()
     for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
-        windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
+        windows, counted = prepare_recording(
+            replace(recording, ecg=None), min_quality=-1, judge=not is_light()
+        )
         moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
         found.append(windows.select(moves))
         counts.update(counted | {"flat_line": int((~moves).sum())})
@@ -97,11 +101,13 @@ def embed(
         from xmae.export.bundle.bundle import Bundle
 
         bundle, part = Bundle.open(model, public_key), part or "student"
-        entry = bundle.entry(
-            part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
-        )
+        entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads.get(part, {})
+    elif is_light():
+        raise UserError(
+            f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
+        )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
@@ -110,18 +116,14 @@ def embed(
     from xmae.evaluation.heads.heads import apply_head, has_skill
 
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
-    table = pd.DataFrame(
-        {
-            "record": windows.record,
-            "start_s": windows.start_s,
-            "ppg_quality": windows.ppg_quality,
-            **said,
-        }
-    )
-    table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
+    columns = {
+        "record": windows.record,
+        "start_s": windows.start_s,
+        "ppg_quality": windows.ppg_quality,
+        **said,
+    }
     path = Path(out) / "embeddings.csv"
-    with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(path, columns, embedding)
     dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
@@ -130,9 +132,8 @@ def embed(
         if dropped
         else ""
     )
-    summary = [
-        f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"
-    ]
+    judged = "" if is_light() else f"; median PPG quality {np.median(windows.ppg_quality):.2f}"
+    summary = [f"{len(windows)} windows of 10 s{lost}{judged}"]
     summary += [
         f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
         for task, value in medians.items()
@@ -146,3 +147,13 @@ def embed(
         "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
         "out": str(path),
     }  # fmt: skip
+
+
+def write_table(path, columns, embedding):
+    """Write columns by name, then the embedding (n, D) as e0, e1, ...: a row per window."""
+    names = [*columns, *(f"e{i}" for i in range(embedding.shape[1]))]
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for *cells, row in zip(*columns.values(), embedding, strict=True):
+            writer.writerow(["" if x != x else x for x in (*cells, *row)])  # NaN: an empty cell

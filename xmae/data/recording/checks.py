@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.signals.filters import ecg_clean
+from xmae.signals.filters import CLEANS_ECG, ecg_clean
 from xmae.signals.resample import bridge_gaps
 
 # ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
@@ -32,7 +32,7 @@ def refuse_swapped(recording):
     """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
     round.
     """
-    if recording.ecg is None or not np.isfinite(recording.ecg).any():
+    if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
