@@ -15,3 +15,11 @@ def load(name):
 
 
 from_pretrained = load  # the name that hubs give it
+
+
+def __getattr__(name):
+    if name == "Stream":  # imported when asked for, so that `import xmae` stays quick
+        from xmae.export.stream import Stream
+
+        return Stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
