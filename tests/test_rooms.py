@@ -12,6 +12,7 @@ OUTER = ("quantize", "export", "firmware_sim", "benchmarks")  # root folders tha
 FOUNDATION = (
     "errors",
     "files",
+    "launch",
     "manifest",
     "native",
     "ownership",
