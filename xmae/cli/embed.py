@@ -74,8 +74,8 @@ def embed(
     -------
     dict
         `windows` embedded, `repairs` by rule, `dropped` for missing samples, a flat signal or a
-        flat line of over 1 s, median of each head, `without_skill` (heads left out, since on patients left out of their training they say no
-        more than a constant), "out".
+        flat line of over 1 s, median of each head, `without_skill` (heads left out, since on
+        patients left out of their training they say no more than a constant), "out".
 
     Raises
     ------
