@@ -95,6 +95,10 @@ def run_models(bundle):
         if TARGETS.get(entry["format"]) is None or not runs_here(entry["format"]):
             states[entry["file"]] = "not run here"
             continue
+        look = getattr(TARGETS[entry["format"]], "saturated", None)
+        if look and (full := look(bundle.path / entry["file"])):
+            states[entry["file"]] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
+            continue
         try:
             embedding = bundle.session(entry)(ppg)
         except UserError as error:
