@@ -1,18 +1,45 @@
-# Two commands: `make demo` and `make test`. Both set up .venv first, from pinned packages; the second time that is quick.
+# Two commands: `make demo` and `make test`. All targets set up .venv first, from pinned packages;
+# the second time that is quick.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# a process a core, one thread each
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast test-all faults lint typecheck docs coverage wheel clean
 
-demo: $(STAMP)
+demo: $(STAMP)  ## real recordings -> encoder -> bundle -> drift report
 	$(BIN)/xmae demo --out runs/demo
 
-test: $(STAMP)
+test: lint typecheck  ## what CI runs: lint, types, tests
+	$(PYTEST) -m "not extended"
+
+test-fast: $(STAMP)  ## under 2 minutes on 2 cores: what most changes break first
+	$(PYTEST) -m "not slow and not extended" $(FAST)
+
+test-all: lint typecheck docs  ## also wheels, other environments, browsers, fuzzing; coverage
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a process a core, one thread each
+	$(BIN)/ruff format --check .
+
+typecheck: $(STAMP)  ## the public face and the typed contracts
+	$(BIN)/mypy
+
+docs: $(STAMP)  ## the site, into runs/site; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+coverage: $(STAMP)
+	$(PYTEST) -m "not extended" --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
+
+wheel: $(STAMP)  ## dist/xmae-VERSION-py3-none-any.whl
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+faults: $(STAMP)  ## damaged files of every kind; an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the packages of constraints.txt (about 4 GB on disk), for this folder only; no system package, no sudo."
@@ -25,4 +52,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -34,7 +34,7 @@ def simulate(
     device: str = "apollo4",
     signal: str | None = None,
     out: str = "runs/simulate",
-    list: bool = False,
+    list_devices: bool = False,
     setup: bool = False,
     emulator: str | None = None,
     sfreq: int | None = None,
@@ -43,7 +43,7 @@ def simulate(
     seconds: float | None = None,
     speed: float = 0,
     cmsis_nn: str | None = None,
-    student: str = "student",
+    model: str = "student",
     public_key: str | None = None,
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
@@ -54,13 +54,13 @@ def simulate(
         Folder of a bundle with an int8 student for TFLite.
     device : str
         Names of device profiles, separated by commas, or "all" whose emulators are installed; see
-        `list`.
+        `list_devices`.
     signal : str or None
         Recording (.npz, WFDB .hea, .csv, ...) with PPG.
     out : str
         Folder for simulate.json, watch.md (the table), report.html, and for each device embeddings
         and firmware; replaced as a whole.
-    list : bool
+    list_devices : bool
         Only list devices, what each needs and whether it is there.
     setup : bool
         Only build and cache the small Arm systems for Cortex-A devices: 310 MB in ~/.cache/xmae.
@@ -81,7 +81,7 @@ def simulate(
         Pace at which results are shown, times real time; 0 = at once.
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
-    student : str
+    model : str
         Which of the bundle's students, such as "student-app".
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
@@ -104,12 +104,14 @@ def simulate(
         If bundle, device, recording or emulator cannot be used, or the firmware does not fit or
         fails.
     """
-    if list:
+    if list_devices:
         return listing()
     if setup:
         return {"out": "\n".join(map(str, setup_roots()))}
     if bundle is None or signal is None:
-        raise UserError("simulate needs a bundle and --signal RECORDING (or --list, or --setup)")
+        raise UserError(
+            "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
+        )
     chosen, not_run = chosen_devices(device, emulator)
     opened, recording = Bundle.open(bundle, public_key), read_recording(signal)
     rate = sfreq or front_end_rate(recording.sfreq)
@@ -127,10 +129,10 @@ def simulate(
             place.mkdir()
             signal_and_place = codes, place, rate, hop_s, adc_bits
             if runs_in.startswith("qemu-user"):
-                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, student)
+                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, model)
             else:
                 played, embeddings = play(
-                    opened, profile, runs_in, *signal_and_place, cmsis_nn, student
+                    opened, profile, runs_in, *signal_and_place, cmsis_nn, model
                 )
             devices[profile.name] = {
                 "title": profile.title,
@@ -140,7 +142,7 @@ def simulate(
             }
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
         result = {
-            "student": student,
+            "student": model,
             "signature": opened.verdict.state,
             "signal": Path(signal).name,
             "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
@@ -170,7 +172,7 @@ def chosen_devices(names, emulator):
         return [(profile, chosen_emulator(profile, emulator)) for profile in profiles], {}
     able = [profile for profile in profiles if any(map(installed, profile.emulators))]
     if not able:
-        raise UserError("no emulator is installed; see xmae simulate --list")
+        raise UserError("no emulator is installed; see xmae simulate --list-devices")
     usable = emulator is not None and installed(emulator)
     chosen = [
         (

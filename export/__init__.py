@@ -5,7 +5,17 @@ The verb is `xmae.export.export.export`; what is imported here opens a bundle wi
 one needs.
 """
 
-from xmae.export.bundle.bundle import Bundle, seal
-from xmae.export.targets.registry import TARGETS
+from importlib import import_module
 
+PUBLIC = {  # imported when asked for: targets need PyTorch, which the light runtime does not have
+    "TARGETS": "xmae.export.targets.registry",
+    "Bundle": "xmae.export.bundle.bundle",
+    "seal": "xmae.export.bundle.bundle",
+}
 __all__ = ["TARGETS", "Bundle", "seal"]
+
+
+def __getattr__(name):
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(PUBLIC[name]), name)

@@ -31,7 +31,7 @@ from xmae.export.targets.registry import (
     TARGETS,
     chosen_precisions,
     chosen_targets,
-    runs_here,
+    keeps_floats,
     takes,
 )
 from xmae.export.targets.session import ApartSession
@@ -134,7 +134,7 @@ def export(
         known_observer(observer)
     if drift_budget is not None:
         check_budget(drift_budget)
-        if without := ", ".join(format for format in formats if not runs_here(format)):
+        if without := ", ".join(format for format in formats if not keeps_floats(format)):
             raise UserError(
                 f"target {without} has int8 arithmetic only; leave it or the drift budget out"
             )
@@ -171,7 +171,7 @@ def export(
         }
         work = [
             (
-                format,
+                TARGETS[format],
                 model,
                 graphs[model],
                 folder,
@@ -285,7 +285,7 @@ def load_students(names):
 
 
 def export_model(
-    format,
+    target,
     model,
     graph,
     folder,
@@ -301,8 +301,9 @@ def export_model(
 
     Parameters
     ----------
-    format, model : str
-        Name of a target; "teacher", "student", ...
+    target : Target
+    model : str
+        "teacher", "student", ...
     graph : torch.nn.Module
         From `exportable`.
     folder : Path
@@ -322,31 +323,30 @@ def export_model(
         `macs` are those of the graph: what the file computes for a window, which may be more than
         what the encoder does (kernels of several widths joined into one).
     """
-    target = TARGETS[format]
     entries = []
-    for precision in [name for name in precisions if name in target.PRECISIONS]:
-        path = folder / f"{model}_{precision}{target.SUFFIX}"
+    for precision in [name for name in precisions if name in target.precisions]:
+        path = folder / f"{model}_{precision}{target.suffix}"
         start = time.perf_counter()
         mixed, compared = {}, slice(None)
-        if budget is not None and precision == "int8" and runs_here(format):
+        if budget is not None and precision == "int8" and target.compare_layers:
             kept = export_within(target, graph, path, calibration, ppg[::2], budget, observer)
             # not those it was chosen by
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
-            target.export(graph, path, precision, calibration, observer)
+            target.convert(graph, path, precision, calibration, observer)
         refuse_saturated(target, path)
         seconds, drift = time.perf_counter() - start, None
-        if target.open_model:
-            drift = drift_of(target.open_model(path), ppg[compared], reference[compared], mean)
+        if target.can_open:
+            drift = drift_of(target.open(path), ppg[compared], reference[compared], mean)
         entries.append(
             {
                 "model": model,
-                "format": format,
+                "format": target.name,
                 "precision": precision,
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
-                **target.inspect_model(path),
+                **target.inspect(path),
                 **mixed,
                 "drift": drift,
                 "export_s": round(seconds, 1),
@@ -357,8 +357,7 @@ def export_model(
 
 def refuse_saturated(target, path):
     """Raise a `UserError` if a bias of an int8 file does not fit into 32 bits."""
-    look = getattr(target, "saturated", None)
-    if look and (full := look(path)):
+    if full := target.saturated(path):
         raise UserError(
             f"{path.name}: the bias {full[0]} does not fit into 32 bits, so its channel is lost;"
             " the weights of that channel are next to nothing: train on, or prune it"

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets import executorch, litert, onnx
+from xmae.export.targets.registry import TARGETS, as_list
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder
 from xmae.quantize.calibration import evenly, held_out, training_windows
@@ -17,7 +17,7 @@ from xmae.quantize.graph import exportable
 from xmae.quantize.layers import drift_of_embeddings, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
 
-FORMATS = {"executorch": executorch, "litert": litert, "onnx": onnx}
+FORMATS = {name: target for name, target in TARGETS.items() if target.compare_layers}
 # held-out windows on which files are compared; a budget is judged on as many others
 N_COMPARED = 64
 N_LAYERS = 8  # windows for the layers, all in memory at once
@@ -30,7 +30,7 @@ def quantize(
     n_calibration: int = 256,
     seed: int = 77,
     observer: str = MINMAX,
-    formats: str = "executorch,litert,onnx",
+    targets: str = "executorch,litert,onnx",
     drift_budget: float | None = None,
 ) -> dict:
     """Quantize an encoder to int8 in each format, and say what the embedding and each layer lost.
@@ -54,7 +54,7 @@ def quantize(
     observer : str
         How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error),
         entropy.
-    formats : str
+    targets : str
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None
         Centred cosine to fp32, below 1, that 19 of 20 held-out windows must keep; layers that can
@@ -76,7 +76,7 @@ def quantize(
         observer or format is unknown, a library is not installed, or the budget cannot be kept.
     """
     known_observer(observer)
-    names = list(dict.fromkeys(name.strip() for name in formats.split(",")))
+    names = as_list(targets)
     if unknown := [name for name in names if name not in FORMATS]:
         raise UserError(
             f"cannot quantize for {', '.join(map(repr, unknown))}; known: {', '.join(FORMATS)}"
@@ -92,7 +92,7 @@ def quantize(
         calibration.save(folder / "calibration.npz")
         described = calibration.describe()
         for name in tqdm(names, "quantize", unit="format"):
-            path = folder / f"int8{FORMATS[name].SUFFIX}"
+            path = folder / f"int8{FORMATS[name].suffix}"
             row, layers[name] = quantize_for(
                 FORMATS[name], graph, path, calibration.ppg, ppg, observer, drift_budget
             )
@@ -118,11 +118,11 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
     """
     kept = {"float_layers": [], "float_modules": ()}
     if budget is None:
-        target.export(graph, path, "int8", calibration, observer)
+        target.convert(graph, path, "int8", calibration, observer)
     else:
         judging, ppg = ppg[::2], ppg[1::2]  # what a file was chosen by says too much good of it
         kept = export_within(target, graph, path, calibration, judging, budget, observer)
-    reference, actual = run_graph(graph, ppg), target.open_model(path)(ppg)
+    reference, actual = run_graph(graph, ppg), target.open(path)(ppg)
     few = evenly(ppg, N_LAYERS)
     layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], few)
     worst = min(layers, key=lambda layer: layer["snr_db"])

@@ -21,8 +21,8 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
 
     Parameters
     ----------
-    target : module
-        One of `xmae.export.TARGETS` that can leave layers in float: executorch, litert or onnx.
+    target : Target
+        One that can leave layers in float: executorch, litert or onnx.
     module : torch.nn.Module
         From `exportable`.
     path : str or Path
@@ -54,8 +54,8 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
         modules = {name for row in rows[:n_float] for name in (*row["modules"], *row["readers"])}
-        target.export(module, path, "int8", calibration, observer, modules)
-        drift = 1 - low_cosine(target.open_model(path)(ppg), reference, mean)
+        target.convert(module, path, "int8", calibration, observer, modules)
+        drift = 1 - low_cosine(target.open(path)(ppg), reference, mean)
         if drift <= 1 - budget:
             break
         if n_float == len(rows):

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from xmae.errors import UserError
+from xmae.models.beat_student import LOG_SHARE, BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
@@ -56,7 +57,7 @@ def exportable(encoder, n_chans=2):
         graph = CrissCrossGraph(copy.deepcopy(encoder).cpu().float().eval(), n_chans)
         return graph.eval().requires_grad_(False)
     graphs = {
-        McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
+        BeatStudent: BeatGraph, McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
         PPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
     }  # fmt: skip
     if type(encoder) not in graphs:
@@ -97,6 +98,26 @@ class ConvGraph(nn.Module):
     def forward(self, ppg):
         """(1, 1, 1, 1000) -> (1, D)."""
         return self.encoder.embed(ppg)
+
+
+class BeatGraph(ConvGraph):
+    """`BeatStudent`: the embedding and, behind it, the timing map, in one row of numbers.
+
+    The map is (250, 3) in the order of time. Its log interval is halved, so that all of the row
+    lies within about the same range, as int8 has one scale for it.
+    """
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        with torch.no_grad():
+            encoder.to_map.weight[2] *= LOG_SHARE
+            encoder.to_map.bias[2] *= LOG_SHARE
+
+    def forward(self, ppg):
+        """(1, C, 1, 1000) -> (1, 256 + 750)."""
+        features = self.encoder.features(ppg)
+        timing = self.encoder.to_map(features).permute(0, 2, 3, 1).flatten(1)
+        return torch.cat([self.encoder.pool(features), timing], 1)
 
 
 def zero_padded(pool, channels):

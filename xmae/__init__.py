@@ -6,9 +6,12 @@ __version__ = "0.1.0"
 
 
 def load(name):
-    """Load a PPG encoder by name ("base", "student-mcu") or path; see
+    """Load a PPG encoder by name ("base", "student-mcu"), path, folder or "hf://org/name"; see
     `xmae.models.load_encoder`.
     """
     from xmae.models import load_encoder
 
     return load_encoder(name)
+
+
+from_pretrained = load  # the name that hubs give it

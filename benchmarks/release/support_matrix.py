@@ -187,7 +187,7 @@ def measure(bundle, originals, train_mean, test):
     devices = [entry for entry in bundle.all_models if entry not in bundle.models]
     for entry in tqdm(entries + devices, "files"):
         model, row = entry["model"], dict(entry)
-        if entry["format"] == "pytorch" or TARGETS[entry["format"]].open_model:
+        if entry["format"] == "pytorch" or TARGETS[entry["format"]].can_open:
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
             row |= compare_embeddings(embedding, original, train_mean[model])

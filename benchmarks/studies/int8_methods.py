@@ -95,9 +95,9 @@ def measure(encoder, store, folder):
     for name, target in FORMATS.items():
         started, found = time.process_time(), {}
         for precision in ("fp32", "int8"):
-            file = folder / f"{precision}{target.SUFFIX}"
-            target.export(graph, file, precision, calibration)
-            found[precision] = file.stat().st_size, target.open_model(file)(ppg)
+            file = folder / f"{precision}{target.suffix}"
+            target.convert(graph, file, precision, calibration)
+            found[precision] = file.stat().st_size, target.open(file)(ppg)
         (_, exact), (n_bytes, rounded) = found.values()
         median, p5 = np.percentile(centred_cosine(rounded, reference, mean), [50, 5])
         rows.append(
@@ -109,7 +109,7 @@ def measure(encoder, store, folder):
                 "bytes": n_bytes,
                 "median": float(median),
                 "p5": float(p5),
-                "left": target.inspect_model(file)["undelegated"],
+                "left": target.inspect(file)["undelegated"],
                 "cpu_seconds": time.process_time() - started,
             }
         )

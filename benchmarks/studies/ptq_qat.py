@@ -154,15 +154,15 @@ class Subject:
     def row(self, format, observer, budget, folder):
         """Quantize for one format, run the file, and compare on each split."""
         target, started, cpu = FORMATS[format], time.monotonic(), time.process_time()
-        path = folder / f"int8{target.SUFFIX}"
+        path = folder / f"int8{target.suffix}"
         kept = {"float_layers": []}
         if budget is None:
-            target.export(self.graph, path, "int8", self.calibration, observer)
+            target.convert(self.graph, path, "int8", self.calibration, observer)
         else:
             kept = export_within(
                 target, self.graph, path, self.calibration, self.ppg["val"], budget, observer
             )
-        session = target.open_model(path)
+        session = target.open(path)
         row = {
             "format": format,
             "observer": observer,

@@ -149,11 +149,7 @@ class Bundle:
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
-        return [
-            entry
-            for entry in self.all_models
-            if entry["format"] in TARGETS and runs_here(entry["format"])
-        ]
+        return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
         """The one of `all_models` with this model, format and precision.
@@ -185,12 +181,12 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
-        open_model = TARGETS[entry["format"]].open_model
-        if open_model is None:
+        target = TARGETS[entry["format"]]
+        if not target.can_open:
             raise UserError(
                 f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine"
             )
-        return open_model(self.path / entry["file"], threads)
+        return target.open(self.path / entry["file"], threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
         """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns

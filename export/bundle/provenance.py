@@ -9,22 +9,9 @@ from pathlib import Path
 
 from xmae.data.bidmc import bidmc_files
 from xmae.export.targets.environments import ENVIRONMENTS
+from xmae.export.targets.registry import TARGETS
 
-TOOLS = {  # what writes the files, by format; all formats need the first
-    "": ("xmae", "torch", "numpy", "scipy", "scikit-learn", "safetensors"),
-    "executorch": ("executorch", "torchao", "flatbuffers"),
-    "litert": (
-        "litert-torch",
-        "litert-converter",
-        "ai-edge-litert",
-        "ai-edge-quantizer",
-        "flatbuffers",
-    ),
-    "onnx": ("onnx", "onnxscript", "onnx-ir", "onnxruntime"),
-    "cortex-m": ("executorch", "torchao"),
-    "ethos": ("executorch", "torchao", "ethos-u-vela"),
-    "vela": ("litert-torch", "ai-edge-quantizer", "ethos-u-vela"),
-}
+TOOLS = ("xmae", "torch", "numpy", "scipy", "scikit-learn", "safetensors")  # of every bundle
 # what a student's provenance is close to, by its entry
 COSINE_TO = {"cosine": "its teacher", "cosine_to_float": "itself in float, once rounded"}
 BIDMC_LICENCE = (
@@ -35,16 +22,11 @@ BIDMC_LICENCE = (
 
 def tool_versions(formats):
     """Version of Python and of each tool that writes one of these formats: {name: version}."""
-    chosen = [
-        names for kind, names in TOOLS.items() if any(format.startswith(kind) for format in formats)
-    ]
-    found = {name: installed(name) for names in chosen for name in names}
-    apart = (
-        ENVIRONMENTS["arm"]
-        if any(format.startswith(("cortex-m", "ethos")) for format in formats)
-        else ()
-    )
-    found |= dict(package.split("==") for package in apart)
+    targets = [TARGETS[name] for name in formats if name in TARGETS]
+    names = {*TOOLS, *(tool for target in targets for tool in target.tools)}
+    found = {name: installed(name) for name in names}
+    for environment in {target.environment for target in targets if target.environment}:
+        found |= dict(package.split("==") for package in ENVIRONMENTS[environment])
     return {
         "python": platform.python_version(),
         **{name: found[name] for name in sorted(found) if found[name]},

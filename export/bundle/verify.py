@@ -92,11 +92,10 @@ def run_models(bundle):
     """
     ppg, states, references = some_windows(), {}, {}
     for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
-        if TARGETS.get(entry["format"]) is None or not runs_here(entry["format"]):
+        if not runs_here(entry["format"]):
             states[entry["file"]] = "not run here"
             continue
-        look = getattr(TARGETS[entry["format"]], "saturated", None)
-        if look and (full := look(bundle.path / entry["file"])):
+        if full := TARGETS[entry["format"]].saturated(bundle.path / entry["file"]):
             states[entry["file"]] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
             continue
         try:

@@ -9,6 +9,7 @@ import os
 
 import torch
 
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.environments import call_apart
 from xmae.export.targets.executorch import inspect_model as inspect_pte
 from xmae.export.targets.session import ApartSession
@@ -17,10 +18,6 @@ from xmae.files import atomic_file
 from xmae.native import one_thread, quietly
 from xmae.quantize.pt2e import observe
 
-SUFFIX = "_cortex-m.pte"
-PRECISIONS = ("int8",)
-CONVOLUTIONS_ONLY = True  # attention has operators that CMSIS-NN does not
-RUNS_HERE = False
 CORE = "M55"
 # move bytes only
 GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_to_dim_order_copy")
@@ -160,3 +157,19 @@ def inspect_model(path):
         plan = deserialize_pte_binary(file.read()).program.execution_plan[0]
     foreign = sorted(name for name in found["ops"] if not name.startswith("cortex_m::"))
     return found | {"undelegated": foreign, "arena_bytes": sum(plan.non_const_buffer_sizes)}
+
+
+@register
+class CortexM(Target):
+    """ExecuTorch with CMSIS-NN's operators, on a microcontroller."""
+
+    name = "cortex-m"
+    suffix = "_cortex-m.pte"
+    precisions = ("int8",)
+    tools = ("executorch", "torchao")
+    environment = "arm"
+    runs_here = False
+    convolutions_only = True  # attention has operators that CMSIS-NN does not
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)

@@ -9,7 +9,6 @@ the program, as are Vela's estimates layer by layer.
 import csv
 import os
 from contextlib import chdir
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.environments import call_apart
 from xmae.export.targets.executorch import inspect_model as inspect_pte
 from xmae.export.targets.session import ApartSession, from_int8, to_int8
@@ -33,32 +33,23 @@ BOUNDARY = (
 )  # float ends
 
 
-@dataclass(frozen=True)
-class EthosU:
-    """A target, with the same functions as the modules of the others.
+class EthosU(Target):
+    """ExecuTorch on an Ethos-U.
 
-    Parameters
+    Attributes
     ----------
     accelerator : str
         As Vela calls it: family and MAC units a cycle, "ethos-u55-128".
     """
 
     accelerator: str
-    PRECISIONS = ("int8",)
-    CONVOLUTIONS_ONLY = True
-    RUNS_HERE = False
+    precisions = ("int8",)
+    tools = ("executorch", "torchao", "ethos-u-vela")
+    environment = "arm"
+    runs_here = False
+    convolutions_only = True
 
-    @property
-    def name(self):
-        """Such as ethos-u55."""
-        return self.accelerator.rpartition("-")[0]
-
-    @property
-    def SUFFIX(self):  # noqa: N802
-        """Of the file's name."""
-        return f"_{self.name}.pte"
-
-    def export(self, module, path, precision, calibration=None, observer=None):
+    def convert(self, module, path, precision, calibration=None, observer=None):
         """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv`
         (its estimates).
 
@@ -94,7 +85,7 @@ class EthosU:
             with atomic_file(Path(path).with_suffix(suffix)) as temporary:
                 temporary.write_bytes(content)
 
-    def open_model(self, path, threads=1):
+    def open(self, path, threads=1):
         """Open a program for checking: its TOSA graph in Arm's reference model, at no speed to
         speak of.
         """
@@ -102,7 +93,7 @@ class EthosU:
             lambda ppg: call_apart("arm", "xmae.export.targets.ethos_u:run", os.fspath(path), ppg)
         )
 
-    def inspect_model(self, path):
+    def inspect(self, path):
         """What is in a program, as `xmae.export.targets.executorch.inspect_model`, and `estimated`
         by Vela.
         """
@@ -111,6 +102,33 @@ class EthosU:
         found = inspect_pte(path)
         left = [name for name in found["undelegated"] if name not in BOUNDARY]
         return found | {"undelegated": left, "estimated": summary(total)}
+
+
+@register
+class EthosU55(EthosU):
+    """Ethos-U55 with 128 MAC units."""
+
+    name = "ethos-u55"
+    suffix = "_ethos-u55.pte"
+    accelerator = "ethos-u55-128"
+
+
+@register
+class EthosU65(EthosU):
+    """Ethos-U65 with 256 MAC units."""
+
+    name = "ethos-u65"
+    suffix = "_ethos-u65.pte"
+    accelerator = "ethos-u65-256"
+
+
+@register
+class EthosU85(EthosU):
+    """Ethos-U85 with 256 MAC units."""
+
+    name = "ethos-u85"
+    suffix = "_ethos-u85.pte"
+    accelerator = "ethos-u85-256"
 
 
 @quietly()

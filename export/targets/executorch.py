@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session
 from xmae.export.targets.trace import naming_layers, traced
@@ -14,9 +15,6 @@ from xmae.native import one_thread, quietly
 from xmae.quantize.layers import compare_graphs
 from xmae.quantize.observers import MINMAX
 from xmae.quantize.pt2e import quantize_graph
-
-SUFFIX = ".pte"
-PRECISIONS = ("fp32", "int8")
 
 
 @quietly()
@@ -151,3 +149,17 @@ def inspect_model(path):
             for side, tensor in tensors.items()
         },
     }
+
+
+@register
+class ExecuTorch(Target):
+    """ExecuTorch with its XNNPACK backend."""
+
+    name = "executorch"
+    suffix = ".pte"
+    precisions = ("fp32", "int8")
+    tools = ("executorch", "torchao", "flatbuffers")
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)
+    compare_layers = staticmethod(compare_layers)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.c.layers import inline_buffers
 from xmae.export.targets.conversions import remembered
@@ -22,7 +23,6 @@ from xmae.quantize.graph import as_input, input_shape
 from xmae.quantize.layers import error_rows
 from xmae.quantize.observers import MINMAX, ranges
 
-SUFFIX = ".tflite"
 RECIPES = {  # of ai-edge-quantizer, by precision
     "int8": "static_wi8_ai8",
     "int16x8": "static_wi8_ai16",
@@ -391,3 +391,24 @@ def describe(tensor, dtypes):
         "scale": scale,
         "zero_point": zero_point,
     }
+
+
+@register
+class LiteRT(Target):
+    """TFLite, run by LiteRT."""
+
+    name = "litert"
+    suffix = ".tflite"
+    precisions = PRECISIONS
+    tools = (
+        "litert-torch",
+        "litert-converter",
+        "ai-edge-litert",
+        "ai-edge-quantizer",
+        "flatbuffers",
+    )
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)
+    saturated = staticmethod(saturated)
+    compare_layers = staticmethod(compare_layers)

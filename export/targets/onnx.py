@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session, from_int8
@@ -21,9 +22,7 @@ from xmae.quantize.graph import as_input
 from xmae.quantize.layers import error_rows
 from xmae.quantize.observers import MINMAX, ranges
 
-SUFFIX = ".onnx"
 INT32 = 6  # onnx.TensorProto.INT32
-PRECISIONS = ("fp32", "int8", "dynamic-int8")
 # modules of a node, their classes
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
@@ -344,3 +343,18 @@ def inspect_model(path):
             for side, s in shapes.items()
         },
     }
+
+
+@register
+class ONNX(Target):
+    """ONNX, run by ONNX Runtime."""
+
+    name = "onnx"
+    suffix = ".onnx"
+    precisions = ("fp32", "int8", "dynamic-int8")
+    tools = ("onnx", "onnxscript", "onnx-ir", "onnxruntime")
+    convert = staticmethod(export)
+    open = staticmethod(open_model)
+    inspect = staticmethod(inspect_model)
+    saturated = staticmethod(saturated)
+    compare_layers = staticmethod(compare_layers)

@@ -1,35 +1,37 @@
-"""The formats that a bundle can hold: each is one module (or object) with the same names.
+"""All targets, and which of them are asked for.
 
-`export(module, path, precision, calibration, observer)`, `open_model(path, threads)`,
-`inspect_model(path)`, `SUFFIX` of the file's name and `PRECISIONS`. Targets for devices also have
-`RUNS_HERE = False` (this machine cannot run the file, or only to check it) and `CONVOLUTIONS_ONLY =
-True` if they lack the operators of attention. Those without `RUNS_HERE` can leave layers in float,
-for a drift budget, and look into their int8 files, for `xmae quantize`: their `export` also takes
-`keep` (names of layers), and they have `compare_layers(module, path, calibration, observer, keep,
-ppg)`.
+Importing this module imports every module of this folder, and those of other packages that name
+theirs as entry points of the group "xmae.targets". Each makes its targets known; see
+`xmae.export.targets.base`.
 """
 
-from xmae.errors import UserError
-from xmae.export.targets import cortex_m, executorch, litert, onnx
-from xmae.export.targets.ethos_u import EthosU
-from xmae.export.targets.vela import Vela
-from xmae.quantize.graph import ConvGraph
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
 
-TARGETS = {
-    "executorch": executorch,
-    "litert": litert,
-    "onnx": onnx,
-    "cortex-m": cortex_m,
-    "ethos-u55": EthosU("ethos-u55-128"),
-    "ethos-u65": EthosU("ethos-u65-256"),
-    "ethos-u85": EthosU("ethos-u85-256"),
-    "vela-u55": Vela("ethos-u55-128"),
-    "vela-u65": Vela("ethos-u65-256"),
-    "vela-u85": Vela("ethos-u85-256"),
-}
+from xmae.errors import UserError
+from xmae.export import targets
+from xmae.export.targets.base import TARGETS, is_conv_student
+
+for module in iter_modules(targets.__path__, f"{targets.__name__}."):
+    if module.name != __name__:
+        import_module(module.name)
+for point in entry_points(group="xmae.targets"):
+    point.load()
+
 DEFAULT = "executorch,litert,onnx"  # what runs on this machine
 # C99 written from the int8 student for LiteRT, not a format of its own; so it brings that along
 SOURCE = "c"
+
+
+def known_targets():
+    """Names that `--targets` takes, without "all"."""
+    return (*TARGETS, SOURCE)
+
+
+def known_precisions():
+    """Names of the precisions of all targets, each once."""
+    return tuple(dict.fromkeys(p for target in TARGETS.values() for p in target.precisions))
 
 
 def chosen_targets(names):
@@ -40,7 +42,7 @@ def chosen_targets(names):
     UserError
         If one is unknown.
     """
-    known = (*TARGETS, SOURCE)
+    known = known_targets()
     chosen = list(known) if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(
@@ -58,7 +60,7 @@ def chosen_precisions(names, formats):
         If one is known to none of the formats.
     """
     known = list(
-        dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].PRECISIONS)
+        dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].precisions)
     )
     chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
@@ -74,15 +76,17 @@ def as_list(names):
 
 
 def takes(format, model, graph):
-    """Whether a target is meant for a model ("teacher" or a student); those for microcontrollers:
-    conv-only ones.
-    """
-    conv_student = model != "teacher" and isinstance(graph, ConvGraph)
-    return conv_student or not (
-        format == SOURCE or getattr(TARGETS[format], "CONVOLUTIONS_ONLY", False)
-    )
+    """Whether a target, or C source, is meant for a model ("teacher" or a student)."""
+    if format == SOURCE:
+        return is_conv_student(model, graph)
+    return TARGETS[format].takes(model, graph)
 
 
 def runs_here(format):
     """Whether this machine has a runtime for a format."""
-    return format != SOURCE and getattr(TARGETS[format], "RUNS_HERE", True)
+    return format in TARGETS and TARGETS[format].runs_here
+
+
+def keeps_floats(format):
+    """Whether a format can leave layers in float, for a drift budget."""
+    return format in TARGETS and TARGETS[format].compare_layers is not None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.quantize.graph import INPUT_SHAPE
+from xmae.signals.window import N_TIMES
 
 
 @dataclass
@@ -38,7 +38,9 @@ class Session:
         UserError
             If the shape is another, or samples are NaN, infinite or outside [-1, 1].
         """
-        return np.concatenate([self.run(window.reshape(INPUT_SHAPE)) for window in checked(ppg)])
+        return np.concatenate(
+            [self.run(window.reshape(1, 1, 1, N_TIMES)) for window in checked(ppg)]
+        )
 
 
 @dataclass
@@ -63,8 +65,8 @@ def checked(ppg):
     `Session.__call__`.
     """
     ppg = np.ascontiguousarray(ppg, dtype=np.float32)
-    if ppg.ndim != 2 or ppg.shape[1] != INPUT_SHAPE[-1] or not len(ppg):
-        raise UserError(f"expected windows (n, {INPUT_SHAPE[-1]}), got {ppg.shape}")
+    if ppg.ndim != 2 or ppg.shape[1] != N_TIMES or not len(ppg):
+        raise UserError(f"expected windows (n, {N_TIMES}), got {ppg.shape}")
     if not (np.abs(ppg) <= 1 + 1e-6).all():  # False for NaN
         raise UserError(
             "expected PPG scaled to [-1, 1] without missing samples; see xmae.signals.scale"

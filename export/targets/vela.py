@@ -8,13 +8,13 @@ import csv
 import io
 import subprocess
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from xmae.errors import UserError
 from xmae.export.targets import litert
+from xmae.export.targets.base import Target, register
 from xmae.export.targets.trace import unsupported
 from xmae.files import atomic_file, read_json, write_json
 
@@ -26,27 +26,23 @@ SYSTEMS = {
 }
 
 
-@dataclass(frozen=True)
-class Vela:
-    """A target, with the same functions as the modules of the others.
+class Vela(Target):
+    """TFLite on an Ethos-U; its commands run on the NPU only.
 
-    Parameters
+    Attributes
     ----------
     accelerator : str
         One of `SYSTEMS`: family and MAC units a cycle.
     """
 
     accelerator: str
-    PRECISIONS = ("int8",)
-    CONVOLUTIONS_ONLY = True
-    RUNS_HERE = False
+    precisions = ("int8",)
+    tools = ("litert-torch", "ai-edge-quantizer", "ethos-u-vela")
+    runs_here = False
+    can_open = False
+    convolutions_only = True
 
-    @property
-    def SUFFIX(self):  # noqa: N802
-        """Of the file's name."""
-        return f"_vela-{self.accelerator.split('-')[1]}.tflite"
-
-    def export(self, module, path, precision, calibration=None, observer=None):
+    def convert(self, module, path, precision, calibration=None, observer=None):
         """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and by
         layer `.csv`.
 
@@ -71,9 +67,7 @@ class Vela:
                 with atomic_file(Path(path).with_suffix(suffix)) as temporary:
                     temporary.write_bytes(content)
 
-    open_model = None  # runs on the NPU only
-
-    def inspect_model(self, path):
+    def inspect(self, path):
         """What is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated` by
         Vela.
         """
@@ -81,6 +75,33 @@ class Vela:
             "undelegated": [],
             "estimated": read_json(Path(path).with_suffix(".json")),
         }
+
+
+@register
+class VelaU55(Vela):
+    """Ethos-U55 with 128 MAC units."""
+
+    name = "vela-u55"
+    suffix = "_vela-u55.tflite"
+    accelerator = "ethos-u55-128"
+
+
+@register
+class VelaU65(Vela):
+    """Ethos-U65 with 256 MAC units."""
+
+    name = "vela-u65"
+    suffix = "_vela-u65.tflite"
+    accelerator = "ethos-u65-256"
+
+
+@register
+class VelaU85(Vela):
+    """Ethos-U85 with 256 MAC units."""
+
+    name = "vela-u85"
+    suffix = "_vela-u85.tflite"
+    accelerator = "ethos-u85-256"
 
 
 def compile_model(path, accelerator, folder):

@@ -394,7 +394,7 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
     pytest.importorskip("unicorn")
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[2]))[0].ppg[:2])[0]
     embedding, row = emulate(watch_bundle, "apollo4", ppg)
-    reference = TARGETS["litert"].open_model(
+    reference = TARGETS["litert"].open(
         watch_bundle.path / watch_bundle.models[0]["file"], reference=True
     )(ppg)
     assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
@@ -410,4 +410,4 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
         with pytest.raises(UserError, match=said):  # before anything else is opened
             bench(str(watch_bundle.path), "no store", devices=f"apollo4,{name}")
     with pytest.raises(UserError, match="either recorded or reused"):
-        bench(str(watch_bundle.path), "no store", record_reference=True, reference="gpu")
+        bench(str(watch_bundle.path), "no store", record_baseline=True, baseline="gpu")

@@ -36,16 +36,16 @@ def test_a_committed_table_names_the_command_that_makes_it(path):
 @pytest.mark.parametrize(
     ("script", "arguments", "said"),
     [
-        ("int8_methods", ["nothing", "store", "--out", "kept.md"], "holds no encoder.safetensors of any method"),
-        ("int8_methods", ["compared", "store", "--out", "kept.md", "--methods", "xmae,xmea"], "of xmea; make it"),
-        ("ptq_qat", ["--out", "kept.md", "--work", "kept.md"], "kept.md/store: File exists"),
-        ("side_by_side", ["--bundle", "nothing", "--store", "nothing", "--out", "kept.md"], "nothing: no bundle"),
-        ("students", ["nothing", "nothing"], "nothing: no bundle"),
-        ("distill_losses", ["nothing"], "nothing: no store of windows"),
-        ("support_matrix", ["nothing", "nothing", "kept.md"], "nothing: no bundle"),
-        ("ship", ["nothing", "weights", "bsae=x"], "'bsae=x' is not NAME=FILE with a name of base"),
+        ("studies.int8_methods", ["nothing", "store", "--out", "kept.md"], "holds no encoder.safetensors of any method"),
+        ("studies.int8_methods", ["compared", "store", "--out", "kept.md", "--methods", "xmae,xmea"], "of xmea; make it"),
+        ("studies.ptq_qat", ["--out", "kept.md", "--work", "kept.md"], "kept.md/store: File exists"),
+        ("studies.side_by_side", ["--bundle", "nothing", "--store", "nothing", "--out", "kept.md"], "nothing: no bundle"),
+        ("studies.students", ["nothing", "nothing"], "nothing: no bundle"),
+        ("studies.distill_losses", ["nothing"], "nothing: no store of windows"),
+        ("release.support_matrix", ["nothing", "nothing", "kept.md"], "nothing: no bundle"),
+        ("release.ship_weights", ["nothing", "weights", "bsae=x"], "'bsae=x' is not NAME=FILE with a name of base"),
     ],
-    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
+    ids=lambda value: value if isinstance(value, str) and re.fullmatch(r"[\w.]+", value) else "",
 )  # fmt: skip
 def test_a_mistake_in_what_a_table_is_made_of_is_one_line(
     script, arguments, said, tmp_path, monkeypatch, capsys
@@ -72,7 +72,7 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
         [],
     )
 
-    def export(graph, file, precision, calibration):
+    def convert(graph, file, precision, calibration):
         seen.append(calibration)
         file.touch()
 
@@ -80,10 +80,10 @@ def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tm
         return lambda ppg: seen.append(ppg) or np.ones((len(ppg), 256))
 
     target = SimpleNamespace(
-        SUFFIX=".x",
-        export=export,
-        open_model=open_model,
-        inspect_model=lambda file: {"undelegated": None},
+        suffix=".x",
+        convert=convert,
+        open=open_model,
+        inspect=lambda file: {"undelegated": None},
     )
     monkeypatch.setattr(int8_methods, "FORMATS", {"onnx": target})
     monkeypatch.setattr(int8_methods, "N_CALIBRATION", 20)

@@ -3,7 +3,6 @@
 import itertools
 import json
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,10 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.prepare_file import unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import Channel, recording_of
-from xmae.data.recording.checks import refuse_swapped, repair_offset, settle_doubles
+from xmae.data.recording.checks import refuse_swapped, settle_doubles
 from xmae.data.recording.readers import read_recording
-from xmae.data.store.overview import report
 from xmae.errors import UserError
 from xmae.signals.defects import beat_agreement, clipped_share, flat_seconds, motion
-from xmae.signals.filters import ecg_clean, ppg_clean
-from xmae.signals.offset import estimate_offset
-from xmae.signals.quality import ecg_peaks, ppg_peaks
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +30,6 @@ def recordings():
 @pytest.fixture(scope="module")
 def recording(recordings):
     return replace(recordings[0], leads={}, resp=None)
-
-
-@pytest.fixture(scope="module")
-def peaks(recordings):
-    """R peaks and systolic peaks of each recording."""
-    return {recording.record: peaks_of(recording) for recording in recordings}
 
 
 def cut(recording, seconds=40):
@@ -109,63 +98,6 @@ def test_each_defect_drops_its_windows_and_is_counted(recording, recordings):
     assert counts["motion"] == 2 and counts["beats"] >= 2 and sum(counts.values()) == 48
     # -1 keeps all
     assert prepare_recording(replace(recording, ppg=ppg, acc=acc), -1)[1] == {"kept": 48}
-
-
-def peaks_of(recording):
-    return (
-        ecg_peaks(ecg_clean(recording.ecg, recording.sfreq), recording.sfreq),
-        ppg_peaks(ppg_clean(recording.ppg, recording.sfreq), recording.sfreq),
-    )
-
-
-def test_offsets_are_found_or_refused(recordings, peaks):
-    found = 0
-    for recording, other in zip(recordings, [*recordings[3:], *recordings[:3]], strict=True):
-        (r_peaks, pulses), (_, foreign) = peaks[recording.record], peaks[other.record]
-        own = estimate_offset(r_peaks, pulses, 125, 60000)
-        shifted = estimate_offset(r_peaks, pulses + 1700, 125, 62000)
-        # two people: nothing to align
-        assert estimate_offset(r_peaks, foreign, 125, 60000).seconds is None
-        if own.seconds is not None:
-            found += 1
-            assert 0 < own.shift_s < 1.2 and own.confidence >= 0.1
-            assert shifted.shift_s == pytest.approx(own.shift_s + 13.6, abs=0.04)
-            assert shifted.seconds == pytest.approx(13.6, abs=0.6)  # the arrival time is not known
-    assert found >= 5
-    assert estimate_offset(np.arange(5), np.arange(5), 125, 1250).seconds is None
-
-
-def test_a_confident_offset_is_corrected(recordings, peaks):
-    strong = max(recordings, key=lambda r: estimate_offset(*peaks[r.record], 125, 60000).confidence)
-    strong = replace(strong, leads={}, resp=None)
-    # pulses now come 8 s late ...
-    late = replace(strong, ppg=strong.ppg[:-1000], ecg=strong.ecg[1000:])
-    mended = repair_offset(late)
-    assert mended.repairs == ["clock_offset"] and mended.offset_confidence >= 0.1
-    assert mended.offset_s == pytest.approx(8, abs=0.6)
-    delay = estimate_offset(*peaks_of(mended), 125, len(mended.ppg)).shift_s
-    assert delay == pytest.approx(0.35, abs=0.05)
-    labels = {"hr_monitor": (np.arange(480.0), 1.0), "age": 50.0}
-    early = repair_offset(
-        replace(strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], labels=labels)
-    )
-    assert (
-        early.repairs == ["clock_offset"]
-        and 5 < early.labels["hr_monitor"][0][0] < 10
-        and early.labels["age"] == 50
-    )
-    assert len(early.ppg) == len(early.ecg) and early.start == ""
-    timed = replace(
-        strong, ppg=strong.ppg[1000:], ecg=strong.ecg[:-1000], start="2020-01-01T00:00:00"
-    )
-    # of the ECG's start
-    cut = datetime.fromisoformat(repair_offset(timed).start) - datetime(2020, 1, 1)
-    assert cut.total_seconds() == pytest.approx(-early.offset_s, abs=1 / 125)
-    foreign = replace(
-        strong,
-        ppg=recordings[5].ppg if strong.record != recordings[5].record else recordings[6].ppg,
-    )
-    assert repair_offset(foreign).repairs == ["clock_offset_refused"]
 
 
 def test_swapped_channels_are_named(recordings, tmp_path):
@@ -346,20 +278,6 @@ def test_people_come_from_a_table_or_are_warned_of(recordings, tmp_path):
         people.write_text(text)
         with pytest.raises(UserError, match=complaint):
             prepare(files, **arguments, subjects=str(people))
-
-
-def test_offsets_and_their_confidence_are_in_the_store(recordings, peaks, tmp_path, monkeypatch):
-    files = [save(tmp_path / f"{k}.npz", recordings[k], patient=str(k)) for k in range(3)]
-    prepare(files, str(tmp_path / "store"), split="1,0,0", min_quality=-1, align=True)
-    store = WindowStore(tmp_path / "store")
-    for row, recording in zip(store.index(), recordings, strict=False):
-        offset = estimate_offset(*peaks[recording.record], 125, len(recording.ppg))
-        assert (row["offset_s"], row["offset_confidence"]) == (offset.seconds, offset.confidence)
-    refused = sum(row["offset_s"] is None for row in store.index())
-    assert store.meta["repairs"].get("clock_offset_refused", 0) == refused
-    monkeypatch.setattr("xmae.data.store.overview.picture", lambda _: "")
-    report(str(tmp_path / "store"), str(tmp_path / "report"))
-    assert (tmp_path / "report" / "report.html").read_text().count("<td>refused</td>") == refused
 
 
 def test_files_of_one_name_in_many_folders_are_many_people(recordings, tmp_path):

@@ -10,6 +10,8 @@ import xmae
 from xmae.errors import UserError
 from xmae.export.export import refuse_saturated
 from xmae.export.targets import biases
+from xmae.export.targets import litert as litert_target
+from xmae.export.targets import onnx as onnx_target
 from xmae.export.targets.registry import TARGETS
 from xmae.quantize import exportable
 
@@ -47,12 +49,11 @@ def two_layers(kind):
     "kind", ["plain", "pruned", "tiny"], ids="43_onnx_bias_overflow_small-{}".format
 )
 def test_error_of_two_layers(kind):
-    onnx = TARGETS["onnx"]
     ort = pytest.importorskip("onnxruntime")
     model = two_layers(kind)
-    values = next(iter(onnx.values_of(model, SAMPLES.reshape(1, 1000))))
+    values = next(iter(onnx_target.values_of(model, SAMPLES.reshape(1, 1000))))
     ranges = {name: (min(x.min(), 0.0), max(x.max(), 0.0)) for name, x in values.items()}
-    codes = onnx.quantize(model, ranges | {"ppg": (-1.0, 1.0)})
+    codes = onnx_target.quantize(model, ranges | {"ppg": (-1.0, 1.0)})
     real, int8 = (
         ort.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"ppg": SAMPLES})[0]
         for m in (model, codes)
@@ -85,9 +86,9 @@ def test_a_student_with_vanished_channels(tiny, target, recording_windows, tmp_p
     module = TARGETS[target]
 
     def cosine():
-        path = tmp_path / f"int8{module.SUFFIX}"
-        module.export(exportable(tiny), path, "int8", x)
-        got = module.open_model(path)(x)
+        path = tmp_path / f"int8{module.suffix}"
+        module.convert(exportable(tiny), path, "int8", x)
+        got = module.open(path)(x)
         a, b = got - reference.mean(0), reference - reference.mean(0)
         length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         return path, np.median((a * b).sum(1) / length)
@@ -96,7 +97,11 @@ def test_a_student_with_vanished_channels(tiny, target, recording_windows, tmp_p
     assert kept > 0.97 and module.saturated(path) == []
     refuse_saturated(module, path)
     # without room for the biases it is lost, and that is noticed
-    monkeypatch.setattr(module, "least_steps", lambda bias, step: 0 * bias)
+    monkeypatch.setattr(
+        {"litert": litert_target, "onnx": onnx_target}[target],
+        "least_steps",
+        lambda bias, step: 0 * bias,
+    )
     path, lost = cosine()
     assert lost < kept and module.saturated(path)
     with pytest.raises(UserError, match="does not fit into 32 bits"):

@@ -61,11 +61,11 @@ def exported(leads, tmp_path_factory):
 
     def get(format, precision):
         target = TARGETS[format]
-        path = folder / f"{precision}{target.SUFFIX}"
-        target.export(graph, path, precision, leads[1::4])
-        session = target.open_model(path)
+        path = folder / f"{precision}{target.suffix}"
+        target.convert(graph, path, precision, leads[1::4])
+        session = target.open(path)
         actual = np.concatenate([session.run(window[None, None]) for window in leads[::4]])
-        return actual, reference, mean, target.inspect_model(path)
+        return actual, reference, mean, target.inspect(path)
 
     return get
 

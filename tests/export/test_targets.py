@@ -156,11 +156,11 @@ def test_vela_takes_the_whole_tflite(tflite, tmp_path, name, target):
 
 def test_vela_target_writes_a_row_for_each_layer(front, ppg, tmp_path):
     target = TARGETS["vela-u55"]
-    path = tmp_path / f"student_int8{target.SUFFIX}"
-    target.export(front, path, "int8", ppg[0])
+    path = tmp_path / f"student_int8{target.suffix}"
+    target.convert(front, path, "int8", ppg[0])
     assert path.with_suffix(".csv").read_text().startswith("Original Operator,")
-    assert target.inspect_model(path)["estimated"]["cycles"] > 0
-    assert target.open_model is None
+    assert target.inspect(path)["estimated"]["cycles"] > 0
+    assert not target.can_open
 
 
 def test_vela_names_the_layer_that_it_leaves_to_the_cpu(front, ppg, tmp_path):
@@ -168,7 +168,7 @@ def test_vela_names_the_layer_that_it_leaves_to_the_cpu(front, ppg, tmp_path):
     with pytest.raises(
         UserError, match=r"^ethos-u55-128 has no Sqrt of layer 1; .*leave this target out"
     ):
-        TARGETS["vela-u55"].export(network, tmp_path / "odd_vela-u55.tflite", "int8", ppg[0][:2])
+        TARGETS["vela-u55"].convert(network, tmp_path / "odd_vela-u55.tflite", "int8", ppg[0][:2])
     assert not list(tmp_path.iterdir())
 
 
@@ -186,7 +186,7 @@ def arm():
 @pytest.mark.parametrize("name", [name for name, target in DEVICE_CELLS if target == "cortex-m"])
 def test_cortex_m_program_in_its_own_memory_plan(tflite, graphs, ppg, tmp_path, name):
     graph = graphs[name]
-    path = tmp_path / f"student_int8{cortex_m.SUFFIX}"
+    path = tmp_path / "student_int8_cortex-m.pte"
     cortex_m.export(graph, path, "int8", ppg[0])
     found = cortex_m.inspect_model(path)
     assert found["undelegated"] == [] and {name.split("::")[0] for name in found["ops"]} == {
@@ -209,12 +209,12 @@ def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(
     graphs, ppg, tmp_path, name, target
 ):
     target = TARGETS[target]
-    path = tmp_path / f"student_int8{target.SUFFIX}"
-    target.export(graphs[name], path, "int8", ppg[0])
-    found = target.inspect_model(path)
+    path = tmp_path / f"student_int8{target.suffix}"
+    target.convert(graphs[name], path, "int8", ppg[0])
+    found = target.inspect(path)
     assert found["undelegated"] == [] and found["ops"]["EthosUBackend"] == 1
     assert found["estimated"]["cycles"] > 0
-    assert agreement(target.open_model(path)(ppg[1]), graphs[name], ppg) >= 0.98
+    assert agreement(target.open(path)(ppg[1]), graphs[name], ppg) >= 0.98
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(
 def test_unsupported_operator_of_a_device_names_layer_and_target(front, ppg, tmp_path, target):
     network = nn.Sequential(front[0], nn.LogSigmoid(), *front[1:]).eval()
     with pytest.raises(UserError, match=rf"{target}.* of layer 1.*leave this target out"):
-        TARGETS[target].export(network, tmp_path / "odd.pte", "int8", ppg[0][:2])
+        TARGETS[target].convert(network, tmp_path / "odd.pte", "int8", ppg[0][:2])
     assert not list(tmp_path.iterdir())
 
 
@@ -303,7 +303,7 @@ class Network(nn.Module):
 )  # fmt: skip
 def test_what_a_target_cannot_take_is_one_clear_line(tmp_path, format, kind, message):
     with pytest.raises(UserError, match=f"^{format}.*{message}"):
-        TARGETS[format].export(Network(kind).eval(), tmp_path / "odd", "fp32")
+        TARGETS[format].convert(Network(kind).eval(), tmp_path / "odd", "fp32")
     assert not list(tmp_path.iterdir())
 
 

@@ -185,12 +185,12 @@ def test_exported_files_compute_what_the_encoder_does(trained, tmp_path, name, f
 
     encoder, target = trained(name).objective.encoder, TARGETS[format]
     ppg = torch.empty(4, 1000).uniform_(-1, 1)
-    path = tmp_path / f"encoder{target.SUFFIX}"
-    target.export(exportable(encoder), path, "fp32", ppg.numpy())
+    path = tmp_path / f"encoder{target.suffix}"
+    target.convert(exportable(encoder), path, "fp32", ppg.numpy())
     with torch.no_grad():
         expected = encoder(ppg[:, None])
     torch.testing.assert_close(
-        torch.from_numpy(target.open_model(path)(ppg.numpy())), expected, atol=1e-4, rtol=0
+        torch.from_numpy(target.open(path)(ppg.numpy())), expected, atol=1e-4, rtol=0
     )
 
 

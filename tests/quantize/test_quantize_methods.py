@@ -53,14 +53,14 @@ def test_float_and_int8_files(encoders, tmp_path, kind, format):
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
     found = {}
     for precision in ("fp32", "int8"):
-        path = tmp_path / f"{precision}{target.SUFFIX}"
-        target.export(graph, path, precision, calibration)
-        found[precision] = target.open_model(path)(ppg)
+        path = tmp_path / f"{precision}{target.suffix}"
+        target.convert(graph, path, precision, calibration)
+        found[precision] = target.open(path)(ppg)
     scale = np.abs(reference).max()
     assert np.abs(found["fp32"] - reference).max() <= 1e-4 * scale
     assert np.median(centred_cosine(found["int8"], reference, mean)) >= 0.95
-    assert (tmp_path / f"int8{target.SUFFIX}").stat().st_size < (
-        tmp_path / f"fp32{target.SUFFIX}"
+    assert (tmp_path / f"int8{target.suffix}").stat().st_size < (
+        tmp_path / f"fp32{target.suffix}"
     ).stat().st_size
 
 

@@ -63,23 +63,21 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path):
     assert set(first["modules"]) >= {f"encoder.blocks.2.depthwise.{i}" for i in (0, 1)}
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)
     for format in ("onnx", "litert"):
-        path, target = tmp_path / f"int8{TARGETS[format].SUFFIX}", TARGETS[format]
-        target.export(graph, path, "int8", calibration)
-        assert np.median(centred_cosine(target.open_model(path)(ppg), reference, mean)) < 0.95
+        path, target = tmp_path / f"int8{TARGETS[format].suffix}", TARGETS[format]
+        target.convert(graph, path, "int8", calibration)
+        assert np.median(centred_cosine(target.open(path)(ppg), reference, mean)) < 0.95
         kept = export_within(target, graph, path, calibration, ppg, 0.97)
         assert {"encoder.blocks.2.depthwise", "encoder.blocks.2.pointwise"} <= set(
             kept["float_layers"]
         )
         assert len(kept["float_layers"]) <= 4
-        assert (
-            np.percentile(centred_cosine(target.open_model(path)(ppg), reference, mean), 5) >= 0.97
-        )
+        assert np.percentile(centred_cosine(target.open(path)(ppg), reference, mean), 5) >= 0.97
 
 
 def test_layers_in_float_are_float_in_the_file(student, tmp_path):
     graph, calibration, _ = student
     head = ["encoder.head"]
-    TARGETS["onnx"].export(graph, tmp_path / "s.onnx", "int8", calibration, keep=head)
+    TARGETS["onnx"].convert(graph, tmp_path / "s.onnx", "int8", calibration, keep=head)
     weights = {
         t.name: t.data_type
         for t in onnx.load(tmp_path / "s.onnx").graph.initializer
@@ -88,9 +86,9 @@ def test_layers_in_float_are_float_in_the_file(student, tmp_path):
     assert [name for name, kind in weights.items() if kind == onnx.TensorProto.FLOAT] == [
         "encoder.head.weight"
     ]
-    TARGETS["litert"].export(graph, tmp_path / "s.tflite", "int8", calibration, keep=head)
-    assert TARGETS["litert"].inspect_model(tmp_path / "s.tflite")["output"]["dtype"] == "float32"
-    assert TARGETS["litert"].inspect_model(tmp_path / "s.tflite")["input"]["dtype"] == "int8"
+    TARGETS["litert"].convert(graph, tmp_path / "s.tflite", "int8", calibration, keep=head)
+    assert TARGETS["litert"].inspect(tmp_path / "s.tflite")["output"]["dtype"] == "float32"
+    assert TARGETS["litert"].inspect(tmp_path / "s.tflite")["input"]["dtype"] == "int8"
     targets = [
         str(node.target) for node in quantize_graph(graph, calibration[:16], keep=head).graph.nodes
     ]
@@ -121,7 +119,7 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
 
 
 def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
-    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, formats="litert,onnx")
+    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, targets="litert,onnx")
     written = read_json(tmp_path / "q" / "layers.json")
     assert written["formats"] == result["formats"]
     for row in result["formats"]:

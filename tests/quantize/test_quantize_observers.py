@@ -151,8 +151,8 @@ def test_files_have_the_range_of_the_observer(watched, tmp_path, format, name):
             if "quantize_per_tensor" in str(n.target) and isinstance(n.args[1], float)
         ]
     else:
-        path = tmp_path / f"student{TARGETS[format].SUFFIX}"
-        TARGETS[format].export(graph, path, "int8", ppg, name)
+        path = tmp_path / f"student{TARGETS[format].suffix}"
+        TARGETS[format].convert(graph, path, "int8", ppg, name)
         found = scales(format, path)
     # the stem's, among them
     assert min(abs(scale / ((high - low) / 255) - 1) for scale in found) < 2e-3

@@ -109,9 +109,9 @@ def test_verb_gives_a_student_that_quantizes_as_well(small_store, tmp_path):
     assert "cosine" not in student.provenance  # which is that to a teacher
     graph, ppg = exportable(student), held_out(store, 16, 0)
     calibration = training_windows(store.windows("train"), 32).ppg
-    TARGETS["onnx"].export(graph, tmp_path / "int8.onnx", "int8", calibration)
+    TARGETS["onnx"].convert(graph, tmp_path / "int8.onnx", "int8", calibration)
     int8, mean = (
-        TARGETS["onnx"].open_model(tmp_path / "int8.onnx")(ppg),
+        TARGETS["onnx"].open(tmp_path / "int8.onnx")(ppg),
         run_graph(graph, calibration).mean(0),
     )
     assert np.percentile(centred_cosine(int8, run_graph(graph, ppg), mean), 5) > 0.98

@@ -2,13 +2,11 @@
 and docstring.
 """
 
-import ast
 import json
 import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -34,6 +32,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "data relabel": (
         "xmae.data.store.relabel",
         "store + table -> labels added, signals left as they are",
+    ),
+    "data clocks": (
+        "xmae.data.clocks",
+        "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
     ),
     "data example": (
         "xmae.data.example",
@@ -101,6 +103,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.export.export",
         "teacher + students + store -> bundle of .pte, .tflite and .onnx files",
     ),
+    "publish": (
+        "xmae.cli.publish",
+        "encoder -> folder in the layout of model hubs; online if asked",
+    ),
     "bundle inspect": (
         "xmae.export.bundle.inspect",
         "bundle -> what is in it, who signed it, what it was made with",
@@ -158,12 +164,12 @@ def run(arguments):
         )
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            outline = outline_of(verb)
+            function = function_of(verb)
         if {"-h", "--help"} & set(rest):
-            return help_of(verb, outline), 0
-        settings, as_json = read_settings(verb, outline, rest)
+            return help_of(verb, function), 0
+        settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
-            result = function_of(verb)(**settings)
+            result = function(**settings)
             if rank() != 0:
                 return "", 0
             keep_record(settings, result)
@@ -191,32 +197,13 @@ def function_of(verb):
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
-def outline_of(verb):
-    """The function of a verb without its body, from the source: help and mistakes need not wait for
-    PyTorch.
-    """
-    package, _, module = VERBS[verb][0].rpartition(".")
-    if VERBS[verb][0] in sys.modules:
-        return function_of(verb)
-    (folder,) = find_spec(package).submodule_search_locations
-    tree, name = ast.parse((Path(folder) / f"{module}.py").read_text()), verb.split()[-1]
-    (function,) = (
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
-    )
-    function.body, outline = function.body[:1], {}  # the docstring
-    try:
-        exec(compile(ast.Module([function], []), module, "exec"), outline)
-    except NameError:  # a default with a name of its own
-        return function_of(verb)
-    return outline[name]
-
-
 def taken_output(verb, settings):
     """The place of the result, checked and owned until the verb is done; nothing where there is
     none on this machine.
     """
     out, a_file = settings.get("out"), verb in INTO_A_FILE
-    nothing = out is None or "://" in out or settings.get("list") or (verb == NO_OUT and not out)
+    lists = settings.get("list_devices")
+    nothing = out is None or "://" in out or lists or (verb == NO_OUT and not out)
     if nothing or rank() != 0:
         return nullcontext()
     check_output(out, a_file)

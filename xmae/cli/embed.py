@@ -26,14 +26,15 @@ TOLD = {  # repairs that change what an embedding means
     "ecg_unit": "the stated unit of the ECG was wrong",
 }
 # of a bundle; first: default
-CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}
+TARGETS = ("litert", "executorch", "onnx")
+PRECISIONS = ("int8", "fp32")
 
 
 def embed(
     file: str,
     out: str = "runs/embed",
     model: str = "base",
-    runtime: str | None = None,
+    target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
     sfreq: float | None = None,
@@ -53,7 +54,7 @@ def embed(
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
         file, or the folder of a bundle.
-    runtime : str or None
+    target : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
         Of a bundle: "int8" (the default) or "fp32".
@@ -83,15 +84,15 @@ def embed(
         If recording, model or bundle cannot be used, or no window is left.
     """
     of_bundle = {
-        "runtime": runtime,
+        "target": target,
         "precision": precision,
         "part": part,
         "public_key": public_key,
     }
     is_bundle = (Path(model) / "manifest.json").is_file()
+    require_choice("--target", target or TARGETS[0], TARGETS)
+    require_choice("--precision", precision or PRECISIONS[0], PRECISIONS)
     for name, value in of_bundle.items():
-        if value is not None and name in CHOICES:
-            require_choice(f"--{name}", value, CHOICES[name])
         if value is not None and not is_bundle:
             raise UserError(
                 f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
@@ -102,9 +103,7 @@ def embed(
         from xmae.export.bundle.bundle import Bundle
 
         bundle, part = Bundle.open(model, public_key), part or "student"
-        entry = bundle.entry(
-            part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
-        )
+        entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads.get(part, {})
     else:

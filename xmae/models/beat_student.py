@@ -18,6 +18,7 @@ from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
 EMBED_DIM = 256
+LOG_SHARE = 0.5  # of the log interval in exported rows, see `xmae.quantize.graph.BeatGraph`
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class BeatStudent(nn.Module):
 
     def pool(self, features):
         """Features (B, width, 1, n) -> embedding (B, 256)."""
-        return self.head(self.branch(features).mean((2, 3)))
+        return self.head(self.branch(features).mean((2, 3), keepdim=True).flatten(1))
 
     def timing(self, ppg):
         """Scaled window (B, C, 1000) -> timing map (B, 3, 250)."""

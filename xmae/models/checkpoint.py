@@ -35,13 +35,16 @@ SHIPPED = {
 
 
 def save_encoder(encoder, path, provenance):
-    """Write an encoder and where it came from (a JSON value) atomically as safetensors."""
+    """Write an encoder and where it came from (a JSON value) atomically as safetensors; returns the
+    file's header.
+    """
     (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
     config = config_dict(encoder.config) if kind == "ppg" else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
         temporary.write_bytes(in_order(safetensors.torch.save(tensors, header)))
+    return header
 
 
 def is_foreign(encoder):
@@ -59,6 +62,19 @@ def in_order(content):
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
+def file_of(name):
+    """The file of a shipped encoder, of a published folder, of a name on a hub, or the path itself."""
+    if name in SHIPPED:
+        return files("xmae.models.weights") / SHIPPED[name]
+    if str(name).startswith("hf://"):
+        try:
+            from xmae.models.hub import download
+        except ImportError as error:
+            raise UserError(f"{error.name} is not installed; pip install 'xmae[hub]'") from error
+        return download(name)
+    return Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
+
+
 def shipped_heads(name):
     """Linear heads on the embedding of a shipped encoder, by task; none for other encoders."""
     path = files("xmae.models.weights") / "heads.json"
@@ -71,8 +87,9 @@ def load_encoder(name, ppg=True):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), or a safetensors
-        file that `save_encoder` wrote.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
+        file that `save_encoder` wrote, a folder with model.safetensors as `xmae publish` writes it,
+        or "hf://org/name" on a hub.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
         welcome too.
@@ -89,7 +106,7 @@ def load_encoder(name, ppg=True):
         If there is no such name or file, or the file is damaged, no encoder, or one of other
         signals than PPG.
     """
-    path = files("xmae.models.weights") / SHIPPED[name] if name in SHIPPED else Path(name)
+    path = file_of(name)
     if not path.is_file():
         raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
     try:

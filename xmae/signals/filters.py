@@ -9,7 +9,11 @@ forward and backward (no delay), with SciPy's default odd extension at both ends
 from functools import cache
 
 import numpy as np
-from scipy import signal
+
+try:
+    from scipy import signal
+except ImportError:  # the light runtime
+    from xmae.signals import plain as signal
 
 ECG_HIGHPASS = 0.5  # Hz, Butterworth, order 5: NeuroKit2 ecg_clean(method="neurokit")
 # Hz, Butterworth, order 2: NeuroKit2 ppg_clean(method="elgendi"), after Elgendi et al. 2013

@@ -3,7 +3,11 @@
 from fractions import Fraction
 
 import numpy as np
-from scipy import signal
+
+try:
+    from scipy import signal
+except ImportError:  # the light runtime
+    from xmae.signals import plain as signal
 
 
 def resampling_ratio(sfreq, new_sfreq):

@@ -382,6 +382,17 @@ def pad(tensors, inputs, output, options):
     return Layer("PAD", inputs[:1], output, "xmae_pad", fields)
 
 
+def concatenation(tensors, inputs, output, options):
+    """CONCATENATION of two rows of one scale, along their last axis."""
+    y, parts = tensors[output], [tensors[number] for number in inputs]
+    if len(parts) != 2 or any(part.shape[:3] != (1, 1, 1) for part in parts):
+        raise UserError("only two rows can be joined")
+    if any((part.scale, part.zero) != (y.scale, y.zero) for part in parts):
+        raise UserError("what is joined must have one scale")
+    fields = {"size1": parts[0].size, "size2": parts[1].size}
+    return Layer("CONCATENATION", inputs, output, "xmae_concatenate", fields)
+
+
 def reshape(tensors, inputs, output, options):
     """RESHAPE: the same bytes."""
     return Layer("RESHAPE", inputs[:1], output, "", {})
@@ -389,5 +400,5 @@ def reshape(tensors, inputs, output, options):
 
 READERS = {
     "CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": fully_connected, "ADD": add, "MEAN": mean,
-    "AVERAGE_POOL_2D": average_pool, "PAD": pad, "RESHAPE": reshape,
+    "AVERAGE_POOL_2D": average_pool, "PAD": pad, "RESHAPE": reshape, "CONCATENATION": concatenation,
 }  # fmt: skip

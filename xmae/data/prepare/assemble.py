@@ -74,6 +74,11 @@ def assemble(notes, stage, old, settings, split):
     left_out += [
         {"source": note["source"], "why": why} for note in notes for why in note["refused"]
     ]
+    left_out += [
+        {"source": note["source"], "why": why, "out_of_step": True}
+        for note in notes
+        for why in note["out_of_step"]
+    ]
     if index and all(row.get("left_out") and row["samples_sha256"] in known for row in index):
         raise UserError(
             f"nothing to add: {len(index)} recordings, all in the store already (the same samples)"

@@ -94,8 +94,9 @@ def prepare(
         name no subject take each file as a person of their own, which store.json counts as a
         repair.
     align : bool
-        Estimate a constant offset between the clocks of ECG and PPG, and correct it where that is
-        certain enough.
+        Check the clocks of ECG and PPG by their beats: correct offset and drift where they are
+        certain, and leave the recording out where they are not. Sessions with several clocks are
+        always checked.
     polarity : str
         "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
         of reflected light, and counts it as a repair; "upright" takes it as it is; "inverted" turns
@@ -166,6 +167,7 @@ def summary_of(meta):
     """What a store has in it, in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
     lines = [
+        *not_in_step(meta),
         f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
         f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
     ]
@@ -177,6 +179,16 @@ def summary_of(meta):
     left_out = [f"left out: {row['source']}: {row['why']}" for row in meta["left_out"]]
     more = [f"and {len(left_out) - 5} more; see store.json"] if len(left_out) > 5 else []
     return [*lines, *left_out[:5], *more]
+
+
+def not_in_step(meta):
+    """How many recordings were left out because their clocks are not certain, as a line; none if
+    there is none.
+    """
+    count = sum(row.get("out_of_step", False) for row in meta["left_out"])
+    if not count:
+        return []
+    return [f"NOT IN STEP: {count} recordings left out, as ECG and PPG have no certain clocks"]
 
 
 @contextmanager

@@ -4,13 +4,14 @@ itself.
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
-from xmae.data.recording.checks import fingerprint, repair_offset, upright
+from xmae.data.recording.checks import fingerprint, upright
+from xmae.data.recording.clocks import OutOfStep, settle_clocks
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.recording import PassedOver
 from xmae.data.store.shard import write_named, write_shard
@@ -57,7 +58,7 @@ def prepare_file(path, number, stage, settings):
         if there and note.get("of") == state and not note["refused"]:
             return note
     name = settings.names.get(path, path.stem)
-    shards, parts, recordings, refused = [], [], [], []
+    shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
     def close():
         if parts:
@@ -75,6 +76,9 @@ def prepare_file(path, number, stage, settings):
         except PassedOver as part:
             passed_over[part.rule] += 1
             continue
+        except OutOfStep as error:  # whatever skip_bad says: the rest is as good as before
+            out_of_step.append(str(error))
+            continue
         except UserError as error:
             if not settings.skip_bad:
                 raise
@@ -90,8 +94,7 @@ def prepare_file(path, number, stage, settings):
             "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
             "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard": len(shards),
             "row": sum(map(len, parts)), "samples_sha256": fingerprint(recording),
-            "offset_s": recording.offset_s, "offset_confidence": recording.offset_confidence,
-        })  # fmt: skip
+        } | clock_columns(recording.clocks))  # fmt: skip
         if len(windows):
             parts.append(windows)
     close()
@@ -99,7 +102,7 @@ def prepare_file(path, number, stage, settings):
         row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
     note = {
         "of": state, "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
-        "leads": list(leads), "refused": refused, "shards": shards, "recordings": recordings,
+        "leads": list(leads), "refused": refused, "out_of_step": out_of_step, "shards": shards, "recordings": recordings,
     }  # fmt: skip
     write_json(written, note)
     return note
@@ -133,9 +136,18 @@ def windows_of(recording, path, name, settings):
         raise recording
     recording = known_person(named_apart(recording, path, name), name, settings.people)
     recording = upright(recording, settings.polarity)
-    if settings.align:
-        recording = repair_offset(recording)
+    if settings.align or recording.own_clocks:
+        recording = settle_clocks(recording)
     return recording, *prepare_recording(recording, settings.min_quality, settings.leads)
+
+
+def clock_columns(note):
+    """What the index says about the clocks of a recording; `note` is a `ClockNote` or None."""
+    if note is None:
+        return {}
+    return {
+        f"clock_{name}": None if value != value else value for name, value in asdict(note).items()
+    }
 
 
 def save_shard(folder, name, windows):

@@ -13,10 +13,8 @@ import numpy as np
 from xmae.data.recording.acceleration import length
 from xmae.errors import UserError, require_choice
 from xmae.signals.defects import motion
-from xmae.signals.filters import ecg_clean, ppg_clean
-from xmae.signals.offset import estimate_offset
+from xmae.signals.filters import ecg_clean
 from xmae.signals.polarity import polarity_of
-from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
 from xmae.signals.window import WINDOW_S
 
@@ -93,63 +91,6 @@ def still(recording):
     moves = motion(length(recording.acc), first, recording.sfreq) > MAX_MOTION
     whole = np.repeat(~moves, np.diff(first))
     return np.pad(whole, (0, len(recording.ppg) - len(whole)), constant_values=False)
-
-
-def repair_offset(recording):
-    """The recording with PPG and acceleration moved by the estimated offset of their clock, or as
-    it is.
-
-    `repairs` then says "clock_offset", "clock_offset_refused" (no confident estimate), or nothing
-    (no offset), and the recording keeps the offset and its confidence.
-    """
-    if recording.ecg is None:
-        return recording
-    sfreq, n_times = recording.sfreq, len(recording.ppg)
-    ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
-    r_peaks, pulses = (
-        ecg_peaks(ecg_clean(ecg, sfreq), sfreq),
-        ppg_peaks(ppg_clean(ppg, sfreq), sfreq),
-    )
-    offset = estimate_offset(r_peaks, pulses, sfreq, n_times)
-    found = {"offset_s": offset.seconds, "offset_confidence": offset.confidence}
-    if offset.seconds is None:
-        return replace(recording, repairs=[*recording.repairs, "clock_offset_refused"], **found)
-    shift = round(offset.seconds * sfreq)
-    if shift == 0:
-        return replace(recording, **found)
-    # pulses come `shift` samples too late: cut the start of what the PPG's device recorded, and the
-    # end of the rest
-    late, early = (
-        (slice(shift, None), slice(0, -shift))
-        if shift > 0
-        else (slice(0, shift), slice(-shift, None))
-    )
-    start = recording.start  # of the ECG
-    if start and shift < 0:
-        start = (datetime.fromisoformat(start) + timedelta(seconds=-shift / sfreq)).isoformat()
-    labels = {
-        name: moved(label, early.start or 0, sfreq) for name, label in recording.labels.items()
-    }
-    return replace(
-        recording,
-        ppg=recording.ppg[late],
-        ecg=recording.ecg[early],
-        labels=labels,
-        leads={name: x[early] for name, x in recording.leads.items()},
-        resp=None if recording.resp is None else recording.resp[early],
-        acc=None if recording.acc is None else recording.acc[:, late],
-        start=start,
-        repairs=[*recording.repairs, "clock_offset"],
-        **found,
-    )
-
-
-def moved(label, samples, sfreq):
-    """A label whose recording lost this many samples at its start."""
-    if not isinstance(label, tuple):
-        return label
-    values, rate = label
-    return values[round(samples / sfreq * rate) :], rate
 
 
 def fingerprint(recording):

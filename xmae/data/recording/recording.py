@@ -37,6 +37,30 @@ def attempt(make, *arguments, **named):
         return error
 
 
+@dataclass(frozen=True)
+class ClockNote:
+    """How the PPG's clock stood to the ECG's, and what was done about it.
+
+    Parameters
+    ----------
+    state : str
+        "in step": nothing had to be done; "corrected"; "given": corrected as the user said.
+    offset_s, offset_half_s : float
+        How far the PPG's clock was ahead, s, as it was corrected; half of its 95 % interval.
+    drift_ppm, drift_half_ppm : float
+        By how many millionths it ran faster, as it was corrected; half of its 95 % interval.
+    left_s : float
+        Offset that the beats show afterwards, s; NaN = not certain.
+    """
+
+    state: str
+    offset_s: float = 0.0
+    offset_half_s: float = np.nan
+    drift_ppm: float = 0.0
+    drift_half_ppm: float = np.nan
+    left_s: float = np.nan
+
+
 @dataclass
 class Recording:
     """Synchronous signals of one person, checked on creation.
@@ -65,9 +89,10 @@ class Recording:
         Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
     repairs : list of str
         What the reader mended, by the rules of `docs/data.md`, one short name a rule.
-    offset_s, offset_confidence : float or None
-        Offset of the PPG's clock that was corrected (s, estimated; None = refused) and the
-        confidence in it (0 to 1); both None = not looked for.
+    own_clocks : bool
+        Whether PPG and ECG come from devices with clocks of their own.
+    clocks : ClockNote or None
+        How the clocks of PPG and ECG stand; None = not looked for.
 
     Raises
     ------
@@ -87,8 +112,8 @@ class Recording:
     acc: np.ndarray | None = None
     start: str = ""
     repairs: list = field(default_factory=list)
-    offset_s: float | None = None
-    offset_confidence: float | None = None
+    own_clocks: bool = False
+    clocks: ClockNote | None = None
 
     def __post_init__(self):
         name = self.record

@@ -80,10 +80,11 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         "passed_over": meta.get("passed_over", {}),
         "settings": meta["settings"] | {"limits": meta.get("limits", {})},
         "clocks": [
-            {key: row[key] for key in ("record", "offset_s", "offset_confidence")}
+            {key: value for key, value in row.items() if key == "record" or key.startswith("clock")}
             for row in opened.index()
-            if row.get("offset_confidence") is not None
+            if row.get("clock_state")
         ],
+        "out_of_step": [row for row in meta.get("left_out", []) if row.get("out_of_step")],
         "quality": quality,
         "labels": {name: n for name, n in labels.items() if n},
         "windows_with_acceleration": with_acc,
@@ -155,6 +156,7 @@ def page(store, result, image):
     parts = [
         f"<!doctype html><meta charset=utf-8><title>Data report</title><style>{STYLE}</style>",
         f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows ({result['hours']} h).</p>",
+        *clock_parts(result),
         rows("Windows", ("", "windows", "share"), [
             (name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()
         ]),
@@ -169,10 +171,6 @@ def page(store, result, image):
         rows("Passed over (without PPG, mapped channels or 10 s)", ("files or parts of them", ""), [
             (name, f"{n:,}") for name, n in result["passed_over"].items()
         ]),
-        rows("Clocks (--align)", ("recording", "offset corrected, s", "confidence"), [
-            (row["record"], "refused" if row["offset_s"] is None else f"{row['offset_s']:.2f}",
-             f"{row['offset_confidence']:.2f}") for row in result["clocks"]
-        ]),
         rows("Quality of the kept windows", ("", "lowest", "5 %", "median", "95 %", "highest", "limit"), [
             (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
         ]),
@@ -183,6 +181,33 @@ def page(store, result, image):
         f"<h2>Windows kept</h2><img alt='best, typical and worst windows' src='data:image/png;base64,{image}'>",
     ]  # fmt: skip
     return "\n".join(parts)
+
+
+def clock_parts(result):
+    """Which recordings are in step, and which are not: paragraphs and a table."""
+    parts = []
+    if gone := result["out_of_step"]:
+        parts.append(
+            f"<p><b>Not in step: {len(gone)} recordings were left out.</b> Their ECG and PPG have "
+            "no certain clocks, so nothing that needs both can use them.</p>"
+        )
+    head = ("recording", "clocks", "offset corrected, s", "drift corrected, ppm", "offset left, s")
+    body = [
+        (
+            row["record"],
+            row["clock_state"],
+            with_half(row["clock_offset_s"], row["clock_offset_half_s"], 2),
+            with_half(row["clock_drift_ppm"], row["clock_drift_half_ppm"], 0),
+            "not certain" if row["clock_left_s"] is None else f"{row['clock_left_s']:+.2f}",
+        )
+        for row in result["clocks"]
+    ]
+    return [*parts, rows("Clocks of ECG and PPG", head, body)]
+
+
+def with_half(value, half, digits):
+    """A number with half its 95 % interval, if that is known: "1.20 ± 0.15"."""
+    return f"{value:+.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def rows(title, head, body):

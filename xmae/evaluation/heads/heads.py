@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from xmae.evaluation.heads.linear import fit_linear
-
 MIN_SKILL = 0.05  # our choice: with some twenty patients, chance alone reaches a few hundredths
 
 
@@ -27,6 +25,8 @@ def fit_heads(embeddings, windows, tasks):
         `LinearModel`. A head without skill (`has_skill`) says no more than a constant. A task
         without labels, with fewer than two patients or with one class has no head.
     """
+    from xmae.evaluation.heads.linear import fit_linear  # brings scikit-learn
+
     heads = {}
     for task in tasks:
         truth = task.target(windows)

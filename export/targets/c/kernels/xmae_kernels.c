@@ -138,6 +138,11 @@ void xmae_pad(const xmae_pad_t *layer, const int8_t *input, int8_t *output) {
              input + (y * layer->in_w + x) * layer->in_c, (uint32_t)layer->in_c);
 }
 
+void xmae_concatenate(const xmae_concatenate_t *layer, const int8_t *input1, const int8_t *input2, int8_t *output) {
+  memcpy(output, input1, (uint32_t)layer->size1);
+  memcpy(output + layer->size1, input2, (uint32_t)layer->size2);
+}
+
 uint32_t xmae_crc32(uint32_t crc, const void *data, uint32_t bytes) {
   static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
                                      0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,

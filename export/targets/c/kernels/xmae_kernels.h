@@ -39,6 +39,10 @@ typedef struct {
   int16_t in_h, in_w, in_c, out_h, out_w, out_c, top, left, front, value;
 } xmae_pad_t;
 
+typedef struct {
+  int32_t size1, size2;
+} xmae_concatenate_t;
+
 /* Each has a plain version and, where the core has the instructions, a fast one with the same output.
  * `scratch`: 4-byte aligned; XMAE_CONV_SCRATCH or XMAE_DEPTHWISE_SCRATCH bytes. */
 #define XMAE_CONV_SCRATCH(k) (12 * (((k) + 15) / 16 * 16))
@@ -54,6 +58,7 @@ void xmae_add_plain(const xmae_add_t *layer, const int8_t *input1, const int8_t 
 void xmae_mean(const xmae_mean_t *layer, const int8_t *input, int8_t *output);
 void xmae_average_pool(const xmae_pool_t *layer, const int8_t *input, int8_t *output);
 void xmae_pad(const xmae_pad_t *layer, const int8_t *input, int8_t *output);
+void xmae_concatenate(const xmae_concatenate_t *layer, const int8_t *input1, const int8_t *input2, int8_t *output);
 uint32_t xmae_crc32(uint32_t crc, const void *data, uint32_t bytes); /* IEEE 802.3, as zlib's crc32; starts at 0 */
 
 /* x * multiplier * 2^(shift - 31), rounded as TensorFlow Lite does: the product's high half to nearest (ties up), then

@@ -1,0 +1,251 @@
+"""`xmae.Stream`: samples in, a line a second out, with the same bits as the C library.
+
+    codes -> front end (100 Hz, int8) -> network -> timing map -> beats -> result
+
+Everything is whole-number arithmetic. `docs/streaming.md` states the contract.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmae.beats.certainty import shipped_certainty
+from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
+from xmae.beats.rhythm import rhythm_hint
+from xmae.errors import UserError, require_at_least
+from xmae.export.stream_network import StreamNetwork
+from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
+from xmae.signals.window import SFREQ
+
+CHUNK = 100  # samples at 100 Hz that are computed at once: a second
+OUTPUTS = CHUNK // 4
+# output 0 answers for this many samples at 100 Hz after the first sample of the front end
+FIRST_OUTPUT = -40.5
+LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
+REASONS = {
+    LOST: "samples lost",
+    SATURATED: "at the converter's rail",
+    FLAT: "nothing moves",
+    START: "less than 10 s of signal",
+    UNSURE: "not sure enough",
+}
+REFUSING = FLAT | START | UNSURE
+SPAN = 10  # s that quality looks back
+STILL = 2  # s without any movement: nothing there
+MOST_BEATS = 6  # of one second, at 220 bpm 4
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What is known at the end of a second.
+
+    Parameters
+    ----------
+    time : int
+        Ticks of 1 / 6400 s after the first output of the map.
+    rate : int
+        Heart rate, 1 / 100 bpm; 0 = none is given.
+    low, high : int
+        Interval that holds it in nine of ten cases, 1 / 100 bpm; 0 without a rate.
+    certainty : int
+        0 to 255.
+    beats : tuple of (int, int)
+        Since the last result: ticks, and confidence 0 to 255.
+    irregularity : int
+        Mean change of neighbouring intervals over their mean, 1 / 1000; -1 = too few.
+    rhythm : int
+        0 unknown, 1 regular, 2 ectopic-like, 3 irregularly irregular. A hint, no diagnosis.
+    lost, saturated : int
+        Codes lost and at the rail in the last 10 s.
+    status : int
+        Sum of reasons, see `REASONS`.
+    """
+
+    time: int
+    rate: int
+    low: int
+    high: int
+    certainty: int
+    beats: tuple
+    irregularity: int
+    rhythm: int
+    lost: int
+    saturated: int
+    status: int
+
+    def reasons(self):
+        """Return in words why there is no heart rate, or what is to be known of it."""
+        return [words for bit, words in REASONS.items() if self.status & bit]
+
+
+class Stream:
+    """Beats, heart rate, rhythm and certainty of PPG as it comes.
+
+    Parameters
+    ----------
+    model : str or Path
+        Int8 `.tflite` of a student that reads beats.
+    sfreq : float
+        Rate of the samples, Hz, 25 to 500.
+    bits : int
+        Width of the converter's codes, 8 to 24; codes are 0 to 2^bits - 1.
+    hop_s : int
+        Seconds from one result to the next.
+    inverted : bool
+        Whether systole falls.
+    certainty : Certainty, optional
+        Default: that of the shipped `student-mcu`.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of range or the model reads no beats.
+
+    Examples
+    --------
+    >>> stream = Stream("bundle/student-mcu_int8.tflite", sfreq=64)  # doctest: +SKIP
+    >>> for result in stream.push(codes):                            # doctest: +SKIP
+    ...     print(stream.line(result))
+    """
+
+    def __init__(self, model, sfreq, bits=16, hop_s=1, inverted=False, certainty=None):
+        require_at_least(1, hop_s=hop_s)
+        if not 8 <= bits <= MAX_BITS:
+            raise UserError(f"codes of {bits} bits; a stream takes 8 to {MAX_BITS}")
+        self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
+        self.network = StreamNetwork(model)
+        self.table = certainty or shipped_certainty()
+        self.code = MapCode.of_scale(self.network.scale)
+        self.reset()
+
+    def reset(self):
+        """Forget everything, as after a pause."""
+        self.front_end = FrontEnd(self.sfreq)
+        self.network.reset()
+        self.reader = BeatReader(self.code)
+        self.pending = np.zeros(0, np.int8)
+        self.seconds = self.reported = 0
+        self.last_code = None
+        self.still = 0
+        self.lost_at = self.rail_at = np.zeros(0, np.int64)
+
+    def push(self, codes, lost=0):
+        """Take codes, and how many were lost before them.
+
+        Parameters
+        ----------
+        codes : int array, shape (n,)
+            0 to 2^bits - 1.
+        lost : int
+            Codes that are missing before the first of these; the last one known stands for them.
+
+        Returns
+        -------
+        list of StreamResult
+
+        Raises
+        ------
+        UserError
+            If codes are no whole numbers within the converter's range, or `lost` is negative.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 1 or (len(codes) and codes.dtype.kind not in "iu"):
+            raise UserError("codes must be whole numbers in one row")
+        if len(codes) and (codes.min() < 0 or codes.max() >= 1 << self.bits):
+            raise UserError(f"codes must be 0 to {(1 << self.bits) - 1} for {self.bits} bits")
+        require_at_least(0, lost=lost)
+        codes = codes.astype(np.int64)
+        held = (
+            self.last_code if self.last_code is not None else (int(codes[0]) if len(codes) else 0)
+        )
+        whole = np.concatenate([np.full(lost, held, np.int64), codes])
+        if not len(whole):
+            return []
+        self.last_code = int(whole[-1])
+        first, rail = self.front_end.n_codes, (1 << self.bits) - 1
+        at_rail = np.flatnonzero((codes == 0) | (codes == rail)) + lost
+        self.lost_at = np.concatenate([self.lost_at, first + np.arange(lost)])
+        self.rail_at = np.concatenate([self.rail_at, first + at_rail])
+        samples = self.front_end.push(rail - whole if self.inverted else whole)
+        self.pending = np.concatenate([self.pending, samples])
+        results = []
+        while len(self.pending) >= CHUNK:
+            chunk, self.pending = self.pending[:CHUNK], self.pending[CHUNK:]
+            self.still = 0 if chunk.any() else self.still + 1
+            self.reader.push(self.network.push(chunk)[None])
+            self.seconds += 1
+            if self.seconds % self.hop_s == 0:
+                results.append(self.result())
+        return results
+
+    def in_span(self, at):
+        """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""
+        rate = self.front_end.rate
+        needed = -(-(CHUNK * self.seconds + HISTORY) * rate // (SFREQ * 1000))
+        second = (needed - 1) * 1000 // rate
+        return int(((at < needed) & (at * 1000 // rate > second - SPAN)).sum())
+
+    def result(self):
+        """Say what is known now."""
+        reader = self.reader
+        certainty, rate = int(reader.certainty()[0]), int(reader.rate()[0])
+        lost, saturated = self.in_span(self.lost_at), self.in_span(self.rail_at)
+        status = (LOST if lost else 0) | (SATURATED if saturated else 0)
+        if self.still >= STILL:
+            status |= FLAT
+        if self.seconds < SPAN:
+            status |= START
+        if certainty < self.table.least or rate == 0:
+            status |= UNSURE
+        new = min(
+            int(reader.count[0]) - self.reported, MOST_BEATS * self.hop_s, reader.beats.shape[1]
+        )
+        self.reported = int(reader.count[0])
+        beats = tuple(
+            (int(t), int(c))
+            for t, c in zip(
+                reader.beats[0, len(reader.beats[0]) - new :],
+                reader.confidence[0, len(reader.confidence[0]) - new :],
+                strict=True,
+            )
+        )
+        irregularity = int(reader.irregularity()[0])
+        hint = 0 if status & REFUSING else int(rhythm_hint(reader.intervals())[0])
+        low = high = 0
+        if status & REFUSING:
+            rate = 0
+        else:
+            low, high = (int(x) for x in self.table.interval(rate, certainty))
+            low, high = max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
+        return StreamResult(
+            reader.outputs * TICKS,
+            rate,
+            low,
+            high,
+            certainty,
+            beats,
+            irregularity,
+            hint,
+            lost,
+            saturated,
+            status,
+        )
+
+    def seconds_of(self, ticks):
+        """Return the time of ticks on the clock of the codes, s after the first code was taken."""
+        return ticks / TICKS_S + (FIRST_OUTPUT + LOOK_AHEAD + 0.5) / 100 - 0.5 / self.sfreq
+
+    def line(self, result):
+        """Say a result in a line that a person understands."""
+        from xmae.beats.rhythm import HINTS
+
+        beats = ", ".join(f"{self.seconds_of(t):.2f}" for t, _ in result.beats)
+        if result.rate:
+            said = (
+                f"{result.rate / 100:.1f} bpm ({result.low / 100:.0f} to {result.high / 100:.0f})"
+            )
+            said += f", {HINTS[result.rhythm]}"
+        else:
+            said = "no heart rate"
+        why = f" [{'; '.join(result.reasons())}]" if result.status else ""
+        return f"{self.seconds_of(result.time):7.1f} s  {said}, beats at {beats or '-'}{why}"

@@ -1,0 +1,91 @@
+"""What a certainty promises: an interval for the heart rate, and when to say nothing.
+
+The table is made on a tenth of `cinc2015_vt` that trained nothing (benchmarks/release/calibrate_certainty.py):
+for each of 16 steps of certainty the half width that holds nine of ten windows, and the least
+certainty with which a heart rate is given.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from xmae.errors import UserError
+
+STEPS = 16  # of certainty, each 16 codes wide
+PROMISE = 0.9  # share of windows whose heart rate lies in the interval
+TOO_WIDE = 10.0  # bpm: further off than this is wrong
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How to read certainty.
+
+    Parameters
+    ----------
+    half_width : int array, shape (16,)
+        Of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
+    least : int
+        Certainty (0 to 255) from which a heart rate is given.
+    """
+
+    half_width: np.ndarray
+    least: int
+
+    def interval(self, rate, certainty):
+        """Return the interval (low, high) of heart rates in the unit of `half_width`."""
+        half = self.half_width[np.asarray(certainty) // (256 // STEPS)]
+        return rate - half, rate + half
+
+
+@cache
+def shipped_certainty(model="student-mcu"):
+    """Read the table of a shipped model.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    tables = json.loads((files("xmae.beats") / "certainty.json").read_text())
+    if model not in tables:
+        raise UserError(f"no certainty table for {model}; there are {', '.join(tables)}")
+    table = tables[model]
+    return Certainty(np.array(table["half_width"], np.int64), int(table["least"]))
+
+
+def calibrate(certainty, rate, truth):
+    """Make a table from windows with truth.
+
+    Parameters
+    ----------
+    certainty : array, shape (n,)
+        0 to 255.
+    rate, truth : array, shape (n,)
+        Heart rates, bpm; NaN in `rate` = none.
+
+    Returns
+    -------
+    Certainty
+        Steps with fewer than 20 windows share with the next one above; `least` is the lowest
+        certainty from which at most 1 in 100 of all windows is answered and off by more than 10 bpm.
+    """
+    off = np.where(np.isfinite(rate), np.abs(rate - truth), np.inf)
+    width = np.full(STEPS, 0.0)
+    step = np.asarray(certainty) // (256 // STEPS)
+    pool = np.zeros(0)
+    for k in range(STEPS - 1, -1, -1):
+        pool = np.concatenate([pool, off[step == k]]) if len(pool) < 20 else off[step == k]
+        enough = np.isfinite(pool) if len(pool) else np.zeros(0, bool)
+        known = (
+            np.quantile(pool, PROMISE, method="higher") if len(pool) >= 20 and enough.any() else 0
+        )
+        width[k] = known if np.isfinite(known) else 150.0
+    width = np.maximum.accumulate(np.maximum(width[::-1], 0.01))[::-1]
+    order = np.argsort(-np.asarray(certainty), kind="stable")
+    wrong = np.cumsum((off[order] > TOO_WIDE) & np.isfinite(off[order])) / len(off)
+    allowed = np.flatnonzero(wrong <= 0.01)
+    least = int(np.asarray(certainty)[order][allowed[-1]]) if len(allowed) else 255
+    return Certainty(np.rint(100 * width).astype(np.int64), least)
