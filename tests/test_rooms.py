@@ -16,6 +16,7 @@ FOUNDATION = (
     "manifest",
     "native",
     "ownership",
+    "privacy",
     "tables",
     "text",
     "version",

@@ -2,7 +2,10 @@
 INT8 bundle.
 """
 
+from xmae.privacy import stay_home
+
 __version__ = "0.1.0"
+stay_home()  # before any library is imported
 
 
 def load(name):

@@ -15,6 +15,7 @@ from xmae.export.targets.base import Target, register
 from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.c.layers import inline_buffers
 from xmae.export.targets.conversions import remembered
+from xmae.export.targets.light import litert_runner
 from xmae.export.targets.session import Session, from_int8, to_int8
 from xmae.export.targets.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -323,20 +324,7 @@ def open_model(path, threads=1, reference=False):
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: not a readable TFLite model ({error})") from error
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def run(window):
-        codes = (
-            window
-            if is_float(source)
-            else to_int8(window, *source["quantization"], source["dtype"])
-        )
-        interpreter.set_tensor(source["index"], codes)
-        interpreter.invoke()
-        embedding = interpreter.get_tensor(sink["index"])
-        return embedding if is_float(sink) else from_int8(embedding, *sink["quantization"])
-
-    return Session(run)
+    return Session(litert_runner(interpreter))
 
 
 def inspect_model(path):

@@ -11,7 +11,7 @@ import numpy as np
 HINTS = ("rhythm unknown", "regular", "ectopic-like", "irregularly irregular")
 UNKNOWN, REGULAR, ECTOPIC, IRREGULAR = range(4)
 LEAST_CHANGES = 12  # neighbouring intervals, both known
-SMALL = 60  # 1 / 1000 of the interval: a change that is none
+SMALL = 70  # 1 / 1000 of the interval: a change that is none
 REGULAR_SHARE = 850  # 1 / 1000 of changes that are small in a regular rhythm, at least
 IRREGULAR_SHARE = 400  # at most so many are small in an irregularly irregular one
 

@@ -7,10 +7,10 @@ import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
@@ -176,8 +176,10 @@ def run(arguments):
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        extra = "edge" if find_spec("torch") else "train"
         return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+            f"{verb} needs the package {error.name}, which is not installed; try pip install "
+            f"'xmae[{extra}]'"
         )
     except KeyboardInterrupt:
         return fail("interrupted")
@@ -239,7 +241,8 @@ def fail(message):
     """One line on standard error, below progress bars that were cut short; nothing for standard
     output, and code 2.
     """
-    for bar in list(tqdm._instances):
-        bar.close()
+    if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return "", 2

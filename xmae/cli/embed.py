@@ -2,12 +2,12 @@
 say about it.
 """
 
+import csv
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
@@ -15,6 +15,7 @@ from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recordings
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError, require_choice
+from xmae.export.targets.light import is_light
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
 
@@ -106,6 +107,10 @@ def embed(
         entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
         heads = bundle.heads.get(part, {})
+    elif is_light():
+        raise UserError(
+            f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
+        )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
@@ -114,18 +119,14 @@ def embed(
     from xmae.evaluation.heads.heads import apply_head, has_skill
 
     said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
-    table = pd.DataFrame(
-        {
-            "record": windows.record,
-            "start_s": windows.start_s,
-            "ppg_quality": windows.ppg_quality,
-            **said,
-        }
-    )
-    table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
+    columns = {
+        "record": windows.record,
+        "start_s": windows.start_s,
+        "ppg_quality": windows.ppg_quality,
+        **said,
+    }
     path = Path(out) / "embeddings.csv"
-    with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(path, columns, embedding)
     medians = {task: float(np.median(values)) for task, values in said.items()}
     without = [task for task, head in heads.items() if not has_skill(head)]
     summary = summary_of(windows, counts, repairs, recordings)
@@ -151,7 +152,9 @@ def usable_windows(recordings, file, polarity):
     found, counts, repairs = [], Counter(), Counter()
     for recording in recordings:
         recording = upright(recording, polarity)
-        windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
+        windows, counted = prepare_recording(
+            replace(recording, ecg=None), min_quality=-1, judge=not is_light()
+        )
         moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
         found.append(windows.select(moves))
         counts.update(counted | {"flat_line": int((~moves).sum())})
@@ -166,12 +169,26 @@ def summary_of(windows, dropped, repairs, recordings):
     """What came out and whether it is good, in two or three lines."""
     lost = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
     rates = sorted({f"{recording.sfreq:g}" for recording in recordings}, key=float)
-    clear = int((windows.ppg_quality >= CLEAR).sum())
     lines = [
-        f"{len(windows)} windows of 10 s at {' and '.join(rates)} Hz{f'; dropped: {lost}' if lost else ''};"
-        f" median PPG quality {np.median(windows.ppg_quality):.2f}",
-        f"a clear pulse (quality of {CLEAR} or more) in {clear} of {len(windows)} windows"
-        + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others"),
+        f"{len(windows)} windows of 10 s at {' and '.join(rates)} Hz"
+        + (f"; dropped: {lost}" if lost else "")
     ]
+    if not is_light():  # nothing was judged
+        clear = int((windows.ppg_quality >= CLEAR).sum())
+        lines.append(
+            f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or more)"
+            f" in {clear} of {len(windows)} windows"
+            + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
+        )
     told = [TOLD[rule] for rule in TOLD if rule in repairs]
     return [*lines, *told]
+
+
+def write_table(path, columns, embedding):
+    """Write columns by name, then the embedding (n, D) as e0, e1, ...: a row per window."""
+    names = [*columns, *(f"e{i}" for i in range(embedding.shape[1]))]
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for *cells, row in zip(*columns.values(), embedding, strict=True):
+            writer.writerow(["" if x != x else x for x in (*cells, *row)])  # NaN: an empty cell

@@ -15,6 +15,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "mask": "xmae.objectives.masks:SHAPES",
     "curriculum": "xmae.objectives.xmae:CURRICULA",
     "logger": "xmae.training.loggers:PACKAGES",
+    "architecture": "xmae.models.adopted.registry:ARCHITECTURES",
     "tier": "xmae.models.student:TIERS",
     "loss": "xmae.distill.losses:LOSSES",
     "fusion": "xmae.models.fusion:FUSIONS",
@@ -47,7 +48,10 @@ def choices_of(verb, setting):
     if place is None:
         return ()
     module, _, name = place.partition(":")
-    found = getattr(import_module(module), name)
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError:  # the light runtime has no encoders to name
+        return ()
     return tuple(found() if callable(found) else found)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from xmae.data.recording.acceleration import length
 from xmae.errors import UserError, require_choice
 from xmae.signals.defects import motion
-from xmae.signals.filters import ecg_clean
+from xmae.signals.filters import CLEANS_ECG, ecg_clean
 from xmae.signals.polarity import polarity_of
 from xmae.signals.resample import bridge_gaps
 from xmae.signals.window import WINDOW_S
@@ -39,7 +39,7 @@ def refuse_swapped(recording):
     """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
     round.
     """
-    if recording.ecg is None or not np.isfinite(recording.ecg).any():
+    if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0

@@ -6,6 +6,7 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
@@ -61,7 +62,10 @@ def reader_of(path):
         reader = import_module(f"xmae.data.recording.readers.{name}")
         if reader.recognises(path):
             return reader
-    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
+    light = suffix == ".csv" and find_spec("pandas") is None
+    return import_module(
+        f"xmae.data.recording.readers.{'plain_table' if light else READERS[suffix]}"
+    )
 
 
 def refuse_other_container(path):
