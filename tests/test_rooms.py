@@ -10,6 +10,7 @@ from setuptools import find_packages
 ROOT = Path(__file__).parents[1]
 OUTER = ("quantize", "export", "firmware_sim", "benchmarks")  # root folders that map under `xmae`
 FOUNDATION = (
+    "callable_package",
     "errors",
     "files",
     "launch",

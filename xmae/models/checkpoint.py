@@ -68,7 +68,7 @@ def file_of(name):
         return files("xmae.models.weights") / SHIPPED[name]
     if str(name).startswith("hf://"):
         try:
-            from xmae.models.hub import download
+            from xmae.models.download import download
         except ImportError as error:
             raise UserError(f"{error.name} is not installed; pip install 'xmae[hub]'") from error
         return download(name)
