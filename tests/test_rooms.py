@@ -13,6 +13,7 @@ FOUNDATION = (
     "callable_package",
     "errors",
     "files",
+    "launch",
     "manifest",
     "native",
     "ownership",

@@ -10,7 +10,7 @@ import numpy as np
 
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
-from xmae.data.recording.checks import fingerprint
+from xmae.data.recording.checks import fingerprint, upright
 from xmae.data.recording.clocks import OutOfStep, settle_clocks
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.recording import PassedOver
@@ -33,6 +33,7 @@ class Settings:
     channel_map: ChannelMap
     people: dict  # record or file -> subject, age, sex
     names: dict  # file -> its name, where its stem is not the only one
+    polarity: str = "auto"  # see `xmae.data.recording.checks.upright`
 
 
 def prepare_file(path, number, stage, settings):
@@ -134,6 +135,7 @@ def windows_of(recording, path, name, settings):
     if isinstance(recording, UserError):
         raise recording
     recording = known_person(named_apart(recording, path, name), name, settings.people)
+    recording = upright(recording, settings.polarity)
     if settings.align or recording.own_clocks:
         recording = settle_clocks(recording)
     return recording, *prepare_recording(recording, settings.min_quality, settings.leads)
