@@ -18,6 +18,7 @@ from xmae.data.store.shard import write_named, write_shard
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
 from xmae.files import read_json, write_json
+from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
 
@@ -57,7 +58,7 @@ def prepare_file(path, number, stage, settings):
         there = all((stage / shard["file"]).is_file() for shard in note["shards"])
         if there and note.get("of") == state and not note["refused"]:
             return note
-    name = settings.names.get(path, path.stem)
+    name = composed(settings.names.get(path, path.stem))
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
     def close():
@@ -183,10 +184,11 @@ def unique_names(paths):
 
 def named_apart(recording, path, name):
     """The recording under the file's unique name, where it had taken its names from the file."""
-    if name == path.stem or not recording.record.startswith(path.stem):
+    stem = composed(path.stem)
+    if name == stem or not recording.record.startswith(stem):
         return recording
-    own = "subject_from_file_name" in recording.repairs and recording.subject == path.stem
-    record = name + recording.record.removeprefix(path.stem)
+    own = "subject_from_file_name" in recording.repairs and recording.subject == stem
+    record = name + recording.record.removeprefix(stem)
     return replace(recording, record=record, subject=name if own else recording.subject)
 
 
