@@ -128,6 +128,9 @@ def load_encoder(name, ppg=True):
         raise UserError(
             f"{path}: not an encoder that xmae saved ({type(error).__name__})"
         ) from error
+    for tensor_name, tensor in encoder.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: damaged weights: {tensor_name} holds NaN or infinite numbers")
     if ppg and isinstance(encoder, CrissCrossEncoder):
         raise UserError(
             f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"

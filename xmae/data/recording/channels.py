@@ -53,6 +53,8 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
+SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
+SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -215,6 +217,11 @@ def plain_name(name):
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
     return lead if lead in ECG_NAMES else name
+
+
+def names_subject(name):
+    """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
+    return plain_name(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
 
 
 def find_roles(names, wanted=None, units=None):

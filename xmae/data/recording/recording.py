@@ -8,6 +8,7 @@ import numpy as np
 
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
+from xmae.text import composed
 
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
@@ -117,6 +118,7 @@ class Recording:
     clocks: ClockNote | None = None
 
     def __post_init__(self):
+        self.subject, self.record = composed(self.subject), composed(self.record)
         name = self.record
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
             raise UserError(

@@ -14,7 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.channels import (
+    Channel,
+    find_roles,
+    names_subject,
+    plain_name,
+    recording_of,
+)
 from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
@@ -23,8 +29,6 @@ from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
-SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
-SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 MAX_GAP_S = 3600  # a longer gap starts another recording
@@ -124,8 +128,7 @@ def subject_column(names, channel_map, path):
                 f" {', '.join(names)}"
             )
         return found
-    usual = {name + end for name in SUBJECT_NAMES for end in SUBJECT_ENDS}
-    return next((name for name in names if plain_name(name) in usual), None)
+    return next((name for name in names if names_subject(name)), None)
 
 
 def subject_name(value):
