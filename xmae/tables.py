@@ -26,6 +26,27 @@ STYLE = (
 )
 
 
+def markdown_table(columns, rows):
+    """A Markdown table; the first column is aligned left, numbers stand right.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Heads.
+    rows : iterable of sequences
+        Cells, shown as text; None = empty.
+
+    >>> print(markdown_table(("method", "bpm"), [("ours", 0.9)]))
+    | method | bpm |
+    |---|--:|
+    | ours | 0.9 |
+    """
+    lines = ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+    for row in rows:
+        lines.append("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |")
+    return "\n".join(lines)
+
+
 def write_tables(result, out):
     """Write table.md, table.csv and table.html of an evaluation's result into `out`; path of the
     first.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xmae.beats.intervals import variability
 from xmae.benchmarks.studies import findings
 from xmae.cli import main
 from xmae.data.store.relabel import relabel
@@ -22,7 +23,7 @@ from xmae.evaluation import evaluate
 from xmae.evaluation.evaluate import predict_baselines
 from xmae.evaluation.findings.curve import curve, keep_subjects, subset_store
 from xmae.evaluation.findings.finding import correlations
-from xmae.evaluation.findings.hrv import hrv_labels, hrv_of_windows
+from xmae.evaluation.findings.hrv import hrv_labels
 from xmae.evaluation.findings.pulse_delay import delays, medians
 from xmae.evaluation.findings.transfer import transfer
 from xmae.evaluation.protocol.datasets import load_datasets
@@ -53,7 +54,7 @@ def test_hrv_is_that_of_neurokit2():
     rng = np.random.default_rng(0)
     beats = [np.cumsum(rng.integers(600, 900, 12)) for _ in range(5)]  # ms
     time = np.concatenate([window + 100_000 * i for i, window in enumerate(beats)]) / 1000
-    found = hrv_of_windows(time, np.repeat(np.arange(5), 12), 6)
+    found = variability(time, np.repeat(np.arange(5), 12), 6)
     for i, window in enumerate(beats):
         expected = nk.hrv_time(window, sampling_rate=1000).iloc[0]
         assert found["rmssd"][i] == pytest.approx(np.sqrt(np.mean(np.diff(np.diff(window)) ** 2)))

@@ -172,15 +172,20 @@ def probe(
     return result | {"summary": probe_table(result).splitlines(), "out": str(out)}
 
 
-def refuse_seen(encoder, subjects):
-    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
-    subjects.
-    """
+def seen_subjects(encoder):
+    """Names of the subjects that an encoder, or a teacher of it, was trained or chosen on: set."""
     seen, origin = set(), getattr(encoder, "provenance", None)
     while isinstance(origin, dict):
         seen |= {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
         origin = origin.get("teacher")
-    if both := sorted(seen & set(subjects)):
+    return seen
+
+
+def refuse_seen(encoder, subjects):
+    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
+    subjects.
+    """
+    if both := sorted(seen_subjects(encoder) & set(subjects)):
         raise UserError(
             f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; prepare the store with"
             " the split that the encoder was trained with (for shipped encoders: xmae/data/bidmc/splits.csv)"

@@ -149,6 +149,17 @@ def constant_trial(trial):
     )
 
 
+def fold_constants(x, trial):
+    """The mean of a column over the subjects of the other folds, for each window: (n,) -> (n,); NaN
+    for subjects in no fold.
+    """
+    subject, constant = trial.dataset.subject, np.full(len(x), np.nan)
+    for fitted, scored in trial.folds:
+        held = np.isin(subject, subject[scored])
+        constant[held] = np.nanmean(x[np.isin(subject, subject[fitted])])
+    return constant
+
+
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
     """Metrics of out-of-fold predictions.
 

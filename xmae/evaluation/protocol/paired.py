@@ -17,6 +17,8 @@ from scipy.stats import rankdata
 from xmae.evaluation.protocol.bootstrap import count_wins
 
 ALL_WAYS = 11  # up to so many subjects, all 2^S ways
+N_FLIPS = 20_000  # beyond that, random ways for `sign_flip_test`
+ALPHA = 0.05
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -80,6 +82,46 @@ def _auroc_difference(truth, first, second, subject, swapped):
             total += np.einsum("ri,ij,rj->r", roles[i], wins, roles[j], optimize=True)
             total -= np.einsum("ri,ij,rj->r", roles[1 - i], wins, roles[1 - j], optimize=True)
     return total / (positive.sum() * (~positive).sum())
+
+
+def sign_flip_test(first, second, n_flips=N_FLIPS, seed=77):
+    """Two-sided p-value of the difference between two methods' scores of the same subjects.
+
+    If the methods are alike, the sign of each subject's difference is a matter of chance. All ways
+    to flip signs are tried up to 11 subjects, else 20,000 at random.
+
+    Parameters
+    ----------
+    first, second : float arrays, shape (S,)
+        Subjects that one of them lacks are left out.
+    """
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    difference = difference[np.isfinite(difference)]
+    n = len(difference)
+    if n <= ALL_WAYS:
+        signs = 1 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = 1 - 2.0 * np.random.default_rng(seed).integers(0, 2, (n_flips + 1, n))
+        signs[0] = 1  # as it is
+    total = np.abs(signs @ difference)
+    return float((total >= total[0] - 1e-12 * max(1, total[0])).mean())
+
+
+def least_p(n_subjects, n_rivals=1):
+    """The smallest p-value that sign flips can give, after Holm's adjustment for so many rivals."""
+    ways = 2.0**n_subjects / 2 if n_subjects <= ALL_WAYS else N_FLIPS + 1
+    return min(1.0, n_rivals / ways)
+
+
+def power_note(n_subjects, n_rivals):
+    """A sentence for a table's head if its design cannot reach p < 0.05, else ""."""
+    p = least_p(n_subjects, n_rivals)
+    if p < ALPHA:
+        return ""
+    return (
+        f"With {n_subjects} subjects and {n_rivals} rivals no difference can reach p < 0.05 "
+        f"(the least possible p is {p:.2f}), so none is tested. "
+    )
 
 
 def holm(p_values):
