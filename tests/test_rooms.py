@@ -170,3 +170,9 @@ def test_nothing_in_the_wheel_needs_what_is_not_in_it():
     absent = ("xmae.benchmarks.studies", "xmae.benchmarks.release")
     shipped = [module for module in MODULES if not module.startswith(absent)]
     assert not [m for m in shipped for other in imported(m) if other.startswith(absent)]
+
+
+def test_every_room_is_on_the_page_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = {MODULES[module].parent.relative_to(ROOT).as_posix() for module in MODULES}
+    assert not [folder for folder in sorted(folders) if f"`{folder}/`" not in page]
