@@ -173,14 +173,20 @@ def simulate(
     tqdm.write(terminal(result))
     guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
     lines = summary_of(result, recording)
-    return {**result, "summary": [*lines, str(opened.verdict), *guests], "out": str(Path(out) / "report.html")}
+    return {
+        **result,
+        "summary": [*lines, str(opened.verdict), *guests],
+        "out": str(Path(out) / "report.html"),
+    }
 
 
 def summary_of(result, recording):
     """What came out and whether it is good: the rate, then a line a device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
-    over = ", turned over: its pulses fell at systole" if "inverted_ppg" in recording.repairs else ""
+    over = (
+        ", turned over: its pulses fell at systole" if "inverted_ppg" in recording.repairs else ""
+    )
     lines = [f"played at {rate} Hz{own}{over}"]
     for name, one in result["devices"].items():
         wrong = "; ".join(result["failures"].get(name, [])) or "as it should be"
