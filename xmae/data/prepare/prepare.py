@@ -65,8 +65,9 @@ def prepare(
     Parameters
     ----------
     inputs : list of str
-        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or
-        WESAD .pkl), folders to search for them, or "bidmc" for the shipped excerpt.
+        Recordings (.npz, WFDB .hea, .csv, .txt, .parquet, .edf, .mat of PulseDB, IEEE SPC or BAMI,
+        .h5, .vital, .pkl of PPG-DaLiA or WESAD, .avro, .acq), session manifests (.yaml) that join
+        files of several devices, folders to search for them, or "bidmc" for the shipped excerpt.
     out : str
         Folder of the store, replaced as a whole when all is done; or an fsspec URL such as
         s3://bucket/store.

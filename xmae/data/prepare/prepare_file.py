@@ -12,7 +12,7 @@ from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, upright
 from xmae.data.recording.clocks import OutOfStep, settle_clocks
-from xmae.data.recording.readers import read_each
+from xmae.data.recording.readers import read_each, reader_of
 from xmae.data.recording.recording import PassedOver
 from xmae.data.store.shard import write_named, write_shard
 from xmae.data.store.windows import Windows
@@ -112,10 +112,8 @@ def prepare_file(path, number, stage, settings):
 def state_of(path):
     """What changes when a file does, or one that it names: size and time of each."""
     files = [path]
-    if path.suffix.lower() == ".hea" and path.is_file():
-        from xmae.data.recording.readers.wfdb import files_of
-
-        files = files_of(path)
+    if path.is_file() and hasattr(reader_of(path), "files_of"):
+        files = reader_of(path).files_of(path)
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()
     ]

@@ -152,11 +152,25 @@ class ChannelMap:
             values = yaml.safe_load(Path(path).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
-        known = [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
+        known = cls.keys()
         if not isinstance(values, dict):
             raise UserError(
                 f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md"
             )
+        return cls.of(values, path, said)
+
+    @classmethod
+    def of(cls, values, path, said=()):
+        """What a dict says, such as a file or a source of a session; `path` names it in errors, and
+        `said` goes before it.
+
+        Raises
+        ------
+        UserError
+            If it holds keys that are not of a channel map, or values of another kind.
+        """
+        values, said = dict(values), dict(said)
+        known = cls.keys()
         if wrong := [key for key in values if key not in known]:
             hint = did_you_mean(wrong[0], known)
             raise UserError(
@@ -176,6 +190,11 @@ class ChannelMap:
                 )
         roles = {role: values.pop(role) for role in ROLES if role in values}
         return cls(roles=roles, **(values | said))
+
+    @classmethod
+    def keys(cls):
+        """Keys of a channel map in YAML."""
+        return [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
 
     def check_sfreq(self, sfreq, path):
         """The rate to use (Hz): what the file states, or what the user says; they must agree within
