@@ -18,6 +18,7 @@ from xmae.evaluation.protocol.datasets import Dataset
 from xmae.evaluation.protocol.tasks import Task
 
 MAX_FOLDS = 5
+LOSO = "loso"  # a fold a subject
 METRICS_OF = {"binary": ("auroc", "f1"), "regression": ("mae",)}
 
 
@@ -67,8 +68,9 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     ----------
     dataset : Dataset
     task : Task
-    protocol : {"test", "all"}
-        Score the split "test" (everything, where there is none), or everything.
+    protocol : {"test", "all", "loso"}
+        Score the split "test" (everything, where there is none), or everything; "loso": everything,
+        a fold a subject.
     n_folds : int, optional
         Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
     seed : int
@@ -102,6 +104,10 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         )
         if most == 0:
             raise UserError(f"{where}: all scored subjects are of a single class")
+    if protocol == LOSO:
+        if task.kind == "binary":
+            raise UserError(f"{where}: one subject alone has one class; loso is for numbers")
+        n_folds = most
     if n_folds is None:
         n_folds = int(min(MAX_FOLDS, most))
     if not 2 <= n_folds <= most:
