@@ -83,7 +83,7 @@ def test_each_subject_is_left_out_once_and_never_fitted(dalia, tmp_path):
         assert subject not in set(dataset.subject[fitted])
         scored.append(subject)
     assert sorted(scored) == sorted(set(dataset.subject))
-    with pytest.raises(UserError, match="loso is for numbers"):
+    with pytest.raises(UserError, match="needs both classes in every subject"):
         dataset.labels["sex"] = (dataset.subject == scored[0]).astype(float)
         make_trial(dataset, REGISTRY["sex"], "loso")
 

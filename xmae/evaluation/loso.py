@@ -15,6 +15,7 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.files import atomic_file
 
+LOSO = "loso"  # the protocol
 REFERENCE, TRUTH = "hr_reference", "hr_ecg"
 # MAE on PPG-DaLiA, bpm, leaving one subject out, as their authors report it
 PUBLISHED = {
