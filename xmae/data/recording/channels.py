@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from xmae.data.recording.acceleration import in_g
-from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
+from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, MIN_SLOW_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
 from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
@@ -315,6 +315,10 @@ def recording_of(
         if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
             rate = f"{channel.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
             raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
+    for name in roles.get("resp", [])[:1] + roles.get("acc", [])[:3]:
+        if not MIN_SLOW_SFREQ <= by_name[name].sfreq <= MAX_SFREQ:
+            rate = f"{by_name[name].sfreq:g} Hz; expected {MIN_SLOW_SFREQ} to {MAX_SFREQ} Hz"
+            raise UserError(f"{record}: {name} has the sampling rate {rate}")
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
     def on_clock(channel):
