@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 import wfdb
+from scipy import io
 
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recording
+from xmae.data.recording.readers.dreamer import read_dreamer
 from xmae.data.recording.recording import Recording
 from xmae.data.recording.sizes import FREE_SAMPLES, check_columns, check_samples
 from xmae.errors import UserError
@@ -173,3 +175,13 @@ def test_gaps_that_would_fill_the_memory(tmp_path, real):
     (tmp_path / "a.csv").write_text(f"time,ppg\n{rows}\n")
     with pytest.raises(UserError, match="a.csv: .*gaps of"):
         read_recording(tmp_path / "a.csv")
+
+
+def test_a_matlab_file_that_unpacks_to_far_more(tmp_path):
+    path = tmp_path / "DATA_01.mat"
+    io.savemat(path, {"sig": np.zeros((6, 2**23))}, do_compression=True)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
+        read_recording(path)
+    with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
+        read_dreamer(path)
