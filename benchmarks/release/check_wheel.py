@@ -8,6 +8,7 @@ minute of PPG. Other extras: train, edge, firmware; these are installed and impo
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ BEST_OF = 5  # of short times
 
 def build_wheel(folder):
     """Build the wheel of this checkout into a folder; its path."""
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules of an earlier one would come along
     command = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     run([sys.executable, "-m", "pip", *command])
     (wheel,) = Path(folder).glob("xmae-*.whl")

@@ -98,6 +98,17 @@ def runs_here(format):
     return runs_here(format)
 
 
+def saturated(format, path):
+    """Names of the biases of an int8 file that do not fit into 32 bits; the light runtime does not
+    look.
+    """
+    if is_light():
+        return []
+    from xmae.export.targets.registry import TARGETS  # brings PyTorch
+
+    return TARGETS[format].saturated(path)
+
+
 def run_models(bundle):
     """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights
     in PyTorch.
@@ -109,6 +120,9 @@ def run_models(bundle):
     for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
         if not runs_here(entry["format"]):
             states[entry["file"]] = "not run here"
+            continue
+        if full := saturated(entry["format"], bundle.path / entry["file"]):
+            states[entry["file"]] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
             continue
         try:
             embedding = bundle.session(entry)(ppg)

@@ -83,6 +83,16 @@ def test_what_needs_more_is_one_line(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
+def test_a_stream_needs_numpy_alone():
+    script = SCRIPT.replace("from xmae.cli import main\n", "import xmae\n").replace(
+        "sys.exit(main(sys.argv[2:]))",
+        "print(xmae.Stream.__name__, sorted(m for m in sys.modules if m == 'scipy.signal'))",
+    )
+    command = [sys.executable, "-c", script, ",".join(WITHOUT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "Stream []\n", done.stderr
+
+
 def test_formats_are_opened_or_named(watch_bundle):
     entry = watch_bundle.all_models[0]
     windows = np.random.default_rng(0).uniform(-1, 1, (3, 1000)).astype(np.float32)

@@ -44,7 +44,7 @@ def test_no_verb_opens_a_connection(tmp_path):
     (tmp_path / "in").mkdir()
     for path in bidmc_files()[:3]:
         recording = read_recording(path)
-        n_times = int(60 * recording.sfreq)
+        n_times = int(180 * recording.sfreq)
         np.savez(
             tmp_path / "in" / path.name, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times],
             fs=recording.sfreq, patient=path.stem,
@@ -54,7 +54,7 @@ def test_no_verb_opens_a_connection(tmp_path):
         ["prepare", str(tmp_path / "in"), "--out", store, "--split", "0.34,0.33,0.33", "--min-quality", "-1"],
         ["pretrain", store, "--out", run, "--size", "small", "--epochs", "1", "--batch-size", "6"],
         ["export", f"{run}/encoder.safetensors", "--student", "student-mcu-s", "--data", store,
-         "--targets", "onnx", "--n-calibration", "4", "--out", bundle],
+         "--targets", "onnx", "--n-calibration", "16", "--out", bundle],
         ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1"],
     ]  # fmt: skip
     script = tmp_path / "verbs.py"

@@ -15,6 +15,7 @@ import yaml
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
+from xmae.launch import rank
 from xmae.ownership import check_output, owned
 from xmae.version import __version__
 
@@ -169,7 +170,7 @@ def run(arguments):
         settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
             result = function(**settings)
-            if not is_first_process():
+            if rank() != 0:
                 return "", 0
             keep_record(settings, result)
     except UserError as error:
@@ -205,15 +206,10 @@ def taken_output(verb, settings):
     out, a_file = settings.get("out"), verb in INTO_A_FILE
     lists = settings.get("list_devices")
     nothing = out is None or "://" in out or lists or (verb == NO_OUT and not out)
-    if nothing or not is_first_process():
+    if nothing or rank() != 0:
         return nullcontext()
     check_output(out, a_file)
     return owned(out, out)
-
-
-def is_first_process():
-    """False in the other processes of a training that shares its batches."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def keep_record(settings, result):

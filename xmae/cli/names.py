@@ -42,7 +42,7 @@ RENAMED = {  # verb: {old name: new name}, until 0.3
 }
 
 
-def choices_of(verb, setting):
+def choices_of(verb: str, setting: str) -> tuple[str, ...]:
     """Names that a setting of a verb may have; () if it takes anything."""
     place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
     if place is None:
@@ -55,6 +55,6 @@ def choices_of(verb, setting):
     return tuple(found() if callable(found) else found)
 
 
-def present_name(verb, setting):
+def present_name(verb: str, setting: str) -> str:
     """The name that a setting has today."""
     return RENAMED.get(verb, {}).get(setting, setting)
