@@ -12,7 +12,7 @@ from pathlib import Path
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import refuse_swapped
 from xmae.data.recording.recording import PassedOver, attempt
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 
 READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
     ".npz": "npz",
@@ -132,8 +132,11 @@ def read_each(path, channel_map=None):
         )
     reader = reader_of(path)
     refuse_other_container(path)
-    for recording in reader.read(path, channel_map or ChannelMap()):
-        yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
+    # whatever a damaged file lets a library raise; what one is sure to raise, its reader words better
+    with refusing(path, f"a recording ({path.suffix})"):
+        for recording in reader.read(path, channel_map or ChannelMap()):
+            refused = isinstance(recording, UserError)
+            yield recording if refused else attempt(refuse_swapped, recording)
 
 
 def read_recording(path, sfreq=None):
@@ -203,6 +206,15 @@ def without_session_parts(files):
     return [path for path in files if path.resolve() not in parts and path not in others]
 
 
+def may_hold_ppg(path, channel_map):
+    """Whether a file has PPG, by its reader; a damaged one may, so that it is told, not passed over."""
+    try:
+        with refusing(path, "a recording"):
+            return reader_of(path).holds_ppg(path, channel_map)
+    except UserError:
+        return True
+
+
 def find_in_folder(folder, channel_map=None):
     """Recordings below a folder, by suffix and the channel names inside.
 
@@ -233,6 +245,6 @@ def find_in_folder(folder, channel_map=None):
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
     files = without_session_parts(files)
-    found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
+    found = [path for path in files if may_hold_ppg(path, channel_map or ChannelMap())]
     chosen = set(found)
     return found, [path for path in files if path not in chosen]
