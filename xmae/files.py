@@ -251,7 +251,7 @@ def read_yaml(path, kind):
         raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: dates
         why = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UserError(f"{path}: not readable as YAML with {kind} ({why})") from error
+        raise UserError(f"{path}: not readable as {kind} in YAML ({why})") from error
 
 
 def sha256(path):

@@ -255,11 +255,11 @@ def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(
 
 YAML = {
     "a bomb": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "holds a reference"),
-    "endless": ("a: " + "[" * 20_000, "nested too deep|not readable as YAML"),
-    "a date that is none": ("a: 2024-13-45\n", "not readable as YAML"),
-    "a command": ("a: !!python/object/apply:os.system [ls]\n", "not readable as YAML"),
+    "endless": ("a: " + "[" * 20_000, "nested too deep|not readable as settings in YAML"),
+    "a date that is none": ("a: 2024-13-45\n", "not readable as settings in YAML"),
+    "a command": ("a: !!python/object/apply:os.system [ls]\n", "not readable as settings in YAML"),
     "too long": ("a: " + "x" * (1 << 20), "characters are too many"),
-    "not text": (b"\xff\xfe\x00", "not readable as YAML"),
+    "not text": (b"\xff\xfe\x00", "not readable as settings in YAML"),
 }
 
 
