@@ -7,8 +7,8 @@ from xmae.evaluation.probe import probe
 
 def main():
     """Pretrain for two epochs; on a server, leave `size`, `epochs` and `max_minutes` out."""
-    recordings = [str(path) for path in bidmc_files()[:6]]
-    xmae.prepare(recordings, "store", split="0.5,0.25,0.25", min_quality=-1, jobs=1)
+    recordings = [str(path) for path in bidmc_files()[:8]]
+    xmae.prepare(recordings, "store", split="0.4,0.2,0.4", min_quality=-1, jobs=1)
 
     # killed, or out of time? the same call with resume=True goes on to the bit
     settings = {"method": "xmae", "size": "small", "epochs": 2, "batch_size": 32}
@@ -16,7 +16,7 @@ def main():
     print(f"{run['windows_seen']} windows, {run['windows_per_s']:.0f} a second")
 
     # linear probes on test subjects, beside hand-made features
-    result = probe("run/encoder.safetensors", "store", "probe", protocol="all", baselines=False)
+    result = probe("run/encoder.safetensors", "store", "probe", baselines=False)
     print("\n".join(result["summary"]))
 
 

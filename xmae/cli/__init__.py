@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
@@ -36,6 +37,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "data clocks": (
         "xmae.data.clocks",
         "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
+    ),
+    "twin": (
+        "xmae.twin.people",
+        "generated people -> recordings with exact beats, for training and tests",
     ),
     "data example": (
         "xmae.data.example",
@@ -185,7 +190,7 @@ def run(arguments):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    for line in result.get("summary", ()):
+    for line in verdict(verb, result):
         print(line, file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
         "passed", True
