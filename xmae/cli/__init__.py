@@ -37,6 +37,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.data.clocks",
         "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
     ),
+    "twin": (
+        "xmae.twin.people",
+        "generated people -> recordings with exact beats, for training and tests",
+    ),
     "data example": (
         "xmae.data.example",
         "one minute of a shipped recording as CSV, to try things on",

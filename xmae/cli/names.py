@@ -29,6 +29,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "device": "xmae.firmware_sim.cost.profile:device_names",
     "bench devices": "xmae.firmware_sim.cost.profile:device_names",
     "emulator": "xmae.firmware_sim.emulators.registry:NEEDS",
+    "rhythm": "xmae.twin.people:RHYTHMS",
     "embed target": "xmae.cli.embed:TARGETS",
     "embed precision": "xmae.cli.embed:PRECISIONS",
     "embed model": "xmae.models.checkpoint:SHIPPED",

@@ -30,7 +30,8 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "program": ProgramEncoder,
 }
 SHIPPED = {
-    name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")
+    name: f"{name}.safetensors"
+    for name in ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
 }
 
 
