@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
@@ -189,7 +190,7 @@ def run(arguments):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    for line in result.get("summary", ()):
+    for line in verdict(verb, result):
         print(line, file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
         "passed", True

@@ -92,7 +92,7 @@ def read_each(path, channel_map=None):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
 
-def read_recording(path, sfreq=None):
+def read_recording(path, sfreq=None, channel_map=None):
     """Read the one recording of a file.
 
     Parameters
@@ -102,13 +102,15 @@ def read_recording(path, sfreq=None):
     sfreq : float or None
         Sampling rate, Hz, for a table without times; for other files, and with times, it must agree
         within 1 %.
+    channel_map : ChannelMap or None
+        As in `read_recordings`; it states the rate too.
 
     Raises
     ------
     UserError
         As `read_recordings`; also if the file holds several recordings, or none.
     """
-    recordings = read_recordings(path, ChannelMap(sfreq=sfreq))
+    recordings = read_recordings(path, channel_map or ChannelMap(sfreq=sfreq))
     recording, second = next(recordings, None), next(recordings, None)
     if recording is None or second is not None:
         raise UserError(
