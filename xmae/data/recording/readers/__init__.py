@@ -5,8 +5,6 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 `PassedOver`. `docs/data.md` lists the formats and the channel names.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
