@@ -11,7 +11,7 @@ from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import refuse_swapped
 from xmae.data.recording.readers.formats import READERS, reader_of
 from xmae.data.recording.recording import PassedOver, attempt
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 
 # how files begin: what they are, and the suffixes under which they are read
 CONTAINERS = {
@@ -84,10 +84,25 @@ def read_each(path, channel_map=None):
         raise UserError(
             f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
         )
-    reader = reader_of(path)
-    refuse_other_container(path)
-    for recording in reader.read(path, channel_map or ChannelMap()):
+    with refusing(path, "a recording"):
+        reader = reader_of(path)
+        refuse_other_container(path)
+    for recording in bounded(reader.read, path, channel_map or ChannelMap()):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
+
+
+def bounded(read, path, channel_map):
+    """Yield what a reader does; whatever a damaged or forged file makes its parser raise becomes a
+    `UserError`. Every reader runs inside.
+    """
+    with refusing(path, f"a recording ({path.suffix})"):
+        recordings = iter(read(path, channel_map))
+    while True:
+        with refusing(path, f"a recording ({path.suffix})"):
+            recording = next(recordings, None)
+        if recording is None:
+            return
+        yield recording
 
 
 def read_recording(path, sfreq=None, channel_map=None):
@@ -189,6 +204,10 @@ def find_in_folder(folder, channel_map=None):
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
     files = without_session_parts(files)
-    found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
+    found = []
+    for path in files:
+        with refusing(path, "a recording"):
+            if reader_of(path).holds_ppg(path, channel_map or ChannelMap()):
+                found.append(path)
     chosen = set(found)
     return found, [path for path in files if path not in chosen]
