@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from xmae.files import atomic_file
+from xmae.text import cell
 
 NOTE = (
     "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean ± standard deviation over folds by "
@@ -85,7 +86,7 @@ def csv_text(result):
                     }
                     | {"reason": trial.get("reason")}
                 )
-    return pd.DataFrame(rows).to_csv(index=False)
+    return pd.DataFrame(rows).map(cell).to_csv(index=False)
 
 
 def markdown_text(result):

@@ -61,7 +61,7 @@ def test_one_subject_is_left_out_at_a_time(small_store, people, table):
 def test_it_fails_before_computing_and_says_what_to_do(small_store, people, table, tmp_path):
     out = str(tmp_path / "e")
     with pytest.raises(
-        UserError, match="2 scored subjects .* 3 are needed; 5 have one in all splits"
+        UserError, match="1 scored subjects .* 3 are needed; 5 have one in all splits"
     ):
         evaluate(["student-mcu-s"], small_store, "load:number:W,stress:binary", table, out=out)
     pd.DataFrame({"subject": people, "sick": [0, 1] * 3}).to_csv(tmp_path / "one.csv", index=False)
