@@ -100,15 +100,16 @@ def embed(
         bundle, part = Bundle.open(model, public_key), part or "student"
         entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads = bundle.heads.get(part, {})
+        heads, without = bundle.trusted_heads(part), bundle.at_chance(part)
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
 
         embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
-    from xmae.evaluation.heads.heads import apply_head, has_skill
+        without = []
+    from xmae.evaluation.heads.heads import apply_head
 
-    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
+    said = {task: apply_head(head, embedding) for task, head in heads.items()}
     table = pd.DataFrame(
         {
             "record": windows.record,
@@ -123,7 +124,6 @@ def embed(
         table.to_csv(temporary, index=False)
     dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
     medians = {task: float(np.median(values)) for task, values in said.items()}
-    without = [task for task, head in heads.items() if not has_skill(head)]
     lost = (
         f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}"
         if dropped
@@ -137,7 +137,7 @@ def embed(
         for task, value in medians.items()
     ]
     if without:
-        labels = ", ".join(heads[task]["label"] for task in without)
+        labels = ", ".join(without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")
     if is_bundle:
         summary.append(str(bundle.verdict))
