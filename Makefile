@@ -30,7 +30,7 @@ typecheck: $(STAMP)  ## the public face and the typed contracts
 	$(BIN)/mypy
 
 docs: $(STAMP)  ## the site, into runs/site; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 coverage: $(STAMP)
 	$(PYTEST) -m "not extended" --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage

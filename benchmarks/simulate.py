@@ -16,6 +16,7 @@ from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_folder, write_json
 from xmae.firmware_sim.build.arm_root import setup_roots
 from xmae.firmware_sim.cost.profile import device_names, load_device
+from xmae.firmware_sim.emulators.confine import confinement
 from xmae.firmware_sim.emulators.registry import chosen_emulator, installed, what_it_needs
 from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
@@ -96,7 +97,8 @@ def simulate(
         runtime's on this machine; or why none was compared), on a Cortex-A `runtimes`: what
         ExecuTorch and ONNX Runtime take; `signature` of the bundle; `not_run`: what devices would need; `failures`: by device,
         what is not as it should be; `passed`: there are none, so every device had valid windows,
-        whose embeddings were compared and equal, and kept all limits; "out".
+        whose embeddings were compared and equal, and kept all limits; under QEMU `guest`: how far
+        the emulated programs were kept apart from this machine; "out".
 
     Raises
     ------
@@ -138,6 +140,7 @@ def simulate(
                 "title": profile.title,
                 "core": profile.core,
                 "emulator": runs_in,
+                **({"guest": confinement().words} if runs_in.startswith("qemu") else {}),
                 **played,
             }
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
@@ -158,7 +161,9 @@ def simulate(
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
     show(next(iter(devices.values())), speed)
     tqdm.write(terminal(result))
-    return {**result, "summary": [str(opened.verdict)], "out": str(Path(out) / "report.html")}
+    guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
+    lines = [str(opened.verdict), *guests]
+    return {**result, "summary": lines, "out": str(Path(out) / "report.html")}
 
 
 def chosen_devices(names, emulator):

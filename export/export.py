@@ -48,6 +48,7 @@ from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
+POOR = 0.95  # centred cosine to PyTorch below which a file is warned of
 N_CHECKED = 16  # of them, where an interpreter in Python stands for the device
 
 
@@ -221,7 +222,11 @@ def export(
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest, sign_with)
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
-    return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
+    return {
+        "models": [{key: entry[key] for key in columns} for entry in models],
+        "summary": summary_of(models, metrics),
+        "out": str(out),
+    }
 
 
 @contextmanager
@@ -329,6 +334,7 @@ def export_model(
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
             target.convert(graph, path, precision, calibration, observer)
+        refuse_saturated(target, path)
         seconds, drift = time.perf_counter() - start, None
         if target.can_open:
             drift = drift_of(target.open(path), ppg[compared], reference[compared], mean)
@@ -347,6 +353,41 @@ def export_model(
             }
         )
     return entries
+
+
+def refuse_saturated(target, path):
+    """Raise a `UserError` if a bias of an int8 file does not fit into 32 bits."""
+    if full := target.saturated(path):
+        raise UserError(
+            f"{path.name}: the bias {full[0]} does not fit into 32 bits, so its channel is lost;"
+            " the weights of that channel are next to nothing: train on, or prune it"
+        )
+
+
+def summary_of(models, metrics):
+    """What was exported and whether it is good, in a few lines."""
+    lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
+    cosines = {
+        entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
+    }
+    if cosines:
+        worst = min(cosines, key=cosines.get)
+        lines.append(
+            f"embeddings against PyTorch: centred cosine {cosines[worst]:.4f} or better ({worst})"
+        )
+    lines += [
+        f"warning: {file} keeps little of its float weights (centred cosine {value:.2f}): see xmae"
+        " quantize, --observer and --drift-budget"
+        for file, value in cosines.items()
+        if value < POOR
+    ]
+    for model, tasks in metrics.items():
+        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
+        if poor:
+            lines.append(
+                f"warning: heads of {model} that are no better than a constant on val: {', '.join(poor)}"
+            )
+    return lines
 
 
 def drift_of(session, ppg, reference, mean):

@@ -1,6 +1,6 @@
 """Text from outside, made harmless where it is shown: on a terminal, in a spreadsheet."""
 
-from unicodedata import category
+from unicodedata import category, normalize
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
@@ -27,6 +27,18 @@ def printable(text):
         char if char in "\n\t" or not hidden(char) else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def composed(name):
+    """Return a name as most programs write it: letters with their accents as one character (NFC), no
+    spaces about it. Names of files on a Mac have them apart, and would be another person.
+
+    Examples
+    --------
+    >>> composed(" Zoe\u0308 ") == "Zo\u00eb"
+    True
+    """
+    return normalize("NFC", str(name)).strip()
 
 
 def hidden(char):

@@ -21,7 +21,7 @@ from xmae.errors import UserError
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
-from xmae.export.targets.registry import TARGETS, runs_here
+from xmae.export.targets.light import is_light, open_light
 from xmae.files import read_json, sha256, write_json
 from xmae.manifest import checked
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
@@ -149,6 +149,8 @@ class Bundle:
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
+        from xmae.export.targets.registry import runs_here  # brings PyTorch
+
         return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
@@ -189,6 +191,10 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
+        if is_light():
+            return open_light(self.path / entry["file"], entry["format"], threads)
+        from xmae.export.targets.registry import TARGETS  # brings PyTorch
+
         target = TARGETS[entry["format"]]
         if not target.can_open:
             raise UserError(

@@ -372,8 +372,13 @@ def test_a_bug_is_not_hidden(calls):
 
 
 def test_other_processes_of_a_training_say_nothing(calls, capsys, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    by_torchrun = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (by_torchrun | {"TORCHELASTIC_RUN_ID": "7"}).items():
+        monkeypatch.setenv(name, value)
     assert run(capsys, "try", "a", "--json")[:2] == (0, "")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # a pod's variables alone say nothing
+    code, out, _ = run(capsys, "try", "a", "--json")
+    assert code == 0 and out
 
 
 def test_prepare_several_recordings(capsys, tmp_path):

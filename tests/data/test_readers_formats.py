@@ -504,7 +504,10 @@ def test_ppg_dalia_and_wesad(tmp_path, real, monkeypatch):
     assert "hr_monitor" not in read_recording(tmp_path / "S4.pkl").labels
     for evil in (Evil(), {"subject": Evil(), "signal": signals}, np.array([Evil()], object)):
         (tmp_path / "S5.pkl").write_bytes(pickle.dumps(evil))
-        with pytest.raises(UserError, match="S5.pkl: refused: it asks for (posix|nt).system"):
+        with pytest.raises(
+            UserError,
+            match="S5.pkl: refused: (it asks for (posix|nt).system|an array of the type 'O8')",
+        ):
             read_recording(tmp_path / "S5.pkl")
     (tmp_path / "S6.pkl").write_bytes(pickle.dumps(wesad)[:5000])
     with pytest.raises(UserError, match="S6.pkl: not readable"):

@@ -7,14 +7,15 @@ import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from xmae.cli.options import help_of, read_settings
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
+from xmae.launch import rank
 from xmae.ownership import check_output, owned
 from xmae.version import __version__
 
@@ -35,6 +36,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "data clocks": (
         "xmae.data.clocks",
         "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
+    ),
+    "twin": (
+        "xmae.twin.people",
+        "generated people -> recordings with exact beats, for training and tests",
     ),
     "data example": (
         "xmae.data.example",
@@ -169,14 +174,16 @@ def run(arguments):
         settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
             result = function(**settings)
-            if not is_first_process():
+            if rank() != 0:
                 return "", 0
             keep_record(settings, result)
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        extra = "edge" if find_spec("torch") else "train"
         return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+            f"{verb} needs the package {error.name}, which is not installed; try pip install "
+            f"'xmae[{extra}]'"
         )
     except KeyboardInterrupt:
         return fail("interrupted")
@@ -203,15 +210,10 @@ def taken_output(verb, settings):
     out, a_file = settings.get("out"), verb in INTO_A_FILE
     lists = settings.get("list_devices")
     nothing = out is None or "://" in out or lists or (verb == NO_OUT and not out)
-    if nothing or not is_first_process():
+    if nothing or rank() != 0:
         return nullcontext()
     check_output(out, a_file)
     return owned(out, out)
-
-
-def is_first_process():
-    """False in the other processes of a training that shares its batches."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def keep_record(settings, result):
@@ -243,7 +245,8 @@ def fail(message):
     """One line on standard error, below progress bars that were cut short; nothing for standard
     output, and code 2.
     """
-    for bar in list(tqdm._instances):
-        bar.close()
+    if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
     print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
     return "", 2

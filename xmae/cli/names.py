@@ -15,6 +15,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "mask": "xmae.objectives.masks:SHAPES",
     "curriculum": "xmae.objectives.xmae:CURRICULA",
     "logger": "xmae.training.loggers:PACKAGES",
+    "architecture": "xmae.models.adopted.registry:ARCHITECTURES",
     "tier": "xmae.models.student:TIERS",
     "loss": "xmae.distill.losses:LOSSES",
     "fusion": "xmae.models.fusion:FUSIONS",
@@ -28,6 +29,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "device": "xmae.firmware_sim.cost.profile:device_names",
     "bench devices": "xmae.firmware_sim.cost.profile:device_names",
     "emulator": "xmae.firmware_sim.emulators.registry:NEEDS",
+    "rhythm": "xmae.twin.people:RHYTHMS",
     "embed target": "xmae.cli.embed:TARGETS",
     "embed precision": "xmae.cli.embed:PRECISIONS",
     "embed model": "xmae.models.checkpoint:SHIPPED",
@@ -41,16 +43,19 @@ RENAMED = {  # verb: {old name: new name}, until 0.3
 }
 
 
-def choices_of(verb, setting):
+def choices_of(verb: str, setting: str) -> tuple[str, ...]:
     """Names that a setting of a verb may have; () if it takes anything."""
     place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
     if place is None:
         return ()
     module, _, name = place.partition(":")
-    found = getattr(import_module(module), name)
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError:  # the light runtime has no encoders to name
+        return ()
     return tuple(found() if callable(found) else found)
 
 
-def present_name(verb, setting):
+def present_name(verb: str, setting: str) -> str:
     """The name that a setting has today."""
     return RENAMED.get(verb, {}).get(setting, setting)

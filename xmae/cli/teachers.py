@@ -50,7 +50,7 @@ def teachers(
     batch_size : int
         Crops a step.
     tasks : str
-        Probes, separated by commas: hr, rr, spo2, sex, age65.
+        Probes, separated by commas, such as hr,rr,spo2.
     n_calibration : int
         Windows (10 s each) that set the int8 ranges.
     seed : int

@@ -23,9 +23,10 @@ from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
 from xmae.data.prepare.prepare_file import Settings, prepare_file, unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import POLARITIES
 from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.ownership import owned
 from xmae.version import __version__
 
@@ -50,6 +51,7 @@ def prepare(
     sfreq: float | None = None,
     subjects: str | None = None,
     align: bool = False,
+    polarity: str = "auto",
     skip_bad: bool = False,
     append: bool = False,
     engine: str = "local",
@@ -63,8 +65,9 @@ def prepare(
     Parameters
     ----------
     inputs : list of str
-        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or
-        WESAD .pkl), folders to search for them, or "bidmc" for the shipped excerpt.
+        Recordings (.npz, WFDB .hea, .csv, .txt, .parquet, .edf, .mat of PulseDB, IEEE SPC or BAMI,
+        .h5, .vital, .pkl of PPG-DaLiA or WESAD, .avro, .acq), session manifests (.yaml) that join
+        files of several devices, folders to search for them, or "bidmc" for the shipped excerpt.
     out : str
         Folder of the store, replaced as a whole when all is done; or an fsspec URL such as
         s3://bucket/store.
@@ -95,6 +98,10 @@ def prepare(
         Check the clocks of ECG and PPG by their beats: correct offset and drift where they are
         certain, and leave the recording out where they are not. Sessions with several clocks are
         always checked.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
+        of reflected light, and counts it as a repair; "upright" takes it as it is; "inverted" turns
+        all over.
     skip_bad : bool
         Leave out recordings that cannot be used, each by itself, and say so in store.json, instead
         of stopping.
@@ -122,11 +129,12 @@ def prepare(
     """
     if engine not in ENGINES:
         raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
+    require_choice("--polarity", polarity, POLARITIES)
     channel_map = ChannelMap.load(channels, sfreq)
     paths, passed_over = find_recordings(inputs, channel_map)
     people = read_subjects(subjects) if subjects else {}
     settings = Settings(
-        min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths)
+        min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths), polarity
     )
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
 

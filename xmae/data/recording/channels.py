@@ -53,6 +53,8 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
+SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
+SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -150,11 +152,25 @@ class ChannelMap:
             values = yaml.safe_load(Path(path).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
-        known = [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
+        known = cls.keys()
         if not isinstance(values, dict):
             raise UserError(
                 f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md"
             )
+        return cls.of(values, path, said)
+
+    @classmethod
+    def of(cls, values, path, said=()):
+        """What a dict says, such as a file or a source of a session; `path` names it in errors, and
+        `said` goes before it.
+
+        Raises
+        ------
+        UserError
+            If it holds keys that are not of a channel map, or values of another kind.
+        """
+        values, said = dict(values), dict(said)
+        known = cls.keys()
         if wrong := [key for key in values if key not in known]:
             hint = did_you_mean(wrong[0], known)
             raise UserError(
@@ -174,6 +190,11 @@ class ChannelMap:
                 )
         roles = {role: values.pop(role) for role in ROLES if role in values}
         return cls(roles=roles, **(values | said))
+
+    @classmethod
+    def keys(cls):
+        """Keys of a channel map in YAML."""
+        return [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
 
     def check_sfreq(self, sfreq, path):
         """The rate to use (Hz): what the file states, or what the user says; they must agree within
@@ -196,6 +217,11 @@ def plain_name(name):
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
     return lead if lead in ECG_NAMES else name
+
+
+def names_subject(name):
+    """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
+    return plain_name(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
 
 
 def find_roles(names, wanted=None, units=None):

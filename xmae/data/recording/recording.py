@@ -8,6 +8,7 @@ import numpy as np
 
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
+from xmae.text import composed
 
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
@@ -45,8 +46,9 @@ class ClockNote:
     ----------
     state : str
         "in step": nothing had to be done; "corrected"; "given": corrected as the user said.
-    offset_s, offset_half_s : float
-        How far the PPG's clock was ahead, s, as it was corrected; half of its 95 % interval.
+    offset_s, lag_half_s : float
+        By how much the PPG was moved, s, such that pulses follow R peaks by 0.25 s; half of the
+        95 % interval of the lag it had.
     drift_ppm, drift_half_ppm : float
         By how many millionths it ran faster, as it was corrected; half of its 95 % interval.
     left_s : float
@@ -55,7 +57,7 @@ class ClockNote:
 
     state: str
     offset_s: float = 0.0
-    offset_half_s: float = np.nan
+    lag_half_s: float = np.nan
     drift_ppm: float = 0.0
     drift_half_ppm: float = np.nan
     left_s: float = np.nan
@@ -116,6 +118,7 @@ class Recording:
     clocks: ClockNote | None = None
 
     def __post_init__(self):
+        self.subject, self.record = composed(self.subject), composed(self.record)
         name = self.record
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
             raise UserError(

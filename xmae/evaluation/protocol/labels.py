@@ -15,6 +15,7 @@ import pandas as pd
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
+from xmae.text import composed
 
 KEYS = ("subject", "record", "time")
 COLUMNS = tuple(dict.fromkeys(task.column for task in REGISTRY.values()))
@@ -75,9 +76,14 @@ def read_labels(path, tasks=None):
                 table[name] = pd.to_numeric(table[name]).astype(float)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}: column {name}: {error}") from error
+            if len(rows := np.flatnonzero(np.isinf(table[name]))):
+                raise UserError(
+                    f"{path}: column {name} is infinite in row {rows[0] + 1}; leave a missing label"
+                    " empty"
+                )
     table = table.assign(
-        subject=table["subject"].astype(str),
-        record=table["record"].fillna("").astype(str) if "record" in table else "",
+        subject=table["subject"].astype(str).map(composed),
+        record=table["record"].fillna("").astype(str).map(composed) if "record" in table else "",
         time=table.get("time", np.nan),
     )
     for task in REGISTRY.values():

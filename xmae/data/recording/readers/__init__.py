@@ -6,6 +6,7 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
@@ -24,9 +25,18 @@ READERS = {  # suffix: (module, function); imported when needed, as some pull in
     ".hdf5": "hdf5",
     ".vital": "vital",
     ".pkl": "pickled",
+    ".txt": "table",
+    ".acq": "biopac",
+    ".avro": "embraceplus",
+    ".yaml": "session",
+    ".yml": "session",
 }
 # of a suffix that several formats have: those that know their own by its first bytes
-BY_CONTENT = {".mat": ("matlab5",)}
+BY_CONTENT = {
+    ".mat": ("matlab5",),
+    ".csv": ("empatica", "shimmer", "apple_health"),
+    ".txt": ("polar", "opensignals", "shimmer"),
+}
 
 # how files begin: what they are, and the suffixes under which they are read
 CONTAINERS = {
@@ -61,7 +71,10 @@ def reader_of(path):
         reader = import_module(f"xmae.data.recording.readers.{name}")
         if reader.recognises(path):
             return reader
-    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
+    light = suffix == ".csv" and find_spec("pandas") is None
+    return import_module(
+        f"xmae.data.recording.readers.{'plain_table' if light else READERS[suffix]}"
+    )
 
 
 def refuse_other_container(path):
@@ -175,6 +188,21 @@ def not_ours(files, folder):
     ]
 
 
+def without_session_parts(files):
+    """The same files without those that a session manifest names, and without other YAML files,
+    such as channel maps.
+    """
+    written = [path for path in files if READERS[path.suffix.lower()] == "session"]
+    if not written:
+        return files
+    from xmae.data.recording.readers import session
+
+    manifests = [path for path in written if session.recognises(path)]
+    parts = {part.resolve() for path in manifests for part in session.files_of(path)[1:]}
+    others = set(written) - set(manifests)
+    return [path for path in files if path.resolve() not in parts and path not in others]
+
+
 def find_in_folder(folder, channel_map=None):
     """Recordings below a folder, by suffix and the channel names inside.
 
@@ -204,6 +232,7 @@ def find_in_folder(folder, channel_map=None):
 
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
+    files = without_session_parts(files)
     found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
     chosen = set(found)
     return found, [path for path in files if path not in chosen]

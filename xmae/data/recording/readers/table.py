@@ -14,7 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.channels import (
+    Channel,
+    find_roles,
+    names_subject,
+    plain_name,
+    recording_of,
+)
+from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
 from xmae.data.recording.units import SECONDS, seconds_in
@@ -22,8 +29,6 @@ from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
-SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
-SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 MAX_GAP_S = 3600  # a longer gap starts another recording
@@ -53,6 +58,49 @@ def read(path, channel_map):
             yield error
 
 
+def part_of(path, channel_map):
+    """The columns of a table that play a role, with or without PPG, as a part of a session.
+
+    Raises
+    ------
+    UserError
+        If the table names several subjects, or has a gap of more than an hour.
+    """
+    table, units, repairs = load(path, channel_map)
+    try:
+        roles = find_roles(
+            list(table.columns),
+            wanted(table.columns, channel_map),
+            units_of(table.columns, units),
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    who = subject_column(table.columns, channel_map, path)
+    if who is not None and table[who].nunique() > 1:
+        raise UserError(f"{path}: names several subjects in '{who}'; a session has one")
+    sfreq, places, start = None, np.arange(len(table)), ""
+    if time := time_column(table, channel_map, path, units):
+        times, begin = seconds_of(table[time], time, channel_map, path, units.get(time, ""))
+        refuse_time_unit(times, time, path)
+        sfreq, places, uneven = regular_times(times, time, path)
+        repairs = [*repairs, *uneven]
+        start = begin.isoformat() if begin else ""
+    sfreq = channel_map.check_sfreq(sfreq, path)
+    if len(places) and np.diff(places).max(initial=0) > MAX_GAP_S * sfreq:
+        raise UserError(f"{path}: has a gap of more than an hour; a session is one recording")
+    names = dict.fromkeys(name for chosen in roles.values() for name in chosen)
+    channels = [
+        Channel(
+            name,
+            on_grid(numbers_of(table[name], name, path), places),
+            sfreq,
+            unit=bracketed(name) or units.get(name, ""),
+        )
+        for name in names
+    ]
+    return Part(channels, start, roles, repairs=tuple(repairs))
+
+
 def load(path, channel_map):
     """The table, the units that a row of it states, by column, and what was mended."""
     if path.suffix.lower() != ".parquet":
@@ -80,8 +128,7 @@ def subject_column(names, channel_map, path):
                 f" {', '.join(names)}"
             )
         return found
-    usual = {name + end for name in SUBJECT_NAMES for end in SUBJECT_ENDS}
-    return next((name for name in names if plain_name(name) in usual), None)
+    return next((name for name in names if names_subject(name)), None)
 
 
 def subject_name(value):
