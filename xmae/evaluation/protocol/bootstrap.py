@@ -145,7 +145,8 @@ def mean_interval(x, level=LEVEL, n_resamples=N_RESAMPLES, seed=77):
     whole = x.std(ddof=1) / np.sqrt(n)
     varied = error > 1e-3 * whole  # not all of one subject
     below, above = np.quantile(mean[varied] / error[varied], [(1 - level) / 2, (1 + level) / 2])
-    return float(x.mean() - above * whole), float(x.mean() - below * whole)
+    low, high = float(x.mean() - above * whole), float(x.mean() - below * whole)
+    return (max(low, 0.0) if x.min() >= 0 else low), high  # errors are not negative
 
 
 def with_interval(value, low_high):
