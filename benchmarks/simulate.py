@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.report.watch_table import broken_limits, equality, markdown, terminal
+from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
@@ -22,6 +24,7 @@ from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
 from xmae.firmware_sim.play_cortex_a import play_cortex_a
 from xmae.signals.stream import BUFFER_S, MARGIN_S
+from xmae.text import printable
 
 RESULTS, TABLE = "simulate.json", "watch.md"
 ESTIMATED = (
@@ -46,6 +49,8 @@ def simulate(
     cmsis_nn: str | None = None,
     model: str = "student",
     public_key: str | None = None,
+    channels: str | None = None,
+    polarity: str = "auto",
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
@@ -86,6 +91,11 @@ def simulate(
         Which of the bundle's students, such as "student-app".
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
+    channels : str or None
+        YAML file that says which channel of the recording is PPG; see docs/data.md.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole; "upright" takes
+        it as it is; "inverted" turns it over.
 
     Returns
     -------
@@ -115,7 +125,8 @@ def simulate(
             "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
         )
     chosen, not_run = chosen_devices(device, emulator)
-    opened, recording = Bundle.open(bundle, public_key), read_recording(signal)
+    opened = Bundle.open(bundle, public_key)
+    recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
     rate = sfreq or front_end_rate(recording.sfreq)
     codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
         : None if seconds is None else int(seconds * rate)
@@ -160,10 +171,28 @@ def simulate(
         (folder / TABLE).write_text(markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
     show(next(iter(devices.values())), speed)
-    tqdm.write(terminal(result))
+    tqdm.write(printable(terminal(result)))
     guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
-    lines = [str(opened.verdict), *guests]
-    return {**result, "summary": lines, "out": str(Path(out) / "report.html")}
+    lines = summary_of(result, recording)
+    return {
+        **result,
+        "summary": [*lines, str(opened.verdict), *guests],
+        "out": str(Path(out) / "report.html"),
+    }
+
+
+def summary_of(result, recording):
+    """What came out and whether it is good: the rate, then a line a device."""
+    rate = result["front_end"]["sfreq"]
+    own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
+    over = (
+        ", turned over: its pulses fell at systole" if "inverted_ppg" in recording.repairs else ""
+    )
+    lines = [f"played at {rate} Hz{own}{over}"]
+    for name, one in result["devices"].items():
+        wrong = "; ".join(result["failures"].get(name, [])) or "as it should be"
+        lines.append(f"{name}: {one['valid']} of {one['windows']} windows valid; {wrong}")
+    return lines
 
 
 def chosen_devices(names, emulator):
@@ -249,4 +278,5 @@ def show(played, speed):
             before = result["estimated_ready_s"]
         said = ", ".join(f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items())
         said = said or ("no result" if "INVALID" in result["status"] else "embedding")
-        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}")
+        line = f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}"
+        tqdm.write(printable(line))

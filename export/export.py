@@ -414,8 +414,10 @@ def make_heads(encoder, store, train):
     at_chance : list of str
         Labels of the tasks that have no head, since it would say no more than a constant.
     """
-    fitted = fit_heads(embed_windows(encoder, train), train, TASKS.values())
-    (heads, at_chance), metrics = worth_shipping(fitted), {}
+    heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
+    for split in {"val", "test"} & set(store.splits.values()):
+        lower_skill(heads, encoder, store.windows(split), train)
+    heads, at_chance = worth_shipping(heads)
     if "val" not in store.splits.values():
         return heads, metrics, at_chance
     val = store.windows("val")
@@ -434,3 +436,27 @@ def make_heads(encoder, store, train):
             "subjects": len(set(val.subject[known])),
         }
     return heads, metrics, at_chance
+
+
+def lower_skill(heads, encoder, windows, train):
+    """Lower the skill of heads to what they have on the windows of another split, so that those
+    which are no better there than a constant count as without skill and are left out.
+    """
+    embeddings = embed_windows(encoder, windows)
+    for name, head in heads.items():
+        truth, fitted = TASKS[name].target(windows), TASKS[name].target(train)
+        known = np.isfinite(truth)
+        if not known.any():
+            continue
+        said, constant = apply_head(head, embeddings[known]), np.nanmean(fitted)
+        if head["kind"] == "binary":
+            lost, least = (log_loss(p, truth[known]) for p in (said, constant))
+        else:
+            lost, least = (np.abs(x - truth[known]).mean() for x in (said, constant))
+        head["skill"] = float(min(head["skill"], 1 - lost / max(least, 1e-12)))
+
+
+def log_loss(probability, truth):
+    """Mean logarithmic loss of probabilities of the class 1."""
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    return -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()

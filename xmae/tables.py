@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from xmae.files import atomic_file
+from xmae.text import cell
 
 NOTE = (
     "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of predictions by "
     "models that never saw them, in brackets the 95 % interval by resampling subjects. Stars: differs from {reference} "
     "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
-    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside."
+    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better than the constant."
 )
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
@@ -83,7 +84,7 @@ def csv_text(result):
                     }
                     | {"reason": trial.get("reason")}
                 )
-    return pd.DataFrame(rows).to_csv(index=False)
+    return pd.DataFrame(rows).map(cell).to_csv(index=False)
 
 
 def markdown_text(result):
@@ -104,6 +105,11 @@ def markdown_text(result):
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
+    lines += [
+        f"- {trial['label']}: {len(names)} subjects are not scored, {why}: {', '.join(names)}"
+        for trial in result["trials"]
+        for why, names in trial.get("not_scored", {}).items()
+    ]
     lines += ["", NOTE.format(reference=result["reference"]), ""]
     if "training" in result:
         lines += ["| " + " | ".join(TRAINING) + " |", "|---" * len(TRAINING) + "|"]
@@ -176,14 +182,15 @@ def _number(trial, value):
 
 
 def best_methods(trial):
-    """Names of the methods with the best mean, baselines aside; several where they are equal."""
+    """Names of the methods with the best mean, baselines aside; several where they are equal, none
+    where the constant is as good.
+    """
     sign = -1 if trial["metric"] == "mae" else 1
-    values = {
-        name: sign * found[trial["metric"]]["value"]
-        for name, found in trial["methods"].items()
-        if name not in BASELINES
-    }
-    return [name for name, value in values.items() if value == max(values.values())]
+    means = {name: sign * x[trial["metric"]]["value"] for name, x in trial["methods"].items()}
+    constant = means.get("constant", float("-inf"))
+    values = {name: x for name, x in means.items() if name not in BASELINES}
+    best = max(values.values())
+    return [name for name, value in values.items() if value == best and value > constant]
 
 
 def _cell(trial, method, bold=""):

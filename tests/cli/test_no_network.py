@@ -1,6 +1,7 @@
 """Nothing phones home: prepare, pretrain, export and bench open no connection."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,31 +11,32 @@ import pytest
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recording
 
-SCRIPT = """
-import json, socket, sys
+# read by every Python that starts with this folder on its path: those of workers and of bench too
+CUSTOMIZE = """
+import os, socket
 
-asked = []
-local = socket.AF_UNIX  # between own processes
+connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+def ask(address):
+    with open(os.path.join(os.path.dirname(__file__), "asked.txt"), "a") as file:
+        file.write(f"{address}\\n")
+    raise OSError(f"a connection to {address}")
 
 def refused(self, address, *rest):
-    if self.family != local:
-        asked.append(str(address))
-        raise OSError(f"a connection to {address}")
-    return original(self, address, *rest)
+    if self.family == socket.AF_UNIX:  # between own processes
+        return connect(self, address, *rest)
+    return ask(address)
 
-original, lookup = socket.socket.connect, socket.getaddrinfo
-socket.socket.connect = refused
-socket.socket.connect_ex = refused
-socket.getaddrinfo = lambda *words, **more: asked.append(str(words)) or lookup("127.0.0.1", None)
-
-import xmae
+socket.socket.connect = socket.socket.connect_ex = refused
+socket.getaddrinfo = lambda *words, **more: ask(words)
+"""
+SCRIPT = """
+import json, sys
 from xmae.cli import main
 
 if __name__ == "__main__":
     for words in json.loads(sys.argv[1]):
-        code = main(words)
-        assert code in (0, 1), (words, code)  # 1: a gate, after so little training
-    assert not asked, asked
+        assert main(words) in (0, 1), words  # 1: a gate, after so little training
 """
 
 
@@ -54,11 +56,23 @@ def test_no_verb_opens_a_connection(tmp_path):
         ["prepare", str(tmp_path / "in"), "--out", store, "--split", "0.34,0.33,0.33", "--min-quality", "-1"],
         ["pretrain", store, "--out", run, "--size", "small", "--epochs", "1", "--batch-size", "6"],
         ["export", f"{run}/encoder.safetensors", "--student", "student-mcu-s", "--data", store,
-         "--targets", "onnx", "--n-calibration", "16", "--out", bundle],
-        ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1"],
+         "--targets", "onnx", "--precisions", "fp32", "--n-calibration", "16", "--out", bundle],
+        ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
+         "--starts", "1", "--windows", "4"],
     ]  # fmt: skip
-    script = tmp_path / "verbs.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), json.dumps(verbs)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    (tmp_path / "verbs.py").write_text(SCRIPT)
+    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    command = [sys.executable, "verbs.py", json.dumps(verbs)]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    asked = tmp_path / "asked.txt"
+    assert not asked.exists(), asked.read_text()
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_trap_works(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    code = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env)
+    assert done.returncode and "127.0.0.1" in (tmp_path / "asked.txt").read_text()

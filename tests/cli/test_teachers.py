@@ -28,12 +28,13 @@ def taken(monkeypatch, watch_bundle):
     return calls
 
 
-def test_teachers_are_compared_on_the_same_terms(taken, small_store, tmp_path):
+def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_store, tmp_path):
     random = open_foreign("random", "papagei-p")
     save_encoder(random, tmp_path / "papagei" / "teacher.safetensors", random.provenance)
     adopted = str(tmp_path / "papagei" / "teacher.safetensors")
-    words = ["compare", "teachers", "student-mcu-s", adopted, "--data", small_store]
-    assert main([*words, "--epochs", "3", "--out", str(tmp_path / "out")]) == 0
+    words = ["compare", "teachers", "student-mcu-s", adopted, "--data"]
+    store = str(eight_patients / "store")
+    assert main([*words, store, "--epochs", "3", "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "teachers.json").read_text())
     assert [row["teacher"] for row in found["teachers"]] == ["student-mcu-s", "papagei"]
     assert found["teachers"][1]["licence"] == "none: random weights"
@@ -47,6 +48,8 @@ def test_teachers_are_compared_on_the_same_terms(taken, small_store, tmp_path):
     assert a["student"] == b["student"] and a["teacher"] != b["teacher"]
     table = (tmp_path / "out" / "teachers.md").read_text().splitlines()
     assert len(table) == 4 and table[0].count("|") == table[2].count("|") == 10
+    main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
+    assert "not evaluable: 2 scored patients" in (tmp_path / "few" / "teachers.md").read_text()
 
 
 def test_what_cannot_be_compared_is_one_line(small_store, tmp_path):

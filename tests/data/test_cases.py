@@ -169,6 +169,15 @@ def _(folder):
     assert len(find_in_folder(folder)[0]) == 3
 
 
+@case("13_e4_folder", case_files.e4_folder)
+def _(folder):
+    _, ppg, _ = case_files.synth(64)
+    recording = read(folder / "BVP.csv")
+    assert recording.sfreq == 64 and recording.start == "2018-12-05T16:28:57"
+    assert len(recording.ppg) == 120 * 64 and n_windows(recording) == 12
+    np.testing.assert_allclose(recording.ppg, np.round(50 * ppg, 2), atol=1e-9)
+
+
 @case("14_polar_semicolon_ns", case_files.polar_semicolon_ns)
 def _(folder):
     for name in ("ns", "ns_unit", "rate"):

@@ -13,10 +13,12 @@ from pathlib import Path
 import yaml
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.ownership import check_output, owned
+from xmae.text import printable
 from xmae.version import __version__
 
 # on a busy machine, threads that spin starve the rest
@@ -145,7 +147,7 @@ def main(arguments=None):
     text, code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
         if text:
-            print(text, flush=True)
+            print(printable(text), flush=True)
     # `xmae --help | head`: nobody reads on, and the interpreter will flush again
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -189,8 +191,8 @@ def run(arguments):
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    for line in result.get("summary", ()):
-        print(line, file=sys.stderr)
+    for line in verdict(verb, result):
+        print(printable(line), file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
         "passed", True
     ) else 1
@@ -248,5 +250,5 @@ def fail(message):
     if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
         for bar in list(sys.modules["tqdm"].tqdm._instances):
             bar.close()
-    print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
+    print(f"xmae: {printable(' '.join(message.split()))}", file=sys.stderr)
     return "", 2

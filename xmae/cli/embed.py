@@ -18,6 +18,7 @@ from xmae.errors import UserError, require_choice
 from xmae.export.targets.light import is_light
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
+from xmae.text import cell
 
 CLEAR = 0.9  # quality from which `xmae prepare` keeps a window
 TOLD = {  # repairs that change what an embedding means
@@ -189,6 +190,8 @@ def write_table(path, columns, embedding):
     names = [*columns, *(f"e{i}" for i in range(embedding.shape[1]))]
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(map(cell, names))
         for *cells, row in zip(*columns.values(), embedding, strict=True):
-            writer.writerow(["" if x != x else x for x in (*cells, *row)])  # NaN: an empty cell
+            writer.writerow(
+                ["" if x != x else cell(x) for x in (*cells, *row)]
+            )  # NaN: an empty cell

@@ -168,4 +168,7 @@ def markdown(rows, probes):
         for stages in row["probes"].values():
             cells += [with_interval(x["value"], x["interval"]) for x in stages.values()]
         lines.append("| " + " | ".join(cells) + " |")
+    for found in probes["tasks"].values():
+        if "reason" in found:
+            lines += ["", f"{found['label']} is not evaluable: {found['reason']}."]
     return "\n".join(lines) + "\n"

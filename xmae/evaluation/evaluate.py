@@ -15,7 +15,7 @@ from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
 from xmae.evaluation.protocol.paired import holm, power_note, stars, swap_test
-from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
+from xmae.evaluation.protocol.tasks import PAPER, REGISTRY, declared_tasks
 from xmae.files import write_json
 from xmae.models import load_encoder
 from xmae.tables import BASELINES, best_methods, write_tables
@@ -44,14 +44,16 @@ def evaluate(
     data : str
         Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas.
     tasks : str
-        Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here
+        Names separated by commas (see docs/tasks.md), or "all" that have labels; a column of your own
+        in the label table with its kind, as "stress:binary" or "load:number:W". One named here
         that cannot be evaluated on any of the data is an error; otherwise the table says why not.
     labels : str or None
         Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the
         first data.
     protocol : str
         "test": score the subjects of the test split, fit on those of the training split and the
-        other folds; "all": cross-validate over all subjects. Data without a test split are always
+        other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a time
+        (a probe a subject; the encoder stays as it is). Data without a test split are always
         cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.
@@ -120,18 +122,16 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
         must be on some data.
     """
     require_choice("protocol", protocol, PROTOCOLS)
-    asked = None if tasks == "all" else tasks.split(",")
-    for task in asked or ():
-        require_choice("task", task, REGISTRY)
-    datasets = load_datasets(data, labels, asked)
+    asked, registry = (None, REGISTRY) if tasks == "all" else declared_tasks(tasks.split(","))
+    datasets = load_datasets(data, labels, asked, registry)
     trials, reasons = [], []
     for dataset in datasets:
-        known = dataset.tasks()
+        known = dataset.tasks(registry)
         if asked is None and "hr" in known:  # the ECG knows better than the device
             known.remove("hr_monitor")
         for task in [name for name in known if asked is None or name in asked]:
             try:
-                trials.append(make_trial(dataset, REGISTRY[task], protocol, folds, seed))
+                trials.append(make_trial(dataset, registry[task], protocol, folds, seed))
             except UserError as error:
                 reasons.append({"dataset": dataset.name, "task": task, "reason": str(error)})
     done = {trial.task.name for trial in trials}
@@ -241,6 +241,7 @@ def summarise(trials, reasons, predictions, seed=77):
                 if task.kind == "binary"
                 else None,
                 "n_folds": len(trial.folds),
+                "not_scored": trial.not_scored,
                 "methods": methods,
             }
         )

@@ -36,7 +36,7 @@ def relabel(store: str, table: str) -> dict:
     Returns
     -------
     dict
-        Windows that got each label; "out".
+        Windows that got each label; `summary`, a line each; "out".
 
     Raises
     ------
@@ -55,7 +55,8 @@ def relabel(store: str, table: str) -> dict:
         with owned(folder, store):
             meta, changed = write_labels(WindowStore(store), folder, given)
             write_json(folder / "store.json", meta)
-    return {"windows": changed, "out": str(store)}
+    summary = [f"{name}: {n} windows got a label" for name, n in changed.items()]
+    return {"windows": changed, "summary": summary, "out": str(store)}
 
 
 def read_labels(table):

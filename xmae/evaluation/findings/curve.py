@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from xmae.data.store.shard import named_files
+from xmae.data.store.schema import named_files
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least, require_choice
 from xmae.evaluation.evaluate import make_trials, method_names, refuse_scored

@@ -6,7 +6,7 @@ in pairs.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -33,12 +33,15 @@ class Trial:
         NaN = no label.
     folds : list of (fitted, scored)
         Row numbers.
+    not_scored : dict of str to list of str
+        Why subjects are not scored, and who.
     """
 
     dataset: Dataset
     task: Task
     truth: np.ndarray
     folds: list
+    not_scored: dict = field(default_factory=dict)
 
     @property
     def name(self):
@@ -67,8 +70,9 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     ----------
     dataset : Dataset
     task : Task
-    protocol : {"test", "all"}
-        Score the split "test" (everything, where there is none), or everything.
+    protocol : {"test", "all", "loso"}
+        Score the split "test" (everything, where there is none), or everything; "loso" leaves one
+        subject out at a time.
     n_folds : int, optional
         Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
     seed : int
@@ -91,7 +95,9 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     if len(subjects) < MIN_SUBJECTS:
         raise UserError(
             f"{where}: {len(subjects)} scored subjects have a label, {MIN_SUBJECTS} are needed"
+            + advice(dataset, usable, protocol)
         )
+    lost = not_scored(dataset, usable, score)
     most, whose = len(subjects), "scored subjects"
     if task.kind == "binary":
         positive, negative = (
@@ -102,10 +108,15 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         )
         if most == 0:
             raise UserError(f"{where}: all scored subjects are of a single class")
+    if protocol == "loso":
+        return Trial(dataset, task, truth, one_out(task, truth, rows, subject, always, where), lost)
     if n_folds is None:
         n_folds = int(min(MAX_FOLDS, most))
     if not 2 <= n_folds <= most:
-        raise UserError(f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds")
+        raise UserError(
+            f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds"
+            + advice(dataset, usable, protocol)
+        )
     split = split_subjects(subjects, positive if task.kind == "binary" else None, n_folds, seed)
     folds = []
     for others, held in split:
@@ -117,7 +128,44 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
                     f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class"
                 )
         folds.append((fitted, scored))
-    return Trial(dataset, task, truth, folds)
+    return Trial(dataset, task, truth, folds, lost)
+
+
+def one_out(task, truth, rows, subject, always, where):
+    """Folds that leave one subject out at a time; for a binary task each subject needs both
+    classes.
+    """
+    folds = []
+    for number in range(subject.max() + 1):
+        scored, fitted = rows[subject == number], rows[subject != number]
+        if task.kind == "binary" and np.ptp(truth[scored]) == 0:
+            raise UserError(
+                f"{where}: leaving one subject out needs both classes in every subject, and one has a"
+                " single class; use --protocol all"
+            )
+        folds.append((np.concatenate([always, fitted]), scored))
+    return folds
+
+
+def not_scored(dataset, usable, score):
+    """Why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score` say
+    which windows have a label, and are to be scored.
+    """
+    everybody = set(dataset.subject)
+    labelled, chosen = set(dataset.subject[usable]), set(dataset.subject[usable & score])
+    found = {
+        "no label in any window": sorted(everybody - labelled),
+        "in another split than test (--protocol all scores them)": sorted(labelled - chosen),
+    }
+    return {why: names for why, names in found.items() if names}
+
+
+def advice(dataset, usable, protocol):
+    """What to do where too few subjects are scored, as the end of a message."""
+    labelled = len(set(dataset.subject[usable]))
+    if protocol == "test" and labelled >= MIN_SUBJECTS and (dataset.split == "test").any():
+        return f"; {labelled} have one in all splits: --protocol all or loso scores them"
+    return "; prepare more subjects, or give labels of more of them (--labels)"
 
 
 def split_subjects(subjects, positive, n_folds, seed=77):

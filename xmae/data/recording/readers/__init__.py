@@ -12,7 +12,7 @@ from pathlib import Path
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import refuse_swapped
 from xmae.data.recording.recording import PassedOver, attempt
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 
 READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
     ".npz": "npz",
@@ -130,13 +130,28 @@ def read_each(path, channel_map=None):
         raise UserError(
             f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
         )
-    reader = reader_of(path)
-    refuse_other_container(path)
-    for recording in reader.read(path, channel_map or ChannelMap()):
+    with refusing(path, "a recording"):
+        reader = reader_of(path)
+        refuse_other_container(path)
+    for recording in bounded(reader.read, path, channel_map or ChannelMap()):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
 
-def read_recording(path, sfreq=None):
+def bounded(read, path, channel_map):
+    """Yield what a reader does; whatever a damaged or forged file makes its parser raise becomes a
+    `UserError`. Every reader runs inside.
+    """
+    with refusing(path, f"a recording ({path.suffix})"):
+        recordings = iter(read(path, channel_map))
+    while True:
+        with refusing(path, f"a recording ({path.suffix})"):
+            recording = next(recordings, None)
+        if recording is None:
+            return
+        yield recording
+
+
+def read_recording(path, sfreq=None, channel_map=None):
     """Read the one recording of a file.
 
     Parameters
@@ -146,13 +161,15 @@ def read_recording(path, sfreq=None):
     sfreq : float or None
         Sampling rate, Hz, for a table without times; for other files, and with times, it must agree
         within 1 %.
+    channel_map : ChannelMap or None
+        As in `read_recordings`; it states the rate too.
 
     Raises
     ------
     UserError
         As `read_recordings`; also if the file holds several recordings, or none.
     """
-    recordings = read_recordings(path, ChannelMap(sfreq=sfreq))
+    recordings = read_recordings(path, channel_map or ChannelMap(sfreq=sfreq))
     recording, second = next(recordings, None), next(recordings, None)
     if recording is None or second is not None:
         raise UserError(
@@ -233,6 +250,10 @@ def find_in_folder(folder, channel_map=None):
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
     files = without_session_parts(files)
-    found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
+    found = []
+    for path in files:
+        with refusing(path, "a recording"):
+            if reader_of(path).holds_ppg(path, channel_map or ChannelMap()):
+                found.append(path)
     chosen = set(found)
     return found, [path for path in files if path not in chosen]

@@ -9,7 +9,7 @@ import csv
 import numpy as np
 
 from xmae.data.recording.channels import Channel, plain_name, recording_of
-from xmae.data.recording.units import SECONDS
+from xmae.data.recording.units import bracketed, seconds_in
 from xmae.errors import UserError
 
 FULL = "the light runtime does not read that; pip install 'xmae[train]'"
@@ -25,9 +25,13 @@ def read(path, channel_map):
     if time is not None:
         if time not in names:
             raise UserError(f"{path}: no column '{time}' for time; there are {', '.join(names)}")
-        sfreq = rate_of(table[:, names.index(time)], seconds_of(time, channel_map), path)
+        sfreq = rate_of(table[:, names.index(time)], seconds_of(time, channel_map, path), path)
     sfreq = channel_map.check_sfreq(sfreq, path)
-    channels = [Channel(name, table[:, i], sfreq) for i, name in enumerate(names) if name != time]
+    channels = [
+        Channel(name, table[:, i], sfreq, unit=bracketed(name))
+        for i, name in enumerate(names)
+        if name != time
+    ]
     yield recording_of(
         channels, subject=path.stem, record=path.stem, wanted=channel_map.roles,
         units=channel_map.units,
@@ -59,10 +63,10 @@ def read_numbers(path):
     return names, np.array(cells)
 
 
-def seconds_of(time, channel_map):
+def seconds_of(time, channel_map, path):
     """Seconds of one unit of the time column, by the map or by brackets in its name."""
-    bracket = time.partition("(")[2].partition(")")[0].strip()
-    return SECONDS[channel_map.time_unit or (bracket if bracket in SECONDS else "s")]
+    unit = channel_map.time_unit or bracketed(time) or "s"
+    return seconds_in(unit, f"{path}: column '{time}'")
 
 
 def rate_of(times, unit, path):

@@ -24,7 +24,7 @@ from xmae.data.recording.channels import (
 from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
-from xmae.data.recording.units import SECONDS, seconds_in
+from xmae.data.recording.units import SECONDS, bracketed, seconds_in
 from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
@@ -200,12 +200,6 @@ def numbers_of(column, name, path):
             f"{path}: not readable as a table of numbers: column '{name}' holds"
             f" '{str(column.iloc[row])[:40]}' in row {row + 1}"
         ) from None
-
-
-def bracketed(name):
-    """The unit in a column's name: "ECG [mV]" -> "mV"."""
-    unit = re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]", name)
-    return unit[1] if unit else ""
 
 
 def units_of(names, units):
