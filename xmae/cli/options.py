@@ -72,8 +72,11 @@ def words_of(verb, arguments, kinds):
     """
     words = {}
     into = leading = []
+    first, single = next(iter(kinds), None), False
     for word in arguments:
         if word[:1] != "-" or re.match(r"-[\d.]*$", word):  # a value; it may be below zero
+            # an option of one value has had it: the word is one of the first setting again
+            into = leading if into and single else into
             into.append(word)
             continue
         said, equals, value = word.partition("=")
@@ -87,6 +90,8 @@ def words_of(verb, arguments, kinds):
                 f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
             )
         into = [value] if equals else []
+        takes = set(kinds_of(kinds[name]))
+        single = list in kinds_of(kinds[first]) and not takes & {list, dict}
         words[name] = words.get(name, {}) | {key: into} if key else into
     return ({next(iter(kinds)): leading} if leading else {}) | words
 

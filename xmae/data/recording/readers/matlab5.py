@@ -44,7 +44,7 @@ def holds_ppg(path, channel_map):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file; its heart rate becomes the label `hr_monitor`."""
+    """Yield the one recording of a file; its heart rate becomes the label `hr_reference`."""
     names = names_in(path)
     if "sig" in names:
         channels, rates, subject = spc(path)
@@ -56,7 +56,9 @@ def read(path, channel_map):
             f"{path}: a MATLAB 5 file with {there}; expected sig (IEEE SPC) or rawPPG (BAMI), or a "
             "file saved in MATLAB with -v7.3"
         )
-    labels = {"hr_monitor": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
+    labels = (
+        {"hr_reference": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
+    )
     yield recording_of(
         channels,
         subject,
