@@ -36,6 +36,7 @@ from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_file, write_json
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
+from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
 COLUMNS = (  # of bench.csv
@@ -264,7 +265,7 @@ def write_csv(path, rows):
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(map(flat, rows))
+        writer.writerows({key: cell(x) for key, x in flat(row).items()} for row in rows)
 
 
 def flat(row):

@@ -24,6 +24,7 @@ from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
 from xmae.firmware_sim.play_cortex_a import play_cortex_a
 from xmae.signals.stream import BUFFER_S, MARGIN_S
+from xmae.text import printable
 
 RESULTS, TABLE = "simulate.json", "watch.md"
 ESTIMATED = (
@@ -170,7 +171,7 @@ def simulate(
         (folder / TABLE).write_text(markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
     show(next(iter(devices.values())), speed)
-    tqdm.write(terminal(result))
+    tqdm.write(printable(terminal(result)))
     guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
     lines = summary_of(result, recording)
     return {
@@ -277,4 +278,5 @@ def show(played, speed):
             before = result["estimated_ready_s"]
         said = ", ".join(f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items())
         said = said or ("no result" if "INVALID" in result["status"] else "embedding")
-        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}")
+        line = f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}"
+        tqdm.write(printable(line))

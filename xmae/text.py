@@ -58,3 +58,9 @@ def cell(value):
         return value
     text = printable(value)
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def out_of_cell(value):
+    """Return what `cell` made text of, as it was."""
+    quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA)
+    return value[1:] if quoted else value

@@ -18,6 +18,7 @@ from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.ownership import check_output, owned
+from xmae.text import printable
 from xmae.version import __version__
 
 # on a busy machine, threads that spin starve the rest
@@ -132,6 +133,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.benchmarks.simulate",
         "bundle + recording -> results, counts and cost on an emulated watch",
     ),
+    "torture": (
+        "xmae.benchmarks.torture",
+        "any program that reads heart rate -> traps with exact truth, scoreboard",
+    ),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
@@ -146,7 +151,7 @@ def main(arguments=None):
     text, code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
         if text:
-            print(text, flush=True)
+            print(printable(text), flush=True)
     # `xmae --help | head`: nobody reads on, and the interpreter will flush again
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -193,7 +198,7 @@ def run(arguments):
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
     for line in verdict(verb, result):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
         "passed", True
     ) else 1
@@ -251,5 +256,5 @@ def fail(message):
     if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
         for bar in list(sys.modules["tqdm"].tqdm._instances):
             bar.close()
-    print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
+    print(f"xmae: {printable(' '.join(message.split()))}", file=sys.stderr)
     return "", 2

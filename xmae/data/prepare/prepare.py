@@ -8,6 +8,7 @@ untouched. The same function prepares a file on one machine and on a Ray cluster
 
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from xmae.data.prepare.prepare_file import Settings, prepare_file, unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import POLARITIES
-from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
+from xmae.data.store.remote import publish_remote, read_remote_store, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.errors import UserError, require_choice
 from xmae.ownership import owned
@@ -142,10 +143,8 @@ def prepare(
     folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
     with owned(folder, out):
         old = WindowStore(out) if append else None
-        found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
-        first = (
-            1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
-        )
+        found = old.meta if old else read_remote_store(out) if remote else None
+        first = next_number(old)
         with staging(folder, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.prepare.ray import run_ray
@@ -162,6 +161,17 @@ def prepare(
             else:
                 publish(folder, stage, meta, index)
     return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(out)}
+
+
+def next_number(old):
+    """The number of the next file of recordings in a store, which names its shards."""
+    before = [-1]
+    for shard in old.meta["shards"] if old else ():
+        number = shard["file"].split("-")[0]
+        if not re.fullmatch(r"[0-9]{1,9}", number):
+            raise UserError(f"{old.path}: {shard['file']} is no name of a shard; prepare it again")
+        before.append(int(number))
+    return 1 + max(before)
 
 
 def summary_of(meta):

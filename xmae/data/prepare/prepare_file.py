@@ -12,12 +12,15 @@ from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, upright
 from xmae.data.recording.clocks import OutOfStep, settle_clocks
-from xmae.data.recording.readers import read_each, reader_of
+from xmae.data.recording.readers import read_each
+from xmae.data.recording.readers.formats import reader_of
 from xmae.data.recording.recording import PassedOver
+from xmae.data.store.schema import Note
 from xmae.data.store.shard import write_named, write_shard
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
-from xmae.files import read_json, write_json
+from xmae.files import write_json
+from xmae.manifest import read_manifest
 from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
@@ -53,11 +56,8 @@ def prepare_file(path, number, stage, settings):
         The same for all files.
     """
     written, state = stage / f"{number:05d}.json", state_of(path)  # before it is read
-    if written.is_file():
-        note = read_json(written)
-        there = all((stage / shard["file"]).is_file() for shard in note["shards"])
-        if there and note.get("of") == state and not note["refused"]:
-            return note
+    if note := earlier_note(written, state):
+        return note
     name = composed(settings.names.get(path, path.stem))
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
@@ -107,6 +107,20 @@ def prepare_file(path, number, stage, settings):
     }  # fmt: skip
     write_json(written, note)
     return note
+
+
+def earlier_note(written, state):
+    """The note of an earlier run, if it is of this state of the file and all that it names is
+    there; a damaged one counts as none.
+    """
+    if not written.is_file():
+        return None
+    try:
+        note = read_manifest(written, Note)
+    except UserError:
+        return None
+    there = all((written.parent / shard["file"]).is_file() for shard in note["shards"])
+    return note if there and note["of"] == state and not note["refused"] else None
 
 
 def state_of(path):

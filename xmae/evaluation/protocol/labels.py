@@ -15,7 +15,7 @@ import pandas as pd
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
-from xmae.text import composed
+from xmae.text import composed, out_of_cell
 
 KEYS = ("subject", "record", "time")
 
@@ -57,6 +57,8 @@ def read_labels(path, tasks=None, known=REGISTRY):
             f"{path}: not readable as a label table (.parquet or .csv): {error}"
         ) from error
     table = table.rename(columns=OLD_NAMES)
+    for name in table.columns.intersection(list(text)):
+        table[name] = table[name].map(out_of_cell)
     if "label" in table and tasks and len(tasks) == 1:
         table = table.rename(columns={"label": known[tasks[0]].column})
     names = [name for name in table if name not in KEYS]
