@@ -44,7 +44,7 @@ from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial, pr
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
 from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.export.stream_network import Int8Reader
-from xmae.files import atomic_file, cache_folder, write_json
+from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
 from xmae.tables import markdown_table
 
@@ -221,7 +221,7 @@ def premature_rows(cohort, scored):
 
 
 def readings(store, models=(), out="benchmarks/results"):
-    """Score models and rivals on all subjects of a store; write readings.md and readings.json.
+    """Score models and rivals on all subjects of a store; write readings.md.
 
     Parameters
     ----------
@@ -259,7 +259,6 @@ def readings(store, models=(), out="benchmarks/results"):
         text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
     with atomic_file(Path(out) / "readings.md") as temporary:
         temporary.write_text(text)
-    write_json(Path(out) / "readings.json", {name: list(table) for name, table in tables.items()})
     return tables
 
 

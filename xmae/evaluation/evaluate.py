@@ -15,7 +15,7 @@ from xmae.evaluation.loso import LOSO, add_notes, as_stores, notes, use_referenc
 from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
-from xmae.evaluation.protocol.paired import holm, stars, swap_test
+from xmae.evaluation.protocol.paired import holm, power_note, stars, swap_test
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY, declared_tasks
 from xmae.files import write_json
 from xmae.models import load_encoder
@@ -229,11 +229,11 @@ def summarise(trials, reasons, predictions, seed=77):
                 first,
                 predictions[name][trial.name],
                 subject,
-                trial.fold,
                 seed=seed,
             )
             for name in rivals
         ]
+        n_subjects = len(np.unique(subject))
         for name, p_value in zip(rivals, holm(p_values), strict=True):
             methods[name] |= {"p": float(p_value), "stars": stars(p_value)}
         rows.append(
@@ -246,7 +246,8 @@ def summarise(trials, reasons, predictions, seed=77):
                 },
                 "in_paper": task.name in PAPER,
                 "n_windows": len(scored),
-                "n_subjects": len(np.unique(subject)),
+                "n_subjects": n_subjects,
+                "power": power_note(n_subjects, len(rivals)) if rivals else "",
                 "n_positive_subjects": len(np.unique(subject[truth == 1]))
                 if task.kind == "binary"
                 else None,
