@@ -5,6 +5,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# what most changes break first
+FAST := tests/test_rooms.py tests/test_public_face.py tests/test_prose.py tests/signals tests/models \
+	tests/beats tests/cli/test_names.py tests/cli/test_cli.py tests/cli/test_files.py
 # a process a core, one thread each
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, fit_heads
+from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
@@ -197,10 +197,10 @@ def export(
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
-        heads, metrics = {}, {}
+        heads, metrics, at_chance = {}, {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
-            heads[model], metrics[model] = make_heads(encoder, store, train)
+            heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
@@ -214,7 +214,7 @@ def export(
                 for entry in models
             ],
             "data": provenance,
-            "metrics": {"heads_on_val": metrics},
+            "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
             **source,
@@ -407,16 +407,19 @@ def make_heads(encoder, store, train):
     Returns
     -------
     heads : dict
-        From `fit_heads`.
+        From `fit_heads`, without those at chance.
     metrics : dict
         By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
         `windows` of `subjects`.
+    at_chance : list of str
+        Labels of the tasks that have no head, since it would say no more than a constant.
     """
     heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
     for split in {"val", "test"} & set(store.splits.values()):
         lower_skill(heads, encoder, store.windows(split), train)
+    heads, at_chance = worth_shipping(heads)
     if "val" not in store.splits.values():
-        return heads, metrics
+        return heads, metrics, at_chance
     val = store.windows("val")
     embeddings = embed_windows(encoder, val)
     for name, head in heads.items():
@@ -432,7 +435,7 @@ def make_heads(encoder, store, train):
             "windows": int(known.sum()),
             "subjects": len(set(val.subject[known])),
         }
-    return heads, metrics
+    return heads, metrics, at_chance
 
 
 def lower_skill(heads, encoder, windows, train):

@@ -14,20 +14,18 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import calibrate
-from xmae.beats.reader import MapCode, read_maps
 from xmae.beats.truth import truth_of_windows
 from xmae.benchmarks.studies.runner import run_script
 from xmae.data.batches.timing import TimedRecordings, TimingBatches
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
-from xmae.export.stream_network import StreamNetwork
+from xmae.export.stream_network import Int8Reader
 from xmae.export.targets import litert
 from xmae.files import atomic_file
-from xmae.models.beat_student import EMBED_DIM, BeatStudent
+from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
 from xmae.quantize.graph import exportable
-from xmae.signals.scale import minmax_scale
 
 WEIGHTS, TABLE = Path("xmae/models/weights"), Path("xmae/beats/certainty.json")
 CALIBRATION, SEED = 512, 77
@@ -68,11 +66,7 @@ def read_int8(path, windows):
     """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth, bpm."""
     truth = truth_of_windows(windows).hr_ecg
     known = np.isfinite(truth)
-    scaled = minmax_scale(windows.ppg[known])[0].astype(np.float32)
-    rows = litert.open_model(path)(scaled)[:, EMBED_DIM:]
-    scale = StreamNetwork(path).scale
-    codes = np.rint(rows / scale).astype(np.int64).reshape(len(rows), -1, 3).transpose(0, 2, 1)
-    reading = read_maps(codes, MapCode.of_scale(scale))
+    reading = Int8Reader(path).read_windows(windows.ppg[known])
     return np.rint(reading.certainty * 255).astype(int), reading.rate, truth[known]
 
 

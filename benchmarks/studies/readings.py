@@ -43,7 +43,8 @@ from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial, probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
 from xmae.evaluation.protocol.tasks import REGISTRY
-from xmae.files import atomic_file, cache_folder, write_json
+from xmae.export.stream_network import Int8Reader
+from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
 from xmae.tables import markdown_table
 
@@ -100,11 +101,16 @@ def read_embedding(cohort, embedding):
     return Reading(nothing.astype(int), nothing, nothing, rate, unsaid)
 
 
+def open_model(path):
+    """Open an encoder by name or path, or the int8 `.tflite` of one that reads beats."""
+    return Int8Reader(path) if str(path).endswith(".tflite") else load_encoder(path)
+
+
 def read_all(cohort, models):
     """Readings by name: the models in their order, then the rivals."""
     ppg, readings = cohort.windows.ppg, {}
     for path in models:
-        model, name = load_encoder(path), Path(path).stem
+        model, name = open_model(path), Path(path).stem
         if seen := seen_subjects(model) & set(cohort.windows.subject):
             name += f" (trained or chosen on {len(seen)} of these subjects)"
         if hasattr(model, "read_windows"):
@@ -215,7 +221,7 @@ def premature_rows(cohort, scored):
 
 
 def readings(store, models=(), out="benchmarks/results"):
-    """Score models and rivals on all subjects of a store; write readings.md and readings.json.
+    """Score models and rivals on all subjects of a store; write readings.md.
 
     Parameters
     ----------
@@ -253,7 +259,6 @@ def readings(store, models=(), out="benchmarks/results"):
         text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
     with atomic_file(Path(out) / "readings.md") as temporary:
         temporary.write_text(text)
-    write_json(Path(out) / "readings.json", {name: list(table) for name, table in tables.items()})
     return tables
 
 

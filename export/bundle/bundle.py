@@ -174,6 +174,14 @@ class Bundle:
 
         return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
+    def at_chance(self, model):
+        """What a model's embedding was asked for and does not know better than a constant: labels
+        of tasks without a head, and of heads without skill in older bundles.
+        """
+        trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
+        left = [head["label"] for task, head in heads.items() if task not in trusted]
+        return [*self.manifest["metrics"].get("heads_at_chance", {}).get(model, []), *left]
+
     def session(self, entry, threads=1):
         """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to
         embeddings (n, D).

@@ -165,7 +165,7 @@ def test_version(capsys):
         (["--json"], "unknown verb '--json'; expected one of prepare, data report"),
         (
             ["data"],
-            "unknown verb 'data'; expected one of data report, data verify, data relabel, data example\n",
+            "unknown verb 'data'; expected one of data report, data verify, data relabel, data clocks, data example\n",
         ),
         (["data", "check", "store"], "unknown verb 'data'; expected one of data report"),
         (["data", "verify"], "data verify: --store must be given; see xmae data verify --help"),
@@ -315,7 +315,7 @@ def test_the_run_folder_says_what_was_asked_and_what_came_out(calls, capsys, tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rate: [", "not readable as YAML"),
+        ("rate: [", "not readable as settings in YAML"),
         ("rate: fast", "rate: 'fast' is not a number"),
         ("rate: true", "rate: True is not a number"),
         ("n_windows: 1.5", "n_windows: 1.5 is not a whole number"),

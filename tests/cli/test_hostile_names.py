@@ -64,7 +64,7 @@ def test_formulas_are_text_in_every_table_and_numbers_stay(formula, tmp_path):
     write_table(tmp_path / "embeddings.csv", columns, np.zeros((1, 2)))
     write_csv(tmp_path / "bench.csv", [{"model": formula, "hr_mae": -1.0, "heads": {}}])
     trial = {"dataset": formula, "task": "hr", "metric": "mae"}
-    trial["methods"] = {formula: {"mae": {"mean": 1, "sd": -1}}}
+    trial["methods"] = {formula: {"mae": {"value": -1, "interval": None}}}
     (tmp_path / "table.csv").write_text(csv_text({"trials": [trial]}))
     for name in ("embeddings.csv", "bench.csv", "table.csv"):
         with open(tmp_path / name, newline="") as file:

@@ -133,6 +133,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.benchmarks.simulate",
         "bundle + recording -> results, counts and cost on an emulated watch",
     ),
+    "torture": (
+        "xmae.benchmarks.torture",
+        "any program that reads heart rate -> traps with exact truth, scoreboard",
+    ),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }

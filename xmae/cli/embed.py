@@ -107,7 +107,7 @@ def embed(
         bundle, part = Bundle.open(model, public_key), part or "student"
         entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads = bundle.heads.get(part, {})
+        heads, without = bundle.trusted_heads(part), bundle.at_chance(part)
     elif is_light():
         raise UserError(
             f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
@@ -117,9 +117,10 @@ def embed(
         from xmae.models.checkpoint import load_encoder, shipped_heads
 
         embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
-    from xmae.evaluation.heads.heads import apply_head, has_skill
+        without = []
+    from xmae.evaluation.heads.heads import apply_head
 
-    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
+    said = {task: apply_head(head, embedding) for task, head in heads.items()}
     columns = {
         "record": windows.record,
         "start_s": windows.start_s,
@@ -129,14 +130,13 @@ def embed(
     path = Path(out) / "embeddings.csv"
     write_table(path, columns, embedding)
     medians = {task: float(np.median(values)) for task, values in said.items()}
-    without = [task for task, head in heads.items() if not has_skill(head)]
     summary = summary_of(windows, counts, repairs, recordings)
     summary += [
         f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
         for task, value in medians.items()
     ]
     if without:
-        labels = ", ".join(heads[task]["label"] for task in without)
+        labels = ", ".join(without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")
     if is_bundle:
         summary.append(str(bundle.verdict))

@@ -11,15 +11,14 @@ import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
 import docstring_parser
-import yaml
 
 from xmae.cli.names import choices_of, present_name
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 
 KINDS = {
     str: "text",
@@ -72,8 +71,11 @@ def words_of(verb, arguments, kinds):
     """
     words = {}
     into = leading = []
+    first, single = next(iter(kinds), None), False
     for word in arguments:
         if word[:1] != "-" or re.match(r"-[\d.]*$", word):  # a value; it may be below zero
+            # an option of one value has had it: the word is one of the first setting again
+            into = leading if into and single else into
             into.append(word)
             continue
         said, equals, value = word.partition("=")
@@ -87,16 +89,15 @@ def words_of(verb, arguments, kinds):
                 f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
             )
         into = [value] if equals else []
+        takes = set(kinds_of(kinds[name]))
+        single = list in kinds_of(kinds[first]) and not takes & {list, dict}
         words[name] = words.get(name, {}) | {key: into} if key else into
     return ({next(iter(kinds)): leading} if leading else {}) | words
 
 
 def read_config(path, verb, parameters):
     """The settings of a YAML file; names may have dashes or underscores."""
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
     values = {

@@ -94,7 +94,7 @@ def of_tasks(result):
     name = result.get("reference") or next(iter(done[0]["methods"]), None) if done else None
     lines, worse = [], []
     for trial in done:
-        found = {who: row[trial["metric"]]["mean"] for who, row in trial["methods"].items()}
+        found = {who: row[trial["metric"]]["value"] for who, row in trial["methods"].items()}
         if name not in found or "constant" not in found:
             continue
         sign = -1 if trial["metric"] == "mae" else 1

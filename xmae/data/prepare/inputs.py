@@ -9,7 +9,8 @@ import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.channels import names_subject
-from xmae.data.recording.readers import READERS, find_in_folder, why_unusable
+from xmae.data.recording.readers import find_in_folder, why_unusable
+from xmae.data.recording.readers.formats import READERS
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
 from xmae.text import composed

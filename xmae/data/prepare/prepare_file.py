@@ -12,7 +12,8 @@ from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, upright
 from xmae.data.recording.clocks import OutOfStep, settle_clocks
-from xmae.data.recording.readers import read_each, reader_of
+from xmae.data.recording.readers import read_each
+from xmae.data.recording.readers.formats import reader_of
 from xmae.data.recording.recording import PassedOver
 from xmae.data.store.schema import Note
 from xmae.data.store.shard import write_named, write_shard

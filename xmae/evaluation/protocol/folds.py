@@ -1,8 +1,8 @@
-"""The protocol: folds with subjects apart, out-of-fold predictions, mean and spread over folds,
-intervals.
+"""The protocol: folds with subjects apart, out-of-fold predictions, means over subjects, intervals.
 
-A fold's model never saw the subjects that it scores. Every method gets the same folds and the same
-resamples of subjects, so methods compare in pairs.
+A fold's model never saw the subjects that it scores. A score is the mean over subjects, whatever
+their folds. Every method gets the same folds and the same resamples of subjects, so methods compare
+in pairs.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from xmae.errors import UserError
 from xmae.evaluation.heads.linear import fit_linear
-from xmae.evaluation.protocol.bootstrap import METRICS, MIN_SUBJECTS, interval, resamples
+from xmae.evaluation.protocol.bootstrap import MIN_SUBJECTS, score
 from xmae.evaluation.protocol.datasets import Dataset
 from xmae.evaluation.protocol.tasks import Task
 
@@ -54,9 +54,9 @@ class Trial:
         return np.concatenate([scored for _, scored in self.folds])
 
     @property
-    def fold(self):
-        """Number of the fold of each of `rows`."""
-        return np.repeat(np.arange(len(self.folds)), [len(scored) for _, scored in self.folds])
+    def subject(self):
+        """Subject of each of `rows`."""
+        return self.dataset.subject[self.rows]
 
 
 def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
@@ -117,15 +117,7 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
             f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds"
             + advice(dataset, usable, protocol)
         )
-    splitter = StratifiedKFold if task.kind == "binary" else KFold
-    with warnings.catch_warnings():
-        # fewer all-negative subjects than folds: checked below
-        warnings.simplefilter("ignore", UserWarning)
-        split = list(
-            splitter(n_folds, shuffle=True, random_state=seed).split(
-                subjects, positive if task.kind == "binary" else None
-            )
-        )
+    split = split_subjects(subjects, positive if task.kind == "binary" else None, n_folds, seed)
     folds = []
     for others, held in split:
         fitted, scored = (rows[np.isin(subject, part)] for part in (others, held))
@@ -176,6 +168,25 @@ def advice(dataset, usable, protocol):
     return "; prepare more subjects, or give labels of more of them (--labels)"
 
 
+def split_subjects(subjects, positive, n_folds, seed=77):
+    """Cut subjects into folds: a list of (others, held), numbers of subjects.
+
+    Parameters
+    ----------
+    subjects : array, shape (S,)
+        Their names, in order.
+    positive : bool array, shape (S,), or None
+        Of a binary task: each fold gets its share of positive subjects.
+    n_folds, seed : int
+    """
+    splitter = KFold if positive is None else StratifiedKFold
+    with warnings.catch_warnings():
+        # fewer all-negative subjects than folds: `make_trial` checks
+        warnings.simplefilter("ignore", UserWarning)
+        folds = splitter(n_folds, shuffle=True, random_state=seed)
+        return list(folds.split(subjects, positive))
+
+
 def probe_trial(trial, embedding):
     """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`:
     number or log odds.
@@ -222,27 +233,10 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
     Returns
     -------
     dict
-        Per metric `mean` and `sd` over folds (sample standard deviation), `interval` (95 %, of the
-        mean over folds, by resampling subjects; None if half of the resamples leave nothing to
-        compare) and `folds`.
+        Per metric `value` and `interval`; see `xmae.evaluation.protocol.bootstrap.score`.
     """
-    rows, fold = trial.rows, trial.fold
-    _, subject = np.unique(trial.dataset.subject[rows], return_inverse=True)
-    weights = resamples(subject.max() + 1, n_resamples, seed)
-    found = {}
-    for name in METRICS_OF[trial.task.kind]:
-        values = np.stack(
-            [
-                METRICS[name](trial.truth[rows[at]], prediction[at], subject[at], weights)
-                for at in (np.flatnonzero(fold == k) for k in range(len(trial.folds)))
-            ]
-        )  # (folds, 1 + resamples)
-        counted = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-        means = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / counted)
-        found[name] = {
-            "mean": float(means[0]),
-            "sd": float(np.nanstd(values[:, 0], ddof=1)),
-            "interval": interval(means[1:]),
-            "folds": [float(value) for value in values[:, 0]],
-        }
-    return found
+    truth, subject = trial.truth[trial.rows], trial.subject
+    return {
+        name: score(name, truth, prediction, subject, n_resamples, seed)
+        for name in METRICS_OF[trial.task.kind]
+    }

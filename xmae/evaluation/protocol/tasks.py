@@ -154,6 +154,7 @@ REGISTRY = (
             "JNC 7 stage 0-3; subject", column="hypertension_stage", above=1,
         ),
         _binary("diabetes", "Diabetes", "hospital record", "1 diabetes, 0 not; subject"),
+        _number("hr_reference", "Heart rate of the data set", "bpm", "the data set's own, from its ECG", "bpm; time"),
         _number("hr_monitor", "Heart rate of the device", "bpm", "cuff or monitor", "bpm; subject or time"),
         _number("sbp", "Systolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
         _number("dbp", "Diastolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),

@@ -83,7 +83,7 @@ def labels_of(data):
         labels["sex"] = plain_text(said["GENDER"]).strip()[:1].upper()
     if "activity" in data and "label" in data:
         rates = matrix(data["label"]).reshape(-1)
-        labels["hr_monitor"] = rates_of_windows(rates, *HR_LABELS)
+        labels["hr_reference"] = rates_of_windows(rates, *HR_LABELS)
     return labels
 
 

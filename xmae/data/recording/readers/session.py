@@ -130,7 +130,7 @@ def on_known_clock(recording, session, ppg_clock, ecg_clock):
 
 def read_part(source):
     """What a file of a session holds, and role -> names of its channels."""
-    from xmae.data.recording.readers import reader_of
+    from xmae.data.recording.readers.formats import reader_of
 
     if not source.path.is_file():
         raise UserError(f"{source.path}: no such file")
