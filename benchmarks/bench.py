@@ -31,11 +31,12 @@ from xmae.benchmarks.harness.stopwatch import add_latency, load
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.validate import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_file, write_json
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
+from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
 COLUMNS = (  # of bench.csv
@@ -51,8 +52,8 @@ def bench(
     bundle: str,
     data: str,
     out: str = "runs/bench",
-    record_reference: bool = False,
-    reference: str | None = None,
+    record_baseline: bool = False,
+    baseline: str | None = None,
     devices: str = "",
     windows: int = 20,
     rounds: int = 10,
@@ -75,14 +76,14 @@ def bench(
     data : str
         Store of windows; those of the test split are used.
     out : str
-        Folder for bench.json, bench.csv and report.html; with a new reference also reference.npz
+        Folder for bench.json, bench.csv and report.html; with a new baseline also reference.npz
         and reference.json.
-    record_reference : bool
+    record_baseline : bool
         Also record the fp32 embeddings of teacher and students in PyTorch, and their latency in
-        fp32 and bf16, on the GPU where there is one: the reference for `xmae validate` and
-        `reference`, here or on a machine without a GPU.
-    reference : str or None
-        Folder or npz file of a recorded reference: accuracy is then against it, and its device gets
+        fp32 and bf16, on the GPU where there is one: the baseline for `xmae validate` and
+        `baseline`, here or on a machine without a GPU.
+    baseline : str or None
+        Folder or npz file of a recorded baseline: accuracy is then against it, and its device gets
         rows. By default the bundle's fp32 weights are run in PyTorch here.
     devices : str
         Emulated Cortex-M devices, separated by commas, that run the int8 student; `xmae simulate
@@ -118,30 +119,30 @@ def bench(
     Raises
     ------
     UserError
-        If bundle, store, reference or old result cannot be read, a device cannot be emulated, or a
+        If bundle, store, baseline or old result cannot be read, a device cannot be emulated, or a
         count is below 1.
     """
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
-    if record_reference and reference:
+    if record_baseline and baseline:
         raise UserError(
-            "a reference is either recorded or reused; give one of record_reference and reference"
+            "a baseline is either recorded or reused; give one of record_baseline and baseline"
         )
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
     store, before = WindowStore(data).windows(), load()
-    if reference:
-        recorded = load_reference(reference)
+    if baseline:
+        recorded = load_reference(baseline)
         refuse_lacking(recorded, opened)
         if other := other_weights(recorded, opened):
             raise UserError(
-                f"{reference}: made from other weights of {' and '.join(other)}; record it again"
+                f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
             )
     else:
         recorded = make_reference(
-            opened, store, None if record_reference else "cpu", precisions=record_reference
+            opened, store, None if record_baseline else "cpu", precisions=record_baseline
         )
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
@@ -180,7 +181,7 @@ def bench(
         "subjects": int(np.unique(used.subject).size), "windows_sha256": fingerprint(used),
         "histogram_edges": HISTOGRAM_EDGES.tolist(), "models": rows, "reference_info": recorded.info,
     }  # fmt: skip
-    if record_reference:
+    if record_baseline:
         save_reference(recorded, out)
         result["reference"] = str(Path(out) / "reference.npz")
     failures = [
@@ -193,10 +194,11 @@ def bench(
         *absent,
     ]
     if old:
-        result |= {
-            "regressions": find_regressions(result, old),
-            "not_compared": other_windows(result, old),
-        }
+        with refusing(compare, "a result of xmae bench"):
+            result |= {
+                "regressions": find_regressions(result, old),
+                "not_compared": other_windows(result, old),
+            }
         summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
     summary.append(str(opened.verdict))
     result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
@@ -264,7 +266,7 @@ def write_csv(path, rows):
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(map(flat, rows))
+        writer.writerows({key: cell(x) for key, x in flat(row).items()} for row in rows)
 
 
 def flat(row):

@@ -10,17 +10,21 @@ from tqdm import tqdm
 
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.report.watch_table import broken_limits, equality, markdown, terminal
+from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_folder, write_json
 from xmae.firmware_sim.build.arm_root import setup_roots
 from xmae.firmware_sim.cost.profile import device_names, load_device
+from xmae.firmware_sim.emulators.confine import confinement
 from xmae.firmware_sim.emulators.registry import chosen_emulator, installed, what_it_needs
 from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
 from xmae.firmware_sim.play_cortex_a import play_cortex_a
 from xmae.signals.stream import BUFFER_S, MARGIN_S
+from xmae.text import printable
 
 RESULTS, TABLE = "simulate.json", "watch.md"
 ESTIMATED = (
@@ -34,7 +38,7 @@ def simulate(
     device: str = "apollo4",
     signal: str | None = None,
     out: str = "runs/simulate",
-    list: bool = False,
+    list_devices: bool = False,
     setup: bool = False,
     emulator: str | None = None,
     sfreq: int | None = None,
@@ -43,8 +47,10 @@ def simulate(
     seconds: float | None = None,
     speed: float = 0,
     cmsis_nn: str | None = None,
-    student: str = "student",
+    model: str = "student",
     public_key: str | None = None,
+    channels: str | None = None,
+    polarity: str = "auto",
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
@@ -54,13 +60,13 @@ def simulate(
         Folder of a bundle with an int8 student for TFLite.
     device : str
         Names of device profiles, separated by commas, or "all" whose emulators are installed; see
-        `list`.
+        `list_devices`.
     signal : str or None
         Recording (.npz, WFDB .hea, .csv, ...) with PPG.
     out : str
         Folder for simulate.json, watch.md (the table), report.html, and for each device embeddings
         and firmware; replaced as a whole.
-    list : bool
+    list_devices : bool
         Only list devices, what each needs and whether it is there.
     setup : bool
         Only build and cache the small Arm systems for Cortex-A devices: 310 MB in ~/.cache/xmae.
@@ -81,10 +87,15 @@ def simulate(
         Pace at which results are shown, times real time; 0 = at once.
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
-    student : str
+    model : str
         Which of the bundle's students, such as "student-app".
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
+    channels : str or None
+        YAML file that says which channel of the recording is PPG; see docs/data.md.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole; "upright" takes
+        it as it is; "inverted" turns it over.
 
     Returns
     -------
@@ -96,7 +107,8 @@ def simulate(
         runtime's on this machine; or why none was compared), on a Cortex-A `runtimes`: what
         ExecuTorch and ONNX Runtime take; `signature` of the bundle; `not_run`: what devices would need; `failures`: by device,
         what is not as it should be; `passed`: there are none, so every device had valid windows,
-        whose embeddings were compared and equal, and kept all limits; "out".
+        whose embeddings were compared and equal, and kept all limits; under QEMU `guest`: how far
+        the emulated programs were kept apart from this machine; "out".
 
     Raises
     ------
@@ -104,14 +116,17 @@ def simulate(
         If bundle, device, recording or emulator cannot be used, or the firmware does not fit or
         fails.
     """
-    if list:
+    if list_devices:
         return listing()
     if setup:
         return {"out": "\n".join(map(str, setup_roots()))}
     if bundle is None or signal is None:
-        raise UserError("simulate needs a bundle and --signal RECORDING (or --list, or --setup)")
+        raise UserError(
+            "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
+        )
     chosen, not_run = chosen_devices(device, emulator)
-    opened, recording = Bundle.open(bundle, public_key), read_recording(signal)
+    opened = Bundle.open(bundle, public_key)
+    recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
     rate = sfreq or front_end_rate(recording.sfreq)
     codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
         : None if seconds is None else int(seconds * rate)
@@ -127,20 +142,21 @@ def simulate(
             place.mkdir()
             signal_and_place = codes, place, rate, hop_s, adc_bits
             if runs_in.startswith("qemu-user"):
-                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, student)
+                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, model)
             else:
                 played, embeddings = play(
-                    opened, profile, runs_in, *signal_and_place, cmsis_nn, student
+                    opened, profile, runs_in, *signal_and_place, cmsis_nn, model
                 )
             devices[profile.name] = {
                 "title": profile.title,
                 "core": profile.core,
                 "emulator": runs_in,
+                **({"guest": confinement().words} if runs_in.startswith("qemu") else {}),
                 **played,
             }
             np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
         result = {
-            "student": student,
+            "student": model,
             "signature": opened.verdict.state,
             "signal": Path(signal).name,
             "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
@@ -155,8 +171,28 @@ def simulate(
         (folder / TABLE).write_text(markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
     show(next(iter(devices.values())), speed)
-    tqdm.write(terminal(result))
-    return {**result, "summary": [str(opened.verdict)], "out": str(Path(out) / "report.html")}
+    tqdm.write(printable(terminal(result)))
+    guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
+    lines = summary_of(result, recording)
+    return {
+        **result,
+        "summary": [*lines, str(opened.verdict), *guests],
+        "out": str(Path(out) / "report.html"),
+    }
+
+
+def summary_of(result, recording):
+    """What came out and whether it is good: the rate, then a line a device."""
+    rate = result["front_end"]["sfreq"]
+    own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
+    over = (
+        ", turned over: its pulses fell at systole" if "inverted_ppg" in recording.repairs else ""
+    )
+    lines = [f"played at {rate} Hz{own}{over}"]
+    for name, one in result["devices"].items():
+        wrong = "; ".join(result["failures"].get(name, [])) or "as it should be"
+        lines.append(f"{name}: {one['valid']} of {one['windows']} windows valid; {wrong}")
+    return lines
 
 
 def chosen_devices(names, emulator):
@@ -170,7 +206,7 @@ def chosen_devices(names, emulator):
         return [(profile, chosen_emulator(profile, emulator)) for profile in profiles], {}
     able = [profile for profile in profiles if any(map(installed, profile.emulators))]
     if not able:
-        raise UserError("no emulator is installed; see xmae simulate --list")
+        raise UserError("no emulator is installed; see xmae simulate --list-devices")
     usable = emulator is not None and installed(emulator)
     chosen = [
         (
@@ -242,4 +278,5 @@ def show(played, speed):
             before = result["estimated_ready_s"]
         said = ", ".join(f"{name} {value:.4g}" for name, value in (result["heads"] or {}).items())
         said = said or ("no result" if "INVALID" in result["status"] else "embedding")
-        tqdm.write(f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}")
+        line = f"{result['estimated_ready_s']:8.2f} s  {said}  {' '.join(result['status'])}"
+        tqdm.write(printable(line))

@@ -53,7 +53,7 @@ def validate(
     bundle: str,
     data: str,
     out: str = "runs/validate",
-    reference: str | None = None,
+    baseline: str | None = None,
     min_cosine: float = 0.98,
     min_cosine_p5: float = 0.95,
     max_hr_change: float = 0.5,
@@ -77,8 +77,8 @@ def validate(
         Store of windows with test patients; labels, where it has them, are used for the heads.
     out : str
         Folder for drift.json.
-    reference : str or None
-        Folder or npz file that `xmae bench --record-reference` wrote. Default: the bundle's fp32
+    baseline : str or None
+        Folder or npz file that `xmae bench --record-baseline` wrote. Default: the bundle's fp32
         weights are run in PyTorch here.
     min_cosine : float
         Lowest median of the centred cosine between int8 and fp32 embeddings.
@@ -109,12 +109,12 @@ def validate(
     Raises
     ------
     UserError
-        If bundle, store or reference cannot be read or do not belong together, or none of the
+        If bundle, store or baseline cannot be read or do not belong together, or none of the
         runtimes is installed.
     """
     opened = Bundle.open(bundle, public_key)
     store = WindowStore(data).windows()
-    recorded = load_reference(reference) if reference else make_reference(opened, store, "cpu")
+    recorded = load_reference(baseline) if baseline else make_reference(opened, store, "cpu")
     refuse_lacking(recorded, opened)
     chosen = evenly(np.arange(len(recorded.record)), windows)
     used = reference_windows(recorded, store).select(chosen)

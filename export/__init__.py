@@ -7,6 +7,8 @@ one needs.
 
 from importlib import import_module
 
+from xmae.callable_package import make_callable
+
 PUBLIC = {  # imported when asked for: targets need PyTorch, which the light runtime does not have
     "TARGETS": "xmae.export.targets.registry",
     "Bundle": "xmae.export.bundle.bundle",
@@ -19,3 +21,6 @@ def __getattr__(name):
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(PUBLIC[name]), name)
+
+
+make_callable(__name__)  # `xmae.export(...)` is `xmae.export.export.export(...)`

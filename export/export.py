@@ -16,7 +16,7 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, fit_heads
+from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
@@ -48,6 +48,7 @@ from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
+POOR = 0.95  # centred cosine to PyTorch below which a file is warned of
 N_CHECKED = 16  # of them, where an interpreter in Python stands for the device
 
 
@@ -196,10 +197,10 @@ def export(
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
-        heads, metrics = {}, {}
+        heads, metrics, at_chance = {}, {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
-            heads[model], metrics[model] = make_heads(encoder, store, train)
+            heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
@@ -213,7 +214,7 @@ def export(
                 for entry in models
             ],
             "data": provenance,
-            "metrics": {"heads_on_val": metrics},
+            "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
             **source,
@@ -221,7 +222,11 @@ def export(
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest, sign_with)
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
-    return {"models": [{key: entry[key] for key in columns} for entry in models], "out": str(out)}
+    return {
+        "models": [{key: entry[key] for key in columns} for entry in models],
+        "summary": summary_of(models, metrics),
+        "out": str(out),
+    }
 
 
 @contextmanager
@@ -329,6 +334,7 @@ def export_model(
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
             target.convert(graph, path, precision, calibration, observer)
+        refuse_saturated(target, path)
         seconds, drift = time.perf_counter() - start, None
         if target.can_open:
             drift = drift_of(target.open(path), ppg[compared], reference[compared], mean)
@@ -349,6 +355,41 @@ def export_model(
     return entries
 
 
+def refuse_saturated(target, path):
+    """Raise a `UserError` if a bias of an int8 file does not fit into 32 bits."""
+    if full := target.saturated(path):
+        raise UserError(
+            f"{path.name}: the bias {full[0]} does not fit into 32 bits, so its channel is lost;"
+            " the weights of that channel are next to nothing: train on, or prune it"
+        )
+
+
+def summary_of(models, metrics):
+    """What was exported and whether it is good, in a few lines."""
+    lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
+    cosines = {
+        entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
+    }
+    if cosines:
+        worst = min(cosines, key=cosines.get)
+        lines.append(
+            f"embeddings against PyTorch: centred cosine {cosines[worst]:.4f} or better ({worst})"
+        )
+    lines += [
+        f"warning: {file} keeps little of its float weights (centred cosine {value:.2f}): see xmae"
+        " quantize, --observer and --drift-budget"
+        for file, value in cosines.items()
+        if value < POOR
+    ]
+    for model, tasks in metrics.items():
+        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
+        if poor:
+            lines.append(
+                f"warning: heads of {model} that are no better than a constant on val: {', '.join(poor)}"
+            )
+    return lines
+
+
 def drift_of(session, ppg, reference, mean):
     """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter
     can check it.
@@ -366,14 +407,19 @@ def make_heads(encoder, store, train):
     Returns
     -------
     heads : dict
-        From `fit_heads`.
+        From `fit_heads`, without those at chance.
     metrics : dict
         By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
         `windows` of `subjects`.
+    at_chance : list of str
+        Labels of the tasks that have no head, since it would say no more than a constant.
     """
     heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
+    for split in {"val", "test"} & set(store.splits.values()):
+        lower_skill(heads, encoder, store.windows(split), train)
+    heads, at_chance = worth_shipping(heads)
     if "val" not in store.splits.values():
-        return heads, metrics
+        return heads, metrics, at_chance
     val = store.windows("val")
     embeddings = embed_windows(encoder, val)
     for name, head in heads.items():
@@ -389,4 +435,28 @@ def make_heads(encoder, store, train):
             "windows": int(known.sum()),
             "subjects": len(set(val.subject[known])),
         }
-    return heads, metrics
+    return heads, metrics, at_chance
+
+
+def lower_skill(heads, encoder, windows, train):
+    """Lower the skill of heads to what they have on the windows of another split, so that those
+    which are no better there than a constant count as without skill and are left out.
+    """
+    embeddings = embed_windows(encoder, windows)
+    for name, head in heads.items():
+        truth, fitted = TASKS[name].target(windows), TASKS[name].target(train)
+        known = np.isfinite(truth)
+        if not known.any():
+            continue
+        said, constant = apply_head(head, embeddings[known]), np.nanmean(fitted)
+        if head["kind"] == "binary":
+            lost, least = (log_loss(p, truth[known]) for p in (said, constant))
+        else:
+            lost, least = (np.abs(x - truth[known]).mean() for x in (said, constant))
+        head["skill"] = float(min(head["skill"], 1 - lost / max(least, 1e-12)))
+
+
+def log_loss(probability, truth):
+    """Mean logarithmic loss of probabilities of the class 1."""
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    return -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()

@@ -30,7 +30,7 @@ def quantize(
     n_calibration: int = 256,
     seed: int = 77,
     observer: str = MINMAX,
-    formats: str = "executorch,litert,onnx",
+    targets: str = "executorch,litert,onnx",
     drift_budget: float | None = None,
 ) -> dict:
     """Quantize an encoder to int8 in each format, and say what the embedding and each layer lost.
@@ -54,7 +54,7 @@ def quantize(
     observer : str
         How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error),
         entropy.
-    formats : str
+    targets : str
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None
         Centred cosine to fp32, below 1, that 19 of 20 held-out windows must keep; layers that can
@@ -76,7 +76,7 @@ def quantize(
         observer or format is unknown, a library is not installed, or the budget cannot be kept.
     """
     known_observer(observer)
-    names = as_list(formats)
+    names = as_list(targets)
     if unknown := [name for name in names if name not in FORMATS]:
         raise UserError(
             f"cannot quantize for {', '.join(map(repr, unknown))}; known: {', '.join(FORMATS)}"

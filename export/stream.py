@@ -6,6 +6,8 @@ Everything is whole-number arithmetic. `docs/streaming.md` states the contract.
 """
 
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -78,13 +80,19 @@ class StreamResult:
         return [words for bit, words in REASONS.items() if self.status & bit]
 
 
+def int8_file(model):
+    """Find the int8 file of a shipped student by its name; other names are paths."""
+    path = files("xmae.models.weights") / f"{model}_int8.tflite"
+    return Path(str(path)) if path.is_file() else Path(model)
+
+
 class Stream:
     """Beats, heart rate, rhythm and certainty of PPG as it comes.
 
     Parameters
     ----------
     model : str or Path
-        Int8 `.tflite` of a student that reads beats.
+        Int8 `.tflite` of a student that reads beats, or the name of a shipped one.
     sfreq : float
         Rate of the samples, Hz, 25 to 500.
     bits : int
@@ -94,7 +102,7 @@ class Stream:
     inverted : bool
         Whether systole falls.
     certainty : Certainty, optional
-        Default: that of the shipped `student-mcu`.
+        Default: that of the shipped `beats-mcu`.
 
     Raises
     ------
@@ -103,17 +111,21 @@ class Stream:
 
     Examples
     --------
-    >>> stream = Stream("bundle/student-mcu_int8.tflite", sfreq=64)  # doctest: +SKIP
-    >>> for result in stream.push(codes):                            # doctest: +SKIP
-    ...     print(stream.line(result))
+    >>> stream = Stream(sfreq=64)
+    >>> pulse = np.sin(np.arange(64 * 12) * 2 * np.pi * 1.2 / 64)
+    >>> results = stream.push((20000 + 1000 * pulse).astype(int))
+    >>> len(results)
+    10
     """
 
-    def __init__(self, model, sfreq, bits=16, hop_s=1, inverted=False, certainty=None):
+    def __init__(
+        self, model="beats-mcu", sfreq=100, bits=16, hop_s=1, inverted=False, certainty=None
+    ):
         require_at_least(1, hop_s=hop_s)
         if not 8 <= bits <= MAX_BITS:
             raise UserError(f"codes of {bits} bits; a stream takes 8 to {MAX_BITS}")
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
-        self.network = StreamNetwork(model)
+        self.network = StreamNetwork(int8_file(model))
         self.table = certainty or shipped_certainty()
         self.code = MapCode.of_scale(self.network.scale)
         self.reset()

@@ -17,12 +17,16 @@ SATURATED, BURST = 1 << 24, 1 << 31
 LOST_SHIFT, MAX_LOST = 25, 63
 HEADROOM = 0.1  # of the converter's range, kept free at both ends
 
+ROUNDED = 1e-3  # share by which a stated rate may be off
+
 
 def front_end_rate(sfreq):
     """The rate at which a recording of `sfreq` Hz is played: its own where a watch has it, else 100
-    Hz.
+    Hz. Rates off a whole number by less than a thousandth, as of times that were rounded, are that.
     """
-    return int(sfreq) if MIN_SFREQ <= sfreq <= MAX_SFREQ and sfreq == int(sfreq) else SFREQ
+    whole = round(sfreq)
+    near = abs(sfreq - whole) <= ROUNDED * whole
+    return whole if near and MIN_SFREQ <= whole <= MAX_SFREQ else SFREQ
 
 
 def digitise(ppg, sfreq, rate, adc_bits):

@@ -146,8 +146,8 @@ def play(
 
 
 def heads_of(bundle, student):
-    """`heads`: a dict for each number of a frame, in its order; `without_skill`: names of those
-    left out.
+    """`heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
+    what the embedding does not know better than a constant.
     """
     trusted = bundle.trusted_heads(student)
     rows = [
@@ -156,7 +156,7 @@ def heads_of(bundle, student):
     ]
     return {
         "heads": rows,
-        "without_skill": [name for name in bundle.heads.get(student, {}) if name not in trusted],
+        "without_skill": bundle.at_chance(student),
     }
 
 

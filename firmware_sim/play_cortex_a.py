@@ -32,6 +32,7 @@ from xmae.firmware_sim.cost.cost import (
     spread,
 )
 from xmae.firmware_sim.cost.profile import Span
+from xmae.firmware_sim.emulators.confine import confinement
 from xmae.firmware_sim.frame import Boot, Status, parse_frames, results_and_inputs
 from xmae.firmware_sim.frontend import fifo_words
 from xmae.firmware_sim.play import PATIENCE_S, heads_of, not_compared, timeline_row
@@ -229,10 +230,10 @@ def run_model(model, format, codes, ends, core, timeout_s):
         (codes if format == "litert" else real(codes, ends)).tofile(folder / "in")
         words = [model.resolve(), folder / "in", folder / "out"]
         if format == "executorch":
-            counts = run_user(core, [root / "run_pte", *words], folder, timeout_s)
+            counts = run_user(core, [root / "run_pte", *words], folder, timeout_s, words[:1])
         else:
             program = [root / "usr/bin/python3.11", BOARDS / "run_windows.py", format, *words]
-            counts = run_user(core, program, folder, timeout_s)
+            counts = run_user(core, program, folder, timeout_s, [BOARDS, *words[:1]])
         output = np.fromfile(folder / "out", np.int8 if format == "litert" else np.float32).reshape(
             len(codes), -1
         )
@@ -241,9 +242,13 @@ def run_model(model, format, codes, ends, core, timeout_s):
     return output, counts
 
 
-def run_user(core, program, folder, timeout_s):
+def run_user(core, program, folder, timeout_s, readable=()):
     """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1
     and 2, in order.
+
+    Its system calls are made on this machine, so it is confined: it sees `folder`, which it can
+    write to, the small system and what is `readable` beside them; see
+    `xmae.firmware_sim.emulators.confine`.
 
     The system is seen through links beside a `/proc/cpuinfo` of this run's own: without an Arm one,
     LiteRT and ONNX Runtime crash.
@@ -263,11 +268,16 @@ def run_user(core, program, folder, timeout_s):
         "PYTHONPATH": f"{root / 'site'}:{root / 'usr/lib/python3/dist-packages'}", "PYTHONHOME": root / "usr",
         "LD_LIBRARY_PATH": libraries, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
+    words = [
+        ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin", f"{plugin},out={folder / 'counts'}",
+        *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program,
+    ]  # fmt: skip
     command(
-        [ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin", f"{plugin},out={folder / 'counts'}",
-         *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program],
-        cwd=folder, env={"PATH": os.environ["PATH"]}, timeout=timeout_s,
-    )  # fmt: skip
+        confinement().command(words, folder, [root, *readable]),
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        timeout=timeout_s,
+    )
     begun, counts = 0, []
     for line in (folder / "counts").read_text().splitlines():
         mark, executed = map(int, line.split())

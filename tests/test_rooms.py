@@ -10,11 +10,14 @@ from setuptools import find_packages
 ROOT = Path(__file__).parents[1]
 OUTER = ("quantize", "export", "firmware_sim", "benchmarks")  # root folders that map under `xmae`
 FOUNDATION = (
+    "callable_package",
     "errors",
     "files",
+    "launch",
     "manifest",
     "native",
     "ownership",
+    "privacy",
     "tables",
     "text",
     "version",
@@ -167,3 +170,9 @@ def test_nothing_in_the_wheel_needs_what_is_not_in_it():
     absent = ("xmae.benchmarks.studies", "xmae.benchmarks.release")
     shipped = [module for module in MODULES if not module.startswith(absent)]
     assert not [m for m in shipped for other in imported(m) if other.startswith(absent)]
+
+
+def test_every_room_is_on_the_page_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = {MODULES[module].parent.relative_to(ROOT).as_posix() for module in MODULES}
+    assert not [folder for folder in sorted(folders) if f"`{folder}/`" not in page]

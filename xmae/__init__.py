@@ -1,17 +1,73 @@
-"""xMAE: pretrain a PPG encoder by rebuilding masked ECG, and take it to the watch as a verified
-INT8 bundle.
+"""xMAE: a PPG encoder, from pretraining to a verified int8 bundle on a watch.
+
+The names below are the public face. Each is imported when it is first used, so that `import xmae`
+is quick. The verbs take the same settings as the command line and return a dict.
 """
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from xmae.privacy import stay_home
+from xmae.version import __version__
+
+if TYPE_CHECKING:
+    from xmae.benchmarks.bench import bench
+    from xmae.benchmarks.simulate import simulate
+    from xmae.benchmarks.validate import validate
+    from xmae.cli.embed import embed
+    from xmae.data.prepare.prepare import prepare
+    from xmae.data.recording.readers import read_recording as read
+    from xmae.distill.distill import distill
+    from xmae.evaluation.evaluate import evaluate
+    from xmae.export.export import export
+    from xmae.export.stream import Stream
+    from xmae.models.checkpoint import load_encoder as from_pretrained
+    from xmae.models.checkpoint import load_encoder as load
+    from xmae.training.pretrain import pretrain
+
+__all__ = [
+    "Stream",
+    "__version__",
+    "bench",
+    "distill",
+    "embed",
+    "evaluate",
+    "export",
+    "from_pretrained",
+    "load",
+    "prepare",
+    "pretrain",
+    "read",
+    "simulate",
+    "validate",
+]
+
+stay_home()  # before any library is imported
+FACE = {  # name: module and name in it
+    "load": ("xmae.models.checkpoint", "load_encoder"),
+    "from_pretrained": ("xmae.models.checkpoint", "load_encoder"),
+    "read": ("xmae.data.recording.readers", "read_recording"),
+    "embed": ("xmae.cli.embed", "embed"),
+    "prepare": ("xmae.data.prepare.prepare", "prepare"),
+    "pretrain": ("xmae.training.pretrain", "pretrain"),
+    "evaluate": ("xmae.evaluation.evaluate", "evaluate"),
+    "distill": ("xmae.distill.distill", "distill"),
+    "export": ("xmae.export.export", "export"),
+    "bench": ("xmae.benchmarks.bench", "bench"),
+    "validate": ("xmae.benchmarks.validate", "validate"),
+    "simulate": ("xmae.benchmarks.simulate", "simulate"),
+    "Stream": ("xmae.export.stream", "Stream"),
+}
 
 
-def load(name):
-    """Load a PPG encoder by name ("base", "student-mcu"), path, folder or "hf://org/name"; see
-    `xmae.models.load_encoder`.
-    """
-    from xmae.models import load_encoder
+def __getattr__(name: str) -> Any:
+    """Import a name of the public face when it is first used."""
+    if name not in FACE:
+        raise AttributeError(f"module 'xmae' has no attribute '{name}'")
+    module, attribute = FACE[name]
+    return getattr(import_module(module), attribute)
 
-    return load_encoder(name)
 
-
-from_pretrained = load  # the name that hubs give it
+def __dir__() -> list[str]:
+    """Names of the public face, whether imported yet or not."""
+    return sorted({*globals(), *FACE})

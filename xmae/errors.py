@@ -2,6 +2,7 @@
 cause.
 """
 
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -17,7 +18,7 @@ class UserError(ValueError):
 
 
 @contextmanager
-def refusing(where, kind):
+def refusing(where: object, kind: str) -> Iterator[None]:
     """Turn whatever a parser stumbles over inside a block into a `UserError` of one line.
 
     A damaged or forged file can raise anything in a library that reads it. This is the one boundary
@@ -44,20 +45,20 @@ def refusing(where, kind):
         raise UserError(f"{where}: not readable as {kind} ({why})") from error
 
 
-def require_choice(name, value, choices):
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise a `UserError` unless the setting `name` has one of its choices."""
     if value not in choices:
         raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
 
 
-def require_at_least(least, **settings):
+def require_at_least(least: float, **settings: float) -> None:
     """Raise a `UserError` if one of the settings, which are numbers, is below `least`."""
     for name, value in settings.items():
         if not value >= least:
             raise UserError(f"{name} is {value:g}; expected at least {least:g}")
 
 
-def did_you_mean(word, choices):
+def did_you_mean(word: object, choices: Iterable[object]) -> str:
     """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if
     none is.
     """

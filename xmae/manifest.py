@@ -51,10 +51,10 @@ def plain(value, depth=0):
     elif isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise ValueError(f"has a text of more than {MAX_TEXT} characters")
-    elif isinstance(value, int | float) and not abs(value) <= MAX_INTEGER:
-        finite = isinstance(value, float) and math.isfinite(value)
-        if not finite:
-            raise ValueError("has a number that is not finite or too large")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("has a number that is not finite")
+    elif isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError("has a number that is too large")
     return value
 
 

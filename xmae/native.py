@@ -8,8 +8,6 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 
-import torch
-
 from xmae.errors import UserError
 
 
@@ -48,6 +46,8 @@ def one_thread():
     """Run PyTorch on one thread: a window at a time is too little work to share. Also a
     decorator.
     """
+    import torch  # not in the light runtime, which reads files quietly too
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

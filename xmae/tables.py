@@ -6,15 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 from xmae.files import atomic_file
+from xmae.text import cell
 
 NOTE = (
-    "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean ± standard deviation over folds by "
-    "subject{intervals}. Stars: differs from {reference} "
+    "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of predictions by "
+    "models that never saw them, in brackets the 95 % interval by resampling subjects. Stars: differs from {reference} "
     "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
-    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside."
+    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better than the constant."
 )
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
-INTERVALS = "; in brackets the 95 % interval of the mean by resampling subjects"
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
 # set apart, never bold
 BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")
@@ -24,6 +24,27 @@ STYLE = (
     "th:first-child,td:first-child{text-align:left}small{color:#666;display:block}.best{font-weight:600}"
     ".baseline td{color:#666}.scroll{overflow-x:auto}"
 )
+
+
+def markdown_table(columns, rows):
+    """A Markdown table; the first column is aligned left, numbers stand right.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Heads.
+    rows : iterable of sequences
+        Cells, shown as text; None = empty.
+
+    >>> print(markdown_table(("method", "bpm"), [("ours", 0.9)]))
+    | method | bpm |
+    |---|--:|
+    | ours | 0.9 |
+    """
+    lines = ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+    for row in rows:
+        lines.append("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |")
+    return "\n".join(lines)
 
 
 def write_tables(result, out):
@@ -54,8 +75,7 @@ def csv_text(result):
                     | {
                         "method": method,
                         "metric": metric,
-                        "mean": found.get("mean"),
-                        "sd": found.get("sd"),
+                        "value": found.get("value"),
                     }
                     | {
                         "low": low,
@@ -64,7 +84,7 @@ def csv_text(result):
                     }
                     | {"reason": trial.get("reason")}
                 )
-    return pd.DataFrame(rows).to_csv(index=False)
+    return pd.DataFrame(rows).map(cell).to_csv(index=False)
 
 
 def markdown_text(result):
@@ -76,6 +96,7 @@ def markdown_text(result):
         lines += [
             f"**{dataset}**",
             "",
+            *_powers(trials),
             "| method | " + " | ".join(_heading(trial) for trial in trials) + " |",
         ]
         lines.append("|---" * (len(trials) + 1) + "|")
@@ -84,7 +105,12 @@ def markdown_text(result):
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
-    lines += ["", NOTE.format(reference=result["reference"], intervals=""), ""]
+    lines += [
+        f"- {trial['label']}: {len(names)} subjects are not scored, {why}: {', '.join(names)}"
+        for trial in result["trials"]
+        for why, names in trial.get("not_scored", {}).items()
+    ]
+    lines += ["", NOTE.format(reference=result["reference"]), ""]
     if "training" in result:
         lines += ["| " + " | ".join(TRAINING) + " |", "|---" * len(TRAINING) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in _training(result)] + [""]
@@ -97,6 +123,7 @@ def html_text(result):
         f"<!doctype html><meta charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"
     ]
     for dataset, trials, methods in _by_dataset(result):
+        parts += [f"<p>{escape(note)}</p>" for note in _powers(trials) if note]
         parts.append(f"<h2>{escape(dataset)}</h2><div class='scroll'><table><tr><th>method</th>")
         parts += [
             f"<th>{escape(_heading(trial))}<small>{trial['n_subjects']} subjects, {trial['n_windows']} windows, "
@@ -108,20 +135,14 @@ def html_text(result):
             parts.append(f"</tr><tr{baseline}><td>{escape(method)}</td>")
             for trial in trials:
                 found = trial["methods"][method]
-                low_high = found[trial["metric"]]["interval"]
-                small = (
-                    "(" + " to ".join(_number(trial, x) for x in low_high) + ")" if low_high else ""
-                )
-                small += f", F1 {100 * found['f1']['mean']:.1f}" if "f1" in found else ""
+                small = f"F1 {100 * found['f1']['value']:.1f}" if "f1" in found else ""
                 best = " class='best'" if method in best_methods(trial) else ""
                 parts.append(f"<td{best}>{_cell(trial, method)}<small>{small}</small></td>")
         parts.append("</tr></table></div>")
     missing = "".join(
         f"<li>{escape(trial['reason'])}</li>" for trial in result["trials"] if "reason" in trial
     )
-    parts.append(
-        f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference'], intervals=INTERVALS))}</p>"
-    )
+    parts.append(f"<ul>{missing}</ul><p>{escape(NOTE.format(reference=result['reference']))}</p>")
     if "training" in result:
         rows = (TRAINING, *_training(result))
         cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
@@ -135,6 +156,12 @@ def _by_dataset(result):
     for dataset in dict.fromkeys(trial["dataset"] for trial in done):
         trials = [trial for trial in done if trial["dataset"] == dataset]
         yield dataset, trials, list(trials[0]["methods"])
+
+
+def _powers(trials):
+    """What the designs of these trials cannot tell, as lines; none if they can."""
+    notes = dict.fromkeys(trial["power"].strip() for trial in trials if trial.get("power"))
+    return [line for note in notes for line in (note, "")]
 
 
 def _training(result):
@@ -155,19 +182,22 @@ def _number(trial, value):
 
 
 def best_methods(trial):
-    """Names of the methods with the best mean, baselines aside; several where they are equal."""
+    """Names of the methods with the best mean, baselines aside; several where they are equal, none
+    where the constant is as good.
+    """
     sign = -1 if trial["metric"] == "mae" else 1
-    values = {
-        name: sign * found[trial["metric"]]["mean"]
-        for name, found in trial["methods"].items()
-        if name not in BASELINES
-    }
-    return [name for name, value in values.items() if value == max(values.values())]
+    means = {name: sign * x[trial["metric"]]["value"] for name, x in trial["methods"].items()}
+    constant = means.get("constant", float("-inf"))
+    values = {name: x for name, x in means.items() if name not in BASELINES}
+    best = max(values.values())
+    return [name for name, value in values.items() if value == best and value > constant]
 
 
 def _cell(trial, method, bold=""):
     found = trial["methods"][method]
-    value, sd = (_number(trial, found[trial["metric"]][key]) for key in ("mean", "sd"))
+    value, low_high = (found[trial["metric"]][key] for key in ("value", "interval"))
+    value = _number(trial, value)
     mark = bold if method in best_methods(trial) else ""
+    between = f" ({' to '.join(_number(trial, x) for x in low_high)})" if low_high else ""
     star = found.get("stars", "").replace("*", "\\*" if bold else "*")
-    return f"{mark}{value}{mark} ± {sd} {star}".rstrip()
+    return f"{mark}{value}{mark}{between} {star}".rstrip()

@@ -1,6 +1,6 @@
 """Text from outside, made harmless where it is shown: on a terminal, in a spreadsheet."""
 
-from unicodedata import category
+from unicodedata import category, normalize
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
@@ -29,6 +29,18 @@ def printable(text):
     )
 
 
+def composed(name):
+    """Return a name as most programs write it: letters with their accents as one character (NFC), no
+    spaces about it. Names of files on a Mac have them apart, and would be another person.
+
+    Examples
+    --------
+    >>> composed(" Zoe\u0308 ") == "Zo\u00eb"
+    True
+    """
+    return normalize("NFC", str(name)).strip()
+
+
 def hidden(char):
     """Say whether a character is control, format, surrogate, private, or ends lines unseen."""
     return category(char)[0] == "C" or category(char) in ("Zl", "Zp")
@@ -46,3 +58,9 @@ def cell(value):
         return value
     text = printable(value)
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def out_of_cell(value):
+    """Return what `cell` made text of, as it was."""
+    quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA)
+    return value[1:] if quoted else value

@@ -47,7 +47,7 @@ def emulate(bundle, name, ppg):
     bundle : Bundle
         With an int8 student for TFLite.
     name : str
-        Of a device profile with a Cortex-M; see `xmae simulate --list`.
+        Of a device profile with a Cortex-M; see `xmae simulate --list-devices`.
     ppg : float32 array, shape (n, 1000)
         Windows in [-1, 1].
 

@@ -118,8 +118,8 @@ In no test, but compiled and run for this page: {untested}. Vela compiles the sa
 
 ## Tools that cannot share an environment
 
-`tosa-tools` (for Ethos-U and Cortex-M) pins an older ml_dtypes, and tflite-runtime 2.14 needs numpy 1 and Python up to
-3.11: each lives in a folder of its own under `~/.cache/xmae/environments`, installed with pip on first use. The rest is
+`tosa-tools` (for Ethos-U and Cortex-M) pins an older ml_dtypes. tflite-runtime 2.14 needs numpy 1 and Python up to 3.11. Each
+lives in a folder of its own under `~/.cache/xmae/environments`, installed with pip on first use. The rest is
 `pip install 'xmae[edge,firmware]'`.
 
 ## What is not there
@@ -160,8 +160,9 @@ def support_matrix(bundle, data, out):
     page = PAGE.format(
         commands=COMMANDS,
         date=date.today().isoformat(),
-        machine=f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}; made with "
-        + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items()),
+        machine=f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}. Made with `"
+        + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items())
+        + "`",
         n=len(test.ppg),
         n_subjects=len(set(test.subject)),
         n_checked=N_CHECKED,

@@ -21,7 +21,7 @@ from xmae.errors import UserError
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
-from xmae.export.targets.registry import TARGETS, runs_here
+from xmae.export.targets.light import is_light, open_light
 from xmae.files import read_json, sha256, write_json
 from xmae.manifest import checked
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
@@ -149,6 +149,8 @@ class Bundle:
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
+        from xmae.export.targets.registry import runs_here  # brings PyTorch
+
         return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
@@ -172,6 +174,14 @@ class Bundle:
 
         return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
+    def at_chance(self, model):
+        """What a model's embedding was asked for and does not know better than a constant: labels
+        of tasks without a head, and of heads without skill in older bundles.
+        """
+        trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
+        left = [head["label"] for task, head in heads.items() if task not in trusted]
+        return [*self.manifest["metrics"].get("heads_at_chance", {}).get(model, []), *left]
+
     def session(self, entry, threads=1):
         """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to
         embeddings (n, D).
@@ -181,6 +191,10 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
+        if is_light():
+            return open_light(self.path / entry["file"], entry["format"], threads)
+        from xmae.export.targets.registry import TARGETS  # brings PyTorch
+
         target = TARGETS[entry["format"]]
         if not target.can_open:
             raise UserError(

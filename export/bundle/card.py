@@ -27,7 +27,7 @@ Int8 ranges come from {n_calibration} windows of {n_subjects} training subjects.
 Fitted on the train split, judged on the val split (float PyTorch); the constant is the training mean.
 
 {heads}
-
+{at_chance}
 ## Data
 
 {data}
@@ -83,6 +83,7 @@ def model_card(manifest):
         n_calibration=calibration["n"],
         n_subjects=len(calibration["subjects"]),
         heads=table(HEAD_COLUMNS, heads),
+        at_chance=at_chance(manifest["metrics"].get("heads_at_chance", {})),
         provenance=json.dumps(manifest["provenance"], indent=2),
         made_with=", ".join(f"{package} {number}" for package, number in manifest["tools"].items()),
         estimates=estimates(manifest["models"]),
@@ -90,6 +91,15 @@ def model_card(manifest):
         licence=manifest["licences"]["models"],
         data_licence=manifest["licences"]["data"],
     )
+
+
+def at_chance(tasks):
+    """What no model knows better than a constant, as one sentence; tasks by model."""
+    known = [set(labels) for labels in tasks.values()]
+    every = [label for label in next(iter(tasks.values()), []) if all(label in x for x in known)]
+    if not every:
+        return ""
+    return f"\nAt chance in every model, so without a head: {', '.join(every)}.\n"
 
 
 def measured(drift):

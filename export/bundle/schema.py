@@ -47,30 +47,30 @@ class Drift(OpenSchema):
 class Estimate(OpenSchema):
     """What an NPU's compiler says of a file."""
 
-    cycles: Number | None = None
-    inference_ms: Number | None = None
-    source: Line | None = None
+    cycles: Number = 0
+    inference_ms: Number = 0
+    source: Line = ""
 
 
 class Entry(OpenSchema):
-    """One exported file."""
+    """One exported file. What has a default may be left out, but not be null."""
 
     model: Word
     format: Word
     precision: Word
     file: FileName
-    sha256: Digest | None = None
-    bytes: Count | None = None
-    params: Count | None = None
-    macs: Count | None = None
-    arena_bytes: Count | None = None
+    sha256: Digest = None
+    bytes: Count = 0
+    params: Count = 0
+    macs: Count = 0
+    arena_bytes: Count = 0
     ops: dict[Line, Count] = {}
     undelegated: list[Line] | None = None
     float_layers: list[Line] = []
-    input: End | None = None
-    output: End | None = None
-    drift: Drift | None = None
-    estimated: Estimate | None = None
+    input: End = None
+    output: End = None
+    drift: Drift | None = None  # null: this machine cannot run it
+    estimated: Estimate = None
 
 
 class Window(OpenSchema):
@@ -101,7 +101,7 @@ class Manifest(OpenSchema):
     data: dict[Word, Free] = {}
     metrics: dict[Word, Free] = {}
     provenance: dict[Word, Free] = {}
-    licences: Licences | None = None
+    licences: Licences = None
 
 
 class Draft(Manifest):
@@ -118,7 +118,7 @@ class Head(Schema):
     units: Units
     weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
     bias: Number
-    skill: Number | None = None
+    skill: Number = 1
 
 
 Heads = dict[Word, dict[Word, Head]]  # by model and task

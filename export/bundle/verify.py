@@ -2,21 +2,18 @@
 they did?
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle
-from xmae.export.bundle.provenance import tool_versions
 from xmae.export.bundle.signature import SIGNATURE
-from xmae.export.targets.registry import runs_here
-from xmae.models import load_encoder
-from xmae.quantize.calibration import evenly
+from xmae.export.targets.light import OPENERS, is_light
 from xmae.signals.scale import minmax_scale
 
 # of training patients, whose windows the models are run on
@@ -57,7 +54,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     opened = Bundle.open(bundle, public_key)
     listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
     unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
-    here = tool_versions({entry["format"] for entry in opened.all_models})
+    here = versions_here(opened)
     models = run_models(opened) if run else {}
     return {
         "files": len(opened.manifest["files"]),
@@ -83,17 +80,49 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     }
 
 
+def versions_here(bundle):
+    """{tool: version} on this machine of those that made a bundle; the light runtime makes none."""
+    if is_light():
+        return {}
+    from xmae.export.bundle.provenance import tool_versions  # brings PyTorch
+
+    return tool_versions({entry["format"] for entry in bundle.all_models})
+
+
+def runs_here(format):
+    """Whether this machine has a runtime for a format."""
+    if is_light():
+        return format in OPENERS
+    from xmae.export.targets.registry import runs_here  # brings PyTorch
+
+    return runs_here(format)
+
+
+def saturated(format, path):
+    """Names of the biases of an int8 file that do not fit into 32 bits; the light runtime does not
+    look.
+    """
+    if is_light():
+        return []
+    from xmae.export.targets.registry import TARGETS  # brings PyTorch
+
+    return TARGETS[format].saturated(path)
+
+
 def run_models(bundle):
     """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights
     in PyTorch.
 
-    In a bundle without the weights of a model, its first file (fp32 before others) takes their
-    place.
+    In a bundle without the weights of a model, and without PyTorch, its first file (fp32 before
+    others) takes their place.
     """
     ppg, states, references = some_windows(), {}, {}
     for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
         if not runs_here(entry["format"]):
             states[entry["file"]] = "not run here"
+            continue
+        if full := saturated(entry["format"], bundle.path / entry["file"]):
+            states[entry["file"]] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
             continue
         try:
             embedding = bundle.session(entry)(ppg)
@@ -103,7 +132,8 @@ def run_models(bundle):
         model = entry["model"]
         if model not in references:
             weights = bundle.path / f"{model}.safetensors"
-            references[model] = in_pytorch(weights, ppg) if weights.is_file() else embedding
+            has_reference = weights.is_file() and not is_light()
+            references[model] = in_pytorch(weights, ppg) if has_reference else embedding
         lost, most = noise(embedding, references[model]), most_noise(entry)
         differs = f"differs from its float weights (error {lost:.2g} of the variance, expected {most:.2g} at most)"
         states[entry["file"]] = "runs" if lost <= most else differs
@@ -112,16 +142,27 @@ def run_models(bundle):
 
 def some_windows():
     """Scaled windows (12, 1000) of shipped recordings."""
-    files = [path for path in bidmc_files() if path.stem in RECORDINGS]
-    return np.concatenate(
-        [evenly(minmax_scale(prepare_recording(read_recording(f))[0].ppg)[0], 4) for f in files]
-    )
+    light, parts = is_light(), []
+    for path in (path for path in bidmc_files() if path.stem in RECORDINGS):
+        recording = read_recording(path)
+        windows, _ = (
+            prepare_recording(replace(recording, ecg=None), min_quality=-1, judge=False)
+            if light
+            else prepare_recording(recording)
+        )
+        scaled = minmax_scale(windows.ppg)[0]
+        parts.append(scaled[np.linspace(0, len(scaled) - 1, 4).round().astype(int)])
+    return np.concatenate(parts)
 
 
-@torch.no_grad()
 def in_pytorch(weights, ppg):
     """Embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors file."""
-    return load_encoder(weights)(torch.from_numpy(ppg)[:, None]).numpy()
+    import torch
+
+    from xmae.models import load_encoder
+
+    with torch.no_grad():
+        return load_encoder(weights)(torch.from_numpy(ppg)[:, None]).numpy()
 
 
 def noise(embedding, reference):

@@ -89,6 +89,13 @@ class Target(ABC):
         """Open a file: a `Session`, which is called with windows (n, 1000) and gives embeddings."""
         raise UserError(f"{path}: nothing on this machine runs it")
 
+    @staticmethod
+    def saturated(path):
+        """Name the biases of an int8 file that do not fit into 32 bits, so that they say less than
+        they should; none where the format has other biases, or is not looked into.
+        """
+        return []
+
     compare_layers = None  # with it, `xmae quantize` and drift budgets work for the target
 
     def takes(self, model, graph):

@@ -12,8 +12,10 @@ import torch
 
 from xmae.errors import UserError
 from xmae.export.targets.base import Target, register
+from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.c.layers import inline_buffers
 from xmae.export.targets.conversions import remembered
+from xmae.export.targets.light import litert_runner
 from xmae.export.targets.session import Session, from_int8, to_int8
 from xmae.export.targets.trace import naming_layers, traced
 from xmae.files import atomic_file
@@ -30,6 +32,7 @@ RECIPES = {  # of ai-edge-quantizer, by precision
     "weight-int4": "weight_only_wi4_afp32",
 }
 PRECISIONS = ("fp32", *RECIPES)
+LAYERS = {3: 0, 4: 3, 9: 0}  # Conv2D, DepthwiseConv2D, FullyConnected: the axis of their channels
 
 
 @quietly()
@@ -112,10 +115,71 @@ def quantize(module, precision, calibration, observer=None, keep=()):
     # 16 bits have codes for all
     observer = observer if observer and precision == "int8" else MINMAX
     found = activation_ranges(model, observer, calibration)
+    if precision == "int8":  # 16-bit activations have biases of 64 bits
+        found = found | weight_ranges(model, found)
     for name in [name for name, layer in layers_of(model, module).items() if layer in keep]:
         rules.add_quantization_config(f"^{re.escape(name)};?$", "*", algorithm_key="no_quantize")
     tool = quantizer.Quantizer(model, rules.get_quantization_recipe())
     return bytes(tool.quantize(found).quantized_model)
+
+
+def weight_ranges(model, found):
+    """{weight: {"min", "max"}} of the layers of a float flatbuffer with a bias that would not fit
+    into 32 bits, each wide enough for it; `found` are the ranges of its activations.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    flat = schema.ModelT.InitFromPackedBuf(model, 0)
+    tensors, ranges = flat.subgraphs[0].tensors, {}
+    for operator in flat.subgraphs[0].operators:
+        kind = flat.operatorCodes[operator.opcodeIndex].builtinCode
+        if kind not in LAYERS or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+            continue
+        source, weight, bias = (tensors[i] for i in operator.inputs[:3])
+        values, biases = (constant(flat, tensor, model) for tensor in (weight, bias))
+        ends = found.get(source.name.decode())
+        if values is None or biases is None or ends is None:
+            continue
+        axis = LAYERS[kind]
+        others = tuple(k for k in range(values.ndim) if k != axis)
+        peaks = np.abs(values).max(others, keepdims=True)
+        low, high = (float(np.min(ends[end])) for end in ("min", "max"))
+        least = 127 * least_steps(biases, (max(high, 0) - min(low, 0)) / 255)
+        least = least.reshape(peaks.shape).astype(np.float32)
+        if (least > peaks).any():
+            peaks = np.maximum(peaks, least)
+            ranges[weight.name.decode()] = {"min": -peaks, "max": peaks}
+    return ranges
+
+
+def constant(flat, tensor, image):
+    """Values of a constant float tensor of a flatbuffer, None of one that is computed."""
+    buffer = flat.buffers[tensor.buffer]
+    if buffer.data is not None and len(buffer.data):
+        raw = np.asarray(buffer.data, np.uint8).tobytes()
+    elif buffer.offset > 1:
+        raw = bytes(image[buffer.offset : buffer.offset + buffer.size])
+    else:
+        return None
+    return np.frombuffer(raw, np.float32).reshape(tensor.shape)
+
+
+def saturated(path):
+    """Names of the biases of an int8 model that are at the end of 32 bits, so that they say less
+    than they should.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    image = Path(path).read_bytes()
+    flat = schema.ModelT.InitFromPackedBuf(image, 0)
+    inline_buffers(flat, image)
+    found = []
+    for tensor in flat.subgraphs[0].tensors:
+        data = flat.buffers[tensor.buffer].data
+        if tensor.type == schema.TensorType.INT32 and data is not None and len(data):
+            codes = np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32)
+            found += [tensor.name.decode()] if at_the_end(codes) else []
+    return found
 
 
 @remembered
@@ -260,20 +324,7 @@ def open_model(path, threads=1, reference=False):
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: not a readable TFLite model ({error})") from error
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def run(window):
-        codes = (
-            window
-            if is_float(source)
-            else to_int8(window, *source["quantization"], source["dtype"])
-        )
-        interpreter.set_tensor(source["index"], codes)
-        interpreter.invoke()
-        embedding = interpreter.get_tensor(sink["index"])
-        return embedding if is_float(sink) else from_int8(embedding, *sink["quantization"])
-
-    return Session(run)
+    return Session(litert_runner(interpreter))
 
 
 def inspect_model(path):
@@ -347,4 +398,5 @@ class LiteRT(Target):
     convert = staticmethod(export)
     open = staticmethod(open_model)
     inspect = staticmethod(inspect_model)
+    saturated = staticmethod(saturated)
     compare_layers = staticmethod(compare_layers)

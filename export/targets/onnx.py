@@ -12,6 +12,7 @@ import torch
 
 from xmae.errors import UserError
 from xmae.export.targets.base import Target, register
+from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session, from_int8
 from xmae.export.targets.trace import naming_layers, traced
@@ -21,6 +22,7 @@ from xmae.quantize.graph import as_input
 from xmae.quantize.layers import error_rows
 from xmae.quantize.observers import MINMAX, ranges
 
+INT32 = 6  # onnx.TensorProto.INT32
 # modules of a node, their classes
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
@@ -116,32 +118,56 @@ def quantize(model, ranges, keep=()):
             weight_type=QuantType.QUInt8,
             nodes_to_exclude=floats,
             calibration_cache_path=cache,
-            extra_options={"TensorQuantOverrides": weight_scales(proto.graph)},
+            extra_options={"TensorQuantOverrides": weight_scales(proto.graph, ranges)},
         )
         return path.read_bytes()
 
 
-def weight_scales(graph):
+def weight_scales(graph, ranges):
     """Scales of 127 steps, from 0 to the largest weight of each output channel, and the zero point
-    in the middle.
+    in the middle; wider where the channel's bias would not fit into 32 bits.
 
     Left alone, the quantizer spreads 255 steps over both signs: the largest weight would lie
     between the last two codes, and each channel would lose half a step where it matters most.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        Of the float model.
+    ranges : dict
+        (low, high) of its activations by name.
     """
     from onnx import numpy_helper
 
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     found = {}
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in weights:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
             continue
-        weight = numpy_helper.to_array(weights[node.input[1]])
+        weight = numpy_helper.to_array(constants[node.input[1]])
         axis = 1 if node.op_type == "MatMul" else 0  # Gemm is that of a Linear, (out, in)
         peaks = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(1)
-        steps = np.maximum(peaks, 1e-12).astype(np.float32) / np.float32(127)
+        steps = np.maximum(peaks, 1e-12) / 127
+        if len(node.input) > 2 and node.input[2] in constants and node.input[0] in ranges:
+            low, high = ranges[node.input[0]]
+            bias = numpy_helper.to_array(constants[node.input[2]])
+            steps = np.maximum(steps, least_steps(bias, (max(high, 0) - min(low, 0)) / 255))
         zero = np.array(128, np.uint8)
-        found[node.input[1]] = [{"axis": axis, "scale": step, "zero_point": zero} for step in steps]
+        found[node.input[1]] = [
+            {"axis": axis, "scale": step, "zero_point": zero} for step in steps.astype(np.float32)
+        ]
     return found
+
+
+def saturated(path):
+    """Names of the biases of an int8 model that are at the end of 32 bits, so that they say less
+    than they should.
+    """
+    import onnx
+
+    tensors = onnx.load(path).graph.initializer
+    codes = {t.name: onnx.numpy_helper.to_array(t) for t in tensors if t.data_type == INT32}
+    return [name for name, values in codes.items() if at_the_end(values)]
 
 
 @remembered
@@ -330,4 +356,5 @@ class ONNX(Target):
     convert = staticmethod(export)
     open = staticmethod(open_model)
     inspect = staticmethod(inspect_model)
+    saturated = staticmethod(saturated)
     compare_layers = staticmethod(compare_layers)

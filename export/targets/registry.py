@@ -24,6 +24,16 @@ DEFAULT = "executorch,litert,onnx"  # what runs on this machine
 SOURCE = "c"
 
 
+def known_targets():
+    """Names that `--targets` takes, without "all"."""
+    return (*TARGETS, SOURCE)
+
+
+def known_precisions():
+    """Names of the precisions of all targets, each once."""
+    return tuple(dict.fromkeys(p for target in TARGETS.values() for p in target.precisions))
+
+
 def chosen_targets(names):
     """Names of formats from "all" or a list such as "litert,onnx".
 
@@ -32,7 +42,7 @@ def chosen_targets(names):
     UserError
         If one is unknown.
     """
-    known = (*TARGETS, SOURCE)
+    known = known_targets()
     chosen = list(known) if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(

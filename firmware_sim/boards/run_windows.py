@@ -5,6 +5,7 @@ Runs inside the small Arm system, with nothing of xmae; the marks are for `board
 """
 
 import ctypes
+import os
 import sys
 
 import numpy as np
@@ -33,6 +34,7 @@ def litert(path):
 
 def onnx(path):
     """As `litert` for ONNX Runtime, which takes and gives float32."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -4,18 +4,32 @@ our own.
 The plugin (`boards/count_plugin.c`) is compiled for this machine when first needed. QEMU is a
 package of the operating system: `apt-get install qemu-system-arm`; version 7.2 is what this was
 written with.
+
+The guest reaches no file and no command of this machine: its semihosting ends in
+`xmae.firmware_sim.emulators.channel`, its board has no network, and QEMU may start no program
+(seccomp) and is confined as far as `xmae.firmware_sim.emulators.confine` can.
 """
 
+import io
 import shutil
 import subprocess
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
+from threading import Timer
 
 from xmae.errors import UserError
 from xmae.firmware_sim.build.compile import BOARDS, CORES, compile_host
 from xmae.firmware_sim.build.elf import read_elf
+from xmae.firmware_sim.emulators.channel import Debugger, Files
+from xmae.firmware_sim.emulators.confine import confinement
 from xmae.firmware_sim.emulators.unicorn import finished, marker_addresses
+
+APART = (
+    "-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none",
+    "-semihosting-config", "enable=on,target=gdb", "-gdb", "stdio", "-S",
+    "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+)  # fmt: skip
 
 
 def have_qemu():
@@ -45,54 +59,51 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
     """
     if not have_qemu():
         raise UserError("qemu-system-arm is not installed; apt-get install qemu-system-arm")
-    core = CORES[firmware.core]
     marks = marker_addresses(firmware, markers)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         plugin = compile_host([BOARDS / "count_plugin.c"], folder / "count.so", kernels=False)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        image, counts = firmware.path.resolve(), folder / ".counts"
-        if patches:
-            image = patched(firmware, patches, folder / ".patched.elf")
+        counts, image = folder / "counts", folder / "image.elf"
+        image.write_bytes(patched(firmware, patches or {}))
         arguments = [*code_range(firmware), f"out={counts}"]
         arguments += [f"mark={address:#x}" for address in marks]
         command = [
-            "qemu-system-arm",
-            "-M",
-            core.machine,
-            "-kernel",
-            image,
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-        ]
-        command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
-        command += ["-plugin", ",".join([str(plugin), *arguments])]
-        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-        try:
-            done = subprocess.run(
-                [str(part) for part in command],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-            )
-        except subprocess.TimeoutExpired:
-            raise UserError(f"{firmware.path}: did not finish within {timeout_s} s") from None
+            "qemu-system-arm", "-M", CORES[firmware.core].machine, "-kernel", image, *APART,
+            "-plugin", ",".join([str(plugin), *arguments]),
+        ]  # fmt: skip
+        opened = Files(files)
+        code, said = converse(confinement().command(command, folder), opened, timeout_s)
+        if code is None:
+            raise UserError(f"{firmware.path}: did not finish within {timeout_s} s")
         if not counts.is_file() or not counts.stat().st_size:
-            raise UserError(f"{firmware.path}: QEMU failed ({done.stderr.strip()[-200:]})")
+            raise UserError(f"{firmware.path}: QEMU failed ({said.strip()[-200:]})")
         visits, by_address = read_counts(counts, marks)
-        counts.unlink()
-        written = {
-            path.name: path.read_bytes()
-            for path in sorted(folder.iterdir())
-            if path.stat().st_mtime_ns != before.get(path.name) and not path.name.startswith(".")
-        }
-        return finished(
-            firmware, done.returncode, done.stderr + done.stdout, written, visits, by_address
-        )
+        return finished(firmware, code, opened.console, opened.written(), visits, by_address)
+
+
+def converse(command, files, timeout_s):
+    """Run QEMU and be its debugger: exit code (None: it did not end in time) and what it said."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stderr=log, **pipes) as process,
+    ):
+        said = io.BufferedReader(process.stdout)
+        late = Timer(timeout_s, process.kill)
+        late.start()
+        try:
+            if not Debugger(process.stdin, said, files).run():
+                process.kill()
+        except BrokenPipeError:  # it has ended
+            pass
+        finally:
+            in_time = late.is_alive()
+            late.cancel()
+            if not in_time:
+                process.kill()
+        code = process.wait()
+        log.seek(0)
+        return code if in_time else None, log.read().decode(errors="replace")
 
 
 def code_range(firmware):
@@ -116,18 +127,16 @@ def read_counts(path, marks):
     return visits, counts
 
 
-def patched(firmware, patches, path):
-    """A copy of the ELF file with bytes changed where they are loaded from."""
+def patched(firmware, patches):
+    """The ELF file with bytes changed where they are loaded from."""
     image, segments, _ = read_elf(firmware.path)
     image = bytearray(image)
     for address, value in patches.items():
         for offset, _, physical, size in segments:
             if physical <= address and address + len(value) <= physical + size:
-                image[offset + address - physical : offset + address - physical + len(value)] = (
-                    value
-                )
+                start = offset + address - physical
+                image[start : start + len(value)] = value
                 break
         else:
             raise UserError(f"{address:#x} is not loaded from {firmware.path}")
-    path.write_bytes(image)
-    return path
+    return bytes(image)

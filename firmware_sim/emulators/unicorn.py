@@ -12,10 +12,13 @@ from collections import Counter, defaultdict
 from xmae.errors import UserError
 from xmae.firmware_sim.build.compile import AMPLE_RAM, CORES
 from xmae.firmware_sim.build.elf import read_elf
+from xmae.firmware_sim.emulators.channel import CONSOLE, CREATE, TRUNCATE, Files
+from xmae.firmware_sim.emulators.channel import WRITE as WRITABLE
 from xmae.firmware_sim.emulators.counts import Run, classify
 
 BREAKPOINT = 7  # Unicorn's number of the exception that BKPT raises
 # semihosting, Arm IHI 0100
+MAX_NAME = 1024
 OPEN, CLOSE, WRITE0, WRITE, READ, EXIT = 0x01, 0x02, 0x04, 0x05, 0x06, 0x20
 
 
@@ -86,8 +89,8 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     return finished(
         firmware,
         host.exit_code,
-        host.console,
-        host.written(),
+        host.files.console,
+        host.files.written(),
         counter.visits(),
         counter.by_address(),
     )
@@ -166,13 +169,7 @@ class Host:
 
     def __init__(self, machine, files, arm):
         self.machine, self.arm = machine, arm
-        self.files = {name: bytearray(data) for name, data in files.items()}
-        self.handles, self.changed = {}, set()  # handle -> [name, position]
-        self.console, self.exit_code = "", None
-
-    def written(self):
-        """Files that the program wrote."""
-        return {name: bytes(self.files[name]) for name in sorted(self.changed)}
+        self.files, self.exit_code = Files(files), None
 
     def words(self, address, count):
         """`count` words at an address."""
@@ -182,7 +179,7 @@ class Host:
         """Called on any exception of the core."""
         arm, machine = self.arm, self.machine
         if number != BREAKPOINT:
-            self.console += f"exception {number}\n"
+            self.files.console += f"exception {number}\n"
             self.exit_code = 99
             machine.emu_stop()
             return
@@ -197,34 +194,26 @@ class Host:
             text = bytearray()
             while (byte := self.machine.mem_read(block + len(text), 1)[0]) != 0:
                 text.append(byte)
-            self.console += text.decode("ascii", "replace")
+            self.files.write(CONSOLE[1], bytes(text))
             return 0
         if operation == OPEN:
             address, mode, length = self.words(block, 3)
-            name = bytes(self.machine.mem_read(address, length)).decode()
-            if mode >= 4:
-                self.files[name] = bytearray()
-                self.changed.add(name)
-            if name not in self.files:
-                return -1
-            handle = len(self.handles) + 1
-            self.handles[handle] = [name, 0]
-            return handle
+            name = bytes(self.machine.mem_read(address, min(length, MAX_NAME))).decode()
+            flags = WRITABLE | CREATE | TRUNCATE if mode >= 4 else 0
+            return max(self.files.open(name, flags), -1)
         if operation == EXIT:
             self.exit_code = self.words(block, 2)[1]
             self.machine.emu_stop()
             return 0
         if operation == CLOSE:
             return 0
-        handle, address, length = self.words(block, 3)
-        opened = self.handles[handle]
-        if operation == READ:
-            data = bytes(self.files[opened[0]][opened[1] : opened[1] + length])
-            self.machine.mem_write(address, data)
-        elif operation == WRITE:
-            data = bytes(self.machine.mem_read(address, length))
-            self.files[opened[0]] += data
-        else:
+        if operation not in (READ, WRITE):
             raise UserError(f"the firmware used semihosting operation {operation:#x}")
-        opened[1] += len(data)
+        handle, address, length = self.words(block, 3)
+        if operation == WRITE:
+            done = self.files.write(handle, bytes(self.machine.mem_read(address, length)))
+            return length - max(done, 0)
+        data = self.files.read(handle, length)
+        data = data if isinstance(data, bytes) else b""
+        self.machine.mem_write(address, data)
         return length - len(data)

@@ -410,4 +410,4 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
         with pytest.raises(UserError, match=said):  # before anything else is opened
             bench(str(watch_bundle.path), "no store", devices=f"apollo4,{name}")
     with pytest.raises(UserError, match="either recorded or reused"):
-        bench(str(watch_bundle.path), "no store", record_reference=True, reference="gpu")
+        bench(str(watch_bundle.path), "no store", record_baseline=True, baseline="gpu")

@@ -180,7 +180,7 @@ def test_a_bad_recording(previous, tmp_path, signals, encoder, refuse, kind):
         ("timed.csv", ["--sfreq", "100"], "contradicts"),
         ("good.npz", ["--sfreq", "100"], "contradicts"),
         ("absent.npz", [], "no such file"),
-        ("notes.txt", [], "cannot read this kind of file"),
+        ("notes.xyz", [], "cannot read this kind of file"),
         ("", [], "a folder; expected one recording, such as"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_wrong_or_missing_rate_or_file(
     pd.DataFrame({"ppg": signals["ppg"]}).to_csv(tmp_path / "walk.csv", index=False)
     times = np.arange(len(signals["ppg"])) / SFREQ
     pd.DataFrame({"time": times, "ppg": signals["ppg"]}).to_csv(tmp_path / "timed.csv", index=False)
-    (tmp_path / "notes.txt").write_text("rest, then walk")
+    (tmp_path / "notes.xyz").write_text("rest, then walk")
     before = tree(previous)
     said = refuse("embed", tmp_path / name, *options, "--out", previous / "run", "--model", encoder)
     assert message in said and (tmp_path / name).stem in said

@@ -166,7 +166,7 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
     tables = {}
     for part, precision in (("student", "int8"), ("student", "fp32")):
         done = xmae(
-            "embed", RECORDING, "--model", alone, "--runtime", runtime, "--part", part, "--precision", precision,
+            "embed", RECORDING, "--model", alone, "--target", runtime, "--part", part, "--precision", precision,
             "--out", precision, "--json", folder=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

@@ -12,7 +12,7 @@ from inspect import Parameter, signature
 import pytest
 
 from xmae import ownership
-from xmae.cli import INTO_A_FILE, VERBS, main, outline_of
+from xmae.cli import INTO_A_FILE, VERBS, function_of, main
 from xmae.cli.options import option
 from xmae.errors import UserError
 from xmae.files import atomic_folder
@@ -25,7 +25,7 @@ with owned(sys.argv[1]):
     print("mine", flush=True)
     time.sleep(600)
 """
-SETTINGS = {verb: signature(outline_of(verb)).parameters for verb in VERBS}
+SETTINGS = {verb: signature(function_of(verb)).parameters for verb in VERBS}
 WITH_OUT = [verb for verb in VERBS if "out" in SETTINGS[verb]]
 
 

@@ -237,6 +237,24 @@ def shimmer_rows(folder):
     )
 
 
+def inverted_ppg(folder):
+    """Raw counts of reflected light fall at systole; real recordings, both ways."""
+    from xmae.data.bidmc import bidmc_files
+    from xmae.data.recording.readers import read_recording
+
+    _, ppg, ecg = synth(100)
+    np.savez(folder / "upright.npz", ppg=ppg, ecg=ecg, fs=100.0)
+    np.savez(folder / "inverted.npz", ppg=120000 - 800 * ppg, ecg=ecg, fs=100.0)
+    for k, path in enumerate(bidmc_files()[:3]):
+        recording = read_recording(path)
+        n = int(60 * recording.sfreq)
+        for name, sign in (("upright", 1), ("inverted", -1)):
+            np.savez(
+                folder / f"real{k}_{name}.npz", ppg=sign * recording.ppg[:n],
+                ecg=recording.ecg[:n], fs=recording.sfreq, patient=f"r{k}",
+            )  # fmt: skip
+
+
 def wfdb_formats(folder):
     """Signals in every WFDB format that `wfdb` writes, and two formats in one record."""
     _, ppg, ecg = synth(125)

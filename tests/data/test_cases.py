@@ -14,6 +14,7 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.acceleration import UNKNOWN, length
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import find_in_folder, read_each
 from xmae.errors import UserError
 from xmae.signals.defects import motion
@@ -168,6 +169,15 @@ def _(folder):
     assert len(find_in_folder(folder)[0]) == 3
 
 
+@case("13_e4_folder", case_files.e4_folder)
+def _(folder):
+    _, ppg, _ = case_files.synth(64)
+    recording = read(folder / "BVP.csv")
+    assert recording.sfreq == 64 and recording.start == "2018-12-05T16:28:57"
+    assert len(recording.ppg) == 120 * 64 and n_windows(recording) == 12
+    np.testing.assert_allclose(recording.ppg, np.round(50 * ppg, 2), atol=1e-9)
+
+
 @case("14_polar_semicolon_ns", case_files.polar_semicolon_ns)
 def _(folder):
     for name in ("ns", "ns_unit", "rate"):
@@ -186,6 +196,15 @@ def _(folder):
     assert recording.sfreq == pytest.approx(128, rel=1e-5)
     np.testing.assert_allclose(recording.ppg, 1000 * ppg, atol=1e-3)
     np.testing.assert_allclose(recording.ecg, ecg, atol=1e-5)
+
+
+@case("16_inverted_ppg", case_files.inverted_ppg)
+def _(folder):
+    for name in ("", "real0_", "real1_", "real2_"):
+        one, other = (upright(read(folder / f"{name}{way}.npz")) for way in ("upright", "inverted"))
+        assert "inverted_ppg" in other.repairs and "inverted_ppg" not in one.repairs
+        one, other = (r.ppg - r.ppg.mean() for r in (one, other))  # so the same rates
+        np.testing.assert_allclose(other / other.std(), one / one.std(), atol=1e-9)
 
 
 @case("17_wfdb_formats", case_files.wfdb_formats)

@@ -209,9 +209,9 @@ def test_npz_refuses(tmp_path):
         read_recording(path)
     with pytest.raises(UserError, match="no such file"):
         read_recording(tmp_path / "absent.npz")
-    (tmp_path / "notes.txt").write_text("ppg")
+    (tmp_path / "notes.xyz").write_text("ppg")
     with pytest.raises(UserError, match="cannot read this kind"):
-        read_recording(tmp_path / "notes.txt")
+        read_recording(tmp_path / "notes.xyz")
     with pytest.raises(UserError, match="contradicts"):
         read_recording(BIDMC, sfreq=100)
 
@@ -243,7 +243,7 @@ def test_recording_refuses(excerpt, change, complaint):
 
 def test_a_folder_gives_its_recordings_and_what_was_passed_over(tmp_path):
     (tmp_path / "subjects.csv").write_text("record,age\na,1\n")
-    (tmp_path / "notes.txt").write_text("ppg")
+    (tmp_path / "notes.xyz").write_text("ppg")
     (tmp_path / "walk.csv").write_text("time;PPG (a.u.)\n0;1\n")
     (tmp_path / "a.hea").write_text("a 1 125 100\na.dat 16 1/NU 16 0 0 0 0 PLETH\n")
     (tmp_path / "an.hea").write_text("an 1 1 100\nan.dat 16 1/pm 16 0 0 0 0 HR\n")

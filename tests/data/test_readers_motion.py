@@ -51,7 +51,7 @@ def test_ieee_spc(tmp_path, real, name, beside, rows, subject):
     np.testing.assert_allclose(
         recording.acc[2], 0.97 / np.sqrt(0.1**2 + 0.2**2 + 0.97**2), atol=0.01
     )
-    values, sfreq = recording.labels["hr_monitor"]
+    values, sfreq = recording.labels["hr_reference"]
     assert sfreq == 0.5 and np.isnan(values[:2]).all() and values[2:].tolist() == RATES.tolist()
 
 
@@ -64,7 +64,7 @@ def test_bami(tmp_path, real):
     assert (recording.subject, recording.sfreq) == ("BAMI1_1", 50)
     np.testing.assert_allclose(recording.ppg, ppg)
     np.testing.assert_allclose(recording.acc[2], 1)
-    assert recording.labels["hr_monitor"][0][2:].tolist() == RATES.tolist()
+    assert recording.labels["hr_reference"][0][2:].tolist() == RATES.tolist()
 
 
 def test_what_is_neither_is_told(tmp_path, real):

@@ -41,7 +41,10 @@ def test_auroc_under_weights_is_scikit_learn_on_the_drawn_patients():
     truth = rng.integers(0, 2, 200).astype(float)
     score = np.round(truth + rng.normal(0, 1, 200), 1)  # rounded: there are ties
     weights = bootstrap.draw_weights(7, 20)
-    expected = [roc_auc_score(truth, score, sample_weight=w[subject]) for w in weights]
+    # each pair of subjects counts once
+    count = np.stack([np.bincount(subject[truth == label], minlength=7) for label in (0, 1)])
+    one = 1 / count[truth.astype(int), subject]
+    expected = [roc_auc_score(truth, score, sample_weight=one * w[subject]) for w in weights]
     assert bootstrap.auroc(truth, score, subject, weights) == pytest.approx(expected, abs=1e-12)
 
 
@@ -49,7 +52,8 @@ def test_mae_under_weights_is_the_mean_over_the_drawn_patients():
     rng = np.random.default_rng(2)
     subject, truth, prediction = rng.integers(0, 5, 100), rng.normal(size=100), rng.normal(size=100)
     weights = bootstrap.draw_weights(5, 10)
-    expected = [np.average(np.abs(truth - prediction), weights=w[subject]) for w in weights]
+    error = [np.abs(truth - prediction)[subject == number].mean() for number in range(5)]
+    expected = [np.average(error, weights=w) for w in weights]
     assert bootstrap.mae(truth, prediction, subject, weights) == pytest.approx(expected, abs=1e-12)
 
 
@@ -90,9 +94,10 @@ def test_resamples_without_a_class_are_left_out():
 def test_every_scored_window_is_predicted_by_a_probe_that_never_saw_its_patient():
     windows = make_windows()
     usable = np.random.default_rng(0).random(len(windows.subject)) > 0.1
+    truth = np.where(usable, windows.labels["hr_ecg"], np.nan)
     score, fit = windows.split == "test", windows.split == "train"
     seen = []
-    for fitted, held in probe_folds(windows.subject, usable, score, fit):
+    for fitted, held in probe_folds(windows.subject, truth, score, fit, "regression"):
         assert not set(windows.subject[fitted]) & set(windows.subject[held])
         assert set(windows.subject[fit & usable]) <= set(windows.subject[fitted])
         seen.append(held)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xmae.beats.intervals import variability
 from xmae.benchmarks.studies import findings
 from xmae.cli import main
 from xmae.data.store.relabel import relabel
@@ -22,7 +23,7 @@ from xmae.evaluation import evaluate
 from xmae.evaluation.evaluate import predict_baselines
 from xmae.evaluation.findings.curve import curve, keep_subjects, subset_store
 from xmae.evaluation.findings.finding import correlations
-from xmae.evaluation.findings.hrv import hrv_labels, hrv_of_windows
+from xmae.evaluation.findings.hrv import hrv_labels
 from xmae.evaluation.findings.pulse_delay import delays, medians
 from xmae.evaluation.findings.transfer import transfer
 from xmae.evaluation.protocol.datasets import load_datasets
@@ -53,7 +54,7 @@ def test_hrv_is_that_of_neurokit2():
     rng = np.random.default_rng(0)
     beats = [np.cumsum(rng.integers(600, 900, 12)) for _ in range(5)]  # ms
     time = np.concatenate([window + 100_000 * i for i, window in enumerate(beats)]) / 1000
-    found = hrv_of_windows(time, np.repeat(np.arange(5), 12), 6)
+    found = variability(time, np.repeat(np.arange(5), 12), 6)
     for i, window in enumerate(beats):
         expected = nk.hrv_time(window, sampling_rate=1000).iloc[0]
         assert found["rmssd"][i] == pytest.approx(np.sqrt(np.mean(np.diff(np.diff(window)) ** 2)))
@@ -129,7 +130,7 @@ def test_the_verbs_write_table_and_picture(verb, direct, runs):
         delay = result["trials"][0]["methods"]
         assert (
             delay[direct]["r"] > 0.9
-            and delay[direct]["mae"]["mean"] < 0.5 * delay["constant"]["mae"]["mean"]
+            and delay[direct]["mae"]["value"] < 0.5 * delay["constant"]["mae"]["value"]
         )
 
 
@@ -161,8 +162,8 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
         "ppg_bp -> ppg_bp",
     ) and result["seconds"] == 2
     assert across["n_subjects"] == within["n_subjects"] == 164
-    rates = {row["dataset"]: row["methods"]["features"]["mae"]["mean"] for row in (across, within)}
-    constant = across["methods"]["constant"]["mae"]["mean"]
+    rates = {row["dataset"]: row["methods"]["features"]["mae"]["value"] for row in (across, within)}
+    constant = across["methods"]["constant"]["mae"]["value"]
     assert rates["ppg_bp -> ppg_bp"] < min(rates["store -> ppg_bp"], constant)
     (source,) = load_datasets([store], tasks=["hr"])
     (target,) = load_datasets(["ppg_bp"])

@@ -46,7 +46,10 @@ def test_f1_under_weights_is_scikit_learn_on_the_drawn_subjects():
     subject, truth = rng.integers(0, 6, 150), rng.integers(0, 2, 150).astype(float)
     log_odds = truth + rng.normal(0, 1, 150) - 0.5
     weights = bootstrap.draw_weights(6, 20)
-    expected = [f1_score(truth, log_odds > 0, sample_weight=w[subject]) for w in weights]
+    expected = [
+        f1_score(truth, log_odds > 0, sample_weight=(w / np.bincount(subject))[subject])
+        for w in weights
+    ]
     assert bootstrap.f1(truth, log_odds, subject, weights) == pytest.approx(expected, abs=1e-12)
 
 
@@ -64,7 +67,7 @@ def test_folds_score_every_subject_once_with_both_classes_and_fit_on_others(name
     assert sorted(everyone.rows) == list(range(len(data.subject)))
 
 
-def test_scores_are_those_of_scikit_learn_fold_by_fold():
+def test_scores_are_means_over_subjects():
     data = dataset(diabetes=np.arange(20) % 2, age=20 + np.arange(20))
     rng = np.random.default_rng(2)
     binary, number = (make_trial(data, REGISTRY[name]) for name in ("diabetes", "age"))
@@ -74,17 +77,14 @@ def test_scores_are_those_of_scikit_learn_fold_by_fold():
     ):
         prediction = trial.truth[trial.rows] + rng.normal(0, 1, len(trial.rows))
         found = score_trial(trial, prediction)[metric]
-        expected = [
-            reference(trial.truth[trial.rows][trial.fold == k], prediction[trial.fold == k])
-            for k in range(5)
-        ]
-        assert found["folds"] == pytest.approx(expected)
-        assert (found["mean"], found["sd"]) == pytest.approx(
-            (np.mean(expected), np.std(expected, ddof=1))
-        )
-        assert found["interval"][0] < found["mean"] < found["interval"][1]
-    assert score_trial(binary, constant_trial(binary))["auroc"]["mean"] == 0.5
+        # all subjects have as many windows
+        assert found["value"] == pytest.approx(reference(trial.truth[trial.rows], prediction))
+        assert found["interval"][0] < found["value"] < found["interval"][1]
+    assert score_trial(binary, constant_trial(binary))["auroc"]["value"] == 0.5
     assert set(score_trial(binary, constant_trial(binary))) == {"auroc", "f1"}
+    # a subject with many windows weighs as much as one with few
+    error, subject = np.array([1.0] * 9 + [5, 3]), np.array(["a"] * 9 + ["b", "c"])
+    assert bootstrap.score("mae", error, 0 * error, subject)["value"] == 3
 
 
 def test_a_probe_finds_what_is_planted_and_nothing_in_noise():
@@ -92,8 +92,8 @@ def test_a_probe_finds_what_is_planted_and_nothing_in_noise():
     trial = make_trial(data, REGISTRY["diabetes"])
     noise = np.random.default_rng(3).normal(size=(len(data.subject), 8))
     planted = noise + 2 * data.labels["diabetes"][:, None]
-    assert score_trial(trial, probe_trial(trial, planted))["auroc"]["mean"] > 0.95
-    assert 0.3 < score_trial(trial, probe_trial(trial, noise))["auroc"]["mean"] < 0.7
+    assert score_trial(trial, probe_trial(trial, planted))["auroc"]["value"] > 0.95
+    assert 0.3 < score_trial(trial, probe_trial(trial, noise))["auroc"]["value"] < 0.7
 
 
 @pytest.mark.parametrize(
@@ -139,44 +139,42 @@ def test_swapping_all_ways_is_the_exact_test_of_scipy():
         (np.abs(truth - first), np.abs(truth - second)), lambda a, b, axis: np.mean(a - b, axis=axis),
         permutation_type="samples", vectorized=True, n_resamples=np.inf,
     )  # fmt: skip
-    found = swap_test("regression", truth, first, second, np.arange(9), np.zeros(9, int))
+    found = swap_test("regression", truth, first, second, np.arange(9))
     assert found == pytest.approx(exact.pvalue)
 
 
 def test_swapping_for_auroc_is_brute_force_over_whole_subjects():
     rng = np.random.default_rng(5)
-    subject, fold = np.repeat(np.arange(6), 4), np.repeat([0, 1], 12)
-    truth = np.tile([0, 1, 0, 1, 1, 1, 0, 0], 3).astype(float)
+    subject = np.repeat(np.arange(6), 4)
+    truth = np.tile([0, 1, 0, 1, 1, 0, 1, 0], 3).astype(float)  # two of each in every subject
     first, second = truth + rng.normal(0, 0.5, 24), 100 * rng.normal(size=24)  # scales differ
-    ranks = np.empty((2, 24))
-    for k in range(2):
-        ranks[:, fold == k] = [stats.rankdata(x[fold == k]) for x in (first, second)]
+    ranks = np.stack([stats.rankdata(x) for x in (first, second)])
 
     def difference(swap):
         mine, theirs = (np.where(swap[subject], ranks[1 - i], ranks[i]) for i in range(2))
-        return sum(roc_auc_score(truth[fold == k], mine[fold == k]) - roc_auc_score(truth[fold == k], theirs[fold == k]) for k in range(2))  # fmt: skip  # noqa: E501
+        return roc_auc_score(truth, mine) - roc_auc_score(truth, theirs)
 
     ways = [difference(np.array(swap, bool)) for swap in itertools.product([0, 1], repeat=6)]
     expected = np.mean(np.abs(ways) >= abs(ways[0]) - 1e-12)
-    assert swap_test("binary", truth, first, second, subject, fold) == pytest.approx(expected)
+    assert swap_test("binary", truth, first, second, subject) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
 def test_the_paired_test_holds_its_level_and_has_power(kind):
     rng = np.random.default_rng(6)
-    subject, fold = np.repeat(np.arange(20), 5), np.repeat(np.arange(20) % 4, 5)
+    subject = np.repeat(np.arange(20), 5)
     p_values = []
     for seed in range(60):
         offset = rng.normal(size=(2, 20))[:, subject]  # both methods err by subject, equally
         truth = rng.integers(0, 2, 100).astype(float) if kind == "binary" else rng.normal(size=100)
         first, second = truth + offset + rng.normal(size=(2, 100))
         p_values.append(
-            swap_test(kind, truth, first, second, subject, fold, n_permutations=200, seed=seed)
+            swap_test(kind, truth, first, second, subject, n_permutations=200, seed=seed)
         )
     assert np.mean(np.array(p_values) < 0.05) < 0.15
     good = truth + 0.1 * rng.normal(size=100)
-    assert swap_test(kind, truth, good, first, subject, fold) < 0.01
-    assert swap_test(kind, truth, first, first, subject, fold) == 1
+    assert swap_test(kind, truth, good, first, subject) < 0.01
+    assert swap_test(kind, truth, first, first, subject) == 1
 
 
 def test_holm_and_stars():
@@ -200,8 +198,8 @@ def test_fine_tuning_learns_what_a_frozen_probe_cannot_and_leaves_the_encoder(mo
     trial = make_trial(data, REGISTRY["diabetes"], n_folds=3)
     with torch.no_grad():
         embedding = encoder(torch.from_numpy(data.ppg)[:, None]).numpy()
-    frozen = score_trial(trial, probe_trial(trial, embedding))["auroc"]["mean"]
+    frozen = score_trial(trial, probe_trial(trial, embedding))["auroc"]["value"]
     tuned = score_trial(trial, finetune.finetune_trial(trial, encoder, embedding, epochs=15))[
         "auroc"
-    ]["mean"]
+    ]["value"]
     assert torch.equal(encoder[1].weight, before) and tuned > frozen + 0.03

@@ -167,7 +167,7 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
     output = entry["output"]
     real = from_int8(embeddings, output["scale"], output["zero_point"])
     heads = watch_bundle.trusted_heads("student")
-    assert "hr" in heads and len(heads) < len(watch_bundle.heads["student"])  # some have no skill
+    assert "hr" in heads and watch_bundle.at_chance("student")  # some tasks have no head
     assert all(len(result.heads) == len(heads) for result in valid)
     for i, head in enumerate(heads.values()):
         value = apply_head({**head, "kind": "regression"}, real)  # the watch sends log-odds
@@ -200,7 +200,7 @@ def test_heads_without_skill_are_not_sent(codes, watch_bundle, tmp_path):
         ("second", None),
         ("fourth", head["skill"]),
     ]
-    assert found["without_skill"] == ["first", "third"]
+    assert found["without_skill"][-2:] == [head["label"], head["label"]]
     none = replace(watch_bundle, heads={"student": {"hr": head | {"skill": 0.0}}})
     sent = run_once(none, tmp_path, fifo_words(codes, RATE))
     assert "embedding only" in (tmp_path / "watch_config.h").read_text()

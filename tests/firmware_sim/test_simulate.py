@@ -90,7 +90,7 @@ def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
     # samples meanwhile
     assert one["limits"]["fifo"]["used"] >= one["estimated"]["latency_ms"]["high"] * 125 / 1000
     assert one["counts"]["start_instructions"] > one["memory"]["flash"]  # all of it is read
-    assert [head["name"] for head in one["heads"]] == ["hr"] and "spo2" in one["without_skill"]
+    assert [head["name"] for head in one["heads"]] == ["hr"] and "SpO2" in one["without_skill"]
     assert all(row["heads"].keys() == {"hr"} for row in one["results"])
     assert one["counts"]["spread"] <= 0.05
     assert one["counts"]["instructions_per_mac"] <= (0.5 if one["core"] == "m55" else 2.0)

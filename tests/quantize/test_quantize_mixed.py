@@ -119,7 +119,7 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
 
 
 def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
-    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, formats="litert,onnx")
+    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, targets="litert,onnx")
     written = read_json(tmp_path / "q" / "layers.json")
     assert written["formats"] == result["formats"]
     for row in result["formats"]:

@@ -17,9 +17,10 @@ from torch import nn
 from xmae.data.batches.batches import TrainingBatches
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
+from xmae.launch import rank
 from xmae.objectives import OBJECTIVES
 from xmae.training.pretrain import pretrain
-from xmae.training.processes import layout, rank
+from xmae.training.processes import layout
 from xmae.training.speed import count_flops, peak_flops
 
 CONTRASTIVE = ("simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
@@ -264,8 +265,10 @@ def test_processes_are_numbered_over_all_machines(monkeypatch):
     assert rank() == 5 and layout(1) == layout(4) == (4, 2)
     with pytest.raises(UserError, match="torchrun started 4"):
         layout(2)
-    monkeypatch.delenv("RANK")
-    assert rank() == 1
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert rank() == 0 and layout(2) == (2, 1)  # variables of a batch system
+    monkeypatch.setenv("XMAE_LAUNCHER", str(os.getppid()))
+    assert rank() == 1  # a process that a training started on this machine
 
 
 @pytest.mark.parametrize(

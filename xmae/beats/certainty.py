@@ -41,7 +41,7 @@ class Certainty:
 
 
 @cache
-def shipped_certainty(model="student-mcu"):
+def shipped_certainty(model="beats-mcu"):
     """Read the table of a shipped model.
 
     Raises
@@ -84,8 +84,8 @@ def calibrate(certainty, rate, truth):
         )
         width[k] = known if np.isfinite(known) else 150.0
     width = np.maximum.accumulate(np.maximum(width[::-1], 0.01))[::-1]
-    order = np.argsort(-np.asarray(certainty), kind="stable")
-    wrong = np.cumsum((off[order] > TOO_WIDE) & np.isfinite(off[order])) / len(off)
-    allowed = np.flatnonzero(wrong <= 0.01)
-    least = int(np.asarray(certainty)[order][allowed[-1]]) if len(allowed) else 255
+    wrong = np.isfinite(off) & (off > TOO_WIDE)
+    above = np.asarray(certainty)[:, None] >= np.arange(256)
+    allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= 0.01)
+    least = int(allowed[0]) if len(allowed) else 255
     return Certainty(np.rint(100 * width).astype(np.int64), least)

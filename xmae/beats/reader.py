@@ -5,8 +5,9 @@ point. Python and C do the same operations in the same order, so they give the s
 is rounded to codes first. Times are ticks of 1 / 6400 s, 256 to each output of the map.
 
 A beat is where the sine turns from below zero to zero or above while the cosine is positive; between
-outputs it is placed by a straight line. Beats closer than 0.4 of the interval that the map itself
-gives are left out. Certainty is the mean squared length of (cosine, sine) over 10 s, 0 to 255.
+outputs it is placed by a straight line. A beat closer to the one before than 0.4 of the interval that
+the map gives just before it is left out. Certainty is the mean squared length of (cosine, sine) over
+10 s, 0 to 255.
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class BeatReader:
         self.confidence = np.zeros((n, N_BEATS), np.int64)
         self.count = np.zeros(n, np.int64)
         self.lengths = np.zeros((n, SPAN), np.int64)
-        self.last = None  # cosine, sine and length of the output before
+        self.last = None  # cosine, sine, length and log interval of the output before
 
     def push(self, codes):
         """Read outputs (n, m, 3) of whole numbers, -255 to 255: cosine, sine, log interval."""
@@ -90,18 +91,18 @@ class BeatReader:
         square = cosine * cosine + sine * sine
         length = np.minimum(square * 255 // (self.code.unit * self.code.unit), 255)
         if self.last is not None:
-            before_cosine, before_sine, before_length = self.last
+            before_cosine, before_sine, before_length, before_log = self.last
             rise = (before_sine < 0) & (sine >= 0) & (before_cosine + cosine > 0)
             share = (-before_sine * TICKS) // np.where(rise, sine - before_sine, 1)
             time = (self.outputs - 1) * TICKS + share
-            interval = self.code.interval[np.clip(log, -255, 255) + 255].astype(np.int64)
+            interval = self.code.interval[np.clip(before_log, -255, 255) + 255].astype(np.int64)
             least = interval * REFRACTORY[0]
             newest = self.beats[:, -1]
             rise &= (newest < 0) | ((time - newest) * REFRACTORY[1] >= least)
             if rise.any():
                 self.append(rise, time, np.minimum(length, before_length))
         self.lengths[:, self.outputs % SPAN] = length
-        self.last = cosine, sine, length
+        self.last = cosine, sine, length, log
         self.outputs += 1
 
     def append(self, where, time, confidence):

@@ -5,8 +5,6 @@ pulse to the next, and the logarithm of the interval. A pulse is where the phase
 The length of (cosine, sine) is the net's confidence: torn between two phases, it answers between.
 """
 
-import torch
-
 STEP = 4  # samples at 100 Hz from one output to the next
 MAP_SFREQ = 25  # Hz
 FIRST_S = 0.015  # s, the time of output 0: the middle of its four samples
@@ -18,6 +16,8 @@ TYPICAL_S, LOG_SCALE = (
 
 def map_times(n):
     """Return the times of `n` outputs, s from the window's first sample: float tensor (n,)."""
+    import torch  # a stream needs the numbers above, and no PyTorch
+
     return FIRST_S + torch.arange(n) * (STEP / 100)
 
 
@@ -39,6 +39,8 @@ def timing_target(pulses, n):
     known : bool tensor, shape (B, n)
         Where a pulse lies before and after, no more than 3 s apart.
     """
+    import torch
+
     pulses = torch.nan_to_num(pulses, nan=1e6).contiguous()
     t = map_times(n).to(pulses).expand(len(pulses), n).contiguous()
     after = torch.searchsorted(pulses, t, right=True)

@@ -2,7 +2,6 @@
 and docstring.
 """
 
-import ast
 import json
 import os
 import sys
@@ -12,12 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
 from xmae.files import atomic_file, write_json
+from xmae.launch import rank
 from xmae.ownership import check_output, owned
+from xmae.text import printable
 from xmae.version import __version__
 
 # on a busy machine, threads that spin starve the rest
@@ -37,6 +38,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
     "data clocks": (
         "xmae.data.clocks",
         "recordings -> are ECG and PPG in step? offset and drift of their clocks, with pictures",
+    ),
+    "twin": (
+        "xmae.twin.people",
+        "generated people -> recordings with exact beats, for training and tests",
     ),
     "data example": (
         "xmae.data.example",
@@ -128,6 +133,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.benchmarks.simulate",
         "bundle + recording -> results, counts and cost on an emulated watch",
     ),
+    "torture": (
+        "xmae.benchmarks.torture",
+        "any program that reads heart rate -> traps with exact truth, scoreboard",
+    ),
     "embed": ("xmae.cli.embed", "recording -> embeddings and what the heads say"),
     "demo": ("xmae.cli.demo", "all of it on the shipped recordings, with a report"),
 }
@@ -142,7 +151,7 @@ def main(arguments=None):
     text, code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
         if text:
-            print(text, flush=True)
+            print(printable(text), flush=True)
     # `xmae --help | head`: nobody reads on, and the interpreter will flush again
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -165,27 +174,31 @@ def run(arguments):
         )
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            outline = outline_of(verb)
+            function = function_of(verb)
         if {"-h", "--help"} & set(rest):
-            return help_of(verb, outline), 0
-        settings, as_json = read_settings(verb, outline, rest)
+            return help_of(verb, function), 0
+        settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
-            result = function_of(verb)(**settings)
-            if not is_first_process():
+            result = function(**settings)
+            if rank() != 0:
                 return "", 0
             keep_record(settings, result)
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
+            raise
+        extra = "edge" if find_spec("torch") else "train"
         return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install 'xmae[edge]'"
+            f"{verb} needs the package {error.name}, which is not installed; try pip install "
+            f"'xmae[{extra}]'"
         )
     except KeyboardInterrupt:
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
-    for line in result.get("summary", ()):
-        print(line, file=sys.stderr)
+    for line in verdict(verb, result):
+        print(printable(line), file=sys.stderr)
     return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
         "passed", True
     ) else 1
@@ -198,41 +211,17 @@ def function_of(verb):
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
-def outline_of(verb):
-    """The function of a verb without its body, from the source: help and mistakes need not wait for
-    PyTorch.
-    """
-    package, _, module = VERBS[verb][0].rpartition(".")
-    if VERBS[verb][0] in sys.modules:
-        return function_of(verb)
-    (folder,) = find_spec(package).submodule_search_locations
-    tree, name = ast.parse((Path(folder) / f"{module}.py").read_text()), verb.split()[-1]
-    (function,) = (
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
-    )
-    function.body, outline = function.body[:1], {}  # the docstring
-    try:
-        exec(compile(ast.Module([function], []), module, "exec"), outline)
-    except NameError:  # a default with a name of its own
-        return function_of(verb)
-    return outline[name]
-
-
 def taken_output(verb, settings):
     """The place of the result, checked and owned until the verb is done; nothing where there is
     none on this machine.
     """
     out, a_file = settings.get("out"), verb in INTO_A_FILE
-    nothing = out is None or "://" in out or settings.get("list") or (verb == NO_OUT and not out)
-    if nothing or not is_first_process():
+    lists = settings.get("list_devices")
+    nothing = out is None or "://" in out or lists or (verb == NO_OUT and not out)
+    if nothing or rank() != 0:
         return nullcontext()
     check_output(out, a_file)
     return owned(out, out)
-
-
-def is_first_process():
-    """False in the other processes of a training that shares its batches."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def keep_record(settings, result):
@@ -264,7 +253,8 @@ def fail(message):
     """One line on standard error, below progress bars that were cut short; nothing for standard
     output, and code 2.
     """
-    for bar in list(tqdm._instances):
-        bar.close()
-    print(f"xmae: {' '.join(message.split())}", file=sys.stderr)
+    if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
+    print(f"xmae: {printable(' '.join(message.split()))}", file=sys.stderr)
     return "", 2

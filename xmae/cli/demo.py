@@ -67,7 +67,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
             probe(model, store, str(out / name), seed=seed)
             for name, model in (("probe_teacher", teacher), ("probe_student", student))
         ],
-        "quantize": lambda: quantize(student, store, str(out / "quantize"), n_calibration, seed, formats="executorch"),
+        "quantize": lambda: quantize(student, store, str(out / "quantize"), n_calibration, seed, targets="executorch"),
         "export": lambda: export(
             teacher, student, store, str(out / "bundle"), calibration=str(out / "quantize" / "calibration.npz")
         ),

@@ -2,35 +2,47 @@
 say about it.
 """
 
+import csv
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recordings
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError, require_choice
+from xmae.export.targets.light import is_light
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
+from xmae.text import cell
 
+CLEAR = 0.8  # quality below which beats differ in shape: noise, motion, ectopic beats
+TOLD = {  # repairs that change what an embedding means
+    "inverted_ppg": "the pulses fell at systole, so the PPG was turned over (--polarity upright: as it is)",
+    "polarity_unclear": "whether pulses rise or fall at systole is not clear; --polarity says it",
+    "no_value": "samples that say 'no value' (such as 0 or -1) were taken as missing",
+    "ecg_unit": "the stated unit of the ECG was wrong",
+}
 # of a bundle; first: default
-CHOICES = {"runtime": ("litert", "executorch", "onnx"), "precision": ("int8", "fp32")}
+TARGETS = ("litert", "executorch", "onnx")
+PRECISIONS = ("int8", "fp32")
 
 
 def embed(
     file: str,
     out: str = "runs/embed",
     model: str = "base",
-    runtime: str | None = None,
+    target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
     sfreq: float | None = None,
     channels: str | None = None,
     public_key: str | None = None,
+    polarity: str = "auto",
 ) -> dict:
     """Embed the PPG of a file, window by window.
 
@@ -44,7 +56,7 @@ def embed(
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
         file, or the folder of a bundle.
-    runtime : str or None
+    target : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
         Of a bundle: "int8" (the default) or "fp32".
@@ -57,13 +69,16 @@ def embed(
         YAML file that names columns, rates and units, where their names do not; see docs/data.md.
     public_key : str or None
         PEM file of the Ed25519 key that must have signed a bundle; see docs/bundle.md.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
+        of reflected light, and says so; "upright" takes it as it is; "inverted" turns it over.
 
     Returns
     -------
     dict
-        `windows` embedded, `dropped` for missing samples, a flat signal or a flat line of over 1 s, median of each head,
-        `without_skill` (heads left out, since on patients left out of their training they say no
-        more than a constant), "out".
+        `windows` embedded, `repairs` by rule, `dropped` for missing samples, a flat signal or a
+        flat line of over 1 s, median of each head, `without_skill` (heads left out, since on
+        patients left out of their training they say no more than a constant), "out".
 
     Raises
     ------
@@ -71,78 +86,112 @@ def embed(
         If recording, model or bundle cannot be used, or no window is left.
     """
     of_bundle = {
-        "runtime": runtime,
+        "target": target,
         "precision": precision,
         "part": part,
         "public_key": public_key,
     }
     is_bundle = (Path(model) / "manifest.json").is_file()
+    require_choice("--target", target or TARGETS[0], TARGETS)
+    require_choice("--precision", precision or PRECISIONS[0], PRECISIONS)
     for name, value in of_bundle.items():
-        if value is not None and name in CHOICES:
-            require_choice(f"--{name}", value, CHOICES[name])
         if value is not None and not is_bundle:
             raise UserError(
                 f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
             )
-    found, counts = [], Counter()
-    for recording in read_recordings(file, ChannelMap.load(channels, sfreq)):
-        windows, counted = prepare_recording(replace(recording, ecg=None), min_quality=-1)
-        moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
-        found.append(windows.select(moves))
-        counts.update(counted | {"flat_line": int((~moves).sum())})
-    if not sum(map(len, found)):
-        raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
-    windows = Windows.concatenate([windows for windows in found if len(windows)])
+    recordings = list(read_recordings(file, ChannelMap.load(channels, sfreq)))
+    windows, counts, repairs = usable_windows(recordings, file, polarity)
     if is_bundle:
         from xmae.export.bundle.bundle import Bundle
 
         bundle, part = Bundle.open(model, public_key), part or "student"
-        entry = bundle.entry(
-            part, runtime or CHOICES["runtime"][0], precision or CHOICES["precision"][0]
-        )
+        entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
         embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads = bundle.heads.get(part, {})
+        heads, without = bundle.trusted_heads(part), bundle.at_chance(part)
+    elif is_light():
+        raise UserError(
+            f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
+        )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
         from xmae.models.checkpoint import load_encoder, shipped_heads
 
         embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
-    from xmae.evaluation.heads.heads import apply_head, has_skill
+        without = []
+    from xmae.evaluation.heads.heads import apply_head
 
-    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
-    table = pd.DataFrame(
-        {
-            "record": windows.record,
-            "start_s": windows.start_s,
-            "ppg_quality": windows.ppg_quality,
-            **said,
-        }
-    )
-    table = pd.concat([table, pd.DataFrame(embedding).add_prefix("e")], axis=1)
+    said = {task: apply_head(head, embedding) for task, head in heads.items()}
+    columns = {
+        "record": windows.record,
+        "start_s": windows.start_s,
+        "ppg_quality": windows.ppg_quality,
+        **said,
+    }
     path = Path(out) / "embeddings.csv"
-    with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False)
-    dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
+    write_table(path, columns, embedding)
     medians = {task: float(np.median(values)) for task, values in said.items()}
-    without = [task for task, head in heads.items() if not has_skill(head)]
-    lost = (
-        f"; dropped: {', '.join(f'{n} {reason}' for reason, n in dropped.items())}"
-        if dropped
-        else ""
-    )
-    summary = [
-        f"{len(windows)} windows of 10 s{lost}; median PPG quality {np.median(windows.ppg_quality):.2f}"
-    ]
+    summary = summary_of(windows, counts, repairs, recordings)
     summary += [
         f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
         for task, value in medians.items()
     ]
     if without:
-        labels = ", ".join(heads[task]["label"] for task in without)
+        labels = ", ".join(without)
         summary.append(f"no better than a constant on other patients, so left out: {labels}")
     if is_bundle:
         summary.append(str(bundle.verdict))
     return {
-        "windows": len(windows), "dropped": dropped, "median": medians, "without_skill": without, "summary": summary,
-        "out": str(path),
+        "windows": len(windows), "dropped": counts, "repairs": repairs, "median": medians,
+        "without_skill": without, "summary": summary, "out": str(path),
     }  # fmt: skip
+
+
+def usable_windows(recordings, file, polarity):
+    """Windows of all recordings in which something was measured, windows dropped by reason, and
+    repairs by rule.
+    """
+    found, counts, repairs = [], Counter(), Counter()
+    for recording in recordings:
+        recording = upright(recording, polarity)
+        windows, counted = prepare_recording(
+            replace(recording, ecg=None), min_quality=-1, judge=not is_light()
+        )
+        moves = windows.measures["flat_line"] <= LIMITS["flat_line"][1]
+        found.append(windows.select(moves))
+        counts.update(counted | {"flat_line": int((~moves).sum())})
+        repairs.update(recording.repairs)
+    if not sum(map(len, found)):
+        raise UserError(f"{file}: no window of 10 s without missing or flat stretches")
+    dropped = {reason: n for reason, n in counts.items() if n and reason != "kept"}
+    return Windows.concatenate([w for w in found if len(w)]), dropped, dict(repairs)
+
+
+def summary_of(windows, dropped, repairs, recordings):
+    """What came out and whether it is good, in two or three lines."""
+    lost = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
+    rates = sorted({f"{recording.sfreq:g}" for recording in recordings}, key=float)
+    lines = [
+        f"{len(windows)} windows of 10 s at {' and '.join(rates)} Hz"
+        + (f"; dropped: {lost}" if lost else "")
+    ]
+    if not is_light():  # nothing was judged
+        clear = int((windows.ppg_quality >= CLEAR).sum())
+        lines.append(
+            f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or more)"
+            f" in {clear} of {len(windows)} windows"
+            + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
+        )
+    told = [TOLD[rule] for rule in TOLD if rule in repairs]
+    return [*lines, *told]
+
+
+def write_table(path, columns, embedding):
+    """Write columns by name, then the embedding (n, D) as e0, e1, ...: a row per window."""
+    names = [*columns, *(f"e{i}" for i in range(embedding.shape[1]))]
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(map(cell, names))
+        for *cells, row in zip(*columns.values(), embedding, strict=True):
+            writer.writerow(
+                ["" if x != x else cell(x) for x in (*cells, *row)]
+            )  # NaN: an empty cell

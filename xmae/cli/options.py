@@ -1,8 +1,8 @@
 """The settings of a verb, made from the signature and docstring of its function: reading, refusing,
 explaining them.
 
-``a.npz b.npz --record-reference --epochs 3 --config c.yaml`` -> ``{"inputs": ["a.npz", "b.npz"],
-"record_reference": True, "epochs": 3, ...}``: leading words are the first setting, a flag alone
+``a.npz b.npz --record-baseline --epochs 3 --config c.yaml`` -> ``{"inputs": ["a.npz", "b.npz"],
+"record_baseline": True, "epochs": 3, ...}``: leading words are the first setting, a flag alone
 means true, a list takes all words up to the next option, and the line overrides the settings file,
 which overrides the defaults.
 """
@@ -11,14 +11,14 @@ import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
 import docstring_parser
-import yaml
 
+from xmae.cli.names import choices_of, present_name
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 
 KINDS = {
     str: "text",
@@ -49,7 +49,11 @@ def read_settings(verb, function, arguments):
         name: kind for name, (kind, _) in OWN.items()
     }
     words = words_of(verb, arguments, kinds)
-    line = {name: from_words(found, kinds[name], option(name)) for name, found in words.items()}
+    first = next(iter(parameters))  # paths may have commas
+    line = {
+        name: from_words(found, kinds[name], option(name), commas=name != first)
+        for name, found in words.items()
+    }
     path, as_json = line.pop("config", None), line.pop("json", False)
     settings = {name: p.default for name, p in parameters.items()}
     settings |= (read_config(path, verb, parameters) if path else {}) | line
@@ -67,12 +71,16 @@ def words_of(verb, arguments, kinds):
     """
     words = {}
     into = leading = []
+    first, single = next(iter(kinds), None), False
     for word in arguments:
         if word[:1] != "-" or re.match(r"-[\d.]*$", word):  # a value; it may be below zero
+            # an option of one value has had it: the word is one of the first setting again
+            into = leading if into and single else into
             into.append(word)
             continue
         said, equals, value = word.partition("=")
         name, _, key = said[2:].replace("-", "_").partition(".")
+        name = present_name(verb, name)
         if name not in kinds or bool(key) != (dict in kinds_of(kinds[name])):
             known = [
                 option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()
@@ -81,19 +89,20 @@ def words_of(verb, arguments, kinds):
                 f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
             )
         into = [value] if equals else []
+        takes = set(kinds_of(kinds[name]))
+        single = list in kinds_of(kinds[first]) and not takes & {list, dict}
         words[name] = words.get(name, {}) | {key: into} if key else into
     return ({next(iter(kinds)): leading} if leading else {}) | words
 
 
 def read_config(path, verb, parameters):
     """The settings of a YAML file; names may have dashes or underscores."""
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    values = {
+        present_name(verb, str(key).replace("-", "_")): value for key, value in values.items()
+    }
     for key in values:
         if key not in parameters:
             raise UserError(f"{path}: {verb} has no setting '{key}'{did_you_mean(key, parameters)}")
@@ -103,8 +112,10 @@ def read_config(path, verb, parameters):
     }
 
 
-def from_words(words, annotation, name):
-    """The value of a setting from its words on the line."""
+def from_words(words, annotation, name, commas=False):
+    """The value of a setting from its words on the line; with `commas`, a list's words are cut
+    at them.
+    """
     kinds = kinds_of(annotation)
     if isinstance(words, dict):
         return {
@@ -112,7 +123,7 @@ def from_words(words, annotation, name):
             for key, found in words.items()
         }
     if list in kinds and words:
-        return words
+        return [part for word in words for part in (word.split(",") if commas else [word])]
     if bool in kinds and not words:
         return True
     if len(words) != 1:
@@ -173,40 +184,44 @@ def option(name):
 
 
 def help_of(verb, function):
-    """What `xmae VERB --help` prints: usage, what it does, and for each option meaning, unit, type
-    and default.
-    """
+    """What `xmae VERB --help` prints: usage, what it does, and its options."""
     parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
-    meanings = {
-        parameter.arg_name: " ".join(parameter.description.split()) for parameter in parsed.params
-    }
-    entries = {
-        option(name): (text, kind, False if kind is bool else None)
-        for name, (kind, text) in OWN.items()
-    }
-    for name, parameter in parameters.items():
-        entries[option(name)] = meanings[name], parameter.annotation, parameter.default
     first = next(iter(parameters.values()))
-    usage = f"usage: xmae {verb}{f' {first.name.upper()}' * (first.default is Parameter.empty)} [--option VALUE ...]"
+    needed = f" {first.name.upper()}" if first.default is Parameter.empty else ""
     width = min(shutil.get_terminal_size().columns, 120)
     paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
-    lines = [
-        usage,
-        *("\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text),
-        "",
-    ]
-    for name, (meaning, annotation, default) in entries.items():
-        kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
-        shown = (
-            str(default).lower()
-            if isinstance(default, bool | None)
-            else default
-            if default != ""
-            else '""'
-        )
-        fact = "required" if default is Parameter.empty else f"default: {shown}"
-        text = f"{meaning} ({kind}; {fact})"
+    lines = [f"usage: xmae {verb}{needed} [--option VALUE ...]"]
+    lines += ["\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text]
+    lines.append("")
+    for name, (kind, meaning) in OWN.items():
+        default = False if kind is bool else None
+        lines.append(entry_of(name, meaning, kind, default, (), width))
+    meanings = {found.arg_name: found.description for found in parsed.params}
+    for name, parameter in parameters.items():
+        choices = choices_of(verb, name)
         lines.append(
-            textwrap.fill(text, width, initial_indent=f"  {name:20}", subsequent_indent=" " * 22)
+            entry_of(name, meanings[name], parameter.annotation, parameter.default, choices, width)
         )
     return "\n".join(lines)
+
+
+def entry_of(name, meaning, annotation, default, choices, width):
+    """One option in the help: its meaning, choices, type and default."""
+    kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
+    fact = "required" if default is Parameter.empty else f"default: {shown(default)}"
+    text = " ".join(meaning.split())
+    if not all(re.search(rf"\b{re.escape(choice)}\b", text) for choice in choices):
+        text += f" Known: {', '.join(choices)}."
+    return textwrap.fill(
+        f"{text} ({kind}; {fact})",
+        width,
+        initial_indent=f"  {option(name):20}",
+        subsequent_indent=" " * 22,
+    )
+
+
+def shown(default):
+    """A default as one would write it."""
+    if default == "":
+        return '""'
+    return str(default).lower() if isinstance(default, bool | None) else default

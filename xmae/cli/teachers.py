@@ -50,7 +50,7 @@ def teachers(
     batch_size : int
         Crops a step.
     tasks : str
-        Probes, separated by commas: hr, rr, spo2, sex, age65.
+        Probes, separated by commas, such as hr,rr,spo2.
     n_calibration : int
         Windows (10 s each) that set the int8 ranges.
     seed : int
@@ -168,4 +168,7 @@ def markdown(rows, probes):
         for stages in row["probes"].values():
             cells += [with_interval(x["value"], x["interval"]) for x in stages.values()]
         lines.append("| " + " | ".join(cells) + " |")
+    for found in probes["tasks"].values():
+        if "reason" in found:
+            lines += ["", f"{found['label']} is not evaluable: {found['reason']}."]
     return "\n".join(lines) + "\n"

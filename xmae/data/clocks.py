@@ -34,7 +34,8 @@ class Finding:
     lag_s: float | None = None
     lag_half_s: float | None = None
     offset_s: float | None = None
-    offset_half_s: float | None = None
+    offset_low_s: float | None = None
+    offset_high_s: float | None = None
     drift_ppm: float | None = None
     drift_half_ppm: float | None = None
     matched: float | None = None
@@ -113,9 +114,9 @@ def finding_of(recording, found):
     """The row of one recording."""
     numbers = {
         name: number(getattr(found, name))
-        for name in ("lag_s", "lag_half_s", "offset_s", "offset_half_s", "drift_ppm",
-                     "drift_half_ppm", "matched")
-    }  # fmt: skip
+        for name in ("lag_s", "lag_half_s", "offset_s", "drift_ppm", "drift_half_ppm", "matched")
+    }
+    numbers["offset_low_s"], numbers["offset_high_s"] = map(number, found.offset_range_s)
     minutes = round(len(recording.ppg) / recording.sfreq / 60, 2)
     return Finding(recording.record, minutes, found.certain, sentence(found), **numbers)
 

@@ -11,11 +11,12 @@ from xmae.errors import UserError, require_choice
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.heads.finetune import finetune_trial
+from xmae.evaluation.loso import LOSO, add_notes, as_stores, notes, use_reference, words_and_data
 from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
-from xmae.evaluation.protocol.paired import holm, stars, swap_test
-from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
+from xmae.evaluation.protocol.paired import holm, power_note, stars, swap_test
+from xmae.evaluation.protocol.tasks import PAPER, REGISTRY, declared_tasks
 from xmae.files import write_json
 from xmae.models import load_encoder
 from xmae.tables import BASELINES, best_methods, write_tables
@@ -23,7 +24,7 @@ from xmae.tables import BASELINES, best_methods, write_tables
 
 def evaluate(
     models: list[str],
-    data: str,
+    data: str | None = None,
     tasks: str = "all",
     labels: str | None = None,
     protocol: str = "test",
@@ -41,17 +42,22 @@ def evaluate(
     models : list of str
         Shipped encoders ("base", "student-mcu") or encoder files; the others are tested against the
         first.
-    data : str
-        Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas.
+    data : str or None
+        Stores of windows, or "ppg_bp" for the shipped excerpt, separated by commas; with the
+        protocol "loso" also folders of recordings, which are prepared as they are. Default: those
+        of the words that are folders.
     tasks : str
-        Names separated by commas (see docs/tasks.md), or "all" that have labels. One named here
+        Names separated by commas (see docs/tasks.md), or "all" that have labels; a column of your own
+        in the label table with its kind, as "stress:binary" or "load:number:W". One named here
         that cannot be evaluated on any of the data is an error; otherwise the table says why not.
     labels : str or None
         Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the
         first data.
     protocol : str
         "test": score the subjects of the test split, fit on those of the training split and the
-        other folds; "all": cross-validate over all subjects. Data without a test split are always
+        other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a time
+        (a probe a subject; the encoder stays as it is), all windows, the data set's own heart rate
+        where it has one, published numbers beside. Data without a test split are always
         cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.
@@ -77,9 +83,11 @@ def evaluate(
         If something cannot be read, a task is unknown, labels do not fit, subjects or classes are
         too few for the folds, sampling rates differ, or an encoder saw a subject to be scored.
     """
+    models, stores = words_and_data(models, data)
+    stores = as_stores(stores, out) if protocol == LOSO else stores
     names = method_names(models)
     encoders = {name: load_encoder(model) for name, model in zip(names, models, strict=True)}
-    trials, reasons = make_trials(data.split(","), tasks, labels, protocol, folds, seed)
+    trials, reasons = make_trials(stores, tasks, labels, protocol, folds, seed)
     predictions = {}
     for name, encoder in encoders.items():
         refuse_scored(encoder, trials)
@@ -89,7 +97,10 @@ def evaluate(
     result = summarise(trials, reasons, predictions, seed)
     result |= {"protocol": protocol, "finetune": finetune, "seed": seed, "models": models}
     write_json(Path(out) / "metrics.json", result)
-    return result | {"out": write_tables(result, out)}
+    table = write_tables(result, out)
+    if protocol == LOSO:
+        add_notes(table, notes(stores, finetune))
+    return result | {"out": table}
 
 
 def method_names(models):
@@ -120,18 +131,18 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
         must be on some data.
     """
     require_choice("protocol", protocol, PROTOCOLS)
-    asked = None if tasks == "all" else tasks.split(",")
-    for task in asked or ():
-        require_choice("task", task, REGISTRY)
-    datasets = load_datasets(data, labels, asked)
+    asked, registry = (None, REGISTRY) if tasks == "all" else declared_tasks(tasks.split(","))
+    datasets = load_datasets(data, labels, asked, registry)
+    for dataset in datasets if protocol == LOSO else ():
+        use_reference(dataset)
     trials, reasons = [], []
     for dataset in datasets:
-        known = dataset.tasks()
+        known = dataset.tasks(registry)
         if asked is None and "hr" in known:  # the ECG knows better than the device
             known.remove("hr_monitor")
         for task in [name for name in known if asked is None or name in asked]:
             try:
-                trials.append(make_trial(dataset, REGISTRY[task], protocol, folds, seed))
+                trials.append(make_trial(dataset, registry[task], protocol, folds, seed))
             except UserError as error:
                 reasons.append({"dataset": dataset.name, "task": task, "reason": str(error)})
     done = {trial.task.name for trial in trials}
@@ -218,11 +229,11 @@ def summarise(trials, reasons, predictions, seed=77):
                 first,
                 predictions[name][trial.name],
                 subject,
-                trial.fold,
                 seed=seed,
             )
             for name in rivals
         ]
+        n_subjects = len(np.unique(subject))
         for name, p_value in zip(rivals, holm(p_values), strict=True):
             methods[name] |= {"p": float(p_value), "stars": stars(p_value)}
         rows.append(
@@ -235,11 +246,13 @@ def summarise(trials, reasons, predictions, seed=77):
                 },
                 "in_paper": task.name in PAPER,
                 "n_windows": len(scored),
-                "n_subjects": len(np.unique(subject)),
+                "n_subjects": n_subjects,
+                "power": power_note(n_subjects, len(rivals)) if rivals else "",
                 "n_positive_subjects": len(np.unique(subject[truth == 1]))
                 if task.kind == "binary"
                 else None,
                 "n_folds": len(trial.folds),
+                "not_scored": trial.not_scored,
                 "methods": methods,
             }
         )

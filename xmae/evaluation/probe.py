@@ -19,7 +19,7 @@ from xmae.evaluation.protocol.pooled import score_task
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.files import atomic_file, write_json
 
-PROTOCOLS = ("test", "all")
+PROTOCOLS = ("test", "all", "loso")
 
 
 def probe_embeddings(
@@ -128,7 +128,8 @@ def probe(
         Also probe an untrained encoder of the same design and hand-made PPG features.
     protocol : str
         "test": score the patients of the test split and fit on the training patients and the other
-        folds; "all": cross-validate over all patients, for an encoder that saw none of them.
+        folds; "all": cross-validate over all patients, for an encoder that saw none of them; "loso":
+        leave one patient out at a time.
     seed : int
         Seed of the untrained encoder and of the resamples.
 
@@ -154,7 +155,7 @@ def probe(
     windows = WindowStore(data).windows()
     encoder = load_encoder(model)
     score, fit = _masks(
-        windows, np.ones(len(windows.subject), dtype=bool) if protocol == "all" else None, None
+        windows, None if protocol == "test" else np.ones(len(windows.subject), dtype=bool), None
     )
     refuse_seen(encoder, windows.subject[score])
     name = Path(model).stem
@@ -165,22 +166,30 @@ def probe(
             embeddings["untrained"] = embed_windows(untrained_like(encoder), windows, progress=True)
         embeddings["features"] = ppg_features(windows.ppg)[0]
     result = {"model": name, "protocol": protocol, "seed": seed}
-    result |= probe_embeddings(embeddings, windows, score=score, fit=fit, seed=seed, progress=True)
+    n_folds = len(np.unique(windows.subject)) if protocol == "loso" else 5
+    result |= probe_embeddings(
+        embeddings, windows, score=score, fit=fit, n_folds=n_folds, seed=seed, progress=True
+    )
     write_json(Path(out) / "probe.json", result)
     with atomic_file(Path(out) / "probe.md") as temporary:
         temporary.write_text(probe_table(result))
     return result | {"summary": probe_table(result).splitlines(), "out": str(out)}
 
 
-def refuse_seen(encoder, subjects):
-    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
-    subjects.
-    """
+def seen_subjects(encoder):
+    """Names of the subjects that an encoder, or a teacher of it, was trained or chosen on: set."""
     seen, origin = set(), getattr(encoder, "provenance", None)
     while isinstance(origin, dict):
         seen |= {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
         origin = origin.get("teacher")
-    if both := sorted(seen & set(subjects)):
+    return seen
+
+
+def refuse_seen(encoder, subjects):
+    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
+    subjects.
+    """
+    if both := sorted(seen_subjects(encoder) & set(subjects)):
         raise UserError(
             f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; prepare the store with"
             " the split that the encoder was trained with (for shipped encoders: xmae/data/bidmc/splits.csv)"

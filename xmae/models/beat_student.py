@@ -10,10 +10,14 @@ The net looks 0.435 s ahead of the moment that it answers for, and 3.1 s back.
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
+import torch
 from torch import nn
 
+from xmae.beats.reader import read_maps
 from xmae.beats.timing_map import STEP
 from xmae.models.convolutional import row_image
+from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
@@ -114,6 +118,19 @@ class BeatStudent(nn.Module):
     def forward(self, ppg):
         """Scaled window (B, C, 1000) -> embedding (B, 256)."""
         return self.pool(self.features(row_image(ppg)))
+
+    def read(self, ppg, sfreq):
+        """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
+        from xmae.beats.read import read_recording
+
+        return read_recording(self, ppg, sfreq)
+
+    @torch.no_grad()
+    def read_windows(self, ppg, batch_size=256):
+        """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""
+        scaled = torch.as_tensor(minmax_scale(np.asarray(ppg, np.float32))[0])[:, None]
+        maps = [self.timing(part).numpy() for part in scaled.split(batch_size)]
+        return read_maps(np.concatenate(maps))
 
     def both(self, ppg):
         """Scaled window (B, C, 1000) -> embedding (B, 256) and timing map (B, 3, 250)."""

@@ -30,7 +30,8 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "program": ProgramEncoder,
 }
 SHIPPED = {
-    name: f"{name}.safetensors" for name in ("base", "student-mcu", "student-mcu-s", "student-app")
+    name: f"{name}.safetensors"
+    for name in ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
 }
 
 
@@ -68,7 +69,7 @@ def file_of(name):
         return files("xmae.models.weights") / SHIPPED[name]
     if str(name).startswith("hf://"):
         try:
-            from xmae.models.hub import download
+            from xmae.models.download import download
         except ImportError as error:
             raise UserError(f"{error.name} is not installed; pip install 'xmae[hub]'") from error
         return download(name)
@@ -122,12 +123,19 @@ def load_encoder(name, ppg=True):
         else:
             encoder = KINDS[header["kind"]](**config)
         encoder.load_state_dict(state)
+        if not all(tensor.isfinite().all() for tensor in encoder.state_dict().values()):
+            raise UserError(f"{path}: has weights that are no numbers (NaN or infinite)")
+    except UserError:
+        raise
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: not an encoder that xmae saved ({type(error).__name__})"
         ) from error
+    for tensor_name, tensor in encoder.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: damaged weights: {tensor_name} holds NaN or infinite numbers")
     if ppg and isinstance(encoder, CrissCrossEncoder):
         raise UserError(
             f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"

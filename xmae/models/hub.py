@@ -6,21 +6,17 @@ cache is, say the hub's own variables (HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OF
 """
 
 import json
-import re
 from pathlib import Path
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 from torch import nn
 
-from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.download import WEIGHTS
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.version import __version__
 
-SCHEME, WEIGHTS = "hf://", "model.safetensors"
-NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 TAGS = ("ppg", "photoplethysmography", "biosignals", "wearable", "heart-rate")
 CARD = """---
 license: {licence}
@@ -106,21 +102,3 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
             force_download=force_download, local_files_only=local_files_only,
         )  # fmt: skip
         return cls(load_encoder(path), **settings)
-
-
-def download(name):
-    """Path of the weights of "hf://org/name[@revision]", from the hub or its cache.
-
-    Raises
-    ------
-    UserError
-        If the name is none, or hub or cache do not have it.
-    """
-    found = NAME.fullmatch(str(name).removeprefix(SCHEME))
-    if not found:
-        raise UserError(f"{name}: expected hf://org/name, or hf://org/name@revision")
-    try:
-        return Path(hf_hub_download(found["repo"], WEIGHTS, revision=found["revision"]))
-    except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: not to be had from the hub ({reason})") from error

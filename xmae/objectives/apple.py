@@ -14,10 +14,11 @@ import copy
 from xmae.errors import require_choice
 from xmae.models.efficientnet import SIZES, EfficientNetEncoder
 from xmae.objectives.contrast import info_nce, koleo, mlp, same_subject
-from xmae.objectives.objective import Defaults, Objective, follow
+from xmae.objectives.objective import Defaults, Objective, follow, register
 from xmae.objectives.views import APPLE, Draws, view
 
 
+@register
 class AppleObjective(Objective):
     """Contrast of participants with momentum.
 
@@ -32,6 +33,8 @@ class AppleObjective(Objective):
     momentum : float
         Of the momentum encoder, a step.
     """
+
+    name = "apple"
 
     paper = "Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
     defaults = Defaults(

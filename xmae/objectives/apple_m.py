@@ -9,9 +9,10 @@ ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two ViT
 from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import info_nce, koleo, mlp
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 
 
+@register
 class AppleMObjective(Objective):
     """Contrast of synchronous PPG and ECG.
 
@@ -24,6 +25,8 @@ class AppleMObjective(Objective):
     koleo_weight : float
         Weight of the KoLeo regularisation.
     """
+
+    name = "apple-m"
 
     paper = "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
     defaults = Defaults(batch_size=256, lr=3e-4, weight_decay=0.01)

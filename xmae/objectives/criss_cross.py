@@ -20,12 +20,13 @@ from xmae.data.recording.leads import choose_leads
 from xmae.errors import UserError, require_choice
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCross, patches
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 
 MASKINGS = ("both", "intra", "inter")
 MAX_LEADS = 12
 
 
+@register
 class CrissCrossObjective(Objective):
     """Model and masks.
 
@@ -43,6 +44,8 @@ class CrissCrossObjective(Objective):
         Channels of the store, 1 to 12, separated by commas; "V/MCL" is V, or MCL where V was not
         recorded.
     """
+
+    name = "criss-cross"
 
     paper = "Ghallab et al., arXiv 2512.15250; Wang et al., CBraMod, ICLR 2025"
     defaults = Defaults(

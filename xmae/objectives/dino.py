@@ -23,13 +23,14 @@ from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import cosines, mlp, small_start
 from xmae.objectives.gather import mean_over_processes
-from xmae.objectives.objective import Defaults, Objective, follow
+from xmae.objectives.objective import Defaults, Objective, follow, register
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
 LONG, SHORT = 20 * PATCH, 8 * PATCH  # samples
 
 
+@register
 class DINOObjective(Objective):
     """Self-distillation without labels.
 
@@ -46,6 +47,8 @@ class DINOObjective(Objective):
     momentum : float
         Of the teacher at the start.
     """
+
+    name = "dino"
 
     paper = "Caron et al., ICCV 2021, arXiv 2104.14294"
     defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last")

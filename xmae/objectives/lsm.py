@@ -12,9 +12,10 @@ import torch
 
 from xmae.objectives.mae import MAEObjective
 from xmae.objectives.masks import sensor_mix
-from xmae.objectives.objective import Defaults
+from xmae.objectives.objective import Defaults, register
 
 
+@register
 class LSMObjective(MAEObjective):
     """Masked reconstruction of PPG with mixed masks.
 
@@ -25,6 +26,8 @@ class LSMObjective(MAEObjective):
     mask_ratio : float
         Share of the patches that is hidden.
     """
+
+    name = "lsm"
 
     paper = "Narayanswamy et al., ICLR 2025, arXiv 2410.13638"
     defaults = Defaults(lr=3e-4, weight_decay=1e-4)

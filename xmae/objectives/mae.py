@@ -15,10 +15,11 @@ from xmae.errors import require_choice
 from xmae.models.transformer import Block
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 from xmae.signals.window import N_TIMES, PATCH
 
 
+@register
 class MAEObjective(Objective):
     """Masked reconstruction of PPG.
 
@@ -29,6 +30,8 @@ class MAEObjective(Objective):
     mask_ratio : float
         Share of the patches that is hidden.
     """
+
+    name = "mae"
 
     paper = "He et al., CVPR 2022, arXiv 2111.06377"
     defaults = Defaults(lr=3e-4, weight_decay=0.05)

@@ -18,13 +18,14 @@ from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import cosines, mlp, small_start
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective, follow
+from xmae.objectives.objective import Defaults, Objective, follow, register
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
 SHORT = 8 * PATCH  # samples
 
 
+@register
 class MSNObjective(Objective):
     """Masked siamese networks.
 
@@ -42,6 +43,8 @@ class MSNObjective(Objective):
     momentum : float
         Of the target encoder at the start.
     """
+
+    name = "msn"
 
     paper = "Assran et al., ECCV 2022, arXiv 2204.07141"
     defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last")

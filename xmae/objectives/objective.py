@@ -9,6 +9,8 @@ from torch import nn
 from xmae.data.batches.batches import store_batches
 from xmae.objectives.gather import gather
 
+OBJECTIVES = {}  # {name of a method: its Objective}
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -49,6 +51,7 @@ class Objective(nn.Module):
     or from torch's default generator, which the trainer seeds before each step.
     """
 
+    name: ClassVar[str]  # on the command line
     paper: ClassVar[str] = ""
     defaults: ClassVar[Defaults] = Defaults()
     needs_ecg: ClassVar[bool] = False  # whether the store must hold ECG
@@ -89,6 +92,16 @@ class Objective(nn.Module):
 
     def align(self):
         """Start so that positions agree, where a recipe asks for it and the method knows how."""
+
+
+def register(objective):
+    """Make a subclass of `Objective` known by its name; a class decorator.
+
+    In this folder its module is found by itself; another package names its module as an entry point
+    of the group "xmae.methods".
+    """
+    OBJECTIVES[objective.name] = objective
+    return objective
 
 
 @torch.no_grad()

@@ -9,10 +9,11 @@ patient are no negatives; a projection, left out of the embedding.
 from xmae.errors import require_choice
 from xmae.models.resnet import SIZES, ResNetEncoder
 from xmae.objectives.contrast import mlp, nt_xent, same_subject
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 from xmae.objectives.views import PAPAGEI, Draws, view
 
 
+@register
 class PaPaGeiPObjective(Objective):
     """Contrast of patients.
 
@@ -23,6 +24,8 @@ class PaPaGeiPObjective(Objective):
     temperature : float
         Of the NT-Xent loss.
     """
+
+    name = "papagei-p"
 
     paper = "Pillai et al., ICLR 2025, arXiv 2410.20542"
     defaults = Defaults(lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), patience=None, keep="last")

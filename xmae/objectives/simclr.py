@@ -8,10 +8,11 @@ Ours: the views (of PaPaGei, see `views`), the temperature, AdamW.
 from xmae.errors import require_choice
 from xmae.models.resnet import SIZES, ResNetEncoder
 from xmae.objectives.contrast import mlp, nt_xent
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 from xmae.objectives.views import PAPAGEI, Draws, view
 
 
+@register
 class SimCLRObjective(Objective):
     """Contrast of augmented views.
 
@@ -22,6 +23,8 @@ class SimCLRObjective(Objective):
     temperature : float
         Of the NT-Xent loss.
     """
+
+    name = "simclr"
 
     paper = "Chen et al., ICML 2020, arXiv 2002.05709"
     defaults = Defaults(lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
 from xmae.errors import require_choice
 from xmae.models.beat_student import BEAT_TIERS, BeatStudent
-from xmae.objectives.objective import Defaults, Objective
+from xmae.objectives.objective import Defaults, Objective, register
 
 PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
 BETA = 0.25  # where the loss turns from square to straight
@@ -36,6 +36,7 @@ def timing_loss(made, target, weight):
     return PHASE_WEIGHT * phase + INTERVAL_WEIGHT * interval
 
 
+@register
 class TimingObjective(Objective):
     """A student and its timing loss.
 
@@ -46,6 +47,8 @@ class TimingObjective(Objective):
     real : float
         Share of real windows, 0 to 1.
     """
+
+    name = "timing"
 
     paper = "dense beat timing; design and evidence in docs/twin.md"
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")

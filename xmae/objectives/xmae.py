@@ -10,12 +10,13 @@ from xmae.errors import require_choice
 from xmae.models.xmae import SIZES, XMAE
 from xmae.objectives.curriculum import RATIOS, EpochSchedule, LossLadder
 from xmae.objectives.masks import SHAPES, n_hidden
-from xmae.objectives.objective import Objective
+from xmae.objectives.objective import Objective, register
 from xmae.signals.window import PATCH
 
 CURRICULA = ("ladder", "schedule", "none")
 
 
+@register
 class XMAEObjective(Objective):
     """Model, masks and curriculum.
 
@@ -31,6 +32,8 @@ class XMAEObjective(Objective):
     n_epochs : int
         Epochs of the whole training (for "schedule").
     """
+
+    name = "xmae"
 
     paper = "Zhou et al., ICML 2026, arXiv 2605.00973"
     needs_ecg = True

@@ -12,8 +12,12 @@ import numpy as np
 
 try:
     from scipy import signal
-except ImportError:  # the light runtime
+
+    CLEANS_ECG = True
+except ImportError:  # the light runtime, for PPG only
     from xmae.signals import plain as signal
+
+    CLEANS_ECG = False
 
 ECG_HIGHPASS = 0.5  # Hz, Butterworth, order 5: NeuroKit2 ecg_clean(method="neurokit")
 # Hz, Butterworth, order 2: NeuroKit2 ppg_clean(method="elgendi"), after Elgendi et al. 2013

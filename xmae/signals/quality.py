@@ -6,7 +6,6 @@ NeuroKit2's detectors, which are quick on a whole recording.
 """
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ
@@ -85,6 +84,8 @@ def mean_rate(peaks, sfreq, n_times):
     period = np.diff(peaks) / sfreq
     period = np.concatenate([[period.mean()], period])
     inside = np.clip(np.arange(n_times), peaks[0], peaks[-1])
+    from scipy.interpolate import PchipInterpolator  # the light runtime judges no quality
+
     return np.mean(60 / PchipInterpolator(peaks, period)(inside))
 
 

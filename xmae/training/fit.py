@@ -22,14 +22,17 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from xmae.errors import UserError, require_at_least
 from xmae.files import atomic_file, read_json, write_json
+from xmae.launch import is_torchrun, own_environment, rank
 from xmae.ownership import check_output, owned
 from xmae.training.loggers import make_loggers
-from xmae.training.processes import layout, rank
+from xmae.training.processes import layout
 
 for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
     logging.getLogger(library).setLevel(logging.WARNING)
@@ -39,6 +42,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step"}
 
 
+@own_environment()
 def fit(
     module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None,
     logger=None,
@@ -88,6 +92,7 @@ def fit(
         If training diverged.
     """
     out = Path(out)
+    rank_zero_only.rank = rank()  # as Lightning was imported with, it may be of a batch system
     checkpoints = out / "checkpoints"
     steps_per_epoch = len(train) // train.accumulate
     every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
@@ -123,7 +128,9 @@ def fit(
             best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
         ],
         logger=loggers,
-        plugins=[AtomicCheckpoints()],
+        plugins=[
+            AtomicCheckpoints(), TorchElasticEnvironment() if is_torchrun() else LightningEnvironment(),
+        ],
         enable_model_summary=False,
     )  # fmt: skip
     if trainer.is_global_zero and last is None:

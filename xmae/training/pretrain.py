@@ -11,6 +11,7 @@ from xmae.data.batches.batches import RECIPES
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least, require_choice
 from xmae.files import atomic_file, write_json
+from xmae.launch import rank
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
 from xmae.training.device import default_precision
@@ -18,7 +19,7 @@ from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
-from xmae.training.processes import layout, rank
+from xmae.training.processes import layout
 from xmae.training.speed import count_flops
 
 

@@ -7,12 +7,7 @@ import os
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from xmae.errors import UserError
-
-
-def rank():
-    """Number of this process among all of the training run; 0 where there is one."""
-    # Lightning's own launcher: one machine
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+from xmae.launch import is_torchrun
 
 
 def layout(devices):
@@ -25,7 +20,7 @@ def layout(devices):
         If torchrun started another number of processes on this machine than `devices`, and
         `devices` is not 1.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not is_torchrun():
         return devices, 1
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if devices not in (1, here):

@@ -58,7 +58,7 @@ def gaussians(length, sfreq, centre, width, height, reach_s=1.28):
     return torch.fft.rfft(whole)
 
 
-def draw_pulse(rhythm, length, sfreq, generator, flat=None):
+def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
     """Draw the pulse waves of a rhythm.
 
     Parameters
@@ -71,6 +71,8 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None):
     generator : torch.Generator
     flat : bool tensor, shape (B, K), optional
         Beats that make no pulse.
+    family : str
+        Of the waves; see `wave_spectrum`.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None):
     amplitude = (amplitude * weak).clamp(min=0)
     if flat is not None:
         amplitude = amplitude * ~flat
-    wave = wave_spectrum(mean, length, sfreq, generator)
+    wave = wave_spectrum(mean, length, sfreq, generator, family)
     train = impulses(time + arrival, amplitude, length, sfreq)
     ppg = torch.fft.irfft(torch.fft.rfft(train) * wave, length)
     return Pulse(ppg, arrival, delay[:, 0], amplitude)

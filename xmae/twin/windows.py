@@ -100,13 +100,8 @@ class Twin:
         for name, value in {"stream": stream, "flip": flip, "motion": motion}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"{name} is a share of windows between 0 and 1, not {value}")
-        self.ecg, self.stream, self.flip, self.motion, self.shares = (
-            ecg,
-            stream,
-            flip,
-            motion,
-            shares,
-        )
+        self.ecg, self.stream, self.flip, self.motion = ecg, stream, flip, motion
+        self.shares, self.aligned = shares, aligned
         self.band, self.smooth = band_response(), stream_response()
         self.ecg_gain = butterworth_gain(LENGTH, SFREQ, ECG_HIGHPASS, 5)
 

@@ -4,7 +4,6 @@ files to their place.
 
 import errno
 import os
-import re
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -16,16 +15,12 @@ import numpy as np
 from xmae.data.prepare.prepare_file import save_shard, sort_leads
 from xmae.data.prepare.windowing import LIMITS
 from xmae.data.recording.checks import settle_doubles
-from xmae.data.store.shard import named_files, read_shard
+from xmae.data.store.schema import OURS, STORE, checked_store, named_files
+from xmae.data.store.shard import read_shard
 from xmae.data.store.store import SCHEMA_VERSION, write_index
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json, write_json
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
-
-# names of files that we write
-OURS = re.compile(
-    r"(\d{5,}|index|labels)-.*[0-9a-f]{12}\.parquet|\.(\d{5,}|index|labels|store)\b.*"
-)
 
 
 def assemble(notes, stage, old, settings, split):
@@ -198,7 +193,9 @@ def bring(source, target):
 
 def clear_away(out):
     """Remove our files in a folder that its store.json does not name."""
-    named = named_files(read_json(out / "store.json")) if (out / "store.json").is_file() else set()
+    named = set()
+    if (out / STORE).is_file():
+        named = named_files(checked_store(read_json(out / STORE), out))
     for path in out.glob("*"):
         if OURS.fullmatch(path.name) and path.name not in named:
             path.unlink(missing_ok=True)

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.readers import READERS, find_in_folder, why_unusable
+from xmae.data.recording.channels import names_subject
+from xmae.data.recording.readers import find_in_folder, why_unusable
+from xmae.data.recording.readers.formats import READERS
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
+from xmae.text import composed
 
 
 def find_recordings(inputs, channel_map=None):
@@ -62,8 +65,7 @@ def read_subjects(path):
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as a table of subjects ({error})") from error
-    table.columns = [name.strip().lower() for name in table.columns]
-    table = table.rename(columns={"patient": "subject"})
+    table = with_plain_names(table)
     if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
         axis=None
     ):
@@ -77,13 +79,21 @@ def read_subjects(path):
     except ValueError as error:
         raise UserError(f"{path}: an age is no number ({error})") from error
     people = {}
-    for row, record in enumerate(table["record"]):
-        people[record] = {"subject": table["subject"][row]}
+    for row, record in enumerate(table["record"].map(composed)):
+        people[record] = {"subject": composed(table["subject"][row])}
         if ages is not None and np.isfinite(ages[row]):
             people[record]["age"] = float(ages[row])
         if "sex" in table and isinstance(table["sex"][row], str):
             people[record]["sex"] = table["sex"][row].strip()[:1].upper()
     return people
+
+
+def with_plain_names(table):
+    """The table with its columns in small letters; "Participant_ID" and the like are "subject"."""
+    names = [name.strip().lower() for name in table.columns]
+    return table.set_axis(
+        ["subject" if "subject" not in names and names_subject(x) else x for x in names], axis=1
+    )
 
 
 def read_splits(path):
@@ -94,12 +104,12 @@ def read_splits(path):
         raise UserError(
             f"{path}: not readable as a split: a CSV with the columns subject,split ({error})"
         ) from error
-    table = table.rename(columns={"patient": "subject"})
+    table = with_plain_names(table)
     if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
         raise UserError(
             f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"
         )
-    return dict(zip(table["subject"], table["split"], strict=True))
+    return dict(zip(table["subject"].map(composed), table["split"], strict=True))
 
 
 def read_shares(text):

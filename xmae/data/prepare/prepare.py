@@ -8,6 +8,7 @@ untouched. The same function prepares a file on one machine and on a Ray cluster
 
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -23,9 +24,10 @@ from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
 from xmae.data.prepare.prepare_file import Settings, prepare_file, unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
-from xmae.data.store.remote import publish_remote, read_remote_json, stage_of
+from xmae.data.recording.checks import POLARITIES
+from xmae.data.store.remote import publish_remote, read_remote_store, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.ownership import owned
 from xmae.version import __version__
 
@@ -50,6 +52,7 @@ def prepare(
     sfreq: float | None = None,
     subjects: str | None = None,
     align: bool = False,
+    polarity: str = "auto",
     skip_bad: bool = False,
     append: bool = False,
     engine: str = "local",
@@ -63,8 +66,9 @@ def prepare(
     Parameters
     ----------
     inputs : list of str
-        Recordings (.npz, WFDB .hea, .csv, .parquet, .edf, PulseDB .mat, .h5, .vital, PPG-DaLiA or
-        WESAD .pkl), folders to search for them, or "bidmc" for the shipped excerpt.
+        Recordings (.npz, WFDB .hea, .csv, .txt, .parquet, .edf, .mat of PulseDB, IEEE SPC or BAMI,
+        .h5, .vital, .pkl of PPG-DaLiA or WESAD, .avro, .acq), session manifests (.yaml) that join
+        files of several devices, folders to search for them, or "bidmc" for the shipped excerpt.
     out : str
         Folder of the store, replaced as a whole when all is done; or an fsspec URL such as
         s3://bucket/store.
@@ -95,6 +99,10 @@ def prepare(
         Check the clocks of ECG and PPG by their beats: correct offset and drift where they are
         certain, and leave the recording out where they are not. Sessions with several clocks are
         always checked.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
+        of reflected light, and counts it as a repair; "upright" takes it as it is; "inverted" turns
+        all over.
     skip_bad : bool
         Leave out recordings that cannot be used, each by itself, and say so in store.json, instead
         of stopping.
@@ -122,11 +130,12 @@ def prepare(
     """
     if engine not in ENGINES:
         raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
+    require_choice("--polarity", polarity, POLARITIES)
     channel_map = ChannelMap.load(channels, sfreq)
     paths, passed_over = find_recordings(inputs, channel_map)
     people = read_subjects(subjects) if subjects else {}
     settings = Settings(
-        min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths)
+        min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths), polarity
     )
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
 
@@ -134,10 +143,8 @@ def prepare(
     folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
     with owned(folder, out):
         old = WindowStore(out) if append else None
-        found = old.meta if old else read_remote_json(f"{out}/store.json") if remote else None
-        first = (
-            1 + max(int(shard["file"].split("-")[0]) for shard in old.meta["shards"]) if old else 0
-        )
+        found = old.meta if old else read_remote_store(out) if remote else None
+        first = next_number(old)
         with staging(folder, identity_of(paths, settings, old)) as stage:
             if engine == "ray":
                 from xmae.data.prepare.ray import run_ray
@@ -154,6 +161,17 @@ def prepare(
             else:
                 publish(folder, stage, meta, index)
     return {name: meta[name] for name in RESULT} | {"summary": summary_of(meta), "out": str(out)}
+
+
+def next_number(old):
+    """The number of the next file of recordings in a store, which names its shards."""
+    before = [-1]
+    for shard in old.meta["shards"] if old else ():
+        number = shard["file"].split("-")[0]
+        if not re.fullmatch(r"[0-9]{1,9}", number):
+            raise UserError(f"{old.path}: {shard['file']} is no name of a shard; prepare it again")
+        before.append(int(number))
+    return 1 + max(before)
 
 
 def summary_of(meta):

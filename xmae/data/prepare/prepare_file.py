@@ -10,14 +10,18 @@ import numpy as np
 
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
-from xmae.data.recording.checks import fingerprint
+from xmae.data.recording.checks import fingerprint, upright
 from xmae.data.recording.clocks import OutOfStep, settle_clocks
 from xmae.data.recording.readers import read_each
+from xmae.data.recording.readers.formats import reader_of
 from xmae.data.recording.recording import PassedOver
+from xmae.data.store.schema import Note
 from xmae.data.store.shard import write_named, write_shard
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
-from xmae.files import read_json, write_json
+from xmae.files import write_json
+from xmae.manifest import read_manifest
+from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
 
@@ -33,6 +37,7 @@ class Settings:
     channel_map: ChannelMap
     people: dict  # record or file -> subject, age, sex
     names: dict  # file -> its name, where its stem is not the only one
+    polarity: str = "auto"  # see `xmae.data.recording.checks.upright`
 
 
 def prepare_file(path, number, stage, settings):
@@ -51,12 +56,9 @@ def prepare_file(path, number, stage, settings):
         The same for all files.
     """
     written, state = stage / f"{number:05d}.json", state_of(path)  # before it is read
-    if written.is_file():
-        note = read_json(written)
-        there = all((stage / shard["file"]).is_file() for shard in note["shards"])
-        if there and note.get("of") == state and not note["refused"]:
-            return note
-    name = settings.names.get(path, path.stem)
+    if note := earlier_note(written, state):
+        return note
+    name = composed(settings.names.get(path, path.stem))
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
     def close():
@@ -107,13 +109,25 @@ def prepare_file(path, number, stage, settings):
     return note
 
 
+def earlier_note(written, state):
+    """The note of an earlier run, if it is of this state of the file and all that it names is
+    there; a damaged one counts as none.
+    """
+    if not written.is_file():
+        return None
+    try:
+        note = read_manifest(written, Note)
+    except UserError:
+        return None
+    there = all((written.parent / shard["file"]).is_file() for shard in note["shards"])
+    return note if there and note["of"] == state and not note["refused"] else None
+
+
 def state_of(path):
     """What changes when a file does, or one that it names: size and time of each."""
     files = [path]
-    if path.suffix.lower() == ".hea" and path.is_file():
-        from xmae.data.recording.readers.wfdb import files_of
-
-        files = files_of(path)
+    if path.is_file() and hasattr(reader_of(path), "files_of"):
+        files = reader_of(path).files_of(path)
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()
     ]
@@ -134,6 +148,7 @@ def windows_of(recording, path, name, settings):
     if isinstance(recording, UserError):
         raise recording
     recording = known_person(named_apart(recording, path, name), name, settings.people)
+    recording = upright(recording, settings.polarity)
     if settings.align or recording.own_clocks:
         recording = settle_clocks(recording)
     return recording, *prepare_recording(recording, settings.min_quality, settings.leads)
@@ -181,10 +196,11 @@ def unique_names(paths):
 
 def named_apart(recording, path, name):
     """The recording under the file's unique name, where it had taken its names from the file."""
-    if name == path.stem or not recording.record.startswith(path.stem):
+    stem = composed(path.stem)
+    if name == stem or not recording.record.startswith(stem):
         return recording
-    own = "subject_from_file_name" in recording.repairs and recording.subject == path.stem
-    record = name + recording.record.removeprefix(path.stem)
+    own = "subject_from_file_name" in recording.repairs and recording.subject == stem
+    record = name + recording.record.removeprefix(stem)
     return replace(recording, record=record, subject=name if own else recording.subject)
 
 

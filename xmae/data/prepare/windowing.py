@@ -27,7 +27,7 @@ LIMITS = {
 }
 
 
-def prepare_recording(recording, min_quality=0.9, leads=False):
+def prepare_recording(recording, min_quality=0.9, leads=False, judge=True):
     """Clean a recording and cut it into windows that follow each other from its start.
 
     Parameters
@@ -40,6 +40,9 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         which something moves.
     leads : bool
         Also cut all ECG leads and respiration, at 200 Hz.
+    judge : bool
+        Find beats and judge the quality. Without, quality is NaN, and only `min_quality` of -1
+        makes sense: the light runtime has no detectors.
 
     Returns
     -------
@@ -62,13 +65,17 @@ def prepare_recording(recording, min_quality=0.9, leads=False):
         x = getattr(recording, name)
         if x is None:
             continue
-        clean, judged, peaks[name] = clean_and_judge(x, sfreq, name)
+        if judge:
+            clean, judged, peaks[name] = clean_and_judge(x, sfreq, name)
+            quality[name] = window_quality(judged, sfreq)
+        else:
+            runs = clean_runs(x, sfreq, CHAIN[name][0])
+            clean, quality[name] = bridge_gaps(runs, np.isfinite(runs)), np.full(n_windows, np.nan)
         cut[name] = (
             resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES]
             .reshape(n_windows, N_TIMES)
             .astype(np.float32)
         )
-        quality[name] = window_quality(judged, sfreq)
         measures["clipping"] = np.fmax(measures["clipping"], clipped_share(x, starts))
         measures["flat_line"] = np.fmax(measures["flat_line"], flat_seconds(x, starts, sfreq))
         measures["dropout"] = np.fmin(measures["dropout"], relative_range(cut[name]))

@@ -9,16 +9,15 @@ are all II. Where several match, the first in the table wins.
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from xmae.data.recording.acceleration import in_g
-from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
+from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, MIN_SLOW_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
 from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 from xmae.signals.resample import resample_with_gaps
 
 PPG_NAMES = (
@@ -53,6 +52,8 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
+SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
+SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -146,15 +147,26 @@ class ChannelMap:
         said = {} if sfreq is None else {"sfreq": sfreq}
         if not path:
             return cls(**said)
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
-        known = [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
+        values = read_yaml(path, "a channel map")
+        known = cls.keys()
         if not isinstance(values, dict):
             raise UserError(
                 f"{path}: a channel map has the keys {', '.join(known)}; see docs/data.md"
             )
+        return cls.of(values, path, said)
+
+    @classmethod
+    def of(cls, values, path, said=()):
+        """What a dict says, such as a file or a source of a session; `path` names it in errors, and
+        `said` goes before it.
+
+        Raises
+        ------
+        UserError
+            If it holds keys that are not of a channel map, or values of another kind.
+        """
+        values, said = dict(values), dict(said)
+        known = cls.keys()
         if wrong := [key for key in values if key not in known]:
             hint = did_you_mean(wrong[0], known)
             raise UserError(
@@ -174,6 +186,11 @@ class ChannelMap:
                 )
         roles = {role: values.pop(role) for role in ROLES if role in values}
         return cls(roles=roles, **(values | said))
+
+    @classmethod
+    def keys(cls):
+        """Keys of a channel map in YAML."""
+        return [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
 
     def check_sfreq(self, sfreq, path):
         """The rate to use (Hz): what the file states, or what the user says; they must agree within
@@ -196,6 +213,11 @@ def plain_name(name):
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
     return lead if lead in ECG_NAMES else name
+
+
+def names_subject(name):
+    """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
+    return plain_name(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
 
 
 def find_roles(names, wanted=None, units=None):
@@ -315,6 +337,10 @@ def recording_of(
         if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
             rate = f"{channel.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
             raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
+    for name in roles.get("resp", [])[:1] + roles.get("acc", [])[:3]:
+        if not MIN_SLOW_SFREQ <= by_name[name].sfreq <= MAX_SFREQ:
+            rate = f"{by_name[name].sfreq:g} Hz; expected {MIN_SLOW_SFREQ} to {MAX_SFREQ} Hz"
+            raise UserError(f"{record}: {name} has the sampling rate {rate}")
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
     def on_clock(channel):

@@ -5,16 +5,23 @@ Each finding is refused or mended by a rule that docs/data.md states, and counte
 """
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from xmae.errors import UserError
-from xmae.signals.filters import ecg_clean
+from xmae.data.recording.acceleration import length
+from xmae.errors import UserError, require_choice
+from xmae.signals.defects import motion
+from xmae.signals.filters import CLEANS_ECG, ecg_clean
+from xmae.signals.polarity import polarity_of
 from xmae.signals.resample import bridge_gaps
+from xmae.signals.window import WINDOW_S
 
 # ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
 SWAPPED = 0.2
+POLARITIES = ("auto", "upright", "inverted")
+MAX_MOTION = 0.1  # g, standard deviation of the fast part of acceleration; above it, somebody moves
 TOUCHING_S = 1.0  # s: recordings that share less than this follow each other
 FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
 
@@ -32,7 +39,7 @@ def refuse_swapped(recording):
     """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
     round.
     """
-    if recording.ecg is None or not np.isfinite(recording.ecg).any():
+    if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
     ppg, ecg = (roughness(x[:n_times], recording.sfreq) if np.isfinite(x[:n_times]).any() else 0
@@ -42,6 +49,48 @@ def refuse_swapped(recording):
             f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map"
         )
     return recording
+
+
+def upright(recording, polarity="auto"):
+    """The recording with its PPG the right way up: systole rises.
+
+    Parameters
+    ----------
+    recording : Recording
+        As read.
+    polarity : str
+        "auto": turned over where it is certain that pulses fall, which `repairs` then says
+        ("inverted_ppg"; "polarity_unclear" where it is not clear); "upright": as it is; "inverted":
+        turned over.
+
+    Raises
+    ------
+    UserError
+        If `polarity` is none of these.
+    """
+    require_choice("--polarity", polarity, POLARITIES)
+    if polarity == "upright":
+        return recording
+    if polarity == "inverted":
+        return replace(recording, ppg=-recording.ppg, repairs=[*recording.repairs, "inverted_ppg"])
+    found = polarity_of(recording.ppg, recording.sfreq, still(recording))
+    if found.name == "upright":
+        return recording
+    if found.name == "unclear":
+        return replace(recording, repairs=[*recording.repairs, "polarity_unclear"])
+    return replace(recording, ppg=-recording.ppg, repairs=[*recording.repairs, "inverted_ppg"])
+
+
+def still(recording):
+    """Where the wearer does not move, bool (n_times,); None without acceleration."""
+    if recording.acc is None:
+        return None
+    first = np.arange(0, len(recording.ppg) + 1, round(WINDOW_S * recording.sfreq))
+    if len(first) < 2:
+        return None
+    moves = motion(length(recording.acc), first, recording.sfreq) > MAX_MOTION
+    whole = np.repeat(~moves, np.diff(first))
+    return np.pad(whole, (0, len(recording.ppg) - len(whole)), constant_values=False)
 
 
 def fingerprint(recording):

@@ -17,8 +17,9 @@ from xmae.signals.offset import ARRIVAL_S, Clocks, estimate_clocks, steepest_ris
 from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
 
+IN_STEP_S = 0.15  # a lag this near to 0.25 s is left as it is
 # s: given clocks that leave the pulses further from where they should be are wrong
-WRONG_S = 0.75
+WRONG_S = 1.2
 
 
 class OutOfStep(UserError):
@@ -57,7 +58,7 @@ def settle_clocks(recording):
         return checked(recording, found)
     if not found.certain:
         raise OutOfStep(f"{recording.record}: clocks of ECG and PPG not certain: {found.why}")
-    off = abs(found.offset_s) > found.offset_half_s
+    off = abs(found.offset_s) > IN_STEP_S
     if not off and not found.drifts:
         return replace(recording, clocks=note_of("in step", found, 0.0, 0.0, found))
     offset, drift = found.offset_s if off else 0.0, found.drift_ppm if found.drifts else 0.0
@@ -71,7 +72,7 @@ def settle_clocks(recording):
 def note_of(state, found, offset, drift, after):
     """What the store keeps: what was corrected, how certain it was, and what remains."""
     return ClockNote(
-        state, offset, found.offset_half_s, drift, found.drift_half_ppm, after.lag_s - ARRIVAL_S
+        state, offset, found.lag_half_s, drift, found.drift_half_ppm, after.lag_s - ARRIVAL_S
     )
 
 
@@ -149,11 +150,13 @@ def sentence(found: Clocks):
     """What was found, as one line."""
     if np.isnan(found.lag_s):
         return f"not certain: {found.why}"
-    lag = f"lag {found.lag_s:.3f} s"
+    lag = f"lag {found.lag_s:.3f} ± {found.lag_half_s:.3f} s"
+    low, high = found.offset_range_s
     if not found.certain:
         return f"not certain: {found.why} (best guess: {lag})"
     return (
-        f"{lag}, so offset {found.offset_s:+.2f} ± {found.offset_half_s:.2f} s "
-        f"(the lag less {ARRIVAL_S} s); drift {found.drift_ppm:+.0f} ± {found.drift_half_ppm:.0f} "
+        f"{lag}, so offset {found.offset_s:+.2f} s (the lag less {ARRIVAL_S} s; it may be "
+        f"{low:+.2f} to {high:+.2f} s, as arrival time and delay of the recorder are in the lag); "
+        f"drift {found.drift_ppm:+.0f} ± {found.drift_half_ppm:.0f} "
         f"ppm{'' if found.drifts else ', none that shows'}"
     )

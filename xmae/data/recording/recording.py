@@ -8,7 +8,11 @@ import numpy as np
 
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
+from xmae.text import composed
 
+LARGEST = 1e12  # of any unit: squares and sums of it are still numbers in float32
+SMALLEST_RANGE = 1e-12
+MIN_SLOW_SFREQ = 0.5  # Hz, of respiration and acceleration
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
 
@@ -45,8 +49,9 @@ class ClockNote:
     ----------
     state : str
         "in step": nothing had to be done; "corrected"; "given": corrected as the user said.
-    offset_s, offset_half_s : float
-        How far the PPG's clock was ahead, s, as it was corrected; half of its 95 % interval.
+    offset_s, lag_half_s : float
+        By how much the PPG was moved, s, such that pulses follow R peaks by 0.25 s; half of the
+        95 % interval of the lag it had.
     drift_ppm, drift_half_ppm : float
         By how many millionths it ran faster, as it was corrected; half of its 95 % interval.
     left_s : float
@@ -55,10 +60,37 @@ class ClockNote:
 
     state: str
     offset_s: float = 0.0
-    offset_half_s: float = np.nan
+    lag_half_s: float = np.nan
     drift_ppm: float = 0.0
     drift_half_ppm: float = np.nan
     left_s: float = np.nan
+
+
+def refuse_beyond_float32(x, what):
+    """Raise a `UserError` if the numbers of a signal are too large, or their range too small, for
+    what is computed from them in float32.
+    """
+    finite = x[np.isfinite(x)]
+    if not len(finite):
+        return
+    low, high = finite.min(), finite.max()
+    if max(-low, high) > LARGEST:
+        raise UserError(f"{what} has samples of up to {max(-low, high):.3g}; no sensor gives them")
+    if 0 < high - low < SMALLEST_RANGE:
+        raise UserError(f"{what} spans {high - low:.3g} in all; no sensor resolves that")
+
+
+def same_shape(one, other):
+    """Whether two signals are the same but for scale and offset, to the sixth digit."""
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 2:
+        return False
+    one, other = (x[both] - x[both].mean() for x in (one, other))
+    scales = np.abs(one).max(), np.abs(other).max()
+    if not all(scales):
+        return False
+    one, other = one / scales[0], other / scales[1]
+    return bool(min(np.abs(one - other).max(), np.abs(one + other).max()) < 1e-6)
 
 
 @dataclass
@@ -97,8 +129,8 @@ class Recording:
     Raises
     ------
     UserError
-        On an implausible rate, different lengths, less than one window, infinite samples, or PPG
-        that never changes.
+        On an implausible rate, different lengths, less than one window, infinite samples, numbers
+        that no sensor gives, PPG that never changes, or ECG that is the PPG once more.
     """
 
     subject: str
@@ -116,6 +148,7 @@ class Recording:
     clocks: ClockNote | None = None
 
     def __post_init__(self):
+        self.subject, self.record = composed(self.subject), composed(self.record)
         name = self.record
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
             raise UserError(
@@ -129,6 +162,7 @@ class Recording:
                 raise UserError(
                     f"{name}: {kind} has infinite samples; mark missing samples with NaN"
                 )
+            refuse_beyond_float32(x, f"{name}: {kind}")
             if x.shape[-1] != len(self.ppg):
                 has = f"ppg has {len(self.ppg)} samples but {kind} {x.shape[-1]}"
                 raise UserError(f"{name}: {has}; expected as many")
@@ -139,6 +173,10 @@ class Recording:
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():
             raise UserError(f"{name}: ppg is flat or missing throughout")
+        if self.ecg is not None and same_shape(self.ppg, self.ecg):
+            raise UserError(
+                f"{name}: ecg is the same signal as ppg; name the right channel in a channel map"
+            )
 
     def signals(self):
         """Every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""

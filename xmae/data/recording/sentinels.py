@@ -12,8 +12,9 @@ import numpy as np
 MARKS = (0, -1, -999, -9999, -32768, 32767, 65535, 9999, 99999, -8388608, 8388607, 16777215)
 RUN = 3  # equal samples in a row by which any other value counts
 PLAUSIBLE = {  # of numerics; outside nothing was measured
-    "hr": (15, 300), "hr_monitor": (15, 300), "rr": (1, 150), "spo2": (10, 100), "age": (0, 120), "sbp": (20, 350),
-    "dbp": (5, 250), "height": (20, 260), "weight": (0.3, 400), "bmi": (5, 120),
+    "hr": (15, 300), "hr_monitor": (15, 300), "hr_reference": (15, 300), "rr": (1, 150),
+    "spo2": (10, 100), "age": (0, 120), "sbp": (20, 350), "dbp": (5, 250),
+    "height": (20, 260), "weight": (0.3, 400), "bmi": (5, 120),
 }  # fmt: skip
 # first days of clocks that lost their battery, and of dates that stand for none
 PLACEHOLDER_DAYS = {

@@ -50,6 +50,12 @@ def plain_unit(unit):
     return plain[:-1] if len(plain) > 3 and plain.endswith("s") and "/" not in plain else plain
 
 
+def bracketed(name):
+    """The unit in a column's name: "ECG [mV]" -> "mV"; "" if there is none."""
+    unit = re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]", name)
+    return unit[1] if unit else ""
+
+
 def is_unit(text):
     """Whether a text is a unit that a table may state below its names."""
     plain = plain_unit(text)

@@ -196,7 +196,7 @@ def clock_parts(result):
         (
             row["record"],
             row["clock_state"],
-            with_half(row["clock_offset_s"], row["clock_offset_half_s"], 2),
+            with_half(row["clock_offset_s"], row["clock_lag_half_s"], 2),
             with_half(row["clock_drift_ppm"], row["clock_drift_half_ppm"], 0),
             "not certain" if row["clock_left_s"] is None else f"{row['clock_left_s']:+.2f}",
         )

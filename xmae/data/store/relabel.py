@@ -16,6 +16,7 @@ from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.ownership import owned
+from xmae.text import composed
 
 KEYS = ("subject", "record", "start_s", "split")
 
@@ -35,7 +36,7 @@ def relabel(store: str, table: str) -> dict:
     Returns
     -------
     dict
-        Windows that got each label; "out".
+        Windows that got each label; `summary`, a line each; "out".
 
     Raises
     ------
@@ -54,7 +55,8 @@ def relabel(store: str, table: str) -> dict:
         with owned(folder, store):
             meta, changed = write_labels(WindowStore(store), folder, given)
             write_json(folder / "store.json", meta)
-    return {"windows": changed, "out": str(store)}
+    summary = [f"{name}: {n} windows got a label" for name, n in changed.items()]
+    return {"windows": changed, "summary": summary, "out": str(store)}
 
 
 def read_labels(table):
@@ -76,6 +78,13 @@ def read_labels(table):
         raise UserError(
             f"{table}: expected the columns subject or record (and start_s), and one for each label"
         )
+    for name in names:
+        if len(rows := np.flatnonzero(np.isinf(given[name]))):
+            raise UserError(
+                f"{table}: column {name} is infinite in row {rows[0] + 1}; leave a missing label empty"
+            )
+    for name in {"subject", "record"} & set(keys):
+        given[name] = given[name].map(composed, na_action="ignore")
     if given.duplicated(keys).any():
         raise UserError(f"{table}: two rows for the same {' and '.join(keys)}")
     return given.set_index(keys)[names]

@@ -5,9 +5,9 @@ import json
 
 import fsspec
 
-from xmae.data.store.shard import named_files
-from xmae.errors import UserError
-from xmae.files import cache_folder
+from xmae.data.store.schema import OURS, STORE, checked_store, named_files
+from xmae.errors import UserError, refusing
+from xmae.files import cache_folder, parse_json
 
 
 def filesystem(url):
@@ -18,15 +18,16 @@ def filesystem(url):
         raise UserError(f"{url}: no access to such paths ({error})") from error
 
 
-def read_remote_json(url):
-    """A JSON file at a URL; None if it is not there."""
-    fs, path = filesystem(url)
-    try:
-        return json.loads(fs.cat_file(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{url}: not readable as JSON ({error})") from error
+def read_remote_store(url):
+    """The `store.json` at a URL, held against its schema; None if there is none."""
+    url = str(url).rstrip("/")
+    fs, path = filesystem(f"{url}/{STORE}")
+    with refusing(f"{url}/{STORE}", "JSON"):
+        try:
+            content = fs.cat_file(path)
+        except FileNotFoundError:
+            return None
+        return checked_store(parse_json(content, f"{url}/{STORE}"), url)
 
 
 def stage_of(url):
@@ -67,16 +68,17 @@ def publish_remote(url, folder, meta, found):
             if (folder / name).is_file():
                 fs.put_file(str(folder / name), f"{root}/{name}")
         refuse_changed(url, found)
-        fs.pipe_file(f"{root}/store.json", json.dumps(meta, indent=2).encode())
+        fs.pipe_file(f"{root}/{STORE}", json.dumps(meta, indent=2).encode())
         for name in named_files(found or meta) - named_files(meta):
-            fs.rm_file(f"{root}/{name}")
+            if OURS.fullmatch(name):
+                fs.rm_file(f"{root}/{name}")
     except OSError as error:
         raise UserError(f"cannot write {url}: {error}") from error
 
 
 def refuse_changed(url, found):
     """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
-    if read_remote_json(f"{url.rstrip('/')}/store.json") != found:
+    if read_remote_store(url) != found:
         raise UserError(
             f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again"
         )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmae.data.store.windows import LEAD_TIMES, OLD_NAMES, Windows
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.files import sha256
 from xmae.signals.window import N_TIMES
 
@@ -117,7 +117,8 @@ def read_shard(file, digest):
     UserError
         If the file is missing, truncated or changed.
     """
-    return windows_of(read_table(file, digest))
+    with refusing(getattr(file, "path", file), "a shard of windows"):
+        return windows_of(read_table(file, digest))
 
 
 def read_table(file, digest, columns=None):
@@ -125,15 +126,13 @@ def read_table(file, digest, columns=None):
     `read_shard`.
     """
     name = getattr(file, "path", file)
-    try:
+    with refusing(name, "a shard of windows"):
         content = Path(file).read_bytes() if isinstance(file, str | Path) else file.open().read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(
                 f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again"
             )
         return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{name}: not readable as a shard of windows ({error})") from error
 
 
 def windows_of(table):
@@ -167,11 +166,3 @@ def windows_of(table):
         else None,
         beats=read_beats(table) if "beats" in names else None,
     )
-
-
-def named_files(meta):
-    """Names of all files that a `store.json` names, and its own."""
-    index = [meta["index"]] if "index" in meta else []
-    return {"store.json"} | {
-        entry["file"] for entry in (*meta["shards"], *meta.get("labels", []), *index)
-    }

@@ -16,26 +16,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.store.remote import read_remote_json
+from xmae.data.store.remote import read_remote_store
+from xmae.data.store.schema import SCHEMA_VERSION, STORE, Row, checked_store
 from xmae.data.store.shard import read_shard, read_table, write_named
 from xmae.data.store.windows import OLD_NAMES, Windows
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.files import read_json
+from xmae.manifest import checked, file_name
 
-# 1 had no index, measures and counts, 2 no beats, and its label hr was the monitor's; both can
-# still be read
-SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)
 SPLITS = ("train", "val", "test")
 INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end with what they hold
 INDEX_COLUMNS = pa.schema({
     "subject": pa.string(), "record": pa.string(), "source": pa.string(), "start": pa.string(),
     "seconds": pa.float64(), "windows": pa.int64(), "shard": pa.string(), "row": pa.int64(),
-    "samples_sha256": pa.string(), "clock_state": pa.string(), "clock_offset_s": pa.float64(), "clock_offset_half_s": pa.float64(),
+    "samples_sha256": pa.string(), "clock_state": pa.string(), "clock_offset_s": pa.float64(), "clock_lag_half_s": pa.float64(),
     "clock_drift_ppm": pa.float64(), "clock_drift_half_ppm": pa.float64(), "clock_left_s": pa.float64(),
 })  # fmt: skip
 
-__all__ = ["WindowStore", "Windows"]
+__all__ = ["SCHEMA_VERSION", "WindowStore", "Windows"]
 
 
 class RemoteFile:
@@ -75,11 +73,6 @@ class WindowStore:
         self.remote = "://" in str(path)
         self.path = str(path).rstrip("/") if self.remote else Path(path)
         self.meta = self.read_meta()
-        if self.meta.get("schema_version") not in READABLE:
-            version = self.meta.get("schema_version")
-            raise UserError(
-                f"{self.path}: store of version {version}, expected {SCHEMA_VERSION}; prepare it again"
-            )
         self.splits = self.meta["splits"]
 
     @property
@@ -91,21 +84,22 @@ class WindowStore:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def file(self, name):
-        """A file of the store: a path, or a `RemoteFile`."""
+        """A file of the store by its name, one part of a path: a path, or a `RemoteFile`."""
+        file_name(name, self.path)
         return RemoteFile(f"{self.path}/{name}") if self.remote else self.path / name
 
     def read_meta(self):
-        """`store.json`."""
-        nothing = (
-            f"{self.path}: no store of windows (no store.json in it); make one with `xmae prepare`"
-        )
-        if not self.remote:
-            if not (self.path / "store.json").is_file():
-                raise UserError(nothing)
-            return read_json(self.path / "store.json")
-        meta = read_remote_json(f"{self.path}/store.json")
+        """`store.json`, held against its schema."""
+        if self.remote:
+            meta = read_remote_store(self.path)
+        elif (self.path / STORE).is_file():
+            meta = checked_store(read_json(self.path / STORE), self.path)
+        else:
+            meta = None
         if meta is None:
-            raise UserError(nothing)
+            raise UserError(
+                f"{self.path}: no store of windows (no {STORE} in it); make one with `xmae prepare`"
+            )
         return meta
 
     def index(self):
@@ -117,9 +111,9 @@ class WindowStore:
         """
         if "index" not in self.meta:
             return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
-        return read_table(
-            self.file(self.meta["index"]["file"]), self.meta["index"]["sha256"]
-        ).to_pylist()
+        file = self.file(self.meta["index"]["file"])
+        rows = read_table(file, self.meta["index"]["sha256"]).to_pylist()
+        return checked(rows, list[Row], getattr(file, "path", file))
 
     def recordings_in(self, shard):
         """Rows of an index for the recordings of one shard, as far as it knows of them."""
@@ -158,7 +152,10 @@ class WindowStore:
         windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(
             self.meta.get("leads")
         )
-        labels = windows.labels | (relabelled or {}).get(shard["file"], {})
+        given = (relabelled or {}).get(shard["file"], {})
+        if any(len(values) != len(windows) for values in given.values()):
+            raise UserError(f"{self.path}: its labels are of other windows than {shard['file']}")
+        labels = windows.labels | given
         return replace(
             windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels
         )
@@ -168,14 +165,11 @@ class WindowStore:
         tables = {}
         for entry in self.meta.get("labels", []):
             table = read_table(self.file(entry["file"]), entry["sha256"])
-            names = [name for name in table.column_names if name not in ("shard", "row")]
-            shards, rows = table["shard"].to_numpy().astype(str), table["row"].to_numpy()
-            for shard in np.unique(shards):
-                chosen = np.flatnonzero(shards == shard)
-                chosen = chosen[np.argsort(rows[chosen])]
-                tables.setdefault(shard, {}).update(
-                    {OLD_NAMES.get(name, name): table[name].to_numpy()[chosen] for name in names}
-                )
+            with refusing(f"{self.path}/{entry['file']}", "labels of a store"):
+                for shard, values in labels_by_shard(table):
+                    tables.setdefault(shard, {}).update(values)
+        if tables.keys() - {shard["file"] for shard in self.meta["shards"]}:
+            raise UserError(f"{self.path}: its labels are of shards that it does not have")
         return tables
 
     def windows(self, split=None):
@@ -200,6 +194,19 @@ class WindowStore:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
         relabelled = self.new_labels()
         return Windows.concatenate([self.shard(shard, relabelled) for shard in shards])
+
+
+def labels_by_shard(table):
+    """Yield each shard's file and its labels in the order of its windows, from a table of labels."""
+    names = [name for name in table.column_names if name not in ("shard", "row")]
+    shards, rows = table["shard"].to_numpy().astype(str), table["row"].to_numpy()
+    for shard in np.unique(shards):
+        chosen = np.flatnonzero(shards == shard)
+        chosen = chosen[np.argsort(rows[chosen])]
+        yield (
+            str(shard),
+            {OLD_NAMES.get(name, name): table[name].to_numpy()[chosen] for name in names},
+        )
 
 
 def write_index(folder, rows):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from xmae.data.store.shard import named_files
+from xmae.data.store.schema import named_files
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least, require_choice
 from xmae.evaluation.evaluate import make_trials, method_names, refuse_scored
@@ -137,7 +137,7 @@ def label_points(name, embedding, trials, shares, repeats, seed):
                 ]
                 fewer = Trial(trial.dataset, trial.task, trial.truth, folds)
                 found = score_trial(fewer, probe_trial(fewer, embedding), n_resamples=1)
-                values.append(found[trial.task.metric]["mean"])
+                values.append(found[trial.task.metric]["value"])
                 counts.append(
                     np.mean([len(np.unique(trial.dataset.subject[fitted])) for fitted, _ in folds])
                 )
@@ -183,7 +183,7 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
             found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[
                 trial.task.metric
             ]
-            points.append(_point(trial, method, "subjects", share, len(kept), found["folds"]))
+            points.append(_point(trial, method, "subjects", share, len(kept), [found["value"]]))
     return points
 
 

@@ -47,6 +47,15 @@ def fit_heads(embeddings, windows, tasks):
     return heads
 
 
+def worth_shipping(heads):
+    """Split heads of `fit_heads` into those that ship and the labels of those at chance.
+
+    The heart rate always ships: drift of int8 is measured by it, and it says its skill.
+    """
+    kept = {task: head for task, head in heads.items() if task == "hr" or has_skill(head)}
+    return kept, [head["label"] for task, head in heads.items() if task not in kept]
+
+
 def has_skill(head):
     """Whether a head explains enough of a constant's loss on patients left out; a head of unknown
     skill is believed.

@@ -76,9 +76,9 @@ class Dataset:
         """Whether the next of the windows goes on where each one ends: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
-    def tasks(self):
-        """Names of the tasks that have a label here."""
-        return [name for name, task in REGISTRY.items() if np.isfinite(task.target(self)).any()]
+    def tasks(self, known=REGISTRY):
+        """Names of the `known` tasks that have a label here."""
+        return [name for name, task in known.items() if np.isfinite(task.target(self)).any()]
 
     def scored(self, protocol):
         """Windows to score, bool (n,): those of the split "test", or all ("all", or where there is
@@ -95,7 +95,7 @@ class Dataset:
         )
 
 
-def load_datasets(data, labels=None, tasks=None):
+def load_datasets(data, labels=None, tasks=None, known=REGISTRY):
     """Load what is named.
 
     Parameters
@@ -107,6 +107,8 @@ def load_datasets(data, labels=None, tasks=None):
     tasks : sequence of str, optional
         Tasks asked for; ectopic beats are derived from the ECG if they are among them, or nothing
         is asked for.
+    known : dict
+        Tasks by name; those of the package, and declared ones.
 
     Returns
     -------
@@ -130,7 +132,9 @@ def load_datasets(data, labels=None, tasks=None):
         raise UserError(
             f"{wrong[0]}: windows at {rates[wrong[0]]:g} Hz; encoders take {SFREQ} Hz: prepare it again"
         )
-    loaded = [load_dataset(item, labels if i == 0 else None, tasks) for i, item in enumerate(data)]
+    loaded = [
+        load_dataset(item, labels if i == 0 else None, tasks, known) for i, item in enumerate(data)
+    ]
     names = [dataset.name for dataset in loaded]
     if len(set(names)) < len(names):
         for item, dataset in zip(data, loaded, strict=True):
@@ -143,13 +147,13 @@ def sampling_rate(item):
     return float(SFREQ if item == PPG_BP else WindowStore(item).meta["window"]["sfreq"])
 
 
-def load_dataset(item, labels=None, tasks=None):
+def load_dataset(item, labels=None, tasks=None, known=REGISTRY):
     """One store, or "ppg_bp"; see `load_datasets`."""
     if item == PPG_BP:
-        ppg, subject, segment, known = ppg_bp_segments()
+        ppg, subject, segment, given = ppg_bp_segments()
         record = np.char.add(np.char.add(subject, "-"), (segment + 1).astype(str))
         none = np.full(len(ppg), "")
-        dataset = Dataset(PPG_BP, ppg, None, subject, record, none, np.zeros(len(ppg)), known)
+        dataset = Dataset(PPG_BP, ppg, None, subject, record, none, np.zeros(len(ppg)), given)
     else:
         store = WindowStore(item)
         windows = store.windows()
@@ -159,7 +163,7 @@ def load_dataset(item, labels=None, tasks=None):
         for path in SHIPPED:
             join_known(dataset, read_labels(path))
     if labels is not None:
-        join_labels(dataset, read_labels(labels, tasks), str(labels))
+        join_labels(dataset, read_labels(labels, tasks, known), str(labels))
     wanted = [
         name for name in DERIVED if name not in dataset.labels and (not tasks or name in tasks)
     ]

@@ -1,19 +1,19 @@
-"""The protocol: folds with subjects apart, out-of-fold predictions, mean and spread over folds,
-intervals.
+"""The protocol: folds with subjects apart, out-of-fold predictions, means over subjects, intervals.
 
-A fold's model never saw the subjects that it scores. Every method gets the same folds and the same
-resamples of subjects, so methods compare in pairs.
+A fold's model never saw the subjects that it scores. A score is the mean over subjects, whatever
+their folds. Every method gets the same folds and the same resamples of subjects, so methods compare
+in pairs.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from xmae.errors import UserError
 from xmae.evaluation.heads.linear import fit_linear
-from xmae.evaluation.protocol.bootstrap import METRICS, MIN_SUBJECTS, interval, resamples
+from xmae.evaluation.protocol.bootstrap import MIN_SUBJECTS, score
 from xmae.evaluation.protocol.datasets import Dataset
 from xmae.evaluation.protocol.tasks import Task
 
@@ -33,12 +33,15 @@ class Trial:
         NaN = no label.
     folds : list of (fitted, scored)
         Row numbers.
+    not_scored : dict of str to list of str
+        Why subjects are not scored, and who.
     """
 
     dataset: Dataset
     task: Task
     truth: np.ndarray
     folds: list
+    not_scored: dict = field(default_factory=dict)
 
     @property
     def name(self):
@@ -51,9 +54,9 @@ class Trial:
         return np.concatenate([scored for _, scored in self.folds])
 
     @property
-    def fold(self):
-        """Number of the fold of each of `rows`."""
-        return np.repeat(np.arange(len(self.folds)), [len(scored) for _, scored in self.folds])
+    def subject(self):
+        """Subject of each of `rows`."""
+        return self.dataset.subject[self.rows]
 
 
 def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
@@ -67,8 +70,9 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     ----------
     dataset : Dataset
     task : Task
-    protocol : {"test", "all"}
-        Score the split "test" (everything, where there is none), or everything.
+    protocol : {"test", "all", "loso"}
+        Score the split "test" (everything, where there is none), or everything; "loso" leaves one
+        subject out at a time.
     n_folds : int, optional
         Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
     seed : int
@@ -91,7 +95,9 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     if len(subjects) < MIN_SUBJECTS:
         raise UserError(
             f"{where}: {len(subjects)} scored subjects have a label, {MIN_SUBJECTS} are needed"
+            + advice(dataset, usable, protocol)
         )
+    lost = not_scored(dataset, usable, score)
     most, whose = len(subjects), "scored subjects"
     if task.kind == "binary":
         positive, negative = (
@@ -102,19 +108,16 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         )
         if most == 0:
             raise UserError(f"{where}: all scored subjects are of a single class")
+    if protocol == "loso":
+        return Trial(dataset, task, truth, one_out(task, truth, rows, subject, always, where), lost)
     if n_folds is None:
         n_folds = int(min(MAX_FOLDS, most))
     if not 2 <= n_folds <= most:
-        raise UserError(f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds")
-    splitter = StratifiedKFold if task.kind == "binary" else KFold
-    with warnings.catch_warnings():
-        # fewer all-negative subjects than folds: checked below
-        warnings.simplefilter("ignore", UserWarning)
-        split = list(
-            splitter(n_folds, shuffle=True, random_state=seed).split(
-                subjects, positive if task.kind == "binary" else None
-            )
+        raise UserError(
+            f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds"
+            + advice(dataset, usable, protocol)
         )
+    split = split_subjects(subjects, positive if task.kind == "binary" else None, n_folds, seed)
     folds = []
     for others, held in split:
         fitted, scored = (rows[np.isin(subject, part)] for part in (others, held))
@@ -125,7 +128,63 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
                     f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class"
                 )
         folds.append((fitted, scored))
-    return Trial(dataset, task, truth, folds)
+    return Trial(dataset, task, truth, folds, lost)
+
+
+def one_out(task, truth, rows, subject, always, where):
+    """Folds that leave one subject out at a time; for a binary task each subject needs both
+    classes.
+    """
+    folds = []
+    for number in range(subject.max() + 1):
+        scored, fitted = rows[subject == number], rows[subject != number]
+        if task.kind == "binary" and np.ptp(truth[scored]) == 0:
+            raise UserError(
+                f"{where}: leaving one subject out needs both classes in every subject, and one has a"
+                " single class; use --protocol all"
+            )
+        folds.append((np.concatenate([always, fitted]), scored))
+    return folds
+
+
+def not_scored(dataset, usable, score):
+    """Why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score` say
+    which windows have a label, and are to be scored.
+    """
+    everybody = set(dataset.subject)
+    labelled, chosen = set(dataset.subject[usable]), set(dataset.subject[usable & score])
+    found = {
+        "no label in any window": sorted(everybody - labelled),
+        "in another split than test (--protocol all scores them)": sorted(labelled - chosen),
+    }
+    return {why: names for why, names in found.items() if names}
+
+
+def advice(dataset, usable, protocol):
+    """What to do where too few subjects are scored, as the end of a message."""
+    labelled = len(set(dataset.subject[usable]))
+    if protocol == "test" and labelled >= MIN_SUBJECTS and (dataset.split == "test").any():
+        return f"; {labelled} have one in all splits: --protocol all or loso scores them"
+    return "; prepare more subjects, or give labels of more of them (--labels)"
+
+
+def split_subjects(subjects, positive, n_folds, seed=77):
+    """Cut subjects into folds: a list of (others, held), numbers of subjects.
+
+    Parameters
+    ----------
+    subjects : array, shape (S,)
+        Their names, in order.
+    positive : bool array, shape (S,), or None
+        Of a binary task: each fold gets its share of positive subjects.
+    n_folds, seed : int
+    """
+    splitter = KFold if positive is None else StratifiedKFold
+    with warnings.catch_warnings():
+        # fewer all-negative subjects than folds: `make_trial` checks
+        warnings.simplefilter("ignore", UserWarning)
+        folds = splitter(n_folds, shuffle=True, random_state=seed)
+        return list(folds.split(subjects, positive))
 
 
 def probe_trial(trial, embedding):
@@ -149,6 +208,17 @@ def constant_trial(trial):
     )
 
 
+def fold_constants(x, trial):
+    """The mean of a column over the subjects of the other folds, for each window: (n,) -> (n,); NaN
+    for subjects in no fold.
+    """
+    subject, constant = trial.dataset.subject, np.full(len(x), np.nan)
+    for fitted, scored in trial.folds:
+        held = np.isin(subject, subject[scored])
+        constant[held] = np.nanmean(x[np.isin(subject, subject[fitted])])
+    return constant
+
+
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
     """Metrics of out-of-fold predictions.
 
@@ -163,27 +233,10 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
     Returns
     -------
     dict
-        Per metric `mean` and `sd` over folds (sample standard deviation), `interval` (95 %, of the
-        mean over folds, by resampling subjects; None if half of the resamples leave nothing to
-        compare) and `folds`.
+        Per metric `value` and `interval`; see `xmae.evaluation.protocol.bootstrap.score`.
     """
-    rows, fold = trial.rows, trial.fold
-    _, subject = np.unique(trial.dataset.subject[rows], return_inverse=True)
-    weights = resamples(subject.max() + 1, n_resamples, seed)
-    found = {}
-    for name in METRICS_OF[trial.task.kind]:
-        values = np.stack(
-            [
-                METRICS[name](trial.truth[rows[at]], prediction[at], subject[at], weights)
-                for at in (np.flatnonzero(fold == k) for k in range(len(trial.folds)))
-            ]
-        )  # (folds, 1 + resamples)
-        counted = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-        means = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / counted)
-        found[name] = {
-            "mean": float(means[0]),
-            "sd": float(np.nanstd(values[:, 0], ddof=1)),
-            "interval": interval(means[1:]),
-            "folds": [float(value) for value in values[:, 0]],
-        }
-    return found
+    truth, subject = trial.truth[trial.rows], trial.subject
+    return {
+        name: score(name, truth, prediction, subject, n_resamples, seed)
+        for name in METRICS_OF[trial.task.kind]
+    }

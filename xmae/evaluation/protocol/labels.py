@@ -15,12 +15,12 @@ import pandas as pd
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
+from xmae.text import composed, out_of_cell
 
 KEYS = ("subject", "record", "time")
-COLUMNS = tuple(dict.fromkeys(task.column for task in REGISTRY.values()))
 
 
-def read_labels(path, tasks=None):
+def read_labels(path, tasks=None, known=REGISTRY):
     """Read a label table.
 
     Parameters
@@ -29,6 +29,8 @@ def read_labels(path, tasks=None):
         `.parquet` or `.csv`.
     tasks : sequence of str, optional
         Tasks asked for: where there is just one, its labels may stand in a column `label`.
+    known : dict
+        Tasks by name; those of the package, and declared ones.
 
     Returns
     -------
@@ -55,19 +57,22 @@ def read_labels(path, tasks=None):
             f"{path}: not readable as a label table (.parquet or .csv): {error}"
         ) from error
     table = table.rename(columns=OLD_NAMES)
+    for name in table.columns.intersection(list(text)):
+        table[name] = table[name].map(out_of_cell)
     if "label" in table and tasks and len(tasks) == 1:
-        table = table.rename(columns={"label": REGISTRY[tasks[0]].column})
+        table = table.rename(columns={"label": known[tasks[0]].column})
     names = [name for name in table if name not in KEYS]
     if "subject" not in table or not names:
         raise UserError(
             f"{path}: a label table has the column subject and at least one label; found {list(table)}"
         )
-    if unknown := [name for name in names if name not in COLUMNS]:
-        hint = (
-            "; a column 'label' serves one task, named with --tasks" if "label" in unknown else ""
-        )
+    columns = tuple(dict.fromkeys(task.column for task in known.values()))
+    if unknown := [name for name in names if name not in columns]:
+        hint = f"; declare your own with --tasks {unknown[0]}:binary or {unknown[0]}:number:UNIT"
+        if "label" in unknown:
+            hint = "; a column 'label' serves one task, named with --tasks"
         raise UserError(
-            f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(COLUMNS)}{hint}"
+            f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(columns)}{hint}"
         )
     for name in ("time", *names):
         if name in table:
@@ -75,12 +80,17 @@ def read_labels(path, tasks=None):
                 table[name] = pd.to_numeric(table[name]).astype(float)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}: column {name}: {error}") from error
+            if len(rows := np.flatnonzero(np.isinf(table[name]))):
+                raise UserError(
+                    f"{path}: column {name} is infinite in row {rows[0] + 1}; leave a missing label"
+                    " empty"
+                )
     table = table.assign(
-        subject=table["subject"].astype(str),
-        record=table["record"].fillna("").astype(str) if "record" in table else "",
+        subject=table["subject"].astype(str).map(composed),
+        record=table["record"].fillna("").astype(str).map(composed) if "record" in table else "",
         time=table.get("time", np.nan),
     )
-    for task in REGISTRY.values():
+    for task in known.values():
         if task.kind == "binary" and task.above is None and task.column in names:
             wrong = table[task.column].dropna()
             if not (wrong := wrong[~wrong.isin([0, 1])]).empty:

@@ -2,10 +2,10 @@
 whole subjects.
 
 If the methods are alike, it makes no difference which of the two predictions of a subject is called
-whose. So the difference of the metric (mean over folds) is held against what it would be with the
-two swapped for half of the subjects, at random, or in all ways where there are few subjects: exact,
-at any number of subjects. For AUROC the scores are first turned to ranks within the fold, so that
-swapping makes sense across methods.
+whose. So the difference of the metric is held against what it would be with the two swapped for
+half of the subjects, at random, or in all ways where there are few subjects: exact, at any number
+of subjects. For a mean of the subjects' errors that is to flip signs of their differences. For
+AUROC the scores are first turned to ranks, so that swapping makes sense across methods.
 
 Sources: Bandos, Rockette & Gur, Statistics in Medicine 24(18), 2005 (AUROC of paired designs);
 Holm, Scandinavian Journal of Statistics 6, 1979 (several rivals).
@@ -14,25 +14,27 @@ Holm, Scandinavian Journal of Statistics 6, 1979 (several rivals).
 import numpy as np
 from scipy.stats import rankdata
 
-from xmae.evaluation.protocol.bootstrap import count_wins
+from xmae.evaluation.protocol.bootstrap import count_wins, subject_mae
 
 ALL_WAYS = 11  # up to so many subjects, all 2^S ways
+N_FLIPS = 20_000  # beyond that, random ways for `sign_flip_test`
+ALPHA = 0.05
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
-def swap_test(kind, truth, first, second, subject, fold, n_permutations=2000, seed=77):
+def swap_test(kind, truth, first, second, subject, n_permutations=2000, seed=77):
     """Two-sided p-value of the difference between two methods.
 
     Parameters
     ----------
     kind : {"regression", "binary"}
-        Compared by MAE or by AUROC.
+        Compared by the subjects' MAE, by `sign_flip_test`; or by AUROC.
     truth, first, second : arrays, shape (n,)
         Truth and the predictions of two methods.
-    subject, fold : int arrays, shape (n,)
-        A subject is in one fold.
+    subject : array, shape (n,)
+        Name or number of each window's subject.
     n_permutations : int
-        Random ways to swap, where there are more than 11 subjects.
+        Random ways to swap AUROCs, where there are more than 11 subjects.
     seed : int
         Of the random ways.
 
@@ -40,30 +42,20 @@ def swap_test(kind, truth, first, second, subject, fold, n_permutations=2000, se
     -------
     float
     """
-    _, subject = np.unique(subject, return_inverse=True)
-    n_subjects = int(subject.max()) + 1
-    few = n_subjects <= ALL_WAYS
-    if few:
-        swapped = (np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1).astype(
-            np.float64
+    names, subject = np.unique(subject, return_inverse=True)
+    n_subjects = len(names)
+    if kind == "regression":
+        return sign_flip_test(
+            *(subject_mae(truth, x, subject, n_subjects)[0] for x in (first, second)), seed=seed
         )
+    if n_subjects <= ALL_WAYS:
+        swapped = (np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1).astype(float)
     else:
         rng = np.random.default_rng(seed)
         swapped = rng.integers(0, 2, (n_permutations + 1, n_subjects)).astype(np.float64)
         swapped[0] = 0
-    difference = _mae_difference if kind == "regression" else _auroc_difference
-    total = np.zeros(len(swapped))  # row 0: as it is
-    for k in np.unique(fold):
-        at = fold == k
-        total += difference(truth[at], first[at], second[at], subject[at], swapped)
-    extreme = np.abs(total) >= np.abs(total[0]) - 1e-12
-    return float(extreme.mean())
-
-
-def _mae_difference(truth, first, second, subject, swapped):
-    """MAE of the first less that of the second, under each swap: (R,)."""
-    worse = np.abs(truth - first) - np.abs(truth - second)
-    return (1 - 2 * swapped) @ np.bincount(subject, worse, minlength=swapped.shape[1]) / len(truth)
+    total = _auroc_difference(truth, first, second, subject, swapped)  # row 0: as it is
+    return float((np.abs(total) >= np.abs(total[0]) - 1e-12).mean())
 
 
 def _auroc_difference(truth, first, second, subject, swapped):
@@ -71,15 +63,61 @@ def _auroc_difference(truth, first, second, subject, swapped):
     positive = truth == 1
     n_subjects, ranks = swapped.shape[1], [rankdata(x) for x in (first, second)]
     roles = [1 - swapped, swapped]  # who takes the first, the second method's scores
+    n_positive, n_negative = (
+        np.bincount(subject[rows], minlength=n_subjects) for rows in (positive, ~positive)
+    )
+    pairs = np.maximum(np.outer(n_positive, n_negative), 1)
     total = 0
     for i, mine in enumerate(ranks):
         for j, theirs in enumerate(ranks):
             wins = count_wins(
                 mine[positive], subject[positive], theirs[~positive], subject[~positive], n_subjects
             )
-            total += np.einsum("ri,ij,rj->r", roles[i], wins, roles[j], optimize=True)
-            total -= np.einsum("ri,ij,rj->r", roles[1 - i], wins, roles[1 - j], optimize=True)
-    return total / (positive.sum() * (~positive).sum())
+            total += np.einsum("ri,ij,rj->r", roles[i], wins / pairs, roles[j], optimize=True)
+            total -= np.einsum(
+                "ri,ij,rj->r", roles[1 - i], wins / pairs, roles[1 - j], optimize=True
+            )
+    return total / ((n_positive > 0).sum() * (n_negative > 0).sum())
+
+
+def sign_flip_test(first, second, n_flips=N_FLIPS, seed=77):
+    """Two-sided p-value of the difference between two methods' scores of the same subjects.
+
+    If the methods are alike, the sign of each subject's difference is a matter of chance. All ways
+    to flip signs are tried up to 11 subjects, else 20,000 at random.
+
+    Parameters
+    ----------
+    first, second : float arrays, shape (S,)
+        Subjects that one of them lacks are left out.
+    """
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    difference = difference[np.isfinite(difference)]
+    n = len(difference)
+    if n <= ALL_WAYS:
+        signs = 1 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = 1 - 2.0 * np.random.default_rng(seed).integers(0, 2, (n_flips + 1, n))
+        signs[0] = 1  # as it is
+    total = np.abs(signs @ difference)
+    return float((total >= total[0] - 1e-12 * max(1, total[0])).mean())
+
+
+def least_p(n_subjects, n_rivals=1):
+    """The smallest p-value that sign flips can give, after Holm's adjustment for so many rivals."""
+    ways = 2.0**n_subjects / 2 if n_subjects <= ALL_WAYS else N_FLIPS + 1
+    return min(1.0, n_rivals / ways)
+
+
+def power_note(n_subjects, n_rivals):
+    """A sentence for a table's head if its design cannot reach p < 0.05, else ""."""
+    p = least_p(n_subjects, n_rivals)
+    if p < ALPHA:
+        return ""
+    return (
+        f"With {n_subjects} subjects and {n_rivals} rivals no difference can reach p < 0.05 "
+        f"(the least possible p is {p:.2f}), so none is tested. "
+    )
 
 
 def holm(p_values):

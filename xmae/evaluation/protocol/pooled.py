@@ -1,43 +1,56 @@
 """The protocol of `xmae probe` and `xmae fuse`: every scored window predicted by a model that never
 saw its patient.
 
-The patients to score are cut into folds. In each, a model is fitted on the patients that are always
-fitted on and on the scored ones of the other folds. The metric is taken over all scored windows at
-once, with intervals by resampling patients. Whatever is compared shares folds and resamples, so
-that differences are paired.
+The subjects to score are cut into folds, the same as those of `xmae evaluate`. In each, a model is
+fitted on the subjects that are always fitted on and on the scored ones of the other folds. A score
+is the mean over subjects, with intervals by resampling them. Whatever is compared shares folds and
+resamples, so that differences are paired.
 """
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
+from xmae.evaluation.protocol import bootstrap
 from xmae.evaluation.protocol.bootstrap import METRICS, MIN_SUBJECTS, interval, resamples
+from xmae.evaluation.protocol.folds import MAX_FOLDS, split_subjects
 
 
-def probe_folds(subject, usable, score, fit, n_folds=5):
-    """Index pairs (fitted rows, scored rows): every usable scored row is scored once, by patients
-    other than its own.
+def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
+    """Index pairs (fitted rows, scored rows): every scored row with a label is scored once, by
+    subjects other than its own.
 
     Parameters
     ----------
     subject : array, shape (n,)
-        Patient of every row.
-    usable, score, fit : bool array, shape (n,)
-        Rows with a label; rows to score; rows that are always fitted.
+        Subject of every row.
+    truth : float array, shape (n,)
+        Labels; NaN = missing.
+    score, fit : bool array, shape (n,)
+        Rows to score; rows that are always fitted.
+    kind : str
+        "regression", or "binary": each fold gets its share of positive subjects.
     n_folds : int
-        At most this many folds over the scored patients; 1: fit on `fit` alone.
+        At most this many folds over the scored subjects; 1: fit on `fit` alone.
+    seed : int
+        Of the assignment to folds.
 
     Yields
     ------
     fitted, scored : int arrays
     """
+    usable = ~np.isnan(truth)
     scored = np.flatnonzero(score & usable)
     always = np.flatnonzero(fit & ~score & usable)
     if n_folds == 1:
         yield always, scored
         return
-    folds = GroupKFold(min(n_folds, np.unique(subject[scored]).size))
-    for others, held in folds.split(scored, groups=subject[scored]):
-        yield np.concatenate([always, scored[others]]), scored[held]
+    subjects, number = np.unique(subject[scored], return_inverse=True)
+    positive, most = None, len(subjects)
+    if kind == "binary":
+        positive = np.bincount(number[truth[scored] == 1], minlength=most) > 0
+        most = max(2, min(positive.sum(), (~positive).sum()))
+    for others, held in split_subjects(subjects, positive, min(n_folds, most), seed):
+        rows = [scored[np.isin(number, part)] for part in (others, held)]
+        yield np.concatenate([always, rows[0]]), rows[1]
 
 
 def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, seed=77):
@@ -72,7 +85,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
         return {
             "reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"
         }
-    folds = list(probe_folds(windows.subject, usable, score, fit, n_folds))
+    folds = list(probe_folds(windows.subject, truth, score, fit, task.kind, n_folds))
     if (fewest := min(len(np.unique(windows.subject[fitted])) for fitted, _ in folds)) < 2:
         return {
             "reason": f"{fewest} patients to fit on have the label {task.column!r}, 2 are needed"
@@ -93,19 +106,22 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
         name: METRICS[task.metric](truth[rows], x[rows], subject, weights)
         for name, x in predicted.items()
     }
-    constant, first = values.pop("constant"), next(iter(values.values()))
+    scores = {
+        name: bootstrap.score(task.metric, truth[rows], x[rows], subject, n_resamples, seed)
+        for name, x in predicted.items()
+    }
+    constant, first = scores.pop("constant"), next(iter(values.values()))
     return {
         "n_windows": len(rows),
         "n_subjects": len(subjects),
-        "baseline": float(constant[0]),
-        "baseline_interval": interval(constant[1:]),
+        "baseline": constant["value"],
+        "baseline_interval": constant["interval"],
         "ways": {
-            name: {
-                "value": float(x[0]),
-                "interval": interval(x[1:]),
-                "minus_first": float(x[0] - first[0]),
-                "minus_first_interval": interval(x[1:] - first[1:]),
+            name: found
+            | {
+                "minus_first": float(values[name][0] - first[0]),
+                "minus_first_interval": interval(values[name][1:] - first[1:]),
             }
-            for name, x in values.items()
+            for name, found in scores.items()
         },
     }

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xmae.errors import UserError, did_you_mean, require_choice
+
 
 @dataclass(frozen=True)
 class Task:
@@ -152,8 +154,56 @@ REGISTRY = (
             "JNC 7 stage 0-3; subject", column="hypertension_stage", above=1,
         ),
         _binary("diabetes", "Diabetes", "hospital record", "1 diabetes, 0 not; subject"),
+        _number("hr_reference", "Heart rate of the data set", "bpm", "the data set's own, from its ECG", "bpm; time"),
         _number("hr_monitor", "Heart rate of the device", "bpm", "cuff or monitor", "bpm; subject or time"),
         _number("sbp", "Systolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
         _number("dbp", "Diastolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
     )
 )  # fmt: skip
+
+KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
+
+
+def declared_tasks(names):
+    """Tasks that users declare themselves, as "stress:binary" or "load:number:W".
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of known tasks, or NAME:KIND or NAME:KIND:UNIT; NAME is the column of the label table.
+
+    Returns
+    -------
+    names : list of str
+        The names alone.
+    known : dict
+        `REGISTRY` and the declared tasks by name.
+
+    Raises
+    ------
+    UserError
+        If a name is neither known nor declared, a kind is none, or a known task is declared as of
+        another kind.
+    """
+    known, plain = dict(REGISTRY), []
+    for text in names:
+        name, *declared = (part.strip() for part in text.split(":"))
+        plain.append(name)
+        if not declared:
+            if name not in REGISTRY:
+                raise UserError(
+                    f"unknown task '{name}'; expected one of {', '.join(REGISTRY)}, or a column of"
+                    f" the label table with its kind, as {name}:binary or {name}:number:UNIT"
+                    + did_you_mean(name, REGISTRY)
+                )
+            continue
+        require_choice(f"kind of the task {name}", declared[0], KINDS)
+        kind = KINDS[declared[0]]
+        if name in REGISTRY and REGISTRY[name].kind != kind:
+            raise UserError(
+                f"task {name} is known, and is {REGISTRY[name].kind}; choose another name"
+            )
+        unit = declared[1] if len(declared) > 1 else ""
+        if name not in REGISTRY:
+            known[name] = Task(name, name.replace("_", " "), kind, unit, name, "label table")
+    return plain, known

@@ -11,6 +11,7 @@ from xmae.errors import UserError, require_choice
 from xmae.evaluation.protocol.labels import KEYS
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
 from xmae.files import atomic_file
+from xmae.text import cell
 
 ROWS = {"subject": ["subject"], "record": ["subject", "record"], "window": list(KEYS)}
 
@@ -49,7 +50,7 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
     }
     table[list(columns)] = float("nan")
     with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.map(cell).to_csv(temporary, index=False)
     with atomic_file(Path(out) / "columns.md") as temporary:
         temporary.write_text(
             "".join(f"- `{column}`: {words}\n" for column, words in columns.items())

@@ -5,28 +5,13 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 `PassedOver`. `docs/data.md` lists the formats and the channel names.
 """
 
-from importlib import import_module
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import refuse_swapped
+from xmae.data.recording.readers.formats import READERS, reader_of
 from xmae.data.recording.recording import PassedOver, attempt
-from xmae.errors import UserError
-
-READERS = {  # suffix: (module, function); imported when needed, as some pull in large libraries
-    ".npz": "npz",
-    ".hea": "wfdb",
-    ".csv": "table",
-    ".parquet": "table",
-    ".edf": "edf",
-    ".mat": "hdf5",
-    ".h5": "hdf5",
-    ".hdf5": "hdf5",
-    ".vital": "vital",
-    ".pkl": "pickled",
-}
-# of a suffix that several formats have: those that know their own by its first bytes
-BY_CONTENT = {".mat": ("matlab5",)}
+from xmae.errors import UserError, refusing
 
 # how files begin: what they are, and the suffixes under which they are read
 CONTAINERS = {
@@ -44,24 +29,6 @@ CONTAINERS = {
     b"BZh": ("compressed by bzip2", ()),
     b"\xfd7zXZ": ("compressed by xz", ()),
 }
-
-
-def reader_of(path):
-    """The module that reads a file: has `read(path, channel_map)` and `holds_ppg(path,
-    channel_map)`.
-    """
-    if path.suffix.lower() not in READERS and path.with_suffix(".hea").is_file():
-        raise UserError(
-            f"{path}: part of a WFDB record; give its header, {path.with_suffix('.hea')}"
-        )
-    if path.suffix.lower() not in READERS:
-        raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
-    suffix = path.suffix.lower()
-    for name in BY_CONTENT.get(suffix, ()) if path.is_file() else ():
-        reader = import_module(f"xmae.data.recording.readers.{name}")
-        if reader.recognises(path):
-            return reader
-    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
 
 
 def refuse_other_container(path):
@@ -117,13 +84,28 @@ def read_each(path, channel_map=None):
         raise UserError(
             f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
         )
-    reader = reader_of(path)
-    refuse_other_container(path)
-    for recording in reader.read(path, channel_map or ChannelMap()):
+    with refusing(path, "a recording"):
+        reader = reader_of(path)
+        refuse_other_container(path)
+    for recording in bounded(reader.read, path, channel_map or ChannelMap()):
         yield recording if isinstance(recording, UserError) else attempt(refuse_swapped, recording)
 
 
-def read_recording(path, sfreq=None):
+def bounded(read, path, channel_map):
+    """Yield what a reader does; whatever a damaged or forged file makes its parser raise becomes a
+    `UserError`. Every reader runs inside.
+    """
+    with refusing(path, f"a recording ({path.suffix})"):
+        recordings = iter(read(path, channel_map))
+    while True:
+        with refusing(path, f"a recording ({path.suffix})"):
+            recording = next(recordings, None)
+        if recording is None:
+            return
+        yield recording
+
+
+def read_recording(path, sfreq=None, channel_map=None):
     """Read the one recording of a file.
 
     Parameters
@@ -133,13 +115,15 @@ def read_recording(path, sfreq=None):
     sfreq : float or None
         Sampling rate, Hz, for a table without times; for other files, and with times, it must agree
         within 1 %.
+    channel_map : ChannelMap or None
+        As in `read_recordings`; it states the rate too.
 
     Raises
     ------
     UserError
         As `read_recordings`; also if the file holds several recordings, or none.
     """
-    recordings = read_recordings(path, ChannelMap(sfreq=sfreq))
+    recordings = read_recordings(path, channel_map or ChannelMap(sfreq=sfreq))
     recording, second = next(recordings, None), next(recordings, None)
     if recording is None or second is not None:
         raise UserError(
@@ -175,6 +159,21 @@ def not_ours(files, folder):
     ]
 
 
+def without_session_parts(files):
+    """The same files without those that a session manifest names, and without other YAML files,
+    such as channel maps.
+    """
+    written = [path for path in files if READERS[path.suffix.lower()] == "session"]
+    if not written:
+        return files
+    from xmae.data.recording.readers import session
+
+    manifests = [path for path in written if session.recognises(path)]
+    parts = {part.resolve() for path in manifests for part in session.files_of(path)[1:]}
+    others = set(written) - set(manifests)
+    return [path for path in files if path.resolve() not in parts and path not in others]
+
+
 def find_in_folder(folder, channel_map=None):
     """Recordings below a folder, by suffix and the channel names inside.
 
@@ -204,6 +203,11 @@ def find_in_folder(folder, channel_map=None):
 
         parts = {part for path in headers for part in segments_of(path)}
         files = [path for path in files if path not in parts]
-    found = [path for path in files if reader_of(path).holds_ppg(path, channel_map or ChannelMap())]
+    files = without_session_parts(files)
+    found = []
+    for path in files:
+        with refusing(path, "a recording"):
+            if reader_of(path).holds_ppg(path, channel_map or ChannelMap()):
+                found.append(path)
     chosen = set(found)
     return found, [path for path in files if path not in chosen]

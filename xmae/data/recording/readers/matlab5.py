@@ -20,6 +20,7 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
@@ -44,7 +45,7 @@ def holds_ppg(path, channel_map):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file; its heart rate becomes the label `hr_monitor`."""
+    """Yield the one recording of a file; its heart rate becomes the label `hr_reference`."""
     names = names_in(path)
     if "sig" in names:
         channels, rates, subject = spc(path)
@@ -56,7 +57,9 @@ def read(path, channel_map):
             f"{path}: a MATLAB 5 file with {there}; expected sig (IEEE SPC) or rawPPG (BAMI), or a "
             "file saved in MATLAB with -v7.3"
         )
-    labels = {"hr_monitor": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
+    labels = (
+        {"hr_reference": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
+    )
     yield recording_of(
         channels,
         subject,
@@ -70,6 +73,7 @@ def read(path, channel_map):
 def names_in(path):
     """Names of the arrays in a file."""
     with damage_told(path):
+        check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 

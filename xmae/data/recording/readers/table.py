@@ -14,18 +14,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.channels import (
+    Channel,
+    find_roles,
+    names_subject,
+    plain_name,
+    recording_of,
+)
+from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
-from xmae.data.recording.units import SECONDS, seconds_in
+from xmae.data.recording.sizes import FREE_SAMPLES, check_columns, check_samples
+from xmae.data.recording.units import SECONDS, bracketed, seconds_in
 from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
-SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
-SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
 LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
+GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
@@ -53,6 +60,49 @@ def read(path, channel_map):
             yield error
 
 
+def part_of(path, channel_map):
+    """The columns of a table that play a role, with or without PPG, as a part of a session.
+
+    Raises
+    ------
+    UserError
+        If the table names several subjects, or has a gap of more than an hour.
+    """
+    table, units, repairs = load(path, channel_map)
+    try:
+        roles = find_roles(
+            list(table.columns),
+            wanted(table.columns, channel_map),
+            units_of(table.columns, units),
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    who = subject_column(table.columns, channel_map, path)
+    if who is not None and table[who].nunique() > 1:
+        raise UserError(f"{path}: names several subjects in '{who}'; a session has one")
+    sfreq, places, start = None, np.arange(len(table)), ""
+    if time := time_column(table, channel_map, path, units):
+        times, begin = seconds_of(table[time], time, channel_map, path, units.get(time, ""))
+        refuse_time_unit(times, time, path)
+        sfreq, places, uneven = regular_times(times, time, path)
+        repairs = [*repairs, *uneven]
+        start = begin.isoformat() if begin else ""
+    sfreq = channel_map.check_sfreq(sfreq, path)
+    if len(places) and np.diff(places).max(initial=0) > MAX_GAP_S * sfreq:
+        raise UserError(f"{path}: has a gap of more than an hour; a session is one recording")
+    names = dict.fromkeys(name for chosen in roles.values() for name in chosen)
+    channels = [
+        Channel(
+            name,
+            on_grid(numbers_of(table[name], name, path), places),
+            sfreq,
+            unit=bracketed(name) or units.get(name, ""),
+        )
+        for name in names
+    ]
+    return Part(channels, start, roles, repairs=tuple(repairs))
+
+
 def load(path, channel_map):
     """The table, the units that a row of it states, by column, and what was mended."""
     if path.suffix.lower() != ".parquet":
@@ -61,7 +111,10 @@ def load(path, channel_map):
         table, dialect, repairs = read_text_table(path, [who] if who else [])
         return table, dialect.units, repairs
     try:
-        table = pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column too
+        stored = pq.ParquetFile(path)
+        check_columns(len(stored.schema_arrow), path)
+        check_samples(stored.metadata.num_rows * len(stored.schema_arrow), path)
+        table = stored.read().to_pandas(ignore_metadata=True)  # an index is a column too
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
@@ -80,8 +133,7 @@ def subject_column(names, channel_map, path):
                 f" {', '.join(names)}"
             )
         return found
-    usual = {name + end for name in SUBJECT_NAMES for end in SUBJECT_ENDS}
-    return next((name for name in names if plain_name(name) in usual), None)
+    return next((name for name in names if names_subject(name)), None)
 
 
 def subject_name(value):
@@ -117,6 +169,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
+        check_gaps(within, path)
         yield attempt(
             recording_of,
             [
@@ -153,12 +206,6 @@ def numbers_of(column, name, path):
             f"{path}: not readable as a table of numbers: column '{name}' holds"
             f" '{str(column.iloc[row])[:40]}' in row {row + 1}"
         ) from None
-
-
-def bracketed(name):
-    """The unit in a column's name: "ECG [mV]" -> "mV"."""
-    unit = re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]", name)
-    return unit[1] if unit else ""
 
 
 def units_of(names, units):
@@ -273,6 +320,15 @@ def channel_columns(names, channel_map, path, units):
             f"{path}: no column 'ppg'; there are {there}; name it in a channel map (--channels)"
         )
     return [name for name in names if any(name in chosen for chosen in roles.values())]
+
+
+def check_gaps(places, path):
+    """Raise a `UserError` if filling the gaps would take far more memory than the samples do."""
+    if len(places) and places[-1] > FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
+        raise UserError(
+            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that is"
+            " there"
+        )
 
 
 def on_grid(x, places):

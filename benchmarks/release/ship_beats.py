@@ -1,0 +1,74 @@
+"""Ship a student that reads beats: its weights, its int8 file and what its certainty promises.
+
+    python -m xmae.benchmarks.release.ship_beats RUN/encoder.safetensors CINC_STORE beats-mcu
+
+Int8 ranges come from training recordings of the store (half of them through the streaming front end),
+the certainty table from its validation recordings, read by the int8 file. No other data is touched.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.beats.certainty import calibrate
+from xmae.beats.truth import truth_of_windows
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.batches.timing import TimedRecordings, TimingBatches
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.export.bundle.provenance import without_folders
+from xmae.export.stream_network import Int8Reader
+from xmae.export.targets import litert
+from xmae.files import atomic_file
+from xmae.models.beat_student import BeatStudent
+from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
+from xmae.quantize.graph import exportable
+
+WEIGHTS, TABLE = Path("xmae/models/weights"), Path("xmae/beats/certainty.json")
+CALIBRATION, SEED = 512, 77
+
+
+def ship(encoder: str, store: str, name: str) -> dict:
+    """Write weights, int8 file and certainty table of one student.
+
+    Raises
+    ------
+    UserError
+        If the encoder reads no beats, or the name is not a shipped one.
+    """
+    if name not in SHIPPED:
+        raise UserError(f"{name} is not a name of {', '.join(SHIPPED)}")
+    student = load_encoder(encoder)
+    if not isinstance(student, BeatStudent):
+        raise UserError(f"{encoder}: reads no beats")
+    windows = WindowStore(store)
+    save_encoder(student, WEIGHTS / SHIPPED[name], without_folders(student.provenance))
+    int8 = WEIGHTS / f"{name}_int8.tflite"
+    train = TimingBatches(TimedRecordings(windows.windows("train")), CALIBRATION, 1, SEED)
+    generator = torch.Generator().manual_seed(SEED)
+    ranges = train.real(CALIBRATION, generator)[0][:, 0].numpy()
+    litert.export(exportable(student), int8, "int8", ranges)
+    held = windows.windows("val")
+    certainty, rate, truth = read_int8(int8, held)
+    table = calibrate(certainty, rate, truth)
+    tables = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
+    tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
+    with atomic_file(TABLE) as temporary:
+        temporary.write_text(json.dumps(tables, indent=1) + "\n")
+    error = np.abs(rate - truth)
+    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
+
+
+def read_int8(path, windows):
+    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth, bpm."""
+    truth = truth_of_windows(windows).hr_ecg
+    known = np.isfinite(truth)
+    reading = Int8Reader(path).read_windows(windows.ppg[known])
+    return np.rint(reading.certainty * 255).astype(int), reading.rate, truth[known]
+
+
+if __name__ == "__main__":
+    print(run_script(ship, *sys.argv[1:4]))

@@ -1,0 +1,292 @@
+"""How well beats and heart rate are read, by models and by their rivals, on people whom nobody
+trained on.
+
+    xmae prepare bidmc --min-quality -1 --out runs/all
+    python -m xmae.benchmarks.studies.readings runs/all MODEL ... --out benchmarks/results
+
+A model that reads windows (`read_windows(ppg) -> Reading`) is read directly. Of other encoders the
+heart rate is read by a ridge on the frozen embedding, fitted across folds by subject, as it is on
+hand-made features. The first model is tested against every other row. Definitions: docs/scores.md.
+"""
+
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from xmae.beats.reading import Reading
+from xmae.beats.rivals import METHODS, SETTINGS, read_classical
+from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.heads.features import ppg_features
+from xmae.evaluation.probe import seen_subjects
+from xmae.evaluation.protocol.beat_scores import (
+    detection_auroc,
+    interval_scores,
+    match_scores,
+    rate_scores,
+    score_reading,
+    subject_means,
+    surest,
+    true_values,
+    value_scores,
+)
+from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.datasets import load_datasets
+from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial, probe_trial
+from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
+from xmae.evaluation.protocol.tasks import REGISTRY
+from xmae.export.stream_network import Int8Reader
+from xmae.files import atomic_file, cache_folder
+from xmae.models import load_encoder
+from xmae.tables import markdown_table
+
+QUALITY = 0.9  # of PPG and ECG: a clean window
+FEATURES = "hand-made features, ridge"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The windows that are scored, with their truth.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of all subjects.
+    subject, recording : int arrays, shape (n,)
+        Numbers of each window's subject and recording.
+    truth, constants : dict of float arrays, shape (n,)
+        By name of `xmae.evaluation.protocol.beat_scores.VALUES`: truth, and what stands for no
+        answer: the mean of the other folds' subjects.
+    trial : Trial
+        The heart rate with its folds by subject.
+    """
+
+    windows: object
+    subject: np.ndarray
+    recording: np.ndarray
+    truth: dict[str, np.ndarray]
+    constants: dict[str, np.ndarray]
+    trial: Trial
+
+
+def load_cohort(store):
+    """Windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
+    windows = WindowStore(store).windows()
+    windows.require_ecg("scoring beats")
+    truth = true_values(windows)
+    if not np.isfinite(truth["hr"]).any():
+        raise UserError(f"{store}: no window has truth from its ECG; prepare it again")
+    subject = pd.factorize(windows.subject)[0]
+    recording = pd.MultiIndex.from_arrays([windows.subject, windows.record]).factorize()[0]
+    (dataset,) = load_datasets([store], tasks=["hr"])
+    trial = make_trial(dataset, REGISTRY["hr"], "all")
+    constants = {name: fold_constants(x, trial) for name, x in truth.items()}
+    return Cohort(windows, subject, recording, truth, constants, trial)
+
+
+def read_embedding(cohort, embedding):
+    """The heart rate that a ridge on an embedding reads, fitted on the other folds: `Reading`."""
+    rate = np.full(len(cohort.subject), np.nan)
+    rate[cohort.trial.rows] = probe_trial(cohort.trial, embedding)
+    nothing = np.zeros(0)
+    unsaid = np.full(len(rate), np.nan)
+    return Reading(nothing.astype(int), nothing, nothing, rate, unsaid)
+
+
+def open_model(path):
+    """Open an encoder by name or path, or the int8 `.tflite` of one that reads beats."""
+    return Int8Reader(path) if str(path).endswith(".tflite") else load_encoder(path)
+
+
+def read_all(cohort, models):
+    """Readings by name: the models in their order, then the rivals."""
+    ppg, readings = cohort.windows.ppg, {}
+    for path in models:
+        model, name = open_model(path), Path(path).stem
+        if seen := seen_subjects(model) & set(cohort.windows.subject):
+            name += f" (trained or chosen on {len(seen)} of these subjects)"
+        if hasattr(model, "read_windows"):
+            readings[name] = model.read_windows(ppg)
+        else:
+            readings[f"{name}, ridge"] = read_embedding(cohort, embed_windows(model, ppg))
+    for method in tqdm(METHODS, "rivals"):
+        readings[method] = remembered(ppg, method)
+    return readings | {FEATURES: read_embedding(cohort, ppg_features(ppg)[0])}
+
+
+def remembered(ppg, method):
+    """A rival's reading of these windows, from the cache if it was made before: minutes of work."""
+    content = hashlib.sha256(np.ascontiguousarray(ppg).tobytes())
+    content.update(json.dumps([method, SETTINGS], sort_keys=True).encode())
+    path = cache_folder() / "readings" / f"{content.hexdigest()[:24]}.npz"
+    if path.is_file():
+        with np.load(path) as archive:
+            return Reading(**archive)
+    reading = read_classical(ppg, method)
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **vars(reading))
+    return reading
+
+
+def rate_rows(scored):
+    """Cells of the heart-rate table, and the rows as numbers."""
+    first = next(iter(scored.values()))
+    scores = {name: rate_scores(one) for name, one in scored.items()}
+    ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
+    tested = holm([sign_flip_test(ours, scores[name]["error"]) for name in rivals])
+    p_values = dict(zip(rivals, tested, strict=True))
+    our_surest = surest(first.certainty, first.error)
+    cells = []
+    for name, one in scored.items():
+        score = scores[name]
+        own = surest(one.certainty, one.error)
+        kept = [
+            None if rows is None else subject_means(one.error, one.subject, rows)
+            for rows in (own, our_surest)
+        ]
+        cells.append([
+            name, mean_with_interval(score["error"]), percent(score["within"]),
+            percent(score["answered"]), *(shown(x) for x in kept),
+            percent(score["wrong_but_sure"]),
+            f"{p_values[name]:.4f}" if name in p_values else None,
+        ])  # fmt: skip
+    return cells
+
+
+def percent(x):
+    """Mean of subjects' shares as text, %; NaN left out."""
+    return f"{100 * np.nanmean(x):.1f}"
+
+
+def shown(x):
+    """Mean of subjects' scores as text, with the number of subjects that have one."""
+    return None if x is None else f"{np.nanmean(x):.2f} ({np.isfinite(x).sum()})"
+
+
+RATE = ("method", "error, bpm", "within 5 bpm, %", "answered, %", "own surest 80 %, bpm",
+        "the first's surest 80 %, bpm", "wrong but sure, %", "p (Holm)")  # fmt: skip
+BEATS = ("method", "F1", "recall", "precision", "interval error, median, ms", "mean",
+         "clean windows, median", "mean")  # fmt: skip
+HRV = ("method", "error, ms", "Pearson", "Spearman", "Pearson within", "Spearman within")
+PREMATURE = ("method", "error, points", "Spearman", "AUROC")
+
+
+def beat_rows(cohort, scored):
+    """Cells of the table of beats, and the share of intervals that all methods have."""
+    found = {name: one for name, one in scored.items() if one.matched}
+    windows = cohort.windows
+    clean = (windows.ppg_quality >= QUALITY) & (windows.ecg_quality >= QUALITY)
+    intervals = interval_scores(windows, cohort.recording, found, clean)
+    cells = []
+    for name, one in found.items():
+        match, error = match_scores(one), intervals[name]
+        cells.append([
+            name, mean_with_interval(match["f1"], 3),
+            *(f"{np.nanmean(match[key]):.3f}" for key in ("recall", "precision")),
+            *(f"{np.nanmean(error[key]):.1f}" for key in ("median", "mean", "clean_median", "clean_mean")),
+        ])  # fmt: skip
+    return cells, float(next(iter(intervals.values()))["share"])
+
+
+def variability_rows(cohort, scored, name):
+    """Cells of the table of RMSSD or SDNN."""
+    keys = ("pearson", "spearman", "pearson_within", "spearman_within")
+    rows = []
+    for method, one in scored.items():
+        if one.matched:
+            score = value_scores(cohort.truth[name], one, name)
+            error = mean_with_interval(score["error"], 1)
+            rows.append([method, error, *(f"{score[key]:.2f}" for key in keys)])
+    return rows
+
+
+def premature_rows(cohort, scored):
+    """Cells of the table of premature beats."""
+    rows, truth = [], cohort.truth["premature"]
+    for method, one in scored.items():
+        if one.matched:
+            score = value_scores(truth, one, "premature")
+            auroc = detection_auroc(truth, one.values["premature"])
+            error = mean_with_interval(score["error"])
+            rows.append([method, error, f"{score['spearman']:.2f}", f"{auroc:.3f}"])
+    return rows
+
+
+def readings(store, models=(), out="benchmarks/results"):
+    """Score models and rivals on all subjects of a store; write readings.md.
+
+    Parameters
+    ----------
+    store : str
+        Store of `xmae prepare --min-quality -1`, with ECG.
+    models : sequence of str
+        Shipped encoders, or files.
+    out : str
+        Folder.
+
+    Returns
+    -------
+    dict
+        Tables by name: heads and cells.
+    """
+    cohort = load_cohort(store)
+    found = read_all(cohort, models)
+    scored = {
+        name: score_reading(
+            cohort.windows, cohort.recording, cohort.subject, reading, cohort.constants
+        )
+        for name, reading in found.items()
+    }
+    beats, share = beat_rows(cohort, scored)
+    tables = {
+        "Heart rate (primary)": (RATE, rate_rows(scored)),
+        "Beats and intervals": (BEATS, beats),
+        "RMSSD": (HRV, variability_rows(cohort, scored, "rmssd")),
+        "SDNN": (HRV, variability_rows(cohort, scored, "sdnn")),
+        "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
+    }
+    command = " ".join(["python -m xmae.benchmarks.studies.readings", store, *map(str, models)])
+    text = head(cohort, len(scored) - 1, share, command)
+    for title, (columns, rows) in tables.items():
+        text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
+    with atomic_file(Path(out) / "readings.md") as temporary:
+        temporary.write_text(text)
+    return tables
+
+
+def head(cohort, n_rivals, share, command):
+    """What stands above the tables: on whom, how, and what the design can tell."""
+    known = np.isfinite(cohort.truth["hr"])
+    n_subjects = len(np.unique(cohort.subject[known]))
+    return (
+        f"# Beats and heart rate, on {n_subjects} subjects\n\n"
+        f"    {command}\n\n"
+        f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which two "
+        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score is "
+        "the mean over subjects of their means over windows, with the bootstrap-t interval over "
+        "subjects (95 %). A window without an answer scores as the constant of the other folds. "
+        "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
+        "Heart rate is the primary endpoint, the others are secondary. "
+        f"{power_note(n_subjects, n_rivals)}"
+        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. Interval "
+        f"errors are of the intervals that all methods have ({100 * share:.1f} %); clean windows have "
+        "a quality of 0.9. Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
+        "settings were frozen before (xmae/beats/rivals.json).\n"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("store")
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--out", default="benchmarks/results")
+    chosen = parser.parse_args()
+    run_script(readings, chosen.store, chosen.models, chosen.out)

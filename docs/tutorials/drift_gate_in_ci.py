@@ -1,0 +1,23 @@
+"""Hold an exported bundle against float weights, as CI does before a release."""
+
+import sys
+
+import xmae
+from xmae.data.bidmc import bidmc_files
+
+
+def main():
+    """Return the exit code: 0 if the bundle passes, 1 if it drifted."""
+    recordings = [str(path) for path in bidmc_files()[:6]]
+    xmae.prepare(recordings, "store", split="0.5,0.25,0.25", min_quality=-1, jobs=1)
+    xmae.export("student-mcu", ["student-mcu-s"], "store", "bundle", targets="litert,onnx",
+                n_calibration=64)  # fmt: skip
+
+    # fails where embeddings, heart rate or AUROC changed more than the limits allow
+    gate = xmae.validate("bundle", "store", "drift", windows=16, rounds=1)
+    print("\n".join(gate["summary"]))
+    return 0 if gate["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

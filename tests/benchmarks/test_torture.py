@@ -1,0 +1,93 @@
+"""The traps: the same on every machine, scored by exact truth, for any program."""
+
+import hashlib
+import sys
+
+import numpy as np
+import pytest
+
+from xmae.benchmarks import torture as module
+from xmae.cli import main
+from xmae.files import read_json
+from xmae.twin.traps import SECONDS, make, traps, with_noise
+
+
+@pytest.fixture(scope="module")
+def few():
+    return [
+        make("rest", seed=1),
+        make("no pulse", pulseless=(20, 70), change=with_noise(0.1), seed=20),
+    ]
+
+
+@pytest.fixture
+def only_few(few, monkeypatch):
+    monkeypatch.setattr(module, "traps", lambda: few)
+
+
+def oracle(codes, sfreq, bits):
+    """Says 72 bpm each second."""
+    return [(t, 72.0, 1.0) for t in range(10, 80)]
+
+
+def test_traps_are_the_same_each_time(few):
+    again = make("rest", seed=1)
+    assert (
+        hashlib.sha256(again.codes.tobytes()).digest()
+        == hashlib.sha256(few[0].codes.tobytes()).digest()
+    )
+    assert again.codes.min() >= 0 and again.codes.max() < 1 << 16
+
+
+def test_truth_is_that_of_the_pulses(few):
+    rates = few[0].true_rate(np.arange(15.0, 75.0))
+    assert np.isfinite(rates).all() and 66 < rates.min() < rates.max() < 78
+    empty = few[1].empty(np.array([15.0, 35.0, 60.0]))
+    assert empty.tolist() == [False, True, True]
+    assert np.isnan(few[1].true_rate(np.array([35.0]))).all()
+
+
+def test_shipped_student_reads_rest_and_is_silent_without_a_pulse(only_few, tmp_path):
+    result = module.torture(out=str(tmp_path))
+    rest, nothing = result["rows"]
+    assert rest["answered"] > 0.95 and rest["wrong_but_sure"] == 0 and rest["median_error"] < 0.5
+    assert nothing["wrong_but_sure"] < 0.1
+    assert "| rest |" in (tmp_path / "torture.md").read_text()
+    assert read_json(tmp_path / "torture.json")["rows"] == result["rows"]
+
+
+def test_answers_where_there_is_no_pulse_are_wrong(only_few, tmp_path):
+    result = module.torture(f"python:{__name__}:oracle", str(tmp_path))
+    assert result["rows"][0]["wrong_but_sure"] == 0 and result["rows"][1]["wrong_but_sure"] > 0.5
+
+
+def test_any_program_can_be_run(only_few, tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\nrate, bits = sys.stdin.readline().split()\nn = sum(1 for _ in sys.stdin)\n"
+        "for t in range(10, int(n / float(rate))):\n    print(t, 72.0)\n"
+    )
+    result = module.torture(f"command:{sys.executable} {script}", str(tmp_path / "out"))
+    assert result["rows"][0]["answered"] == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "nobody",
+        "python:nowhere:f",
+        "command:/nonexistent/program",
+        f"command:{sys.executable} -c 'exit(3)'",
+    ],
+)
+def test_programs_that_cannot_run_are_one_line(program, only_few, tmp_path, capsys):
+    assert main(["torture", "--program", program, "--out", str(tmp_path / "out")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()[-1:]) == 1
+
+
+@pytest.mark.slow
+def test_every_trap_has_truth():
+    for trap in traps():
+        assert len(trap.codes) > 0.9 * SECONDS * trap.sfreq and np.isfinite(
+            trap.true_rate(np.array([20.0]))
+        )

@@ -1,0 +1,78 @@
+"""Nothing phones home: prepare, pretrain, export and bench open no connection."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from xmae.data.bidmc import bidmc_files
+from xmae.data.recording.readers import read_recording
+
+# read by every Python that starts with this folder on its path: those of workers and of bench too
+CUSTOMIZE = """
+import os, socket
+
+connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+def ask(address):
+    with open(os.path.join(os.path.dirname(__file__), "asked.txt"), "a") as file:
+        file.write(f"{address}\\n")
+    raise OSError(f"a connection to {address}")
+
+def refused(self, address, *rest):
+    if self.family == socket.AF_UNIX:  # between own processes
+        return connect(self, address, *rest)
+    return ask(address)
+
+socket.socket.connect = socket.socket.connect_ex = refused
+socket.getaddrinfo = lambda *words, **more: ask(words)
+"""
+SCRIPT = """
+import json, sys
+from xmae.cli import main
+
+if __name__ == "__main__":
+    for words in json.loads(sys.argv[1]):
+        assert main(words) in (0, 1), words  # 1: a gate, after so little training
+"""
+
+
+@pytest.mark.slow
+def test_no_verb_opens_a_connection(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "in").mkdir()
+    for path in bidmc_files()[:3]:
+        recording = read_recording(path)
+        n_times = int(180 * recording.sfreq)
+        np.savez(
+            tmp_path / "in" / path.name, ppg=recording.ppg[:n_times], ecg=recording.ecg[:n_times],
+            fs=recording.sfreq, patient=path.stem,
+        )  # fmt: skip
+    store, run, bundle = (str(tmp_path / name) for name in ("store", "run", "bundle"))
+    verbs = [
+        ["prepare", str(tmp_path / "in"), "--out", store, "--split", "0.34,0.33,0.33", "--min-quality", "-1"],
+        ["pretrain", store, "--out", run, "--size", "small", "--epochs", "1", "--batch-size", "6"],
+        ["export", f"{run}/encoder.safetensors", "--student", "student-mcu-s", "--data", store,
+         "--targets", "onnx", "--precisions", "fp32", "--n-calibration", "16", "--out", bundle],
+        ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
+         "--starts", "1", "--windows", "4"],
+    ]  # fmt: skip
+    (tmp_path / "verbs.py").write_text(SCRIPT)
+    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    command = [sys.executable, "verbs.py", json.dumps(verbs)]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    asked = tmp_path / "asked.txt"
+    assert not asked.exists(), asked.read_text()
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_trap_works(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    code = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env)
+    assert done.returncode and "127.0.0.1" in (tmp_path / "asked.txt").read_text()

@@ -1,0 +1,59 @@
+"""Which teacher is better on a watch: one table, the same subjects and folds for all."""
+
+import json
+
+import pytest
+
+from xmae.cli import main, teachers
+from xmae.errors import UserError
+from xmae.models import save_encoder
+from xmae.models.adopted.adopt import open_foreign
+
+
+@pytest.fixture
+def taken(monkeypatch, watch_bundle):
+    """Every teacher's student is the shipped one, exported before: what is tested is the table."""
+    row = {"model": "student", "format": "litert", "precision": "int8", "bytes": 270_000}
+    row["centred"] = {"median": 0.99, "p5": 0.98}
+    calls = []
+
+    def take(encoder, teacher, data, out, targets, n_calibration, settings):
+        calls.append((teacher, settings))
+        return {
+            "agreement": 0.8, "student": "student-mcu", "bundle": str(watch_bundle.path),
+            "validate": {"passed": True, "models": [row]},
+        }  # fmt: skip
+
+    monkeypatch.setattr(teachers, "take_to_watch", take)
+    return calls
+
+
+def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_store, tmp_path):
+    random = open_foreign("random", "papagei-p")
+    save_encoder(random, tmp_path / "papagei" / "teacher.safetensors", random.provenance)
+    adopted = str(tmp_path / "papagei" / "teacher.safetensors")
+    words = ["compare", "teachers", "student-mcu-s", adopted, "--data"]
+    store = str(eight_patients / "store")
+    assert main([*words, store, "--epochs", "3", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "teachers.json").read_text())
+    assert [row["teacher"] for row in found["teachers"]] == ["student-mcu-s", "papagei"]
+    assert found["teachers"][1]["licence"] == "none: random weights"
+    assert [settings for _, settings in taken] == [found["settings"]] * 2
+    for row in found["teachers"]:
+        (probes,) = row["probes"].values()
+        assert probes.keys() == {"teacher", "student", "int8"}
+        assert all(x["interval"][0] <= x["value"] <= x["interval"][1] for x in probes.values())
+    # one student and one file: the same numbers, whoever the teacher is
+    a, b = (next(iter(row["probes"].values())) for row in found["teachers"])
+    assert a["student"] == b["student"] and a["teacher"] != b["teacher"]
+    table = (tmp_path / "out" / "teachers.md").read_text().splitlines()
+    assert len(table) == 4 and table[0].count("|") == table[2].count("|") == 10
+    main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
+    assert "not evaluable: 2 scored patients" in (tmp_path / "few" / "teachers.md").read_text()
+
+
+def test_what_cannot_be_compared_is_one_line(small_store, tmp_path):
+    with pytest.raises(UserError, match="at least two teachers"):
+        teachers.teachers(["base"], small_store, str(tmp_path))
+    with pytest.raises(UserError, match="unknown task 'pulse'"):
+        teachers.teachers(["base", "student-mcu"], small_store, str(tmp_path), tasks="pulse")

@@ -1,0 +1,70 @@
+"""Label tables as people write them; the id is the folder in which the situations were collected."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xmae.data.prepare.inputs import read_splits, read_subjects
+from xmae.data.store.relabel import read_labels as read_relabel
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.protocol.datasets import load_dataset
+from xmae.evaluation.protocol.folds import make_trial
+from xmae.evaluation.protocol.labels import read_labels
+from xmae.evaluation.protocol.tasks import REGISTRY
+
+
+@pytest.fixture(scope="module")
+def people(small_store):
+    return sorted({row["subject"] for row in WindowStore(small_store).index()})
+
+
+def label(frame, path, **style):
+    frame.to_csv(path, index=False, **style)
+    return path
+
+
+def test_51_labels_of_one_class_are_refused(small_store, people, tmp_path):
+    path = label(pd.DataFrame({"subject": people, "wake": 1}), tmp_path / "one.csv")
+    with pytest.raises(UserError, match="single class"):
+        make_trial(load_dataset(small_store, path), REGISTRY["wake"], "all")
+
+
+def test_51_labels_that_are_infinite_are_refused(people, tmp_path):
+    sbp = [np.inf if k == 3 else 120 + k for k in range(len(people))]
+    path = label(pd.DataFrame({"subject": people, "sbp": sbp}), tmp_path / "inf.csv")
+    for read in (read_labels, read_relabel):
+        with pytest.raises(UserError, match="inf.csv: column sbp is infinite in row 4"):
+            read(path)
+
+
+def test_51_labels_in_spreadsheet_styles(people, tmp_path):
+    frame = pd.DataFrame({"subject": people, "wake": [k % 2 for k in range(len(people))]})
+    bom = label(frame, tmp_path / "bom.csv", encoding="utf-8-sig")
+    assert read_labels(bom)["wake"].tolist() == frame["wake"].tolist()
+    below = label(frame.assign(sbp=-1).drop(columns="wake"), tmp_path / "below.csv")
+    assert (read_labels(below)["sbp"] == -1).all()
+    with pytest.raises(UserError, match="label table"):
+        read_labels(label(frame, tmp_path / "semicolon.csv", sep=";"))
+    words = frame.assign(wake=["yes", "no"] * (len(people) // 2))
+    with pytest.raises(UserError, match="column wake"):
+        read_labels(label(words, tmp_path / "words.csv"))
+
+
+def test_51_labels_of_epochs_in_any_order(small_store, tmp_path):
+    index = WindowStore(small_store).index()
+    rows = [
+        {"subject": row["subject"], "record": row["record"], "time": t, "wake": (t // 30) % 2}
+        for row in index for t in range(0, 480, 30)
+    ]  # fmt: skip
+    shuffled = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    data = load_dataset(small_store, label(shuffled, tmp_path / "epochs.csv"))
+    expected = ((data.start_s + 5) // 30) % 2
+    np.testing.assert_array_equal(data.labels["wake"], expected)
+
+
+def test_names_are_the_same_however_they_are_written(tmp_path):
+    (tmp_path / "people.csv").write_text("Record,Participant_ID\nZoe\u0308, Zo\u00eb\n")
+    assert read_subjects(tmp_path / "people.csv") == {"Zo\u00eb": {"subject": "Zo\u00eb"}}
+    (tmp_path / "split.csv").write_text("Patient ID,split\nZoe\u0308,test\n")
+    assert read_splits(tmp_path / "split.csv") == {"Zo\u00eb": "test"}

@@ -1,0 +1,94 @@
+"""Students that read beats: sizes, shapes, and reading recordings as they come."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmae.data.bidmc import bidmc_files
+from xmae.errors import UserError
+from xmae.models import load_encoder, save_encoder
+from xmae.models.beat_student import BEAT_TIERS, BeatStudent
+from xmae.models.student import count_macs, int8_bytes
+from xmae.quantize.graph import exportable
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_encoder("beats-mcu")
+
+
+@pytest.mark.parametrize("tier", [tier for tier in BEAT_TIERS if BEAT_TIERS[tier].n_inputs == 1])
+def test_sizes(tier):
+    student = BeatStudent(tier).eval()
+    limits = {"mcu-s": (64 << 10, 1.1e6), "mcu": (256 << 10, 5e6), "app": (1 << 20, 25e6)}
+    assert int8_bytes(student) <= limits[tier][0] and count_macs(student) <= limits[tier][1]
+    embedding, timing = student.both(torch.zeros(2, 1, 1000))
+    assert embedding.shape == (2, 256) and timing.shape == (2, 3, 250)
+
+
+def test_look_ahead_is_as_stated(student):
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.uniform(-1, 1, (1, 1, 1000)), dtype=torch.float32)
+    y = x.clone()
+    y[..., 600:] = 0
+    with torch.no_grad():
+        same = (student.timing(x) - student.timing(y)).abs().amax(1)[0] < 1e-5
+    first = int((~same).nonzero()[0])
+    assert 4 * first + 1.5 >= 600 - 43.5 - 4 and same[:first].all()
+
+
+def test_graph_computes_the_same(student):
+    x = torch.rand(1, 1, 1000) * 2 - 1
+    with torch.no_grad():
+        row = exportable(student)(x[:, :, None])
+        embedding, timing = student.both(x)
+    timing = timing[0].T.clone()
+    timing[:, 2] /= 2
+    assert torch.allclose(row[0, :256], embedding[0], atol=1e-4)
+    assert torch.allclose(row[0, 256:], timing.flatten(), atol=1e-4)
+
+
+def test_saved_and_loaded(tmp_path):
+    made = BeatStudent("mcu", depth=2).eval()
+    save_encoder(made, tmp_path / "student.safetensors", {"splits": {}})
+    loaded = load_encoder(str(tmp_path / "student.safetensors"))
+    x = torch.rand(1, 1, 1000)
+    assert torch.equal(made.timing(x), loaded.timing(x))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("name", ["bidmc05", "bidmc12"])
+def test_reading_of_real_people(student, name, turn):
+    path = next(path for path in bidmc_files() if path.stem == name)
+    with np.load(path) as archive:
+        ppg, sfreq = archive["ppg"][: 125 * 120].astype(float), float(archive["fs"])
+        monitor = float(np.nanmedian(archive["hr"][:120]))
+    reading = student.read(turn * ppg * 0.01 + 3, sfreq)
+    assert np.isfinite(reading.rate).mean() > 0.7
+    assert abs(np.nanmedian(reading.rate) - monitor) < 3
+    assert reading.embedding.shape == (11, 256) or reading.embedding.shape == (12, 256)
+    assert (np.diff(reading.beats) > 0).all() and "bpm" in str(reading)
+
+
+def test_missing_samples_do_not_matter_much(student):
+    path = bidmc_files()[0]
+    with np.load(path) as archive:
+        ppg, sfreq = archive["ppg"][: 125 * 60].astype(float), float(archive["fs"])
+    gappy = ppg.copy()
+    gappy[1000:1010] = np.nan
+    first, second = student.read(ppg, sfreq), student.read(gappy, sfreq)
+    assert abs(np.nanmedian(first.rate) - np.nanmedian(second.rate)) < 1
+
+
+@pytest.mark.parametrize(
+    ("ppg", "sfreq"),
+    [
+        (np.zeros(1000), 100),
+        (np.full(1000, np.nan), 100),
+        (np.arange(100.0), 100),
+        (np.arange(1000.0), 10),
+    ],
+)
+def test_what_cannot_be_read_is_refused(student, ppg, sfreq):
+    with pytest.raises(UserError):
+        student.read(ppg, sfreq)

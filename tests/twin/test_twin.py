@@ -1,0 +1,144 @@
+"""Generated people: what is said of them is true of their signals, and mistakes get a clear line."""
+
+import numpy as np
+import pytest
+import torch
+from neurokit2 import ecg_findpeaks
+
+from xmae.beats.timing_map import timing_target
+from xmae.errors import UserError
+from xmae.twin.bank import CLASSES, held_out, read_bank
+from xmae.twin.pulse import draw_pulse, impulses
+from xmae.twin.rhythm import draw_rhythm
+from xmae.twin.windows import Twin
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return Twin(ecg=True, stream=0.5).draw(96, generator(1))
+
+
+def test_windows_are_whole(windows):
+    assert windows.ppg.shape == windows.ecg.shape == (96, 1, 1000)
+    for x in (windows.ppg, windows.ecg, windows.pulses, windows.delay):
+        assert torch.isfinite(x).all()
+    assert windows.ppg.abs().max() <= 1 and windows.ecg.abs().max() <= 1
+    assert windows.readable.float().mean() > 0.8
+    assert timing_target(windows.pulses, 250)[1].float().mean() > 0.98
+
+
+def test_same_seed_same_people():
+    first, second = (Twin(stream=0.3).draw(8, generator(5)) for _ in range(2))
+    other = Twin(stream=0.3).draw(8, generator(6))
+    assert torch.equal(first.ppg, second.ppg) and torch.equal(first.beats, second.beats)
+    assert not torch.equal(first.ppg, other.ppg)
+
+
+def test_beats_are_where_an_ecg_detector_finds_them():
+    regular = {"bank": 0.0, "sinus": 1.0, "fibrillation": 0.0, "ectopic": 0.0}
+    windows = Twin(ecg=True, shares=regular).draw(40, generator(2))
+    found = missed = 0
+    for ecg, beats in zip(windows.ecg[:, 0].numpy(), windows.beats.numpy(), strict=True):
+        peaks = ecg_findpeaks(ecg.astype(float), sampling_rate=100)["ECG_R_Peaks"] / 100
+        for beat in beats[(beats > 0.5) & (beats < 9.5)]:
+            near = len(peaks) and np.abs(peaks - beat).min() < 0.05
+            found, missed = found + near, missed + (not near)
+    assert found / (found + missed) > 0.9
+
+
+def test_pulse_rises_steepest_at_its_arrival():
+    rhythm = draw_rhythm(60, 22, generator(3), {"sinus": 1.0}, rate_bpm=(50, 70))
+    pulse = draw_pulse(rhythm, 2048, 100, generator(3))
+    slope = torch.gradient(pulse.ppg, dim=1)[0]
+    at = ((rhythm.time + pulse.arrival) * 100).round().long()
+    errors = []
+    for row in range(60):
+        for place in at[row][(at[row] > 300) & (at[row] < 1700)]:
+            near = slope[row, place - 25 : place + 26]
+            errors.append(abs(int(near.argmax()) - 25))
+    assert np.median(errors) <= 3
+
+
+def test_impulses_keep_weight_and_place():
+    train = impulses(torch.tensor([[0.105, 0.5, 99.0]]), torch.tensor([[1.0, 2.0, 3.0]]), 200, 100)
+    assert train[0, 10].item() == pytest.approx(0.5, abs=1e-4)
+    assert train[0, 11].item() == pytest.approx(0.5, abs=1e-4)
+    assert train[0, 50].item() == pytest.approx(
+        2, abs=1e-3
+    ) and train.sum().item() == pytest.approx(3, abs=1e-3)
+
+
+def test_bank_has_every_rhythm():
+    bank = read_bank()
+    assert set(np.unique(bank.rhythm)) == set(range(len(CLASSES)))
+    assert (bank.kind == 1).any() and (bank.kind == 2).any()
+    assert 0.02 < np.mean([held_out(str(k)) for k in range(2000)]) < 0.2
+
+
+@pytest.mark.parametrize("fault", ["missing", "cut", "shapes", "intervals"])
+def test_damaged_banks_are_refused(fault, tmp_path):
+    bank, path = read_bank(), tmp_path / "bank.npz"
+    rr = bank.rr_ms[:, :100] if fault == "shapes" else bank.rr_ms
+    rr = rr * 0 + 9000 if fault == "intervals" else rr
+    if fault != "missing":
+        np.savez(path, rr_ms=rr, kind=bank.kind, rhythm=bank.rhythm)
+    if fault == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="rhythm bank"):
+        read_bank(str(path))
+
+
+@pytest.mark.parametrize("setting", [{"stream": 1.5}, {"flip": -0.1}, {"motion": 2}])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(UserError, match="share"):
+        Twin(**setting)
+
+
+def test_people_are_recordings_like_any_other(tmp_path):
+    from xmae.cli import main
+    from xmae.data.store.store import WindowStore
+
+    folder, store = tmp_path / "people", tmp_path / "store"
+    assert main(["twin", "--people", "2", "--minutes", "1.5", "--rhythm", "sinus", "--motion", "0",
+                 "--out", str(folder)]) == 0  # fmt: skip
+    split = tmp_path / "split.csv"
+    split.write_text("subject,split\ntwin77_0001,train\ntwin77_0002,val\n")
+    assert (
+        main(
+            [
+                "prepare",
+                str(folder),
+                "--min-quality",
+                "-1",
+                "--split",
+                str(split),
+                "--out",
+                str(store),
+            ]
+        )
+        == 0
+    )
+    windows = WindowStore(store).windows()
+    assert len(windows) >= 14 and windows.ecg is not None
+    with np.load(folder / "person_0001.npz") as person:
+        beats = person["beats_s"]
+    mine = windows.subject == "twin77_0001"
+    truth = windows.beats[mine]
+    assert np.isfinite(truth[:, 2]).mean() > 0.6
+    for row, number in zip(truth, range(len(truth)), strict=True):
+        for beat in row[np.isfinite(row)]:
+            assert np.abs(beats - (10 * number + beat)).min() < 0.06
+
+
+@pytest.mark.parametrize(
+    "setting", [["--people", "0"], ["--minutes", "0.1"], ["--rhythm", "waltz"], ["--motion", "2"]]
+)
+def test_people_that_cannot_be_made_are_refused(setting, tmp_path, capsys):
+    from xmae.cli import main
+
+    assert main(["twin", *setting, "--out", str(tmp_path / "people")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

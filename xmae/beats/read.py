@@ -1,0 +1,206 @@
+"""Read a recording: beats, heart rate, rhythm and certainty, second by second, from raw PPG.
+
+The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`), with
+the network in floating point.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xmae.beats.certainty import shipped_certainty
+from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
+from xmae.beats.rhythm import HINTS, rhythm_hint
+from xmae.beats.timing_map import MAP_SFREQ, STEP
+from xmae.errors import UserError
+from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
+from xmae.signals.window import N_TIMES, SFREQ
+
+CODE_BITS = 16  # that raw signals are rounded to
+RAILS = (0.05, 99.95)  # percentiles that become the ends of the code range, with room to both sides
+SHORTEST_S = 4  # of a recording that can be read
+SECOND = MAP_SFREQ  # outputs
+
+
+@dataclass(frozen=True)
+class HeartReading:
+    """What was read from a recording.
+
+    Parameters
+    ----------
+    beats : float array, shape (n_beats,)
+        Times of pulses, s from the first sample.
+    confidence : float array, shape (n_beats,)
+        0 to 1.
+    intervals : float array, shape (n_beats - 1,)
+        s; NaN where one of the two beats is doubtful.
+    time : float array, shape (n,)
+        Ends of the seconds that the following are of, s.
+    rate, low, high : float array, shape (n,)
+        Heart rate from the beats of 10 s and the interval that holds it in nine of ten cases, bpm;
+        NaN where none is given.
+    certainty : float array, shape (n,)
+        0 to 1.
+    irregularity : float array, shape (n,)
+        Mean change of neighbouring intervals over their mean; NaN where there are too few.
+    rhythm : list of str
+        A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
+    embedding : float32 array, shape (n // 10, 256)
+        Of each whole 10 s.
+    """
+
+    beats: np.ndarray
+    confidence: np.ndarray
+    intervals: np.ndarray
+    time: np.ndarray
+    rate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    certainty: np.ndarray
+    irregularity: np.ndarray
+    rhythm: list
+    embedding: np.ndarray
+
+    def __str__(self):
+        """Say the reading in a line."""
+        known = np.isfinite(self.rate)
+        if not known.any():
+            return f"{len(self.time)} s: no heart rate (not sure enough)"
+        return (
+            f"{len(self.time)} s: heart rate {np.nanmedian(self.rate):.1f} bpm "
+            f"({np.nanmin(self.rate):.0f} to {np.nanmax(self.rate):.0f}), given for "
+            f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats"
+        )
+
+
+def as_codes(ppg):
+    """Round raw PPG (n,) of any unit to codes of 16 bits; missing samples hold the one before.
+
+    Raises
+    ------
+    UserError
+        If nothing is known or nothing moves.
+    """
+    ppg = np.asarray(ppg, np.float64)
+    known = np.isfinite(ppg)
+    if ppg.ndim != 1 or not known.any():
+        raise UserError(
+            f"expected one row of PPG samples, got shape {ppg.shape} with {known.sum()} known"
+        )
+    last = np.maximum.accumulate(np.where(known, np.arange(len(ppg)), 0))
+    held = np.where(known[last], ppg[last], ppg[known.argmax()])
+    low, high = np.percentile(ppg[known], RAILS)
+    if not high > low:
+        raise UserError("the PPG does not move; give raw samples, not a flat line")
+    room = (high - low) / 2
+    share = (held - low + room) / (high - low + 2 * room)
+    return np.clip(np.rint(share * ((1 << CODE_BITS) - 1)), 0, (1 << CODE_BITS) - 1).astype(
+        np.int64
+    )
+
+
+@torch.no_grad()
+def read_recording(model, ppg, sfreq, certainty=None):
+    """Read beats, heart rate and rhythm from raw PPG.
+
+    Parameters
+    ----------
+    model : BeatStudent
+    ppg : array, shape (n_times,)
+        Raw PPG in any unit, either way up; NaN = missing.
+    sfreq : float
+        Its rate, Hz, 25 to 500.
+    certainty : Certainty, optional
+        Default: the shipped table.
+
+    Returns
+    -------
+    HeartReading
+
+    Raises
+    ------
+    UserError
+        If the rate is outside 25 to 500 Hz, or the recording is flat or shorter than 4 s.
+    """
+    if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
+        raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
+    codes = as_codes(ppg)
+    if len(codes) < SHORTEST_S * sfreq:
+        raise UserError(
+            f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
+        )
+    tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
+    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail])).astype(np.float32) / 127
+    x = torch.from_numpy(samples)[None, None]
+    features = model.features(x[:, :, None])
+    maps = model.to_map(features).squeeze(2)
+    offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
+    seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
+    beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
+    inside = (beats >= 0) & (beats <= len(codes) / sfreq)
+    beats, confidence = beats[inside], confidence[inside]
+    sure = np.minimum(confidence[:-1], confidence[1:]) >= 0.25
+    kept = seconds["time"] + offset <= len(codes) / sfreq + 0.5
+    seconds = {
+        name: [v for v, k in zip(values, kept, strict=True) if k]
+        if name == "rhythm"
+        else values[kept]
+        for name, values in seconds.items()
+    }
+    seconds["time"] = seconds["time"] + offset
+    return HeartReading(
+        beats=beats,
+        confidence=confidence,
+        intervals=np.where(sure, np.diff(beats), np.nan),
+        embedding=embed_parts(model, features),
+        **seconds,
+    )
+
+
+def read_seconds(maps, table):
+    """Read a map (3, n) second by second: dict of arrays, times from the map's first output."""
+    code = MapCode.of_scale(1 / FLOAT_STEP)
+    reader = BeatReader(code)
+    codes = np.clip(np.rint(maps.T * FLOAT_STEP), -255, 255).astype(np.int64)
+    rows, beats, confidence = [], [], []
+    for start in range(0, len(codes), SECOND):
+        before = int(reader.count[0])
+        reader.push(codes[None, start : start + SECOND])
+        new = int(reader.count[0]) - before
+        if new:
+            beats += reader.beats[0, -new:].tolist()
+            confidence += reader.confidence[0, -new:].tolist()
+        if reader.outputs % SECOND:
+            break
+        sure, rate = int(reader.certainty()[0]), int(reader.rate()[0])
+        given = rate > 0 and sure >= table.least and reader.outputs >= 10 * SECOND
+        low, high = table.interval(rate, sure) if given else (np.nan, np.nan)
+        irregular = int(reader.irregularity()[0])
+        rows.append(
+            (
+                reader.outputs / MAP_SFREQ,
+                rate / 100 if given else np.nan,
+                low / 100,
+                high / 100,
+                sure / 255,
+                irregular / 1000 if irregular >= 0 else np.nan,
+                HINTS[int(rhythm_hint(reader.intervals())[0]) if given else 0],
+            )
+        )
+    names = ("time", "rate", "low", "high", "certainty", "irregularity", "rhythm")
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    found = {
+        name: list(values) if name == "rhythm" else np.array(values, float)
+        for name, values in zip(names, columns, strict=True)
+    }
+    return found | {"beats": np.array(beats) / TICKS_S, "confidence": np.array(confidence) / 255}
+
+
+def embed_parts(model, features):
+    """Pool features (1, C, 1, n) over each whole 10 s: (n_parts, 256)."""
+    size = N_TIMES // STEP
+    parts = [part for part in features.split(size, dim=3) if part.shape[3] == size]
+    if not parts:
+        return np.zeros((0, model.embed_dim), np.float32)
+    return torch.cat([model.pool(part) for part in parts]).numpy()

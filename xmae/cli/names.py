@@ -1,0 +1,64 @@
+"""Names on the command line: what a setting may be, and what it was called before.
+
+`CHOICES` says where the names of a setting's choices are, so that `--help` can list them. `RENAMED`
+keeps old names working until 0.3; help does not show them.
+"""
+
+from importlib import import_module
+
+CHOICES = {  # setting, or verb and setting: "module:collection, or function that gives one"
+    "method": "xmae.objectives:OBJECTIVES",
+    "methods": "xmae.evaluation.compare:METHODS",
+    "recipe": "xmae.data.batches.batches:RECIPES",
+    "strategy": "xmae.training.fit:STRATEGIES",
+    "pretrain precision": "xmae.training.fit:PRECISIONS",
+    "mask": "xmae.objectives.masks:SHAPES",
+    "curriculum": "xmae.objectives.xmae:CURRICULA",
+    "logger": "xmae.training.loggers:PACKAGES",
+    "architecture": "xmae.models.adopted.registry:ARCHITECTURES",
+    "tier": "xmae.models.student:TIERS",
+    "loss": "xmae.distill.losses:LOSSES",
+    "fusion": "xmae.models.fusion:FUSIONS",
+    "tune": "xmae.evaluation.fusion.fuse:TUNES",
+    "tasks": "xmae.evaluation.protocol.tasks:TASKS",
+    "polarity": "xmae.data.recording.checks:POLARITIES",
+    "probe protocol": "xmae.evaluation.probe:PROTOCOLS",
+    "evaluate protocol": "xmae.evaluation.probe:PROTOCOLS",
+    "engine": "xmae.data.prepare.prepare:ENGINES",
+    "observer": "xmae.quantize.observers:OBSERVERS",
+    "quantize targets": "xmae.export.int8:FORMATS",
+    "targets": "xmae.export.targets.registry:known_targets",
+    "precisions": "xmae.export.targets.registry:known_precisions",
+    "device": "xmae.firmware_sim.cost.profile:device_names",
+    "bench devices": "xmae.firmware_sim.cost.profile:device_names",
+    "emulator": "xmae.firmware_sim.emulators.registry:NEEDS",
+    "rhythm": "xmae.twin.people:RHYTHMS",
+    "embed target": "xmae.cli.embed:TARGETS",
+    "embed precision": "xmae.cli.embed:PRECISIONS",
+    "embed model": "xmae.models.checkpoint:SHIPPED",
+}
+RENAMED = {  # verb: {old name: new name}, until 0.3
+    "embed": {"runtime": "target"},
+    "bench": {"record_reference": "record_baseline", "reference": "baseline"},
+    "validate": {"reference": "baseline"},
+    "quantize": {"formats": "targets"},
+    "simulate": {"list": "list_devices", "student": "model"},
+}
+
+
+def choices_of(verb: str, setting: str) -> tuple[str, ...]:
+    """Names that a setting of a verb may have; () if it takes anything."""
+    place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
+    if place is None:
+        return ()
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError:  # the light runtime has no encoders to name
+        return ()
+    return tuple(found() if callable(found) else found)
+
+
+def present_name(verb: str, setting: str) -> str:
+    """The name that a setting has today."""
+    return RENAMED.get(verb, {}).get(setting, setting)

@@ -1,0 +1,291 @@
+"""A session: one recording from several files of several devices, joined by a manifest in YAML.
+
+```yaml
+subject: p01                    # who; default: the manifest's name. Also age (years), sex (M or F)
+sources:
+  - file: watch_ppg.csv         # beside the manifest; then the keys of a channel map, for this file
+    ppg: green
+    sfreq: 64                   # Hz, where the file has no times
+    start: 2026-05-04T10:00:00  # of its first sample; default: as the file says
+    clock: watch                # files of one device share a clock
+  - {file: watch_acc.csv, clock: watch}
+  - {file: strap_ecg.txt, clock: strap}
+clocks:
+  watch: {offset_s: 1.2, drift_ppm: 30}   # if known: how far ahead of the ECG's, and how much faster
+```
+
+Without `clock`, a file with ECG is on one clock, and all others are on that of the PPG. Starts put
+the files roughly in place; `prepare` then finds from the beats how the clocks stand.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+
+import yaml
+
+from xmae.data.recording.channels import ChannelMap, lead_name, recording_of
+from xmae.data.recording.clocks import correct
+from xmae.data.recording.part import Part
+from xmae.data.recording.recording import ClockNote
+from xmae.errors import UserError, did_you_mean
+
+KEYS = ("subject", "record", "age", "sex", "sources", "clocks")
+OWN_KEYS = ("file", "clock", "start")  # of a source, beside those of a channel map
+KNOWN_CLOCK = ("offset_s", "drift_ppm")
+SINGLE = {"ppg": "PPG", "resp": "RESP"}
+OTHER_CLOCK = "acceleration_of_another_clock"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a session; `clock` is "" where the manifest names none."""
+
+    path: Path
+    clock: str
+    start: str
+    channel_map: ChannelMap
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a manifest says."""
+
+    path: Path
+    subject: str
+    record: str
+    named: bool  # whether it names the subject
+    labels: dict
+    sources: list
+    clocks: dict = field(default_factory=dict)
+
+
+def recognises(path):
+    """Whether a YAML file is a manifest: it has `sources`."""
+    try:
+        return isinstance(read_yaml(path).get("sources"), list)
+    except UserError:
+        return False
+
+
+def holds_ppg(path, channel_map):
+    """Any manifest counts as a recording; other YAML files do not."""
+    return recognises(path)
+
+
+def files_of(path):
+    """The manifest and the files that it names."""
+    return [path, *(source.path for source in load(path).sources)]
+
+
+def read(path, channel_map):
+    """Yield the one recording of a session."""
+    session = load(path)
+    parts = [read_part(source) for source in session.sources]
+    clocks = clocks_of(session, parts)
+    ecg_clock, ppg_clock = clock_with("ecg", parts, clocks), clock_with("ppg", parts, clocks)
+    if ppg_clock is None:
+        raise UserError(f"{path}: no source has PPG; name it, as in ppg: green")
+    zero = clocks.index(ppg_clock if ecg_clock is None else ecg_clock)
+    starts = seconds_from(session, parts, zero)
+    channels, wanted, repairs = [], {}, []
+    for source, (part, roles), clock, start_s in zip(
+        session.sources, parts, clocks, starts, strict=True
+    ):
+        repairs += part.repairs
+        if "acc" in roles and clock != ppg_clock:
+            roles = {role: names for role, names in roles.items() if role != "acc"}
+            repairs.append(OTHER_CLOCK)
+        for role, channel in renamed(part, roles, source):
+            if role in wanted and role in SINGLE:
+                raise UserError(f"{path}: two sources have {role}; name one, or leave one out")
+            wanted.setdefault(role, []).append(channel.name)
+            channels.append(replace(channel, start_s=channel.start_s + start_s))
+    start = parts[zero][0].start if not session.sources[zero].start else session.sources[zero].start
+    recording = recording_of(
+        channels,
+        session.subject,
+        session.record,
+        session.labels,
+        wanted=wanted,
+        start=start,
+        repairs=[*repairs, *([] if session.named else ["subject_from_file_name"])],
+        where=f"{path}: channel",
+    )
+    yield on_known_clock(recording, session, ppg_clock, ecg_clock)
+
+
+def on_known_clock(recording, session, ppg_clock, ecg_clock):
+    """The recording with the clocks that the manifest knows; else marked as of several clocks."""
+    if ecg_clock is None or ecg_clock == ppg_clock:
+        return recording
+    known = session.clocks.get(ppg_clock)
+    if known is None:
+        return replace(recording, own_clocks=True)
+    offset, drift = (float(known.get(key, 0.0)) for key in KNOWN_CLOCK)
+    moved = correct(recording, offset, drift, 0.0)
+    note = ClockNote("given", offset_s=offset, drift_ppm=drift)
+    return replace(moved, own_clocks=True, clocks=note)
+
+
+def read_part(source):
+    """What a file of a session holds, and role -> names of its channels."""
+    from xmae.data.recording.readers.formats import reader_of
+
+    if not source.path.is_file():
+        raise UserError(f"{source.path}: no such file")
+    reader = reader_of(source.path)
+    if not hasattr(reader, "part_of"):
+        raise UserError(
+            f"{source.path}: this kind of file cannot be part of a session; give it by itself, or "
+            "write it as CSV"
+        )
+    part = reader.part_of(source.path, source.channel_map)
+    units = source.channel_map.units
+    named = [replace(c, unit=units.get(c.name, c.unit)) for c in part.channels]
+    part = replace(part, channels=named)
+    try:
+        roles = part.roles_by(source.channel_map)
+    except UserError as error:
+        raise UserError(f"{source.path}: {error}") from None
+    if not roles:
+        names = ", ".join(channel.name for channel in part.channels) or "nothing"
+        raise UserError(f"{source.path}: no PPG, ECG or acceleration among {names}; name it")
+    return part, roles
+
+
+def renamed(part: Part, roles, source):
+    """Role and channel of all that a source brings, by names that no other source has."""
+    by_name = {channel.name: channel for channel in part.channels}
+    for role, names in roles.items():
+        for place, name in enumerate(names[:1] if role in SINGLE else names):
+            if role in SINGLE:
+                new = SINGLE[role]
+            elif role == "acc":
+                new = f"ACC_{'XYZ'[place]}" if place < 3 else f"ACC_{place}"
+            else:
+                new = lead_name(name)
+            yield role, replace(by_name[name], name=new)
+
+
+def clocks_of(session, parts):
+    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the PPG."""
+    unnamed = next(
+        (s.clock for s, (_, roles) in zip(session.sources, parts, strict=True) if "ppg" in roles),
+        "",
+    )
+    clocks = []
+    for source, (_, roles) in zip(session.sources, parts, strict=True):
+        own = "ecg" if "ecg" in roles and "ppg" not in roles else unnamed or "ppg"
+        clocks.append(source.clock or own)
+    if unknown := [name for name in session.clocks if name not in clocks]:
+        raise UserError(
+            f"{session.path}: no source has the clock '{unknown[0]}'; there are "
+            f"{', '.join(dict.fromkeys(clocks))}{did_you_mean(unknown[0], clocks)}"
+        )
+    return clocks
+
+
+def clock_with(role, parts, clocks):
+    """The clock of the first source with a role; None if there is none."""
+    return next(
+        (clock for (_, roles), clock in zip(parts, clocks, strict=True) if role in roles), None
+    )
+
+
+def seconds_from(session, parts, zero):
+    """Start of each source, s after that of the source `zero`.
+
+    Raises
+    ------
+    UserError
+        If some starts are known and others are not, or some have a time zone and others none.
+    """
+    starts = [s.start or part.start for s, (part, _) in zip(session.sources, parts, strict=True)]
+    if not any(starts):
+        return [0.0] * len(starts)
+    times = []
+    for source, start in zip(session.sources, starts, strict=True):
+        if not start:
+            raise UserError(
+                f"{session.path}: {source.path.name} says no start, and other sources do; give it, "
+                "as in start: 2026-05-04T10:00:00"
+            )
+        times.append(time_of(start, session.path, source.path.name))
+    if len({time.tzinfo is None for time in times}) > 1:
+        local = next(
+            s.path.name for s, time in zip(session.sources, times, strict=True) if not time.tzinfo
+        )
+        raise UserError(
+            f"{session.path}: the start of {local} has no time zone, and others have one; give its "
+            "start with one, as in 2026-05-04T10:00:00+02:00"
+        )
+    return [(time - times[zero]).total_seconds() for time in times]
+
+
+def time_of(start, path, name):
+    """A start as a time; a `UserError` names the source."""
+    try:
+        return datetime.fromisoformat(start)
+    except ValueError as error:
+        raise UserError(f"{path}: start of {name} is no time ({error})") from error
+
+
+def load(path):
+    """The manifest; a `UserError` names what is wrong in it."""
+    values = read_yaml(path)
+    if unknown := [key for key in values if key not in KEYS]:
+        hint = did_you_mean(str(unknown[0]), KEYS)
+        raise UserError(
+            f"{path}: a session has no key '{unknown[0]}'; there are {', '.join(KEYS)}{hint}"
+        )
+    sources, clocks = values.get("sources"), values.get("clocks") or {}
+    if not isinstance(sources, list) or not sources:
+        raise UserError(f"{path}: a session lists its files under sources; see docs/data.md")
+    for name, known in clocks.items() if isinstance(clocks, dict) else [("clocks", None)]:
+        good = isinstance(known, dict) and all(
+            key in KNOWN_CLOCK and isinstance(x, int | float) for key, x in known.items()
+        )
+        if not good:
+            raise UserError(
+                f"{path}: clock '{name}': expected numbers for {', '.join(KNOWN_CLOCK)}"
+            )
+    labels = {key: values[key] for key in ("age", "sex") if key in values}
+    if not isinstance(labels.get("age", 0), int | float):
+        raise UserError(f"{path}: age is {labels['age']!r}; expected years")
+    if "sex" in labels:
+        labels["sex"] = str(labels["sex"])[:1].upper()
+    name = path.name.removesuffix(path.suffix).removesuffix(".session")
+    return Session(
+        path,
+        str(values.get("subject", name)),
+        str(values.get("record", name)),
+        "subject" in values,
+        labels,
+        [source_of(path, entry) for entry in sources],
+        {str(name): known for name, known in clocks.items()},
+    )
+
+
+def source_of(path, entry):
+    """One entry of `sources`: a file's name, or a file with its keys."""
+    entry = {"file": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        raise UserError(f"{path}: each of sources has a file, as in file: watch.csv")
+    own = {key: entry[key] for key in OWN_KEYS if key in entry}
+    rest = {key: value for key, value in entry.items() if key not in own}
+    start = own.get("start", "")
+    start = start.isoformat() if isinstance(start, date) else str(start)
+    if start:
+        time_of(start, path, own["file"])
+    channel_map = ChannelMap.of(rest, f"{path}: {own['file']}")
+    return Source(path.parent / own["file"], str(own.get("clock", "")), start, channel_map)
+
+
+def read_yaml(path):
+    """A YAML file as a dict; {} for anything else in YAML."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    return values if isinstance(values, dict) else {}

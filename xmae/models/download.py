@@ -1,0 +1,30 @@
+"""Weights by name from a model hub: "hf://org/name", or "hf://org/name@revision"."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+from xmae.errors import UserError
+
+SCHEME, WEIGHTS = "hf://", "model.safetensors"
+NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+def download(name):
+    """Path of the weights of "hf://org/name[@revision]", from the hub or its cache.
+
+    Raises
+    ------
+    UserError
+        If the name is none, or hub or cache do not have it.
+    """
+    found = NAME.fullmatch(str(name).removeprefix(SCHEME))
+    if not found:
+        raise UserError(f"{name}: expected hf://org/name, or hf://org/name@revision")
+    try:
+        return Path(hf_hub_download(found["repo"], WEIGHTS, revision=found["revision"]))
+    except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{name}: not to be had from the hub ({reason})") from error
