@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from xmae.errors import UserError
 from xmae.ownership import owned
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 OLD = ".old"
+LONGEST_YAML = 1 << 20  # characters
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-\w+(\..+)?")
 
 
@@ -219,6 +222,36 @@ def parse_json(content, where):
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
         raise UserError(f"{where}: not readable as JSON ({error})") from error
+
+
+def read_yaml(path, kind):
+    """Read a YAML file of settings.
+
+    References ("*name") are refused: a few lines of them can stand for more than any memory holds.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str
+        What it should be, for the message.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged, too long or nested too deep.
+    """
+    try:
+        text = Path(path).read_text()
+        if len(text) > LONGEST_YAML:
+            raise UserError(f"{path}: {len(text)} characters are too many for {kind}")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError(f"{path}: holds a reference ('*name'); write the value out")
+        return yaml.safe_load(text)
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: dates
+        why = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"{path}: not readable as {kind} in YAML ({why})") from error
 
 
 def sha256(path):

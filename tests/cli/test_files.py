@@ -24,6 +24,7 @@ from xmae.files import (
     atomic_folder,
     prefix_of,
     read_json,
+    read_yaml,
     sha256,
     sweep,
     write_json,
@@ -250,3 +251,23 @@ def test_a_folder_keeps_the_old_one_if_the_last_rename_fails(
     ):
         (folder / "new").write_text("new")
     assert tree(tmp_path) == {"store": None, "store/old": b"mine"}
+
+
+YAML = {
+    "a bomb": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "holds a reference"),
+    "endless": ("a: " + "[" * 20_000, "nested too deep|not readable as settings in YAML"),
+    "a date that is none": ("a: 2024-13-45\n", "not readable as settings in YAML"),
+    "a command": ("a: !!python/object/apply:os.system [ls]\n", "not readable as settings in YAML"),
+    "too long": ("a: " + "x" * (1 << 20), "characters are too many"),
+    "not text": (b"\xff\xfe\x00", "not readable as settings in YAML"),
+}
+
+
+@pytest.mark.parametrize("kind", YAML)
+def test_yaml_is_settings_and_no_more(tmp_path, kind):
+    content, why = YAML[kind]
+    (tmp_path / "a.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=why):
+        read_yaml(tmp_path / "a.yaml", "settings")
+    (tmp_path / "good.yaml").write_text("a: [1, 2]\nb: x\n")
+    assert read_yaml(tmp_path / "good.yaml", "settings") == {"a": [1, 2], "b": "x"}

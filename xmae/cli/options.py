@@ -11,15 +11,14 @@ import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
 import docstring_parser
-import yaml
 
 from xmae.cli.names import choices_of, present_name
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 
 KINDS = {
     str: "text",
@@ -98,10 +97,7 @@ def words_of(verb, arguments, kinds):
 
 def read_config(path, verb, parameters):
     """The settings of a YAML file; names may have dashes or underscores."""
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
     values = {

@@ -9,16 +9,15 @@ are all II. Where several match, the first in the table wins.
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from xmae.data.recording.acceleration import in_g
-from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, Recording
+from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, MIN_SLOW_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
 from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 from xmae.signals.resample import resample_with_gaps
 
 PPG_NAMES = (
@@ -148,10 +147,7 @@ class ChannelMap:
         said = {} if sfreq is None else {"sfreq": sfreq}
         if not path:
             return cls(**said)
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not readable as a channel map in YAML ({error})") from error
+        values = read_yaml(path, "a channel map")
         known = cls.keys()
         if not isinstance(values, dict):
             raise UserError(
@@ -341,6 +337,10 @@ def recording_of(
         if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
             rate = f"{channel.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
             raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
+    for name in roles.get("resp", [])[:1] + roles.get("acc", [])[:3]:
+        if not MIN_SLOW_SFREQ <= by_name[name].sfreq <= MAX_SFREQ:
+            rate = f"{by_name[name].sfreq:g} Hz; expected {MIN_SLOW_SFREQ} to {MAX_SFREQ} Hz"
+            raise UserError(f"{record}: {name} has the sampling rate {rate}")
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
     def on_clock(channel):

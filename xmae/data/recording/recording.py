@@ -10,6 +10,9 @@ from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 from xmae.text import composed
 
+LARGEST = 1e12  # of any unit: squares and sums of it are still numbers in float32
+SMALLEST_RANGE = 1e-12
+MIN_SLOW_SFREQ = 0.5  # Hz, of respiration and acceleration
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
 
@@ -63,6 +66,33 @@ class ClockNote:
     left_s: float = np.nan
 
 
+def refuse_beyond_float32(x, what):
+    """Raise a `UserError` if the numbers of a signal are too large, or their range too small, for
+    what is computed from them in float32.
+    """
+    finite = x[np.isfinite(x)]
+    if not len(finite):
+        return
+    low, high = finite.min(), finite.max()
+    if max(-low, high) > LARGEST:
+        raise UserError(f"{what} has samples of up to {max(-low, high):.3g}; no sensor gives them")
+    if 0 < high - low < SMALLEST_RANGE:
+        raise UserError(f"{what} spans {high - low:.3g} in all; no sensor resolves that")
+
+
+def same_shape(one, other):
+    """Whether two signals are the same but for scale and offset, to the sixth digit."""
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 2:
+        return False
+    one, other = (x[both] - x[both].mean() for x in (one, other))
+    scales = np.abs(one).max(), np.abs(other).max()
+    if not all(scales):
+        return False
+    one, other = one / scales[0], other / scales[1]
+    return bool(min(np.abs(one - other).max(), np.abs(one + other).max()) < 1e-6)
+
+
 @dataclass
 class Recording:
     """Synchronous signals of one person, checked on creation.
@@ -99,8 +129,8 @@ class Recording:
     Raises
     ------
     UserError
-        On an implausible rate, different lengths, less than one window, infinite samples, or PPG
-        that never changes.
+        On an implausible rate, different lengths, less than one window, infinite samples, numbers
+        that no sensor gives, PPG that never changes, or ECG that is the PPG once more.
     """
 
     subject: str
@@ -132,6 +162,7 @@ class Recording:
                 raise UserError(
                     f"{name}: {kind} has infinite samples; mark missing samples with NaN"
                 )
+            refuse_beyond_float32(x, f"{name}: {kind}")
             if x.shape[-1] != len(self.ppg):
                 has = f"ppg has {len(self.ppg)} samples but {kind} {x.shape[-1]}"
                 raise UserError(f"{name}: {has}; expected as many")
@@ -142,6 +173,10 @@ class Recording:
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():
             raise UserError(f"{name}: ppg is flat or missing throughout")
+        if self.ecg is not None and same_shape(self.ppg, self.ecg):
+            raise UserError(
+                f"{name}: ecg is the same signal as ppg; name the right channel in a channel map"
+            )
 
     def signals(self):
         """Every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""

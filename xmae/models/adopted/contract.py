@@ -6,15 +6,14 @@ window. What cannot be done from one window is refused, with the reason.
 """
 
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from scipy import signal
 from torch import nn
 
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
 from xmae.signals.filters import PPG_BANDPASS
 from xmae.signals.resample import resample
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
@@ -92,10 +91,7 @@ class Contract:
         UserError
             If it cannot be read, a setting is unknown, `sfreq` is missing, or one is refused.
         """
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not readable as YAML ({error})") from error
+        values = read_yaml(path, "settings")
         if not isinstance(values, dict) or "sfreq" not in values:
             raise UserError(f"{path}: expected settings, sfreq (Hz) among them")
         return cls.of(values, path)

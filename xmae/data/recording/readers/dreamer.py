@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import io
 
+from xmae.data.recording.sizes import check_matlab
 from xmae.errors import UserError
 
 EEG_SFREQ, ECG_SFREQ = 128, 256  # Hz
@@ -73,9 +74,12 @@ def read_dreamer(path):
             f"{path}: no such file; DREAMER.mat comes from its authors, after a signed agreement"
         )
     try:
+        check_matlab(path)
         content = io.loadmat(
             path, squeeze_me=True, struct_as_record=False, variable_names=["DREAMER"]
         )
+    except UserError:
+        raise
     except Exception as error:  # a damaged .mat raises any of a dozen types
         raise UserError(f"{path}: not readable as a MATLAB file ({error})") from error
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recording_of
 from xmae.data.recording.recording import PassedOver, attempt
+from xmae.data.recording.sizes import check_columns
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
@@ -143,6 +144,7 @@ def open_edf(path):
 
     try:
         header = path.open("rb").read(1 << 16)
+        check_records(header, path)
         return edfio.read_edf(path, header_encoding=encoding_of(header))
     except (OSError, ValueError, IndexError, EOFError) as error:
         raise UserError(f"{path}: not readable as EDF, perhaps truncated ({error})") from error
@@ -156,6 +158,29 @@ def holds_ppg(path, channel_map):
         )
     except UserError:
         return True  # damaged, or without a channel that the map names: to be told, not passed over
+
+
+def check_records(header, path):
+    """Raise a `UserError` if a file is not as long as its header says: so many data records of so
+    many samples.
+
+    A count of -1 stands in a file whose recorder was switched off; then any whole number is right.
+    """
+    size, n_signals, n_records = int(header[184:192]), int(header[252:256]), int(header[236:244])
+    check_columns(n_signals, path)
+    if n_signals < 1:
+        raise UserError(f"{path}: not readable as EDF: no signals")
+    places = (256 + 216 * n_signals + 8 * k for k in range(n_signals))
+    with path.open("rb") as file:
+        start = file.read(size)
+    record = 2 * sum(int(start[place : place + 8]) for place in places)
+    there = path.stat().st_size - size
+    fits = there % record == 0 if n_records == -1 else there == n_records * record
+    if record <= 0 or not fits:
+        raise UserError(
+            f"{path}: says {n_records} data records of {record} bytes, and holds {there} bytes;"
+            " truncated or damaged"
+        )
 
 
 def encoding_of(content):

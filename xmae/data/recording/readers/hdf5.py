@@ -20,6 +20,7 @@ import numpy as np
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
 from xmae.data.recording.recording import attempt
+from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
@@ -59,7 +60,8 @@ def groups_with_ppg(file, channel_map):
     found = []
 
     def visit(_, group):
-        if isinstance(group, h5py.Group) and "ppg" in roles_of(group, channel_map):
+        hidden = group.name.startswith("/#")  # where MATLAB keeps what references point to
+        if not hidden and isinstance(group, h5py.Group) and "ppg" in roles_of(group, channel_map):
             found.append(group)
 
     visit("", file)
@@ -69,7 +71,8 @@ def groups_with_ppg(file, channel_map):
 
 def roles_of(group, channel_map):
     """Roles of the vectors of a group; a map's names that are not there are passed over."""
-    names = [name for name, item in group.items() if is_vector(item)]
+    names = [name for name in group if is_vector(item_of(group, name))]
+    check_columns(len(names), group.file.filename)
     listed = {
         role: [wanted] if isinstance(wanted, str) else wanted
         for role, wanted in channel_map.roles.items()
@@ -78,6 +81,30 @@ def roles_of(group, channel_map):
     stated = {name: text_of(attribute(group[name], UNIT_NAMES)) or "" for name in names}
     listed = {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
     return find_roles(names, listed, stated)
+
+
+def item_of(group, name):
+    """An item of a group; a link into another file is refused, not followed; None if there is none."""
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        raise UserError(
+            f"{group.file.filename}: '{name}' is a link into another file; such are not followed"
+        )
+    return group.get(name)
+
+
+def values_of(dataset):
+    """The values of a dataset that lie in the file itself, after a look at how many there are.
+
+    Raises
+    ------
+    UserError
+        If they lie in another file, or are more than a file of this size can hold.
+    """
+    path = dataset.file.filename
+    if dataset.external or dataset.is_virtual:
+        raise UserError(f"{path}: {dataset.name} has its values in another file; such are not read")
+    check_samples(dataset.size * max(1, dataset.dtype.itemsize // 8), path)
+    return dataset[()]
 
 
 def is_vector(item):
@@ -95,9 +122,9 @@ def attribute(group, names):
         for name in names:
             if name in group.attrs:
                 return group.attrs[name]
-            item = group.get(name) if isinstance(group, h5py.Group) else None
+            item = item_of(group, name) if isinstance(group, h5py.Group) else None
             if isinstance(item, h5py.Dataset) and (item.size == 1 or is_text(item)):
-                return item[()] if item.size == 1 and not is_text(item) else letters_of(item)
+                return values_of(item) if item.size == 1 and not is_text(item) else letters_of(item)
         if group.name == "/":
             return None
         group = group.parent
@@ -110,7 +137,7 @@ def is_text(item):
 
 def letters_of(item):
     """The text of a dataset of MATLAB."""
-    return "".join(map(chr, np.ravel(item[()])))
+    return "".join(map(chr, np.ravel(values_of(item))))
 
 
 def text_of(value):
@@ -131,7 +158,7 @@ def read_group(path, group, channel_map):
         rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
         rate = channel_map.check_sfreq(None if rate is None else float(np.ravel(rate)[0]), path)
         unit = text_of(attribute(group[name], UNIT_NAMES)) or ""
-        x = np.ravel(group[name][()]).astype(np.float64)
+        x = np.ravel(values_of(group[name])).astype(np.float64)
         channels.append(Channel(name, x, rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
     subject = text_of(
@@ -159,7 +186,7 @@ def read_pulsedb(path, file, channel_map):
     """Yield one `Recording` for each run of windows of a PulseDB file that follow each other in
     time.
     """
-    fields = file["Subj_Wins"]
+    fields = item_of(file, "Subj_Wins")
 
     def column(name):
         """The values of a field, one array a window; a struct array of one window has no
@@ -167,8 +194,12 @@ def read_pulsedb(path, file, channel_map):
         """
         if name not in fields:
             return None
-        values = fields[name][()]
-        return [file[ref][()] for ref in values.ravel()] if values.dtype == object else [values]
+        values = values_of(item_of(fields, name))
+        if values.dtype != object:
+            return [values]
+        windows = [file[ref] for ref in values.ravel()]
+        check_samples(sum(window.size for window in windows), path)
+        return [values_of(window) for window in windows]
 
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")

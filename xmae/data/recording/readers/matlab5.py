@@ -20,6 +20,7 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
@@ -72,6 +73,7 @@ def read(path, channel_map):
 def names_in(path):
     """Names of the arrays in a file."""
     with damage_told(path):
+        check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 

@@ -8,16 +8,22 @@ gravity tells); the leads' names `ecg_lead` and so on; optional `patient` or `su
 `breaths_ann2` (sample numbers of breaths marked by two people).
 """
 
+import re
 import zipfile
 import zlib
 
 import numpy as np
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError
 
 # key: label
 NUMERICS = {"hr": "hr_monitor", "rr": "rr", "spo2": "spo2"}
+KEYS = re.compile(
+    r"(ppg|ecg[23]?|resp|acc_[xyz])(_scale|_offset|_lead)?|fs|resp_fs|acc_fs|acc_unit|fs_numerics"
+    r"|patient|subject|record|age|sex|hr|rr|spo2|breaths_ann[12]"
+)
 MISSING = -32768  # int16 code of a missing sample
 
 
@@ -28,8 +34,7 @@ def read(path, channel_map):
     see `breath_rate`.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = dict(archive)
+        data = read_arrays(path, is_read)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not readable as .npz, perhaps truncated ({error})") from error
     if "ppg" not in data:
@@ -46,6 +51,11 @@ def read(path, channel_map):
             f"{path}: holds something that is no number where one is expected ({error})"
         ) from error
     yield recording
+
+
+def is_read(key):
+    """Whether an array of an archive is one of those listed at the top of this file."""
+    return KEYS.fullmatch(key) is not None
 
 
 def holds_ppg(path, channel_map):

@@ -24,6 +24,7 @@ from xmae.data.recording.channels import (
 from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
+from xmae.data.recording.sizes import FREE_SAMPLES, check_columns, check_samples
 from xmae.data.recording.units import SECONDS, bracketed, seconds_in
 from xmae.errors import UserError
 
@@ -31,6 +32,7 @@ TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
 LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
+GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
@@ -109,7 +111,10 @@ def load(path, channel_map):
         table, dialect, repairs = read_text_table(path, [who] if who else [])
         return table, dialect.units, repairs
     try:
-        table = pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column too
+        stored = pq.ParquetFile(path)
+        check_columns(len(stored.schema_arrow), path)
+        check_samples(stored.metadata.num_rows * len(stored.schema_arrow), path)
+        table = stored.read().to_pandas(ignore_metadata=True)  # an index is a column too
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
@@ -164,6 +169,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
+        check_gaps(within, path)
         yield attempt(
             recording_of,
             [
@@ -314,6 +320,15 @@ def channel_columns(names, channel_map, path, units):
             f"{path}: no column 'ppg'; there are {there}; name it in a channel map (--channels)"
         )
     return [name for name in names if any(name in chosen for chosen in roles.values())]
+
+
+def check_gaps(places, path):
+    """Raise a `UserError` if filling the gaps would take far more memory than the samples do."""
+    if len(places) and places[-1] > FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
+        raise UserError(
+            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that is"
+            " there"
+        )
 
 
 def on_grid(x, places):

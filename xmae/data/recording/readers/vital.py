@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recording_of
+from xmae.data.recording.sizes import check_samples
 from xmae.errors import UserError
 
 # label: track names
@@ -34,6 +35,7 @@ def read(path, channel_map):
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
         track = file.trks[name]
         rate = channel_map.check_sfreq(float(track.srate), path)
+        check_samples((file.dtend - file.dtstart) * rate, path)
         x = file.get_track_samples(name, 1 / track.srate)
         channels.append(Channel(name, np.asarray(x, np.float64), rate, unit=track.unit))
     labels = {}

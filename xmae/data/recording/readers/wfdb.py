@@ -16,6 +16,7 @@ import wfdb
 
 from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, plain_name, recording_of
 from xmae.data.recording.recording import PassedOver, attempt
+from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 from xmae.signals.window import WINDOW_S
 
@@ -99,7 +100,10 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         if "ppg" not in roles:
             raise UserError(f"no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
         channels = sorted({names.index(channel) for chosen in roles.values() for channel in chosen})
-        data = wfdb.rdrecord(name, channels=channels, smooth_frames=False)
+        check_lengths(name, header)
+        data = wfdb.rdrecord(name, channels=channels, smooth_frames=False, physical=False)
+        refuse_wrong_sums(data)
+        signals = data.dac(expanded=True)
     except UserError as error:
         raise UserError(f"{name}.hea: {error}") from None
     except DAMAGE as error:
@@ -115,7 +119,7 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
     return recording_of(
         [
             Channel(names[channel], x.astype(np.float64), rate, unit=stated[channel])
-            for channel, x, rate in zip(channels, data.e_p_signal, rates, strict=True)
+            for channel, x, rate in zip(channels, signals, rates, strict=True)
         ],
         subject=subject[0] if subject else record,
         record=Path(name).name,
@@ -125,6 +129,31 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         repairs=[] if subject else ["subject_from_file_name"],
         units=channel_map.units,
     )
+
+
+def check_lengths(name, header):
+    """Raise a `UserError` if a header says more channels or samples than its files can hold."""
+    path = Path(f"{name}.hea")
+    check_columns(len(header.sig_name or []), path)
+    files = {path.with_name(file) for file in header.file_name or []}
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    check_samples((header.sig_len or 0) * sum(header.samps_per_frame or []), path, size)
+
+
+def refuse_wrong_sums(data):
+    """Raise a `UserError` if the samples of a channel, as codes, do not add up to its checksum.
+
+    A sum of 0 is what some writers put where they keep none.
+    """
+    for channel, x, stated in zip(
+        data.sig_name, data.e_d_signal, data.checksum or [], strict=False
+    ):
+        found = int(np.sum(x, dtype=np.int64)) % 65536
+        if stated and found != stated % 65536:
+            raise UserError(
+                f"channel '{channel}' is damaged: its samples add up to {found}, its checksum is"
+                f" {stated % 65536}"
+            )
 
 
 def stated_units(path, units):

@@ -1,0 +1,116 @@
+"""What a file says it holds is checked before memory is taken for it.
+
+A small file can declare, or unpack to, far more than any recording is. A sample of a real recording
+takes a byte of its file or more, packed a quarter; beyond that a fixed number is free.
+"""
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from xmae.errors import UserError
+
+FREE_SAMPLES = 1 << 24  # 128 MB as float64; 37 h at 125 Hz
+SAMPLES_A_BYTE = 4
+COMPRESSED = 15  # the type of a packed part of a MATLAB 5 file
+PIECE = 1 << 20  # bytes
+MAX_COLUMNS = 4096  # channels of a table, or signals of a file
+
+
+def check_samples(n, path, size=None):
+    """Refuse a file that says it holds more samples than one of its size can.
+
+    Parameters
+    ----------
+    n : int
+        Samples that it says, of all channels that are to be read.
+    path : str or Path
+    size : int, optional
+        Bytes; by default of the file at `path`.
+
+    Raises
+    ------
+    UserError
+        If there are too many.
+    """
+    size = Path(path).stat().st_size if size is None else size
+    if not 0 <= n <= FREE_SAMPLES + SAMPLES_A_BYTE * size:
+        raise UserError(
+            f"{path}: says that it holds {n:.4g} samples, and has {size} bytes; damaged or forged"
+        )
+
+
+def check_columns(n, path):
+    """Refuse a file with more columns or channels than any recorder writes."""
+    if n > MAX_COLUMNS:
+        raise UserError(f"{path}: {n} columns or channels; expected at most {MAX_COLUMNS}")
+
+
+def read_arrays(path, wanted):
+    """Return those arrays of an .npz file that are wanted, by name, after a look at their headers.
+
+    Parameters
+    ----------
+    path : str or Path
+    wanted : callable
+        ``wanted(name)`` says whether an array is to be read.
+
+    Raises
+    ------
+    UserError
+        If they hold more than a file of this size can.
+    Exception
+        Of several kinds, if the file is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if wanted(name.removesuffix(".npy"))]
+        check_samples(sum(declared(archive, name) for name in names), path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name.removesuffix(".npy"): arrays[name] for name in names}
+
+
+def declared(archive, name):
+    """Return how many samples of 8 bytes one array of an .npz file may take."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version[0] not in (1, 2):
+            raise ValueError(f"version {version} of an array")
+        read = (np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0)
+        shape, _, dtype = read[version[0] - 1](file)
+    n = 1
+    for length in shape:
+        n *= length  # a Python integer, which does not overflow
+    return max(n, n * dtype.itemsize // 8)
+
+
+def check_matlab(path):
+    """Refuse a MATLAB 5 file that unpacks to more than a file of its size can hold.
+
+    Its compressed parts are unpacked a piece at a time, and nothing of them is kept.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    zlib.error, OSError, ValueError
+        If the file is damaged.
+    """
+    size, total = Path(path).stat().st_size, 0
+    with open(path, "rb") as file:
+        file.seek(126)
+        order = "<" if file.read(2) == b"IM" else ">"
+        while len(tag := file.read(8)) == 8:
+            kind, length = struct.unpack(f"{order}II", tag)
+            if kind != COMPRESSED:
+                file.seek(length, 1)
+                continue
+            unpacker, left = zlib.decompressobj(), length
+            while left > 0 and (piece := file.read(min(left, PIECE))):
+                left -= len(piece)
+                while piece:
+                    total += len(unpacker.decompress(piece, PIECE))
+                    piece = unpacker.unconsumed_tail
+                    check_samples(total // 8, path, size)
