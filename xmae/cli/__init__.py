@@ -186,6 +186,8 @@ def run(arguments):
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
+        if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
+            raise
         extra = "edge" if find_spec("torch") else "train"
         return fail(
             f"{verb} needs the package {error.name}, which is not installed; try pip install "

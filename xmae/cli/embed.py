@@ -20,7 +20,7 @@ from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
 from xmae.text import cell
 
-CLEAR = 0.9  # quality from which `xmae prepare` keeps a window
+CLEAR = 0.8  # quality below which beats differ in shape: noise, motion, ectopic beats
 TOLD = {  # repairs that change what an embedding means
     "inverted_ppg": "the pulses fell at systole, so the PPG was turned over (--polarity upright: as it is)",
     "polarity_unclear": "whether pulses rise or fall at systole is not clear; --polarity says it",
