@@ -11,7 +11,6 @@ import copy
 import hashlib
 import json
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,11 @@ import numpy as np
 import torch
 
 from xmae.benchmarks.harness.hardware import hardware
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import refuse_seen
-from xmae.files import atomic_file, read_json, sha256, write_json
+from xmae.files import atomic_file, sha256, write_json
+from xmae.manifest import Digest, Free, Line, Number, OpenSchema, Word, checked, read_manifest
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
 from xmae.quantize.calibration import evenly
@@ -33,6 +33,15 @@ KEYS = ("subject", "record", "start_s")  # what names a window
 # training windows behind the mean embedding, evenly spaced over the training part
 MEAN_WINDOWS = 512
 COMPARED = 64  # test windows on which bf16 is compared with fp32
+
+
+class ReferenceInfo(OpenSchema):
+    """`reference.json`."""
+
+    device: Line
+    weights: dict[Word, Digest]
+    latency_ms: dict[Word, Number] = {}
+    precisions: list[dict[Word, Free]] = []
 
 
 @dataclass
@@ -132,17 +141,18 @@ def load_reference(path):
     """
     path = Path(path)
     path = path / "reference.npz" if path.is_dir() else path
-    info = read_json(path.with_suffix(".json"))
-    try:
+    info = read_manifest(path.with_suffix(".json"), ReferenceInfo)
+    with refusing(path, "a reference"):
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         keys = [arrays.pop(key) for key in KEYS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable as a reference ({error})") from error
-    parts = {
-        kind: {name.split("/")[1]: x for name, x in arrays.items() if name.startswith(f"{kind}/")}
-        for kind in ("embedding", "train_mean")
-    }
+        parts = {"embedding": {}, "train_mean": {}}
+        for name, x in arrays.items():
+            kind, _, model = name.partition("/")
+            parts[kind][checked(model, Word, path)] = x
+        shapes = {len(x) for x in (*keys, *parts["embedding"].values())}
+        if len(shapes) != 1 or parts["embedding"].keys() != parts["train_mean"].keys():
+            raise UserError(f"{path}: its arrays do not fit each other")
     return Reference(parts["embedding"], parts["train_mean"], *keys, info)
 
 

@@ -33,9 +33,10 @@ def read_result(path):
     result = read_json(path / "bench.json" if path.is_dir() else path)
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         raise UserError(f"{path}: not a result of xmae bench")
-    if result["schema_version"] != SCHEMA_VERSION:
+    version = result.get("schema_version")
+    if version != SCHEMA_VERSION or not isinstance(result.get("models"), list):
         raise UserError(
-            f"{path}: result of version {result['schema_version']}, expected {SCHEMA_VERSION}; measure it again"
+            f"{path}: result of version {str(version)[:20]}, expected {SCHEMA_VERSION}; measure it again"
         )
     return result
 

@@ -43,3 +43,25 @@ size_t strlen(const char *text) {
   while (*end) end++;
   return (size_t)(end - text);
 }
+
+/* The names of the Arm run-time ABI (IHI 0043) for them, which LLVM calls. */
+void __aeabi_memcpy8(void *to, const void *from, size_t bytes);
+void __aeabi_memcpy8(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+void __aeabi_memcpy4(void *to, const void *from, size_t bytes);
+void __aeabi_memcpy4(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+void __aeabi_memcpy(void *to, const void *from, size_t bytes);
+void __aeabi_memcpy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+void __aeabi_memmove8(void *to, const void *from, size_t bytes);
+void __aeabi_memmove8(void *to, const void *from, size_t bytes) { memmove(to, from, bytes); }
+void __aeabi_memmove4(void *to, const void *from, size_t bytes);
+void __aeabi_memmove4(void *to, const void *from, size_t bytes) { memmove(to, from, bytes); }
+void __aeabi_memmove(void *to, const void *from, size_t bytes);
+void __aeabi_memmove(void *to, const void *from, size_t bytes) { memmove(to, from, bytes); }
+void __aeabi_memclr8(void *to, size_t bytes);
+void __aeabi_memclr8(void *to, size_t bytes) { memset(to, 0, bytes); }
+void __aeabi_memclr4(void *to, size_t bytes);
+void __aeabi_memclr4(void *to, size_t bytes) { memset(to, 0, bytes); }
+void __aeabi_memclr(void *to, size_t bytes);
+void __aeabi_memclr(void *to, size_t bytes) { memset(to, 0, bytes); }
+void __aeabi_memset(void *to, size_t bytes, int value);
+void __aeabi_memset(void *to, size_t bytes, int value) { memset(to, value, bytes); }

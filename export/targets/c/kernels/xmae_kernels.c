@@ -135,7 +135,7 @@ void xmae_pad(const xmae_pad_t *layer, const int8_t *input, int8_t *output) {
   for (int y = 0; y < layer->in_h; y++)
     for (int x = 0; x < layer->in_w; x++)
       memcpy(output + ((y + layer->top) * layer->out_w + x + layer->left) * layer->out_c + layer->front,
-             input + (y * layer->in_w + x) * layer->in_c, (uint32_t)layer->in_c);
+             input + (y * layer->in_w + x) * layer->in_c, (size_t)layer->in_c);
 }
 
 void xmae_concatenate(const xmae_concatenate_t *layer, const int8_t *input1, const int8_t *input2, int8_t *output) {

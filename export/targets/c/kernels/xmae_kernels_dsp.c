@@ -157,41 +157,46 @@ typedef struct {
   int8_t *output;
 } run_t;
 
-__attribute__((naked, noinline)) static void run_quad(run_t *run UNUSED) {
-  __asm__ volatile(
-      "push {r0, r4-r11, lr}\n"
-      "ldr lr, [r0, #28]\n"
-      "1:\n"
-      "ldr r12, [sp]\n"
-      "ldmia r12, {r0-r3}\n"
-      "ldmia r1!, {r4-r7}\n"
-      "2:\n"
-      "ldr r8, [r0]\n ldr r9, [r0, r3]\n add r0, r0, r3, lsl #1\n"
-      "pkhbt r10, r8, r9, lsl #16\n pkhtb r11, r9, r8, asr #16\n"
-      "ldrd r8, r9, [r1], #8\n"
-      "sxtb16 r12, r10\n sxtb16 r10, r10, ror #8\n"
-      "smlad r4, r12, r8, r4\n smlad r5, r10, r9, r5\n"
-      "ldrd r8, r9, [r1], #8\n"
-      "sxtb16 r12, r11\n sxtb16 r11, r11, ror #8\n"
-      "smlad r6, r12, r8, r6\n smlad r7, r11, r9, r7\n"
-      "subs r2, r2, #1\n"
-      "bne 2b\n"
-      ".irp sum, r4, r5, r6, r7\n"
-      "ldmia r1!, {r8, r9, r10}\n"
-      "lsl \\sum, \\sum, #1\n smmulr \\sum, \\sum, r8\n add \\sum, \\sum, r9\n asr \\sum, \\sum, r10\n"
-      "ssat \\sum, #8, \\sum\n"
-      ".endr\n"
-      "bfi r4, r5, #8, #8\n bfi r4, r6, #16, #8\n bfi r4, r7, #24, #8\n"
-      "str r4, [lr]\n"
-      "ldr r12, [sp]\n"
-      "ldr r0, [r12]\n ldrd r8, r9, [r12, #16]\n ldr r10, [r12, #24]\n"
-      "add r0, r0, r8\n add lr, lr, r9\n"
-      "str r0, [r12]\n"
-      "subs r10, r10, #1\n"
-      "str r10, [r12, #24]\n"
-      "bne 1b\n"
-      "pop {r0, r4-r11, pc}\n");
+/* `fix` rounds ties below zero away from it: for outputs below the zero point, and shifts to the right. */
+#define RUN_QUAD(name, fix)                                                                                            \
+__attribute__((naked, noinline)) static void name(run_t *run UNUSED) {                                                 \
+  __asm__ volatile(                                                                                                    \
+      "push {r0, r4-r11, lr}\n"                                                                                        \
+      "ldr lr, [r0, #28]\n"                                                                                            \
+      "1:\n"                                                                                                           \
+      "ldr r12, [sp]\n"                                                                                                \
+      "ldmia r12, {r0-r3}\n"                                                                                           \
+      "ldmia r1!, {r4-r7}\n"                                                                                           \
+      "2:\n"                                                                                                           \
+      "ldr r8, [r0]\n ldr r9, [r0, r3]\n add r0, r0, r3, lsl #1\n"                                                     \
+      "pkhbt r10, r8, r9, lsl #16\n pkhtb r11, r9, r8, asr #16\n"                                                      \
+      "ldrd r8, r9, [r1], #8\n"                                                                                        \
+      "sxtb16 r12, r10\n sxtb16 r10, r10, ror #8\n"                                                                    \
+      "smlad r4, r12, r8, r4\n smlad r5, r10, r9, r5\n"                                                                \
+      "ldrd r8, r9, [r1], #8\n"                                                                                        \
+      "sxtb16 r12, r11\n sxtb16 r11, r11, ror #8\n"                                                                    \
+      "smlad r6, r12, r8, r6\n smlad r7, r11, r9, r7\n"                                                                \
+      "subs r2, r2, #1\n"                                                                                              \
+      "bne 2b\n"                                                                                                       \
+      ".irp sum, r4, r5, r6, r7\n"                                                                                     \
+      "ldmia r1!, {r8, r9, r10}\n"                                                                                     \
+      "lsl \\sum, \\sum, #1\n smmulr \\sum, \\sum, r8\n" fix " add \\sum, \\sum, r9\n asr \\sum, \\sum, r10\n"         \
+      "ssat \\sum, #8, \\sum\n"                                                                                        \
+      ".endr\n"                                                                                                        \
+      "bfi r4, r5, #8, #8\n bfi r4, r6, #16, #8\n bfi r4, r7, #24, #8\n"                                               \
+      "str r4, [lr]\n"                                                                                                 \
+      "ldr r12, [sp]\n"                                                                                                \
+      "ldr r0, [r12]\n ldrd r8, r9, [r12, #16]\n ldr r10, [r12, #24]\n"                                                \
+      "add r0, r0, r8\n add lr, lr, r9\n"                                                                              \
+      "str r0, [r12]\n"                                                                                                \
+      "subs r10, r10, #1\n"                                                                                            \
+      "str r10, [r12, #24]\n"                                                                                          \
+      "bne 1b\n"                                                                                                       \
+      "pop {r0, r4-r11, pc}\n");                                                                                       \
 }
+
+RUN_QUAD(run_quad, "")
+RUN_QUAD(run_quad_exact, "add \\sum, \\sum, \\sum, asr #31\n")
 
 static void quad_constants(const xmae_conv_t *layer, int c, int taps, uint32_t *to) {
   const int8_t *w = layer->weights + c * taps;
@@ -204,16 +209,16 @@ static void quad_constants(const xmae_conv_t *layer, int c, int taps, uint32_t *
   for (int i = 0; i < 4; i++) {
     int right = -layer->shift[c + i];
     *to++ = (uint32_t)layer->multiplier[c + i];
-    *to++ = ((1u << right) >> 1) - (128u << right);
+    *to++ = ((1u << right) >> 1) + ((uint32_t)layer->out_zero << right);
     *to++ = (uint32_t)right;
   }
 }
 
 void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int taps = layer->k_h * layer->k_w, channels = layer->in_c, positions = layer->out_h * layer->out_w;
-  int pairs = (taps + 1) / 2, plain = channels % 4 || layer->out_zero != -128 || layer->out_min != -128 ||
-                              layer->out_max != 127;
-  for (int c = 0; c < channels && !plain; c++) plain = layer->shift[c] > 0;
+  int pairs = (taps + 1) / 2, plain = channels % 4 || layer->out_min != -128 || layer->out_max != 127;
+  int exact = layer->out_zero > layer->out_min;
+  for (int c = 0; c < channels && !plain; c++) plain = layer->shift[c] > -exact;
   if (plain) {
     xmae_depthwise_plain(layer, input, output, scratch);
     return;
@@ -235,7 +240,10 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
         row[taps] = 0; /* what an odd number of taps is paired with; its weight is zero */
       }
       p += run.positions;
-      run_quad(&run);
+      if (exact)
+        run_quad_exact(&run);
+      else
+        run_quad(&run);
     }
   }
 }
