@@ -40,10 +40,16 @@ def make_case(kind, number, folder, pristine):
     for _ in range(1 if rng.random() < 0.7 else 3):
         try:
             content = way(content, rng)
-        except (ValueError, KeyError, IndexError, TypeError):  # damaged JSON once more
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            RecursionError,
+        ):  # damaged JSON once more
             content = damage.damage_bytes(content, rng)
     path.write_bytes(content)
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         kind.repair(folder)
     return None
 

@@ -329,6 +329,8 @@ def check_resume(out, settings):
     if not found:
         raise UserError(f"{out}: nothing to resume (no checkpoints/{LAST})")
     before = read_json(out / "config.json")
+    if not isinstance(before, dict):
+        raise UserError(f"{out / 'config.json'}: holds no settings; start again without resume")
     # older runs: fewer
     if changed := [key for key in settings if key in before and settings[key] != before[key]]:
         raise UserError(

@@ -2,8 +2,8 @@
 
 The interval of a mean over subjects is a bootstrap-t (Efron & Tibshirani, An Introduction to the
 Bootstrap, 1993, chapter 12). Errors of subjects are skewed, so percentile and BCa intervals cover
-too seldom: 0.82 to 0.89 at 8 subjects. The bootstrap-t covers at least 0.91 at 8 and 12 subjects
-and 0.93 at 34, simulated for normal and log-normal errors
+too seldom: 0.81 to 0.89 at 8 subjects. The bootstrap-t covers 0.915 or more at 8 and 12 subjects
+and 0.923 or more at 34, simulated for normal and log-normal errors
 (benchmarks/results/interval_coverage.md).
 
 Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh,
