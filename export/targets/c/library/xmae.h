@@ -125,7 +125,7 @@ typedef struct {
   int64_t time;                       /* ticks of the outputs read */
   xmae_beat_t beats[XMAE_MAX_BEATS];  /* the newest last; time -1: none */
   uint32_t length_sum, n_new;         /* n_new: beats since the last result */
-  int16_t last_cosine, last_sine;
+  int16_t last_cosine, last_sine, last_log;
   uint8_t last_length, place, lengths[250];
 } xmae_reader_t;
 

@@ -14,9 +14,10 @@
 #define DOUBTFUL 64                         /* confidence below which intervals are doubtful */
 #define LEAST_IRREGULARITY 8u               /* changes that it needs */
 #define LEAST_CHANGES 12u                   /* that the rhythm hint needs */
-#define SMALL 60                            /* 1/1000 of the interval: a change that is none */
+#define SMALL 80                            /* 1/1000 of the interval: a change that is none */
 #define REGULAR_SHARE 850u                  /* 1/1000 of small changes in a regular rhythm, at least */
 #define IRREGULAR_SHARE 400u                /* at most so many in an irregularly irregular one */
+#define PATTERNS 3                          /* greatest distance of intervals that are compared */
 #define LAST (XMAE_MAX_BEATS - 1)
 
 void xmae_reader_reset(xmae_reader_t *r) {
@@ -38,14 +39,14 @@ static void read_output(xmae_reader_t *r, const xmae_model_t *model, int32_t cos
   /* before the first output the sine is 0: no rise */
   if (r->last_sine < 0 && sine >= 0 && r->last_cosine + cosine > 0) {
     int64_t time = r->time - TICKS + -r->last_sine * TICKS / (sine - r->last_sine);
-    int64_t newest = r->beats[LAST].time, least = 2 * (int64_t)model->interval[log + 255];
+    int64_t newest = r->beats[LAST].time, least = 2 * (int64_t)model->interval[r->last_log + 255];
     uint32_t before = r->last_length;
     if (newest < 0 || 5 * (time - newest) >= least) add_beat(r, time, (uint8_t)(length < before ? length : before));
   }
   r->length_sum += length - r->lengths[r->place];
   r->lengths[r->place] = (uint8_t)length;
   r->place = (uint8_t)((r->place + 1u) % SPAN);
-  r->last_cosine = (int16_t)cosine, r->last_sine = (int16_t)sine, r->last_length = (uint8_t)length;
+  r->last_cosine = (int16_t)cosine, r->last_sine = (int16_t)sine, r->last_log = (int16_t)log, r->last_length = (uint8_t)length;
   r->time += TICKS;
 }
 
@@ -80,24 +81,39 @@ static uint32_t ratio(int64_t n, int64_t d) {
   return quotient;
 }
 
-/* Irregularity and the rhythm hint, from changes of neighbouring intervals. */
-static void rhythm(const xmae_reader_t *r, xmae_result_t *result) {
-  uint32_t n = 0, small = 0;
-  int64_t changes = 0, sizes = 0, first = interval(r, 0);
-  for (int i = 1; i < LAST; i++) {
-    int64_t second = interval(r, i);
-    if (first > 0 && second > 0) {
-      int64_t change = second > first ? second - first : first - second, size = first + second;
-      n++, changes += change, sizes += size;
-      if (2000 * change <= SMALL * size) small++;
-    }
-    first = second;
+/* Known pairs of intervals `lag` apart, those of them that are alike, the sums of their changes and sizes. */
+typedef struct {
+  uint32_t n, small;
+  int64_t changes, sizes;
+} pairs_t;
+
+static pairs_t pairs(const xmae_reader_t *r, int lag) {
+  pairs_t p = {0, 0, 0, 0};
+  for (int i = 0; i + lag < LAST; i++) {
+    int64_t first = interval(r, i), second = interval(r, i + lag);
+    if (first <= 0 || second <= 0) continue;
+    int64_t change = second > first ? second - first : first - second, size = first + second;
+    p.n++, p.changes += change, p.sizes += size;
+    if (2000 * change <= SMALL * size) p.small++;
   }
-  result->irregularity = n < LEAST_IRREGULARITY ? -1 : (int16_t)ratio(2000 * changes, sizes);
+  return p;
+}
+
+/* Irregularity and the rhythm hint, from changes of neighbouring intervals and of those up to three apart. */
+static void rhythm(const xmae_reader_t *r, xmae_result_t *result) {
+  pairs_t next = pairs(r, 1);
+  int irregular = 1, regular = 1000u * next.small >= REGULAR_SHARE * next.n;
+  for (int lag = 1; lag <= PATTERNS; lag++) {
+    pairs_t p = pairs(r, lag);
+    if (1000u * p.small > IRREGULAR_SHARE * p.n) irregular = 0;
+  }
+  result->irregularity = next.n < LEAST_IRREGULARITY ? -1 : (int16_t)ratio(2000 * next.changes, next.sizes);
   result->rhythm = XMAE_RHYTHM_ECTOPIC;
-  if (1000u * small >= REGULAR_SHARE * n) result->rhythm = XMAE_RHYTHM_REGULAR;
-  if (1000u * small <= IRREGULAR_SHARE * n) result->rhythm = XMAE_RHYTHM_IRREGULAR;
-  if (n < LEAST_CHANGES) result->rhythm = XMAE_RHYTHM_UNKNOWN;
+  if (regular)
+    result->rhythm = XMAE_RHYTHM_REGULAR;
+  else if (irregular)
+    result->rhythm = XMAE_RHYTHM_IRREGULAR;
+  if (next.n < LEAST_CHANGES) result->rhythm = XMAE_RHYTHM_UNKNOWN;
 }
 
 void xmae_reader_result(xmae_reader_t *r, uint32_t most, xmae_result_t *result) {
