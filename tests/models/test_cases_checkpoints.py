@@ -44,7 +44,7 @@ def test_other_precisions_are_loaded(tmp_path, dtype):
         (lambda k, v: (k, v * float("nan") if k == "head.bias" else v), "head.bias holds NaN"),
         (lambda k, v: (k, v / 0 if k == "head.weight" else v), "head.weight holds NaN or infinite"),
     ],
-    ids="42_checkpoint_dtypes-{}".format,
+    ids=[f"42_checkpoint_dtypes-{what}" for what in ("compiled", "module", "nan", "infinite")],
 )
 def test_what_is_no_sound_encoder_is_refused(tmp_path, change, complaint):
     with pytest.raises(UserError, match=complaint):
