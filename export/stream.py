@@ -15,12 +15,10 @@ from xmae.beats.certainty import shipped_certainty
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import rhythm_hint
 from xmae.errors import UserError, require_at_least
-from xmae.export.stream_network import StreamNetwork
+from xmae.export.targets.c.network import CHUNK, StreamNetwork
 from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
 from xmae.signals.window import SFREQ
 
-CHUNK = 100  # samples at 100 Hz that are computed at once: a second
-OUTPUTS = CHUNK // 4
 # output 0 answers for this many samples at 100 Hz after the first sample of the front end
 FIRST_OUTPUT = -40.5
 LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16

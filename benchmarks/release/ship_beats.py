@@ -20,7 +20,7 @@ from xmae.data.batches.timing import TimedRecordings, TimingBatches
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
-from xmae.export.stream_network import Int8Reader
+from xmae.export.int8_reader import Int8Reader
 from xmae.export.targets import litert
 from xmae.files import atomic_file
 from xmae.models.beat_student import BeatStudent

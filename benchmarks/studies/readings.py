@@ -43,7 +43,7 @@ from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial, probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
 from xmae.evaluation.protocol.tasks import REGISTRY
-from xmae.export.stream_network import Int8Reader
+from xmae.export.int8_reader import Int8Reader
 from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
 from xmae.tables import markdown_table

@@ -6,7 +6,7 @@ import pytest
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
 from xmae.export.stream import FLAT, LOST, SATURATED, START, UNSURE, Stream, int8_file
-from xmae.export.stream_network import StreamNetwork
+from xmae.export.targets.c.network import StreamNetwork
 from xmae.models import load_encoder
 
 

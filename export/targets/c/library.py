@@ -14,10 +14,9 @@ import numpy as np
 
 from xmae.beats.reader import MapCode
 from xmae.errors import UserError
-from xmae.export.stream import CHUNK, OUTPUTS
-from xmae.export.stream_network import MAP_CHANNELS, StreamNetwork
 from xmae.export.targets.c.layers import read_layers
 from xmae.export.targets.c.literals import comment, identifier, integer
+from xmae.export.targets.c.network import CHUNK, MAP_CHANNELS, OUTPUTS, StreamNetwork
 from xmae.files import atomic_file
 
 ALIGN = 8  # bytes: of every place in an instance's memory
