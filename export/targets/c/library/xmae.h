@@ -23,10 +23,10 @@ extern "C" {
 #endif
 
 #define XMAE_VERSION_MAJOR 0
-#define XMAE_VERSION_MINOR 1
+#define XMAE_VERSION_MINOR 2
 #define XMAE_VERSION_PATCH 0
-/** @brief Version as text, such as "0.1.0". */
-#define XMAE_VERSION "0.1.0"
+/** @brief Version as text, such as "0.2.0". */
+#define XMAE_VERSION "0.2.0"
 
 /** @brief Least and greatest rate of the codes, 1/1000 Hz: 25 to 500 Hz. */
 #define XMAE_MIN_RATE 25000u
