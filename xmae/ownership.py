@@ -27,6 +27,7 @@ def owned(path, shown=None):
         If another process, or another thread, owns the path, or nothing can be written there.
     """
     path = Path(path).resolve()  # a link may lead to another disk
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         lock = FileLock(lock_file(path), timeout=0, is_singleton=True)
         with lock:
@@ -35,11 +36,21 @@ def owned(path, shown=None):
             finally:
                 if lock.lock_counter == 1:
                     Path(lock.lock_file).unlink(missing_ok=True)
+                    remove_empty(missing)
     except Timeout:
         raise UserError(
             f"{shown or path}: another xmae process is writing there; wait for it, or name another"
             " place"
         ) from None
+
+
+def remove_empty(folders):
+    """Remove folders, the innermost first, as long as nothing is in them."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # something was written there
+            return
 
 
 def lock_file(path):

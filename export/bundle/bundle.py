@@ -180,7 +180,7 @@ class Bundle:
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
         left = [head["label"] for task, head in heads.items() if task not in trusted]
-        return [*self.manifest["metrics"].get("heads_at_chance", {}).get(model, []), *left]
+        return [*self.manifest.get("metrics", {}).get("heads_at_chance", {}).get(model, []), *left]
 
     def session(self, entry, threads=1):
         """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to

@@ -347,6 +347,11 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
 def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monkeypatch):
     names = {"units": ["NU"], "sig_name": ["PLETH"], "fmt": ["16"], "write_dir": str(tmp_path)}
     wfdb.wrsamp("one", 125, p_signal=recording.ppg[:3750, None], **names)
+    header = tmp_path / "one.hea"
+    first, signal_line = header.read_text().splitlines()[:2]
+    fields = signal_line.split()
+    fields[6] = "0"  # no checksum is kept, so that the header need not change with the samples
+    header.write_text(first + "\n" + " ".join(fields) + "\n")
     (tmp_path / "bad.npz").write_text("no archive")
     arguments = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1, "jobs": 1}
     prepared, original = [], module_of_a_file.prepare_recording

@@ -168,7 +168,7 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     (source,) = load_datasets([store], tasks=["hr"])
     (target,) = load_datasets(["ppg_bp"])
     offset = np.nanmean(source.labels["hr_ecg"])  # the constant is the mean of the fitted dataset
-    assert constant == pytest.approx(np.abs(target.labels["hr_ecg"] - offset).mean(), rel=0.05)
+    assert constant == pytest.approx(np.abs(target.labels["hr_monitor"] - offset).mean(), rel=0.05)
 
 
 def test_baselines_look_once_at_windows_that_trials_share(models, store, monkeypatch):

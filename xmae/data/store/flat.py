@@ -118,7 +118,8 @@ class FlatWindows:
                         if name in (*SIGNALS, *AXES)
                         else followed(*map(table.column, CHAIN))
                     )
-                    rows.tofile(file)
+                    # unlike tofile, it says why if it fails
+                    file.write(memoryview(np.ascontiguousarray(rows)).cast("B"))
 
 
 def shards_of(store, split):

@@ -168,8 +168,6 @@ class WindowStore:
             with refusing(f"{self.path}/{entry['file']}", "labels of a store"):
                 for shard, values in labels_by_shard(table):
                     tables.setdefault(shard, {}).update(values)
-        if tables.keys() - {shard["file"] for shard in self.meta["shards"]}:
-            raise UserError(f"{self.path}: its labels are of shards that it does not have")
         return tables
 
     def windows(self, split=None):

@@ -41,11 +41,10 @@ def reader_of(path):
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path}: cannot read this kind of file; expected {', '.join(READERS)}")
     suffix = path.suffix.lower()
+    if suffix == ".csv" and find_spec("pandas") is None:
+        return import_module("xmae.data.recording.readers.plain_table")
     for name in BY_CONTENT.get(suffix, ()) if path.is_file() else ():
         reader = import_module(f"xmae.data.recording.readers.{name}")
         if reader.recognises(path):
             return reader
-    light = suffix == ".csv" and find_spec("pandas") is None
-    return import_module(
-        f"xmae.data.recording.readers.{'plain_table' if light else READERS[suffix]}"
-    )
+    return import_module(f"xmae.data.recording.readers.{READERS[suffix]}")
