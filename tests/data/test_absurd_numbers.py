@@ -116,7 +116,7 @@ def test_weights_that_are_no_numbers(tmp_path, value):
     with torch.no_grad():
         next(student.parameters()).view(-1)[3] = value
     save_encoder(student, tmp_path / "a.safetensors", {})
-    with pytest.raises(UserError, match="a.safetensors: has weights that are no numbers"):
+    with pytest.raises(UserError, match="a.safetensors: damaged weights: .* holds NaN or infinite"):
         load_encoder(tmp_path / "a.safetensors")
 
 

@@ -50,7 +50,7 @@ class TimingObjective(Objective):
 
     name = "timing"
 
-    paper = "dense beat timing; design and evidence in docs/twin.md"
+    paper = "dense beat timing is ours (docs/twin.md), beside Zhou et al., arXiv 2605.00973"
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
     needs_ecg = True
 
