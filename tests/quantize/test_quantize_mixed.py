@@ -143,7 +143,7 @@ def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
     ("wrong", "message"),
     [
         (
-            {"formats": "onnx,tensorrt"},
+            {"targets": "onnx,tensorrt"},
             "cannot quantize for 'tensorrt'; known: executorch, litert, onnx",
         ),
         ({"observer": "best"}, "unknown observer 'best'"),
