@@ -163,7 +163,7 @@ def test_the_gate_runs_from_the_bundle_alone(demo, drift, alone, tmp_path):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
-    tables = {}
+    tables, trusted = {}, Bundle.open(alone).trusted_heads("student").keys()
     for part, precision in (("student", "int8"), ("student", "fp32")):
         done = xmae(
             "embed", RECORDING, "--model", alone, "--target", runtime, "--part", part, "--precision", precision,
@@ -172,9 +172,10 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
         assert done.returncode == 0, done.stderr[-2000:]
         result = json.loads(done.stdout)
         tables[precision] = pd.read_csv(tmp_path / result["out"])
-        assert (
-            result["windows"] == len(tables[precision]) == 48 and 20 < result["median"]["hr"] < 220
-        )
+        assert result["windows"] == len(tables[precision]) == 48
+        # so short a training may know no heart rate of the validation subjects: then none is said
+        assert result["median"].keys() == trusted
+        assert all(20 < value < 220 for value in result["median"].values())
     plain = xmae(
         "embed",
         RECORDING,
@@ -189,5 +190,6 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
     embeddings = {name: table.filter(regex=r"^e\d").to_numpy() for name, table in tables.items()}
     assert embeddings["int8"].shape == (48, load_encoder(alone / "student.safetensors").embed_dim)
     np.testing.assert_allclose(embeddings["fp32"], embeddings["pytorch"], atol=1e-3)
-    assert (tables["int8"]["start_s"] == np.arange(48) * 10).all() and "hr" in tables["int8"]
+    assert (tables["int8"]["start_s"] == np.arange(48) * 10).all()
+    assert all((name in table) for name in trusted for table in (tables["int8"], tables["fp32"]))
     assert np.corrcoef(embeddings["int8"].ravel(), embeddings["fp32"].ravel())[0, 1] > 0.9
