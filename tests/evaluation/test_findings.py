@@ -165,9 +165,11 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
     rates = {row["dataset"]: row["methods"]["features"]["mae"]["value"] for row in (across, within)}
     constant = across["methods"]["constant"]["mae"]["value"]
     assert rates["ppg_bp -> ppg_bp"] < min(rates["store -> ppg_bp"], constant)
-    (source,) = load_datasets([store], tasks=["hr"])
+    (source,) = load_datasets([store], tasks=["hr_monitor"])
     (target,) = load_datasets(["ppg_bp"])
-    offset = np.nanmean(source.labels["hr_ecg"])  # the constant is the mean of the fitted dataset
+    offset = np.nanmean(
+        source.labels["hr_monitor"]
+    )  # the constant is the mean of the fitted dataset
     assert constant == pytest.approx(np.abs(target.labels["hr_monitor"] - offset).mean(), rel=0.05)
 
 
