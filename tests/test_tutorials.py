@@ -12,7 +12,7 @@ SAID = {  # what each must print
     "embed_and_read": "heart rate",
     "own_data_to_a_watch": "windows",
     "pretrain_on_a_server": "a second",
-    "drift_gate_in_ci": "pass",
+    "drift_gate_in_ci": "within the limits",
 }
 
 
