@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
+/* Read the shipped recording and print a line a second, as Python's `xmae.Stream` does. */
+#include "port.h"
+#include "recording.h"
+#include "xmae/xmae_model_@name@.h"
+
+#define BURST 32 /* codes that come at once, as from the FIFO of an optical front end */
+
+static xmae_t stream;
+static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1];
+static xmae_result_t result;
+
+/* A whole number over 10^places. */
+static void say_number(uint32_t value, uint32_t places) {
+  char text[16];
+  uint32_t at = sizeof text, digits = 0;
+  text[--at] = 0;
+  while (value || digits <= places) {
+    if (digits == places && places) text[--at] = '.';
+    text[--at] = (char)('0' + value % 10u);
+    value /= 10u;
+    digits++;
+  }
+  say(text + at);
+}
+
+/* Milliseconds of ticks; of a stream of at most 49 days. */
+static uint32_t milliseconds(int64_t ticks) { return (uint32_t)xmae_milliseconds(&stream, ticks); }
+
+static void say_heart_rate(void) {
+  static const char *const rhythms[] = {"rhythm unknown", "regular", "ectopic-like", "irregularly irregular"};
+  if (!result.rate) {
+    say("no heart rate");
+    return;
+  }
+  say_number((result.rate + 5u) / 10u, 1);
+  say(" bpm (");
+  say_number((result.low + 50u) / 100u, 0);
+  say(" to ");
+  say_number((result.high + 50u) / 100u, 0);
+  say("), ");
+  say(rhythms[result.rhythm]);
+}
+
+static void say_reasons(void) {
+  static const char *const reasons[] = {"samples lost", "at the converter's rail", "nothing moves",
+                                        "less than 10 s of signal", "not sure enough"};
+  const char *before = " [";
+  for (uint32_t i = 0; i < 5; i++) {
+    if (!(result.reasons >> i & 1u)) continue;
+    say(before);
+    say(reasons[i]);
+    before = "; ";
+  }
+  if (result.reasons) say("]");
+}
+
+static void say_result(void) {
+  uint32_t tenths = (milliseconds(result.time) + 50u) / 100u;
+  for (uint32_t limit = 100000; limit > 10 && tenths < limit; limit /= 10) say(" ");
+  say_number(tenths, 1);
+  say(" s  ");
+  say_heart_rate();
+  say(", beats at ");
+  for (uint32_t i = 0; i < result.n_beats; i++) {
+    if (i) say(", ");
+    say_number((milliseconds(result.beats[i].time) + 5u) / 10u, 2);
+  }
+  if (!result.n_beats) say("-");
+  say_reasons();
+  say("\n");
+}
+
+int main(void) {
+  static const xmae_config_t config = {
+      &xmae_model_@name@, /* model */
+      1000u * XMAE_RECORDING_HZ, XMAE_RECORDING_BITS, 0, /* rate, bits, inverted */
+      1, 1, 0 /* hop, channels, channel */
+  };
+  if (xmae_check_model(config.model) != XMAE_OK) return 1;
+  if (xmae_init(&stream, &config, memory, sizeof memory) != XMAE_OK) return 2;
+  for (uint32_t i = 0; i < XMAE_RECORDING_CODES; i += BURST) {
+    uint32_t left = XMAE_RECORDING_CODES - i;
+    if (xmae_push(&stream, xmae_recording + i, left < BURST ? left : BURST, 0) != XMAE_OK) return 3;
+    if (xmae_read(&stream, &result) == XMAE_OK) say_result();
+  }
+  return 0;
+}
