@@ -18,14 +18,14 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
-from xmae.export.beat_rows import certainty_of
+from xmae.export.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets.c import source as c_source
+from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
     DEFAULT,
     SOURCE,
@@ -154,7 +154,10 @@ def export(
     original = load_encoder(teacher)
     # weights of others stay with their owners: the bundle has the student only
     own = {} if is_foreign(original) else {"teacher": original}
-    encoders = own | load_students(student)
+    students = load_students(student)
+    encoders = own | students
+    given = [student] if isinstance(student, str) else student
+    names = dict(zip(students, (Path(name).stem for name in given), strict=True))
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -195,7 +198,6 @@ def export(
                 for pair in tqdm(pairs, "export", len(work), unit="model")
                 for entry in pair
             ]
-        source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
@@ -204,7 +206,9 @@ def export(
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
             heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
-        certainty, notes = beat_tables(encoders, student, store)
+        certainty, notes = beat_tables(students, given, store)
+        tables = {model: table_of(table) for model, table in certainty.items()}
+        library = c_library(folder, taken.get(SOURCE), names, heads, tables)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -221,7 +225,7 @@ def export(
             "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
-            **source,
+            **library,
         }
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest, sign_with)
@@ -286,6 +290,19 @@ def load_students(names):
     if not students:
         raise UserError("a bundle needs at least one student")
     return students
+
+
+def c_library(folder, models, names, heads, tables):
+    """Write the folder `c` for these models, if there are any; its part of the manifest."""
+    if not models:
+        return {}
+    students = [
+        PackagedStudent(
+            model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
+        )
+        for model in models
+    ]
+    return {"c": write_package(folder / FOLDER, students)}
 
 
 def export_model(
@@ -404,16 +421,14 @@ def drift_of(session, ppg, reference, mean):
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
 
 
-def beat_tables(encoders, names, store):
+def beat_tables(students, names, store):
     """Certainty tables of the students that read beats, for the manifest, and warnings."""
-    names = [names] if isinstance(names, str) else names
-    students = [model for model in encoders if model != "teacher"]
     tables, notes = {}, []
-    for model, name in zip(students, names, strict=True):
-        if not isinstance(encoders[model], BeatStudent):
+    for (model, encoder), name in zip(students.items(), names, strict=True):
+        if not isinstance(encoder, BeatStudent):
             continue
         windows = store.windows("val") if "val" in store.splits.values() else None
-        table, how = certainty_of(name, encoders[model], windows)
+        table, how = certainty_of(name, encoder, windows)
         if table is None:
             notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
         else:

@@ -40,6 +40,9 @@ class Certainty:
         return rate - half, rate + half
 
 
+SILENT = Certainty(np.full(STEPS, 15000), 255)  # of a student that nobody has calibrated
+
+
 @cache
 def shipped_tables():
     """Read the tables of all shipped models: dict by name."""
