@@ -58,7 +58,7 @@ class BeatConfig:
 
 BEAT_TIERS = {
     "mcu-s": BeatConfig(stem=8, width=16, branch=48),
-    "mcu": BeatConfig(),
+    "mcu": BeatConfig(kernel=17, look_ahead=82),
     "app": BeatConfig(stem=32, width=80, depth=8, branch=192),
     "motion": BeatConfig(stem=24, width=44, branch=64, n_inputs=4),
 }
