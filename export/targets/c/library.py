@@ -66,6 +66,8 @@ class LibraryModel:
         Ticks by code of the log interval; 1 / 100 bpm by step of certainty.
     map_zero, unit, least : int
         Zero point of the map, codes for a length of 1, certainty that a heart rate needs.
+    look_ahead : int
+        Samples at 100 Hz after an output's four that the network sees.
     """
 
     name: str
@@ -79,6 +81,7 @@ class LibraryModel:
     map_zero: int
     unit: int
     least: int
+    look_ahead: int
 
     @property
     def constant_bytes(self):
@@ -139,6 +142,7 @@ def library_model(path, certainty, name):
     return LibraryModel(
         identifier(name), tuple(layers), inputs, outputs, memory_bytes, scratch,
         code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit, int(certainty.least),
+        network.look_ahead,
     )  # fmt: skip
 
 
@@ -312,6 +316,7 @@ def model_source(model):
         "crc32": integer(model.crc32, "u"),
         "map_zero": integer(model.map_zero),
         "unit": integer(model.unit, "u"),
+        "look_ahead": integer(model.look_ahead, "u"),
         "least": integer(model.least, "u"),
     }
     lines = ",\n  ".join(f".{key} = {value}" for key, value in fields.items())
