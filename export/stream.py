@@ -14,6 +14,7 @@ import numpy as np
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import rhythm_hint
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError, require_at_least
 from xmae.export.targets.c.network import CHUNK, StreamNetwork
 from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
@@ -124,7 +125,7 @@ class Stream:
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
         self.network = StreamNetwork(int8_file(model))
         self.table = certainty or shipped_certainty()
-        self.code = MapCode.of_scale(self.network.scale)
+        self.code = MapCode.of_scale(self.network.scale, LOG_SHARE)
         self.reset()
 
     def reset(self):

@@ -22,7 +22,6 @@ from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
 EMBED_DIM = 256
-LOG_SHARE = 0.5  # of the log interval in exported rows, see `xmae.quantize.graph.BeatGraph`
 
 
 @dataclass(frozen=True)
