@@ -63,6 +63,8 @@ class LibraryModel:
         Ticks by code of the log interval; 1 / 100 bpm by step of certainty.
     map_zero, unit, least : int
         Zero point of the map, codes for a length of 1, certainty that a heart rate needs.
+    look_ahead : int
+        Samples at 100 Hz after an output's four that the network sees.
     """
 
     name: str
@@ -76,6 +78,7 @@ class LibraryModel:
     map_zero: int
     unit: int
     least: int
+    look_ahead: int
 
     @property
     def constant_bytes(self):
@@ -136,6 +139,7 @@ def library_model(path, certainty, name):
     return LibraryModel(
         identifier(name), tuple(layers), inputs, outputs, memory_bytes, scratch,
         code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit, int(certainty.least),
+        network.look_ahead,
     )  # fmt: skip
 
 
