@@ -14,14 +14,14 @@ import numpy as np
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError, require_at_least
 from xmae.export.targets.c.network import CHUNK, StreamNetwork
 from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
 from xmae.signals.window import SFREQ
 
-# output 0 answers for this many samples at 100 Hz after the first sample of the front end
-FIRST_OUTPUT = -40.5
-LOOK_AHEAD_MS = int(10 * (FIRST_OUTPUT + LOOK_AHEAD + 0.5))  # from ticks to the clock of the codes
+FIRST_OUTPUT = 1.5  # samples: an output answers for the middle of its four
+FRONT_END_MS = int(10 * (FIRST_OUTPUT + LOOK_AHEAD + 0.5))  # until then, without the network
 LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
 REASONS = {
     LOST: "samples lost",
@@ -126,7 +126,7 @@ class Stream:
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
         self.network = StreamNetwork(int8_file(model))
         self.table = certainty or shipped_certainty()
-        self.code = MapCode.of_scale(self.network.scale)
+        self.code = MapCode.of_scale(self.network.scale, LOG_SHARE)
         self.reset()
 
     def reset(self):
@@ -242,13 +242,18 @@ class Stream:
             status,
         )
 
+    @property
+    def delay_ms(self):
+        """Time from the first sample of the front end to output 0, ms."""
+        return FRONT_END_MS - 10 * self.network.look_ahead
+
     def milliseconds(self, ticks):
         """Return the time of ticks on the clock of the codes, whole ms after the first code was taken, rounded down."""
-        return (ticks * 5 >> 5) + LOOK_AHEAD_MS - 500_000 // round(self.sfreq * 1000)
+        return (ticks * 5 >> 5) + self.delay_ms - 500_000 // round(self.sfreq * 1000)
 
     def seconds_of(self, ticks):
         """Return the time of ticks on the clock of the codes, s after the first code was taken."""
-        return ticks / TICKS_S + LOOK_AHEAD_MS / 1000 - 0.5 / self.sfreq
+        return ticks / TICKS_S + self.delay_ms / 1000 - 0.5 / self.sfreq
 
     def line(self, result):
         """Say a result in a line that a person understands; the C library's example says the same."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmae.beats.certainty import shipped_certainty
+from xmae.beats.certainty import SILENT
 from xmae.data.bidmc import FOLDER
 from xmae.export.stream import UNSURE, Stream
 from xmae.export.targets.c.library import library_model
@@ -55,15 +55,14 @@ def recording_codes():
         return archive["ppg"].ravel()[: SECONDS * HZ].astype(np.int64) + (1 << BITS >> 1)
 
 
-def make_vectors(path, model, codes):
+def make_vectors(student, model, codes):
     """Compute what a model must give for codes.
 
     Parameters
     ----------
-    path : Path
-        Its int8 `.tflite`.
+    student : PackagedStudent
     model : LibraryModel
-        The same, with heads.
+        The same for libxmae.
     codes : int array, shape (n,)
     """
     n_results = (len(codes) * 100 // HZ - HISTORY) // 100
@@ -78,7 +77,9 @@ def make_vectors(path, model, codes):
     zero = model.window.tensors[model.window.embedding].zero
     heads = [[head.value(row, zero) for head in model.heads] for row in embeddings]
     if model.beats:
-        results, beats = beat_rows(Stream(path, HZ, BITS).push(codes))
+        results, beats = beat_rows(
+            Stream(student.path, HZ, BITS, certainty=student.certainty or SILENT).push(codes)
+        )
     else:
         results, beats = silent_rows(n_results), np.zeros((0, 2), np.int64)
     return Vectors(results, beats, np.array(windows), embeddings, np.array(heads, np.int32))
@@ -127,8 +128,10 @@ def write_vectors(folder, students):
     put(folder / "data" / "recording.bin", codes.astype("<i4").tobytes())
     parts = []
     for student in students:
-        model = library_model(student.path, shipped_certainty(), student.name, student.heads)
-        vectors = make_vectors(student.path, model, codes)
+        model = library_model(
+            student.path, student.certainty or SILENT, student.name, student.heads
+        )
+        vectors = make_vectors(student, model, codes)
         put(folder / "tests" / f"vectors_{model.name}.bin", as_binary(vectors))
         parts.append((model, vectors))
     put(folder / "tests" / "vectors.h", as_header(parts).encode())

@@ -201,6 +201,6 @@ def struct_of(model):
             u(0 if beats else window.steps_per_one),
         ],
         [integer(window.input_zero), integer(beats.map_zero if beats else 0), integer(output.zero)],
-        [u(beats.unit if beats else 0), u(beats.least if beats else 0)],
+        [u(v) for v in ((beats.unit, beats.look_ahead, beats.least) if beats else (0, 0, 0))],
     ]
     return ",\n  ".join(", ".join(row) for row in rows)

@@ -12,9 +12,8 @@ import numpy as np
 from xmae.errors import UserError
 from xmae.export.targets.c.layers import read_layers
 
-SILENCE = (
-    400  # samples of zero that set the state before the first one: more than the net looks back
-)
+# samples of zero that set the state before the first one: more than any net looks back
+SILENCE = 500
 MAP_CHANNELS = 3
 CHUNK = 100  # samples at 100 Hz that are computed at once: a second
 OUTPUTS = CHUNK // 4
@@ -90,6 +89,8 @@ class StreamNetwork:
         A code of the map stands for scale * (code - zero).
     input_scale, input_zero : float, int
         A code of the input stands for so much of a window's [-1, 1], less its zero point.
+    look_ahead : int
+        Samples after an output's four that it sees.
     layers : list of StreamLayer
     numbers : list of int
         Places of these layers in the file.
@@ -106,17 +107,22 @@ class StreamNetwork:
         end = timing_maps(tensors, layers)
         if len(end) != 1:
             raise UserError(f"{path}: not an int8 student that reads beats")
-        chain, place = [], end[0]
+        chain, place, look_ahead = [], end[0], 0
         while place != source:
             number, layer = made_by[place]
             if layer.kernel in ("xmae_conv", "xmae_depthwise"):
                 chain.insert(0, (number, layer))
-            elif layer.op not in ("PAD", "RESHAPE"):
+            elif layer.op == "PAD":
+                x, y = (tensors[i].shape for i in (layer.inputs[0], layer.output))
+                before = layer.fields["top"] + layer.fields["left"] + layer.fields["front"]
+                look_ahead += sum(y) - sum(x) - before
+            elif layer.op != "RESHAPE":
                 raise UserError(
                     f"{path}: {layer.op} before the map; a stream knows convolutions only"
                 )
             place = layer.inputs[0]
         self.numbers = [number for number, _ in chain]
+        self.look_ahead = look_ahead
         self.layers = [stream_layer(layer) for _, layer in chain]
         self.scale, self.zero = tensors[end[0]].scale, tensors[end[0]].zero
         self.input_scale, self.input_zero = tensors[source].scale, tensors[source].zero

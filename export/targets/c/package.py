@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from xmae.beats.certainty import shipped_certainty
+from xmae.beats.certainty import SILENT, Certainty
 from xmae.errors import UserError
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
@@ -44,12 +44,15 @@ class PackagedStudent:
         Its int8 `.tflite`.
     heads : dict
         From `heads.json`, by task.
+    certainty : Certainty or None
+        Its table; None: it reads no beats, or never gives a heart rate.
     """
 
     model: str
     name: str
     path: Path
     heads: dict = field(default_factory=dict)
+    certainty: Certainty | None = None
 
 
 def write_package(folder, students):
@@ -73,7 +76,7 @@ def write_package(folder, students):
         cannot be written.
     """
     folder = Path(folder)
-    models = [library_model(s.path, shipped_certainty(), s.name, s.heads) for s in students]
+    models = [library_model(s.path, s.certainty or SILENT, s.name, s.heads) for s in students]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")

@@ -12,7 +12,7 @@
 #define XMAE_CHUNK 100               /* samples at 100 Hz that are computed at once */
 #define XMAE_OUTPUTS 25              /* of the map for these */
 #define XMAE_MAP_CHANNELS 3
-#define XMAE_SILENCE 4               /* chunks of zeros that set the state before the first sample */
+#define XMAE_SILENCE 5               /* chunks of zeros that set the state before the first sample */
 #define XMAE_HISTORY 108             /* samples that an output of the front end needs beside its own */
 
 /* A convolution over a chunk: `conv.in_w` is what its kernel keeps and what is new. Places are bytes in the instance's
@@ -73,6 +73,7 @@ struct xmae_model {
   uint32_t steps_per_one; /* 256 steps of the window for 1, where each window is scaled by itself; else 0 */
   int16_t input_zero, map_zero, embedding_zero; /* zero points */
   uint16_t unit;               /* codes of the map for a length of 1 */
+  uint16_t look_ahead;         /* samples at 100 Hz after an output's four that it sees */
   uint8_t least;               /* certainty from which a heart rate is given */
 };
 

@@ -12,21 +12,25 @@ static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1];
 static xmae_result_t result;
 
 /* A whole number over 10^places. */
-static void say_number(uint32_t value, uint32_t places) {
+static void say_number(int32_t value, uint32_t places) {
   char text[16];
-  uint32_t at = sizeof text, digits = 0;
+  uint32_t at = sizeof text, digits = 0, rest = (uint32_t)(value < 0 ? -value : value);
   text[--at] = 0;
-  while (value || digits <= places) {
+  while (rest || digits <= places) {
     if (digits == places && places) text[--at] = '.';
-    text[--at] = (char)('0' + value % 10u);
-    value /= 10u;
+    text[--at] = (char)('0' + rest % 10u);
+    rest /= 10u;
     digits++;
   }
+  if (value < 0) text[--at] = '-';
   say(text + at);
 }
 
-/* Milliseconds of ticks; of a stream of at most 49 days. */
-static uint32_t milliseconds(int64_t ticks) { return (uint32_t)xmae_milliseconds(&stream, ticks); }
+/* The time of ticks in steps of some milliseconds, rounded; of the first 24 days. */
+static int32_t time_in(int32_t step, int64_t ticks) {
+  int32_t ms = (int32_t)xmae_milliseconds(&stream, ticks) + step / 2;
+  return ms / step - (ms % step < 0);
+}
 
 static void say_heart_rate(void) {
   static const char *const rhythms[] = {"rhythm unknown", "regular", "ectopic-like", "irregularly irregular"};
@@ -34,11 +38,11 @@ static void say_heart_rate(void) {
     say("no heart rate");
     return;
   }
-  say_number((result.rate + 5u) / 10u, 1);
+  say_number((result.rate + 5) / 10, 1);
   say(" bpm (");
-  say_number((result.low + 50u) / 100u, 0);
+  say_number((result.low + 50) / 100, 0);
   say(" to ");
-  say_number((result.high + 50u) / 100u, 0);
+  say_number((result.high + 50) / 100, 0);
   say("), ");
   say(rhythms[result.rhythm]);
 }
@@ -57,15 +61,15 @@ static void say_reasons(void) {
 }
 
 static void say_result(void) {
-  uint32_t tenths = (milliseconds(result.time) + 50u) / 100u;
-  for (uint32_t limit = 100000; limit > 10 && tenths < limit; limit /= 10) say(" ");
+  int32_t tenths = time_in(100, result.time);
+  for (int32_t limit = 100000; limit > 10 && tenths < limit; limit /= 10) say(" ");
   say_number(tenths, 1);
   say(" s  ");
   say_heart_rate();
   say(", beats at ");
   for (uint32_t i = 0; i < result.n_beats; i++) {
     if (i) say(", ");
-    say_number((milliseconds(result.beats[i].time) + 5u) / 10u, 2);
+    say_number(time_in(10, result.beats[i].time), 2);
   }
   if (!result.n_beats) say("-");
   say_reasons();

@@ -168,7 +168,7 @@ typedef struct {
  *                 XMAE_MODEL_NAME_BYTES of the model's header.
  * @return XMAE_OK, XMAE_ERROR_NULL, XMAE_ERROR_MODEL, XMAE_ERROR_VERSION, XMAE_ERROR_RATE, XMAE_ERROR_BITS,
  *         XMAE_ERROR_HOP, XMAE_ERROR_CHANNEL or XMAE_ERROR_MEMORY.
- * @note Takes as long as four seconds of signal: the model looks at silence first.
+ * @note Takes as long as five seconds of signal: the model looks at silence first.
  */
 xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes);
 
