@@ -19,10 +19,11 @@ from xmae.models.provenance import Provenance, read_header
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
-from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
+from xmae.models.xmae import PPGEncoder, TimedPPGEncoder, XMAEConfig, config_dict
 
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
+    "ppg-timed": TimedPPGEncoder,
     "mcu": McuStudent,
     "beats": BeatStudent,
     "vit": ViTEncoder,
@@ -44,7 +45,7 @@ def save_encoder(encoder, path, provenance):
     """
     checked(provenance, Provenance, f"{path}: provenance")
     (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
-    config = config_dict(encoder.config) if kind == "ppg" else encoder.config
+    config = config_dict(encoder.config) if isinstance(encoder, PPGEncoder) else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
@@ -136,8 +137,8 @@ def load_encoder(name, ppg=True):
 
 def build(kind, config):
     """Make an encoder of a kind, with the weights that training would begin with."""
-    if kind == "ppg":
-        return PPGEncoder(XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
+    if issubclass(KINDS[kind], PPGEncoder):
+        return KINDS[kind](XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
     return KINDS[kind](**config)
 
 

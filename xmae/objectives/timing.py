@@ -14,7 +14,7 @@ from xmae.objectives.objective import Defaults, Objective, register
 
 PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
 BETA = 0.25  # where the loss turns from square to straight
-STEPS = 250  # an epoch
+STEPS = 250  # batches that make an epoch
 
 
 def timing_loss(made, target, weight):
@@ -46,6 +46,8 @@ class TimingObjective(Objective):
         One of `xmae.models.beat_student.BEAT_TIERS`.
     real : float
         Share of real windows, 0 to 1.
+    steps : int
+        Batches that make an epoch.
     """
 
     name = "timing"
@@ -54,21 +56,20 @@ class TimingObjective(Objective):
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
     needs_ecg = True
 
-    def __init__(self, size="mcu", real=0.5):
+    def __init__(self, size="mcu", real=0.5, steps=STEPS):
         super().__init__()
         require_choice("size", size, BEAT_TIERS)
-        self.model, self.real = BeatStudent(size), real
+        self.model, self.real, self.steps = BeatStudent(size), real, steps
 
     @property
     def encoder(self):
         """What pretraining is for."""
         return self.model
 
-    @classmethod
-    def batches(cls, store, batch_size, n_epochs, seed, **_):
+    def batches(self, store, batch_size, n_epochs, seed, **_):
         """Training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
-        train = TimingBatches(recordings, batch_size, STEPS, seed)
+        train = TimingBatches(recordings, batch_size, self.steps, seed, real=self.real)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):
