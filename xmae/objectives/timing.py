@@ -64,11 +64,11 @@ class TimingObjective(Objective):
         """What pretraining is for."""
         return self.model
 
-    @classmethod
-    def batches(cls, store, batch_size, n_epochs, seed, **_):
+    def batches(self, store, batch_size, n_epochs, seed, **_):
         """Training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
-        train = TimingBatches(recordings, batch_size, STEPS, seed)
+        acc = self.model.sizes.n_inputs > 1
+        train = TimingBatches(recordings, batch_size, STEPS, seed, self.real, acc=acc)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):
