@@ -18,13 +18,14 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
+from xmae.export.bundle.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets.c import source as c_source
+from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
     DEFAULT,
     SOURCE,
@@ -38,11 +39,12 @@ from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.beat_student import EMBED_DIM, BeatStudent
 from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
-from xmae.quantize.graph import INPUT_SHAPE, exportable
+from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
 from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
@@ -152,7 +154,10 @@ def export(
     original = load_encoder(teacher)
     # weights of others stay with their owners: the bundle has the student only
     own = {} if is_foreign(original) else {"teacher": original}
-    encoders = own | load_students(student)
+    students = load_students(student)
+    encoders = own | students
+    given = [student] if isinstance(student, str) else student
+    names = dict(zip(students, (Path(name).stem for name in given), strict=True))
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -193,7 +198,6 @@ def export(
                 for pair in tqdm(pairs, "export", len(work), unit="model")
                 for entry in pair
             ]
-        source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
@@ -202,6 +206,9 @@ def export(
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
             heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
+        certainty, notes = beat_tables(students, given, store)
+        tables = {model: table_of(table) for model, table in certainty.items()}
+        library = c_library(folder, taken.get(SOURCE), names, heads, tables)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -213,18 +220,19 @@ def export(
                 {key: value for key, value in entry.items() if key != "export_s"}
                 for entry in models
             ],
+            "certainty": certainty,
             "data": provenance,
             "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
-            **source,
+            **library,
         }
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest, sign_with)
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {
         "models": [{key: entry[key] for key in columns} for entry in models],
-        "summary": summary_of(models, metrics),
+        "summary": [*summary_of(models, metrics), *notes],
         "out": str(out),
     }
 
@@ -282,6 +290,19 @@ def load_students(names):
     if not students:
         raise UserError("a bundle needs at least one student")
     return students
+
+
+def c_library(folder, models, names, heads, tables):
+    """Write the folder `c` for these models, if there are any; its part of the manifest."""
+    if not models:
+        return {}
+    students = [
+        PackagedStudent(
+            model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
+        )
+        for model in models
+    ]
+    return {"c": write_package(folder / FOLDER, students)}
 
 
 def export_model(
@@ -346,6 +367,7 @@ def export_model(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
+                **({"embedding": EMBED_DIM} if isinstance(graph, BeatGraph) else {}),
                 **target.inspect(path),
                 **mixed,
                 "drift": drift,
@@ -397,6 +419,21 @@ def drift_of(session, ppg, reference, mean):
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
+
+
+def beat_tables(students, names, store):
+    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    tables, notes = {}, []
+    for (model, encoder), name in zip(students.items(), names, strict=True):
+        if not isinstance(encoder, BeatStudent):
+            continue
+        windows = store.windows("val") if "val" in store.splits.values() else None
+        table, how = certainty_of(name, encoder, windows)
+        if table is None:
+            notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
+        else:
+            tables[model] = {"half_width": table.half_width.tolist(), "least": table.least}
+    return tables, notes
 
 
 @one_thread()

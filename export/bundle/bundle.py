@@ -7,6 +7,7 @@ teacher.safetensors   float weights, for the PyTorch reference (and student.safe
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
+c/                    libxmae with the students, for firmware: see `xmae.export.targets.c.package`
 
 Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519
 signature too. Only what the command line adds about the run, `RUN_RECORDS`, differs (paths,
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.export.bundle.beat_rows import RowSession, table_of
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
@@ -53,9 +55,7 @@ def seal(folder, manifest, key=None):
     folder = Path(folder)
     checked(manifest, Draft, folder / MANIFEST)
     others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
-    files = {
-        path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others
-    }
+    files = {name: sha256(folder / name) for name in names_in(folder) if name not in others}
     models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
     write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
     (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
@@ -146,6 +146,14 @@ class Bundle:
         """
         return self.manifest["models"]
 
+    def reads_beats(self, model):
+        """Tell whether a model has a timing map beside its embedding."""
+        return any("embedding" in entry for entry in self.all_models if entry["model"] == model)
+
+    def certainty(self, model):
+        """Return the certainty table of a model; without one it gives no heart rate: `Certainty`."""
+        return table_of(self.manifest.get("certainty", {}).get(model))
+
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
@@ -191,6 +199,11 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
+        opened = self.open_file(entry, threads)
+        return RowSession(opened, entry["embedding"]) if "embedding" in entry else opened
+
+    def open_file(self, entry, threads=1):
+        """Open one of `all_models`: all numbers that it gives for windows; see `session`."""
         if is_light():
             return open_light(self.path / entry["file"], entry["format"], threads)
         from xmae.export.targets.registry import TARGETS  # brings PyTorch
@@ -207,6 +220,12 @@ class Bundle:
         float32 (n, D).
         """
         return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
+
+
+def names_in(folder):
+    """Names of all files in a bundle's folder, those in folders of it as "c/README.md"; sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def preprocessing():

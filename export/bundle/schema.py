@@ -11,6 +11,7 @@ from xmae.manifest import (
     Count,
     Digest,
     FileName,
+    FilePath,
     Free,
     Line,
     Number,
@@ -69,8 +70,18 @@ class Entry(OpenSchema):
     float_layers: list[Line] = []
     input: End = None
     output: End = None
+    embedding: Count = None  # numbers of the output; the timing map's follow
     drift: Drift | None = None  # null: this machine cannot run it
     estimated: Estimate = None
+
+
+class CertaintyTable(Schema):
+    """What a certainty of a student that reads beats promises; see `xmae.beats.certainty`."""
+
+    half_width: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=16, max_length=16)
+    ]
+    least: Annotated[int, Field(ge=0, le=255)]
 
 
 class Window(OpenSchema):
@@ -79,6 +90,25 @@ class Window(OpenSchema):
     sfreq: Number
     n_times: Count
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+
+
+class CModel(OpenSchema):
+    """A student in libxmae."""
+
+    model: Word
+    name: matching(r"\w+", "name in C", 100)
+    int8: FileName
+    memory_bytes: Count
+    constant_bytes: Count
+    macs_per_second: Count
+    crc32: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class CLibrary(OpenSchema):
+    """The folder `c`: libxmae, and what it takes without being made anew."""
+
+    version: Line
+    models: list[CModel]
 
 
 class Licences(Schema):
@@ -96,18 +126,20 @@ class Manifest(OpenSchema):
     window: Window
     preprocessing: dict[Word, Free]
     models: list[Entry]
-    files: dict[FileName, Digest]
+    files: dict[FilePath, Digest]
     tools: dict[Word, Line] = {}
+    certainty: dict[Word, CertaintyTable] = {}  # by model
     data: dict[Word, Free] = {}
     metrics: dict[Word, Free] = {}
     provenance: dict[Word, Free] = {}
     licences: Licences = None
+    c: CLibrary = None
 
 
 class Draft(Manifest):
     """A manifest that is about to be sealed: without hashes."""
 
-    files: dict[FileName, Digest] = {}
+    files: dict[FilePath, Digest] = {}
 
 
 class Head(Schema):
@@ -153,7 +185,7 @@ def checked_heads(heads, models, where):
     for entry in models:
         if not entry.get("output"):
             continue
-        width = entry["output"]["shape"][-1]
+        width = entry.get("embedding") or entry["output"]["shape"][-1]
         for task, head in heads.get(entry["model"], {}).items():
             if len(head["weight"]) != width:
                 raise UserError(
