@@ -16,10 +16,11 @@ from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
-from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
+from xmae.models.xmae import PPGEncoder, TimedPPGEncoder, XMAEConfig, config_dict
 
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
+    "ppg-timed": TimedPPGEncoder,
     "mcu": McuStudent,
     "beats": BeatStudent,
     "vit": ViTEncoder,
@@ -40,7 +41,7 @@ def save_encoder(encoder, path, provenance):
     file's header.
     """
     (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
-    config = config_dict(encoder.config) if kind == "ppg" else encoder.config
+    config = config_dict(encoder.config) if isinstance(encoder, PPGEncoder) else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
@@ -116,8 +117,8 @@ def load_encoder(name, ppg=True):
             names = file.keys()
             state = {name: file.get_tensor(name) for name in names}
         config = json.loads(header["config"])
-        if header["kind"] == "ppg":
-            encoder = PPGEncoder(
+        if header["kind"] in ("ppg", "ppg-timed"):
+            encoder = KINDS[header["kind"]](
                 XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])})
             )
         else:

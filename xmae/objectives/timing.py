@@ -17,7 +17,7 @@ from xmae.objectives.objective import Defaults, Objective, register
 
 PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
 BETA = 0.25  # where the loss turns from square to straight
-STEPS = 250  # an epoch
+STEPS = 250  # batches that make an epoch
 
 
 def timing_loss(made, target, weight):
@@ -76,6 +76,8 @@ class TimingObjective(Objective):
         Share of real windows, 0 to 1.
     start : str
         A student, by name or path, whose weights are the start; "" = random ones.
+    steps : int
+        Batches that make an epoch.
     """
 
     name = "timing"
@@ -84,10 +86,10 @@ class TimingObjective(Objective):
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
     needs_ecg = True
 
-    def __init__(self, size="mcu", real=0.5, start=""):
+    def __init__(self, size="mcu", real=0.5, start="", steps=STEPS):
         super().__init__()
         require_choice("size", size, BEAT_TIERS)
-        self.model, self.real = BeatStudent(size), real
+        self.model, self.real, self.steps = BeatStudent(size), real, steps
         if start:
             grow_from(self.model, load_encoder(start))
 
@@ -100,7 +102,7 @@ class TimingObjective(Objective):
         """Training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
         acc = self.model.sizes.n_inputs > 1
-        train = TimingBatches(recordings, batch_size, STEPS, seed, self.real, acc=acc)
+        train = TimingBatches(recordings, batch_size, self.steps, seed, self.real, acc=acc)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):
