@@ -208,22 +208,21 @@ def test_every_name_has_its_prefix(package):
 
 
 def test_every_public_symbol_is_described(package):
-    """A comment of doxygen stands before each function and macro, and each parameter is named in it."""
+    """A comment of doxygen stands before each function and macro, or behind a macro, and each
+    parameter is named in it.
+    """
     for header in package[0].glob("include/xmae/*.h"):
         text = header.read_text()
-        for declared in re.finditer(
-            r"^(?:#define (XMAE_\w+) |\w[\w* ]*?(xmae_\w+)\(([^)]*)\);)", text, re.M
-        ):
+        for line in re.finditer(r"^#define (XMAE_\w+) .*", text, re.M):
+            shared = line[1].startswith(("XMAE_VERSION_", "XMAE_MAX_RATE", "XMAE_MAX_BITS"))
+            before = text[: line.start()].rstrip()
+            assert shared or "/**<" in line[0] or before.endswith("*/"), line[0]
+        for declared in re.finditer(r"^\w[\w* ]*?(xmae_\w+)\(([^)]*)\);", text, re.M):
             comment = text[: declared.start()].rstrip().rpartition("/**")[2]
-            macro = declared[1]
-            if macro and macro.startswith(
-                ("XMAE_VERSION_", "XMAE_MIN", "XMAE_MAX_RATE", "XMAE_MAX_BITS")
-            ):
-                continue  # described together with the one before
-            assert "@brief" in comment and comment.rstrip().endswith("*/"), declared[0]
-            for parameter in (declared[3] or "").split(","):
-                if name := re.search(r"(\w+)$", parameter.strip()):
-                    assert name[1] == "void" or f"@param {name[1]} " in comment, declared[0]
+            assert "@brief" in comment and comment.endswith("*/"), declared[0]
+            for parameter in declared[2].split(","):
+                name = re.search(r"(\w+)$", parameter.strip())[1]
+                assert name == "void" or f"@param {name} " in comment, declared[0]
 
 
 def test_version_and_licence_are_in_every_file(package):
