@@ -452,7 +452,7 @@ def full_disk(folder):
     yield
 
 
-@pytest.fixture(params=["file size limit", "full disk"])
+@pytest.fixture(params=["file size limit", pytest.param("full disk", marks=pytest.mark.extended)])
 def cramped(request, tmp_path):
     """A folder, a context in which nothing more fits into it, and what is then said."""
     folder = tmp_path / "cramped"
