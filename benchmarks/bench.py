@@ -122,28 +122,13 @@ def bench(
         If bundle, store, baseline or old result cannot be read, a device cannot be emulated, or a
         count is below 1.
     """
-    if min(windows, rounds, starts) < 1:
-        raise UserError("windows, rounds and starts must be at least 1")
-    if record_baseline and baseline:
-        raise UserError(
-            "a baseline is either recorded or reused; give one of record_baseline and baseline"
-        )
+    check_settings(windows, rounds, starts, record_baseline, baseline)
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
     store, before = WindowStore(data).windows(), load()
-    if baseline:
-        recorded = load_reference(baseline)
-        refuse_lacking(recorded, opened)
-        if other := other_weights(recorded, opened):
-            raise UserError(
-                f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
-            )
-    else:
-        recorded = make_reference(
-            opened, store, None if record_baseline else "cpu", precisions=record_baseline
-        )
+    recorded = baseline_of(opened, store, baseline, record_baseline)
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
@@ -156,16 +141,7 @@ def bench(
         row = describe(entry) | {"device": "host", "kind": "measured"} | report
         rows.append(row | accuracy(opened, entry["model"], embedding, recorded, used, chosen))
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
-    timed = evenly(ppg, windows)
-    rows = add_latency(opened, entries, rows, timed, rounds)
-    cores = hardware()["cores"]
-    for row, threaded in zip(
-        rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True
-    ):
-        if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {
-                key: threaded[key] for key in ("latency_ms", "latency_interval")
-            }
+    rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
     for name in watches:
         embedding, row = emulate(opened, name, ppg[few])
@@ -206,6 +182,44 @@ def bench(
     write_csv(Path(out) / "bench.csv", rows)
     write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
     return result | {"out": str(out)}
+
+
+def check_settings(windows, rounds, starts, record_baseline, baseline):
+    """Refuse counts below 1, and a baseline that is both recorded and reused."""
+    if min(windows, rounds, starts) < 1:
+        raise UserError("windows, rounds and starts must be at least 1")
+    if record_baseline and baseline:
+        raise UserError(
+            "a baseline is either recorded or reused; give one of record_baseline and baseline"
+        )
+
+
+def baseline_of(opened, store, baseline, record_baseline):
+    """Read the recorded baseline at `baseline`, of the weights of this bundle; else make one."""
+    if not baseline:
+        return make_reference(
+            opened, store, None if record_baseline else "cpu", precisions=record_baseline
+        )
+    recorded = load_reference(baseline)
+    refuse_lacking(recorded, opened)
+    if other := other_weights(recorded, opened):
+        raise UserError(
+            f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
+        )
+    return recorded
+
+
+def timed(bundle, entries, rows, ppg, rounds):
+    """Return the rows with their latency on one thread and on all cores."""
+    rows, cores = add_latency(bundle, entries, rows, ppg, rounds), hardware()["cores"]
+    for row, threaded in zip(
+        rows, add_latency(bundle, entries, rows, ppg, rounds, cores), strict=True
+    ):
+        if "latency_ms" in threaded:
+            row["all_threads"] = {"threads": cores} | {
+                key: threaded[key] for key in ("latency_ms", "latency_interval")
+            }
+    return rows
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
