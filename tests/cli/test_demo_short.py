@@ -31,7 +31,7 @@ def with_less(verb, given, settings):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_step_takes_up_what_the_one_before_left(small_store, tmp_path, monkeypatch):
     split = Path(small_store).parent / "split.csv"
     records = [line.split(",")[0] for line in split.read_text().splitlines()[1:]]
