@@ -53,6 +53,14 @@ def is_foreign(encoder):
     return getattr(encoder, "is_foreign", False)
 
 
+def subjects_of(origin):
+    """Names of the subjects that a provenance, and those within it, were trained or chosen on."""
+    if not isinstance(origin, dict):
+        return set()
+    seen = {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
+    return seen | subjects_of(origin.get("teacher")) | subjects_of(origin.get("begun_from"))
+
+
 def in_order(content):
     """A safetensors file with its header in order: the library writes its entries in another order
     each time.
