@@ -24,7 +24,7 @@ from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.targets.c import source as c_source
+from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
     DEFAULT,
     SOURCE,
@@ -152,7 +152,10 @@ def export(
     original = load_encoder(teacher)
     # weights of others stay with their owners: the bundle has the student only
     own = {} if is_foreign(original) else {"teacher": original}
-    encoders = own | load_students(student)
+    students = load_students(student)
+    encoders = own | students
+    given = [student] if isinstance(student, str) else student
+    names = dict(zip(students, (Path(name).stem for name in given), strict=True))
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -193,7 +196,6 @@ def export(
                 for pair in tqdm(pairs, "export", len(work), unit="model")
                 for entry in pair
             ]
-        source = {"c_source": c_source.export(folder, taken[SOURCE])} if taken.get(SOURCE) else {}
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
@@ -202,6 +204,7 @@ def export(
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
             heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
+        library = c_library(folder, taken.get(SOURCE), names, heads)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -217,7 +220,7 @@ def export(
             "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
             "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
-            **source,
+            **library,
         }
         (folder / "model_card.md").write_text(model_card(manifest))
         seal(folder, manifest, sign_with)
@@ -282,6 +285,17 @@ def load_students(names):
     if not students:
         raise UserError("a bundle needs at least one student")
     return students
+
+
+def c_library(folder, models, names, heads):
+    """Write the folder `c` for these models, if there are any; its part of the manifest."""
+    if not models:
+        return {}
+    students = [
+        PackagedStudent(model, names[model], folder / f"{model}_int8.tflite", heads[model])
+        for model in models
+    ]
+    return {"c": write_package(folder / FOLDER, students)}
 
 
 def export_model(

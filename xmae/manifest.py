@@ -72,6 +72,8 @@ def matching(pattern, what, longest):
 
 # the one rule for names of files: a part of a path, never a path, and never hidden
 FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
+# such a name, or a few of them with "/" between: a file in folders of a folder
+FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,5}", "plain path", 400)
 # models, tasks, formats, precisions, operators
 Word = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)
 Units = matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)

@@ -7,6 +7,7 @@ teacher.safetensors   float weights, for the PyTorch reference (and student.safe
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
+c/                    libxmae with the students, for firmware: see `xmae.export.targets.c.package`
 
 Made twice from the same inputs with the same tools, every file is the same to the byte; an Ed25519
 signature too. Only what the command line adds about the run, `RUN_RECORDS`, differs (paths,
@@ -53,9 +54,7 @@ def seal(folder, manifest, key=None):
     folder = Path(folder)
     checked(manifest, Draft, folder / MANIFEST)
     others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
-    files = {
-        path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in others
-    }
+    files = {name: sha256(folder / name) for name in names_in(folder) if name not in others}
     models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
     write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
     (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
@@ -207,6 +206,12 @@ class Bundle:
         float32 (n, D).
         """
         return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
+
+
+def names_in(folder):
+    """Names of all files in a bundle's folder, those in folders of it as "c/README.md"; sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def preprocessing():

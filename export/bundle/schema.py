@@ -11,6 +11,7 @@ from xmae.manifest import (
     Count,
     Digest,
     FileName,
+    FilePath,
     Free,
     Line,
     Number,
@@ -81,6 +82,25 @@ class Window(OpenSchema):
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
 
 
+class CModel(OpenSchema):
+    """A student in libxmae."""
+
+    model: Word
+    name: matching(r"\w+", "name in C", 100)
+    int8: FileName
+    memory_bytes: Count
+    constant_bytes: Count
+    macs_per_second: Count
+    crc32: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class CLibrary(OpenSchema):
+    """The folder `c`: libxmae, and what it takes without being made anew."""
+
+    version: Line
+    models: list[CModel]
+
+
 class Licences(Schema):
     """Under which licences models and data are."""
 
@@ -96,18 +116,19 @@ class Manifest(OpenSchema):
     window: Window
     preprocessing: dict[Word, Free]
     models: list[Entry]
-    files: dict[FileName, Digest]
+    files: dict[FilePath, Digest]
     tools: dict[Word, Line] = {}
     data: dict[Word, Free] = {}
     metrics: dict[Word, Free] = {}
     provenance: dict[Word, Free] = {}
     licences: Licences = None
+    c: CLibrary = None
 
 
 class Draft(Manifest):
     """A manifest that is about to be sealed: without hashes."""
 
-    files: dict[FileName, Digest] = {}
+    files: dict[FilePath, Digest] = {}
 
 
 class Head(Schema):

@@ -11,7 +11,7 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle
+from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle, names_in
 from xmae.export.bundle.signature import SIGNATURE
 from xmae.export.targets.light import OPENERS, is_light
 from xmae.signals.scale import minmax_scale
@@ -53,7 +53,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     """
     opened = Bundle.open(bundle, public_key)
     listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
-    unlisted = sorted(path.name for path in opened.path.iterdir() if path.name not in listed)
+    unlisted = [name for name in names_in(opened.path) if name not in listed]
     here = versions_here(opened)
     models = run_models(opened) if run else {}
     return {

@@ -15,7 +15,9 @@ import pytest
 from xmae.beats.certainty import Certainty
 from xmae.errors import UserError
 from xmae.export.stream import Stream
-from xmae.export.targets.c.library import library_model, model_texts, write_library
+from xmae.export.targets.c.library import library_model
+from xmae.export.targets.c.model_source import model_texts
+from xmae.export.targets.c.package import PackagedStudent, write_package
 from xmae.firmware_sim.build.compile import BOARDS, KERNELS, compile_firmware, compile_host
 from xmae.firmware_sim.emulators.qemu import have_qemu, run_qemu
 from xmae.version import __version__
@@ -23,9 +25,10 @@ from xmae.version import __version__
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MODEL = FIXTURES / "beat_student_untrained.tflite"
 LIBRARY = KERNELS.parent / "library"
-SOURCES = (*sorted(LIBRARY.glob("*.c")), BOARDS / "stream_codes.c")
+INCLUDE = (LIBRARY / "include", LIBRARY / "src")
+SOURCES = (*sorted(LIBRARY.glob("src/*.c")), BOARDS / "stream_codes.c")
 DEFINES = (
-    'MODEL_HEADER="xmae_model_untrained.h"',
+    'MODEL_HEADER="xmae/xmae_model_untrained.h"',
     "MODEL_BYTES=XMAE_MODEL_UNTRAINED_BYTES",
     "MODEL=xmae_model_untrained",
 )
@@ -41,12 +44,13 @@ def model_folder(tmp_path_factory):
     """Folder with the C files of the model."""
     folder = tmp_path_factory.mktemp("model")
     for name, text in model_texts(library_model(MODEL, TABLE, "untrained")).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
 
 
 def sources(folder):
-    return [*SOURCES, folder / "xmae_model_untrained.c"]
+    return [*SOURCES, folder / "models" / "xmae_model_untrained.c"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def host(model_folder):
     return compile_host(
         [*sources(model_folder), FIXTURES / "host_semihost.c"],
         model_folder / "host",
-        include=[LIBRARY, model_folder, BOARDS],
+        include=[*INCLUDE, model_folder / "include", BOARDS],
         defines=DEFINES,
         shared=False,
         sanitize=True,
@@ -161,7 +165,7 @@ def test_a_gap_before_the_first_code_stands_for_it(host):
 @pytest.mark.parametrize("core", ["m4", "m33", "m7", "m55"])
 def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
     firmware = compile_firmware(
-        sources(model_folder), core, tmp_path / "stream.elf", include=[LIBRARY, model_folder], defines=DEFINES
+        sources(model_folder), core, tmp_path / "stream.elf", include=[*INCLUDE, model_folder / "include"], defines=DEFINES
     )  # fmt: skip
     for number, (sfreq, bits, inverted, hop_s) in enumerate(CASES[::3]):
         codes = as_codes(bidmc(number + 10), 125, sfreq, bits, 20)
@@ -174,9 +178,9 @@ def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
 
 def test_bad_input_is_refused_with_the_state_intact(model_folder):
     program = compile_host(
-        [*sources(model_folder)[:-2], model_folder / "xmae_model_untrained.c", FIXTURES / "library_bad_input.c"],
+        [*sources(model_folder)[:-2], model_folder / "models" / "xmae_model_untrained.c", FIXTURES / "library_bad_input.c"],
         model_folder / "bad_input",
-        include=[LIBRARY, model_folder],
+        include=[*INCLUDE, model_folder / "include"],
         defines=DEFINES,
         shared=False,
         sanitize=True,
@@ -192,22 +196,22 @@ STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror
 def test_no_compiler_warns(name, model_folder, tmp_path):
     if not shutil.which(name):
         pytest.skip(f"{name} is not installed")
-    names = write_library(tmp_path, [library_model(MODEL, TABLE, "untrained")])
-    include = [f"-I{tmp_path / folder}" for folder in ("include", "src", "models")]
-    for file in [name for name in names if name.endswith(".c")]:
+    write_package(tmp_path, [PackagedStudent("student", "untrained", MODEL)])
+    include = [f"-I{tmp_path / folder}" for folder in ("include", "src")]
+    for file in [*tmp_path.glob("src/*.c"), *tmp_path.glob("models/*.c")]:
         words = [
             name,
             "-std=c99",
             *STRICT,
             *include,
             "-c",
-            tmp_path / file,
+            file,
             "-o",
             tmp_path / "x.o",
         ]
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    header = tmp_path / "models" / "xmae_model_untrained.h"
+    header = tmp_path / "include" / "xmae" / "xmae_model_untrained.h"
     words = [name, "-x", "c++", "-std=c++17", *STRICT, *include, "-fsyntax-only", header]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -216,16 +220,16 @@ def test_no_compiler_warns(name, model_folder, tmp_path):
 def test_every_name_of_the_library_has_its_prefix(host):
     listed = subprocess.run(["nm", "-g", "--defined-only", host], capture_output=True, text=True)
     assert "xmae_push" in listed.stdout
-    header = (LIBRARY / "xmae.h").read_text()
+    header = (LIBRARY / "include" / "xmae" / "xmae.h").read_text()
     macros = re.findall(r"#define (\w+)", header)
     assert macros and all(name.startswith("XMAE_") for name in macros)
     assert f'#define XMAE_VERSION "{__version__}"' in header
 
 
 def test_two_models_of_one_name_are_refused(tmp_path):
-    models = [library_model(MODEL, TABLE, name) for name in ("student-mcu", "student_mcu")]
+    students = [PackagedStudent(name, name, MODEL) for name in ("student-mcu", "student_mcu")]
     with pytest.raises(UserError, match="same name in C"):
-        write_library(tmp_path, models)
+        write_package(tmp_path, students)
 
 
 def test_another_network_is_refused(tmp_path):

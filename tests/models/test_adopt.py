@@ -410,7 +410,7 @@ def test_a_published_architecture_goes_from_checkpoint_to_a_gated_bundle_with_c(
     assert code == (0 if found["passed"] else 1)
     assert set(found["gates"]) == {"int8", "teacher"} and found["gates"]["teacher"]
     bundle = out / "bundle"
-    assert list(bundle.glob("*.c")) and (bundle / "student_int8.tflite").is_file()
+    assert list(bundle.glob("c/network/*.c")) and (bundle / "student_int8.tflite").is_file()
     assert not (bundle / "teacher.safetensors").exists()  # others' weights stay with their owner
     manifest = json.loads((bundle / "manifest.json").read_text())
     teacher = manifest["provenance"]["student"]["teacher"]

@@ -178,7 +178,14 @@ def test_stopped_by_its_time_limit_and_resumed_a_run_ends_where_an_unbroken_one_
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_log_has_throughput_and_utilisation(small_store, tmp_path):
+def test_the_log_has_throughput_and_utilisation(small_store, tmp_path, monkeypatch):
+    """Utilisation is operations per second over the peak, on a machine whose peak we say."""
+    peak, counted = 1e12, []
+    monkeypatch.setattr("xmae.training.module.peak_flops", lambda *_: peak)
+    monkeypatch.setattr(
+        "xmae.training.pretrain.count_flops",
+        lambda *given: counted.append(count_flops(*given)) or counted[0],
+    )
     pretrain(
         small_store, str(tmp_path), method="mae", **QUICK | {"accumulate": 2}, precision="bf16",
         logger="csv",
@@ -189,7 +196,7 @@ def test_the_log_has_throughput_and_utilisation(small_store, tmp_path):
         [float(row[name]) for row in rows if row[name]] for name in ("windows_per_s", "mfu")
     )
     assert rates and min(rates) > 1
-    assert mfu and min(mfu) > 0 and max(mfu) < 1.5
+    assert mfu == pytest.approx([rate * counted[0] / peak for rate in rates], rel=1e-5)
     assert json.loads((tmp_path / "metrics.json").read_text())["precision"] == "bf16-mixed"
 
 
@@ -213,6 +220,16 @@ def test_flops_are_those_of_the_layers():
     assert flops == 2 * (2 * 64_000) + 3 * (2 * 64)
     assert torch.equal(torch.get_rng_state(), state)
     assert peak_flops(torch.device("cpu"), "32-true") > 1e8
+
+
+def test_the_peak_in_mixed_precision_is_of_the_faster_type(monkeypatch):
+    """A processor may multiply bfloat16 slower than float32."""
+    speeds = {torch.float32: 3e9, torch.bfloat16: 1e9}
+    monkeypatch.setattr("xmae.training.speed.measured_flops", lambda _, dtype: speeds[dtype])
+    assert peak_flops(torch.device("cpu"), "bf16-mixed") == 3e9
+    speeds[torch.bfloat16] = 5e9
+    assert peak_flops(torch.device("cpu"), "bf16-mixed") == 5e9
+    assert peak_flops(torch.device("cpu"), "32-true") == 3e9
 
 
 def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(

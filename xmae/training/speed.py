@@ -37,13 +37,22 @@ def count_flops(objective, batch, rows=8):
 def peak_flops(device, precision):
     """FLOP/s of one device: of its data sheet where known, else measured now as products of square
     matrices.
+
+    In mixed precision the faster type counts. A processor without bfloat16 instructions multiplies
+    float32 faster, and a peak below what the network reaches is none.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    for product, flops in DENSE_BF16.items() if precision == "bf16-mixed" else ():
+    mixed = precision == "bf16-mixed"
+    for product, flops in DENSE_BF16.items() if mixed else ():
         if product in name:
             return flops
+    types = (torch.float32, torch.bfloat16) if mixed else (torch.float32,)
+    return max(measured_flops(device, dtype) for dtype in types)
+
+
+def measured_flops(device, dtype):
+    """FLOP/s of the fastest of five products of square matrices."""
     size = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     a, best = torch.ones(size, size, device=device, dtype=dtype), float("inf")
     for _ in range(5):
         started = time.perf_counter()

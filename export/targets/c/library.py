@@ -1,26 +1,22 @@
-"""libxmae for a bundle: C99 sources, and models as constants that `xmae_init` takes.
+"""A student as libxmae takes it: its layers a second at a time, and where they lie in memory.
 
-The sources are in the folder `library`, the kernels in `kernels`. What depends on a student is one
-file of numbers; several may be in one image. `xmae.export.stream.Stream` gives the same bits.
+The library's sources are in the folder `library`, its kernels in `kernels`. What depends on a student
+is one file of numbers (`model_source`); several may be in one image. `xmae.export.stream.Stream` gives
+the same bits.
 """
 
-import shutil
 import zlib
 from dataclasses import dataclass
-from importlib.resources import as_file, files
-from pathlib import Path
 
 import numpy as np
 
 from xmae.beats.reader import MapCode
 from xmae.errors import UserError
 from xmae.export.targets.c.layers import read_layers
-from xmae.export.targets.c.literals import comment, identifier, integer
+from xmae.export.targets.c.literals import identifier
 from xmae.export.targets.c.network import CHUNK, MAP_CHANNELS, OUTPUTS, StreamNetwork
-from xmae.files import atomic_file
 
 ALIGN = 8  # bytes: of every place in an instance's memory
-VERSION = 1  # of the model's struct, XMAE_MODEL_VERSION
 CONSTANTS = ("weights", "bias", "multiplier", "shift")
 
 
@@ -189,158 +185,3 @@ def plan_memory(layers):
     outputs = (*following, places[len(layers)])
     scratch = max(layer.scratch for layer in layers)
     return inputs, outputs, total, total + aligned(scratch)
-
-
-def write_library(folder, models):
-    """Write libxmae and models: sources, headers, kernels.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Made if it is missing.
-    models : sequence of LibraryModel
-
-    Returns
-    -------
-    list of str
-        Names of all files, relative to `folder`.
-
-    Raises
-    ------
-    UserError
-        If two models have one name as C spells it, or the folder cannot be written.
-    """
-    folder = Path(folder)
-    if len({model.name for model in models}) < len(models):
-        raise UserError(
-            f"two students have the same name in C: {', '.join(m.name for m in models)}"
-        )
-    names = copy_sources(folder)
-    for model in models:
-        for name, text in model_texts(model).items():
-            names.append(f"models/{name}")
-            (folder / "models").mkdir(exist_ok=True)
-            with atomic_file(folder / "models" / name) as temporary:
-                temporary.write_text(text)
-    return sorted(names)
-
-
-def copy_sources(folder):
-    """Copy the library's own files and the kernels; return their names."""
-    names = []
-    for source in ("library", "kernels"):
-        with as_file(files("xmae.export.targets.c") / source) as origin:
-            for file in sorted(origin.glob("*.[ch]")):
-                if file.name == "xmae_cmsis_nn.h":
-                    continue
-                place = "include" if file.name == "xmae.h" else "src"
-                (folder / place).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, folder / place / file.name)
-                names.append(f"{place}/{file.name}")
-    return names
-
-
-def model_texts(model):
-    """Return the files of a model: name to text."""
-    return {
-        f"xmae_model_{model.name}.h": model_header(model),
-        f"xmae_model_{model.name}.c": model_source(model),
-    }
-
-
-SPDX = """/* SPDX-License-Identifier: Apache-2.0
- * SPDX-FileCopyrightText: the xMAE authors */
-"""
-
-
-def model_header(model):
-    """Return the text of `xmae_model_NAME.h`."""
-    name, upper = model.name, model.name.upper()
-    return f"""{SPDX}/* {comment(name)}: a model for libxmae. Written by `xmae export --targets c`. */
-#ifndef XMAE_MODEL_{upper}_H
-#define XMAE_MODEL_{upper}_H
-
-#include "xmae.h"
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-/** @brief Working memory of an instance with this model, bytes. */
-#define XMAE_MODEL_{upper}_BYTES {integer(model.memory_bytes, "u")}
-/** @brief Products of weights with inputs, a second of signal. */
-#define XMAE_MODEL_{upper}_MACS {integer(model.macs, "u")}
-/** @brief The model: {integer(model.constant_bytes)} bytes of weights and tables in flash. */
-extern const xmae_model_t xmae_model_{name};
-
-#ifdef __cplusplus
-}}
-#endif
-#endif
-"""
-
-
-def numbers(array):
-    """Return the elements of an array as lines of C."""
-    items = [integer(value) for value in array.tolist()]
-    per_line = 24 if array.itemsize == 1 else 12
-    rows = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
-    return ",\n  ".join(rows)
-
-
-def model_source(model):
-    """Return the text of `xmae_model_NAME.c`."""
-    arrays, layers = [], []
-    for i, layer in enumerate(model.layers):
-        for key in CONSTANTS:
-            array = layer.constants[key]
-            ctype = "int32_t" if array.itemsize == 4 else "int8_t"
-            arrays.append(constant(f"{key}_{i:02d}", ctype, array))
-        layers.append(layer_literal(i, layer, model.inputs[i], model.outputs[i]))
-    arrays.append(constant("interval", "uint16_t", model.interval))
-    arrays.append(constant("half_width", "uint16_t", model.half_width))
-    fields = {
-        "magic": "XMAE_MODEL_MAGIC",
-        "version": integer(VERSION, "u"),
-        "n_layers": integer(len(model.layers), "u"),
-        "layers": "layers",
-        "interval": "interval",
-        "half_width": "half_width",
-        "memory_bytes": integer(model.memory_bytes, "u"),
-        "map": integer(model.outputs[-1], "u"),
-        "scratch": integer(model.scratch, "u"),
-        "crc32": integer(model.crc32, "u"),
-        "map_zero": integer(model.map_zero),
-        "unit": integer(model.unit, "u"),
-        "least": integer(model.least, "u"),
-    }
-    lines = ",\n  ".join(f".{key} = {value}" for key, value in fields.items())
-    return f"""{SPDX}/* {comment(model.name)}: a model for libxmae. Written by `xmae export --targets c`. */
-#include "xmae_model_{model.name}.h"
-#include "xmae_internal.h"
-
-{"".join(arrays)}
-static const xmae_layer_t layers[{len(layers)}] = {{
-{"".join(layers)}}};
-
-const xmae_model_t xmae_model_{model.name} = {{
-  {lines}
-}};
-"""
-
-
-def constant(name, ctype, array):
-    """Return an array as C."""
-    return f"static const {ctype} {name}[{integer(array.size)}] = {{\n  {numbers(array)}\n}};\n"
-
-
-def layer_literal(i, layer, place, output):
-    """Return a layer as an element of the table."""
-    fields = [f".{key} = {key}_{i:02d}" for key in CONSTANTS]
-    fields += [f".{key} = {integer(value)}" for key, value in layer.fields.items()]
-    rows = ",\n    ".join(", ".join(fields[k : k + 6]) for k in range(0, len(fields), 6))
-    return (
-        f"  {{.conv = {{\n    {rows}}},\n"
-        f"   .input = {integer(place, 'u')}, .output = {integer(output, 'u')},"
-        f" .keep = {integer(layer.keep, 'u')}, .depthwise = {integer(layer.depthwise)}}},\n"
-    )

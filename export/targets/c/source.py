@@ -21,39 +21,32 @@ STRUCTS = {  # of the others: the kernel's name and _t
 }  # fmt: skip
 
 
-def export(folder, students=("student",)):
-    """Turn each student's int8 `.tflite` of a bundle's folder into C beside it, and copy the
-    kernels that this calls.
+def export_networks(folder, paths):
+    """Turn int8 `.tflite` files into C, and copy the kernels that this calls.
 
-    `students` are the names of those without attention: the kernels have none. Functions have the
-    same names for each student: a program links one of them.
+    Functions have the same names for each network: a program links one of them.
 
-    Returns
-    -------
-    dict
-        `files`: names of all that was written, for each student also student_int8_cmsis_nn.c and
-        .h, which stand in for student_int8.c and .h where a user brings CMSIS-NN; `models`: by the
-        name of the `.tflite` without its suffix, what `write_c` returns.
+    Parameters
+    ----------
+    folder : Path
+        Where to; made if it is missing.
+    paths : sequence of Path
+        Networks without attention: the kernels have none. For each, `<stem>.c` and `.h` are
+        written, and `<stem>_cmsis_nn.c` and `.h`, which stand in for them where a user brings
+        CMSIS-NN.
 
     Raises
     ------
     UserError
         As `write_c`.
     """
-    names, models = [], {}
-    for student in students:
-        path = folder / f"{student}_int8.tflite"
-        made, drop_in = (
-            write_c(path, folder, path.stem),
-            write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True),
-        )
-        names += [Path(file).name for file in (*made.pop("files"), *drop_in["files"])]
-        models[path.stem] = made
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        write_c(path, folder, path.stem)
+        write_c(path, folder, f"{path.stem}_cmsis_nn", cmsis_nn=True)
     with as_file(files("xmae.export.targets.c") / "kernels") as kernels:
         for file in sorted(kernels.glob("*.[ch]")):
             shutil.copyfile(file, folder / file.name)
-            names.append(file.name)
-    return {"files": names, "models": models}
 
 
 def write_c(path, folder, name=NAME, cmsis_nn=False):

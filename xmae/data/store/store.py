@@ -195,12 +195,24 @@ class WindowStore:
 
 
 def labels_by_shard(table):
-    """Yield each shard's file and its labels in the order of its windows, from a table of labels."""
+    """Yield each shard's file and its labels in the order of its windows, from a table of labels.
+
+    Raises
+    ------
+    UserError
+        If the columns are of other types, or a shard's rows are not 0 to n - 1, each once.
+    """
     names = [name for name in table.column_names if name not in ("shard", "row")]
+    types = {name: table[name].type for name in table.column_names}
+    numbers = all(pa.types.is_floating(types[name]) for name in names)
+    if types["shard"] != pa.string() or types["row"] != pa.int64() or not numbers:
+        raise UserError("a table of labels holds file names (shard), whole numbers (row) and reals")
     shards, rows = table["shard"].to_numpy().astype(str), table["row"].to_numpy()
     for shard in np.unique(shards):
         chosen = np.flatnonzero(shards == shard)
         chosen = chosen[np.argsort(rows[chosen])]
+        if not np.array_equal(rows[chosen], np.arange(len(chosen))):
+            raise UserError(f"labels of {shard} are not of one window after another")
         yield (
             str(shard),
             {OLD_NAMES.get(name, name): table[name].to_numpy()[chosen] for name in names},

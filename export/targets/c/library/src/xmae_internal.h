@@ -4,7 +4,7 @@
 #ifndef XMAE_INTERNAL_H
 #define XMAE_INTERNAL_H
 
-#include "xmae.h"
+#include "xmae/xmae.h"
 #include "xmae_kernels.h"
 
 #define XMAE_MODEL_MAGIC 0x6d616578u /* "xeam" */

@@ -1,0 +1,121 @@
+"""The folder `c` of a bundle: libxmae, its models, and what builds and tests them.
+
+README.md LICENSE CMakeLists.txt cmake/   how to build, install and find it
+include/xmae/          xmae.h, and a header for each model
+src/                   the library and its kernels
+models/                constants of each model
+network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from xmae.beats.certainty import shipped_certainty
+from xmae.errors import UserError
+from xmae.export.targets.c.library import library_model
+from xmae.export.targets.c.model_source import model_texts
+from xmae.export.targets.c.network import StreamNetwork
+from xmae.export.targets.c.source import export_networks
+from xmae.files import atomic_file
+from xmae.version import __version__
+
+FOLDER = "c"  # in a bundle
+SOURCES = "xmae.export.targets.c"
+
+
+@dataclass(frozen=True)
+class PackagedStudent:
+    """A student of a bundle for the folder `c`.
+
+    Parameters
+    ----------
+    model : str
+        In the bundle, such as "student".
+    name : str
+        In C, as `xmae_model_NAME`; characters that C does not know become underscores.
+    path : Path
+        Its int8 `.tflite`.
+    heads : dict
+        From `heads.json`, by task.
+    """
+
+    model: str
+    name: str
+    path: Path
+    heads: dict = field(default_factory=dict)
+
+
+def write_package(folder, students):
+    """Write the folder `c` of a bundle.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it is missing.
+    students : sequence of PackagedStudent
+
+    Returns
+    -------
+    dict
+        For the bundle's manifest, see `xmae.export.bundle.schema.CLibrary`.
+
+    Raises
+    ------
+    UserError
+        If two students have one name as C spells it, a file is no int8 network, or the folder
+        cannot be written.
+    """
+    folder = Path(folder)
+    beats = [student for student in students if reads_beats(student.path)]
+    models = [library_model(s.path, shipped_certainty(), s.name) for s in beats]
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise UserError(f"two students have the same name in C: {', '.join(names)}")
+    copy_sources(folder)
+    for model in models:
+        for name, text in model_texts(model).items():
+            with atomic_file(folder / name) as temporary:
+                temporary.write_text(text)
+    export_networks(folder / "network", [student.path for student in students])
+    return {
+        "version": __version__,
+        "models": [entry(s, m) for s, m in zip(beats, models, strict=True)],
+    }
+
+
+def reads_beats(path):
+    """Whether an int8 `.tflite` is a student that reads beats."""
+    try:
+        StreamNetwork(path)
+    except UserError:
+        return False
+    return True
+
+
+def entry(student, model):
+    """Return a model's part of the manifest."""
+    return {
+        "model": student.model,
+        "name": model.name,
+        "int8": student.path.name,
+        "memory_bytes": model.memory_bytes,
+        "constant_bytes": model.constant_bytes,
+        "macs_per_second": model.macs,
+        "crc32": model.crc32,
+    }
+
+
+def copy_sources(folder):
+    """Copy the library, its kernels and the files of the package; fill in the version."""
+    for source, place in (("library", "."), ("kernels", "src"), ("package", ".")):
+        with as_file(files(SOURCES) / source) as origin:
+            for file in sorted(path for path in origin.rglob("*") if path.is_file()):
+                if file.name == "xmae_cmsis_nn.h":  # goes with the networks
+                    continue
+                target = folder / place / file.relative_to(origin)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+    build = folder / "CMakeLists.txt"
+    build.write_text(build.read_text().replace("@VERSION@", __version__))
