@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import (
     fingerprint,
@@ -167,7 +168,7 @@ def bench(
                 key: threaded[key] for key in ("latency_ms", "latency_interval")
             }
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in watches:
+    for name in tqdm(watches, "emulated devices", disable=not watches):
         embedding, row = emulate(opened, name, ppg[few])
         rows.append(
             row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few])
@@ -233,7 +234,7 @@ def add_cold_starts(bundle, entries, rows, ppg, starts):
     """
     runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
     times = {i: [rows[i]["cold_start_ms"]] for i in runs}
-    for _ in range(starts - 1):
+    for _ in tqdm(range(starts - 1), "cold starts", unit="round"):
         for i, (_, report) in zip(
             runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
         ):

@@ -1,4 +1,4 @@
-"""Where the weights of a pretraining begin: with those of an encoder, of a run, or of a checkpoint."""
+"""Where the weights of a pretraining begin: with those of an encoder, a run, or a checkpoint."""
 
 from pathlib import Path
 

@@ -123,13 +123,15 @@ def pretrain(
         Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"),
         epochs, windows seen, windows per second, seconds, device, loss history, "finished",
         `known_before` (subjects not to be trained on that the weights of `init` were trained or
-        chosen on: they cannot be scored), "encoder" and "out". If time ran out, `finished` is false and there is no encoder yet.
+        chosen on: they cannot be scored), "encoder" and "out". If time ran out, `finished` is false
+        and there is no encoder yet.
 
     Raises
     ------
     UserError
         If the store has no ECG that the method needs or no validation windows, a setting is
-        unknown, the weights to begin from are of another encoder, there is nothing to resume, or training diverged.
+        unknown, the weights to begin from are of another encoder, there is nothing to resume, or
+        training diverged.
     """
     require_choice("method", method, OBJECTIVES)
     require_choice("recipe", recipe, RECIPES)
