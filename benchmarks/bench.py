@@ -40,6 +40,7 @@ from xmae.signals.scale import minmax_scale
 from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
+POOR = 0.95  # centred cosine to float, below which to warn
 COLUMNS = (  # of bench.csv
     "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
@@ -191,6 +192,7 @@ def bench(
     absent = not_checked(row for row in rows if row["kind"] == "measured")
     summary = [
         f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        *fastest_and_worst(rows),
         *failures,
         *absent,
     ]
@@ -207,6 +209,23 @@ def bench(
     write_csv(Path(out) / "bench.csv", rows)
     write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
     return result | {"out": str(out)}
+
+
+def fastest_and_worst(rows):
+    """Lines that say which int8 file is fastest here, and which lost most."""
+    int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
+    timed = [row for row in int8 if "latency_ms" in row]
+    judged = [row for row in int8 if row.get("centred")]
+    lines = []
+    if timed:
+        row = min(timed, key=lambda row: row["latency_ms"])
+        lines.append(f"fastest int8 here: {entry_name(row)}, {row['latency_ms']:.2f} ms a window")
+    if judged:
+        row = min(judged, key=lambda row: row["centred"]["median"])
+        value = row["centred"]["median"]
+        poor = "" if value >= POOR else "warning: "
+        lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
+    return lines
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
