@@ -268,7 +268,8 @@ def read_text_table(path, text_columns=()):
         if len(filled):
             raise UserError(
                 f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column"
+                f" ({', '.join(dialect.names)}); name every column, and remove what stands above the"
+                " names"
             )
     table = table[list(dialect.names)]
     fields = cut_fields(path, end, dialect)
