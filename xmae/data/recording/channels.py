@@ -343,7 +343,7 @@ def recording_of(
             else marked
         )
         unit = units.get(channel.name, channel.unit)
-        by_name[channel.name] = replace(channel, x=x, unit=unit)
+        by_name.setdefault(channel.name, replace(channel, x=x, unit=unit))  # of two, the first
     try:
         roles = find_roles(list(by_name), wanted, {c.name: c.unit for c in by_name.values()})
     except UserError as error:

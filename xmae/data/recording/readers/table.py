@@ -319,7 +319,8 @@ def refuse_time_unit(times, name, path):
         return
     likely = [unit for unit in LIKELY if MIN_SFREQ <= 1 / (step * SECONDS[unit]) <= MAX_SFREQ]
     if likely:
-        says = f"its times look like {likely[0]}; say time_unit: {likely[0]} in a channel map (--channels)"
+        units = " or ".join(likely)
+        says = f"its times look like {units}; say time_unit: {units} in a channel map (--channels)"
         raise UserError(f"{path}: column '{name}' makes the sampling rate {1 / step:g} Hz; {says}")
 
 
