@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
+from xmae.export.bundle.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
@@ -35,11 +36,12 @@ from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.beat_student import EMBED_DIM, BeatStudent
 from xmae.models.checkpoint import heads_of, is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
-from xmae.quantize.graph import INPUT_SHAPE, exportable
+from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
 from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
@@ -212,7 +214,9 @@ def export(
                 encoder, store, train, brought[model]
             )
         write_json(folder / HEADS, heads)
-        library = c_library(folder, taken.get(SOURCE), names, heads)
+        certainty, notes = beat_tables(students, given, store)
+        tables = {model: table_of(table) for model, table in certainty.items()}
+        library = c_library(folder, taken.get(SOURCE), names, heads, tables)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -224,6 +228,7 @@ def export(
                 {key: value for key, value in entry.items() if key != "export_s"}
                 for entry in models
             ],
+            "certainty": certainty,
             "data": provenance,
             "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
@@ -236,7 +241,7 @@ def export(
     return {
         "models": [{key: entry[key] for key in columns} for entry in models],
         "heads": {model: list(tasks) for model, tasks in heads.items()},
-        "summary": summary_of(models, metrics, brought, at_chance),
+        "summary": [*summary_of(models, metrics, brought, at_chance), *notes],
         "out": str(out),
     }
 
@@ -296,12 +301,14 @@ def load_students(names):
     return students
 
 
-def c_library(folder, models, names, heads):
+def c_library(folder, models, names, heads, tables):
     """Write the folder `c` for these models, if there are any; its part of the manifest."""
     if not models:
         return {}
     students = [
-        PackagedStudent(model, names[model], folder / f"{model}_int8.tflite", heads[model])
+        PackagedStudent(
+            model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
+        )
         for model in models
     ]
     return {"c": write_package(folder / FOLDER, students)}
@@ -369,6 +376,7 @@ def export_model(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
+                **({"embedding": EMBED_DIM} if isinstance(graph, BeatGraph) else {}),
                 **target.inspect(path),
                 **mixed,
                 "drift": drift,
@@ -451,3 +459,18 @@ def drift_of(session, ppg, reference, mean):
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
+
+
+def beat_tables(students, names, store):
+    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    tables, notes = {}, []
+    for (model, encoder), name in zip(students.items(), names, strict=True):
+        if not isinstance(encoder, BeatStudent):
+            continue
+        windows = store.windows("val") if "val" in store.splits.values() else None
+        table, how = certainty_of(name, encoder, windows)
+        if table is None:
+            notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
+        else:
+            tables[model] = {"half_width": table.half_width.tolist(), "least": table.least}
+    return tables, notes

@@ -3,6 +3,7 @@
 import numpy as np
 
 from xmae.beats.reader import MapCode, read_maps
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.export.targets import litert
 from xmae.export.targets.c.network import MAP_CHANNELS, StreamNetwork
 from xmae.models.beat_student import EMBED_DIM
@@ -30,4 +31,4 @@ class Int8Reader:
         scaled = minmax_scale(np.asarray(ppg, np.float32))[0]
         rows = litert.open_model(self.path)(scaled)[:, EMBED_DIM:]
         codes = np.rint(rows / self.scale).astype(np.int64).reshape(len(rows), -1, MAP_CHANNELS)
-        return read_maps(codes.transpose(0, 2, 1), MapCode.of_scale(self.scale))
+        return read_maps(codes.transpose(0, 2, 1), MapCode.of_scale(self.scale, LOG_SHARE))

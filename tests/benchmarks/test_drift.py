@@ -269,7 +269,7 @@ def test_a_file_that_could_not_run_has_not_passed(
     assert "incomplete" in page and "1 file not checked" in page and "not run" in page
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_swapped_weights_fail(bundle, small_store, tmp_path):
     shutil.copy(bundle.path / "teacher_int8.onnx", bundle.model)
     violations = judge(bundle.seal(), small_store, tmp_path)["violations"]
@@ -290,7 +290,7 @@ def test_a_wrong_scale_fails(bundle, small_store, tmp_path, place):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_scrambled_bytes_fail(bundle, small_store, tmp_path):
     content = bytearray(bundle.model.read_bytes())
     middle = slice(len(content) // 4, len(content) // 2)
