@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import (
     fingerprint,
@@ -39,6 +40,7 @@ from xmae.signals.scale import minmax_scale
 from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
+POOR = 0.95  # centred cosine to float, below which to warn
 COLUMNS = (  # of bench.csv
     "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
@@ -143,7 +145,7 @@ def bench(
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
     rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in watches:
+    for name in tqdm(watches, "emulated devices", disable=not watches):
         embedding, row = emulate(opened, name, ppg[few])
         rows.append(
             row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few])
@@ -166,6 +168,7 @@ def bench(
     absent = not_checked(row for row in rows if row["kind"] == "measured")
     summary = [
         f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        *fastest_and_worst(rows),
         *failures,
         *absent,
     ]
@@ -184,6 +187,7 @@ def bench(
     return result | {"out": str(out)}
 
 
+<<<<<<< HEAD
 def check_settings(windows, rounds, starts, record_baseline, baseline):
     """Refuse counts below 1, and a baseline that is both recorded and reused."""
     if min(windows, rounds, starts) < 1:
@@ -220,6 +224,23 @@ def timed(bundle, entries, rows, ppg, rounds):
                 key: threaded[key] for key in ("latency_ms", "latency_interval")
             }
     return rows
+=======
+def fastest_and_worst(rows):
+    """Lines that say which int8 file is fastest here, and which lost most."""
+    int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
+    timed = [row for row in int8 if "latency_ms" in row]
+    judged = [row for row in int8 if row.get("centred")]
+    lines = []
+    if timed:
+        row = min(timed, key=lambda row: row["latency_ms"])
+        lines.append(f"fastest int8 here: {entry_name(row)}, {row['latency_ms']:.2f} ms a window")
+    if judged:
+        row = min(judged, key=lambda row: row["centred"]["median"])
+        value = row["centred"]["median"]
+        poor = "" if value >= POOR else "warning: "
+        lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
+    return lines
+>>>>>>> main
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
@@ -247,7 +268,7 @@ def add_cold_starts(bundle, entries, rows, ppg, starts):
     """
     runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
     times = {i: [rows[i]["cold_start_ms"]] for i in runs}
-    for _ in range(starts - 1):
+    for _ in tqdm(range(starts - 1), "cold starts", unit="round"):
         for i, (_, report) in zip(
             runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
         ):

@@ -67,7 +67,7 @@ def watch_bundle(tmp_path_factory):
     from xmae.export.targets import litert
     from xmae.files import write_json
     from xmae.models import load_encoder
-    from xmae.models.checkpoint import shipped_heads
+    from xmae.models.checkpoint import heads_of
     from xmae.quantize import exportable
     from xmae.signals.scale import minmax_scale
 
@@ -76,7 +76,7 @@ def watch_bundle(tmp_path_factory):
     path = folder / "student_int8.tflite"
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[1]))[0].ppg)[0]
     litert.export(exportable(load_encoder("student-mcu")), path, "int8", ppg)
-    write_json(folder / HEADS, {"student": shipped_heads("student-mcu")})
+    write_json(folder / HEADS, {"student": heads_of("student-mcu")})
     entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     manifest = {

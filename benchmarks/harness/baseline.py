@@ -25,6 +25,7 @@ from xmae.files import atomic_file, sha256, write_json
 from xmae.manifest import Digest, Free, Line, Number, OpenSchema, Word, checked, read_manifest
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
+from xmae.progress import stage
 from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
@@ -111,8 +112,9 @@ def make_reference(bundle, windows, device=None, precisions=False):
         for model, path in weight_files(bundle).items():
             encoder = load_encoder(path).to(device).eval()
             refuse_seen(encoder, test.subject)
-            embeddings[model] = embed_windows(encoder, test)
-            train_mean[model] = embed_windows(encoder, train).mean(axis=0)
+            stage(f"{model}: float embeddings of {len(test)} test windows in PyTorch")
+            embeddings[model] = embed_windows(encoder, test, progress=True)
+            train_mean[model] = embed_windows(encoder, train, progress=True).mean(axis=0)
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
             info["weights"][model] = sha256(path)
             if precisions:

@@ -92,6 +92,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.evaluation.fusion.dreamer",
         "DREAMER.mat + EEG and ECG encoders -> emotion recognition",
     ),
+    "finetune": (
+        "xmae.cli.finetune",
+        "encoder + store -> the same encoder, trained further on labels or on more windows",
+    ),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
     "adopt": (
         "xmae.cli.adopt",
