@@ -187,7 +187,6 @@ def bench(
     return result | {"out": str(out)}
 
 
-<<<<<<< HEAD
 def check_settings(windows, rounds, starts, record_baseline, baseline):
     """Refuse counts below 1, and a baseline that is both recorded and reused."""
     if min(windows, rounds, starts) < 1:
@@ -224,7 +223,8 @@ def timed(bundle, entries, rows, ppg, rounds):
                 key: threaded[key] for key in ("latency_ms", "latency_interval")
             }
     return rows
-=======
+
+
 def fastest_and_worst(rows):
     """Lines that say which int8 file is fastest here, and which lost most."""
     int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
@@ -240,7 +240,6 @@ def fastest_and_worst(rows):
         poor = "" if value >= POOR else "warning: "
         lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
     return lines
->>>>>>> main
 
 
 def accuracy(bundle, model, embedding, recorded, windows, chosen):
