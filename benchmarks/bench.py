@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import (
     fingerprint,
@@ -45,6 +46,7 @@ from xmae.signals.scale import minmax_scale
 from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
+POOR = 0.95  # centred cosine to float, below which to warn
 COLUMNS = (  # of bench.csv
     "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
@@ -129,28 +131,13 @@ def bench(
         If bundle, store, baseline or old result cannot be read, a device cannot be emulated, or a
         count is below 1.
     """
-    if min(windows, rounds, starts) < 1:
-        raise UserError("windows, rounds and starts must be at least 1")
-    if record_baseline and baseline:
-        raise UserError(
-            "a baseline is either recorded or reused; give one of record_baseline and baseline"
-        )
+    check_settings(windows, rounds, starts, record_baseline, baseline)
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
     store, before = WindowStore(data).windows(), load()
-    if baseline:
-        recorded = load_reference(baseline)
-        refuse_lacking(recorded, opened)
-        if other := other_weights(recorded, opened):
-            raise UserError(
-                f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
-            )
-    else:
-        recorded = make_reference(
-            opened, store, None if record_baseline else "cpu", precisions=record_baseline
-        )
+    recorded = baseline_of(opened, store, baseline, record_baseline)
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
@@ -163,18 +150,9 @@ def bench(
         row = describe(entry) | {"device": "host", "kind": "measured"} | report
         rows.append(row | accuracy(opened, entry, given, recorded, used, chosen))
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
-    timed = evenly(ppg, windows)
-    rows = add_latency(opened, entries, rows, timed, rounds)
-    cores = hardware()["cores"]
-    for row, threaded in zip(
-        rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True
-    ):
-        if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {
-                key: threaded[key] for key in ("latency_ms", "latency_interval")
-            }
+    rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in watches:
+    for name in tqdm(watches, "emulated devices", disable=not watches):
         given, row = emulate(opened, name, ppg[few])
         entry = opened.entry(row["model"], "litert", "int8")
         rows.append(row | accuracy(opened, entry, given, recorded, used.select(few), chosen[few]))
@@ -196,6 +174,7 @@ def bench(
     absent = not_checked(row for row in rows if row["kind"] == "measured")
     summary = [
         f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        *fastest_and_worst(rows),
         *failures,
         *absent,
     ]
@@ -212,6 +191,61 @@ def bench(
     write_csv(Path(out) / "bench.csv", rows)
     write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
     return result | {"out": str(out)}
+
+
+def check_settings(windows, rounds, starts, record_baseline, baseline):
+    """Refuse counts below 1, and a baseline that is both recorded and reused."""
+    if min(windows, rounds, starts) < 1:
+        raise UserError("windows, rounds and starts must be at least 1")
+    if record_baseline and baseline:
+        raise UserError(
+            "a baseline is either recorded or reused; give one of record_baseline and baseline"
+        )
+
+
+def baseline_of(opened, store, baseline, record_baseline):
+    """Read the recorded baseline at `baseline`, of the weights of this bundle; else make one."""
+    if not baseline:
+        return make_reference(
+            opened, store, None if record_baseline else "cpu", precisions=record_baseline
+        )
+    recorded = load_reference(baseline)
+    refuse_lacking(recorded, opened)
+    if other := other_weights(recorded, opened):
+        raise UserError(
+            f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
+        )
+    return recorded
+
+
+def timed(bundle, entries, rows, ppg, rounds):
+    """Return the rows with their latency on one thread and on all cores."""
+    rows, cores = add_latency(bundle, entries, rows, ppg, rounds), hardware()["cores"]
+    for row, threaded in zip(
+        rows, add_latency(bundle, entries, rows, ppg, rounds, cores), strict=True
+    ):
+        if "latency_ms" in threaded:
+            row["all_threads"] = {"threads": cores} | {
+                key: threaded[key] for key in ("latency_ms", "latency_interval")
+            }
+    return rows
+
+
+def fastest_and_worst(rows):
+    """Lines that say which int8 file is fastest here, and which lost most."""
+    int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
+    timed = [row for row in int8 if "latency_ms" in row]
+    judged = [row for row in int8 if row.get("centred")]
+    lines = []
+    if timed:
+        row = min(timed, key=lambda row: row["latency_ms"])
+        lines.append(f"fastest int8 here: {entry_name(row)}, {row['latency_ms']:.2f} ms a window")
+    if judged:
+        row = min(judged, key=lambda row: row["centred"]["median"])
+        value = row["centred"]["median"]
+        poor = "" if value >= POOR else "warning: "
+        lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
+    return lines
 
 
 def accuracy(bundle, entry, given, recorded, windows, chosen):
@@ -241,7 +275,7 @@ def add_cold_starts(bundle, entries, rows, ppg, starts):
     """
     runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
     times = {i: [rows[i]["cold_start_ms"]] for i in runs}
-    for _ in range(starts - 1):
+    for _ in tqdm(range(starts - 1), "cold starts", unit="round"):
         for i, (_, report) in zip(
             runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
         ):

@@ -27,6 +27,7 @@ from xmae.manifest import Digest, Free, Line, Number, OpenSchema, Word, checked,
 from xmae.models import load_encoder
 from xmae.models.beat_student import BeatStudent
 from xmae.models.student import count_macs
+from xmae.progress import stage
 from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
@@ -116,8 +117,9 @@ def make_reference(bundle, windows, device=None, precisions=False):
         for model, path in weight_files(bundle).items():
             encoder = load_encoder(path).to(device).eval()
             refuse_seen(encoder, test.subject)
-            embeddings[model] = embed_windows(encoder, test)
-            train_mean[model] = embed_windows(encoder, train).mean(axis=0)
+            stage(f"{model}: float embeddings of {len(test)} test windows in PyTorch")
+            embeddings[model] = embed_windows(encoder, test, progress=True)
+            train_mean[model] = embed_windows(encoder, train, progress=True).mean(axis=0)
             if isinstance(encoder, BeatStudent):
                 whole[model] = float_rows(encoder, minmax_scale(test.ppg)[0])
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])

@@ -75,8 +75,11 @@ def tiny():
     return model.eval()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["litert", "onnx"], ids="41_tiny_weights_large_bias-{}".format)
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param("litert", marks=pytest.mark.extended), "onnx"],
+    ids="41_tiny_weights_large_bias-{}".format,
+)
 def test_a_student_with_vanished_channels(tiny, target, recording_windows, tmp_path, monkeypatch):
     from xmae.signals.scale import minmax_scale
 
