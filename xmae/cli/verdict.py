@@ -63,6 +63,11 @@ def of_training(result):
     if result.get("val_ratio", 0) >= 1:
         lines.append("warning: ECG is rebuilt no better than by its mean")
     lines += near_teacher(result)
+    if known := result.get("known_before"):
+        lines.append(
+            f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a part in"
+            " the weights of --init; they cannot be scored"
+        )
     if "encoder" in result:
         lines.append(f"what it knows, against a constant: xmae probe {result['encoder']} STORE")
     return lines

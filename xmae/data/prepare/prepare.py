@@ -182,14 +182,21 @@ def summary_of(meta):
         f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
         f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
     ]
-    for what in ("dropped", "repairs", "passed_over"):
-        if meta[what]:
-            lines.append(
-                f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}"
-            )
-    left_out = [f"left out: {row['source']}: {row['why']}" for row in meta["left_out"]]
-    more = [f"and {len(left_out) - 5} more; see store.json"] if len(left_out) > 5 else []
-    return [*lines, *left_out[:5], *more]
+    counted = [
+        f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}"
+        for what in ("dropped", "repairs", "passed_over")
+        if meta[what]
+    ]
+    lines += ["; ".join(counted)] if counted else []
+    dropped = sum(meta["dropped"].values())
+    if dropped > meta["windows"]:
+        lines.append(
+            f"warning: more windows dropped ({dropped}) than kept; xmae data report shows why"
+        )
+    if left_out := meta["left_out"]:
+        more = f" (and {len(left_out) - 1} more; see store.json)" if len(left_out) > 1 else ""
+        lines.append(f"left out: {left_out[0]['source']}: {left_out[0]['why']}{more}")
+    return lines
 
 
 def not_in_step(meta):
