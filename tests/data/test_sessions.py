@@ -81,7 +81,7 @@ def test_from_three_files_to_a_store_in_step(session, tmp_path, capsys):
     and the report shows that it is in step.
     """
     store = tmp_path / "store"
-    assert main(["prepare", str(session), "--out", str(store), "--split", "1,0,0"]) == 0
+    assert main(["prepare", str(session), "--out", str(store)]) == 0  # one person: all in train
     assert "NOT IN STEP" not in capsys.readouterr().err
     (row,) = WindowStore(store).index()
     assert (row["subject"], row["record"], row["clock_state"]) == ("p01", "session", "corrected")
