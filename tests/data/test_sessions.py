@@ -11,6 +11,7 @@ import yaml
 from xmae.cli import main
 from xmae.data import WindowStore
 from xmae.data.bidmc import FOLDER
+from xmae.data.clocks import clocks
 from xmae.data.prepare.prepare_file import state_of
 from xmae.data.recording.readers import find_in_folder, read_recording
 from xmae.errors import UserError
@@ -202,6 +203,13 @@ def test_mistakes_are_told(session, change, complaint):
             read_recording(path)
     finally:
         path.unlink()
+
+
+def test_the_doctor_turns_raw_counts_over_as_prepare_does(real, tmp_path):
+    """Their pulses fall at systole; upside down, no lag was certain."""
+    np.savez(tmp_path / "raw.npz", ppg=30000 - 2000 * real["ppg"], ecg=real["ecg"], fs=125.0)
+    (row,) = clocks([str(tmp_path / "raw.npz")], str(tmp_path / "out"))["recordings"]
+    assert row["certain"] and row["lag_s"] == pytest.approx(OWN_LAG_S, abs=0.05)
 
 
 def test_the_verb_reads_sessions(session, tmp_path, capsys):
