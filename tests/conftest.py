@@ -9,7 +9,20 @@ from xmae.data.prepare.prepare import prepare, prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
 
-FIRST = ("test_demo", "test_training_scale", "test_c_source", "test_targets", "test_bundle")
+FIRST = (
+    "test_export",
+    "test_bundle",
+    "test_simulate",
+    "test_targets",
+    "test_quantize_mixed",
+    "test_methods",
+    "test_c_source",
+    "test_bad_input",
+    "test_distill",
+    "test_fusion",
+    "test_training_scale",
+    "test_demo_short",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -353,14 +353,9 @@ def recording_of(
             f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}"
         )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
-    for channel in (ppg, *ecgs):
-        if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
-            rate = f"{channel.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
-            raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
-    for name in roles.get("resp", [])[:1] + roles.get("acc", [])[:3]:
-        if not MIN_SLOW_SFREQ <= by_name[name].sfreq <= MAX_SFREQ:
-            rate = f"{by_name[name].sfreq:g} Hz; expected {MIN_SLOW_SFREQ} to {MAX_SFREQ} Hz"
-            raise UserError(f"{record}: {name} has the sampling rate {rate}")
+    check_rates(record, (ppg, *ecgs), MIN_SFREQ)
+    slow = roles.get("resp", [])[:1] + roles.get("acc", [])[:3]
+    check_rates(record, [by_name[name] for name in slow], MIN_SLOW_SFREQ)
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
     def on_clock(channel):
@@ -394,6 +389,14 @@ def recording_of(
         start=start,
         repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def check_rates(record, channels, least):
+    """Refuse a channel with a sampling rate below `least` or above `MAX_SFREQ`, both in Hz."""
+    for channel in channels:
+        if not least <= channel.sfreq <= MAX_SFREQ:
+            rate = f"{channel.sfreq:g} Hz; expected {least} to {MAX_SFREQ} Hz"
+            raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
 
 
 def in_millivolts(channel, where):
