@@ -18,6 +18,7 @@ from xmae.evaluation.protocol.bootstrap import with_interval
 from xmae.evaluation.protocol.pooled import score_task
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.files import atomic_file, write_json
+from xmae.tables import markdown_table
 
 PROTOCOLS = ("test", "all", "loso")
 
@@ -211,20 +212,15 @@ def probe_table(result):
             name for task in result["tasks"].values() for name in task.get("encoders", ())
         )
     )
-    lines = [
-        "| task | " + " | ".join(["patients", *names, "constant"]) + " |",
-        "|---" * (len(names) + 3) + "|",
-    ]
+    rows = []
     for task in result["tasks"].values():
-        head = f"| {task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
+        head = f"{task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
         if "reason" in task:
-            lines.append(f"{head} | not evaluable: {task['reason']} |" + " |" * (len(names) + 1))
+            rows.append((head, f"not evaluable: {task['reason']}", *[None] * (len(names) + 1)))
             continue
         cells = [
             with_interval(task["encoders"][name]["value"], task["encoders"][name]["interval"])
             for name in names
         ]
-        lines.append(
-            f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        rows.append((head, task["n_subjects"], *cells, f"{task['baseline']:.2f}"))
+    return markdown_table(("task", "subjects", *names, "constant"), rows, right=False) + "\n"

@@ -24,6 +24,7 @@ from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.fusion import FUSIONS, FusionHead, save_fusion
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 
 TUNES = ("probe", "finetune")
 
@@ -271,20 +272,14 @@ def fusion_table(result):
         if "reason" in task:
             lines += [f"**{task['label']}**: not evaluable, {task['reason']}", ""]
             continue
-        what = f"{task['n_subjects']} patients, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
+        what = f"{task['n_subjects']} subjects, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
         head = f"{task['metric'].upper()}{unit}"
-        lines += [
-            f"**{task['label']}** ({what})",
-            "",
-            f"| way | {head} | fused better by |",
-            "|---|---|---|",
-        ]
-        for number, (name, way) in enumerate(task["ways"].items()):
-            gain = (
-                with_interval(way["fused_better_by"], way["fused_better_by_interval"])
-                if number
-                else ""
-            )
-            lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
-        lines.append("")
+        rows = []
+        for name, way in task["ways"].items():
+            gain = with_interval(way["fused_better_by"], way["fused_better_by_interval"])
+            value = with_interval(way["value"], way["interval"])
+            rows.append((name, value, gain if rows else ""))
+        columns = ("way", head, "fused better by")
+        lines += [f"**{task['label']}** ({what})", ""]
+        lines += [markdown_table(columns, rows, right=False), ""]
     return "\n".join(lines)
