@@ -96,7 +96,12 @@ class BeatStudent(nn.Module):
         self.padding = (self.reach - STEP - right, right)
 
     def features(self, x):
-        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off."""
+        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off.
+
+        Acceleration that is missing is zeros.
+        """
+        if x.shape[1] < self.sizes.n_inputs:
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.sizes.n_inputs - x.shape[1]))
         return self.trunk(nn.functional.pad(x, self.padding))
 
     def trunk(self, x):

@@ -5,14 +5,17 @@ from importlib.resources import files
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.files import atomic_file, read_json
+from xmae.manifest import checked
 from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
 from xmae.models.beat_student import BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
+from xmae.models.provenance import Provenance, read_header
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
@@ -40,6 +43,7 @@ def save_encoder(encoder, path, provenance):
     """Write an encoder and where it came from (a JSON value) atomically as safetensors; returns the
     file's header.
     """
+    checked(provenance, Provenance, f"{path}: provenance")
     (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
     config = config_dict(encoder.config) if isinstance(encoder, PPGEncoder) else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
@@ -111,25 +115,15 @@ def load_encoder(name, ppg=True):
     path = file_of(name)
     if not path.is_file():
         raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            names = file.keys()
-            state = {name: file.get_tensor(name) for name in names}
-        config = json.loads(header["config"])
-        if header["kind"] in ("ppg", "ppg-timed"):
-            encoder = KINDS[header["kind"]](
-                XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])})
-            )
-        else:
-            encoder = KINDS[header["kind"]](**config)
+    with refusing(path, "a safetensors file"), safe_open(path, "pt") as file:
+        header, names = file.metadata() or {}, file.keys()
+        state = {name: file.get_tensor(name) for name in names}
+    kind, config, provenance = read_header(header, KINDS, path)
+    with refusing(path, "an encoder that xmae saved"):
+        with torch.device("meta"):  # sizes alone: no memory yet for what the header says
+            refuse_other_tensors(build(kind, config), state)
+        encoder = build(kind, config)
         encoder.load_state_dict(state)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: not an encoder that xmae saved ({type(error).__name__})"
-        ) from error
     for tensor_name, tensor in encoder.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: damaged weights: {tensor_name} holds NaN or infinite numbers")
@@ -137,5 +131,23 @@ def load_encoder(name, ppg=True):
         raise UserError(
             f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"
         )
-    encoder.provenance = json.loads(header["provenance"])
+    encoder.provenance = provenance
     return encoder.eval()
+
+
+def build(kind, config):
+    """Make an encoder of a kind, with the weights that training would begin with."""
+    if issubclass(KINDS[kind], PPGEncoder):
+        return KINDS[kind](XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
+    return KINDS[kind](**config)
+
+
+def refuse_other_tensors(encoder, state):
+    """Raise a `ValueError` unless a file holds the tensors of an encoder, each of its shape."""
+    own = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    if own != found:
+        names = sorted(
+            name for name in own.keys() | found.keys() if own.get(name) != found.get(name)
+        )
+        raise ValueError(f"its tensors do not fit its configuration, {names[0]!a} among them")
