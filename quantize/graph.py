@@ -117,7 +117,7 @@ class BeatGraph(ConvGraph):
         """(1, C, 1, 1000) -> (1, 256 + 750)."""
         features = self.encoder.features(ppg)
         timing = self.encoder.to_map(features).permute(0, 2, 3, 1).flatten(1)
-        return torch.cat([self.encoder.pool(features), timing], 1)
+        return torch.cat([self.encoder.embedding(features), timing], 1)
 
 
 def zero_padded(pool, channels):

@@ -203,4 +203,4 @@ def embed_parts(model, features):
     parts = [part for part in features.split(size, dim=3) if part.shape[3] == size]
     if not parts:
         return np.zeros((0, model.embed_dim), np.float32)
-    return torch.cat([model.pool(part) for part in parts]).numpy()
+    return torch.cat([model.embedding(part) for part in parts]).numpy()

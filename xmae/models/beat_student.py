@@ -1,7 +1,7 @@
 """Students that read beats: convolutions only, the timing map at 25 Hz beside the embedding.
 
     ppg (1000) -> pad once -> stem -> blocks at 25 Hz -+-> 1x1 -> timing map (3, 250)
-                                                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
+                                                       +-> (blocks,) 1x1, ReLU, mean, Linear -> embedding (256)
 
 No layer pads: zeros are set around the window once. So an output is the same number whether a whole
 window is computed or a stream, one sample after the other, wherever the receptive field lies inside.
@@ -9,6 +9,7 @@ The net looks 0.435 s ahead of the moment that it answers for, and 3.1 s back.
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
 EMBED_DIM = 256
+SLOW_KERNEL = 5  # taps of the blocks that lead to the embedding alone
 LOG_SHARE = 0.5  # of the log interval in exported rows, see `xmae.quantize.graph.BeatGraph`
 
 
@@ -39,8 +41,12 @@ class BeatConfig:
         Blocks at 25 Hz.
     kernel : int
         Taps of their depthwise convolutions, odd.
+    slow : tuple of int
+        Channels of further blocks on the way to the embedding alone, each at half the rate.
     branch : int
         Channels that are pooled for the embedding.
+    embed_dim : int
+        Width of the embedding.
     look_ahead : int
         Samples at 100 Hz after an output's four that it may see.
     n_inputs : int
@@ -51,7 +57,9 @@ class BeatConfig:
     width: int = 40
     depth: int = 6
     kernel: int = 15
+    slow: tuple[int, ...] = ()
     branch: int = 96
+    embed_dim: int = EMBED_DIM
     look_ahead: int = 42
     n_inputs: int = 1
 
@@ -81,8 +89,6 @@ class BeatStudent(nn.Module):
     (torch.Size([2, 256]), torch.Size([2, 3, 250]))
     """
 
-    embed_dim = EMBED_DIM
-
     def __init__(self, tier="mcu", **sizes):
         super().__init__()
         config = BeatConfig(**(asdict(BEAT_TIERS[tier]) | sizes))
@@ -93,8 +99,11 @@ class BeatStudent(nn.Module):
             *(separable(config.width, config.width, config.kernel) for _ in range(config.depth))
         )
         self.to_map = nn.Conv2d(config.width, 3, 1)
-        self.branch = conv_bn_relu(config.width, config.branch, 1, 2)
-        self.head = nn.Linear(config.branch, EMBED_DIM)
+        widths = (config.width, *config.slow)
+        self.slow = nn.Sequential(*(separable(a, b, SLOW_KERNEL, 2) for a, b in pairwise(widths)))
+        self.branch = conv_bn_relu(widths[-1], config.branch, 1, 2)
+        self.head = nn.Linear(config.branch, config.embed_dim)
+        self.embed_dim = config.embed_dim
         self.reach = 8 + 2 * 5 + 4 * config.depth * (config.kernel - 1)  # samples an output sees
         right = config.look_ahead
         self.padding = (self.reach - STEP - right, right)
@@ -107,9 +116,18 @@ class BeatStudent(nn.Module):
         """`features` without padding: (B, C, 1, L) -> (B, width, 1, (L - reach) / 4 + 1)."""
         return self.blocks(self.down(self.stem(x)))
 
-    def pool(self, features):
+    def embedding(self, features):
         """Features (B, width, 1, n) -> embedding (B, 256)."""
-        return self.head(self.branch(features).mean((2, 3), keepdim=True).flatten(1))
+        pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
+        return self.head(pooled.flatten(1))
+
+    def tokens(self, ppg):
+        """Scaled window (B, C, 1000) -> features before pooling (B, 250, width)."""
+        return self.features(row_image(ppg)).squeeze(2).transpose(1, 2)
+
+    def pool(self, tokens):
+        """Features (B, 250, width) -> embedding (B, 256)."""
+        return self.embedding(tokens.transpose(1, 2).unsqueeze(2))
 
     def timing(self, ppg):
         """Scaled window (B, C, 1000) -> timing map (B, 3, 250)."""
@@ -117,7 +135,7 @@ class BeatStudent(nn.Module):
 
     def forward(self, ppg):
         """Scaled window (B, C, 1000) -> embedding (B, 256)."""
-        return self.pool(self.features(row_image(ppg)))
+        return self.embedding(self.features(row_image(ppg)))
 
     def read(self, ppg, sfreq):
         """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
@@ -135,7 +153,7 @@ class BeatStudent(nn.Module):
     def both(self, ppg):
         """Scaled window (B, C, 1000) -> embedding (B, 256) and timing map (B, 3, 250)."""
         features = self.features(row_image(ppg))
-        return self.pool(features), self.to_map(features).squeeze(2)
+        return self.embedding(features), self.to_map(features).squeeze(2)
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
