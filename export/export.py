@@ -18,6 +18,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
+from xmae.export.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
@@ -38,11 +39,12 @@ from xmae.export.targets.session import ApartSession
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
+from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.native import one_thread
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
-from xmae.quantize.graph import INPUT_SHAPE, exportable
+from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
 from xmae.quantize.observers import known_observer
 from xmae.signals.window import N_TIMES, SFREQ
@@ -204,7 +206,9 @@ def export(
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
             heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
         write_json(folder / HEADS, heads)
-        library = c_library(folder, taken.get(SOURCE), names, heads)
+        certainty, notes = beat_tables(students, store)
+        tables = {model: table_of(table) for model, table in certainty.items()}
+        library = c_library(folder, taken.get(SOURCE), names, heads, tables)
         provenance = data_provenance(store, ranges, data_licence)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -216,6 +220,7 @@ def export(
                 {key: value for key, value in entry.items() if key != "export_s"}
                 for entry in models
             ],
+            "certainty": certainty,
             "data": provenance,
             "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
             "provenance": origins,
@@ -227,7 +232,7 @@ def export(
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {
         "models": [{key: entry[key] for key in columns} for entry in models],
-        "summary": summary_of(models, metrics),
+        "summary": [*summary_of(models, metrics), *notes],
         "out": str(out),
     }
 
@@ -287,12 +292,14 @@ def load_students(names):
     return students
 
 
-def c_library(folder, models, names, heads):
+def c_library(folder, models, names, heads, tables):
     """Write the folder `c` for these models, if there are any; its part of the manifest."""
     if not models:
         return {}
     students = [
-        PackagedStudent(model, names[model], folder / f"{model}_int8.tflite", heads[model])
+        PackagedStudent(
+            model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
+        )
         for model in models
     ]
     return {"c": write_package(folder / FOLDER, students)}
@@ -360,6 +367,7 @@ def export_model(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
+                **({"embedding": graph.encoder.embed_dim} if isinstance(graph, BeatGraph) else {}),
                 **target.inspect(path),
                 **mixed,
                 "drift": drift,
@@ -411,6 +419,21 @@ def drift_of(session, ppg, reference, mean):
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
+
+
+def beat_tables(students, store):
+    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    tables, notes = {}, []
+    for model, encoder in students.items():
+        if not isinstance(encoder, BeatStudent):
+            continue
+        windows = store.windows("val") if "val" in store.splits.values() else None
+        table, how = certainty_of(encoder, windows)
+        if table is None:
+            notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
+        else:
+            tables[model] = {"half_width": table.half_width.tolist(), "least": table.least}
+    return tables, notes
 
 
 @one_thread()

@@ -14,13 +14,13 @@ import numpy as np
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import rhythm_hint
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError, require_at_least
 from xmae.export.targets.c.network import CHUNK, StreamNetwork
 from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
 from xmae.signals.window import SFREQ
 
-# output 0 answers for this many samples at 100 Hz after the first sample of the front end
-FIRST_OUTPUT = -40.5
+FIRST_OUTPUT = 1.5  # samples: an output answers for the middle of its four
 LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
 REASONS = {
     LOST: "samples lost",
@@ -125,7 +125,7 @@ class Stream:
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
         self.network = StreamNetwork(int8_file(model))
         self.table = certainty or shipped_certainty()
-        self.code = MapCode.of_scale(self.network.scale)
+        self.code = MapCode.of_scale(self.network.scale, LOG_SHARE)
         self.reset()
 
     def reset(self):
@@ -243,7 +243,8 @@ class Stream:
 
     def seconds_of(self, ticks):
         """Return the time of ticks on the clock of the codes, s after the first code was taken."""
-        return ticks / TICKS_S + (FIRST_OUTPUT + LOOK_AHEAD + 0.5) / 100 - 0.5 / self.sfreq
+        first = FIRST_OUTPUT - self.network.look_ahead  # of output 0, after the front end's first
+        return ticks / TICKS_S + (first + LOOK_AHEAD + 0.5) / 100 - 0.5 / self.sfreq
 
     def line(self, result):
         """Say a result in a line that a person understands."""

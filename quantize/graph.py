@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError
-from xmae.models.beat_student import LOG_SHARE, BeatStudent
+from xmae.models.beat_student import BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
 from xmae.models.resnet import ResNetEncoder

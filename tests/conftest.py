@@ -75,6 +75,40 @@ def watch_bundle(tmp_path_factory):
     return Bundle.open(folder)
 
 
+@pytest.fixture(scope="session")
+def beat_bundle(tmp_path_factory):
+    """A bundle with the shipped student that reads beats: its int8 file for TFLite and its float
+    weights.
+    """
+    import shutil
+
+    from xmae.beats.certainty import shipped_certainty
+    from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+    from xmae.export.bundle.migrate import SCHEMA_VERSION
+    from xmae.export.stream import int8_file
+    from xmae.export.targets import litert
+    from xmae.files import write_json
+
+    folder = tmp_path_factory.mktemp("beats") / "bundle"
+    folder.mkdir()
+    path, table = folder / "student_int8.tflite", shipped_certainty()
+    shutil.copy(int8_file("beats-mcu"), path)
+    shutil.copy(int8_file("beats-mcu").with_name("beats-mcu.safetensors"),
+                folder / "student.safetensors")  # fmt: skip
+    write_json(folder / HEADS, {"student": {}})
+    entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
+    entry |= {"bytes": path.stat().st_size, "macs": 4_600_000, "embedding": 256}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "window": {"sfreq": 100, "n_times": 1000, "range": [-1, 1]},
+        "preprocessing": preprocessing(),
+        "certainty": {"student": {"half_width": table.half_width.tolist(), "least": table.least}},
+        "models": [entry | litert.inspect_model(path)],
+    }
+    seal(folder, manifest)
+    return Bundle.open(folder)
+
+
 EIGHT = {
     "bidmc02": "train", "bidmc05": "train", "bidmc01": "val",
     "bidmc34": "test", "bidmc43": "test", "bidmc28": "test", "bidmc41": "test", "bidmc48": "test",

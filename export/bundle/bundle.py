@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.export.beat_rows import RowSession, table_of
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
@@ -145,6 +146,14 @@ class Bundle:
         """
         return self.manifest["models"]
 
+    def reads_beats(self, model):
+        """Tell whether a model has a timing map beside its embedding."""
+        return any("embedding" in entry for entry in self.all_models if entry["model"] == model)
+
+    def certainty(self, model):
+        """Return the certainty table of a model; without one it gives no heart rate: `Certainty`."""
+        return table_of(self.manifest.get("certainty", {}).get(model))
+
     @property
     def models(self):
         """Those of `all_models` for which this machine has a runtime."""
@@ -190,6 +199,11 @@ class Bundle:
         UserError
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
+        opened = self.open_file(entry, threads)
+        return RowSession(opened, entry["embedding"]) if "embedding" in entry else opened
+
+    def open_file(self, entry, threads=1):
+        """Open one of `all_models`: all numbers that it gives for windows; see `session`."""
         if is_light():
             return open_light(self.path / entry["file"], entry["format"], threads)
         from xmae.export.targets.registry import TARGETS  # brings PyTorch

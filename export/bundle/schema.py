@@ -70,8 +70,18 @@ class Entry(OpenSchema):
     float_layers: list[Line] = []
     input: End = None
     output: End = None
+    embedding: Count = None  # numbers of the output; the timing map's follow
     drift: Drift | None = None  # null: this machine cannot run it
     estimated: Estimate = None
+
+
+class CertaintyTable(Schema):
+    """What a certainty of a student that reads beats promises; see `xmae.beats.certainty`."""
+
+    half_width: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=16, max_length=16)
+    ]
+    least: Annotated[int, Field(ge=0, le=255)]
 
 
 class Window(OpenSchema):
@@ -118,6 +128,7 @@ class Manifest(OpenSchema):
     models: list[Entry]
     files: dict[FilePath, Digest]
     tools: dict[Word, Line] = {}
+    certainty: dict[Word, CertaintyTable] = {}  # by model
     data: dict[Word, Free] = {}
     metrics: dict[Word, Free] = {}
     provenance: dict[Word, Free] = {}
@@ -174,7 +185,7 @@ def checked_heads(heads, models, where):
     for entry in models:
         if not entry.get("output"):
             continue
-        width = entry["output"]["shape"][-1]
+        width = entry.get("embedding") or entry["output"]["shape"][-1]
         for task, head in heads.get(entry["model"], {}).items():
             if len(head["weight"]) != width:
                 raise UserError(

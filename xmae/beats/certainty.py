@@ -40,6 +40,15 @@ class Certainty:
         return rate - half, rate + half
 
 
+SILENT = Certainty(np.full(STEPS, 15000), 255)  # of a student that nobody has calibrated
+
+
+@cache
+def shipped_tables():
+    """Read the tables of all shipped models: dict by name."""
+    return json.loads((files("xmae.beats") / "certainty.json").read_text())
+
+
 @cache
 def shipped_certainty(model="beats-mcu"):
     """Read the table of a shipped model.
@@ -49,7 +58,7 @@ def shipped_certainty(model="beats-mcu"):
     UserError
         If there is none.
     """
-    tables = json.loads((files("xmae.beats") / "certainty.json").read_text())
+    tables = shipped_tables()
     if model not in tables:
         raise UserError(f"no certainty table for {model}; there are {', '.join(tables)}")
     table = tables[model]

@@ -44,9 +44,12 @@ class MapCode:
     interval: np.ndarray
 
     @classmethod
-    def of_scale(cls, scale):
-        """Make it from the real number that a code stands for."""
-        length = TYPICAL_S * np.exp(LOG_SCALE * scale * np.arange(-255, 256))
+    def of_scale(cls, scale, log_share=1.0):
+        """Make it from the real number that a code stands for.
+
+        `log_share` is by how much the log interval is made smaller before it becomes a code.
+        """
+        length = TYPICAL_S * np.exp(LOG_SCALE / log_share * scale * np.arange(-255, 256))
         ticks = np.rint(TICKS_S * np.clip(length, 0.2, 3.0))
         return cls(max(1, round(1 / scale)), ticks.astype(np.uint16))
 

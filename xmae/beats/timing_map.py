@@ -12,6 +12,7 @@ TYPICAL_S, LOG_SCALE = (
     0.75,
     0.5,
 )  # interval at which the third number is 0; one unit in natural logarithm
+LOG_SHARE = 0.5  # of the third number in exported rows, see `xmae.quantize.graph.BeatGraph`
 
 
 def map_times(n):

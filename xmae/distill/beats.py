@@ -4,6 +4,8 @@ What leads to the timing map is taken as it is and stays, so beats, rate, rhythm
 are those of the shipped student to the bit. Only what leads to the embedding alone is trained.
 """
 
+import torch
+
 from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import SHIPPED, load_encoder
 
@@ -29,9 +31,26 @@ def beat_student(name, embed_dim):
     known = load_encoder(name)
     sizes = {"slow": SLOW, "branch": BRANCH, "embed_dim": embed_dim}
     student = BeatStudent(**known.config | sizes)
-    for part in TIMING:
-        getattr(student, part).load_state_dict(getattr(known, part).state_dict())
+    student.load_state_dict(timing_state(known), strict=False)
     return student
+
+
+def shipped_timing(student):
+    """Name of the shipped student that has the same timing, to the bit; None if none has."""
+    own = timing_state(student)
+    for name in BEATS:
+        shipped = load_encoder(name)
+        known = timing_state(shipped)
+        same = own.keys() == known.keys() and student.padding == shipped.padding
+        if same and all(torch.equal(own[key], known[key]) for key in own):
+            return name
+    return None
+
+
+def timing_state(student):
+    """Tensors that a student's timing depends on, by name."""
+    state = student.state_dict()
+    return {name: tensor for name, tensor in state.items() if name.split(".")[0] in TIMING}
 
 
 def timing_of(student):

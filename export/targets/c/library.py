@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmae.beats.reader import MapCode
+from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError
 from xmae.export.targets.c.layers import read_layers
 from xmae.export.targets.c.literals import identifier
@@ -62,6 +63,8 @@ class LibraryModel:
         Ticks by code of the log interval; 1 / 100 bpm by step of certainty.
     map_zero, unit, least : int
         Zero point of the map, codes for a length of 1, certainty that a heart rate needs.
+    look_ahead : int
+        Samples at 100 Hz after an output's four that the network sees.
     """
 
     name: str
@@ -75,6 +78,7 @@ class LibraryModel:
     map_zero: int
     unit: int
     least: int
+    look_ahead: int
 
     @property
     def constant_bytes(self):
@@ -128,13 +132,14 @@ def library_model(path, certainty, name):
         columns = layers[-1].fields["out_w"]
     if layers[0].fields["in_c"] != 1 or columns != OUTPUTS:
         raise UserError(f"{path}: libxmae takes students of one channel, 100 Hz in and 25 Hz out")
-    code, half_width = MapCode.of_scale(network.scale), np.asarray(certainty.half_width)
+    code, half_width = MapCode.of_scale(network.scale, LOG_SHARE), np.asarray(certainty.half_width)
     if code.unit >= 1 << 16 or half_width.min() < 0 or half_width.max() >= 1 << 16:
         raise UserError(f"{path}: scale of the map or certainty table out of range")
     inputs, outputs, scratch, memory_bytes = plan_memory(layers)
     return LibraryModel(
         identifier(name), tuple(layers), inputs, outputs, memory_bytes, scratch,
         code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit, int(certainty.least),
+        network.look_ahead,
     )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def model_source(model):
     fields = [
         "XMAE_MODEL_MAGIC", integer(VERSION, "u"), integer(len(model.layers), "u"), "layers", "interval", "half_width",
         integer(model.memory_bytes, "u"), integer(model.outputs[-1], "u"), integer(model.scratch, "u"),
-        integer(model.crc32, "u"), integer(model.map_zero), integer(model.unit, "u"), integer(model.least, "u"),
+        integer(model.crc32, "u"), integer(model.map_zero), integer(model.unit, "u"),
+        integer(model.look_ahead, "u"), integer(model.least, "u"),
     ]  # fmt: skip
     lines = ", ".join(fields)
     return f"""{SPDX}/* {comment(model.name)}: a model for libxmae. Written by `xmae export --targets c`. */

@@ -90,6 +90,8 @@ class StreamNetwork:
         A code of the map stands for scale * (code - zero).
     input_scale : float
         A code of the input stands for so much of a window's [-1, 1]; its zero point is 0.
+    look_ahead : int
+        Samples after an output's four that it sees.
     layers : list of StreamLayer
     numbers : list of int
         Places of these layers in the file.
@@ -110,17 +112,22 @@ class StreamNetwork:
         ]
         if len(end) != 1 or tensors[source].zero != 0:
             raise UserError(f"{path}: not an int8 student that reads beats")
-        chain, place = [], end[0]
+        chain, place, look_ahead = [], end[0], 0
         while place != source:
             number, layer = made_by[place]
             if layer.kernel in ("xmae_conv", "xmae_depthwise"):
                 chain.insert(0, (number, layer))
-            elif layer.op not in ("PAD", "RESHAPE"):
+            elif layer.op == "PAD":
+                x, y = (tensors[i].shape for i in (layer.inputs[0], layer.output))
+                before = layer.fields["top"] + layer.fields["left"] + layer.fields["front"]
+                look_ahead += sum(y) - sum(x) - before
+            elif layer.op != "RESHAPE":
                 raise UserError(
                     f"{path}: {layer.op} before the map; a stream knows convolutions only"
                 )
             place = layer.inputs[0]
         self.numbers = [number for number, _ in chain]
+        self.look_ahead = look_ahead
         self.layers = [stream_layer(layer) for _, layer in chain]
         self.scale, self.zero = tensors[end[0]].scale, tensors[end[0]].zero
         self.input_scale = tensors[source].scale

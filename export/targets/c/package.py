@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from xmae.beats.certainty import shipped_certainty
+from xmae.beats.certainty import SILENT, Certainty
 from xmae.errors import UserError
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
@@ -39,12 +39,15 @@ class PackagedStudent:
         Its int8 `.tflite`.
     heads : dict
         From `heads.json`, by task.
+    certainty : Certainty or None
+        Its table; None: it reads no beats, or never gives a heart rate.
     """
 
     model: str
     name: str
     path: Path
     heads: dict = field(default_factory=dict)
+    certainty: Certainty | None = None
 
 
 def write_package(folder, students):
@@ -69,7 +72,7 @@ def write_package(folder, students):
     """
     folder = Path(folder)
     beats = [student for student in students if reads_beats(student.path)]
-    models = [library_model(s.path, shipped_certainty(), s.name) for s in beats]
+    models = [library_model(s.path, s.certainty or SILENT, s.name) for s in beats]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")

@@ -34,6 +34,7 @@ struct xmae_model {
   uint32_t crc32;
   int16_t map_zero;            /* zero point of the map */
   uint16_t unit;               /* codes of the map for a length of 1 */
+  uint16_t look_ahead;         /* samples at 100 Hz after an output's four that it sees */
   uint8_t least;               /* certainty from which a heart rate is given */
 };
 

@@ -13,7 +13,7 @@
 #define CERTAINTY_STEP 16u
 #define MIN_BPM 3000
 #define MAX_BPM 22000
-#define LOOK_AHEAD_MS 140 /* 10 ms x (54 samples of the front end + 0.5 - 40.5 of the network) */
+#define FRONT_END_MS 560 /* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
 #define CODE_UNITS 100000u
 
 static xmae_status_t known_model(const xmae_model_t *model) {
@@ -195,5 +195,6 @@ xmae_status_t xmae_read(xmae_t *x, xmae_result_t *result) {
 
 int64_t xmae_milliseconds(const xmae_t *x, int64_t ticks) {
   if (!is_ready(x)) return 0;
-  return ((ticks * 5) >> 5) + LOOK_AHEAD_MS - (int64_t)(500000u / x->config->rate);
+  return ((ticks * 5) >> 5) + FRONT_END_MS - 10 * (int64_t)x->config->model->look_ahead -
+         (int64_t)(500000u / x->config->rate);
 }

@@ -1,0 +1,82 @@
+"""Rows of an exported student that reads beats: its embedding and, behind it, its timing map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmae.beats.certainty import SILENT, Certainty, calibrate, shipped_certainty, shipped_tables
+from xmae.beats.reader import MapCode, read_maps
+from xmae.beats.timing_map import LOG_SHARE
+from xmae.beats.truth import truth_of_windows
+
+CHANNELS = 3  # of the map
+LEAST_WINDOWS = 100  # with truth, for a table of one's own
+
+
+@dataclass
+class RowSession:
+    """An open student that reads beats.
+
+    Parameters
+    ----------
+    rows : callable
+        Scaled windows (n, 1000) to rows (n, width + 3 x outputs).
+    width : int
+        Numbers of the embedding.
+    """
+
+    rows: object
+    width: int
+
+    def __call__(self, ppg):
+        """Embed scaled windows (n, 1000): (n, width)."""
+        return self.rows(ppg)[:, : self.width]
+
+
+def read_rows(rows, entry):
+    """Read beats and heart rates from rows (n, D) of one of a bundle's entries.
+
+    Codes of an int8 file are taken as they are; floats are rounded as in `read_maps`.
+
+    Returns
+    -------
+    Reading
+    """
+    maps = np.asarray(rows)[:, entry["embedding"] :]
+    maps = maps.reshape(len(maps), -1, CHANNELS).transpose(0, 2, 1)
+    if entry["output"]["dtype"] == "int8":
+        scale, zero = entry["output"]["scale"], entry["output"]["zero_point"]
+        codes = np.clip(np.rint(maps / scale), -128 - zero, 127 - zero).astype(np.int64)
+        return read_maps(codes, MapCode.of_scale(scale, LOG_SHARE))
+    return read_maps(maps / np.array([1, 1, LOG_SHARE])[:, None])
+
+
+def certainty_of(encoder, windows):
+    """Return the certainty table of a student, and how it was made, in words.
+
+    Parameters
+    ----------
+    encoder : BeatStudent
+        One with the timing of a shipped student has that student's table.
+    windows : Windows or None
+        Validation windows that make the table of any other student.
+    """
+    from xmae.distill.beats import shipped_timing  # brings PyTorch
+
+    if (name := shipped_timing(encoder)) in shipped_tables():
+        return shipped_certainty(name), "shipped"
+    has_ecg = windows is not None and windows.ecg is not None
+    truth = truth_of_windows(windows).hr_ecg if has_ecg else np.zeros(0)
+    known = np.isfinite(truth)
+    if known.sum() < LEAST_WINDOWS:
+        return None, f"{known.sum()} validation windows with truth, {LEAST_WINDOWS} are needed"
+    reading = encoder.read_windows(windows.ppg[known])
+    codes = np.rint(reading.certainty * 255).astype(int)
+    return calibrate(codes, reading.rate, truth[known]), "validation windows"
+
+
+def table_of(described):
+    """Read the certainty table of a student from a bundle's manifest; without one it is silent."""
+    if described is None:
+        return SILENT
+    return Certainty(np.array(described["half_width"], np.int64), described["least"])
