@@ -11,7 +11,7 @@ from xmae.models.checkpoint import SHIPPED, load_encoder
 
 BEATS = tuple(name for name in SHIPPED if name.startswith("beats-"))
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
-SLOW, BRANCH = (64, 96), 128  # channels of the way to the embedding: a teacher is no side matter
+SLOW, BRANCH = (64, 96, 128), 128  # channels of the way to the embedding
 
 
 def beat_student(name, embed_dim):

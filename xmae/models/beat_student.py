@@ -1,7 +1,8 @@
 """Students that read beats: convolutions only, the timing map at 25 Hz beside the embedding.
 
     ppg (1000) -> pad once -> stem -> blocks at 25 Hz -+-> 1x1 -> timing map (3, 250)
-                                                       +-> (blocks,) 1x1, ReLU, mean, Linear -> embedding (256)
+                               |                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
+                               +-> or slow blocks --------^
 
 No layer pads: zeros are set around the window once. So an output is the same number whether a whole
 window is computed or a stream, one sample after the other, wherever the receptive field lies inside.
@@ -23,7 +24,7 @@ from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
 EMBED_DIM = 256
-SLOW_KERNEL = 5  # taps of the blocks that lead to the embedding alone
+SLOW_KERNEL = 9  # taps of the blocks that lead to the embedding alone
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class BeatConfig:
     kernel : int
         Taps of their depthwise convolutions, odd.
     slow : tuple of int
-        Channels of further blocks on the way to the embedding alone, each at half the rate.
+        Channels of blocks that lead from the stem to the embedding alone, each at half the rate.
+        Without any, the embedding is pooled from the last features of the timing map.
     branch : int
         Channels that are pooled for the embedding.
     embed_dim : int
@@ -107,25 +109,30 @@ class BeatStudent(nn.Module):
         right = config.look_ahead
         self.padding = (self.reach - STEP - right, right)
 
+    def first(self, x):
+        """(B, C, 1, L) -> first features at 25 Hz (B, width, 1, n), those of the padding too."""
+        return self.down(self.stem(nn.functional.pad(x, self.padding)))
+
     def features(self, x):
-        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off."""
-        return self.trunk(nn.functional.pad(x, self.padding))
+        """(B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
+        return self.blocks(self.first(x))
 
     def trunk(self, x):
         """`features` without padding: (B, C, 1, L) -> (B, width, 1, (L - reach) / 4 + 1)."""
         return self.blocks(self.down(self.stem(x)))
 
     def embedding(self, features):
-        """Features (B, width, 1, n) -> embedding (B, 256)."""
+        """Features (B, width, 1, n), the first if there are slow blocks -> embedding (B, E)."""
         pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
         return self.head(pooled.flatten(1))
 
     def tokens(self, ppg):
-        """Scaled window (B, C, 1000) -> features before pooling (B, 250, width)."""
-        return self.features(row_image(ppg)).squeeze(2).transpose(1, 2)
+        """Scaled window (B, C, 1000) -> features that the embedding is made of (B, n, width)."""
+        read = self.first if len(self.slow) else self.features
+        return read(row_image(ppg)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
-        """Features (B, 250, width) -> embedding (B, 256)."""
+        """Features (B, n, width) -> embedding (B, E)."""
         return self.embedding(tokens.transpose(1, 2).unsqueeze(2))
 
     def timing(self, ppg):
@@ -133,8 +140,8 @@ class BeatStudent(nn.Module):
         return self.to_map(self.features(row_image(ppg))).squeeze(2)
 
     def forward(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, 256)."""
-        return self.embedding(self.features(row_image(ppg)))
+        """Scaled window (B, C, 1000) -> embedding (B, E)."""
+        return self.pool(self.tokens(ppg))
 
     def read(self, ppg, sfreq):
         """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
@@ -150,9 +157,15 @@ class BeatStudent(nn.Module):
         return read_maps(np.concatenate(maps))
 
     def both(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, 256) and timing map (B, 3, 250)."""
-        features = self.features(row_image(ppg))
-        return self.embedding(features), self.to_map(features).squeeze(2)
+        """Scaled window (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
+        embedding, timing = self.outputs(row_image(ppg))
+        return embedding, timing.squeeze(2)
+
+    def outputs(self, x):
+        """(B, C, 1, L) -> embedding (B, E) and timing map (B, 3, 1, L / 4)."""
+        first = self.first(x)
+        last = self.blocks(first)
+        return self.embedding(first if len(self.slow) else last), self.to_map(last)
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
