@@ -18,7 +18,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
 from xmae.evaluation.protocol.tasks import TASKS
-from xmae.export.beat_rows import certainty_of, table_of
+from xmae.export.bundle.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmae.errors import UserError
-from xmae.export.beat_rows import RowSession, table_of
+from xmae.export.bundle.beat_rows import RowSession, table_of
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
