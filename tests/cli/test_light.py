@@ -6,11 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from xmae import extras
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.channels import ChannelMap
@@ -81,6 +84,32 @@ def test_what_needs_more_is_one_line(tmp_path):
         done = light(*words)
         assert done.returncode == 2 and "xmae[train]" in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_python_call_says_the_extra_too():
+    script = SCRIPT.replace("from xmae.cli import main\n", "import xmae\n").replace(
+        "sys.exit(main(sys.argv[2:]))", "xmae.pretrain"
+    )
+    command = [sys.executable, "-c", script, ",".join(WITHOUT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: xmae.pretrain needs ") and "'xmae[train]'" in last
+
+
+def test_the_smallest_extra_is_named(monkeypatch):
+    metadata = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    lines = [
+        f'{line}; extra == "{extra}"'
+        for extra, found in metadata["optional-dependencies"].items()
+        for line in found
+    ]
+    monkeypatch.setattr(extras, "requires", lambda name: ["numpy>=2", *lines])
+    for package, extra in (
+        ("torch", "train"), ("sklearn", "train"), ("ai_edge_litert", "lite"),
+        ("ai_edge_quantizer", "edge"), ("tflite_micro", "firmware"), ("ray", "scale"),
+        ("huggingface_hub", "hub"), ("polars", "edge"),
+    ):  # fmt: skip
+        assert extras.extra_of(package) == extra, package
 
 
 def test_a_stream_needs_numpy_alone():
