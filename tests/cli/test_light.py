@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import xmae
 from xmae import extras
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
@@ -112,14 +113,26 @@ def test_the_smallest_extra_is_named(monkeypatch):
         assert extras.extra_of(package) == extra, package
 
 
-def test_a_stream_needs_numpy_alone():
-    script = SCRIPT.replace("from xmae.cli import main\n", "import xmae\n").replace(
-        "sys.exit(main(sys.argv[2:]))",
-        "print(xmae.Stream.__name__, sorted(m for m in sys.modules if m == 'scipy.signal'))",
-    )
-    command = [sys.executable, "-c", script, ",".join(WITHOUT)]
+READ = """
+import xmae
+recording = xmae.read(sys.argv[2])
+stream = xmae.Stream(sfreq=recording.sfreq)
+results = stream.read(recording.ppg)
+beats = [stream.seconds_of(ticks) for result in results for ticks, _ in result.beats]
+print([result.rate for result in results], beats, [m for m in sys.modules if m == "scipy.signal"])
+"""
+
+
+def test_a_stream_reads_the_same_beats(csv_file):
+    script = SCRIPT.replace("from xmae.cli import main\nsys.exit(main(sys.argv[2:]))\n", READ)
+    command = [sys.executable, "-c", script, ",".join(WITHOUT), str(csv_file)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "Stream []\n", done.stderr
+    recording = xmae.read(csv_file)
+    stream = xmae.Stream(sfreq=recording.sfreq)
+    results = stream.read(recording.ppg)
+    beats = [stream.seconds_of(ticks) for result in results for ticks, _ in result.beats]
+    assert done.stdout == f"{[result.rate for result in results]} {beats} []\n", done.stderr
+    assert len(beats) > 40 and results[-1].rate > 0
 
 
 def test_formats_are_opened_or_named(watch_bundle):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ
@@ -17,8 +18,6 @@ from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
 
-CODE_BITS = 16  # that raw signals are rounded to
-RAILS = (0.05, 99.95)  # percentiles that become the ends of the code range, with room to both sides
 SHORTEST_S = 4  # of a recording that can be read
 SECOND = MAP_SFREQ  # outputs
 
@@ -72,32 +71,6 @@ class HeartReading:
             f"({np.nanmin(self.rate):.0f} to {np.nanmax(self.rate):.0f}), given for "
             f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats"
         )
-
-
-def as_codes(ppg):
-    """Round raw PPG (n,) of any unit to codes of 16 bits; missing samples hold the one before.
-
-    Raises
-    ------
-    UserError
-        If nothing is known or nothing moves.
-    """
-    ppg = np.asarray(ppg, np.float64)
-    known = np.isfinite(ppg)
-    if ppg.ndim != 1 or not known.any():
-        raise UserError(
-            f"expected one row of PPG samples, got shape {ppg.shape} with {known.sum()} known"
-        )
-    last = np.maximum.accumulate(np.where(known, np.arange(len(ppg)), 0))
-    held = np.where(known[last], ppg[last], ppg[known.argmax()])
-    low, high = np.percentile(ppg[known], RAILS)
-    if not high > low:
-        raise UserError("the PPG does not move; give raw samples, not a flat line")
-    room = (high - low) / 2
-    share = (held - low + room) / (high - low + 2 * room)
-    return np.clip(np.rint(share * ((1 << CODE_BITS) - 1)), 0, (1 << CODE_BITS) - 1).astype(
-        np.int64
-    )
 
 
 @torch.no_grad()
