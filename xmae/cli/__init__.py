@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -15,6 +14,7 @@ import yaml
 from xmae.cli.options import help_of, read_settings
 from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
+from xmae.extras import needs
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.ownership import check_output, owned
@@ -188,11 +188,7 @@ def run(arguments):
     except ImportError as error:
         if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
             raise
-        extra = "edge" if find_spec("torch") else "train"
-        return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install "
-            f"'xmae[{extra}]'"
-        )
+        return fail(needs(verb, error))
     except KeyboardInterrupt:
         return fail("interrupted")
     except OSError as error:

@@ -16,7 +16,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "curriculum": "xmae.objectives.xmae:CURRICULA",
     "logger": "xmae.training.loggers:PACKAGES",
     "architecture": "xmae.models.adopted.registry:ARCHITECTURES",
-    "tier": "xmae.models.student:TIERS",
+    "tier": "xmae.distill.distill:STUDENTS",
     "loss": "xmae.distill.losses:LOSSES",
     "fusion": "xmae.models.fusion:FUSIONS",
     "tune": "xmae.evaluation.fusion.fuse:TUNES",
