@@ -1,7 +1,6 @@
 """Which extra of this package brings what is not installed."""
 
 import re
-from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # imported under another name
@@ -17,6 +16,8 @@ def extra_of(package: str) -> str:
     >>> extra_of("torch"), extra_of("ai_edge_quantizer"), extra_of("ray")
     ('train', 'edge', 'scale')
     """
+    from importlib.metadata import PackageNotFoundError, requires  # slow to import
+
     try:
         lines = requires("xmae") or []
     except PackageNotFoundError:  # a source tree that is not installed

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.sources import NotWritten, function_in
 from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
 from xmae.extras import needs
@@ -174,9 +175,9 @@ def run(arguments):
         )
     try:
         with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
+            if {"-h", "--help"} & set(rest):
+                return help_of(verb, described(verb)), 0
             function = function_of(verb)
-        if {"-h", "--help"} & set(rest):
-            return help_of(verb, function), 0
         settings, as_json = read_settings(verb, function, rest)
         with redirect_stdout(sys.stderr), taken_output(verb, settings):
             result = function(**settings)
@@ -205,6 +206,14 @@ def function_of(verb):
     `xmae.data.store.integrity.verify`.
     """
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
+
+
+def described(verb):
+    """A stand-in for the function of a verb, for help: its docstring and signature."""
+    try:
+        return function_in(VERBS[verb][0], verb.split()[-1])
+    except NotWritten:
+        return function_of(verb)
 
 
 def taken_output(verb, settings):
