@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # imported under another name
 SMALLEST_FIRST = ("lite", "train", "edge", "firmware")
-REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"](\w+)['\"]")  # "torch>=2.11; extra == 'train'"
+REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")  # "torch>=2.11; extra == 'train'"
 
 
 def extra_of(package: str) -> str:
@@ -26,7 +26,7 @@ def extra_of(package: str) -> str:
     pairs = [found.groups() for line in lines if (found := REQUIRED.match(line))]
     extras = [extra for name, extra in pairs if name.replace("_", "-").lower() == wanted]
     for extra in (*SMALLEST_FIRST, *extras):
-        if extra in extras and extra != "dev":
+        if extra in extras and not extra.startswith("dev"):
             return extra
     return "edge" if find_spec("torch") else "train"
 
