@@ -15,7 +15,7 @@ FAST := tests/test_rooms.py tests/test_public_face.py tests/test_prose.py tests/
 # a process a core, one thread each
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-all faults lint typecheck docs coverage wheel clean
+.PHONY: demo test test-fast test-all faults fuzz lint typecheck docs coverage wheel clean
 
 demo: $(DEMO)  ## real recordings -> encoder -> bundle -> drift report
 	$(BIN)/xmae demo --out runs/demo
@@ -47,6 +47,9 @@ wheel: $(STAMP)  ## dist/xmae-VERSION-py3-none-any.whl
 
 faults: $(STAMP)  ## damaged files of every kind; an hour of one core
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+fuzz: $(STAMP)  ## coverage-guided fuzzing of the C code, by clang; half an hour of one core
+	$(BIN)/python -m tests.fuzz
 
 $(DEMO): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): packages of constraints.txt (3 GB on disk with those of the tests, 4 GB), for this folder only; no system package, no sudo."

@@ -24,8 +24,13 @@ def test_each_has_a_page_and_is_in_the_site():
         assert f'"tutorials/{name}.py"' in (FOLDER / f"{name}.md").read_text()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embed_and_read",
+        *(pytest.param(name, marks=pytest.mark.extended) for name in list(SAID)[1:]),
+    ],
+)
 def test_it_runs(name, tmp_path):
     done = subprocess.run(
         [sys.executable, str(FOLDER / f"{name}.py")],

@@ -19,7 +19,7 @@ from xmae.data.store.store import WindowStore
 from xmae.export.bundle.bundle import Bundle
 from xmae.models.checkpoint import load_encoder
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 RUNTIMES = ("executorch", "litert", "onnx")
 RECORDING = str(bidmc_files()[0])
 

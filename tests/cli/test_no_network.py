@@ -40,7 +40,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_no_verb_opens_a_connection(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "in").mkdir()

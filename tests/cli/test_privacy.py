@@ -81,7 +81,7 @@ def test_importing_every_verb_and_preparing_asks_nobody(recorder, tmp_path):
     assert asked == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_whole_way_asks_nobody(recorder, tmp_path):
     code = "import sys\nfrom xmae.cli import main\nsys.exit(main(sys.argv[1:]))"
     out = tmp_path / "demo"

@@ -39,7 +39,10 @@ CELLS = [
     for format in HERE
     for precision in TARGETS[format].precisions
 ]
-STUDENT, TEACHER = ([cell for cell in CELLS if (cell[0] == "base") is big] for big in (False, True))
+# in `make test`: one student in all of them, and one file of other kinds of encoder
+OTHERS = (("base", "onnx", "dynamic-int8"), ("beats-mcu", "litert", "int8"))
+STUDENT = [cell for cell in CELLS if cell[0] == "student-mcu"]
+LEFT = [cell for cell in CELLS if cell not in (*STUDENT, *OTHERS)]
 # median, 5th percentile
 LEAST = {"int16x8": (0.995, 0.99), "weight-int8": (0.995, 0.99), "weight-int4": (0.9, 0.75)}
 
@@ -76,7 +79,7 @@ def exported(windows, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "format", "precision"),
-    STUDENT + [pytest.param(*which, marks=pytest.mark.slow) for which in TEACHER],
+    [*STUDENT, *OTHERS, *(pytest.param(*which, marks=pytest.mark.extended) for which in LEFT)],
 )
 def test_file_computes_what_pytorch_does(exported, name, format, precision):
     path, actual, reference, mean = exported(name, format, precision)
@@ -215,9 +218,7 @@ def test_session_refuses_what_is_no_scaled_window(exported, windows, harm):
         )
 
 
-@pytest.mark.parametrize(
-    ("name", "format", "precision"), [c for c in STUDENT if c[0] == "student-mcu"]
-)
+@pytest.mark.parametrize(("name", "format", "precision"), STUDENT)
 def test_no_file_says_where_it_was_made(exported, name, format, precision):
     assert folders_in(exported(name, format, precision)[0].read_bytes()) == []
 
@@ -243,13 +244,18 @@ def tiny():
     return nn.Sequential(OrderedDict(layers)).eval()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-m", "ethos-u55", "vela-u55"])
-def test_a_program_for_a_device_is_the_same_to_the_byte_wherever_it_is_made(
-    tiny, windows, tmp_path, target
-):
+@pytest.mark.parametrize(
+    "target",
+    [
+        "onnx",
+        "vela-u55",
+        *(pytest.param(t, marks=pytest.mark.extended) for t in ("cortex-m", "ethos-u55")),
+    ],
+)
+def test_a_program_is_the_same_to_the_byte_wherever_it_is_made(tiny, windows, tmp_path, target):
     try:
-        apart.environment("arm")
+        if target in ("cortex-m", "ethos-u55"):
+            apart.environment("arm")
     except UserError as error:
         pytest.skip(f"Arm's environment cannot be made here: {error}")
     for folder in ("once", "again"):

@@ -162,7 +162,10 @@ def test_a_gap_before_the_first_code_stands_for_it(host):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not have_qemu(), reason="qemu-system-arm is not installed")
-@pytest.mark.parametrize("core", ["m4", "m33", "m7", "m55"])
+@pytest.mark.parametrize(
+    "core",
+    ["m4", *(pytest.param(core, marks=pytest.mark.extended) for core in ("m33", "m7", "m55"))],
+)
 def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
     firmware = compile_firmware(
         sources(model_folder), core, tmp_path / "stream.elf", include=[*INCLUDE, model_folder / "include"], defines=DEFINES

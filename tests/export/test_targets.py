@@ -93,7 +93,13 @@ def agreement(actual, graph, ppg):
 LEAST = {"int8": 0.98, "dynamic-int8": 0.98, "weight-int4": 0.85}
 
 
-@pytest.mark.parametrize("precision", litert.PRECISIONS)
+@pytest.mark.parametrize(
+    "precision",
+    [
+        name if name in ("int8", "int16x8") else pytest.param(name, marks=pytest.mark.extended)
+        for name in litert.PRECISIONS
+    ],
+)
 def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
     path, least = tflite(precision), LEAST.get(precision, 0.995)
     found, dtype = (
@@ -108,10 +114,18 @@ def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
         agreement(litert.open_model(path, reference=True)(ppg[1][:2]), graph, (ppg[0], ppg[1][:2]))
         >= least
     )
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("precision", litert.PRECISIONS)
+def test_an_old_interpreter_of_a_tflite(tflite, graph, ppg, precision):
+    """In an environment of its own, which pip makes on first use."""
     try:
         apart.environment("tflite-runtime")
     except UserError as error:
         pytest.skip(f"the environment of tflite-runtime 2.14 cannot be made here: {error}")
+    path = tflite(precision)
+    found, xnnpack = litert.inspect_model(path), litert.open_model(path)(ppg[1])
     if precision == "weight-int4":
         with pytest.raises(UserError, match="does not run in tflite-runtime 2.14"):
             tflite_runtime.open_model(path)(ppg[1])
@@ -137,7 +151,12 @@ def test_tflm_runs_int16x8(tflite, ppg):
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("vela")]
+    ("name", "target"),
+    [
+        cell if cell[0] == "student-mcu" else pytest.param(*cell, marks=pytest.mark.extended)
+        for cell in DEVICE_CELLS
+        if cell[1].startswith("vela")
+    ],
 )
 def test_vela_takes_the_whole_tflite(tflite, tmp_path, name, target):
     path = tflite("int8", name)
@@ -182,7 +201,7 @@ def arm():
         pytest.skip(f"Arm's environment cannot be made here: {error}")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize("name", [name for name, target in DEVICE_CELLS if target == "cortex-m"])
 def test_cortex_m_program_in_its_own_memory_plan(tflite, graphs, ppg, tmp_path, name):
@@ -201,7 +220,7 @@ def test_cortex_m_program_in_its_own_memory_plan(tflite, graphs, ppg, tmp_path, 
     assert centred_cosine(actual, others, run_graph(graph, ppg[0]).mean(0)).min() >= 0.98
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize(
     ("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("ethos")]
@@ -218,7 +237,7 @@ def test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same(
     assert agreement(target.open(path)(ppg[1]), graphs[name], ppg) >= 0.98
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize("target", ["cortex-m", "ethos-u55"])
 def test_unsupported_operator_of_a_device_names_layer_and_target(front, ppg, tmp_path, target):
@@ -228,7 +247,7 @@ def test_unsupported_operator_of_a_device_names_layer_and_target(front, ppg, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.usefixtures("arm")
 def test_a_process_that_dies_says_so_and_is_not_asked_again():
     with pytest.raises(UserError, match="os failed in its own process"):

@@ -391,7 +391,7 @@ def test_adopt_without_a_store_writes_a_teacher(tmp_path, capsys):
     assert load_encoder(found["teacher"]).provenance["licence"] == "CC0-1.0"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_published_architecture_goes_from_checkpoint_to_a_gated_bundle_with_c(
     small_store, tmp_path
 ):

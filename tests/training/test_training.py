@@ -103,7 +103,7 @@ def test_nothing_to_resume_other_settings_or_a_damaged_checkpoint(tmp_path):
         check_resume(tmp_path, {"lr": 1})
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_two_processes_train_through_the_command_line(small_store, tmp_path):
     assert (
         run_pretrain(small_store, tmp_path / "run", "--devices=2", "--epochs=1").wait(timeout=300)

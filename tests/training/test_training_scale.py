@@ -66,7 +66,7 @@ def one_process(rank, world, store, folder):
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_two_processes_contrast_the_global_batch_as_one_does(small_store, tmp_path):
     one_process(0, 1, small_store, str(tmp_path))
     torch.multiprocessing.spawn(one_process, (2, small_store, str(tmp_path)), nprocs=2)
@@ -133,7 +133,7 @@ def run(store, out, method, *extra, torchrun=0):
     return done
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_ddp_and_fsdp_stopped_and_resumed_train_the_same_by_torchrun(small_store, tmp_path):
     legs = {"ddp": [()], "fsdp": [("--max-minutes=0",), ("--resume",)]}
     results = {}
@@ -257,7 +257,7 @@ def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_compiled_training_is_training(small_store, tmp_path):
     plain, compiled = (
         pretrain(

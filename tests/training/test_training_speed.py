@@ -100,7 +100,7 @@ def test_same_weights_and_running_statistics(trained_alike):
         )
 
 
-@pytest.mark.slow  # three processes start
+@pytest.mark.extended  # three processes start
 def test_benchmark_reports_speed_and_equal_losses():
     result = main(batch_size=4, rounds=1)
     assert result["losses"]["float32"] == pytest.approx(result["losses"]["reference"], rel=1e-3)

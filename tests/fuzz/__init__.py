@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of the C code; `python -m tests.fuzz` runs it, `make test` replays."""
