@@ -257,16 +257,18 @@ class Stream:
         return ticks / TICKS_S + (first + LOOK_AHEAD + 0.5) / 100 - 0.5 / self.sfreq
 
     def line(self, result):
-        """Say a result in a line that a person understands."""
+        """Say a result in a line that a person understands.
+
+        Time, heart rate with its interval, rhythm hint, certainty, beats, and reasons if any.
+        """
         from xmae.beats.rhythm import HINTS
 
-        beats = ", ".join(f"{self.seconds_of(t):.2f}" for t, _ in result.beats)
+        beats = " ".join(f"{self.seconds_of(ticks):.2f}" for ticks, _ in result.beats) or "none"
+        said = "no heart rate"
         if result.rate:
-            said = (
-                f"{result.rate / 100:.1f} bpm ({result.low / 100:.0f} to {result.high / 100:.0f})"
-            )
-            said += f", {HINTS[result.rhythm]}"
-        else:
-            said = "no heart rate"
+            low, high = result.low / 100, result.high / 100
+            said = f"{result.rate / 100:.1f} bpm ({low:.1f} to {high:.1f}), {HINTS[result.rhythm]}"
+        sure = f"sure {100 * result.certainty // 255} %"
         why = f" [{'; '.join(result.reasons())}]" if result.status else ""
-        return f"{self.seconds_of(result.time):7.1f} s  {said}, beats at {beats or '-'}{why}"
+        time = self.seconds_of(result.time)
+        return f"{time:7.1f} s  {said:45}  {sure:9}  beats at {beats}{why}"

@@ -1,12 +1,11 @@
 """Which extra of this package brings what is not installed."""
 
 import re
-from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # imported under another name
 SMALLEST_FIRST = ("lite", "train", "edge", "firmware")
-REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"](\w+)['\"]")  # "torch>=2.11; extra == 'train'"
+REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")  # "torch>=2.11; extra == 'train'"
 
 
 def extra_of(package: str) -> str:
@@ -17,6 +16,8 @@ def extra_of(package: str) -> str:
     >>> extra_of("torch"), extra_of("ai_edge_quantizer"), extra_of("ray")
     ('train', 'edge', 'scale')
     """
+    from importlib.metadata import PackageNotFoundError, requires  # slow to import
+
     try:
         lines = requires("xmae") or []
     except PackageNotFoundError:  # a source tree that is not installed
@@ -25,7 +26,7 @@ def extra_of(package: str) -> str:
     pairs = [found.groups() for line in lines if (found := REQUIRED.match(line))]
     extras = [extra for name, extra in pairs if name.replace("_", "-").lower() == wanted]
     for extra in (*SMALLEST_FIRST, *extras):
-        if extra in extras and extra != "dev":
+        if extra in extras and not extra.startswith("dev"):
             return extra
     return "edge" if find_spec("torch") else "train"
 

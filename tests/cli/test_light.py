@@ -104,7 +104,7 @@ def test_the_smallest_extra_is_named(monkeypatch):
         for extra, found in metadata["optional-dependencies"].items()
         for line in found
     ]
-    monkeypatch.setattr(extras, "requires", lambda name: ["numpy>=2", *lines])
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["numpy>=2", *lines])
     for package, extra in (
         ("torch", "train"), ("sklearn", "train"), ("ai_edge_litert", "lite"),
         ("ai_edge_quantizer", "edge"), ("tflite_micro", "firmware"), ("ray", "scale"),

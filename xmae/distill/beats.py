@@ -7,9 +7,9 @@ are those of the shipped student to the bit. Only what leads to the embedding al
 import torch
 
 from xmae.models.beat_student import BeatStudent
-from xmae.models.checkpoint import SHIPPED, load_encoder
+from xmae.models.checkpoint import load_encoder
 
-BEATS = tuple(name for name in SHIPPED if name.startswith("beats-"))
+BEATS = ("beats-mcu",)  # shipped students of PPG alone
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
 SLOW, BRANCH = (64, 96, 128), 128  # channels of the way to the embedding
 
