@@ -125,7 +125,7 @@ def table_of(results):
 
 
 def summary_lines(results):
-    """The run in a sentence each, at most six, for the head of the page and the end of the
+    """The run in a sentence each, at most eight, for the head of the page and the end of the
     terminal.
     """
     lines = []

@@ -101,4 +101,6 @@ def read(bundle, student, store, picture):
         "watch, int8": Int8Reader(bundle.path / bundle.entry("student", "litert", "int8")["file"]),
         "watch, fp32": load_encoder(student),
     }
-    return read_people(store, models, picture)
+    result = read_people(store, models, picture)
+    write_json(Path(picture).parent / "read.json", result)
+    return result
