@@ -78,7 +78,7 @@ def embed(
     dict
         `windows` embedded, `repairs` by rule, `dropped` for missing samples, a flat signal or a
         flat line of over 1 s, median of each head, `without_skill` (heads left out, since on
-        patients left out of their training they say no more than a constant), "out".
+        subjects left out of their training they say no more than a constant), "out".
 
     Raises
     ------
@@ -137,7 +137,7 @@ def embed(
     ]
     if without:
         labels = ", ".join(without)
-        summary.append(f"no better than a constant on other patients, so left out: {labels}")
+        summary.append(f"no better than a constant on other subjects, so left out: {labels}")
     if is_bundle:
         summary.append(str(bundle.verdict))
     return {
