@@ -98,9 +98,11 @@ def type_of(node):
 
 
 def value_of(module, node):
-    """The value of a literal, or of a name that stands for one in a module."""
+    """The value of a literal, of a name that stands for one in a module, or of one's entry."""
     if isinstance(node, ast.Name):
         return value_of(*definition(module, node.id))
+    if isinstance(node, ast.Subscript):
+        return value_of(module, node.value)[value_of(module, node.slice)]
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
