@@ -387,6 +387,6 @@ def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monk
         rows = [line.strip("|\n ").split(" | ") for line in file if line.startswith("| ")]
     assert [row[0] for row in rows[1:]] == [*chosen, "untrained student", "teacher"]
     assert {len(row) for row in rows} == {8} and rows[-1][1:5] == ["1.000"] * 4
-    assert rows[1][5] == "too few patients" and float(rows[1][6].split()[0]) > 0
+    assert rows[1][5] == "too few subjects" and float(rows[1][6].split()[0]) > 0
     monkeypatch.setattr(distill_losses, "learn", None)
     assert distill_losses.main(str(eight_patients / "store"), **settings) == table
