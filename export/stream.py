@@ -82,7 +82,7 @@ class StreamResult:
 
 def int8_file(model):
     """Find the int8 file of a shipped student by its name; other names are paths."""
-    path = files("xmae.models.weights") / f"{model}_int8.tflite"
+    path = files("xmae") / "models" / "weights" / f"{model}_int8.tflite"  # xmae.models has PyTorch
     return Path(str(path)) if path.is_file() else Path(model)
 
 

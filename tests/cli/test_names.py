@@ -88,10 +88,9 @@ def test_source_says_what_the_choices_are(place):
 
 
 def test_help_waits_for_no_library():
-    slow = "quantize"  # its formats are those of the targets that can compare layers
     script = (
         "import sys\nfrom xmae.cli import VERBS, main\n"
-        f"assert all(main([*verb.split(), '--help']) == 0 for verb in VERBS if verb != {slow!r})\n"
+        "assert all(main([*verb.split(), '--help']) == 0 for verb in VERBS)\n"
         "print([m for m in ('torch', 'scipy', 'pandas', 'sklearn', 'lightning') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -114,10 +114,12 @@ def embed(
         )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
+        from xmae.evaluation.heads.heads import has_skill
         from xmae.models.checkpoint import heads_of, load_encoder
 
-        embedding, heads = embed_windows(load_encoder(model), windows), heads_of(model)
-        without = []
+        embedding, brought = embed_windows(load_encoder(model), windows), heads_of(model)
+        heads = {task: head for task, head in brought.items() if has_skill(head)}
+        without = [head["label"] for task, head in brought.items() if task not in heads]
     from xmae.evaluation.heads.heads import apply_head
 
     said = {task: apply_head(head, embedding) for task, head in heads.items()}

@@ -45,6 +45,7 @@ REGISTRIES = {  # place: package, attribute of its classes, entry points of othe
     "xmae.export.targets.registry:known_precisions": (
         "xmae.export.targets", "precisions", "xmae.targets",
     ),
+    "xmae.export.int8:FORMATS": ("xmae.export.targets", "name", "xmae.targets"),
 }  # fmt: skip
 RENAMED = {  # verb: {old name: new name}, until 0.3
     "embed": {"runtime": "target"},
@@ -87,6 +88,8 @@ def written(place: str) -> tuple[str, ...]:
     package, attribute, group = REGISTRIES[place]
     if entry_points(group=group):
         raise NotWritten(place)
+    if name == "FORMATS":
+        return attributes_in(package, attribute, "compare_layers")
     more = [constant_in(module, "SOURCE")] if name == "known_targets" else []
     return (*attributes_in(package, attribute), *more)
 

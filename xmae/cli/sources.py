@@ -98,9 +98,11 @@ def type_of(node):
 
 
 def value_of(module, node):
-    """The value of a literal, or of a name that stands for one in a module."""
+    """The value of a literal, of a name that stands for one in a module, or of one's entry."""
     if isinstance(node, ast.Name):
         return value_of(*definition(module, node.id))
+    if isinstance(node, ast.Subscript):
+        return value_of(module, node.value)[value_of(module, node.slice)]
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
@@ -165,8 +167,10 @@ def imported(module, name):
     raise NotWritten(f"{module}.{name}")
 
 
-def attributes_in(package: str, attribute: str) -> tuple[str, ...]:
+def attributes_in(package: str, attribute: str, having: str | None = None) -> tuple[str, ...]:
     """Texts that the classes of a package's modules have as an attribute, each once.
+
+    With `having`, of classes that have this attribute too.
 
     Examples
     --------
@@ -177,8 +181,10 @@ def attributes_in(package: str, attribute: str) -> tuple[str, ...]:
     for file in sorted(file_of(package).parent.glob("*.py")):
         module = f"{package}.{file.stem}"
         for node in (node for node in tree_of(file).body if isinstance(node, ast.ClassDef)):
-            for line in (line for line in node.body if isinstance(line, ast.Assign)):
-                if ast.unparse(line.targets[0]) == attribute:
-                    text = isinstance(line.value, ast.Constant)
-                    found += [line.value.value] if text else elements(module, line.value)
+            lines = [line for line in node.body if isinstance(line, ast.Assign)]
+            own = {ast.unparse(line.targets[0]): line.value for line in lines}
+            if attribute in own and (having is None or having in own):
+                value = own[attribute]
+                text = isinstance(value, ast.Constant)
+                found += [value.value] if text else elements(module, value)
     return tuple(dict.fromkeys(found))
