@@ -21,7 +21,7 @@ def teachers(
     teacher: list[str],
     data: str,
     out: str = "runs/teachers",
-    tier: str = "mcu",
+    tier: str = "beats-mcu",
     crops: int = 20000,
     epochs: int = 30,
     batch_size: int = 128,
@@ -43,7 +43,7 @@ def teachers(
     out : str
         Folder: one of each teacher, teachers.json and teachers.md (the table).
     tier : str
-        Size of the students: "mcu-s", "mcu" or "app".
+        The students: "beats-mcu" with the beats of our shipped student, or "mcu-s", "mcu", "app".
     crops : int
         Random 10 s crops of PPG that each teacher answers.
     epochs : int
