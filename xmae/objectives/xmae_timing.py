@@ -4,7 +4,8 @@ The published objective (`xmae.objectives.xmae`) asks for samples of an ECG that
 before the pulse, so a right rhythm that is 30 ms off costs as much as drawing nothing. Here each
 recording's delay is taken off first, the rebuilt patch may lie up to 30 ms away, and every PPG token
 also learns the phase and the interval of its ten moments (`xmae.beats.timing_map`). Windows are
-generated and real, half and half. The design is ours; see docs/twin.md.
+generated and real, half and half. The PPG and the ECG of generated people are upside down at times;
+which way up an ECG is, its visible patches say. The design is ours; see docs/twin.md.
 """
 
 import torch
@@ -23,7 +24,7 @@ TIMING_WEIGHT = 1.0
 
 
 def tolerant_mse(rebuilt, ecg, mask, tolerance=TOLERANCE):
-    """Mean squared error over masked patches, each at its best place and the window at its best sign.
+    """Mean squared error over masked patches, each compared at its best place.
 
     Parameters
     ----------
@@ -37,16 +38,13 @@ def tolerant_mse(rebuilt, ecg, mask, tolerance=TOLERANCE):
     -------
     scalar tensor
     """
-    rebuilt, ecg, hidden = rebuilt.float(), ecg.float(), mask.sum()
-    by_sign = []
-    for sign in (1, -1):
-        errors = [
-            (rebuilt - sign * ecg.roll(shift, -1)).square().unflatten(-1, (-1, PATCH)).mean(-1)
-            for shift in range(-tolerance, tolerance + 1)
-        ]
-        best = torch.stack(errors).amin(0)[:, 0]  # (B, N)
-        by_sign.append((best * mask).sum(1))
-    return torch.stack(by_sign).amin(0).sum() / hidden
+    rebuilt, ecg = rebuilt.float(), ecg.float()
+    errors = [
+        (rebuilt - ecg.roll(shift, -1)).square().unflatten(-1, (-1, PATCH)).mean(-1)
+        for shift in range(-tolerance, tolerance + 1)
+    ]
+    best = torch.stack(errors).amin(0)[:, 0]  # (B, N)
+    return (best * mask).sum() / mask.sum()
 
 
 @register
