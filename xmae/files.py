@@ -22,7 +22,8 @@ from xmae.ownership import owned
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 OLD = ".old"
-LONGEST_YAML = 1 << 20  # characters
+LONGEST_YAML = 1 << 17  # characters
+LONGEST_JSON = 32 << 20  # bytes: of empty lists, these take a gigabyte
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-\w+(\..+)?")
 
 
@@ -209,6 +210,8 @@ def write_json(path, value):
 def read_json(path):
     """Read a JSON file; a missing, damaged or endlessly nested one is a `UserError`."""
     try:
+        if Path(path).stat().st_size > LONGEST_JSON:
+            raise UserError(f"{path}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
