@@ -210,8 +210,6 @@ def write_json(path, value):
 def read_json(path):
     """Read a JSON file; a missing, damaged or endlessly nested one is a `UserError`."""
     try:
-        if Path(path).stat().st_size > LONGEST_JSON:
-            raise UserError(f"{path}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -221,6 +219,8 @@ def read_json(path):
 
 def parse_json(content, where):
     """Return the JSON value in bytes or text; what is none is a `UserError` that says `where`."""
+    if len(content) > LONGEST_JSON:
+        raise UserError(f"{where}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too

@@ -1,4 +1,4 @@
-"""Nothing phones home: prepare, pretrain, export and bench open no connection."""
+"""Nothing phones home: prepare, pretrain, export, bench and simulate open no connection."""
 
 import json
 import os
@@ -60,12 +60,27 @@ def test_no_verb_opens_a_connection(tmp_path):
         ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
          "--starts", "1", "--windows", "4"],
     ]  # fmt: skip
-    (tmp_path / "verbs.py").write_text(SCRIPT)
-    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    asks_nobody(tmp_path, verbs)
+
+
+@pytest.mark.extended
+def test_simulate_opens_no_connection(tmp_path, watch_bundle):
+    pytest.importorskip("unicorn")
+    pytest.importorskip("ziglang")
+    asks_nobody(tmp_path, [
+        ["simulate", str(watch_bundle.path), "--device", "apollo4", "--seconds", "20",
+         "--out", str(tmp_path / "simulate")],
+    ])  # fmt: skip
+
+
+def asks_nobody(folder, verbs):
+    """Run verbs in a process whose sockets are recorded and blocked; none may be asked for."""
+    (folder / "verbs.py").write_text(SCRIPT)
+    (folder / "sitecustomize.py").write_text(CUSTOMIZE)
     command = [sys.executable, "verbs.py", json.dumps(verbs)]
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
-    asked = tmp_path / "asked.txt"
+    env = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+    asked = folder / "asked.txt"
     assert not asked.exists(), asked.read_text()
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -183,8 +183,9 @@ def parquet_text(folder):
     n = 1 << 20
     text = pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), ["x" * 4096])
     table = pa.table({"ppg": np.sin(np.arange(n) / 20), "subject": text})
-    pq.write_table(table, folder / "a.parquet", compression="zstd", use_dictionary=True)
-    return folder / "a.parquet"
+    path = folder / "a.parquet"
+    pq.write_table(table, path, compression="zstd", use_dictionary=True, store_schema=False)
+    return path
 
 
 def parquet_nested(folder):
@@ -311,7 +312,7 @@ def avro_weightless(folder):
     """An array of 2^26 nothings, which take no byte in the file."""
     path = avro(folder, "null", [None] * 3)
     content = path.read_bytes()
-    count = bytes([0x80, 0x80, 0x80, 0x40])  # 2^27, which is 2^26 in zigzag
+    count = zigzag(1 << 26)
     place = content.rindex(b"\x06\x00")
     longer = content[:place] + count + content[place + 1 :]
     start = content.index(content[-16:])  # the mark that ends the head
@@ -323,8 +324,26 @@ def avro_weightless(folder):
 
 
 def avro_unpacks(folder):
-    """50 million zeros, packed."""
-    return avro(folder, "float", np.zeros(50_000_000, np.float32), "deflate")
+    """One record of 2^28 zeros, packed."""
+    path = avro(folder, "float", [0.0], "deflate")
+    content = path.read_bytes()
+    head = content[: content.index(content[-16:]) + 16]
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    parts = [packer.compress(zigzag(10**15) + struct.pack("<f", 64.0) + zigzag(HUGE))]
+    parts += [packer.compress(part) for part in zeros(4 * HUGE)]
+    parts += [packer.compress(zigzag(0)), packer.flush()]
+    block = b"".join(parts)
+    path.write_bytes(head + zigzag(1) + zigzag(len(block)) + block + content[-16:])
+    return path
+
+
+def zigzag(number):
+    """A number in Avro's form."""
+    number, parts = number << 1, []
+    while number > 0x7F:
+        parts.append(0x80 | number & 0x7F)
+        number >>= 7
+    return bytes([*parts, number])
 
 
 def biopac_says(folder):
@@ -486,7 +505,7 @@ CRAFTED = {  # what it says: (how it is written, what opens it)
     "matlab: 2^17 empty cells": (mat_cells, "ieee spc"),
     "dreamer: unpacks to 2 GiB": (mat_unpacks, "dreamer"),
     "avro: 2^26 nothings": (avro_weightless, "embraceplus"),
-    "avro: unpacks to 200 MB": (avro_unpacks, "embraceplus"),
+    "avro: unpacks to 1 GiB": (avro_unpacks, "embraceplus"),
     "biopac: says 2^31 samples": (biopac_says, "biopac"),
     "opensignals: packets that jump": (opensignals_jumps, "opensignals"),
     "polar: 90 days between samples": (polar_jumps, "polar"),

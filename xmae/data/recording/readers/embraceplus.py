@@ -4,6 +4,7 @@
 whose counts are scaled by `imuParams`.
 """
 
+import io
 import zlib
 from datetime import UTC, datetime
 
@@ -82,12 +83,8 @@ def check_unpacked(path, codec):
     """Refuse a file whose packed blocks unpack to more than a file of its size can hold."""
     import fastavro
 
-    unpacked = 0
-    with path.open("rb") as file:
-        head = fastavro.reader(file)
-        mark = head.metadata and head._header["sync"]
-        file.seek(0)
-        content = file.read()
+    unpacked, content = 0, path.read_bytes()
+    mark = fastavro.reader(io.BytesIO(content))._header["sync"]
     place = content.index(mark) + len(mark)
     while codec != "null" and place < len(content):
         _, place = whole_number(content, place)

@@ -141,7 +141,7 @@ def check_lengths(name, header):
     """Raise a `UserError` if a header says more channels or samples than its files can hold."""
     path = Path(f"{name}.hea")
     check_columns(len(header.sig_name or []), path)
-    for file in header.file_name or []:
+    for file in set(header.file_name or []) - {"~"}:  # which stands for none
         path_below(file, path)
     files = {path.with_name(file) for file in header.file_name or []}
     size = sum(file.stat().st_size for file in files if file.is_file())
