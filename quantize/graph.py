@@ -115,10 +115,9 @@ class BeatGraph(ConvGraph):
             encoder.to_map.bias[2] *= LOG_SHARE
 
     def forward(self, ppg):
-        """(1, C, 1, 1000) -> (1, 256 + 750)."""
-        features = self.encoder.features(ppg)
-        timing = self.encoder.to_map(features).permute(0, 2, 3, 1).flatten(1)
-        return torch.cat([self.encoder.pool(features), timing], 1)
+        """(1, C, 1, 1000) -> (1, E + 750)."""
+        embedding, timing = self.encoder.outputs(ppg)
+        return torch.cat([embedding, timing.permute(0, 2, 3, 1).flatten(1)], 1)
 
 
 def zero_padded(pool, channels):

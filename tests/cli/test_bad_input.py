@@ -452,7 +452,7 @@ def full_disk(folder):
     yield
 
 
-@pytest.fixture(params=["file size limit", "full disk"])
+@pytest.fixture(params=["file size limit", pytest.param("full disk", marks=pytest.mark.extended)])
 def cramped(request, tmp_path):
     """A folder, a context in which nothing more fits into it, and what is then said."""
     folder = tmp_path / "cramped"
@@ -467,7 +467,13 @@ def cramped(request, tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("verb", LINES)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(verb, marks=pytest.mark.extended) if verb in ("distill", "quantize") else verb
+        for verb in LINES
+    ],
+)
 def test_a_full_output_folder(cramped, small_store, tmp_path, signals, encoder, refuse, verb):
     folder, nothing_fits, message = cramped
     np.savez(tmp_path / "good.npz", **signals)

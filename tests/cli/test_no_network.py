@@ -1,4 +1,4 @@
-"""Nothing phones home: prepare, pretrain, export, bench and simulate open no connection."""
+"""Nothing phones home: import, prepare, pretrain, export, bench and simulate open no connection."""
 
 import json
 import os
@@ -32,9 +32,14 @@ socket.getaddrinfo = lambda *words, **more: ask(words)
 """
 SCRIPT = """
 import json, sys
-from xmae.cli import main
+import xmae
+from xmae.cli import VERBS, function_of, main
 
 if __name__ == "__main__":
+    for name in xmae.__all__:
+        getattr(xmae, name)
+    for verb in VERBS:
+        function_of(verb)
     for words in json.loads(sys.argv[1]):
         assert main(words) in (0, 1), words  # 1: a gate, after so little training
 """
@@ -60,21 +65,19 @@ def test_no_verb_opens_a_connection(tmp_path):
         ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
          "--starts", "1", "--windows", "4"],
     ]  # fmt: skip
-    asks_nobody(tmp_path, verbs)
+    run_trapped(verbs, tmp_path)
 
 
 @pytest.mark.extended
-def test_simulate_opens_no_connection(tmp_path, watch_bundle):
+@pytest.mark.slow
+def test_an_emulated_watch_opens_no_connection(watch_bundle, tmp_path):
     pytest.importorskip("unicorn")
-    pytest.importorskip("ziglang")
-    asks_nobody(tmp_path, [
-        ["simulate", str(watch_bundle.path), "--device", "apollo4", "--seconds", "20",
-         "--out", str(tmp_path / "simulate")],
-    ])  # fmt: skip
+    words = ["simulate", str(watch_bundle.path), "--signal", str(bidmc_files()[1])]
+    run_trapped([[*words, "--device", "stm32u5", "--out", str(tmp_path / "watch")]], tmp_path)
 
 
-def asks_nobody(folder, verbs):
-    """Run verbs in a process whose sockets are recorded and blocked; none may be asked for."""
+def run_trapped(verbs, folder):
+    """Import all, run verbs in turn; fail if one asks for a connection or does not end well."""
     (folder / "verbs.py").write_text(SCRIPT)
     (folder / "sitecustomize.py").write_text(CUSTOMIZE)
     command = [sys.executable, "verbs.py", json.dumps(verbs)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 
 from xmae.data.store.store import WindowStore
+from xmae.distill.beats import BEATS, beat_student, centre, timing_of, with_splits_of
 from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
 from xmae.errors import UserError, require_at_least
@@ -18,6 +19,8 @@ from xmae.training.device import default_precision
 from xmae.training.fit import check_start, fit, space_for
 from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
+
+STUDENTS = (*TIERS, *BEATS)
 
 
 def distill(
@@ -33,6 +36,7 @@ def distill(
     token_weight: float = 0.5,
     rate_weight: float = 1.0,
     patience: int = 10,
+    init: str | None = None,
     seed: int = 77,
     logger: str | None = None,
     resume: bool = False,
@@ -49,7 +53,8 @@ def distill(
         Run folder: student.safetensors, metrics.json and checkpoints.
     tier : str
         Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a
-        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M).
+        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu": the
+        shipped student that reads beats; its timing stays as it is, a new embedding is learnt.
     loss : str
         Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational"
         (distances and angles among the embeddings of a batch; their place is then the student's
@@ -63,11 +68,16 @@ def distill(
     lr : float
         Peak learning rate of AdamW.
     token_weight : float
-        Weight of the loss on the teacher's tokens beside that on its embedding; 0 leaves them out.
+        Weight of the loss on the teacher's tokens beside that on its embedding; 0 leaves them out,
+        and so does a student that reads beats.
     rate_weight : float
-        Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out.
+        Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out,
+        and so does a student that reads beats.
     patience : int
         Epochs without better agreement on the validation subjects before stopping early.
+    init : str
+        Student of the same tier to begin from, in the place of random weights: a name
+        ("student-mcu") or a safetensors file.
     seed : int
         Seed of everything random.
     logger : str
@@ -89,30 +99,41 @@ def distill(
         If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is
         nothing to resume.
     """
-    for name, value, known in (("tier", tier, TIERS), ("loss", loss, LOSSES)):
+    for name, value, known in (("tier", tier, STUDENTS), ("loss", loss, LOSSES)):
         if value not in known:
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     require_at_least(1, crops=crops)
     check_loggers(logger)
+    if tier in BEATS:  # its features stay, and its rate is read off its beats
+        token_weight = rate_weight = 0.0
     out, store = Path(out), WindowStore(data)
     settings = {
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
         "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
         "rate_weight": rate_weight, "patience": patience, "seed": seed,
-        "precision": default_precision(),
+        "precision": default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
     check_output(out, least_space=space_for(McuStudent(encoder.embed_dim, tier)))
+    before = None if init is None else begun_from(init, encoder.embed_dim, tier)
     train, val = store.windows("train"), store.windows("val")
     train, val = (
         TaughtCrops(encoder, train, crops, batch_size, seed),
         TaughtWindows(encoder, val, seed),
     )
-    return learn(encoder, store.splits, train, val, out, settings, last, logger)
+    return learn(encoder, store.splits, train, val, out, settings, last, logger, before)
 
 
-def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
+def begun_from(name, embed_dim, tier):
+    """The student to begin from; a `UserError` if it is of another tier or width."""
+    student, wanted = load_encoder(name), {"embed_dim": embed_dim, "tier": tier}
+    if not isinstance(student, McuStudent) or student.config != wanted:
+        raise UserError(f"{name}: is no student of the tier {tier} with {embed_dim} outputs")
+    return student
+
+
+def learn(teacher, splits, train, val, out, settings, last=None, logger=None, before=None):
     """Train one student on answers that its teacher gave.
 
     Parameters
@@ -130,6 +151,8 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
         Checkpoint to go on from.
     logger : str, optional
         Of `distill`.
+    before : McuStudent, optional
+        Whose weights to begin with.
 
     Returns
     -------
@@ -137,10 +160,20 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
         As `distill`.
     """
     L.seed_everything(settings["seed"], verbose=False)
-    student = McuStudent(teacher.embed_dim, settings["tier"])
+    tier, more = settings["tier"], {}
+    if tier in BEATS:
+        student = beat_student(tier, teacher.embed_dim)
+        more = {"timing": tier, "teacher_embedding": centre(train, val)}
+        splits = with_splits_of(tier, splits)
+    else:
+        student = McuStudent(teacher.embed_dim, tier)
     objective = Distillation(
-        student, train, settings["token_weight"], settings["rate_weight"], settings["loss"]
-    )
+        student, train, settings["token_weight"], settings["rate_weight"], settings["loss"],
+        kept=timing_of(student),
+    )  # fmt: skip
+    if before is not None:
+        student.load_state_dict(before.state_dict())
+        more |= {"begun_from": before.provenance}
     module = Pretraining(
         objective, len(train) * settings["epochs"], settings["lr"], settings["seed"]
     )
@@ -154,6 +187,7 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
         method="distilled",
         teacher=teacher.provenance,
         splits=splits,
+        **more,
     )
 
 

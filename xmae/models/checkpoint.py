@@ -21,6 +21,8 @@ from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
 from xmae.models.xmae import PPGEncoder, TimedPPGEncoder, XMAEConfig, config_dict
 
+HEADS = "heads.json"
+FILES = ("encoder", "student", "model")  # of a training's folder, and of a published one
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
     "ppg-timed": TimedPPGEncoder,
@@ -33,10 +35,8 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "adopted": AdoptedEncoder,
     "program": ProgramEncoder,
 }
-SHIPPED = {
-    name: f"{name}.safetensors"
-    for name in ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
-}
+SHIPPED_NAMES = ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
+SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
 
 
 def save_encoder(encoder, path, provenance):
@@ -58,6 +58,14 @@ def is_foreign(encoder):
     return getattr(encoder, "is_foreign", False)
 
 
+def subjects_of(origin):
+    """Names of the subjects that a provenance, and those within it, were trained or chosen on."""
+    if not isinstance(origin, dict):
+        return set()
+    seen = {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
+    return seen | subjects_of(origin.get("teacher")) | subjects_of(origin.get("begun_from"))
+
+
 def in_order(content):
     """A safetensors file with its header in order: the library writes its entries in another order
     each time.
@@ -69,7 +77,9 @@ def in_order(content):
 
 
 def file_of(name):
-    """The file of a shipped encoder, of a published folder, of a name on a hub, or the path itself."""
+    """The file of a shipped encoder, of the folder of a run or a published one, of a name on a hub,
+    or the path itself.
+    """
     if name in SHIPPED:
         return files("xmae.models.weights") / SHIPPED[name]
     if str(name).startswith("hf://"):
@@ -78,13 +88,32 @@ def file_of(name):
         except ImportError as error:
             raise UserError(f"{error.name} is not installed; pip install 'xmae[hub]'") from error
         return download(name)
-    return Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        return folder
+    there = (folder / f"{kind}.safetensors" for kind in FILES)
+    return next((path for path in there if path.is_file()), folder / f"{FILES[-1]}.safetensors")
 
 
-def shipped_heads(name):
-    """Linear heads on the embedding of a shipped encoder, by task; none for other encoders."""
-    path = files("xmae.models.weights") / "heads.json"
-    return read_json(path).get(name, {}) if name in SHIPPED else {}
+def heads_of(name):
+    """Linear heads that came with an encoder, by task; {} if there are none.
+
+    Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
+    the name of the file, as `xmae finetune` and `xmae export` write it.
+
+    Raises
+    ------
+    UserError
+        If heads.json is no JSON.
+    """
+    if name in SHIPPED:
+        return read_json(files("xmae.models.weights") / HEADS).get(name, {})
+    if str(name).startswith("hf://"):
+        return {}
+    path = file_of(name)
+    beside = path.with_name(HEADS)
+    found = read_json(beside) if beside.is_file() else {}
+    return found.get(path.stem, {}) if isinstance(found, dict) else {}
 
 
 def load_encoder(name, ppg=True):
@@ -94,8 +123,8 @@ def load_encoder(name, ppg=True):
     ----------
     name : str or Path
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
-        file that `save_encoder` wrote, a folder with model.safetensors as `xmae publish` writes it,
-        or "hf://org/name" on a hub.
+        file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it, or
+        "hf://org/name" on a hub.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
         welcome too.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from xmae import progress
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, upright
@@ -24,6 +25,7 @@ from xmae.manifest import read_manifest
 from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
+LARGE_BYTES, LONG_H = 50e6, 1.0  # of a file and a recording, above which a line says what is done
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def prepare_file(path, number, stage, settings):
     if note := earlier_note(written, state):
         return note
     name = composed(settings.names.get(path, path.stem))
+    if (size := path.stat().st_size) > LARGE_BYTES:
+        progress.stage(f"reading {path.name}, {size / 1e6:.0f} MB")
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
     def close():
@@ -71,20 +75,11 @@ def prepare_file(path, number, stage, settings):
             parts.clear()
 
     counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
-    for recording in to_the_end(read_each(path, settings.channel_map)):
-        try:
-            recording, windows, verdicts = windows_of(recording, path, name, settings)
-        except PassedOver as part:
-            passed_over[part.rule] += 1
-            continue
-        except OutOfStep as error:  # whatever skip_bad says: the rest is as good as before
-            out_of_step.append(str(error))
-            continue
-        except UserError as error:
-            if not settings.skip_bad:
-                raise
-            refused.append(str(error))
-            continue
+    recordings_read = to_the_end(read_each(path, settings.channel_map))
+    prepared = each_prepared(
+        recordings_read, path, name, settings, passed_over, out_of_step, refused
+    )
+    for recording, windows, verdicts in prepared:
         counts.update(verdicts)
         repairs.update(recording.repairs)
         leads |= dict.fromkeys(windows.lead_names)
@@ -107,6 +102,25 @@ def prepare_file(path, number, stage, settings):
     }  # fmt: skip
     write_json(written, note)
     return note
+
+
+def each_prepared(recordings, path, name, settings, passed_over, out_of_step, refused):
+    """Yield recording, windows and verdicts of each recording of a file that has some.
+
+    What is said of the others goes into `passed_over` (a counter of rules), `out_of_step` and
+    `refused` (lists of sentences).
+    """
+    for recording in recordings:
+        try:
+            yield windows_of(recording, path, name, settings)
+        except PassedOver as part:
+            passed_over[part.rule] += 1
+        except OutOfStep as error:  # whatever skip_bad says: the rest is as good as before
+            out_of_step.append(str(error))
+        except UserError as error:
+            if not settings.skip_bad:
+                raise
+            refused.append(str(error))
 
 
 def earlier_note(written, state):
@@ -147,6 +161,8 @@ def windows_of(recording, path, name, settings):
     """
     if isinstance(recording, UserError):
         raise recording
+    if (hours := len(recording.ppg) / recording.sfreq / 3600) > LONG_H:
+        progress.stage(f"beats and quality of {recording.record}, {hours:.1f} h")
     recording = known_person(named_apart(recording, path, name), name, settings.people)
     recording = upright(recording, settings.polarity)
     if settings.align or recording.own_clocks:

@@ -1,7 +1,7 @@
 """`xmae fuse`: what several modalities know together, and what fusion adds over each of them alone.
 
-Folds, metrics and resamples are those of `xmae probe`: patients apart, intervals by resampling
-patients, and all ways of looking at a window scored on the same windows, so that their differences
+Folds, metrics and resamples are those of `xmae probe`: subjects apart, intervals by resampling
+subjects, and all ways of looking at a window scored on the same windows, so that their differences
 are paired.
 """
 
@@ -24,6 +24,7 @@ from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.fusion import FUSIONS, FusionHead, save_fusion
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 
 TUNES = ("probe", "finetune")
 
@@ -67,9 +68,9 @@ def fuse(
         "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the
         input); several separated by commas to compare, the first is saved.
     tune : str
-        "probe": heads on frozen encoders, cross-validated over the test patients and the training
-        patients. "finetune": heads of that kind as a start, then all weights, on the training
-        patients only.
+        "probe": heads on frozen encoders, cross-validated over the test subjects and the training
+        subjects. "finetune": heads of that kind as a start, then all weights, on the training
+        subjects only.
     tasks : str
         Names of tasks, separated by commas.
     epochs : int
@@ -91,7 +92,7 @@ def fuse(
     ------
     UserError
         If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder
-        saw a scored patient.
+        saw a scored subject.
     """
     fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
     for one in fusions:
@@ -195,7 +196,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     fusions : list of str
         See `FusionHead`; the first is the one that the others are compared with.
     tuned : Tuning, optional
-        Fine-tune on the train split alone; else linear probes in folds over the test patients.
+        Fine-tune on the train split alone; else linear probes in folds over the test subjects.
     seed, n_resamples : int
         Of the resamples.
 
@@ -210,12 +211,8 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units")}
     truth, subject = task.target(windows), windows.subject
     train = np.flatnonzero(~np.isnan(truth) & (windows.split == "train"))
-    if (n_subjects := len(np.unique(subject[train]))) < 2:
-        return described | {
-            "reason": f"{n_subjects} training patients have the label, 2 are needed for the model"
-        }
-    if task.kind == "binary" and np.ptp(truth[train]) == 0:
-        return described | {"reason": "the training patients are of one class"}
+    if reason := too_little(task, truth[train], subject[train]):
+        return described | {"reason": reason}
     ways, last = ways_of(tuple(embeddings), fusions, pairs=not tuned), {}
 
     def head_of(some, fusion, fitted):
@@ -242,15 +239,29 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
 
     score, fit = (windows.split == split for split in ("test", "train"))
     found = score_task(task, windows, score, fit, predict, 1 if tuned else 5, n_resamples, seed)
-    for way in found.get("ways", {}).values():
-        difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
-        if task.kind == "binary":  # more is better
-            difference, low_high = 0 - difference, low_high and [-low_high[1], -low_high[0]]
-        way |= {"fused_better_by": difference, "fused_better_by_interval": low_high}
     if "reason" in found:
         return described | found
+    found["ways"] = {name: with_gain(way, task) for name, way in found["ways"].items()}
     everything = next(iter(ways.values()))[:2]
     return described | found | {"model": last[everything] if tuned else head_of(*everything, train)}
+
+
+def too_little(task, truth, subject):
+    """Say why a model cannot be fitted on these training windows; "" if it can."""
+    if (n_subjects := len(np.unique(subject))) < 2:
+        return f"{n_subjects} training subjects have the label, 2 are needed for the model"
+    if task.kind == "binary" and np.ptp(truth) == 0:
+        return "the training subjects are of one class"
+    return ""
+
+
+def with_gain(way, task):
+    """Return a way with what the first one is better by, in the place of its difference to it."""
+    way = dict(way)
+    difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
+    if task.kind == "binary":  # more is better
+        difference, low_high = 0 - difference, low_high and [-low_high[1], -low_high[0]]
+    return way | {"fused_better_by": difference, "fused_better_by_interval": low_high}
 
 
 def fusion_table(result):
@@ -261,20 +272,14 @@ def fusion_table(result):
         if "reason" in task:
             lines += [f"**{task['label']}**: not evaluable, {task['reason']}", ""]
             continue
-        what = f"{task['n_subjects']} patients, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
+        what = f"{task['n_subjects']} subjects, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
         head = f"{task['metric'].upper()}{unit}"
-        lines += [
-            f"**{task['label']}** ({what})",
-            "",
-            f"| way | {head} | fused better by |",
-            "|---|---|---|",
-        ]
-        for number, (name, way) in enumerate(task["ways"].items()):
-            gain = (
-                with_interval(way["fused_better_by"], way["fused_better_by_interval"])
-                if number
-                else ""
-            )
-            lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
-        lines.append("")
+        rows = []
+        for name, way in task["ways"].items():
+            gain = with_interval(way["fused_better_by"], way["fused_better_by_interval"])
+            value = with_interval(way["value"], way["interval"])
+            rows.append((name, value, gain if rows else ""))
+        columns = ("way", head, "fused better by")
+        lines += [f"**{task['label']}** ({what})", ""]
+        lines += [markdown_table(columns, rows, right=False), ""]
     return "\n".join(lines)
