@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import LOG_SHARE
@@ -81,7 +82,7 @@ class StreamResult:
 
 def int8_file(model):
     """Find the int8 file of a shipped student by its name; other names are paths."""
-    path = files("xmae.models.weights") / f"{model}_int8.tflite"
+    path = files("xmae") / "models" / "weights" / f"{model}_int8.tflite"  # xmae.models has PyTorch
     return Path(str(path)) if path.is_file() else Path(model)
 
 
@@ -188,6 +189,15 @@ class Stream:
             if self.seconds % self.hop_s == 0:
                 results.append(self.result())
         return results
+
+    def read(self, ppg):
+        """Take a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.
+
+        Returns
+        -------
+        list of StreamResult
+        """
+        return self.push(as_codes(ppg, self.bits))
 
     def in_span(self, at):
         """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""

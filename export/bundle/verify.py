@@ -18,7 +18,7 @@ from xmae.export.targets.light import OPENERS, is_light
 from xmae.signals.scale import minmax_scale
 from xmae.version import __version__
 
-# of training patients, whose windows the models are run on
+# of training subjects, whose windows the models are run on
 RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")
 SAME, NOT_COMPARED = "the bits of its int8 file", "not compared here"  # of models in C
 FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
