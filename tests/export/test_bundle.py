@@ -186,6 +186,11 @@ def test_embedding_and_head_from_the_bundle_alone(built, store):
     )
 
 
+def test_the_card_counts_long_lists_of_numbers():
+    said = brief({"mean": [0.5] * 512, "files": ["a"] * 20, "few": [[1, 2]], "unit": 2.0})
+    assert said == {"mean": "512 numbers", "files": ["a"] * 20, "few": [[1, 2]], "unit": 2.0}
+
+
 def test_model_card_shows_the_measured_numbers(built):
     card, bundle = (built[0] / "model_card.md").read_text(), Bundle.open(built[0])
     for entry in bundle.models:
