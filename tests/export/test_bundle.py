@@ -25,6 +25,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head
 from xmae.export import Bundle, seal
 from xmae.export import export as building
+from xmae.export.bundle.card import brief
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.verify import verify
