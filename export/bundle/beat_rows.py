@@ -86,7 +86,8 @@ def certainty_of(encoder, windows):
         return None, f"{known.sum()} validation windows with truth, {LEAST_WINDOWS} are needed"
     reading = encoder.read_windows(windows.ppg[known])
     codes = np.rint(reading.certainty * 255).astype(int)
-    return calibrate(codes, reading.rate, truth[known]), "validation windows"
+    table = calibrate(codes, reading.rate, truth[known], windows.subject[known])
+    return table, "validation windows"
 
 
 def table_of(described):
