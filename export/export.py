@@ -36,6 +36,7 @@ from xmae.export.targets.registry import (
     takes,
 )
 from xmae.export.targets.session import ApartSession
+from xmae.export.vectors import write_vectors
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
@@ -302,7 +303,9 @@ def c_library(folder, models, names, heads, tables):
         )
         for model in models
     ]
-    return {"c": write_package(folder / FOLDER, students)}
+    library = write_package(folder / FOLDER, students)
+    write_vectors(folder / FOLDER, students)
+    return {"c": library}
 
 
 def export_model(

@@ -92,6 +92,9 @@ class Window(OpenSchema):
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
 
 
+Range = Annotated[list[Count], Field(min_length=2, max_length=2)]  # least, greatest
+
+
 class CModel(OpenSchema):
     """A student in libxmae."""
 
@@ -101,6 +104,9 @@ class CModel(OpenSchema):
     memory_bytes: Count
     constant_bytes: Count
     macs_per_second: Count
+    reads_beats: bool
+    embed_bytes: Count
+    heads: list[Word]
     crc32: Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -108,7 +114,12 @@ class CLibrary(OpenSchema):
     """The folder `c`: libxmae, and what it takes without being made anew."""
 
     version: Line
-    models: list[CModel]
+    rates_hz: Range
+    bits: Range
+    hop_s: Range
+    channels: Range
+    polarity: list[Word]
+    models: Annotated[list[CModel], Field(min_length=1)]
 
 
 class Licences(Schema):

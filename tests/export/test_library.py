@@ -179,19 +179,6 @@ def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
         np.testing.assert_array_equal(rows, as_python(*case))
 
 
-def test_bad_input_is_refused_with_the_state_intact(model_folder):
-    program = compile_host(
-        [*sources(model_folder)[:-2], model_folder / "models" / "xmae_model_untrained.c", FIXTURES / "library_bad_input.c"],
-        model_folder / "bad_input",
-        include=[*INCLUDE, model_folder / "include"],
-        defines=DEFINES,
-        shared=False,
-        sanitize=True,
-    )  # fmt: skip
-    done = subprocess.run([program], capture_output=True, text=True)
-    assert done.returncode == 0, f"line {done.returncode}: {done.stderr}"
-
-
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 
 
