@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import (
     fingerprint,
@@ -29,7 +30,13 @@ from xmae.benchmarks.harness.regressions import (
 from xmae.benchmarks.harness.sessions import describe, entry_name, find_entries, not_checked
 from xmae.benchmarks.harness.stopwatch import add_latency, load
 from xmae.benchmarks.report.page import write_report
-from xmae.benchmarks.validate import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
+from xmae.benchmarks.validate import (
+    HISTOGRAM_EDGES,
+    UNUSABLE,
+    beats_of,
+    compare_embeddings,
+    compare_heads,
+)
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, refusing
 from xmae.export.bundle.bundle import Bundle
@@ -39,12 +46,14 @@ from xmae.signals.scale import minmax_scale
 from xmae.text import cell
 
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
+POOR = 0.95  # centred cosine to float, below which to warn
 COLUMNS = (  # of bench.csv
     "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
     "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms", "peak_memory_bytes",
     "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5", "centred_median", "centred_p5", "hr_mae",
-    "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure", "profile_failure",
+    "hr_mae_low", "hr_mae_high", "hr_mae_change", "beat_ms_median", "beat_ms_p99", "beat_rate_change",
+    "refusal_flips", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -122,56 +131,31 @@ def bench(
         If bundle, store, baseline or old result cannot be read, a device cannot be emulated, or a
         count is below 1.
     """
-    if min(windows, rounds, starts) < 1:
-        raise UserError("windows, rounds and starts must be at least 1")
-    if record_baseline and baseline:
-        raise UserError(
-            "a baseline is either recorded or reused; give one of record_baseline and baseline"
-        )
+    check_settings(windows, rounds, starts, record_baseline, baseline)
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
     watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in watches:
         cortex_m(name, opened)  # a wrong one is known before the work
     store, before = WindowStore(data).windows(), load()
-    if baseline:
-        recorded = load_reference(baseline)
-        refuse_lacking(recorded, opened)
-        if other := other_weights(recorded, opened):
-            raise UserError(
-                f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
-            )
-    else:
-        recorded = make_reference(
-            opened, store, None if record_baseline else "cpu", precisions=record_baseline
-        )
+    recorded = baseline_of(opened, store, baseline, record_baseline)
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
     ppg, _ = minmax_scale(used.ppg)
 
     entries = find_entries(opened)
     rows = []
-    for entry, (embedding, report) in zip(
+    for entry, (given, report) in zip(
         entries, run_all_apart(opened, entries, ppg, True, 1), strict=True
     ):
         row = describe(entry) | {"device": "host", "kind": "measured"} | report
-        rows.append(row | accuracy(opened, entry["model"], embedding, recorded, used, chosen))
+        rows.append(row | accuracy(opened, entry, given, recorded, used, chosen))
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
-    timed = evenly(ppg, windows)
-    rows = add_latency(opened, entries, rows, timed, rounds)
-    cores = hardware()["cores"]
-    for row, threaded in zip(
-        rows, add_latency(opened, entries, rows, timed, rounds, cores), strict=True
-    ):
-        if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {
-                key: threaded[key] for key in ("latency_ms", "latency_interval")
-            }
+    rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in watches:
-        embedding, row = emulate(opened, name, ppg[few])
-        rows.append(
-            row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few])
-        )
+    for name in tqdm(watches, "emulated devices", disable=not watches):
+        given, row = emulate(opened, name, ppg[few])
+        entry = opened.entry(row["model"], "litert", "int8")
+        rows.append(row | accuracy(opened, entry, given, recorded, used.select(few), chosen[few]))
     rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
@@ -190,6 +174,7 @@ def bench(
     absent = not_checked(row for row in rows if row["kind"] == "measured")
     summary = [
         f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        *fastest_and_worst(rows),
         *failures,
         *absent,
     ]
@@ -208,14 +193,70 @@ def bench(
     return result | {"out": str(out)}
 
 
-def accuracy(bundle, model, embedding, recorded, windows, chosen):
-    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none
-    without embeddings.
+def check_settings(windows, rounds, starts, record_baseline, baseline):
+    """Refuse counts below 1, and a baseline that is both recorded and reused."""
+    if min(windows, rounds, starts) < 1:
+        raise UserError("windows, rounds and starts must be at least 1")
+    if record_baseline and baseline:
+        raise UserError(
+            "a baseline is either recorded or reused; give one of record_baseline and baseline"
+        )
+
+
+def baseline_of(opened, store, baseline, record_baseline):
+    """Read the recorded baseline at `baseline`, of the weights of this bundle; else make one."""
+    if not baseline:
+        return make_reference(
+            opened, store, None if record_baseline else "cpu", precisions=record_baseline
+        )
+    recorded = load_reference(baseline)
+    refuse_lacking(recorded, opened)
+    if other := other_weights(recorded, opened):
+        raise UserError(
+            f"{baseline}: made from other weights of {' and '.join(other)}; record it again"
+        )
+    return recorded
+
+
+def timed(bundle, entries, rows, ppg, rounds):
+    """Return the rows with their latency on one thread and on all cores."""
+    rows, cores = add_latency(bundle, entries, rows, ppg, rounds), hardware()["cores"]
+    for row, threaded in zip(
+        rows, add_latency(bundle, entries, rows, ppg, rounds, cores), strict=True
+    ):
+        if "latency_ms" in threaded:
+            row["all_threads"] = {"threads": cores} | {
+                key: threaded[key] for key in ("latency_ms", "latency_interval")
+            }
+    return rows
+
+
+def fastest_and_worst(rows):
+    """Lines that say which int8 file is fastest here, and which lost most."""
+    int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
+    timed = [row for row in int8 if "latency_ms" in row]
+    judged = [row for row in int8 if row.get("centred")]
+    lines = []
+    if timed:
+        row = min(timed, key=lambda row: row["latency_ms"])
+        lines.append(f"fastest int8 here: {entry_name(row)}, {row['latency_ms']:.2f} ms a window")
+    if judged:
+        row = min(judged, key=lambda row: row["centred"]["median"])
+        value = row["centred"]["median"]
+        poor = "" if value >= POOR else "warning: "
+        lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
+    return lines
+
+
+def accuracy(bundle, entry, given, recorded, windows, chosen):
+    """Accuracy columns of a row from the embeddings (n, D), or rows with beats, that it computed
+    on `windows`; none without.
 
     Embeddings that are none, not finite or of another width, are a `failure`.
     """
-    if embedding is None:
+    if given is None:
         return {}
+    model, embedding = entry["model"], given[:, : entry.get("embedding")]
     original = recorded.embeddings[model][chosen]
     found = {"windows": len(embedding)} | compare_embeddings(
         embedding, original, recorded.train_mean[model]
@@ -223,7 +264,8 @@ def accuracy(bundle, model, embedding, recorded, windows, chosen):
     if found["centred"] is None:
         return found | {"failure": UNUSABLE}
     return found | {
-        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows)
+        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows),
+        **beats_of(bundle, entry, given, recorded, windows, chosen),
     }
 
 
@@ -233,7 +275,7 @@ def add_cold_starts(bundle, entries, rows, ppg, starts):
     """
     runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
     times = {i: [rows[i]["cold_start_ms"]] for i in runs}
-    for _ in range(starts - 1):
+    for _ in tqdm(range(starts - 1), "cold starts", unit="round"):
         for i, (_, report) in zip(
             runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
         ):
@@ -286,5 +328,11 @@ def flat(row):
             "hr_mae_change": hr["change"],
             "hr_mae_low": low,
             "hr_mae_high": high,
+        }
+    if beats := row.get("beats"):
+        values |= {"beat_ms_median": beats["median_ms"], "beat_ms_p99": beats["p99_ms"]}
+        values |= {
+            "beat_rate_change": beats["rate_change"],
+            "refusal_flips": beats["refusal_flips"],
         }
     return values

@@ -10,20 +10,17 @@ from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-import numpy as np
 from tqdm import tqdm
 
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
-from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.beat_rows import certainty_of, table_of
 from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
 from xmae.export.bundle.signature import load_key
+from xmae.export.heads import make_heads
 from xmae.export.mixed import check_budget, export_within
 from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
@@ -41,9 +38,9 @@ from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
 from xmae.models.beat_student import EMBED_DIM, BeatStudent
-from xmae.models.checkpoint import is_foreign
+from xmae.models.checkpoint import heads_of, is_foreign
 from xmae.models.student import McuStudent, count_macs
-from xmae.native import one_thread
+from xmae.progress import stage
 from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
 from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
@@ -69,6 +66,7 @@ def export(
     data_licence: str | None = None,
     observer: str | None = None,
     drift_budget: float | None = None,
+    keep_heads: bool | None = None,
 ) -> dict:
     """Write a bundle: teacher and students, float and int8, for each runtime, with heads, manifest
     and model card.
@@ -113,6 +111,10 @@ def export(
         Centred cosine to fp32, below 1, that 19 of 20 windows must keep in int8; layers that can
         least afford 8 bits then stay float. For executorch, litert and onnx; other targets have
         int8 arithmetic only.
+    keep_heads : bool or None
+        Keep the heads that an encoder came with (shipped ones, and those of `xmae finetune`), and
+        only those. If false, heads are fitted anew on the train split. Default: kept where there
+        are any, as heads fitted on a few subjects are worse.
 
     Returns
     -------
@@ -159,6 +161,8 @@ def export(
     encoders = own | students
     given = [student] if isinstance(student, str) else student
     names = dict(zip(students, (Path(name).stem for name in given), strict=True))
+    sources = dict(zip(encoders, [*[teacher] * len(own), *given], strict=True))
+    brought = brought_heads(sources, keep_heads)
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -171,6 +175,7 @@ def export(
             f"target {idle} has no operators for attention; give a student without, or leave it out"
         )
     with atomic_folder(out, MANIFEST) as folder:
+        stage(f"what PyTorch says on {len(ranges.ppg)} calibration and {len(ppg)} other windows")
         expected = {
             model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0))
             for model, graph in graphs.items()
@@ -202,10 +207,13 @@ def export(
         origins = {
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
+        stage("heads")
         heads, metrics, at_chance = {}, {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
-            heads[model], metrics[model], at_chance[model] = make_heads(encoder, store, train)
+            heads[model], metrics[model], at_chance[model] = make_heads(
+                encoder, store, train, brought[model]
+            )
         write_json(folder / HEADS, heads)
         certainty, notes = beat_tables(students, given, store)
         tables = {model: table_of(table) for model, table in certainty.items()}
@@ -233,7 +241,8 @@ def export(
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {
         "models": [{key: entry[key] for key in columns} for entry in models],
-        "summary": [*summary_of(models, metrics), *notes],
+        "heads": {model: list(tasks) for model, tasks in heads.items()},
+        "summary": [*summary_of(models, metrics, brought, at_chance), *notes],
         "out": str(out),
     }
 
@@ -389,7 +398,33 @@ def refuse_saturated(target, path):
         )
 
 
-def summary_of(models, metrics):
+def brought_heads(names, keep):
+    """{model: heads that it came with and that are to be kept, or None}.
+
+    Parameters
+    ----------
+    names : dict
+        Model -> name or file that it was loaded from.
+    keep : bool or None
+        See `export`.
+
+    Raises
+    ------
+    UserError
+        If heads are to be kept, and no model has any.
+    """
+    brought = {
+        model: None if keep is False else heads_of(name) or None for model, name in names.items()
+    }
+    if keep and not any(brought.values()):
+        raise UserError(
+            f"--keep-heads: {' and '.join(map(str, names.values()))} came without heads; leave it"
+            " out, and heads are fitted on the train split"
+        )
+    return brought
+
+
+def summary_of(models, metrics, brought, at_chance):
     """What was exported and whether it is good, in a few lines."""
     lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
     cosines = {
@@ -412,6 +447,11 @@ def summary_of(models, metrics):
             lines.append(
                 f"warning: heads of {model} that are no better than a constant on val: {', '.join(poor)}"
             )
+    kept = [model for model, heads in brought.items() if heads]
+    if kept:
+        lines.append(f"heads of {', '.join(kept)} are those that it came with (--keep-heads)")
+    if left := sorted({label for labels in at_chance.values() for label in labels}):
+        lines.append(f"without a head, as it would say no more than a constant: {', '.join(left)}")
     return lines
 
 
@@ -437,66 +477,3 @@ def beat_tables(students, names, store):
         else:
             tables[model] = {"half_width": table.half_width.tolist(), "least": table.least}
     return tables, notes
-
-
-@one_thread()
-def make_heads(encoder, store, train):
-    """Heads fitted on the train split, and what those that give numbers miss by on the val split,
-    if there is one.
-
-    Returns
-    -------
-    heads : dict
-        From `fit_heads`, without those at chance.
-    metrics : dict
-        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
-        `windows` of `subjects`.
-    at_chance : list of str
-        Labels of the tasks that have no head, since it would say no more than a constant.
-    """
-    heads, metrics = fit_heads(embed_windows(encoder, train), train, TASKS.values()), {}
-    if "val" in store.splits.values():  # test subjects choose nothing
-        lower_skill(heads, encoder, store.windows("val"), train)
-    heads, at_chance = worth_shipping(heads)
-    if "val" not in store.splits.values():
-        return heads, metrics, at_chance
-    val = store.windows("val")
-    embeddings = embed_windows(encoder, val)
-    for name, head in heads.items():
-        truth = TASKS[name].target(val)
-        known = np.isfinite(truth)
-        if head["kind"] != "regression" or not known.any():
-            continue
-        constant = np.nanmean(TASKS[name].target(train))
-        metrics[name] = {
-            "units": head["units"],
-            "mae": float(np.abs(apply_head(head, embeddings[known]) - truth[known]).mean()),
-            "mae_constant": float(np.abs(constant - truth[known]).mean()),
-            "windows": int(known.sum()),
-            "subjects": len(set(val.subject[known])),
-        }
-    return heads, metrics, at_chance
-
-
-def lower_skill(heads, encoder, windows, train):
-    """Lower the skill of heads to what they have on the windows of another split, so that those
-    which are no better there than a constant count as without skill and are left out.
-    """
-    embeddings = embed_windows(encoder, windows)
-    for name, head in heads.items():
-        truth, fitted = TASKS[name].target(windows), TASKS[name].target(train)
-        known = np.isfinite(truth)
-        if not known.any():
-            continue
-        said, constant = apply_head(head, embeddings[known]), np.nanmean(fitted)
-        if head["kind"] == "binary":
-            lost, least = (log_loss(p, truth[known]) for p in (said, constant))
-        else:
-            lost, least = (np.abs(x - truth[known]).mean() for x in (said, constant))
-        head["skill"] = float(min(head["skill"], 1 - lost / max(least, 1e-12)))
-
-
-def log_loss(probability, truth):
-    """Mean logarithmic loss of probabilities of the class 1."""
-    p = np.clip(probability, 1e-6, 1 - 1e-6)
-    return -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()

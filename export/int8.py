@@ -12,6 +12,7 @@ from xmae.export.mixed import check_budget, export_within
 from xmae.export.targets.registry import TARGETS, as_list
 from xmae.files import atomic_folder, write_json
 from xmae.models import load_encoder
+from xmae.progress import stage
 from xmae.quantize.calibration import evenly, held_out, training_windows
 from xmae.quantize.graph import exportable
 from xmae.quantize.layers import drift_of_embeddings, error_of, run_graph
@@ -117,6 +118,7 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
     its layers.
     """
     kept = {"float_layers": [], "float_modules": ()}
+    stage(f"{target.name}: calibrate on {len(calibration)} windows and write {path.name}")
     if budget is None:
         target.convert(graph, path, "int8", calibration, observer)
     else:
@@ -124,6 +126,7 @@ def quantize_for(target, graph, path, calibration, ppg, observer, budget):
         kept = export_within(target, graph, path, calibration, judging, budget, observer)
     reference, actual = run_graph(graph, ppg), target.open(path)(ppg)
     few = evenly(ppg, N_LAYERS)
+    stage(f"{target.name}: every layer against float, on {len(few)} windows")
     layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], few)
     worst = min(layers, key=lambda layer: layer["snr_db"])
     row = {

@@ -256,18 +256,17 @@ class Stream:
         return ticks / TICKS_S + self.delay_ms / 1000 - 0.5 / self.sfreq
 
     def line(self, result):
-        """Say a result in a line that a person understands; the C library's example says the same."""
+        """Say a result in a line that a person understands; the C library's example says the same.
+
+        Time, heart rate with its interval, rhythm hint, certainty, beats, and reasons if any.
+        """
         times = ((self.milliseconds(ticks) + 5) // 10 / 100 for ticks, _ in result.beats)
-        beats = ", ".join(f"{time:.2f}" for time in times)
+        beats = " ".join(f"{time:.2f}" for time in times) or "none"
+        said = "no heart rate"
         if result.rate:
-            rate, low, high = (
-                (result.rate + 5) // 10 / 10,
-                (result.low + 50) // 100,
-                (result.high + 50) // 100,
-            )
-            said = f"{rate:.1f} bpm ({low} to {high}), {HINTS[result.rhythm]}"
-        else:
-            said = "no heart rate"
+            rate, low, high = ((x + 5) // 10 / 10 for x in (result.rate, result.low, result.high))
+            said = f"{rate:.1f} bpm ({low:.1f} to {high:.1f}), {HINTS[result.rhythm]}"
+        sure = f"sure {100 * result.certainty // 255} %"
         why = f" [{'; '.join(result.reasons())}]" if result.status else ""
-        now = (self.milliseconds(result.time) + 50) // 100 / 10
-        return f"{now:7.1f} s  {said}, beats at {beats or '-'}{why}"
+        time = (self.milliseconds(result.time) + 50) // 100 / 10
+        return f"{time:7.1f} s  {said:45}  {sure:9}  beats at {beats}{why}"

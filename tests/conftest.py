@@ -9,7 +9,20 @@ from xmae.data.prepare.prepare import prepare, prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
 
-FIRST = ("test_demo", "test_training_scale", "test_c_source", "test_targets", "test_bundle")
+FIRST = (
+    "test_export",
+    "test_bundle",
+    "test_simulate",
+    "test_targets",
+    "test_quantize_mixed",
+    "test_methods",
+    "test_c_source",
+    "test_bad_input",
+    "test_distill",
+    "test_fusion",
+    "test_training_scale",
+    "test_demo_short",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -54,7 +67,7 @@ def watch_bundle(tmp_path_factory):
     from xmae.export.targets import litert
     from xmae.files import write_json
     from xmae.models import load_encoder
-    from xmae.models.checkpoint import shipped_heads
+    from xmae.models.checkpoint import heads_of
     from xmae.quantize import exportable
     from xmae.signals.scale import minmax_scale
 
@@ -63,7 +76,7 @@ def watch_bundle(tmp_path_factory):
     path = folder / "student_int8.tflite"
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[1]))[0].ppg)[0]
     litert.export(exportable(load_encoder("student-mcu")), path, "int8", ppg)
-    write_json(folder / HEADS, {"student": shipped_heads("student-mcu")})
+    write_json(folder / HEADS, {"student": heads_of("student-mcu")})
     entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     manifest = {

@@ -35,7 +35,7 @@ import sys, xmae
 assert not {"torch", "numpy", "scipy", "pandas"} & set(sys.modules), "import xmae is not quick"
 import xmae.export.targets.base
 assert callable(xmae.export) and callable(xmae.distill)
-assert xmae.load.__name__ == "load_encoder"
+assert xmae.load.__name__ == "load"
 """
 
 

@@ -18,6 +18,7 @@ FOUNDATION = (
     "native",
     "ownership",
     "privacy",
+    "progress",
     "tables",
     "text",
     "version",

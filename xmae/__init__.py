@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from xmae.benchmarks.bench import bench
     from xmae.benchmarks.simulate import simulate
     from xmae.benchmarks.validate import validate
-    from xmae.cli.embed import embed
+    from xmae.cli.finetune import finetune
     from xmae.data.prepare.prepare import prepare
     from xmae.data.recording.readers import read_recording as read
     from xmae.distill.distill import distill
     from xmae.evaluation.evaluate import evaluate
     from xmae.export.export import export
     from xmae.export.stream import Stream
-    from xmae.models.checkpoint import load_encoder as from_pretrained
-    from xmae.models.checkpoint import load_encoder as load
+    from xmae.reading import embed, load
+    from xmae.reading import load as from_pretrained
     from xmae.training.pretrain import pretrain
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "finetune",
     "from_pretrained",
     "load",
     "prepare",
@@ -44,13 +45,14 @@ __all__ = [
 
 stay_home()  # before any library is imported
 FACE = {  # name: module and name in it
-    "load": ("xmae.models.checkpoint", "load_encoder"),
-    "from_pretrained": ("xmae.models.checkpoint", "load_encoder"),
+    "load": ("xmae.reading", "load"),
+    "from_pretrained": ("xmae.reading", "load"),
     "read": ("xmae.data.recording.readers", "read_recording"),
-    "embed": ("xmae.cli.embed", "embed"),
+    "embed": ("xmae.reading", "embed"),
     "prepare": ("xmae.data.prepare.prepare", "prepare"),
     "pretrain": ("xmae.training.pretrain", "pretrain"),
     "evaluate": ("xmae.evaluation.evaluate", "evaluate"),
+    "finetune": ("xmae.cli.finetune", "finetune"),
     "distill": ("xmae.distill.distill", "distill"),
     "export": ("xmae.export.export", "export"),
     "bench": ("xmae.benchmarks.bench", "bench"),

@@ -98,8 +98,14 @@ def worse(row, was, alike):
             found.append(f"{field.replace('_', ' ')}: {row[field]:,} after {was[field]:,}")
     if was.get("centred") and not row.get("centred"):
         found.append("its accuracy was measured and no longer is")
-    if not alike or row.get("windows") != was.get("windows"):
-        return found
+    if alike and row.get("windows") == was.get("windows"):
+        found += less_accurate(row, was)
+    return found
+
+
+def less_accurate(row, was):
+    """What is less accurate in a row than it was on the same windows: a list of sentences."""
+    found = []
     if row.get("centred") and was.get("centred"):
         loss = was["centred"]["median"] - row["centred"]["median"]
         if loss > COSINE_LOSS:

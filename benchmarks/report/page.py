@@ -11,14 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from xmae.benchmarks.harness.sessions import TITLES, entry_name
-from xmae.benchmarks.report import watch_table
+from xmae.benchmarks.report import beat_table, watch_table
 from xmae.benchmarks.report.charts import draw_loss, draw_pareto, draw_probe
 from xmae.files import atomic_file
 
 MEASURED = (  # what a row may have; see `xmae bench`
     "device", "windows", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
     "cold_start_ms", "cycles", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred",
-    "heads", "histogram", "layers", "missing", "failure", "profile_failure",
+    "heads", "beats", "histogram", "layers", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -96,7 +96,10 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         layers=layer_bars(costs),
         bench=results.get("bench"),
         simulate=results.get("simulate"),
-        watches=watch_table.table_rows(results["simulate"]) if "simulate" in results else None,
+        reads_beats=reads_beats(results),
+        watches=table_of(results).table_rows(results["simulate"])
+        if "simulate" in results
+        else None,
         hardware=(results.get("bench") or results.get("validate") or {}).get("hardware"),
         reference=results.get("validate", {}).get("reference")
         or results.get("bench", {}).get("reference_info"),
@@ -106,6 +109,16 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     with atomic_file(path) as temporary:
         temporary.write_text(page)
     return path
+
+
+def reads_beats(results):
+    """Whether the simulated student reads beats."""
+    return results.get("simulate", {}).get("reads") == "beats"
+
+
+def table_of(results):
+    """The module that shows a simulation."""
+    return beat_table if reads_beats(results) else watch_table
 
 
 def summary_lines(results):
@@ -156,7 +169,7 @@ def summary_lines(results):
     ]:
         lines.append(f"Does not run: {', '.join(failed)}.")
     if simulated := results.get("simulate"):
-        lines.append(watch_table.summary(simulated))
+        lines.append(table_of(results).summary(simulated))
     if validate := results.get("validate"):
         found, checked = len(validate["violations"]), f"{validate['checked']} exports"
         verdict = "passed" if validate["passed"] else "FAILED" if found else "INCOMPLETE"

@@ -33,6 +33,20 @@ class RowSession:
         return self.rows(ppg)[:, : self.width]
 
 
+def float_rows(encoder, ppg):
+    """Return what a `BeatStudent`'s graph gives for scaled windows (n, 1000): float32 (n, D)."""
+    import torch
+
+    device = next(encoder.parameters()).device
+    rows = []
+    with torch.no_grad():
+        for part in torch.as_tensor(np.asarray(ppg, np.float32)).split(64):
+            embedding, maps = encoder.both(part[:, None].to(device))
+            maps = maps * maps.new_tensor([1, 1, LOG_SHARE])[:, None]
+            rows.append(torch.cat([embedding, maps.transpose(1, 2).flatten(1)], 1).cpu().numpy())
+    return np.concatenate(rows)
+
+
 def read_rows(rows, entry):
     """Read beats and heart rates from rows (n, D) of one of a bundle's entries.
 

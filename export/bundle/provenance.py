@@ -89,8 +89,9 @@ def without_folders(origin):
     if not isinstance(origin, dict):
         return origin
     changed = {"settings": names_only(origin["settings"])} if "settings" in origin else {}
-    if "teacher" in origin:
-        changed["teacher"] = without_folders(origin["teacher"])
+    for ancestor in ("teacher", "begun_from"):
+        if ancestor in origin:
+            changed[ancestor] = without_folders(origin[ancestor])
     return origin | changed
 
 

@@ -280,7 +280,11 @@ def test_swapped_weights_fail(bundle, small_store, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "place", [("QuantizeLinear", 0), ("DequantizeLinear", -1)], ids=["input", "output"]
+    "place",
+    [
+        pytest.param(("QuantizeLinear", 0), marks=pytest.mark.extended, id="input"),
+        pytest.param(("DequantizeLinear", -1), id="output"),
+    ],
 )
 def test_a_wrong_scale_fails(bundle, small_store, tmp_path, place):
     change_scale(bundle.model, *place, factor=1.5)
@@ -302,7 +306,7 @@ def test_scrambled_bytes_fail(bundle, small_store, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_other_weights_than_those_of_the_reference_fail(exported, bundle, small_store, tmp_path):
     save_reference(
         make_reference(Bundle.open(exported), WindowStore(small_store).windows(), "cpu"),

@@ -332,6 +332,7 @@ def test_the_benchmark_page_says_what_was_measured_and_what_was_not(benchmark, t
     assert page.count('class="bins"') == 4 and page.count("<details>") == 2
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_works_in_a_browser(results, benchmark, tmp_path, width):

@@ -28,7 +28,11 @@ def xmae(*words, **variables):
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK"], ids="52_rank_in_environment-{}".format)
+@pytest.mark.parametrize(
+    "name",
+    ["RANK", pytest.param("LOCAL_RANK", marks=pytest.mark.extended)],
+    ids="52_rank_in_environment-{}".format,
+)
 def test_a_gate_fails_whatever_the_rank(small_store, tmp_path, name):
     damaged = tmp_path / "damaged"
     shutil.copytree(small_store, damaged)
@@ -42,8 +46,14 @@ def test_a_gate_fails_whatever_the_rank(small_store, tmp_path, name):
 
 @pytest.mark.parametrize(
     "variables",
-    [SLURM, {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}],
-    ids=["50_slurm_environment", "52_rank_in_environment"],
+    [
+        pytest.param(SLURM, id="50_slurm_environment"),
+        pytest.param(
+            {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4"},
+            id="52_rank_in_environment",
+            marks=pytest.mark.extended,
+        ),
+    ],
 )
 def test_training_takes_no_orders_from_a_batch_system(small_store, tmp_path, variables):
     settings = ("--method", "mae", "--size", "small", "--epochs", 1, "--batch-size", 16)

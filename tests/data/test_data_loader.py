@@ -213,6 +213,7 @@ def test_mistakes_are_told(store):
         WindowLoader(store, "train", 25, world_size=2)
 
 
+@pytest.mark.extended
 def test_speed_is_of_the_order_that_a_gpu_needs(tmp_path):
     """The benchmark at a small size; its own numbers are in benchmarks/results/loading_speed.md."""
     prepare(

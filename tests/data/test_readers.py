@@ -174,7 +174,7 @@ def test_names_of_people_that_look_like_numbers_stay(tmp_path, excerpt, suffix):
             "0.125 Hz; its times look like ms",
         ),
         ("a,b\n1,2\n", "no column 'ppg'; there are a, b; name it in a channel map"),
-        ("time,ppg\nnow,1\nthen,2\n", "column 'time' holds neither numbers nor ISO 8601 times"),
+        ("time,ppg\nnow,1\nthen,2\n", "column 'time' holds 'now' in row 1; expected seconds"),
         ("ppg\nred\n", "not readable"),
         ("", "not readable"),
     ],

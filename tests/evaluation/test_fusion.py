@@ -276,8 +276,8 @@ def test_fuse_scores_each_way_on_the_same_windows(lead_store, pretrained, ppg_en
 
 
 @pytest.mark.parametrize(("column", "value", "said"), [
-    ("hr", np.nan, "0 training patients have the label, 2 are needed"),
-    ("sex", 1.0, "training patients are of one class"),
+    ("hr", np.nan, "0 training subjects have the label, 2 are needed"),
+    ("sex", 1.0, "training subjects are of one class"),
 ])  # fmt: skip
 def test_a_task_without_usable_training_patients_is_said_and_not_scored(column, value, said):
     subject, split = np.repeat([f"s{i}" for i in range(6)], 5), np.repeat(["train", "test"], 15)

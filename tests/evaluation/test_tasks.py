@@ -25,7 +25,7 @@ from xmae.evaluation.protocol.labels import join_labels, read_labels
 from xmae.evaluation.protocol.pressure import pressure_beats, pressure_table
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
 from xmae.models import load_encoder
-from xmae.models.checkpoint import shipped_heads
+from xmae.models.checkpoint import heads_of
 from xmae.signals.filters import ecg_clean, ppg_clean
 from xmae.signals.resample import resample
 
@@ -273,6 +273,6 @@ def test_heads_at_chance_do_not_ship(capsys, tmp_path):
     )
     result = json.loads(capsys.readouterr().out)
     # what is at chance does not ship
-    assert set(result["median"]) == set(shipped_heads("base")) == {"hr"}
+    assert set(result["median"]) == set(heads_of("base")) == {"hr"}
     assert not result["without_skill"]
     assert not {"rr", "spo2", "sex"} & set(pd.read_csv(result["out"], nrows=1))

@@ -144,7 +144,13 @@ def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_
     assert np.ptp(np.stack(embeddings), 0).max() > 50  # they are not all the same
 
 
-@pytest.mark.parametrize("tier", [tier for tier in TIERS if tier != "mcu"])
+@pytest.mark.parametrize(
+    "tier",
+    [
+        "app",
+        *(pytest.param(t, marks=pytest.mark.extended) for t in TIERS if t not in ("mcu", "app")),
+    ],
+)
 def test_other_sizes_of_student_are_bit_exact_in_every_layer(tier, ppg, codes, tmp_path):
     """Random weights, batch normalisation of real windows: real windows, noise and extremes."""
     torch.manual_seed(77)

@@ -246,13 +246,15 @@ def tiny():
 
 @pytest.mark.parametrize(
     "target",
-    ["vela-u55", *(pytest.param(t, marks=pytest.mark.extended) for t in ("cortex-m", "ethos-u55"))],
+    [
+        "onnx",
+        "vela-u55",
+        *(pytest.param(t, marks=pytest.mark.extended) for t in ("cortex-m", "ethos-u55")),
+    ],
 )
-def test_a_program_for_a_device_is_the_same_to_the_byte_wherever_it_is_made(
-    tiny, windows, tmp_path, target
-):
+def test_a_program_is_the_same_to_the_byte_wherever_it_is_made(tiny, windows, tmp_path, target):
     try:
-        if target != "vela-u55":
+        if target in ("cortex-m", "ethos-u55"):
             apart.environment("arm")
     except UserError as error:
         pytest.skip(f"Arm's environment cannot be made here: {error}")

@@ -93,7 +93,13 @@ def agreement(actual, graph, ppg):
 LEAST = {"int8": 0.98, "dynamic-int8": 0.98, "weight-int4": 0.85}
 
 
-@pytest.mark.parametrize("precision", litert.PRECISIONS)
+@pytest.mark.parametrize(
+    "precision",
+    [
+        name if name in ("int8", "int16x8") else pytest.param(name, marks=pytest.mark.extended)
+        for name in litert.PRECISIONS
+    ],
+)
 def test_interpreters_of_a_tflite(tflite, graph, ppg, precision):
     path, least = tflite(precision), LEAST.get(precision, 0.995)
     found, dtype = (
@@ -145,7 +151,12 @@ def test_tflm_runs_int16x8(tflite, ppg):
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [cell for cell in DEVICE_CELLS if cell[1].startswith("vela")]
+    ("name", "target"),
+    [
+        cell if cell[0] == "student-mcu" else pytest.param(*cell, marks=pytest.mark.extended)
+        for cell in DEVICE_CELLS
+        if cell[1].startswith("vela")
+    ],
 )
 def test_vela_takes_the_whole_tflite(tflite, tmp_path, name, target):
     path = tflite("int8", name)

@@ -130,10 +130,23 @@ def forge_signals(signals, rng):
 
 def strata_of(path):
     """The ways that make sense for a file, by its name."""
-    if path.suffix == ".json":
+    if path.suffix in (".json", ".sig"):
         return (damage_json, damage_json, damage_text, damage_bytes)
-    if path.suffix in (".csv", ".yaml", ".hea"):
+    if path.suffix in (".csv", ".txt", ".yaml", ".hea", ".pem"):
         return (damage_text, damage_text, damage_bytes)
     if path.suffix == ".edf":
         return (damage_text, damage_bytes, damage_bytes)
     return (damage_bytes,)
+
+
+def damage_header(content, rng):
+    """Damage one of the JSON texts in the header of a safetensors file, whose tensors stay."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    notes = header["__metadata__"]
+    name = sorted(notes)[int(rng.integers(0, len(notes)))]
+    way = (damage_json, damage_json, damage_text)[rng.integers(0, 3)]
+    notes[name] = way(notes[name].encode(), rng).decode("latin1")
+    written = json.dumps(header).encode()
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + content[end:]

@@ -15,7 +15,8 @@ import numpy as np
 
 from xmae.errors import UserError
 
-from . import corpus, damage
+from . import damage
+from .kind import files_of, real_signals
 
 SEED = 77
 SECONDS_A_CASE = 20  # of CPU
@@ -28,13 +29,13 @@ def make_case(kind, number, folder, pristine):
     rng = np.random.default_rng([SEED, sum(kind.name.encode()), number])
     if kind.signals and number % 4 == 3:
         try:
-            return kind.write(folder, damage.forge_signals(corpus.real_signals(), rng))
+            return kind.write(folder, damage.forge_signals(real_signals(), rng))
         except Exception:  # of any kind
             pass  # the library of the format refuses to write it: damage a whole one instead
     shutil.copytree(pristine, folder, dirs_exist_ok=True)
-    files = corpus.files_of(kind, folder)
+    files = files_of(kind, folder)
     path = files[int(rng.integers(0, len(files)))]
-    ways = damage.strata_of(path)
+    ways = kind.ways or damage.strata_of(path)
     way = ways[int(rng.integers(0, len(ways)))]
     content = path.read_bytes()
     for _ in range(1 if rng.random() < 0.7 else 3):
@@ -112,8 +113,8 @@ def run_kind(kind, numbers):
     with tempfile.TemporaryDirectory() as scratch:
         pristine = Path(scratch) / "pristine"
         pristine.mkdir()
-        relative = kind.write(pristine, corpus.real_signals()).relative_to(pristine)
-        kind.open(pristine / relative) if kind.name != "bundle signature" else None
+        relative = kind.write(pristine, real_signals()).relative_to(pristine)
+        kind.open(pristine / relative)
         while left:
             source, sink = os.pipe()
             process = os.fork()

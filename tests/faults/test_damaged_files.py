@@ -2,9 +2,9 @@
 
 import pytest
 
-from . import corpus, run
+from . import corpus, kind, run
 
-CASES = 6
+CASES = 4  # the fourth of a recording has forged signals
 
 
 @pytest.mark.parametrize("name", corpus.KINDS)
@@ -26,18 +26,18 @@ def test_the_harness_sees_each_way_to_fail():
             return bytearray(run.MEMORY + (64 << 20)).count(1)
         return None
 
-    kind = corpus.Kind("own", corpus.write_text("a.csv", "a,b\n1,2\n"), crash)
-    outcomes = run.run_kind(kind, range(4))
+    own = kind.Kind("own", kind.write_text("a.csv", "a,b\n1,2\n"), crash)
+    outcomes = run.run_kind(own, range(4))
     assert outcomes[0] == "read" and outcomes[2] == "killed: SIGSEGV"
     assert outcomes[1].startswith("traceback: KeyError")
     assert outcomes[3].startswith("too much memory")
 
 
 def test_cases_are_the_same_each_time(tmp_path):
-    kind, made = corpus.KINDS["splits"], []
+    splits, made = corpus.KINDS["splits"], []
     for name in ("a", "b"):
         (tmp_path / name / "whole").mkdir(parents=True)
-        kind.write(tmp_path / name / "whole", {})
-        run.make_case(kind, 4, tmp_path / name, tmp_path / name / "whole")
+        splits.write(tmp_path / name / "whole", {})
+        run.make_case(splits, 4, tmp_path / name, tmp_path / name / "whole")
         made.append((tmp_path / name / "s.csv").read_bytes())
     assert made[0] == made[1]

@@ -89,8 +89,8 @@ def per_mac(run, info):
     ("core", "compiler", "run", "limit"),
     [
         pytest.param("m4", "zig", run_unicorn, 2.0),
-        pytest.param("m7", "zig", run_unicorn, 2.0),
-        pytest.param("m33", "zig", run_unicorn, 2.0),
+        pytest.param("m7", "zig", run_unicorn, 2.0, marks=pytest.mark.extended),
+        pytest.param("m33", "zig", run_unicorn, 2.0, marks=pytest.mark.extended),
         pytest.param("m4", "gcc", run_unicorn, 2.0, marks=needs_gcc),
         pytest.param("m7", "gcc", run_qemu, 2.0, marks=[needs_gcc, needs_qemu]),
         pytest.param("m33", "gcc", run_qemu, 2.0, marks=[needs_gcc, needs_qemu]),
@@ -119,7 +119,9 @@ def test_embeddings_are_tflms_at_the_cost_aimed_at(
 
 
 @needs_qemu
-@pytest.mark.parametrize("core", ["m4", "m7", "m33"])
+@pytest.mark.parametrize(
+    "core", ["m4", *(pytest.param(core, marks=pytest.mark.extended) for core in ("m7", "m33"))]
+)
 def test_two_emulators_count_the_same(network, ran, core):
     info = network[1]
     one, other = (ran(core, "zig", run) for run in (run_unicorn, run_qemu))
@@ -166,7 +168,9 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("run", [run_unicorn, pytest.param(run_qemu, marks=needs_qemu)])
+@pytest.mark.parametrize(
+    "run", [run_unicorn, pytest.param(run_qemu, marks=[needs_qemu, pytest.mark.extended])]
+)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_that_go_wrong(tmp_path, program, run):
     (tmp_path / "app.c").write_text(PROGRAMS[program])

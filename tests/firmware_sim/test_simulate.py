@@ -5,6 +5,7 @@ there.
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +61,37 @@ def pulse(seconds, seed=0):
 
 
 @pytest.fixture(scope="module")
-def played(watch_bundle, tmp_path_factory):
-    """A test patient through every device that can run here, a window every 5 s: the folder and the
-    result.
+def play_on(watch_bundle, tmp_path_factory):
+    """Function of devices: a test subject through those that can run here, a window every 5 s,
+    once; the folder and the result.
     """
-    names = [name for name in ("apollo4", "stm32u5", "stm32h7", "ensemble-m55", "snapdragon-a53", "snapdragon-a7")
-             if any(map(installed, load_device(name).emulators))]  # fmt: skip
-    out = tmp_path_factory.mktemp("played") / "out"
-    return out, simulate(
-        str(watch_bundle.path), ",".join(names), PATIENT, str(out), seconds=22, hop_s=5
-    )
+
+    @cache
+    def get(*names):
+        names = [name for name in names if any(map(installed, load_device(name).emulators))]
+        out = tmp_path_factory.mktemp("played") / "out"
+        return out, simulate(
+            str(watch_bundle.path), ",".join(names), PATIENT, str(out), seconds=22, hop_s=5
+        )
+
+    return get
 
 
-@pytest.mark.parametrize("device", ["apollo4", "stm32u5", "stm32h7", "ensemble-m55"])
-def test_embeddings_equal_tflm_on_every_cortex_m(played, device):
-    out, result = played
+@pytest.fixture(scope="module")
+def played(play_on):
+    """Of a device of each kind of core and emulator."""
+    return play_on("apollo4", "ensemble-m55", "snapdragon-a53", "snapdragon-a7")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        *("apollo4", "ensemble-m55"),
+        *(pytest.param(name, marks=pytest.mark.extended) for name in ("stm32u5", "stm32h7")),
+    ],
+)
+def test_embeddings_equal_tflm_on_every_cortex_m(played, play_on, device):
+    out, result = play_on("stm32u5", "stm32h7") if device.startswith("stm32") else played
     if device not in result["devices"]:
         pytest.skip(f"{device} needs qemu-system-arm, which pip cannot bring")
     one = result["devices"][device]
@@ -355,8 +372,12 @@ FLIPPED = {
     "vectors": 12, "expected CRC": CRC_AT,
 }  # fmt: skip
 FEW = {name: FLIPPED[name] for name in ("weights", "layer", "front end's code")}
-BOARDS = [("m4", "gcc", "unicorn"), ("m4", "zig", "unicorn"), ("m7", "zig", "qemu"), ("m33", "gcc", "qemu"),
-          ("m55", "gcc", "qemu"), ("m55", "zig", "qemu")]  # fmt: skip
+OTHER_BOARDS = [("m4", "gcc", "unicorn"), ("m7", "zig", "qemu"), ("m33", "gcc", "qemu"), ("m55", "gcc", "qemu"),
+                ("m55", "zig", "qemu")]  # fmt: skip
+BOARDS = [
+    ("m4", "zig", "unicorn"),
+    *(pytest.param(*board, marks=pytest.mark.extended) for board in OTHER_BOARDS),
+]
 
 
 @pytest.mark.parametrize(("core", "compiler", "emulator"), BOARDS)

@@ -39,8 +39,8 @@ def test_other_precisions_are_loaded(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda k, v: ("_orig_mod." + k, v), "not an encoder that xmae saved"),
-        (lambda k, v: ("module." + k, v), "not an encoder that xmae saved"),
+        (lambda k, v: ("_orig_mod." + k, v), "not readable as an encoder that xmae saved"),
+        (lambda k, v: ("module." + k, v), "not readable as an encoder that xmae saved"),
         (lambda k, v: (k, v * float("nan") if k == "head.bias" else v), "head.bias holds NaN"),
         (lambda k, v: (k, v / 0 if k == "head.weight" else v), "head.weight holds NaN or infinite"),
     ],

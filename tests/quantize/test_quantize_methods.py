@@ -46,8 +46,13 @@ def encoders(small_store):
 
 @pytest.mark.parametrize(
     ("kind", "format"),
-    [("resnet", "onnx"), ("resnet", "litert"), ("vit", "onnx"), ("vit", "litert")],
-)  # fmt: skip
+    [
+        ("resnet", "onnx"),
+        ("vit", "litert"),
+        pytest.param("resnet", "litert", marks=pytest.mark.extended),
+        pytest.param("vit", "onnx", marks=pytest.mark.extended),
+    ],
+)
 def test_float_and_int8_files(encoders, tmp_path, kind, format):
     (graph, calibration, ppg), target = encoders(kind), TARGETS[format]
     reference, mean = run_graph(graph, ppg), run_graph(graph, calibration).mean(0)

@@ -133,9 +133,9 @@ def scales(format, path):
 @pytest.mark.parametrize(
     ("format", "name"),
     [
-        ("onnx", "minmax"),
+        pytest.param("onnx", "minmax", marks=pytest.mark.extended),
         ("onnx", "percentile"),
-        ("litert", "minmax"),
+        pytest.param("litert", "minmax", marks=pytest.mark.extended),
         ("litert", "percentile"),
         ("executorch", "mse"),
     ],

@@ -8,6 +8,9 @@ from neurokit2 import ecg_findpeaks
 from xmae.beats.timing_map import timing_target
 from xmae.errors import UserError
 from xmae.twin.bank import CLASSES, held_out, read_bank
+from xmae.twin.motion import move
+from xmae.twin.outing import draw_outing
+from xmae.twin.people import RHYTHMS, draw_person
 from xmae.twin.pulse import draw_pulse, impulses
 from xmae.twin.rhythm import draw_rhythm
 from xmae.twin.windows import Twin
@@ -142,3 +145,43 @@ def test_people_that_cannot_be_made_are_refused(setting, tmp_path, capsys):
 
     assert main(["twin", *setting, "--out", str(tmp_path / "people")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_people_in_motion_are_whole():
+    twin = Twin(ecg=False, stream=0.5, motion=0.8, acc=True, family="wrist")
+    windows = twin.draw(128, generator(8))
+    assert windows.acc.shape == (128, 3, 1000) and windows.acc.abs().max() <= 1
+    assert torch.isfinite(windows.acc).all() and torch.isfinite(windows.ppg).all()
+    assert timing_target(windows.pulses, 250)[1].float().mean() > 0.98
+    loud = windows.acc.abs().amax((1, 2))
+    assert (loud > 0.5).float().mean() > 0.4 and (loud < 0.2).float().mean() > 0.1
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_cadence_can_sit_on_the_pulse_its_half_and_its_double(ratio):
+    person = draw_person(90, generator(5), RHYTHMS["sinus"], True, 0.0, ratio=ratio)
+    beats, steps = person["beats_s"], np.isin(person["activity"], (3, 4, 5))
+    late = beats > beats[-1] - 20
+    rate = 1 / np.median(np.diff(beats[late]))
+    assert steps[-500:].all()
+    assert np.median(person["cadence_hz"][-250:]) / rate == pytest.approx(ratio, rel=0.15)
+
+
+def test_the_pulse_follows_effort_with_its_lag():
+    outing = draw_outing(200, generator(2), plan=[("rest", 60), ("run", 140)])
+    rate = outing.rate[0].numpy()
+    at = lambda second: rate[25 * second - 50 : 25 * second].mean()  # noqa: E731
+    assert at(190) > at(58) + 15
+    assert at(66) < (at(58) + at(190)) / 2 < at(150)
+
+
+def test_movement_reaches_the_ppg_and_can_hide_the_pulse():
+    g = generator(4)
+    walking = torch.full((64, 512), 3)
+    moved = move(walking, torch.full((64, 512), 1.8), g)
+    spectrum = torch.fft.rfft(moved.artefact - moved.artefact.mean(1, keepdim=True)).abs().mean(0)
+    hertz = torch.fft.rfftfreq(2048, 0.01)
+    steps = ((hertz / 0.9 - (hertz / 0.9).round()).abs() < 0.15) & (hertz > 0.6) & (hertz < 6)
+    between = ~steps & (hertz > 0.6) & (hertz < 6)
+    assert spectrum[steps].mean() > 2 * spectrum[between].mean()
+    assert moved.artefact.std(1).max() > 2 and moved.artefact.std(1).min() < 0.5

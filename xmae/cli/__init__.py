@@ -92,6 +92,10 @@ VERBS = {  # verb, of one or two words: (module that is imported when it is call
         "xmae.evaluation.fusion.dreamer",
         "DREAMER.mat + EEG and ECG encoders -> emotion recognition",
     ),
+    "finetune": (
+        "xmae.cli.finetune",
+        "encoder + store -> the same encoder, trained further on labels or on more windows",
+    ),
     "distill": ("xmae.distill.distill", "encoder + store -> student for a watch or a phone"),
     "adopt": (
         "xmae.cli.adopt",
@@ -167,41 +171,53 @@ def run(arguments):
     n_words = 2 if " ".join(arguments[:2]) in VERBS else 1
     verb, rest = " ".join(arguments[:n_words]), arguments[n_words:]
     if verb not in VERBS:
-        known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
-        return fail(
-            f"unknown verb '{verb}'"
-            + (did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}")
-        )
+        return fail(unknown_verb(verb))
     try:
-        with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
-            function = function_of(verb)
-        if {"-h", "--help"} & set(rest):
-            return help_of(verb, function), 0
-        settings, as_json = read_settings(verb, function, rest)
-        with redirect_stdout(sys.stderr), taken_output(verb, settings):
-            result = function(**settings)
-            if rank() != 0:
-                return "", 0
-            keep_record(settings, result)
+        return carry_out(verb, rest)
     except UserError as error:
         return fail(str(error))
     except ImportError as error:
         if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
             raise
-        extra = "edge" if find_spec("torch") else "train"
-        return fail(
-            f"{verb} needs the package {error.name}, which is not installed; try pip install "
-            f"'xmae[{extra}]'"
-        )
+        return fail(missing_package(verb, error.name))
     except KeyboardInterrupt:
         return fail("interrupted")
     except OSError as error:
         return fail(f"{error.filename or verb}: {error.strerror or error}")
+
+
+def carry_out(verb, words):
+    """Run a verb with the words after it: what is to be printed, and the exit code."""
+    with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
+        function = function_of(verb)
+    if {"-h", "--help"} & set(words):
+        return help_of(verb, function), 0
+    settings, as_json = read_settings(verb, function, words)
+    with redirect_stdout(sys.stderr), taken_output(verb, settings):
+        result = function(**settings)
+        if rank() != 0:
+            return "", 0
+        keep_record(settings, result)
     for line in verdict(verb, result):
         print(printable(line), file=sys.stderr)
-    return json.dumps(result, indent=2) if as_json else result["out"], 0 if result.get(
-        "passed", True
-    ) else 1
+    text = json.dumps(result, indent=2) if as_json else result["out"]
+    return text, int(not result.get("passed", True))
+
+
+def unknown_verb(verb):
+    """Say that there is no such verb, and which one may be meant."""
+    known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
+    hint = did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}"
+    return f"unknown verb '{verb}'{hint}"
+
+
+def missing_package(verb, package):
+    """Say which package a verb lacks, and how to get it."""
+    extra = "edge" if find_spec("torch") else "train"
+    return (
+        f"{verb} needs the package {package}, which is not installed; try pip install "
+        f"'xmae[{extra}]'"
+    )
 
 
 def function_of(verb):

@@ -114,9 +114,9 @@ def embed(
         )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
-        from xmae.models.checkpoint import load_encoder, shipped_heads
+        from xmae.models.checkpoint import heads_of, load_encoder
 
-        embedding, heads = embed_windows(load_encoder(model), windows), shipped_heads(model)
+        embedding, heads = embed_windows(load_encoder(model), windows), heads_of(model)
         without = []
     from xmae.evaluation.heads.heads import apply_head
 

@@ -63,6 +63,11 @@ def of_training(result):
     if result.get("val_ratio", 0) >= 1:
         lines.append("warning: ECG is rebuilt no better than by its mean")
     lines += near_teacher(result)
+    if known := result.get("known_before"):
+        lines.append(
+            f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a part in"
+            " the weights of --init; they cannot be scored"
+        )
     if "encoder" in result:
         lines.append(f"what it knows, against a constant: xmae probe {result['encoder']} STORE")
     return lines
@@ -74,7 +79,8 @@ def near_teacher(result):
         after, before = result["cosine_to_float"], result["cosine_to_float_before"]
         better = "" if after > before else "warning: training did not help: "
         return [f"{better}cosine of int8 to float {after:.4f}, {before:.4f} before"]
-    name = next((name for name in result if name.endswith("cosine")), None)
+    agreements = (name for name in result if name.endswith("cosine") or name == "distances")
+    name = next(agreements, None)
     if name is None:
         return []
     value = result[name]

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from xmae.data.prepare.inputs import find_recordings
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.clocks import examine, sentence
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.recording import PassedOver
@@ -46,6 +47,7 @@ def clocks(
     out: str = "runs/clocks",
     channels: str | None = None,
     sfreq: float | None = None,
+    polarity: str = "auto",
 ) -> dict:
     """Estimate offset and drift between the clocks of ECG and PPG from the beats of both.
 
@@ -63,6 +65,9 @@ def clocks(
         Channel map, as in `xmae prepare`.
     sfreq : float or None
         Sampling rate of tables without times, Hz.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as `xmae
+        prepare` does; "upright" takes it as it is; "inverted" turns it over.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def clocks(
                 raise recording
             if recording.ecg is None:
                 continue
-            found = examine(recording)
+            found = examine(upright(recording, polarity))
             findings.append(finding_of(recording, found))
             if found.times_s is not None and len(pictures) < PICTURES:
                 pictures[recording.record] = picture(found)

@@ -32,6 +32,7 @@ def distill(
     token_weight: float = 0.5,
     rate_weight: float = 1.0,
     patience: int = 10,
+    init: str | None = None,
     seed: int = 77,
     logger: str | None = None,
     resume: bool = False,
@@ -67,6 +68,9 @@ def distill(
         Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out.
     patience : int
         Epochs without better agreement on the validation subjects before stopping early.
+    init : str
+        Student of the same tier to begin from, in the place of random weights: a name
+        ("student-mcu") or a safetensors file.
     seed : int
         Seed of everything random.
     logger : str
@@ -98,19 +102,28 @@ def distill(
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
         "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
         "rate_weight": rate_weight, "patience": patience, "seed": seed,
-        "precision": default_precision(),
+        "precision": default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
+    before = None if init is None else begun_from(init, encoder.embed_dim, tier)
     train, val = store.windows("train"), store.windows("val")
     train, val = (
         TaughtCrops(encoder, train, crops, batch_size, seed),
         TaughtWindows(encoder, val, seed),
     )
-    return learn(encoder, store.splits, train, val, out, settings, last, logger)
+    return learn(encoder, store.splits, train, val, out, settings, last, logger, before)
 
 
-def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
+def begun_from(name, embed_dim, tier):
+    """The student to begin from; a `UserError` if it is of another tier or width."""
+    student = load_encoder(name)
+    if not isinstance(student, McuStudent) or student.config != McuStudent(embed_dim, tier).config:
+        raise UserError(f"{name}: is no student of the tier {tier} with {embed_dim} outputs")
+    return student
+
+
+def learn(teacher, splits, train, val, out, settings, last=None, logger=None, before=None):
     """Train one student on answers that its teacher gave.
 
     Parameters
@@ -128,6 +141,8 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
         Checkpoint to go on from.
     logger : str, optional
         Of `distill`.
+    before : McuStudent, optional
+        Whose weights to begin with.
 
     Returns
     -------
@@ -139,6 +154,8 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
     objective = Distillation(
         student, train, settings["token_weight"], settings["rate_weight"], settings["loss"]
     )
+    if before is not None:
+        student.load_state_dict(before.state_dict())
     module = Pretraining(
         objective, len(train) * settings["epochs"], settings["lr"], settings["seed"]
     )
@@ -152,6 +169,7 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None):
         method="distilled",
         teacher=teacher.provenance,
         splits=splits,
+        **({} if before is None else {"begun_from": before.provenance}),
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xmae.data.recording.sizes import read_arrays
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError, require_at_least, require_choice
+from xmae.errors import UserError, refusing, require_at_least, require_choice
 from xmae.evaluation.evaluate import (
     make_trials,
     predict,
@@ -216,10 +217,9 @@ def cached(folder, protocol, encoder, trials, seed):
     """
     path = folder / f"{protocol}.npz"
     digest = sha256(encoder)
-    known = {}
-    if path.is_file():
-        with np.load(path) as archive:
-            known = dict(archive) if str(archive["encoder"]) == digest else {}
+    known = kept_predictions(path) if path.is_file() else {}
+    if str(known.get("encoder")) != digest:
+        known = {}
     found, missing = {}, []
     prints = {trial.name: fingerprint(trial, seed) for trial in trials}
     for trial in trials:
@@ -233,6 +233,18 @@ def cached(folder, protocol, encoder, trials, seed):
         with atomic_file(path) as temporary:
             np.savez_compressed(temporary, encoder=digest, **kept)
     return found
+
+
+def kept_predictions(path):
+    """Return the arrays of an earlier run, by name.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    with refusing(path, "kept predictions (remove it, and they are made anew)"):
+        return read_arrays(path, lambda name: True)
 
 
 def fingerprint(trial, seed):

@@ -19,6 +19,7 @@ from xmae.evaluation.protocol.paired import holm, power_note, stars, swap_test
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY, declared_tasks
 from xmae.files import write_json
 from xmae.models import load_encoder
+from xmae.progress import stage
 from xmae.tables import BASELINES, best_methods, write_tables
 
 
@@ -172,7 +173,7 @@ def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
     for trial in tqdm(trials, name, unit="task", leave=False):
         key = id(trial.dataset.ppg)
         if key not in embeddings:
-            embeddings[key] = embed_windows(encoder, trial.dataset)
+            embeddings[key] = embed_windows(encoder, trial.dataset, progress=True)
         if finetune:
             predictions[trial.name] = finetune_trial(trial, encoder, embeddings[key], seed=seed)
         else:
@@ -189,6 +190,7 @@ def predict_baselines(encoder, trials, finetune=False, seed=77):
         torch.manual_seed(seed)
         untrained = untrained_like(encoder).eval()
     signals = {id(trial.dataset.ppg): trial.dataset.ppg for trial in trials}
+    stage("hand-made features, and an encoder without training, to compare with")
     features = {key: ppg_features(ppg)[0] for key, ppg in signals.items()}
     return {
         "untrained": predict(untrained, trials, finetune, seed, "untrained"),

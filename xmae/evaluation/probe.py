@@ -177,12 +177,12 @@ def probe(
 
 
 def seen_subjects(encoder):
-    """Names of the subjects that an encoder, or a teacher of it, was trained or chosen on: set."""
-    seen, origin = set(), getattr(encoder, "provenance", None)
-    while isinstance(origin, dict):
-        seen |= {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
-        origin = origin.get("teacher")
-    return seen
+    """Names of the subjects that an encoder, its teacher, or the weights that it began from were
+    trained or chosen on: set.
+    """
+    from xmae.models.checkpoint import subjects_of
+
+    return subjects_of(getattr(encoder, "provenance", None))
 
 
 def refuse_seen(encoder, subjects):

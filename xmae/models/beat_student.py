@@ -10,14 +10,11 @@ The net of `mcu` looks 0.835 s ahead of the moment that it answers for, and 3.2 
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-import torch
 from torch import nn
 
-from xmae.beats.reader import read_maps
 from xmae.beats.timing_map import STEP
 from xmae.models.convolutional import row_image
-from xmae.signals.scale import minmax_scale
+from xmae.models.map_reading import read_by_map
 from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
@@ -99,7 +96,12 @@ class BeatStudent(nn.Module):
         self.padding = (self.reach - STEP - right, right)
 
     def features(self, x):
-        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off."""
+        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off.
+
+        Acceleration that is missing is zeros.
+        """
+        if x.shape[1] < self.sizes.n_inputs:
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.sizes.n_inputs - x.shape[1]))
         return self.trunk(nn.functional.pad(x, self.padding))
 
     def trunk(self, x):
@@ -124,12 +126,9 @@ class BeatStudent(nn.Module):
 
         return read_recording(self, ppg, sfreq)
 
-    @torch.no_grad()
     def read_windows(self, ppg, batch_size=256):
         """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""
-        scaled = torch.as_tensor(minmax_scale(np.asarray(ppg, np.float32))[0])[:, None]
-        maps = [self.timing(part).numpy() for part in scaled.split(batch_size)]
-        return read_maps(np.concatenate(maps))
+        return read_by_map(self, ppg, batch_size)
 
     def both(self, ppg):
         """Scaled window (B, C, 1000) -> embedding (B, 256) and timing map (B, 3, 250)."""

@@ -5,21 +5,27 @@ from importlib.resources import files
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 from xmae.files import atomic_file, read_json
+from xmae.manifest import checked
 from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
 from xmae.models.beat_student import BeatStudent
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.efficientnet import EfficientNetEncoder
+from xmae.models.provenance import Provenance, read_header
 from xmae.models.resnet import ResNetEncoder
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
-from xmae.models.xmae import PPGEncoder, XMAEConfig, config_dict
+from xmae.models.xmae import PPGEncoder, TimedPPGEncoder, XMAEConfig, config_dict
 
+HEADS = "heads.json"
+FILES = ("encoder", "student", "model")  # of a training's folder, and of a published one
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
+    "ppg-timed": TimedPPGEncoder,
     "mcu": McuStudent,
     "beats": BeatStudent,
     "vit": ViTEncoder,
@@ -39,8 +45,9 @@ def save_encoder(encoder, path, provenance):
     """Write an encoder and where it came from (a JSON value) atomically as safetensors; returns the
     file's header.
     """
+    checked(provenance, Provenance, f"{path}: provenance")
     (kind,) = (kind for kind, known in KINDS.items() if type(encoder) is known)
-    config = config_dict(encoder.config) if kind == "ppg" else encoder.config
+    config = config_dict(encoder.config) if isinstance(encoder, PPGEncoder) else encoder.config
     header = {"kind": kind, "config": json.dumps(config), "provenance": json.dumps(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with atomic_file(path) as temporary:
@@ -51,6 +58,14 @@ def save_encoder(encoder, path, provenance):
 def is_foreign(encoder):
     """Whether the weights of an encoder are those of others, see `xmae adopt`."""
     return getattr(encoder, "is_foreign", False)
+
+
+def subjects_of(origin):
+    """Names of the subjects that a provenance, and those within it, were trained or chosen on."""
+    if not isinstance(origin, dict):
+        return set()
+    seen = {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
+    return seen | subjects_of(origin.get("teacher")) | subjects_of(origin.get("begun_from"))
 
 
 def in_order(content):
@@ -64,7 +79,9 @@ def in_order(content):
 
 
 def file_of(name):
-    """The file of a shipped encoder, of a published folder, of a name on a hub, or the path itself."""
+    """The file of a shipped encoder, of the folder of a run or a published one, of a name on a hub,
+    or the path itself.
+    """
     if name in SHIPPED:
         return files("xmae.models.weights") / SHIPPED[name]
     if str(name).startswith("hf://"):
@@ -73,13 +90,32 @@ def file_of(name):
         except ImportError as error:
             raise UserError(f"{error.name} is not installed; pip install 'xmae[hub]'") from error
         return download(name)
-    return Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        return folder
+    there = (folder / f"{kind}.safetensors" for kind in FILES)
+    return next((path for path in there if path.is_file()), folder / f"{FILES[-1]}.safetensors")
 
 
-def shipped_heads(name):
-    """Linear heads on the embedding of a shipped encoder, by task; none for other encoders."""
-    path = files("xmae.models.weights") / "heads.json"
-    return read_json(path).get(name, {}) if name in SHIPPED else {}
+def heads_of(name):
+    """Linear heads that came with an encoder, by task; {} if there are none.
+
+    Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
+    the name of the file, as `xmae finetune` and `xmae export` write it.
+
+    Raises
+    ------
+    UserError
+        If heads.json is no JSON.
+    """
+    if name in SHIPPED:
+        return read_json(files("xmae.models.weights") / HEADS).get(name, {})
+    if str(name).startswith("hf://"):
+        return {}
+    path = file_of(name)
+    beside = path.with_name(HEADS)
+    found = read_json(beside) if beside.is_file() else {}
+    return found.get(path.stem, {}) if isinstance(found, dict) else {}
 
 
 def load_encoder(name, ppg=True):
@@ -89,8 +125,8 @@ def load_encoder(name, ppg=True):
     ----------
     name : str or Path
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
-        file that `save_encoder` wrote, a folder with model.safetensors as `xmae publish` writes it,
-        or "hf://org/name" on a hub.
+        file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it, or
+        "hf://org/name" on a hub.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
         welcome too.
@@ -110,25 +146,15 @@ def load_encoder(name, ppg=True):
     path = file_of(name)
     if not path.is_file():
         raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            names = file.keys()
-            state = {name: file.get_tensor(name) for name in names}
-        config = json.loads(header["config"])
-        if header["kind"] == "ppg":
-            encoder = PPGEncoder(
-                XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])})
-            )
-        else:
-            encoder = KINDS[header["kind"]](**config)
+    with refusing(path, "a safetensors file"), safe_open(path, "pt") as file:
+        header, names = file.metadata() or {}, file.keys()
+        state = {name: file.get_tensor(name) for name in names}
+    kind, config, provenance = read_header(header, KINDS, path)
+    with refusing(path, "an encoder that xmae saved"):
+        with torch.device("meta"):  # sizes alone: no memory yet for what the header says
+            refuse_other_tensors(build(kind, config), state)
+        encoder = build(kind, config)
         encoder.load_state_dict(state)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: not an encoder that xmae saved ({type(error).__name__})"
-        ) from error
     for tensor_name, tensor in encoder.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: damaged weights: {tensor_name} holds NaN or infinite numbers")
@@ -136,5 +162,23 @@ def load_encoder(name, ppg=True):
         raise UserError(
             f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"
         )
-    encoder.provenance = json.loads(header["provenance"])
+    encoder.provenance = provenance
     return encoder.eval()
+
+
+def build(kind, config):
+    """Make an encoder of a kind, with the weights that training would begin with."""
+    if issubclass(KINDS[kind], PPGEncoder):
+        return KINDS[kind](XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
+    return KINDS[kind](**config)
+
+
+def refuse_other_tensors(encoder, state):
+    """Raise a `ValueError` unless a file holds the tensors of an encoder, each of its shape."""
+    own = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    if own != found:
+        names = sorted(
+            name for name in own.keys() | found.keys() if own.get(name) != found.get(name)
+        )
+        raise ValueError(f"its tensors do not fit its configuration, {names[0]!a} among them")

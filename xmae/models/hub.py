@@ -91,14 +91,19 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         (folder / "README.md").write_text(card)
 
     @classmethod
-    def _from_pretrained(
-        cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **settings
+    def from_pretrained(
+        cls, pretrained_model_name_or_path, *, revision=None, cache_dir=None, force_download=False,
+        local_files_only=False, token=None, **settings
     ):  # fmt: skip
-        """Read a folder, or the weights of a name on the hub."""
-        if Path(model_id).is_dir():
-            return cls(load_encoder(model_id), **settings)
+        """Read a folder, or the weights of a name on the hub.
+
+        The weights' own header says what they are; config.json is for other programs and not read.
+        """
+        name = str(pretrained_model_name_or_path)
+        if Path(name).is_dir():
+            return cls(load_encoder(name), **settings)
         path = hf_hub_download(
-            model_id, WEIGHTS, revision=revision, cache_dir=cache_dir, token=token,
+            name, WEIGHTS, revision=revision, cache_dir=cache_dir, token=token,
             force_download=force_download, local_files_only=local_files_only,
         )  # fmt: skip
         return cls(load_encoder(path), **settings)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xmae.beats.timing_map import STEP
+from xmae.models.map_reading import read_by_map
 from xmae.models.stem import Stem
 from xmae.models.transformer import Block, CrossBlock
 from xmae.signals.window import N_TIMES, PATCH
@@ -110,8 +112,46 @@ class PPGEncoder(PathEncoder):
         return self.pool(self.tokens(ppg))
 
 
+class TimedPPGEncoder(PPGEncoder):
+    """A PPG encoder whose tokens also say when the heart beats: scaled PPG (B, 1, L) -> embedding (B, 2 D).
+
+    The embedding is the mean of the tokens beside their mean absolute deviation, so that it keeps how
+    much they vary; layer-normalised without parameters. Each token gives ten moments of the timing map.
+    """
+
+    def __init__(self, config=SIZES["small"]):
+        super().__init__(config)
+        self.embed_dim = 2 * config.width
+        self.projection = nn.LayerNorm(self.embed_dim, elementwise_affine=False)
+        self.to_map = nn.Linear(config.width, 3 * PATCH // STEP)
+
+    def pool(self, tokens):
+        """Tokens (B, n, D) -> embedding (B, 2 D)."""
+        mean = tokens.mean(1)
+        spread = (tokens - mean[:, None]).abs().mean(1)
+        return self.projection(torch.cat([mean, spread], 1))
+
+    def map_of(self, tokens):
+        """Tokens (B, n, D) -> timing map (B, 3, 10 n)."""
+        return self.to_map(tokens).unflatten(2, (3, -1)).transpose(1, 2).flatten(2)
+
+    def timing(self, ppg):
+        """Scaled PPG (B, 1, L) -> timing map (B, 3, L / 4)."""
+        return self.map_of(self.tokens(ppg))
+
+    def read_windows(self, ppg, batch_size=256):
+        """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""
+        return read_by_map(self, ppg, batch_size)
+
+
 class XMAE(nn.Module):
     """PPG encoder, ECG encoder, bridge and decoder.
+
+    Parameters
+    ----------
+    config : XMAEConfig
+    timed : bool
+        Whether the PPG encoder is a `TimedPPGEncoder`.
 
     Examples
     --------
@@ -121,10 +161,10 @@ class XMAE(nn.Module):
     torch.Size([2, 1, 1000])
     """
 
-    def __init__(self, config=XMAEConfig()):  # noqa: B008 (frozen)
+    def __init__(self, config=XMAEConfig(), timed=False):  # noqa: B008 (frozen)
         super().__init__()
         self.config = config
-        self.encoder = PPGEncoder(config)
+        self.encoder = (TimedPPGEncoder if timed else PPGEncoder)(config)
         self.ecg_encoder = PathEncoder(config, config.depth_ecg)
         self.masked_queries = nn.Parameter(torch.empty(N_TIMES // PATCH, config.width))
         nn.init.xavier_uniform_(self.masked_queries)

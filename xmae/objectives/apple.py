@@ -72,6 +72,10 @@ class AppleObjective(Objective):
         )
         return contrast / 2 + self.koleo_weight * (koleo(one) + koleo(two)) / 2
 
+    def restart_teacher(self):
+        """The teacher begins where the encoder does."""
+        follow(self.teacher, self.encoder, 0.0)
+
     def after_step(self, progress):
         """The momentum encoder follows."""
         follow(self.teacher, self.encoder, self.momentum)

@@ -102,6 +102,10 @@ class DINOObjective(Objective):
         pieces, first = (torch.cat(parts) for parts in zip(*crops, strict=True))
         return head(encoder(pieces, first)).chunk(len(crops))
 
+    def restart_teacher(self):
+        """The teacher begins where the encoder does."""
+        follow(self.teacher, self.encoder, 0.0)
+
     def after_step(self, progress):
         """The teacher follows, more slowly towards the end."""
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2

@@ -83,6 +83,10 @@ class MSNObjective(Objective):
         anchors = torch.cat([self.gather(anchor) for anchor in anchors])
         return msn_loss(anchors, self.gather(targets), self.prototypes)
 
+    def restart_teacher(self):
+        """The teacher begins where the encoder does."""
+        follow(self.teacher, self.encoder, 0.0)
+
     def after_step(self, progress):
         """The target encoder follows, more slowly towards the end."""
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2

@@ -90,6 +90,11 @@ class Objective(nn.Module):
         """Told the validation loss at the end of an epoch; returns what to log."""
         return {}
 
+    def restart_teacher(self):
+        """Called when the encoder was given other weights to begin from: for teachers that
+        follow.
+        """
+
     def align(self):
         """Start so that positions agree, where a recipe asks for it and the method knows how."""
 

@@ -5,16 +5,19 @@ Half of the windows are generated, with exact beats; half are the store's, with 
 pass the streaming front end. See docs/twin.md.
 """
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
-from xmae.errors import require_choice
+from xmae.errors import UserError, require_choice
 from xmae.models.beat_student import BEAT_TIERS, BeatStudent
+from xmae.models.checkpoint import load_encoder
 from xmae.objectives.objective import Defaults, Objective, register
 
 PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
 BETA = 0.25  # where the loss turns from square to straight
-STEPS = 250  # an epoch
+STEPS = 250  # batches that make an epoch
 
 
 def timing_loss(made, target, weight):
@@ -36,6 +39,31 @@ def timing_loss(made, target, weight):
     return PHASE_WEIGHT * phase + INTERVAL_WEIGHT * interval
 
 
+@torch.no_grad()
+def grow_from(student, smaller):
+    """Start a student from a smaller one of as many layers: what is new does nothing at first.
+
+    Channels that a layer takes in anew have weight 0; those that it gives anew are drawn.
+
+    Raises
+    ------
+    UserError
+        If the layers do not correspond.
+    """
+    own, given = student.state_dict(), smaller.state_dict()
+    if own.keys() != given.keys():
+        raise UserError("a student can start from another only if both have the same layers")
+    for name, tensor in own.items():
+        old = given[name]
+        if name.startswith(("branch", "head")) or not tensor.ndim:
+            continue
+        if tensor.ndim != old.ndim or (np.less(tensor.shape, old.shape).any()):
+            raise UserError("a student can start from a smaller one only")
+        if tensor.ndim > 1:
+            tensor[:, old.shape[1] :] = 0
+        tensor[tuple(slice(n) for n in old.shape)] = old
+
+
 @register
 class TimingObjective(Objective):
     """A student and its timing loss.
@@ -46,6 +74,10 @@ class TimingObjective(Objective):
         One of `xmae.models.beat_student.BEAT_TIERS`.
     real : float
         Share of real windows, 0 to 1.
+    start : str
+        A student, by name or path, whose weights are the start; "" = random ones.
+    steps : int
+        Batches that make an epoch.
     """
 
     name = "timing"
@@ -54,21 +86,23 @@ class TimingObjective(Objective):
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
     needs_ecg = True
 
-    def __init__(self, size="mcu", real=0.5):
+    def __init__(self, size="mcu", real=0.5, start="", steps=STEPS):
         super().__init__()
         require_choice("size", size, BEAT_TIERS)
-        self.model, self.real = BeatStudent(size), real
+        self.model, self.real, self.steps = BeatStudent(size), real, steps
+        if start:
+            grow_from(self.model, load_encoder(start))
 
     @property
     def encoder(self):
         """What pretraining is for."""
         return self.model
 
-    @classmethod
-    def batches(cls, store, batch_size, n_epochs, seed, **_):
+    def batches(self, store, batch_size, n_epochs, seed, **_):
         """Training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
-        train = TimingBatches(recordings, batch_size, STEPS, seed)
+        acc = self.model.sizes.n_inputs > 1
+        train = TimingBatches(recordings, batch_size, self.steps, seed, self.real, acc=acc)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):

@@ -92,5 +92,5 @@ class XMAEObjective(Objective):
         return vars(self.curriculum)
 
     def set_extra_state(self, state):
-        """Go on where a checkpoint left the curriculum."""
-        vars(self.curriculum).update(state)
+        """Go on where a checkpoint left the curriculum; the epochs to come are today's."""
+        vars(self.curriculum).update({k: v for k, v in state.items() if k != "n_epochs"})

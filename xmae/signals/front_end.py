@@ -52,6 +52,22 @@ def check_rate(sfreq):
     return round(sfreq * 1000)
 
 
+def checked(codes):
+    """Return codes as int64.
+
+    Raises
+    ------
+    UserError
+        If they are not whole numbers of at most 24 bits in one row.
+    """
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu" or codes.ndim != 1:
+        raise UserError(f"codes must be whole numbers in one row, not {codes.dtype} {codes.shape}")
+    if len(codes) and max(int(codes.max()), -int(codes.min())) >= 1 << MAX_BITS:
+        raise UserError(f"a code has more than {MAX_BITS} bits; shift the codes first")
+    return codes.astype(np.int64)
+
+
 class FrontEnd:
     """Codes in, int8 samples at 100 Hz out, in any portions.
 
@@ -75,8 +91,7 @@ class FrontEnd:
         self.first_code = 0  # number of the first of these
         self.n_codes = self.n_samples = 0  # taken; resampled
         self.samples = np.zeros(0, np.int64)  # resampled, for the filters
-        self.filtered = np.zeros(0, np.int64)  # the running block
-        self.peaks = []  # largest deviation of the last blocks
+        self.scaled = RunningScale()
 
     def push(self, codes):
         """Take codes (n,), whole numbers of up to 24 bits, and return the samples that they complete.
@@ -86,14 +101,7 @@ class FrontEnd:
         UserError
             If codes are not whole numbers of at most 24 bits.
         """
-        codes = np.asarray(codes)
-        if codes.dtype.kind not in "iu" or codes.ndim != 1:
-            raise UserError(
-                f"codes must be whole numbers in one row, not {codes.dtype} {codes.shape}"
-            )
-        if len(codes) and max(int(codes.max()), -int(codes.min())) >= 1 << MAX_BITS:
-            raise UserError(f"a code has more than {MAX_BITS} bits; shift the codes first")
-        return self.scale(self.band(self.resample(codes.astype(np.int64))))
+        return self.scale(self.band(self.resample(checked(codes))))
 
     def resample(self, codes):
         """Hold each code for its interval and average over 10 ms: codes -> samples at 100 Hz, times 16."""
@@ -132,19 +140,79 @@ class FrontEnd:
 
     def scale(self, deviations):
         """Divide by the largest deviation of the last 4 s: int8; zeros where nothing moves."""
-        out = np.zeros(len(deviations), np.int8)
-        done = 0
-        while done < len(deviations):
-            take = min(BLOCK - len(self.filtered), len(deviations) - done)
-            part = deviations[done : done + take]
-            peak = max(self.peaks, default=0)
-            if peak >= MIN_RANGE:
+        return self.scaled.push(deviations[None])[0]
+
+
+class RunningScale:
+    """Divide signals by the largest deviation of any of them in the last 16 whole blocks of 0.25 s.
+
+    Parameters
+    ----------
+    rows : int
+        Signals.
+    least, floor : int
+        Deviations below `least` are nothing: zeros. What is less than `floor` counts as that.
+    """
+
+    def __init__(self, rows=1, least=MIN_RANGE, floor=0):
+        self.least, self.floor = least, floor
+        self.running = np.zeros((rows, 0), np.int64)
+        self.peaks = []  # largest deviation of the last blocks
+
+    def push(self, deviations):
+        """Take deviations (rows, n) and return int8 (rows, n); 100 is the largest."""
+        out = np.zeros(deviations.shape, np.int8)
+        done, n = 0, deviations.shape[1]
+        while done < n:
+            take = min(BLOCK - self.running.shape[1], n - done)
+            part = deviations[:, done : done + take]
+            peak = max(self.floor, max(self.peaks, default=0))
+            if peak >= self.least:
                 factor = (FULL << 24) // peak
                 steps = (part * factor + (1 << 23)) >> 24
-                out[done : done + take] = np.clip(steps, -127, 127)
-            self.filtered = np.concatenate([self.filtered, part])
-            if len(self.filtered) == BLOCK:
-                self.peaks = [*self.peaks, int(np.abs(self.filtered).max())][-BLOCKS:]
-                self.filtered = np.zeros(0, np.int64)
+                out[:, done : done + take] = np.clip(steps, -127, 127)
+            self.running = np.concatenate([self.running, part], 1)
+            if self.running.shape[1] == BLOCK:
+                self.peaks = [*self.peaks, int(np.abs(self.running).max())][-BLOCKS:]
+                self.running = self.running[:, :0]
             done += take
         return out
+
+
+class Acceleration:
+    """Codes of three axes in, int8 samples at 100 Hz out, on the same clock as the PPG's front end.
+
+    The largest of three axes sets the scale; 0.1 g is full scale at the least.
+
+    Parameters
+    ----------
+    sfreq : float
+        Rate of the codes, Hz, 25 to 500.
+    one_g : int
+        Codes that 1 g makes, 16 to 65536.
+
+    Raises
+    ------
+    UserError
+        If one of them is out of range.
+    """
+
+    def __init__(self, sfreq, one_g):
+        if not 16 <= one_g <= 1 << 16:
+            raise UserError(f"{one_g} codes for 1 g; acceleration takes 16 to {1 << 16}")
+        self.axes = [FrontEnd(sfreq) for _ in range(3)]
+        gain = BASELINE * int(TRIANGLE.sum()) * FRACTION
+        self.one_g = (gain * one_g) >> SHIFT  # in deviations
+        self.scaled = RunningScale(3, 1, max(1, self.one_g // 10))
+
+    def push(self, codes):
+        """Take codes (3, n), whole numbers of up to 24 bits, and return the samples that they complete."""
+        moved = [
+            front_end.band(front_end.resample(row))
+            for front_end, row in zip(self.axes, map(checked, codes), strict=True)
+        ]
+        return self.scaled.push(np.stack(moved))
+
+    def level(self):
+        """Return how much people move: the largest deviation of the last 4 s, 1 / 1000 g."""
+        return max(self.scaled.peaks, default=0) * 1000 // self.one_g

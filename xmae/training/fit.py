@@ -101,7 +101,9 @@ def fit(
     best = Checkpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
     watch = Watch(checkpoints, every, max_minutes)
     stopping = (
-        [EarlyStopping("val_loss", patience=settings["patience"])] if settings["patience"] else []
+        [Patience(settings["patience"], is_extended(out, settings, last))]
+        if settings["patience"]
+        else []
     )
     cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
     world_size = here * machines
@@ -149,6 +151,9 @@ def fit(
                 trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
         except OutOfTime:
             finished = False
+    # not before: other processes, which start in between, compare with what it was
+    if trainer.is_global_zero and last is not None:
+        write_json(out / "config.json", settings)
     result = {
         "finished": finished,
         "epochs": trainer.current_epoch,
@@ -231,6 +236,33 @@ class Checkpoint(ModelCheckpoint):
         super().load_state_dict(state | paths | {"dirpath": self.dirpath, "best_k_models": scores})
 
 
+class Patience(EarlyStopping):
+    """Lightning's, which waits anew where a run is to go on past its end.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better validation loss.
+    anew : bool
+        Whether the wait before the checkpoint does not count.
+    """
+
+    def __init__(self, patience, anew=False):
+        super().__init__("val_loss", patience=patience)
+        self.anew = anew
+
+    @property
+    def state_key(self):
+        """Lightning's own, so that runs begun with its class go on too."""
+        return super().state_key.replace("Patience{", "EarlyStopping{", 1)
+
+    def load_state_dict(self, state):
+        """Take the state over; the epoch that is done again, from the checkpoint in it, counts for
+        nothing.
+        """
+        super().load_state_dict(state | ({"wait_count": -1} if self.anew else {}))
+
+
 class Watch(Checkpoint):
     """Saves every so many steps, stops when time is over, and stops before anything is saved that
     is not finite.
@@ -293,6 +325,14 @@ class Watch(Checkpoint):
             )
 
 
+def is_extended(out, settings, last):
+    """Whether a run that is resumed gets more epochs than it had."""
+    if last is None:
+        return False
+    before = read_json(out / "config.json").get("epochs", settings["epochs"])
+    return before < settings["epochs"]
+
+
 def check_start(out, settings, resume):
     """Path of the checkpoint to go on from, None for a new training.
 
@@ -323,16 +363,22 @@ def check_start(out, settings, resume):
 
 def check_resume(out, settings):
     """Path of the last checkpoint of a run with these settings, or of the one before if that is
-    damaged, after checks that it can be resumed.
+    damaged, after checks that it can be resumed. More epochs than before are no other settings.
     """
     found = [path for name in (LAST, PREVIOUS) if (path := out / "checkpoints" / name).is_file()]
     if not found:
-        raise UserError(f"{out}: nothing to resume (no checkpoints/{LAST})")
+        raise UserError(
+            f"{out}: nothing to resume (no checkpoints/{LAST}); xmae pretrain --init {out} begins"
+            " with the weights of a finished run"
+        )
     before = read_json(out / "config.json")
     if not isinstance(before, dict):
         raise UserError(f"{out / 'config.json'}: holds no settings; start again without resume")
     # older runs: fewer
-    if changed := [key for key in settings if key in before and settings[key] != before[key]]:
+    changed = [key for key in settings if key in before and settings[key] != before[key]]
+    if "epochs" in changed and settings["epochs"] > before["epochs"]:
+        changed.remove("epochs")
+    if changed:
         raise UserError(
             f"{out}: cannot resume with other settings than before: {', '.join(changed)} changed"
         )

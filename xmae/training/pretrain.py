@@ -14,6 +14,7 @@ from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
+from xmae.training.begin import begin_from, known_to
 from xmae.training.device import default_precision
 from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.loggers import check_loggers
@@ -37,6 +38,7 @@ def pretrain(
     lr: float | None = None,
     patience: int | None = None,
     recipe: str = "small-data",
+    init: str | None = None,
     keep: str | None = None,
     seed: int = 77,
     devices: int = 1,
@@ -87,6 +89,11 @@ def pretrain(
         "published", or "small-data" for less than some hundred thousand windows: joint time
         stretch, polarity flips and noise; with xmae, the bridge starts aligned in time and they set
         in once it predicts.
+    init : str
+        Weights to begin from, in the place of random ones: a shipped encoder ("base"), an encoder's
+        file, the folder of another training, or one of its checkpoints. Of a run of the same method
+        and size all weights are taken, else those of the PPG encoder. A lower `lr` than for random
+        weights keeps more of what they know.
     keep : str
         Which weights to keep: "best" (lowest validation loss) or "last". With few validation
         subjects, whose ECG can be mispredicted while the PPG embedding still gets better, the last
@@ -108,20 +115,23 @@ def pretrain(
         Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
         none; metrics.json has the history.
     resume : bool
-        Go on from the last checkpoint in `out`.
+        Go on from the last checkpoint in `out`; with more `epochs` than before, past the end.
 
     Returns
     -------
     dict
         Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"),
         epochs, windows seen, windows per second, seconds, device, loss history, "finished",
-        "encoder" and "out". If time ran out, `finished` is false and there is no encoder yet.
+        `known_before` (subjects not to be trained on that the weights of `init` were trained or
+        chosen on: they cannot be scored), "encoder" and "out". If time ran out, `finished` is false
+        and there is no encoder yet.
 
     Raises
     ------
     UserError
         If the store has no ECG that the method needs or no validation windows, a setting is
-        unknown, there is nothing to resume, or training diverged.
+        unknown, the weights to begin from are of another encoder, there is nothing to resume, or
+        training diverged.
     """
     require_choice("method", method, OBJECTIVES)
     require_choice("recipe", recipe, RECIPES)
@@ -151,6 +161,7 @@ def pretrain(
     settings = {
         "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked, "recipe": recipe,
         "seed": seed, "accumulate": accumulate, "precision": precision or default_precision(),
+        "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)
     L.seed_everything(seed, verbose=False)
@@ -161,6 +172,7 @@ def pretrain(
         store, batch_size=batch_size, n_epochs=epochs, seed=seed, recipe=applied(RECIPES[recipe], objective),
         rank=rank(), world_size=here * machines, accumulate=accumulate,
     )  # fmt: skip
+    origin = begin_from(objective, init) if init else None
     module = Pretraining(
         objective, len(train) * epochs // accumulate, lr, seed, val.variance if objective.rebuilds_ecg else None,
         objective.defaults.weight_decay, objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
@@ -180,7 +192,7 @@ def pretrain(
         max_minutes,
         logger,
     )
-    result |= {"method": method}
+    result |= {"method": method, "known_before": known_to(origin, store.splits)}
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
     objective = module.objective
@@ -193,6 +205,8 @@ def pretrain(
         provenance = {key: result[key] for key in keys if key in result} | {
             "paper": objective.paper
         }
+        if origin is not None:
+            provenance |= {"begun_from": origin}
         save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
         with atomic_file(out / "model.safetensors") as temporary:
             whole = objective.model if objective.rebuilds_ecg else objective

@@ -10,6 +10,8 @@ from xmae.files import atomic_file
 from xmae.signals.filters import ECG_HIGHPASS
 from xmae.signals.window import SFREQ
 from xmae.twin.heart import draw_ecg
+from xmae.twin.motion import MOTION_SFREQ, move
+from xmae.twin.outing import beat_along, draw_outing
 from xmae.twin.pulse import draw_pulse
 from xmae.twin.rhythm import Rhythm, draw_rhythm, uniform
 from xmae.twin.sensor import sense
@@ -49,11 +51,13 @@ def twin(
     out : str
         Folder for person_0001.npz and so on: `ppg`, `ecg`, `fs` (100 Hz), `patient`, and what is true:
         `beats_s` (R peaks), `pulses_s`, `beat_kind` (0 normal, 1 ventricular, 2 supraventricular),
-        `readable` (a sample each).
+        `readable` (a sample each). People who move also have `acc_x`, `acc_y`, `acc_z` (g, 25 Hz),
+        `activity` and `cadence_hz` (25 Hz).
     rhythm : str
         "any", "sinus", "fibrillation", "ectopic" or "annotated" (real intervals).
     motion : float
-        Share of people who move, 0 to 1.
+        Share of people who move and wear an accelerometer, 0 to 1: they rest, type, gesture, walk,
+        run and cycle, each for 20 to 80 s, and their pulse follows.
     flip : float
         Share of people whose PPG is upside down, 0 to 1.
     seed : int
@@ -79,7 +83,8 @@ def twin(
     beats = 0
     for number in range(1, people + 1):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        person = draw_person(60 * minutes, generator, RHYTHMS[rhythm], motion, flip)
+        moves = bool(uniform((1,), generator) < motion)
+        person = draw_person(60 * minutes, generator, RHYTHMS[rhythm], moves, flip)
         beats += len(person["beats_s"])
         path = Path(out) / f"person_{number:04d}.npz"
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
@@ -99,13 +104,46 @@ def twin(
     }
 
 
-def draw_person(seconds, generator, shares, motion, flip):
-    """Draw one recording: arrays for an .npz file."""
-    length = 2 * int(np.ceil(seconds * SFREQ / 2))
+def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outing):
+    """Draw one recording: arrays for an .npz file.
+
+    Parameters
+    ----------
+    seconds : float
+    generator : torch.Generator
+    shares : dict
+        Of rhythms.
+    moves : bool
+        Whether the person moves and wears an accelerometer.
+    flip : float
+        Chance that the PPG is upside down.
+    family : str
+        Of the pulse waves of people who move; see `xmae.twin.pulse.wave_spectrum`.
+    **outing
+        `ratio` or `plan` of `xmae.twin.outing.draw_outing`.
+
+    Returns
+    -------
+    dict
+    """
+    length = 4 * int(np.ceil(seconds * SFREQ / 4))
     rhythm = long_rhythm(seconds + 2, generator, shares)
-    pulse = draw_pulse(rhythm, length, SFREQ, generator)
+    moved, more = None, {}
+    if moves:
+        done = draw_outing(length / SFREQ, generator, **outing)
+        rhythm = beat_along(done, rhythm, generator)
+        moved = move(done.activity, done.cadence, generator)
+        more = {
+            "acc_fs": float(MOTION_SFREQ),
+            "acc_unit": "g",
+            "activity": done.activity[0].numpy().astype(np.uint8),
+            "cadence_hz": done.cadence[0].numpy(),
+        }
+        for name, axis in zip("xyz", moved.acc[0].numpy(), strict=True):
+            more |= as_int16(f"acc_{name}", axis)
+    pulse = draw_pulse(rhythm, length, SFREQ, generator, family=family if moves else "gaussians")
     rate = 1 / rhythm.time.diff(dim=1).mean(1)
-    sensed = sense(pulse.ppg, rate, rhythm.breath_hz, SFREQ, generator, flip, motion)
+    sensed = sense(pulse.ppg, rate, rhythm.breath_hz, SFREQ, generator, flip, 0.0, moved)
     gain = butterworth_gain(length, SFREQ, ECG_HIGHPASS, 5)
     ecg = draw_ecg(rhythm, length, SFREQ, generator, gain)
     inside = (rhythm.time[0] >= 0) & (rhythm.time[0] < length / SFREQ)
@@ -117,6 +155,7 @@ def draw_person(seconds, generator, shares, motion, flip):
         "pulses_s": (rhythm.time + pulse.arrival)[0][inside].numpy(),
         "beat_kind": rhythm.kind[0][inside].numpy().astype(np.uint8),
         "readable": sensed.readable[0].numpy(),
+        **more,
     }
 
 

@@ -118,7 +118,8 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
         Samples and Hz of the window.
     generator : torch.Generator
     family : str
-        "gaussians" for training; "skewed" is a family that training never draws (gamma-shaped rise).
+        "gaussians" for training; "wrist" has weaker, rounder waves among them too; "skewed" is a
+        family that training never draws (gamma-shaped rise).
 
     Returns
     -------
@@ -141,7 +142,8 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
     wave = gaussians(
         length, sfreq, place + width[:, :1], width, height
     )  # a Gaussian rises steepest at -1 sigma
-    tilt = (frequency.clamp(min=0.3) / 1.5)[None] ** u(-0.6, 0.6)
+    lowest = -1.5 if family == "wrist" else -0.6
+    tilt = (frequency.clamp(min=0.3) / 1.5)[None] ** u(lowest, 0.6)
     return wave * tilt
 
 

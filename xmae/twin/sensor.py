@@ -43,7 +43,7 @@ def cadence(n, length, sfreq, rate_hz, generator):
     return sum(parts)
 
 
-def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22):
+def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22, moved=None):
     """Add to clean pulse waves what a sensor adds.
 
     Parameters
@@ -58,7 +58,9 @@ def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22):
     flip : float
         Share of windows upside down.
     motion : float
-        Share of windows with motion.
+        Share of windows with rhythmic motion that no accelerometer tells of.
+    moved : xmae.twin.motion.Motion, optional
+        Movement that an accelerometer tells of.
 
     Returns
     -------
@@ -67,6 +69,8 @@ def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22):
     n, length = pulse.shape
     u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
     time = torch.arange(length) / sfreq
+    if moved is not None:
+        pulse = pulse * moved.loose + moved.artefact
     breath = torch.sin(2 * torch.pi * breath_hz[:, None] * time + u(0, 6.28))
     x = pulse + 0.6 * u(0, 1) ** 2 * breath
     x = x + 0.4 * u(0, 1) ** 3 * low_frequencies(n, length, sfreq, generator, 1.2)

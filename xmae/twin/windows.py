@@ -10,12 +10,14 @@ from xmae.signals.front_end import BLOCK, BLOCKS, FULL, filter_taps
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.twin.heart import draw_ecg
+from xmae.twin.motion import STEP, at_effort, draw_activities, move, tie
 from xmae.twin.pulse import draw_pulse
 from xmae.twin.rhythm import SHARES, draw_rhythm, uniform
 from xmae.twin.sensor import sense, stretch_of
 
 LENGTH = 2048  # samples that are made; the window lies in the middle, beyond the filters' reach
 BEFORE = (LENGTH - N_TIMES) // 2
+ACC_FLOOR = 0.1  # g that are full scale at the least
 LEAST_SHARE = 0.7  # of a map's step that must be readable
 
 
@@ -28,6 +30,7 @@ class TwinWindows(NamedTuple):
     beats : (B, K) s, R peaks.
     readable : (B, 1000) bool, where the pulse can be seen.
     delay : (B,) s, R peak to pulse.
+    acc : (B, 3, 1000) in [-1, 1], as the streaming front end gives it, or None.
     """
 
     ppg: torch.Tensor
@@ -36,6 +39,7 @@ class TwinWindows(NamedTuple):
     beats: torch.Tensor
     readable: torch.Tensor
     delay: torch.Tensor
+    acc: torch.Tensor | None = None
 
 
 def band_response(length=LENGTH, sfreq=SFREQ):
@@ -74,6 +78,22 @@ def running_scale(x):
     return (x * (FULL / 127) / largest.clamp(min=1e-6)).clamp(-1, 1) * (largest > 1e-6)
 
 
+def clean_acceleration(acc):
+    """Pass acceleration through the streaming front end: (B, 3, T) g at 25 Hz -> (B, 3, 4 T) in [-1, 1].
+
+    The largest of three axes sets the scale, and no movement below `ACC_FLOOR` does.
+    """
+    t = STEP * acc.shape[-1]
+    spectrum = torch.fft.rfft(acc - acc[..., :1]) * stream_response(t)[: acc.shape[-1] // 2 + 1]
+    clean = STEP * torch.fft.irfft(spectrum, t)
+    first = t % BLOCK
+    peak = clean[..., first:].abs().amax(1).unflatten(1, (-1, BLOCK)).amax(2)
+    before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]
+    largest = before.unfold(1, BLOCKS, 1).amax(2).repeat_interleave(BLOCK, 1)
+    largest = torch.nn.functional.pad(largest, (first, 0)).clamp(min=ACC_FLOOR)
+    return (clean * (FULL / 127) / largest[:, None]).clamp(-1, 1)
+
+
 class Twin:
     """A source of generated windows.
 
@@ -87,6 +107,10 @@ class Twin:
         Shares of windows upside down, and with motion.
     shares : dict
         Of rhythms; see `xmae.twin.rhythm.SHARES`.
+    acc : bool
+        Make people who move, and their acceleration.
+    family : str
+        Of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     aligned : bool
         Shift the ECG so that R peaks lie where the pulse rises: the window's delay is taken off.
 
@@ -96,53 +120,70 @@ class Twin:
         If a share is not between 0 and 1.
     """
 
-    def __init__(self, ecg=True, stream=0.0, flip=0.2, motion=0.22, shares=SHARES, aligned=False):
+    def __init__(
+        self, ecg=True, stream=0.0, flip=0.2, motion=0.22, shares=SHARES, aligned=False, acc=False,
+        family="gaussians",
+    ):  # fmt: skip
         for name, value in {"stream": stream, "flip": flip, "motion": motion}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"{name} is a share of windows between 0 and 1, not {value}")
         self.ecg, self.stream, self.flip, self.motion = ecg, stream, flip, motion
-        self.shares, self.aligned = shares, aligned
+        self.shares, self.aligned, self.acc, self.family = shares, aligned, acc, family
         self.band, self.smooth = band_response(), stream_response()
         self.ecg_gain = butterworth_gain(LENGTH, SFREQ, ECG_HIGHPASS, 5)
 
     def draw(self, n, generator):
         """Draw `n` windows: a `TwinWindows`."""
         rhythm = draw_rhythm(n, LENGTH / SFREQ + 1.5, generator, self.shares)
+        moved = None
+        if self.acc:
+            rhythm, moved = self.move(rhythm, generator)
         flat = self.pulseless(rhythm, generator)
-        pulse = draw_pulse(rhythm, LENGTH, SFREQ, generator, flat)
+        pulse = draw_pulse(rhythm, LENGTH, SFREQ, generator, flat, self.family)
         rr = rhythm.time.diff(dim=1)
+        unseen = 0.0 if self.acc else self.motion
         sensed = sense(
-            pulse.ppg, 1 / rr.mean(1), rhythm.breath_hz, SFREQ, generator, self.flip, self.motion
+            pulse.ppg, 1 / rr.mean(1), rhythm.breath_hz, SFREQ, generator, self.flip, unseen, moved
         )
         seen = (pulse.amplitude > 0.05) | ~flat
         at_rest = self.mark(rhythm.time + pulse.delay[:, None], rr, flat & seen.logical_not())
-        spectrum = torch.fft.rfft(sensed.ppg - sensed.ppg[:, :1])
-        streams = uniform((n, 1), generator) < self.stream
-        gain = torch.where(streams, self.smooth, self.band)
-        clean = torch.fft.irfft(spectrum * gain, LENGTH)
         middle = slice(BEFORE, BEFORE + N_TIMES)
-        window, _ = minmax_scale(clean[:, middle])
-        if self.stream:
-            first = BEFORE % BLOCK
-            scaled = running_scale(clean[:, first : first + (LENGTH - first) // BLOCK * BLOCK])
-            window = torch.where(
-                streams, scaled[:, BEFORE - first : BEFORE - first + N_TIMES], window
-            )
-        offset = BEFORE / SFREQ
-        ecg = None
-        if self.ecg:
-            late = pulse.delay[:, None] if self.aligned else 0.0
-            heart = rhythm._replace(time=rhythm.time + late)
-            ecg = draw_ecg(heart, LENGTH, SFREQ, generator, self.ecg_gain)[:, middle]
-            ecg = minmax_scale(ecg)[0][:, None]
         return TwinWindows(
-            window[:, None],
-            ecg,
-            rhythm.time + pulse.delay[:, None] - offset,
-            rhythm.time - offset,
+            self.clean(sensed.ppg, generator)[:, None],
+            self.heart(rhythm, pulse.delay, generator) if self.ecg else None,
+            rhythm.time + pulse.delay[:, None] - BEFORE / SFREQ,
+            rhythm.time - BEFORE / SFREQ,
             (sensed.readable & ~at_rest)[:, middle],
             pulse.delay,
+            clean_acceleration(moved.acc)[:, :, middle] if self.acc else None,
         )
+
+    def move(self, rhythm, generator):
+        """Let people move: their `Rhythm` under effort, and their `Motion`."""
+        n = len(rhythm.time)
+        activity, cadence = draw_activities(n, LENGTH, generator, self.motion)
+        rhythm = at_effort(rhythm, activity, generator)
+        rate_hz = 1 / rhythm.time.diff(dim=1).mean(1, keepdim=True)
+        return rhythm, move(activity, tie(activity, cadence, rate_hz, generator), generator)
+
+    def clean(self, ppg, generator):
+        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B, 1000)."""
+        streams = uniform((len(ppg), 1), generator) < self.stream
+        spectrum = torch.fft.rfft(ppg - ppg[:, :1])
+        clean = torch.fft.irfft(spectrum * torch.where(streams, self.smooth, self.band), LENGTH)
+        window, _ = minmax_scale(clean[:, BEFORE : BEFORE + N_TIMES])
+        if not self.stream:
+            return window
+        first = BEFORE % BLOCK
+        scaled = running_scale(clean[:, first : first + (LENGTH - first) // BLOCK * BLOCK])
+        return torch.where(streams, scaled[:, BEFORE - first : BEFORE - first + N_TIMES], window)
+
+    def heart(self, rhythm, delay, generator):
+        """Draw the ECG, cleaned and scaled: (B, 1, 1000)."""
+        late = delay[:, None] if self.aligned else 0.0
+        heart = rhythm._replace(time=rhythm.time + late)
+        ecg = draw_ecg(heart, LENGTH, SFREQ, generator, self.ecg_gain)
+        return minmax_scale(ecg[:, BEFORE : BEFORE + N_TIMES])[0][:, None]
 
     def pulseless(self, rhythm, generator):
         """Choose beats without a pulse: a run in 4 % of windows, all in 1 %: (B, K) bool."""

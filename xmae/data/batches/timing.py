@@ -17,7 +17,9 @@ from xmae.errors import UserError
 from xmae.signals.front_end import BLOCK
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
-from xmae.twin.windows import Twin, running_scale, stream_response
+from xmae.twin.motion import draw_activities, move, tie
+from xmae.twin.rhythm import uniform
+from xmae.twin.windows import Twin, clean_acceleration, running_scale, stream_response
 
 N_OUTPUTS = N_TIMES // STEP
 LONGEST_DELAY_S = 1.0
@@ -28,12 +30,15 @@ BEFORE = 500  # samples before a crop, for the running scale and the filters
 GAP = 1000  # samples between recordings in memory
 UNREADABLE_WEIGHT = 0.3  # of moments at which the map should be zero
 KNOWN_PULSES = 64  # of a crop
+MOVING = 0.75  # share of windows in which people may move, where acceleration is learnt
+WITHOUT = 0.2  # share of these whose accelerometer is missing: zeros
+PULSE_STD = 0.35  # of a wave of 1 from foot to peak
 
 
 class TimingBatch(NamedTuple):
     """Windows with their timing.
 
-    ppg : (B, 1, 1000) in [-1, 1].
+    ppg : (B, 1, 1000) in [-1, 1]; (B, 4, 1000) with three axes of acceleration.
     ecg : (B, 1, 1000) in [-1, 1], its delay taken off; zeros where none is asked for.
     target : (B, 3, 250), see `xmae.beats.timing_map`.
     weight : (B, 2, 250) of phase and interval; 0 where unknown.
@@ -192,16 +197,21 @@ class TimingBatches(SteppedBatches):
         Also give ECG.
     flip : float
         Share of windows upside down.
+    acc : bool
+        People move, and three axes of acceleration stand beside the PPG.
     """
 
     def __init__(
-        self, recordings, batch_size, n_batches, seed, real=0.5, stream=0.5, ecg=False, flip=0.2
-    ):
+        self, recordings, batch_size, n_batches, seed, real=0.5, stream=0.5, ecg=False, flip=0.2,
+        acc=False,
+    ):  # fmt: skip
         super().__init__(n_batches, seed)
         self.recordings, self.batch_size = recordings, batch_size
         self.n_real = int(round(batch_size * real)) if recordings is not None else 0
         self.stream, self.ecg, self.flip = stream, ecg, flip
-        self.twin = Twin(ecg=ecg, stream=stream, flip=flip, aligned=True)
+        self.acc = acc
+        wrist = {"acc": True, "motion": MOVING, "family": "wrist"} if acc else {}
+        self.twin = Twin(ecg=ecg, stream=stream, flip=flip, aligned=True, **wrist)
         self.response = stream_response(N_TIMES + BEFORE)
 
     def batch(self, step, seed):
@@ -222,7 +232,8 @@ class TimingBatches(SteppedBatches):
         doubt = torch.zeros_like(windows.readable)
         seen, weight = to_weights(known, windows.readable, doubt)
         ecg = windows.ecg if self.ecg else torch.zeros_like(windows.ppg)
-        return windows.ppg, ecg, target * seen[:, None], weight, torch.ones(n, dtype=torch.bool)
+        ppg = self.beside(windows.ppg, windows.acc, generator)
+        return ppg, ecg, target * seen[:, None], weight, torch.ones(n, dtype=torch.bool)
 
     def real(self, n, generator):
         """Draw real windows, as the columns of a `TimingBatch`."""
@@ -231,14 +242,38 @@ class TimingBatches(SteppedBatches):
         noise = 0.15 * u() ** 3 * ppg.std(1, keepdim=True)
         ppg = ppg + noise * torch.randn(ppg.shape, generator=generator)
         ppg = torch.where(u() < self.flip, -ppg, ppg)
+        smooth = self.filtered(ppg)
+        acc = None
+        if self.acc:
+            added, acc = self.moved(ppg, pulses, generator)
+            ppg, smooth = ppg + added, smooth + added
         window = minmax_scale(ppg[:, BEFORE:])[0]
-        smooth = torch.fft.irfft(torch.fft.rfft(ppg) * self.response, N_TIMES + BEFORE)
         assert (N_TIMES + BEFORE) % BLOCK == 0
         window = torch.where(u() < self.stream, running_scale(smooth)[:, BEFORE:], window)
         target, known = timing_target(pulses, N_OUTPUTS)
         _, weight = to_weights(known, torch.ones_like(doubt[:, BEFORE:]), doubt[:, BEFORE:])
         ecg = minmax_scale(ecg[:, BEFORE:])[0][:, None] if self.ecg else torch.zeros(n, 1, N_TIMES)
-        return window[:, None], ecg, target, weight, torch.ones(n, dtype=torch.bool)
+        ppg = self.beside(window[:, None], acc, generator)
+        return ppg, ecg, target, weight, torch.ones(n, dtype=torch.bool)
+
+    def filtered(self, x):
+        """Pass the filters of the streaming front end: (n, 1500), alike."""
+        return torch.fft.irfft(torch.fft.rfft(x) * self.response, N_TIMES + BEFORE)
+
+    def moved(self, ppg, pulses, generator):
+        """Move the people of real windows: what that adds to `ppg`, and their acceleration."""
+        activity, cadence = draw_activities(len(ppg), N_TIMES + BEFORE, generator, MOVING)
+        rate_hz = 1 / pulses.diff(dim=1).clamp(0.25, 2.5).mean(1, keepdim=True)
+        motion = move(activity, tie(activity, cadence, rate_hz, generator), generator)
+        size = ppg.std(1, keepdim=True) / PULSE_STD
+        return size * self.filtered(motion.artefact), clean_acceleration(motion.acc)[:, :, BEFORE:]
+
+    def beside(self, ppg, acc, generator):
+        """Set acceleration beside PPG (n, 1, 1000), in some windows missing; none where none is learnt."""
+        if acc is None:
+            return ppg
+        there = uniform((len(ppg), 1, 1), generator) >= WITHOUT
+        return torch.cat([ppg, acc * there], 1)
 
 
 class TimedWindows:
@@ -250,6 +285,12 @@ class TimedWindows:
             for a, n in zip(recordings.start, recordings.length, strict=True)
         ]
         self.recordings, self.starts, self.batch_size = recordings, torch.cat(starts), batch_size
+
+    @property
+    def variance(self):
+        """Mean variance within windows of scaled ECG: the loss of drawing each window's mean."""
+        total = sum(float(batch.ecg.var(-1, correction=0).sum()) for batch in self)
+        return total / len(self.starts)
 
     def __len__(self):
         return -(-len(self.starts) // self.batch_size)

@@ -71,20 +71,11 @@ def prepare_file(path, number, stage, settings):
             parts.clear()
 
     counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
-    for recording in to_the_end(read_each(path, settings.channel_map)):
-        try:
-            recording, windows, verdicts = windows_of(recording, path, name, settings)
-        except PassedOver as part:
-            passed_over[part.rule] += 1
-            continue
-        except OutOfStep as error:  # whatever skip_bad says: the rest is as good as before
-            out_of_step.append(str(error))
-            continue
-        except UserError as error:
-            if not settings.skip_bad:
-                raise
-            refused.append(str(error))
-            continue
+    recordings_read = to_the_end(read_each(path, settings.channel_map))
+    prepared = each_prepared(
+        recordings_read, path, name, settings, passed_over, out_of_step, refused
+    )
+    for recording, windows, verdicts in prepared:
         counts.update(verdicts)
         repairs.update(recording.repairs)
         leads |= dict.fromkeys(windows.lead_names)
@@ -107,6 +98,25 @@ def prepare_file(path, number, stage, settings):
     }  # fmt: skip
     write_json(written, note)
     return note
+
+
+def each_prepared(recordings, path, name, settings, passed_over, out_of_step, refused):
+    """Yield recording, windows and verdicts of each recording of a file that has some.
+
+    What is said of the others goes into `passed_over` (a counter of rules), `out_of_step` and
+    `refused` (lists of sentences).
+    """
+    for recording in recordings:
+        try:
+            yield windows_of(recording, path, name, settings)
+        except PassedOver as part:
+            passed_over[part.rule] += 1
+        except OutOfStep as error:  # whatever skip_bad says: the rest is as good as before
+            out_of_step.append(str(error))
+        except UserError as error:
+            if not settings.skip_bad:
+                raise
+            refused.append(str(error))
 
 
 def earlier_note(written, state):

@@ -7,6 +7,7 @@ are all II. Where several match, the first in the table wins.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
@@ -52,8 +53,17 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
-SUBJECT_NAMES = ("SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "SUBJ", "VOLUNTEER")
-SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER")
+SUBJECT_NAMES = (
+    "SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "PROBANDEN", "SUBJ", "VOLUNTEER",
+    "VERSUCHSPERSON", "TEILNEHMER", "SUJET", "SUJETO", "SOGGETTO", "PACIENTE", "PARTICIPANTE",
+    "DEELNEMER", "RESPONDENT", "MRN", "\u53d7\u8bd5\u8005", "\u53d7\u8a66\u8005", "\u88ab\u8bd5",
+    "\u88ab\u9a13\u8005", "\u60a3\u8005",
+)  # fmt: skip
+SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER", "NUM", "NUMMER", "IDENTIFIER")
+# names of people where they stand in many rows, of rows or devices where they do not
+MAYBE_SUBJECT = {"ID", "PID", "UID", "UUID", "VP", "SUB", "USER", "NAME", "WEARER"} | {
+    f"{who}{end}" for who in ("USER", "SUB", "VP", "WEARER") for end in ("ID", "NAME", "NO", "NR")
+}
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -217,7 +227,17 @@ def plain_name(name):
 
 def names_subject(name):
     """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
-    return plain_name(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
+    return plain_letters(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
+
+
+def may_name_subject(name):
+    """Whether a column is called "ID", "user" or the like, which may name people."""
+    return plain_letters(name) in MAYBE_SUBJECT
+
+
+def plain_letters(name):
+    """A name in capitals without anything but letters and digits, of any script."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", str(name)).upper())
 
 
 def find_roles(names, wanted=None, units=None):
@@ -323,7 +343,7 @@ def recording_of(
             else marked
         )
         unit = units.get(channel.name, channel.unit)
-        by_name[channel.name] = replace(channel, x=x, unit=unit)
+        by_name.setdefault(channel.name, replace(channel, x=x, unit=unit))  # of two, the first
     try:
         roles = find_roles(list(by_name), wanted, {c.name: c.unit for c in by_name.values()})
     except UserError as error:
@@ -333,14 +353,9 @@ def recording_of(
             f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}"
         )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
-    for channel in (ppg, *ecgs):
-        if not MIN_SFREQ <= channel.sfreq <= MAX_SFREQ:
-            rate = f"{channel.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
-            raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
-    for name in roles.get("resp", [])[:1] + roles.get("acc", [])[:3]:
-        if not MIN_SLOW_SFREQ <= by_name[name].sfreq <= MAX_SFREQ:
-            rate = f"{by_name[name].sfreq:g} Hz; expected {MIN_SLOW_SFREQ} to {MAX_SFREQ} Hz"
-            raise UserError(f"{record}: {name} has the sampling rate {rate}")
+    check_rates(record, (ppg, *ecgs), MIN_SFREQ)
+    slow = roles.get("resp", [])[:1] + roles.get("acc", [])[:3]
+    check_rates(record, [by_name[name] for name in slow], MIN_SLOW_SFREQ)
     sfreq, start_s, n_times = common_clock(ppg, ecgs, record)
 
     def on_clock(channel):
@@ -374,6 +389,14 @@ def recording_of(
         start=start,
         repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def check_rates(record, channels, least):
+    """Refuse a channel with a sampling rate below `least` or above `MAX_SFREQ`, both in Hz."""
+    for channel in channels:
+        if not least <= channel.sfreq <= MAX_SFREQ:
+            rate = f"{channel.sfreq:g} Hz; expected {least} to {MAX_SFREQ} Hz"
+            raise UserError(f"{record}: {channel.name} has the sampling rate {rate}")
 
 
 def in_millivolts(channel, where):

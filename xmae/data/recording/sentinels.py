@@ -10,6 +10,8 @@ from datetime import datetime
 import numpy as np
 
 MARKS = (0, -1, -999, -9999, -32768, 32767, 65535, 9999, 99999, -8388608, 8388607, 16777215)
+KNOWN = {abs(mark) for mark in MARKS}
+NEAR = 0.25  # of the width of the rest: a known mark in runs may lie as near to it
 RUN = 3  # equal samples in a row by which any other value counts
 PLAUSIBLE = {  # of numerics; outside nothing was measured
     "hr": (15, 300), "hr_monitor": (15, 300), "hr_reference": (15, 300), "rr": (1, 150),
@@ -63,13 +65,13 @@ def outlying(x):
     rest = known[known > lowest]
     if len(rest) < len(known) / 10:  # nearly all of it: a flat signal, which others refuse
         return nothing
-    gap, span = rest.min() - lowest, np.ptp(rest)
-    if span == 0 or gap <= span:
+    gap, span, is_mark = rest.min() - lowest, np.ptp(rest), abs(lowest) in KNOWN
+    if span == 0 or gap <= span * (NEAR if is_mark else 1):
         return nothing
     here = x == lowest
     edges = np.flatnonzero(np.diff(np.concatenate([[0], here, [0]]))).reshape(-1, 2)
     long = (edges[:, 1] - edges[:, 0]).max() >= RUN
-    return here if long or abs(lowest) in {abs(mark) for mark in MARKS} else nothing
+    return here if long or (is_mark and gap > span) else nothing
 
 
 def plausible_labels(labels):

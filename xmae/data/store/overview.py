@@ -16,6 +16,7 @@ from xmae.files import atomic_file, write_json
 from xmae.signals.window import SFREQ
 
 SHOWN = 3  # windows of each kind in the picture
+FEW = 0.5  # share of windows kept, below which to warn
 STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:62em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
     "td,th{border:1px solid #ccc;padding:.2em .7em;text-align:right}td:first-child,th:first-child{text-align:left}"
@@ -93,7 +94,29 @@ def report(store: str, out: str = "runs/data_report") -> dict:
     with atomic_file(path) as temporary:
         temporary.write_text(page(store, result, picture(Windows.concatenate(extremes))))
     write_json(Path(out) / "report.json", result)
-    return result | {"out": str(path)}
+    return result | {"summary": summary_of(result), "out": str(path)}
+
+
+def summary_of(result):
+    """What is in a store and whether it is good, in a few lines."""
+    windows, dropped = result["windows"], sum(result["dropped"].values())
+    share = windows / max(windows + dropped, 1)
+    subjects = sum(result["subjects_by_split"].values())
+    most = max(result["dropped"], key=result["dropped"].get, default="")
+    why = f", most for {most}" if most else ""
+    lines = [
+        f"{windows:,} windows ({result['hours']} h) of {subjects} subjects; {share:.0%} of all were"
+        f" kept{why}"
+    ]
+    if share < FEW:
+        lines.append("warning: most windows were dropped; see the pictures of the worst")
+    if gone := len(result["out_of_step"]):
+        lines.append(f"warning: NOT IN STEP: {gone} recordings were left out")
+    elif clocks := result["clocks"]:
+        lines.append(f"ECG and PPG are in step in all {len(clocks)} recordings of several clocks")
+    mended = ", ".join(f"{n} {rule}" for rule, n in result["repairs"].items())
+    lines += [f"mended: {mended}"] if mended else []
+    return lines
 
 
 def lowest(windows):

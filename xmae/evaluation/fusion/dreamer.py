@@ -118,7 +118,11 @@ def dreamer(
     write_json(Path(out) / "dreamer.json", result)
     with atomic_file(Path(out) / "dreamer.md") as temporary:
         temporary.write_text(dreamer_table(result))
-    return result | {"out": str(out)}
+    summary = [
+        f"{len(trials)} clips of {result['subjects']} people",
+        *dreamer_table(result).splitlines(),
+    ]
+    return result | {"summary": summary[:6], "out": str(out)}
 
 
 def load_any(file):

@@ -210,12 +210,8 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     described = {key: getattr(task, key) for key in ("label", "kind", "metric", "units")}
     truth, subject = task.target(windows), windows.subject
     train = np.flatnonzero(~np.isnan(truth) & (windows.split == "train"))
-    if (n_subjects := len(np.unique(subject[train]))) < 2:
-        return described | {
-            "reason": f"{n_subjects} training patients have the label, 2 are needed for the model"
-        }
-    if task.kind == "binary" and np.ptp(truth[train]) == 0:
-        return described | {"reason": "the training patients are of one class"}
+    if reason := too_little(task, truth[train], subject[train]):
+        return described | {"reason": reason}
     ways, last = ways_of(tuple(embeddings), fusions, pairs=not tuned), {}
 
     def head_of(some, fusion, fitted):
@@ -242,15 +238,29 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
 
     score, fit = (windows.split == split for split in ("test", "train"))
     found = score_task(task, windows, score, fit, predict, 1 if tuned else 5, n_resamples, seed)
-    for way in found.get("ways", {}).values():
-        difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
-        if task.kind == "binary":  # more is better
-            difference, low_high = 0 - difference, low_high and [-low_high[1], -low_high[0]]
-        way |= {"fused_better_by": difference, "fused_better_by_interval": low_high}
     if "reason" in found:
         return described | found
+    found["ways"] = {name: with_gain(way, task) for name, way in found["ways"].items()}
     everything = next(iter(ways.values()))[:2]
     return described | found | {"model": last[everything] if tuned else head_of(*everything, train)}
+
+
+def too_little(task, truth, subject):
+    """Say why a model cannot be fitted on these training windows; "" if it can."""
+    if (n_subjects := len(np.unique(subject))) < 2:
+        return f"{n_subjects} training subjects have the label, 2 are needed for the model"
+    if task.kind == "binary" and np.ptp(truth) == 0:
+        return "the training subjects are of one class"
+    return ""
+
+
+def with_gain(way, task):
+    """Return a way with what the first one is better by, in the place of its difference to it."""
+    way = dict(way)
+    difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
+    if task.kind == "binary":  # more is better
+        difference, low_high = 0 - difference, low_high and [-low_high[1], -low_high[0]]
+    return way | {"fused_better_by": difference, "fused_better_by_interval": low_high}
 
 
 def fusion_table(result):

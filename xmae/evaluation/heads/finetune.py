@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import tqdm
 
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.linear import fit_linear
@@ -36,7 +37,7 @@ def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
         Of the order of the windows.
     """
     parts = []
-    for fitted, scored in trial.folds:
+    for fitted, scored in tqdm(trial.folds, "finetune", unit="fold", leave=False):
         truth = trial.truth[fitted]
         probe = fit_linear(embedding[fitted], truth, trial.dataset.subject[fitted], trial.task.kind)
         network = finetune(
@@ -46,7 +47,18 @@ def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
     return np.concatenate(parts)
 
 
-def finetune(encoder, probe, ppg, truth, kind, epochs=EPOCHS, seed=77):
+def finetune(
+    encoder,
+    probe,
+    ppg,
+    truth,
+    kind,
+    epochs=EPOCHS,
+    seed=77,
+    batch_size=BATCH,
+    lr=LR,
+    progress=False,
+):
     """Train a copy of an encoder with a linear head.
 
     Parameters
@@ -61,6 +73,16 @@ def finetune(encoder, probe, ppg, truth, kind, epochs=EPOCHS, seed=77):
     kind : {"regression", "binary"}
         Squared error in units of the deviation of `truth`, or cross entropy with both classes
         weighing the same.
+    epochs : int
+        Passes over the windows.
+    seed : int
+        Of their order.
+    batch_size : int
+        Windows a step.
+    lr : float
+        Peak learning rate of AdamW.
+    progress : bool
+        Show a bar on standard error.
 
     Returns
     -------
@@ -87,11 +109,11 @@ def finetune(encoder, probe, ppg, truth, kind, epochs=EPOCHS, seed=77):
         return F.binary_cross_entropy_with_logits(prediction, target, weight)
 
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=0.01)
-    n_steps = epochs * -(-len(x) // BATCH)
+    optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=0.01)
+    n_steps = epochs * -(-len(x) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(BATCH):
+    for _ in tqdm(range(epochs), "finetune", unit="epoch", disable=not progress):
+        for rows in torch.randperm(len(x), generator=generator).split(batch_size):
             optimizer.zero_grad()
             loss(network(x[rows].to(device)), y[rows].to(device)).backward()
             optimizer.step()

@@ -81,7 +81,7 @@ def fit_linear(embedding, target, subject, kind):
     embedding = np.asarray(embedding, dtype=np.float64)
     fit_path, grid, loss = {
         "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
-        "binary": (_logistic_path, STRENGTHS, _balanced_log_loss),
+        "binary": (_logistic_path, STRENGTHS, balanced_log_loss),
     }[kind]
     out_of_fold, constant, fold = (
         np.full((len(target), len(grid)), np.nan),
@@ -117,7 +117,7 @@ def fit_linear(embedding, target, subject, kind):
     return LinearModel(weights[0], float(biases[0]), float(grid[best]), float(skill))
 
 
-def _balanced_log_loss(y, log_odds):
+def balanced_log_loss(y, log_odds):
     """Cross entropy with both classes weighing the same, as in the fit."""
     loss = np.logaddexp(0, np.where(y == 1, -log_odds, log_odds))
     return np.mean([loss[y == label].mean() for label in np.unique(y)])

@@ -45,6 +45,29 @@ def read_labels(path, tasks=None, known=REGISTRY):
         is no number, a class other than 0 and 1, or two rows for the same subject, record and time.
     """
     path = Path(path)
+    table = read_table(path)
+    if "label" in table and tasks and len(tasks) == 1:
+        table = table.rename(columns={"label": known[tasks[0]].column})
+    names = [name for name in table if name not in KEYS]
+    check_columns(path, table, names, known)
+    for name in ("time", *names) if "time" in table else names:
+        table[name] = numbers_of(path, table[name])
+    table = table.assign(
+        subject=table["subject"].astype(str).map(composed),
+        record=table["record"].fillna("").astype(str).map(composed) if "record" in table else "",
+        time=table.get("time", np.nan),
+    )
+    check_classes(path, table, known)
+    if (twice := table.duplicated(list(KEYS))).any():
+        subject, record, time = table.loc[twice, list(KEYS)].iloc[0]
+        raise UserError(
+            f"{path}: two rows for subject {subject}, record {record or '(any)'}, time {time:g}"
+        )
+    return table
+
+
+def read_table(path):
+    """Read the file as it is, with subject and record as text and today's names of labels."""
     text = {"subject": str, "record": str}
     try:
         table = (
@@ -59,9 +82,11 @@ def read_labels(path, tasks=None, known=REGISTRY):
     table = table.rename(columns=OLD_NAMES)
     for name in table.columns.intersection(list(text)):
         table[name] = table[name].map(out_of_cell)
-    if "label" in table and tasks and len(tasks) == 1:
-        table = table.rename(columns={"label": known[tasks[0]].column})
-    names = [name for name in table if name not in KEYS]
+    return table
+
+
+def check_columns(path, table, names, known):
+    """Refuse a table without subject or labels, or with a label that no task uses."""
     if "subject" not in table or not names:
         raise UserError(
             f"{path}: a label table has the column subject and at least one label; found {list(table)}"
@@ -74,33 +99,30 @@ def read_labels(path, tasks=None, known=REGISTRY):
         raise UserError(
             f"{path}: no task uses the column {unknown[0]!r}; known: {', '.join(columns)}{hint}"
         )
-    for name in ("time", *names):
-        if name in table:
-            try:
-                table[name] = pd.to_numeric(table[name]).astype(float)
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{path}: column {name}: {error}") from error
-            if len(rows := np.flatnonzero(np.isinf(table[name]))):
-                raise UserError(
-                    f"{path}: column {name} is infinite in row {rows[0] + 1}; leave a missing label"
-                    " empty"
-                )
-    table = table.assign(
-        subject=table["subject"].astype(str).map(composed),
-        record=table["record"].fillna("").astype(str).map(composed) if "record" in table else "",
-        time=table.get("time", np.nan),
-    )
-    for task in known.values():
-        if task.kind == "binary" and task.above is None and task.column in names:
+
+
+def numbers_of(path, column):
+    """Return a column as floats; refuse text and infinite values."""
+    try:
+        column = pd.to_numeric(column).astype(float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: column {column.name}: {error}") from error
+    if len(rows := np.flatnonzero(np.isinf(column))):
+        raise UserError(
+            f"{path}: column {column.name} is infinite in row {rows[0] + 1}; leave a missing label"
+            " empty"
+        )
+    return column
+
+
+def check_classes(path, table, known):
+    """Refuse labels of two classes that are not 0, 1 or empty."""
+    two_classes = [task for task in known.values() if task.kind == "binary" and task.above is None]
+    for task in two_classes:
+        if task.column in table:
             wrong = table[task.column].dropna()
             if not (wrong := wrong[~wrong.isin([0, 1])]).empty:
                 raise UserError(f"{path}: {task.column} is 0, 1 or empty, not {wrong.iloc[0]:g}")
-    if (twice := table.duplicated(list(KEYS))).any():
-        subject, record, time = table.loc[twice, list(KEYS)].iloc[0]
-        raise UserError(
-            f"{path}: two rows for subject {subject}, record {record or '(any)'}, time {time:g}"
-        )
-    return table
 
 
 def join_labels(data, table, name="the label table"):

@@ -55,4 +55,8 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
         temporary.write_text(
             "".join(f"- `{column}`: {words}\n" for column, words in columns.items())
         )
-    return {"columns": columns, "rows": len(table), "out": str(path)}
+    summary = [
+        f"{len(table)} rows to be filled in, a column a task: {', '.join(columns)}",
+        f"then: xmae evaluate MODEL --data {data} --labels {path}",
+    ]
+    return {"columns": columns, "rows": len(table), "summary": summary, "out": str(path)}

@@ -26,6 +26,11 @@ CONTAINERS = {
     b"\xd0\xcf\x11\xe0": ("a workbook of Excel", ()),
     b"SQLite format": ("a database", ()),
     b"%PDF": ("a PDF document", ()),
+    b"version https://git-lfs": ("a pointer of Git LFS (git lfs pull brings the file)", ()),
+    b"<!DOCTYPE": ("a web page", ()),
+    b"<html": ("a web page", ()),
+    b"<?xml": ("XML", ()),
+    b"{": ("JSON", (".yaml", ".yml")),
     b"BZh": ("compressed by bzip2", ()),
     b"\xfd7zXZ": ("compressed by xz", ()),
 }
@@ -37,7 +42,7 @@ def refuse_other_container(path):
     if not path.is_file():
         return
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(32)
     for mark, (kind, suffixes) in CONTAINERS.items():
         if start.startswith(mark) and suffix not in suffixes:
             raise UserError(

@@ -21,6 +21,8 @@ from xmae.errors import UserError
 SEPARATORS = ",;\t|"
 COMMENTS = ("#", "%", "//")  # a line that begins so is no row
 COMMENT_LINE = re.compile(rb"[\r\n](?:#|%|//)")
+LINE_END = re.compile(rb"\r\n|\n|\r")
+BLANK_ROW = re.compile(rb"(?:\r\n|\n|\r(?!\n))[ \t]*(?:\r\n|\n|\r(?!\n))(?=\s*[^\s\0])")
 SAMPLE_BYTES, SAMPLE_LINES = 1 << 20, 1000  # of the start of a file, by which it is judged
 MOSTLY = 0.9  # share of the lines that must agree
 UNIT_ROWS = 3  # lines between names and values that may hold units
@@ -235,7 +237,7 @@ def read_text_table(path, text_columns=()):
     dialect : Dialect
         How the file is written.
     repairs : list of str
-        "cut_row" and "zero_tail", where it is so.
+        "cut_row", "zero_tail", "short_rows" and "blank_rows", where it is so.
 
     Raises
     ------
@@ -266,14 +268,38 @@ def read_text_table(path, text_columns=()):
         if len(filled):
             raise UserError(
                 f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column"
+                f" ({', '.join(dialect.names)}); name every column, and remove what stands above the"
+                " names"
             )
     table = table[list(dialect.names)]
     fields = cut_fields(path, end, dialect)
     if fields and len(table):
         table = without_cut(table, fields)
         repairs = [*repairs, "cut_row"]
-    return table, dialect, repairs
+    return table, dialect, repairs + uneven_rows(path, end, dialect, table)
+
+
+def uneven_rows(path, end, dialect, table):
+    """What is to be counted of rows: "short_rows" if some have fewer fields than there are names,
+    "blank_rows" if lines between rows are empty.
+
+    The fields that are not there are missing samples. The last row is not looked at: a file may
+    break off in it.
+    """
+    n_names = len(dialect.names)
+    if n_names < 2 or not len(table):
+        return []
+    content = path.read_bytes()[:end]
+    begin = 0
+    for _ in range(dialect.first_row):
+        begin = found.end() if (found := LINE_END.search(content, begin)) else begin
+    repairs = ["blank_rows"] if BLANK_ROW.search(content, begin) else []
+    if table[dialect.names[-1]][:-1].isna().any():
+        mark, comments = dialect.separator.encode(), tuple(x.encode() for x in COMMENTS)
+        rows = [x for x in content[begin:].splitlines() if x.strip() and not x.startswith(comments)]
+        if any(row.count(mark) < n_names - 1 for row in rows[:-1]):
+            repairs.append("short_rows")
+    return repairs
 
 
 def look_through(path):

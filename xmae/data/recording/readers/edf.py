@@ -7,7 +7,7 @@ at the start of its annotations (Kemp & Olivan, Clinical Neurophysiology 114, 20
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -19,9 +19,10 @@ from xmae.signals.window import WINDOW_S
 
 # code, sex, date of birth and name, as EDF+ has them
 SUBFIELDS = re.compile(r"(\S+) ([MFX]) (?:X|\d\d-[A-Za-z]{3}-\d{4})(?: |$)")
-# patient fields that name nobody
+UNSET_YEARS = (1970, 1980, 1984)  # of clocks that were never set, which two digits make 2070 ...
+# words of patient fields that name nobody
 ANONYMOUS = {
-    "", "x", "-", "?", "na", "n/a", "none", "unknown", "anonymous", "anonymized", "anonymised",
+    "", "x", "0", "00", "000", "xx", "xxx", "-", "?", "na", "n/a", "none", "unknown", "anonymous", "anonymized", "anonymised",
     "anon", "patient", "subject", "male", "female", "m", "f", "no name", "noname", "default", "test",
 }  # fmt: skip
 
@@ -84,9 +85,12 @@ def patient_of(edf):
     """Who the header says was recorded ("": nobody who can be told apart), and their sex."""
     text = " ".join(edf.local_patient_identification.split())
     subfields = SUBFIELDS.match(text)
-    if not subfields and not edf.reserved.startswith("EDF+"):  # free text, as "Subject 12 F"
-        return ("" if text.lower() in ANONYMOUS or set(text) <= set("Xx ") else text), {}
-    code, sex = subfields.groups() if subfields else (text.split(" ")[0], "X")
+    words = text.split(" ")
+    plus = edf.reserved.startswith("EDF+") and len(words) > 1 and words[1] in ("M", "F", "X")
+    if not subfields and not plus:  # free text, as "Subject 12 F"
+        nobody = all(word.strip(".,;:_-").lower() in ANONYMOUS for word in words)
+        return ("" if nobody or set(text) <= set("Xx ") else text), {}
+    code, sex = subfields.groups() if subfields else (words[0], "X")
     code = "" if code.lower() in ANONYMOUS else code
     return code, {"sex": sex} if sex in ("M", "F") else {}
 
@@ -97,6 +101,13 @@ def start_of(edf, path):
     EDF+ says it in the recording field too, which `edfio` prefers; where that says X, the date of
     plain EDF counts, whose years are 1985 to 2084.
     """
+    begun = stated_start(edf, path)
+    unset = begun and (begun.month, begun.day) == (1, 1) and begun.year - 100 in UNSET_YEARS
+    return None if unset or (begun and begun.date() == date(1985, 1, 1)) else begun
+
+
+def stated_start(edf, path):
+    """When the header says that the recording began, or None."""
     try:
         return edf.startdatetime
     except (ValueError, IndexError):
@@ -105,8 +116,6 @@ def start_of(edf, path):
     try:
         begun = datetime.strptime(text, "%d.%m.%y%H.%M.%S")
     except ValueError:
-        return None
-    if (begun.year, begun.month, begun.day) == (1985, 1, 1):  # the day that stands for none
         return None
     return begun.replace(year=begun.year + 100) if begun.year < 1985 else begun
 
@@ -142,8 +151,12 @@ def open_edf(path):
     """
     import edfio
 
+    with path.open("rb") as file:
+        header = file.read(1 << 16)
+    if header[:8].strip() not in (b"0", b""):
+        begins = header[:20].decode("latin-1").splitlines()[0]
+        raise UserError(f"{path}: is no EDF file: it begins with '{begins}', not with 0")
     try:
-        header = path.open("rb").read(1 << 16)
         check_records(header, path)
         return edfio.read_edf(path, header_encoding=encoding_of(header))
     except (OSError, ValueError, IndexError, EOFError) as error:

@@ -24,7 +24,10 @@ from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
-RATE_NAMES = ("sfreq", "fs", "sampling_rate", "sample_rate", "rate")
+RATE_NAMES = (
+    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
+    "sampling_frequency", "samplingfrequency",
+)  # fmt: skip
 UNIT_NAMES = ("unit", "units")
 SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
                  "participant", "participant_id")  # fmt: skip
@@ -38,9 +41,20 @@ def read(path, channel_map):
             return
         groups = groups_with_ppg(file, channel_map)
         if not groups:
-            raise UserError(f"{path}: no PPG among its datasets; name it in a channel map")
+            raise UserError(f"{path}: no PPG among its datasets; {what_is_there(file)}")
         for group in groups:
             yield attempt(damage_told(path)(read_group), path, group, channel_map)
+
+
+def what_is_there(file):
+    """What to say of a file without a PPG: its datasets, and the shape of one that has the name."""
+    found = {}
+    file.visititems(lambda name, x: found.update({name: x.shape} if not is_group(x) else {}))
+    for name, shape in found.items():
+        if len(shape) > 1 and "ppg" in find_roles([name.rsplit("/", 1)[-1]]):
+            return f"'{name}' has shape {shape}, and a channel is one row: write each as its own"
+    names = ", ".join(list(found)[:12]) or "none"
+    return f"there are {names}; name it in a channel map (--channels)"
 
 
 @contextmanager
@@ -119,7 +133,9 @@ def attribute(group, names):
     that the group, or a group above it, has; None if there is none.
     """
     while True:
-        for name in names:
+        spelt = {key.lower(): key for key in (*group, *group.attrs)} if is_group(group) else {}
+        spelt = spelt or {key.lower(): key for key in group.attrs}
+        for name in (spelt.get(name.lower(), name) for name in names):
             if name in group.attrs:
                 return group.attrs[name]
             item = item_of(group, name) if isinstance(group, h5py.Group) else None
@@ -128,6 +144,25 @@ def attribute(group, names):
         if group.name == "/":
             return None
         group = group.parent
+
+
+def is_group(item):
+    """Whether an item is a group."""
+    return isinstance(item, h5py.Group)
+
+
+def rate_of(value, name, path):
+    """A sampling rate (Hz) as a number; None where none is stated, a `UserError` for a text."""
+    if value is None:
+        return None
+    try:
+        return float(np.ravel(value)[0])
+    except (TypeError, ValueError):
+        said = text_of(value)
+        raise UserError(
+            f"{path}: the rate of '{name}' is '{said}', no number; say sfreq in a channel map"
+            " (--channels)"
+        ) from None
 
 
 def is_text(item):
@@ -156,7 +191,7 @@ def read_group(path, group, channel_map):
     roles, channels = roles_of(group, channel_map), []
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
         rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
-        rate = channel_map.check_sfreq(None if rate is None else float(np.ravel(rate)[0]), path)
+        rate = channel_map.check_sfreq(rate_of(rate, name, path), path)
         unit = text_of(attribute(group[name], UNIT_NAMES)) or ""
         x = np.ravel(values_of(group[name])).astype(np.float64)
         channels.append(Channel(name, x, rate, unit=unit))

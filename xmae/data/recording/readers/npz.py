@@ -34,7 +34,7 @@ def read(path, channel_map):
     see `breath_rate`.
     """
     try:
-        data = read_arrays(path, is_read)
+        data = {key: plain_shape(key, x) for key, x in read_arrays(path, is_read).items()}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not readable as .npz, perhaps truncated ({error})") from error
     if "ppg" not in data:
@@ -51,6 +51,13 @@ def read(path, channel_map):
             f"{path}: holds something that is no number where one is expected ({error})"
         ) from error
     yield recording
+
+
+def plain_shape(key, x):
+    """An array without the axes of length 1 that MATLAB gives: (1, n) -> (n,); a number is ()."""
+    if x.size == 1 and not key.startswith("breaths"):
+        return x.reshape(())
+    return x.ravel() if x.ndim > 1 and x.size == max(x.shape) else x
 
 
 def is_read(key):

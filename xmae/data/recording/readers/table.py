@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from xmae.data.recording.channels import (
     Channel,
     find_roles,
+    may_name_subject,
     names_subject,
     plain_name,
     recording_of,
@@ -30,9 +31,10 @@ from xmae.errors import UserError
 
 TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
-LIKELY = ("ms", "us", "ns", "min", "h")  # units of time that are suggested
+LIKELY = ("ms", "us", "ns", "min", "h", "d")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
+STEADY_ROWS = 200  # rows on average for which a value stays that may name a person
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
@@ -41,7 +43,7 @@ def read(path, channel_map):
     of over 1 h.
     """
     table, units, repairs = load(path, channel_map)
-    who = subject_column(table.columns, channel_map, path)
+    who = subject_column(table.columns, channel_map, path, table)
     columns = channel_columns(table.columns, channel_map, path, units)
     if who is None:
         yield from read_subject(path, table, columns, channel_map, None, units, repairs)
@@ -77,7 +79,7 @@ def part_of(path, channel_map):
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    who = subject_column(table.columns, channel_map, path)
+    who = subject_column(table.columns, channel_map, path, table)
     if who is not None and table[who].nunique() > 1:
         raise UserError(f"{path}: names several subjects in '{who}'; a session has one")
     sfreq, places, start = None, np.arange(len(table)), ""
@@ -108,7 +110,8 @@ def load(path, channel_map):
     if path.suffix.lower() != ".parquet":
         names = dialect_of(path).names
         who = subject_column(names, channel_map, path)
-        table, dialect, repairs = read_text_table(path, [who] if who else [])
+        texts = [who] if who else [name for name in names if may_name_subject(name)]
+        table, dialect, repairs = read_text_table(path, texts)
         return table, dialect.units, repairs
     try:
         stored = pq.ParquetFile(path)
@@ -121,9 +124,12 @@ def load(path, channel_map):
     return table, {}, []
 
 
-def subject_column(names, channel_map, path):
+def subject_column(names, channel_map, path, table=None):
     """The column that names the person: the one of the map, or one of a usual name; None if there is
     none.
+
+    A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
+    many rows: else it numbers the rows.
     """
     if channel_map.subject:
         found = next((name for name in names if name == channel_map.subject), None)
@@ -133,7 +139,16 @@ def subject_column(names, channel_map, path):
                 f" {', '.join(names)}"
             )
         return found
-    return next((name for name in names if names_subject(name)), None)
+    if (usual := next((name for name in names if names_subject(name)), None)) is not None:
+        return usual
+    others = [name for name in names if may_name_subject(name)] if table is not None else []
+    return next((name for name in others if is_steady(table[name])), None)
+
+
+def is_steady(column):
+    """Whether the values of a column stay the same for many rows."""
+    changes = int((column != column.shift()).sum())
+    return changes * STEADY_ROWS <= len(column) and column.notna().any()
 
 
 def subject_name(value):
@@ -191,7 +206,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
 def numbers_of(column, name, path):
     """The values of a column, float64 (n,); a `UserError` names the first that is no number."""
     try:
-        return column.to_numpy(np.float64, na_value=np.nan)
+        values = column.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         found = (
             pd.to_numeric(column, errors="coerce")
@@ -206,6 +221,12 @@ def numbers_of(column, name, path):
             f"{path}: not readable as a table of numbers: column '{name}' holds"
             f" '{str(column.iloc[row])[:40]}' in row {row + 1}"
         ) from None
+    if len(rows := np.flatnonzero(np.isinf(values))):
+        raise UserError(
+            f"{path}: column '{name}' has infinite samples, the first in row {rows[0] + 1}; leave"
+            " the cells of missing samples empty"
+        )
+    return values
 
 
 def units_of(names, units):
@@ -277,8 +298,14 @@ def dates_of(column, name, path):
     except UserError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
+        good = pd.to_numeric(column, errors="coerce")
+        if good.notna().mean() < 0.5:  # dates, then
+            good = pd.to_datetime(column.astype(str), format="ISO8601", utc=True, errors="coerce")
+        bad = np.flatnonzero(good.isna() & column.notna())
+        row = bad[0] if len(bad) else 0
         raise UserError(
-            f"{path}: column '{name}' holds neither numbers nor ISO 8601 times ({error})"
+            f"{path}: column '{name}' holds '{str(column.iloc[row])[:40]}' in row {row + 1}; expected"
+            " seconds, or dates such as 2026-05-04T10:00:00.25 (ISO 8601)"
         ) from error
 
 
@@ -292,7 +319,8 @@ def refuse_time_unit(times, name, path):
         return
     likely = [unit for unit in LIKELY if MIN_SFREQ <= 1 / (step * SECONDS[unit]) <= MAX_SFREQ]
     if likely:
-        says = f"its times look like {likely[0]}; say time_unit: {likely[0]} in a channel map (--channels)"
+        units = " or ".join(likely)
+        says = f"its times look like {units}; say time_unit: {units} in a channel map (--channels)"
         raise UserError(f"{path}: column '{name}' makes the sampling rate {1 / step:g} Hz; {says}")
 
 

@@ -11,8 +11,20 @@ static xmae_t stream;
 static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1];
 static xmae_result_t result;
 
-/* A whole number over 10^places. */
-static void say_number(int32_t value, uint32_t places) {
+static char line[512];
+static uint32_t length; /* of the line so far */
+
+static void put(const char *text) {
+  while (*text && length < sizeof line - 2) line[length++] = *text++;
+}
+
+/* Go on at a column. */
+static void go_to(uint32_t column) {
+  while (length < column) line[length++] = ' ';
+}
+
+/* A whole number over 10^places, in at least `width` columns. */
+static void put_number(int32_t value, uint32_t places, uint32_t width) {
   char text[16];
   uint32_t at = sizeof text, digits = 0, rest = (uint32_t)(value < 0 ? -value : value);
   text[--at] = 0;
@@ -23,7 +35,9 @@ static void say_number(int32_t value, uint32_t places) {
     digits++;
   }
   if (value < 0) text[--at] = '-';
-  say(text + at);
+  uint32_t written = (uint32_t)sizeof text - 1 - at;
+  if (written < width) go_to(length + width - written);
+  put(text + at);
 }
 
 /* The time of ticks in steps of some milliseconds, rounded; of the first 24 days. */
@@ -32,48 +46,59 @@ static int32_t time_in(int32_t step, int64_t ticks) {
   return ms / step - (ms % step < 0);
 }
 
-static void say_heart_rate(void) {
+static void put_heart_rate(void) {
   static const char *const rhythms[] = {"rhythm unknown", "regular", "ectopic-like", "irregularly irregular"};
   if (!result.rate) {
-    say("no heart rate");
+    put("no heart rate");
     return;
   }
-  say_number((result.rate + 5) / 10, 1);
-  say(" bpm (");
-  say_number((result.low + 50) / 100, 0);
-  say(" to ");
-  say_number((result.high + 50) / 100, 0);
-  say("), ");
-  say(rhythms[result.rhythm]);
+  put_number((result.rate + 5) / 10, 1, 0);
+  put(" bpm (");
+  put_number((result.low + 5) / 10, 1, 0);
+  put(" to ");
+  put_number((result.high + 5) / 10, 1, 0);
+  put("), ");
+  put(rhythms[result.rhythm]);
 }
 
-static void say_reasons(void) {
+static void put_beats(void) {
+  put("beats at ");
+  for (uint32_t i = 0; i < result.n_beats; i++) {
+    if (i) put(" ");
+    put_number(time_in(10, result.beats[i].time), 2, 0);
+  }
+  if (!result.n_beats) put("none");
+}
+
+static void put_reasons(void) {
   static const char *const reasons[] = {"samples lost", "at the converter's rail", "nothing moves",
                                         "less than 10 s of signal", "not sure enough"};
   const char *before = " [";
   for (uint32_t i = 0; i < 5; i++) {
     if (!(result.reasons >> i & 1u)) continue;
-    say(before);
-    say(reasons[i]);
+    put(before);
+    put(reasons[i]);
     before = "; ";
   }
-  if (result.reasons) say("]");
+  if (result.reasons) put("]");
 }
 
 static void say_result(void) {
-  int32_t tenths = time_in(100, result.time);
-  for (int32_t limit = 100000; limit > 10 && tenths < limit; limit /= 10) say(" ");
-  say_number(tenths, 1);
-  say(" s  ");
-  say_heart_rate();
-  say(", beats at ");
-  for (uint32_t i = 0; i < result.n_beats; i++) {
-    if (i) say(", ");
-    say_number(time_in(10, result.beats[i].time), 2);
-  }
-  if (!result.n_beats) say("-");
-  say_reasons();
-  say("\n");
+  length = 0;
+  put_number(time_in(100, result.time), 1, 7);
+  put(" s  ");
+  put_heart_rate();
+  go_to(11 + 45);
+  put("  sure ");
+  put_number(100 * result.certainty / 255, 0, 0);
+  put(" %");
+  go_to(11 + 45 + 2 + 9);
+  put("  ");
+  put_beats();
+  put_reasons();
+  put("\n");
+  line[length] = 0;
+  say(line);
 }
 
 int main(void) {

@@ -1,0 +1,159 @@
+"""Learn what evidence says about heart rate: writes xmae/beats/tracker.json.
+
+    python -m xmae.benchmarks.release.learn_tracker [MODEL]
+
+Evidence and transitions are learnt on generated people who move (and on the rhythm bank), intervals and
+refusals on other generated people. MODEL is an encoder with timing for PPG and three axes; without it
+only the classical tables are made.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.beats.certainty import calibrate
+from xmae.beats.read import as_codes
+from xmae.beats.spectra import GRID
+from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.tracker import ACC_LEVELS, KINDS, MAP_LEVELS, PPG_LEVELS, REACH, TOP, TrackerTable
+from xmae.models.checkpoint import load_encoder
+from xmae.signals.front_end import FrontEnd
+from xmae.signals.window import SFREQ
+from xmae.twin.bank import read_bank
+from xmae.twin.people import RHYTHMS, draw_person
+
+SECONDS, PEOPLE, SEED = 180, 160, 5_000_000  # seeds of training and tests lie elsewhere
+RATIOS = (None, None, 1.0, 2.0, 0.5)
+TEMPERS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)  # seconds share most of their evidence
+PRIOR = 20  # counts of evidence that says nothing
+SHOWN = 1.5  # bpm around the true rate that show its evidence
+SPAN_S, LATE_S = 10.0, 0.54
+
+
+def people(n, seed, family="wrist"):
+    """Generate recordings in motion: int8 samples (n, 4, T) and true heart rates (n, seconds), NaN unknown."""
+    samples, truth = [], []
+    for k in range(n):
+        generator = torch.Generator().manual_seed(seed + k)
+        person = draw_person(
+            SECONDS + 3, generator, RHYTHMS["any" if k % 4 == 0 else "sinus"], True, 0.3, family,
+            ratio=RATIOS[k % len(RATIOS)],
+        )  # fmt: skip
+        acc = np.stack(
+            [
+                person[f"acc_{a}"] * person[f"acc_{a}_scale"] + person[f"acc_{a}_offset"]
+                for a in "xyz"
+            ]
+        )
+        ppg = FrontEnd(SFREQ).push(as_codes(person["ppg"]))
+        rows = beside(ppg, acceleration_samples(acc, person["acc_fs"]))
+        samples.append(rows[:, : SECONDS * SFREQ])
+        truth.append(true_rates(person["pulses_s"], SECONDS))
+    return np.stack(samples), np.stack(truth)
+
+
+def true_rates(pulses, seconds):
+    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three beats."""
+    rates = np.full(seconds, np.nan)
+    for k in range(seconds):
+        end = k + 1 + LATE_S
+        beats = pulses[(pulses > end - SPAN_S) & (pulses <= end)]
+        if k + 1 >= SPAN_S and len(beats) >= 3:
+            rates[k] = 60 * (len(beats) - 1) / (beats[-1] - beats[0])
+    return rates
+
+
+@torch.no_grad()
+def maps_of(model, samples):
+    """Timing maps of samples: (n, 3, T / 4)."""
+    x = torch.from_numpy(samples.astype(np.float32) / 127)
+    return np.concatenate([model.timing(part).numpy() for part in x.split(4)])
+
+
+def learn_evidence(levels, truth):
+    """Count how often true rates show levels, against all rates: log likelihood ratios (12, 10, 4)."""
+    shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
+    shown, whole = np.zeros(shape), np.zeros(shape)
+    for k, (turning, less, acc) in enumerate(levels):
+        known = np.isfinite(truth[:, k])
+        near = np.abs(GRID - truth[:, k, None]) <= SHOWN
+        for where, counts in (
+            (near & known[:, None], shown),
+            (np.broadcast_to(known[:, None], near.shape), whole),
+        ):
+            np.add.at(counts, (turning[where], less[where], acc[where]), 1)
+    whole *= shown.sum() / whole.sum()
+    return np.log((shown + PRIOR) / (whole + PRIOR))
+
+
+def learn_transition(truth):
+    """Count by how many bins the heart rate moves in a second, in people who move and in the bank: (7,) of 4096."""
+    rows = [np.append(np.nan, t) for t in truth]
+    for rr in read_bank().rr_ms[::7]:
+        rows.append(true_rates(np.cumsum(rr) / 1000, int(rr.sum() / 1000)))
+    step = np.abs(np.concatenate([np.diff(row) for row in rows]))
+    step = np.rint(step[np.isfinite(step)] / (GRID[1] - GRID[0])).astype(int)
+    count = np.bincount(np.minimum(step, REACH), minlength=REACH + 1) + 1.0
+    share = count / count.sum()
+    share[1:] /= 2
+    return np.maximum(np.rint(4096 * share).astype(int), 1)
+
+
+def table_of(log_ratio, temper, transition, certainty=None):
+    """Make a tracker's table from learnt log ratios."""
+    likely = np.exp(temper * (log_ratio - log_ratio.max()))
+    return TrackerTable(
+        np.maximum(np.rint(TOP * likely).astype(np.int64), 1), transition, certainty
+    )
+
+
+def learn(levels, truth, other_levels, other_truth):
+    """Learn a table on some people, its interval and refusal on others."""
+    log_ratio, transition = learn_evidence(levels, truth), learn_transition(truth)
+    losses = []
+    for temper in TEMPERS:
+        rate, _ = follow(levels, table_of(log_ratio, temper, transition))
+        off = np.abs(rate / 100 - truth)[np.isfinite(truth)]
+        losses.append(np.minimum(off, 20).mean())
+    temper = TEMPERS[int(np.argmin(losses))]
+    table = table_of(log_ratio, temper, transition)
+    rate, sure = follow(other_levels, table)
+    known = np.isfinite(other_truth)
+    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known])
+    print(f"temper {temper}, capped error {min(losses):.2f} bpm, least certainty {certainty.least}")
+    return table_of(log_ratio, temper, transition, certainty)
+
+
+def main(path=None):
+    """Learn all tables that can be learnt, and write them."""
+    torch.set_num_threads(1)
+    model = load_encoder(path) if path else None
+    mine, others = people(PEOPLE, SEED), people(PEOPLE // 2, SEED + 10_000)
+    file = Path(__file__).parents[2] / "xmae" / "beats" / "tracker.json"
+    tables = json.loads(file.read_text()) if file.is_file() else {}
+    for kind in KINDS:
+        if kind.startswith("model") and model is None:
+            continue
+        parts = []
+        for samples, truth in (mine, others):
+            rows = samples.copy()
+            if "without" in kind:
+                rows[:, 1:] = 0
+            maps = maps_of(model, rows) if kind.startswith("model") else None
+            parts += [evidence(rows, maps), truth]
+        print(kind, end=": ")
+        table = learn(*parts)
+        tables[kind] = {
+            "evidence": table.evidence.tolist(),
+            "transition": table.transition.tolist(),
+            "half_width": table.certainty.half_width.tolist(),
+            "least": int(table.certainty.least),
+        }
+    file.write_text(json.dumps(tables) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

@@ -1,0 +1,101 @@
+"""Heads of a bundle: fitted on the store, or brought by an encoder; judged before they ship.
+
+A head ships if it says more than a constant on subjects that it was not fitted on: those left out
+in turn within the train split, and those of the val split. The test split judges no head. It is
+what the results are scored on, and who chooses by it scores too well (BIDMC's test subjects choose
+nothing, by the definitions of this project). So a head may still fail on test subjects, and
+`xmae evaluate` shows it beside the constant.
+"""
+
+import numpy as np
+
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
+from xmae.evaluation.heads.linear import balanced_log_loss
+from xmae.evaluation.protocol.tasks import REGISTRY, TASKS
+from xmae.native import one_thread
+
+
+@one_thread()
+def make_heads(encoder, store, train, brought=None):
+    """Make the heads of one encoder, and say what those that give numbers miss by on val.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    store : WindowStore
+    train : Windows
+        Its train split.
+    brought : dict or None
+        Heads that the encoder came with, which are then kept; None: fit new ones on `train`.
+
+    Returns
+    -------
+    heads : dict
+        By task, without those at chance.
+    metrics : dict
+        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
+        `windows` of `subjects`.
+    at_chance : list of str
+        Labels of the tasks that have no head, since it would say no more than a constant.
+    """
+    heads = (
+        {task: dict(head) for task, head in brought.items()}
+        if brought
+        else fit_heads(embed_windows(encoder, train, progress=True), train, TASKS.values())
+    )
+    if "val" not in store.splits.values():
+        heads, at_chance = worth_shipping(heads)
+        return heads, {}, at_chance
+    val = store.windows("val")
+    embeddings = embed_windows(encoder, val, progress=True)
+    for name, head in heads.items():
+        lower_skill(name, head, embeddings, val, train)
+    heads, at_chance = worth_shipping(heads)
+    metrics = {
+        name: row
+        for name, head in heads.items()
+        if (row := missed(name, head, embeddings, val, train))
+    }
+    return heads, metrics, at_chance
+
+
+def known_truth(name, windows):
+    """Truth of a task and where it is known, (n,) each; none of a task that nobody knows."""
+    if name not in REGISTRY:
+        return np.zeros(len(windows)), np.zeros(len(windows), bool)
+    truth = REGISTRY[name].target(windows)
+    return truth, np.isfinite(truth)
+
+
+def missed(name, head, embeddings, val, train):
+    """What a head that gives a number misses by on val, beside the mean of the training subjects;
+    {} where nothing is known.
+    """
+    (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
+    if head["kind"] != "regression" or not known.any() or not is_fitted.any():
+        return {}
+    said, constant = apply_head(head, embeddings[known]), fitted[is_fitted].mean()
+    return {
+        "units": head["units"],
+        "mae": float(np.abs(said - truth[known]).mean()),
+        "mae_constant": float(np.abs(constant - truth[known]).mean()),
+        "windows": int(known.sum()),
+        "subjects": len(set(val.subject[known])),
+    }
+
+
+def lower_skill(name, head, embeddings, val, train):
+    """Lower the skill of a head to what it has on val, where labels tell."""
+    if head["kind"] == "binary":
+        truth, known = known_truth(name, val)
+        if np.unique(truth[known]).size < 2:
+            return
+        p = np.clip(apply_head(head, embeddings[known]), 1e-6, 1 - 1e-6)
+        lost, least = balanced_log_loss(truth[known], np.log(p / (1 - p))), np.log(2)
+    else:
+        row = missed(name, head, embeddings, val, train)
+        if not row:
+            return
+        lost, least = row["mae"], row["mae_constant"]
+    head["skill"] = float(min(head.get("skill", 1), 1 - lost / max(least, 1e-12)))

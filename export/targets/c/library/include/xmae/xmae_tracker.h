@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
+/**
+ * @file xmae_tracker.h
+ * @brief A belief over heart rate that seconds of PPG, acceleration and timing map move; whole numbers only.
+ *
+ * The same bits as xmae/beats/tracker.py, step by step. No heap; about 20 kB an instance.
+ */
+#ifndef XMAE_TRACKER_H
+#define XMAE_TRACKER_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define XMAE_TRACKER_RATES 96      /**< 30 to 220 bpm in steps of 2. */
+#define XMAE_TRACKER_SPAN 10       /**< Seconds of a spectrum. */
+#define XMAE_TRACKER_VALUES 25     /**< Values a second. */
+#define XMAE_TRACKER_MAP_LEVELS 12 /**< Of what the timing map says for a rate. */
+#define XMAE_TRACKER_PPG_LEVELS 10 /**< Of the power of PPG at a rate. */
+#define XMAE_TRACKER_ACC_LEVELS 4  /**< Of the power of acceleration at a rate. */
+#define XMAE_TRACKER_REACH 6       /**< Steps of the grid that a belief moves within a second. */
+
+/** @brief What a tracker has learnt; constants in flash. */
+typedef struct {
+  uint16_t evidence[XMAE_TRACKER_MAP_LEVELS][XMAE_TRACKER_PPG_LEVELS][XMAE_TRACKER_ACC_LEVELS];
+  uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
+  uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
+  uint8_t least;                               /**< Certainty from which a heart rate is given. */
+} xmae_tracker_table_t;
+
+/** @brief Sums of the last seconds of one signal. */
+typedef struct {
+  int16_t blocks[XMAE_TRACKER_SPAN][XMAE_TRACKER_RATES][2];
+} xmae_spectra_t;
+
+/** @brief A tracker. Its fields are the library's own. */
+typedef struct {
+  const xmae_tracker_table_t *table;
+  xmae_spectra_t map, ppg, acc[3];
+  uint16_t belief[XMAE_TRACKER_RATES];
+  uint16_t likely[XMAE_TRACKER_RATES];
+  union { /* working memory of a second */
+    int16_t values[6][XMAE_TRACKER_VALUES]; /* PPG, three axes, cosine and sine of the map */
+    uint16_t levels[2][XMAE_TRACKER_RATES]; /* PPG, acceleration */
+    uint32_t next[XMAE_TRACKER_RATES];
+  } work;
+  uint16_t place;   /* of the next value within a turn */
+  uint8_t newest;   /* block that the next second goes to */
+  uint8_t seconds;  /* taken, up to 10 */
+} xmae_tracker_t;
+
+/** @brief What is believed at the end of a second. */
+typedef struct {
+  uint16_t rate;      /**< Likeliest heart rate, 1/100 bpm. */
+  uint16_t low, high; /**< Interval that holds it in nine of ten cases; 0 if it is not given. */
+  uint8_t certainty;  /**< 0 to 255. */
+  uint8_t given;      /**< 1: sure enough to be shown. */
+} xmae_tracked_t;
+
+/**
+ * @brief Forget everything.
+ * @param t      Tracker.
+ * @param table  What it has learnt; must live as long as the tracker.
+ */
+void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
+
+/**
+ * @brief Take a second.
+ * @param t        Tracker.
+ * @param samples  100 samples of the front ends, interleaved: PPG and three axes, or PPG alone.
+ * @param channels 4 or 1.
+ * @param map      25 outputs of three codes less their zero point, or NULL for none.
+ * @param unit     Codes of the map for a length of 1.
+ */
+void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels, const int16_t *map, uint32_t unit);
+
+/**
+ * @brief Say what is believed now.
+ * @param t        Tracker.
+ * @param tracked  Where to.
+ */
+void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

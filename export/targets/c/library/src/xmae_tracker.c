@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
+/* A belief over heart rate; see xmae/beats/spectra.py and xmae/beats/tracker.py, step by step. */
+#include "xmae/xmae_tracker.h"
+
+#include <string.h>
+
+#define RATES XMAE_TRACKER_RATES
+#define SPAN XMAE_TRACKER_SPAN
+#define VALUES XMAE_TRACKER_VALUES
+#define LOWEST 30u       /* bpm */
+#define STEP 2u          /* bpm */
+#define TURN 1500u       /* steps: 1 bpm is one a value */
+#define QUARTER 375u
+#define SHIFT 10
+#define DROP 6
+#define STEADY(amplitude) ((amplitude) * 25u * 82u >> DROP)
+#define STILL 2000u      /* root of acceleration's power below which nobody moves */
+#define FULL 255u
+#define LEAK 14
+#define TOP 65535u
+#define AROUND 4
+#define FIRST_S 10u
+
+/* 1024 cos of a quarter of a turn; halves are no issue: no value lies on one. */
+static const int16_t quarter_wave[QUARTER + 1] = {
+    1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 1023, 1023, 1023, 1023, 1023, 1022, 1022, 1022, 1022, 1021, 1021, 1021,
+    1020, 1020, 1020, 1019, 1019, 1018, 1018, 1017, 1017, 1016, 1016, 1015, 1015, 1014, 1014, 1013, 1012, 1012, 1011, 1010,
+    1010, 1009, 1008, 1007, 1007, 1006, 1005, 1004, 1003, 1003, 1002, 1001, 1000, 999, 998, 997, 996, 995, 994, 993,
+    992, 991, 990, 989, 987, 986, 985, 984, 983, 982, 980, 979, 978, 976, 975, 974, 973, 971, 970, 968,
+    967, 966, 964, 963, 961, 960, 958, 957, 955, 954, 952, 951, 949, 947, 946, 944, 942, 941, 939, 937,
+    935, 934, 932, 930, 928, 927, 925, 923, 921, 919, 917, 915, 913, 911, 909, 907, 905, 903, 901, 899,
+    897, 895, 893, 891, 889, 887, 885, 882, 880, 878, 876, 874, 871, 869, 867, 865, 862, 860, 858, 855,
+    853, 851, 848, 846, 843, 841, 838, 836, 833, 831, 828, 826, 823, 821, 818, 816, 813, 810, 808, 805,
+    803, 800, 797, 794, 792, 789, 786, 784, 781, 778, 775, 772, 770, 767, 764, 761, 758, 755, 752, 749,
+    746, 744, 741, 738, 735, 732, 729, 726, 723, 720, 716, 713, 710, 707, 704, 701, 698, 695, 692, 688,
+    685, 682, 679, 676, 672, 669, 666, 663, 659, 656, 653, 649, 646, 643, 639, 636, 633, 629, 626, 623,
+    619, 616, 612, 609, 605, 602, 598, 595, 591, 588, 584, 581, 577, 574, 570, 567, 563, 560, 556, 552,
+    549, 545, 541, 538, 534, 530, 527, 523, 519, 516, 512, 508, 505, 501, 497, 493, 490, 486, 482, 478,
+    474, 471, 467, 463, 459, 455, 451, 448, 444, 440, 436, 432, 428, 424, 420, 416, 413, 409, 405, 401,
+    397, 393, 389, 385, 381, 377, 373, 369, 365, 361, 357, 353, 349, 345, 341, 337, 333, 329, 325, 321,
+    316, 312, 308, 304, 300, 296, 292, 288, 284, 280, 275, 271, 267, 263, 259, 255, 251, 246, 242, 238,
+    234, 230, 225, 221, 217, 213, 209, 205, 200, 196, 192, 188, 183, 179, 175, 171, 167, 162, 158, 154,
+    150, 145, 141, 137, 133, 128, 124, 120, 116, 111, 107, 103, 99, 94, 90, 86, 81, 77, 73, 69,
+    64, 60, 56, 51, 47, 43, 39, 34, 30, 26, 21, 17, 13, 9, 4, 0};
+static const uint8_t window[SPAN] = {1, 4, 8, 13, 15, 15, 13, 8, 4, 1};
+
+static int32_t cosine(uint32_t step) {
+  if (step > 2 * QUARTER) step = TURN - step;
+  return step <= QUARTER ? quarter_wave[step] : -quarter_wave[2 * QUARTER - step];
+}
+
+void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table) {
+  memset(t, 0, sizeof *t);
+  t->table = table;
+  for (uint32_t k = 0; k < RATES; k++) t->belief[k] = TOP;
+}
+
+/* One second of up to five signals, turned at each rate. The map turns as a complex number. */
+static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
+  int16_t(*values)[VALUES] = t->work.values, (*map)[VALUES] = values + 4;
+  for (uint32_t k = 0; k < RATES; k++) {
+    uint32_t rate = LOWEST + STEP * k, step = rate * t->place % TURN;
+    int32_t sums[4][2] = {{0}}, turned[2] = {0};
+    for (uint32_t i = 0; i < VALUES; i++) {
+      int32_t c = cosine(step), s = cosine(step < QUARTER ? step + 3 * QUARTER : step - QUARTER);
+      for (uint32_t n = 0; n < channels; n++) sums[n][0] += values[n][i] * c, sums[n][1] -= values[n][i] * s;
+      if (has_map) turned[0] += map[0][i] * c + map[1][i] * s, turned[1] += map[1][i] * c - map[0][i] * s;
+      step += rate;
+      if (step >= TURN) step -= TURN;
+    }
+    for (int p = 0; p < 2; p++) {
+      t->ppg.blocks[t->newest][k][p] = (int16_t)(sums[0][p] >> SHIFT);
+      for (uint32_t n = 1; n < 4; n++) t->acc[n - 1].blocks[t->newest][k][p] = (int16_t)(sums[n][p] >> SHIFT);
+      t->map.blocks[t->newest][k][p] = (int16_t)(turned[p] >> SHIFT);
+    }
+  }
+  t->place = (uint16_t)((t->place + VALUES) % TURN);
+  t->newest = (uint8_t)((t->newest + 1u) % SPAN);
+}
+
+static uint32_t power(const xmae_tracker_t *t, const xmae_spectra_t *spectra, uint32_t k) {
+  int32_t total[2] = {0};
+  for (uint32_t i = 0, block = t->newest; i < SPAN; i++) {
+    total[0] += window[i] * spectra->blocks[block][k][0];
+    total[1] += window[i] * spectra->blocks[block][k][1];
+    if (++block == SPAN) block = 0;
+  }
+  total[0] >>= DROP, total[1] >>= DROP;
+  return (uint32_t)(total[0] * total[0]) + (uint32_t)(total[1] * total[1]);
+}
+
+static uint32_t root(uint32_t x) {
+  uint32_t result = 0;
+  for (uint32_t bit = (uint32_t)1 << 30; bit; bit >>= 2) {
+    if (x >= result + bit) {
+      x -= result + bit;
+      result = (result >> 1) + bit;
+    } else {
+      result >>= 1;
+    }
+  }
+  return result;
+}
+
+/* Bring values to 0 to 255 of the largest, or of `least` if that is more. */
+static void normalise(uint16_t *x, uint32_t least) {
+  for (uint32_t k = 0; k < RATES; k++)
+    if (x[k] > least) least = x[k];
+  for (uint32_t k = 0; k < RATES; k++) x[k] = (uint16_t)(FULL * x[k] / least);
+}
+
+/* The likelihood of every rate. */
+static void weigh(xmae_tracker_t *t) {
+  uint16_t *ppg = t->work.levels[0], *acc = t->work.levels[1];
+  for (uint32_t k = 0; k < RATES; k++) {
+    ppg[k] = (uint16_t)root(power(t, &t->ppg, k));
+    acc[k] = (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
+  }
+  normalise(ppg, 1), normalise(acc, STILL);
+  for (uint32_t k = 0; k < RATES; k++) ppg[k] = (uint16_t)(ppg[k] > acc[k] ? ppg[k] - acc[k] : 0);
+  normalise(ppg, 1);
+  for (uint32_t k = 0; k < RATES; k++) {
+    uint32_t turning = root(power(t, &t->map, k)) * XMAE_TRACKER_MAP_LEVELS / STEADY(256u);
+    if (turning >= XMAE_TRACKER_MAP_LEVELS) turning = XMAE_TRACKER_MAP_LEVELS - 1;
+    t->likely[k] = t->table->evidence[turning][ppg[k] * XMAE_TRACKER_PPG_LEVELS / (FULL + 1)]
+                                  [acc[k] * XMAE_TRACKER_ACC_LEVELS / (FULL + 1)];
+  }
+}
+
+/* Spread the belief by how heart rates change, and weigh it. */
+static void believe(xmae_tracker_t *t) {
+  uint32_t *next = t->work.next, whole = 0, top = 1;
+  for (uint32_t k = 0; k < RATES; k++) whole += t->belief[k];
+  for (uint32_t k = 0; k < RATES; k++) {
+    uint32_t moved = (uint32_t)t->table->transition[0] * t->belief[k];
+    for (uint32_t d = 1; d <= XMAE_TRACKER_REACH; d++) {
+      uint32_t both = (k >= d ? t->belief[k - d] : 0u) + (k + d < RATES ? t->belief[k + d] : 0u);
+      moved += t->table->transition[d] * both;
+    }
+    moved = (moved >> 12) + (whole >> LEAK);
+    next[k] = (moved < TOP ? moved : TOP) * t->likely[k];
+    if (next[k] > top) top = next[k];
+  }
+  uint32_t shift = 0;
+  while (top >> shift > TOP) shift++;
+  for (uint32_t k = 0; k < RATES; k++) {
+    uint32_t value = next[k] >> shift;
+    t->belief[k] = (uint16_t)(value ? value : 1);
+  }
+}
+
+static int16_t clipped(int32_t x) { return (int16_t)(x < -511 ? -511 : x > 511 ? 511 : x); }
+
+/* Divide, rounded down. */
+static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
+
+void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels, const int16_t *map, uint32_t unit) {
+  for (uint32_t i = 0; i < VALUES; i++) {
+    const int8_t *x = samples + 4 * i * channels;
+    for (uint32_t n = 0; n < channels; n++, x++)
+      t->work.values[n][i] = (int16_t)(x[0] + x[channels] + x[2 * channels] + x[3 * channels]);
+    for (uint32_t p = 0; map && p < 2; p++)
+      t->work.values[4 + p][i] = clipped(down(256 * map[3 * i + p], (int32_t)unit));
+  }
+  add_second(t, channels, map != NULL);
+  weigh(t);
+  believe(t);
+  if (t->seconds < FIRST_S) t->seconds++;
+}
+
+void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked) {
+  uint32_t best = 0, mass = 0, rates = 0, whole = 0;
+  for (uint32_t k = 1; k < RATES; k++)
+    if (t->belief[k] > t->belief[best]) best = k;
+  for (uint32_t k = 0; k < RATES; k++) {
+    whole += t->belief[k];
+    if (k + AROUND < best || k > best + AROUND) continue;
+    mass += t->belief[k], rates += t->belief[k] * (LOWEST + STEP * k);
+  }
+  uint32_t bpm = rates / mass, rest = rates % mass; /* 100 rates / mass, within 32 bits */
+  tracked->rate = (uint16_t)(100 * bpm + 100 * rest / mass);
+  tracked->certainty = (uint8_t)(t->seconds < FIRST_S ? 0 : mass * 255u / whole);
+  tracked->given = t->seconds >= FIRST_S && tracked->certainty >= t->table->least;
+  tracked->low = tracked->high = 0;
+  if (!tracked->given) return;
+  int32_t half = t->table->half_width[tracked->certainty / 16], low = tracked->rate - half, high = tracked->rate + half;
+  tracked->low = (uint16_t)(low < 3000 ? 3000 : low);
+  tracked->high = (uint16_t)(high > 22000 ? 22000 : high);
+}

@@ -1,0 +1,96 @@
+"""The tracker in C against the one in Python: every bit of every belief, under sanitizers."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from xmae.beats.certainty import Certainty
+from xmae.beats.tracker import (
+    ACC_LEVELS,
+    MAP_LEVELS,
+    PPG_LEVELS,
+    REACH,
+    Evidence,
+    Tracker,
+    TrackerTable,
+)
+from xmae.firmware_sim.build.compile import KERNELS, compile_host
+
+LIBRARY = KERNELS.parent / "library"
+FIXTURES = KERNELS.parents[3] / "tests" / "fixtures"
+SECONDS = 40
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tracker")
+    return compile_host(
+        [LIBRARY / "src" / "xmae_tracker.c", FIXTURES / "host_tracker.c"],
+        folder / "host",
+        include=[LIBRARY / "include"],
+        shared=False,
+        sanitize=True,
+    )
+
+
+def table(rng):
+    """A table that no twin has taught: likelier where levels of map and PPG are high."""
+    shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
+    likely = sum(
+        np.arange(n).reshape([-1 if k == d else 1 for k in range(3)]) / n
+        for d, n in enumerate(shape)
+    )
+    evidence = np.clip(20000 * likely * rng.uniform(0.7, 1.0, shape), 1, 65535).astype(np.int64)
+    transition = np.array([2400, 500, 200, 80, 40, 20, 8])
+    assert len(transition) == REACH + 1
+    return TrackerTable(evidence, transition, Certainty(np.arange(3200, 0, -200), 60))
+
+
+def signals(rng, channels):
+    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise, silence, rails."""
+    t = np.arange(100 * SECONDS) / 100
+    waves = [np.sin(2 * np.pi * (1.1 + 0.3 * c) * t + 0.01 * t**2) for c in range(channels)]
+    x = np.clip(90 * np.stack(waves) + 30 * rng.standard_normal((channels, len(t))), -127, 127)
+    x[:, 1200:1500], x[:, 2000:2100] = 0, 127
+    angle = 2 * np.pi * 1.3 * np.arange(25 * SECONDS) / 25
+    codes = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1) * 60 + rng.normal(
+        0, 20, (len(angle), 3)
+    )
+    return x.astype(np.int8), np.clip(np.rint(codes), -255, 255).astype(np.int64)
+
+
+@pytest.mark.parametrize(("channels", "unit"), [(4, 77), (4, 0), (1, 100), (1, 0)])
+def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
+    rng = np.random.default_rng(channels + unit)
+    known, (x, codes) = table(rng), signals(rng, channels)
+    evidence, tracker, expected = Evidence(max(unit, 1)), Tracker(known), []
+    data = [
+        np.array([SECONDS, channels, unit], "<i4").tobytes(),
+        known.evidence.astype("<u2").tobytes(),
+    ]
+    data += [
+        known.transition.astype("<u2").tobytes(),
+        known.certainty.half_width.astype("<u2").tobytes(),
+    ]
+    data.append(np.array([known.certainty.least, 0], np.uint8).tobytes())  # and a byte to align
+    for k in range(SECONDS):
+        second, outputs = x[:, 100 * k : 100 * k + 100], codes[25 * k : 25 * k + 25]
+        data.append(second.T.tobytes())
+        if unit:
+            data.append(outputs.astype("<i2").tobytes())
+        evidence.push(second[None], outputs[None] if unit else None)
+        tracker.push(evidence.levels())
+        rate, sure = (int(v[0]) for v in tracker.read())
+        sure = sure if k >= 9 else 0
+        given = k >= 9 and sure >= known.certainty.least
+        low, high = (max(3000, rate - 0), 0) if not given else known.certainty.interval(rate, sure)
+        low, high = (max(3000, int(low)), min(22000, int(high))) if given else (0, 0)
+        expected.append([rate, sure, int(given), low, high, *tracker.belief[0]])
+    (host.parent / "in.bin").write_bytes(b"".join(data))
+    subprocess.run([host], cwd=host.parent, check=True, capture_output=True)
+    raw = (host.parent / "out.bin").read_bytes()
+    rows = np.frombuffer(raw, np.dtype([("head", "<i4", 5), ("belief", "<u2", 96)]))
+    made = np.concatenate([rows["head"], rows["belief"].astype(np.int64)], 1)
+    np.testing.assert_array_equal(made, np.array(expected))
+    assert len(np.unique(made[:, 0])) > 3

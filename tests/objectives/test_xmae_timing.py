@@ -1,0 +1,122 @@
+"""xMAE with timing: its loss forgives what it should, and a short training makes an encoder that reads."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.xmae import TimedPPGEncoder, masked_mse
+from xmae.objectives import OBJECTIVES
+from xmae.objectives.xmae_timing import tolerant_mse
+from xmae.training.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def windows():
+    generator = torch.Generator().manual_seed(3)
+    ecg = torch.randn(4, 1, 1000, generator=generator)
+    return ecg, torch.rand(4, 25, generator=generator) < 0.8
+
+
+def test_early_late_and_upside_down_cost_nothing(windows):
+    ecg, mask = windows
+    mask[:, 0] = mask[:, -1] = False  # where rolling wraps
+    for rebuilt in (ecg, ecg.roll(3, -1), -ecg.roll(-2, -1)):
+        assert tolerant_mse(rebuilt, ecg, mask) == 0
+    assert tolerant_mse(ecg.roll(4, -1), ecg, mask) > 0.5
+
+
+def test_without_tolerance_it_is_the_plain_masked_error(windows):
+    ecg, mask = windows
+    rebuilt = ecg + 0.3 * torch.randn(ecg.shape, generator=torch.Generator().manual_seed(1))
+    plain = masked_mse(rebuilt, ecg, mask)
+    torch.testing.assert_close(tolerant_mse(rebuilt, ecg, mask, 0), plain)
+    late = tolerant_mse(rebuilt.roll(2, -1), ecg, mask)
+    assert late < 0.2 < tolerant_mse(rebuilt.roll(2, -1), ecg, mask, 0)
+
+
+def test_map_follows_the_tokens_in_time():
+    encoder = TimedPPGEncoder().eval()
+    tokens = torch.zeros(1, 25, 128)
+    tokens[0, 7] = 1
+    changed = (encoder.map_of(tokens) - encoder.map_of(torch.zeros(1, 25, 128))).abs().sum((0, 1))
+    assert (changed[70:80] > 0).all() and changed[:70].sum() == changed[80:].sum() == 0
+
+
+def test_embedding_keeps_how_much_tokens_vary():
+    encoder = TimedPPGEncoder()
+    still, moving = torch.ones(1, 25, 128), torch.ones(1, 25, 128)
+    moving[0, ::2], moving[0, 1::2] = 2, -0.0833333  # of the same mean
+    difference = (encoder.pool(still) - encoder.pool(moving)).abs()[0]
+    assert encoder.embed_dim == 256 and difference[128:].mean() > 0.5
+
+
+def test_file_of_the_encoder(tmp_path):
+    encoder = TimedPPGEncoder().eval()
+    save_encoder(encoder, tmp_path / "e.safetensors", {})
+    ppg = torch.randn(2, 1, 1000)
+    again = load_encoder(tmp_path / "e.safetensors")
+    with torch.no_grad():
+        assert torch.equal(again(ppg), encoder(ppg)) and torch.equal(
+            again.timing(ppg), encoder.timing(ppg)
+        )
+
+
+def test_the_delay_is_taken_off_the_ecg(small_store):
+    """R peaks stand where the pulse rises: the real windows' mean ECG there is high."""
+    recordings = TimedRecordings(WindowStore(small_store).windows("train"))
+    at_pulse, everywhere = [], []
+    for batch in TimedWindows(recordings):
+        phase = torch.atan2(batch.target[:, 1], batch.target[:, 0])
+        ecg = batch.ecg - batch.ecg.median(2, keepdim=True).values
+        ecg = ecg.abs().unflatten(2, (-1, 4)).amax(3)[:, 0]
+        near = (phase.abs() < 0.35) & (batch.weight[:, 0] > 0)
+        at_pulse.append(ecg[near])
+        everywhere.append(ecg.flatten())
+    assert torch.cat(at_pulse).mean() > 1.5 * torch.cat(everywhere).mean()
+
+
+def test_a_short_training(small_store, tmp_path):
+    out = tmp_path / "run"
+    result = pretrain(
+        small_store, str(out), method="xmae-timing", epochs=2, batch_size=8, options={"steps": 3}
+    )
+    assert (
+        result["finished"]
+        and result["windows_seen"] == 48
+        and (out / "reconstruction.png").is_file()
+    )
+    assert (
+        result["val_ratio"] > 0 and json.loads((out / "metrics.json").read_text())["variance"] > 0
+    )
+    reading = load_encoder(result["encoder"]).read_windows(
+        np.random.default_rng(0).normal(size=(3, 1000))
+    )
+    assert reading.certainty.shape == (3,)
+
+
+def test_loss_falls_on_generated_windows():
+    torch.manual_seed(0)
+    objective = OBJECTIVES["xmae-timing"]()
+    batches = TimingBatches(None, 16, 8, 5, ecg=True)
+    optimizer, losses = torch.optim.AdamW(objective.parameters(), 2e-3), []
+    for step in range(16):
+        loss = objective(batches.batch(0, step % 2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:2])
+    assert all(p.grad is not None for p in objective.parameters())
+
+
+def test_a_store_without_ecg_is_one_line(small_store):
+    windows = WindowStore(small_store).windows("train")
+    with pytest.raises(UserError, match="the store has none"):
+        TimedRecordings(replace(windows, ecg=None))

@@ -1,0 +1,109 @@
+"""Training goes on: more epochs than planned, and from the weights of others."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from xmae.cli.verdict import verdict
+from xmae.errors import UserError
+from xmae.models import load_encoder
+from xmae.models.checkpoint import subjects_of
+from xmae.objectives import OBJECTIVES
+from xmae.training.begin import begin_from
+from xmae.training.pretrain import pretrain
+
+RUN = {"method": "mae", "size": "small", "batch_size": 72, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def finished(small_store, tmp_path_factory):
+    """A run of two epochs."""
+    out = tmp_path_factory.mktemp("continue") / "run"
+    return pretrain(small_store, str(out), **RUN, epochs=2)
+
+
+@pytest.mark.parametrize("patience", [None, pytest.param(1, marks=pytest.mark.extended)])
+def test_a_finished_run_goes_on_with_more_epochs(small_store, tmp_path, monkeypatch, patience):
+    """Also one that was stopped since it did not get better."""
+    if patience:
+        monkeypatch.setattr(OBJECTIVES["mae"], "validate", lambda self, batch: torch.tensor(1.0))
+    out, settings = tmp_path / "run", RUN | {"patience": patience}
+    first = pretrain(small_store, str(out), **settings, epochs=2)
+    with pytest.raises(UserError, match="epochs changed"):
+        pretrain(small_store, str(out), **settings, epochs=1, resume=True)
+    more = pretrain(small_store, str(out), **settings, epochs=4, resume=True)
+    assert more["finished"] and more["epochs"] > first["epochs"] == 2
+    assert more["history"]["val_loss"][:1] == first["history"]["val_loss"][:1]
+    assert json.loads((out / "config.json").read_text())["epochs"] == 4
+    if patience is None:
+        assert more["history"]["epoch"] == [0, 1, 2, 3] and more["windows_seen"] == 4 * 144
+
+
+def test_a_run_begins_with_the_weights_of_another(small_store, finished, tmp_path):
+    """So its first loss is about the last of the other, and the subjects count as known."""
+    again = pretrain(
+        small_store, str(tmp_path / "run"), **RUN, epochs=1, lr=1e-6, init=finished["out"]
+    )
+    last, first = finished["history"]["val_loss"][-1], again["history"]["val_loss"][0]
+    assert (
+        first == pytest.approx(last, rel=0.02) and finished["history"]["val_loss"][0] > 1.02 * last
+    )
+    origin = load_encoder(again["encoder"]).provenance
+    assert origin["settings"]["init"] == finished["out"]
+    assert origin["begun_from"]["method"] == "mae"
+    assert subjects_of({"begun_from": origin["begun_from"]}) == subjects_of(origin)
+
+
+def weights(name, **settings):
+    """An objective that began with those weights, and their provenance."""
+    objective = OBJECTIVES[settings.pop("method", "mae")](**{"size": "small"} | settings)
+    return objective, begin_from(objective, name)
+
+
+def test_all_weights_of_a_run_or_those_of_its_encoder(finished, tmp_path):
+    whole = load_file(f"{finished['out']}/model.safetensors")
+    objective, origin = weights(finished["out"])
+    for key, tensor in objective.state_dict().items():
+        torch.testing.assert_close(tensor, whole[key])
+    assert origin["splits"]
+    objective, _ = weights(f"{finished['out']}/checkpoints/best.ckpt")
+    assert all(torch.equal(x, whole[key]) for key, x in objective.state_dict().items())
+    # another method with the same encoder: its teacher begins there too
+    objective, _ = weights(finished["encoder"], method="dino")
+    mine, theirs = objective.teacher.state_dict(), load_file(finished["encoder"])
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_the_shipped_encoder_begins_a_run_of_its_method():
+    objective, origin = weights("base", method="xmae", size="base")
+    shipped = load_encoder("base").state_dict()
+    assert all(torch.equal(x, shipped[key]) for key, x in objective.encoder.state_dict().items())
+    assert origin["splits"]
+
+
+@pytest.mark.parametrize("name", ["base", "student-mcu"])
+def test_weights_of_another_encoder_are_refused(name):
+    with pytest.raises(UserError, match=f"{name}: is of another encoder than the method mae"):
+        weights(name)
+
+
+def test_a_checkpoint_of_nobody_knows_whom_is_refused(finished, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.write_bytes(b"PK broken")
+    with pytest.raises(UserError, match="not readable as a checkpoint"):
+        weights(str(path))
+    source = f"{finished['out']}/checkpoints/last.ckpt"
+    shutil.copy(source, path)
+    with pytest.raises(UserError, match="nobody knows on whom"):
+        weights(str(path))
+
+
+def test_subjects_that_are_known_before_are_told():
+    result = {"finished": True, "windows_seen": 1, "epochs": 1, "seconds": 1, "device": "cpu"}
+    result |= {"history": {"val_loss": [1, 0.5]}, "val_loss": 0.5, "known_before": ["s1", "s2"]}
+    assert "warning: 2 subjects of val or test" in "\n".join(verdict("pretrain", result))

@@ -1,0 +1,86 @@
+"""Follow the heart rate of a recording with acceleration, second by second."""
+
+import numpy as np
+
+from xmae.beats.reader import FLOAT_STEP
+from xmae.beats.timing_map import MAP_SFREQ
+from xmae.beats.tracker import Evidence, Tracker
+from xmae.errors import UserError
+from xmae.signals.front_end import Acceleration
+from xmae.signals.window import SFREQ
+
+ONE_G = 4096  # codes that acceleration in g is rounded to
+LARGEST_G = 16  # more is clipped
+FIRST_S = 10  # s before which nothing is said
+
+
+def acceleration_samples(acc, sfreq):
+    """Pass acceleration in g, (3, n_times), through its front end: int8 (3, n). Missing is 1 g of nothing: zeros.
+
+    Raises
+    ------
+    UserError
+        If there are not three rows.
+    """
+    acc = np.asarray(acc, np.float64)
+    if acc.ndim != 2 or len(acc) != 3:
+        raise UserError(f"expected acceleration in g as three rows, got shape {acc.shape}")
+    known = np.isfinite(acc).all(0)
+    last = np.maximum.accumulate(np.where(known, np.arange(acc.shape[1]), 0))
+    held = np.nan_to_num(acc[:, last])
+    codes = np.rint(np.clip(held, -LARGEST_G, LARGEST_G) * ONE_G).astype(np.int64)
+    return Acceleration(sfreq, ONE_G).push(codes)
+
+
+def beside(ppg, acc):
+    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4, n)."""
+    rows = np.zeros((4, len(ppg)), np.int8)
+    rows[0] = ppg
+    if acc is not None:
+        m = min(len(ppg), acc.shape[1])
+        rows[1:, :m] = acc[:, :m]
+    return rows
+
+
+def evidence(samples, maps=None):
+    """Gather the evidence of every whole second.
+
+    Parameters
+    ----------
+    samples : int8 array, shape (n, 4, n_times)
+        Of the front ends.
+    maps : float array, shape (n, 3, n_times / 4), optional
+
+    Returns
+    -------
+    list of levels
+        See `xmae.beats.tracker.Evidence.levels`.
+    """
+    gathered = Evidence(FLOAT_STEP, len(samples))
+    codes = None
+    if maps is not None:
+        codes = np.clip(np.rint(maps * FLOAT_STEP), -255, 255).astype(np.int64).transpose(0, 2, 1)
+    levels = []
+    for k in range(samples.shape[2] // SFREQ):
+        part = None if codes is None else codes[:, k * MAP_SFREQ : (k + 1) * MAP_SFREQ]
+        gathered.push(samples[:, :, k * SFREQ : (k + 1) * SFREQ], part)
+        levels.append(gathered.levels())
+    return levels
+
+
+def follow(levels, table):
+    """Follow heart rates through the evidence of seconds.
+
+    Returns
+    -------
+    rate, sure : int arrays, shape (n, seconds)
+        1 / 100 bpm, and 0 to 255; sure is 0 in the first 10 s.
+    """
+    tracker = Tracker(table, len(levels[0][0]))
+    read = []
+    for seconds, level in enumerate(levels, 1):
+        tracker.push(level)
+        rate, sure = tracker.read()
+        read.append((rate, sure if seconds >= FIRST_S else 0 * sure))
+    rate, sure = zip(*read, strict=True)
+    return np.stack(rate, 1), np.stack(sure, 1)

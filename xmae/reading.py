@@ -1,0 +1,165 @@
+"""`xmae.load` and `xmae.embed`: encoders for people with NumPy arrays.
+
+What is given wrongly is said in words: raw counts where scaled windows are expected, an array where
+a tensor is, a rate that no recorder of PPG has.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmae.cli.embed import embed as embed_file
+from xmae.data.prepare.windowing import prepare_recording
+from xmae.data.recording.checks import upright
+from xmae.data.recording.recording import Recording
+from xmae.errors import UserError
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.evaluation.heads.heads import apply_head, has_skill
+from xmae.models.checkpoint import heads_of, load_encoder
+from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
+
+ROUNDING = 1.01  # scaled windows lie in [-1, 1], but for rounding
+WHAT_TO_DO = "model.read(ppg, sfreq) takes raw PPG as it was recorded"
+
+
+@dataclass(frozen=True)
+class WindowReading:
+    """What an encoder without a map of beats says of a recording, window by window.
+
+    Parameters
+    ----------
+    start_s : float array, shape (n,)
+        Start of each window of 10 s, s. Windows with missing samples are left out.
+    quality : float array, shape (n,)
+        How alike the beats of a window are, 0 to 1.
+    embedding : float32 array, shape (n, D)
+    heads : dict of float arrays, shape (n,)
+        What linear heads that came with the encoder say: "hr" in bpm, and so on.
+    """
+
+    start_s: np.ndarray
+    quality: np.ndarray
+    embedding: np.ndarray
+    heads: dict
+
+    def __str__(self):
+        """Say the reading in a line."""
+        said = [f"{task} {np.median(values):.1f}" for task, values in self.heads.items()]
+        quality = f"median quality {np.median(self.quality):.2f}"
+        return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said])
+
+
+def load(name):
+    """Load an encoder by name or file, for use with NumPy and PyTorch.
+
+    Parameters
+    ----------
+    name : str or Path
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu"), a
+        file, the folder of a training, or "hf://org/name".
+
+    Returns
+    -------
+    nn.Module
+        `model.read(ppg, sfreq)` reads raw PPG (n_times,): a `WindowReading`, or of "beats-mcu" a
+        `HeartReading`. `model(windows)` embeds tensors (batch, 1, n) of cleaned PPG at 100 Hz,
+        scaled to [-1, 1].
+
+    Raises
+    ------
+    UserError
+        If there is no such encoder, or later if the model is given something else than it takes.
+    """
+    encoder = load_encoder(name)
+    encoder.register_forward_pre_hook(refuse_raw)
+    if not hasattr(encoder, "read"):
+        encoder.read = partial(read_windows, encoder, heads=heads_of(name))
+    return encoder
+
+
+def refuse_raw(_, arguments):
+    """Raise a `UserError` if an encoder is called with anything but scaled windows."""
+    if torch.compiler.is_compiling():
+        return
+    (x, *_) = arguments
+    if not torch.is_tensor(x):
+        raise UserError(f"expected a tensor (batch, 1, 1000), got {type(x).__name__}; {WHAT_TO_DO}")
+    if x.ndim != 3:
+        raise UserError(f"expected shape (batch, 1, 1000), got {tuple(x.shape)}; {WHAT_TO_DO}")
+    largest = x.detach().abs().amax().item() if x.numel() else 0.0
+    if not largest <= ROUNDING:
+        raise UserError(
+            f"windows hold values of up to {largest:g}, as raw counts do; expected cleaned PPG at"
+            f" 100 Hz, scaled to [-1, 1]; {WHAT_TO_DO}"
+        )
+
+
+def read_windows(encoder, ppg, sfreq, heads=None):
+    """Read raw PPG with an encoder, in windows of 10 s.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    ppg : array, shape (n_times,)
+        Raw PPG in any unit, either way up; NaN = missing.
+    sfreq : float
+        Its rate, Hz, 25 to 500.
+    heads : dict, optional
+        Linear heads by task; those no better than a constant are left out.
+
+    Returns
+    -------
+    WindowReading
+
+    Raises
+    ------
+    UserError
+        If the rate is out of range, or no whole window of 10 s has a signal.
+    """
+    x = np.asarray(ppg, np.float64)
+    if x.ndim != 1:
+        raise UserError(f"expected one row of PPG samples, got shape {x.shape}")
+    if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
+        raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
+    return of_recording(encoder, Recording("somebody", "ppg", float(sfreq), x), heads or {})
+
+
+def of_recording(encoder, recording, heads):
+    """Read the PPG of a `Recording`: `WindowReading`."""
+    bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
+    windows, _ = prepare_recording(upright(bare), min_quality=-1)
+    if not len(windows):
+        raise UserError(f"{recording.record}: no window of 10 s without missing or flat stretches")
+    embedding = embed_windows(encoder, windows)
+    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
+    return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
+
+
+def embed(recording, out="runs/embed", model="base", **settings):
+    """Embed a recording, or the recordings of a file.
+
+    Parameters
+    ----------
+    recording : Recording, str or Path
+        What `xmae.read` gives, or a file.
+    out : str
+        Folder for embeddings.csv, for a file.
+    model : str
+        As in `load`; for a file also the folder of a bundle.
+    **settings
+        Those of `xmae embed`, for a file.
+
+    Returns
+    -------
+    WindowReading or dict
+        Of a `Recording` its reading, and nothing is written; of a file what `xmae embed` says, see
+        `xmae.cli.embed.embed`.
+    """
+    if isinstance(recording, str | Path):
+        return embed_file(str(recording), out, model, **settings)
+    if settings:
+        raise UserError(f"{next(iter(settings))} is for a file; a recording is taken as it is")
+    return of_recording(load_encoder(model), recording, heads_of(model))

@@ -1,0 +1,118 @@
+"""Where the weights of a pretraining begin: with those of an encoder, a run, or a checkpoint."""
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.files import read_json
+from xmae.models.checkpoint import load_encoder, subjects_of
+
+ENCODER, WHOLE, SETTINGS = "encoder.safetensors", "model.safetensors", "config.json"
+PREFIX = "objective."  # of the objective's weights in a checkpoint
+
+
+def begin_from(objective, name):
+    """Give an objective the weights to begin from.
+
+    Parameters
+    ----------
+    objective : Objective
+        Gets weights in place: all of them from a run of the same method and sizes, else those of
+        the encoder.
+    name : str
+        A shipped encoder, an encoder's file, "hf://org/name", the folder of a pretraining, or one
+        of its checkpoints (.ckpt).
+
+    Returns
+    -------
+    dict
+        Provenance of the weights: what `seen_subjects` needs to know, among others.
+
+    Raises
+    ------
+    UserError
+        If there are no such weights, or they are of another encoder than the method trains.
+    """
+    path = Path(name)
+    if path.suffix == ".ckpt":
+        state, encoder = checkpoint_state(path), None
+        origin = provenance_of(path.parent.parent)
+    else:
+        a_run = (path / ENCODER).is_file()
+        encoder = load_encoder(path / ENCODER if a_run else name, ppg=False)
+        state = whole_state(path / WHOLE) if a_run and (path / WHOLE).is_file() else {}
+        origin = encoder.provenance
+    for whole in (state, {f"model.{key}": tensor for key, tensor in state.items()}):
+        if same_tensors(objective.state_dict(), whole):
+            objective.load_state_dict(whole, strict=False)
+            return origin
+    state = {} if encoder is None else encoder.state_dict()
+    alike = encoder is not None and type(encoder) is type(objective.encoder)
+    if not alike or not same_tensors(objective.encoder.state_dict(), state):
+        raise UserError(
+            f"{name}: is of another encoder than the method {objective.name} trains in this size;"
+            " give the --method and --size that it was made with"
+        )
+    objective.encoder.load_state_dict(state)
+    objective.restart_teacher()
+    return origin
+
+
+def same_tensors(one, other):
+    """Whether two states have tensors of the same names and shapes."""
+    one, other = (
+        {key: x.shape for key, x in state.items() if torch.is_tensor(x)} for state in (one, other)
+    )
+    return one == other
+
+
+def checkpoint_state(path):
+    """The objective's weights in a checkpoint of a training."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # a damaged file raises any of a dozen types
+        raise UserError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
+    return {key[len(PREFIX) :]: x for key, x in state.items() if key.startswith(PREFIX)}
+
+
+def whole_state(path):
+    """The weights of a whole model, as a finished run leaves them."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged or no safetensors file ({error})") from error
+
+
+def provenance_of(run):
+    """What is known of a run that has a checkpoint: its settings, and the splits of its store.
+
+    Raises
+    ------
+    UserError
+        If nobody knows on whom it was trained.
+    """
+    if (run / ENCODER).is_file():
+        return load_encoder(run / ENCODER, ppg=False).provenance
+    settings = read_json(run / SETTINGS) if (run / SETTINGS).is_file() else {}
+    try:
+        store = WindowStore(settings["data"])
+    except (KeyError, TypeError, UserError):
+        store = None
+    if store is None or store.contents != settings.get("store_sha256"):
+        raise UserError(
+            f"{run}: the store of this training is not there as it was, so nobody knows on whom it"
+            f" was trained; finish the training, and begin from {ENCODER}"
+        )
+    return {"method": settings.get("method"), "settings": settings, "splits": store.splits}
+
+
+def known_to(origin, splits):
+    """Subjects of the splits "val" and "test" that the weights to begin from were trained or chosen
+    on, sorted; `origin` is from `begin_from`.
+    """
+    held_out = {subject for subject, split in splits.items() if split != "train"}
+    return sorted(subjects_of(origin) & held_out)

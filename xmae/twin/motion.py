@@ -1,0 +1,194 @@
+"""Movement: acceleration of a wrist in three axes, and what it adds to the PPG.
+
+Walking and running have a cadence of steps with harmonics and the arm's swing at half of it; cycling
+has the pedals'; typing and gestures come in bursts. Filters, one an axis and two that take turns,
+couple the acceleration into the PPG. Made at 25 Hz: movement and pulse have little above 12 Hz.
+Cadences after Grieve and Gear, Ergonomics 9, 1966 (walking) and Cavanagh and Kram, 1989 (running).
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from xmae.twin.pulse import low_frequencies
+from xmae.twin.rhythm import SHORTEST_S, uniform
+
+STEP = 4  # samples at 100 Hz from one of movement to the next
+MOTION_SFREQ = 25  # Hz
+ACTIVITIES = ("rest", "typing", "gestures", "walk", "run", "cycle")
+SHARES = (0.16, 0.08, 0.12, 0.3, 0.22, 0.12)
+PERIODIC = (3, 4, 5)  # numbers of activities with a cadence
+# by activity, lowest and highest: cadence (Hz), amplitude of steps and of free movement (g), effort
+CADENCE = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.3, 2.3), (2.1, 3.3), (0.7, 1.9))
+STEPS = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.1, 0.5), (0.4, 1.6), (0.02, 0.2))
+FREE = ((0.001, 0.006), (0.01, 0.06), (0.05, 0.5), (0.02, 0.1), (0.05, 0.3), (0.01, 0.12))
+EFFORT = ((0.0, 0.05), (0.0, 0.1), (0.03, 0.2), (0.1, 0.5), (0.4, 1.0), (0.2, 0.95))
+SWING = (0.0, 0.0, 0.0, 1.2, 0.8, 0.3)  # largest share of half the cadence
+RATIOS = (0.5, 1.0, 2.0)  # cadence over pulse rate where they are tied
+TIED = 0.4  # share of windows
+BREATHER = 0.02  # g: less moves no PPG
+
+
+class Motion(NamedTuple):
+    """Movement of B windows.
+
+    acc : (B, 3, L / 4) g at 25 Hz, gravity included.
+    artefact : (B, L) what it adds to a PPG whose pulse is about 1 from foot to peak.
+    loose : (B, L) gain of the pulse through loose contact, 0 to 1.
+    """
+
+    acc: torch.Tensor
+    artefact: torch.Tensor
+    loose: torch.Tensor
+
+
+def between(ranges, activity, share):
+    """Pick from each activity's range: numbers of activities and shares 0 to 1 -> values, alike."""
+    low, high = torch.tensor(ranges).T
+    return low[activity] + (high - low)[activity] * share
+
+
+def draw_activities(n, length, generator, moving=1.0):
+    """Draw what people do in windows, one thing or two one after the other.
+
+    Parameters
+    ----------
+    n, length : int
+        Windows; samples at 100 Hz.
+    generator : torch.Generator
+    moving : float
+        Share of windows that are not at rest throughout.
+
+    Returns
+    -------
+    activity : long tensor, shape (n, length / 4)
+        Numbers of `ACTIVITIES`.
+    cadence : float tensor, alike
+        Hz.
+    """
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    first, second = torch.multinomial(torch.tensor(SHARES), 2 * n, True, generator=generator).view(
+        2, n, 1
+    )
+    at = torch.arange(length // STEP)
+    later = (at > u(0.1, 0.9) * len(at)) & (u() < 0.3)
+    activity = torch.where(later, second, first) * (u() < moving)
+    return activity, between(CADENCE, activity, u())
+
+
+def at_effort(rhythm, activity, generator):
+    """Change the pulse rate of windows as their first activity asks for: a `Rhythm`."""
+    n = len(activity)
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    rr = rhythm.time.diff(dim=1)
+    resting = 60 / rr.mean(1, keepdim=True)
+    effort = between(EFFORT, activity[:, :1], u())
+    wanted = resting + effort * (u(140, 205) - resting).clamp(min=0)
+    rr = (rr * resting / wanted.clamp(35, 205)).clamp(min=SHORTEST_S)
+    start = rhythm.time[:, :1]
+    return rhythm._replace(time=torch.cat([start, start + rr.cumsum(1)], 1))
+
+
+def tie(activity, cadence, rate_hz, generator):
+    """Put some cadences on the pulse rate, its half or its double, where a person can move so."""
+    n = len(cadence)
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    ratio = torch.tensor(RATIOS)[torch.randint(0, 3, (n, 1), generator=generator)]
+    tied = rate_hz * ratio * (1 + 0.05 * u(-1, 1))
+    low, high = torch.tensor(CADENCE).T
+    fits = (tied > 0.85 * low[activity]) & (tied < 1.15 * high[activity])
+    return torch.where((u() < TIED) & fits, tied, cadence)
+
+
+def move(activity, cadence, generator):
+    """Draw acceleration and artefact of people who do this.
+
+    Parameters
+    ----------
+    activity : long tensor, shape (n, T)
+        Numbers of `ACTIVITIES` at 25 Hz.
+    cadence : tensor, shape (n, T)
+        Hz.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Motion
+        Of T x 4 samples at 100 Hz.
+    """
+    n, t = activity.shape
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    envelope = lambda ranges: smooth(between(ranges, activity, u()))  # noqa: E731
+    dynamic = envelope(STEPS)[:, None] * gait(activity, cadence, generator)
+    free = low_frequencies(3 * n, t, MOTION_SFREQ, generator, 0.7, 0.4).view(n, 3, t)
+    bursts = low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.2).square().clamp(max=3)
+    still = torch.where(activity == 2, bursts, torch.ones(()))
+    dynamic = dynamic + (envelope(FREE) * still)[:, None] * free
+    artefact = couple(dynamic, generator)
+    own = low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.3)
+    size = dynamic.square().sum(1).sqrt()
+    artefact = artefact + u() ** 2 * smooth(size) * own  # what no accelerometer sees
+    rms = artefact.square().mean(1, keepdim=True).sqrt()
+    typical = size.square().mean(1, keepdim=True).sqrt()
+    strength = torch.exp(u(-2.3, 1.6)) * (typical / BREATHER).clamp(max=1)  # 0.1 to 5
+    artefact = artefact / rms.clamp(min=1e-6) * strength
+    bent = artefact.square() / strength.clamp(min=1e-6)
+    artefact = artefact + 0.3 * u(-1, 1) * (bent - bent.mean(1, keepdim=True))
+    tilt = 0.15 * low_frequencies(3 * n, t, MOTION_SFREQ, generator, 1.5).view(n, 3, t)
+    gravity = torch.randn(n, 3, 1, generator=generator) + tilt * smooth(size)[:, None].clamp(max=1)
+    acc = gravity / gravity.square().sum(1, keepdim=True).sqrt() + dynamic
+    acc = acc + 0.004 * torch.randn(acc.shape, generator=generator)
+    loose = 1 - (u() ** 2 * smooth(size) * own.abs()).clamp(0, 1)
+    return Motion(acc, upsample(artefact), upsample(loose).clamp(0, 1))
+
+
+def smooth(x, seconds=1.0):
+    """Average over a moving second: (n, T), alike."""
+    width = int(seconds * MOTION_SFREQ) | 1
+    return torch.nn.functional.avg_pool1d(
+        x[:, None], width, 1, width // 2, count_include_pad=False
+    )[:, 0]
+
+
+def gait(activity, cadence, generator):
+    """Draw what repeats with the steps: half the cadence and its multiples in three axes, (n, 3, T)."""
+    n, t = activity.shape
+    wander = 0.015 * low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.05)
+    angle = torch.pi * ((cadence * (1 + wander)).cumsum(1) / MOTION_SFREQ)
+    one = torch.polar(torch.ones(()), angle)
+    two = one * one
+    powers = torch.stack(
+        [one, two, two * one, two * two, two * two * two], 1
+    )  # of half the cadence
+    weight = torch.view_as_complex(torch.randn(n, 3, 5, 2, generator=generator))
+    main = activity.max(1).values
+    swing = torch.tensor(SWING)[main][:, None, None]
+    share = uniform((n, 1, 5), generator) * torch.tensor([1.0, 0.0, 0.4, 0.8, 0.5])
+    share[:, :, [0, 2]] *= swing
+    share[:, :, 1] = 1.0
+    made = torch.einsum("nak,nkt->nat", weight * share, powers).real
+    return made / made.square().sum(1).mean(1).sqrt().clamp(min=1e-6)[:, None, None]
+
+
+def couple(dynamic, generator):
+    """Pass three axes through drawn filters that change with time, and add them: (n, 3, T) -> (n, T).
+
+    A filter is a gain, a delay up to 0.25 s and a share of low-pass; two sets of them take turns.
+    """
+    n, _, t = dynamic.shape
+    draw = lambda low, high: uniform((n, 2, 3, 1), generator, low, high)  # noqa: E731
+    w = 2 * torch.pi * torch.fft.rfftfreq(t, 1 / MOTION_SFREQ)
+    corner = 2 * torch.pi * torch.exp(draw(-0.7, 1.8))
+    gain = torch.randn(n, 2, 3, 1, generator=generator)
+    low, share = 1 / (1 + 1j * w / corner), draw(0, 1)
+    response = gain * (share + (1 - share) * low) * torch.polar(torch.ones(()), -w * draw(0, 0.25))
+    spectrum = torch.fft.rfft(dynamic)[:, None] * response
+    first, second = torch.fft.irfft(spectrum.sum(2), t).unbind(1)
+    turn = low_frequencies(n, t, MOTION_SFREQ, generator, 1.5, 0.02, 0.5)
+    turn = turn * uniform((n, 1), generator, 0, 1.2)
+    return first * turn.cos() + second * turn.sin()
+
+
+def upsample(x):
+    """Interpolate from 25 to 100 Hz without new frequencies: (..., T) -> (..., 4 T)."""
+    return STEP * torch.fft.irfft(torch.fft.rfft(x), STEP * x.shape[-1])
