@@ -182,11 +182,15 @@ class Stream:
         while len(self.pending) >= CHUNK:
             chunk, self.pending = self.pending[:CHUNK], self.pending[CHUNK:]
             self.still = 0 if chunk.any() else self.still + 1
-            self.reader.push(self.network.push(chunk)[None])
+            self.second(chunk)
             self.seconds += 1
             if self.seconds % self.hop_s == 0:
                 results.append(self.result())
         return results
+
+    def second(self, chunk):
+        """Read a second of samples."""
+        self.reader.push(self.network.push(chunk)[None])
 
     def in_span(self, at):
         """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""

@@ -49,7 +49,7 @@ def people(n, seed, family="wrist"):
             ]
         )
         ppg = FrontEnd(SFREQ).push(as_codes(person["ppg"]))
-        rows = beside(ppg, acceleration_samples(acc, person["acc_fs"]))
+        rows = beside(ppg, acceleration_samples(acc, person["acc_fs"])[0])
         samples.append(rows[:, : SECONDS * SFREQ])
         truth.append(true_rates(person["pulses_s"], SECONDS))
     return np.stack(samples), np.stack(truth)

@@ -17,6 +17,7 @@ from importlib.resources import files
 import numpy as np
 
 from xmae.beats.certainty import Certainty
+from xmae.beats.reader import RATE_RANGE
 from xmae.beats.spectra import GRID, Spectra, root, steady
 from xmae.errors import UserError
 
@@ -27,6 +28,8 @@ LEAK = 14  # bits: a 1 / 170 of the belief starts anew anywhere
 TOP = 65535
 AROUND = 4  # bins to each side of the likeliest rate that the answer looks at
 STILL = 2000  # root of acceleration's power below which nobody moves: about 0.03 g
+MOVES = 50  # 1 / 1000 g: below this the wrist rests, and beats alone decide
+AGREE = 800  # 1 / 100 bpm between beats and belief where people move
 KINDS = ("model", "model without accelerometer", "classical", "classical without accelerometer")
 
 
@@ -155,3 +158,34 @@ class Tracker:
         mass, whole = kept.sum(1), self.belief.sum(1)
         rate = 100 * (kept * GRID).sum(1) // mass
         return rate, mass * 255 // whole
+
+
+def decide(beats, belief, table, activity):
+    """Choose between the heart rate of beats and that of the belief.
+
+    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else the
+    belief's if it is sure enough; else none.
+
+    Parameters
+    ----------
+    beats : (int, int, int)
+        Heart rate and its interval, 1 / 100 bpm; 0 = none.
+    belief : (int, int)
+        Heart rate, 1 / 100 bpm, and how sure it is, 0 to 255.
+    table : Certainty
+        Of the belief.
+    activity : int
+        1 / 1000 g.
+
+    Returns
+    -------
+    (int, int, int)
+        Heart rate and its interval; 0 = none.
+    """
+    rate, sure = belief
+    if activity < MOVES or (beats[0] and abs(beats[0] - rate) <= AGREE):
+        return beats
+    if sure < table.least:
+        return 0, 0, 0
+    low, high = (int(x) for x in table.interval(rate, sure))
+    return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])

@@ -93,6 +93,8 @@ class StreamNetwork:
     look_ahead : int
         Samples after an output's four that it sees.
     layers : list of StreamLayer
+    channels : int
+        Of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
     numbers : list of int
         Places of these layers in the file.
 
@@ -131,6 +133,8 @@ class StreamNetwork:
         self.layers = [stream_layer(layer) for _, layer in chain]
         self.scale, self.zero = tensors[end[0]].scale, tensors[end[0]].zero
         self.input_scale = tensors[source].scale
+        first = self.layers[0]
+        self.channels = first.weights.shape[1] // first.taps
         self.reset()
 
     def reset(self):
@@ -140,11 +144,11 @@ class StreamNetwork:
                 layer.weights.shape[0] if layer.depthwise else layer.weights.shape[1] // layer.taps
             )
             layer.columns = np.full((layer.taps - layer.stride, n_in), layer.in_zero, np.int8)
-        self.push(np.zeros(SILENCE, np.int8))
+        self.push(np.zeros((SILENCE, self.channels), np.int8))
 
     def push(self, samples):
-        """Take int8 samples (n,) and return the map's codes less their zero point, int64 (m, 3)."""
-        x = np.asarray(samples, np.int8)[:, None]
+        """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero point, int64 (m, 3)."""
+        x = np.asarray(samples, np.int8).reshape(len(samples), self.channels)
         for layer in self.layers:
             x = layer.push(x)
         return x.astype(np.int64) - self.zero
