@@ -15,62 +15,17 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import calibrate
-from xmae.beats.read import as_codes
 from xmae.beats.spectra import GRID
-from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.track import evidence, follow
 from xmae.beats.tracker import ACC_LEVELS, KINDS, MAP_LEVELS, PPG_LEVELS, REACH, TOP, TrackerTable
+from xmae.evaluation.moving_people import maps_of, moving_people, true_rates
 from xmae.models.checkpoint import load_encoder
-from xmae.signals.front_end import FrontEnd
-from xmae.signals.window import SFREQ
 from xmae.twin.bank import read_bank
-from xmae.twin.people import RHYTHMS, draw_person
 
-SECONDS, PEOPLE, SEED = 180, 160, 5_000_000  # seeds of training and tests lie elsewhere
-RATIOS = (None, None, 1.0, 2.0, 0.5)
+PEOPLE, OTHERS, SEED = 80, 40, 5_000_000  # seeds of training and tests lie elsewhere
 TEMPERS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)  # seconds share most of their evidence
 PRIOR = 20  # counts of evidence that says nothing
 SHOWN = 1.5  # bpm around the true rate that show its evidence
-SPAN_S, LATE_S = 10.0, 0.54
-
-
-def people(n, seed, family="wrist"):
-    """Generate recordings in motion: int8 samples (n, 4, T) and true heart rates (n, seconds), NaN unknown."""
-    samples, truth = [], []
-    for k in range(n):
-        generator = torch.Generator().manual_seed(seed + k)
-        person = draw_person(
-            SECONDS + 3, generator, RHYTHMS["any" if k % 4 == 0 else "sinus"], True, 0.3, family,
-            ratio=RATIOS[k % len(RATIOS)],
-        )  # fmt: skip
-        acc = np.stack(
-            [
-                person[f"acc_{a}"] * person[f"acc_{a}_scale"] + person[f"acc_{a}_offset"]
-                for a in "xyz"
-            ]
-        )
-        ppg = FrontEnd(SFREQ).push(as_codes(person["ppg"]))
-        rows = beside(ppg, acceleration_samples(acc, person["acc_fs"])[0])
-        samples.append(rows[:, : SECONDS * SFREQ])
-        truth.append(true_rates(person["pulses_s"], SECONDS))
-    return np.stack(samples), np.stack(truth)
-
-
-def true_rates(pulses, seconds):
-    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three beats."""
-    rates = np.full(seconds, np.nan)
-    for k in range(seconds):
-        end = k + 1 + LATE_S
-        beats = pulses[(pulses > end - SPAN_S) & (pulses <= end)]
-        if k + 1 >= SPAN_S and len(beats) >= 3:
-            rates[k] = 60 * (len(beats) - 1) / (beats[-1] - beats[0])
-    return rates
-
-
-@torch.no_grad()
-def maps_of(model, samples):
-    """Timing maps of samples: (n, 3, T / 4)."""
-    x = torch.from_numpy(samples.astype(np.float32) / 127)
-    return np.concatenate([model.timing(part).numpy() for part in x.split(4)])
 
 
 def learn_evidence(levels, truth):
@@ -131,7 +86,7 @@ def main(path=None):
     """Learn all tables that can be learnt, and write them."""
     torch.set_num_threads(1)
     model = load_encoder(path) if path else None
-    mine, others = people(PEOPLE, SEED), people(PEOPLE // 2, SEED + 10_000)
+    mine, others = moving_people(PEOPLE, SEED), moving_people(OTHERS, SEED + 10_000)
     file = Path(__file__).parents[2] / "xmae" / "beats" / "tracker.json"
     tables = json.loads(file.read_text()) if file.is_file() else {}
     for kind in KINDS:
