@@ -24,6 +24,7 @@ from xmae.twin.bank import read_bank
 
 PEOPLE, OTHERS, SEED = 80, 40, 5_000_000  # seeds of training and tests lie elsewhere
 TEMPERS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)  # seconds share most of their evidence
+PRIOR_TEMPER, WRONG = 0.15, 0.03  # of the rates' prior; share of seconds that may be answered wrong
 PRIOR = 20  # counts of evidence that says nothing
 SHOWN = 1.5  # bpm around the true rate that show its evidence
 
@@ -32,7 +33,7 @@ def learn_evidence(levels, truth):
     """Count how often true rates show levels, against all rates: log likelihood ratios (12, 10, 4)."""
     shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
     shown, whole = np.zeros(shape), np.zeros(shape)
-    for k, (turning, less, acc) in enumerate(levels):
+    for k, (turning, less, acc, _) in enumerate(levels):
         known = np.isfinite(truth[:, k])
         near = np.abs(GRID - truth[:, k, None]) <= SHOWN
         for where, counts in (
@@ -42,6 +43,19 @@ def learn_evidence(levels, truth):
             np.add.at(counts, (turning[where], less[where], acc[where]), 1)
     whole *= shown.sum() / whole.sum()
     return np.log((shown + PRIOR) / (whole + PRIOR))
+
+
+def learn_prior(levels, truth):
+    """Count how often each rate is true at rest and in motion, smoothed: (2, 96), 1 to 65535."""
+    prior = np.zeros((2, len(GRID)))
+    for k, level in enumerate(levels):
+        known = np.isfinite(truth[:, k])
+        place = np.abs(GRID - truth[known, k, None]).argmin(1)
+        np.add.at(prior, (level[3][known, 0], place), 1)
+    smooth = np.exp(-0.5 * (np.arange(-20, 21) / 6) ** 2)
+    prior = np.stack([np.convolve(row, smooth, "same") for row in prior])
+    prior = (prior / prior.max(1, keepdims=True) + 0.02) ** PRIOR_TEMPER
+    return np.rint(TOP * np.minimum(prior / prior.max(1, keepdims=True), 1)).astype(np.int64)
 
 
 def learn_transition(truth):
@@ -57,29 +71,29 @@ def learn_transition(truth):
     return np.maximum(np.rint(4096 * share).astype(int), 1)
 
 
-def table_of(log_ratio, temper, transition, certainty=None):
+def table_of(log_ratio, temper, prior, transition, certainty=None):
     """Make a tracker's table from learnt log ratios."""
     likely = np.exp(temper * (log_ratio - log_ratio.max()))
-    return TrackerTable(
-        np.maximum(np.rint(TOP * likely).astype(np.int64), 1), transition, certainty
-    )
+    evidence = np.maximum(np.rint(TOP * likely).astype(np.int64), 1)
+    return TrackerTable(evidence, prior, transition, certainty)
 
 
 def learn(levels, truth, other_levels, other_truth):
     """Learn a table on some people, its interval and refusal on others."""
     log_ratio, transition = learn_evidence(levels, truth), learn_transition(truth)
+    prior = learn_prior(levels, truth)
     losses = []
     for temper in TEMPERS:
-        rate, _ = follow(levels, table_of(log_ratio, temper, transition))
+        rate, _ = follow(levels, table_of(log_ratio, temper, prior, transition))
         off = np.abs(rate / 100 - truth)[np.isfinite(truth)]
         losses.append(np.minimum(off, 20).mean())
     temper = TEMPERS[int(np.argmin(losses))]
-    table = table_of(log_ratio, temper, transition)
+    table = table_of(log_ratio, temper, prior, transition)
     rate, sure = follow(other_levels, table)
     known = np.isfinite(other_truth)
-    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known])
+    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], WRONG)
     print(f"temper {temper}, capped error {min(losses):.2f} bpm, least certainty {certainty.least}")
-    return table_of(log_ratio, temper, transition, certainty)
+    return table_of(log_ratio, temper, prior, transition, certainty)
 
 
 def main(path=None):
@@ -103,6 +117,7 @@ def main(path=None):
         table = learn(*parts)
         tables[kind] = {
             "evidence": table.evidence.tolist(),
+            "prior": table.prior.tolist(),
             "transition": table.transition.tolist(),
             "half_width": table.certainty.half_width.tolist(),
             "least": int(table.certainty.least),

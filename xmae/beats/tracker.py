@@ -41,6 +41,8 @@ class TrackerTable:
     ----------
     evidence : int array, shape (12, 10, 4)
         Likelihood of a rate by levels of map, PPG and acceleration, 1 to 65535.
+    prior : int array, shape (2, 96)
+        Likelihood of each rate at rest and in motion, 1 to 65535.
     transition : int array, shape (7,)
         Share of the belief that moves by 0 to 6 bins in a second, of 4096 over both sides.
     certainty : Certainty
@@ -48,6 +50,7 @@ class TrackerTable:
     """
 
     evidence: np.ndarray
+    prior: np.ndarray
     transition: np.ndarray
     certainty: Certainty
 
@@ -67,6 +70,7 @@ def shipped_tracker(kind="model"):
     table = tables[kind]
     return TrackerTable(
         np.array(table["evidence"], np.int64),
+        np.array(table["prior"], np.int64),
         np.array(table["transition"], np.int64),
         Certainty(np.array(table["half_width"], np.int64), int(table["least"])),
     )
@@ -99,11 +103,12 @@ class Evidence:
             self.map.push(codes[:, :, 0], codes[:, :, 1])
 
     def levels(self):
-        """Return levels of map, PPG and acceleration: three arrays (n, 96)."""
+        """Return levels of map, PPG and acceleration, (n, 96) each, and whether people move, (n, 1)."""
         turning = root(self.map.power()) * MAP_LEVELS // steady(256)
         ppg = root(self.ppg.power())
         acc = root(sum(axis.power() for axis in self.acc))
-        acc = FULL * acc // np.maximum(acc.max(1, keepdims=True), STILL)
+        most = acc.max(1, keepdims=True)
+        acc = FULL * acc // np.maximum(most, STILL)
         ppg = FULL * ppg // np.maximum(ppg.max(1, keepdims=True), 1)
         less = np.maximum(ppg - acc, 0)
         less = FULL * less // np.maximum(less.max(1, keepdims=True), 1)
@@ -111,6 +116,7 @@ class Evidence:
             np.minimum(turning, MAP_LEVELS - 1),
             less * PPG_LEVELS // (FULL + 1),
             acc * ACC_LEVELS // (FULL + 1),
+            (most > STILL).astype(np.int64),
         )
 
 
@@ -143,7 +149,9 @@ class Tracker:
                 padded[:, REACH - d : REACH - d + bins] + padded[:, REACH + d : REACH + d + bins]
             )
         moved = (moved >> 12) + (self.belief.sum(1, keepdims=True) >> LEAK)
-        likely = np.minimum(moved, TOP) * self.table.evidence[levels]
+        prior = self.table.prior[levels[3][:, 0]]
+        seen = np.maximum(self.table.evidence[levels[:3]] * prior >> 16, 1)
+        likely = np.minimum(moved, TOP) * seen
         top = np.maximum(likely.max(1), 1)
         bits = np.floor(np.log2(top.astype(np.float64))).astype(np.int64) + 1
         shift = np.maximum(bits - 16, 0)[:, None]
