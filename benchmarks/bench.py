@@ -30,7 +30,13 @@ from xmae.benchmarks.harness.regressions import (
 from xmae.benchmarks.harness.sessions import describe, entry_name, find_entries, not_checked
 from xmae.benchmarks.harness.stopwatch import add_latency, load
 from xmae.benchmarks.report.page import write_report
-from xmae.benchmarks.validate import HISTOGRAM_EDGES, UNUSABLE, compare_embeddings, compare_heads
+from xmae.benchmarks.validate import (
+    HISTOGRAM_EDGES,
+    UNUSABLE,
+    beats_of,
+    compare_embeddings,
+    compare_heads,
+)
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, refusing
 from xmae.export.bundle.bundle import Bundle
@@ -46,7 +52,8 @@ COLUMNS = (  # of bench.csv
     "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
     "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms", "peak_memory_bytes",
     "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5", "centred_median", "centred_p5", "hr_mae",
-    "hr_mae_low", "hr_mae_high", "hr_mae_change", "missing", "failure", "profile_failure",
+    "hr_mae_low", "hr_mae_high", "hr_mae_change", "beat_ms_median", "beat_ms_p99", "beat_rate_change",
+    "refusal_flips", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -137,19 +144,18 @@ def bench(
 
     entries = find_entries(opened)
     rows = []
-    for entry, (embedding, report) in zip(
+    for entry, (given, report) in zip(
         entries, run_all_apart(opened, entries, ppg, True, 1), strict=True
     ):
         row = describe(entry) | {"device": "host", "kind": "measured"} | report
-        rows.append(row | accuracy(opened, entry["model"], embedding, recorded, used, chosen))
+        rows.append(row | accuracy(opened, entry, given, recorded, used, chosen))
     add_cold_starts(opened, entries, rows, ppg[:1], starts)
     rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
     few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
     for name in tqdm(watches, "emulated devices", disable=not watches):
-        embedding, row = emulate(opened, name, ppg[few])
-        rows.append(
-            row | accuracy(opened, row["model"], embedding, recorded, used.select(few), chosen[few])
-        )
+        given, row = emulate(opened, name, ppg[few])
+        entry = opened.entry(row["model"], "litert", "int8")
+        rows.append(row | accuracy(opened, entry, given, recorded, used.select(few), chosen[few]))
     rows += device_rows(opened) + reference_rows(recorded.info)
 
     result = {
@@ -242,14 +248,15 @@ def fastest_and_worst(rows):
     return lines
 
 
-def accuracy(bundle, model, embedding, recorded, windows, chosen):
-    """Accuracy columns of a row from the embeddings (n, D) that it computed on `windows`; none
-    without embeddings.
+def accuracy(bundle, entry, given, recorded, windows, chosen):
+    """Accuracy columns of a row from the embeddings (n, D), or rows with beats, that it computed
+    on `windows`; none without.
 
     Embeddings that are none, not finite or of another width, are a `failure`.
     """
-    if embedding is None:
+    if given is None:
         return {}
+    model, embedding = entry["model"], given[:, : entry.get("embedding")]
     original = recorded.embeddings[model][chosen]
     found = {"windows": len(embedding)} | compare_embeddings(
         embedding, original, recorded.train_mean[model]
@@ -257,7 +264,8 @@ def accuracy(bundle, model, embedding, recorded, windows, chosen):
     if found["centred"] is None:
         return found | {"failure": UNUSABLE}
     return found | {
-        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows)
+        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows),
+        **beats_of(bundle, entry, given, recorded, windows, chosen),
     }
 
 
@@ -320,5 +328,11 @@ def flat(row):
             "hr_mae_change": hr["change"],
             "hr_mae_low": low,
             "hr_mae_high": high,
+        }
+    if beats := row.get("beats"):
+        values |= {"beat_ms_median": beats["median_ms"], "beat_ms_p99": beats["p99_ms"]}
+        values |= {
+            "beat_rate_change": beats["rate_change"],
+            "refusal_flips": beats["refusal_flips"],
         }
     return values

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.report.watch_table import broken_limits, equality, markdown, terminal
+from xmae.benchmarks.simulate_beats import PlayedSignal, simulate_beats
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
@@ -42,7 +43,7 @@ def simulate(
     setup: bool = False,
     emulator: str | None = None,
     sfreq: int | None = None,
-    hop_s: int = 10,
+    hop_s: int | None = None,
     adc_bits: int = 18,
     seconds: float | None = None,
     speed: float = 0,
@@ -53,6 +54,9 @@ def simulate(
     polarity: str = "auto",
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
+
+    A student that reads beats is played through libxmae: a line a second, and every field of every
+    result is compared with `xmae.Stream` here. Exit code 1 where they differ.
 
     Parameters
     ----------
@@ -75,8 +79,8 @@ def simulate(
         it does not suit, the first of the device's that is installed. On Cortex-M both count the
         same; QEMU is several times faster.
     sfreq : int or None
-        Rate of the front end, 25-128 Hz; by default the recording's, or 100 Hz if no watch samples
-        at it.
+        Rate of the front end, 25-128 Hz (25-500 Hz for a student that reads beats); by default the
+        recording's, or 100 Hz if no watch samples at it.
     hop_s : int
         Seconds from one window to the next.
     adc_bits : int
@@ -105,7 +109,9 @@ def simulate(
         `estimated` (latency, energy, battery), `memory`, `limits`, `layers`, `bit_exact` (windows
         whose embedding equals the TensorFlow Lite Micro interpreter's; on a Cortex-A, the same
         runtime's on this machine; or why none was compared), on a Cortex-A `runtimes`: what
-        ExecuTorch and ONNX Runtime take; `signature` of the bundle; `not_run`: what devices would need; `failures`: by device,
+        ExecuTorch and ONNX Runtime take; of a student that reads beats instead what
+        `xmae.firmware_sim.play_beats.play_beats` returns; `signature` of the bundle;
+        `not_run`: what devices would need; `failures`: by device,
         what is not as it should be; `passed`: there are none, so every device had valid windows,
         whose embeddings were compared and equal, and kept all limits; under QEMU `guest`: how far
         the emulated programs were kept apart from this machine; "out".
@@ -127,6 +133,10 @@ def simulate(
     chosen, not_run = chosen_devices(device, emulator)
     opened = Bundle.open(bundle, public_key)
     recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
+    if opened.reads_beats(model):
+        played = PlayedSignal(recording, Path(signal).name, sfreq, hop_s or 1, adc_bits, seconds)
+        return simulate_beats(opened, chosen, not_run, played, out, model, speed)
+    hop_s = hop_s or 10
     rate = sfreq or front_end_rate(recording.sfreq)
     codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
         : None if seconds is None else int(seconds * rate)

@@ -1,4 +1,4 @@
-"""The gate: how far each exported model is from its fp32 original, on patients that no training
+"""The gate: how far each exported model is from its fp32 original, on subjects that no training
 saw.
 
 Cosines say whether the vectors still point the same way, plain and after the mean embedding of the
@@ -18,6 +18,12 @@ from xmae.benchmarks.harness.baseline import (
     other_weights,
     reference_windows,
     refuse_lacking,
+)
+from xmae.benchmarks.harness.beat_drift import (
+    FP32_BEATS,
+    INT8_BEATS,
+    beat_violations,
+    compare_beats,
 )
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_all_apart
@@ -58,6 +64,10 @@ def validate(
     min_cosine_p5: float = 0.95,
     max_hr_change: float = 0.5,
     max_auroc_change: float = 0.01,
+    max_beat_ms: float = INT8_BEATS["max_beat_ms"],
+    max_beat_ms_p99: float = INT8_BEATS["max_beat_ms_p99"],
+    max_rate_change: float = INT8_BEATS["max_rate_change"],
+    max_refusal_flips: float = INT8_BEATS["max_refusal_flips"],
     windows: int = 0,
     rounds: int = 5,
     public_key: str | None = None,
@@ -74,7 +84,7 @@ def validate(
     bundle : str
         Folder of the bundle.
     data : str
-        Store of windows with test patients; labels, where it has them, are used for the heads.
+        Store of windows with test subjects; labels, where it has them, are used for the heads.
     out : str
         Folder for drift.json.
     baseline : str or None
@@ -88,6 +98,13 @@ def validate(
         Largest change of the mean absolute error of the heart rate, bpm.
     max_auroc_change : float
         Largest change of the AUROC of any yes-or-no head.
+    max_beat_ms, max_beat_ms_p99 : float
+        Largest median and 99th percentile of the time between a beat in int8 and the same in fp32,
+        ms. This and what follows is for students that read beats.
+    max_rate_change : float
+        Largest change of the mean absolute error of the beats' heart rate, bpm.
+    max_refusal_flips : float
+        Largest share of windows in which one of the two gives a heart rate and the other does not.
     windows : int
         Test windows to use, evenly spaced; 0 = all.
     rounds : int
@@ -123,19 +140,24 @@ def validate(
     int8 = dict(
         zip(FP32_LIMITS, (min_cosine, min_cosine_p5, max_hr_change, max_auroc_change), strict=True)
     )
+    beats = (max_beat_ms, max_beat_ms_p99, max_rate_change, max_refusal_flips)
+    limits = {
+        "int8": int8 | dict(zip(INT8_BEATS, beats, strict=True)),
+        "fp32": FP32_LIMITS | FP32_BEATS,
+    }
     entries, rows = find_entries(opened), []
-    for entry, (embedding, report) in zip(
-        entries, run_all_apart(opened, entries, ppg), strict=True
-    ):
+    for entry, (given, report) in zip(entries, run_all_apart(opened, entries, ppg), strict=True):
         row = describe(entry) | report
-        if embedding is not None:
+        if given is not None:
+            embedding = given[:, : entry.get("embedding")]
             original = recorded.embeddings[entry["model"]][chosen]
             row |= compare_embeddings(embedding, original, recorded.train_mean[entry["model"]])
             row["heads"] = compare_heads(
                 opened.heads.get(entry["model"], {}), embedding, original, used
             )
+            row |= beats_of(opened, entry, given, recorded, used, chosen)
         row["violations"] = find_violations(
-            row, FP32_LIMITS if entry["precision"] == "fp32" else int8
+            row, limits["fp32" if entry["precision"] == "fp32" else "int8"]
         )
         rows.append(row)
     exports = [row for row in rows if row["format"] != "pytorch"]
@@ -160,7 +182,7 @@ def validate(
         "violations": violations,
         "checked": checked,
         "not_checked": unchecked,
-        "limits": {"int8": int8, "fp32": FP32_LIMITS},
+        "limits": limits,
         "bundle": str(bundle),
         "signature": opened.verdict.state,
         "windows": len(ppg),
@@ -176,6 +198,16 @@ def validate(
     judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
     lines = [f"{judged}: {verdict}", *violations, *unchecked, str(opened.verdict)]
     return result | {"summary": lines, "out": str(out)}
+
+
+def beats_of(bundle, entry, rows, recorded, windows, chosen):
+    """What a row says of beats: `beats`, see `compare_beats`; nothing for what reads none."""
+    if "embedding" not in entry or not np.isfinite(rows).all():
+        return {}
+    model = entry["model"]
+    least, truth = bundle.certainty(model).least, windows.labels.get("hr_ecg")
+    original = recorded.rows[model][chosen]
+    return {"beats": compare_beats(rows, entry, original, least, truth, windows.subject)}
 
 
 def compare_embeddings(embedding, original, mean):
@@ -209,7 +241,7 @@ def compare_heads(heads, embedding, original, windows):
     -------
     dict
         Per task `metric`, `units`, `value` (exported) with its 95 % `interval` (by resampling
-        patients), `reference` (original), and `change`. A task without labels or with a single
+        subjects), `reference` (original), and `change`. A task without labels or with a single
         class among these windows is left out.
     """
     result = {}
@@ -264,4 +296,6 @@ def find_violations(row, limits):
             found.append(
                 f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}"
             )
+    if row.get("beats"):
+        found += beat_violations(row["beats"], limits)
     return found

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
-from xmae.beats.rhythm import rhythm_hint
+from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError, require_at_least
 from xmae.export.targets.c.network import CHUNK, StreamNetwork
@@ -21,6 +22,7 @@ from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
 from xmae.signals.window import SFREQ
 
 FIRST_OUTPUT = 1.5  # samples: an output answers for the middle of its four
+FRONT_END_MS = int(10 * (FIRST_OUTPUT + LOOK_AHEAD + 0.5))  # until then, without the network
 LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
 REASONS = {
     LOST: "samples lost",
@@ -80,7 +82,7 @@ class StreamResult:
 
 def int8_file(model):
     """Find the int8 file of a shipped student by its name; other names are paths."""
-    path = files("xmae.models.weights") / f"{model}_int8.tflite"
+    path = files("xmae") / "models" / "weights" / f"{model}_int8.tflite"  # xmae.models has PyTorch
     return Path(str(path)) if path.is_file() else Path(model)
 
 
@@ -192,6 +194,15 @@ class Stream:
         """Read a second of samples."""
         self.reader.push(self.network.push(chunk)[None])
 
+    def read(self, ppg):
+        """Take a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.
+
+        Returns
+        -------
+        list of StreamResult
+        """
+        return self.push(as_codes(ppg, self.bits))
+
     def in_span(self, at):
         """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""
         rate = self.front_end.rate
@@ -245,22 +256,31 @@ class Stream:
             status,
         )
 
+    @property
+    def delay_ms(self):
+        """Time from the first sample of the front end to output 0, ms."""
+        return FRONT_END_MS - 10 * self.network.look_ahead
+
+    def milliseconds(self, ticks):
+        """Return the time of ticks on the clock of the codes, whole ms after the first code was taken, rounded down."""
+        return (ticks * 5 >> 5) + self.delay_ms - 500_000 // round(self.sfreq * 1000)
+
     def seconds_of(self, ticks):
         """Return the time of ticks on the clock of the codes, s after the first code was taken."""
-        first = FIRST_OUTPUT - self.network.look_ahead  # of output 0, after the front end's first
-        return ticks / TICKS_S + (first + LOOK_AHEAD + 0.5) / 100 - 0.5 / self.sfreq
+        return ticks / TICKS_S + self.delay_ms / 1000 - 0.5 / self.sfreq
 
     def line(self, result):
-        """Say a result in a line that a person understands."""
-        from xmae.beats.rhythm import HINTS
+        """Say a result in a line that a person understands; the C library's example says the same.
 
-        beats = ", ".join(f"{self.seconds_of(t):.2f}" for t, _ in result.beats)
+        Time, heart rate with its interval, rhythm hint, certainty, beats, and reasons if any.
+        """
+        times = ((self.milliseconds(ticks) + 5) // 10 / 100 for ticks, _ in result.beats)
+        beats = " ".join(f"{time:.2f}" for time in times) or "none"
+        said = "no heart rate"
         if result.rate:
-            said = (
-                f"{result.rate / 100:.1f} bpm ({result.low / 100:.0f} to {result.high / 100:.0f})"
-            )
-            said += f", {HINTS[result.rhythm]}"
-        else:
-            said = "no heart rate"
+            rate, low, high = ((x + 5) // 10 / 10 for x in (result.rate, result.low, result.high))
+            said = f"{rate:.1f} bpm ({low:.1f} to {high:.1f}), {HINTS[result.rhythm]}"
+        sure = f"sure {100 * result.certainty // 255} %"
         why = f" [{'; '.join(result.reasons())}]" if result.status else ""
-        return f"{self.seconds_of(result.time):7.1f} s  {said}, beats at {beats or '-'}{why}"
+        time = (self.milliseconds(result.time) + 50) // 100 / 10
+        return f"{time:7.1f} s  {said:45}  {sure:9}  beats at {beats}{why}"

@@ -10,7 +10,7 @@ from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.firmware_sim.build.compile import BOARDS, KERNELS, compile_firmware
 from xmae.firmware_sim.build.generate import STACK_BYTES
-from xmae.firmware_sim.cost.battery import PERIODS_S, battery_view
+from xmae.firmware_sim.cost.battery import milliamp_hours_per_day
 from xmae.firmware_sim.cost.cost import layer_cycles, mean_mix, milliseconds
 from xmae.firmware_sim.emulators.registry import runner
 
@@ -178,7 +178,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         "results": [row_of(result, stream) for result in found],
         "bit_exact": equality_of(found, expected),
         "memory": {
-            "weights": sizes["flash_weights"],
+            "constants": model.constant_bytes,
             "flash": sizes["flash"],
             "instance": instance,
             "ram": sizes["ram"],
@@ -212,7 +212,6 @@ def second_cost(run, model, device, seconds):
     first = next(i for i, (name, _) in enumerate(run.visits) if name == WORK)
     busy = milliseconds(layer_cycles(mix, model.constant_bytes, device), device)
     energy = busy * device.active_mw * 1e-3
-    nothing = busy * 0.0
     longest = max(pushes) / max(1, sum(pushes)) * seconds
     return {
         "counts": {
@@ -225,7 +224,9 @@ def second_cost(run, model, device, seconds):
             "busy_ms_a_second": busy.describe(),
             "longest_ms": (busy * longest).describe(),
             "energy_mj_a_second": energy.describe(),
-            "battery": battery_view(energy, busy, nothing, device, (1, *PERIODS_S)),
+            "mah_per_day": milliamp_hours_per_day(energy, busy * 1e-3, 1, device.sleep_mw).describe(
+                3
+            ),
         },
     }
 

@@ -1,4 +1,4 @@
-"""Which real windows set the int8 ranges: training patients only, evenly over them, the same for
+"""Which real windows set the int8 ranges: training subjects only, evenly over them, the same for
 the same seed.
 """
 

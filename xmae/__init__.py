@@ -70,7 +70,14 @@ def __getattr__(name: str) -> Any:
     if name not in FACE:
         raise AttributeError(f"module 'xmae' has no attribute '{name}'")
     module, attribute = FACE[name]
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
+            raise
+        from xmae.extras import needs
+
+        raise ImportError(needs(f"xmae.{name}", error), name=error.name) from None
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import copy
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,11 @@ from xmae.benchmarks.harness.hardware import hardware
 from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import refuse_seen
+from xmae.export.bundle.beat_rows import float_rows
 from xmae.files import atomic_file, sha256, write_json
 from xmae.manifest import Digest, Free, Line, Number, OpenSchema, Word, checked, read_manifest
 from xmae.models import load_encoder
+from xmae.models.beat_student import BeatStudent
 from xmae.models.student import count_macs
 from xmae.progress import stage
 from xmae.quantize.calibration import evenly
@@ -55,6 +57,8 @@ class Reference:
     train_mean : dict of str to float32 array, shape (D,)
     subject, record, start_s : arrays, shape (n,)
         Which windows.
+    rows : dict of float32 array, shape (n, D)
+        By model that reads beats: embedding and timing map.
     info : dict
         `device` (its name), `torch` (version), `latency_ms` (by model: median for one window),
         `weights` (SHA-256 by model) and, if it was made to be kept, `precisions` (a row for each
@@ -67,6 +71,7 @@ class Reference:
     record: np.ndarray
     start_s: np.ndarray
     info: dict
+    rows: dict = field(default_factory=dict)
 
 
 def make_reference(bundle, windows, device=None, precisions=False):
@@ -107,7 +112,7 @@ def make_reference(bundle, windows, device=None, precisions=False):
     train = windows.ppg[evenly(train, MEAN_WINDOWS)]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else hardware()["cpu"]
     info = {"device": name, "torch": torch.__version__, "latency_ms": {}, "weights": {}}
-    embeddings, train_mean = {}, {}
+    embeddings, train_mean, whole = {}, {}, {}
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for model, path in weight_files(bundle).items():
             encoder = load_encoder(path).to(device).eval()
@@ -115,18 +120,21 @@ def make_reference(bundle, windows, device=None, precisions=False):
             stage(f"{model}: float embeddings of {len(test)} test windows in PyTorch")
             embeddings[model] = embed_windows(encoder, test, progress=True)
             train_mean[model] = embed_windows(encoder, train, progress=True).mean(axis=0)
+            if isinstance(encoder, BeatStudent):
+                whole[model] = float_rows(encoder, minmax_scale(test.ppg)[0])
             info["latency_ms"][model] = _latency_ms(encoder, test.ppg[:1])
             info["weights"][model] = sha256(path)
             if precisions:
                 rows = measure_precisions(encoder, evenly(test.ppg, COMPARED), train_mean[model])
                 info.setdefault("precisions", []).extend({"model": model} | row for row in rows)
-    return Reference(embeddings, train_mean, test.subject, test.record, test.start_s, info)
+    return Reference(embeddings, train_mean, test.subject, test.record, test.start_s, info, whole)
 
 
 def save_reference(reference, out):
     """Write `reference.npz` and `reference.json` into the folder `out`."""
     arrays = {f"embedding/{model}": x for model, x in reference.embeddings.items()}
     arrays |= {f"train_mean/{model}": x for model, x in reference.train_mean.items()}
+    arrays |= {f"rows/{model}": x for model, x in reference.rows.items()}
     with atomic_file(Path(out) / "reference.npz") as temporary:
         keys = {key: getattr(reference, key) for key in KEYS}
         np.savez_compressed(temporary, **keys, **arrays)
@@ -148,14 +156,14 @@ def load_reference(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         keys = [arrays.pop(key) for key in KEYS]
-        parts = {"embedding": {}, "train_mean": {}}
+        parts = {"embedding": {}, "train_mean": {}, "rows": {}}
         for name, x in arrays.items():
             kind, _, model = name.partition("/")
             parts[kind][checked(model, Word, path)] = x
-        shapes = {len(x) for x in (*keys, *parts["embedding"].values())}
+        shapes = {len(x) for x in (*keys, *parts["embedding"].values(), *parts["rows"].values())}
         if len(shapes) != 1 or parts["embedding"].keys() != parts["train_mean"].keys():
             raise UserError(f"{path}: its arrays do not fit each other")
-    return Reference(parts["embedding"], parts["train_mean"], *keys, info)
+    return Reference(parts["embedding"], parts["train_mean"], *keys, info, parts["rows"])
 
 
 def refuse_lacking(reference, bundle):
@@ -163,6 +171,11 @@ def refuse_lacking(reference, bundle):
     if lacking := {entry["model"] for entry in bundle.models} - reference.embeddings.keys():
         raise UserError(
             f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle"
+        )
+    beats = {entry["model"] for entry in bundle.models if "embedding" in entry}
+    if lacking := beats - reference.rows.keys():
+        raise UserError(
+            f"the reference has no beats of {' and '.join(sorted(lacking))}; record it again"
         )
 
 

@@ -49,6 +49,7 @@ def run_apart(bundle, entry, ppg, profile=False):
     Returns
     -------
     embedding : float32 array, shape (n, D), or None
+        Of a student that reads beats whole rows; see `xmae.export.bundle.beat_rows`.
     report : dict
         `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a
         window), `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes`
@@ -107,7 +108,7 @@ def main(path, entry, source, target, said, profile):
     session = open_session(bundle, entry)
     session(ppg[:1])
     report = {"cold_start_ms": 1e3 * (time.perf_counter() - start)}
-    np.save(target, session(ppg))
+    np.save(target, getattr(session, "rows", session)(ppg))
     peak = memory("VmHWM") if counted else None
     report |= {
         "peak_memory_bytes": peak,

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from xmae.benchmarks.harness.baseline import weight_files
+from xmae.export.bundle.beat_rows import RowSession, float_rows
 from xmae.models import load_encoder
+from xmae.models.beat_student import BeatStudent
 from xmae.models.student import count_macs
 
 # what a format's session imports; imported first so that it does not count as the model's memory
@@ -49,11 +51,19 @@ def find_entries(bundle):
             "precision": "fp32",
             "file": path.name,
             "bytes": path.stat().st_size,
-            "macs": count_macs(load_encoder(path).eval()),
+            **about(load_encoder(path).eval()),
         }
         for model, path in weight_files(bundle).items()
     ]
     return weights + list(bundle.models)
+
+
+def about(encoder):
+    """What an entry of PyTorch says of its encoder: `macs`, and how a row is split, if it reads
+    beats.
+    """
+    split = {"embedding": encoder.embed_dim, "output": {"dtype": "float32"}}
+    return {"macs": count_macs(encoder)} | (split if isinstance(encoder, BeatStudent) else {})
 
 
 def open_session(bundle, entry, threads=1):
@@ -75,6 +85,11 @@ def open_session(bundle, entry, threads=1):
     if entry["format"] != "pytorch":
         return bundle.session(entry, threads)
     encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
+    if isinstance(encoder, BeatStudent):
+        return RowSession(
+            lambda ppg: np.concatenate([float_rows(encoder, row[None]) for row in ppg]),
+            encoder.embed_dim,
+        )
 
     @torch.no_grad()
     def session(ppg):

@@ -16,7 +16,7 @@ from xmae.export.bundle.signature import SIGNATURE
 from xmae.export.targets.light import OPENERS, is_light
 from xmae.signals.scale import minmax_scale
 
-# of training patients, whose windows the models are run on
+# of training subjects, whose windows the models are run on
 RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")
 FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
 

@@ -58,7 +58,8 @@ int app(void) {
   int in = sh_open("in.bin", 1), out = sh_open("out.bin", 5), failed = 0;
   if (sh_read(in, head, sizeof head) != (int)sizeof head) return 3;
   if (xmae_check_model(&MODEL) != XMAE_OK) return 4;
-  const xmae_config_t config = {&MODEL, (uint32_t)head[0], (uint8_t)head[1], (uint8_t)head[2], (uint16_t)head[3]};
+  const xmae_config_t config = {&MODEL, (uint32_t)head[0], (uint8_t)head[1], (uint8_t)head[2], (uint16_t)head[3], 1,
+                                0};
   if (xmae_init(&stream, &config, memory, sizeof memory) != XMAE_OK) return 5;
   while (!failed && sh_read(in, next, sizeof next) == (int)sizeof next)
     failed = push(out, in, (uint32_t)next[0], (uint32_t)next[1]);

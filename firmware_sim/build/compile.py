@@ -21,6 +21,7 @@ from xmae.firmware_sim.build.elf import read_elf, read_symbols, section_sizes
 
 BOARDS = Path(__file__).parents[1] / "boards"
 KERNELS = Path(str(files("xmae.export.targets.c"))) / "kernels"
+CORTEX_M = KERNELS.parent / "package" / "examples" / "cortex_m"
 WARNINGS = ("-Wall", "-Wextra", "-Wvla", "-Wframe-larger-than=512", "-Werror")
 
 
@@ -158,7 +159,7 @@ def compile_firmware(
     for key, value in values.items():
         script = script.replace(f"@{key}@", f"{value:#x}")
     headers = [KERNELS, BOARDS, *dict.fromkeys(Path(source).parent for source in sources), *include]
-    own, warnings = [BOARDS / "startup.c", BOARDS / "memory.c", *kernel_sources()], WARNINGS
+    own, warnings = [BOARDS / "startup.c", CORTEX_M / "memory.c", *kernel_sources()], WARNINGS
     if cmsis_nn:
         theirs, their_headers = cmsis_nn_files(cmsis_nn)
         own, headers, warnings = own + theirs, headers + their_headers, ("-w",)
@@ -175,7 +176,7 @@ def compile_firmware(
         ]
         command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
         command += [f"-I{header}" for header in headers]
-        command += ["-isystem", str(BOARDS / "freestanding")]
+        command += ["-isystem", str(CORTEX_M / "freestanding")]
         # or each core would fuse, and round, other products of the front end
         command += ["-ffp-contract=off"]
         # zig's are on by default

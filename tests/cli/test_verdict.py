@@ -28,6 +28,7 @@ def test_training():
 def test_a_student(cosine, said):
     lines = verdict("distill", TRAINED | {"centred_cosine": cosine})
     assert said in lines[-1] and f"{cosine:.2f}" in lines[-1]
+    assert said in verdict("distill", TRAINED | {"distances": cosine})[-1]
 
 
 def test_int8():

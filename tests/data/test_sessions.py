@@ -11,6 +11,7 @@ import yaml
 from xmae.cli import main
 from xmae.data import WindowStore
 from xmae.data.bidmc import FOLDER
+from xmae.data.clocks import clocks
 from xmae.data.prepare.prepare_file import state_of
 from xmae.data.recording.readers import find_in_folder, read_recording
 from xmae.errors import UserError
@@ -81,7 +82,7 @@ def test_from_three_files_to_a_store_in_step(session, tmp_path, capsys):
     and the report shows that it is in step.
     """
     store = tmp_path / "store"
-    assert main(["prepare", str(session), "--out", str(store), "--split", "1,0,0"]) == 0
+    assert main(["prepare", str(session), "--out", str(store)]) == 0  # one person: all in train
     assert "NOT IN STEP" not in capsys.readouterr().err
     (row,) = WindowStore(store).index()
     assert (row["subject"], row["record"], row["clock_state"]) == ("p01", "session", "corrected")
@@ -202,6 +203,13 @@ def test_mistakes_are_told(session, change, complaint):
             read_recording(path)
     finally:
         path.unlink()
+
+
+def test_the_doctor_turns_raw_counts_over_as_prepare_does(real, tmp_path):
+    """Their pulses fall at systole; upside down, no lag was certain."""
+    np.savez(tmp_path / "raw.npz", ppg=30000 - 2000 * real["ppg"], ecg=real["ecg"], fs=125.0)
+    (row,) = clocks([str(tmp_path / "raw.npz")], str(tmp_path / "out"))["recordings"]
+    assert row["certain"] and row["lag_s"] == pytest.approx(OWN_LAG_S, abs=0.05)
 
 
 def test_the_verb_reads_sessions(session, tmp_path, capsys):

@@ -2,17 +2,23 @@
 the situations were collected.
 """
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 import xmae
 from xmae.errors import UserError
+from xmae.export.bundle.bundle import HEADS, preprocessing, seal
+from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.export.bundle.verify import verify
 from xmae.export.export import refuse_saturated
 from xmae.export.targets import biases
 from xmae.export.targets import litert as litert_target
 from xmae.export.targets import onnx as onnx_target
 from xmae.export.targets.registry import TARGETS
+from xmae.files import write_json
 from xmae.quantize import exportable
 
 SAMPLES = np.sin(np.arange(1000) / 9).astype(np.float32).reshape(1, 1, 1, 1000)
@@ -109,6 +115,26 @@ def test_a_student_with_vanished_channels(tiny, target, recording_windows, tmp_p
     assert lost < kept and module.saturated(path)
     with pytest.raises(UserError, match="does not fit into 32 bits"):
         refuse_saturated(module, path)
+    verdict = verify(bundle_of(path, module, tmp_path / "bundle"))
+    assert not verdict["passed"]
+    assert "does not fit into 32 bits; export it anew" in verdict["models"][path.name]
+
+
+def bundle_of(path, target, folder):
+    """A bundle of one int8 file, as it may have come from elsewhere."""
+    folder.mkdir()
+    shutil.copy(path, folder)
+    write_json(folder / HEADS, {"student": {}})
+    entry = {"model": "student", "format": target.name, "precision": "int8", "file": path.name}
+    window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "window": window,
+        "preprocessing": preprocessing(),
+        "models": [entry | target.inspect(path)],
+    }
+    seal(folder, manifest)
+    return str(folder)
 
 
 def test_least_steps():

@@ -4,8 +4,6 @@ The model is an untrained `BeatStudent("mcu")`, quantised by LiteRT on 16 genera
 point of its input was then set to 0. Its beats mean nothing, but there are many of them.
 """
 
-import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,14 +11,11 @@ import numpy as np
 import pytest
 
 from xmae.beats.certainty import Certainty
-from xmae.errors import UserError
 from xmae.export.stream import Stream
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
-from xmae.export.targets.c.package import PackagedStudent, write_package
 from xmae.firmware_sim.build.compile import BOARDS, KERNELS, compile_firmware, compile_host
 from xmae.firmware_sim.emulators.qemu import have_qemu, run_qemu
-from xmae.version import __version__
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MODEL = FIXTURES / "beat_student_untrained.tflite"
@@ -177,65 +172,3 @@ def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
         assert run.exit_code == 0
         rows = np.frombuffer(run.files["out.bin"], "<i8").reshape(-1, 90)
         np.testing.assert_array_equal(rows, as_python(*case))
-
-
-def test_bad_input_is_refused_with_the_state_intact(model_folder):
-    program = compile_host(
-        [*sources(model_folder)[:-2], model_folder / "models" / "xmae_model_untrained.c", FIXTURES / "library_bad_input.c"],
-        model_folder / "bad_input",
-        include=[*INCLUDE, model_folder / "include"],
-        defines=DEFINES,
-        shared=False,
-        sanitize=True,
-    )  # fmt: skip
-    done = subprocess.run([program], capture_output=True, text=True)
-    assert done.returncode == 0, f"line {done.returncode}: {done.stderr}"
-
-
-STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
-
-
-@pytest.mark.parametrize("name", ["gcc", "clang"])
-def test_no_compiler_warns(name, model_folder, tmp_path):
-    if not shutil.which(name):
-        pytest.skip(f"{name} is not installed")
-    write_package(tmp_path, [PackagedStudent("student", "untrained", MODEL)])
-    include = [f"-I{tmp_path / folder}" for folder in ("include", "src")]
-    for file in [*tmp_path.glob("src/*.c"), *tmp_path.glob("models/*.c")]:
-        words = [
-            name,
-            "-std=c99",
-            *STRICT,
-            *include,
-            "-c",
-            file,
-            "-o",
-            tmp_path / "x.o",
-        ]
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    header = tmp_path / "include" / "xmae" / "xmae_model_untrained.h"
-    words = [name, "-x", "c++", "-std=c++17", *STRICT, *include, "-fsyntax-only", header]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_every_name_of_the_library_has_its_prefix(host):
-    listed = subprocess.run(["nm", "-g", "--defined-only", host], capture_output=True, text=True)
-    assert "xmae_push" in listed.stdout
-    header = (LIBRARY / "include" / "xmae" / "xmae.h").read_text()
-    macros = re.findall(r"#define (\w+)", header)
-    assert macros and all(name.startswith("XMAE_") for name in macros)
-    assert f'#define XMAE_VERSION "{__version__}"' in header
-
-
-def test_two_models_of_one_name_are_refused(tmp_path):
-    students = [PackagedStudent(name, name, MODEL) for name in ("student-mcu", "student_mcu")]
-    with pytest.raises(UserError, match="same name in C"):
-        write_package(tmp_path, students)
-
-
-def test_another_network_is_refused(tmp_path):
-    (tmp_path / "no.tflite").write_bytes(b"TFL3" * 20)
-    with pytest.raises(UserError, match="no.tflite"):
-        library_model(tmp_path / "no.tflite", TABLE, "x")

@@ -26,9 +26,9 @@ SECONDS = 40
 def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracker")
     return compile_host(
-        [LIBRARY / "xmae_tracker.c", FIXTURES / "host_tracker.c"],
+        [LIBRARY / "src" / "xmae_tracker.c", FIXTURES / "host_tracker.c"],
         folder / "host",
-        include=[LIBRARY],
+        include=[LIBRARY / "include"],
         shared=False,
         sanitize=True,
     )

@@ -10,17 +10,20 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
+<<<<<<< HEAD
 from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import decide, shipped_tracker
+=======
+from xmae.beats.timing_map import MAP_SFREQ
+>>>>>>> main
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
 
-CODE_BITS = 16  # that raw signals are rounded to
-RAILS = (0.05, 99.95)  # percentiles that become the ends of the code range, with room to both sides
 SHORTEST_S = 4  # of a recording that can be read
 SECOND = MAP_SFREQ  # outputs
 
@@ -79,32 +82,6 @@ class HeartReading:
         )
 
 
-def as_codes(ppg):
-    """Round raw PPG (n,) of any unit to codes of 16 bits; missing samples hold the one before.
-
-    Raises
-    ------
-    UserError
-        If nothing is known or nothing moves.
-    """
-    ppg = np.asarray(ppg, np.float64)
-    known = np.isfinite(ppg)
-    if ppg.ndim != 1 or not known.any():
-        raise UserError(
-            f"expected one row of PPG samples, got shape {ppg.shape} with {known.sum()} known"
-        )
-    last = np.maximum.accumulate(np.where(known, np.arange(len(ppg)), 0))
-    held = np.where(known[last], ppg[last], ppg[known.argmax()])
-    low, high = np.percentile(ppg[known], RAILS)
-    if not high > low:
-        raise UserError("the PPG does not move; give raw samples, not a flat line")
-    room = (high - low) / 2
-    share = (held - low + room) / (high - low + 2 * room)
-    return np.clip(np.rint(share * ((1 << CODE_BITS) - 1)), 0, (1 << CODE_BITS) - 1).astype(
-        np.int64
-    )
-
-
 @torch.no_grad()
 def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, tracker=None):
     """Read beats, heart rate and rhythm from raw PPG.
@@ -143,6 +120,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
             f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
     tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
+<<<<<<< HEAD
     samples = FrontEnd(sfreq).push(np.concatenate([codes, tail]))
     axes, levels = None, None
     if acc is not None:
@@ -151,6 +129,11 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     features = model.features(x[:, :, None])
     maps = model.to_map(features).squeeze(2)
+=======
+    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail])).astype(np.float32) / 127
+    x = torch.from_numpy(samples)[None, None]
+    maps = model.timing(x)
+>>>>>>> main
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
     seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
     if acc is not None:
@@ -171,7 +154,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
         beats=beats,
         confidence=confidence,
         intervals=np.where(sure, np.diff(beats), np.nan),
-        embedding=embed_parts(model, features),
+        embedding=embed_parts(model, x),
         **seconds,
     )
 
@@ -232,10 +215,7 @@ def read_seconds(maps, table):
     return found | {"beats": np.array(beats) / TICKS_S, "confidence": np.array(confidence) / 255}
 
 
-def embed_parts(model, features):
-    """Pool features (1, C, 1, n) over each whole 10 s: (n_parts, 256)."""
-    size = N_TIMES // STEP
-    parts = [part for part in features.split(size, dim=3) if part.shape[3] == size]
-    if not parts:
-        return np.zeros((0, model.embed_dim), np.float32)
-    return torch.cat([model.pool(part) for part in parts]).numpy()
+def embed_parts(model, x):
+    """Embed each whole 10 s of a scaled signal (1, 1, n): (n_parts, E)."""
+    parts = [part for part in x.split(N_TIMES, dim=2) if part.shape[2] == N_TIMES]
+    return model(torch.cat(parts)).numpy() if parts else np.zeros((0, model.embed_dim), np.float32)

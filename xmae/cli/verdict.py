@@ -79,7 +79,8 @@ def near_teacher(result):
         after, before = result["cosine_to_float"], result["cosine_to_float_before"]
         better = "" if after > before else "warning: training did not help: "
         return [f"{better}cosine of int8 to float {after:.4f}, {before:.4f} before"]
-    name = next((name for name in result if name.endswith("cosine")), None)
+    agreements = (name for name in result if name.endswith("cosine") or name == "distances")
+    name = next(agreements, None)
     if name is None:
         return []
     value = result[name]

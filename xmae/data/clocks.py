@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from xmae.data.prepare.inputs import find_recordings
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.checks import upright
 from xmae.data.recording.clocks import examine, sentence
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.recording import PassedOver
@@ -46,6 +47,7 @@ def clocks(
     out: str = "runs/clocks",
     channels: str | None = None,
     sfreq: float | None = None,
+    polarity: str = "auto",
 ) -> dict:
     """Estimate offset and drift between the clocks of ECG and PPG from the beats of both.
 
@@ -63,6 +65,9 @@ def clocks(
         Channel map, as in `xmae prepare`.
     sfreq : float or None
         Sampling rate of tables without times, Hz.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as `xmae
+        prepare` does; "upright" takes it as it is; "inverted" turns it over.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def clocks(
                 raise recording
             if recording.ecg is None:
                 continue
-            found = examine(recording)
+            found = examine(upright(recording, polarity))
             findings.append(finding_of(recording, found))
             if found.times_s is not None and len(pictures) < PICTURES:
                 pictures[recording.record] = picture(found)
@@ -136,7 +141,7 @@ def picture(found):
     axis.axhline(ARRIVAL_S, color="tab:green", lw=1, ls="--", label=f"{ARRIVAL_S} s: in step")
     axis.set_ylim(min(line.min(), ARRIVAL_S) - 0.3, max(line.max(), ARRIVAL_S) + 0.3)
     axis.set_xlabel("minutes"), axis.set_ylabel("lag behind R peak, s")
-    axis.legend(fontsize=7, loc="upper right")
+    axis.legend(fontsize=7, loc="center right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -35,10 +35,8 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "adopted": AdoptedEncoder,
     "program": ProgramEncoder,
 }
-SHIPPED = {
-    name: f"{name}.safetensors"
-    for name in ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
-}
+SHIPPED_NAMES = ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
+SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
 MOVING = {"student-motion": "student-motion.safetensors"}  # of PPG and acceleration
 
 

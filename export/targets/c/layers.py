@@ -393,6 +393,18 @@ def concatenation(tensors, inputs, output, options):
     return Layer("CONCATENATION", inputs, output, "xmae_concatenate", fields)
 
 
+def requantize(tensors, inputs, output, options):
+    """QUANTIZE from one int8 scale to another."""
+    x, y = tensors[inputs[0]], tensors[output]
+    multiplier, shift = quantize_multiplier(x.scale / y.scale)
+    if not -30 <= shift <= 20:
+        raise UserError("scales are too far apart")
+    fields = {
+        "size": y.size, "multiplier": multiplier, "shift": shift, "in_zero": x.zero, "out_zero": y.zero,
+    }  # fmt: skip
+    return Layer("QUANTIZE", inputs[:1], output, "xmae_requantize", fields)
+
+
 def reshape(tensors, inputs, output, options):
     """RESHAPE: the same bytes."""
     return Layer("RESHAPE", inputs[:1], output, "", {})
@@ -401,4 +413,5 @@ def reshape(tensors, inputs, output, options):
 READERS = {
     "CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": fully_connected, "ADD": add, "MEAN": mean,
     "AVERAGE_POOL_2D": average_pool, "PAD": pad, "RESHAPE": reshape, "CONCATENATION": concatenation,
+    "QUANTIZE": requantize,
 }  # fmt: skip

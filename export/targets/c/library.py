@@ -13,9 +13,12 @@ import numpy as np
 from xmae.beats.reader import MapCode
 from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError
+from xmae.export.targets.c.head_codes import head_code
 from xmae.export.targets.c.layers import read_layers
 from xmae.export.targets.c.literals import identifier
-from xmae.export.targets.c.network import CHUNK, MAP_CHANNELS, OUTPUTS, StreamNetwork
+from xmae.export.targets.c.network import CHUNK, MAP_CHANNELS, OUTPUTS, StreamNetwork, reads_beats
+from xmae.export.targets.c.window import WindowNetwork
+from xmae.signals.window import N_TIMES
 
 ALIGN = 8  # bytes: of every place in an instance's memory
 CONSTANTS = ("weights", "bias", "multiplier", "shift")
@@ -33,7 +36,8 @@ class ChunkLayer:
         Arrays for flash.
     keep : int
         Columns that its kernel needs again.
-    depthwise : bool
+    kernel : str
+        C function.
     macs, scratch : int
         Products a chunk; bytes of working memory of the kernel.
     """
@@ -41,9 +45,42 @@ class ChunkLayer:
     fields: dict
     constants: dict
     keep: int
-    depthwise: bool
+    kernel: str
     macs: int
     scratch: int
+
+
+@dataclass(frozen=True)
+class BeatPart:
+    """What of a model reads beats.
+
+    Parameters
+    ----------
+    layers : dict
+        `ChunkLayer` by its number in the file, in running order.
+    inputs, outputs : tuple of int
+        Places of each layer's input and output in an instance's memory.
+    scratch, memory_bytes : int
+        Place of the kernels' working memory; size of all of it.
+    interval, half_width : uint16 array
+        Ticks by code of the log interval; 1 / 100 bpm by step of certainty.
+    map_zero, unit, least : int
+        Zero point of the map, codes for a length of 1, certainty that a heart rate needs.
+    look_ahead : int
+        Samples at 100 Hz after an output's four that the network sees.
+    """
+
+    layers: dict
+    inputs: tuple
+    outputs: tuple
+    scratch: int
+    memory_bytes: int
+    interval: np.ndarray
+    half_width: np.ndarray
+    map_zero: int
+    unit: int
+    least: int
+    look_ahead: int
 
 
 @dataclass(frozen=True)
@@ -54,66 +91,80 @@ class LibraryModel:
     ----------
     name : str
         C identifier: the model is `xmae_model_NAME`.
-    layers : tuple of ChunkLayer
-    inputs, outputs : tuple of int
-        Places of each layer's input and output in an instance's memory.
-    memory_bytes, scratch : int
-        Size of this memory; place of the kernels' working memory.
-    interval, half_width : uint16 array
-        Ticks by code of the log interval; 1 / 100 bpm by step of certainty.
-    map_zero, unit, least : int
-        Zero point of the map, codes for a length of 1, certainty that a heart rate needs.
-    look_ahead : int
-        Samples at 100 Hz after an output's four that the network sees.
+    beats : BeatPart or None
+        None: it reads no beats.
+    window : WindowNetwork
+        From a window to the embedding.
+    heads : tuple of HeadCode
     """
 
     name: str
-    layers: tuple
-    inputs: tuple
-    outputs: tuple
-    memory_bytes: int
-    scratch: int
-    interval: np.ndarray
-    half_width: np.ndarray
-    map_zero: int
-    unit: int
-    least: int
-    look_ahead: int
+    beats: BeatPart | None
+    window: WindowNetwork
+    heads: tuple
+
+    @property
+    def window_place(self):
+        """Place of the last 10 s in an instance's memory."""
+        return self.beats.memory_bytes if self.beats else 0
+
+    @property
+    def memory_bytes(self):
+        """Size of an instance's memory; a sample that is yet to be scaled takes 4 bytes."""
+        return self.window_place + N_TIMES * (1 if self.beats else 4)
+
+    @property
+    def constants(self):
+        """Arrays for flash, by their names in C."""
+        layers = self.window.layers | (self.beats.layers if self.beats else {})
+        arrays = {
+            f"{key}_{number:02d}": layers[number].constants[key]
+            for number in sorted(layers)
+            for key in CONSTANTS
+            if key in layers[number].constants
+        }
+        if self.beats:
+            arrays |= {"interval": self.beats.interval, "half_width": self.beats.half_width}
+        return arrays | {f"head_{i:02d}": head.weights for i, head in enumerate(self.heads)}
 
     @property
     def constant_bytes(self):
         """Bytes of flash for weights and tables."""
-        arrays = [array for layer in self.layers for array in layer.constants.values()]
-        return sum(array.nbytes for array in (*arrays, self.interval, self.half_width))
+        return sum(array.nbytes for array in self.constants.values())
 
     @property
     def macs(self):
         """Products a second of signal."""
-        return sum(layer.macs for layer in self.layers)
+        return sum(layer.macs for layer in self.beats.layers.values()) if self.beats else 0
+
+    @property
+    def embed_macs(self):
+        """Products of an embedding."""
+        return sum(layer.macs for layer in self.window.layers.values())
 
     @property
     def crc32(self):
         """CRC-32 that `xmae_check_model` compares."""
-        crc = zlib.crc32(self.half_width.tobytes(), zlib.crc32(self.interval.tobytes()))
-        for layer in self.layers:
-            for key in CONSTANTS:
-                array = layer.constants[key]
-                size = len(array) if key == "weights" else layer.fields["out_c"]
-                crc = zlib.crc32(array[:size].tobytes(), crc)
+        crc = 0
+        for array in self.constants.values():
+            crc = zlib.crc32(array.tobytes(), crc)
         return crc
 
 
-def library_model(path, certainty, name):
+def library_model(path, certainty, name, heads=None):
     """Read a student for libxmae.
 
     Parameters
     ----------
     path : str or Path
-        Int8 `.tflite` of a `BeatStudent` with one input channel.
+        Int8 `.tflite` of a student with one input channel. One without a timing map gives embeddings
+        and what heads say, and reads no beats.
     certainty : Certainty
         Its table.
     name : str
         For the model; characters that C does not know become underscores.
+    heads : dict, optional
+        From a bundle's `heads.json`, by task.
 
     Returns
     -------
@@ -124,22 +175,32 @@ def library_model(path, certainty, name):
     UserError
         If the file is no such student, or a number does not fit the library's structs.
     """
+    window = WindowNetwork(path)
+    output = window.tensors[window.embedding]
+    codes = tuple(head_code(task, head, output.scale) for task, head in (heads or {}).items())
+    if any(len(code.weights) != output.size for code in codes):
+        raise UserError(f"{path}: heads are not as wide as the embedding")
+    beats = beat_part(path, certainty) if reads_beats(path) else None
+    return LibraryModel(identifier(name), beats, window, codes)
+
+
+def beat_part(path, certainty):
+    """Read what of a student reads beats."""
     network = StreamNetwork(path)
     _, every, _, _ = read_layers(path)
-    layers, columns = [], CHUNK
+    layers, columns = {}, CHUNK
     for number in network.numbers:
-        layers.append(chunk_layer(path, every[number], columns))
-        columns = layers[-1].fields["out_w"]
-    if layers[0].fields["in_c"] != 1 or columns != OUTPUTS:
+        layers[number] = chunk_layer(path, every[number], columns)
+        columns = layers[number].fields["out_w"]
+    chain = list(layers.values())
+    if chain[0].fields["in_c"] != 1 or columns != OUTPUTS:
         raise UserError(f"{path}: libxmae takes students of one channel, 100 Hz in and 25 Hz out")
     code, half_width = MapCode.of_scale(network.scale, LOG_SHARE), np.asarray(certainty.half_width)
     if code.unit >= 1 << 16 or half_width.min() < 0 or half_width.max() >= 1 << 16:
         raise UserError(f"{path}: scale of the map or certainty table out of range")
-    inputs, outputs, scratch, memory_bytes = plan_memory(layers)
-    return LibraryModel(
-        identifier(name), tuple(layers), inputs, outputs, memory_bytes, scratch,
-        code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit, int(certainty.least),
-        network.look_ahead,
+    return BeatPart(
+        layers, *plan_memory(chain), code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit,
+        int(certainty.least), network.look_ahead,
     )  # fmt: skip
 
 
@@ -152,10 +213,9 @@ def chunk_layer(path, layer, columns):
     fields = layer.fields | {
         "in_h": 1, "in_w": keep + columns, "out_h": 1, "out_w": columns // stride, "pad_h": 0, "pad_w": 0,
     }  # fmt: skip
-    depthwise = layer.kernel == "xmae_depthwise"
-    products = taps * fields["out_c"] * (1 if depthwise else fields["in_c"])
+    products = taps * fields["out_c"] * (1 if layer.kernel == "xmae_depthwise" else fields["in_c"])
     macs = products * fields["out_w"]
-    return ChunkLayer(fields, layer.constants, keep, depthwise, macs, layer.scratch)
+    return ChunkLayer(fields, layer.constants, keep, layer.kernel, macs, layer.scratch)
 
 
 def plan_memory(layers):

@@ -12,9 +12,8 @@ import numpy as np
 from xmae.errors import UserError
 from xmae.export.targets.c.layers import read_layers
 
-SILENCE = (
-    400  # samples of zero that set the state before the first one: more than the net looks back
-)
+# samples of zero that set the state before the first one: more than any net looks back
+SILENCE = 500
 MAP_CHANNELS = 3
 CHUNK = 100  # samples at 100 Hz that are computed at once: a second
 OUTPUTS = CHUNK // 4
@@ -88,8 +87,8 @@ class StreamNetwork:
     ----------
     scale, zero : float, int
         A code of the map stands for scale * (code - zero).
-    input_scale : float
-        A code of the input stands for so much of a window's [-1, 1]; its zero point is 0.
+    input_scale, input_zero : float, int
+        A code of the input stands for so much of a window's [-1, 1], less its zero point.
     look_ahead : int
         Samples after an output's four that it sees.
     layers : list of StreamLayer
@@ -107,12 +106,8 @@ class StreamNetwork:
     def __init__(self, path):
         tensors, layers, source, _ = read_layers(path)
         made_by = {layer.output: (number, layer) for number, layer in enumerate(layers)}
-        end = [
-            layer.output
-            for layer in layers
-            if layer.kernel == "xmae_conv" and tensors[layer.output].shape[3] == MAP_CHANNELS
-        ]
-        if len(end) != 1 or tensors[source].zero != 0:
+        end = timing_maps(tensors, layers)
+        if len(end) != 1:
             raise UserError(f"{path}: not an int8 student that reads beats")
         chain, place, look_ahead = [], end[0], 0
         while place != source:
@@ -132,7 +127,7 @@ class StreamNetwork:
         self.look_ahead = look_ahead
         self.layers = [stream_layer(layer) for _, layer in chain]
         self.scale, self.zero = tensors[end[0]].scale, tensors[end[0]].zero
-        self.input_scale = tensors[source].scale
+        self.input_scale, self.input_zero = tensors[source].scale, tensors[source].zero
         first = self.layers[0]
         self.channels = first.weights.shape[1] // first.taps
         self.reset()
@@ -148,10 +143,26 @@ class StreamNetwork:
 
     def push(self, samples):
         """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero point, int64 (m, 3)."""
-        x = np.asarray(samples, np.int8).reshape(len(samples), self.channels)
+        x = np.asarray(samples, np.int64).reshape(len(samples), self.channels) + self.input_zero
+        x = np.clip(x, -128, 127).astype(np.int8)
         for layer in self.layers:
             x = layer.push(x)
         return x.astype(np.int64) - self.zero
+
+
+def timing_maps(tensors, layers):
+    """Return the tensors that may be a timing map: a student that reads beats has one."""
+    return [
+        layer.output
+        for layer in layers
+        if layer.kernel == "xmae_conv" and tensors[layer.output].shape[3] == MAP_CHANNELS
+    ]
+
+
+def reads_beats(path):
+    """Whether an int8 `.tflite` is a student that reads beats."""
+    tensors, layers, _, _ = read_layers(path)
+    return len(timing_maps(tensors, layers)) == 1
 
 
 def stream_layer(layer):

@@ -7,7 +7,6 @@ models/                constants of each model
 network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
 """
 
-import shutil
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,13 +15,19 @@ from xmae.beats.certainty import SILENT, Certainty
 from xmae.errors import UserError
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
-from xmae.export.targets.c.network import StreamNetwork
 from xmae.export.targets.c.source import export_networks
 from xmae.files import atomic_file
 from xmae.version import __version__
 
 FOLDER = "c"  # in a bundle
 SOURCES = "xmae.export.targets.c"
+LIMITS = {  # of the configuration, those of xmae.h
+    "rates_hz": [25, 500],
+    "bits": [8, 24],
+    "hop_s": [1, 3600],
+    "channels": [1, 8],
+    "polarity": ["upright", "inverted"],
+}
 
 
 @dataclass(frozen=True)
@@ -71,30 +76,20 @@ def write_package(folder, students):
         cannot be written.
     """
     folder = Path(folder)
-    beats = [student for student in students if reads_beats(student.path)]
-    models = [library_model(s.path, s.certainty or SILENT, s.name) for s in beats]
+    models = [library_model(s.path, s.certainty or SILENT, s.name, s.heads) for s in students]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")
-    copy_sources(folder)
+    copy_sources(folder, {"@VERSION@": __version__, "@name@": names[0], "@NAME@": names[0].upper()})
     for model in models:
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
                 temporary.write_text(text)
     export_networks(folder / "network", [student.path for student in students])
-    return {
+    return LIMITS | {
         "version": __version__,
-        "models": [entry(s, m) for s, m in zip(beats, models, strict=True)],
+        "models": [entry(s, m) for s, m in zip(students, models, strict=True)],
     }
-
-
-def reads_beats(path):
-    """Whether an int8 `.tflite` is a student that reads beats."""
-    try:
-        StreamNetwork(path)
-    except UserError:
-        return False
-    return True
 
 
 def entry(student, model):
@@ -106,19 +101,22 @@ def entry(student, model):
         "memory_bytes": model.memory_bytes,
         "constant_bytes": model.constant_bytes,
         "macs_per_second": model.macs,
+        "reads_beats": model.beats is not None,
+        "embed_bytes": model.window.arena_bytes,
+        "heads": [head.name for head in model.heads],
         "crc32": model.crc32,
     }
 
 
-def copy_sources(folder):
-    """Copy the library, its kernels and the files of the package; fill in the version."""
+def copy_sources(folder, words):
+    """Copy the library, its kernels and the files of the package, with these words filled in."""
     for source, place in (("library", "."), ("kernels", "src"), ("package", ".")):
         with as_file(files(SOURCES) / source) as origin:
             for file in sorted(path for path in origin.rglob("*") if path.is_file()):
                 if file.name == "xmae_cmsis_nn.h":  # goes with the networks
                     continue
-                target = folder / place / file.relative_to(origin)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
-    build = folder / "CMakeLists.txt"
-    build.write_text(build.read_text().replace("@VERSION@", __version__))
+                text = file.read_text()
+                for word, value in words.items():
+                    text = text.replace(word, value)
+                with atomic_file(folder / place / file.relative_to(origin)) as temporary:
+                    temporary.write_text(text)

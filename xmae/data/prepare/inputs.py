@@ -157,6 +157,7 @@ class Split:
     seed: int
     given: dict | None
     shares: list | None
+    asked: bool = True  # if not, and subjects are too few for the shares, all train
 
     @classmethod
     def read(cls, text, seed):
@@ -164,6 +165,12 @@ class Split:
         if Path(text).suffix == ".csv":
             return cls(Path(text).name, seed, read_splits(text), None)
         return cls(text, seed, None, read_shares(text))
+
+    def draw(self, people):
+        """Split of each person by the shares."""
+        if not self.asked and len(people) < sum(share > 0 for share in self.shares):
+            return dict.fromkeys(people, "train")
+        return draw_splits(people, self.shares, self.seed)
 
     def of(self, subjects, same, before):
         """Split of each subject; people with two names go into one part.
@@ -188,7 +195,7 @@ class Split:
         if self.given is None:
             known = {person[subject]: split for subject, split in before.items()}
             people = {person[subject] for subject in fresh} - known.keys()
-            known |= draw_splits(people, self.shares, self.seed) if people else {}
+            known |= self.draw(people) if people else {}
             splits = before | {subject: known[person[subject]] for subject in fresh}
         elif unknown := [subject for subject in fresh if subject not in self.given]:
             raise UserError(f"{self.shown}: names no split for {', '.join(unknown)}")

@@ -74,7 +74,8 @@ def prepare(
         s3://bucket/store.
     split : str or None
         Shares of train, val and test by subject, such as "0.7,0.1,0.2", or a CSV file with the
-        columns subject,split. Default: the shipped split for "bidmc" alone, else 0.7,0.1,0.2.
+        columns subject,split. Default: the shipped split for "bidmc" alone, else 0.7,0.1,0.2; one
+        or two people then all go into train.
     min_quality : float
         Lowest quality of PPG and of ECG for a window to be kept (template-match correlation, 15th
         percentile over the window, at most 1); windows that are clipped, flat for 1 s, drop out,
@@ -138,6 +139,7 @@ def prepare(
         min_quality, leads, align, skip_bad, channel_map, people, unique_names(paths), polarity
     )
     rule = Split.read(split or (SHIPPED_SPLIT if list(inputs) == ["bidmc"] else SHARES), seed)
+    rule = replace(rule, asked=split is not None)
 
     remote = "://" in str(out)
     folder = stage_of(out) if remote else Path(out).resolve()  # a link may lead to another disk
@@ -182,6 +184,8 @@ def summary_of(meta):
         f"{meta['windows']} windows of {len(meta['splits'])} subjects: {by_split}",
         f"heart rate known from the ECG in {meta['windows_with_truth']} of them",
     ]
+    if set(meta["splits"].values()) == {"train"}:
+        lines.append("all subjects are in train: nothing to validate or score on (--split)")
     counted = [
         f"{what.replace('_', ' ')}: {', '.join(f'{n} {why}' for why, n in meta[what].items())}"
         for what in ("dropped", "repairs", "passed_over")

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* CMSIS-NN instead of this package's convolutions: bring Arm's library (github.com/ARM-software/CMSIS-NN, Apache-2.0;
  * tried with 4.0.0), put its Include folder on the include path, and compile student_int8_cmsis_nn.c in place of
  * student_int8.c. Fully connected layers are 1 x 1 convolutions to it; ADD, MEAN and the rest stay this package's.

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* The plain kernels: what the fast ones must equal, and what runs on a core without SMLAD or Helium. */
 #include "xmae_kernels.h"
 
@@ -58,7 +60,7 @@ void xmae_inside(const xmae_conv_t *layer, int taps, int *first, int *last) {
 void xmae_conv_plain(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int k = layer->k_h * layer->k_w * layer->in_c, stride = (k + 7) / 8 * 16;
   for (int p = 0; p < layer->out_h * layer->out_w; p++) {
-    const int8_t *row = xmae_window(layer, input, p, scratch, k);
+    const int8_t *row = xmae_window(layer, input, p, (int8_t *)scratch, k);
     for (int c = 0; c < layer->out_c; c++) {
       const int8_t *w = layer->weights + c / 2 * stride + c % 2;
       int32_t acc = layer->bias[c];
@@ -72,7 +74,7 @@ void xmae_conv_plain(const xmae_conv_t *layer, const int8_t *input, int8_t *outp
 void xmae_depthwise_plain(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int taps = layer->k_h * layer->k_w;
   for (int p = 0; p < layer->out_h * layer->out_w; p++) {
-    const int8_t *row = xmae_window(layer, input, p, scratch, taps * layer->in_c);
+    const int8_t *row = xmae_window(layer, input, p, (int8_t *)scratch, taps * layer->in_c);
     for (int c = 0; c < layer->out_c; c++) {
       const int8_t *w = layer->weights + c / 4 * 4 * taps + c % 4;
       int32_t acc = layer->bias[c];
@@ -143,11 +145,18 @@ void xmae_concatenate(const xmae_concatenate_t *layer, const int8_t *input1, con
   memcpy(output + layer->size1, input2, (uint32_t)layer->size2);
 }
 
+void xmae_requantize(const xmae_requantize_t *layer, const int8_t *input, int8_t *output) {
+  for (int32_t i = 0; i < layer->size; i++) {
+    int32_t code = xmae_rescale(input[i] - layer->in_zero, layer->multiplier, layer->shift) + layer->out_zero;
+    output[i] = (int8_t)xmae_clamp(code, -128, 127);
+  }
+}
+
 uint32_t xmae_crc32(uint32_t crc, const void *data, uint32_t bytes) {
   static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
                                      0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
                                      0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-  const uint8_t *byte = data;
+  const uint8_t *byte = (const uint8_t *)data;
   for (crc = ~crc; bytes; bytes--) {
     crc ^= *byte++;
     crc = crc >> 4 ^ table[crc & 15];

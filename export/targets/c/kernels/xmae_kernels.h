@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* Int8 kernels after TensorFlow Lite's quantization specification, bit-exact with TensorFlow Lite Micro.
  *
  * Tensors are int8 in NHWC order with N = 1. Everything that depends on weights only is done at export time: bias
@@ -13,6 +15,10 @@
 #ifndef XMAE_KERNELS_H
 #define XMAE_KERNELS_H
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct {
   const int8_t *weights;
@@ -43,6 +49,11 @@ typedef struct {
   int32_t size1, size2;
 } xmae_concatenate_t;
 
+typedef struct {
+  int32_t size, multiplier;
+  int16_t shift, in_zero, out_zero;
+} xmae_requantize_t;
+
 /* Each has a plain version and, where the core has the instructions, a fast one with the same output.
  * `scratch`: 4-byte aligned; XMAE_CONV_SCRATCH or XMAE_DEPTHWISE_SCRATCH bytes. */
 #define XMAE_CONV_SCRATCH(k) (12 * (((k) + 15) / 16 * 16))
@@ -59,6 +70,7 @@ void xmae_mean(const xmae_mean_t *layer, const int8_t *input, int8_t *output);
 void xmae_average_pool(const xmae_pool_t *layer, const int8_t *input, int8_t *output);
 void xmae_pad(const xmae_pad_t *layer, const int8_t *input, int8_t *output);
 void xmae_concatenate(const xmae_concatenate_t *layer, const int8_t *input1, const int8_t *input2, int8_t *output);
+void xmae_requantize(const xmae_requantize_t *layer, const int8_t *input, int8_t *output);
 uint32_t xmae_crc32(uint32_t crc, const void *data, uint32_t bytes); /* IEEE 802.3, as zlib's crc32; starts at 0 */
 
 /* x * multiplier * 2^(shift - 31), rounded as TensorFlow Lite does: the product's high half to nearest (ties up), then
@@ -97,5 +109,9 @@ static inline uint32_t xmae_word(const void *p) { /* four bytes, aligned or not:
 #define XMAE_MVE 1
 #elif !defined(XMAE_PLAIN) && defined(__ARM_FEATURE_DSP)
 #define XMAE_DSP 1
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 #endif

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* The fast kernels of Armv7E-M and Armv8-M with DSP extension (Cortex-M4, M7, M33): SMLAD, two products at once.
  *
  * A convolution takes blocks of four positions by two output channels. The four windows are widened to int16 once and
@@ -123,7 +125,7 @@ static void one_position(const xmae_conv_t *layer, const int8_t *row, int k, int
 
 void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
   int k = (layer->k_h * layer->k_w * layer->in_c + 7) / 8 * 8, positions = layer->out_h * layer->out_w;
-  int8_t *copies = scratch;
+  int8_t *copies = (int8_t *)scratch;
   if (positions < 4) {
     for (int p = 0; p < positions; p++)
       one_position(layer, xmae_window(layer, input, p, copies, k), k, output + p * layer->out_c);
@@ -223,7 +225,7 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
     xmae_depthwise_plain(layer, input, output, scratch);
     return;
   }
-  uint32_t *constants = scratch, *row = constants + 16 + 4 * pairs; /* row: 2 * pairs + 1 words */
+  uint32_t *constants = (uint32_t *)scratch, *row = constants + 16 + 4 * pairs; /* row: 2 * pairs + 1 words */
   int first, last;
   xmae_inside(layer, 2 * pairs, &first, &last);
   for (int c = 0; c < channels; c += 4) {

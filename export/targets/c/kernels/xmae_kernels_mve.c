@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* The fast kernels of Armv8.1-M with Helium (Cortex-M55, M85): VMLADAV, sixteen products at once.
  *
  * A convolution takes blocks of four positions by two output channels: one VLD2 gives sixteen weights of either output,
@@ -86,7 +88,7 @@ void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, vo
   b.blocks = k / 16;
   for (int p = 0; p < positions; p += 4) {
     if (p > positions - 4) p = positions < 4 ? 0 : positions - 4; /* the last block may overlap the one before */
-    xmae_windows(layer, input, p, scratch, k, b.x);
+    xmae_windows(layer, input, p, (int8_t *)scratch, k, b.x);
     uint16_t to[8]; /* where outputs a and b of the four positions go */
     for (int i = 0; i < 4; i++) { /* with fewer than four positions the last one is computed more than once */
       int at = p + i < positions ? p + i : positions - 1;
@@ -175,10 +177,12 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
   int room = layer->in_w + layer->pad_w - layer->k_w, first = (layer->pad_w + layer->stride_w - 1) / layer->stride_w;
   int last = room < 0 ? 0 : room / layer->stride_w + 1;
   if (last > out_w) last = out_w;
-  int8_t *w = scratch;
-  eight_t e = {.w = w, .limits = limits_of(layer), .k_h = layer->k_h, .k_w = layer->k_w, .channels = channels,
-               .row_step = layer->in_w * channels, .step = layer->stride_w * channels,
-               .exact = layer->out_min < layer->out_zero};
+  int8_t *w = (int8_t *)scratch;
+  eight_t e;
+  e.w = w, e.limits = limits_of(layer);
+  e.k_h = layer->k_h, e.k_w = layer->k_w, e.channels = channels;
+  e.row_step = layer->in_w * channels, e.step = layer->stride_w * channels;
+  e.exact = layer->out_min < layer->out_zero;
   for (int c = 0; c < channels; c += 8) {
     for (int t = 0; t < taps; t++) {
       memcpy(w + 8 * t, layer->weights + c * taps + 4 * t, 4);

@@ -47,9 +47,9 @@ static int8_t scale(xmae_front_end_t *f, int32_t deviation) {
   return (int8_t)(step < -127 ? -127 : step > 127 ? 127 : step);
 }
 
-uint32_t xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, int8_t *samples, uint32_t *resampled) {
-  uint32_t left = CODE_UNITS, n = 0;
-  *resampled = 0;
+void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, xmae_samples_t *samples) {
+  uint32_t left = CODE_UNITS;
+  samples->n = samples->resampled = 0;
   while (left) {
     uint32_t room = rate - f->filled, take = left < room ? left : room;
     f->integral += (uint64_t)code * take;
@@ -57,11 +57,12 @@ uint32_t xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, 
     if (f->filled < rate) break;
     int32_t deviation = band(f, xmae_divide(f->integral << 4, rate));
     f->integral = 0, f->filled = 0;
-    ++*resampled;
-    if (f->seen < XMAE_HISTORY)
+    samples->resampled++;
+    if (f->seen < XMAE_HISTORY) {
       f->seen++;
-    else
-      samples[n++] = scale(f, deviation);
+    } else {
+      samples->scaled[samples->n] = scale(f, deviation);
+      samples->deviations[samples->n++] = deviation;
+    }
   }
-  return n;
 }

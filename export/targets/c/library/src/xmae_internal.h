@@ -8,11 +8,11 @@
 #include "xmae_kernels.h"
 
 #define XMAE_MODEL_MAGIC 0x6d616578u /* "xeam" */
-#define XMAE_MODEL_VERSION 1u
+#define XMAE_MODEL_VERSION 2u
 #define XMAE_CHUNK 100               /* samples at 100 Hz that are computed at once */
 #define XMAE_OUTPUTS 25              /* of the map for these */
 #define XMAE_MAP_CHANNELS 3
-#define XMAE_SILENCE 4               /* chunks of zeros that set the state before the first sample */
+#define XMAE_SILENCE 5               /* chunks of zeros that set the state before the first sample */
 #define XMAE_HISTORY 108             /* samples that an output of the front end needs beside its own */
 
 /* A convolution over a chunk: `conv.in_w` is what its kernel keeps and what is new. Places are bytes in the instance's
@@ -24,15 +24,54 @@ typedef struct {
   uint16_t depthwise;
 } xmae_layer_t;
 
+/* A call of a kernel in the network over a window. Places are bytes in the memory for an embedding. */
+typedef enum {
+  XMAE_STEP_CONV,
+  XMAE_STEP_DEPTHWISE,
+  XMAE_STEP_ADD,
+  XMAE_STEP_MEAN,
+  XMAE_STEP_AVERAGE_POOL,
+  XMAE_STEP_PAD,
+  XMAE_STEP_CONCATENATE,
+  XMAE_STEP_REQUANTIZE
+} xmae_step_kind_t;
+
+typedef struct {
+  xmae_step_kind_t kind;
+  const void *layer; /* the kernel's struct */
+  uint32_t input, second, output, scratch;
+} xmae_step_t;
+
+/* A head: (bias + the sum of weight x (code - zero point)) / 2^shift, 1/1000 of its units. */
+typedef struct {
+  const char *name;
+  const int32_t *weights;
+  int64_t bias;
+  uint32_t shift;
+} xmae_head_t;
+
+/* Constants that the checksum covers, in its order. */
+typedef struct {
+  const void *data;
+  uint32_t bytes;
+} xmae_blob_t;
+
 struct xmae_model {
   uint32_t magic;
-  uint16_t version, n_layers;
+  uint16_t version, n_layers;  /* n_layers: 0 if it reads no beats */
   const xmae_layer_t *layers;
   const uint16_t *interval;    /* ticks by code of the log interval, 511 */
   const uint16_t *half_width;  /* of the heart rate's interval by certainty / 16, 1/100 bpm, 16 */
-  uint32_t memory_bytes, map, scratch; /* places in the memory: of the last layer's output, of the kernels' */
+  const xmae_step_t *steps;    /* of the network over a window */
+  const xmae_head_t *heads;
+  const xmae_blob_t *blobs;
+  uint16_t n_steps, n_heads, n_blobs, embedding_size;
+  uint32_t memory_bytes, map, scratch, window; /* places in the memory: of the last layer's output, of the kernels',
+                                                  of the last 10 s */
+  uint32_t embed_bytes, source, embedding; /* places in the memory for an embedding */
   uint32_t crc32;
-  int16_t map_zero;            /* zero point of the map */
+  uint32_t steps_per_one; /* 256 steps of the window for 1, where each window is scaled by itself; else 0 */
+  int16_t input_zero, map_zero, embedding_zero; /* zero points */
   uint16_t unit;               /* codes of the map for a length of 1 */
   uint16_t look_ahead;         /* samples at 100 Hz after an output's four that it sees */
   uint8_t least;               /* certainty from which a heart rate is given */
@@ -40,15 +79,27 @@ struct xmae_model {
 
 void xmae_front_end_reset(xmae_front_end_t *f);
 
-/* Take a code, already the right way up; write the int8 samples that it completes, at most 4, and say how many.
- * `resampled`: samples at 100 Hz that it completed, before the filters. */
-uint32_t xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, int8_t *samples, uint32_t *resampled);
+/* What a code completes: at most 4 samples, scaled by the last 4 s, and before scaling; `resampled` is their number at
+ * 100 Hz before the filters. */
+typedef struct {
+  uint32_t n, resampled;
+  int8_t scaled[4];
+  int32_t deviations[4];
+} xmae_samples_t;
+
+/* Take a code, already the right way up. */
+void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, xmae_samples_t *samples);
 
 /* Where the chunk's samples go. */
 int8_t *xmae_network_input(const xmae_model_t *model, int8_t *memory);
 void xmae_network_reset(const xmae_model_t *model, int8_t *memory);
 /* Run the chunk that was put there; gives [25][3] codes of the map. */
 const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory);
+
+/* Run the network over a window that lies at model->source; gives the embedding's codes. */
+const int8_t *xmae_steps_run(const xmae_model_t *model, int8_t *memory);
+/* Scale 10 s of deviations, a ring whose oldest is at `newest`, by their range. */
+void xmae_scale_window(const xmae_model_t *model, const int32_t *ring, uint32_t newest, int8_t *window);
 
 void xmae_reader_reset(xmae_reader_t *r);
 void xmae_reader_push(xmae_reader_t *r, const xmae_model_t *model, const int8_t *map);

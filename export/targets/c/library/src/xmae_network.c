@@ -26,12 +26,13 @@ const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory) {
 }
 
 void xmae_network_reset(const xmae_model_t *model, int8_t *memory) {
+  if (!model->n_layers) return;
   for (uint32_t i = 0; i < model->n_layers; i++) {
     const xmae_layer_t *layer = &model->layers[i];
     memset(memory + layer->input, layer->conv.in_zero, layer->keep * (uint32_t)layer->conv.in_c);
   }
   for (int i = 0; i < XMAE_SILENCE; i++) {
-    memset(xmae_network_input(model, memory), 0, XMAE_CHUNK);
+    memset(xmae_network_input(model, memory), model->input_zero, XMAE_CHUNK);
     (void)xmae_network_run(model, memory);
   }
 }

@@ -15,12 +15,16 @@
 #define MAX_BPM 22000
 #define FRONT_END_MS 560 /* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
 #define CODE_UNITS 100000u
+#define BACKWARDS 0x80000000u /* ms: differences of times from here on are negative */
+#define MOST_MS 8000000u      /* longer gaps leave no room whatever the hop */
 
 static xmae_status_t known_model(const xmae_model_t *model) {
   if (!model) return XMAE_ERROR_NULL;
   if (model->magic != XMAE_MODEL_MAGIC) return XMAE_ERROR_MODEL;
   return model->version == XMAE_MODEL_VERSION ? XMAE_OK : XMAE_ERROR_VERSION;
 }
+
+static uint32_t channels(const xmae_config_t *config) { return config->channels ? config->channels : 1u; }
 
 static int is_ready(const xmae_t *x) { return x && x->ready_mark == READY; }
 
@@ -38,23 +42,14 @@ uint32_t xmae_memory_bytes(const xmae_model_t *model) {
 xmae_status_t xmae_check_model(const xmae_model_t *model) {
   xmae_status_t known = known_model(model);
   if (known != XMAE_OK) return known;
-  uint32_t crc = xmae_crc32(0, model->interval, 511 * sizeof model->interval[0]);
-  crc = xmae_crc32(crc, model->half_width, 16 * sizeof model->half_width[0]);
-  for (uint32_t i = 0; i < model->n_layers; i++) {
-    const xmae_conv_t *conv = &model->layers[i].conv;
-    uint32_t taps = (uint32_t)(conv->k_h * conv->k_w), in = (uint32_t)conv->in_c, out = (uint32_t)conv->out_c;
-    uint32_t weights = (out + 1u) / 2u * 2u * ((taps * in + 7u) / 8u * 8u);
-    if (model->layers[i].depthwise) weights = (out + 3u) / 4u * 4u * taps;
-    crc = xmae_crc32(crc, conv->weights, weights);
-    crc = xmae_crc32(crc, conv->bias, out * 4);
-    crc = xmae_crc32(crc, conv->multiplier, out * 4);
-    crc = xmae_crc32(crc, conv->shift, out);
-  }
+  uint32_t crc = 0;
+  for (uint32_t i = 0; i < model->n_blobs; i++) crc = xmae_crc32(crc, model->blobs[i].data, model->blobs[i].bytes);
   return crc == model->crc32 ? XMAE_OK : XMAE_ERROR_MODEL;
 }
 
 static void start(xmae_t *x, const xmae_config_t *config, int8_t *memory) {
   memset(x, 0, sizeof *x);
+  memset(memory, 0, config->model->memory_bytes);
   x->config = config, x->memory = memory;
   x->last_code = -1;
   x->hop_left = config->hop_s;
@@ -72,6 +67,7 @@ xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, ui
   if (config->rate < XMAE_MIN_RATE || config->rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->bits < XMAE_MIN_BITS || config->bits > XMAE_MAX_BITS) return XMAE_ERROR_BITS;
   if (config->hop_s < 1 || config->hop_s > XMAE_MAX_HOP_S) return XMAE_ERROR_HOP;
+  if (config->channels > XMAE_MAX_CHANNELS || config->channel >= channels(config)) return XMAE_ERROR_CHANNEL;
   if (bytes < config->model->memory_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
   start(x, config, (int8_t *)memory);
   return XMAE_OK;
@@ -108,16 +104,15 @@ static void make_result(xmae_t *x) {
   x->waiting = 1;
 }
 
-static void run_chunk(xmae_t *x) {
+/* A second of samples is there. */
+static void end_second(xmae_t *x) {
   const xmae_model_t *model = x->config->model;
-  const int8_t *samples = xmae_network_input(model, x->memory);
-  int moved = 0;
-  for (int i = 0; i < XMAE_CHUNK; i++) moved |= samples[i];
-  if (moved)
+  if (x->moved)
     x->still = 0;
   else if (x->still < STILL)
     x->still++;
-  xmae_reader_push(&x->reader, model, xmae_network_run(model, x->memory));
+  x->moved = 0;
+  if (model->n_layers) xmae_reader_push(&x->reader, model, xmae_network_run(model, x->memory));
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
@@ -125,9 +120,26 @@ static void run_chunk(xmae_t *x) {
   make_result(x);
 }
 
+/* Take a sample at 100 Hz into the window's ring and into the network. */
+static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
+  const xmae_model_t *model = x->config->model;
+  int8_t *window = x->memory + model->window;
+  int8_t input = (int8_t)xmae_clamp(scaled + model->input_zero, -128, 127);
+  if (model->steps_per_one)
+    memcpy(window + sizeof deviation * x->newest, &deviation, sizeof deviation);
+  else
+    window[x->newest] = input;
+  x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
+  if (scaled) x->moved = 1;
+  if (model->n_layers) xmae_network_input(model, x->memory)[x->n_samples] = input;
+  if (++x->n_samples < XMAE_CHUNK) return;
+  x->n_samples = 0;
+  end_second(x);
+}
+
 static void push_code(xmae_t *x, uint32_t code, int lost) {
   const xmae_config_t *config = x->config;
-  uint32_t rail = ((uint32_t)1 << config->bits) - 1, resampled;
+  uint32_t rail = ((uint32_t)1 << config->bits) - 1;
   if (x->second_phase >= config->rate) {
     x->second_phase -= config->rate;
     x->second = (uint8_t)((x->second + 1u) % SPAN);
@@ -138,16 +150,10 @@ static void push_code(xmae_t *x, uint32_t code, int lost) {
     x->lost[x->second]++;
   else if (code == 0 || code == rail)
     x->saturated[x->second]++;
-  int8_t samples[4], *chunk = xmae_network_input(config->model, x->memory);
-  uint32_t n = xmae_front_end_push(&x->front_end, config->rate, config->inverted ? rail - code : code, samples,
-                                   &resampled);
-  x->samples_left -= resampled;
-  for (uint32_t i = 0; i < n; i++) {
-    chunk[x->n_samples++] = samples[i];
-    if (x->n_samples < XMAE_CHUNK) continue;
-    x->n_samples = 0;
-    run_chunk(x);
-  }
+  xmae_samples_t samples;
+  xmae_front_end_push(&x->front_end, config->rate, config->inverted ? rail - code : code, &samples);
+  x->samples_left -= samples.resampled;
+  for (uint32_t i = 0; i < samples.n; i++) take_sample(x, samples.scaled[i], samples.deviations[i]);
 }
 
 /* Codes until `samples` more are complete. */
@@ -162,22 +168,48 @@ uint32_t xmae_room(const xmae_t *x) {
   return codes_for(x, x->samples_left + more) - 1;
 }
 
+/* Whether codes can be taken. */
+static xmae_status_t check_codes(const xmae_t *x, const int32_t *codes, uint32_t n, uint32_t lost) {
+  if (n && !codes) return XMAE_ERROR_NULL;
+  uint32_t room = xmae_room(x), stride = channels(x->config);
+  if (n > room || lost > room - n) return XMAE_ERROR_OVERRUN;
+  int32_t limit = (int32_t)1 << x->config->bits;
+  for (uint32_t i = 0; i < n; i++) {
+    int32_t code = codes[i * stride + x->config->channel];
+    if (code < 0 || code >= limit) return XMAE_ERROR_CODE;
+  }
+  return XMAE_OK;
+}
+
 xmae_status_t xmae_push(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t lost) {
   xmae_status_t status = usable(x);
-  if (status != XMAE_OK) return status;
-  if (n && !codes) return XMAE_ERROR_NULL;
-  int32_t limit = (int32_t)1 << x->config->bits;
-  for (uint32_t i = 0; i < n; i++)
-    if (codes[i] < 0 || codes[i] >= limit) return XMAE_ERROR_CODE;
-  uint32_t room = xmae_room(x);
-  if (n > room || lost > room - n) return XMAE_ERROR_OVERRUN;
+  if (status == XMAE_OK) status = check_codes(x, codes, n, lost);
+  if (status != XMAE_OK || n + lost == 0) return status;
+  uint32_t stride = channels(x->config);
+  if (n) codes += x->config->channel;
   int32_t held = x->last_code >= 0 ? x->last_code : n ? codes[0] : 0;
   for (uint32_t i = 0; i < lost; i++) push_code(x, (uint32_t)held, 1);
-  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[i], 0);
-  if (n)
-    x->last_code = codes[n - 1];
-  else if (lost)
-    x->last_code = held;
+  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[i * stride], 0);
+  x->last_code = n ? codes[(n - 1) * stride] : held;
+  x->timed = 0;
+  return XMAE_OK;
+}
+
+xmae_status_t xmae_push_at(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t time) {
+  xmae_status_t status = usable(x);
+  if (status != XMAE_OK || !n) return status;
+  uint32_t ahead = x->timed ? time - x->next_ms : 0, rate = x->config->rate, lost = 0;
+  if (ahead >= BACKWARDS) {
+    if (ahead < 0u - (uint32_t)XMAE_JITTER_MS) return XMAE_ERROR_TIME;
+  } else if (ahead > MOST_MS) {
+    return XMAE_ERROR_OVERRUN;
+  } else if (ahead > (uint32_t)XMAE_JITTER_MS) {
+    lost = (xmae_divide((uint64_t)ahead * rate, 1000) + 500) / 1000;
+  }
+  status = xmae_push(x, codes, n, lost);
+  if (status != XMAE_OK) return status;
+  x->timed = 1;
+  x->next_ms = time + xmae_divide((uint64_t)n * 1000000u, rate);
   return XMAE_OK;
 }
 
@@ -197,4 +229,64 @@ int64_t xmae_milliseconds(const xmae_t *x, int64_t ticks) {
   if (!is_ready(x)) return 0;
   return ((ticks * 5) >> 5) + FRONT_END_MS - 10 * (int64_t)x->config->model->look_ahead -
          (int64_t)(500000u / x->config->rate);
+}
+
+/* Whether there are 10 s. */
+static xmae_status_t has_window(const xmae_t *x) {
+  xmae_status_t status = usable(x);
+  if (status != XMAE_OK) return status;
+  return x->seconds < SPAN ? XMAE_EMPTY : XMAE_OK;
+}
+
+static void copy_window(const xmae_t *x, int8_t *window) {
+  const xmae_model_t *model = x->config->model;
+  const int8_t *ring = x->memory + model->window;
+  uint32_t older = XMAE_WINDOW - x->newest;
+  if (model->steps_per_one) {
+    xmae_scale_window(model, (const int32_t *)(const void *)ring, x->newest, window);
+    return;
+  }
+  memcpy(window, ring + x->newest, older);
+  memcpy(window + older, ring, x->newest);
+}
+
+xmae_status_t xmae_copy_window(const xmae_t *x, int8_t *window) {
+  xmae_status_t status = has_window(x);
+  if (status < XMAE_OK) return status;
+  if (!window) return XMAE_ERROR_NULL;
+  if (status == XMAE_OK) copy_window(x, window);
+  return status;
+}
+
+xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding, uint32_t size) {
+  xmae_status_t status = has_window(x);
+  if (status < XMAE_OK) return status;
+  const xmae_model_t *model = x->config->model;
+  if (!memory || !embedding) return XMAE_ERROR_NULL;
+  if (bytes < model->embed_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
+  if (size < model->embedding_size) return XMAE_ERROR_SIZE;
+  if (status != XMAE_OK) return status;
+  copy_window(x, (int8_t *)memory + model->source);
+  memcpy(embedding, xmae_steps_run(model, (int8_t *)memory), model->embedding_size);
+  return XMAE_OK;
+}
+
+uint32_t xmae_heads(const xmae_model_t *model) { return known_model(model) == XMAE_OK ? model->n_heads : 0; }
+
+const char *xmae_head_name(const xmae_model_t *model, uint32_t head) {
+  return head < xmae_heads(model) ? model->heads[head].name : 0;
+}
+
+xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding, int32_t *value) {
+  xmae_status_t status = known_model(model);
+  if (status != XMAE_OK) return status;
+  if (!embedding || !value) return XMAE_ERROR_NULL;
+  if (head >= model->n_heads) return XMAE_ERROR_HEAD;
+  const xmae_head_t *h = &model->heads[head];
+  int64_t sum = h->bias;
+  for (uint32_t i = 0; i < model->embedding_size; i++)
+    sum += (int64_t)h->weights[i] * (embedding[i] - model->embedding_zero);
+  sum = h->shift ? (sum + ((int64_t)1 << (h->shift - 1))) >> h->shift : sum;
+  *value = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : (int32_t)sum;
+  return XMAE_OK;
 }

@@ -38,6 +38,12 @@ extern "C" {
 #define XMAE_MAX_HOP_S 3600u
 /** @brief Most beats in a result: 40, and 6 for each second of the hop. */
 #define XMAE_MAX_BEATS 40
+/** @brief Most channels of which codes come in turn. */
+#define XMAE_MAX_CHANNELS 8u
+/** @brief Samples of a window: the last 10 s at 100 Hz. */
+#define XMAE_WINDOW 1000u
+/** @brief What a time may be off without codes being lost or times going backwards, ms. */
+#define XMAE_JITTER_MS 50
 /** @brief Ticks a second: the unit of times. */
 #define XMAE_TICKS_PER_SECOND 6400
 
@@ -45,7 +51,7 @@ extern "C" {
 typedef enum {
   XMAE_OK = 0,             /**< Done. */
   XMAE_EMPTY = 1,          /**< No result is waiting. */
-  XMAE_ERROR_NULL = -1,    /**< A pointer is NULL that must not be. */
+  XMAE_ERROR_NULL = -1,     /**< A pointer is NULL that must not be. */
   XMAE_ERROR_STATE = -2,   /**< The instance is not initialised. */
   XMAE_ERROR_MODEL = -3,   /**< What the configuration calls a model is none, or is damaged. */
   XMAE_ERROR_VERSION = -4, /**< The model is made for another version of the library. */
@@ -54,7 +60,11 @@ typedef enum {
   XMAE_ERROR_HOP = -7,     /**< The hop is not 1 to 3600 s. */
   XMAE_ERROR_MEMORY = -8,  /**< The memory is too small, or not aligned to 4 bytes. */
   XMAE_ERROR_CODE = -9,    /**< A code is negative or wider than the configured bits. */
-  XMAE_ERROR_OVERRUN = -10 /**< A second result would be complete before the first one is read. */
+  XMAE_ERROR_OVERRUN = -10, /**< A second result would be complete before the first one is read. */
+  XMAE_ERROR_CHANNEL = -11, /**< More than XMAE_MAX_CHANNELS channels, or the channel is none of them. */
+  XMAE_ERROR_TIME = -12,    /**< The time is before the end of the last codes. */
+  XMAE_ERROR_SIZE = -13,    /**< The array for the embedding is too small. */
+  XMAE_ERROR_HEAD = -14     /**< The model has no head of this number. */
 } xmae_status_t;
 
 /** @brief Reasons in xmae_result_t::reasons; a sum of these. */
@@ -84,6 +94,8 @@ typedef struct {
   uint8_t bits;              /**< Width of a code, XMAE_MIN_BITS to XMAE_MAX_BITS: codes are 0 to 2^bits - 1. */
   uint8_t inverted;          /**< 0: codes rise in systole; anything else: they fall, as reflected light does. */
   uint16_t hop_s;            /**< Time from one result to the next, s, 1 to XMAE_MAX_HOP_S. */
+  uint8_t channels;          /**< Channels whose codes come in turn, to XMAE_MAX_CHANNELS; 0 is 1. */
+  uint8_t channel;           /**< Which of them is read, from 0; the others are passed over. */
 } xmae_config_t;
 
 /** @brief A beat. */
@@ -138,11 +150,13 @@ typedef struct {
   xmae_reader_t reader;
   xmae_result_t result;
   uint32_t second_phase; /* of the last code, in its second */
+  uint32_t next_ms;      /* when the next code is due, if `timed` */
   uint32_t samples_left; /* that the front end takes until the next result */
   int32_t last_code;     /* -1: none */
   uint16_t lost[10], saturated[10];
   uint16_t hop_left;
-  uint8_t second, n_samples, seconds, still, waiting;
+  uint16_t newest; /* place of the next sample in the window's ring */
+  uint8_t second, n_samples, seconds, still, moved, timed, waiting;
 } xmae_t;
 
 /**
@@ -153,22 +167,36 @@ typedef struct {
  * @param bytes    Its size; at least xmae_memory_bytes(config->model), which is also the constant
  *                 XMAE_MODEL_NAME_BYTES of the model's header.
  * @return XMAE_OK, XMAE_ERROR_NULL, XMAE_ERROR_MODEL, XMAE_ERROR_VERSION, XMAE_ERROR_RATE, XMAE_ERROR_BITS,
- *         XMAE_ERROR_HOP or XMAE_ERROR_MEMORY.
- * @note Takes as long as four seconds of signal: the model looks at silence first.
+ *         XMAE_ERROR_HOP, XMAE_ERROR_CHANNEL or XMAE_ERROR_MEMORY.
+ * @note Takes as long as five seconds of signal: the model looks at silence first.
  */
 xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes);
 
 /**
  * @brief Take codes.
  * @param x      Instance.
- * @param codes  Codes, 0 to 2^bits - 1, oldest first; may be NULL where n is 0.
- * @param n      How many.
+ * @param codes  Codes, 0 to 2^bits - 1, oldest first; of several channels, n times one of each. May be NULL where n
+ *               is 0.
+ * @param n      How many of a channel.
  * @param lost   Codes that are missing before the first of these, such as those that a FIFO overwrote. The last code
  *               known stands for them.
  * @return XMAE_OK, XMAE_ERROR_NULL, XMAE_ERROR_STATE, XMAE_ERROR_CODE, or XMAE_ERROR_OVERRUN where n + lost is more
  *         than xmae_room(). After an error none of the codes was taken.
  */
 xmae_status_t xmae_push(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t lost);
+
+/**
+ * @brief Take codes with the time of the first one; what is missing since the last call counts as lost.
+ * @param x      Instance.
+ * @param codes  As for xmae_push().
+ * @param n      How many of a channel; where it is 0, nothing is done.
+ * @param time   When the first of them was taken, ms, on a clock that wraps at 2^32. Gaps of more than
+ *               XMAE_JITTER_MS are lost codes; give shorter ones to xmae_push(). The first call after xmae_init(),
+ *               xmae_reset() or xmae_push() sets the clock.
+ * @return As xmae_push(), or XMAE_ERROR_TIME where the time is more than XMAE_JITTER_MS before the end of the codes
+ *         that came last. A step of 2^31 ms (24.8 days) or more is a step back. After an error none was taken.
+ */
+xmae_status_t xmae_push_at(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t time);
 
 /**
  * @brief Say how many codes may be pushed, lost ones included.
@@ -192,6 +220,54 @@ int xmae_ready(const xmae_t *x);
  * @return XMAE_OK, XMAE_EMPTY, XMAE_ERROR_NULL or XMAE_ERROR_STATE.
  */
 xmae_status_t xmae_read(xmae_t *x, xmae_result_t *result);
+
+/**
+ * @brief Copy the last 10 s as the network takes them: int8 at 100 Hz.
+ * @param x       Instance.
+ * @param window  XMAE_WINDOW samples, oldest first; left alone unless XMAE_OK is returned.
+ * @return XMAE_OK, XMAE_EMPTY in the first 11 s, XMAE_ERROR_NULL or XMAE_ERROR_STATE.
+ */
+xmae_status_t xmae_copy_window(const xmae_t *x, int8_t *window);
+
+/**
+ * @brief Embed the last 10 s, for heads and for classifiers of your own. The instance does not change.
+ * @param x          Instance.
+ * @param memory     Working memory for this call, aligned to 4 bytes; may serve other purposes between calls.
+ * @param bytes      Its size, at least XMAE_MODEL_NAME_EMBED_BYTES.
+ * @param embedding  Codes of the embedding: real = XMAE_MODEL_NAME_EMBEDDING_SCALE x (code -
+ *                   XMAE_MODEL_NAME_EMBEDDING_ZERO).
+ * @param size       Its size, at least XMAE_MODEL_NAME_EMBEDDING_SIZE.
+ * @return XMAE_OK, XMAE_EMPTY in the first 11 s, XMAE_ERROR_NULL, XMAE_ERROR_STATE, XMAE_ERROR_MEMORY or
+ *         XMAE_ERROR_SIZE. After anything but XMAE_OK the embedding is left alone.
+ * @note Takes about as long as 10 s of signal.
+ */
+xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding, uint32_t size);
+
+/**
+ * @brief Say how many heads a model has.
+ * @param model  Model.
+ * @return 0 if it has none, is NULL, no model, or one for another version.
+ */
+uint32_t xmae_heads(const xmae_model_t *model);
+
+/**
+ * @brief Say what a head is called.
+ * @param model  Model.
+ * @param head   From 0 to xmae_heads() - 1.
+ * @return Name and units such as "hr (bpm)"; NULL if there is none.
+ */
+const char *xmae_head_name(const xmae_model_t *model, uint32_t head);
+
+/**
+ * @brief Say what a head makes of an embedding.
+ * @param model      Model that made the embedding.
+ * @param head       From 0 to xmae_heads() - 1; also XMAE_MODEL_NAME_HEAD_TASK.
+ * @param embedding  From xmae_embed().
+ * @param value      1/1000 of the head's units; of a head that decides, 1/1000 of the log-odds. Left alone unless
+ *                   XMAE_OK is returned.
+ * @return XMAE_OK, XMAE_ERROR_NULL, XMAE_ERROR_MODEL, XMAE_ERROR_VERSION or XMAE_ERROR_HEAD.
+ */
+xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding, int32_t *value);
 
 /**
  * @brief Forget everything, as after a pause; the configuration stays.

@@ -1,4 +1,6 @@
-/* For a compiler that brings no C library: what boards/memory.c defines. */
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
+/* For a compiler that brings no C library: what memory.c defines. */
 #ifndef FREESTANDING_STRING_H
 #define FREESTANDING_STRING_H
 #include <stddef.h>

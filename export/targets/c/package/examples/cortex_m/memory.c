@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: the xMAE authors */
 /* The functions of string.h that firmware may use or compilers call, so that no C library is linked and counts depend
  * on none. */
 #include <string.h>

@@ -18,9 +18,9 @@ extern "C" {
 #define XMAE_TRACKER_RATES 96      /**< 30 to 220 bpm in steps of 2. */
 #define XMAE_TRACKER_SPAN 10       /**< Seconds of a spectrum. */
 #define XMAE_TRACKER_VALUES 25     /**< Values a second. */
-#define XMAE_TRACKER_MAP_LEVELS 12
-#define XMAE_TRACKER_PPG_LEVELS 10
-#define XMAE_TRACKER_ACC_LEVELS 4
+#define XMAE_TRACKER_MAP_LEVELS 12 /**< Of what the timing map says for a rate. */
+#define XMAE_TRACKER_PPG_LEVELS 10 /**< Of the power of PPG at a rate. */
+#define XMAE_TRACKER_ACC_LEVELS 4  /**< Of the power of acceleration at a rate. */
 #define XMAE_TRACKER_REACH 6       /**< Steps of the grid that a belief moves within a second. */
 
 /** @brief What a tracker has learnt; constants in flash. */
@@ -61,7 +61,11 @@ typedef struct {
   uint8_t given;      /**< 1: sure enough to be shown. */
 } xmae_tracked_t;
 
-/** @brief Forget everything. */
+/**
+ * @brief Forget everything.
+ * @param t      Tracker.
+ * @param table  What it has learnt; must live as long as the tracker.
+ */
 void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
 
 /**
@@ -74,7 +78,11 @@ void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
  */
 void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels, const int16_t *map, uint32_t unit);
 
-/** @brief Say what is believed now. */
+/**
+ * @brief Say what is believed now.
+ * @param t        Tracker.
+ * @param tracked  Where to.
+ */
 void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked);
 
 #ifdef __cplusplus

@@ -1,0 +1,99 @@
+"""Drift of a student that reads beats, by what a wearer notices: when beats are, what the heart rate
+is, and whether one is given.
+"""
+
+import numpy as np
+
+from xmae.evaluation.protocol.beat_matching import pair, tolerances
+from xmae.export.bundle.beat_rows import read_rows
+
+WINDOW_GAP_S = 100.0  # between windows laid end to end, so that beats of two never match
+PERCENTILE = 99
+INT8_BEATS = {  # defaults of `xmae validate`
+    "max_beat_ms": 2.0,
+    "max_beat_ms_p99": 20.0,
+    "max_rate_change": 0.1,
+    "max_refusal_flips": 0.005,
+}
+FP32_BEATS = {
+    "max_beat_ms": 0.5,
+    "max_beat_ms_p99": 5.0,
+    "max_rate_change": 0.02,
+    "max_refusal_flips": 0.002,
+}
+WORDS = {  # what each limit is of: key of `compare_beats`, words, unit
+    "max_beat_ms": ("median_ms", "beat times, median", " ms"),
+    "max_beat_ms_p99": ("p99_ms", "beat times, 99th percentile", " ms"),
+    "max_rate_change": ("rate_change", "heart-rate error changes by", " bpm"),
+    "max_refusal_flips": ("refusal_flips", "windows whose refusal flips", ""),
+}
+
+
+def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
+    """Compare what an exported student reads with what its float original reads.
+
+    Parameters
+    ----------
+    rows : float array, shape (n, D)
+        What the file gives for n windows.
+    entry : dict
+        The bundle's, with `embedding` and `output`.
+    original : float array, shape (n, D)
+        Rows of the float original.
+    least : int
+        Certainty (0 to 255) from which a heart rate is given.
+    hr_ecg, subject : arrays, shape (n,), optional
+        True heart rate, bpm, NaN = unknown; whose window it is.
+
+    Returns
+    -------
+    dict
+        `beats` matched one to one, `unmatched` (share of the original's), `median_ms` and `p99_ms`
+        of the time difference of matched beats, `rate_change` (of the mean absolute error over
+        subjects, or without truth of the heart rate itself, bpm), `refusal_flips` (share of
+        windows).
+    """
+    float_entry = {"embedding": entry["embedding"], "output": {"dtype": "float32"}}
+    ours, theirs = read_rows(rows, entry), read_rows(original, float_entry)
+    truth = theirs.window * WINDOW_GAP_S + theirs.time
+    mine = ours.window * WINDOW_GAP_S + ours.time
+    pairs = pair(truth, mine, tolerances(truth))
+    matched = pairs >= 0
+    off = 1000 * np.abs(mine[pairs[matched]] - truth[matched])
+    given, meant = (answered(reading, least) for reading in (ours, theirs))
+    return {
+        "beats": int(matched.sum()),
+        "unmatched": float(1 - matched.mean()) if len(matched) else 0.0,
+        "median_ms": float(np.median(off)) if len(off) else None,
+        "p99_ms": float(np.percentile(off, PERCENTILE)) if len(off) else None,
+        "rate_change": rate_change(ours.rate, theirs.rate, hr_ecg, subject),
+        "refusal_flips": float((given != meant).mean()),
+    }
+
+
+def answered(reading, least):
+    """Tell where a reading's heart rate is given."""
+    return np.isfinite(reading.rate) & (np.rint(reading.certainty * 255) >= least)
+
+
+def rate_change(ours, theirs, truth, subject):
+    """Change of the heart-rate error in bpm, mean over subjects; without truth, of the heart rate."""
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    if truth is None or not (known & np.isfinite(truth)).any():
+        return float(np.abs(ours - theirs)[known].mean()) if known.any() else None
+    known &= np.isfinite(truth)
+    change = (np.abs(ours - truth) - np.abs(theirs - truth))[known]
+    subjects = np.asarray(subject)[known]
+    return float(np.mean([change[subjects == one].mean() for one in np.unique(subjects)]))
+
+
+def beat_violations(beats, limits):
+    """Say what is beyond the limits: a list of sentences."""
+    found = []
+    for name, (key, words, unit) in WORDS.items():
+        value, limit = beats[key], limits[name]
+        if value is None:
+            found.append(f"{words}: nothing to compare")
+        elif abs(value) > limit:
+            found.append(f"{words}: {value:.3g}{unit} is more than {limit:g}{unit}")
+    return found

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the xMAE authors
+# Cortex-M4 on QEMU's board mps2-an386: by arm-none-eabi-gcc, or else by zig (pip install ziglang).
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_SYSTEM_PROCESSOR cortex-m4)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+find_program(XMAE_ARM_GCC arm-none-eabi-gcc)
+find_program(XMAE_PYTHON NAMES python3 python)
+if(XMAE_ARM_GCC)
+  set(CMAKE_C_COMPILER ${XMAE_ARM_GCC})
+  set(CMAKE_C_FLAGS_INIT "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16")
+else()
+  set(CMAKE_C_COMPILER ${XMAE_PYTHON} -m ziglang cc)
+  set(CMAKE_C_COMPILER_TARGET thumb-freestanding-eabihf)
+  set(CMAKE_C_FLAGS_INIT "-mcpu=cortex_m4+vfp4d16sp -fno-sanitize=all -fno-unroll-loops")
+  set(CMAKE_C_ARCHIVE_CREATE "\"${XMAE_PYTHON}\" -m ziglang ar qc <TARGET> <OBJECTS>")
+  set(CMAKE_C_ARCHIVE_APPEND "\"${XMAE_PYTHON}\" -m ziglang ar q <TARGET> <OBJECTS>")
+  set(CMAKE_C_ARCHIVE_FINISH "\"${XMAE_PYTHON}\" -m ziglang ranlib <TARGET>")
+endif()
+string(APPEND CMAKE_C_FLAGS_INIT " -ffunction-sections -fdata-sections -fomit-frame-pointer")
+string(APPEND CMAKE_C_FLAGS_INIT " -fno-unwind-tables -fno-asynchronous-unwind-tables")
+set(CMAKE_C_FLAGS_RELEASE "-O2")
+set(XMAE_CORTEX_M ${CMAKE_CURRENT_LIST_DIR}/../examples/cortex_m)
+include_directories(SYSTEM ${XMAE_CORTEX_M}/freestanding)
+set(CMAKE_EXE_LINKER_FLAGS_INIT
+  "-nostdlib -Wl,--gc-sections -Wl,--entry=reset -T ${XMAE_CORTEX_M}/mps2_an386.ld")
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-system-arm;-M;mps2-an386;-nographic;-semihosting-config;enable=on,target=native;-kernel)
