@@ -121,18 +121,11 @@ class BeatGraph(ConvGraph):
             encoder.to_map.bias[2] *= LOG_SHARE
 
     def forward(self, ppg):
-<<<<<<< HEAD
-        """(1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, 256 + 750)."""
+        """(1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, E + 750)."""
         if self.channels > 1:
             ppg = ppg.permute(0, 3, 1, 2)
-        features = self.encoder.features(ppg)
-        timing = self.encoder.to_map(features).permute(0, 2, 3, 1).flatten(1)
-        return torch.cat([self.encoder.pool(features), timing], 1)
-=======
-        """(1, C, 1, 1000) -> (1, E + 750)."""
         embedding, timing = self.encoder.outputs(ppg)
         return torch.cat([embedding, timing.permute(0, 2, 3, 1).flatten(1)], 1)
->>>>>>> main
 
 
 def zero_padded(pool, channels):

@@ -91,7 +91,7 @@ def learn(levels, truth, other_levels, other_truth):
     table = table_of(log_ratio, temper, prior, transition)
     rate, sure = follow(other_levels, table)
     known = np.isfinite(other_truth)
-    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], WRONG)
+    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], wrong_share=WRONG)
     print(f"temper {temper}, capped error {min(losses):.2f} bpm, least certainty {certainty.least}")
     return table_of(log_ratio, temper, prior, transition, certainty)
 

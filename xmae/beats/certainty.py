@@ -67,11 +67,7 @@ def shipped_certainty(model="beats-mcu"):
     return Certainty(np.array(table["half_width"], np.int64), int(table["least"]))
 
 
-<<<<<<< HEAD
-def calibrate(certainty, rate, truth, wrong_share=0.01):
-=======
-def calibrate(certainty, rate, truth, subject=None):
->>>>>>> main
+def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     """Make a table from windows with truth.
 
     Parameters
@@ -80,14 +76,11 @@ def calibrate(certainty, rate, truth, subject=None):
         0 to 255.
     rate, truth : array, shape (n,)
         Heart rates, bpm; NaN in `rate` = none.
-<<<<<<< HEAD
-    wrong_share : float
-        Of all windows, so many may be answered and off by more than 10 bpm.
-=======
     subject : array, shape (n,), optional
         Whose window it is. All count the same then, as coverage is a mean over subjects; without it
         all windows do.
->>>>>>> main
+    wrong_share : float
+        Of all windows, so many may be answered and off by more than 10 bpm.
 
     Returns
     -------

@@ -13,13 +13,9 @@ from xmae.beats.certainty import shipped_certainty
 from xmae.beats.codes import as_codes
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
-<<<<<<< HEAD
-from xmae.beats.timing_map import MAP_SFREQ, STEP
+from xmae.beats.timing_map import MAP_SFREQ
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import decide, shipped_tracker
-=======
-from xmae.beats.timing_map import MAP_SFREQ
->>>>>>> main
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
@@ -120,20 +116,13 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
             f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
     tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
-<<<<<<< HEAD
     samples = FrontEnd(sfreq).push(np.concatenate([codes, tail]))
     axes, levels = None, None
     if acc is not None:
         axes, levels = acceleration_samples(acc, acc_sfreq or sfreq)
     rows = beside(samples, axes)[None]
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
-    features = model.features(x[:, :, None])
-    maps = model.to_map(features).squeeze(2)
-=======
-    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail])).astype(np.float32) / 127
-    x = torch.from_numpy(samples)[None, None]
     maps = model.timing(x)
->>>>>>> main
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
     seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
     if acc is not None:
