@@ -3,7 +3,7 @@
 README.md LICENSE CMakeLists.txt cmake/   how to build, install and find it
 include/xmae/          xmae.h, and a header for each model
 src/                   the library and its kernels
-models/                constants of each model
+models/                constants of each model, and of the tier without a network (dsp)
 network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from xmae.beats.certainty import SILENT, Certainty
+from xmae.beats.certainty import SILENT, Certainty, shipped_certainty
 from xmae.errors import UserError
+from xmae.export.targets.c.dsp_source import dsp_texts
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.export.targets.c.source import export_networks
@@ -85,6 +86,9 @@ def write_package(folder, students):
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
                 temporary.write_text(text)
+    for name, text in dsp_texts(shipped_certainty("dsp")).items():
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(text)
     export_networks(folder / "network", [student.path for student in students])
     return LIMITS | {
         "version": __version__,

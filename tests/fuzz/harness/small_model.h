@@ -39,7 +39,7 @@ static const xmae_layer_t small_layers[3] = {
 static const struct xmae_model small_model = {
     .magic = XMAE_MODEL_MAGIC, .version = XMAE_MODEL_VERSION, .n_layers = 3, .layers = small_layers,
     .interval = small_interval, .half_width = small_half_width, .memory_bytes = 608 + 192, .map = 528,
-    .scratch = 608, .map_zero = -3, .unit = 90, .least = 40,
+    .scratch = 608, .map_zero = -3, .unit = 90, .least = 40, .engine = &xmae_network_engine,
 };
 
 #endif
