@@ -22,7 +22,7 @@ from xmae.evaluation.moving_people import maps_of, moving_people, true_rates
 from xmae.models.checkpoint import load_encoder
 from xmae.twin.bank import read_bank
 
-PEOPLE, OTHERS, SEED = 80, 40, 5_000_000  # seeds of training and tests lie elsewhere
+PEOPLE, OTHERS, SEED = 60, 40, 5_000_000  # seeds of training and tests lie elsewhere
 TEMPERS = (0.06, 0.1, 0.15, 0.2)  # seconds share most of their evidence
 PRIOR_TEMPER, WRONG = 0.15, 0.03  # of the rates' prior; share of seconds that may be answered wrong
 CAP = 40.0  # bpm that an error counts at the most
@@ -94,7 +94,9 @@ def learn(levels, truth, other_levels, other_truth):
     rate, sure = follow(other_levels, table)
     known = np.isfinite(other_truth)
     certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], wrong_share=WRONG)
-    print(f"temper {temper}, error of the surest half {min(losses):.2f} bpm, least certainty {certainty.least}")
+    print(
+        f"temper {temper}, error of the surest half {min(losses):.2f} bpm, least certainty {certainty.least}"
+    )
     return table_of(log_ratio, temper, prior, transition, certainty)
 
 
