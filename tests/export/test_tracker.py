@@ -71,6 +71,7 @@ def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
         known.evidence.astype("<u2").tobytes(),
     ]
     data += [
+        known.prior.astype("<u2").tobytes(),
         known.transition.astype("<u2").tobytes(),
         known.certainty.half_width.astype("<u2").tobytes(),
     ]
