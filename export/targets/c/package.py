@@ -18,10 +18,15 @@ from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.export.targets.c.source import export_networks
 from xmae.files import atomic_file
+from xmae.tables import markdown_table
 from xmae.version import __version__
 
 FOLDER = "c"  # in a bundle
 SOURCES = "xmae.export.targets.c"
+COLUMNS = (
+    "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes", "RAM of `xmae_embed`, bytes",
+    "products a second", "products an embedding",
+)  # fmt: skip
 LIMITS = {  # of the configuration, those of xmae.h
     "rates_hz": [25, 500],
     "bits": [8, 24],
@@ -81,7 +86,7 @@ def write_package(folder, students):
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")
-    copy_sources(folder, {"@VERSION@": __version__, "@name@": names[0], "@NAME@": names[0].upper()})
+    copy_sources(folder, words_of(students, models))
     for model in models:
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
@@ -94,6 +99,34 @@ def write_package(folder, students):
         "version": __version__,
         "models": [entry(s, m) for s, m in zip(students, models, strict=True)],
     }
+
+
+def words_of(students, models):
+    """Return what is filled into the package's files; examples take the first student that reads beats."""
+    pairs = list(zip(students, models, strict=True))
+    student, model = next((pair for pair in pairs if pair[1].beats), pairs[0])
+    return {
+        "@VERSION@": __version__,
+        "@name@": model.name,
+        "@NAME@": model.name.upper(),
+        "@model@": student.model,
+        "@int8@": student.path.name,
+        "@models@": markdown_table(COLUMNS, [row(model) for model in models]),
+    }
+
+
+def row(model):
+    """Return a model's row of the README."""
+    return [
+        f"`xmae_model_{model.name}`",
+        "beats, embedding" if model.beats else "embedding",
+        ", ".join(head.name for head in model.heads) or "none",
+        f"{model.constant_bytes:,}",
+        f"{model.memory_bytes:,}",
+        f"{model.window.arena_bytes:,}",
+        f"{model.macs:,}",
+        f"{model.embed_macs:,}",
+    ]
 
 
 def entry(student, model):
