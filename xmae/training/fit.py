@@ -146,6 +146,7 @@ def fit(
             "lr_scheduler.step",
             "LeafSpec|isinstance.treespec",
             "Checkpoint directory",
+            "in eval mode at the start",  # parts that stay as they are
         ):
             warnings.filterwarnings("ignore", message=f".*({chatter}).*")
         try:
