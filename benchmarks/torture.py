@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from xmae.beats.rivals import METHODS, read_classical
 from xmae.errors import UserError
-from xmae.export.stream import Stream
+from xmae.export.bundle.bundle import MANIFEST, Bundle
+from xmae.export.stream import DSP, Stream
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import SHIPPED
 from xmae.signals.filters import ppg_clean
@@ -32,7 +33,8 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     Parameters
     ----------
     program : str
-        A shipped model that reads beats ("beats-mcu"), an int8 `.tflite` of one, a classical detector
+        A shipped model that reads beats ("beats-mcu"), the tier without a network ("dsp"), an int8
+        `.tflite` of a student, a bundle with one (its folder), a classical detector
         ("elgendi", "bishop", "charlton", "autocorrelation"), "python:MODULE:FUNCTION" (called with
         codes, sfreq in Hz and bits; returns rows of time in s, heart rate in bpm or NaN, certainty or
         NaN), or "command:..." (reads a line `sfreq bits`, then a code a line, on standard input; prints
@@ -126,16 +128,21 @@ def reader_of(program):
         )
     if program.startswith("command:"):
         return lambda trap: by_command(trap, shlex.split(program.removeprefix("command:")))
-    if program in SHIPPED or program.endswith(".tflite"):
+    if (Path(program) / MANIFEST).is_file():
+        bundle = Bundle.open(program)
+        path = bundle.path / bundle.entry("student", "litert", "int8")["file"]
+        return lambda trap: by_stream(trap, path, bundle.certainty("student"))
+    if program == DSP or program in SHIPPED or program.endswith(".tflite"):
         return lambda trap: by_stream(trap, program)
     raise UserError(
-        f"unknown program '{program}'; expected beats-mcu, a .tflite file, {', '.join(METHODS)}, python:... or command:..."
+        f"unknown program '{program}'; expected beats-mcu, dsp, a bundle, a .tflite file, "
+        f"{', '.join(METHODS)}, python:... or command:..."
     )
 
 
-def by_stream(trap, model):
+def by_stream(trap, model, certainty=None):
     """Read a trap by `xmae.Stream`."""
-    stream = Stream(model, trap.sfreq, trap.bits)
+    stream = Stream(model, trap.sfreq, trap.bits, certainty=certainty)
     results = stream.push(trap.codes)
     rate = [result.rate / 100 if result.rate else np.nan for result in results]
     return (

@@ -1,4 +1,4 @@
-"""The gate: how far each exported model is from its fp32 original, on patients that no training
+"""The gate: how far each exported model is from its fp32 original, on subjects that no training
 saw.
 
 Cosines say whether the vectors still point the same way, plain and after the mean embedding of the
@@ -84,7 +84,7 @@ def validate(
     bundle : str
         Folder of the bundle.
     data : str
-        Store of windows with test patients; labels, where it has them, are used for the heads.
+        Store of windows with test subjects; labels, where it has them, are used for the heads.
     out : str
         Folder for drift.json.
     baseline : str or None
@@ -241,7 +241,7 @@ def compare_heads(heads, embedding, original, windows):
     -------
     dict
         Per task `metric`, `units`, `value` (exported) with its 95 % `interval` (by resampling
-        patients), `reference` (original), and `change`. A task without labels or with a single
+        subjects), `reference` (original), and `change`. A task without labels or with a single
         class among these windows is left out.
     """
     result = {}

@@ -37,7 +37,7 @@ from xmae.export.vectors import write_vectors
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
-from xmae.models.beat_student import EMBED_DIM, BeatStudent
+from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import heads_of, is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
@@ -215,7 +215,7 @@ def export(
                 encoder, store, train, brought[model]
             )
         write_json(folder / HEADS, heads)
-        certainty, notes = beat_tables(students, given, store)
+        certainty, notes = beat_tables(students, store)
         tables = {model: table_of(table) for model, table in certainty.items()}
         library = c_library(folder, taken.get(SOURCE), names, heads, tables)
         provenance = data_provenance(store, ranges, data_licence)
@@ -379,7 +379,7 @@ def export_model(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "macs": count_macs(graph, INPUT_SHAPE),
-                **({"embedding": EMBED_DIM} if isinstance(graph, BeatGraph) else {}),
+                **({"embedding": graph.encoder.embed_dim} if isinstance(graph, BeatGraph) else {}),
                 **target.inspect(path),
                 **mixed,
                 "drift": drift,
@@ -464,14 +464,14 @@ def drift_of(session, ppg, reference, mean):
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
 
 
-def beat_tables(students, names, store):
+def beat_tables(students, store):
     """Certainty tables of the students that read beats, for the manifest, and warnings."""
     tables, notes = {}, []
-    for (model, encoder), name in zip(students.items(), names, strict=True):
+    for model, encoder in students.items():
         if not isinstance(encoder, BeatStudent):
             continue
         windows = store.windows("val") if "val" in store.splits.values() else None
-        table, how = certainty_of(name, encoder, windows)
+        table, how = certainty_of(encoder, windows)
         if table is None:
             notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
         else:

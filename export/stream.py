@@ -12,16 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import LOG_SHARE
 from xmae.errors import UserError, require_at_least
+from xmae.export.targets.c.dsp import DspTier
 from xmae.export.targets.c.network import CHUNK, StreamNetwork
 from xmae.signals.front_end import HISTORY, LOOK_AHEAD, MAX_BITS, FrontEnd
 from xmae.signals.window import SFREQ
 
 FIRST_OUTPUT = 1.5  # samples: an output answers for the middle of its four
 FRONT_END_MS = int(10 * (FIRST_OUTPUT + LOOK_AHEAD + 0.5))  # until then, without the network
+DSP = "dsp"  # the tier without a network
 LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
 REASONS = {
     LOST: "samples lost",
@@ -81,7 +84,7 @@ class StreamResult:
 
 def int8_file(model):
     """Find the int8 file of a shipped student by its name; other names are paths."""
-    path = files("xmae.models.weights") / f"{model}_int8.tflite"
+    path = files("xmae") / "models" / "weights" / f"{model}_int8.tflite"  # xmae.models has PyTorch
     return Path(str(path)) if path.is_file() else Path(model)
 
 
@@ -91,7 +94,8 @@ class Stream:
     Parameters
     ----------
     model : str or Path
-        Int8 `.tflite` of a student that reads beats, or the name of a shipped one.
+        Int8 `.tflite` of a student that reads beats, the name of a shipped one, or "dsp": the tier
+        without a network.
     sfreq : float
         Rate of the samples, Hz, 25 to 500.
     bits : int
@@ -101,7 +105,7 @@ class Stream:
     inverted : bool
         Whether systole falls.
     certainty : Certainty, optional
-        Default: that of the shipped `beats-mcu`.
+        Default: that of the shipped `beats-mcu`, or of the tier without a network.
 
     Raises
     ------
@@ -124,8 +128,9 @@ class Stream:
         if not 8 <= bits <= MAX_BITS:
             raise UserError(f"codes of {bits} bits; a stream takes 8 to {MAX_BITS}")
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
-        self.network = StreamNetwork(int8_file(model))
-        self.table = certainty or shipped_certainty()
+        without = model == DSP
+        self.network = DspTier() if without else StreamNetwork(int8_file(model))
+        self.table = certainty or (shipped_certainty(DSP) if without else shipped_certainty())
         self.code = MapCode.of_scale(self.network.scale, LOG_SHARE)
         self.reset()
 
@@ -183,11 +188,24 @@ class Stream:
         while len(self.pending) >= CHUNK:
             chunk, self.pending = self.pending[:CHUNK], self.pending[CHUNK:]
             self.still = 0 if chunk.any() else self.still + 1
-            self.reader.push(self.network.push(chunk)[None])
+            self.second(chunk)
             self.seconds += 1
             if self.seconds % self.hop_s == 0:
                 results.append(self.result())
         return results
+
+    def second(self, chunk):
+        """Read a second of samples."""
+        self.reader.push(self.network.push(chunk)[None])
+
+    def read(self, ppg):
+        """Take a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.
+
+        Returns
+        -------
+        list of StreamResult
+        """
+        return self.push(as_codes(ppg, self.bits))
 
     def in_span(self, at):
         """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""

@@ -86,16 +86,16 @@ def equality_of(found, expected):
     return counted
 
 
-def build_library(bundle, student, folder, core, flash_bytes, ram_bytes):
-    """Compile libxmae with a student for one core: `LibraryModel` and `Firmware`.
+def build_model(path, certainty, folder, core, flash_bytes, ram_bytes):
+    """Compile libxmae with an int8 `.tflite` and its table for one core: `LibraryModel` and
+    `Firmware`.
 
     Raises
     ------
     UserError
         If it does not compile or does not fit.
     """
-    entry = bundle.entry(student, "litert", "int8")
-    model = library_model(bundle.path / entry["file"], bundle.certainty(student), NAME)
+    model = library_model(path, certainty, NAME)
     for name, text in model_texts(model).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -151,8 +151,14 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
     UserError
         If the firmware does not compile, does not fit or fails.
     """
-    model, firmware = build_library(
-        bundle, student, folder / "firmware", device.core, device.flash_bytes, device.ram_bytes
+    path = bundle.path / bundle.entry(student, "litert", "int8")["file"]
+    model, firmware = build_model(
+        path,
+        bundle.certainty(student),
+        folder / "firmware",
+        device.core,
+        device.flash_bytes,
+        device.ram_bytes,
     )
     pushes, seconds = pushes_of(codes, rate), len(codes) / rate
     run = runner(emulator)(
@@ -165,10 +171,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         said = run.console.strip()[-200:]
         raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
     found = results_of(run.files.get("out.bin", b""))
-    entry = bundle.entry(student, "litert", "int8")
-    stream = Stream(
-        bundle.path / entry["file"], rate, bits, hop_s, certainty=bundle.certainty(student)
-    )
+    stream = Stream(path, rate, bits, hop_s, certainty=bundle.certainty(student))
     expected = [result for part, lost in pushes for result in stream.push(part, lost)]
     cost = second_cost(run, model, device, seconds)
     sizes = firmware.sizes

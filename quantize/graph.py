@@ -25,7 +25,7 @@ from xmae.models.resnet import ResNetEncoder
 from xmae.models.stem import Stem
 from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
-from xmae.models.xmae import PPGEncoder
+from xmae.models.xmae import PPGEncoder, TimedPPGEncoder
 from xmae.quantize.criss_cross import CrissCrossGraph
 from xmae.signals.window import N_TIMES
 
@@ -59,7 +59,7 @@ def exportable(encoder, n_chans=2):
         return graph.eval().requires_grad_(False)
     graphs = {
         BeatStudent: BeatGraph, McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
-        PPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
+        PPGEncoder: TeacherGraph, TimedPPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
     }  # fmt: skip
     if type(encoder) not in graphs:
         raise UserError(
@@ -106,19 +106,26 @@ class BeatGraph(ConvGraph):
 
     The map is (250, 3) in the order of time. Its log interval is halved, so that all of the row
     lies within about the same range, as int8 has one scale for it.
+
+    A student for PPG and acceleration takes (1, 1, 1000, C): samples one after the other, as they
+    come.
     """
 
     def __init__(self, encoder):
         super().__init__(encoder)
+        self.channels = encoder.sizes.n_inputs
+        if self.channels > 1:
+            self.input_shape = (1, 1, N_TIMES, self.channels)
         with torch.no_grad():
             encoder.to_map.weight[2] *= LOG_SHARE
             encoder.to_map.bias[2] *= LOG_SHARE
 
     def forward(self, ppg):
-        """(1, C, 1, 1000) -> (1, 256 + 750)."""
-        features = self.encoder.features(ppg)
-        timing = self.encoder.to_map(features).permute(0, 2, 3, 1).flatten(1)
-        return torch.cat([self.encoder.pool(features), timing], 1)
+        """(1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, E + 750)."""
+        if self.channels > 1:
+            ppg = ppg.permute(0, 3, 1, 2)
+        embedding, timing = self.encoder.outputs(ppg)
+        return torch.cat([embedding, timing.permute(0, 2, 3, 1).flatten(1)], 1)
 
 
 def zero_padded(pool, channels):
@@ -133,8 +140,8 @@ def zero_padded(pool, channels):
 
 
 class TeacherGraph(nn.Module):
-    """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens,
-    layer norm.
+    """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens
+    (and their spread, of a `TimedPPGEncoder`), layer norm.
     """
 
     def __init__(self, encoder):
@@ -144,6 +151,7 @@ class TeacherGraph(nn.Module):
         self.positions = nn.Parameter(encoder.positions)
         self.blocks = nn.Sequential(*(BlockGraph(block) for block in encoder.blocks))
         self.norm, self.projection = Normalise(), nn.Identity()
+        self.spread = isinstance(encoder, TimedPPGEncoder)
         if isinstance(encoder.projection, nn.Sequential):  # of a reference checkpoint
             self.projection = after_norm(*encoder.projection)
 
@@ -152,8 +160,11 @@ class TeacherGraph(nn.Module):
         x = self.patches(self.stem(ppg)).flatten(2).transpose(1, 2)  # (1, N, D)
         x = self.blocks(x + self.positions)
         # (1, D, 1, 1): delegated everywhere
-        x = x.transpose(1, 2).unflatten(2, (1, -1)).mean((2, 3), keepdim=True)
-        return self.projection(self.norm(x.view(1, 1, -1)).flatten(1))
+        x = x.transpose(1, 2).unflatten(2, (1, -1))
+        pooled = mean = x.mean((2, 3), keepdim=True)
+        if self.spread:
+            pooled = torch.cat([mean, (x - mean).abs().mean((2, 3), keepdim=True)], 1)
+        return self.projection(self.norm(pooled.view(1, 1, -1)).flatten(1))
 
 
 class BlockGraph(nn.Module):

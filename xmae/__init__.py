@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from xmae.distill.distill import distill
     from xmae.evaluation.evaluate import evaluate
     from xmae.export.export import export
+    from xmae.export.motion_stream import MotionStream
     from xmae.export.stream import Stream
     from xmae.reading import embed, load
     from xmae.reading import load as from_pretrained
     from xmae.training.pretrain import pretrain
 
 __all__ = [
+    "MotionStream",
     "Stream",
     "__version__",
     "bench",
@@ -58,6 +60,7 @@ FACE = {  # name: module and name in it
     "bench": ("xmae.benchmarks.bench", "bench"),
     "validate": ("xmae.benchmarks.validate", "validate"),
     "simulate": ("xmae.benchmarks.simulate", "simulate"),
+    "MotionStream": ("xmae.export.motion_stream", "MotionStream"),
     "Stream": ("xmae.export.stream", "Stream"),
 }
 
@@ -67,7 +70,14 @@ def __getattr__(name: str) -> Any:
     if name not in FACE:
         raise AttributeError(f"module 'xmae' has no attribute '{name}'")
     module, attribute = FACE[name]
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
+            raise
+        from xmae.extras import needs
+
+        raise ImportError(needs(f"xmae.{name}", error), name=error.name) from None
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ import warnings
 from contextlib import contextmanager
 
 from xmae.errors import UserError
+from xmae.extras import extra_of
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def quietly():
             for stream in streams:
                 stream.flush()
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed; pip install 'xmae[edge]'") from error
+        extra = extra_of(error.name.partition(".")[0])
+        raise UserError(f"{error.name} is not installed; pip install 'xmae[{extra}]'") from error
     finally:
         for number, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, number)

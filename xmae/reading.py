@@ -1,7 +1,8 @@
 """`xmae.load` and `xmae.embed`: encoders for people with NumPy arrays.
 
 What is given wrongly is said in words: raw counts where scaled windows are expected, an array where
-a tensor is, a rate that no recorder of PPG has.
+a tensor is, a rate that no recorder of PPG has. PyTorch is imported when it is needed: the light
+runtime embeds files without it.
 """
 
 from dataclasses import dataclass
@@ -9,16 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from xmae.cli.embed import embed as embed_file
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.checks import upright
 from xmae.data.recording.recording import Recording
 from xmae.errors import UserError
-from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, has_skill
-from xmae.models.checkpoint import heads_of, load_encoder
 from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
 
 ROUNDING = 1.01  # scaled windows lie in [-1, 1], but for rounding
@@ -73,6 +70,8 @@ def load(name):
     UserError
         If there is no such encoder, or later if the model is given something else than it takes.
     """
+    from xmae.models.checkpoint import heads_of, load_encoder
+
     encoder = load_encoder(name)
     encoder.register_forward_pre_hook(refuse_raw)
     if not hasattr(encoder, "read"):
@@ -82,6 +81,8 @@ def load(name):
 
 def refuse_raw(_, arguments):
     """Raise a `UserError` if an encoder is called with anything but scaled windows."""
+    import torch
+
     if torch.compiler.is_compiling():
         return
     (x, *_) = arguments
@@ -89,7 +90,8 @@ def refuse_raw(_, arguments):
         raise UserError(f"expected a tensor (batch, 1, 1000), got {type(x).__name__}; {WHAT_TO_DO}")
     if x.ndim != 3:
         raise UserError(f"expected shape (batch, 1, 1000), got {tuple(x.shape)}; {WHAT_TO_DO}")
-    largest = x.detach().abs().amax().item() if x.numel() else 0.0
+    ppg = x[:, :1].detach()  # further channels are acceleration
+    largest = ppg.abs().amax().item() if ppg.numel() else 0.0
     if not largest <= ROUNDING:
         raise UserError(
             f"windows hold values of up to {largest:g}, as raw counts do; expected cleaned PPG at"
@@ -129,6 +131,9 @@ def read_windows(encoder, ppg, sfreq, heads=None):
 
 def of_recording(encoder, recording, heads):
     """Read the PPG of a `Recording`: `WindowReading`."""
+    from xmae.evaluation.heads.embedding import embed_windows
+    from xmae.evaluation.heads.heads import apply_head, has_skill
+
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
     windows, _ = prepare_recording(upright(bare), min_quality=-1)
     if not len(windows):
@@ -162,4 +167,6 @@ def embed(recording, out="runs/embed", model="base", **settings):
         return embed_file(str(recording), out, model, **settings)
     if settings:
         raise UserError(f"{next(iter(settings))} is for a file; a recording is taken as it is")
+    from xmae.models.checkpoint import heads_of, load_encoder
+
     return of_recording(load_encoder(model), recording, heads_of(model))

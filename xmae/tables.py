@@ -3,8 +3,6 @@
 from html import escape
 from pathlib import Path
 
-import pandas as pd
-
 from xmae.files import atomic_file
 from xmae.text import cell
 
@@ -27,8 +25,8 @@ STYLE = (
 )
 
 
-def markdown_table(columns, rows):
-    """A Markdown table; the first column is aligned left, numbers stand right.
+def markdown_table(columns, rows, right=True):
+    """Write a Markdown table; its first column is aligned left.
 
     Parameters
     ----------
@@ -36,13 +34,16 @@ def markdown_table(columns, rows):
         Heads.
     rows : iterable of sequences
         Cells, shown as text; None = empty.
+    right : bool
+        Align the other columns right, as numbers are.
 
     >>> print(markdown_table(("method", "bpm"), [("ours", 0.9)]))
     | method | bpm |
     |---|--:|
     | ours | 0.9 |
     """
-    lines = ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+    rule = "|--:" if right else "|---"
+    lines = ["| " + " | ".join(columns) + " |", "|---" + rule * (len(columns) - 1) + "|"]
     for row in rows:
         lines.append("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |")
     return "\n".join(lines)
@@ -65,6 +66,8 @@ def write_tables(result, out):
 
 def csv_text(result):
     """One row per dataset, task, metric and method."""
+    import pandas as pd  # the light core has none
+
     rows = []
     for trial in result["trials"]:
         for method, metrics in trial.get("methods", {"": {}}).items():
@@ -94,17 +97,12 @@ def markdown_text(result):
     """
     lines = []
     for dataset, trials, methods in _by_dataset(result):
-        lines += [
-            f"**{dataset}**",
-            "",
-            *_powers(trials),
-            "| method | " + " | ".join(_heading(trial) for trial in trials) + " |",
-        ]
-        lines.append("|---" * (len(trials) + 1) + "|")
-        for method in methods:
-            cells = [_cell(trial, method, bold="**") for trial in trials]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        lines.append("")
+        columns = ("method", *map(_heading, trials))
+        rows = (
+            (method, *(_cell(trial, method, bold="**") for trial in trials)) for method in methods
+        )
+        lines += [f"**{dataset}**", "", *_powers(trials)]
+        lines += [markdown_table(columns, rows, right=False), ""]
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
     lines += [
         f"- {trial['label']}: {len(names)} subjects are not scored, {why}: {', '.join(names)}"
@@ -113,8 +111,7 @@ def markdown_text(result):
     ]
     lines += ["", NOTE.format(reference=result["reference"]), ""]
     if "training" in result:
-        lines += ["| " + " | ".join(TRAINING) + " |", "|---" * len(TRAINING) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in _training(result)] + [""]
+        lines += [markdown_table(TRAINING, _training(result), right=False), ""]
     return "\n".join(lines)
 
 

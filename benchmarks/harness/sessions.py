@@ -12,7 +12,7 @@ import torch
 from xmae.benchmarks.harness.baseline import weight_files
 from xmae.export.bundle.beat_rows import RowSession, float_rows
 from xmae.models import load_encoder
-from xmae.models.beat_student import EMBED_DIM, BeatStudent
+from xmae.models.beat_student import BeatStudent
 from xmae.models.student import count_macs
 
 # what a format's session imports; imported first so that it does not count as the model's memory
@@ -62,7 +62,7 @@ def about(encoder):
     """What an entry of PyTorch says of its encoder: `macs`, and how a row is split, if it reads
     beats.
     """
-    split = {"embedding": EMBED_DIM, "output": {"dtype": "float32"}}
+    split = {"embedding": encoder.embed_dim, "output": {"dtype": "float32"}}
     return {"macs": count_macs(encoder)} | (split if isinstance(encoder, BeatStudent) else {})
 
 
@@ -87,7 +87,8 @@ def open_session(bundle, entry, threads=1):
     encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
     if isinstance(encoder, BeatStudent):
         return RowSession(
-            lambda ppg: np.concatenate([float_rows(encoder, row[None]) for row in ppg]), EMBED_DIM
+            lambda ppg: np.concatenate([float_rows(encoder, row[None]) for row in ppg]),
+            encoder.embed_dim,
         )
 
     @torch.no_grad()

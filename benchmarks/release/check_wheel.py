@@ -1,9 +1,10 @@
-"""The wheel in a bare environment: built, installed with one extra, timed and run.
+"""The wheel in a bare environment: built, installed with one extra, timed and used.
 
     python -m xmae.benchmarks.release.check_wheel lite BUNDLE
 
-prints what docs/lite.md has: packages, MB on disk, seconds to import, to say its help and to read a
-minute of PPG. Other extras: train, edge, firmware; these are installed and imported only.
+prints what docs/lite.md has: packages, MB on disk, seconds to import, to say its help and to run
+what the extra is for. Extras: plain (none), lite, train, edge, firmware. A bundle is for lite (embed,
+verify) and firmware (an emulated watch).
 """
 
 import json
@@ -20,11 +21,49 @@ from xmae.data.bidmc import bidmc_files
 
 ROOT = Path(__file__).parents[2]
 MODULES = {  # what must import with an extra
+    "plain": ("numpy", "xmae.cli"),
     "lite": ("ai_edge_litert",),
     "train": ("torch", "lightning", "xmae.training.pretrain"),
     "edge": ("executorch", "litert_torch", "onnxruntime", "xmae.export.export"),
     "firmware": ("unicorn", "ziglang", "xmae.firmware_sim"),
 }
+PREPARE = [
+    "prepare", *map(str, bidmc_files()[:3]), "--split", "0.34,0.33,0.33", "--min-quality", "-1",
+    "--out", "OUT/store",
+]  # fmt: skip
+PRETRAIN = ["pretrain", "OUT/store", "--out", "OUT/run", "--size", "small", "--epochs", "1"]
+EXPORT = [
+    "export", "base", "--student", "beats-mcu", "--data", "OUT/store", "--precisions", "int8",
+    "--targets", "litert,c", "--n-calibration", "16", "--out", "OUT/bundle",
+]  # fmt: skip
+SIMULATE = [
+    "simulate", "BUNDLE", "--signal", str(bidmc_files()[1]), "--device", "stm32u5",
+    "--out", "OUT/watch",
+]  # fmt: skip
+VERBS = {  # what an extra is for; OUT and BUNDLE are places
+    "plain": {"example": ["data", "example", "--out", "OUT/example.csv"]},
+    "lite": {"verify": ["bundle", "verify", "BUNDLE"]},
+    "train": {"prepare": PREPARE, "pretrain": PRETRAIN},
+    "edge": {"prepare": PREPARE, "export": EXPORT},
+    "firmware": {"simulate": SIMULATE},
+}
+READ = """
+import json, sys, time
+begun = time.perf_counter()
+import xmae
+recording = xmae.read(sys.argv[1])
+opened = time.perf_counter()
+stream = xmae.Stream(sfreq=recording.sfreq)
+results = stream.read(recording.ppg)
+rates = sorted(result.rate for result in results if result.rate)
+print(json.dumps({
+    "stream_open_s": opened - begun,
+    "stream_read_s": time.perf_counter() - opened,
+    "stream_seconds": len(results),
+    "stream_beats": sum(len(result.beats) for result in results),
+    "stream_rate": rates[len(rates) // 2] / 100,
+}))
+"""
 BEST_OF = 5  # of short times
 
 
@@ -41,12 +80,13 @@ def bare_environment(folder, wheel, extra):
     """Make an environment with nothing but the wheel and one extra; path of its Python."""
     venv.create(folder, with_pip=True)
     python = Path(folder) / "bin" / "python"
-    run([python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]"])
+    wanted = str(wheel) if extra == "plain" else f"{wheel}[{extra}]"
+    run([python, "-m", "pip", "install", "--quiet", wanted])
     return python
 
 
 def measure(python, extra, bundle=None, out=None):
-    """What an environment weighs and how fast it is.
+    """Say what an environment weighs, how fast it is, and run what it is for.
 
     Parameters
     ----------
@@ -55,42 +95,48 @@ def measure(python, extra, bundle=None, out=None):
     extra : str
         A key of `MODULES`.
     bundle : str, optional
-        Bundle with a LiteRT file, to embed and verify with.
-    out : Path, optional
-        Folder for the embeddings.
+        Bundle with a LiteRT file, for lite and firmware.
+    out : Path
+        Folder for what the verbs write.
 
     Returns
     -------
     dict
-        `packages` (number), `megabytes` (of site-packages, pip aside), `import_s`, `help_s` (best
-        of five), and with a bundle `embed_s`, `verify_s`, `median` (of the heads).
+        `packages` (number), `megabytes` (of site-packages, pip aside), `import_s` (after the
+        interpreter), `help_s` (best of five), a time for each verb; with lite also `windows` and
+        `median` of the heads, and what `READ` prints of a stream.
     """
     code = "import site; print(site.getsitepackages()[0])"
     site = Path(run([python, "-c", code]).strip())
     listed = json.loads(run([python, "-m", "pip", "list", "--format", "json"]))
-    own = [
-        path
-        for path in site.rglob("*")
-        if path.is_file() and path.relative_to(site).parts[0] != "pip"
-    ]
     for module in MODULES[extra]:
         run([python, "-c", f"import {module}"])
     xmae = [str(python.with_name("xmae"))]
     found = {
         "packages": len(listed) - 1,
-        "megabytes": round(sum(path.stat().st_size for path in own) / 1e6),
+        "megabytes": round(bytes_of(site) / 1e6),
         "import_s": best([python, "-c", "import xmae"]) - best([python, "-c", ""]),
         "help_s": best([*xmae, "--help"]),
     }
-    if bundle:
+    for name, words in VERBS[extra].items():
+        placed = [word.replace("OUT", str(out)).replace("BUNDLE", str(bundle)) for word in words]
+        begun = time.perf_counter()
+        run([*xmae, *placed])
+        found[f"{name}_s"] = time.perf_counter() - begun
+    if extra == "lite":
         words = ["embed", bidmc_files()[1], "--model", bundle, "--out", out, "--json"]
         begun = time.perf_counter()
         said = json.loads(run([*xmae, *words]))
-        found |= {"embed_s": time.perf_counter() - begun, "windows": said["windows"]}
-        begun = time.perf_counter()
-        run([*xmae, "bundle", "verify", bundle])
-        found |= {"verify_s": time.perf_counter() - begun, "median": said["median"]}
+        found["embed_s"] = time.perf_counter() - begun
+        found |= {key: said[key] for key in ("windows", "median")}
+        found |= json.loads(run([python, "-c", READ, bidmc_files()[1]]))
     return found
+
+
+def bytes_of(site):
+    """Bytes of an environment's packages on disk, pip aside."""
+    files = [path for path in site.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files if path.relative_to(site).parts[0] != "pip")
 
 
 def best(command):
@@ -124,7 +170,9 @@ def check(extra, bundle=None):
         wheel = build_wheel(folder)
         python = bare_environment(Path(folder) / "bare", wheel, extra)
         bundle = Path(bundle).resolve() if bundle else None
-        found = measure(python, extra, bundle, Path(folder) / "out")
+        out = Path(folder) / "out"
+        out.mkdir()
+        found = measure(python, extra, bundle, out)
         return found | {"wheel_megabytes": round(wheel.stat().st_size / 1e6, 1)}
 
 

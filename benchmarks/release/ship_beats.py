@@ -52,8 +52,8 @@ def ship(encoder: str, store: str, name: str) -> dict:
     ranges = train.real(CALIBRATION, generator)[0][:, 0].numpy()
     litert.export(exportable(student), int8, "int8", ranges)
     held = windows.windows("val")
-    certainty, rate, truth = read_int8(int8, held)
-    table = calibrate(certainty, rate, truth)
+    certainty, rate, truth, subject = read_int8(int8, held)
+    table = calibrate(certainty, rate, truth, subject)
     tables = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
     tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
     with atomic_file(TABLE) as temporary:
@@ -63,11 +63,14 @@ def ship(encoder: str, store: str, name: str) -> dict:
 
 
 def read_int8(path, windows):
-    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth, bpm."""
+    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth (bpm),
+    subject.
+    """
     truth = truth_of_windows(windows).hr_ecg
     known = np.isfinite(truth)
     reading = Int8Reader(path).read_windows(windows.ppg[known])
-    return np.rint(reading.certainty * 255).astype(int), reading.rate, truth[known]
+    codes = np.rint(reading.certainty * 255).astype(int)
+    return codes, reading.rate, truth[known], windows.subject[known]
 
 
 if __name__ == "__main__":

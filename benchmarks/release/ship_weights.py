@@ -35,12 +35,12 @@ for fine-tuning; not wearable data, not a medical device. The ECG-to-PPG delay i
 processing: nothing here may be read as an absolute pulse arrival time.
 
 {encoders}
-## Linear probes on patients that no training saw
+## Linear probes on subjects that no training saw
 
-Frozen embedding, ridge or logistic regression; folds by patient over the {n_test} test patients, the training patients
-always fitted on. 95 % intervals by resampling patients. `untrained` is the same design with random weights, `features`
+Frozen embedding, ridge or logistic regression; folds by subject over the {n_test} test subjects, the training subjects
+always fitted on. 95 % intervals by resampling subjects. `untrained` is the same design with random weights, `features`
 are hand-made PPG features (rate, amplitude, shape, spectrum) in the same probe, `constant` the mean of the fitted
-patients. The truth is the ECG's heart rate. At chance, so not shipped as heads: {at_chance}.
+subjects. The truth is the ECG's heart rate. At chance, so not shipped as heads: {at_chance}.
 
 {tables}
 ## Data and licence
@@ -66,13 +66,13 @@ def describe(name, encoder):
     ]
     if "val_ratio" in origin:
         lines.append(
-            f"- masked ECG error on the validation patients / variance: {origin['val_ratio']:.2f}"
+            f"- masked ECG error on the validation subjects / variance: {origin['val_ratio']:.2f}"
             " (1 = drawing each window's mean)"
         )
     for key, whom in COSINE_TO.items():
         if key in origin:
             lines.append(
-                f"- centred cosine to {whom} on the validation patients: {origin[key]:.3f}"
+                f"- centred cosine to {whom} on the validation subjects: {origin[key]:.3f}"
             )
     settings = {
         key: value for key, value in origin["settings"].items() if key not in ("data", "teacher")

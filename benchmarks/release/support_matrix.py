@@ -4,7 +4,7 @@ measured of it.
     python -m xmae.benchmarks.release.support_matrix BUNDLE STORE docs/targets.md
 
 of a bundle of all shipped encoders, made as the page says. Every file that this machine can run, or
-check, runs on windows of the test patients. TFLite files also go through LiteRT's reference
+check, runs on windows of the test subjects. TFLite files also go through LiteRT's reference
 kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 """
 
@@ -38,7 +38,7 @@ COMMANDS = f"""xmae prepare bidmc --out store --min-quality -1
 xmae export base --student {" ".join(name for name in SHIPPED if name != "base")} --data store \\
   --targets all --precisions all --out bundle
 python -m xmae.benchmarks.release.support_matrix bundle store docs/targets.md"""
-N_WINDOWS, N_CHECKED = 96, 32  # of the test patients; where an interpreter stands for a device
+N_WINDOWS, N_CHECKED = 96, 32  # of the test subjects; where an interpreter stands for a device
 N_TIMED, ROUNDS = 3, 10  # windows and rounds of the timing
 WRONG = 0.8  # median centred cosine below which a file does not compute the model
 # device: the models that a test compiles for it as a whole and, but for vela, runs against PyTorch
@@ -59,7 +59,7 @@ TESTED = {  # target or interpreter: where each of its cells is held to PyTorch 
     "c": "tests/export/test_c_source.py::test_a_thousand_real_windows_are_bit_exact_in_every_layer",
     "LiteRT, reference kernels (student)": "tests/export/test_targets.py::test_interpreters_of_a_tflite",
     "TensorFlow Lite Micro (student)": "tests/firmware_sim/test_tflm.py::test_outputs_are_within_one_step_of_the_reference_kernels",
-    "tflite-runtime 2.14 (student)": "tests/export/test_targets.py::test_interpreters_of_a_tflite",
+    "tflite-runtime 2.14 (student)": "tests/export/test_targets.py::test_an_old_interpreter_of_a_tflite",
 }
 PAGE = """# What runs where
 
@@ -68,7 +68,7 @@ PAGE = """# What runs where
 ```
 
 wrote this page from the shipped weights: one static shape (1, 1, 1, 1000), seed 77, {n} windows of {n_subjects} BIDMC
-patients that no training saw. {date}, {machine}.
+subjects that no training saw. {date}, {machine}.
 
 ## The matrix
 

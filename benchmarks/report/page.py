@@ -36,6 +36,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`,
         `train_loss`, `val_loss`),
           `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
+        - ``read``: what `xmae.evaluation.read_people.read_people` returned
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
         - ``distill``: any plain numbers and words; listed as they are (so are those of
         ``quantize``)
@@ -75,14 +76,16 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         merge_probes(results.get("probe")),
         cost_rows(results),
     )
-    picture = pretrain and pretrain.get("picture")
+    read = results.get("read")
     page = template.render(
         title=title,
         date=date.today().isoformat(),
         summary=summary_lines(results),
         prepare=results.get("prepare"),
         pretrain=pretrain,
-        picture=_png(picture) if picture and Path(picture).is_file() else None,
+        picture=embedded_picture(pretrain),
+        read=read,
+        beats_picture=embedded_picture(read),
         loss_curve=draw_loss(pretrain) if pretrain and pretrain.get("history") else None,
         probe=probe,
         probe_chart=draw_probe(probe["tasks"]["hr"])
@@ -122,7 +125,7 @@ def table_of(results):
 
 
 def summary_lines(results):
-    """The run in a sentence each, at most six, for the head of the page and the end of the
+    """The run in a sentence each, at most eight, for the head of the page and the end of the
     terminal.
     """
     lines = []
@@ -133,6 +136,8 @@ def summary_lines(results):
             f"Data: {prepare['windows']:,} of {total:,} windows kept, {subjects} subjects"
             f" ({prepare['subjects_by_split'].get('test', 0)} held out for testing)."
         )
+    if read := results.get("read"):
+        lines += read_lines(read)
     if pretrain := results.get("pretrain"):
         lines.append(
             f"Pretraining: on held-out subjects the rebuilt ECG misses {100 * pretrain['val_ratio']:.0f} % of the"
@@ -180,6 +185,25 @@ def summary_lines(results):
         )
         lines.append(f"Drift gate: {'; '.join([verdict, *validate['not_checked']])}.")
     return lines
+
+
+def read_lines(read):
+    """What the watch reads, how far off, on how many unseen people, and what int8 costs."""
+    first, second, *_, rival = read["methods"]
+    return [
+        f"What the watch reads: the heart rate of {read['subjects']} people that its timing never saw, off by"
+        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows within 5 bpm);"
+        f" the classical detector {rival['name']}: {rival['error_bpm']:.2f} bpm.",
+        f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} {100 * rival['f1']:.1f} %), intervals"
+        f" off by {first['interval_ms']:.1f} ms (median).",
+        f"What int8 costs: {first['error_bpm'] - second['error_bpm']:+.2f} bpm of heart-rate error.",
+    ]
+
+
+def embedded_picture(result):
+    """The picture of a result as a data URL; None if there is none."""
+    path = result and result.get("picture")
+    return _png(path) if path and Path(path).is_file() else None
 
 
 def merge_probes(probes):

@@ -136,7 +136,7 @@ def frame_contents(result):
     )
     left = ", ".join(played["without_skill"])
     return f"Heads of a result frame, in order: {names}." + (
-        f" Left out, no better than a constant on other patients: {left}." if left else ""
+        f" Left out, no better than a constant on other subjects: {left}." if left else ""
     )
 
 

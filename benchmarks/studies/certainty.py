@@ -141,7 +141,7 @@ def cross_conformal(judged):
     for fold in range(N_FOLDS):
         held = judged.subject % N_FOLDS == fold
         others = judged.select(~held)
-        table = calibrate(others.certainty, others.rate, others.truth)
+        table = calibrate(others.certainty, others.rate, others.truth, others.subject)
         low[held], high[held] = judged.select(held).interval(table)
     return low, high
 

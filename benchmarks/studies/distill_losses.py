@@ -56,8 +56,8 @@ Embeddings are standardised by the teacher's mean and deviation over the crops a
 taken off (where heart rate is learnt, it lives there). *Cosine*: mean cosine to the teacher's, window by window.
 *Distances*: correlation of the distances of all pairs of windows in student and teacher, which does not ask where and
 how large. *Heart rate*: mean absolute error, bpm, of the frozen embedding's linear probe, with the 95 % interval by
-resampling patients; *minus the first* is the paired difference to the first row. Val: {n_val} patients, on which each
-variant's epoch was chosen; test: {n_test} patients.
+resampling subjects; *minus the first* is the paired difference to the first row. Val: {n_val} subjects, on which each
+variant's epoch was chosen; test: {n_test} subjects.
 
 | loss | cosine, val | cosine, test | distances, val | distances, test | heart rate, val | heart rate, test | minus the first, test |
 |---|---|---|---|---|---|---|---|
@@ -126,7 +126,7 @@ def main(
                 cells.append(f"{same(*parts).item():.3f}")
         for split, key in (("val", "value"), ("test", "value"), ("test", "minus_first")):
             entry = rates[split].get("encoders", {}).get(name)
-            cells.append(number(entry, key) if entry else "too few patients")
+            cells.append(number(entry, key) if entry else "too few subjects")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     subjects = {name: len(np.unique(windows.subject[rows])) for name, rows in splits.items()}
     head = HEAD.format(

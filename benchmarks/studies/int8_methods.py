@@ -5,8 +5,8 @@ like xMAE's own?
     benchmarks/results/int8_methods.md
 
 exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands),
-float and int8 (ranges by 64 windows of training patients), runs each file in its own runtime on
-windows of validation patients, and writes how far it is from PyTorch. With `--work FOLDER`, what is
+float and int8 (ranges by 64 windows of training subjects), runs each file in its own runtime on
+windows of validation subjects, and writes how far it is from PyTorch. With `--work FOLDER`, what is
 done is kept there.
 """
 
@@ -126,8 +126,8 @@ def page(rows, some=""):
         f"Written by `python -m xmae.benchmarks.studies.int8_methods compare bidmc{some} "
         "--out benchmarks/results/int8_methods.md` from the encoders and the store of [compare](compare.md), which has "
         "the commands that make both; "
-        f"{N_CALIBRATION} calibration windows of training patients, minmax, {N_COMPARED} windows of validation "
-        f"patients compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
+        f"{N_CALIBRATION} calibration windows of training subjects, minmax, {N_COMPARED} windows of validation "
+        f"subjects compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
         f"{versions}.", "",
         "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against PyTorch "
         "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, did not take.", "",

@@ -6,7 +6,7 @@ float.
 prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format
 with each observer, trains the student to bear int8 (`xmae qat`, default settings) and quantizes it
 again, and leaves layers of the teacher in float to meet drift budgets. Every file is run in its own
-runtime on validation patients, by whom to choose, and on test patients. With `--work FOLDER`, what
+runtime on validation subjects, by whom to choose, and on test subjects. With `--work FOLDER`, what
 is done is kept there, and done again only if it is of other weights, other windows or other
 versions of the tools.
 """
@@ -198,15 +198,15 @@ def page(results):
     lines = [
         "# Int8 by observer, after quantization-aware training, and mixed", "",
         "Written by `python -m xmae.benchmarks.studies.ptq_qat --out benchmarks/results/ptq_qat.md`; seed 77, "
-        f"{N_CALIBRATION} calibration windows of training patients; {cpu:.0f} min of processor time for the files and "
+        f"{N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor time for the files and "
         f"{learned['seconds'] / 60:.1f} min (by the clock) for the training, on {machine['cpu']}, one thread, **while "
         f"other work ran**. {versions}.", "",
         "The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the float weights that "
-        "it was made from, with heads fitted on training patients: centred cosine (median / 5th percentile of the "
+        "it was made from, with heads fitted on training subjects: centred cosine (median / 5th percentile of the "
         "windows), change of the heart rate's mean absolute error, largest change of the AUROC of sex and age over 65. "
-        "Validation: 3 patients, to choose by; test: 8 patients. Bold: the best 5th percentile on validation of a "
+        "Validation: 3 subjects, to choose by; test: 8 subjects. Bold: the best 5th percentile on validation of a "
         "model in a format. The teacher, whose files take minutes, has two of the observers.", "",
-        "The test patients are not fresh: the test columns of the student, with QAT and without, had been seen before "
+        "The test subjects are not fresh: the test columns of the student, with QAT and without, had been seen before "
         "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in fp32 with ranges from "
         "training windows; the rows were then made again. No setting was chosen by them.", "",
         table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]), "",
@@ -224,7 +224,7 @@ def page(results):
         "median / 5th percentile.", "",
         table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]), "",
         f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the rounded student on "
-        f"the validation patients {learned['cosine_to_float_before']:.4f} before, {learned['cosine_to_float']:.4f} "
+        f"the validation subjects {learned['cosine_to_float_before']:.4f} before, {learned['cosine_to_float']:.4f} "
         f"after; training loss {learned['history']['train_loss'][0]:.4f} in the first epoch, "
         f"{learned['history']['train_loss'][-1]:.4f} in the last.",
     ]  # fmt: skip

@@ -3,7 +3,7 @@
     python -m xmae.benchmarks.studies.pulse_check [--out benchmarks/results]
 
 The check is `xmae.signals.stream.has_pulse`, which the firmware repeats bit for bit. Its thresholds
-were chosen on the training and validation patients of the shipped recordings; test patients are
+were chosen on the training and validation subjects of the shipped recordings; test subjects are
 only reported.
 """
 

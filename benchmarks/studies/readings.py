@@ -12,18 +12,14 @@ hand-made features. The first model is tested against every other row. Definitio
 import argparse
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
 from xmae.benchmarks.studies.runner import run_script
-from xmae.data.store.store import WindowStore
-from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
@@ -32,17 +28,14 @@ from xmae.evaluation.protocol.beat_scores import (
     interval_scores,
     match_scores,
     rate_scores,
-    score_reading,
     subject_means,
     surest,
-    true_values,
     value_scores,
 )
 from xmae.evaluation.protocol.bootstrap import mean_with_interval
-from xmae.evaluation.protocol.datasets import load_datasets
-from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial, probe_trial
+from xmae.evaluation.protocol.cohort import load_cohort
+from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
-from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.export.int8_reader import Int8Reader
 from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
@@ -50,46 +43,6 @@ from xmae.tables import markdown_table
 
 QUALITY = 0.9  # of PPG and ECG: a clean window
 FEATURES = "hand-made features, ridge"
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """The windows that are scored, with their truth.
-
-    Parameters
-    ----------
-    windows : Windows
-        Of all subjects.
-    subject, recording : int arrays, shape (n,)
-        Numbers of each window's subject and recording.
-    truth, constants : dict of float arrays, shape (n,)
-        By name of `xmae.evaluation.protocol.beat_scores.VALUES`: truth, and what stands for no
-        answer: the mean of the other folds' subjects.
-    trial : Trial
-        The heart rate with its folds by subject.
-    """
-
-    windows: object
-    subject: np.ndarray
-    recording: np.ndarray
-    truth: dict[str, np.ndarray]
-    constants: dict[str, np.ndarray]
-    trial: Trial
-
-
-def load_cohort(store):
-    """Windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
-    windows = WindowStore(store).windows()
-    windows.require_ecg("scoring beats")
-    truth = true_values(windows)
-    if not np.isfinite(truth["hr"]).any():
-        raise UserError(f"{store}: no window has truth from its ECG; prepare it again")
-    subject = pd.factorize(windows.subject)[0]
-    recording = pd.MultiIndex.from_arrays([windows.subject, windows.record]).factorize()[0]
-    (dataset,) = load_datasets([store], tasks=["hr"])
-    trial = make_trial(dataset, REGISTRY["hr"], "all")
-    constants = {name: fold_constants(x, trial) for name, x in truth.items()}
-    return Cohort(windows, subject, recording, truth, constants, trial)
 
 
 def read_embedding(cohort, embedding):
@@ -239,12 +192,7 @@ def readings(store, models=(), out="benchmarks/results"):
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)
-    scored = {
-        name: score_reading(
-            cohort.windows, cohort.recording, cohort.subject, reading, cohort.constants
-        )
-        for name, reading in found.items()
-    }
+    scored = {name: cohort.score(reading) for name, reading in found.items()}
     beats, share = beat_rows(cohort, scored)
     tables = {
         "Heart rate (primary)": (RATE, rate_rows(scored)),

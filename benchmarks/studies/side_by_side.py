@@ -3,7 +3,7 @@ run.
 
     python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md
 
-prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test patients
+prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test subjects
 compares: the teacher in PyTorch, eager and compiled; int8 in ExecuTorch, LiteRT and ONNX Runtime;
 classic signal processing for the heart rate; and published models rebuilt at their stated size,
 untrained, for what they cost. An exported bundle and its store can be given instead.
@@ -103,7 +103,7 @@ def measure(bundle, windows, rounds):
     -------
     rows : list of dict
         `name`, `trained`, `parameters`, `bytes`, `macs`, `error` and `error_interval` (mean
-        absolute error of the heart rate, bpm; 95 % by resampling patients), `latency_ms`,
+        absolute error of the heart rate, bpm; 95 % by resampling subjects), `latency_ms`,
         `latency_interval`, `times_base`.
     about : dict
         `subjects`, `windows`, `silent` (windows in which a method found no pulse, by its name),
@@ -126,7 +126,7 @@ def measure(bundle, windows, rounds):
                 silent[name] = int(np.isnan(rate).sum())
                 row |= error(test, np.nan_to_num(rate, nan=usual))
             rows.append(row)
-        rows.append({"name": "always the mean of the training patients", "trained": True}
+        rows.append({"name": "always the mean of the training subjects", "trained": True}
                     | error(test, np.full(len(ppg), usual)))  # fmt: skip
         timed = evenly(np.arange(len(ppg)), TIMED_WINDOWS)
         sessions = {name: on(model, ppg[timed], test.ppg[timed]) for name, model in models.items()}
@@ -265,9 +265,9 @@ def page(rows, about):
     lines = [
         "# Side by side with what people would use instead", "",
         "Written by `python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md`.", "",
-        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC patients that no training saw, "
-        "against the bedside monitor; 95 % intervals by resampling patients. Encoders are read by their linear head, "
-        "fitted on the training patients. One window at a time on one thread, all in turns in one run "
+        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC subjects that no training saw, "
+        "against the bedside monitor; 95 % intervals by resampling subjects. Encoders are read by their linear head, "
+        "fitted on the training subjects. One window at a time on one thread, all in turns in one run "
         f"({about['rounds']} rounds, order drawn anew in each); medians, 95 % intervals by resampling rounds. "
         f"Measured on {machine['cpu']}, {machine['cores']} cores, **while other work ran** (load {first} at the start, "
         f"{last} at the end): by the clock, what outlasts a time slice waited for others; so processor time is what is "
@@ -295,7 +295,7 @@ def page(rows, about):
         "",
         f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
         "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",
-        f"- Where a method finds no pulse it is given the training patients' mean ({silent or 'never'}).",
+        f"- Where a method finds no pulse it is given the training subjects' mean ({silent or 'never'}).",
         "- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`published_encoders.py` beside this study) with random"
         " weights: they are here for their cost alone, and say nothing about their accuracy. PaPaGei-S takes 10 s at"
         " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a search; here is its"

@@ -1,4 +1,4 @@
-"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on patients that no
+"""What the tiers keep of their teacher, and what int8 costs the teacher: probes on subjects that no
 training saw.
 
     xmae export base --student student-mcu student-mcu-s student-app --data STORE --out BUNDLE
@@ -35,7 +35,7 @@ from xmae.training.device import device_name
 
 # how far the int8 teacher may be from fp32: bpm, and area under the curve
 LIMITS = {"mae": 0.2, "auroc": 0.005}
-TIERS_NOTE = """Cosine: centred, on the validation patients. Heart rate: error of the probe, bpm."""
+TIERS_NOTE = """Cosine: centred, on the validation subjects. Heart rate: error of the probe, bpm."""
 GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
 (teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
 nothing to keep; where it is no better than the constant (the training mean, an area of 0.5), a share means nothing."""
@@ -47,8 +47,8 @@ HEAD = """# What the students keep of their teacher, and what int8 costs the tea
     xmae export base --student student-mcu student-mcu-s student-app --data store --precisions int8 --out bundle
     {command}
 
-{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression, folds by patient over
-the {n_test} test patients, the {n_train} training patients always fitted on; 95 % intervals by resampling patients,
+{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression, folds by subject over
+the {n_test} test subjects, the {n_train} training subjects always fitted on; 95 % intervals by resampling subjects,
 differences paired.
 
 The bundle was made with {tools}.

@@ -2,8 +2,8 @@
 
     python -m xmae.benchmarks.studies.watch [--bundle FOLDER] [--out benchmarks/results]
 
-Without a bundle, one is exported from the shipped weights: calibration on the training patients of
-the shipped recordings, as `xmae export` does it. What is played is a test patient, whole.
+Without a bundle, one is exported from the shipped weights: calibration on the training subjects of
+the shipped recordings, as `xmae export` does it. What is played is a test subject, whole.
 """
 
 import argparse

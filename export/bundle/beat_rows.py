@@ -65,18 +65,19 @@ def read_rows(rows, entry):
     return read_maps(maps / np.array([1, 1, LOG_SHARE])[:, None])
 
 
-def certainty_of(name, encoder, windows):
+def certainty_of(encoder, windows):
     """Return the certainty table of a student, and how it was made, in words.
 
     Parameters
     ----------
-    name : str
-        Name of a shipped student, whose table is taken, or a path.
     encoder : BeatStudent
+        One with the timing of a shipped student has that student's table.
     windows : Windows or None
         Validation windows that make the table of any other student.
     """
-    if name in shipped_tables():
+    from xmae.distill.beats import shipped_timing  # brings PyTorch
+
+    if (name := shipped_timing(encoder)) in shipped_tables():
         return shipped_certainty(name), "shipped"
     has_ecg = windows is not None and windows.ecg is not None
     truth = truth_of_windows(windows).hr_ecg if has_ecg else np.zeros(0)
@@ -85,7 +86,8 @@ def certainty_of(name, encoder, windows):
         return None, f"{known.sum()} validation windows with truth, {LEAST_WINDOWS} are needed"
     reading = encoder.read_windows(windows.ppg[known])
     codes = np.rint(reading.certainty * 255).astype(int)
-    return calibrate(codes, reading.rate, truth[known]), "validation windows"
+    table = calibrate(codes, reading.rate, truth[known], windows.subject[known])
+    return table, "validation windows"
 
 
 def table_of(described):

@@ -175,7 +175,7 @@ class Bundle:
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
     def trusted_heads(self, model):
-        """Those of a model's heads that do better than a constant on patients left out, in the
+        """Those of a model's heads that do better than a constant on subjects left out, in the
         order of heads.json.
         """
         from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn

@@ -2,6 +2,8 @@
 
 import json
 
+from xmae.tables import markdown_table
+
 MODEL_COLUMNS = (
     "model", "format", "precision", "file", "kB", "parameters", "M MAC", "windows", "cosine", "5th percentile",
     "max error", "outside the delegate", "memory",
@@ -42,6 +44,7 @@ Made with {made_with}.
 
 Licence of the models: {licence}. Licence of the data: {data_licence}.
 """
+MOST_NUMBERS = 16  # of a list that is shown
 
 
 def model_card(manifest):
@@ -79,18 +82,36 @@ def model_card(manifest):
         n_times=window["n_times"],
         low=window["range"][0],
         high=window["range"][1],
-        models=table(MODEL_COLUMNS, models),
+        models=markdown_table(MODEL_COLUMNS, models, right=False),
         n_calibration=calibration["n"],
         n_subjects=len(calibration["subjects"]),
-        heads=table(HEAD_COLUMNS, heads),
+        heads=markdown_table(HEAD_COLUMNS, heads, right=False),
         at_chance=at_chance(manifest["metrics"].get("heads_at_chance", {})),
-        provenance=json.dumps(manifest["provenance"], indent=2),
+        provenance=json.dumps(brief(manifest["provenance"]), indent=2),
         made_with=", ".join(f"{package} {number}" for package, number in manifest["tools"].items()),
         estimates=estimates(manifest["models"]),
         data=sources(data),
         licence=manifest["licences"]["models"],
         data_licence=manifest["licences"]["data"],
     )
+
+
+def brief(value):
+    """A JSON value for people: of long lists of numbers only how many there are.
+
+    Examples
+    --------
+    >>> brief({"mean": [0.0] * 512, "unit": 2})
+    {'mean': '512 numbers', 'unit': 2}
+    """
+    if isinstance(value, dict):
+        return {key: brief(part) for key, part in value.items()}
+    if not isinstance(value, list):
+        return value
+    numbers = all(isinstance(part, int | float) for part in value)
+    if numbers and len(value) > MOST_NUMBERS:
+        return f"{len(value)} numbers"
+    return [brief(part) for part in value]
 
 
 def at_chance(tasks):
@@ -124,7 +145,8 @@ def estimates(models):
     ]
     if not rows:
         return ""
-    return f"\nEstimated by Arm's compiler, not measured:\n\n{table(('file', 'cycles', 'ms', 'source'), rows)}\n"
+    shown = markdown_table(("file", "cycles", "ms", "source"), rows, right=False)
+    return f"\nEstimated by Arm's compiler, not measured:\n\n{shown}\n"
 
 
 def sources(data):
@@ -133,9 +155,3 @@ def sources(data):
     some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
     return f"Recordings: {some}. Subjects: {counts}. SHA-256 over all shards: `{data['shards_sha256']}`."
-
-
-def table(header, rows):
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -28,7 +28,18 @@ Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
 
 
 class End(Schema):
-    """Input or output of a file; without scale and zero point where it is float."""
+    """Input or output of a file.
+
+    Attributes
+    ----------
+    shape : list of int
+        Batch first; 0 = any.
+    dtype : str
+        Type of its numbers.
+    scale, zero_point : float and int, or None
+        A code stands for `scale * (code - zero_point)`: part of the scaled window [-1, 1], or of
+        the embedding, which has no unit. None: floats.
+    """
 
     shape: Annotated[list[Size], Field(min_length=1, max_length=6)]
     dtype: Literal["float32", "float16", "int8", "uint8", "int16"]
@@ -37,7 +48,18 @@ class End(Schema):
 
 
 class Drift(OpenSchema):
-    """A file against PyTorch, on so many windows."""
+    """A file against PyTorch, on held-out windows.
+
+    Attributes
+    ----------
+    windows : int
+        How many were compared.
+    centred_cosine_median, centred_cosine_p5 : float
+        Median and 5th percentile over windows of the cosine between both embeddings, less the mean
+        embedding of the training windows; 1 = the same direction.
+    max_error : float
+        Largest difference of a value of the embedding, which has no unit.
+    """
 
     windows: Count
     centred_cosine_median: Annotated[float, Field(ge=-1.001, le=1.001)]
@@ -46,7 +68,17 @@ class Drift(OpenSchema):
 
 
 class Estimate(OpenSchema):
-    """What an NPU's compiler says of a file."""
+    """What an NPU's compiler says of a file.
+
+    Attributes
+    ----------
+    cycles : float
+        Of the accelerator, for one window.
+    inference_ms : float
+        Time of one window, ms.
+    source : str
+        Which compiler, for which accelerator.
+    """
 
     cycles: Number = 0
     inference_ms: Number = 0
@@ -54,7 +86,32 @@ class Estimate(OpenSchema):
 
 
 class Entry(OpenSchema):
-    """One exported file. What has a default may be left out, but not be null."""
+    """One exported file. What has a default may be left out, but not be null.
+
+    Attributes
+    ----------
+    model, format, precision : str
+        What was exported ("student"), for which target ("litert"), and its arithmetic ("int8").
+    file, sha256, bytes : str, str, int
+        Name in the bundle, hash, and size in bytes.
+    params, macs : int
+        Weights of the encoder, and multiply-accumulates of one window.
+    arena_bytes : int
+        Working memory of TensorFlow Lite Micro, bytes.
+    ops : dict
+        Operators by kind, with their number.
+    undelegated, float_layers : list of str
+        Operators that do not run as they should (None: of no meaning for the format), and layers
+        that were left in float.
+    input, output : End
+        What goes in and comes out.
+    embedding : int
+        How many numbers of the output are the embedding.
+    drift : Drift or None
+        Comparison with PyTorch; None: this machine cannot run the file.
+    estimated : Estimate
+        What an NPU's compiler says, where there is one.
+    """
 
     model: Word
     format: Word
@@ -154,7 +211,19 @@ class Draft(Manifest):
 
 
 class Head(Schema):
-    """A linear head: numbers for each value of an embedding."""
+    """A linear head: `weight @ embedding + bias` is its answer.
+
+    Attributes
+    ----------
+    kind : str
+        "regression": the answer is in `units`. "binary": it is the log odds of the class.
+    label, units : str
+        What it answers, in words, and the unit of a regression ("bpm").
+    weight, bias : list of float, float
+        A weight for each number of the embedding.
+    skill : float
+        Share of a constant's loss that it explains on training subjects left out, at most 1.
+    """
 
     kind: Literal["regression", "binary"]
     label: Line

@@ -2,6 +2,7 @@
 they did?
 """
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from xmae.export.bundle.bundle import MANIFEST, RUN_RECORDS, Bundle, names_in
 from xmae.export.bundle.signature import SIGNATURE
 from xmae.export.targets.light import OPENERS, is_light
 from xmae.signals.scale import minmax_scale
+from xmae.version import __version__
 
-# of training patients, whose windows the models are run on
+# of training subjects, whose windows the models are run on
 RECORDINGS = ("bidmc02", "bidmc05", "bidmc06")
+SAME, NOT_COMPARED = "the bits of its int8 file", "not compared here"  # of models in C
 FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
 
 
@@ -43,7 +46,8 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         given; "unverified" or "unsigned"), `signed_by` (public key in hexadecimal, null unless
         verified), `unlisted` files, `other_versions` of the tools
         here ({name: [made with, here]}), `models`: {file: "runs", "not run here" or why not},
-        `passed`; "out". The exit code is 1 unless passed.
+        `library`: {model in C: whether the folder `c` is what its int8 file gives}, `passed`;
+        "out". The exit code is 1 unless passed.
 
     Raises
     ------
@@ -56,6 +60,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
     unlisted = [name for name in names_in(opened.path) if name not in listed]
     here = versions_here(opened)
     models = run_models(opened) if run else {}
+    library = check_library(opened) if run else {}
     return {
         "files": len(opened.manifest["files"]),
         "schema_version": opened.manifest["schema_version"],
@@ -68,12 +73,15 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
             if here.get(name, made) != made
         },
         "models": models,
+        "library": library,
         "passed": not unlisted
-        and all(state in ("runs", "not run here") for state in models.values()),
+        and all(state in ("runs", "not run here") for state in models.values())
+        and all(state in (SAME, NOT_COMPARED) for state in library.values()),
         "summary": [
             f"{len(opened.manifest['files'])} files are what was written",
             *(f"{name}: not listed in the manifest" for name in unlisted),
             *(f"{name}: {state}" for name, state in models.items()),
+            *(f"libxmae, {name}: {state}" for name, state in library.items()),
             str(opened.verdict),
         ],
         "out": str(Path(bundle)),
@@ -138,6 +146,48 @@ def run_models(bundle):
         differs = f"differs from its float weights (error {lost:.2g} of the variance, expected {most:.2g} at most)"
         states[entry["file"]] = "runs" if lost <= most else differs
     return states
+
+
+def check_library(bundle):
+    """{model in C: `SAME`, `NOT_COMPARED` or what differs}: the folder `c` is written anew from the
+    int8 files, and must be the same to the byte.
+    """
+    described = bundle.manifest.get("c")
+    if described is None:
+        return {}
+    names = [model["name"] for model in described["models"]]
+    if is_light() or described["version"] != __version__:
+        return dict.fromkeys(names, NOT_COMPARED)
+    from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
+
+    students = [
+        PackagedStudent(
+            model["model"], model["name"], bundle.path / model["int8"],
+            bundle.heads.get(model["model"], {}), bundle.certainty(model["model"]),
+        )
+        for model in described["models"]
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        write_package(folder, students)
+        other = [
+            name
+            for name in names_in(Path(folder))
+            if not same_bytes(Path(folder) / name, bundle.path / FOLDER / name)
+        ]
+    if not other:
+        return dict.fromkeys(names, SAME)
+    return {name: fault_of(name, other) for name in names}
+
+
+def fault_of(name, other):
+    """Say which of the files that differ is a model's own, or else the first of them."""
+    own = [file for file in other if Path(file).stem == f"xmae_model_{name}"]
+    return f"{(own or other)[0]} differs from what its int8 file gives"
+
+
+def same_bytes(a, b):
+    """Whether two files hold the same bytes."""
+    return b.is_file() and a.read_bytes() == b.read_bytes()
 
 
 def some_windows():

@@ -25,27 +25,10 @@ GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_t
 
 def export(module, path, precision, calibration=None, observer=None):
     """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they run on M4, M7,
-    M33 and M85 too).
+    M33 and M85 too); see `Target.convert`.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        From `exportable`.
-    path : str or Path
-        File to write, atomically.
-    precision : str
-        "int8" (weights per channel, activations per tensor; input and output stay float).
-    calibration : float32 array, shape (n, 1000)
-        Scaled training windows.
-    observer : str, optional
-        How they set the ranges; see `xmae.quantize.observers`; None: as its quantizer does
-        (histogram).
-
-    Raises
-    ------
-    UserError
-        If an operator is not one of CMSIS-NN's (named, with its layer), the environment cannot be
-        made, or the file cannot be written.
+    Int8 alone: weights per channel, activations per tensor; input and output stay float. Without an
+    observer, its quantizer's (histogram) sets the ranges.
     """
     program = call_apart("arm", "xmae.export.targets.cortex_m:lower", module, calibration, observer)
     with atomic_file(path) as temporary:

@@ -51,27 +51,10 @@ class EthosU(Target):
 
     def convert(self, module, path, precision, calibration=None, observer=None):
         """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv`
-        (its estimates).
+        (its estimates); see `Target.convert`.
 
-        Parameters
-        ----------
-        module : torch.nn.Module
-            From `exportable`.
-        path : str or Path
-            File to write, atomically.
-        precision : str
-            "int8" (weights per channel, activations per tensor; input and output stay float).
-        calibration : float32 array, shape (n, 1000)
-            Scaled training windows.
-        observer : str, optional
-            How they set the ranges; see `xmae.quantize.observers`; None: as Arm's quantizer does
-            (histogram).
-
-        Raises
-        ------
-        UserError
-            If an operator is left to the CPU (it and its layer are named), the environment cannot
-            be made, Vela is not installed, or a file cannot be written.
+        Int8 alone: weights per channel, activations per tensor; input and output stay float.
+        Without an observer, Arm's quantizer's (histogram) sets the ranges.
         """
         parts = call_apart(
             "arm",

@@ -20,29 +20,10 @@ from xmae.quantize.pt2e import quantize_graph
 @quietly()
 @one_thread()
 def export(module, path, precision, calibration=None, observer=None, keep=()):
-    """Write a graph as a `.pte` program.
+    """Write a graph as a `.pte` program; see `Target.convert`.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        From `exportable`.
-    path : str or Path
-        File to write, atomically.
-    precision : str
-        "fp32", or "int8" (weights per channel, activations per tensor; input and output stay
-        float).
-    calibration : float32 array, shape (n, 1000), optional
-        Scaled training windows, for int8.
-    observer : str, optional
-        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax.
-    keep : collection of str
-        Layers that stay float in int8.
-
-    Raises
-    ------
-    UserError
-        If ExecuTorch is not installed, an operator cannot be lowered (it and its layer are named),
-        a shape or a branch depends on the signal, or the file cannot be written.
+    Int8: weights per channel, activations per tensor; input and output stay float. A shape or a
+    branch that depends on the signal is refused.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower

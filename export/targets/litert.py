@@ -38,32 +38,13 @@ LAYERS = {3: 0, 4: 3, 9: 0}  # Conv2D, DepthwiseConv2D, FullyConnected: the axis
 @quietly()
 @one_thread()
 def export(module, path, precision, calibration=None, observer=None, keep=()):
-    """Write a graph as a `.tflite` flatbuffer.
+    """Write a graph as a `.tflite` flatbuffer; see `Target.convert`.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        From `exportable`.
-    path : str or Path
-        File to write, atomically.
-    precision : str
-        "fp32"; "int8" (weights per channel, activations per tensor, int8 input and output);
-        "int16x8" (activations, input and output in 16 bits); "dynamic-int8" (activations get their
-        range when it runs); "weight-int8", "weight-int4" (per channel; arithmetic stays float).
-    calibration : float32 array, shape (n, 1000), optional
-        Scaled training windows, for int8 and int16x8.
-    observer : str, optional
-        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax. 16 bits have
-        codes for all.
-    keep : collection of str
-        Layers that stay float in int8.
-
-    Raises
-    ------
-    UserError
-        If litert-torch or ai-edge-quantizer is not installed, an operator cannot be converted (it
-        and its layer are named), a shape or a branch depends on the signal, or the file cannot be
-        written.
+    "int8": weights per channel, activations per tensor, int8 input and output. "int16x8":
+    activations, input and output in 16 bits, which have codes for all values, so that no observer
+    is asked. "dynamic-int8": activations get their range when it runs. "weight-int8",
+    "weight-int4": per channel; arithmetic stays float. A shape or a branch that depends on the
+    signal is refused.
     """
     with naming_layers(module, "litert"):
         model = (

@@ -30,34 +30,15 @@ SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 @quietly()
 @one_thread()
 def export(module, path, precision, calibration=None, observer=None, keep=()):
-    """Write a graph as an `.onnx` model.
+    """Write a graph as an `.onnx` model; see `Target.convert`.
 
-    Int8 means u8 activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8
-    products in 16 bits, where 8-bit weights would saturate (and the embedding collapse); of u8 x u8
-    they widen first. So one file is right on every machine, without giving up a bit of the weights.
+    Int8: weights per channel, activations per tensor; input and output stay float. It means u8
+    activations and u8 weights: x86 processors without VNNI add pairs of u8 x s8 products in 16
+    bits, where 8-bit weights would saturate (and the embedding collapse); of u8 x u8 they widen
+    first. So one file is right on every machine, without giving up a bit of the weights.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        From `exportable`.
-    path : str or Path
-        File to write, atomically.
-    precision : str
-        "fp32"; "int8" (weights per channel, activations per tensor; input and output stay float);
-        "dynamic-int8" (the Linear layers only, which are nearly all of a transformer: their input
-        gets its range when it runs).
-    calibration : float32 array, shape (n, 1000), optional
-        Scaled training windows, for int8.
-    observer : str, optional
-        How they set the ranges of int8; see `xmae.quantize.observers`; None: minmax.
-    keep : collection of str
-        Layers that stay float in int8.
-
-    Raises
-    ------
-    UserError
-        If onnx or onnxruntime is not installed, an operator cannot be converted (it and its layer
-        are named), a shape or a branch depends on the signal, or the file cannot be written.
+    "dynamic-int8": the Linear layers only, which are nearly all of a transformer; their input gets
+    its range when it runs. A shape or a branch that depends on the signal is refused.
     """
     model = convert(module)
     with naming_layers(module, "onnx"):

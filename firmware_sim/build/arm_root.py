@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,14 +111,15 @@ def is_set_up(arch):
 
 
 def setup_roots():
-    """Build both systems, unless they are there; returns their folders.
+    """Build both systems, at the same time, unless they are there; returns their folders.
 
     Raises
     ------
     UserError
         If qemu-user, apt, dpkg or a runtime is missing, or a package cannot be fetched.
     """
-    return [setup_root(arch) for arch in ROOTS]
+    with ThreadPoolExecutor(len(ROOTS)) as pool:  # they wait for downloads
+        return list(pool.map(setup_root, ROOTS))
 
 
 def setup_root(arch):

@@ -95,6 +95,15 @@ def test_certainty_keeps_its_promise_where_it_was_made():
     assert wrong.mean() <= 0.01
 
 
+def test_every_subject_counts_the_same():
+    """Coverage is a mean over subjects: one with few windows and large errors is not outvoted."""
+    error = np.concatenate([np.full(300, 0.5), np.full(20, 4.0)])
+    certainty, truth = np.full(320, 200), np.full(320, 70.0)
+    pooled = calibrate(certainty, truth + error, truth)
+    fair = calibrate(certainty, truth + error, truth, np.repeat(["many", "few"], [300, 20]))
+    assert pooled.half_width[12] == 50 and fair.half_width[12] == 400
+
+
 def test_shipped_table_is_whole():
     table = shipped_certainty()
     assert len(table.half_width) == 16 and 0 <= table.least <= 255

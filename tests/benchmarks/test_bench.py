@@ -358,17 +358,27 @@ def test_bf16_is_close_to_fp32_and_half_as_large(windows):
     assert all(row["latency_ms"] > 0 and row["macs"] > 1e6 for row in rows)
 
 
-@pytest.mark.slow
+WENT_WRONG = {  # by what happens as the process starts
+    "absent": ("sys.modules['ai_edge_litert'] = None", {"missing": "ai_edge_litert is not installed"}),
+    "broken": ("sys.modules['ai_edge_litert.interpreter'] = None", {"failure": "ModuleNotFoundError: import of"}),
+    "profiler raises": (
+        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: {{}}['moved'])", {"profile_failure": "KeyError: 'moved'"},
+    ),
+    "profiler dies": (
+        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: os.abort())", {"profile_failure": "died of SIGABRT"},
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("at_start", "said"),
     [
-        ("sys.modules['ai_edge_litert'] = None", {"missing": "ai_edge_litert is not installed"}),
-        ("sys.modules['ai_edge_litert.interpreter'] = None", {"failure": "ModuleNotFoundError: import of"}),
-        (f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: {{}}['moved'])", {"profile_failure": "KeyError: 'moved'"}),
-        (f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: os.abort())", {"profile_failure": "died of SIGABRT"}),
+        pytest.param(
+            *case, id=name, marks=[] if name == "profiler dies" else [pytest.mark.extended]
+        )
+        for name, case in WENT_WRONG.items()
     ],
-    ids=["absent", "broken", "profiler raises", "profiler dies"],
-)  # fmt: skip
+)
 def test_what_went_wrong_in_a_process_of_its_own(
     watch_bundle, tmp_path, monkeypatch, at_start, said
 ):

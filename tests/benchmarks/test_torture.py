@@ -85,7 +85,7 @@ def test_programs_that_cannot_run_are_one_line(program, only_few, tmp_path, caps
     assert len(capsys.readouterr().err.strip().splitlines()[-1:]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_trap_has_truth():
     for trap in traps():
         assert len(trap.codes) > 0.9 * SECONDS * trap.sfreq and np.isfinite(

@@ -6,11 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import xmae
+from xmae import extras
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.channels import ChannelMap
@@ -83,14 +87,52 @@ def test_what_needs_more_is_one_line(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
-def test_a_stream_needs_numpy_alone():
+def test_a_python_call_says_the_extra_too():
     script = SCRIPT.replace("from xmae.cli import main\n", "import xmae\n").replace(
-        "sys.exit(main(sys.argv[2:]))",
-        "print(xmae.Stream.__name__, sorted(m for m in sys.modules if m == 'scipy.signal'))",
+        "sys.exit(main(sys.argv[2:]))", "xmae.pretrain"
     )
     command = [sys.executable, "-c", script, ",".join(WITHOUT)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "Stream []\n", done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: xmae.pretrain needs ") and "'xmae[train]'" in last
+
+
+def test_the_smallest_extra_is_named(monkeypatch):
+    metadata = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    lines = [
+        f'{line}; extra == "{extra}"'
+        for extra, found in metadata["optional-dependencies"].items()
+        for line in found
+    ]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["numpy>=2", *lines])
+    for package, extra in (
+        ("torch", "train"), ("sklearn", "train"), ("ai_edge_litert", "lite"),
+        ("ai_edge_quantizer", "edge"), ("tflite_micro", "firmware"), ("ray", "scale"),
+        ("huggingface_hub", "hub"), ("polars", "edge"),
+    ):  # fmt: skip
+        assert extras.extra_of(package) == extra, package
+
+
+READ = """
+import xmae
+recording = xmae.read(sys.argv[2])
+stream = xmae.Stream(sfreq=recording.sfreq)
+results = stream.read(recording.ppg)
+beats = [stream.seconds_of(ticks) for result in results for ticks, _ in result.beats]
+print([result.rate for result in results], beats, [m for m in sys.modules if m == "scipy.signal"])
+"""
+
+
+def test_a_stream_reads_the_same_beats(csv_file):
+    script = SCRIPT.replace("from xmae.cli import main\nsys.exit(main(sys.argv[2:]))\n", READ)
+    command = [sys.executable, "-c", script, ",".join(WITHOUT), str(csv_file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    recording = xmae.read(csv_file)
+    stream = xmae.Stream(sfreq=recording.sfreq)
+    results = stream.read(recording.ppg)
+    beats = [stream.seconds_of(ticks) for result in results for ticks, _ in result.beats]
+    assert done.stdout == f"{[result.rate for result in results]} {beats} []\n", done.stderr
+    assert len(beats) > 40 and results[-1].rate > 0
 
 
 def test_formats_are_opened_or_named(watch_bundle):

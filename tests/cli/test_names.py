@@ -1,12 +1,16 @@
 """Names on the line: choices in the help, comma-separated lists, and old names that still work."""
 
+import subprocess
+import sys
+from importlib import import_module
 from inspect import signature
 
 import pytest
 
-from xmae.cli import VERBS, function_of, main
-from xmae.cli.names import CHOICES, RENAMED, choices_of, present_name
+from xmae.cli import VERBS, described, function_of, main
+from xmae.cli.names import CHOICES, RENAMED, choices_of, present_name, written
 from xmae.cli.options import from_words, read_settings
+from xmae.cli.sources import NotWritten
 
 
 @pytest.mark.parametrize("place", CHOICES)
@@ -63,3 +67,31 @@ def test_old_names_are_read_and_not_shown(verb, capsys, tmp_path):
 def test_lists_are_cut_at_commas_and_paths_are_not():
     assert from_words(["a,b", "c"], list[str], "--student", commas=True) == ["a", "b", "c"]
     assert from_words(["a,b.npz"], list[str], "--inputs") == ["a,b.npz"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_source_says_what_the_function_is(verb):
+    said, function = described(verb), function_of(verb)
+    assert said.__doc__ == function.__doc__
+    assert signature(said) == signature(function)
+
+
+@pytest.mark.parametrize("place", CHOICES.values())
+def test_source_says_what_the_choices_are(place):
+    module, _, name = place.partition(":")
+    try:
+        said = written(place)
+    except NotWritten:
+        return  # they are imported
+    found = getattr(import_module(module), name)
+    assert sorted(said) == sorted(found() if callable(found) else found)
+
+
+def test_help_waits_for_no_library():
+    script = (
+        "import sys\nfrom xmae.cli import VERBS, main\n"
+        "assert all(main([*verb.split(), '--help']) == 0 for verb in VERBS)\n"
+        "print([m for m in ('torch', 'scipy', 'pandas', 'sklearn', 'lightning') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

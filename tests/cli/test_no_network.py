@@ -1,4 +1,4 @@
-"""Nothing phones home: prepare, pretrain, export and bench open no connection."""
+"""Nothing phones home: import, prepare, pretrain, export, bench and simulate open no connection."""
 
 import json
 import os
@@ -32,9 +32,14 @@ socket.getaddrinfo = lambda *words, **more: ask(words)
 """
 SCRIPT = """
 import json, sys
-from xmae.cli import main
+import xmae
+from xmae.cli import VERBS, function_of, main
 
 if __name__ == "__main__":
+    for name in xmae.__all__:
+        getattr(xmae, name)
+    for verb in VERBS:
+        function_of(verb)
     for words in json.loads(sys.argv[1]):
         assert main(words) in (0, 1), words  # 1: a gate, after so little training
 """
@@ -60,12 +65,25 @@ def test_no_verb_opens_a_connection(tmp_path):
         ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
          "--starts", "1", "--windows", "4"],
     ]  # fmt: skip
-    (tmp_path / "verbs.py").write_text(SCRIPT)
-    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZE)
+    run_trapped(verbs, tmp_path)
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_an_emulated_watch_opens_no_connection(watch_bundle, tmp_path):
+    pytest.importorskip("unicorn")
+    words = ["simulate", str(watch_bundle.path), "--signal", str(bidmc_files()[1])]
+    run_trapped([[*words, "--device", "stm32u5", "--out", str(tmp_path / "watch")]], tmp_path)
+
+
+def run_trapped(verbs, folder):
+    """Import all, run verbs in turn; fail if one asks for a connection or does not end well."""
+    (folder / "verbs.py").write_text(SCRIPT)
+    (folder / "sitecustomize.py").write_text(CUSTOMIZE)
     command = [sys.executable, "verbs.py", json.dumps(verbs)]
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
-    asked = tmp_path / "asked.txt"
+    env = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+    asked = folder / "asked.txt"
     assert not asked.exists(), asked.read_text()
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -49,7 +49,7 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     table = (tmp_path / "out" / "teachers.md").read_text().splitlines()
     assert len(table) == 4 and table[0].count("|") == table[2].count("|") == 10
     main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
-    assert "not evaluable: 2 scored patients" in (tmp_path / "few" / "teachers.md").read_text()
+    assert "not evaluable: 2 scored subjects" in (tmp_path / "few" / "teachers.md").read_text()
 
 
 def test_what_cannot_be_compared_is_one_line(small_store, tmp_path):

@@ -74,7 +74,13 @@ def rows_of_datasets(pattern):
     ).to_dict()
 
 
-@pytest.mark.parametrize("read", [rows_of_pandas, rows_of_polars, rows_of_duckdb, rows_of_datasets])
+OTHERS = [
+    pytest.param(read, marks=pytest.mark.extended)  # packages of the extra dev-all
+    for read in (rows_of_polars, rows_of_duckdb, rows_of_datasets)
+]
+
+
+@pytest.mark.parametrize("read", [rows_of_pandas, *OTHERS])
 def test_other_tools_open_it(store, read):
     rows, windows = read(store / "0*.parquet"), WindowStore(store).windows()
     assert (

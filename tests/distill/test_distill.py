@@ -33,6 +33,7 @@ from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import McuStudent
 from xmae.models.xmae import SIZES, XMAE
 from xmae.signals.quality import ppg_peaks
+from xmae.signals.scale import minmax_scale
 
 SHORT = {"crops": 192, "epochs": 8, "batch_size": 24}
 
@@ -59,6 +60,29 @@ def ppg_store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def distilled(teacher, small_store, tmp_path_factory):
     return distill(teacher, small_store, str(tmp_path_factory.mktemp("distill") / "run"), **SHORT)
+
+
+def test_a_student_that_reads_beats_keeps_its_timing_and_learns_the_embedding(
+    teacher, small_store, tmp_path
+):
+    made = distill(teacher, small_store, str(tmp_path), tier="beats-mcu", **SHORT)
+    cosines = [1 - loss for loss in made["history"]["val_loss"]]
+    assert cosines[-1] > cosines[0] + 0.1
+    student, shipped = load_encoder(made["student"]), load_encoder("beats-mcu")
+    windows = WindowStore(small_store).windows("val").ppg[:8]
+    scaled = torch.as_tensor(minmax_scale(windows)[0])[:, None]
+    with torch.no_grad():
+        assert torch.equal(student.timing(scaled), shipped.timing(scaled))
+        tokens = student.tokens(scaled)
+        torch.testing.assert_close(student.pool(tokens), student(scaled))
+    # the teacher's embedding, from what the provenance says
+    place = student.provenance["teacher_embedding"]
+    again = np.array(place["mean"]) + place["unit"] * embed_windows(student, windows)
+    wanted = embed_windows(load_encoder(teacher), windows)
+    assert again.shape == wanted.shape
+    assert np.square(again - wanted).mean() < np.square(wanted - place["mean"]).mean()
+    seen = student.provenance["splits"]
+    assert seen["v100s"] == "train" and seen.items() >= WindowStore(small_store).splits.items()
 
 
 def teachers_part(student, teacher, windows, bank):
@@ -363,6 +387,6 @@ def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monk
         rows = [line.strip("|\n ").split(" | ") for line in file if line.startswith("| ")]
     assert [row[0] for row in rows[1:]] == [*chosen, "untrained student", "teacher"]
     assert {len(row) for row in rows} == {8} and rows[-1][1:5] == ["1.000"] * 4
-    assert rows[1][5] == "too few patients" and float(rows[1][6].split()[0]) > 0
+    assert rows[1][5] == "too few subjects" and float(rows[1][6].split()[0]) > 0
     monkeypatch.setattr(distill_losses, "learn", None)
     assert distill_losses.main(str(eight_patients / "store"), **settings) == table

@@ -38,6 +38,15 @@ def test_51_labels_that_are_infinite_are_refused(people, tmp_path):
             read(path)
 
 
+@pytest.mark.parametrize("mark", [-999, -9999.0])
+def test_labels_that_say_no_value_are_refused(people, tmp_path, mark):
+    sbp = [mark if k == 2 else 120 + k for k in range(len(people))]
+    path = label(pd.DataFrame({"subject": people, "sbp": sbp}), tmp_path / "mark.csv")
+    for read in (read_labels, read_relabel):
+        with pytest.raises(UserError, match="mark.csv: column sbp says 'no value' .* row 3"):
+            read(path)
+
+
 def test_51_labels_in_spreadsheet_styles(people, tmp_path):
     frame = pd.DataFrame({"subject": people, "wake": [k % 2 for k in range(len(people))]})
     bom = label(frame, tmp_path / "bom.csv", encoding="utf-8-sig")

@@ -158,11 +158,11 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
     assert "one class" in result["sex"]["reason"]
     # the only old patient is left out in his own fold
     assert "one class" in result["age_over_65"]["reason"]
-    assert "0 scored patients have the label 'spo2'" in result["spo2"]["reason"]
+    assert "0 scored subjects have the label 'spo2'" in result["spo2"]["reason"]
     assert "value" in result["hr"]["encoders"]["e"]
     windows.labels["hr_ecg"][windows.subject > "s01"] = np.nan
     result = probe_embeddings({"e": np.zeros((len(windows.subject), 2))}, windows, ["hr"])
-    assert "2 scored patients" in result["tasks"]["hr"]["reason"]
+    assert "2 scored subjects" in result["tasks"]["hr"]["reason"]
     assert "not evaluable" in probe_table(result)
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 
 from xmae.beats.certainty import Certainty
 from xmae.errors import UserError
+from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.export.bundle.schema import Manifest
+from xmae.export.bundle.verify import SAME, check_library, verify
 from xmae.export.stream import Stream
 from xmae.export.targets.c.head_codes import head_code
 from xmae.export.targets.c.layers import read_layers
@@ -20,7 +25,9 @@ from xmae.export.targets.c.network import StreamNetwork, reads_beats
 from xmae.export.targets.c.package import PackagedStudent, write_package
 from xmae.export.targets.c.window import WindowNetwork, requantize, scale_window
 from xmae.export.vectors import BITS, HZ, recording_codes, write_vectors
+from xmae.files import write_json
 from xmae.firmware_sim.emulators.qemu import have_qemu
+from xmae.manifest import checked
 from xmae.version import __version__
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -367,6 +374,59 @@ def test_another_network_is_refused(tmp_path):
     (tmp_path / "no.tflite").write_bytes(b"TFL3" * 20)
     with pytest.raises(UserError, match="no.tflite"):
         library_model(tmp_path / "no.tflite", TABLE, "x")
+
+
+@pytest.fixture(scope="module")
+def bundle(students, tmp_path_factory):
+    """A bundle with the folder `c`."""
+    folder = tmp_path_factory.mktemp("with_c") / "bundle"
+    folder.mkdir()
+    inside = [replace(s, path=folder / f"{s.model}_int8.tflite") for s in students]
+    for before, after in zip(students, inside, strict=True):
+        shutil.copy(before.path, after.path)
+    described = write_package(folder / "c", inside)
+    write_json(folder / HEADS, {student.model: student.heads for student in students})
+    window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
+    certainty = {"student": {"half_width": TABLE.half_width.tolist(), "least": TABLE.least}}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "window": window,
+        "preprocessing": preprocessing(),
+    }
+    seal(folder, manifest | {"models": [], "certainty": certainty, "c": described})
+    return Bundle.open(folder)
+
+
+def test_verify_compares_the_library_with_the_int8_files(bundle):
+    assert check_library(bundle) == {"untrained": SAME, "plain": SAME}
+    assert "c/include/xmae/xmae.h" in bundle.manifest["files"]
+
+
+def test_verify_finds_a_model_with_other_weights(bundle, tmp_path, monkeypatch):
+    """Sealed again, so that every hash is right."""
+    monkeypatch.setattr(sys.modules["xmae.export.bundle.verify"], "run_models", lambda bundle: {})
+    folder = shutil.copytree(bundle.path, tmp_path / "bundle")
+    path = folder / "c" / "models" / "xmae_model_plain.c"
+    text = path.read_text()
+    number = re.compile(r"-?\d+").search(text, text.index("weights_02[") + 20)
+    path.write_text(text[: number.start()] + str(int(number[0]) ^ 1) + text[number.end() :])
+    seal(folder, {key: value for key, value in bundle.manifest.items() if key != "files"})
+    states = verify(str(folder))
+    assert not states["passed"]
+    assert "models/xmae_model_plain.c differs" in states["library"]["plain"]
+
+
+def test_a_file_outside_the_manifest_is_found_in_the_folder_too(bundle, tmp_path):
+    folder = shutil.copytree(bundle.path, tmp_path / "bundle")
+    (folder / "c" / "src" / "more.c").write_text("int more;")
+    assert verify(str(folder), run=False)["unlisted"] == ["c/src/more.c"]
+
+
+@pytest.mark.parametrize("name", ["c/../../x.c", "/etc/passwd", "c//x.c", "c/.hidden", "../x"])
+def test_a_name_that_leads_out_of_the_bundle_is_refused(bundle, name):
+    manifest = bundle.manifest | {"files": {name: "0" * 64}}
+    with pytest.raises(UserError, match="no plain path"):
+        checked(manifest, Manifest, "manifest.json")
 
 
 def cmake(folder, out, *words):

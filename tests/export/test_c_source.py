@@ -113,7 +113,8 @@ def layers_as_tflm(built, window, outputs):
     return embedding, actual
 
 
-def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_path):
+@pytest.mark.parametrize("n_windows", [100, pytest.param(1000, marks=pytest.mark.extended)])
+def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_path, n_windows):
     """And LiteRT's reference kernels differ by one step at most, in FULLY_CONNECTED only, given
     equal inputs.
     """
@@ -121,7 +122,7 @@ def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_
     operators = read_graph(model).operators[1:]  # the first is RESHAPE: nothing to compute
     outputs = [int(operator.outputs[0]) for operator in operators]
     reference, kinds = reference_interpreter(model)
-    chosen = codes[np.linspace(0, len(codes) - 1, 1000).astype(int)]
+    chosen = codes[np.linspace(0, len(codes) - 1, n_windows).astype(int)]
     embeddings, differing = [], {}
     for i, window in enumerate(chosen):
         embedding, actual = layers_as_tflm(built, window, outputs)

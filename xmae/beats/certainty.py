@@ -16,6 +16,8 @@ from xmae.errors import UserError
 
 STEPS = 16  # of certainty, each 16 codes wide
 PROMISE = 0.9  # share of windows whose heart rate lies in the interval
+LEAST_WINDOWS = 20  # of a step, to know its interval
+WIDEST = 150.0  # bpm: half width where nothing is known
 TOO_WIDE = 10.0  # bpm: further off than this is wrong
 
 
@@ -65,7 +67,7 @@ def shipped_certainty(model="beats-mcu"):
     return Certainty(np.array(table["half_width"], np.int64), int(table["least"]))
 
 
-def calibrate(certainty, rate, truth):
+def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     """Make a table from windows with truth.
 
     Parameters
@@ -74,27 +76,42 @@ def calibrate(certainty, rate, truth):
         0 to 255.
     rate, truth : array, shape (n,)
         Heart rates, bpm; NaN in `rate` = none.
+    subject : array, shape (n,), optional
+        Whose window it is. All count the same then, as coverage is a mean over subjects; without it
+        all windows do.
+    wrong_share : float
+        Of all windows, so many may be answered and off by more than 10 bpm.
 
     Returns
     -------
     Certainty
         Steps with fewer than 20 windows share with the next one above; `least` is the lowest
-        certainty from which at most 1 in 100 of all windows is answered and off by more than 10 bpm.
+        certainty from which no more windows than that are answered wrong.
     """
     off = np.where(np.isfinite(rate), np.abs(rate - truth), np.inf)
+    weight = np.ones(len(off))
+    if subject is not None:
+        _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
+        weight = 1 / counts[number]
     width = np.full(STEPS, 0.0)
     step = np.asarray(certainty) // (256 // STEPS)
-    pool = np.zeros(0)
+    pool = np.zeros(0, int)  # numbers of windows
     for k in range(STEPS - 1, -1, -1):
-        pool = np.concatenate([pool, off[step == k]]) if len(pool) < 20 else off[step == k]
-        enough = np.isfinite(pool) if len(pool) else np.zeros(0, bool)
-        known = (
-            np.quantile(pool, PROMISE, method="higher") if len(pool) >= 20 and enough.any() else 0
-        )
-        width[k] = known if np.isfinite(known) else 150.0
+        here = np.flatnonzero(step == k)
+        pool = np.concatenate([pool, here]) if len(pool) < LEAST_WINDOWS else here
+        enough = len(pool) >= LEAST_WINDOWS and np.isfinite(off[pool]).any()
+        known = weighted_quantile(off[pool], weight[pool], PROMISE) if enough else 0
+        width[k] = known if np.isfinite(known) else WIDEST
     width = np.maximum.accumulate(np.maximum(width[::-1], 0.01))[::-1]
     wrong = np.isfinite(off) & (off > TOO_WIDE)
     above = np.asarray(certainty)[:, None] >= np.arange(256)
-    allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= 0.01)
+    allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= wrong_share)
     least = int(allowed[0]) if len(allowed) else 255
     return Certainty(np.rint(100 * width).astype(np.int64), least)
+
+
+def weighted_quantile(x, weight, share):
+    """Find the least of `x` below or at which lies the share of the weight."""
+    order = np.argsort(x, kind="stable")
+    below = np.cumsum(weight[order])
+    return x[order[min(np.searchsorted(below, share * below[-1]), len(x) - 1)]]

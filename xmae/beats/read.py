@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import shipped_certainty
+from xmae.beats.codes import as_codes
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
-from xmae.beats.timing_map import MAP_SFREQ, STEP
+from xmae.beats.timing_map import MAP_SFREQ
+from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.tracker import decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
 
-CODE_BITS = 16  # that raw signals are rounded to
-RAILS = (0.05, 99.95)  # percentiles that become the ends of the code range, with room to both sides
 SHORTEST_S = 4  # of a recording that can be read
 SECOND = MAP_SFREQ  # outputs
 
@@ -48,6 +49,8 @@ class HeartReading:
         A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
     embedding : float32 array, shape (n // 10, 256)
         Of each whole 10 s.
+    activity : float array, shape (n,), or None
+        Largest movement of the last 4 s, g; None without acceleration.
     """
 
     beats: np.ndarray
@@ -61,6 +64,7 @@ class HeartReading:
     irregularity: np.ndarray
     rhythm: list
     embedding: np.ndarray
+    activity: np.ndarray | None = None
 
     def __str__(self):
         """Say the reading in a line."""
@@ -74,34 +78,8 @@ class HeartReading:
         )
 
 
-def as_codes(ppg):
-    """Round raw PPG (n,) of any unit to codes of 16 bits; missing samples hold the one before.
-
-    Raises
-    ------
-    UserError
-        If nothing is known or nothing moves.
-    """
-    ppg = np.asarray(ppg, np.float64)
-    known = np.isfinite(ppg)
-    if ppg.ndim != 1 or not known.any():
-        raise UserError(
-            f"expected one row of PPG samples, got shape {ppg.shape} with {known.sum()} known"
-        )
-    last = np.maximum.accumulate(np.where(known, np.arange(len(ppg)), 0))
-    held = np.where(known[last], ppg[last], ppg[known.argmax()])
-    low, high = np.percentile(ppg[known], RAILS)
-    if not high > low:
-        raise UserError("the PPG does not move; give raw samples, not a flat line")
-    room = (high - low) / 2
-    share = (held - low + room) / (high - low + 2 * room)
-    return np.clip(np.rint(share * ((1 << CODE_BITS) - 1)), 0, (1 << CODE_BITS) - 1).astype(
-        np.int64
-    )
-
-
 @torch.no_grad()
-def read_recording(model, ppg, sfreq, certainty=None):
+def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, tracker=None):
     """Read beats, heart rate and rhythm from raw PPG.
 
     Parameters
@@ -113,6 +91,13 @@ def read_recording(model, ppg, sfreq, certainty=None):
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
         Default: the shipped table.
+    acc : array, shape (3, n_times), optional
+        Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
+        motion; see `xmae.beats.tracker`.
+    acc_sfreq : float, optional
+        Its rate, Hz; default: that of the PPG.
+    tracker : TrackerTable, optional
+        Default: the shipped one.
 
     Returns
     -------
@@ -131,12 +116,17 @@ def read_recording(model, ppg, sfreq, certainty=None):
             f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
     tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
-    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail])).astype(np.float32) / 127
-    x = torch.from_numpy(samples)[None, None]
-    features = model.features(x[:, :, None])
-    maps = model.to_map(features).squeeze(2)
+    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail]))
+    axes, levels = None, None
+    if acc is not None:
+        axes, levels = acceleration_samples(acc, acc_sfreq or sfreq)
+    rows = beside(samples, axes)[None]
+    x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
+    maps = model.timing(x)
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
     seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
+    if acc is not None:
+        follow_moving(seconds, rows, maps.numpy(), levels, tracker or shipped_tracker())
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
     inside = (beats >= 0) & (beats <= len(codes) / sfreq)
     beats, confidence = beats[inside], confidence[inside]
@@ -153,9 +143,26 @@ def read_recording(model, ppg, sfreq, certainty=None):
         beats=beats,
         confidence=confidence,
         intervals=np.where(sure, np.diff(beats), np.nan),
-        embedding=embed_parts(model, features),
+        embedding=embed_parts(model, x),
         **seconds,
     )
+
+
+def follow_moving(seconds, rows, maps, levels, table):
+    """Put what beats and belief agree on into the seconds of a reading, in place."""
+    n = len(seconds["time"])
+    rate, sure = (x[0] for x in follow(evidence(rows, maps), table))
+    seconds["activity"] = np.zeros(n)
+    for k in range(n):
+        level = int(levels[min(k + 1, len(levels) - 1)])
+        seconds["activity"][k] = level / 1000
+        known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
+        beats = tuple(int(round(100 * x)) for x in known)
+        chosen = decide(beats, (int(rate[k]), int(sure[k])), table.certainty, level)
+        if chosen != beats:
+            seconds["rhythm"][k] = HINTS[0]
+            for name, value in zip(("rate", "low", "high"), chosen, strict=True):
+                seconds[name][k] = value / 100 if chosen[0] else np.nan
 
 
 def read_seconds(maps, table):
@@ -197,10 +204,7 @@ def read_seconds(maps, table):
     return found | {"beats": np.array(beats) / TICKS_S, "confidence": np.array(confidence) / 255}
 
 
-def embed_parts(model, features):
-    """Pool features (1, C, 1, n) over each whole 10 s: (n_parts, 256)."""
-    size = N_TIMES // STEP
-    parts = [part for part in features.split(size, dim=3) if part.shape[3] == size]
-    if not parts:
-        return np.zeros((0, model.embed_dim), np.float32)
-    return torch.cat([model.pool(part) for part in parts]).numpy()
+def embed_parts(model, x):
+    """Embed each whole 10 s of a scaled signal (1, 1, n): (n_parts, E)."""
+    parts = [part for part in x.split(N_TIMES, dim=2) if part.shape[2] == N_TIMES]
+    return model(torch.cat(parts)).numpy() if parts else np.zeros((0, model.embed_dim), np.float32)

@@ -7,14 +7,15 @@ import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
 from xmae.cli.options import help_of, read_settings
+from xmae.cli.sources import NotWritten, function_in
 from xmae.cli.verdict import verdict
 from xmae.errors import UserError, did_you_mean
+from xmae.extras import needs
 from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.ownership import check_output, owned
@@ -179,7 +180,7 @@ def run(arguments):
     except ImportError as error:
         if (error.name or "xmae").partition(".")[0] == "xmae":  # a fault of ours
             raise
-        return fail(missing_package(verb, error.name))
+        return fail(needs(verb, error))
     except KeyboardInterrupt:
         return fail("interrupted")
     except OSError as error:
@@ -189,9 +190,9 @@ def run(arguments):
 def carry_out(verb, words):
     """Run a verb with the words after it: what is to be printed, and the exit code."""
     with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
+        if {"-h", "--help"} & set(words):
+            return help_of(verb, described(verb)), 0
         function = function_of(verb)
-    if {"-h", "--help"} & set(words):
-        return help_of(verb, function), 0
     settings, as_json = read_settings(verb, function, words)
     with redirect_stdout(sys.stderr), taken_output(verb, settings):
         result = function(**settings)
@@ -211,20 +212,19 @@ def unknown_verb(verb):
     return f"unknown verb '{verb}'{hint}"
 
 
-def missing_package(verb, package):
-    """Say which package a verb lacks, and how to get it."""
-    extra = "edge" if find_spec("torch") else "train"
-    return (
-        f"{verb} needs the package {package}, which is not installed; try pip install "
-        f"'xmae[{extra}]'"
-    )
-
-
 def function_of(verb):
     """The function of a verb, named like its last word: "data verify" ->
     `xmae.data.store.integrity.verify`.
     """
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
+
+
+def described(verb):
+    """A stand-in for the function of a verb, for help: its docstring and signature."""
+    try:
+        return function_in(VERBS[verb][0], verb.split()[-1])
+    except NotWritten:
+        return function_of(verb)
 
 
 def taken_output(verb, settings):

@@ -16,7 +16,7 @@ def adopt(
     spec: str | None = None,
     licence: str | None = None,
     data: str | None = None,
-    tier: str = "mcu",
+    tier: str = "beats-mcu",
     crops: int = 20000,
     epochs: int = 30,
     batch_size: int = 128,
@@ -50,7 +50,8 @@ def adopt(
     data : str
         Store to distil, calibrate and judge on.
     tier : str
-        Size of the student: "mcu-s", "mcu" or "app".
+        The student: "beats-mcu" has the beats, rate and rhythm of our shipped student and learns an
+        embedding beside them; "mcu-s", "mcu" and "app" have an embedding alone.
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int
@@ -71,7 +72,8 @@ def adopt(
     -------
     dict
         `teacher` (its file), `embed_dim`, `contract` (with what of its band is lost),
-        `agreement`, `gates` ({gate: passed}), `bundle`, `passed`; "out".
+        `agreement`, `beats` (whose timing the student has, null if it reads none), `gates` ({gate:
+        passed}), `bundle`, `passed`; "out".
 
     Raises
     ------
@@ -100,13 +102,14 @@ def adopt(
             "seed": seed,
         }
         took = take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
-        result |= {key: took[key] for key in ("agreement", "student", "bundle")}
+        result |= {key: took[key] for key in ("agreement", "beats", "student", "bundle")}
         agrees = took["agreement"] >= min_agreement
         result["gates"] = {"int8": took["validate"]["passed"], "teacher": agrees}
         result["passed"] = all(result["gates"].values())
         word = "is at least" if agrees else "is below"
         summary += took["validate"]["summary"]
         summary += [f"agreement with the teacher {took['agreement']:.3f} {word} {min_agreement:g}"]
+        summary += [f"beats, rate and rhythm: those of {took['beats']}"] if took["beats"] else []
     write_json(out / "adopt.json", result)
     return result | {"summary": summary, "out": str(out)}
 
@@ -134,9 +137,11 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
     Returns
     -------
     dict
-        `agreement`, `student` and `bundle` (their places), `validate` (its result).
+        `agreement`, `beats` (name of the shipped student with the same timing, or None), `student`
+        and `bundle` (their places), `validate` (its result).
     """
     from xmae.benchmarks.validate import validate
+    from xmae.distill.beats import BEATS
     from xmae.distill.distill import distill
     from xmae.export.export import export
 
@@ -151,6 +156,7 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
     gate = validate(bundle, data, str(out / "validate"), rounds=0)
     return {
         "agreement": taught["cosine"],
+        "beats": settings["tier"] if settings["tier"] in BEATS else None,
         "student": taught["student"],
         "bundle": bundle,
         "validate": gate,

@@ -78,7 +78,7 @@ def embed(
     dict
         `windows` embedded, `repairs` by rule, `dropped` for missing samples, a flat signal or a
         flat line of over 1 s, median of each head, `without_skill` (heads left out, since on
-        patients left out of their training they say no more than a constant), "out".
+        subjects left out of their training they say no more than a constant), "out".
 
     Raises
     ------
@@ -114,10 +114,12 @@ def embed(
         )
     else:
         from xmae.evaluation.heads.embedding import embed_windows
+        from xmae.evaluation.heads.heads import has_skill
         from xmae.models.checkpoint import heads_of, load_encoder
 
-        embedding, heads = embed_windows(load_encoder(model), windows), heads_of(model)
-        without = []
+        embedding, brought = embed_windows(load_encoder(model), windows), heads_of(model)
+        heads = {task: head for task, head in brought.items() if has_skill(head)}
+        without = [head["label"] for task, head in brought.items() if task not in heads]
     from xmae.evaluation.heads.heads import apply_head
 
     said = {task: apply_head(head, embedding) for task, head in heads.items()}
@@ -137,7 +139,7 @@ def embed(
     ]
     if without:
         labels = ", ".join(without)
-        summary.append(f"no better than a constant on other patients, so left out: {labels}")
+        summary.append(f"no better than a constant on other subjects, so left out: {labels}")
     if is_bundle:
         summary.append(str(bundle.verdict))
     return {

@@ -6,6 +6,8 @@ keeps old names working until 0.3; help does not show them.
 
 from importlib import import_module
 
+from xmae.cli.sources import NotWritten, attributes_in, constant_in, names_in
+
 CHOICES = {  # setting, or verb and setting: "module:collection, or function that gives one"
     "method": "xmae.objectives:OBJECTIVES",
     "methods": "xmae.evaluation.compare:METHODS",
@@ -16,7 +18,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "curriculum": "xmae.objectives.xmae:CURRICULA",
     "logger": "xmae.training.loggers:PACKAGES",
     "architecture": "xmae.models.adopted.registry:ARCHITECTURES",
-    "tier": "xmae.models.student:TIERS",
+    "tier": "xmae.distill.distill:STUDENTS",
     "loss": "xmae.distill.losses:LOSSES",
     "fusion": "xmae.models.fusion:FUSIONS",
     "tune": "xmae.evaluation.fusion.fuse:TUNES",
@@ -35,8 +37,16 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "rhythm": "xmae.twin.people:RHYTHMS",
     "embed target": "xmae.cli.embed:TARGETS",
     "embed precision": "xmae.cli.embed:PRECISIONS",
-    "embed model": "xmae.models.checkpoint:SHIPPED",
+    "embed model": "xmae.models.checkpoint:SHIPPED_NAMES",
 }
+REGISTRIES = {  # place: package, attribute of its classes, entry points of others
+    "xmae.objectives:OBJECTIVES": ("xmae.objectives", "name", "xmae.methods"),
+    "xmae.export.targets.registry:known_targets": ("xmae.export.targets", "name", "xmae.targets"),
+    "xmae.export.targets.registry:known_precisions": (
+        "xmae.export.targets", "precisions", "xmae.targets",
+    ),
+    "xmae.export.int8:FORMATS": ("xmae.export.targets", "name", "xmae.targets"),
+}  # fmt: skip
 RENAMED = {  # verb: {old name: new name}, until 0.3
     "embed": {"runtime": "target"},
     "bench": {"record_reference": "record_baseline", "reference": "baseline"},
@@ -51,12 +61,37 @@ def choices_of(verb: str, setting: str) -> tuple[str, ...]:
     place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
     if place is None:
         return ()
-    module, _, name = place.partition(":")
+    try:
+        return written(place)
+    except NotWritten:
+        module, _, name = place.partition(":")
     try:
         found = getattr(import_module(module), name)
     except ImportError:  # the light runtime has no encoders to name
         return ()
     return tuple(found() if callable(found) else found)
+
+
+def written(place: str) -> tuple[str, ...]:
+    """Choices as source states them.
+
+    Raises
+    ------
+    NotWritten
+        If they are worked out, or other packages add to them.
+    """
+    module, _, name = place.partition(":")
+    if place not in REGISTRIES:
+        return names_in(module, name)
+    from importlib.metadata import entry_points  # slow to import
+
+    package, attribute, group = REGISTRIES[place]
+    if entry_points(group=group):
+        raise NotWritten(place)
+    if name == "FORMATS":
+        return attributes_in(package, attribute, "compare_layers")
+    more = [constant_in(module, "SOURCE")] if name == "known_targets" else []
+    return (*attributes_in(package, attribute), *more)
 
 
 def present_name(verb: str, setting: str) -> str:

@@ -12,6 +12,7 @@ from xmae.evaluation.probe import probe_embeddings, refuse_seen
 from xmae.evaluation.protocol.bootstrap import with_interval
 from xmae.files import atomic_file, write_json
 from xmae.models.checkpoint import load_encoder
+from xmae.tables import markdown_table
 
 COLUMNS = ("teacher", "parameters", "licence", "agreement", "int8 gate", "int8 kB")
 
@@ -20,7 +21,7 @@ def teachers(
     teacher: list[str],
     data: str,
     out: str = "runs/teachers",
-    tier: str = "mcu",
+    tier: str = "beats-mcu",
     crops: int = 20000,
     epochs: int = 30,
     batch_size: int = 128,
@@ -42,7 +43,7 @@ def teachers(
     out : str
         Folder: one of each teacher, teachers.json and teachers.md (the table).
     tier : str
-        Size of the students: "mcu-s", "mcu" or "app".
+        The students: "beats-mcu" with the beats of our shipped student, or "mcu-s", "mcu", "app".
     crops : int
         Random 10 s crops of PPG that each teacher answers.
     epochs : int
@@ -159,7 +160,7 @@ def markdown(rows, probes):
         found = probes["tasks"][task]
         label = f"{found['label']}, {found['metric'].upper()} {found['units']}".rstrip()
         heads += [f"{label}: {stage}" for stage in ("teacher", "student", "int8")]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    table = []
     for row in rows:
         cells = [
             row["teacher"], f"{row['parameters']:,}", row["licence"], f"{row['agreement']:.3f}",
@@ -167,7 +168,8 @@ def markdown(rows, probes):
         ]  # fmt: skip
         for stages in row["probes"].values():
             cells += [with_interval(x["value"], x["interval"]) for x in stages.values()]
-        lines.append("| " + " | ".join(cells) + " |")
+        table.append(cells)
+    lines = [markdown_table(heads, table, right=False)]
     for found in probes["tasks"].values():
         if "reason" in found:
             lines += ["", f"{found['label']} is not evaluable: {found['reason']}."]

@@ -141,7 +141,7 @@ def picture(found):
     axis.axhline(ARRIVAL_S, color="tab:green", lw=1, ls="--", label=f"{ARRIVAL_S} s: in step")
     axis.set_ylim(min(line.min(), ARRIVAL_S) - 0.3, max(line.max(), ARRIVAL_S) + 0.3)
     axis.set_xlabel("minutes"), axis.set_ylabel("lag behind R peak, s")
-    axis.legend(fontsize=7, loc="upper right")
+    axis.legend(fontsize=7, loc="center right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -7,16 +7,20 @@ from pathlib import Path
 import lightning as L
 
 from xmae.data.store.store import WindowStore
+from xmae.distill.beats import BEATS, beat_student, centre, timing_of, with_splits_of
 from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
 from xmae.errors import UserError, require_at_least
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
+from xmae.ownership import check_output
 from xmae.training.device import default_precision
-from xmae.training.fit import check_start, fit
+from xmae.training.fit import check_start, fit, space_for
 from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
+
+STUDENTS = (*TIERS, *BEATS)
 
 
 def distill(
@@ -49,7 +53,8 @@ def distill(
         Run folder: student.safetensors, metrics.json and checkpoints.
     tier : str
         Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a
-        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M).
+        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu": the
+        shipped student that reads beats; its timing stays as it is, a new embedding is learnt.
     loss : str
         Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational"
         (distances and angles among the embeddings of a batch; their place is then the student's
@@ -63,9 +68,11 @@ def distill(
     lr : float
         Peak learning rate of AdamW.
     token_weight : float
-        Weight of the loss on the teacher's tokens beside that on its embedding; 0 leaves them out.
+        Weight of the loss on the teacher's tokens beside that on its embedding; 0 leaves them out,
+        and so does a student that reads beats.
     rate_weight : float
-        Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out.
+        Weight of the heart rate, counted in the ECG of the store where it has one; 0 leaves it out,
+        and so does a student that reads beats.
     patience : int
         Epochs without better agreement on the validation subjects before stopping early.
     init : str
@@ -92,11 +99,13 @@ def distill(
         If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is
         nothing to resume.
     """
-    for name, value, known in (("tier", tier, TIERS), ("loss", loss, LOSSES)):
+    for name, value, known in (("tier", tier, STUDENTS), ("loss", loss, LOSSES)):
         if value not in known:
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     require_at_least(1, crops=crops)
     check_loggers(logger)
+    if tier in BEATS:  # its features stay, and its rate is read off its beats
+        token_weight = rate_weight = 0.0
     out, store = Path(out), WindowStore(data)
     settings = {
         "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
@@ -106,6 +115,7 @@ def distill(
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
+    check_output(out, least_space=space_for(McuStudent(encoder.embed_dim, tier)))
     before = None if init is None else begun_from(init, encoder.embed_dim, tier)
     train, val = store.windows("train"), store.windows("val")
     train, val = (
@@ -117,8 +127,8 @@ def distill(
 
 def begun_from(name, embed_dim, tier):
     """The student to begin from; a `UserError` if it is of another tier or width."""
-    student = load_encoder(name)
-    if not isinstance(student, McuStudent) or student.config != McuStudent(embed_dim, tier).config:
+    student, wanted = load_encoder(name), {"embed_dim": embed_dim, "tier": tier}
+    if not isinstance(student, McuStudent) or student.config != wanted:
         raise UserError(f"{name}: is no student of the tier {tier} with {embed_dim} outputs")
     return student
 
@@ -150,12 +160,20 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
         As `distill`.
     """
     L.seed_everything(settings["seed"], verbose=False)
-    student = McuStudent(teacher.embed_dim, settings["tier"])
+    tier, more = settings["tier"], {}
+    if tier in BEATS:
+        student = beat_student(tier, teacher.embed_dim)
+        more = {"timing": tier, "teacher_embedding": centre(train, val)}
+        splits = with_splits_of(tier, splits)
+    else:
+        student = McuStudent(teacher.embed_dim, tier)
     objective = Distillation(
-        student, train, settings["token_weight"], settings["rate_weight"], settings["loss"]
-    )
+        student, train, settings["token_weight"], settings["rate_weight"], settings["loss"],
+        kept=timing_of(student),
+    )  # fmt: skip
     if before is not None:
         student.load_state_dict(before.state_dict())
+        more |= {"begun_from": before.provenance}
     module = Pretraining(
         objective, len(train) * settings["epochs"], settings["lr"], settings["seed"]
     )
@@ -169,7 +187,7 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
         method="distilled",
         teacher=teacher.provenance,
         splits=splits,
-        **({} if before is None else {"begun_from": before.provenance}),
+        **more,
     )
 
 

@@ -61,10 +61,13 @@ class Distillation(Objective):
         the whole embedding is the teacher's.
     loss : str
         One of `LOSSES`, on the embedding.
+    kept : sequence of nn.Module
+        Parts of the student that stay as they are.
     """
 
-    def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0, loss="mse"):
+    def __init__(self, student, taught, token_weight=0.5, rate_weight=1.0, loss="mse", kept=()):
         super().__init__()
+        self.kept = tuple(part.requires_grad_(False) for part in kept)
         self.loss, self.agreement = LOSSES[loss]
         self.student, self.token_weight = student, token_weight
         self.register_buffer("mean", mean := taught.embedding.mean(0))
@@ -78,7 +81,14 @@ class Distillation(Objective):
         with torch.no_grad():
             student.head.bias.copy_(mean)
             self.to_tokens(student.eval().tokens(torch.zeros(1, 1, 1000)))
-        student.train()
+        self.train()
+
+    def train(self, mode=True):
+        """Set training or evaluation mode; batch norms of parts that stay keep their statistics."""
+        super().train(mode)
+        for part in self.kept:
+            part.eval()
+        return self
 
     def split(self, embedding):
         """(B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard

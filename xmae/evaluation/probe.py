@@ -1,9 +1,9 @@
-"""What a frozen embedding knows: linear probes, patients apart, with intervals by resampling
-patients.
+"""What a frozen embedding knows: linear probes, subjects apart, with intervals by resampling
+subjects.
 
-The patients that are scored are those that the encoder never saw (split "test"). They are cut into
-folds; for every fold a linear model is fitted on the training patients and on the scored patients
-of the other folds, so every scored window is predicted by a model that never saw its patient. All
+The subjects that are scored are those that the encoder never saw (split "test"). They are cut into
+folds; for every fold a linear model is fitted on the training subjects and on the scored subjects
+of the other folds, so every scored window is predicted by a model that never saw its subject. All
 embeddings share folds and resamples, so their differences are paired.
 """
 
@@ -18,6 +18,7 @@ from xmae.evaluation.protocol.bootstrap import with_interval
 from xmae.evaluation.protocol.pooled import score_task
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.files import atomic_file, write_json
+from xmae.tables import markdown_table
 
 PROTOCOLS = ("test", "all", "loso")
 
@@ -44,13 +45,13 @@ def probe_embeddings(
     tasks : iterable of str, optional
         Names in `TASKS`; all of them by default.
     score, fit : bool array, shape (n,), optional
-        Windows of the patients to score (default: split "test", or everything where there is no
-        such split), and further windows to fit on (default: split "train", less the patients of
+        Windows of the subjects to score (default: split "test", or everything where there is no
+        such split), and further windows to fit on (default: split "train", less the subjects of
         `score`).
     n_folds : int
-        Folds over the scored patients (fewer if there are fewer patients).
+        Folds over the scored subjects (fewer if there are fewer subjects).
     n_resamples : int
-        Resamples of the scored patients.
+        Resamples of the scored subjects.
     seed : int
         Seed of the resamples.
     progress : bool
@@ -59,7 +60,7 @@ def probe_embeddings(
     Returns
     -------
     dict
-        `scored_subjects`, `fit_subjects` (numbers of patients) and `tasks`: per task its
+        `scored_subjects`, `fit_subjects` (numbers of subjects) and `tasks`: per task its
         description and either `reason` (why it cannot be evaluated) or `n_windows`, `n_subjects`,
         `baseline` (predicting the mean of the fitted windows; 0.5 for AUROC) and `encoders`: per
         embedding `value`, `interval`, and `minus_first` with its interval.
@@ -127,9 +128,9 @@ def probe(
     baselines : bool
         Also probe an untrained encoder of the same design and hand-made PPG features.
     protocol : str
-        "test": score the patients of the test split and fit on the training patients and the other
-        folds; "all": cross-validate over all patients, for an encoder that saw none of them; "loso":
-        leave one patient out at a time.
+        "test": score the subjects of the test split and fit on the training subjects and the other
+        folds; "all": cross-validate over all subjects, for an encoder that saw none of them; "loso":
+        leave one subject out at a time.
     seed : int
         Seed of the untrained encoder and of the resamples.
 
@@ -211,20 +212,15 @@ def probe_table(result):
             name for task in result["tasks"].values() for name in task.get("encoders", ())
         )
     )
-    lines = [
-        "| task | " + " | ".join(["patients", *names, "constant"]) + " |",
-        "|---" * (len(names) + 3) + "|",
-    ]
+    rows = []
     for task in result["tasks"].values():
-        head = f"| {task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
+        head = f"{task['label']}, {task['metric'].upper()} {task['units']}".rstrip()
         if "reason" in task:
-            lines.append(f"{head} | not evaluable: {task['reason']} |" + " |" * (len(names) + 1))
+            rows.append((head, f"not evaluable: {task['reason']}", *[None] * (len(names) + 1)))
             continue
         cells = [
             with_interval(task["encoders"][name]["value"], task["encoders"][name]["interval"])
             for name in names
         ]
-        lines.append(
-            f"{head} | {task['n_subjects']} | " + " | ".join(cells) + f" | {task['baseline']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        rows.append((head, task["n_subjects"], *cells, f"{task['baseline']:.2f}"))
+    return markdown_table(("task", "subjects", *names, "constant"), rows, right=False) + "\n"

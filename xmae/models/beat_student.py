@@ -1,7 +1,8 @@
 """Students that read beats: convolutions only, the timing map at 25 Hz beside the embedding.
 
     ppg (1000) -> pad once -> stem -> blocks at 25 Hz -+-> 1x1 -> timing map (3, 250)
-                                                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
+                               |                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
+                               +-> or slow blocks --------^
 
 No layer pads: zeros are set around the window once. So an output is the same number whether a whole
 window is computed or a stream, one sample after the other, wherever the receptive field lies inside.
@@ -9,6 +10,7 @@ The net of `mcu` looks 0.835 s ahead of the moment that it answers for, and 3.2 
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -19,6 +21,7 @@ from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
 EMBED_DIM = 256
+SLOW_KERNEL = 9  # taps of the blocks that lead to the embedding alone
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,13 @@ class BeatConfig:
         Blocks at 25 Hz.
     kernel : int
         Taps of their depthwise convolutions, odd.
+    slow : tuple of int
+        Channels of blocks that lead from the stem to the embedding alone, each at half the rate.
+        Without any, the embedding is pooled from the last features of the timing map.
     branch : int
         Channels that are pooled for the embedding.
+    embed_dim : int
+        Width of the embedding.
     look_ahead : int
         Samples at 100 Hz after an output's four that it may see.
     n_inputs : int
@@ -47,7 +55,9 @@ class BeatConfig:
     width: int = 40
     depth: int = 6
     kernel: int = 15
+    slow: tuple[int, ...] = ()
     branch: int = 96
+    embed_dim: int = EMBED_DIM
     look_ahead: int = 42
     n_inputs: int = 1
 
@@ -77,8 +87,6 @@ class BeatStudent(nn.Module):
     (torch.Size([2, 256]), torch.Size([2, 3, 250]))
     """
 
-    embed_dim = EMBED_DIM
-
     def __init__(self, tier="mcu", **sizes):
         super().__init__()
         config = BeatConfig(**(asdict(BEAT_TIERS[tier]) | sizes))
@@ -89,51 +97,74 @@ class BeatStudent(nn.Module):
             *(separable(config.width, config.width, config.kernel) for _ in range(config.depth))
         )
         self.to_map = nn.Conv2d(config.width, 3, 1)
-        self.branch = conv_bn_relu(config.width, config.branch, 1, 2)
-        self.head = nn.Linear(config.branch, EMBED_DIM)
+        widths = (config.width, *config.slow)
+        self.slow = nn.Sequential(*(separable(a, b, SLOW_KERNEL, 2) for a, b in pairwise(widths)))
+        self.branch = conv_bn_relu(widths[-1], config.branch, 1, 2)
+        self.head = nn.Linear(config.branch, config.embed_dim)
+        self.embed_dim = config.embed_dim
         self.reach = 8 + 2 * 5 + 4 * config.depth * (config.kernel - 1)  # samples an output sees
         right = config.look_ahead
         self.padding = (self.reach - STEP - right, right)
 
-    def features(self, x):
-        """(B, C, 1, L) -> (B, width, 1, L / 4): what map and embedding are read off.
+    def first(self, x):
+        """(B, C, 1, L) -> first features at 25 Hz (B, width, 1, n), those of the padding too.
 
         Acceleration that is missing is zeros.
         """
         if x.shape[1] < self.sizes.n_inputs:
             x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.sizes.n_inputs - x.shape[1]))
-        return self.trunk(nn.functional.pad(x, self.padding))
+        return self.down(self.stem(nn.functional.pad(x, self.padding)))
+
+    def features(self, x):
+        """(B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
+        return self.blocks(self.first(x))
 
     def trunk(self, x):
         """`features` without padding: (B, C, 1, L) -> (B, width, 1, (L - reach) / 4 + 1)."""
         return self.blocks(self.down(self.stem(x)))
 
-    def pool(self, features):
-        """Features (B, width, 1, n) -> embedding (B, 256)."""
-        return self.head(self.branch(features).mean((2, 3), keepdim=True).flatten(1))
+    def embedding(self, features):
+        """Features (B, width, 1, n), the first if there are slow blocks -> embedding (B, E)."""
+        pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
+        return self.head(pooled.flatten(1))
+
+    def tokens(self, ppg):
+        """Scaled window (B, C, 1000) -> features that the embedding is made of (B, n, width)."""
+        read = self.first if len(self.slow) else self.features
+        return read(row_image(ppg)).squeeze(2).transpose(1, 2)
+
+    def pool(self, tokens):
+        """Features (B, n, width) -> embedding (B, E)."""
+        return self.embedding(tokens.transpose(1, 2).unsqueeze(2))
 
     def timing(self, ppg):
         """Scaled window (B, C, 1000) -> timing map (B, 3, 250)."""
         return self.to_map(self.features(row_image(ppg))).squeeze(2)
 
     def forward(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, 256)."""
-        return self.pool(self.features(row_image(ppg)))
+        """Scaled window (B, C, 1000) -> embedding (B, E)."""
+        return self.pool(self.tokens(ppg))
 
-    def read(self, ppg, sfreq):
+    def read(self, ppg, sfreq, acc=None, acc_sfreq=None):
         """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
         from xmae.beats.read import read_recording
 
-        return read_recording(self, ppg, sfreq)
+        return read_recording(self, ppg, sfreq, acc=acc, acc_sfreq=acc_sfreq)
 
     def read_windows(self, ppg, batch_size=256):
         """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""
         return read_by_map(self, ppg, batch_size)
 
     def both(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, 256) and timing map (B, 3, 250)."""
-        features = self.features(row_image(ppg))
-        return self.pool(features), self.to_map(features).squeeze(2)
+        """Scaled window (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
+        embedding, timing = self.outputs(row_image(ppg))
+        return embedding, timing.squeeze(2)
+
+    def outputs(self, x):
+        """(B, C, 1, L) -> embedding (B, E) and timing map (B, 3, 1, L / 4)."""
+        first = self.first(x)
+        last = self.blocks(first)
+        return self.embedding(first if len(self.slow) else last), self.to_map(last)
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):

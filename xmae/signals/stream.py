@@ -4,7 +4,7 @@ window.
 Cleaning runs forward and backward, so a window depends on what comes after it. A watch therefore
 waits for a margin behind the window and keeps one before it; over this buffer the same functions
 run as over a recording. With 3 s on both sides a window differs from the whole recording's by at
-most one step of int8 (all windows of the 23 training patients; `docs/firmware.md`). The C firmware
+most one step of int8 (all windows of the 23 training subjects; `docs/firmware.md`). The C firmware
 is this module in single precision.
 """
 
@@ -20,7 +20,7 @@ BUFFER_S = WINDOW_S + 2 * MARGIN_S  # s
 MIN_SPAN = 1.0  # converter codes: a window that moves less in the pulse's band holds no pulse
 PULSE_STEP = 4  # samples of a window in one for `has_pulse`: 25 Hz
 PULSE_LAGS = 7, 50  # of these: 0.28 to 2 s, a pulse of 214 to 30 a minute
-# %; chosen on training and validation patients, see docs/firmware.md
+# %; chosen on training and validation subjects, see docs/firmware.md
 MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25
 
 

@@ -7,7 +7,7 @@ takes them too.
 from xmae.export.targets.c.library import CONSTANTS
 from xmae.export.targets.c.literals import comment, identifier, integer, real
 
-VERSION = 2  # of the model's struct, XMAE_MODEL_VERSION
+VERSION = 3  # of the model's struct, XMAE_MODEL_VERSION
 SPDX = """/* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
 """
@@ -202,5 +202,6 @@ def struct_of(model):
         ],
         [integer(window.input_zero), integer(beats.map_zero if beats else 0), integer(output.zero)],
         [u(v) for v in ((beats.unit, beats.look_ahead, beats.least) if beats else (0, 0, 0))],
+        ["&xmae_network_engine" if beats else "0", "0"],
     ]
     return ",\n  ".join(", ".join(row) for row in rows)

@@ -3,7 +3,7 @@
 README.md LICENSE CMakeLists.txt cmake/   how to build, install and find it
 include/xmae/          xmae.h, and a header for each model
 src/                   the library and its kernels
-models/                constants of each model
+models/                constants of each model, and of the tier without a network (dsp)
 zephyr/ *.pdsc *.json  what other build systems need; see `xmae.export.targets.c.systems`
 network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
 """
@@ -12,17 +12,23 @@ from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from xmae.beats.certainty import SILENT, Certainty
+from xmae.beats.certainty import SILENT, Certainty, shipped_certainty
 from xmae.errors import UserError
+from xmae.export.targets.c.dsp_source import dsp_texts
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.export.targets.c.source import export_networks
 from xmae.export.targets.c.systems import PRODUCT, write_systems
 from xmae.files import atomic_file
+from xmae.tables import markdown_table
 from xmae.version import __version__
 
 FOLDER = "c"  # in a bundle
 SOURCES = "xmae.export.targets.c"
+COLUMNS = (
+    "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes", "RAM of `xmae_embed`, bytes",
+    "products a second", "products an embedding",
+)  # fmt: skip
 LIMITS = {  # of the configuration, those of xmae.h
     "rates_hz": [25, 500],
     "bits": [8, 24],
@@ -82,18 +88,48 @@ def write_package(folder, students):
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")
-    first = {"@VERSION@": __version__, "@name@": names[0], "@NAME@": names[0].upper()}
-    copy_sources(folder, first | PRODUCT.words())
+    copy_sources(folder, words_of(students, models) | PRODUCT.words())
     for model in models:
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
                 temporary.write_text(text)
-    write_systems(folder, __version__, names)
+    for name, text in dsp_texts(shipped_certainty("dsp")).items():
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(text)
+    write_systems(folder, __version__, [*names, "dsp"])
     export_networks(folder / "network", [student.path for student in students])
     return LIMITS | {
         "version": __version__,
         "models": [entry(s, m) for s, m in zip(students, models, strict=True)],
     }
+
+
+def words_of(students, models):
+    """Return what is filled into the package's files; examples take the first student that reads beats."""
+    pairs = list(zip(students, models, strict=True))
+    student, model = next((pair for pair in pairs if pair[1].beats), pairs[0])
+    return {
+        "@VERSION@": __version__,
+        "@name@": model.name,
+        "@NAME@": model.name.upper(),
+        "@model@": student.model,
+        "@int8@": student.path.name,
+        "@models@": markdown_table(COLUMNS, [row(model) for model in models]),
+    }
+
+
+def row(model):
+    """Return a model's row of the README."""
+    return [
+        f"`xmae_model_{model.name}`",
+        "beats, embedding" if model.beats else "embedding",
+        ", ".join(head.name for head in model.heads) or "none",
+        f"{model.constant_bytes:,}",
+        f"{model.memory_bytes:,}",
+        f"{model.window.arena_bytes:,}",
+        f"{model.macs:,}",
+        f"{model.embed_macs:,}",
+    ]
 
 
 def entry(student, model):

@@ -49,7 +49,7 @@ static const struct xmae_model small_model = {
     .interval = small_interval, .half_width = small_half_width, .memory_bytes = 800 + 4000, .map = 528,
     .scratch = 608, .window = 800, .map_zero = -3, .unit = 90, .look_ahead = 42, .least = 40,
     .steps = small_steps, .n_steps = 2, .heads = small_heads, .n_heads = 1, .embedding_size = 4,
-    .embed_bytes = 2004, .source = 0, .embedding = 2000, .steps_per_one = 32640,
+    .embed_bytes = 2004, .source = 0, .embedding = 2000, .steps_per_one = 32640, .engine = &xmae_network_engine,
 };
 
 #endif

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from xmae import progress
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ECG_NAMES, ChannelMap
 from xmae.data.recording.checks import fingerprint, upright
@@ -24,6 +25,7 @@ from xmae.manifest import read_manifest
 from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
+LARGE_BYTES, LONG_H = 50e6, 1.0  # of a file and a recording, above which a line says what is done
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def prepare_file(path, number, stage, settings):
     if note := earlier_note(written, state):
         return note
     name = composed(settings.names.get(path, path.stem))
+    if (size := path.stat().st_size) > LARGE_BYTES:
+        progress.stage(f"reading {path.name}, {size / 1e6:.0f} MB")
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 
     def close():
@@ -157,6 +161,8 @@ def windows_of(recording, path, name, settings):
     """
     if isinstance(recording, UserError):
         raise recording
+    if (hours := len(recording.ppg) / recording.sfreq / 3600) > LONG_H:
+        progress.stage(f"beats and quality of {recording.record}, {hours:.1f} h")
     recording = known_person(named_apart(recording, path, name), name, settings.people)
     recording = upright(recording, settings.polarity)
     if settings.align or recording.own_clocks:

@@ -9,9 +9,12 @@ from datetime import datetime
 
 import numpy as np
 
+from xmae.errors import UserError
+
 MARKS = (0, -1, -999, -9999, -32768, 32767, 65535, 9999, 99999, -8388608, 8388607, 16777215)
 KNOWN = {abs(mark) for mark in MARKS}
 NEAR = 0.25  # of the width of the rest: a known mark in runs may lie as near to it
+NO_LABEL = (-999, -9999, -99999)  # in tables of labels, where 0 and -1 may be meant
 RUN = 3  # equal samples in a row by which any other value counts
 PLAUSIBLE = {  # of numerics; outside nothing was measured
     "hr": (15, 300), "hr_monitor": (15, 300), "hr_reference": (15, 300), "rr": (1, 150),
@@ -101,6 +104,26 @@ def plausible_labels(labels):
         known = np.where(good, values, np.nan)
         clean[name] = (known, rate) if rate is not None else float(known)
     return clean, mended
+
+
+def refuse_no_values(values, where):
+    """Raise a `UserError` if labels that a person wrote hold infinite numbers, or such that say "no
+    value".
+
+    Parameters
+    ----------
+    values : float array, shape (n,)
+        A column of a table of labels.
+    where : str
+        File and column, for the error.
+    """
+    values = np.asarray(values, np.float64)
+    for rows, says in (
+        (np.flatnonzero(np.isinf(values)), "is infinite"),
+        (np.flatnonzero(np.isin(values, NO_LABEL)), "says 'no value' with a number"),
+    ):
+        if len(rows):
+            raise UserError(f"{where} {says} in row {rows[0] + 1}; leave a missing label empty")
 
 
 def is_placeholder(when):

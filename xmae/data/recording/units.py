@@ -88,15 +88,7 @@ def millivolts_in(unit, where):
     UserError
         If the unit is neither of voltage nor arbitrary.
     """
-    plain = plain_unit(unit)
-    if plain in TO_MILLIVOLT:
-        return TO_MILLIVOLT[plain]
-    if plain in ARBITRARY:
-        return None
-    raise UserError(
-        f"{where} has the unit '{unit}', which is no known unit of ECG; say units in a channel map"
-        " (--channels): mV, uV, V, or 'a.u.' for any scale"
-    )
+    return scale_of(unit, where, TO_MILLIVOLT, "ECG", "mV, uV, V, or 'a.u.' for any scale")
 
 
 def gravities_in(unit, where):
@@ -107,12 +99,17 @@ def gravities_in(unit, where):
     UserError
         If the unit is neither of acceleration nor arbitrary.
     """
+    return scale_of(unit, where, TO_G, "acceleration", "g, mg or m/s2")
+
+
+def scale_of(unit, where, scales, quantity, expected):
+    """Look a unit up in `scales`; None where it is arbitrary, an error where it is neither."""
     plain = plain_unit(unit)
-    if plain in TO_G:
-        return TO_G[plain]
+    if plain in scales:
+        return scales[plain]
     if plain in ARBITRARY:
         return None
     raise UserError(
-        f"{where} has the unit '{unit}', which is no known unit of acceleration; say units in a"
-        " channel map (--channels): g, mg or m/s2"
+        f"{where} has the unit '{unit}', which is no known unit of {quantity}; say units in a"
+        f" channel map (--channels): {expected}"
     )

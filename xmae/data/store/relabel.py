@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from xmae.data.recording.sentinels import refuse_no_values
 from xmae.data.store.remote import publish_remote
 from xmae.data.store.shard import write_named
 from xmae.data.store.store import NEW_LABELS, WindowStore
@@ -79,10 +80,7 @@ def read_labels(table):
             f"{table}: expected the columns subject or record (and start_s), and one for each label"
         )
     for name in names:
-        if len(rows := np.flatnonzero(np.isinf(given[name]))):
-            raise UserError(
-                f"{table}: column {name} is infinite in row {rows[0] + 1}; leave a missing label empty"
-            )
+        refuse_no_values(given[name], f"{table}: column {name}")
     for name in {"subject", "record"} & set(keys):
         given[name] = given[name].map(composed, na_action="ignore")
     if given.duplicated(keys).any():

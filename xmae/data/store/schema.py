@@ -47,14 +47,24 @@ def time_or_nothing(text):
 
 
 class Table(OpenSchema):
-    """A Parquet file of the store."""
+    """A Parquet file of the store: its name there, and its SHA-256."""
 
     file: FileName
     sha256: Digest
 
 
 class Shard(Table):
-    """Windows of one subject."""
+    """Windows of one subject, 10 s each.
+
+    Attributes
+    ----------
+    subject : str
+        Whose they are.
+    windows : int
+        How many.
+    source : str
+        Name of the file that they were prepared from.
+    """
 
     subject: Text
     windows: Count

@@ -19,6 +19,7 @@ from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.protocol.folds import Trial, probe_trial, score_trial
 from xmae.files import atomic_file, atomic_folder, write_json
 from xmae.models import load_encoder
+from xmae.tables import markdown_table
 
 KINDS = {"labels": "labelled subjects that are fitted, %", "subjects": "pretraining subjects, %"}
 
@@ -231,13 +232,7 @@ def curve_table(points):
         chosen = [point for point in points if point["kind"] == kind]
         if not chosen:
             continue
-        shares = sorted({point["fraction"] for point in chosen})
-        lines += [
-            f"**{words}**",
-            "",
-            "| task | model | " + " | ".join(f"{100 * share:g}" for share in shares) + " |",
-        ]
-        lines.append("|---" * (len(shares) + 2) + "|")
+        shares, rows = sorted({point["fraction"] for point in chosen}), []
         for task, model in dict.fromkeys((point["label"], point["model"]) for point in chosen):
             row = {
                 point["fraction"]: point
@@ -249,8 +244,9 @@ def curve_table(points):
                 f"{row[s]['mean']:.2f}" + (f" ± {row[s]['sd']:.2f}" if row[s]["sd"] else "")
                 for s in shares
             ]
-            lines.append(f"| {task}, {metric} | {model} | " + " | ".join(cells) + " |")
-        lines.append("")
+            rows.append((f"{task}, {metric}", model, *cells))
+        columns = ("task", "model", *(f"{100 * share:g}" for share in shares))
+        lines += [f"**{words}**", "", markdown_table(columns, rows, right=False), ""]
     return "\n".join(lines)
 
 

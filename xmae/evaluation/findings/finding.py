@@ -22,7 +22,7 @@ from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import make_trial, probe_trial
 from xmae.files import atomic_file, write_json
 from xmae.models import load_encoder
-from xmae.tables import write_tables
+from xmae.tables import markdown_table, write_tables
 
 PANELS = 7  # in a row of a picture
 
@@ -106,16 +106,17 @@ def pearson(a, b):
 
 def add_correlations(path, result):
     """Add a table of correlations to a Markdown table; its path."""
-    lines = ["", "Correlation with the truth, over all windows / within recordings:", ""]
-    lines.append("| method | " + " | ".join(trial["label"] for trial in result["trials"]) + " |")
-    lines.append("|---" * (len(result["trials"]) + 1) + "|")
+    rows = []
     for method in result["trials"][0]["methods"]:
         found = [trial["methods"][method] for trial in result["trials"]]
         cells = [
             " / ".join("-" if x[key] is None else f"{x[key]:.2f}" for key in ("r", "r_within"))
             for x in found
         ]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        rows.append((method, *cells))
+    columns = ("method", *(trial["label"] for trial in result["trials"]))
+    lines = ["", "Correlation with the truth, over all windows / within recordings:", ""]
+    lines.append(markdown_table(columns, rows, right=False))
     with atomic_file(path) as temporary:
         temporary.write_text(Path(path).read_text() + "\n".join(lines) + "\n")
     return path

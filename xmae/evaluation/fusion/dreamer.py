@@ -28,6 +28,7 @@ from xmae.models.criss_cross import PATCH, SFREQ, CrissCrossEncoder, load_criss_
 from xmae.models.fusion import FUSIONS
 from xmae.signals.filters import ecg_clean
 from xmae.signals.resample import resample
+from xmae.tables import markdown_table
 
 PROTOCOLS = ("leave-subjects-out", "subject-dependent")
 BASELINES = ("subtract", "none")
@@ -308,17 +309,14 @@ def dreamer_table(result):
     ]
     for rating, found in result["ratings"].items():
         share = f"{100 * found['high_share']:.0f} % high"
-        lines += [
-            f"**{rating.capitalize()}** ({share})",
-            "",
-            "| way | AUC | F1 | accuracy |",
-            "|---|---|---|---|",
-        ]
+        rows = []
         for name, metrics in found["ways"].items():
             cells = (
-                "" if value is None else with_interval(value, low_high)
+                None if value is None else with_interval(value, low_high)
                 for value, low_high in metrics.values()
             )
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
+            rows.append((name, *cells))
+        columns = ("way", "AUC", "F1", "accuracy")
+        lines += [f"**{rating.capitalize()}** ({share})", ""]
+        lines += [markdown_table(columns, rows, right=False), ""]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """`xmae fuse`: what several modalities know together, and what fusion adds over each of them alone.
 
-Folds, metrics and resamples are those of `xmae probe`: patients apart, intervals by resampling
-patients, and all ways of looking at a window scored on the same windows, so that their differences
+Folds, metrics and resamples are those of `xmae probe`: subjects apart, intervals by resampling
+subjects, and all ways of looking at a window scored on the same windows, so that their differences
 are paired.
 """
 
@@ -24,6 +24,7 @@ from xmae.models.checkpoint import load_encoder
 from xmae.models.criss_cross import CrissCrossEncoder
 from xmae.models.fusion import FUSIONS, FusionHead, save_fusion
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 
 TUNES = ("probe", "finetune")
 
@@ -67,9 +68,9 @@ def fuse(
         "concatenate", "late" (a head each, outputs averaged) or "gated" (weights that depend on the
         input); several separated by commas to compare, the first is saved.
     tune : str
-        "probe": heads on frozen encoders, cross-validated over the test patients and the training
-        patients. "finetune": heads of that kind as a start, then all weights, on the training
-        patients only.
+        "probe": heads on frozen encoders, cross-validated over the test subjects and the training
+        subjects. "finetune": heads of that kind as a start, then all weights, on the training
+        subjects only.
     tasks : str
         Names of tasks, separated by commas.
     epochs : int
@@ -91,7 +92,7 @@ def fuse(
     ------
     UserError
         If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder
-        saw a scored patient.
+        saw a scored subject.
     """
     fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
     for one in fusions:
@@ -195,7 +196,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     fusions : list of str
         See `FusionHead`; the first is the one that the others are compared with.
     tuned : Tuning, optional
-        Fine-tune on the train split alone; else linear probes in folds over the test patients.
+        Fine-tune on the train split alone; else linear probes in folds over the test subjects.
     seed, n_resamples : int
         Of the resamples.
 
@@ -271,20 +272,14 @@ def fusion_table(result):
         if "reason" in task:
             lines += [f"**{task['label']}**: not evaluable, {task['reason']}", ""]
             continue
-        what = f"{task['n_subjects']} patients, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
+        what = f"{task['n_subjects']} subjects, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
         head = f"{task['metric'].upper()}{unit}"
-        lines += [
-            f"**{task['label']}** ({what})",
-            "",
-            f"| way | {head} | fused better by |",
-            "|---|---|---|",
-        ]
-        for number, (name, way) in enumerate(task["ways"].items()):
-            gain = (
-                with_interval(way["fused_better_by"], way["fused_better_by_interval"])
-                if number
-                else ""
-            )
-            lines.append(f"| {name} | {with_interval(way['value'], way['interval'])} | {gain} |")
-        lines.append("")
+        rows = []
+        for name, way in task["ways"].items():
+            gain = with_interval(way["fused_better_by"], way["fused_better_by_interval"])
+            value = with_interval(way["value"], way["interval"])
+            rows.append((name, value, gain if rows else ""))
+        columns = ("way", head, "fused better by")
+        lines += [f"**{task['label']}** ({what})", ""]
+        lines += [markdown_table(columns, rows, right=False), ""]
     return "\n".join(lines)

@@ -22,7 +22,7 @@ def fit_head(embeddings, target, subject, kind, fusion):
     ----------
     embeddings : dict of float tensors, shape (n, D)
     target, subject : arrays, shape (n,)
-        Numbers or 0/1, and patients.
+        Numbers or 0/1, and subjects.
     kind : str
         "regression" or "binary".
     fusion : str

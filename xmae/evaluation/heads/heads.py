@@ -2,7 +2,7 @@
 
 import numpy as np
 
-MIN_SKILL = 0.05  # our choice: with some twenty patients, chance alone reaches a few hundredths
+MIN_SKILL = 0.05  # our choice: with some twenty subjects, chance alone reaches a few hundredths
 
 
 def fit_heads(embeddings, windows, tasks):
@@ -21,9 +21,9 @@ def fit_heads(embeddings, windows, tasks):
     -------
     dict
         Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the
-        share of a constant's loss that the head explains on training patients left out, see
+        share of a constant's loss that the head explains on training subjects left out, see
         `LinearModel`. A head without skill (`has_skill`) says no more than a constant. A task
-        without labels, with fewer than two patients or with one class has no head.
+        without labels, with fewer than two subjects or with one class has no head.
     """
     from xmae.evaluation.heads.linear import fit_linear  # brings scikit-learn
 
@@ -57,7 +57,7 @@ def worth_shipping(heads):
 
 
 def has_skill(head):
-    """Whether a head explains enough of a constant's loss on patients left out; a head of unknown
+    """Whether a head explains enough of a constant's loss on subjects left out; a head of unknown
     skill is believed.
     """
     return head.get("skill", 1) >= MIN_SKILL

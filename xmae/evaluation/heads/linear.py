@@ -1,11 +1,11 @@
 """The linear models on a frozen embedding: standardise, then ridge or logistic regression.
 
-How strongly to regularise is chosen by cross-validation inside the patients that are fitted,
-grouped by patient, so the choice cannot see the patients that are scored, nor reward the
-recognition of a patient.
+How strongly to regularise is chosen by cross-validation inside the subjects that are fitted,
+grouped by subject, so the choice cannot see the subjects that are scored, nor reward the
+recognition of a subject.
 
 Both classes weigh the same in the logistic regression: otherwise the log odds of a fold follow the
-share of the class among its fitted patients, which is low just where the patients left out have it,
+share of the class among its fitted subjects, which is low just where the subjects left out have it,
 and the AUROC pooled over folds falls below one half (the known bias of leaving out).
 """
 
@@ -35,7 +35,7 @@ class LinearModel:
     strength : float
         The chosen regularisation: alpha (ridge) or C (logistic).
     skill : float
-        1 - loss / loss of a constant (the mean; even odds), both on patients left out of the fit
+        1 - loss / loss of a constant (the mean; even odds), both on subjects left out of the fit
         and of the choice of `strength`: 1 is perfect, 0 is worth nothing.
     """
 
@@ -53,7 +53,7 @@ class LinearModel:
 @threadpool_limits.wrap(limits=1)
 def fit_linear(embedding, target, subject, kind):
     """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by
-    patient.
+    subject.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def fit_linear(embedding, target, subject, kind):
     target : array, shape (n,)
         Numbers, or 0/1; no NaN.
     subject : array, shape (n,)
-        Patient of every row. At least two patients; for a binary target both classes.
+        Subject of every row. At least two subjects; for a binary target both classes.
     kind : {"regression", "binary"}
 
     Returns
@@ -71,7 +71,7 @@ def fit_linear(embedding, target, subject, kind):
     Raises
     ------
     UserError
-        If there are fewer than two patients.
+        If there are fewer than two subjects.
     """
     n_subjects = len(np.unique(subject))
     if n_subjects < 2:

@@ -6,10 +6,10 @@ too seldom: 0.81 to 0.89 at 8 subjects. The bootstrap-t covers 0.915 or more at 
 and 0.923 or more at 34, simulated for normal and log-normal errors
 (benchmarks/results/interval_coverage.md).
 
-Windows of one patient are alike, so the patient is what is drawn (cluster bootstrap: Field & Welsh,
+Windows of one subject are alike, so the subject is what is drawn (cluster bootstrap: Field & Welsh,
 J R Stat Soc B 69(3), 2007).
-A resample only changes how often each patient counts. So every metric is first reduced to sums per
-patient (MAE, F1) or per pair of patients (AUROC, as the Mann-Whitney count), and 1000 resamples
+A resample only changes how often each subject counts. So every metric is first reduced to sums per
+subject (MAE, F1) or per pair of subjects (AUROC, as the Mann-Whitney count), and 1000 resamples
 become one matrix product.
 """
 
@@ -20,7 +20,7 @@ MIN_SUBJECTS = 3  # fewer scored subjects than this give no interval worth print
 
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):
-    """How often each patient is drawn in each resample, shape (n_resamples, n_subjects); rows sum
+    """How often each subject is drawn in each resample, shape (n_resamples, n_subjects); rows sum
     to n_subjects.
     """
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def draw_weights(n_subjects, n_resamples=1000, seed=77):
 
 
 def resamples(n_subjects, n_resamples=1000, seed=77):
-    """All patients as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
+    """All subjects as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
     n_subjects).
     """
     return np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
@@ -90,7 +90,7 @@ def auroc(truth, score, subject, weights):
 
 
 def count_wins(positive, positive_subject, negative, negative_subject, n_subjects):
-    """How often the positive windows of patient i score above the negative ones of j (ties one
+    """How often the positive windows of subject i score above the negative ones of j (ties one
     half): (S, S).
     """
     wins = np.zeros((n_subjects, n_subjects))

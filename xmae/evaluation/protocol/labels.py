@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xmae.data.recording.sentinels import refuse_no_values
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
@@ -102,16 +103,12 @@ def check_columns(path, table, names, known):
 
 
 def numbers_of(path, column):
-    """Return a column as floats; refuse text and infinite values."""
+    """Return a column as floats; refuse text and numbers that are no values."""
     try:
         column = pd.to_numeric(column).astype(float)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: column {column.name}: {error}") from error
-    if len(rows := np.flatnonzero(np.isinf(column))):
-        raise UserError(
-            f"{path}: column {column.name} is infinite in row {rows[0] + 1}; leave a missing label"
-            " empty"
-        )
+    refuse_no_values(column, f"{path}: column {column.name}")
     return column
 
 

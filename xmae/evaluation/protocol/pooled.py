@@ -1,5 +1,5 @@
 """The protocol of `xmae probe` and `xmae fuse`: every scored window predicted by a model that never
-saw its patient.
+saw its subject.
 
 The subjects to score are cut into folds, the same as those of `xmae evaluate`. In each, a model is
 fitted on the subjects that are always fitted on and on the scored ones of the other folds. A score
@@ -68,7 +68,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     n_folds : int
         See `probe_folds`.
     n_resamples, seed : int
-        Of the patients.
+        Of the subjects.
 
     Returns
     -------
@@ -83,18 +83,18 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
     if len(subjects) < MIN_SUBJECTS:
         return {
-            "reason": f"{len(subjects)} scored patients have the label {task.column!r}, {MIN_SUBJECTS} are needed"
+            "reason": f"{len(subjects)} scored subjects have the label {task.column!r}, {MIN_SUBJECTS} are needed"
         }
     folds = list(probe_folds(windows.subject, truth, score, fit, task.kind, n_folds))
     if (fewest := min(len(np.unique(windows.subject[fitted])) for fitted, _ in folds)) < 2:
         return {
-            "reason": f"{fewest} patients to fit on have the label {task.column!r}, 2 are needed"
+            "reason": f"{fewest} subjects to fit on have the label {task.column!r}, 2 are needed"
         }
     if task.kind == "binary":
         if np.ptp(truth[rows]) == 0:
-            return {"reason": "all scored patients are of one class"}
+            return {"reason": "all scored subjects are of one class"}
         if any(np.ptp(truth[fitted]) == 0 for fitted, _ in folds):
-            return {"reason": "the patients to fit on in one fold are of one class"}
+            return {"reason": "the subjects to fit on in one fold are of one class"}
     predicted = {}
     for fitted, held in folds:
         said = predict(truth, fitted, held)

@@ -8,7 +8,7 @@
 #include "xmae_kernels.h"
 
 #define XMAE_MODEL_MAGIC 0x6d616578u /* "xeam" */
-#define XMAE_MODEL_VERSION 2u
+#define XMAE_MODEL_VERSION 3u
 #define XMAE_CHUNK 100               /* samples at 100 Hz that are computed at once */
 #define XMAE_OUTPUTS 25              /* of the map for these */
 #define XMAE_MAP_CHANNELS 3
@@ -56,9 +56,18 @@ typedef struct {
   uint32_t bytes;
 } xmae_blob_t;
 
+/* What makes the timing map of a second: the network, or the tier without one. */
+typedef struct {
+  int8_t *(*input)(const xmae_model_t *model, int8_t *memory); /* where the second's samples go */
+  void (*reset)(const xmae_model_t *model, int8_t *memory);
+  const int8_t *(*run)(const xmae_model_t *model, int8_t *memory); /* gives [25][3] codes of the map */
+} xmae_engine_t;
+
+extern const xmae_engine_t xmae_network_engine, xmae_dsp_engine;
+
 struct xmae_model {
   uint32_t magic;
-  uint16_t version, n_layers;  /* n_layers: 0 if it reads no beats */
+  uint16_t version, n_layers;
   const xmae_layer_t *layers;
   const uint16_t *interval;    /* ticks by code of the log interval, 511 */
   const uint16_t *half_width;  /* of the heart rate's interval by certainty / 16, 1/100 bpm, 16 */
@@ -75,7 +84,11 @@ struct xmae_model {
   uint16_t unit;               /* codes of the map for a length of 1 */
   uint16_t look_ahead;         /* samples at 100 Hz after an output's four that it sees */
   uint8_t least;               /* certainty from which a heart rate is given */
+  const xmae_engine_t *engine; /* NULL if it reads no beats */
+  const int8_t *lag_code;      /* of the tier without a network: code of the log interval by lag, 51 */
 };
+
+#define XMAE_DSP_BYTES 496u /* memory of the tier without a network */
 
 void xmae_front_end_reset(xmae_front_end_t *f);
 

@@ -25,6 +25,8 @@ const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory) {
   return memory + model->map;
 }
 
+const xmae_engine_t xmae_network_engine = {xmae_network_input, xmae_network_reset, xmae_network_run};
+
 void xmae_network_reset(const xmae_model_t *model, int8_t *memory) {
   if (!model->n_layers) return;
   for (uint32_t i = 0; i < model->n_layers; i++) {

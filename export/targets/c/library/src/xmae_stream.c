@@ -55,7 +55,7 @@ static void start(xmae_t *x, const xmae_config_t *config, int8_t *memory) {
   x->hop_left = config->hop_s;
   x->samples_left = XMAE_HISTORY + XMAE_CHUNK * (uint32_t)config->hop_s;
   xmae_front_end_reset(&x->front_end);
-  xmae_network_reset(config->model, memory);
+  if (config->model->engine) config->model->engine->reset(config->model, memory);
   xmae_reader_reset(&x->reader);
   x->ready_mark = READY;
 }
@@ -112,7 +112,7 @@ static void end_second(xmae_t *x) {
   else if (x->still < STILL)
     x->still++;
   x->moved = 0;
-  if (model->n_layers) xmae_reader_push(&x->reader, model, xmae_network_run(model, x->memory));
+  if (model->engine) xmae_reader_push(&x->reader, model, model->engine->run(model, x->memory));
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
@@ -125,13 +125,15 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
   const xmae_model_t *model = x->config->model;
   int8_t *window = x->memory + model->window;
   int8_t input = (int8_t)xmae_clamp(scaled + model->input_zero, -128, 127);
-  if (model->steps_per_one)
+  if (!model->n_steps)
+    (void)window; /* no embedding is made from it */
+  else if (model->steps_per_one)
     memcpy(window + sizeof deviation * x->newest, &deviation, sizeof deviation);
   else
     window[x->newest] = input;
   x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
   if (scaled) x->moved = 1;
-  if (model->n_layers) xmae_network_input(model, x->memory)[x->n_samples] = input;
+  if (model->engine) model->engine->input(model, x->memory)[x->n_samples] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
   end_second(x);
@@ -235,6 +237,7 @@ int64_t xmae_milliseconds(const xmae_t *x, int64_t ticks) {
 static xmae_status_t has_window(const xmae_t *x) {
   xmae_status_t status = usable(x);
   if (status != XMAE_OK) return status;
+  if (!x->config->model->n_steps) return XMAE_ERROR_MODEL;
   return x->seconds < SPAN ? XMAE_EMPTY : XMAE_OK;
 }
 

@@ -237,8 +237,8 @@ xmae_status_t xmae_copy_window(const xmae_t *x, int8_t *window);
  * @param embedding  Codes of the embedding: real = XMAE_MODEL_NAME_EMBEDDING_SCALE x (code -
  *                   XMAE_MODEL_NAME_EMBEDDING_ZERO).
  * @param size       Its size, at least XMAE_MODEL_NAME_EMBEDDING_SIZE.
- * @return XMAE_OK, XMAE_EMPTY in the first 11 s, XMAE_ERROR_NULL, XMAE_ERROR_STATE, XMAE_ERROR_MEMORY or
- *         XMAE_ERROR_SIZE. After anything but XMAE_OK the embedding is left alone.
+ * @return XMAE_OK, XMAE_EMPTY in the first 11 s, XMAE_ERROR_NULL, XMAE_ERROR_STATE, XMAE_ERROR_MEMORY,
+ *         XMAE_ERROR_SIZE, or XMAE_ERROR_MODEL for one without embeddings. After anything but XMAE_OK the embedding is left alone.
  * @note Takes about as long as 10 s of signal.
  */
 xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding, uint32_t size);

@@ -1,0 +1,88 @@
+"""Students that follow a teacher and read beats: a shipped student's timing, with a new embedding.
+
+What leads to the timing map is taken as it is and stays, so beats, rate, rhythm and their certainty
+are those of the shipped student to the bit. Only what leads to the embedding alone is trained.
+"""
+
+import torch
+
+from xmae.models.beat_student import BeatStudent
+from xmae.models.checkpoint import load_encoder
+
+BEATS = ("beats-mcu",)  # shipped students of PPG alone
+TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
+SLOW, BRANCH = (64, 96, 128), 128  # channels of the way to the embedding
+
+
+def beat_student(name, embed_dim):
+    """Make a student with the timing of a shipped one and an untrained embedding.
+
+    Parameters
+    ----------
+    name : str
+        One of `BEATS`.
+    embed_dim : int
+        Width of the embedding.
+
+    Returns
+    -------
+    BeatStudent
+    """
+    known = load_encoder(name)
+    sizes = {"slow": SLOW, "branch": BRANCH, "embed_dim": embed_dim}
+    student = BeatStudent(**known.config | sizes)
+    student.load_state_dict(timing_state(known), strict=False)
+    return student
+
+
+def shipped_timing(student):
+    """Name of the shipped student that has the same timing, to the bit; None if none has."""
+    own = timing_state(student)
+    for name in BEATS:
+        shipped = load_encoder(name)
+        known = timing_state(shipped)
+        same = own.keys() == known.keys() and student.padding == shipped.padding
+        if same and all(torch.equal(own[key], known[key]) for key in own):
+            return name
+    return None
+
+
+def timing_state(student):
+    """Tensors that a student's timing depends on, by name."""
+    state = student.state_dict()
+    return {name: tensor for name, tensor in state.items() if name.split(".")[0] in TIMING}
+
+
+def timing_of(student):
+    """Parts of a student that its timing depends on; none of one that reads no beats."""
+    if not isinstance(student, BeatStudent):
+        return []
+    return [getattr(student, part) for part in TIMING]
+
+
+def centre(train, val):
+    """Centre the teacher's answers and scale them to [-1, 1], in place.
+
+    In an exported file embedding and map share a row, and so an int8 scale.
+
+    Parameters
+    ----------
+    train, val : batches with `embedding`, shape (n, E)
+        The first gives mean and unit.
+
+    Returns
+    -------
+    dict
+        `mean` (E numbers) and `unit`: the teacher's embedding is mean + unit x the student's.
+    """
+    mean = train.embedding.mean(0)
+    unit = (train.embedding - mean).abs().max().clamp(min=1e-6)
+    train.embedding = (train.embedding - mean) / unit
+    val.batch = val.batch._replace(embedding=(val.batch.embedding - mean) / unit)
+    return {"mean": mean.tolist(), "unit": unit.item()}
+
+
+def with_splits_of(name, splits):
+    """Splits of a store, with what a shipped student's timing was trained and chosen on."""
+    own = load_encoder(name).provenance["splits"]
+    return splits | {subject: split for subject, split in own.items() if split != "test"}

@@ -1,0 +1,57 @@
+"""The people of a store whose beats are scored, with their truth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
+from xmae.evaluation.protocol.beat_scores import score_reading, true_values
+from xmae.evaluation.protocol.datasets import load_datasets
+from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial
+from xmae.evaluation.protocol.tasks import REGISTRY
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The windows that are scored, with their truth.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of all subjects.
+    subject, recording : int arrays, shape (n,)
+        Numbers of each window's subject and recording.
+    truth, constants : dict of float arrays, shape (n,)
+        By name of `xmae.evaluation.protocol.beat_scores.VALUES`: truth, and what stands for no
+        answer: the mean of the other folds' subjects.
+    trial : Trial
+        The heart rate with its folds by subject.
+    """
+
+    windows: object
+    subject: np.ndarray
+    recording: np.ndarray
+    truth: dict[str, np.ndarray]
+    constants: dict[str, np.ndarray]
+    trial: Trial
+
+    def score(self, reading):
+        """Hold a reading of all windows against the truth: `Scored`."""
+        return score_reading(self.windows, self.recording, self.subject, reading, self.constants)
+
+
+def load_cohort(store):
+    """Windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
+    windows = WindowStore(store).windows()
+    windows.require_ecg("scoring beats")
+    truth = true_values(windows)
+    if not np.isfinite(truth["hr"]).any():
+        raise UserError(f"{store}: no window has truth from its ECG; prepare it again")
+    subject = pd.factorize(windows.subject)[0]
+    recording = pd.MultiIndex.from_arrays([windows.subject, windows.record]).factorize()[0]
+    (dataset,) = load_datasets([store], tasks=["hr"])
+    trial = make_trial(dataset, REGISTRY["hr"], "all")
+    constants = {name: fold_constants(x, trial) for name, x in truth.items()}
+    return Cohort(windows, subject, recording, truth, constants, trial)

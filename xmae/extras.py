@@ -1,0 +1,38 @@
+"""Which extra of this package brings what is not installed."""
+
+import re
+from importlib.util import find_spec
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # imported under another name
+SMALLEST_FIRST = ("lite", "train", "edge", "firmware")
+REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")  # "torch>=2.11; extra == 'train'"
+
+
+def extra_of(package: str) -> str:
+    """Name of the smallest extra that brings a package, as it is imported.
+
+    Examples
+    --------
+    >>> extra_of("torch"), extra_of("ai_edge_quantizer"), extra_of("ray")
+    ('train', 'edge', 'scale')
+    """
+    from importlib.metadata import PackageNotFoundError, requires  # slow to import
+
+    try:
+        lines = requires("xmae") or []
+    except PackageNotFoundError:  # a source tree that is not installed
+        lines = []
+    wanted = DISTRIBUTIONS.get(package, package).replace("_", "-").lower()
+    pairs = [found.groups() for line in lines if (found := REQUIRED.match(line))]
+    extras = [extra for name, extra in pairs if name.replace("_", "-").lower() == wanted]
+    for extra in (*SMALLEST_FIRST, *extras):
+        if extra in extras and not extra.startswith("dev"):
+            return extra
+    return "edge" if find_spec("torch") else "train"
+
+
+def needs(what: str, error: ImportError) -> str:
+    """Say in a line which package is missing for `what`, and how to get it."""
+    package = (error.name or "a package").partition(".")[0]
+    extra = extra_of(package)
+    return f"{what} needs {package}, which is not installed; try pip install 'xmae[{extra}]'"
