@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError
 from xmae.files import atomic_file
 from xmae.signals.scale import minmax_scale
@@ -155,10 +156,10 @@ def read_calibration(path, splits):
         such that are not float32 within [-1, 1], or windows of subjects outside the train split.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            calibration = Calibration(
-                **{name: file[name] for name in Calibration.__dataclass_fields__}
-            )
+        wanted = Calibration.__dataclass_fields__
+        calibration = Calibration(**read_arrays(path, wanted.__contains__))
+    except UserError:
+        raise
     except Exception as error:  # a damaged archive raises any of a dozen types
         raise UserError(f"{path}: not a calibration file of `xmae quantize` ({error})") from error
     ppg, subject = calibration.ppg, calibration.subject

@@ -12,6 +12,7 @@ OUTER = ("quantize", "export", "firmware_sim", "benchmarks")  # root folders tha
 FOUNDATION = (
     "callable_package",
     "errors",
+    "extras",
     "files",
     "launch",
     "manifest",

@@ -22,7 +22,8 @@ from xmae.ownership import owned
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 OLD = ".old"
-LONGEST_YAML = 1 << 20  # characters
+LONGEST_YAML = 1 << 17  # characters
+LONGEST_JSON = 32 << 20  # bytes: of empty lists, these take a gigabyte
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-\w+(\..+)?")
 
 
@@ -218,6 +219,8 @@ def read_json(path):
 
 def parse_json(content, where):
     """Return the JSON value in bytes or text; what is none is a `UserError` that says `where`."""
+    if len(content) > LONGEST_JSON:
+        raise UserError(f"{where}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too

@@ -74,6 +74,8 @@ def matching(pattern, what, longest):
 FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
 # such a name, or a few of them with "/" between: a file in folders of a folder
 FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,5}", "plain path", 400)
+# names of other people's recordings: also with spaces and brackets
+PathPart = matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)
 # models, tasks, formats, precisions, operators
 Word = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)
 Units = matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)
@@ -149,6 +151,22 @@ def first_fault(error):
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{place or 'the whole'}: {message}{more}"
+
+
+def path_below(name, where):
+    """Return a relative path that stays below the folder of the manifest `where`.
+
+    Raises
+    ------
+    UserError
+        If it is absolute, goes up, is hidden, or holds what is no name of a file.
+    """
+    parts = str(name).split("/")
+    if len(parts) > MAX_DEPTH:
+        raise UserError(f"{where}: {str(name)[:60]!r} lies too deep")
+    for part in parts:
+        checked(part, PathPart, f"{where}: the name {str(name)[:60]!r}")
+    return str(name)
 
 
 def file_name(name, where):

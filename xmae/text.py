@@ -2,7 +2,8 @@
 
 from unicodedata import category, normalize
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+# what a spreadsheet takes for the start of a formula; the last four are of full width
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def printable(text):

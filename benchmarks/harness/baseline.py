@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from xmae.benchmarks.harness.hardware import hardware
+from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import refuse_seen
@@ -153,8 +154,7 @@ def load_reference(path):
     path = path / "reference.npz" if path.is_dir() else path
     info = read_manifest(path.with_suffix(".json"), ReferenceInfo)
     with refusing(path, "a reference"):
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_arrays(path, lambda name: True)
         keys = [arrays.pop(key) for key in KEYS]
         parts = {"embedding": {}, "train_mean": {}, "rows": {}}
         for name, x in arrays.items():

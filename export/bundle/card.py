@@ -44,6 +44,7 @@ Made with {made_with}.
 
 Licence of the models: {licence}. Licence of the data: {data_licence}.
 """
+MOST_NUMBERS = 16  # of a list that is shown
 
 
 def model_card(manifest):
@@ -86,13 +87,31 @@ def model_card(manifest):
         n_subjects=len(calibration["subjects"]),
         heads=markdown_table(HEAD_COLUMNS, heads, right=False),
         at_chance=at_chance(manifest["metrics"].get("heads_at_chance", {})),
-        provenance=json.dumps(manifest["provenance"], indent=2),
+        provenance=json.dumps(brief(manifest["provenance"]), indent=2),
         made_with=", ".join(f"{package} {number}" for package, number in manifest["tools"].items()),
         estimates=estimates(manifest["models"]),
         data=sources(data),
         licence=manifest["licences"]["models"],
         data_licence=manifest["licences"]["data"],
     )
+
+
+def brief(value):
+    """A JSON value for people: of long lists of numbers only how many there are.
+
+    Examples
+    --------
+    >>> brief({"mean": [0.0] * 512, "unit": 2})
+    {'mean': '512 numbers', 'unit': 2}
+    """
+    if isinstance(value, dict):
+        return {key: brief(part) for key, part in value.items()}
+    if not isinstance(value, list):
+        return value
+    numbers = all(isinstance(part, int | float) for part in value)
+    if numbers and len(value) > MOST_NUMBERS:
+        return f"{len(value)} numbers"
+    return [brief(part) for part in value]
 
 
 def at_chance(tasks):

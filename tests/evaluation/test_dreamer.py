@@ -121,7 +121,10 @@ def test_eeg_comes_out_in_units_of_100_microvolts_without_the_offset():
     np.testing.assert_allclose(windows[1, 0], expected, atol=0.01)
 
 
-@pytest.mark.parametrize("protocol", ["leave-subjects-out", "subject-dependent"])
+@pytest.mark.parametrize(
+    "protocol",
+    ["leave-subjects-out", pytest.param("subject-dependent", marks=pytest.mark.extended)],
+)
 def test_the_protocol_runs_to_metrics_with_intervals(mat, encoder, tmp_path, protocol):
     result = dreamer(str(mat), str(tmp_path), eeg=encoder, ecg=encoder, protocol=protocol, folds=2)
     assert result["protocol"] == protocol and result["subjects"] == 4

@@ -232,6 +232,7 @@ def test_pretraining_on_two_real_leads_learns_and_its_encoder_loads(pretrained):
     assert encoder(torch.randn(3, 2, 2000)).shape == (3, 200)
 
 
+@pytest.mark.extended  # as every method: tests/training/test_training_resume.py
 def test_interrupted_pretraining_resumes_exactly(lead_store, pretrained, tmp_path):
     out, _ = pretrained
     whole = load_encoder(out / "encoder.safetensors", ppg=False).state_dict()
@@ -305,6 +306,7 @@ def test_fine_tuning_changes_the_encoders(lead_store, pretrained, ppg_encoder, t
     assert not np.allclose(embed_signals(before, leads), embed_signals(after, leads))
 
 
+@pytest.mark.extended
 def test_fine_tuning_learns_from_a_head_that_knows_the_mean_only(
     lead_store, pretrained, ppg_encoder
 ):

@@ -25,6 +25,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import apply_head
 from xmae.export import Bundle, seal
 from xmae.export import export as building
+from xmae.export.bundle.card import brief
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.verify import verify
@@ -184,6 +185,11 @@ def test_embedding_and_head_from_the_bundle_alone(built, store):
     assert np.abs(rate - val.labels["hr_ecg"]).mean() == pytest.approx(
         bundle.manifest["metrics"]["heads_on_val"]["student"]["hr"]["mae"], abs=1
     )
+
+
+def test_the_card_counts_long_lists_of_numbers():
+    said = brief({"mean": [0.5] * 512, "files": ["a"] * 20, "few": [[1, 2]], "unit": 2.0})
+    assert said == {"mean": "512 numbers", "files": ["a"] * 20, "few": [[1, 2]], "unit": 2.0}
 
 
 def test_model_card_shows_the_measured_numbers(built):

@@ -71,7 +71,8 @@ def exported(leads, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "format", ["litert", "onnx", pytest.param("executorch", marks=pytest.mark.extended)]
+    "format",
+    ["onnx", *(pytest.param(f, marks=pytest.mark.extended) for f in ("litert", "executorch"))],
 )
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_file_computes_what_pytorch_does(exported, format, precision):

@@ -81,6 +81,7 @@ MANIFESTS = (
          repair=manifests.rehash),
     Kind("note", manifests.write_note, lambda path: read_manifest(path, Note)),
     Kind("bundle manifest", manifests.write_bundle, opened, ("manifest.json",)),
+    Kind("old bundle manifest", manifests.write_old_bundle, opened, ("manifest.json",)),
     Kind("bundle heads", manifests.write_bundle, opened, ("heads.json",), repair=manifests.reseal),
     Kind("signed bundle", manifests.write_signed, manifests.open_signed, ("bundle/*", "*.pem")),
     Kind("signature", manifests.write_signed, manifests.open_signed, ("*.sig",)),

@@ -20,6 +20,7 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.store.integrity import verify
 from xmae.data.store.store import WindowStore
 from xmae.export.bundle.bundle import Bundle, preprocessing, seal
+from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.signature import sign
 from xmae.files import sha256, write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
@@ -57,7 +58,7 @@ def rehash(folder):
     path.write_text(json.dumps(meta))
 
 
-def write_bundle(folder, signals):
+def write_bundle(folder, signals, version=SCHEMA_VERSION):
     """A bundle of one file that is no model, with heads."""
     entry = {
         "model": "student",
@@ -69,9 +70,14 @@ def write_bundle(folder, signals):
             "bias": 70.0, "skill": 0.9}  # fmt: skip
     (folder / "heads.json").write_text(json.dumps({"student": {"hr": head}}))
     (folder / entry["file"]).write_bytes(b"weights")
-    seal(folder, {"schema_version": 1, "window": {"sfreq": 100, "n_times": N_TIMES},
+    seal(folder, {"schema_version": version, "window": {"sfreq": 100, "n_times": N_TIMES},
                   "preprocessing": preprocessing(), "models": [entry]})  # fmt: skip
     return folder / "manifest.json"
+
+
+def write_old_bundle(folder, signals):
+    """The same as the first version wrote it, which is migrated as it is read."""
+    return write_bundle(folder, signals, version=1)
 
 
 def reseal(folder):

@@ -377,31 +377,37 @@ def one_owner(place, other, row, n=6):
 
 
 def run_writers(kills=40, seed=77):
-    """Try all of it on two file systems; rows of what was tried and what failed."""
-    rows = []
-
-    def row(name):
-        rows.append(Row(name))
-        return rows[-1]
-
+    """Try all of it on two file systems: yields rows of what was tried and what failed."""
     with ExitStack() as stack:
         disk = stack.enter_context(memory_disk())
         here = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        places = [(here, disk or here), (disk, here)] if disk else [(here, here)]
+        places = [(here, disk), (disk, here)] if disk else [(here, here)]
         for writer in WRITERS:
-            each, moments = row(f"{writer.name}: killed at each step"), None
-            for place, other in places:
-                killed_at_each_step(writer, place, other, each)
-            moments = row(f"{writer.name}: killed at random moments")
-            for number, (place, other) in enumerate(places):
-                killed_at_random(writer, place, other, moments, kills, seed + number)
-            on_a_full_disk(writer, here, disk, row(f"{writer.name}: disk full"))
-            on_a_read_only_disk(writer, here, disk, row(f"{writer.name}: disk read-only"))
+            yield from faults_of(writer, here, disk, places, kills, seed)
         for writer in WRITERS[:3]:
-            crowd = row(f"{writer.name}: six processes at once")
+            row = Row(f"{writer.name}: six processes at once")
             for place, other in places:
-                in_a_crowd(writer, place, other, crowd)
-        owners = row("one owner of six")
+                in_a_crowd(writer, place, other, row)
+            yield row
+        row = Row("one owner of six")
         for place, other in places:
-            one_owner(place, other, owners)
-    return rows
+            one_owner(place, other, row)
+        yield row
+
+
+def faults_of(writer, here, disk, places, kills, seed):
+    """Yield the rows of one writer."""
+    row = Row(f"{writer.name}: killed at each step")
+    for place, other in places:
+        killed_at_each_step(writer, place, other, row)
+    yield row
+    row = Row(f"{writer.name}: killed at random moments")
+    for number, (place, other) in enumerate(places):
+        killed_at_random(writer, place, other, row, kills, seed + number)
+    yield row
+    row = Row(f"{writer.name}: disk full")
+    on_a_full_disk(writer, here, disk, row)
+    yield row
+    row = Row(f"{writer.name}: disk read-only")
+    on_a_read_only_disk(writer, here, disk, row)
+    yield row

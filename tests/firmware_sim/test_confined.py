@@ -1,5 +1,6 @@
 """A hostile guest: firmware that asks its host for commands and files gets neither."""
 
+import json
 import shutil
 import subprocess
 
@@ -7,6 +8,7 @@ import pytest
 
 from xmae.errors import UserError
 from xmae.firmware_sim import play_cortex_a
+from xmae.firmware_sim.build.arm_root import is_set_up, root_path
 from xmae.firmware_sim.build.compile import build, compile_firmware, zig
 from xmae.firmware_sim.emulators.channel import MAX_BYTES, MAX_FILES, Files
 from xmae.firmware_sim.emulators.confine import KINDS, confinement
@@ -155,13 +157,23 @@ def test_files_of_a_run_are_few_and_bounded():
     assert files.write(handles[0], b"ab") < 0 and files.write(99, b"a") < 0
 
 
-# a Linux program without a C library: system calls openat, unlinkat, write, exit of aarch64
+# a Linux program without a C library: openat, unlinkat, socket, connect, write, exit of aarch64
 USER = r"""
 static long call(long number, long a, const void *b, long c, long d) {
   register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = (long)b;
   register long x2 __asm__("x2") = c, x3 __asm__("x3") = d;
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
   return x0;
+}
+
+static int connects(void) { /* IPv4, UDP and TCP, to a public address */
+  unsigned char to[16] = {2, 0, 0, 53, 8, 8, 8, 8};
+  int got = 0;
+  for (long kind = 1; kind <= 2; ++kind) {
+    long socket = call(198, 2, (void *)kind, 0, 0);
+    got |= socket >= 0 && call(203, socket, to, 16, 0) == 0;
+  }
+  return got;
 }
 
 static int opens(const char *path, int flags) { return call(56, -100, path, flags, 0600) >= 0; }
@@ -172,6 +184,7 @@ void _start(void) {
   if (opens("@FOLDER@/new", 0101)) got |= 2;
   if (opens("/etc/passwd", 0)) got |= 4;
   if (opens("@MODEL@", 1) || call(35, -100, "@FOLDER@/secret", 0, 0) == 0) got |= 8;
+  if (connects()) got |= 16;
   if (!opens("@MODEL@", 0)) got |= 64; /* this one is shown */
   call(64, call(56, -100, "out.bin", 0101, 0600), &got, 1, 0);
   call(93, 0, 0, 0, 0);
@@ -198,3 +211,56 @@ def test_a_program_of_a_cortex_a_sees_its_run_and_its_model_alone(tmp_path, monk
     assert (tmp_path / "run" / "out.bin").read_text() == "0"
     assert (tmp_path / "other" / "secret").read_text() == "key"
     assert not (tmp_path / "other" / "new").exists()
+
+
+# in the Python of the small Arm systems, as the runtimes run there: what each attempt gave
+HOSTILE_PYTHON = """
+import json, os, socket, subprocess, sys
+secret, model, out = sys.argv[1:]
+got = {}
+
+def attempt(name, work):
+    try:
+        got[name] = str(work())[:60]
+    except Exception as error:
+        got[name] = ""
+
+attempt("secret", lambda: open(secret).read())
+attempt("new", lambda: open(secret + ".new", "w").write("x"))
+attempt("remove", lambda: os.remove(secret) or "removed")
+attempt("model", lambda: open(model, "a").write("x"))
+attempt("password", lambda: open("/etc/shadow").read())
+attempt("home", lambda: os.listdir(os.path.expanduser("~root")))
+attempt("processes", lambda: [p for p in os.listdir("/proc") if p.isdigit() and int(p) > 50])
+attempt("udp", lambda: socket.socket(2, 2).connect(("8.8.8.8", 53)) or "connected")
+attempt("tcp", lambda: socket.create_connection(("1.1.1.1", 443), 2))
+attempt("look-up", lambda: socket.getaddrinfo("example.org", 80))
+attempt("host command", lambda: subprocess.check_output(["/bin/sh", "-c", "touch " + secret + "2"]))
+attempt("settings", lambda: os.environ.get("XMAE_TEST_SECRET", ""))
+got["shown"] = open(model).read()
+json.dump(got, open(out, "w"))
+"""
+
+
+@pytest.mark.extended
+@needs_bubblewrap
+@pytest.mark.parametrize("core", ["a55", "a7"])
+def test_python_in_the_arm_systems_reaches_no_file_and_no_network(tmp_path, monkeypatch, core):
+    root = play_cortex_a.CPUS[core].root
+    if not is_set_up(root):
+        pytest.skip("the Arm systems are not here; xmae simulate --setup makes them")
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
+    secret, model = tmp_path / "other" / "secret", tmp_path / "model"
+    secret.write_text("key")
+    model.write_text("model")
+    (tmp_path / "run" / "hostile.py").write_text(HOSTILE_PYTHON)
+    monkeypatch.setenv("XMAE_TEST_SECRET", "key")
+    python = root_path(root) / "usr/bin/python3.11"
+    words = [python, tmp_path / "run" / "hostile.py", secret, model, tmp_path / "run" / "got.json"]
+    play_cortex_a.run_user(core, words, tmp_path / "run", 120, [model])
+    got = json.loads((tmp_path / "run" / "got.json").read_text())
+    assert got.pop("shown") == "model" and got.pop("processes") in ("", "[]")
+    assert not any(got.values()), got
+    assert secret.read_text() == "key" and model.read_text() == "model"
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["secret"]

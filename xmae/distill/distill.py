@@ -14,8 +14,9 @@ from xmae.errors import UserError, require_at_least
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
+from xmae.ownership import check_output
 from xmae.training.device import default_precision
-from xmae.training.fit import check_start, fit
+from xmae.training.fit import check_start, fit, space_for
 from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
@@ -114,6 +115,7 @@ def distill(
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
+    check_output(out, least_space=space_for(McuStudent(encoder.embed_dim, tier)))
     before = None if init is None else begun_from(init, encoder.embed_dim, tier)
     train, val = store.windows("train"), store.windows("val")
     train, val = (

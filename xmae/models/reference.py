@@ -5,10 +5,10 @@ skipped by name.
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError
 from xmae.models.xmae import XMAE, XMAEConfig
 
@@ -89,13 +89,10 @@ def read_state(path):
         raise UserError(f"{path}: no such file")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as z:
-                state = {
-                    k.removeprefix("state/"): torch.from_numpy(z[k])
-                    for k in z.files
-                    if k.startswith("state/")
-                }
-                return state, int(z["cfg/nhead"]) if "cfg/nhead" in z.files else None
+            arrays = read_arrays(path, lambda name: name.startswith(("state/", "cfg/nhead")))
+            n_heads = arrays.pop("cfg/nhead", None)
+            state = {name.removeprefix("state/"): torch.from_numpy(x) for name, x in arrays.items()}
+            return state, None if n_heads is None else int(n_heads)
         if path.suffix == ".safetensors":
             return load_file(path), None
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -30,7 +30,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from xmae.errors import UserError, require_at_least
 from xmae.files import atomic_file, read_json, write_json
 from xmae.launch import is_torchrun, own_environment, rank
-from xmae.ownership import check_output, owned
+from xmae.ownership import LEAST_SPACE, check_output, owned
 from xmae.training.loggers import make_loggers
 from xmae.training.processes import layout
 
@@ -38,6 +38,7 @@ for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devi
     logging.getLogger(library).setLevel(logging.WARNING)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 STRATEGIES = ("ddp", "fsdp")
+COPIES = 4  # of a checkpoint, at the same time
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step"}
 
@@ -89,9 +90,10 @@ def fit(
     Raises
     ------
     UserError
-        If training diverged.
+        If training diverged, or the disk has no space for its checkpoints.
     """
     out = Path(out)
+    check_output(out, least_space=space_for(module))
     rank_zero_only.rank = rank()  # as Lightning was imported with, it may be of a batch system
     checkpoints = out / "checkpoints"
     steps_per_epoch = len(train) // train.accumulate
@@ -144,6 +146,7 @@ def fit(
             "lr_scheduler.step",
             "LeafSpec|isinstance.treespec",
             "Checkpoint directory",
+            "in eval mode at the start",  # parts that stay as they are
         ):
             warnings.filterwarnings("ignore", message=f".*({chatter}).*")
         try:
@@ -180,6 +183,17 @@ def fit(
     module.eval()
     val_loss = best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1]
     return {"val_loss": val_loss} | result
+
+
+def space_for(network):
+    """Bytes that a training of a network writes: four checkpoints at most, and its weights twice.
+
+    A checkpoint has each trained number and the two averages of the optimiser; while one is
+    written, the last, the one before and the best are there too.
+    """
+    weights = sum(x.numel() * x.element_size() for x in network.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
+    return LEAST_SPACE + COPIES * (weights + 2 * trained) + 2 * weights
 
 
 class OutOfTime(Exception):

@@ -16,6 +16,7 @@ import numpy as np
 from xmae.data.recording.acceleration import in_g
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, MIN_SLOW_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
+from xmae.data.recording.sizes import FREE_SAMPLES
 from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
 from xmae.errors import UserError, did_you_mean
 from xmae.files import read_yaml
@@ -75,6 +76,7 @@ EXPECTED |= dict.fromkeys(ROLES, "a name or a list of names")
 AMBIGUOUS_LEADS = ("I", "V")  # also a current and a voltage
 NUMBERED_LEADS = {name for name in ECG_NAMES if not name.startswith(("ECG", "CHAN"))}
 NUMBERED_LEADS -= set(AMBIGUOUS_LEADS)
+BEYOND_S = 60  # s of a channel beyond what is asked for, so that no filter ends inside
 # Hz: the clock for channels of different rates; R peaks to 5 ms, far above the PPG band
 COMMON_SFREQ = 200
 
@@ -460,6 +462,8 @@ def place(channel, sfreq, start_s, n_times):
     x, ahead = channel.x, start_s - channel.start_s
     skip = max(0, int(np.floor(ahead * channel.sfreq)))
     x, ahead = x[skip:], ahead - skip / channel.sfreq
+    if len(x) / channel.sfreq * sfreq > FREE_SAMPLES + 2 * n_times:  # far beyond what is asked for
+        x = x[: int((max(ahead, 0) + n_times / sfreq + BEYOND_S) * channel.sfreq)]
     fine = resample_with_gaps(x, channel.sfreq, sfreq)
     times = ahead * sfreq + np.arange(n_times)  # in samples of `fine`
     if not len(fine):

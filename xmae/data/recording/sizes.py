@@ -17,6 +17,7 @@ FREE_SAMPLES = 1 << 24  # 128 MB as float64; 37 h at 125 Hz
 SAMPLES_A_BYTE = 4
 COMPRESSED = 15  # the type of a packed part of a MATLAB 5 file
 PIECE = 1 << 20  # bytes
+GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
 MAX_COLUMNS = 4096  # channels of a table, or signals of a file
 
 
@@ -43,10 +44,26 @@ def check_samples(n, path, size=None):
         )
 
 
-def check_columns(n, path):
+def check_columns(n, path, what="columns or channels", most=MAX_COLUMNS):
     """Refuse a file with more columns or channels than any recorder writes."""
-    if n > MAX_COLUMNS:
-        raise UserError(f"{path}: {n} columns or channels; expected at most {MAX_COLUMNS}")
+    if n > most:
+        raise UserError(f"{path}: {n} {what}; expected at most {most}")
+
+
+def check_places(places, path):
+    """Refuse times or numbers whose gaps would take far more memory than the samples do.
+
+    Parameters
+    ----------
+    places : int array, shape (n,)
+        Places of samples on the grid that they are to be filled into.
+    path : str or Path
+    """
+    if len(places) and not 0 <= places[-1] <= FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
+        raise UserError(
+            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that is"
+            " there"
+        )
 
 
 def read_arrays(path, wanted):

@@ -8,6 +8,7 @@ shards, whose SHA-256 is checked then.
 
 import hashlib
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from xmae.data.store.store import SPLITS
 from xmae.data.store.windows import followed
 from xmae.errors import UserError
 from xmae.files import atomic_file, cache_folder
+from xmae.ownership import check_output
 from xmae.signals.window import N_TIMES
 
 SIGNALS = ("ppg", "ecg")
+# names of flat files, which alone are removed
+FLAT = re.compile(r"(?P<content>[0-9a-f]{16})-(ppg|ecg|acc_[xyz]|follows)")
 RECORD = np.dtype([("codes", np.int16, N_TIMES), ("scale", np.float32), ("offset", np.float32)])
 # columns that tell which window goes on where another ends
 CHAIN = ("subject", "record", "start_s")
@@ -75,7 +79,8 @@ class FlatWindows:
             }
 
         folder = next((folder for folder in folders if not missing(folder)), folders[-1])
-        if missing(folder):
+        if lacking := missing(folder):
+            check_output(folder, least_space=sum(sizes[name] for name in lacking))
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(folder / "lock"):  # of several processes, one writes
@@ -145,6 +150,8 @@ def caches_of(store):
     if store.remote:
         return [own]
     beside = where / "cache"
+    if beside.is_symlink():  # of a store from elsewhere: it may lead to anything
+        return [own]
     return [beside] if os.access(beside if beside.exists() else where, os.W_OK) else [beside, own]
 
 
@@ -163,7 +170,8 @@ def clear_away(folder, store):
     ]
     valid = {content_of(part) for part in (shards, *parts)}
     for path in folder.iterdir():
-        if path.is_file() and path.name != "lock" and path.name.split("-")[0] not in valid:
+        ours = FLAT.fullmatch(path.name)
+        if ours and ours["content"] not in valid and path.is_file():
             path.unlink()
 
 

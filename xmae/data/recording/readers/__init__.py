@@ -89,6 +89,8 @@ def read_each(path, channel_map=None):
         raise UserError(
             f"{path}: a folder; expected one recording{f', such as {found[0]}' if found else ''}"
         )
+    if not path.is_file():
+        raise UserError(f"{path}: no plain file; expected a recording")
     with refusing(path, "a recording"):
         reader = reader_of(path)
         refuse_other_container(path)

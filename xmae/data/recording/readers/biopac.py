@@ -1,5 +1,6 @@
 """Biopac AcqKnowledge (.acq), by the package bioread: several channels, several rates."""
 
+import logging
 import struct
 
 import numpy as np
@@ -29,6 +30,7 @@ def part_of(path, channel_map):
         raise UserError(
             f"{path}: needs the package bioread; try pip install 'xmae[recorders]'"
         ) from None
+    logging.getLogger("bioread").setLevel(logging.CRITICAL)  # what is wrong is told in one line
     try:
         data = bioread.read_file(str(path))
         channels = [

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from xmae.data.recording.sizes import check_columns
 from xmae.data.recording.units import is_unit
 from xmae.errors import UserError
 
@@ -81,6 +82,7 @@ def dialect_of(path):
     names = fields_of(header, separator)
     while len(names) > 1 and not names[-1]:
         names.pop()
+    check_columns(len(names), path)
     refuse_unnamed(path, lines[:place], header, names, separator)
     rows = [(k, fields_of(x, separator)) for k, x in content]
     units, n_unit_rows = unit_row([row for _, row in rows])

@@ -4,13 +4,18 @@
 whose counts are scaled by `imuParams`.
 """
 
+import io
+import zlib
 from datetime import UTC, datetime
 
 import numpy as np
 
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
+from xmae.data.recording.sizes import PIECE, check_samples
 from xmae.errors import UserError
+
+CODECS = ("null", "deflate")
 
 
 def part_of(path, channel_map):
@@ -38,9 +43,71 @@ def load(path):
         ) from None
     try:
         with path.open("rb") as file:
+            content = fastavro.reader(file)
+            if content.codec not in CODECS:
+                raise UserError(f"{path}: packed by {content.codec}; expected {', '.join(CODECS)}")
+            refuse_weightless(content.writer_schema, path)
+        check_unpacked(path, content.codec)
+        with path.open("rb") as file:
             return next(fastavro.reader(file))
+    except UserError:
+        raise
     except (OSError, ValueError, StopIteration, EOFError, KeyError, IndexError) as error:
         raise UserError(f"{path}: not readable as Avro, perhaps truncated ({error})") from error
+
+
+def refuse_weightless(schema, path, in_union=False):
+    """Raise a `UserError` for a schema with values that take no byte of the file: of those, an
+    array can say that it has any number.
+    """
+    kind = schema.get("type") if isinstance(schema, dict) else schema
+    if isinstance(schema, list):
+        for part in schema:
+            refuse_weightless(part, path, in_union=True)
+    elif isinstance(kind, dict | list):
+        refuse_weightless(kind, path, in_union)
+    elif (
+        (kind == "null" and not in_union)
+        or (kind == "record" and not schema.get("fields"))
+        or (kind == "fixed" and not schema.get("size"))
+    ):
+        raise UserError(f"{path}: holds values without content; damaged or forged")
+    elif isinstance(schema, dict):
+        parts = [field["type"] for field in schema.get("fields", ())]
+        parts += [schema[key] for key in ("items", "values") if key in schema]
+        for part in parts:
+            refuse_weightless(part, path)
+
+
+def check_unpacked(path, codec):
+    """Refuse a file whose packed blocks unpack to more than a file of its size can hold."""
+    import fastavro
+
+    unpacked, content = 0, path.read_bytes()
+    mark = fastavro.reader(io.BytesIO(content))._header["sync"]
+    place = content.index(mark) + len(mark)
+    while codec != "null" and place < len(content):
+        _, place = whole_number(content, place)
+        size, place = whole_number(content, place)
+        unpacker, piece = zlib.decompressobj(-zlib.MAX_WBITS), content[place : place + size]
+        while piece:
+            unpacked += len(unpacker.decompress(piece, PIECE))
+            check_samples(unpacked // 4, path)
+            piece = unpacker.unconsumed_tail
+        place += size + len(mark)
+
+
+def whole_number(content, place):
+    """A number in Avro's form, and the place after it."""
+    value, shift = 0, 0
+    while True:
+        byte = content[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), place
+        if shift > 63:
+            raise ValueError("a number that is too long")
 
 
 def axes(acc, start_s):

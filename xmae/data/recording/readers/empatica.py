@@ -12,6 +12,7 @@ import pandas as pd
 
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
+from xmae.data.recording.sizes import check_columns
 from xmae.errors import UserError
 
 STEPS_OF_G = 64
@@ -44,6 +45,8 @@ def part_of(path, channel_map):
 
 def load(path):
     """Start (Unix time, s), rate (Hz) and samples (n, n_columns) of a file."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        check_columns(file.readline().count(",") + 1, path)
     try:
         table = pd.read_csv(path, header=None, encoding="utf-8-sig").to_numpy(np.float64)
     except (OSError, ValueError, UnicodeDecodeError) as error:

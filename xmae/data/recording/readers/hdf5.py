@@ -12,6 +12,7 @@ a group above it or of the file, or a dataset of that name with one number; the 
 `subject`, or else the group's name.
 """
 
+import math
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -24,6 +25,7 @@ from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
+BYTES_A_WINDOW = 100  # at least, of a file: a window's own header takes more
 RATE_NAMES = (
     "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
     "sampling_frequency", "samplingfrequency",
@@ -117,7 +119,9 @@ def values_of(dataset):
     path = dataset.file.filename
     if dataset.external or dataset.is_virtual:
         raise UserError(f"{path}: {dataset.name} has its values in another file; such are not read")
-    check_samples(dataset.size * max(1, dataset.dtype.itemsize // 8), path)
+    wide = max(1, dataset.dtype.itemsize // 8)
+    check_samples(dataset.size * wide, path)
+    check_samples(math.prod(dataset.chunks or (0,)) * wide, path)  # one is unpacked as a whole
     return dataset[()]
 
 
@@ -229,7 +233,10 @@ def read_pulsedb(path, file, channel_map):
         """
         if name not in fields:
             return None
-        values = values_of(item_of(fields, name))
+        item = item_of(fields, name)
+        if item.dtype == object and item.size > path.stat().st_size // BYTES_A_WINDOW:
+            raise UserError(f"{path}: says that it holds {item.size} windows; damaged or forged")
+        values = values_of(item)
         if values.dtype != object:
             return [values]
         windows = [file[ref] for ref in values.ravel()]

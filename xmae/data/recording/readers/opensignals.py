@@ -13,6 +13,7 @@ import pandas as pd
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
 from xmae.data.recording.readers.table import on_grid
+from xmae.data.recording.sizes import check_places
 from xmae.errors import UserError
 
 MARK = "# OpenSignals Text File Format"
@@ -35,6 +36,7 @@ def part_of(path, channel_map):
     places = np.arange(len(rows))
     if "nSeq" in names:
         places = packet_places(rows[:, names.index("nSeq")].astype(int))
+    check_places(places, path)
     sfreq, channels, roles = float(device["sampling rate"]), [], {}
     for column, kind in kinds.items():
         x, unit = rows[:, names.index(column)], ""

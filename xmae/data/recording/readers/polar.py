@@ -12,6 +12,7 @@ import pandas as pd
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
 from xmae.data.recording.readers.table import on_grid, regular_times
+from xmae.data.recording.sizes import check_places
 from xmae.errors import UserError
 
 PHONE, SENSOR = "phone timestamp", "sensor timestamp [ns]"
@@ -50,6 +51,7 @@ def load(path, zero_ns):
             f"{path}: not readable as a file of Polar Sensor Logger ({error})"
         ) from error
     sfreq, places, _ = regular_times(1e-9 * (ns - ns[0]), SENSOR, path)
+    check_places(places, path)
     start_s = 1e-9 * float(ns[0] - (zero_ns or ns[0]))
     try:
         channels = [

@@ -22,14 +22,15 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
-import yaml
-
 from xmae.data.recording.channels import ChannelMap, lead_name, recording_of
 from xmae.data.recording.clocks import correct
 from xmae.data.recording.part import Part
 from xmae.data.recording.recording import ClockNote
 from xmae.errors import UserError, did_you_mean
+from xmae.files import read_yaml
+from xmae.manifest import path_below
 
+MAX_SOURCES = 64
 KEYS = ("subject", "record", "age", "sex", "sources", "clocks")
 OWN_KEYS = ("file", "clock", "start")  # of a source, beside those of a channel map
 KNOWN_CLOCK = ("offset_s", "drift_ppm")
@@ -63,7 +64,7 @@ class Session:
 def recognises(path):
     """Whether a YAML file is a manifest: it has `sources`."""
     try:
-        return isinstance(read_yaml(path).get("sources"), list)
+        return isinstance(read_keys(path).get("sources"), list)
     except UserError:
         return False
 
@@ -233,7 +234,7 @@ def time_of(start, path, name):
 
 def load(path):
     """The manifest; a `UserError` names what is wrong in it."""
-    values = read_yaml(path)
+    values = read_keys(path)
     if unknown := [key for key in values if key not in KEYS]:
         hint = did_you_mean(str(unknown[0]), KEYS)
         raise UserError(
@@ -242,6 +243,8 @@ def load(path):
     sources, clocks = values.get("sources"), values.get("clocks") or {}
     if not isinstance(sources, list) or not sources:
         raise UserError(f"{path}: a session lists its files under sources; see docs/data.md")
+    if len(sources) > MAX_SOURCES:
+        raise UserError(f"{path}: {len(sources)} sources; expected at most {MAX_SOURCES}")
     for name, known in clocks.items() if isinstance(clocks, dict) else [("clocks", None)]:
         good = isinstance(known, dict) and all(
             key in KNOWN_CLOCK and isinstance(x, int | float) for key, x in known.items()
@@ -279,13 +282,11 @@ def source_of(path, entry):
     if start:
         time_of(start, path, own["file"])
     channel_map = ChannelMap.of(rest, f"{path}: {own['file']}")
-    return Source(path.parent / own["file"], str(own.get("clock", "")), start, channel_map)
+    file = path.parent / path_below(own["file"], path)
+    return Source(file, str(own.get("clock", "")), start, channel_map)
 
 
-def read_yaml(path):
+def read_keys(path):
     """A YAML file as a dict; {} for anything else in YAML."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    values = read_yaml(path, "a session")
     return values if isinstance(values, dict) else {}

@@ -12,6 +12,7 @@ import re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xmae.data.recording.channels import (
@@ -25,7 +26,7 @@ from xmae.data.recording.channels import (
 from xmae.data.recording.part import Part
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, attempt
-from xmae.data.recording.sizes import FREE_SAMPLES, check_columns, check_samples
+from xmae.data.recording.sizes import check_columns, check_places, check_samples
 from xmae.data.recording.units import SECONDS, bracketed, seconds_in
 from xmae.errors import UserError
 
@@ -33,7 +34,7 @@ TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNIT_SUFFIX = re.compile(r"(?i)(time|timestamp|t|elapsed|ts)[_ .-](s|sec|ms|msec|us|ns|min|h)")
 LIKELY = ("ms", "us", "ns", "min", "h", "d")  # units of time that are suggested
 DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
-GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
+LONGEST_TEXT = 1000  # bytes of a cell
 STEADY_ROWS = 200  # rows on average for which a value stays that may name a person
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
@@ -92,6 +93,7 @@ def part_of(path, channel_map):
     sfreq = channel_map.check_sfreq(sfreq, path)
     if len(places) and np.diff(places).max(initial=0) > MAX_GAP_S * sfreq:
         raise UserError(f"{path}: has a gap of more than an hour; a session is one recording")
+    check_places(places, path)
     names = dict.fromkeys(name for chosen in roles.values() for name in chosen)
     channels = [
         Channel(
@@ -117,11 +119,31 @@ def load(path, channel_map):
         stored = pq.ParquetFile(path)
         check_columns(len(stored.schema_arrow), path)
         check_samples(stored.metadata.num_rows * len(stored.schema_arrow), path)
-        table = stored.read().to_pandas(ignore_metadata=True)  # an index is a column too
+        flat = [field.name for field in stored.schema_arrow if not field.type.num_fields]
+        check_texts(path, flat)
+        table = stored.read(flat).to_pandas(ignore_metadata=True)  # an index is a column too
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
     return table, {}, []
+
+
+def check_texts(path, names):
+    """Raise a `UserError` if a Parquet file unpacks to texts that no table of samples holds: a long
+    one may stand there once, and a million times by its number.
+    """
+    fields = [field for field in pq.read_schema(path) if field.name in names]
+    texts = [field.name for field in fields if pa.types.is_large_string(field.type)
+             or pa.types.is_string(field.type) or pa.types.is_binary(field.type)]  # fmt: skip
+    if not texts:
+        return
+    table = pq.read_table(path, columns=texts, read_dictionary=texts)
+    for name in texts:
+        for chunk in table[name].chunks:
+            words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+            longest = pc.max(pc.binary_length(words)).as_py() or 0
+            if longest > LONGEST_TEXT:
+                raise UserError(f"{path}: column '{name}' holds a text of {longest} bytes")
 
 
 def subject_column(names, channel_map, path, table=None):
@@ -184,7 +206,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
-        check_gaps(within, path)
+        check_places(within, path)
         yield attempt(
             recording_of,
             [
@@ -348,15 +370,6 @@ def channel_columns(names, channel_map, path, units):
             f"{path}: no column 'ppg'; there are {there}; name it in a channel map (--channels)"
         )
     return [name for name in names if any(name in chosen for chosen in roles.values())]
-
-
-def check_gaps(places, path):
-    """Raise a `UserError` if filling the gaps would take far more memory than the samples do."""
-    if len(places) and places[-1] > FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
-        raise UserError(
-            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that is"
-            " there"
-        )
 
 
 def on_grid(x, places):

@@ -18,8 +18,10 @@ from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, plain_n
 from xmae.data.recording.recording import PassedOver, attempt
 from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
+from xmae.manifest import path_below
 from xmae.signals.window import WINDOW_S
 
+MAX_SEGMENTS = 100_000  # of a record; the longest of MIMIC has some thousands
 # what wfdb raises on damaged or truncated files
 DAMAGE = (OSError, ValueError, IndexError, TypeError)
 
@@ -41,7 +43,11 @@ def read(path, channel_map):
     starts = np.cumsum([0, *header.seg_len[:-1]]) / header.fs
     # a layout has length 0
     places = [k for k, part in enumerate(header.seg_name) if part != "~" and header.seg_len[k]]
-    parts = {k: attempt(read_header, str(path.parent / header.seg_name[k])) for k in places}
+    check_columns(len(places), path, "segments", MAX_SEGMENTS)
+    parts = {
+        k: attempt(read_header, str(path.parent / path_below(header.seg_name[k], path)))
+        for k in places
+    }
     whole = [header, *(part for part in parts.values() if not isinstance(part, UserError))]
     labels = labels_of([line for part in whole for line in part.comments or []])
     used = 0
@@ -135,6 +141,8 @@ def check_lengths(name, header):
     """Raise a `UserError` if a header says more channels or samples than its files can hold."""
     path = Path(f"{name}.hea")
     check_columns(len(header.sig_name or []), path)
+    for file in set(header.file_name or []) - {"~"}:  # which stands for none
+        path_below(file, path)
     files = {path.with_name(file) for file in header.file_name or []}
     size = sum(file.stat().st_size for file in files if file.is_file())
     check_samples((header.sig_len or 0) * sum(header.samps_per_frame or []), path, size)

@@ -1,0 +1,105 @@
+"""What a day costs a watch: processor, LED, front end and radio, each with its source or marked assumed.
+
+xmae simulate BUNDLE --device apollo4,stm32u5 --signal RECORDING --out runs/simulate
+python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json --out benchmarks/results
+"""
+
+import argparse
+from pathlib import Path
+
+from xmae.benchmarks.studies.runner import run_script
+from xmae.errors import UserError, refusing
+from xmae.files import atomic_file, read_json
+from xmae.firmware_sim.cost.battery import CELL_V, CONVERTER
+from xmae.firmware_sim.cost.profile import Span
+from xmae.tables import markdown_table
+
+LED_MA = Span(5, 10, 20)  # while it shines
+PULSE_US = Span(70, 100, 120)  # it shines for a sample
+LED_V = 5.0  # of its supply
+FRONT_END_UA = Span(5, 10, 30)  # receiver and converter at 25 Hz; taken to rise with the rate
+RADIO_UC = Span(5, 10, 20)  # of an event with one packet
+HOURS = 24
+RATES = (25, 50, 100)  # Hz
+INTERVALS_S = (1, 10, 60)  # between packets
+
+
+def led(rate):
+    """Charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
+    mean_ma = LED_MA * PULSE_US * (1e-6 * rate)
+    return mean_ma * (HOURS * LED_V / CELL_V / CONVERTER)
+
+
+def front_end(rate):
+    """Charge of receiver and converter a day, mAh: a `Span`."""
+    return FRONT_END_UA * (1e-3 * HOURS * rate / RATES[0])
+
+
+def radio(interval_s):
+    """Charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
+    return RADIO_UC * (1e-3 / interval_s * HOURS)
+
+
+def shown(span):
+    """Say a range: "1.2 (0.9 to 2)"."""
+    return f"{span.value:.3g} ({span.low:.3g} to {span.high:.3g})"
+
+
+def study(path: str, out: str = "benchmarks/results") -> str:
+    """Write battery.md; its path.
+
+    Raises
+    ------
+    UserError
+        If the file is no result of `xmae simulate` with a student that reads beats.
+    """
+    result = read_json(path)
+    if not isinstance(result, dict) or result.get("reads") != "beats":
+        raise UserError(f"{path}: no result of xmae simulate with a student that reads beats")
+    with refusing(path, "a result of xmae simulate"):
+        rows = [
+            (f"processor, {name}: {one['counts']['instructions_a_second']:,} instructions a second",
+             shown(Span.read(one["estimated"]["mah_per_day"])), "instructions counted; power from its profile")
+            for name, one in result["devices"].items()
+        ]  # fmt: skip
+    rows += [(f"LED, {rate} Hz", shown(led(rate)), "assumed") for rate in RATES]
+    rows += [(f"front end, {rate} Hz", shown(front_end(rate)), "assumed") for rate in RATES]
+    rows += [
+        (f"radio, a packet every {interval} s", shown(radio(interval)), "assumed")
+        for interval in INTERVALS_S
+    ]
+    page = f"""# What a day costs
+
+    xmae simulate BUNDLE --device {",".join(result["devices"])} --signal {result["signal"]} --out runs/simulate
+    python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json
+
+Charge of the cell with results every {result["front_end"]["hop_s"]} s day and night, in mAh, with low and high ends. The cell has
+{CELL_V} V, its converter an efficiency of {CONVERTER} (assumed). Display, memory beside the processor, accelerometer and
+leakage of the board are in no row.
+
+{markdown_table(("what", "mAh a day", "source"), rows)}
+
+Assumed, from what data sheets of such parts say in order of magnitude, not from one part:
+
+- LED: {shown(LED_MA)} mA for {shown(PULSE_US)} us a sample, from {LED_V:g} V through the same converter.
+- Front end: {shown(FRONT_END_UA)} uA at 25 Hz, in proportion to the rate.
+- Radio: {shown(RADIO_UC)} uC a packet, connection kept.
+
+The processor's profiles say where each of their numbers comes from (`xmae simulate --list-devices --json`).
+"""
+    with atomic_file(Path(out) / "battery.md") as temporary:
+        temporary.write_text(page)
+    return str(Path(out) / "battery.md")
+
+
+def main(arguments=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", help="simulate.json")
+    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
+    given = parser.parse_args(arguments)
+    print(run_script(study, given.result, given.out))
+
+
+if __name__ == "__main__":
+    main()
