@@ -15,7 +15,7 @@ from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.export.stream import REFUSING, UNSURE, Stream, StreamResult
 from xmae.export.targets.c.network import CHUNK
-from xmae.signals.front_end import Acceleration
+from xmae.signals.front_end import BLOCK, BLOCKS, Acceleration
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class MotionStream(Stream):
         self.axes = np.zeros((3, 0), np.int8)  # of the running second and later
         self.skip = 0  # samples of seconds that went without them
         self.worn = False
+        self.peaks = []  # of acceleration in the last 4 s that were read
         self.evidence, self.tracker = Evidence(self.code.unit), Tracker(self.tracker_table)
 
     def accelerate(self, codes):
@@ -106,6 +107,9 @@ class MotionStream(Stream):
         n = min(CHUNK, self.axes.shape[1])
         axes[:, :n], self.axes = self.axes[:, :n], self.axes[:, n:]
         self.skip += CHUNK - n
+        fresh = self.acceleration.fresh
+        self.peaks = (self.peaks + fresh[: CHUNK // BLOCK])[-BLOCKS:] if n else []
+        del fresh[: CHUNK // BLOCK]
         rows = np.concatenate([chunk[None], axes])
         codes = self.network.push(rows[: self.network.channels].T)
         self.reader.push(codes[None])
@@ -116,7 +120,8 @@ class MotionStream(Stream):
         """Say what is known now."""
         at_rest = super().result()
         rate, sure = (int(x[0]) for x in self.tracker.read())
-        activity = self.acceleration.level() if self.worn else -1
+        largest = max(self.peaks, default=0)
+        activity = largest * 1000 // self.acceleration.one_g if self.worn else -1
         told = MotionResult(**{f.name: getattr(at_rest, f.name) for f in fields(at_rest)},
                             activity=activity, followed=rate, belief=sure)  # fmt: skip
         if at_rest.status & REFUSING & ~UNSURE:
