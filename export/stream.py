@@ -188,11 +188,15 @@ class Stream:
         while len(self.pending) >= CHUNK:
             chunk, self.pending = self.pending[:CHUNK], self.pending[CHUNK:]
             self.still = 0 if chunk.any() else self.still + 1
-            self.reader.push(self.network.push(chunk)[None])
+            self.second(chunk)
             self.seconds += 1
             if self.seconds % self.hop_s == 0:
                 results.append(self.result())
         return results
+
+    def second(self, chunk):
+        """Read a second of samples."""
+        self.reader.push(self.network.push(chunk)[None])
 
     def read(self, ppg):
         """Take a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.

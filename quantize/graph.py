@@ -106,16 +106,24 @@ class BeatGraph(ConvGraph):
 
     The map is (250, 3) in the order of time. Its log interval is halved, so that all of the row
     lies within about the same range, as int8 has one scale for it.
+
+    A student for PPG and acceleration takes (1, 1, 1000, C): samples one after the other, as they
+    come.
     """
 
     def __init__(self, encoder):
         super().__init__(encoder)
+        self.channels = encoder.sizes.n_inputs
+        if self.channels > 1:
+            self.input_shape = (1, 1, N_TIMES, self.channels)
         with torch.no_grad():
             encoder.to_map.weight[2] *= LOG_SHARE
             encoder.to_map.bias[2] *= LOG_SHARE
 
     def forward(self, ppg):
-        """(1, C, 1, 1000) -> (1, E + 750)."""
+        """(1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, E + 750)."""
+        if self.channels > 1:
+            ppg = ppg.permute(0, 3, 1, 2)
         embedding, timing = self.encoder.outputs(ppg)
         return torch.cat([embedding, timing.permute(0, 2, 3, 1).flatten(1)], 1)
 

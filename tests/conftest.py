@@ -21,7 +21,6 @@ FIRST = (
     "test_distill",
     "test_fusion",
     "test_training_scale",
-    "test_demo_short",
 )
 
 

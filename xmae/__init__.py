@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from xmae.distill.distill import distill
     from xmae.evaluation.evaluate import evaluate
     from xmae.export.export import export
+    from xmae.export.motion_stream import MotionStream
     from xmae.export.stream import Stream
     from xmae.reading import embed, load
     from xmae.reading import load as from_pretrained
     from xmae.training.pretrain import pretrain
 
 __all__ = [
+    "MotionStream",
     "Stream",
     "__version__",
     "bench",
@@ -58,6 +60,7 @@ FACE = {  # name: module and name in it
     "bench": ("xmae.benchmarks.bench", "bench"),
     "validate": ("xmae.benchmarks.validate", "validate"),
     "simulate": ("xmae.benchmarks.simulate", "simulate"),
+    "MotionStream": ("xmae.export.motion_stream", "MotionStream"),
     "Stream": ("xmae.export.stream", "Stream"),
 }
 

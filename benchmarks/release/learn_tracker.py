@@ -15,69 +15,26 @@ import numpy as np
 import torch
 
 from xmae.beats.certainty import calibrate
-from xmae.beats.read import as_codes
 from xmae.beats.spectra import GRID
-from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.track import evidence, follow
 from xmae.beats.tracker import ACC_LEVELS, KINDS, MAP_LEVELS, PPG_LEVELS, REACH, TOP, TrackerTable
+from xmae.evaluation.moving_people import maps_of, moving_people, true_rates
 from xmae.models.checkpoint import load_encoder
-from xmae.signals.front_end import FrontEnd
-from xmae.signals.window import SFREQ
 from xmae.twin.bank import read_bank
-from xmae.twin.people import RHYTHMS, draw_person
 
-SECONDS, PEOPLE, SEED = 180, 160, 5_000_000  # seeds of training and tests lie elsewhere
-RATIOS = (None, None, 1.0, 2.0, 0.5)
-TEMPERS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)  # seconds share most of their evidence
+PEOPLE, OTHERS, SEED = 60, 40, 5_000_000  # seeds of training and tests lie elsewhere
+TEMPERS = (0.06, 0.1, 0.15, 0.2)  # seconds share most of their evidence
+PRIOR_TEMPER, WRONG = 0.15, 0.03  # of the rates' prior; share of seconds that may be answered wrong
+CAP = 40.0  # bpm that an error counts at the most
 PRIOR = 20  # counts of evidence that says nothing
 SHOWN = 1.5  # bpm around the true rate that show its evidence
-SPAN_S, LATE_S = 10.0, 0.54
-
-
-def people(n, seed, family="wrist"):
-    """Generate recordings in motion: int8 samples (n, 4, T) and true heart rates (n, seconds), NaN unknown."""
-    samples, truth = [], []
-    for k in range(n):
-        generator = torch.Generator().manual_seed(seed + k)
-        person = draw_person(
-            SECONDS + 3, generator, RHYTHMS["any" if k % 4 == 0 else "sinus"], True, 0.3, family,
-            ratio=RATIOS[k % len(RATIOS)],
-        )  # fmt: skip
-        acc = np.stack(
-            [
-                person[f"acc_{a}"] * person[f"acc_{a}_scale"] + person[f"acc_{a}_offset"]
-                for a in "xyz"
-            ]
-        )
-        ppg = FrontEnd(SFREQ).push(as_codes(person["ppg"]))
-        rows = beside(ppg, acceleration_samples(acc, person["acc_fs"]))
-        samples.append(rows[:, : SECONDS * SFREQ])
-        truth.append(true_rates(person["pulses_s"], SECONDS))
-    return np.stack(samples), np.stack(truth)
-
-
-def true_rates(pulses, seconds):
-    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three beats."""
-    rates = np.full(seconds, np.nan)
-    for k in range(seconds):
-        end = k + 1 + LATE_S
-        beats = pulses[(pulses > end - SPAN_S) & (pulses <= end)]
-        if k + 1 >= SPAN_S and len(beats) >= 3:
-            rates[k] = 60 * (len(beats) - 1) / (beats[-1] - beats[0])
-    return rates
-
-
-@torch.no_grad()
-def maps_of(model, samples):
-    """Timing maps of samples: (n, 3, T / 4)."""
-    x = torch.from_numpy(samples.astype(np.float32) / 127)
-    return np.concatenate([model.timing(part).numpy() for part in x.split(4)])
 
 
 def learn_evidence(levels, truth):
     """Count how often true rates show levels, against all rates: log likelihood ratios (12, 10, 4)."""
     shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
     shown, whole = np.zeros(shape), np.zeros(shape)
-    for k, (turning, less, acc) in enumerate(levels):
+    for k, (turning, less, acc, _) in enumerate(levels):
         known = np.isfinite(truth[:, k])
         near = np.abs(GRID - truth[:, k, None]) <= SHOWN
         for where, counts in (
@@ -87,6 +44,19 @@ def learn_evidence(levels, truth):
             np.add.at(counts, (turning[where], less[where], acc[where]), 1)
     whole *= shown.sum() / whole.sum()
     return np.log((shown + PRIOR) / (whole + PRIOR))
+
+
+def learn_prior(levels, truth):
+    """Count how often each rate is true at rest and in motion, smoothed: (2, 96), 1 to 65535."""
+    prior = np.zeros((2, len(GRID)))
+    for k, level in enumerate(levels):
+        known = np.isfinite(truth[:, k])
+        place = np.abs(GRID - truth[known, k, None]).argmin(1)
+        np.add.at(prior, (level[3][known, 0], place), 1)
+    smooth = np.exp(-0.5 * (np.arange(-20, 21) / 6) ** 2)
+    prior = np.stack([np.convolve(row, smooth, "same") for row in prior])
+    prior = (prior / np.maximum(prior.max(1, keepdims=True), 1) + 0.02) ** PRIOR_TEMPER
+    return np.rint(TOP * np.minimum(prior / prior.max(1, keepdims=True), 1)).astype(np.int64)
 
 
 def learn_transition(truth):
@@ -102,36 +72,39 @@ def learn_transition(truth):
     return np.maximum(np.rint(4096 * share).astype(int), 1)
 
 
-def table_of(log_ratio, temper, transition, certainty=None):
+def table_of(log_ratio, temper, prior, transition, certainty=None):
     """Make a tracker's table from learnt log ratios."""
     likely = np.exp(temper * (log_ratio - log_ratio.max()))
-    return TrackerTable(
-        np.maximum(np.rint(TOP * likely).astype(np.int64), 1), transition, certainty
-    )
+    evidence = np.maximum(np.rint(TOP * likely).astype(np.int64), 1)
+    return TrackerTable(evidence, prior, transition, certainty)
 
 
 def learn(levels, truth, other_levels, other_truth):
     """Learn a table on some people, its interval and refusal on others."""
     log_ratio, transition = learn_evidence(levels, truth), learn_transition(truth)
+    prior = learn_prior(levels, truth)
     losses = []
     for temper in TEMPERS:
-        rate, _ = follow(levels, table_of(log_ratio, temper, transition))
-        off = np.abs(rate / 100 - truth)[np.isfinite(truth)]
-        losses.append(np.minimum(off, 20).mean())
+        rate, sure = follow(levels, table_of(log_ratio, temper, prior, transition))
+        known = np.isfinite(truth) & (sure > 0)
+        off = np.minimum(np.abs(rate / 100 - truth)[known], CAP)
+        losses.append(off[sure[known] >= np.median(sure[known])].mean())  # of the surest half
     temper = TEMPERS[int(np.argmin(losses))]
-    table = table_of(log_ratio, temper, transition)
+    table = table_of(log_ratio, temper, prior, transition)
     rate, sure = follow(other_levels, table)
     known = np.isfinite(other_truth)
-    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known])
-    print(f"temper {temper}, capped error {min(losses):.2f} bpm, least certainty {certainty.least}")
-    return table_of(log_ratio, temper, transition, certainty)
+    certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], wrong_share=WRONG)
+    print(
+        f"temper {temper}, error of the surest half {min(losses):.2f} bpm, least certainty {certainty.least}"
+    )
+    return table_of(log_ratio, temper, prior, transition, certainty)
 
 
 def main(path=None):
     """Learn all tables that can be learnt, and write them."""
     torch.set_num_threads(1)
     model = load_encoder(path) if path else None
-    mine, others = people(PEOPLE, SEED), people(PEOPLE // 2, SEED + 10_000)
+    mine, others = moving_people(PEOPLE, SEED), moving_people(OTHERS, SEED + 10_000)
     file = Path(__file__).parents[2] / "xmae" / "beats" / "tracker.json"
     tables = json.loads(file.read_text()) if file.is_file() else {}
     for kind in KINDS:
@@ -148,6 +121,7 @@ def main(path=None):
         table = learn(*parts)
         tables[kind] = {
             "evidence": table.evidence.tolist(),
+            "prior": table.prior.tolist(),
             "transition": table.transition.tolist(),
             "half_width": table.certainty.half_width.tolist(),
             "least": int(table.certainty.least),

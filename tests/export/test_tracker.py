@@ -44,7 +44,8 @@ def table(rng):
     evidence = np.clip(20000 * likely * rng.uniform(0.7, 1.0, shape), 1, 65535).astype(np.int64)
     transition = np.array([2400, 500, 200, 80, 40, 20, 8])
     assert len(transition) == REACH + 1
-    return TrackerTable(evidence, transition, Certainty(np.arange(3200, 0, -200), 60))
+    prior = rng.integers(20000, 65536, (2, 96))
+    return TrackerTable(evidence, prior, transition, Certainty(np.arange(3200, 0, -200), 60))
 
 
 def signals(rng, channels):
@@ -70,6 +71,7 @@ def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
         known.evidence.astype("<u2").tobytes(),
     ]
     data += [
+        known.prior.astype("<u2").tobytes(),
         known.transition.astype("<u2").tobytes(),
         known.certainty.half_width.astype("<u2").tobytes(),
     ]

@@ -65,7 +65,8 @@ def fuzz(harness, folder, cpu_s):
     while used < cpu_s:
         seconds = min(SLICE_S, int(cpu_s - used) + 1)
         words = [program, f"-max_total_time={seconds}", f"-max_len={harness.longest}"]
-        words += [f"-timeout={TIMEOUT_S}", "-print_final_stats=1"]
+        words += [f"-timeout={TIMEOUT_S}", f"-report_slow_units={TIMEOUT_S}"]
+        words += ["-print_final_stats=1"]
         words += [f"-artifact_prefix={folder / 'findings'}{os.sep}"]
         words += [folder / "inputs", *committed(harness)]
         before = children_s()

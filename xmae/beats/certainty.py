@@ -67,7 +67,7 @@ def shipped_certainty(model="beats-mcu"):
     return Certainty(np.array(table["half_width"], np.int64), int(table["least"]))
 
 
-def calibrate(certainty, rate, truth, subject=None):
+def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     """Make a table from windows with truth.
 
     Parameters
@@ -79,12 +79,14 @@ def calibrate(certainty, rate, truth, subject=None):
     subject : array, shape (n,), optional
         Whose window it is. All count the same then, as coverage is a mean over subjects; without it
         all windows do.
+    wrong_share : float
+        Of all windows, so many may be answered and off by more than 10 bpm.
 
     Returns
     -------
     Certainty
         Steps with fewer than 20 windows share with the next one above; `least` is the lowest
-        certainty from which at most 1 in 100 of all windows is answered and off by more than 10 bpm.
+        certainty from which no more windows than that are answered wrong.
     """
     off = np.where(np.isfinite(rate), np.abs(rate - truth), np.inf)
     weight = np.ones(len(off))
@@ -103,7 +105,7 @@ def calibrate(certainty, rate, truth, subject=None):
     width = np.maximum.accumulate(np.maximum(width[::-1], 0.01))[::-1]
     wrong = np.isfinite(off) & (off > TOO_WIDE)
     above = np.asarray(certainty)[:, None] >= np.arange(256)
-    allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= 0.01)
+    allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= wrong_share)
     least = int(allowed[0]) if len(allowed) else 255
     return Certainty(np.rint(100 * width).astype(np.int64), least)
 

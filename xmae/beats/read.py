@@ -14,6 +14,8 @@ from xmae.beats.codes import as_codes
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ
+from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.tracker import decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
@@ -47,6 +49,8 @@ class HeartReading:
         A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
     embedding : float32 array, shape (n // 10, 256)
         Of each whole 10 s.
+    activity : float array, shape (n,), or None
+        Largest movement of the last 4 s, g; None without acceleration.
     """
 
     beats: np.ndarray
@@ -60,6 +64,7 @@ class HeartReading:
     irregularity: np.ndarray
     rhythm: list
     embedding: np.ndarray
+    activity: np.ndarray | None = None
 
     def __str__(self):
         """Say the reading in a line."""
@@ -74,7 +79,7 @@ class HeartReading:
 
 
 @torch.no_grad()
-def read_recording(model, ppg, sfreq, certainty=None):
+def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, tracker=None):
     """Read beats, heart rate and rhythm from raw PPG.
 
     Parameters
@@ -86,6 +91,13 @@ def read_recording(model, ppg, sfreq, certainty=None):
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
         Default: the shipped table.
+    acc : array, shape (3, n_times), optional
+        Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
+        motion; see `xmae.beats.tracker`.
+    acc_sfreq : float, optional
+        Its rate, Hz; default: that of the PPG.
+    tracker : TrackerTable, optional
+        Default: the shipped one.
 
     Returns
     -------
@@ -104,11 +116,17 @@ def read_recording(model, ppg, sfreq, certainty=None):
             f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
     tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
-    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail])).astype(np.float32) / 127
-    x = torch.from_numpy(samples)[None, None]
+    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail]))
+    axes, levels = None, None
+    if acc is not None:
+        axes, levels = acceleration_samples(acc, acc_sfreq or sfreq)
+    rows = beside(samples, axes)[None]
+    x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     maps = model.timing(x)
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
     seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
+    if acc is not None:
+        follow_moving(seconds, rows, maps.numpy(), levels, tracker or shipped_tracker())
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
     inside = (beats >= 0) & (beats <= len(codes) / sfreq)
     beats, confidence = beats[inside], confidence[inside]
@@ -128,6 +146,23 @@ def read_recording(model, ppg, sfreq, certainty=None):
         embedding=embed_parts(model, x),
         **seconds,
     )
+
+
+def follow_moving(seconds, rows, maps, levels, table):
+    """Put what beats and belief agree on into the seconds of a reading, in place."""
+    n = len(seconds["time"])
+    rate, sure = (x[0] for x in follow(evidence(rows, maps), table))
+    seconds["activity"] = np.zeros(n)
+    for k in range(n):
+        level = int(levels[min(k + 1, len(levels) - 1)])
+        seconds["activity"][k] = level / 1000
+        known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
+        beats = tuple(int(round(100 * x)) for x in known)
+        chosen = decide(beats, (int(rate[k]), int(sure[k])), table.certainty, level)
+        if chosen != beats:
+            seconds["rhythm"][k] = HINTS[0]
+            for name, value in zip(("rate", "low", "high"), chosen, strict=True):
+                seconds[name][k] = value / 100 if chosen[0] else np.nan
 
 
 def read_seconds(maps, table):

@@ -15,7 +15,14 @@ FIRST_S = 10  # s before which nothing is said
 
 
 def acceleration_samples(acc, sfreq):
-    """Pass acceleration in g, (3, n_times), through its front end: int8 (3, n). Missing is 1 g of nothing: zeros.
+    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value before.
+
+    Returns
+    -------
+    samples : int8 array, shape (3, n)
+        At 100 Hz.
+    levels : int array, shape (seconds,)
+        How much people move, 1 / 1000 g.
 
     Raises
     ------
@@ -29,7 +36,11 @@ def acceleration_samples(acc, sfreq):
     last = np.maximum.accumulate(np.where(known, np.arange(acc.shape[1]), 0))
     held = np.nan_to_num(acc[:, last])
     codes = np.rint(np.clip(held, -LARGEST_G, LARGEST_G) * ONE_G).astype(np.int64)
-    return Acceleration(sfreq, ONE_G).push(codes)
+    front_end, parts, levels = Acceleration(sfreq, ONE_G), [], []
+    for k in range(int(np.ceil(codes.shape[1] / sfreq))):
+        parts.append(front_end.push(codes[:, round(k * sfreq) : round((k + 1) * sfreq)]))
+        levels.append(front_end.level())
+    return np.concatenate(parts, 1), np.array(levels, np.int64)
 
 
 def beside(ppg, acc):

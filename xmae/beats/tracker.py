@@ -17,6 +17,7 @@ from importlib.resources import files
 import numpy as np
 
 from xmae.beats.certainty import Certainty
+from xmae.beats.reader import RATE_RANGE
 from xmae.beats.spectra import GRID, Spectra, root, steady
 from xmae.errors import UserError
 
@@ -27,6 +28,8 @@ LEAK = 14  # bits: a 1 / 170 of the belief starts anew anywhere
 TOP = 65535
 AROUND = 4  # bins to each side of the likeliest rate that the answer looks at
 STILL = 2000  # root of acceleration's power below which nobody moves: about 0.03 g
+MOVES = 50  # 1 / 1000 g: below this the wrist rests, and beats alone decide
+AGREE = 800  # 1 / 100 bpm between beats and belief where people move
 KINDS = ("model", "model without accelerometer", "classical", "classical without accelerometer")
 
 
@@ -38,6 +41,8 @@ class TrackerTable:
     ----------
     evidence : int array, shape (12, 10, 4)
         Likelihood of a rate by levels of map, PPG and acceleration, 1 to 65535.
+    prior : int array, shape (2, 96)
+        Likelihood of each rate at rest and in motion, 1 to 65535.
     transition : int array, shape (7,)
         Share of the belief that moves by 0 to 6 bins in a second, of 4096 over both sides.
     certainty : Certainty
@@ -45,6 +50,7 @@ class TrackerTable:
     """
 
     evidence: np.ndarray
+    prior: np.ndarray
     transition: np.ndarray
     certainty: Certainty
 
@@ -64,6 +70,7 @@ def shipped_tracker(kind="model"):
     table = tables[kind]
     return TrackerTable(
         np.array(table["evidence"], np.int64),
+        np.array(table["prior"], np.int64),
         np.array(table["transition"], np.int64),
         Certainty(np.array(table["half_width"], np.int64), int(table["least"])),
     )
@@ -96,11 +103,12 @@ class Evidence:
             self.map.push(codes[:, :, 0], codes[:, :, 1])
 
     def levels(self):
-        """Return levels of map, PPG and acceleration: three arrays (n, 96)."""
+        """Return levels of map, PPG and acceleration, (n, 96) each, and whether people move, (n, 1)."""
         turning = root(self.map.power()) * MAP_LEVELS // steady(256)
         ppg = root(self.ppg.power())
         acc = root(sum(axis.power() for axis in self.acc))
-        acc = FULL * acc // np.maximum(acc.max(1, keepdims=True), STILL)
+        most = acc.max(1, keepdims=True)
+        acc = FULL * acc // np.maximum(most, STILL)
         ppg = FULL * ppg // np.maximum(ppg.max(1, keepdims=True), 1)
         less = np.maximum(ppg - acc, 0)
         less = FULL * less // np.maximum(less.max(1, keepdims=True), 1)
@@ -108,6 +116,7 @@ class Evidence:
             np.minimum(turning, MAP_LEVELS - 1),
             less * PPG_LEVELS // (FULL + 1),
             acc * ACC_LEVELS // (FULL + 1),
+            (most > STILL).astype(np.int64),
         )
 
 
@@ -140,7 +149,9 @@ class Tracker:
                 padded[:, REACH - d : REACH - d + bins] + padded[:, REACH + d : REACH + d + bins]
             )
         moved = (moved >> 12) + (self.belief.sum(1, keepdims=True) >> LEAK)
-        likely = np.minimum(moved, TOP) * self.table.evidence[levels]
+        prior = self.table.prior[levels[3][:, 0]]
+        seen = np.maximum(self.table.evidence[levels[:3]] * prior >> 16, 1)
+        likely = np.minimum(moved, TOP) * seen
         top = np.maximum(likely.max(1), 1)
         bits = np.floor(np.log2(top.astype(np.float64))).astype(np.int64) + 1
         shift = np.maximum(bits - 16, 0)[:, None]
@@ -155,3 +166,34 @@ class Tracker:
         mass, whole = kept.sum(1), self.belief.sum(1)
         rate = 100 * (kept * GRID).sum(1) // mass
         return rate, mass * 255 // whole
+
+
+def decide(beats, belief, table, activity):
+    """Choose between the heart rate of beats and that of the belief.
+
+    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else the
+    belief's if it is sure enough; else none.
+
+    Parameters
+    ----------
+    beats : (int, int, int)
+        Heart rate and its interval, 1 / 100 bpm; 0 = none.
+    belief : (int, int)
+        Heart rate, 1 / 100 bpm, and how sure it is, 0 to 255.
+    table : Certainty
+        Of the belief.
+    activity : int
+        1 / 1000 g.
+
+    Returns
+    -------
+    (int, int, int)
+        Heart rate and its interval; 0 = none.
+    """
+    rate, sure = belief
+    if activity < MOVES or (beats[0] and abs(beats[0] - rate) <= AGREE):
+        return beats
+    if sure < table.least:
+        return 0, 0, 0
+    low, high = (int(x) for x in table.interval(rate, sure))
+    return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])

@@ -12,6 +12,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.heads.finetune import finetune_trial
 from xmae.evaluation.loso import LOSO, add_notes, as_stores, notes, use_reference, words_and_data
+from xmae.evaluation.moving import followed_predictions
 from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
@@ -93,6 +94,8 @@ def evaluate(
     for name, encoder in encoders.items():
         refuse_scored(encoder, trials)
         predictions[name] = predict(encoder, trials, finetune, seed, name)
+    followed, lines = followed_predictions(encoders, trials) if protocol == LOSO else ({}, [])
+    predictions |= followed
     if baselines:
         predictions |= predict_baselines(next(iter(encoders.values())), trials, finetune, seed)
     result = summarise(trials, reasons, predictions, seed)
@@ -100,7 +103,7 @@ def evaluate(
     write_json(Path(out) / "metrics.json", result)
     table = write_tables(result, out)
     if protocol == LOSO:
-        add_notes(table, notes(stores, finetune))
+        add_notes(table, notes(stores, finetune) + lines)
     return result | {"out": table}
 
 

@@ -37,6 +37,7 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
 }
 SHIPPED_NAMES = ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
 SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
+MOVING = {"student-motion": "student-motion.safetensors"}  # of PPG and acceleration
 
 
 def save_encoder(encoder, path, provenance):
@@ -80,8 +81,8 @@ def file_of(name):
     """The file of a shipped encoder, of the folder of a run or a published one, of a name on a hub,
     or the path itself.
     """
-    if name in SHIPPED:
-        return files("xmae.models.weights") / SHIPPED[name]
+    if name in SHIPPED | MOVING:
+        return files("xmae.models.weights") / (SHIPPED | MOVING)[name]
     if str(name).startswith("hf://"):
         try:
             from xmae.models.download import download
@@ -106,7 +107,7 @@ def heads_of(name):
     UserError
         If heads.json is no JSON.
     """
-    if name in SHIPPED:
+    if name in SHIPPED | MOVING:
         return read_json(files("xmae.models.weights") / HEADS).get(name, {})
     if str(name).startswith("hf://"):
         return {}

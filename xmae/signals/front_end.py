@@ -204,6 +204,7 @@ class Acceleration:
         gain = BASELINE * int(TRIANGLE.sum()) * FRACTION
         self.one_g = (gain * one_g) >> SHIFT  # in deviations
         self.scaled = RunningScale(3, 1, max(1, self.one_g // 10))
+        self.fresh = []  # largest deviation of each block of 0.25 s, until someone takes it
 
     def push(self, codes):
         """Take codes (3, n), whole numbers of up to 24 bits, and return the samples that they complete."""
@@ -211,7 +212,14 @@ class Acceleration:
             front_end.band(front_end.resample(row))
             for front_end, row in zip(self.axes, map(checked, codes), strict=True)
         ]
-        return self.scaled.push(np.stack(moved))
+        deviations, parts = np.stack(moved), [np.zeros((3, 0), np.int8)]
+        while deviations.shape[1]:
+            take = BLOCK - self.scaled.running.shape[1]
+            parts.append(self.scaled.push(deviations[:, :take]))
+            deviations = deviations[:, take:]
+            if not self.scaled.running.shape[1]:
+                self.fresh.append(self.scaled.peaks[-1])
+        return np.concatenate(parts, 1)
 
     def level(self):
         """Return how much people move: the largest deviation of the last 4 s, 1 / 1000 g."""

@@ -26,6 +26,7 @@ EFFORT = ((0.0, 0.05), (0.0, 0.1), (0.03, 0.2), (0.1, 0.5), (0.4, 1.0), (0.2, 0.
 SWING = (0.0, 0.0, 0.0, 1.2, 0.8, 0.3)  # largest share of half the cadence
 RATIOS = (0.5, 1.0, 2.0)  # cadence over pulse rate where they are tied
 TIED = 0.4  # share of windows
+HARDEST = 0.7  # logarithm of the largest artefact over a pulse from foot to peak: twice
 BREATHER = 0.02  # g: less moves no PPG
 
 
@@ -127,10 +128,10 @@ def move(activity, cadence, generator):
     artefact = couple(dynamic, generator)
     own = low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.3)
     size = dynamic.square().sum(1).sqrt()
-    artefact = artefact + u() ** 2 * smooth(size) * own  # what no accelerometer sees
+    artefact = artefact + 0.5 * u() ** 2 * smooth(size) * own  # what no accelerometer sees
     rms = artefact.square().mean(1, keepdim=True).sqrt()
     typical = size.square().mean(1, keepdim=True).sqrt()
-    strength = torch.exp(u(-2.3, 1.6)) * (typical / BREATHER).clamp(max=1)  # 0.1 to 5
+    strength = torch.exp(u(-2.3, HARDEST)) * (typical / BREATHER).clamp(max=1)
     artefact = artefact / rms.clamp(min=1e-6) * strength
     bent = artefact.square() / strength.clamp(min=1e-6)
     artefact = artefact + 0.3 * u(-1, 1) * (bent - bent.mean(1, keepdim=True))

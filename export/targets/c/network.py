@@ -92,6 +92,8 @@ class StreamNetwork:
     look_ahead : int
         Samples after an output's four that it sees.
     layers : list of StreamLayer
+    channels : int
+        Of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
     numbers : list of int
         Places of these layers in the file.
 
@@ -126,6 +128,8 @@ class StreamNetwork:
         self.layers = [stream_layer(layer) for _, layer in chain]
         self.scale, self.zero = tensors[end[0]].scale, tensors[end[0]].zero
         self.input_scale, self.input_zero = tensors[source].scale, tensors[source].zero
+        first = self.layers[0]
+        self.channels = first.weights.shape[1] // first.taps
         self.reset()
 
     def reset(self):
@@ -135,12 +139,12 @@ class StreamNetwork:
                 layer.weights.shape[0] if layer.depthwise else layer.weights.shape[1] // layer.taps
             )
             layer.columns = np.full((layer.taps - layer.stride, n_in), layer.in_zero, np.int8)
-        self.push(np.zeros(SILENCE, np.int8))
+        self.push(np.zeros((SILENCE, self.channels), np.int8))
 
     def push(self, samples):
-        """Take int8 samples (n,) and return the map's codes less their zero point, int64 (m, 3)."""
-        x = np.clip(np.asarray(samples, np.int64)[:, None] + self.input_zero, -128, 127)
-        x = x.astype(np.int8)
+        """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero point, int64 (m, 3)."""
+        x = np.asarray(samples, np.int64).reshape(len(samples), self.channels) + self.input_zero
+        x = np.clip(x, -128, 127).astype(np.int8)
         for layer in self.layers:
             x = layer.push(x)
         return x.astype(np.int64) - self.zero

@@ -4,6 +4,7 @@ README.md LICENSE CMakeLists.txt cmake/   how to build, install and find it
 include/xmae/          xmae.h, and a header for each model
 src/                   the library and its kernels
 models/                constants of each model, and of the tier without a network (dsp)
+zephyr/ *.pdsc *.json  what other build systems need; see `xmae.export.targets.c.systems`
 network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
 """
 
@@ -17,6 +18,7 @@ from xmae.export.targets.c.dsp_source import dsp_texts
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.export.targets.c.source import export_networks
+from xmae.export.targets.c.systems import PRODUCT, write_systems
 from xmae.files import atomic_file
 from xmae.tables import markdown_table
 from xmae.version import __version__
@@ -86,7 +88,7 @@ def write_package(folder, students):
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")
-    copy_sources(folder, words_of(students, models))
+    copy_sources(folder, words_of(students, models) | PRODUCT.words())
     for model in models:
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
@@ -94,6 +96,7 @@ def write_package(folder, students):
     for name, text in dsp_texts(shipped_certainty("dsp")).items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text)
+    write_systems(folder, __version__, [*names, "dsp"])
     export_networks(folder / "network", [student.path for student in students])
     return LIMITS | {
         "version": __version__,

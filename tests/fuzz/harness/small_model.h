@@ -36,10 +36,20 @@ static const xmae_layer_t small_layers[3] = {
      .input = 320, .output = 528, .keep = 2},
 };
 
+/* Over a window: its mean in each quarter of four samples, by two steps. */
+static const xmae_requantize_t small_same = {1000, ONE, 0, 0, 0};
+static const xmae_mean_t small_mean = {250, 4, ONE, -6, 0, 0};
+static const xmae_step_t small_steps[2] = {
+    {XMAE_STEP_REQUANTIZE, &small_same, 0, 0, 1000, 0}, {XMAE_STEP_MEAN, &small_mean, 1000, 0, 2000, 0}};
+static const int32_t small_head_weights[4] = {1000, -2000, 2147483647, 5};
+static const xmae_head_t small_heads[1] = {{"any (units)", small_head_weights, 12345, 3}};
+
 static const struct xmae_model small_model = {
     .magic = XMAE_MODEL_MAGIC, .version = XMAE_MODEL_VERSION, .n_layers = 3, .layers = small_layers,
-    .interval = small_interval, .half_width = small_half_width, .memory_bytes = 608 + 192, .map = 528,
-    .scratch = 608, .map_zero = -3, .unit = 90, .least = 40, .engine = &xmae_network_engine,
+    .interval = small_interval, .half_width = small_half_width, .memory_bytes = 800 + 4000, .map = 528,
+    .scratch = 608, .window = 800, .map_zero = -3, .unit = 90, .look_ahead = 42, .least = 40,
+    .steps = small_steps, .n_steps = 2, .heads = small_heads, .n_heads = 1, .embedding_size = 4,
+    .embed_bytes = 2004, .source = 0, .embedding = 2000, .steps_per_one = 32640, .engine = &xmae_network_engine,
 };
 
 #endif

@@ -47,6 +47,8 @@ class Dataset:
         By `Task.column`; NaN = missing.
     beats : float32 array, shape (n, 40), or None
         R peaks in s from the start of the window, then NaN; see `xmae.data.store.windows.Windows`.
+    acc : float32 array, shape (n, 3, L), or None
+        Acceleration, g; NaN = missing.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Dataset:
     start_s: np.ndarray
     labels: dict[str, np.ndarray]
     beats: np.ndarray | None = None
+    acc: np.ndarray | None = None
 
     @property
     def seconds(self):
@@ -91,7 +94,11 @@ class Dataset:
         """The same with the first `seconds` of every window, and no ECG."""
         return Dataset(
             **vars(self)
-            | {"ppg": self.ppg[:, : round(seconds * SFREQ) // PATCH * PATCH], "ecg": None}
+            | {
+                "ppg": self.ppg[:, : round(seconds * SFREQ) // PATCH * PATCH],
+                "ecg": None,
+                "acc": None,
+            }
         )
 
 
@@ -157,7 +164,7 @@ def load_dataset(item, labels=None, tasks=None, known=REGISTRY):
     else:
         store = WindowStore(item)
         windows = store.windows()
-        names = ("ppg", "ecg", "subject", "record", "split", "start_s", "beats")
+        names = ("ppg", "ecg", "subject", "record", "split", "start_s", "beats", "acc")
         columns = {name: getattr(windows, name) for name in names}
         dataset = Dataset(Path(store.path).resolve().name, **columns, labels=dict(windows.labels))
         for path in SHIPPED:

@@ -26,6 +26,7 @@ extern "C" {
 /** @brief What a tracker has learnt; constants in flash. */
 typedef struct {
   uint16_t evidence[XMAE_TRACKER_MAP_LEVELS][XMAE_TRACKER_PPG_LEVELS][XMAE_TRACKER_ACC_LEVELS];
+  uint16_t prior[2][XMAE_TRACKER_RATES];       /**< Of each rate at rest and in motion. */
   uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
   uint8_t least;                               /**< Certainty from which a heart rate is given. */

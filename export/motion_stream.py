@@ -1,0 +1,144 @@
+"""`xmae.MotionStream`: PPG and acceleration in, a heart rate that follows a moving wrist out.
+
+    PPG codes ----------> front end --+-> network -> timing map -> beats --+
+    acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
+
+At rest the beats decide. Where people move, beats and belief must agree, or the belief alone decides;
+where neither is sure, nothing is said. Everything is whole-number arithmetic.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
+from xmae.errors import UserError
+from xmae.export.stream import REFUSING, UNSURE, Stream, StreamResult
+from xmae.export.targets.c.network import CHUNK
+from xmae.signals.front_end import BLOCK, BLOCKS, Acceleration
+
+
+@dataclass(frozen=True)
+class MotionResult(StreamResult):
+    """What is known at the end of a second on a moving wrist.
+
+    Parameters
+    ----------
+    activity : int
+        Largest movement of the last 4 s, 1 / 1000 g; -1 without accelerometer.
+    followed : int
+        Heart rate that the belief holds likeliest, 1 / 100 bpm, given or not.
+    belief : int
+        How sure it is, 0 to 255.
+    """
+
+    activity: int = -1
+    followed: int = 0
+    belief: int = 0
+
+
+class MotionStream(Stream):
+    """Beats, heart rate, rhythm and certainty of PPG and acceleration as they come.
+
+    Parameters
+    ----------
+    model : str or Path
+        Int8 `.tflite` of a student for PPG and three axes, or for PPG alone.
+    sfreq, bits, hop_s, inverted, certainty
+        As of `Stream`.
+    acc_sfreq : float
+        Rate of the acceleration, Hz, 25 to 500.
+    one_g : int
+        Codes that 1 g makes.
+    tracker : TrackerTable, optional
+        Default: the shipped one.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of range or the model reads no beats.
+    """
+
+    def __init__(
+        self, model="student-motion", sfreq=100, bits=16, hop_s=1, inverted=False, certainty=None,
+        acc_sfreq=100, one_g=4096, tracker=None,
+    ):  # fmt: skip
+        self.acc_sfreq, self.one_g = acc_sfreq, one_g
+        self.tracker_table = tracker or shipped_tracker()
+        super().__init__(model, sfreq, bits, hop_s, inverted, certainty)
+
+    def reset(self):
+        """Forget everything, as after a pause."""
+        super().reset()
+        self.acceleration = Acceleration(self.acc_sfreq, self.one_g)
+        self.axes = np.zeros((3, 0), np.int8)  # of the running second and later
+        self.skip = 0  # samples of seconds that went without them
+        self.worn = False
+        self.peaks = []  # of acceleration in the last 4 s that were read
+        self.evidence, self.tracker = Evidence(self.code.unit), Tracker(self.tracker_table)
+
+    def accelerate(self, codes):
+        """Take acceleration, to be given before the PPG of the same time.
+
+        What has not come when a second of PPG is complete counts as no movement.
+
+        Parameters
+        ----------
+        codes : int array, shape (3, n)
+            Whole numbers of up to 24 bits.
+
+        Raises
+        ------
+        UserError
+            If codes are not three rows of whole numbers.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or len(codes) != 3:
+            raise UserError(f"acceleration codes must be three rows, not {codes.shape}")
+        new = self.acceleration.push(codes)
+        late = min(self.skip, new.shape[1])
+        self.skip -= late
+        self.axes = np.concatenate([self.axes, new[:, late:]], 1)
+        self.worn = True
+
+    def second(self, chunk):
+        """Read a second of samples."""
+        axes = np.zeros((3, CHUNK), np.int8)
+        n = min(CHUNK, self.axes.shape[1])
+        axes[:, :n], self.axes = self.axes[:, :n], self.axes[:, n:]
+        self.skip += CHUNK - n
+        fresh = self.acceleration.fresh
+        self.peaks = (self.peaks + fresh[: CHUNK // BLOCK])[-BLOCKS:] if n else []
+        del fresh[: CHUNK // BLOCK]
+        rows = np.concatenate([chunk[None], axes])
+        codes = self.network.push(rows[: self.network.channels].T)
+        self.reader.push(codes[None])
+        self.evidence.push(rows[None], codes[None])
+        self.tracker.push(self.evidence.levels())
+
+    def result(self):
+        """Say what is known now."""
+        at_rest = super().result()
+        rate, sure = (int(x[0]) for x in self.tracker.read())
+        largest = max(self.peaks, default=0)
+        activity = largest * 1000 // self.acceleration.one_g if self.worn else -1
+        told = MotionResult(**{f.name: getattr(at_rest, f.name) for f in fields(at_rest)},
+                            activity=activity, followed=rate, belief=sure)  # fmt: skip
+        if at_rest.status & REFUSING & ~UNSURE:
+            return told
+        beats = at_rest.rate, at_rest.low, at_rest.high
+        chosen = decide(beats, (rate, sure), self.tracker_table.certainty, activity)
+        if chosen == beats:
+            return told
+        status = told.status & ~UNSURE | (0 if chosen[0] else UNSURE)
+        return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)
+
+    def line(self, result):
+        """Say a result in a line that a person understands."""
+        moved = (
+            "no accelerometer" if result.activity < 0 else f"moves {result.activity / 1000:.2f} g"
+        )
+        return f"{super().line(result)}, {moved}"
+
+
+__all__ = ["MotionResult", "MotionStream"]

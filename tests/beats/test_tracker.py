@@ -1,0 +1,89 @@
+"""The belief over heart rate: it follows the pulse, not the arm, and says nothing where nothing is known."""
+
+import numpy as np
+import pytest
+
+from xmae.beats.spectra import GRID, Spectra, steady
+from xmae.beats.track import acceleration_samples, beside, evidence, follow
+from xmae.beats.tracker import decide, shipped_tracker
+from xmae.errors import UserError
+from xmae.signals.front_end import Acceleration, FrontEnd
+
+SECONDS = 60
+
+
+def walk(pulse_bpm, arm_bpm, arm, seed=0):
+    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the sensor."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(100 * (SECONDS + 1)) / 100
+    wave = lambda bpm: np.sin(2 * np.pi * bpm / 60 * t) + 0.4 * np.sin(4 * np.pi * bpm / 60 * t)  # noqa: E731
+    ppg = wave(pulse_bpm) + arm * wave(arm_bpm) + 0.1 * rng.standard_normal(len(t))
+    acc = np.stack([0.3 * wave(arm_bpm), 0.1 * wave(arm_bpm), np.ones(len(t))])
+    codes = np.rint(30000 + 2000 * ppg).astype(np.int64)
+    return codes, acc + 0.005 * rng.standard_normal(acc.shape)
+
+
+def followed(codes, acc, kind):
+    axes = None if acc is None else acceleration_samples(acc, 100)[0]
+    rate, sure = follow(
+        evidence(beside(FrontEnd(100).push(codes), axes)[None]), shipped_tracker(kind)
+    )
+    return rate[0] / 100, sure[0]
+
+
+def test_the_accelerometer_tells_the_arm_from_the_pulse():
+    codes, acc = walk(100, 152, 2.0)
+    rate, _ = followed(codes, acc, "classical")
+    assert np.abs(rate[20:] - 100).max() < 5
+    alone, _ = followed(codes, None, "classical without accelerometer")
+    assert np.abs(alone[20:] - 152).max() < 5
+
+
+def test_noise_alone_is_not_answered():
+    rng = np.random.default_rng(3)
+    codes = np.rint(30000 + 2000 * rng.standard_normal(6100)).astype(np.int64)
+    _, acc = walk(80, 120, 0.0)
+    table = shipped_tracker("classical")
+    _, sure = followed(codes, acc, "classical")
+    assert (sure >= table.certainty.least).mean() < 0.2
+
+
+def test_a_wave_gives_its_amplitude_at_its_rate():
+    spectra = Spectra()
+    t = np.arange(250) / 25
+    wave = np.rint(200 * np.cos(2 * np.pi * 90 / 60 * t + 0.4)).astype(int)
+    for second in np.split(wave, 10):
+        spectra.push(second[None])
+    amplitude = np.sqrt(spectra.power()[0])
+    assert GRID[amplitude.argmax()] == 90
+    assert amplitude.max() == pytest.approx(steady(200) / 2, rel=0.01)
+
+
+def test_any_portions_of_acceleration_give_the_same_samples():
+    _, acc = walk(80, 120, 1.0)
+    codes = np.rint(4096 * acc).astype(np.int64)
+    whole = Acceleration(100, 4096).push(codes)
+    parts = Acceleration(100, 4096)
+    cut = np.concatenate([parts.push(part) for part in np.split(codes, [1, 20, 333, 4000], 1)], 1)
+    assert np.array_equal(whole, cut) and abs(whole).max() <= 127
+    assert parts.level() == pytest.approx(300, rel=0.6)
+
+
+def test_beats_decide_at_rest_and_must_be_agreed_with_in_motion():
+    table = shipped_tracker("classical").certainty
+    beats = (7000, 6900, 7100)
+    assert decide(beats, (15000, 255), table, 10) == beats
+    assert decide(beats, (7300, 0), table, 400) == beats
+    assert decide(beats, (15000, 255), table, 400)[0] == 15000
+    assert decide(beats, (15000, 0), table, 400) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("acc", [np.zeros((2, 50)), np.zeros(50)])
+def test_acceleration_of_another_shape_is_refused(acc):
+    with pytest.raises(UserError, match="three rows"):
+        acceleration_samples(acc, 50)
+
+
+def test_scale_of_acceleration_out_of_range_is_refused():
+    with pytest.raises(UserError, match="1 g"):
+        Acceleration(50, 3)
