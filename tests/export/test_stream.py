@@ -43,7 +43,9 @@ def test_network_equals_the_reference_kernels_in_whole_windows():
         whole = row.reshape(250, 3).astype(np.int64) - network.zero
         network.reset()
         # outputs begin at samples 2, 6, 10 ... of a stream, at 0, 4, 8 ... of a padded window
-        padded = np.concatenate([np.zeros(362, np.int8), window, np.zeros(44, np.int8)])
+        ahead = network.look_ahead
+        before, after = np.zeros(404 - ahead, np.int8), np.zeros(ahead + 2, np.int8)
+        padded = np.concatenate([before, window, after])
         streamed = np.concatenate([network.push(part) for part in np.array_split(padded, 13)])
         assert np.array_equal(streamed[101:351], whole)
 

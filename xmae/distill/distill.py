@@ -115,7 +115,7 @@ def distill(
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)
-    check_output(out, least_space=space_for(McuStudent(encoder.embed_dim, tier)))
+    check_output(out, least_space=space_for(untrained(tier, encoder.embed_dim)))
     before = None if init is None else begun_from(init, encoder.embed_dim, tier)
     train, val = store.windows("train"), store.windows("val")
     train, val = (
@@ -131,6 +131,11 @@ def begun_from(name, embed_dim, tier):
     if not isinstance(student, McuStudent) or student.config != wanted:
         raise UserError(f"{name}: is no student of the tier {tier} with {embed_dim} outputs")
     return student
+
+
+def untrained(tier, embed_dim):
+    """Make the student of a tier; the timing of one that reads beats is known already."""
+    return beat_student(tier, embed_dim) if tier in BEATS else McuStudent(embed_dim, tier)
 
 
 def learn(teacher, splits, train, val, out, settings, last=None, logger=None, before=None):
@@ -161,12 +166,10 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
     """
     L.seed_everything(settings["seed"], verbose=False)
     tier, more = settings["tier"], {}
+    student = untrained(tier, teacher.embed_dim)
     if tier in BEATS:
-        student = beat_student(tier, teacher.embed_dim)
         more = {"timing": tier, "teacher_embedding": centre(train, val)}
         splits = with_splits_of(tier, splits)
-    else:
-        student = McuStudent(teacher.embed_dim, tier)
     objective = Distillation(
         student, train, settings["token_weight"], settings["rate_weight"], settings["loss"],
         kept=timing_of(student),
