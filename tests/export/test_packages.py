@@ -1,7 +1,6 @@
 """The folder `c` as a package of each build system, with stand-ins for what is not here.
 
-The formats' own tools, where they are installed: `kconfiglib`, `pio`, `idf_component_manager`;
-`tests/export/test_package_tools.py` installs them. Zephyr itself is used where ZEPHYR_BASE names it.
+Zephyr itself is used where ZEPHYR_BASE names its tree; docs/packages.md says what else was tried.
 """
 
 import json
