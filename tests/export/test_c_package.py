@@ -430,7 +430,10 @@ def test_a_name_that_leads_out_of_the_bundle_is_refused(bundle, name):
 
 
 def cmake(folder, out, *words):
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(out),  # zig keeps a cache there
+    }
     for line in (["cmake", "-S", folder, "-B", out, *words], ["cmake", "--build", out]):
         done = subprocess.run(list(map(str, line)), capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
