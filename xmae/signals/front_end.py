@@ -2,7 +2,7 @@
 
 The contract, fixed before weights were trained (docs/streaming.md): everything after the samples is
 whole-number arithmetic in a stated order, so that Python and C give the same bits. A sample at 100 Hz
-needs codes up to 0.54 s later (`LOOK_AHEAD`); the network needs 0.44 s more.
+needs codes up to 0.54 s later (`LOOK_AHEAD`); the network of `beats-mcu` needs 0.84 s more.
 
 1. Resample: codes are held until the next one; a sample is their mean over 10 ms, times 16.
 2. Low-pass: two moving averages of 5 samples (first zero at 20 Hz).
