@@ -1,5 +1,7 @@
 """The drift gate by beats: what an exported student reads against what its float original reads."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from xmae.benchmarks.harness.beat_drift import (
     beat_violations,
     compare_beats,
 )
+from xmae.benchmarks.validate import validate
 
 FLOAT = {"embedding": 4, "output": {"dtype": "float32"}}
 INT8 = {"embedding": 4, "output": {"dtype": "int8", "scale": 0.01, "zero_point": 3}}
@@ -73,3 +76,8 @@ def test_nothing_to_compare_is_a_violation():
     found = compare_beats(empty, FLOAT, empty, 100)
     assert found["median_ms"] is None
     assert len(beat_violations(found, INT8_BEATS)) == 3
+
+
+def test_defaults_of_the_verb_are_these_limits():
+    parameters = signature(validate).parameters
+    assert {name: parameters[name].default for name in INT8_BEATS} == INT8_BEATS

@@ -319,9 +319,9 @@ def test_an_embedding_that_is_none_is_a_failure():
         embeddings={"student": np.ones((3, 4))}, train_mean={"student": np.zeros(4)}
     )
     for embedding in (np.full((3, 4), np.nan), np.ones((3, 5))):
-        row = accuracy(None, "student", embedding, recorded, None, slice(None))
+        row = accuracy(None, {"model": "student"}, embedding, recorded, None, slice(None))
         assert "not finite" in row["failure"] and row["windows"] == 3
-    assert accuracy(None, "student", None, recorded, None, slice(None)) == {}
+    assert accuracy(None, {"model": "student"}, None, recorded, None, slice(None)) == {}
 
 
 def test_csv_has_a_column_for_each_number(tmp_path):

@@ -353,7 +353,10 @@ def test_a_gate_that_is_not_passed_is_code_1(calls, capsys, passed, code, as_jso
     [
         (UserError("a.npz: two\nlines"), "xmae: a.npz: two lines"),
         (KeyboardInterrupt(), "xmae: interrupted"),
-        (ModuleNotFoundError("no", name="executorch"), "xmae: try needs the package executorch"),
+        (
+            ModuleNotFoundError("no", name="executorch"),
+            "xmae: try needs executorch, which is not installed",
+        ),
         (OSError(28, "No space left on device"), "xmae: try: No space left on device"),
         (PermissionError(13, "Permission denied", "/store"), "xmae: /store: Permission denied"),
     ],

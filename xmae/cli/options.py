@@ -217,6 +217,7 @@ def entry_of(name, meaning, annotation, default, choices, width):
         width,
         initial_indent=f"  {option(name):20}",
         subsequent_indent=" " * 22,
+        break_on_hyphens=False,
     )
 
 
