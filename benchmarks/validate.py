@@ -98,9 +98,11 @@ def validate(
         Largest change of the mean absolute error of the heart rate, bpm.
     max_auroc_change : float
         Largest change of the AUROC of any yes-or-no head.
-    max_beat_ms, max_beat_ms_p99 : float
-        Largest median and 99th percentile of the time between a beat in int8 and the same in fp32,
-        ms. This and what follows is for students that read beats.
+    max_beat_ms : float
+        Largest median of the time between a beat in int8 and the same in fp32, ms. This and the
+        next three are for students that read beats.
+    max_beat_ms_p99 : float
+        Largest 99th percentile of this time, ms.
     max_rate_change : float
         Largest change of the mean absolute error of the beats' heart rate, bpm.
     max_refusal_flips : float

@@ -77,7 +77,8 @@ def stand_in(module, node):
                 annotation=type_of(word.annotation),
             )
             for word, default in zip(words, defaults, strict=True)
-        ]
+        ],
+        return_annotation=type_of(node.returns) if node.returns else Signature.empty,
     )
     return function
 
