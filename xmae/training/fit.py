@@ -191,7 +191,8 @@ def space_for(network):
     A checkpoint has each trained number and the two averages of the optimiser; while one is
     written, the last, the one before and the best are there too.
     """
-    weights = sum(x.numel() * x.element_size() for x in network.state_dict().values())
+    tensors = [x for x in network.state_dict().values() if torch.is_tensor(x)]
+    weights = sum(x.numel() * x.element_size() for x in tensors)
     trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
     return LEAST_SPACE + COPIES * (weights + 2 * trained) + 2 * weights
 

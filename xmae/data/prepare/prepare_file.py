@@ -61,7 +61,7 @@ def prepare_file(path, number, stage, settings):
     if note := earlier_note(written, state):
         return note
     name = composed(settings.names.get(path, path.stem))
-    if (size := path.stat().st_size) > LARGE_BYTES:
+    if path.is_file() and (size := path.stat().st_size) > LARGE_BYTES:
         progress.stage(f"reading {path.name}, {size / 1e6:.0f} MB")
     shards, parts, recordings, refused, out_of_step = [], [], [], [], []
 

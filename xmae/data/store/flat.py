@@ -26,8 +26,8 @@ from xmae.ownership import check_output
 from xmae.signals.window import N_TIMES
 
 SIGNALS = ("ppg", "ecg")
-# names of flat files, which alone are removed
-FLAT = re.compile(r"(?P<content>[0-9a-f]{16})-(ppg|ecg|acc_[xyz]|follows)")
+# names of flat files, and of unfinished ones, which alone are removed
+FLAT = re.compile(r"\.?(?P<content>[0-9a-f]{16})-(ppg|ecg|acc_[xyz]|follows)(\..+)?")
 RECORD = np.dtype([("codes", np.int16, N_TIMES), ("scale", np.float32), ("offset", np.float32)])
 # columns that tell which window goes on where another ends
 CHAIN = ("subject", "record", "start_s")

@@ -120,12 +120,23 @@ def load(path, channel_map):
         check_columns(len(stored.schema_arrow), path)
         check_samples(stored.metadata.num_rows * len(stored.schema_arrow), path)
         flat = [field.name for field in stored.schema_arrow if not field.type.num_fields]
+        check_nested(path, stored.schema_arrow, channel_map)
         check_texts(path, flat)
         table = stored.read(flat).to_pandas(ignore_metadata=True)  # an index is a column too
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
     return table, {}, []
+
+
+def check_nested(path, schema, channel_map):
+    """Raise a `UserError` if a column that is a channel holds lists or the like."""
+    names = [name.strip() for name in schema.names]
+    roles = find_roles(names, wanted(names, channel_map), units_of(names, {}))
+    channels = {name for chosen in roles.values() for name in chosen}
+    for name, field in zip(names, schema, strict=True):
+        if field.type.num_fields and name in channels:
+            raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")
 
 
 def check_texts(path, names):
@@ -310,9 +321,13 @@ def dates_of(column, name, path):
     """The dates of a column without zone, those with one in UTC; a `UserError` if only some have
     one, or if they are no dates.
     """
+    written = column.astype(str)
+    words = written.str.match("[A-Za-z]") & column.notna()  # pandas knows "now" and "today"
     try:
         if not pd.api.types.is_datetime64_any_dtype(column):
-            zoned = column.astype(str).str.contains(r"(?:Z|[+-]\d\d:?(?:\d\d)?)$", regex=True)
+            if words.any():
+                raise ValueError("words are no dates")
+            zoned = written.str.contains(r"(?:Z|[+-]\d\d:?(?:\d\d)?)$", regex=True)
             if zoned.any() and not zoned.all():
                 raise UserError(f"{path}: column '{name}' has times with and without a time zone")
             column = pd.to_datetime(column, format="ISO8601", utc=bool(zoned.all()))
@@ -322,7 +337,7 @@ def dates_of(column, name, path):
     except (TypeError, ValueError, AttributeError) as error:
         good = pd.to_numeric(column, errors="coerce")
         if good.notna().mean() < 0.5:  # dates, then
-            good = pd.to_datetime(column.astype(str), format="ISO8601", utc=True, errors="coerce")
+            good = pd.to_datetime(written, format="ISO8601", utc=True, errors="coerce").mask(words)
         bad = np.flatnonzero(good.isna() & column.notna())
         row = bad[0] if len(bad) else 0
         raise UserError(
