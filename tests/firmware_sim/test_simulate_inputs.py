@@ -1,5 +1,7 @@
 """What `xmae simulate` plays: the channel that a map names, the right way up, at a whole rate."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,8 @@ def played(monkeypatch, tmp_path):
     """Function of settings: codes and rate that would be played from a file of this PPG."""
     device = [(load_device("apollo4"), "unicorn")]
     monkeypatch.setattr(module, "chosen_devices", lambda *names: (device, {}))
-    monkeypatch.setattr(module.Bundle, "open", lambda *arguments: None)
+    opened = SimpleNamespace(reads_beats=lambda model: False)
+    monkeypatch.setattr(module.Bundle, "open", lambda *arguments: opened)
 
     def stop(bundle, profile, emulator, codes, place, rate, *others):
         raise Played(codes, rate)

@@ -25,7 +25,7 @@ def modest(value):
     return value
 
 
-Config = dict[Word, Annotated[Free, AfterValidator(modest)]]
+Config = Annotated[dict[Word, Free], AfterValidator(modest)]
 
 
 class Provenance(OpenSchema):
