@@ -123,6 +123,8 @@ def load(path, channel_map):
         check_nested(path, stored.schema_arrow, channel_map)
         check_texts(path, flat)
         table = stored.read(flat).to_pandas(ignore_metadata=True)  # an index is a column too
+    except UserError:
+        raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: not readable as a table of numbers ({error})") from error
     table.columns = [str(name).strip() for name in table.columns]
