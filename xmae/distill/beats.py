@@ -11,6 +11,7 @@ from xmae.models.checkpoint import load_encoder
 
 BEATS = ("beats-mcu",)  # shipped students of PPG alone
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
+WIDEST = 2.0  # largest number of the embedding, beside 1 of the map
 SLOW, BRANCH = (64, 96, 128), 128  # channels of the way to the embedding
 
 
@@ -61,9 +62,10 @@ def timing_of(student):
 
 
 def centre(train, val):
-    """Centre the teacher's answers and scale them to [-1, 1], in place.
+    """Centre the teacher's answers and scale them to [-2, 2], in place.
 
-    In an exported file embedding and map share a row, and so an int8 scale.
+    In an exported file embedding and map share a row, and so an int8 scale. Most of the embedding is
+    far smaller than its largest number, so that one may be twice the map's.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def centre(train, val):
         `mean` (E numbers) and `unit`: the teacher's embedding is mean + unit x the student's.
     """
     mean = train.embedding.mean(0)
-    unit = (train.embedding - mean).abs().max().clamp(min=1e-6)
+    unit = (train.embedding - mean).abs().max().clamp(min=1e-6) / WIDEST
     train.embedding = (train.embedding - mean) / unit
     val.batch = val.batch._replace(embedding=(val.batch.embedding - mean) / unit)
     return {"mean": mean.tolist(), "unit": unit.item()}
