@@ -24,7 +24,6 @@ from xmae.benchmarks.validate import compare_embeddings, compare_heads
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
-from xmae.export.bundle.card import table
 from xmae.export.targets import litert, tflite_runtime
 from xmae.export.targets.registry import TARGETS, runs_here
 from xmae.files import atomic_file
@@ -33,6 +32,7 @@ from xmae.models.checkpoint import SHIPPED
 from xmae.quantize.calibration import evenly
 from xmae.quantize.layers import centred_cosine
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 
 COMMANDS = f"""xmae prepare bidmc --out store --min-quality -1
 xmae export base --student {" ".join(name for name in SHIPPED if name != "base")} --data store \\
@@ -130,6 +130,11 @@ lives in a folder of its own under `~/.cache/xmae/environments`, installed with 
 - int4 weights anywhere but in LiteRT; int16 activations anywhere but in LiteRT and TensorFlow Lite Micro.
 - Vendors' own compilers: none that a package registry carries covers these networks without an SDK of its own.
 """
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def support_matrix(bundle, data, out):

@@ -25,7 +25,6 @@ from xmae.benchmarks.harness.sessions import TITLES
 from xmae.benchmarks.studies.runner import run_script
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.export.bundle.card import table
 from xmae.export.int8 import FORMATS
 from xmae.files import atomic_file
 from xmae.models import load_encoder
@@ -33,11 +32,17 @@ from xmae.native import one_thread
 from xmae.quantize.calibration import held_out, training_windows
 from xmae.quantize.graph import exportable
 from xmae.quantize.layers import centred_cosine, run_graph
+from xmae.tables import markdown_table
 
 N_CALIBRATION, N_COMPARED, SEED = 64, 64, 77
 COLUMNS = (
     "method", "encoder", "parameters", "format", "fp32, largest error", "int8, kB", "int8, centred cosine", "left",
 )  # fmt: skip
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def main():

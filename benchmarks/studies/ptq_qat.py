@@ -31,7 +31,6 @@ from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import fit_heads
 from xmae.evaluation.protocol.tasks import TASKS
-from xmae.export.bundle.card import table
 from xmae.export.int8 import FORMATS
 from xmae.export.mixed import export_within
 from xmae.files import atomic_file, read_json
@@ -43,6 +42,7 @@ from xmae.quantize.layers import run_graph
 from xmae.quantize.observers import OBSERVERS
 from xmae.quantize.qat import qat
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 
 N_CALIBRATION, SEED = 256, 77
 BUDGETS = (0.995,)
@@ -60,6 +60,11 @@ COLUMNS = (
     "AUROC",
 )
 PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, QAT")
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def main():

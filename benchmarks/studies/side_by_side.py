@@ -38,13 +38,13 @@ from xmae.evaluation.heads.features import NAMES, ppg_features
 from xmae.evaluation.heads.heads import apply_head
 from xmae.evaluation.protocol.bootstrap import draw_weights, interval, mae
 from xmae.export.bundle.bundle import Bundle
-from xmae.export.bundle.card import table
 from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
 from xmae.quantize.calibration import evenly
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import SFREQ
+from xmae.tables import markdown_table
 
 TIMED_WINDOWS = 5  # of the test windows, in each round
 BASE = "teacher fp32, PyTorch eager"
@@ -52,6 +52,11 @@ COLUMNS = (
     "what", "parameters", "weights or file, kB", "million MAC", "processor ms a window (95 %)",
     "of the eager teacher's (95 %)", "ms by the clock", "heart rate, MAE bpm (95 %)",
 )  # fmt: skip
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def main():

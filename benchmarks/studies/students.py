@@ -26,11 +26,11 @@ from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
 from xmae.export.bundle.bundle import Bundle
-from xmae.export.bundle.card import table
 from xmae.export.bundle.provenance import COSINE_TO
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
+from xmae.tables import markdown_table
 from xmae.training.device import device_name
 
 # how far the int8 teacher may be from fp32: bpm, and area under the curve
@@ -54,6 +54,11 @@ differences paired.
 The bundle was made with {tools}.
 
 """
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def main(store, bundle, out="benchmarks/results", seed=77):

@@ -26,13 +26,13 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
-from xmae.export.bundle.card import table
 from xmae.files import atomic_file
 from xmae.models.reference import to_ours
 from xmae.models.xmae import XMAE, XMAEConfig
 from xmae.objectives.curriculum import RATIOS
 from xmae.objectives.masks import anchor
 from xmae.signals.scale import minmax_scale
+from xmae.tables import markdown_table
 from xmae.training.device import has_bf16
 
 SETTINGS = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.01}  # of AdamW, as published
@@ -41,6 +41,11 @@ TITLES = {
     "reference": "the published design, eager, float32", "float32": "xMAE, float32",
     "bfloat16": "xMAE, bfloat16 autocast (`xmae pretrain`)",
 }  # fmt: skip
+
+
+def table(columns, rows):
+    """Write a Markdown table, all columns aligned left."""
+    return markdown_table(columns, rows, right=False)
 
 
 def real_batch(batch_size):
