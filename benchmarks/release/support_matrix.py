@@ -132,11 +132,6 @@ lives in a folder of its own under `~/.cache/xmae/environments`, installed with 
 """
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def support_matrix(bundle, data, out):
     """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
 
@@ -172,13 +167,13 @@ def support_matrix(bundle, data, out):
         n_subjects=len(set(test.subject)),
         n_checked=N_CHECKED,
         matrix=matrix(rows),
-        files=table(("model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory"),
+        files=markdown_table(("model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory"),
                     [file_row(row) for row in rows]),
         runtimes=cells,
         footnotes="\n".join(f"{number}. {why}" for why, number in footnotes.items()),
         estimates=estimates(opened),
         untested=untested(rows),
-        tests=table(("target", "test"), [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()]),
+        tests=markdown_table(("target", "test"), [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()]),
     )  # fmt: skip
     with atomic_file(out) as temporary:
         temporary.write_text(page)
@@ -220,7 +215,7 @@ def matrix(rows):
         (format, model, *(cells.get((format, model, precision), "–") for precision in precisions))
         for format, model in dict.fromkeys(key[:2] for key in cells)
     ]
-    return table(("target", "model", *precisions), lines)
+    return markdown_table(("target", "model", *precisions), lines)
 
 
 def said(spread, otherwise=""):
@@ -281,7 +276,7 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
         "tflite-runtime 2.14",
         "TFLM arena",
     )
-    return table(header, rows), footnotes
+    return markdown_table(header, rows), footnotes
 
 
 def reason(error):
@@ -311,7 +306,7 @@ def estimates(bundle):
         if e := entry.get("estimated"):
             counts = f"{e['cycles']:,}", f"{e['inference_ms']:.3f}", f"{e['macs'] / 1e6:.2f}"
             rows.append((entry["model"], entry["format"], *counts, e["source"]))
-    return table(("model", "target", "cycles", "ms", "M MAC", "estimated by"), rows)
+    return markdown_table(("model", "target", "cycles", "ms", "M MAC", "estimated by"), rows)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -136,7 +131,7 @@ def page(rows, some=""):
         f"{versions}.", "",
         "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against PyTorch "
         "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, did not take.", "",
-        table(COLUMNS, [
+        markdown_table(COLUMNS, [
             (row["method"], row["encoder"], f"{row['parameters']:,}", TITLES[row["format"]], f"{row['fp32_error']:.1e}",
              f"{row['bytes'] / 1e3:,.0f}", f"{row['median']:.4f} / {row['p5']:.4f}", ", ".join(row["left"] or []))
             for row in rows

@@ -62,11 +62,6 @@ COLUMNS = (
 PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, QAT")
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -214,12 +209,12 @@ def page(results):
         "The test subjects are not fresh: the test columns of the student, with QAT and without, had been seen before "
         "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in fp32 with ranges from "
         "training windows; the rows were then made again. No setting was chosen by them.", "",
-        table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]), "",
+        markdown_table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]), "",
         "## Layers left in float", "",
         "The teacher with a budget for the centred cosine that 19 of 20 validation windows must keep "
         "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So its validation "
         "columns say what it was chosen by; the test columns say what to expect.", "",
-        table(("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
+        markdown_table(("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
               [(row["budget"], *cells(row, ())) for row in mixed]), "",
         *(f"- {TITLES[row['format']]}, {row['budget']}: {', '.join(row['float_layers']) or 'none'} in float."
           for row in mixed), "",
@@ -227,7 +222,7 @@ def page(results):
         "Above, each file is held against the float weights that it was made from, and QAT changes them. Here both are "
         "held against the student in float before QAT, which is what a file is meant to replace: centred cosine, "
         "median / 5th percentile.", "",
-        table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]), "",
+        markdown_table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]), "",
         f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the rounded student on "
         f"the validation subjects {learned['cosine_to_float_before']:.4f} before, {learned['cosine_to_float']:.4f} "
         f"after; training loss {learned['history']['train_loss'][0]:.4f} in the first epoch, "

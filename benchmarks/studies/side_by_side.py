@@ -54,11 +54,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -296,7 +291,7 @@ def page(rows, about):
     ]
     silent = "; ".join(f"{name}: {count} windows" for name, count in about["silent"].items())
     lines += [
-        table(COLUMNS, cells),
+        markdown_table(COLUMNS, cells),
         "",
         f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
         "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",

@@ -56,11 +56,6 @@ The bundle was made with {tools}.
 """
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def main(store, bundle, out="benchmarks/results", seed=77):
     """Probe every file of a bundle, write students.md; returns its path."""
     opened = Bundle.open(bundle)
@@ -202,7 +197,7 @@ def value_of(task, model, format):
 
 def section(title, note, columns, rows):
     """A heading, what is to be said, and a table."""
-    return f"## {title}\n\n{note}\n\n{table(columns, rows)}\n"
+    return f"## {title}\n\n{note}\n\n{markdown_table(columns, rows)}\n"
 
 
 if __name__ == "__main__":

@@ -43,11 +43,6 @@ TITLES = {
 }  # fmt: skip
 
 
-def table(columns, rows):
-    """Write a Markdown table, all columns aligned left."""
-    return markdown_table(columns, rows, right=False)
-
-
 def real_batch(batch_size):
     """Windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1] and
     mask (B, 25).
@@ -206,7 +201,7 @@ def page(result):
 {machine["cpu"]}, Python {machine["python"]}, PyTorch {machine["packages"]["torch"]}; load of the machine before:
 {result["load"]}. Full steps of {result["batch_size"]} windows with the published dropout, in turns, {result["rounds"]} rounds, seed {SEED}.
 
-{table(("step", "windows per s, median", "times as fast (lowest to highest round)", "first losses, without dropout"), rows)}
+{markdown_table(("step", "windows per s, median", "times as fast (lowest to highest round)", "first losses, without dropout"), rows)}
 """  # noqa: E501
 
 

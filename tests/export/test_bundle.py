@@ -223,7 +223,7 @@ def test_a_damaged_file_is_refused(copy, name, harm):
         (lambda m: m.pop("models"), "lacks models"),
         (lambda m: m["window"].update(sfreq=125), "made for windows"),
         (lambda m: m["files"].pop("student_int8.onnx"), "no hash of student_int8.onnx"),
-        (lambda m: m["files"].update({"../escape": "0" * 64}), "no plain file name"),
+        (lambda m: m["files"].update({"../escape": "0" * 64}), "no plain path"),
         (lambda m: m["files"].update(escape="0" * 64), "lacks the file"),
     ],
 )
