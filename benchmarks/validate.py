@@ -45,6 +45,7 @@ LATENCY_WINDOWS = 10  # windows per round of the latency measurement
 # of 1 - centred cosine; what lies outside counts at the ends
 HISTOGRAM_EDGES = np.logspace(-7, 0, 15)
 
+NO_MAP = "the timing map holds values that are not finite"
 UNUSABLE = "the embedding has another width, or values that are not finite"
 
 FP32_LIMITS = {  # an fp32 export computes the same function: only rounding may differ
@@ -203,9 +204,13 @@ def validate(
 
 
 def beats_of(bundle, entry, rows, recorded, windows, chosen):
-    """What a row says of beats: `beats`, see `compare_beats`; nothing for what reads none."""
-    if "embedding" not in entry or not np.isfinite(rows).all():
+    """What a row says of beats: `beats`, see `compare_beats`, None where numbers are not finite;
+    nothing for what reads none.
+    """
+    if "embedding" not in entry:
         return {}
+    if not np.isfinite(rows).all():
+        return {"beats": None}
     model = entry["model"]
     least, truth = bundle.certainty(model).least, windows.labels.get("hr_ecg")
     original = recorded.rows[model][chosen]
@@ -298,6 +303,6 @@ def find_violations(row, limits):
             found.append(
                 f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}"
             )
-    if row.get("beats"):
-        found += beat_violations(row["beats"], limits)
+    if "beats" in row:
+        found += beat_violations(row["beats"], limits) if row["beats"] else [NO_MAP]
     return found

@@ -13,7 +13,7 @@ from xmae.benchmarks.harness.beat_drift import (
     beat_violations,
     compare_beats,
 )
-from xmae.benchmarks.validate import validate
+from xmae.benchmarks.validate import NO_MAP, beats_of, find_violations, validate
 
 FLOAT = {"embedding": 4, "output": {"dtype": "float32"}}
 INT8 = {"embedding": 4, "output": {"dtype": "int8", "scale": 0.01, "zero_point": 3}}
@@ -81,3 +81,13 @@ def test_nothing_to_compare_is_a_violation():
 def test_defaults_of_the_verb_are_these_limits():
     parameters = signature(validate).parameters
     assert {name: parameters[name].default for name in INT8_BEATS} == INT8_BEATS
+
+
+def test_a_map_that_is_not_finite_fails_the_gate():
+    rows = rows_of(INTERVALS)
+    rows[1, 40] = np.nan  # of the map; the embedding is whole
+    said = beats_of(None, FLOAT | {"model": "student"}, rows, None, None, slice(None))
+    row = {"centred": {"median": 1.0, "p5": 1.0}, "heads": {}} | said
+    limits = {"min_cosine": 0.98, "min_cosine_p5": 0.95} | INT8_BEATS
+    assert find_violations(row, limits) == [NO_MAP]
+    assert beats_of(None, {"model": "teacher"}, rows, None, None, slice(None)) == {}

@@ -119,10 +119,6 @@ class BeatStudent(nn.Module):
         """(B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
         return self.blocks(self.first(x))
 
-    def trunk(self, x):
-        """`features` without padding: (B, C, 1, L) -> (B, width, 1, (L - reach) / 4 + 1)."""
-        return self.blocks(self.down(self.stem(x)))
-
     def embedding(self, features):
         """Features (B, width, 1, n), the first if there are slow blocks -> embedding (B, E)."""
         pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
