@@ -39,8 +39,10 @@ def demo(tmp_path_factory):
     """One run: its folder, printed result, and everything on standard error."""
     folder = tmp_path_factory.mktemp("demo")
     done = xmae("demo", "--quick", "--out", "run", "--json", folder=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "run", json.loads(done.stdout), done.stderr
+    assert done.returncode in (0, 1), done.stderr[-3000:]  # so little training need not pass
+    result = json.loads(done.stdout)
+    assert done.returncode == int(not result["passed"])
+    return folder / "run", result, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def alone(demo, tmp_path_factory):
 
 def test_it_ends_with_a_verdict_and_the_report(demo, drift):
     run, result, err = demo
-    assert result["gate_passed"] == drift["passed"]  # after so little training it need not pass
+    assert result["passed"] == drift["passed"]
     assert result["out"] == "run/report.html" and (run / "report.html").is_file()
     assert result == json.loads((run / "metrics.json").read_text())
     n = len(result["summary"])
