@@ -16,16 +16,17 @@ import contextlib
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from xmae.benchmarks.harness.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.saved_results import digest, kept, made_of
 from xmae.benchmarks.harness.sessions import TITLES
 from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_embeddings, compare_heads
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
@@ -174,13 +175,13 @@ class Subject:
             embedding = session(self.ppg[split])
             found = compare_embeddings(embedding, self.reference[split], self.mean)
             heads = compare_heads(self.heads, embedding, self.reference[split], self.windows[split])
-            changes = [abs(head["change"]) for head in heads.values() if head["metric"] == "auroc"]
+            changes = [abs(head.change) for head in heads.values() if head.metric == "auroc"]
             before = compare_embeddings(embedding, self.before.reference[split], self.before.mean)
             row[split] = {
-                **found["centred"],
-                "before": before["centred"],
-                "hr": heads["hr"]["value"],
-                "hr_change": heads["hr"]["change"],
+                **asdict(found.centred),
+                "before": asdict(before.centred),
+                "hr": heads["hr"].value,
+                "hr_change": heads["hr"].change,
                 "auroc_change": max(changes, default=None),
             }
         return row | {

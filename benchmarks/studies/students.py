@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.harness.drift import compare_heads
 from xmae.benchmarks.studies.distill_losses import number
 from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_heads
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
@@ -180,10 +180,8 @@ def teacher_table(tasks, heads):
             abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names
         )
         rows.append((format, "probe", *cells, "yes" if within else "no"))
-        cells = [f"{changed[name]['change']:+.3f}" for name in names]
-        within = all(
-            abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names
-        )
+        cells = [f"{changed[name].change:+.3f}" for name in names]
+        within = all(abs(changed[name].change) <= LIMITS[tasks[name]["metric"]] for name in names)
         rows.append((format, "heads", *cells, "yes" if within else "no"))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 

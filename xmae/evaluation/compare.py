@@ -155,13 +155,11 @@ def compare(
         "finished": True,
     }
     if finetune:
-        result = summarise(trials, reasons, tuned, seed) | known
+        result = summarise(trials, reasons, tuned, seed).as_json() | known
         write_json(out / "finetune" / "metrics.json", result)
         write_tables(result, out / "finetune")
-    result = (
-        summarise(trials, reasons, predictions | predict_baselines(first, trials, seed=seed), seed)
-        | known
-    )
+    predictions |= predict_baselines(first, trials, seed=seed)
+    result = summarise(trials, reasons, predictions, seed).as_json() | known
     write_json(out / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
 

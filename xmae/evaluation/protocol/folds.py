@@ -15,6 +15,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.linear import fit_linear
 from xmae.evaluation.protocol.bootstrap import MIN_SUBJECTS, score
 from xmae.evaluation.protocol.datasets import Dataset
+from xmae.evaluation.protocol.result import Score
 from xmae.evaluation.protocol.tasks import Task
 
 MAX_FOLDS = 5
@@ -234,11 +235,11 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
 
     Returns
     -------
-    dict
-        Per metric `value` and `interval`; see `xmae.evaluation.protocol.bootstrap.score`.
+    dict of str to Score
+        By metric.
     """
     truth, subject = trial.truth[trial.rows], trial.subject
     return {
-        name: score(name, truth, prediction, subject, n_resamples, seed)
+        name: Score(**score(name, truth, prediction, subject, n_resamples, seed))
         for name in METRICS_OF[trial.task.kind]
     }
