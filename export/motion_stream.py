@@ -3,8 +3,8 @@
     PPG codes ----------> front end --+-> network -> timing map -> beats --+
     acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
 
-At rest the beats decide. Where people move, beats and belief must agree, or the belief alone decides;
-where neither is sure, nothing is said. Everything is whole-number arithmetic.
+At rest the beats decide. Where people move, beats and belief must agree, or the belief alone
+decides; where neither is sure, nothing is said. Everything is whole-number arithmetic.
 """
 
 from dataclasses import dataclass, fields, replace

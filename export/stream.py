@@ -208,7 +208,9 @@ class Stream:
         return self.push(as_codes(ppg, self.bits))
 
     def in_span(self, at):
-        """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""
+        """Count the codes `at` these numbers that lie in the last 10 s when this second was
+        complete.
+        """
         rate = self.front_end.rate
         needed = -(-(CHUNK * self.seconds + HISTORY) * rate // (SFREQ * 1000))
         second = (needed - 1) * 1000 // rate
@@ -266,7 +268,9 @@ class Stream:
         return FRONT_END_MS - 10 * self.network.look_ahead
 
     def milliseconds(self, ticks):
-        """Return the time of ticks on the clock of the codes, whole ms after the first code was taken, rounded down."""
+        """Return the time of ticks on the clock of the codes, whole ms after the first code was
+        taken, rounded down.
+        """
         return (ticks * 5 >> 5) + self.delay_ms - 500_000 // round(self.sfreq * 1000)
 
     def seconds_of(self, ticks):

@@ -1,4 +1,6 @@
-"""The stream of the shipped student: LiteRT's numbers, whatever the portions, and no number without the right to one."""
+"""The stream of the shipped student: LiteRT's numbers, whatever the portions, and no number without
+the right to one.
+"""
 
 import numpy as np
 import pytest

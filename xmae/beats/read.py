@@ -1,7 +1,7 @@
 """Read a recording: beats, heart rate, rhythm and certainty, second by second, from raw PPG.
 
-The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`), with
-the network in floating point.
+The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`),
+with the network in floating point.
 """
 
 from dataclasses import dataclass

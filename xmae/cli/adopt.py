@@ -93,8 +93,8 @@ def adopt(
     teacher = str(out / "teacher.safetensors")
     save_encoder(encoder, teacher, encoder.provenance)
     result = {
-        "teacher": teacher, "embed_dim": encoder.embed_dim, "licence": encoder.provenance["licence"],
-        "contract": encoder.provenance["contract"],
+        "teacher": teacher, "embed_dim": encoder.embed_dim,
+        "licence": encoder.provenance["licence"], "contract": encoder.provenance["contract"],
     }  # fmt: skip
     summary = [describe(result)]
     if data:

@@ -109,10 +109,10 @@ def distill(
         token_weight = rate_weight = 0.0
     out, store = Path(out), WindowStore(data)
     settings = {
-        "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
-        "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
-        "rate_weight": rate_weight, "patience": patience, "seed": seed,
-        "precision": default_precision(), "init": None if init is None else str(init),
+        "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier,
+        "loss": loss, "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr,
+        "token_weight": token_weight, "rate_weight": rate_weight, "patience": patience,
+        "seed": seed, "precision": default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)

@@ -26,8 +26,8 @@ TO_G = {
 # any scale: what is measured has no unit, or one of the converter
 ARBITRARY = {
     "", "-", "1", "nu", "au", "arb", "arbitrary", "unitless", "nounit", "none", "n/a", "na", "adc",
-    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized", "normalised",
-    "dl", "cal", "uncal", "code", "wave", "pm",
+    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized",
+    "normalised", "dl", "cal", "uncal", "code", "wave", "pm",
 }  # fmt: skip
 # others that stand in a row of units
 OTHERS = {

@@ -1,10 +1,10 @@
 """CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
 
 Times, if there are any, are numbers in the unit that the column's name, a row of units or the
-channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps may
-be rounded; a step of more than one and a half median steps is a gap, which is filled with missing
-samples; times that stand still, go back or change their rate are refused. How a text table is
-written is found by `xmae.data.recording.readers.dialect`.
+channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps
+may be rounded; a step of more than one and a half median steps is a gap, which is filled with
+missing samples; times that stand still, go back or change their rate are refused. How a text table
+is written is found by `xmae.data.recording.readers.dialect`.
 """
 
 import re
@@ -160,8 +160,8 @@ def check_texts(path, names):
 
 
 def subject_column(names, channel_map, path, table=None):
-    """The column that names the person: the one of the map, or one of a usual name; None if there is
-    none.
+    """The column that names the person: the one of the map, or one of a usual name; None if there
+    is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
     many rows: else it numbers the rows.
@@ -343,7 +343,8 @@ def dates_of(column, name, path):
         bad = np.flatnonzero(good.isna() & column.notna())
         row = bad[0] if len(bad) else 0
         raise UserError(
-            f"{path}: column '{name}' holds '{str(column.iloc[row])[:40]}' in row {row + 1}; expected"
+            f"{path}: column '{name}' holds '{str(column.iloc[row])[:40]}' in row {row + 1}; "
+            "expected"
             " seconds, or dates such as 2026-05-04T10:00:00.25 (ISO 8601)"
         ) from error
 
@@ -414,7 +415,8 @@ def regular_times(times, name, path):
     backward = np.flatnonzero(~(steps > 0))
     if len(backward):
         raise UserError(
-            f"{path}: column '{name}' stands still or goes back in row {backward[0] + 2}; mend the rows"
+            f"{path}: column '{name}' stands still or goes back in row {backward[0] + 2}; mend the "
+            "rows"
         )
     step = np.median(steps) if len(steps) else np.nan
     gap = steps > 1.5 * step
@@ -436,7 +438,8 @@ def regular_times(times, name, path):
     if drift.max() > max(step, DRIFT_S) or (np.diff(places) < 1).any():
         row = int(np.argmax(drift)) + 1
         raise UserError(
-            f"{path}: column '{name}' is not uniform: its rate changes, at {1 / step:.4g} Hz on average"
+            f"{path}: column '{name}' is not uniform: its rate changes, at {1 / step:.4g} Hz on "
+            "average"
             f" row {row} is {drift.max():.2g} s off; resample the recording first"
         )
     return float(1 / step), places, ["time_gaps"] if gap.any() else []
