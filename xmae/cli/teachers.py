@@ -122,8 +122,8 @@ def head(files, data, result):
         "",
         f"    xmae compare teachers {' '.join(files)} --data {data} {spelled}",
         "",
-        f"Each teacher answered {answered:,} crops of PPG, and its student saw them {epochs} times at"
-        f" most: {100 * share:.0f} % of the default budget.",
+        f"Each teacher answered {answered:,} crops of PPG. Its student saw them at most {epochs}"
+        f" times: {100 * share:.0f} % of the default budget.",
     ]
     if share < 1:
         lines += ["**The budget is small: what stands here is no verdict on these teachers.**"]
