@@ -1,7 +1,8 @@
 """A second opinion on a heart rate: after which time the signal repeats.
 
-A network may follow a rhythm that is not the pulse's, and be sure. Its heart rate is held against the
-autocorrelation of the last 10 s. Three things speak against it, where the beats are not irregular:
+A network may follow a rhythm that is not the pulse's, and be sure. Its heart rate is held against
+the autocorrelation of the last 10 s. Three things speak against it, where the beats are not
+irregular:
 
 1. Waves alternate. The signal repeats well after two beats and a little less well after one: every
    second beat may be a second wave of the same pulse.
@@ -9,8 +10,8 @@ autocorrelation of the last 10 s. Three things speak against it, where the beats
 3. It repeats clearly better after three or four beats than after one or two: two rhythms lie over
    each other, as where a wrist moves in step.
 
-All of it is whole-number arithmetic, so Python and C give the same bits. The thresholds were chosen on
-generated people and on a tenth of `cinc2015_vt`, where they refuse 4 of 362 right windows.
+All of it is whole-number arithmetic, so Python and C give the same bits. The thresholds were chosen
+on generated people and on a tenth of `cinc2015_vt`, where they refuse 8 of 362 right windows.
 """
 
 import numpy as np
@@ -42,7 +43,9 @@ class Periods:
         self.x = np.concatenate([self.x, new])[-SPAN:]
 
     def heights(self):
-        """Return how well the signal repeats after 0 to 125 samples, 0 to about 256; None in silence."""
+        """Return how well the signal repeats after 0 to 125 samples, 0 to about 256; None in
+        silence.
+        """
         energy = int(self.x @ self.x)
         if energy < QUIET:
             return None
@@ -80,8 +83,17 @@ class Periods:
 
 
 def around(height, lag):
-    """Return the greatest height within one sample of a lag; -1 beyond the longest."""
-    return int(height[lag - 1 : lag + 2].max()) if lag + 1 <= MOST else -1
+    """Return the greatest height within one sample of a lag, by a parabola; -1 beyond
+    the longest.
+    """
+    if lag + 2 > MOST:
+        return -1
+    at = lag - 1 + int(height[lag - 1 : lag + 2].argmax())
+    before, top, after = (int(h) for h in height[at - 1 : at + 2])
+    bend = 2 * top - before - after
+    if top < before or top < after or bend == 0:
+        return top
+    return top + (after - before) ** 2 // (8 * bend)
 
 
 def off_beat(height, beats):
