@@ -214,9 +214,10 @@ def edf(path, patient="X X X X", reserved="", date="04.05.26", signals=None):
     "patient, reserved, subject",
     [
         ("M\u00fcller, J\u00fcrgen 1970", "", "M\u00fcller, J\u00fcrgen 1970"),
-        ("P 001", "", "P 001"), ("S 1", "EDF+C", "S 1"), ("12345 M 02-MAR-1960 Doe", "EDF+C", "12345"),
-        ("unknown unknown", "", None), ("Test Test", "", None), ("Anonymous, M", "", None),
-        ("0", "", None), ("F X X X", "", None), ("XXXX XX", "", None),
+        ("P 001", "", "P 001"), ("S 1", "EDF+C", "S 1"),
+        ("12345 M 02-MAR-1960 Doe", "EDF+C", "12345"), ("unknown unknown", "", None),
+        ("Test Test", "", None), ("Anonymous, M", "", None), ("0", "", None), ("F X X X", "", None),
+        ("XXXX XX", "", None),
     ],
 )  # fmt: skip
 def test_patients_of_edf(tmp_path, patient, reserved, subject):

@@ -28,8 +28,9 @@ PPG_NAMES = (
 # lead II first: the lead of PulseDB, on which the published model was trained; then general names,
 # then other leads
 ECG_NAMES = (
-    "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR", "AVL", "AVF", "V1",
-    "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1", "CHAN2",
+    "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR",
+    "AVL", "AVF", "V1", "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1",
+    "CHAN2",
 )  # fmt: skip
 RESP_NAMES = (
     "RESP",
@@ -325,7 +326,8 @@ def recording_of(
         raise UserError(f"{record}: {error}") from None
     if "ppg" not in roles:
         raise UserError(
-            f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}"
+            f"{record}: no PPG among its channels {list(by_name)}; expected "
+            f"{' or '.join(PPG_NAMES)}"
         )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
     check_rates(record, (ppg, *ecgs), MIN_SFREQ)

@@ -9,10 +9,11 @@ from xmae.errors import UserError
 from xmae.text import composed
 
 PEOPLE = {
-    "SUBJECT", "SUBJECTS", "PATIENT", "PATIENTS", "PARTICIPANT", "PARTICIPANTS", "PERSON", "PROBAND",
-    "PROBANDEN", "SUBJ", "VOLUNTEER", "VERSUCHSPERSON", "TEILNEHMER", "PATIENTEN", "SUJET", "SUJETO",
-    "SOGGETTO", "PACIENTE", "PAZIENTE", "PARTICIPANTE", "DEELNEMER", "RESPONDENT", "TESTPERSON",
-    "MRN", "PSEUDONYM", "\u041f\u0410\u0426\u0418\u0415\u041d\u0422",
+    "SUBJECT", "SUBJECTS", "PATIENT", "PATIENTS", "PARTICIPANT", "PARTICIPANTS", "PERSON",
+    "PROBAND", "PROBANDEN", "SUBJ", "VOLUNTEER", "VERSUCHSPERSON", "TEILNEHMER", "PATIENTEN",
+    "SUJET", "SUJETO", "SOGGETTO", "PACIENTE", "PAZIENTE", "PARTICIPANTE", "DEELNEMER",
+    "RESPONDENT", "TESTPERSON", "MRN", "PSEUDONYM",
+    "\u041f\u0410\u0426\u0418\u0415\u041d\u0422",
     "\u0418\u0421\u041f\u042b\u0422\u0423\u0415\u041c\u042b\u0419", "\u53d7\u8bd5\u8005",
     "\u53d7\u8a66\u8005", "\u88ab\u8bd5", "\u88ab\u9a13\u8005", "\u60a3\u8005",
 }  # fmt: skip
@@ -46,7 +47,7 @@ def words_of(name):
 
 
 def names_subject(name):
-    """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
+    """Whether a column is called as one that names people: "Participant_ID", "subject"."""
     ends = "|".join(sorted(BESIDE, key=len, reverse=True))
     words = [
         re.sub(rf"(?<=\w\w)({ends})$", "", w) if w not in PEOPLE else w for w in words_of(name)
@@ -74,8 +75,8 @@ def is_steady(column):
 
 
 def subject_column(names, channel_map, path, table=None):
-    """The column that names the person: the one of the map, or one of a usual name; None if there is
-    none.
+    """The column that names the person: the one of the map, or one of a usual name; None if
+    there is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
     many rows: else it numbers the rows.

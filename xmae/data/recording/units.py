@@ -26,17 +26,18 @@ SECONDS = {
     "h": 3600.0, "hr": 3600.0, "hrs": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0,
 }  # fmt: skip
 TO_MILLIVOLT = {
-    "nv": 1e-6, "uv": 1e-3, "microvolt": 1e-3, "mv": 1.0, "millivolt": 1.0, "mvolt": 1.0, "uvolt": 1e-3, "v": 1e3, "volt": 1e3,
+    "nv": 1e-6, "uv": 1e-3, "microvolt": 1e-3, "mv": 1.0, "millivolt": 1.0, "mvolt": 1.0,
+    "uvolt": 1e-3, "v": 1e3, "volt": 1e3,
 }  # fmt: skip
 TO_G = {
-    "g": 1.0, "mg": 1e-3, "m/s2": 1 / G, "m/s^2": 1 / G, "m/s/s": 1 / G, "ms-2": 1 / G, "ms2": 1 / G,
-    "ms^-2": 1 / G, "m*s-2": 1 / G, "meter/s2": 1 / G,
+    "g": 1.0, "mg": 1e-3, "m/s2": 1 / G, "m/s^2": 1 / G, "m/s/s": 1 / G, "ms-2": 1 / G,
+    "ms2": 1 / G, "ms^-2": 1 / G, "m*s-2": 1 / G, "meter/s2": 1 / G,
 }  # fmt: skip
 # any scale: what is measured has no unit, or one of the converter
 ARBITRARY = {
     "", "-", "1", "nu", "au", "arb", "arbitrary", "unitless", "nounit", "none", "n/a", "na", "adc",
-    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized", "normalised",
-    "dl", "cal", "uncal", "code", "wave", "pm",
+    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized",
+    "normalised", "dl", "cal", "uncal", "code", "wave", "pm",
 }  # fmt: skip
 # others that stand in a row of units
 OTHERS = {

@@ -182,7 +182,7 @@ def separator_of(header, rows):
 
 
 def share_of_values(header, rows, separator):
-    """The share of fields that are values, where most rows have as many fields as the names; else 0."""
+    """The share of fields that are values, if most rows have as many as the names; else 0."""
     n_names = len(fields_of(header.rstrip(separator + " "), separator))
     split = [fields_of(row.rstrip(separator + " "), separator) for row in rows]
     if n_names < 2 or not split or np.mean([len(row) == n_names for row in split]) < MOSTLY:
@@ -197,10 +197,12 @@ def refuse_unnamed(path, before, header, names, separator):
     said = next((x for x in reversed(before) if x.startswith(COMMENTS)), "")
     if len(fields_of(said, separator)) == len(names) and len(names) > 1:
         raise UserError(
-            f"{path}: its names stand in a comment, '{said[:60]}'; remove the {said[:1]} before them"
+            f"{path}: its names stand in a comment, '{said[:60]}'; remove the {said[:1]} before "
+            "them"
         )
     raise UserError(
-        f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the columns"
+        f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the "
+        "columns"
         " above it"
     )
 
@@ -209,8 +211,8 @@ def unit_row(rows):
     """The units of the columns, from rows between names and values, and how many such rows there
     are.
 
-    A row of units has no number, at least one unit that is known, and words only in columns in which
-    the rows below have none.
+    A row of units has no number, at least one unit that is known, and words only in columns in
+    which the rows below have none.
     """
     units, n_rows = [], 0
     for place, row in enumerate(rows[:UNIT_ROWS]):
@@ -243,7 +245,8 @@ def refuse_field_counts(path, names, rows):
     counts = np.array([len(row) for row in rows])
     if len(counts) and np.mean(counts < len(names)) > 1 - MOSTLY and len(counts) > 1:
         raise UserError(
-            f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} names:"
+            f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} "
+            "names:"
             f" {', '.join(names)}"
         )
 
@@ -304,7 +307,8 @@ def read_text_table(path, text_columns=()):
         if len(filled):
             raise UserError(
                 f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column, and remove what stands above the"
+                f" ({', '.join(dialect.names)}); name every column, and remove what stands above "
+                "the"
                 " names"
             )
     table = table[list(dialect.names)]
@@ -317,8 +321,8 @@ def read_text_table(path, text_columns=()):
 
 
 def refuse_double_spacing(path, table):
-    """Raise a `UserError` if every second line of a single column is empty: those are line ends that
-    were doubled, and no missing samples.
+    """Raise a `UserError` if every second line of a single column is empty: those are line ends
+    that were doubled, and no missing samples.
     """
     empty = table.iloc[:, 0].isna().to_numpy()
     ways = (empty[::2], empty[1::2])
@@ -366,7 +370,8 @@ def look_through(path):
         if first >= 0 and re.compile(rb"[^\0]").search(data, first):
             row = data[:first].count(b"\n") + 1
             raise UserError(
-                f"{path}: zero bytes from line {row} on, as of a card that was not written; the rows"
+                f"{path}: zero bytes from line {row} on, as of a card that was not written; the "
+                "rows"
                 " there are lost: cut the file before them, or take the rest as a file of its own"
             )
         uneven = bool(COMMENT_LINE.search(data)) or data.find(DOUBLED_END) >= 0

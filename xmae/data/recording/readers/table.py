@@ -1,10 +1,10 @@
 """CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
 
 Times, if there are any, are numbers in the unit that the column's name, a row of units or the
-channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps may
-be rounded; a step of more than one and a half median steps is a gap, which is filled with missing
-samples; times that stand still, go back or change their rate are refused. How a text table is
-written is found by `xmae.data.recording.readers.dialect`.
+channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps
+may be rounded; a step of more than one and a half median steps is a gap, which is filled with
+missing samples; times that stand still, go back or change their rate are refused. How a text table
+is written is found by `xmae.data.recording.readers.dialect`.
 """
 
 import numpy as np

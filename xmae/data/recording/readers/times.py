@@ -1,4 +1,4 @@
-"""Times of a table: which column has them, what they mean in seconds, and the even grid they lie on.
+"""Times of a table: which column has them, what they mean in s, the even grid they lie on.
 
 Times are numbers in a stated unit (s by default), dates (ISO 8601), or times of day. Numbers that
 count from 1970 and dates tell when the recording began.
@@ -16,10 +16,10 @@ from xmae.errors import UserError
 
 # count where their values rise, as times do
 OTHER_NAMES = {
-    "DATETIME", "DATE", "DATUM", "TS", "SEC", "ZEIT", "ZEITSTEMPEL", "UHRZEIT", "EPOCH", "EPOCHTIME",
-    "UNIX", "UNIXTIME", "UNIXTIMESTAMP", "ELAPSED", "ELAPSEDTIME", "LOCALTIME", "UTC", "UTCTIME",
-    "TIMEUTC", "LSLTIME", "LSLTIMESTAMP", "RECORDEDAT", "SYSTEMTIME", "DEVICETIME", "TEMPS",
-    "TIEMPO", "TEMPO", "HORA", "MILLISECONDS", "MILLIS", "MICROSECONDS", "", "INDEXLEVEL0",
+    "DATETIME", "DATE", "DATUM", "TS", "SEC", "ZEIT", "ZEITSTEMPEL", "UHRZEIT", "EPOCH",
+    "EPOCHTIME", "UNIX", "UNIXTIME", "UNIXTIMESTAMP", "ELAPSED", "ELAPSEDTIME", "LOCALTIME", "UTC",
+    "UTCTIME", "TIMEUTC", "LSLTIME", "LSLTIMESTAMP", "RECORDEDAT", "SYSTEMTIME", "DEVICETIME",
+    "TEMPS", "TIEMPO", "TEMPO", "HORA", "MILLISECONDS", "MILLIS", "MICROSECONDS", "", "INDEXLEVEL0",
 }  # fmt: skip
 NAMED_UNITS = {"MILLISECONDS": "ms", "MILLIS": "ms", "MICROSECONDS": "us"}
 DATE_NAMES = ("DATE", "DATUM")  # of a column beside times of day
@@ -108,8 +108,8 @@ def begun_at(seconds):
 
 
 def seconds_of_day(table, name):
-    """Times of day in s from the first (n,), and when that was if a column beside them has the date;
-    else "". Midnight may pass.
+    """Times of day in s from the first (n,), and when that was if a column beside them has the
+    date; else "". Midnight may pass.
     """
     words = table[name].astype(str).str.strip().str.replace(",", ".")
     seconds = np.unwrap(pd.to_timedelta(words).dt.total_seconds().to_numpy(), period=DAY_S)
@@ -148,8 +148,8 @@ def dates_of(column, name, path):
         bad = np.flatnonzero(good.isna() & column.notna())
         row = bad[0] if len(bad) else 0
         raise UserError(
-            f"{path}: column '{name}' holds '{str(column.iloc[row])[:40]}' in row {row + 1}; expected"
-            " seconds, or dates such as 2026-05-04T10:00:00.25 (ISO 8601)"
+            f"{path}: column '{name}' holds '{str(column.iloc[row])[:40]}' in row {row + 1};"
+            " expected seconds, or dates such as 2026-05-04T10:00:00.25 (ISO 8601)"
         ) from error
 
 
@@ -193,7 +193,8 @@ def regular_times(times, name, path):
     backward = np.flatnonzero(~(steps > 0))
     if len(backward):
         raise UserError(
-            f"{path}: column '{name}' stands still or goes back in row {backward[0] + 2}; mend the rows"
+            f"{path}: column '{name}' stands still or goes back in row {backward[0] + 2};"
+            " mend the rows"
         )
     step = np.median(steps) if len(steps) else np.nan
     gap = steps > 1.5 * step
@@ -215,7 +216,7 @@ def regular_times(times, name, path):
     if drift.max() > max(step, DRIFT_S) or (np.diff(places) < 1).any():
         row = int(np.argmax(drift)) + 1
         raise UserError(
-            f"{path}: column '{name}' is not uniform: its rate changes, at {1 / step:.4g} Hz on average"
-            f" row {row} is {drift.max():.2g} s off; resample the recording first"
+            f"{path}: column '{name}' is not uniform: its rate changes, at {1 / step:.4g} Hz on"
+            f" average row {row} is {drift.max():.2g} s off; resample the recording first"
         )
     return float(1 / step), places, ["time_gaps"] if gap.any() else []
