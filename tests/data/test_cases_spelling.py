@@ -41,7 +41,7 @@ def timed(folder, name, cells):
     [
         "Patienten-ID", "PatID", "study_id", "StudyID", "Pseudonym", "src_subject_id", "subjectkey",
         "Pt ID", "participant id number", "Id paciente", "ID_Sujet", "C\u00f3digo paciente",
-        "Athlete",        "\u043f\u0430\u0446\u0438\u0435\u043d\u0442", "dataset_subject", "case_id",
+        "Athlete", "\u043f\u0430\u0446\u0438\u0435\u043d\u0442", "dataset_subject", "case_id",
     ],
 )  # fmt: skip
 def test_people_by_further_names(tmp_path, name):
