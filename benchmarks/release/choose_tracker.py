@@ -3,10 +3,10 @@
     python -m xmae.benchmarks.release.choose_tracker MODEL
 
 MODEL is an encoder with timing for PPG and three axes. Everything is chosen on generated people who
-move. What spectra say is chosen without the model, so that the classical tracker is as good as it can
-be; then how much the model's map says beside them. When to say nothing, and how wide an interval is,
-are rules chosen on other generated people. They are not calibrated on real ones, as no real recording
-in motion may calibrate them.
+move. What spectra say is chosen without the model, so that the classical tracker is as good as it
+can be; then how much the model's map says beside them. When to say nothing, and how wide an
+interval is, are rules chosen on other generated people. They are not calibrated on real ones, as no
+real recording in motion may calibrate them.
 """
 
 import json

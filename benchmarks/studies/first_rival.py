@@ -1,8 +1,8 @@
 """A first classical rival in thirty lines, of its own arithmetic: what any other method must beat.
 
-Windows of 10 s every 2 s; the spectrum of the PPG less that of the accelerometer, each normalised by
-its largest value from 40 to 200 bpm; a discrete Bayes filter with transitions of 3 bpm. It always
-answers.
+Windows of 10 s every 2 s; the spectrum of the PPG less that of the accelerometer, each normalised
+by its largest value from 40 to 200 bpm; a discrete Bayes filter with transitions of 3 bpm. It
+always answers.
 """
 
 import numpy as np

@@ -3,8 +3,8 @@
     python -m xmae.benchmarks.studies.motion [MODEL] [FOLDER_OF_CLIPS]
 
 With and without the accelerometer, with and without the tracker, the model beside spectra alone and
-beside a first rival of thirty lines. The people are of seeds and wave shapes that nothing was trained
-or chosen on. Set off by `make` nowhere.
+beside a first rival of thirty lines. The people are of seeds and wave shapes that nothing was
+trained or chosen on. Set off by `make` nowhere.
 """
 
 import sys
@@ -85,7 +85,7 @@ def answers(people, model, method):
         return rate / 100, sure >= table.certainty.least
     given = np.full(rate.shape, np.nan)
     for k, levels in enumerate(people.levels):
-        seconds = read_seconds(maps[k], shipped_certainty())
+        seconds = read_seconds(maps[k], rows[k, 0], shipped_certainty())
         follow_moving(seconds, rows[k : k + 1], maps[k : k + 1], levels, table, both_ways)
         given[k, : len(seconds["rate"])] = seconds["rate"]
     known = np.isfinite(given)
@@ -95,14 +95,17 @@ def answers(people, model, method):
 def alone(people, model):
     """Heart rates of the model's beats in each 10 s by themselves, and whether each is given."""
     least = shipped_certainty().least / 255
-    seconds = [read_seconds(maps, shipped_certainty()) for maps in maps_of(model, people.samples)]
+    rows = zip(maps_of(model, people.samples), people.samples, strict=True)
+    seconds = [read_seconds(maps, samples[0], shipped_certainty()) for maps, samples in rows]
     rate = np.stack([one["rate"] for one in seconds])
     sure = np.stack([one["certainty"] for one in seconds])
     return rate, np.isfinite(rate) & (sure >= least)
 
 
 def score(rate, given, truth):
-    """Means over people: error of what is given, share given, fewest, given and wrong, error of all."""
+    """Means over people: error of what is given, share given, fewest, given and wrong, error of
+    all.
+    """
     rows = []
     for r, g, t in zip(rate, given, truth, strict=True):
         known = np.isfinite(t)
@@ -115,7 +118,9 @@ def score(rate, given, truth):
 
 
 def clips(folder):
-    """Real clips: name and `MovingPeople` of one, its true heart rate by the ECG where that is clear."""
+    """Real clips: name and `MovingPeople` of one, its true heart rate by the ECG where that is
+    clear.
+    """
     for path in sorted(Path(folder).glob("*.npz")):
         recording = read_recording(path)
         sfreq = recording.sfreq

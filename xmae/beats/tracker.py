@@ -1,12 +1,12 @@
 """A belief over heart rate that seconds of evidence move: a discrete Bayes filter in whole numbers.
 
-Evidence at each rate of the grid are two levels: how much of the timing map turns at that rate, and how
-much the spectrum of the PPG exceeds the normalised spectrum of the acceleration. A table says how
-likely a rate is that shows these levels: a product of a power of each, whose settings were chosen on
-generated people. Between seconds the belief spreads. Python and C give the same bits.
+Evidence at each rate of the grid are two levels: how much of the timing map turns at that rate, and
+how much the spectrum of the PPG exceeds the normalised spectrum of the acceleration. A table says
+how likely a rate is that shows these levels: a product of a power of each, whose settings were
+chosen on generated people. Between seconds the belief spreads. Python and C give the same bits.
 
-Without a timing map all rates show level 0 of it, so the same table is a classical tracker: spectra of
-the PPG less those of the accelerometer.
+Without a timing map all rates show level 0 of it, so the same table is a classical tracker: spectra
+of the PPG less those of the accelerometer.
 """
 
 import json
@@ -67,7 +67,8 @@ def shipped_tracker(kind="model", way="live"):
     rules = table["certainty"].get(way, {})
     if kind not in rules:
         raise UserError(
-            f"no tracker called {kind}, {way}; there are {', '.join(KINDS)}, each {' or '.join(WAYS)}"
+            f"no tracker called {kind}, {way}; there are {', '.join(KINDS)}, "
+            f"each {' or '.join(WAYS)}"
         )
     return TrackerTable(
         np.array(table["evidence"], np.int64),
@@ -92,7 +93,9 @@ class Evidence:
         self.acc = [Spectra(n) for _ in range(3)]
 
     def push(self, samples, map_codes=None):
-        """Take a second: int8 samples (n, C, 100), PPG and perhaps three axes, and codes of the map (n, 25, 3)."""
+        """Take a second: int8 samples (n, C, 100), PPG and perhaps three axes, and codes of the map
+        (n, 25, 3).
+        """
         fours = np.asarray(samples, np.int64).reshape(*np.shape(samples)[:2], -1, 4).sum(3)
         self.ppg.push(fours[:, 0])
         for axis, spectra in enumerate(self.acc):
@@ -132,7 +135,9 @@ class Tracker:
         self.belief = np.full((n, len(GRID)), TOP, np.int64)
 
     def spread(self):
-        """Return what the belief becomes within a second without evidence, (n, 96), at most 65535."""
+        """Return what the belief becomes within a second without evidence, (n, 96), at most
+        65535.
+        """
         share = self.table.transition
         padded = np.pad(self.belief, ((0, 0), (REACH, REACH)))
         bins = self.belief.shape[1]
@@ -174,8 +179,8 @@ def read_belief(belief):
 def decide(beats, belief, table, activity):
     """Choose between the heart rate of beats and that of the belief.
 
-    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else the
-    belief's if it is sure enough; else none.
+    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else
+    the belief's if it is sure enough; else none.
 
     Parameters
     ----------

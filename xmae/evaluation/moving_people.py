@@ -72,7 +72,9 @@ def acceleration_of(person):
 
 
 def true_rates(pulses, seconds):
-    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three beats."""
+    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three
+    beats.
+    """
     rates = np.full(seconds, np.nan)
     for k in range(seconds):
         end = k + 1 + LOOK_AHEAD / SFREQ

@@ -27,12 +27,21 @@ from xmae.errors import UserError
 PULSEDB_SFREQ = 125.0  # Hz
 BYTES_A_WINDOW = 100  # at least, of a file: a window's own header takes more
 RATE_NAMES = (
-    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
-    "sampling_frequency", "samplingfrequency",
+    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate",
+    "frequency", "sampling_frequency", "samplingfrequency",
 )  # fmt: skip
 UNIT_NAMES = ("unit", "units")
-SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
-                 "participant", "participant_id")  # fmt: skip
+SUBJECT_NAMES = (
+    "subject",
+    "subject_id",
+    "Subject",
+    "SubjectID",
+    "subjectID",
+    "patient",
+    "patient_id",
+    "participant",
+    "participant_id",
+)
 
 
 def read(path, channel_map):
@@ -100,7 +109,9 @@ def roles_of(group, channel_map):
 
 
 def item_of(group, name):
-    """An item of a group; a link into another file is refused, not followed; None if there is none."""
+    """An item of a group; a link into another file is refused, not followed; None if there is
+    none.
+    """
     if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
         raise UserError(
             f"{group.file.filename}: '{name}' is a link into another file; such are not followed"
@@ -290,7 +301,8 @@ def read_pulsedb(path, file, channel_map):
 
 
 LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
-    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP",
+    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP",
+    "dbp": "SegDBP",
 }  # fmt: skip
 
 
