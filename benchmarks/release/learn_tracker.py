@@ -2,9 +2,9 @@
 
     python -m xmae.benchmarks.release.learn_tracker [MODEL]
 
-Evidence and transitions are learnt on generated people who move (and on the rhythm bank), intervals and
-refusals on other generated people. MODEL is an encoder with timing for PPG and three axes; without it
-only the classical tables are made.
+Evidence and transitions are learnt on generated people who move (and on the rhythm bank), intervals
+and refusals on other generated people. MODEL is an encoder with timing for PPG and three axes;
+without it only the classical tables are made.
 """
 
 import json
@@ -31,7 +31,9 @@ SHOWN = 1.5  # bpm around the true rate that show its evidence
 
 
 def learn_evidence(levels, truth):
-    """Count how often true rates show levels, against all rates: log likelihood ratios (12, 10, 4)."""
+    """Count how often true rates show levels, against all rates: log likelihood ratios (12, 10,
+    4).
+    """
     shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
     shown, whole = np.zeros(shape), np.zeros(shape)
     for k, (turning, less, acc, _) in enumerate(levels):
@@ -60,7 +62,9 @@ def learn_prior(levels, truth):
 
 
 def learn_transition(truth):
-    """Count by how many bins the heart rate moves in a second, in people who move and in the bank: (7,) of 4096."""
+    """Count by how many bins the heart rate moves in a second, in people who move and in the bank:
+    (7,) of 4096.
+    """
     rows = [np.append(np.nan, t) for t in truth]
     for rr in read_bank().rr_ms[::7]:
         rows.append(true_rates(np.cumsum(rr) / 1000, int(rr.sum() / 1000)))
@@ -95,7 +99,8 @@ def learn(levels, truth, other_levels, other_truth):
     known = np.isfinite(other_truth)
     certainty = calibrate(sure[known], rate[known] / 100, other_truth[known], wrong_share=WRONG)
     print(
-        f"temper {temper}, error of the surest half {min(losses):.2f} bpm, least certainty {certainty.least}"
+        f"temper {temper}, error of the surest half {min(losses):.2f} bpm, least certainty "
+        f"{certainty.least}"
     )
     return table_of(log_ratio, temper, prior, transition, certainty)
 

@@ -2,8 +2,9 @@
 
     python -m xmae.benchmarks.studies.motion [MODEL] [FOLDER_OF_CLIPS]
 
-With and without the accelerometer, with and without the tracker, the model beside spectra alone. The
-people are of seeds and wave shapes that nothing was trained or chosen on. Set off by `make` nowhere.
+With and without the accelerometer, with and without the tracker, the model beside spectra alone.
+The people are of seeds and wave shapes that nothing was trained or chosen on. Set off by `make`
+nowhere.
 """
 
 import sys
@@ -28,7 +29,8 @@ from xmae.tables import markdown_table
 
 PEOPLE, SEED = 12, 7_000_000
 SETS = {"cadence on the pulse": 1.0, "on its double": 2.0, "on its half": 0.5, "as it comes": None}
-METHODS = {  # name: kind of the tracker's table, whether it is followed, whether acceleration is there
+# name: kind of the tracker's table, whether it is followed, whether acceleration is there
+METHODS = {
     "model, accelerometer, followed": ("model", True, True),
     "model, accelerometer, 10 s alone": ("model", False, True),
     "model, no accelerometer, followed": ("model without accelerometer", True, False),
@@ -57,7 +59,9 @@ def rates_of(samples, model, kind, followed, worn):
 
 
 def score(rate, given, truth):
-    """Mean over people: error of what is given, share given, share given and wrong, error of all that is read."""
+    """Mean over people: error of what is given, share given, share given and wrong, error of all
+    that is read.
+    """
     known = np.isfinite(truth)
     rows = []
     for r, g, t, k in zip(rate, given, truth, known, strict=True):
@@ -70,7 +74,9 @@ def score(rate, given, truth):
 
 
 def clips(folder):
-    """Real clips: name, samples (1, 4, n), true heart rate by second (1, seconds) where there is truth."""
+    """Real clips: name, samples (1, 4, n), true heart rate by second (1, seconds) where there is
+    truth.
+    """
     for path in sorted(Path(folder).glob("*.npz")):
         recording = read_recording(path)
         sfreq = recording.sfreq

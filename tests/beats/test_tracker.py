@@ -1,4 +1,6 @@
-"""The belief over heart rate: it follows the pulse, not the arm, and says nothing where nothing is known."""
+"""The belief over heart rate: it follows the pulse, not the arm, and says nothing where nothing is
+known.
+"""
 
 import numpy as np
 import pytest
@@ -13,10 +15,16 @@ SECONDS = 60
 
 
 def walk(pulse_bpm, arm_bpm, arm, seed=0):
-    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the sensor."""
+    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the
+    sensor.
+    """
     rng = np.random.default_rng(seed)
     t = np.arange(100 * (SECONDS + 1)) / 100
-    wave = lambda bpm: np.sin(2 * np.pi * bpm / 60 * t) + 0.4 * np.sin(4 * np.pi * bpm / 60 * t)  # noqa: E731
+
+    def wave(bpm):
+        turn = 2 * np.pi * bpm / 60 * t
+        return np.sin(turn) + 0.4 * np.sin(2 * turn)
+
     ppg = wave(pulse_bpm) + arm * wave(arm_bpm) + 0.1 * rng.standard_normal(len(t))
     acc = np.stack([0.3 * wave(arm_bpm), 0.1 * wave(arm_bpm), np.ones(len(t))])
     codes = np.rint(30000 + 2000 * ppg).astype(np.int64)

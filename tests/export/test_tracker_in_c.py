@@ -49,7 +49,9 @@ def table(rng):
 
 
 def signals(rng, channels):
-    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise, silence, rails."""
+    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise,
+    silence, rails.
+    """
     t = np.arange(100 * SECONDS) / 100
     waves = [np.sin(2 * np.pi * (1.1 + 0.3 * c) * t + 0.01 * t**2) for c in range(channels)]
     x = np.clip(90 * np.stack(waves) + 30 * rng.standard_normal((channels, len(t))), -127, 127)

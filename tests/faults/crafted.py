@@ -1,4 +1,6 @@
-"""Small files that say, or unpack to, far more than they hold: what opening them costs in memory."""
+"""Small files that say, or unpack to, far more than they hold: what opening them costs in
+memory.
+"""
 
 import gzip
 import io

@@ -23,9 +23,9 @@ LEAVING = (
     "../secret.csv", "a/../../secret.csv", "/etc/passwd", "./../secret.csv", "..", ".", "",
     "a//b.csv", "a/", "~/secret.csv", ".hidden.csv", "a/.hidden.csv", "file:///etc/passwd",
     "http://example.org/a.csv", "s3://bucket/a.csv", "..\\secret.csv", "C:\\secret.csv",
-    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv", "\u2024\u2024/secret.csv",
-    "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b", "$(id)", "`id`", "a*", "a?",
-    "x" * 300, "a/" * 20 + "a",
+    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv",
+    "\u2024\u2024/secret.csv", "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b",
+    "$(id)", "`id`", "a*", "a?", "x" * 300, "a/" * 20 + "a",
 )  # fmt: skip
 
 

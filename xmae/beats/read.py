@@ -1,7 +1,7 @@
 """Read a recording: beats, heart rate, rhythm and certainty, second by second, from raw PPG.
 
-The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`), with
-the network in floating point.
+The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`),
+with the network in floating point.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.codes import as_codes
+from xmae.beats.periods import Periods
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
-from xmae.beats.timing_map import MAP_SFREQ
+from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import decide, shipped_tracker
 from xmae.errors import UserError
@@ -124,7 +125,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     maps = model.timing(x)
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
-    seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
+    seconds = read_seconds(maps[0].numpy(), samples, certainty or shipped_certainty())
     if acc is not None:
         follow_moving(seconds, rows, maps.numpy(), levels, tracker or shipped_tracker())
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
@@ -165,10 +166,12 @@ def follow_moving(seconds, rows, maps, levels, table):
                 seconds[name][k] = value / 100 if chosen[0] else np.nan
 
 
-def read_seconds(maps, table):
-    """Read a map (3, n) second by second: dict of arrays, times from the map's first output."""
+def read_seconds(maps, samples, table):
+    """Read a map (3, n) and its samples (4 n,) second by second: dict of arrays, times from the
+    map's first output.
+    """
     code = MapCode.of_scale(1 / FLOAT_STEP)
-    reader = BeatReader(code)
+    reader, periods = BeatReader(code), Periods()
     codes = np.clip(np.rint(maps.T * FLOAT_STEP), -255, 255).astype(np.int64)
     rows, beats, confidence = [], [], []
     for start in range(0, len(codes), SECOND):
@@ -180,10 +183,12 @@ def read_seconds(maps, table):
             confidence += reader.confidence[0, -new:].tolist()
         if reader.outputs % SECOND:
             break
+        periods.push(samples[STEP * start : STEP * (start + SECOND)])
         sure, rate = int(reader.certainty()[0]), int(reader.rate()[0])
-        given = rate > 0 and sure >= table.least and reader.outputs >= 10 * SECOND
-        low, high = table.interval(rate, sure) if given else (np.nan, np.nan)
         irregular = int(reader.irregularity()[0])
+        given = rate > 0 and sure >= table.least and reader.outputs >= 10 * SECOND
+        given = given and not periods.doubt(rate, irregular)
+        low, high = table.interval(rate, sure) if given else (np.nan, np.nan)
         rows.append(
             (
                 reader.outputs / MAP_SFREQ,

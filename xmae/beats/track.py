@@ -15,7 +15,8 @@ FIRST_S = 10  # s before which nothing is said
 
 
 def acceleration_samples(acc, sfreq):
-    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value before.
+    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value
+    before.
 
     Returns
     -------
@@ -44,7 +45,9 @@ def acceleration_samples(acc, sfreq):
 
 
 def beside(ppg, acc):
-    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4, n)."""
+    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4,
+    n).
+    """
     rows = np.zeros((4, len(ppg)), np.int8)
     rows[0] = ppg
     if acc is not None:

@@ -1,12 +1,13 @@
 """A belief over heart rate that seconds of evidence move: a discrete Bayes filter in whole numbers.
 
-Evidence at each rate of the grid are three levels: how much of the timing map turns at that rate, how
-much the spectrum of the PPG exceeds that of the acceleration, and how much of the acceleration lies
-there. A table, learnt on generated people, says how much likelier a rate is that shows these levels.
-Between seconds the belief spreads by how heart rates change. Python and C give the same bits.
+Evidence at each rate of the grid are three levels: how much of the timing map turns at that rate,
+how much the spectrum of the PPG exceeds that of the acceleration, and how much of the acceleration
+lies there. A table, learnt on generated people, says how much likelier a rate is that shows these
+levels. Between seconds the belief spreads by how heart rates change. Python and C give the same
+bits.
 
-Without a timing map it is a classical tracker: spectra of the PPG less the normalised spectrum of the
-accelerometer.
+Without a timing map it is a classical tracker: spectra of the PPG less the normalised spectrum of
+the accelerometer.
 """
 
 import json
@@ -92,7 +93,9 @@ class Evidence:
         self.acc = [Spectra(n) for _ in range(3)]
 
     def push(self, samples, map_codes=None):
-        """Take a second: int8 samples (n, C, 100), PPG and perhaps three axes, and codes of the map (n, 25, 3)."""
+        """Take a second: int8 samples (n, C, 100), PPG and perhaps three axes, and codes of the map
+        (n, 25, 3).
+        """
         fours = np.asarray(samples, np.int64).reshape(*np.shape(samples)[:2], -1, 4).sum(3)
         self.ppg.push(fours[:, 0])
         for axis, spectra in enumerate(self.acc):
@@ -103,7 +106,9 @@ class Evidence:
             self.map.push(codes[:, :, 0], codes[:, :, 1])
 
     def levels(self):
-        """Return levels of map, PPG and acceleration, (n, 96) each, and whether people move, (n, 1)."""
+        """Return levels of map, PPG and acceleration, (n, 96) each, and whether people move, (n,
+        1).
+        """
         turning = root(self.map.power()) * MAP_LEVELS // steady(256)
         ppg = root(self.ppg.power())
         acc = root(sum(axis.power() for axis in self.acc))
@@ -171,8 +176,8 @@ class Tracker:
 def decide(beats, belief, table, activity):
     """Choose between the heart rate of beats and that of the belief.
 
-    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else the
-    belief's if it is sure enough; else none.
+    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else
+    the belief's if it is sure enough; else none.
 
     Parameters
     ----------

@@ -68,7 +68,8 @@ def stretch_rates(dataset, part, model):
 
 
 def followed_predictions(encoders, trials):
-    """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the constant.
+    """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the
+    constant.
 
     None where no window has acceleration, or another task than heart rate is asked for.
     """

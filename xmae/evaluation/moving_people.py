@@ -18,7 +18,9 @@ SPAN_S = 10.0  # of the beats that make the true heart rate
 
 
 def moving_people(n, seed, ratios=RATIOS, family="wrist", seconds=SECONDS):
-    """Generate recordings in motion: int8 samples (n, 4, T) and true heart rates (n, seconds), NaN unknown."""
+    """Generate recordings in motion: int8 samples (n, 4, T) and true heart rates (n, seconds), NaN
+    unknown.
+    """
     samples, truth = [], []
     for k in range(n):
         generator = torch.Generator().manual_seed(seed + k)
@@ -40,7 +42,9 @@ def moving_people(n, seed, ratios=RATIOS, family="wrist", seconds=SECONDS):
 
 
 def true_rates(pulses, seconds):
-    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three beats."""
+    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three
+    beats.
+    """
     rates = np.full(seconds, np.nan)
     for k in range(seconds):
         end = k + 1 + LOOK_AHEAD / SFREQ

@@ -41,8 +41,8 @@ class Pretraining(L.LightningModule):
     """
 
     def __init__(
-        self, objective, n_steps, lr=3e-4, seed=77, variance=None, weight_decay=0.01, betas=(0.9, 0.95),
-        flops_per_window=None, compiled=False,
+        self, objective, n_steps, lr=3e-4, seed=77, variance=None, weight_decay=0.01,
+        betas=(0.9, 0.95), flops_per_window=None, compiled=False,
     ):  # fmt: skip
         super().__init__()
         self.objective = objective

@@ -1,4 +1,6 @@
-"""What happens between the skin and the samples: baseline, noise, motion, contact, converter, clock."""
+"""What happens between the skin and the samples: baseline, noise, motion, contact, converter,
+clock.
+"""
 
 from typing import NamedTuple
 
@@ -31,7 +33,9 @@ def stretch_of(n, length, sfreq, generator, share, low, high):
 
 
 def cadence(n, length, sfreq, rate_hz, generator):
-    """Draw periodic motion: on, at half, at double the pulse rate, or anywhere from 0.6 to 3.2 Hz: (n, L)."""
+    """Draw periodic motion: on, at half, at double the pulse rate, or anywhere from 0.6 to 3.2 Hz:
+    (n, L).
+    """
     u = lambda low, high, m=1: uniform((n, m), generator, low, high)  # noqa: E731
     ratio = torch.tensor([0.5, 1.0, 2.0])[torch.randint(0, 3, (n, 1), generator=generator)]
     tied = rate_hz[:, None] * ratio * (1 + 0.04 * u(-1, 1))

@@ -47,7 +47,9 @@ class Trap:
     cadence: bool = False
 
     def true_rate(self, time):
-        """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be read."""
+        """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be
+        read.
+        """
         rates = np.full(len(time), np.nan)
         for k, t in enumerate(time):
             beats = self.pulses[(self.pulses > t - SPAN_S) & (self.pulses <= t)]
@@ -84,8 +86,13 @@ def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
     flat = torch.zeros(time.shape, dtype=torch.bool)
     if pulseless:
         flat = (time > pulseless[0]) & (time < pulseless[1])
-    rhythm = Rhythm(time, torch.zeros(time.shape, dtype=torch.long), torch.zeros(1, dtype=torch.bool),
-                    torch.tensor([0.25]), torch.tensor([0.0]))  # fmt: skip
+    rhythm = Rhythm(
+        time,
+        torch.zeros(time.shape, dtype=torch.long),
+        torch.zeros(1, dtype=torch.bool),
+        torch.tensor([0.25]),
+        torch.tensor([0.0]),
+    )
     length = 2 * int(SECONDS * sfreq / 2)
     pulse = draw_pulse(rhythm, length, sfreq, generator, flat, family="skewed")
     kept = ~flat[0] & (time[0] + pulse.arrival[0] < SECONDS) & (time[0] > 0)
@@ -107,9 +114,21 @@ def cadence(n, sfreq, hertz, rng, strength):
     return strength * sum(np.sin(h * angle + rng.uniform(0, 6.28)) / h for h in (1, 2, 3))
 
 
-def make(name, bpm=72, kind="sinus", sfreq=100.0, bits=16, seed=0, change=None, pulseless=None, lost=None,
-         moving=False):  # fmt: skip
-    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they move."""
+def make(
+    name,
+    bpm=72,
+    kind="sinus",
+    sfreq=100.0,
+    bits=16,
+    seed=0,
+    change=None,
+    pulseless=None,
+    lost=None,
+    moving=False,
+):
+    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they
+    move.
+    """
     ppg, pulses = wave(bpm, sfreq, seed, kind, pulseless)
     rng = np.random.default_rng(SEED + 1000 + seed)
     if change:
@@ -138,7 +157,9 @@ def with_cadence(ratio, bpm, strength=1.2):
 
 
 def with_echo(ppg, pulses, sfreq, rng):
-    """Add a second wave half a beat later, nearly as large as the first: a trap of the double rate."""
+    """Add a second wave half a beat later, nearly as large as the first: a trap of the double
+    rate.
+    """
     late = int(0.5 * np.median(np.diff(pulses)) * sfreq)
     return ppg + 0.75 * np.concatenate([np.zeros(late), ppg[:-late]]), pulses
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.channels import names_subject
+from xmae.data.recording.people import names_subject
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
 from xmae.data.recording.small_table import read_small_table
@@ -36,11 +36,13 @@ def find_recordings(inputs, channel_map=None):
             if not found and others:
                 why = why_unusable(others[0], channel_map)
                 raise UserError(
-                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, such as {why}"
+                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, "
+                    f"such as {why}"
                 )
             if not found:
                 raise UserError(
-                    f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}"
+                    f"{item}: no recording in this folder that can be read; expected "
+                    f"{', '.join(READERS)}"
                 )
             paths += found
             passed_over.update(path.suffix.lower() for path in others)
@@ -68,7 +70,8 @@ def read_subjects(path):
         raise UserError(f"{path}: expected the columns record,subject without empty cells")
     if table["record"].duplicated().any():
         raise UserError(
-            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} twice"
+            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} "
+            "twice"
         )
     try:
         ages = table["age"].astype(float) if "age" in table else None
@@ -111,7 +114,8 @@ def read_shares(text):
         shares = []
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise UserError(
-            f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file"
+            f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a "
+            ".csv file"
         )
     return shares
 
@@ -197,7 +201,9 @@ class Split:
             first = seen.setdefault(person[name], name)
             if splits[first] != split:
                 raise UserError(
-                    f"{name} and {first} are one person, but in different splits ({split} and {splits[first]}): "
-                    "some of their recordings have the same samples; leave those out, or mend the split"
+                    f"{name} and {first} are one person, but in different splits ({split} and "
+                    f"{splits[first]}): "
+                    "some of their recordings have the same samples; leave those out, or mend the "
+                    "split"
                 )
         return splits

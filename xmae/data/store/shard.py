@@ -131,7 +131,8 @@ def read_table(file, digest, columns=None):
         content = Path(file).read_bytes() if isinstance(file, str | Path) else file.open().read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(
-                f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again"
+                f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare "
+                "again"
             )
         check_parquet(pa.py_buffer(content), name, len(content), columns)
         return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)

@@ -82,7 +82,8 @@ def check_columns(path, table, names, known):
     """Refuse a table without subject or labels, or with a label that no task uses."""
     if "subject" not in table or not names:
         raise UserError(
-            f"{path}: a label table has the column subject and at least one label; found {list(table)}"
+            f"{path}: a label table has the column subject and at least one label; found "
+            f"{list(table)}"
         )
     columns = tuple(dict.fromkeys(task.column for task in known.values()))
     if unknown := [name for name in names if name not in columns]:
@@ -158,7 +159,8 @@ def _check_matches(named, known, what, name, dataset):
     named, known = sorted(set(named)), set(known)
     if unknown := [item for item in named if item not in known]:
         raise UserError(
-            f"{name}: {len(unknown)} of its {len(named)} {what} are not in {dataset}: {', '.join(unknown[:3])}"
+            f"{name}: {len(unknown)} of its {len(named)} {what} are not in {dataset}: "
+            f"{', '.join(unknown[:3])}"
             f"{' ...' if len(unknown) > 3 else ''} (it has {', '.join(sorted(known)[:3])} ...); "
             "leave them out of the table, or use the store that they belong to"
         )

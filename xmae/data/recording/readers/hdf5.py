@@ -28,12 +28,21 @@ PULSEDB_SFREQ = 125.0  # Hz
 MAX_LINKS = 8
 BYTES_A_WINDOW = 100  # at least, of a file: a window's own header takes more
 RATE_NAMES = (
-    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
-    "sampling_frequency", "samplingfrequency",
+    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate",
+    "frequency", "sampling_frequency", "samplingfrequency",
 )  # fmt: skip
 UNIT_NAMES = ("unit", "units")
-SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
-                 "participant", "participant_id")  # fmt: skip
+SUBJECT_NAMES = (
+    "subject",
+    "subject_id",
+    "Subject",
+    "SubjectID",
+    "subjectID",
+    "patient",
+    "patient_id",
+    "participant",
+    "participant_id",
+)
 
 
 def read(path, channel_map):
@@ -304,7 +313,8 @@ def read_pulsedb(path, file, channel_map):
 
 
 LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
-    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP",
+    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP",
+    "dbp": "SegDBP",
 }  # fmt: skip
 
 
