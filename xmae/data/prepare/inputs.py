@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.channels import names_subject
+from xmae.data.recording.people import names_subject
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
 from xmae.data.store.store import SPLITS
