@@ -70,7 +70,7 @@ def test_dialects(tmp_path, header, rows):
         ("time,ppg,ecg", [*TIMED, "Total: 1500"], "'Total: 1500' in row 1501"),
         ("time,ppg,ecg", [*TIMED[:99], "1.98,No Data,0", *TIMED[100:]], "'No Data'|in row"),
         ("time,ppg,ecg", [*TIMED[:99], "1.98,-inf,0", *TIMED[100:]], "infinite.*row 100"),
-        ("time,ppg", [f"10:00:{s:06.3f},{p}" for s, p in zip(TIME, PPG, strict=True)], "row 1"),
+        ("time,ppg", [f"00:{s:06.3f},{p}" for s, p in zip(TIME, PPG, strict=True)], "row 1"),
     ],
 )
 def test_dialects_that_are_told(tmp_path, header, rows, complaint):

@@ -21,6 +21,7 @@ from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
 STUDENTS = (*TIERS, *BEATS)
+CROPS, EPOCHS = 20_000, 30  # the default budget: 600,000 windows
 
 
 def distill(
@@ -29,8 +30,8 @@ def distill(
     out: str = "runs/distill",
     tier: str = "mcu",
     loss: str = "mse",
-    crops: int = 20000,
-    epochs: int = 30,
+    crops: int = CROPS,
+    epochs: int = EPOCHS,
     batch_size: int = 128,
     lr: float = 3e-3,
     token_weight: float = 0.5,

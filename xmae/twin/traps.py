@@ -2,13 +2,20 @@
 
 Their waves are of a family that training never draws ("skewed"), their seeds lie beyond training's.
 They trap an algorithm; no result on people may be taken from them.
+
+They are shipped as codes, each pinned by its SHA-256: drawn anew on another processor, some codes
+differ by one step. `benchmarks/release/make_traps.py` drew them.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 
 import numpy as np
 import torch
 
+from xmae.errors import UserError
 from xmae.twin.pulse import draw_pulse, low_frequencies
 from xmae.twin.rhythm import Rhythm
 
@@ -184,8 +191,41 @@ def jittering(ppg, pulses, sfreq, rng):
     return np.interp(t + rng.uniform(-0.004, 0.004, len(t)), t, ppg), pulses
 
 
+def digest(codes):
+    """Return the SHA-256 of codes as int32, little-endian: str."""
+    return hashlib.sha256(codes.astype("<i4").tobytes()).hexdigest()
+
+
 def traps():
-    """Make all traps: list of `Trap`."""
+    """Read the shipped traps: list of `Trap`.
+
+    Raises
+    ------
+    UserError
+        If codes are not those that are pinned.
+    """
+    folder = files("xmae.twin")
+    pinned = json.loads((folder / "traps.json").read_text())
+    with as_file(folder / "traps.npz") as path, np.load(path, allow_pickle=False) as archive:
+        parts = {name: archive[name] for name in archive.files}
+    found = []
+    for number, about in enumerate(pinned):
+        codes = np.cumsum(parts[f"steps{number}"], dtype=np.int64)
+        if digest(codes) != about.pop("sha256"):
+            raise UserError(f"trap '{about['name']}' is damaged; install the package again")
+        found.append(
+            Trap(
+                codes=codes,
+                pulses=parts[f"pulses{number}"],
+                readable=parts[f"readable{number}"],
+                **about,
+            )
+        )
+    return found
+
+
+def draw_traps():
+    """Draw all traps: list of `Trap`."""
     return [
         make("rest, 72 bpm", seed=1),
         make("bradycardia, 32 bpm", bpm=32, seed=2),
