@@ -62,8 +62,9 @@ def run_study(study, page, arguments=None):
 
 
 def with_out(words):
-    """Return the words with `--out` before a last one that names a page and has none."""
-    if words and words[-1].endswith(".md") and words[-2:-1] != ["--out"]:
+    """Return the words with `--out` before a last one that names a page and is of no option."""
+    of_option = len(words) > 1 and words[-2].startswith("--")
+    if words and words[-1].endswith(".md") and not of_option:
         return [*words[:-1], "--out", words[-1]]
     return words
 

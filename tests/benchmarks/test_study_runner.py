@@ -75,7 +75,7 @@ def test_a_mistake_is_one_line_and_leaves_the_page(tmp_path, capsys):
 
 
 def test_words_and_paths():
-    assert with_out([]) == [] and with_out(["--out", "a.md"]) == ["--out", "a.md"]
+    assert with_out([]) == [] and with_out(["--work", "a.md"]) == ["--work", "a.md"]
     assert str(page_path("a", "b.md")) == "a/b.md" and str(page_path("a.md", "b.md")) == "a.md"
     assert "Every so many, 50 % by default." in " ".join(
         parser_of(toy, "t.md").format_help().split()
