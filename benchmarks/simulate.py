@@ -4,6 +4,7 @@ costs and a table.
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -277,7 +278,7 @@ def failures(played):
     """
     found = []
     if not played["valid"]:
-        flags = sorted({flag for row in played["results"] for flag in row["status"]})
+        flags = sorted(set(chain.from_iterable(row["status"] for row in played["results"])))
         found.append(
             f"no valid window in {played['windows']} ({', '.join(flags) or 'none was measured'})"
         )

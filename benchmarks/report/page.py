@@ -6,6 +6,7 @@ import base64
 import math
 from datetime import date
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -247,7 +248,7 @@ def merge_probes(probes):
                     )
                     tasks[name]["encoders"][shown] = entry
     names = list(
-        dict.fromkeys(name for task in tasks.values() for name in task.get("encoders", ()))
+        dict.fromkeys(chain.from_iterable(task.get("encoders", ()) for task in tasks.values()))
     )
     return first | {"tasks": tasks, "encoders": names}
 

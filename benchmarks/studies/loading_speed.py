@@ -11,7 +11,7 @@ and scaled, by either recipe at full strength.
 import tempfile
 import time
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import torch
@@ -79,13 +79,9 @@ def measure(copies=COPIES, seconds=SECONDS):
             f"windows, memory-mapped, batches of {n}": epochs(WindowLoader(store, None, n))
             for n in BATCHES
         }
-        ways |= {
-            f"training crops, recipe {recipe}, memory-mapped, batches of {n}": steps(
-                flat, recipe, n
-            )
-            for recipe in RECIPES
-            for n in BATCHES
-        }
+        for recipe, n in product(RECIPES, BATCHES):
+            way = f"training crops, recipe {recipe}, memory-mapped, batches of {n}"
+            ways[way] = steps(flat, recipe, n)
         n = BATCHES[-1]
         ways[f"windows, streamed from shards, 16 at a time, batches of {n}"] = epochs(
             WindowLoader(store, None, n, stream=16)

@@ -95,7 +95,9 @@ def resnet8():
 def ds_cnn():
     """DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its input."""
     first = conv(1, 64, (10, 4), 2, padding=(5, 1))
-    blocks = [layer for _ in range(4) for layer in (conv(64, 64, groups=64), conv(64, 64, 1))]
+    blocks = []
+    for _ in range(4):
+        blocks += [conv(64, 64, groups=64), conv(64, 64, 1)]
     return Classifier(nn.Sequential(first, *blocks), 64, 12), (1, 1, 49, 10)
 
 

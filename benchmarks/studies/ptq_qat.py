@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
@@ -104,16 +105,9 @@ def measure(folder):
     for model, name in models.items():
         encoder = load_encoder(name)
         subject = subjects[model] = Subject(encoder, store, subjects.get("student"))
-        plans = [
-            (format, observer, None)
-            for format in FORMATS
-            for observer in OBSERVERS_OF.get(model, OBSERVERS)
-        ]
-        plans += (
-            [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS]
-            if model == "teacher"
-            else []
-        )
+        plans = list(product(FORMATS, OBSERVERS_OF.get(model, OBSERVERS), (None,)))
+        if model == "teacher":
+            plans += product(FORMATS, ("minmax",), BUDGETS)
         plans.sort(key=lambda plan: plan[1] != "minmax")
         for format, observer, budget in tqdm(plans, model):
             path = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
@@ -267,7 +261,7 @@ def cells_before(row, trained):
     """A row that holds a file without QAT and one with it against the student in float before
     QAT.
     """
-    parts = [one[split]["before"] for split in SPLITS for one in (row, trained)]
+    parts = [one[split]["before"] for split, one in product(SPLITS, (row, trained))]
     return (
         row["observer"],
         TITLES[row["format"]],

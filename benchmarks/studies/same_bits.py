@@ -9,6 +9,7 @@ compared.
 """
 
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def cases(paths, model, seconds):
         sfreq, bits = SETTINGS[number % len(SETTINGS)]
         pushes = pushes_of(codes_of(path, sfreq, bits, seconds), sfreq)
         stream = Stream(int8_file(model), sfreq, bits, certainty=table)
-        results = [result for part, lost in pushes for result in stream.push(part, lost)]
+        results = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
         found.append((encoded(sfreq, bits, False, 1, pushes), results))
     return found
 
@@ -99,8 +100,12 @@ def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 
     paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))
     paths = [path for path in paths if not path.stem.endswith("n")] or bidmc_files()
     played = cases(paths, model, seconds)
-    given = sum(bool(result.rate) for _, results in played for result in results)
-    beats = sum(len(result.beats) for _, results in played for result in results)
+    given = sum(
+        bool(result.rate) for result in chain.from_iterable(results for _, results in played)
+    )
+    beats = sum(
+        len(result.beats) for result in chain.from_iterable(results for _, results in played)
+    )
     head = ("core", "recordings", "the same in all", "results", "the same in every field")
     rows = [row_of(core, model, played) for core in CORES]
     return f"""# Same bits in Python and C

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from xmae.errors import UserError
@@ -281,7 +282,7 @@ def cmsis_nn_files(folder):
     """
     folder = Path(folder)
     kinds = ("ConvolutionFunctions", "NNSupportFunctions")
-    sources = sorted(path for kind in kinds for path in folder.rglob(f"Source/{kind}/arm_*.c"))
+    sources = sorted(chain.from_iterable(folder.rglob(f"Source/{kind}/arm_*.c") for kind in kinds))
     headers = sorted(path for path in folder.rglob("Include") if path.is_dir())
     if not any(path.name == "arm_convolve_wrapper_s8.c" for path in sources):
         raise UserError(

@@ -3,6 +3,7 @@ like the paper's.
 """
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,10 @@ def kept_predictions(path):
 def fingerprint(trial, seed):
     """Digits of all that predictions depend on beside the encoder: signals, labels, folds, seed."""
     content = hashlib.sha256(str(seed).encode())
-    for part in (trial.dataset.ppg, trial.truth, *(rows for fold in trial.folds for rows in fold)):
+    for part in (
+        trial.dataset.ppg,
+        trial.truth,
+        *chain.from_iterable(trial.folds),
+    ):
         content.update(np.ascontiguousarray(part).tobytes())
     return content.hexdigest()

@@ -1,6 +1,7 @@
 """`xmae evaluate`: encoders against each other on many tasks, in one table like the paper's."""
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
 def refuse_scored(encoder, trials):
     """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
     refuse_seen(
-        encoder, {subject for trial in trials for subject in trial.dataset.subject[trial.rows]}
+        encoder, set(chain.from_iterable(trial.dataset.subject[trial.rows] for trial in trials))
     )
 
 

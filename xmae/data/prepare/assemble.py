@@ -52,10 +52,10 @@ def assemble(notes, stage, old, settings, split):
         If nothing is left, or the split does not fit the subjects.
     """
     before = (old.meta if old else {}) | {"index": old.index() if old else []}
-    index = [row for note in notes for row in note["recordings"]]
+    index = list(chain.from_iterable(note["recordings"] for note in notes))
     left_out, same = settle_doubles(index, before["index"])
     known = {row["samples_sha256"] for row in before["index"]}
-    shards = [shard for note in notes for shard in without_left_out(note, stage)]
+    shards = list(chain.from_iterable(without_left_out(note, stage) for note in notes))
     counts = {
         "dropped": summed(notes, "counts", before.get("dropped", {})),
         "repairs": summed(notes, "repairs", before.get("repairs", {})),

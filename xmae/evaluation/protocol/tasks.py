@@ -10,6 +10,7 @@ our reading.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -181,8 +182,9 @@ _filled = _by_name(
             "cuff",
             "mmHg; subject or time of the reading",
         )
-        for key, words in SETTINGS.items()
-        for name, label in (("sbp", "Systolic"), ("dbp", "Diastolic"))
+        for (key, words), (name, label) in product(
+            SETTINGS.items(), (("sbp", "Systolic"), ("dbp", "Diastolic"))
+        )
     ),
     _number("age", "Age", "years", "hospital record", "years; subject"),
     _number("bmi", "Body-mass index", "kg/m2", "height and weight", "kg/m2; subject"),
