@@ -3,8 +3,8 @@
     PPG codes ----------> front end --+-> network -> timing map -> beats --+
     acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
 
-At rest the beats decide. Where people move, beats and belief must agree, or the belief alone
-decides; where neither is sure, nothing is said. Everything is whole-number arithmetic.
+At rest the beats decide, in motion the belief. Where it is not sure, beats count that agree with
+it; else nothing is said. Everything is whole-number arithmetic.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,6 @@ from xmae.errors import UserError
 from xmae.export.stream import MIXED, REFUSING, SPAN, UNSURE, Stream, StreamResult
 from xmae.export.targets.c.network import CHUNK
 from xmae.signals.front_end import BLOCK, BLOCKS, Acceleration
-
 
 MOST_ACTIVE = 32767  # 1 / 1000 g: more counts as that
 
@@ -147,10 +146,10 @@ class MotionStream(Stream):
 
     def line(self, result):
         """Say a result in a line that a person understands."""
-        moved = (
-            "no accelerometer" if result.activity < 0 else f"moves {result.activity / 1000:.2f} g"
-        )
-        return f"{super().line(result)}, {moved}"
+        if result.activity < 0:
+            return f"{super().line(result)}, no accelerometer"
+        belief = 100 * result.belief // 255
+        return f"{super().line(result)}, moves {result.activity / 1000:.2f} g, belief {belief} %"
 
 
 __all__ = ["MotionResult", "MotionStream"]

@@ -201,8 +201,8 @@ def beat_part(path, certainty, inputs=1):
     chain = list(layers.values())
     if chain[0].fields["in_c"] != inputs or columns != OUTPUTS:
         raise UserError(
-            f"{path}: libxmae takes students of {inputs} channel{'s' * (inputs > 1)} here, 100 Hz in "
-            "and 25 Hz out"
+            f"{path}: libxmae takes students of {inputs} channel{'s' * (inputs > 1)} here, "
+            "100 Hz in and 25 Hz out"
         )
     code, half_width = MapCode.of_scale(network.scale, LOG_SHARE), np.asarray(certainty.half_width)
     if code.unit >= 1 << 16 or half_width.min() < 0 or half_width.max() >= 1 << 16:

@@ -65,7 +65,7 @@ static void decide(xmae_t *x) {
   m->followed = tracked.rate, m->belief = tracked.certainty;
   if (result->reasons & (XMAE_FLAT | XMAE_START)) return;
   int32_t apart = result->rate - tracked.rate;
-  if (m->activity < MOVES || (result->rate && apart <= AGREE && apart >= -AGREE)) return;
+  if (m->activity < MOVES || (!tracked.given && result->rate && apart <= AGREE && apart >= -AGREE)) return;
   result->reasons = (uint8_t)(result->reasons & ~OTHERWISE);
   result->rhythm = XMAE_RHYTHM_UNKNOWN;
   result->rate = result->low = result->high = 0;

@@ -4,8 +4,8 @@
  * @file xmae_motion.h
  * @brief A heart rate on a moving wrist: PPG beside three axes of acceleration.
  *
- * As xmae.h, with acceleration pushed before the PPG of the same time. At rest the beats decide. Where the wrist moves,
- * beats and a belief over heart rate must agree, or the belief alone decides; where neither is sure, nothing is said.
+ * As xmae.h, with acceleration pushed before the PPG of the same time. At rest the beats decide, in motion a belief
+ * over heart rate. Where that is not sure, beats count that agree with it; else nothing is said.
  * The same bits as `xmae.MotionStream`. No heap; about 27 kB an instance, and the model's memory.
  */
 #ifndef XMAE_MOTION_H
