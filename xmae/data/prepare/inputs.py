@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.people import names_subject
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
+from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
 from xmae.text import composed
@@ -63,11 +63,7 @@ def read_subjects(path):
         Record or file stem -> dict with "subject", and where given "age" (years) and "sex" ("M" or
         "F").
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as a table of subjects ({error})") from error
-    table = with_plain_names(table)
+    table = with_plain_names(read_small_table(path, "a table of subjects"))
     if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
         axis=None
     ):
@@ -101,13 +97,8 @@ def with_plain_names(table):
 
 def read_splits(path):
     """Split of each subject from a CSV with the columns subject (or patient) and split."""
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not readable as a split: a CSV with the columns subject,split ({error})"
-        ) from error
-    table = with_plain_names(table)
+    kind = "a split: a CSV with the columns subject,split"
+    table = with_plain_names(read_small_table(path, kind))
     if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
         raise UserError(
             f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"

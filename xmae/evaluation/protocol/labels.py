@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.recording.sentinels import refuse_no_values
+from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
@@ -69,19 +70,10 @@ def read_labels(path, tasks=None, known=REGISTRY):
 
 def read_table(path):
     """Read the file as it is, with subject and record as text and today's names of labels."""
-    text = {"subject": str, "record": str}
-    try:
-        table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=text)
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise UserError(
-            f"{path}: not readable as a label table (.parquet or .csv): {error}"
-        ) from error
+    texts = ["subject", "record"]
+    table = read_small_table(path, "a label table (.parquet or .csv)", texts)
     table = table.rename(columns=OLD_NAMES)
-    for name in table.columns.intersection(list(text)):
+    for name in table.columns.intersection(texts):
         table[name] = table[name].map(out_of_cell)
     return table
 

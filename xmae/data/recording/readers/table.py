@@ -10,7 +10,6 @@ is written is found by `xmae.data.recording.readers.dialect`.
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xmae.data.recording.channels import (
@@ -18,6 +17,7 @@ from xmae.data.recording.channels import (
     find_roles,
     recording_of,
 )
+from xmae.data.recording.parquet import check_parquet
 from xmae.data.recording.part import Part
 from xmae.data.recording.people import (
     may_name_subject,
@@ -34,11 +34,10 @@ from xmae.data.recording.readers.times import (
     time_column,
 )
 from xmae.data.recording.recording import attempt
-from xmae.data.recording.sizes import check_columns, check_places, check_samples
+from xmae.data.recording.sizes import check_columns, check_places
 from xmae.data.recording.units import split_unit
 from xmae.errors import UserError
 
-LONGEST_TEXT = 1000  # bytes of a cell
 MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
@@ -125,10 +124,9 @@ def load(path, channel_map):
     try:
         stored = pq.ParquetFile(path)
         check_columns(len(stored.schema_arrow), path)
-        check_samples(stored.metadata.num_rows * len(stored.schema_arrow), path)
         flat = [field.name for field in stored.schema_arrow if not field.type.num_fields]
         check_nested(path, stored.schema_arrow, channel_map)
-        check_texts(path, flat)
+        check_parquet(path, path, columns=flat)
         table = stored.read(flat).to_pandas(ignore_metadata=True)  # an index is a column too
     except UserError:
         raise
@@ -149,24 +147,6 @@ def check_nested(path, schema, channel_map):
     for name, field in zip(names, schema, strict=True):
         if field.type.num_fields and name in channels:
             raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")
-
-
-def check_texts(path, names):
-    """Raise a `UserError` if a Parquet file unpacks to texts that no table of samples holds: a long
-    one may stand there once, and a million times by its number.
-    """
-    fields = [field for field in pq.read_schema(path) if field.name in names]
-    texts = [field.name for field in fields if pa.types.is_large_string(field.type)
-             or pa.types.is_string(field.type) or pa.types.is_binary(field.type)]  # fmt: skip
-    if not texts:
-        return
-    table = pq.read_table(path, columns=texts, read_dictionary=texts)
-    for name in texts:
-        for chunk in table[name].chunks:
-            words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-            longest = pc.max(pc.binary_length(words)).as_py() or 0
-            if longest > LONGEST_TEXT:
-                raise UserError(f"{path}: column '{name}' holds a text of {longest} bytes")
 
 
 def read_subject(path, table, columns, channel_map, subject, units, mended):
