@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
-from xmae.data.recording.recording import attempt
+from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 
@@ -218,7 +218,7 @@ def read_group(path, group, channel_map):
         rate = channel_map.sfreqs.get(name, attribute(item, RATE_NAMES))
         rate = channel_map.check_sfreq(rate_of(rate, name, path), path)
         unit = text_of(attribute(item, UNIT_NAMES)) or ""
-        x = np.ravel(values_of(item)).astype(np.float64)
+        x = real_numbers(np.ravel(values_of(item)))
         channels.append(Channel(name, x, rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
     subject = text_of(
@@ -269,7 +269,7 @@ def read_pulsedb(path, file, channel_map):
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = (
-        [np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
+        [real_numbers(np.ravel(x)) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
     )
     times = column("T")
     starts = np.array(

@@ -15,11 +15,11 @@ import re
 import zlib
 from contextlib import contextmanager
 
-import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.recording import real_numbers
 from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
@@ -80,7 +80,7 @@ def names_in(path):
 def load(path, name):
     """One array of a file as float64."""
     with damage_told(path):
-        return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name], np.float64)
+        return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
 @contextmanager
