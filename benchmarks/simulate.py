@@ -29,8 +29,10 @@ from xmae.text import printable
 
 RESULTS, TABLE = "simulate.json", "watch.md"
 ESTIMATED = (
-    "Instructions are counted. Cycles, latency, energy and charge are estimated from them by the device profile, "
-    "with low and high ends; how far the model misses published measurements is in benchmarks/results/mlperf_tiny.md."
+    "Instructions are counted. Cycles, latency, energy and charge are estimated from them by the "
+    "device profile, "
+    "with low and high ends; how far the model misses published measurements is in "
+    "benchmarks/results/mlperf_tiny.md."
 )
 
 
@@ -270,7 +272,8 @@ def listing():
         for device in map(load_device, device_names())
     ]
     lines = [
-        f"{entry['device']:15} {'ready  ' if any(entry['emulators'].values()) else 'missing'} {entry['title']}"
+        f"{entry['device']:15} {'ready  ' if any(entry['emulators'].values()) else 'missing'} "
+        f"{entry['title']}"
         f" [{entry['needs']}]"
         for entry in devices
     ]

@@ -1,4 +1,6 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the same bits as `xmae.Stream`."""
+"""`xmae simulate` of a student that reads beats: a line a second, the same bits as
+`xmae.Stream`.
+"""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ RESULTS, TABLE, LINES = "simulate.json", "watch.md", "lines.txt"
 MIN_BITS = 8
 SHORTEST_S = 12.0  # until the first heart rate can be given
 NOTE = (
-    "Instructions are counted on the emulated core. Time, energy and charge are estimated from them by the device "
+    "Instructions are counted on the emulated core. Time, energy and charge are estimated from "
+    "them by the device "
     "profile, with low and high ends. Charge is the processor's alone."
 )
 
@@ -115,7 +118,8 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
             place = folder / profile.name
             place.mkdir()
             played, _ = play_beats(
-                bundle, profile, emulator, codes, place, signal.rate, signal.hop_s, signal.bits, model
+                bundle, profile, emulator, codes, place, signal.rate, signal.hop_s, signal.bits,
+                model
             )  # fmt: skip
             guest = {"guest": confinement().words} if emulator.startswith("qemu") else {}
             named = {"title": profile.title, "core": profile.core, "emulator": emulator}

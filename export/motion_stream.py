@@ -3,8 +3,8 @@
     PPG codes ----------> front end --+-> network -> timing map -> beats --+
     acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
 
-At rest the beats decide. Where people move, beats and belief must agree, or the belief alone decides;
-where neither is sure, nothing is said. Everything is whole-number arithmetic.
+At rest the beats decide. Where people move, beats and belief must agree, or the belief alone
+decides; where neither is sure, nothing is said. Everything is whole-number arithmetic.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ import numpy as np
 
 from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
 from xmae.errors import UserError
-from xmae.export.stream import REFUSING, UNSURE, Stream, StreamResult
+from xmae.export.stream import MIXED, REFUSING, UNSURE, Stream, StreamResult
 from xmae.export.targets.c.network import CHUNK
 from xmae.signals.front_end import BLOCK, BLOCKS, Acceleration
 
@@ -124,13 +124,13 @@ class MotionStream(Stream):
         activity = largest * 1000 // self.acceleration.one_g if self.worn else -1
         told = MotionResult(**{f.name: getattr(at_rest, f.name) for f in fields(at_rest)},
                             activity=activity, followed=rate, belief=sure)  # fmt: skip
-        if at_rest.status & REFUSING & ~UNSURE:
+        if at_rest.status & REFUSING & ~(UNSURE | MIXED):
             return told
         beats = at_rest.rate, at_rest.low, at_rest.high
         chosen = decide(beats, (rate, sure), self.tracker_table.certainty, activity)
         if chosen == beats:
             return told
-        status = told.status & ~UNSURE | (0 if chosen[0] else UNSURE)
+        status = told.status & ~(UNSURE | MIXED) | (0 if chosen[0] else UNSURE)
         return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)
 
     def line(self, result):

@@ -18,7 +18,8 @@ LIBRARY = KERNELS.parent / "library"
 NAME = "student"  # of the model in C
 MOST_BEATS = 40  # in a result
 SCALARS = (
-    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated", "status",
+    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated",
+    "status",
 )  # fmt: skip
 ROW = len(SCALARS) + 2 * MOST_BEATS  # numbers of a result, as boards/stream_codes.c writes them
 BURST_S = 0.25  # codes that a front end's FIFO hands over at once

@@ -148,7 +148,9 @@ def exchange(one, other):
 
 
 def prefix_of(name):
-    """Begin the name of a temporary file or folder: whose it will be, and which process makes it."""
+    """Begin the name of a temporary file or folder: whose it will be, and which process makes
+    it.
+    """
     return f".{name}.x{HOST}-{os.getpid()}-"
 
 

@@ -144,11 +144,17 @@ def beat_rows(cohort, scored):
     cells = []
     for name, one in found.items():
         match, error = match_scores(one), intervals[name]
-        cells.append([
-            name, mean_with_interval(match["f1"], 3),
-            *(f"{np.nanmean(match[key]):.3f}" for key in ("recall", "precision")),
-            *(f"{np.nanmean(error[key]):.1f}" for key in ("median", "mean", "clean_median", "clean_mean")),
-        ])  # fmt: skip
+        cells.append(
+            [
+                name,
+                mean_with_interval(match["f1"], 3),
+                *(f"{np.nanmean(match[key]):.3f}" for key in ("recall", "precision")),
+                *(
+                    f"{np.nanmean(error[key]):.1f}"
+                    for key in ("median", "mean", "clean_median", "clean_mean")
+                ),
+            ]
+        )
     return cells, float(next(iter(intervals.values()))["share"])
 
 
@@ -165,7 +171,7 @@ def variability_rows(cohort, scored, name):
 
 
 def delay_rows(cohort, scored):
-    """Cells of the table of the delay's change within a recording: methods, then no change at all."""
+    """Cells of the table of the delay's change within a recording: methods, then no change."""
     windows, recording = cohort.windows, cohort.recording
     changes = {
         name: read_changes(windows, recording, one.matched)
@@ -238,18 +244,20 @@ def head(cohort, n_rivals, share, command):
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
         f"    {command}\n\n"
-        f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which two "
-        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score is "
+        f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
+        "two "
+        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
+        "is "
         "the mean over subjects of their means over windows, with the bootstrap-t interval over "
         "subjects (95 %; simulated coverage at 34 subjects 92.3 to 94.4 %). "
         "A window without an answer scores as the constant of the other folds. "
         "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
         "Heart rate is the primary endpoint, the others are secondary. "
         f"{power_note(n_subjects, n_rivals)}"
-        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. Interval "
-        f"errors are of the intervals that all methods have ({100 * share:.1f} %); clean windows have "
-        "a quality of 0.9. The pulse's delay is from R peak to steepest rise, median of a window's beats, "
-        "less the recording's median; a method's is that of its beats. "
+        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. "
+        f"Interval errors are of the intervals that all methods have ({100 * share:.1f} %); clean "
+        "windows have a quality of 0.9. The pulse's delay is from R peak to steepest rise, median "
+        "of a window's beats, less the recording's median; a method's is that of its beats. "
         "Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
         "settings were frozen before (xmae/beats/rivals.json).\n"
     )

@@ -1,12 +1,13 @@
-"""Where the R peaks are in hidden patches of the ECG, as a teacher rebuilds them or its tokens tell.
+"""Where the R peaks are in hidden patches of the ECG, as a teacher rebuilds them or its tokens
+tell.
 
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.rebuilt_peaks runs/all base RUN ... --out benchmarks/results
 
-RUN is the folder of a pretraining with `xmae` or `xmae-timing`: its decoder rebuilds the ECG from the
-PPG and the visible patches. A shipped encoder has no decoder; its PPG tokens are read by a ridge,
-fitted across folds by subject, and so are tokens of an untrained encoder of its kind and the PPG's own
-patches. All are scored on the same hidden patches.
+RUN is the folder of a pretraining with `xmae` or `xmae-timing`: its decoder rebuilds the ECG from
+the PPG and the visible patches. A shipped encoder has no decoder; its PPG tokens are read by a
+ridge, fitted across folds by subject, and so are tokens of an untrained encoder of its kind and
+the PPG's own patches. All are scored on the same hidden patches.
 """
 
 import argparse
@@ -256,8 +257,8 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
         f"{len(windows.peaks):,} windows of 10 s with truth. {100 * RATIOS[0]:.0f} % of the ECG's "
         "patches are hidden, all but one run. Each recording's delay from R peak to pulse is taken "
         "off before. A row's own median error for each subject is taken off too. Peaks are looked "
-        "for in the hidden patches alone, and found within 100 ms. A ridge learns a bell of 20 ms at "
-        "each R peak from three patches, on subjects of other folds; it sees no ECG. Means over "
+        "for in the hidden patches alone, and found within 100 ms. A ridge learns a bell of 20 ms "
+        "at each R peak from three patches, on subjects of other folds; it sees no ECG. Means over "
         "subjects with the bootstrap-t interval (95 %; simulated coverage at 34 subjects 92.3 to "
         "94.4 %). The limit is a recall of 0.95 and a median error of 10 ms, better than untrained "
         f"tokens.\n\n{markdown_table(COLUMNS, rows)}\n"

@@ -220,8 +220,10 @@ def draw(twin, real, path):
         edges = np.linspace(*np.quantile(pooled, (0.005, 0.985)), 40)
         for one in (twin, *real):
             if len(values := one.measures[key]):
-                ax.hist(values.clip(edges[0], edges[-1]), edges, density=True, histtype="step",
-                        color=colours[one.name], lw=2 if one is twin else 1.2, label=one.name)  # fmt: skip
+                ax.hist(
+                    values.clip(edges[0], edges[-1]), edges, density=True, histtype="step",
+                    color=colours[one.name], lw=2 if one is twin else 1.2, label=one.name,
+                )  # fmt: skip
         ax.set_xlabel(f"{what}, {unit}")
         ax.set_yticks([])
     for one in (twin, *real):
@@ -303,16 +305,16 @@ def page(twin, real, found, told, stores):
     return (
         "# Generated and real windows, side by side\n\n"
         f"    python -m xmae.benchmarks.studies.twin_reality {stores}\n\n"
-        f"{N_TWIN:,} generated windows as training draws them, upright, through the window pipeline; "
-        f"{counts}. Median and range from 10 to 90 %, then the distance of Kolmogorov and Smirnov to "
-        "the twin (0 the same, 1 no overlap). PPG-BP is compared with 2 s of the twin. The delay is "
-        "of recordings. Pulses of all are found by one rule: peaks that stand out by "
-        f"{100 * PROMINENCE:.0f} % of the window's range. Rhythms of the twin are meant to be wider: "
-        "three of four of its windows are no sinus rhythm. BIDMC chose nothing.\n\n"
+        f"{N_TWIN:,} generated windows as training draws them, upright, through the window "
+        f"pipeline; {counts}. Median and range from 10 to 90 %, then the distance of Kolmogorov "
+        "and Smirnov to the twin (0 the same, 1 no overlap). PPG-BP is compared with 2 s of the "
+        "twin. The delay is of recordings. Pulses of all are found by one rule: peaks that stand "
+        f"out by {100 * PROMINENCE:.0f} % of the window's range. Rhythms of the twin are meant to "
+        "be wider: three of four of its windows are no sinus rhythm. BIDMC chose nothing.\n\n"
         f"{markdown_table(columns, rows)}\n\n![all in one picture](twin_reality.png)\n\n"
         "## A classifier that tells them apart\n\n"
-        f"Boosted trees on {len(columns_of())} numbers of a window, five folds by subject. 0.5 would be "
-        "chance. Beside it the columns whose shuffling costs most AUROC.\n\n"
+        f"Boosted trees on {len(columns_of())} numbers of a window, five folds by subject. 0.5 "
+        "would be chance. Beside it the columns whose shuffling costs most AUROC.\n\n"
         f"{markdown_table(('real windows', 'AUROC', 'uses'), apart)}\n"
     )
 

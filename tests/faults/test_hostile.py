@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 
@@ -22,9 +23,9 @@ LEAVING = (
     "../secret.csv", "a/../../secret.csv", "/etc/passwd", "./../secret.csv", "..", ".", "",
     "a//b.csv", "a/", "~/secret.csv", ".hidden.csv", "a/.hidden.csv", "file:///etc/passwd",
     "http://example.org/a.csv", "s3://bucket/a.csv", "..\\secret.csv", "C:\\secret.csv",
-    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv", "\u2024\u2024/secret.csv",
-    "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b", "$(id)", "`id`", "a*", "a?",
-    "x" * 300, "a/" * 20 + "a",
+    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv",
+    "\u2024\u2024/secret.csv", "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b",
+    "$(id)", "`id`", "a*", "a?", "x" * 300, "a/" * 20 + "a",
 )  # fmt: skip
 
 
@@ -76,6 +77,32 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path):
     for name in ("a.csv", "b.npz"):
         with pytest.raises(UserError, match="no plain file"):
             read_recording(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["ppg", "ecg", "subject", "Subj_Wins"])
+def test_no_link_of_an_hdf5_file_leads_into_another_file(tmp_path, name):
+    os.mkfifo(tmp_path / "other.h5")  # opening it would wait without end
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["fs"] = 125.0
+        file["ppg" if name != "ppg" else "other"] = real_signals()["ppg"]
+        hidden = file.create_group("#refs#")
+        hidden["far"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+        file[name] = h5py.SoftLink("/#refs#/far/sig")  # a link to a link
+    with pytest.raises(UserError, match="'far' is a link into another file"):
+        read_recording(tmp_path / "a.h5")
+
+
+def test_links_within_an_hdf5_file_are_followed_but_not_in_a_ring(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["fs"] = 125.0
+        file["raw/signal"] = real_signals()["ppg"]
+        file["ppg"] = h5py.SoftLink("/raw/signal")
+        file["lost"] = h5py.SoftLink("/raw/nowhere")
+    assert read_recording(tmp_path / "a.h5").sfreq == 125
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["ecg"] = h5py.SoftLink("ecg")
+    with pytest.raises(UserError, match="a link to a link"):
+        read_recording(tmp_path / "a.h5")
 
 
 @pytest.fixture

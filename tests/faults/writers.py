@@ -323,7 +323,9 @@ def on_a_read_only_disk(writer, place, disk, row):
 
 
 def in_a_crowd(writer, place, other, row, n=6):
-    """Several processes write at once: each is through or refused in a line, one is what is left."""
+    """Several processes write at once: each is through or refused in a line, one is what is
+    left.
+    """
     with fresh(place, other) as folder:
         writer.write(folder, 1)
         start = time.time() + 0.2

@@ -1,4 +1,4 @@
-"""What the papers say of optimisation, teachers and views, held against the papers' own formulas."""
+"""What the papers say of optimisation, teachers and views, by the papers' own formulas."""
 
 import json
 import math

@@ -31,7 +31,10 @@ class AppleMObjective(Objective):
 
     name = "apple-m"
 
-    paper = "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
+    paper = (
+        "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, "
+        "arXiv 2312.05409"
+    )
     defaults = Defaults(batch_size=256, lr=3e-4, weight_decay=0.01)
     needs_ecg = True
 

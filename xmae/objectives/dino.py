@@ -1,21 +1,23 @@
-"""DINO: a student must say of short and long crops what a slowly moving teacher says of long ones.
+"""DINO: a student must say of short and long crops what a slowly moving teacher says of long
+ones.
 
-Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021, arXiv
-2104.14294: several crops, student temperature 0.1, centre with momentum 0.9, teacher momentum 0.996
-rising to 1 by cosine, a head of three layers, normalised bottleneck and weight-normalised prototypes
-that rest for the first hundredth of the run; AdamW at 5e-4 * batch / 256 with weight decay 0.04
-rising to 0.4 by cosine, not on norms and biases; each parameter's gradient is bounded to a norm of 3.
+Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021,
+arXiv 2104.14294: several crops, student temperature 0.1, centre with momentum 0.9, teacher
+momentum 0.996 rising to 1 by cosine, a head of three layers, normalised bottleneck and
+weight-normalised prototypes that rest for the first hundredth of the run; AdamW at 5e-4 * batch /
+256 with weight decay 0.04 rising to 0.4 by cosine, not on norms and biases; each parameter's
+gradient is bounded to a norm of 3.
 
 Ours: crops in time, of 8 s (teacher and student) and four of 3.2 s (student; paper: eight), whose
-patches keep the positions of their place in the window, so that all positions of a whole window are
-trained (images' crops are drawn out, and positions with them; here that would change the heart
-rate); 1024 prototypes (paper: 65,536), without decay, as positions; the mean token instead of a class
-token; a head as wide as four embeddings; in runs of fewer than 2,500 steps the teacher's momentum
-starts lower, for it would keep its random weights; the centre starts at the mean of the first batch
-(from zero, all answers agree for the first steps, and the embedding narrows); a sharper teacher: at
-the paper's temperature (0.04, rising to 0.07) the answers stayed even, the loss at log K, for 500
-steps on BIDMC, at 0.015 it fell from 4.3 to 2.2 (128 prototypes, small size, measured when the
-prototypes started 28 times as long).
+patches keep the positions of their place in the window, so that all positions of a whole window
+are trained (images' crops are drawn out, and positions with them; here that would change the
+heart rate); 1024 prototypes (paper: 65,536), without decay, as positions; the mean token instead
+of a class token; a head as wide as four embeddings; in runs of fewer than 2,500 steps the
+teacher's momentum starts lower, for it would keep its random weights; the centre starts at the
+mean of the first batch (from zero, all answers agree for the first steps, and the embedding
+narrows); a sharper teacher: at the paper's temperature (0.04, rising to 0.07) the answers stayed
+even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell from 4.3 to 2.2 (128 prototypes,
+small size, measured when the prototypes started 28 times as long).
 """
 
 import copy

@@ -1,15 +1,15 @@
-"""MAE-1D: hide three quarters of the PPG's patches, encode the rest, rebuild what was hidden with a
-light decoder.
+"""MAE-1D: hide three quarters of the PPG's patches, encode the rest, rebuild what was hidden with
+a light decoder.
 
-Source: He et al., *Masked Autoencoders Are Scalable Vision Learners*, CVPR 2022, arXiv 2111.06377:
-random masks of 75 %, targets normalised patch by patch, loss on hidden patches only, an encoder
-that never sees mask tokens, AdamW with betas 0.9 and 0.95, lr 1.5e-4 * batch / 256, weight decay
-0.05 but on norms and biases, no clipping of gradients.
+Source: He et al., *Masked Autoencoders Are Scalable Vision Learners*, CVPR 2022, arXiv
+2111.06377: random masks of 75 %, targets normalised patch by patch, loss on hidden patches only,
+an encoder that never sees mask tokens, AdamW with betas 0.9 and 0.95, lr 1.5e-4 * batch / 256,
+weight decay 0.05 but on norms and biases, no clipping of gradients.
 
-Ours: the decoder has 2 blocks of half the width (paper: 8 of 512); no class token, the mean of the
-tokens is the embedding; positions are learned, without decay (paper: fixed sines); warm-up is a
-tenth of the run (paper: 40 of 800 epochs); early stopping; the views are crops of the recording with
-the recipe's changes (paper: resized crops and flips).
+Ours: the decoder has 2 blocks of half the width (paper: 8 of 512); no class token, the mean of
+the tokens is the embedding; positions are learned, without decay (paper: fixed sines); warm-up is
+a tenth of the run (paper: 40 of 800 epochs); early stopping; the views are crops of the recording
+with the recipe's changes (paper: resized crops and flips).
 """
 
 import torch

@@ -1,21 +1,22 @@
 """MSN: masked views must fall to the same prototypes as the whole of another view does.
 
 Source: Assran et al., *Masked Siamese Networks for Label-Efficient Learning*, ECCV 2022, arXiv
-2204.07141, and its released configuration for ViT-S: 1024 prototypes of 256 dimensions, similarities
-at temperature 0.1; a target view and an anchor view of 30 to 100 % of the image, 15 % of the
-anchor's patches dropped, ten focal views of 5 to 30 %; targets of a momentum encoder (0.996, rising
-in a line that would reach 1 after 1.25 runs) sharpened at 0.25 and spread over the prototypes by
-three rounds of Sinkhorn; mean-entropy maximisation (me-max, weight 1) against collapse; AdamW at
-1e-3 for 1,024 windows, weight decay from 0.04 to 0.4 by a cosine over 1.25 runs, not on norms, biases
-and prototypes; gradients of networks bounded to a norm of 3 in all.
+2204.07141, and its released configuration for ViT-S: 1024 prototypes of 256 dimensions,
+similarities at temperature 0.1; a target view and an anchor view of 30 to 100 % of the image, 15
+% of the anchor's patches dropped, ten focal views of 5 to 30 %; targets of a momentum encoder
+(0.996, rising in a line that would reach 1 after 1.25 runs) sharpened at 0.25 and spread over the
+prototypes by three rounds of Sinkhorn; mean-entropy maximisation (me-max, weight 1) against
+collapse; AdamW at 1e-3 for 1,024 windows, weight decay from 0.04 to 0.4 by a cosine over 1.25
+runs, not on norms, biases and prototypes; gradients of networks bounded to a norm of 3 in all.
 
-Ours: views are stretches of time of those shares, one length for all windows of a step; they are not
-drawn out, which would change the heart rate, and their patches keep the positions of their place;
-changes of pulses in place of colours; no batch norm in the head, which is as wide as four embeddings
-(paper: 2,048); no decay on positions; the mean token instead of a class token; no stochastic depth;
-the learning rate in proportion to the batch is DINO's rule, for the paper has one batch size; its
-schedule is the common one (paper: warm-up over 15 of 800 epochs from 2e-4, a cosine over 1.25 runs);
-in runs of fewer than 2,500 steps the momentum starts lower, for the targets would stay random.
+Ours: views are stretches of time of those shares, one length for all windows of a step; they are
+not drawn out, which would change the heart rate, and their patches keep the positions of their
+place; changes of pulses in place of colours; no batch norm in the head, which is as wide as four
+embeddings (paper: 2,048); no decay on positions; the mean token instead of a class token; no
+stochastic depth; the learning rate in proportion to the batch is DINO's rule, for the paper has
+one batch size; its schedule is the common one (paper: warm-up over 15 of 800 epochs from 2e-4, a
+cosine over 1.25 runs); in runs of fewer than 2,500 steps the momentum starts lower, for the
+targets would stay random.
 """
 
 import copy

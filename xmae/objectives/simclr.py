@@ -2,12 +2,12 @@
 
 Source: Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, ICML
 2020, arXiv 2002.05709: NT-Xent on a projection of two layers, which is left out of the embedding;
-temperature 0.1; a learning rate in proportion to the batch; no weight decay on norms and biases; no
-clipping of gradients.
+temperature 0.1; a learning rate in proportion to the batch; no weight decay on norms and biases;
+no clipping of gradients.
 
-Ours: the views (of PaPaGei, see `views`); AdamW at 1e-3 for 512 windows with decay 1e-4 (paper: LARS
-at 0.3 for 256 with 1e-6); no batch norm in the projection; batches of 512 (paper: 4,096); warm-up is
-a tenth of the run (paper: 10 epochs); early stopping.
+Ours: the views (of PaPaGei, see `views`); AdamW at 1e-3 for 512 windows with decay 1e-4 (paper:
+LARS at 0.3 for 256 with 1e-6); no batch norm in the projection; batches of 512 (paper: 4,096);
+warm-up is a tenth of the run (paper: 10 epochs); early stopping.
 """
 
 from xmae.errors import require_choice

@@ -157,9 +157,9 @@ def pretrain(
     out = Path(out)
     store = WindowStore(data)
     settings = {
-        "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked, "recipe": recipe,
-        "seed": seed, "accumulate": accumulate, "precision": precision or default_precision(),
-        "init": None if init is None else str(init),
+        "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked,
+        "recipe": recipe, "seed": seed, "accumulate": accumulate,
+        "precision": precision or default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)
     L.seed_everything(seed, verbose=False)
@@ -167,12 +167,14 @@ def pretrain(
     objective = chosen(**own, **takes)
     here, machines = layout(devices)
     train, val = objective.batches(
-        store, batch_size=batch_size, n_epochs=epochs, seed=seed, recipe=applied(RECIPES[recipe], objective),
-        rank=rank(), world_size=here * machines, accumulate=accumulate,
+        store, batch_size=batch_size, n_epochs=epochs, seed=seed,
+        recipe=applied(RECIPES[recipe], objective), rank=rank(), world_size=here * machines,
+        accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None
     module = Pretraining(
-        objective, len(train) * epochs // accumulate, lr, seed, val.variance if objective.rebuilds_ecg else None,
+        objective, len(train) * epochs // accumulate, lr, seed,
+        val.variance if objective.rebuilds_ecg else None,
         count_flops(objective, train.batch(1, 0)), compile,
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
@@ -245,7 +247,8 @@ def own_settings(method, given):
         number, text = isinstance(defaults[name], int | float), str(value)
         if number != isinstance(value, int | float):
             raise UserError(
-                f"{name} of method {method} is '{text}'; expected {'a number' if number else 'text'}"
+                f"{name} of method {method} is '{text}'; expected "
+                f"{'a number' if number else 'text'}"
             )
         if isinstance(defaults[name], int):
             if not float(value).is_integer():

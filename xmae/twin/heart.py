@@ -1,8 +1,9 @@
-"""The ECG of generated people: P, QRS and T of each beat as Gaussians, one train of impulses a wave.
+"""The ECG of generated people: P, QRS and T of each beat as Gaussians, one train of impulses a
+wave.
 
-After ECGSYN (McSharry et al., IEEE TBME 50(3), 2003): Gaussians for P, Q, R, S and T, drawn anew for
-each person; QT follows the interval by Bazett's square root. Ventricular beats have a wide QRS of
-their own and no P; fibrillation has f waves (4 to 9 Hz) in place of P.
+After ECGSYN (McSharry et al., IEEE TBME 50(3), 2003): Gaussians for P, Q, R, S and T, drawn anew
+for each person; QT follows the interval by Bazett's square root. Ventricular beats have a wide QRS
+of their own and no P; fibrillation has f waves (4 to 9 Hz) in place of P.
 """
 
 import torch

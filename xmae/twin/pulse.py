@@ -30,7 +30,9 @@ class Pulse(NamedTuple):
 
 
 def impulses(time, weight, length, sfreq):
-    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside are left out."""
+    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside are left
+    out.
+    """
     at = time * sfreq
     left = at.floor()
     right_share = at - left
@@ -115,7 +117,8 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
 
 
 def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
-    """Draw the spectrum of one wave a window, its steepest rise at time 0: mean interval (B, 1) s -> (B, F).
+    """Draw the spectrum of one wave a window, its steepest rise at time 0: mean interval (B, 1) s
+    -> (B, F).
 
     Parameters
     ----------
@@ -157,7 +160,8 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
 def low_frequencies(
     n, length, sfreq, generator, exponent=1.0, lowest=0.05, highest=12.0, rows=slice(None)
 ):
-    """Draw noise whose amplitude falls as 1 / f^exponent from `lowest` to `highest` Hz: (n, L), deviation 1.
+    """Draw noise whose amplitude falls as 1 / f^exponent from `lowest` to `highest` Hz: (n, L),
+    deviation 1.
 
     Of `n` draws only those of `rows` are made: whether a row is wanted changes no other.
     """

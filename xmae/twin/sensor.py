@@ -1,4 +1,6 @@
-"""What happens between the skin and the samples: baseline, noise, motion, contact, converter, clock."""
+"""What happens between the skin and the samples: baseline, noise, motion, contact, converter,
+clock.
+"""
 
 from typing import NamedTuple
 
@@ -43,7 +45,8 @@ def chosen(where):
 
 
 def cadence(n, length, sfreq, rate_hz, generator, rows=slice(None)):
-    """Draw periodic motion: on, at half, at double the pulse rate, or anywhere from 0.6 to 3.2 Hz: (m, L).
+    """Draw periodic motion: on, at half, at double the pulse rate, or anywhere from 0.6 to 3.2 Hz:
+    (m, L).
 
     Of `n` draws only those of `rows` are made.
     """

@@ -71,7 +71,9 @@ def stream_response(length=LENGTH):
 
 
 def running_scale(x):
-    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps / 127."""
+    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps /
+    127.
+    """
     peak = x.abs().unflatten(1, (-1, BLOCK)).amax(2)
     before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]
     largest = before.unfold(1, BLOCKS, 1).amax(2).repeat_interleave(BLOCK, 1)
@@ -79,7 +81,8 @@ def running_scale(x):
 
 
 def clean_acceleration(acc):
-    """Pass acceleration through the streaming front end: (B, 3, T) g at 25 Hz -> (B, 3, 4 T) in [-1, 1].
+    """Pass acceleration through the streaming front end: (B, 3, T) g at 25 Hz -> (B, 3, 4 T) in
+    [-1, 1].
 
     The largest of three axes sets the scale, and no movement below `ACC_FLOOR` does.
     """
@@ -167,7 +170,9 @@ class Twin:
         return rhythm, move(activity, tie(activity, cadence, rate_hz, generator), generator)
 
     def clean(self, ppg, generator):
-        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B, 1000)."""
+        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B,
+        1000).
+        """
         streams = uniform((len(ppg), 1), generator) < self.stream
         spectrum = torch.fft.rfft(ppg - ppg[:, :1])
         clean = torch.fft.irfft(spectrum * torch.where(streams, self.smooth, self.band), LENGTH)

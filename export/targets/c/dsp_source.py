@@ -43,8 +43,8 @@ def dsp_texts(certainty):
 
 HEADER = """{spdx}/**
  * @file xmae_model_dsp.h
- * @brief The tier without a network: beats, heart rate and rhythm by autocorrelation and moving averages. It
- * gives no embeddings. Written by `xmae export --targets c`.
+ * @brief The tier without a network: beats, heart rate and rhythm by autocorrelation and
+ * moving averages. It gives no embeddings. Written by `xmae export --targets c`.
  */
 #ifndef XMAE_MODEL_DSP_H
 #define XMAE_MODEL_DSP_H
@@ -66,7 +66,7 @@ extern const xmae_model_t xmae_model_dsp;
 #endif
 """
 
-SOURCE = """{spdx}/* The tier without a network for libxmae. Written by `xmae export --targets c`. */
+SOURCE = """{spdx}/* The tier without a network for libxmae. Written by `xmae export`. */
 #include "xmae/xmae_model_dsp.h"
 #include "xmae_internal.h"
 

@@ -17,7 +17,8 @@ from xmae.files import atomic_file
 ALIGN = 8  # bytes: of every tensor in the arena
 NAME = "student_int8"  # of the files in a bundle
 STRUCTS = {  # of the others: the kernel's name and _t
-    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t", "xmae_average_pool": "xmae_pool_t",
+    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t",
+    "xmae_average_pool": "xmae_pool_t",
 }  # fmt: skip
 
 
@@ -96,7 +97,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
         "layers": [
             {
                 "name": f"{i:02d}_{layer.op.lower()}", "op": layer.op, "macs": layer.macs,
-                "constant_bytes": sum(array.nbytes for array in layer.constants.values()), "function": function(i),
+                "constant_bytes": sum(array.nbytes for array in layer.constants.values()),
+                "function": function(i),
             }
             for i, layer in enumerate(layers)
         ],
@@ -174,7 +176,7 @@ def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
     guard = identifier(name).upper() + "_H"
     calls = [i for i, layer in enumerate(layers) if layer.kernel]
     macs = sum(layer.macs for layer in layers)
-    header = f"""/* {comment(name)}: {macs} multiply-accumulates. Written by `xmae export --targets c`. */
+    header = f"""/* {comment(name)}: {macs} multiply-accumulates. Written by `xmae export`. */
 #ifndef {guard}
 #define {guard}
 #include <stdint.h>

@@ -1,5 +1,5 @@
-"""What one file of one device holds: channels on that device's clock, to be a recording by itself or
-a part of a session.
+"""What one file of one device holds: channels on that device's clock, to be a recording by itself
+or a part of a session.
 """
 
 from dataclasses import dataclass, field
@@ -51,7 +51,8 @@ def recording_of_part(part, path, channel_map):
     if "ppg" not in roles:
         names = ", ".join(channel.name for channel in part.channels)
         raise UserError(
-            f"{path}: has no PPG ({names}); join it with a file that has in a session (docs/data.md)"
+            f"{path}: has no PPG ({names}); join it with a file that has in a session "
+            "(docs/data.md)"
         )
     return recording_of(
         part.channels,

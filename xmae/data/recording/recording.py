@@ -168,7 +168,8 @@ class Recording:
                 raise UserError(f"{name}: {has}; expected as many")
         if len(self.ppg) < WINDOW_S * self.sfreq:
             raise UserError(
-                f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s"
+                f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of "
+                f"{WINDOW_S} s"
             )
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():

@@ -25,14 +25,24 @@ from xmae.data.recording.sizes import check_columns, check_samples
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
+MAX_LINKS = 8
 BYTES_A_WINDOW = 100  # at least, of a file: a window's own header takes more
 RATE_NAMES = (
-    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
-    "sampling_frequency", "samplingfrequency",
+    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate",
+    "frequency", "sampling_frequency", "samplingfrequency",
 )  # fmt: skip
 UNIT_NAMES = ("unit", "units")
-SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
-                 "participant", "participant_id")  # fmt: skip
+SUBJECT_NAMES = (
+    "subject",
+    "subject_id",
+    "Subject",
+    "SubjectID",
+    "subjectID",
+    "patient",
+    "patient_id",
+    "participant",
+    "participant_id",
+)
 
 
 def read(path, channel_map):
@@ -94,18 +104,28 @@ def roles_of(group, channel_map):
         for role, wanted in channel_map.roles.items()
     }
     listed = {role: [name for name in wanted if name in names] for role, wanted in listed.items()}
-    stated = {name: text_of(attribute(group[name], UNIT_NAMES)) or "" for name in names}
+    stated = {name: text_of(attribute(item_of(group, name), UNIT_NAMES)) or "" for name in names}
     listed = {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
     return find_roles(names, listed, stated)
 
 
-def item_of(group, name):
-    """An item of a group; a link into another file is refused, not followed; None if there is none."""
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-        raise UserError(
-            f"{group.file.filename}: '{name}' is a link into another file; such are not followed"
-        )
-    return group.get(name)
+def item_of(group, name, links=0):
+    """Return an item of a group, None if there is none.
+
+    A link to another place of the file is followed a part at a time, as it can lead through one
+    into another file. That is refused before the other file is opened, and so is a ring of links.
+    """
+    path, link = group.file.filename, group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise UserError(f"{path}: '{name}' is a link into another file; such are not followed")
+    if not isinstance(link, h5py.SoftLink):
+        return group.get(name)
+    if links == MAX_LINKS:
+        raise UserError(f"{path}: '{name}' is a link to a link, and so on; such are not followed")
+    item = group.file if link.path.startswith("/") else group
+    for part in filter(None, link.path.split("/")):
+        item = item_of(item, part, links + 1) if is_group(item) else None
+    return item
 
 
 def values_of(dataset):
@@ -194,10 +214,11 @@ def read_group(path, group, channel_map):
     """One `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
-        rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
+        item = item_of(group, name)
+        rate = channel_map.sfreqs.get(name, attribute(item, RATE_NAMES))
         rate = channel_map.check_sfreq(rate_of(rate, name, path), path)
-        unit = text_of(attribute(group[name], UNIT_NAMES)) or ""
-        x = np.ravel(values_of(group[name])).astype(np.float64)
+        unit = text_of(attribute(item, UNIT_NAMES)) or ""
+        x = np.ravel(values_of(item)).astype(np.float64)
         channels.append(Channel(name, x, rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
     subject = text_of(
@@ -226,6 +247,8 @@ def read_pulsedb(path, file, channel_map):
     time.
     """
     fields = item_of(file, "Subj_Wins")
+    if not is_group(fields):
+        raise UserError(f"{path}: Subj_Wins is no struct array")
 
     def column(name):
         """The values of a field, one array a window; a struct array of one window has no
@@ -290,7 +313,8 @@ def read_pulsedb(path, file, channel_map):
 
 
 LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
-    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP",
+    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP",
+    "dbp": "SegDBP",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ sources:
   - {file: watch_acc.csv, clock: watch}
   - {file: strap_ecg.txt, clock: strap}
 clocks:
-  watch: {offset_s: 1.2, drift_ppm: 30}   # if known: how far ahead of the ECG's, and how much faster
+  watch: {offset_s: 1.2, drift_ppm: 30}  # if known: ahead of the ECG's, and faster
 ```
 
 Without `clock`, a file with ECG is on one clock, and all others are on that of the PPG. Starts put
@@ -170,7 +170,9 @@ def renamed(part: Part, roles, source):
 
 
 def clocks_of(session, parts):
-    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the PPG."""
+    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the
+    PPG.
+    """
     unnamed = next(
         (s.clock for s, (_, roles) in zip(session.sources, parts, strict=True) if "ppg" in roles),
         "",

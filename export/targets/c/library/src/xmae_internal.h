@@ -119,6 +119,9 @@ void xmae_reader_push(xmae_reader_t *r, const xmae_model_t *model, const int8_t 
 /* Fill in what beats tell: certainty, rate, irregularity, rhythm, beats (at most `most`). */
 void xmae_reader_result(xmae_reader_t *r, uint32_t most, xmae_result_t *result);
 
+/* Whether 250 samples at 25 Hz speak against a heart rate (1/100 bpm) of beats with this irregularity. */
+int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity);
+
 /* n / d where n < 2^48, d < 2^19 and the quotient fits: three of the core's own divisions, no call of the compiler's
  * library. */
 static inline uint32_t xmae_divide(uint64_t n, uint32_t d) {

@@ -9,7 +9,7 @@
 #define SPAN 10u        /* s that quality looks back */
 #define STILL 2u        /* s without any movement: nothing there */
 #define MOST_BEATS 6u   /* of one second */
-#define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE)
+#define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE | XMAE_MIXED)
 #define CERTAINTY_STEP 16u
 #define MIN_BPM 3000
 #define MAX_BPM 22000
@@ -92,6 +92,7 @@ static void make_result(xmae_t *x) {
   if (x->still >= STILL) reasons |= XMAE_FLAT;
   if (x->seconds < SPAN) reasons |= XMAE_START;
   if (result->certainty < model->least || !result->rate) reasons |= XMAE_UNSURE;
+  if (!(reasons & REFUSING) && xmae_doubt(x->recent, result->rate, result->irregularity)) reasons |= XMAE_MIXED;
   result->reasons = (uint8_t)reasons;
   result->low = result->high = 0;
   if (reasons & REFUSING) {
@@ -120,6 +121,15 @@ static void end_second(xmae_t *x) {
   make_result(x);
 }
 
+/* Keep the mean of every four samples of the last 10 s. */
+static void keep_recent(xmae_t *x, int8_t scaled) {
+  if (!x->n_samples) memmove(x->recent, x->recent + XMAE_OUTPUTS, sizeof x->recent - XMAE_OUTPUTS);
+  x->four = (int16_t)(x->four + scaled);
+  if (x->n_samples % 4u != 3u) return;
+  x->recent[sizeof x->recent - XMAE_OUTPUTS + x->n_samples / 4u] = (int8_t)(x->four >> 2);
+  x->four = 0;
+}
+
 /* Take a sample at 100 Hz into the window's ring and into the network. */
 static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
   const xmae_model_t *model = x->config->model;
@@ -133,6 +143,7 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
     window[x->newest] = input;
   x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
   if (scaled) x->moved = 1;
+  keep_recent(x, scaled);
   if (model->engine) model->engine->input(model, x->memory)[x->n_samples] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
