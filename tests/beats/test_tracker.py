@@ -7,7 +7,7 @@ import pytest
 
 from xmae.beats.spectra import GRID, Spectra, steady
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
-from xmae.beats.tracker import decide, shipped_tracker
+from xmae.beats.tracker import Tracker, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import Acceleration, FrontEnd
 
@@ -54,6 +54,45 @@ def test_noise_alone_is_not_answered():
     table = shipped_tracker("classical")
     _, sure = followed(codes, acc, "classical")
     assert (sure >= table.certainty.least).mean() < 0.2
+
+
+def test_what_comes_later_helps_a_whole_recording():
+    codes, acc = walk(100, 152, 2.0)
+    noise = np.random.default_rng(2).standard_normal(2000)
+    codes[:2000] = np.rint(30000 + 2000 * noise)  # no pulse at first
+    levels = evidence(beside(FrontEnd(100).push(codes), acceleration_samples(acc, 100)[0])[None])
+    live, _ = follow(levels, shipped_tracker("classical"))
+    both, _ = follow(levels, shipped_tracker("classical", "both ways"), both_ways=True)
+    off = [np.abs(rate[0, 9:25] / 100 - 100).mean() for rate in (both, live)]
+    assert off[0] < 5 and off[1] > 3 * off[0]
+    assert abs(both[0, -1] - live[0, -1]) <= 5  # at the end nothing comes later
+
+
+def test_several_channels_of_one_wrist_are_averaged():
+    codes, acc = walk(100, 152, 2.0)
+    axes = acceleration_samples(acc, 100)[0]
+    noise = np.rint(30000 + 2000 * np.random.default_rng(5).standard_normal(len(codes)))
+    rows = [beside(FrontEnd(100).push(x.astype(np.int64)), axes) for x in (codes, noise)]
+    table = shipped_tracker("classical")
+    alone = follow(evidence(np.stack(rows[:1])), table)
+    twice = follow(evidence(np.stack([rows[0], rows[0]]), together=True), table)
+    assert np.array_equal(alone[0], twice[0]) and np.array_equal(alone[1], twice[1])
+    rate, _ = follow(evidence(np.stack(rows), together=True), table)
+    assert rate.shape[0] == 1 and np.median(np.abs(rate[0, 20:] / 100 - 100)) < 5
+
+
+def test_without_evidence_the_belief_stays_flat():
+    table = shipped_tracker()
+    tracker = Tracker(table)
+    for _ in range(30):
+        tracker.push((np.zeros((1, len(GRID)), np.int64), np.zeros((1, len(GRID)), np.int64)))
+    _, sure = tracker.read()
+    assert sure[0] < table.certainty.least / 2
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(UserError, match="no tracker called model, sideways"):
+        shipped_tracker("model", "sideways")
 
 
 def test_a_wave_gives_its_amplitude_at_its_rate():

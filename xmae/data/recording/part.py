@@ -47,7 +47,10 @@ def recording_of_part(part, path, channel_map):
     UserError
         If it has no PPG, or as in `recording_of`.
     """
-    roles = part.roles_by(channel_map)
+    try:
+        roles = part.roles_by(channel_map)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
         names = ", ".join(channel.name for channel in part.channels)
         raise UserError(

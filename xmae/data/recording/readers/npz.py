@@ -45,8 +45,8 @@ def read(path, channel_map):
     try:
         channel_map.check_sfreq(float(data["fs"]), path)
         recording = from_archive(data, path, channel_map.units)
-    except UserError:
-        raise
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{path}: holds something that is no number where one is expected ({error})"
@@ -117,7 +117,9 @@ def lead(data, name):
 
 def physical(data, name):
     """Samples in physical units, float64, NaN where missing: x * scale + offset."""
-    x = data[name] if data[name].dtype == np.int16 else real_numbers(data[name])
+    x = data[name]
+    if x.dtype.kind not in "iufb":
+        raise UserError(f"'{name}' holds {x.dtype}, no numbers")
     values = x * float(data.get(f"{name}_scale", 1)) + float(data.get(f"{name}_offset", 0))
     return np.where(x == MISSING, np.nan, values) if x.dtype == np.int16 else values
 

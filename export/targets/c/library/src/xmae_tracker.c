@@ -8,6 +8,7 @@
 #define RATES XMAE_TRACKER_RATES
 #define SPAN XMAE_TRACKER_SPAN
 #define VALUES XMAE_TRACKER_VALUES
+#define LEVELS XMAE_TRACKER_LEVELS
 #define LOWEST 30u       /* bpm */
 #define STEP 2u          /* bpm */
 #define TURN 1500u       /* steps: 1 bpm is one a value */
@@ -103,13 +104,11 @@ static uint32_t root(uint32_t x) {
   return result;
 }
 
-/* Bring values to 0 to 255 of the largest, or of `least` if that is more; say whether it is. */
-static int normalise(uint16_t *x, uint32_t least) {
-  uint32_t given = least;
+/* Bring values to 0 to 255 of the largest, or of `least` if that is more. */
+static void normalise(uint16_t *x, uint32_t least) {
   for (uint32_t k = 0; k < RATES; k++)
     if (x[k] > least) least = x[k];
   for (uint32_t k = 0; k < RATES; k++) x[k] = (uint16_t)(FULL * x[k] / least);
-  return least > given;
 }
 
 /* The likelihood of every rate. */
@@ -119,17 +118,13 @@ static void weigh(xmae_tracker_t *t) {
     ppg[k] = (uint16_t)root(power(t, &t->ppg, k));
     acc[k] = (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
   }
-  normalise(ppg, 1);
-  const uint16_t *prior = t->table->prior[normalise(acc, STILL)];
+  normalise(ppg, 1), normalise(acc, STILL);
   for (uint32_t k = 0; k < RATES; k++) ppg[k] = (uint16_t)(ppg[k] > acc[k] ? ppg[k] - acc[k] : 0);
   normalise(ppg, 1);
   for (uint32_t k = 0; k < RATES; k++) {
-    uint32_t turning = root(power(t, &t->map, k)) * XMAE_TRACKER_MAP_LEVELS / STEADY(256u);
-    if (turning >= XMAE_TRACKER_MAP_LEVELS) turning = XMAE_TRACKER_MAP_LEVELS - 1;
-    uint32_t seen = t->table->evidence[turning][ppg[k] * XMAE_TRACKER_PPG_LEVELS / (FULL + 1)]
-                                      [acc[k] * XMAE_TRACKER_ACC_LEVELS / (FULL + 1)];
-    seen = seen * prior[k] >> 16;
-    t->likely[k] = (uint16_t)(seen ? seen : 1);
+    uint32_t turning = root(power(t, &t->map, k)) * (FULL + 1) / STEADY(256u);
+    if (turning > FULL) turning = FULL;
+    t->likely[k] = t->table->evidence[turning * LEVELS / (FULL + 1)][ppg[k] * LEVELS / (FULL + 1)];
   }
 }
 
