@@ -19,12 +19,8 @@ from tqdm import tqdm
 
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
-<<<<<<< HEAD
 from xmae.benchmarks.studies.runner import run_study
-=======
-from xmae.benchmarks.studies.runner import run_script
 from xmae.evaluation.findings.delay_change import read_changes, true_changes
->>>>>>> main
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
