@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import io
 
-from xmae.data.recording.sizes import check_matlab
+from xmae.data.recording.matlab import check_matlab
 from xmae.errors import UserError
 
 EEG_SFREQ, ECG_SFREQ = 128, 256  # Hz
