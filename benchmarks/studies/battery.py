@@ -51,11 +51,6 @@ def battery(result: str, /) -> str:
     result : str
         simulate.json of students that read beats.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError

@@ -264,11 +264,6 @@ def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
         Shipped student.
     out : str
         Folder for certainty.png.
-
-    Returns
-    -------
-    str
-        The page.
     """
     table, judged = shipped_certainty(model), judge(store, model)
     with atomic_file(Path(out) / "certainty.png") as temporary:

@@ -208,11 +208,6 @@ def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
         Of CinC 2015, every so many.
-
-    Returns
-    -------
-    str
-        The page.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

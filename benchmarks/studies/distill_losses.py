@@ -89,11 +89,6 @@ def distill_losses(
         Of each training.
     seed : int
         Of everything random.
-
-    Returns
-    -------
-    str
-        The page.
     """
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()

@@ -59,11 +59,6 @@ def findings(
         Of everything random.
     out : str
         Folder for findings-*.png.
-
-    Returns
-    -------
-    str
-        The page.
     """
     meta, parts, costs = WindowStore(store).meta, [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())

@@ -53,11 +53,6 @@ def int8_methods(
     work : str or None
         Folder for what is done already; not done again unless it is of other things.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError

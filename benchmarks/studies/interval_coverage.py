@@ -74,11 +74,6 @@ def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
     ----------
     n_trials : int
         Simulated tables of each kind.
-
-    Returns
-    -------
-    str
-        The page.
     """
     rows = []
     for shape, sigma in SHAPES.items():

@@ -44,11 +44,6 @@ def kernel_cost(*, bundle: str | None = None) -> str:
     bundle : str or None
         An exported one; default: made from the shipped weights.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError

@@ -86,11 +86,6 @@ def latency(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG, all subjects unseen.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows, path = WindowStore(store).windows(), int8_file(model)
     truth = true_values(windows)["hr"]

@@ -108,13 +108,7 @@ tensors.
 
 
 def loading_speed() -> str:
-    """Time how fast windows reach training.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time how fast windows reach training."""
     return page(measure())
 
 

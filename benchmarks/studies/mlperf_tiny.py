@@ -217,13 +217,7 @@ def compare(published=PUBLISHED):
 
 
 def mlperf_tiny() -> str:
-    """Hold estimated latencies against those of MLPerf Tiny v1.2.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Hold estimated latencies against those of MLPerf Tiny v1.2."""
     return report(compare())
 
 

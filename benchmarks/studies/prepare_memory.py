@@ -77,13 +77,7 @@ From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by 
 
 
 def prepare_memory() -> str:
-    """Measure how memory grows with what is prepared.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Measure how memory grows with what is prepared."""
     return page(measure())
 
 

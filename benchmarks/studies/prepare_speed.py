@@ -190,13 +190,7 @@ Two processes are **{result["scaling"]} times** as fast as one."""
 
 
 def prepare_speed() -> str:
-    """Time preparation against the recipe window by window.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time preparation against the recipe window by window."""
     return page(measure())
 
 

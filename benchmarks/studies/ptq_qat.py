@@ -69,11 +69,6 @@ def ptq_qat(*, work: str | None = None) -> str:
     ----------
     work : str or None
         Folder for what is done already.
-
-    Returns
-    -------
-    str
-        The page.
     """
     place = contextlib.nullcontext(work) if work else tempfile.TemporaryDirectory()
     with place as folder, one_thread():

@@ -133,13 +133,7 @@ def judged(path):
 
 
 def pulse_check() -> str:
-    """Count how often the watch's check for a pulse is wrong, on real windows and made signals.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Count how often the watch's check for a pulse is wrong, on real windows and made signals."""
     split = pd.read_csv(SHIPPED_SPLIT).set_index("patient")["split"]
     patient = pd.read_csv(FOLDER / "subjects.csv").set_index("record")["patient"]
     found = defaultdict(list)

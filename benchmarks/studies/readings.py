@@ -209,11 +209,6 @@ def readings(store: str, models: list = (), /) -> str:
         Store of `xmae prepare --min-quality -1`, with ECG.
     models : list of str
         Shipped encoders, or files.
-
-    Returns
-    -------
-    str
-        The page.
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)

@@ -90,11 +90,6 @@ def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 
         Shipped student.
     seconds : float
         Of each recording.
-
-    Returns
-    -------
-    str
-        The page.
     """
     folder = Path(recordings)
     paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))

@@ -63,11 +63,6 @@ def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds:
     rounds : int
         Turns of the latency measurement.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError

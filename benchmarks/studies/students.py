@@ -61,11 +61,6 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
         Bundle with the teacher and int8 files.
     seed : int
         Of the untrained network and the resamples.
-
-    Returns
-    -------
-    str
-        The page.
     """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()

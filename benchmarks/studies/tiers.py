@@ -69,11 +69,6 @@ def tiers(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring a heart rate")

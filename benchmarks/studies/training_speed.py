@@ -204,13 +204,7 @@ thread(s), in turns, {result["rounds"]} rounds, seed {SEED}.
 
 
 def training_speed() -> str:
-    """Time steps of training against the plain one.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time steps of training against the plain one."""
     return page(measure())
 
 

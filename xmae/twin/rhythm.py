@@ -1,7 +1,7 @@
 """When a generated heart beats: real rhythms from the bank beside parametric ones, many windows at
 once.
 
-Ranges are those of a first generator that carried over to real patients, widened to 30 to 220 bpm.
+Ranges are those of a first generator that carried over to real people, widened to 30 to 220 bpm.
 Respiratory and low-frequency variability: Task Force of ESC and NASPE, Circulation 93, 1996
 (bands).
 """

@@ -203,7 +203,7 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
 
 
 def vary_ppg(ppg, generator, strength=1.0, share=None):
-    """Change the look of pulses but not their times, so that a patient cannot be known by them:
+    """Change the look of pulses but not their times, so that a subject cannot be known by them:
     tilt and wander.
 
     The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and
