@@ -266,7 +266,7 @@ def accuracy(bundle, entry, given, recorded, windows, chosen):
     if found["centred"] is None:
         return found | {"failure": UNUSABLE}
     return found | {
-        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows),
+        "heads": compare_heads(bundle.drift_heads(model), embedding, original, windows),
         **beats_of(bundle, entry, given, recorded, windows, chosen),
     }
 

@@ -156,7 +156,7 @@ def validate(
             original = recorded.embeddings[entry["model"]][chosen]
             row |= compare_embeddings(embedding, original, recorded.train_mean[entry["model"]])
             row["heads"] = compare_heads(
-                opened.heads.get(entry["model"], {}), embedding, original, used
+                opened.drift_heads(entry["model"]), embedding, original, used
             )
             row |= beats_of(opened, entry, given, recorded, used, chosen)
         row["violations"] = find_violations(

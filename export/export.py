@@ -15,7 +15,7 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
+from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
@@ -208,13 +208,15 @@ def export(
             model: without_folders(encoder.provenance) for model, encoder in encoders.items()
         }
         stage("heads")
-        heads, metrics, at_chance = {}, {}, {}
+        heads, metrics, at_chance, probes = {}, {}, {}, {}
         for model, encoder in encoders.items():
             save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
-            heads[model], metrics[model], at_chance[model] = make_heads(
+            heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
                 encoder, store, train, brought[model]
             )
         write_json(folder / HEADS, heads)
+        if any(probes.values()):
+            write_json(folder / PROBES, probes)
         certainty, notes = beat_tables(students, store)
         tables = {model: table_of(table) for model, table in certainty.items()}
         library = c_library(folder, taken.get(SOURCE), names, heads, tables)
@@ -242,7 +244,7 @@ def export(
     return {
         "models": [{key: entry[key] for key in columns} for entry in models],
         "heads": {model: list(tasks) for model, tasks in heads.items()},
-        "summary": [*summary_of(models, metrics, brought, at_chance), *notes],
+        "summary": [*summary_of(models, brought, at_chance), *notes],
         "out": str(out),
     }
 
@@ -424,7 +426,7 @@ def brought_heads(names, keep):
     return brought
 
 
-def summary_of(models, metrics, brought, at_chance):
+def summary_of(models, brought, at_chance):
     """What was exported and whether it is good, in a few lines."""
     lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
     cosines = {
@@ -441,13 +443,6 @@ def summary_of(models, metrics, brought, at_chance):
         for file, value in cosines.items()
         if value < POOR
     ]
-    for model, tasks in metrics.items():
-        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
-        if poor:
-            lines.append(
-                f"warning: heads of {model} that are no better than a constant on val: "
-                f"{', '.join(poor)}"
-            )
     kept = [model for model, heads in brought.items() if heads]
     if kept:
         lines.append(f"heads of {', '.join(kept)} are those that it came with (--keep-heads)")
