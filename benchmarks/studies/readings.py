@@ -70,6 +70,8 @@ def read_all(cohort, models):
             name += f" (trained or chosen on {len(seen)} of these subjects)"
         if hasattr(model, "read_windows"):
             readings[name] = model.read_windows(ppg)
+            if hasattr(model, "read_streamed"):
+                readings[f"{name}, as a stream"] = model.read_streamed(cohort.windows)
         else:
             readings[f"{name}, ridge"] = read_embedding(cohort, embed_windows(model, ppg))
     for method in tqdm(METHODS, "rivals"):

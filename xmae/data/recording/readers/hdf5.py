@@ -21,7 +21,7 @@ import numpy as np
 
 from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
 from xmae.data.recording.readers.times import on_grid, refuse_time_unit, regular_times
-from xmae.data.recording.recording import attempt
+from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_columns, check_places, check_samples
 from xmae.data.recording.units import TIME_NAMES, seconds_in, split_unit
 from xmae.errors import UserError
@@ -323,7 +323,7 @@ def read_pulsedb(path, file, channel_map):
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = (
-        [np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
+        [real_numbers(np.ravel(x)) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
     )
     times = column("T")
     starts = np.array(

@@ -24,7 +24,7 @@ from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
-from xmae.data.recording.recording import attempt
+from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
@@ -150,7 +150,7 @@ def names_in(path):
 def load(path, name):
     """One array of a file as float64."""
     with damage_told(path):
-        return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name], np.float64)
+        return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
 @contextmanager
