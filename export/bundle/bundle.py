@@ -7,7 +7,7 @@ manifest.sig          who vouches for it: see `xmae.export.bundle.signature`; on
 teacher.safetensors   float weights in PyTorch (and student.safetensors, ...)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
-drift.json            a heart-rate head at chance, where there is one: drift is measured by it
+probes.json           a heart-rate head at chance, where there is one: drift is measured by it
 model_card.md         the same for people
 c/                    libxmae with the students, for firmware: see `xmae.export.targets.c.package`
 
@@ -33,7 +33,7 @@ from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "drift.json"
+MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "probes.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
