@@ -259,7 +259,8 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
         "off before. A row's own median error for each subject is taken off too. Peaks are looked "
         "for in the hidden patches alone, and found within 100 ms. A ridge learns a bell of 20 ms "
         "at each R peak from three patches, on subjects of other folds; it sees no ECG. Means over "
-        f"subjects. {COVERAGE_NOTE} The limit is a recall of 0.95 and a median error of 10 ms, better than untrained "
+        f"subjects. {COVERAGE_NOTE} The limit is a recall of 0.95 and a median error of 10 ms, "
+        "better than untrained "
         f"tokens.\n\n{markdown_table(COLUMNS, rows)}\n"
     )
     with atomic_file(Path(out) / "rebuilt_peaks.md") as temporary:
