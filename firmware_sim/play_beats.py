@@ -1,6 +1,7 @@
 """A recording through libxmae on an emulated Cortex-M, held against `xmae.Stream` bit by bit."""
 
 from dataclasses import fields
+from itertools import chain
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def equality_of(found, expected):
         at = same.index(False)
         name = next(
             f.name
-            for f in fields(StreamResult)
+            for f in fields(found[at])
             if getattr(found[at], f.name) != getattr(expected[at], f.name)
         )
         return counted | {"first_difference": f"result {at + 1}, {name}"}
@@ -173,7 +174,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
     found = results_of(run.files.get("out.bin", b""))
     stream = Stream(path, rate, bits, hop_s, certainty=bundle.certainty(student))
-    expected = [result for part, lost in pushes for result in stream.push(part, lost)]
+    expected = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
     cost = second_cost(run, model, device, seconds)
     sizes = firmware.sizes
     instance = instance_bytes(firmware)
@@ -189,7 +190,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
             "stack_used": run.stack_used,
             "compiler": firmware.compiler,
         },
-        "limits": limits_of(cost["counts"]["instructions_a_second"], instance, device.core),
+        "limits": limits_of(cost["counts"]["instructions_a_second"], instance),
         **cost,
     }, found
 
@@ -199,13 +200,13 @@ def instance_bytes(firmware):
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
-def limits_of(instructions, instance, core):
+def limits_of(instructions, instance, limits=LIMITS):
     """What must be kept, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}
     return {
         name: {"used": used[name], "limit": limit, "unit": units[name], "met": used[name] <= limit}
-        for name, limit in LIMITS.items()
+        for name, limit in limits.items()
     }
 
 

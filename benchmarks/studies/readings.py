@@ -9,9 +9,9 @@ heart rate is read by a ridge on the frozen embedding, fitted across folds by su
 hand-made features. The first model is tested against every other row. Definitions: docs/scores.md.
 """
 
-import argparse
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
+from xmae.evaluation.findings.delay_change import read_changes, true_changes
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
@@ -68,6 +69,8 @@ def read_all(cohort, models):
             name += f" (trained or chosen on {len(seen)} of these subjects)"
         if hasattr(model, "read_windows"):
             readings[name] = model.read_windows(ppg)
+            if hasattr(model, "read_streamed"):
+                readings[f"{name}, as a stream"] = model.read_streamed(cohort.windows)
         else:
             readings[f"{name}, ridge"] = read_embedding(cohort, embed_windows(model, ppg))
     for method in tqdm(METHODS, "rivals"):
@@ -130,6 +133,7 @@ BEATS = ("method", "F1", "recall", "precision", "interval error, median, ms", "m
          "clean windows, median", "mean")  # fmt: skip
 HRV = ("method", "error, ms", "Pearson", "Spearman", "Pearson within", "Spearman within")
 PREMATURE = ("method", "error, points", "Spearman", "AUROC")
+DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
@@ -156,7 +160,7 @@ def beat_rows(cohort, scored):
 
 
 def variability_rows(cohort, scored, name):
-    """Cells of the table of RMSSD or SDNN."""
+    """Cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -165,6 +169,23 @@ def variability_rows(cohort, scored, name):
             error = mean_with_interval(score["error"], 1)
             rows.append([method, error, *(f"{score[key]:.2f}" for key in keys)])
     return rows
+
+
+def delay_rows(cohort, scored):
+    """Cells of the table of the delay's change within a recording: methods, then no change."""
+    windows, recording = cohort.windows, cohort.recording
+    changes = {
+        name: read_changes(windows, recording, one.matched)
+        for name, one in scored.items()
+        if one.matched
+    }
+    changes["no change"] = np.zeros(len(recording))
+    own = {
+        name: replace(next(iter(scored.values())), values={DELAY: change}, matched=True)
+        for name, change in changes.items()
+    }
+    truth = {DELAY: true_changes(windows, recording)}
+    return variability_rows(replace(cohort, truth=truth), own, DELAY)
 
 
 def premature_rows(cohort, scored):
@@ -179,22 +200,20 @@ def premature_rows(cohort, scored):
     return rows
 
 
-def readings(store, models=(), out="benchmarks/results"):
-    """Score models and rivals on all subjects of a store; write readings.md.
+def readings(store: str, models: list = (), /) -> str:
+    """Score models and rivals on all subjects of a store.
 
     Parameters
     ----------
     store : str
         Store of `xmae prepare --min-quality -1`, with ECG.
-    models : sequence of str
+    models : list of str
         Shipped encoders, or files.
-    out : str
-        Folder.
 
     Returns
     -------
-    dict
-        Tables by name: heads and cells.
+    str
+        The page.
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)
@@ -206,23 +225,20 @@ def readings(store, models=(), out="benchmarks/results"):
         "RMSSD": (HRV, variability_rows(cohort, scored, "rmssd")),
         "SDNN": (HRV, variability_rows(cohort, scored, "sdnn")),
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
+        "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
-    command = " ".join(["python -m xmae.benchmarks.studies.readings", store, *map(str, models)])
-    text = head(cohort, len(scored) - 1, share, command)
+    text = head(cohort, len(scored) - 1, share)
     for title, (columns, rows) in tables.items():
         text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
-    with atomic_file(Path(out) / "readings.md") as temporary:
-        temporary.write_text(text)
-    return tables
+    return text
 
 
-def head(cohort, n_rivals, share, command):
+def head(cohort, n_rivals, share):
     """What stands above the tables: on whom, how, and what the design can tell."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
-        f"    {command}\n\n"
         f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
         "two "
         f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
@@ -234,19 +250,13 @@ def head(cohort, n_rivals, share, command):
         "Heart rate is the primary endpoint, the others are secondary. "
         f"{power_note(n_subjects, n_rivals)}"
         "Beats: after one delay per recording, within 150 ms and a quarter of the interval. "
-        "Interval "
-        f"errors are of the intervals that all methods have ({100 * share:.1f} %); clean windows "
-        "have "
-        "a quality of 0.9. Numbers in brackets beside the surest 80 % are subjects. Rivals and "
-        "their "
+        f"Interval errors are of the intervals that all methods have ({100 * share:.1f} %); clean "
+        "windows have a quality of 0.9. The pulse's delay is from R peak to steepest rise, median "
+        "of a window's beats, less the recording's median; a method's is that of its beats. "
+        "Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
         "settings were frozen before (xmae/beats/rivals.json).\n"
     )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("store")
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--out", default="benchmarks/results")
-    chosen = parser.parse_args()
-    run_script(readings, chosen.store, chosen.models, chosen.out)
+    run_study(readings, "readings.md")

@@ -203,3 +203,31 @@ def test_a_matlab_file_that_unpacks_to_far_more(tmp_path):
         read_recording(path)
     with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
         read_dreamer(path)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf, 1e9])
+def test_a_label_has_a_rate_that_a_monitor_can_have(tmp_path, rate):
+    x = np.sin(np.arange(2500) / 15)
+    np.savez(tmp_path / "a.npz", ppg=x, fs=125.0, hr=np.full(20, 80.0), fs_numerics=rate)
+    with pytest.raises(UserError, match="hr_monitor has the rate"):
+        read_recording(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_complex_samples_do_not_lose_a_half(tmp_path, suffix):
+    x = np.exp(1j * np.arange(2500) / 15)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npz":
+        np.savez(path, ppg=x, fs=125.0)
+    else:
+        with h5py.File(path, "w") as file:
+            file.attrs["fs"], file["ppg"] = 125.0, x
+    with pytest.raises(UserError, match="complex128"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("name", ["", " ", "nan", np.nan, "None", "<NA>"])
+def test_nobody_is_no_subject(tmp_path, name):
+    np.savez(tmp_path / "a.npz", ppg=np.sin(np.arange(2500) / 15), fs=125.0, patient=name)
+    with pytest.raises(UserError, match="nobody's name"):
+        read_recording(tmp_path / "a.npz")

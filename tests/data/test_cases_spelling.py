@@ -149,12 +149,23 @@ def test_times_since_1970_place_the_files_of_a_session(tmp_path):
 
 
 def test_a_zone_beside_none_is_told(tmp_path):
+    """A time zone in the manifest settles it."""
     rows = [f"{moment.isoformat()}Z,{x}" for moment, x in zip(MOMENTS, PPG, strict=True)]
     write(tmp_path, "watch.csv", "time,ppg", rows)
     rows = [f"{moment.isoformat()},{x}" for moment, x in zip(MOMENTS, ECG, strict=True)]
     write(tmp_path, "strap.csv", "time,ecg", rows)
     (tmp_path / "session.yaml").write_text("sources: [watch.csv, strap.csv]\n")
     with pytest.raises(UserError, match="strap.csv has no time zone"):
+        list(session.read(tmp_path / "session.yaml", ChannelMap()))
+    said = "sources: [watch.csv, strap.csv]\ntimezone: "
+    (tmp_path / "session.yaml").write_text(said + "Europe/Berlin\n")
+    with pytest.raises(UserError, match="not recorded at the same time"):  # two hours apart
+        list(session.read(tmp_path / "session.yaml", ChannelMap()))
+    (tmp_path / "session.yaml").write_text(said + "'+00:00'\n")
+    (recording,) = session.read(tmp_path / "session.yaml", ChannelMap())
+    assert recording.start == "2026-05-04T10:00:00" and len(recording.ppg) == len(PPG)
+    (tmp_path / "session.yaml").write_text(said + "Middle-earth\n")
+    with pytest.raises(UserError, match="no time zone 'Middle-earth'"):
         list(session.read(tmp_path / "session.yaml", ChannelMap()))
 
 

@@ -186,6 +186,8 @@ FIELDS = {
     "version of text": {"schema_version": "1"},
     "version 2^70": {"schema_version": 2**70},
     "version below 0": {"schema_version": -1},
+    "what is at chance is no list": {"metrics": {"heads_at_chance": [1]}},
+    "an escape in what is at chance": {"metrics": {"heads_at_chance": {"a": ["\x1b[2J"]}}},
     "files twice named": {"files": {"heads.json": "ab" * 32, "HEADS.JSON": "ab" * 32}},
 }
 
@@ -196,6 +198,40 @@ def test_forged_fields_of_a_bundle_are_one_line(tmp_path, field):
         Bundle.open(forge(tmp_path, **FIELDS[field]))
     assert len(printable(str(refused.value)).splitlines()) == 1
     assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("end", "dtype", "code"),
+    [("input", "int8", 128), ("input", "int8", -129), ("input", "float32", 1),
+     ("output", "uint8", -1), ("output", "uint8", 256)],
+)  # fmt: skip
+def test_a_zero_point_is_a_code_of_its_type(tmp_path, end, dtype, code):
+    manifests.write_bundle(tmp_path, {})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    sound = {"shape": [1, 4], "dtype": "int8", "scale": 0.1, "zero_point": 0}
+    manifest["models"][0] |= {"input": sound, "output": sound, end: sound | {"dtype": dtype}}
+    manifest["models"][0][end]["zero_point"] = code
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="is no code of"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2**50, True])
+def test_an_embedding_has_a_width(tmp_path, width):
+    manifests.write_bundle(tmp_path, {})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["models"][0]["embedding"] = width
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="embedding"):
+        Bundle.open(tmp_path)
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    manifests.write_bundle(tmp_path, {})
+    text = (tmp_path / "manifest.json").read_text().rstrip()
+    (tmp_path / "manifest.json").write_text(text[:-1] + ', "models": []}')
+    with pytest.raises(UserError, match="has the field 'models' twice"):
+        Bundle.open(tmp_path)
 
 
 HEADERS = {

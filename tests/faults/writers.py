@@ -29,7 +29,7 @@ SIZE = 40_000  # numbers of a generation
 STEPS = (
     (tempfile, "mkstemp"), (tempfile, "mkdtemp"), (os, "fsync"), (os, "replace"), (os, "rename"),
     (os, "link"), (os, "chmod"), (shutil, "rmtree"), (files, "exchange"), (Path, "unlink"),
-    (Path, "write_bytes"),
+    (Path, "write_bytes"), (shutil, "copyfile"), (os, "sendfile"),
 )  # fmt: skip
 ENDED = 7  # exit code of a process that came to its end
 
@@ -120,6 +120,19 @@ def write_checkpoint(folder, generation):
     AtomicCheckpoints().save_checkpoint(state, folder / LAST)
 
 
+def write_checkpoint_apart(folder, generation):
+    """As where the disk knows no second names of a file."""
+
+    def refused(*names):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    real, os.link = os.link, refused
+    try:
+        write_checkpoint(folder, generation)
+    finally:
+        os.link = real
+
+
 def read_checkpoint(folder):
     """The last one; the one before may not be damaged either."""
     states = [
@@ -138,6 +151,7 @@ WRITERS = (
     Writer("folder", write_folder, read_folder, {"result", LOCK}),
     Writer("folder, in two steps", write_folder_apart, read_folder, {"result", LOCK}),
     Writer("checkpoint", write_checkpoint, read_checkpoint, {LAST, PREVIOUS}),
+    Writer("checkpoint, without links", write_checkpoint_apart, read_checkpoint, {LAST, PREVIOUS}),
 )
 
 
@@ -376,6 +390,9 @@ def one_owner(place, other, row, n=6):
         row.add("" if codes == [0] + [3] * (n - 1) else f"owners: {codes}")
         left = {path.name for path in folder.iterdir()} - {".run.lock"}
         row.add(f"owners left {left}" if left else "")
+
+
+FIRST_ROW = f"{WRITERS[0].name}: killed at each step"
 
 
 def run_writers(kills=40, seed=77):

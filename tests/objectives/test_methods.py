@@ -25,7 +25,7 @@ PAPER_M = {  # parameters of the table in arXiv 2605.00973, millions
     "mae": 6.7, "msn": 6.5, "papagei-p": 5.0, "apple": 5.0, "dino": 6.5, "lsm": 6.7, "simclr": 5.0,
     "apple-m": 6.7,
 }  # fmt: skip
-STEPS, LR = {"dino": 80}, {"dino": 3e-4}
+STEPS, LR = {"dino": 80}, {"dino": 3e-4, "msn": 3e-4}  # of batches of 16
 SLIM = {"dino": {"prototypes": 128, "n_short": 2}, "msn": {"prototypes": 128, "n_focal": 2}}
 
 
@@ -119,7 +119,7 @@ def test_teachers_get_no_gradient_and_follow_by_momentum(trained, name):
     torch.testing.assert_close(
         teacher[key], objective.momentum * before + (1 - objective.momentum) * theirs
     )
-    if name != "apple":  # momentum rises to 1
+    if name == "dino":  # momentum rises to 1
         before = teacher[key].clone()
         objective.after_step(1.0)
         torch.testing.assert_close(teacher[key], before)

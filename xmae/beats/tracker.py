@@ -179,8 +179,8 @@ def read_belief(belief):
 def decide(beats, belief, table, activity):
     """Choose between the heart rate of beats and that of the belief.
 
-    At rest the beats decide. Where people move, the beats' rate counts if the belief agrees; else
-    the belief's if it is sure enough; else none.
+    At rest the beats decide. Where people move, the belief does if it is sure enough; else the
+    beats' rate counts if the belief agrees; else there is none.
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ def decide(beats, belief, table, activity):
         Heart rate and its interval; 0 = none.
     """
     rate, sure = belief
-    if activity < MOVES or (beats[0] and abs(beats[0] - rate) <= AGREE):
+    if activity < MOVES:
         return beats
-    if sure < table.least:
-        return 0, 0, 0
-    low, high = (int(x) for x in table.interval(rate, sure))
-    return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
+    if sure >= table.least:
+        low, high = (int(x) for x in table.interval(rate, sure))
+        return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
+    return beats if beats[0] and abs(beats[0] - rate) <= AGREE else (0, 0, 0)

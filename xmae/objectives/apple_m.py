@@ -2,8 +2,11 @@
 
 Source: the baseline "Apple-M" of Zhou et al., ICML 2026, arXiv 2605.00973, which takes
 Abbaspourazad et al., ICLR 2024, arXiv 2312.05409 (InfoNCE at temperature 0.04, KoLeo at 0.1,
-projections left out of the embedding) from pairs of windows to pairs of signals. Ours: InfoNCE both
-ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two ViT-1D.
+projections left out of the embedding) from pairs of windows to pairs of signals.
+
+Ours: InfoNCE both ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two
+ViT-1D, no views but the recipe's changes; optimisation is xMAE's, at any batch size, for neither
+paper says how the baseline was trained.
 """
 
 from xmae.errors import require_choice

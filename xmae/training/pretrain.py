@@ -81,7 +81,8 @@ def pretrain(
         Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
         methods compare within a part.
     lr : float
-        Peak learning rate of AdamW.
+        Peak learning rate of AdamW. The method's own is scaled to the batch size where its paper
+        has a rule for that.
     patience : int
         Epochs without a better validation loss before stopping early; with papagei-p, apple, dino
         and msn, by default, never.
@@ -146,10 +147,7 @@ def pretrain(
         "patience": patience,
         "keep": keep,
     }
-    asked = {
-        key: getattr(chosen.defaults, key) if value is None else value
-        for key, value in asked.items()
-    }
+    asked = asked_or_own(chosen.defaults, asked)
     epochs, batch_size, lr, patience, keep = asked.values()
     require_choice("keep", keep, ("best", "last"))
     require_at_least(1, devices=devices, accumulate=accumulate)
@@ -176,8 +174,8 @@ def pretrain(
     origin = begin_from(objective, init) if init else None
     module = Pretraining(
         objective, len(train) * epochs // accumulate, lr, seed,
-        val.variance if objective.rebuilds_ecg else None, objective.defaults.weight_decay,
-        objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
+        val.variance if objective.rebuilds_ecg else None,
+        count_flops(objective, train.batch(1, 0)), compile,
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
     result = fit(
@@ -218,6 +216,16 @@ def pretrain(
             draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
         write_json(out / "metrics.json", result)
     return result
+
+
+def asked_or_own(defaults, asked):
+    """Settings that were asked for, else the method's own; its learning rate at the batch size."""
+    whole = {
+        key: getattr(defaults, key) if value is None else value for key, value in asked.items()
+    }
+    if asked["lr"] is None:
+        whole["lr"] = defaults.lr_at(whole["batch_size"])
+    return whole
 
 
 def own_settings(method, given):

@@ -87,7 +87,7 @@ def draw_rhythm(n, seconds, generator, shares=SHARES, rate_bpm=None):
 
 def uniform(shape, generator, low=0.0, high=1.0):
     """Draw uniform numbers of a shape between `low` and `high`."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return torch.rand(shape, generator=generator).mul_(high - low).add_(low)
 
 
 def place_of(shares, name):
@@ -149,8 +149,9 @@ def from_bank(n, k, generator):
     row = torch.multinomial(weights, n, True, generator=generator)
     start = torch.randint(0, STRETCH - k + 1, (n, 1), generator=generator)
     at = start + torch.arange(k)
-    rr = torch.from_numpy(bank.rr_ms.astype("float32") / 1000)[row[:, None], at]
-    kind = torch.from_numpy(bank.kind.astype("int64"))[row[:, None], at]
+    place = row[:, None].numpy(), at.numpy()
+    rr = torch.from_numpy(bank.rr_ms[place].astype("float32") / 1000)
+    kind = torch.from_numpy(bank.kind[place].astype("int64"))
     stretch = torch.exp(0.12 * torch.randn(n, 1, generator=generator)).clamp(0.75, 1.35)
     return rr * stretch, kind, rhythm[row] == 1
 

@@ -149,14 +149,14 @@ class Twin:
             pulse.ppg, 1 / rr.mean(1), rhythm.breath_hz, SFREQ, generator, self.flip, unseen, moved
         )
         seen = (pulse.amplitude > 0.05) | ~flat
-        at_rest = self.mark(rhythm.time + pulse.delay[:, None], rr, flat & seen.logical_not())
+        unfelt = self.unfelt(rhythm.time + pulse.delay[:, None], flat & ~seen)
         middle = slice(BEFORE, BEFORE + N_TIMES)
         return TwinWindows(
             self.clean(sensed.ppg, generator)[:, None],
             self.heart(rhythm, pulse.delay, generator) if self.ecg else None,
             rhythm.time + pulse.delay[:, None] - BEFORE / SFREQ,
             rhythm.time - BEFORE / SFREQ,
-            (sensed.readable & ~at_rest)[:, middle],
+            (sensed.readable & ~unfelt)[:, middle],
             pulse.delay,
             clean_acceleration(moved.acc)[:, :, middle] if self.acc else None,
         )
@@ -196,9 +196,11 @@ class Twin:
         run = stretch_of(n, k, 1, generator, 0.04, 3, 30)
         return run | (uniform((n, 1), generator) < 0.01)
 
-    def mark(self, pulses, rr, flat):
-        """Mark the samples from each flat beat to the next: (B, LENGTH) bool."""
-        t = torch.arange(LENGTH) / SFREQ
-        t = t.expand(len(pulses), LENGTH).contiguous()
-        index = torch.searchsorted(pulses.contiguous(), t) - 1
-        return flat.gather(1, index.clamp(0, flat.shape[1] - 1))
+    def unfelt(self, pulses, flat):
+        """Mark the samples from each beat without a pulse to the next beat: (B, LENGTH) bool."""
+        marked = torch.zeros(len(pulses), LENGTH, dtype=torch.bool)
+        rows = flat.any(1).nonzero()[:, 0]
+        t = (torch.arange(LENGTH) / SFREQ).repeat(len(rows), 1)
+        index = torch.searchsorted(pulses[rows], t) - 1
+        marked[rows] = flat[rows].gather(1, index.clamp(0, flat.shape[1] - 1))
+        return marked

@@ -117,12 +117,10 @@ class LibraryModel:
     def constants(self):
         """Arrays for flash, by their names in C."""
         layers = self.window.layers | (self.beats.layers if self.beats else {})
-        arrays = {
-            f"{key}_{number:02d}": layers[number].constants[key]
-            for number in sorted(layers)
-            for key in CONSTANTS
-            if key in layers[number].constants
-        }
+        arrays = {}
+        for number in sorted(layers):
+            held = layers[number].constants
+            arrays |= {f"{key}_{number:02d}": held[key] for key in CONSTANTS if key in held}
         if self.beats:
             arrays |= {"interval": self.beats.interval, "half_width": self.beats.half_width}
         return arrays | {f"head_{i:02d}": head.weights for i, head in enumerate(self.heads)}
@@ -184,8 +182,14 @@ def library_model(path, certainty, name, heads=None):
     return LibraryModel(identifier(name), beats, window, codes)
 
 
-def beat_part(path, certainty):
-    """Read what of a student reads beats."""
+def beat_part(path, certainty, inputs=1):
+    """Read what of a student of so many input channels reads beats: a `BeatPart`.
+
+    Raises
+    ------
+    UserError
+        If the file is no such student, or a number does not fit the library's structs.
+    """
     network = StreamNetwork(path)
     _, every, _, _ = read_layers(path)
     layers, columns = {}, CHUNK
@@ -193,8 +197,11 @@ def beat_part(path, certainty):
         layers[number] = chunk_layer(path, every[number], columns)
         columns = layers[number].fields["out_w"]
     chain = list(layers.values())
-    if chain[0].fields["in_c"] != 1 or columns != OUTPUTS:
-        raise UserError(f"{path}: libxmae takes students of one channel, 100 Hz in and 25 Hz out")
+    if chain[0].fields["in_c"] != inputs or columns != OUTPUTS:
+        raise UserError(
+            f"{path}: libxmae takes students of {inputs} channel{'s' * (inputs > 1)} here, "
+            "100 Hz in and 25 Hz out"
+        )
     code, half_width = MapCode.of_scale(network.scale, LOG_SHARE), np.asarray(certainty.half_width)
     if code.unit >= 1 << 16 or half_width.min() < 0 or half_width.max() >= 1 << 16:
         raise UserError(f"{path}: scale of the map or certainty table out of range")

@@ -24,6 +24,8 @@ class Part:
         As in `Recording`.
     repairs : tuple of str
         What the reader mended.
+    subject : str
+        Who, as the file says; "" = unknown.
     """
 
     channels: list
@@ -31,6 +33,7 @@ class Part:
     roles: dict | None = None
     labels: dict = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
+    subject: str = ""
 
     def roles_by(self, channel_map):
         """Role -> names: as the user says, or the format, or by the names."""
@@ -59,12 +62,12 @@ def recording_of_part(part, path, channel_map):
         )
     return recording_of(
         part.channels,
-        path.stem,
+        part.subject or path.stem,
         path.stem,
         part.labels,
         wanted=roles,
         start=part.start,
-        repairs=["subject_from_file_name", *part.repairs],
+        repairs=[*([] if part.subject else ["subject_from_file_name"]), *part.repairs],
         units=channel_map.units,
         where=f"{path}: channel",
     )

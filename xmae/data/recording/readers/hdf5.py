@@ -15,13 +15,14 @@ a group above it or of the file, or a dataset of that name with one number; the 
 import math
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 
 import h5py
 import numpy as np
 
 from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
 from xmae.data.recording.readers.times import on_grid, refuse_time_unit, regular_times
-from xmae.data.recording.recording import attempt
+from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_columns, check_places, check_samples
 from xmae.data.recording.units import TIME_NAMES, seconds_in, split_unit
 from xmae.errors import UserError
@@ -221,7 +222,7 @@ def read_group(path, group, channel_map):
     """One `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
     timed, places, uneven = grid_of(path, group, channel_map)
-    for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
+    for name in dict.fromkeys(chain.from_iterable(roles.values())):
         item = item_of(group, name)
         rate = rate_of(channel_map.sfreqs.get(name, attribute(item, RATE_NAMES)), name, path)
         on_times = len(places) == item.size
@@ -323,7 +324,7 @@ def read_pulsedb(path, file, channel_map):
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = (
-        [np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
+        [real_numbers(np.ravel(x)) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
     )
     times = column("T")
     starts = np.array(

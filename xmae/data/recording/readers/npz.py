@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.recording import real_numbers
 from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError
 
@@ -79,7 +80,7 @@ def from_archive(data, path, units):
     if "sex" in data:
         labels["sex"] = str(data["sex"])
     for name in NUMERICS.keys() & data.keys():
-        values, rate = data[name].astype(float), float(data.get("fs_numerics", 1.0))
+        values, rate = real_numbers(data[name]), float(data.get("fs_numerics", 1.0))
         labels[NUMERICS[name]] = (values, rate)
     marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
     if marks:

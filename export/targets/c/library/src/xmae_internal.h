@@ -90,6 +90,18 @@ struct xmae_model {
 
 #define XMAE_DSP_BYTES 496u /* memory of the tier without a network */
 
+/* What reads acceleration beside a stream: called with a second's input before the network runs, with the map after it,
+ * and when a result is made. */
+struct xmae_companion {
+  void (*fill)(xmae_t *x, int8_t *input);
+  void (*follow)(xmae_t *x, const int8_t *map);
+  void (*decide)(xmae_t *x);
+};
+typedef struct xmae_companion xmae_companion_t;
+
+/* As xmae_init(), for a model of so many input channels. */
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes, uint32_t inputs);
+
 void xmae_front_end_reset(xmae_front_end_t *f);
 
 /* What a code completes: at most 4 samples, scaled by the last 4 s, and before scaling; `resampled` is their number at

@@ -26,6 +26,9 @@ static xmae_status_t known_model(const xmae_model_t *model) {
 
 static uint32_t channels(const xmae_config_t *config) { return config->channels ? config->channels : 1u; }
 
+/* Channels of the model's input. */
+static uint32_t inputs_of(const xmae_model_t *model) { return model->n_layers ? (uint32_t)model->layers->conv.in_c : 1u; }
+
 static int is_ready(const xmae_t *x) { return x && x->ready_mark == READY; }
 
 static xmae_status_t usable(const xmae_t *x) {
@@ -60,10 +63,11 @@ static void start(xmae_t *x, const xmae_config_t *config, int8_t *memory) {
   x->ready_mark = READY;
 }
 
-xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes) {
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes, uint32_t inputs) {
   if (!x || !config || !memory) return XMAE_ERROR_NULL;
   xmae_status_t known = known_model(config->model);
   if (known != XMAE_OK) return known;
+  if (inputs_of(config->model) != inputs) return XMAE_ERROR_MODEL;
   if (config->rate < XMAE_MIN_RATE || config->rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->bits < XMAE_MIN_BITS || config->bits > XMAE_MAX_BITS) return XMAE_ERROR_BITS;
   if (config->hop_s < 1 || config->hop_s > XMAE_MAX_HOP_S) return XMAE_ERROR_HOP;
@@ -71,6 +75,10 @@ xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, ui
   if (bytes < config->model->memory_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
   start(x, config, (int8_t *)memory);
   return XMAE_OK;
+}
+
+xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes) {
+  return xmae_start(x, config, memory, bytes, 1);
 }
 
 xmae_status_t xmae_reset(xmae_t *x) {
@@ -102,7 +110,17 @@ static void make_result(xmae_t *x) {
     result->low = (uint16_t)xmae_clamp(result->rate - half, MIN_BPM, MAX_BPM);
     result->high = (uint16_t)xmae_clamp(result->rate + half, MIN_BPM, MAX_BPM);
   }
+  if (x->companion) x->companion->decide(x);
   x->waiting = 1;
+}
+
+/* Run what makes the map of a second, and read it. */
+static void read_second(xmae_t *x) {
+  const xmae_model_t *model = x->config->model;
+  if (x->companion) x->companion->fill(x, model->engine->input(model, x->memory));
+  const int8_t *map = model->engine->run(model, x->memory);
+  xmae_reader_push(&x->reader, model, map);
+  if (x->companion) x->companion->follow(x, map);
 }
 
 /* A second of samples is there. */
@@ -113,7 +131,7 @@ static void end_second(xmae_t *x) {
   else if (x->still < STILL)
     x->still++;
   x->moved = 0;
-  if (model->engine) xmae_reader_push(&x->reader, model, model->engine->run(model, x->memory));
+  if (model->engine) read_second(x);
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
@@ -144,7 +162,7 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
   x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
   if (scaled) x->moved = 1;
   keep_recent(x, scaled);
-  if (model->engine) model->engine->input(model, x->memory)[x->n_samples] = input;
+  if (model->engine) model->engine->input(model, x->memory)[x->n_samples * inputs_of(model)] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
   end_second(x);

@@ -46,9 +46,17 @@ static const int16_t quarter_wave[QUARTER + 1] = {
     64, 60, 56, 51, 47, 43, 39, 34, 30, 26, 21, 17, 13, 9, 4, 0};
 static const uint8_t window[SPAN] = {1, 4, 8, 13, 15, 15, 13, 8, 4, 1};
 
-static int32_t cosine(uint32_t step) {
-  if (step > 2 * QUARTER) step = TURN - step;
-  return step <= QUARTER ? quarter_wave[step] : -quarter_wave[2 * QUARTER - step];
+/* Cosine and sine of a step, each 1024 at the most. */
+static void turn(uint32_t step, int32_t *c, int32_t *s) {
+  const int16_t *w = quarter_wave;
+  if (step <= QUARTER)
+    *c = w[step], *s = w[QUARTER - step];
+  else if (step <= 2 * QUARTER)
+    *c = -w[2 * QUARTER - step], *s = w[step - QUARTER];
+  else if (step <= 3 * QUARTER)
+    *c = -w[step - 2 * QUARTER], *s = -w[3 * QUARTER - step];
+  else
+    *c = w[TURN - step], *s = -w[step - 3 * QUARTER];
 }
 
 void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table) {
@@ -64,7 +72,8 @@ static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
     uint32_t rate = LOWEST + STEP * k, step = rate * t->place % TURN;
     int32_t sums[4][2] = {{0}}, turned[2] = {0};
     for (uint32_t i = 0; i < VALUES; i++) {
-      int32_t c = cosine(step), s = cosine(step < QUARTER ? step + 3 * QUARTER : step - QUARTER);
+      int32_t c, s;
+      turn(step, &c, &s);
       for (uint32_t n = 0; n < channels; n++) sums[n][0] += values[n][i] * c, sums[n][1] -= values[n][i] * s;
       if (has_map) turned[0] += map[0][i] * c + map[1][i] * s, turned[1] += map[1][i] * c - map[0][i] * s;
       step += rate;
@@ -80,13 +89,21 @@ static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
   t->newest = (uint8_t)((t->newest + 1u) % SPAN);
 }
 
+/* Add weighted sums of seconds, those of block `from` and after. */
+static const uint8_t *weighted(int32_t total[2], const xmae_spectra_t *spectra, uint32_t k, uint32_t from, uint32_t to,
+                               const uint8_t *weight) {
+  const int16_t(*block)[2] = &spectra->blocks[from][k];
+  for (uint32_t i = from; i < to; i++, block += RATES) {
+    total[0] += *weight * block[0][0];
+    total[1] += *weight++ * block[0][1];
+  }
+  return weight;
+}
+
 static uint32_t power(const xmae_tracker_t *t, const xmae_spectra_t *spectra, uint32_t k) {
   int32_t total[2] = {0};
-  for (uint32_t i = 0, block = t->newest; i < SPAN; i++) {
-    total[0] += window[i] * spectra->blocks[block][k][0];
-    total[1] += window[i] * spectra->blocks[block][k][1];
-    if (++block == SPAN) block = 0;
-  }
+  const uint8_t *weight = weighted(total, spectra, k, t->newest, SPAN, window);
+  (void)weighted(total, spectra, k, 0, t->newest, weight);
   total[0] >>= DROP, total[1] >>= DROP;
   return (uint32_t)(total[0] * total[0]) + (uint32_t)(total[1] * total[1]);
 }

@@ -160,6 +160,7 @@ typedef struct {
   uint8_t second, n_samples, seconds, still, moved, timed, waiting;
   int8_t recent[250]; /* the last 10 s at 25 Hz, the newest last */
   int16_t four;       /* sum of the running four samples */
+  const struct xmae_companion *companion; /* reads acceleration beside it; NULL: nothing does */
 } xmae_t;
 
 /**
