@@ -106,7 +106,7 @@ def run_verb(name, models, options, folder):
 
 
 def data_of(name, store):
-    """Arguments of a command that name its data."""
+    """Return arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
     return [

@@ -48,7 +48,7 @@ def read_stream(windows):
 
 
 def row_of(name, truth, rate, certainty, least, subject, constant):
-    """Cells of a method: errors of all windows, and what it refuses."""
+    """Return cells of a method: errors of all windows, and what it refuses."""
     error = np.abs(np.where(np.isfinite(rate), rate, constant) - truth)
     mean = mean_with_interval(subject_means(error, subject))
     near = 100 * np.nanmean(subject_means((error < NEAR_BPM).astype(float), subject))

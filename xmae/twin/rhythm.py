@@ -97,7 +97,9 @@ def place_of(shares, name):
 
 
 def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
-    """Vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k) s."""
+    """Return vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k)
+    s.
+    """
     n = len(mean)
     u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
     time = mean[:, None] * torch.arange(k) - 1.0
