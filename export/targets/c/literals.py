@@ -52,6 +52,11 @@ def comment(text):
     return re.sub(r"[^A-Za-z0-9 %/.,:()^=_-]", "_", text)
 
 
+def tables(text):
+    """Return tables in C with marks that keep clang-format off: a line holds what belongs together."""
+    return f"/* clang-format off */\n{text}/* clang-format on */\n"
+
+
 def identifier(text):
     """Return a text as a C identifier: letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9_]", "_", text)

@@ -5,7 +5,7 @@ takes them too.
 """
 
 from xmae.export.targets.c.library import CONSTANTS
-from xmae.export.targets.c.literals import comment, identifier, integer, real
+from xmae.export.targets.c.literals import comment, identifier, integer, real, tables
 
 VERSION = 3  # of the model's struct, XMAE_MODEL_VERSION
 SPDX = """/* SPDX-License-Identifier: Apache-2.0
@@ -55,8 +55,10 @@ def model_header(model):
     reads = "beats, heart rate and rhythm, and gives" if model.beats else "no beats; it gives"
     return f"""{SPDX}/**
  * @file xmae_model_{name}.h
- * @brief The model {comment(name)} for libxmae: it reads {reads} embeddings. Written by
- * `xmae export --targets c`.
+ * @brief The model {comment(name)} for libxmae.
+ *
+ * It reads {reads} embeddings.
+ * Written by `xmae export --targets c`.
  */
 #ifndef {prefix}_H
 #define {prefix}_H
@@ -101,11 +103,7 @@ def model_source(model):
     constants = model.constants
     arrays = "".join(constant(name, array) for name, array in constants.items())
     blobs = "".join(f"  {{{name}, sizeof {name}}},\n" for name in constants)
-    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export --targets c`. */
-#include "xmae/xmae_model_{model.name}.h"
-#include "xmae_internal.h"
-
-{arrays}
+    text = f"""{arrays}
 {beats_tables(model)}{window_tables(model)}{head_tables(model)}static const xmae_blob_t blobs[{len(constants)}] = {{
 {blobs}}};
 
@@ -113,6 +111,11 @@ const xmae_model_t xmae_model_{model.name} = {{
   {struct_of(model)}
 }};
 """
+    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export --targets c`. */
+#include "xmae/xmae_model_{model.name}.h"
+#include "xmae_internal.h"
+
+{tables(text)}"""
 
 
 def constant(name, array):

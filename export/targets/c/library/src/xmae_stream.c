@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The public calls: codes -> front end -> network -> beats -> result; see export/stream.py, step by step. */
+/* The public calls: codes -> front end -> network -> beats -> result; see export/stream.py, step by
+ * step. */
 #include "xmae_internal.h"
 
 #include <string.h>
 
 #define READY 0x3e5a31f7u
-#define SPAN 10u        /* s that quality looks back */
-#define STILL 2u        /* s without any movement: nothing there */
-#define MOST_BEATS 6u   /* of one second */
+#define SPAN 10u      /* s that quality looks back */
+#define STILL 2u      /* s without any movement: nothing there */
+#define MOST_BEATS 6u /* of one second */
 #define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE)
 #define CERTAINTY_STEP 16u
 #define MIN_BPM 3000
 #define MAX_BPM 22000
-#define FRONT_END_MS 560 /* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
+/* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
+#define FRONT_END_MS 560
 #define CODE_UNITS 100000u
 #define BACKWARDS 0x80000000u /* ms: differences of times from here on are negative */
 #define MOST_MS 8000000u      /* longer gaps leave no room whatever the hop */
@@ -24,7 +26,9 @@ static xmae_status_t known_model(const xmae_model_t *model) {
   return model->version == XMAE_MODEL_VERSION ? XMAE_OK : XMAE_ERROR_VERSION;
 }
 
-static uint32_t channels(const xmae_config_t *config) { return config->channels ? config->channels : 1u; }
+static uint32_t channels(const xmae_config_t *config) {
+  return config->channels ? config->channels : 1u;
+}
 
 static int is_ready(const xmae_t *x) { return x && x->ready_mark == READY; }
 
@@ -43,7 +47,8 @@ xmae_status_t xmae_check_model(const xmae_model_t *model) {
   xmae_status_t known = known_model(model);
   if (known != XMAE_OK) return known;
   uint32_t crc = 0;
-  for (uint32_t i = 0; i < model->n_blobs; i++) crc = xmae_crc32(crc, model->blobs[i].data, model->blobs[i].bytes);
+  for (uint32_t i = 0; i < model->n_blobs; i++)
+    crc = xmae_crc32(crc, model->blobs[i].data, model->blobs[i].bytes);
   return crc == model->crc32 ? XMAE_OK : XMAE_ERROR_MODEL;
 }
 
@@ -67,7 +72,8 @@ xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, ui
   if (config->rate < XMAE_MIN_RATE || config->rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->bits < XMAE_MIN_BITS || config->bits > XMAE_MAX_BITS) return XMAE_ERROR_BITS;
   if (config->hop_s < 1 || config->hop_s > XMAE_MAX_HOP_S) return XMAE_ERROR_HOP;
-  if (config->channels > XMAE_MAX_CHANNELS || config->channel >= channels(config)) return XMAE_ERROR_CHANNEL;
+  if (config->channels > XMAE_MAX_CHANNELS || config->channel >= channels(config))
+    return XMAE_ERROR_CHANNEL;
   if (bytes < config->model->memory_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
   start(x, config, (int8_t *)memory);
   return XMAE_OK;
@@ -116,7 +122,8 @@ static void end_second(xmae_t *x) {
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
-  x->samples_left += XMAE_CHUNK * (uint32_t)x->config->hop_s; /* the code may have completed samples beyond */
+  /* the code may have completed samples beyond */
+  x->samples_left += XMAE_CHUNK * (uint32_t)x->config->hop_s;
   make_result(x);
 }
 
@@ -191,8 +198,8 @@ xmae_status_t xmae_push(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t lo
   if (n) codes += x->config->channel;
   int32_t held = x->last_code >= 0 ? x->last_code : n ? codes[0] : 0;
   for (uint32_t i = 0; i < lost; i++) push_code(x, (uint32_t)held, 1);
-  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[i * stride], 0);
-  x->last_code = n ? codes[(n - 1) * stride] : held;
+  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[(size_t)i * stride], 0);
+  x->last_code = n ? codes[(size_t)(n - 1) * stride] : held;
   x->timed = 0;
   return XMAE_OK;
 }
@@ -261,7 +268,8 @@ xmae_status_t xmae_copy_window(const xmae_t *x, int8_t *window) {
   return status;
 }
 
-xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding, uint32_t size) {
+xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding,
+                         uint32_t size) {
   xmae_status_t status = has_window(x);
   if (status < XMAE_OK) return status;
   const xmae_model_t *model = x->config->model;
@@ -274,13 +282,16 @@ xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *
   return XMAE_OK;
 }
 
-uint32_t xmae_heads(const xmae_model_t *model) { return known_model(model) == XMAE_OK ? model->n_heads : 0; }
+uint32_t xmae_heads(const xmae_model_t *model) {
+  return known_model(model) == XMAE_OK ? model->n_heads : 0;
+}
 
 const char *xmae_head_name(const xmae_model_t *model, uint32_t head) {
   return head < xmae_heads(model) ? model->heads[head].name : 0;
 }
 
-xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding, int32_t *value) {
+xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding,
+                        int32_t *value) {
   xmae_status_t status = known_model(model);
   if (status != XMAE_OK) return status;
   if (!embedding || !value) return XMAE_ERROR_NULL;

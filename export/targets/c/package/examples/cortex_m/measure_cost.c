@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* What the library costs on this core: ticks of SysTick and depth of the stack, at the shipped recording and at noise.
+/* What the library costs on this core: ticks of SysTick and depth of the stack, at the shipped
+ * recording and at noise.
  *
- * In QEMU with `-icount shift=0` an instruction takes 1 ns, and a tick of the 25 MHz clock 40 of them. */
+ * In QEMU with `-icount shift=0` an instruction takes 1 ns, and a tick of the 25 MHz clock 40 of
+ * them. */
 #include "port.h"
 #include "recording.h"
 #include "xmae/xmae_model_@name@.h"
 
+#define MODEL xmae_model_@name@
+#define MODEL_BYTES XMAE_MODEL_@NAME@_BYTES
+#define EMBED_BYTES XMAE_MODEL_@NAME@_EMBED_BYTES
+#define EMBEDDING_SIZE XMAE_MODEL_@NAME@_EMBEDDING_SIZE
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define PER_TICK 40u
 #define PAINT 0xa5a5a5a5u
@@ -15,8 +21,8 @@
 extern uint32_t stack_top;
 static xmae_t stream;
 static xmae_result_t result;
-static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1], embed_memory[XMAE_MODEL_@NAME@_EMBED_BYTES / 4 + 1];
-static int8_t embedding[XMAE_MODEL_@NAME@_EMBEDDING_SIZE];
+static uint32_t memory[MODEL_BYTES / 4 + 1], embed_memory[EMBED_BYTES / 4 + 1];
+static int8_t embedding[EMBEDDING_SIZE];
 
 static void put(const char *what, uint32_t value) {
   char text[12];
@@ -37,7 +43,8 @@ static void paint(void) {
 }
 
 static uint32_t depth(void) {
-  const volatile uint32_t *word = (const volatile uint32_t *)__builtin_frame_address(0) - 32 - PAINTED + 1;
+  const volatile uint32_t *word =
+      (const volatile uint32_t *)__builtin_frame_address(0) - 32 - PAINTED + 1;
   while (*word == PAINT) word++;
   return (uint32_t)((const char *)&stack_top - (const char *)word);
 }
@@ -70,7 +77,9 @@ static int measure(const char *name, const xmae_config_t *config, int is_noise, 
   put(", init ", init);
   put(", stack ", depth());
   start = now();
-  if (xmae_embed(&stream, embed_memory, sizeof embed_memory, embedding, sizeof embedding) != XMAE_OK) return 3;
+  if (xmae_embed(&stream, embed_memory, sizeof embed_memory, embedding, sizeof embedding) !=
+      XMAE_OK)
+    return 3;
   put(", embedding ", since(start));
   put(", stack ", depth());
   say("\n");
@@ -79,9 +88,9 @@ static int measure(const char *name, const xmae_config_t *config, int is_noise, 
 
 int main(void) {
   static const xmae_config_t recording = {
-      &xmae_model_@name@, 1000u * XMAE_RECORDING_HZ, XMAE_RECORDING_BITS, 0, 1, 1, 0};
-  static const xmae_config_t fast = {&xmae_model_@name@, 500000, 24, 0, 1, 1, 0};
-  static const xmae_config_t slow = {&xmae_model_@name@, 25000, 24, 0, 1, 1, 0};
+      &MODEL, 1000u * XMAE_RECORDING_HZ, XMAE_RECORDING_BITS, 0, 1, 1, 0};
+  static const xmae_config_t fast = {&MODEL, 500000, 24, 0, 1, 1, 0};
+  static const xmae_config_t slow = {&MODEL, 25000, 24, 0, 1, 1, 0};
   REGISTER(0xe000e014) = 0xffffffu;
   REGISTER(0xe000e018) = 0;
   REGISTER(0xe000e010) = 5;
