@@ -13,7 +13,7 @@ from xmae.export.targets.c.package import PackagedStudent, write_package
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "tests" / "fixtures" / "beat_student_untrained.tflite"
 WRITTEN = ROOT / "export" / "targets" / "c"
-C_FILES = re.compile(r".*\.(c|h|cpp|ino)")
+C_FILES = re.compile(r".*\.(c|h|cc|cpp|ino)")
 LIBRARY = ("-Iinclude", "-Isrc")
 CORTEX_M = "examples/cortex_m/freestanding"  # its headers
 TARGETS = {  # by clang-tidy's words for the compiler: files of the library that matter there
@@ -34,16 +34,21 @@ def package(tmp_path_factory):
     return folder
 
 
-def program(name):
-    """Return a tool's path: of this environment, else of the system; skip without one."""
+def program(name, pinned=False):
+    """Return a tool's path: of this environment, else of the system; skip without one.
+
+    Versions of clang-format differ, so only the pinned one says what is right.
+    """
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    return found or pytest.skip(f"{name} is not installed")
+    found = beside if beside.exists() else shutil.which(name)
+    if not found or pinned and found != beside:
+        pytest.skip(f"{name} is not installed")
+    return found
 
 
 def unformatted(files):
     """Return what clang-format says of files that it would change."""
-    words = [program("clang-format"), f"--style=file:{ROOT / '.clang-format'}"]
+    words = [program("clang-format", pinned=True), f"--style=file:{ROOT / '.clang-format'}"]
     words += ["--dry-run", "--Werror", "--ferror-limit=3", *files]
     return subprocess.run(words, capture_output=True, text=True).stderr
 

@@ -8,7 +8,7 @@
 
 int8_t *xmae_network_input(const xmae_model_t *model, int8_t *memory) {
   const xmae_layer_t *first = model->layers;
-  return memory + first->input + (size_t)first->keep * (uint32_t)first->conv.in_c;
+  return memory + first->input + (size_t)first->keep * (size_t)first->conv.in_c;
 }
 
 const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory) {
@@ -20,7 +20,7 @@ const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory) {
       xmae_depthwise(&layer->conv, input, output, scratch);
     else
       xmae_conv(&layer->conv, input, output, scratch);
-    size_t column = (uint32_t)layer->conv.in_c, used = (uint32_t)layer->conv.in_w - layer->keep;
+    size_t column = (size_t)layer->conv.in_c, used = (size_t)layer->conv.in_w - layer->keep;
     if (layer->keep) memmove(input, input + used * column, layer->keep * column);
   }
   return memory + model->map;
@@ -34,7 +34,7 @@ void xmae_network_reset(const xmae_model_t *model, int8_t *memory) {
   for (uint32_t i = 0; i < model->n_layers; i++) {
     const xmae_layer_t *layer = &model->layers[i];
     memset(memory + layer->input, layer->conv.in_zero,
-           (size_t)layer->keep * (uint32_t)layer->conv.in_c);
+           (size_t)layer->keep * (size_t)layer->conv.in_c);
   }
   for (int i = 0; i < XMAE_SILENCE; i++) {
     memset(xmae_network_input(model, memory), model->input_zero, XMAE_CHUNK);
