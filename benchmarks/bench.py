@@ -48,12 +48,13 @@ from xmae.text import cell
 EMULATED_WINDOWS = 16  # on each emulated device, evenly spaced over the test windows
 POOR = 0.95  # centred cosine to float, below which to warn
 COLUMNS = (  # of bench.csv
-    "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs", "latency_ms",
-    "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms", "all_threads_low",
-    "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms", "peak_memory_bytes",
-    "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5", "centred_median", "centred_p5", "hr_mae",
-    "hr_mae_low", "hr_mae_high", "hr_mae_change", "beat_ms_median", "beat_ms_p99", "beat_rate_change",
-    "refusal_flips", "missing", "failure", "profile_failure",
+    "model", "format", "precision", "device", "kind", "windows", "bytes", "code_bytes", "macs",
+    "latency_ms", "latency_low", "latency_high", "cpu_ms", "relative", "threads", "all_threads_ms",
+    "all_threads_low", "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms",
+    "peak_memory_bytes", "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5",
+    "centred_median", "centred_p5", "hr_mae", "hr_mae_low", "hr_mae_high", "hr_mae_change",
+    "beat_ms_median", "beat_ms_p99", "beat_rate_change", "refusal_flips", "missing", "failure",
+    "profile_failure",
 )  # fmt: skip
 
 
@@ -121,9 +122,9 @@ def bench(
         `mac_per_s`, `cold_start_ms`, `bytes`, `code_bytes`, `peak_memory_bytes`,
         `model_memory_bytes`, `layers` (time of each operator) or `profile_failure`, `cosine`,
         `centred`, `heads` (accuracy of this run's outputs on `windows`), or `missing` / `failure`;
-        `hardware`; `signature` of the bundle; `load` before and after; `windows_sha256` of the windows that accuracy was
-        measured on; `regressions` with `compare`, and `not_compared`, why accuracy was not;
-        `passed`; `summary`, lines for the terminal; `reference_info`; `out`.
+        `hardware`; `signature` of the bundle; `load` before and after; `windows_sha256` of the
+        windows that accuracy was measured on; `regressions` with `compare`, and `not_compared`, why
+        accuracy was not; `passed`; `summary`, lines for the terminal; `reference_info`; `out`.
 
     Raises
     ------
@@ -161,9 +162,10 @@ def bench(
     result = {
         "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle),
         "signature": opened.verdict.state, "weights": recorded.info["weights"],
-        "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds, "starts": starts,
-        "subjects": int(np.unique(used.subject).size), "windows_sha256": fingerprint(used),
-        "histogram_edges": HISTOGRAM_EDGES.tolist(), "models": rows, "reference_info": recorded.info,
+        "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds,
+        "starts": starts, "subjects": int(np.unique(used.subject).size),
+        "windows_sha256": fingerprint(used), "histogram_edges": HISTOGRAM_EDGES.tolist(),
+        "models": rows, "reference_info": recorded.info,
     }  # fmt: skip
     if record_baseline:
         save_reference(recorded, out)

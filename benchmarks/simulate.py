@@ -11,6 +11,7 @@ from tqdm import tqdm
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.report.watch_table import broken_limits, equality, markdown, terminal
 from xmae.benchmarks.simulate_beats import PlayedSignal, simulate_beats
+from xmae.benchmarks.simulate_motion import simulate_motion
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
@@ -24,13 +25,16 @@ from xmae.firmware_sim.emulators.registry import chosen_emulator, installed, wha
 from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
 from xmae.firmware_sim.play_cortex_a import play_cortex_a
+from xmae.firmware_sim.play_motion import STUDENT
 from xmae.signals.stream import BUFFER_S, MARGIN_S
 from xmae.text import printable
 
 RESULTS, TABLE = "simulate.json", "watch.md"
 ESTIMATED = (
-    "Instructions are counted. Cycles, latency, energy and charge are estimated from them by the device profile, "
-    "with low and high ends; how far the model misses published measurements is in benchmarks/results/mlperf_tiny.md."
+    "Instructions are counted. Cycles, latency, energy and charge are estimated from them by the "
+    "device profile, "
+    "with low and high ends; how far the model misses published measurements is in "
+    "benchmarks/results/mlperf_tiny.md."
 )
 
 
@@ -61,7 +65,8 @@ def simulate(
     Parameters
     ----------
     bundle : str or None
-        Folder of a bundle with an int8 student for TFLite.
+        Folder of a bundle with an int8 student for TFLite, or "student-motion": the shipped student
+        for PPG and acceleration, for a recording with both.
     device : str
         Names of device profiles, separated by commas, or "all" whose emulators are installed; see
         `list_devices`.
@@ -131,10 +136,12 @@ def simulate(
             "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
         )
     chosen, not_run = chosen_devices(device, emulator)
-    opened = Bundle.open(bundle, public_key)
     recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
+    played = PlayedSignal(recording, Path(signal).name, sfreq, hop_s or 1, adc_bits, seconds)
+    if bundle == STUDENT and not Path(bundle).exists():
+        return simulate_motion(chosen, not_run, played, out, speed)
+    opened = Bundle.open(bundle, public_key)
     if opened.reads_beats(model):
-        played = PlayedSignal(recording, Path(signal).name, sfreq, hop_s or 1, adc_bits, seconds)
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
     hop_s = hop_s or 10
     rate = sfreq or front_end_rate(recording.sfreq)
@@ -270,7 +277,8 @@ def listing():
         for device in map(load_device, device_names())
     ]
     lines = [
-        f"{entry['device']:15} {'ready  ' if any(entry['emulators'].values()) else 'missing'} {entry['title']}"
+        f"{entry['device']:15} {'ready  ' if any(entry['emulators'].values()) else 'missing'} "
+        f"{entry['title']}"
         f" [{entry['needs']}]"
         for entry in devices
     ]

@@ -1,4 +1,6 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the same bits as `xmae.Stream`."""
+"""`xmae simulate` of a student that reads beats: a line a second, the same bits as
+`xmae.Stream`.
+"""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ RESULTS, TABLE, LINES = "simulate.json", "watch.md", "lines.txt"
 MIN_BITS = 8
 SHORTEST_S = 12.0  # until the first heart rate can be given
 NOTE = (
-    "Instructions are counted on the emulated core. Time, energy and charge are estimated from them by the device "
+    "Instructions are counted on the emulated core. Time, energy and charge are estimated from "
+    "them by the device "
     "profile, with low and high ends. Charge is the processor's alone."
 )
 
@@ -107,24 +110,52 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
     dict
         As `xmae.benchmarks.simulate.simulate`.
     """
-    able, left = split_devices(chosen)
     codes = signal.codes()
+
+    def play(profile, emulator, place):
+        return play_beats(
+            bundle, profile, emulator, codes, place, signal.rate, signal.hop_s, signal.bits, model
+        )[0]
+
+    origin = {"student": model, "signature": bundle.verdict.state}
+    result = play_all(chosen, not_run, play, signal, origin, out)
+    result["summary"].append(str(bundle.verdict))
+    show(next(iter(result["devices"].values())), signal.hop_s, speed)
+    tqdm.write(printable(beat_table.terminal(result)))
+    return result
+
+
+def play_all(chosen, not_run, play, signal, origin, out):
+    """Play a signal on devices and write what came out.
+
+    Parameters
+    ----------
+    chosen, not_run, signal, out
+        As of `simulate_beats`.
+    play : callable
+        `play(device, emulator, folder)` returns what `play_beats` does.
+    origin : dict
+        Which student was played, and whether it is signed.
+
+    Returns
+    -------
+    dict
+        What is in simulate.json, "summary" and "out".
+    """
+    able, left = split_devices(chosen)
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, emulator in tqdm(able, "devices", disable=len(able) == 1):
             place = folder / profile.name
             place.mkdir()
-            played, _ = play_beats(
-                bundle, profile, emulator, codes, place, signal.rate, signal.hop_s, signal.bits, model
-            )  # fmt: skip
+            played = play(profile, emulator, place)
             guest = {"guest": confinement().words} if emulator.startswith("qemu") else {}
             named = {"title": profile.title, "core": profile.core, "emulator": emulator}
             devices[profile.name] = named | guest | played
             (place / LINES).write_text("\n".join(played["lines"]) + "\n")
         result = {
             "reads": "beats",
-            "student": model,
-            "signature": bundle.verdict.state,
+            **origin,
             "signal": signal.name,
             "front_end": {"sfreq": signal.rate, "adc_bits": signal.bits, "hop_s": signal.hop_s},
             "kernels": "xmae",
@@ -137,12 +168,10 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
         write_json(folder / RESULTS, result)
         (folder / TABLE).write_text(beat_table.markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
-    show(next(iter(devices.values())), signal.hop_s, speed)
-    tqdm.write(printable(beat_table.terminal(result)))
     guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
     return {
         **result,
-        "summary": [*summary_of(result, signal.recording), str(bundle.verdict), *guests],
+        "summary": [*summary_of(result, signal.recording), *guests],
         "out": str(Path(out) / "report.html"),
     }
 

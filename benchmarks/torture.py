@@ -36,9 +36,9 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
         A shipped model that reads beats ("beats-mcu"), the tier without a network ("dsp"), an int8
         `.tflite` of a student, a bundle with one (its folder), a classical detector
         ("elgendi", "bishop", "charlton", "autocorrelation"), "python:MODULE:FUNCTION" (called with
-        codes, sfreq in Hz and bits; returns rows of time in s, heart rate in bpm or NaN, certainty or
-        NaN), or "command:..." (reads a line `sfreq bits`, then a code a line, on standard input; prints
-        `time rate [certainty]` a line, `nan` for no rate).
+        codes, sfreq in Hz and bits; returns rows of time in s, heart rate in bpm or NaN, certainty
+        or NaN), or "command:..." (reads a line `sfreq bits`, then a code a line, on standard input;
+        prints `time rate [certainty]` a line, `nan` for no rate).
     out : str
         Folder for torture.md and torture.json.
     least : float
@@ -47,7 +47,8 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     Returns
     -------
     dict
-        Rows by trap: share answered, wrong but sure, median error; the worst trap; "summary", "out".
+        Rows by trap: share answered, wrong but sure, median error; the worst trap; "summary",
+        "out".
 
     Raises
     ------
@@ -68,8 +69,15 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     result = {"program": program, "rows": rows, "worst": worst["trap"]}
     write_json(Path(out) / "torture.json", result)
     summary = [
-        f"{program}: worst trap {worst['trap']} with {100 * worst['wrong_but_sure']:.1f} % wrong but sure",
-        f"wrong but sure over all traps: {100 * np.mean([row['wrong_but_sure'] for row in rows]):.1f} %",
+        (
+            f"{program}: worst trap {worst['trap']} with {100 * worst['wrong_but_sure']:.1f} % "
+            "wrong "
+            "but sure"
+        ),
+        (
+            "wrong but sure over all traps: "
+            f"{100 * np.mean([row['wrong_but_sure'] for row in rows]):.1f} %"
+        ),
     ]
     return result | {"summary": summary, "out": str(out)}
 
@@ -105,11 +113,12 @@ def page_of(program, rows):
     ]
     head = ["trap", "answered, %", "wrong but sure, %", "median error, bpm"]
     return (
-        f"# Traps: {program}\n\n    xmae torture --program {shlex.quote(program)}\n\nGenerated recordings with exact "
-        "truth, a heart rate each second: no result on people. Answered: share of the seconds with a\nreadable "
-        "pulse. Wrong but sure: off by more than 10 bpm, or any answer where there is no pulse, of all seconds.\n\n"
-        + markdown_table(head, cells)
-        + "\n"
+        f"# Traps: {program}\n\n    xmae torture --program {shlex.quote(program)}\n\nGenerated "
+        "recordings with exact "
+        "truth, a heart rate each second: no result on people. Answered: share of the seconds with "
+        "a\nreadable "
+        "pulse. Wrong but sure: off by more than 10 bpm, or any answer where there is no pulse, of "
+        "all seconds.\n\n" + markdown_table(head, cells) + "\n"
     )
 
 

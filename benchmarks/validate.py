@@ -198,7 +198,10 @@ def validate(
     verdict = (
         f"beyond the limits: {len(violations)} times" if violations else "all within the limits"
     )
-    judged = f"{checked} of {len(exports)} files checked on {len(ppg)} windows of {result['subjects']} subjects"
+    judged = (
+        f"{checked} of {len(exports)} files checked on {len(ppg)} windows of "
+        f"{result['subjects']} subjects"
+    )
     lines = [f"{judged}: {verdict}", *violations, *unchecked, str(opened.verdict)]
     return result | {"summary": lines, "out": str(out)}
 
@@ -301,7 +304,8 @@ def find_violations(row, limits):
         limit = limits["max_auroc_change"] if head["metric"] == "auroc" else limits["max_hr_change"]
         if (name == "hr" or head["metric"] == "auroc") and abs(head["change"]) > limit:
             found.append(
-                f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than {limit:g}"
+                f"{name} {head['metric'].upper()} changes by {head['change']:+.3f}, more than "
+                f"{limit:g}"
             )
     if "beats" in row:
         found += beat_violations(row["beats"], limits) if row["beats"] else [NO_MAP]

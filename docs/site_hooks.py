@@ -6,8 +6,10 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = re.compile(r"\]\((?:\.\./)+((?:benchmarks|xmae|export|firmware_sim|quantize|README|CITATION"
-                     r"|CONTRIBUTING|CHANGELOG)[^)#]*)(#[^)]*)?\)")  # fmt: skip
+OUTSIDE = re.compile(
+    r"\]\((?:\.\./)+((?:benchmarks|xmae|export|firmware_sim|quantize|README|CITATION"
+    r"|CONTRIBUTING|CHANGELOG)[^)#]*)(#[^)]*)?\)"
+)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([\w.-]+\.png)\)")
 SHOWN = (".md", ".png", ".svg")
 

@@ -445,7 +445,8 @@ def summary_of(models, metrics, brought, at_chance):
         poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
         if poor:
             lines.append(
-                f"warning: heads of {model} that are no better than a constant on val: {', '.join(poor)}"
+                f"warning: heads of {model} that are no better than a constant on val: "
+                f"{', '.join(poor)}"
             )
     kept = [model for model, heads in brought.items() if heads]
     if kept:

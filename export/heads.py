@@ -62,7 +62,9 @@ def make_heads(encoder, store, train, brought=None):
 
 
 def tasks_of(encoder):
-    """Tasks that an encoder gets heads for; the rate of one that reads beats is read off its beats."""
+    """Tasks that an encoder gets heads for; the rate of one that reads beats is read off its
+    beats.
+    """
     reads_beats = isinstance(encoder, BeatStudent)
     return [task for task in TASKS.values() if not (reads_beats and task.name == "hr")]
 

@@ -60,7 +60,8 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
             break
         if n_float == len(rows):
             raise UserError(
-                f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer in int8"
+                f"{path}: 19 of 20 windows keep a centred cosine of {1 - drift:.6f} with no layer "
+                "in int8"
             )
         share = 0.9 * (1 - budget) / drift * left[n_float]
         n_float = max(n_float + 1, int(np.argmax(np.append(left, 0) <= share)))

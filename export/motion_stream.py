@@ -3,8 +3,8 @@
     PPG codes ----------> front end --+-> network -> timing map -> beats --+
     acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
 
-At rest the beats decide. Where people move, beats and belief must agree, or the belief alone decides;
-where neither is sure, nothing is said. Everything is whole-number arithmetic.
+At rest the beats decide, in motion the belief. Where it is not sure, beats count that agree with
+it; else nothing is said. Everything is whole-number arithmetic.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,9 +13,11 @@ import numpy as np
 
 from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
 from xmae.errors import UserError
-from xmae.export.stream import REFUSING, UNSURE, Stream, StreamResult
+from xmae.export.stream import MIXED, REFUSING, SPAN, UNSURE, Stream, StreamResult
 from xmae.export.targets.c.network import CHUNK
 from xmae.signals.front_end import BLOCK, BLOCKS, Acceleration
+
+MOST_ACTIVE = 32767  # 1 / 1000 g: more counts as that
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class MotionStream(Stream):
         self.axes = np.zeros((3, 0), np.int8)  # of the running second and later
         self.skip = 0  # samples of seconds that went without them
         self.worn = False
-        self.peaks = []  # of acceleration in the last 4 s that were read
+        self.largest = 0  # deviation in the last 4 s that were read
+        self.dropped = 0  # blocks of acceleration that are too old to matter
         self.evidence, self.tracker = Evidence(self.code.unit), Tracker(self.tracker_table)
 
     def accelerate(self, codes):
@@ -107,38 +110,46 @@ class MotionStream(Stream):
         n = min(CHUNK, self.axes.shape[1])
         axes[:, :n], self.axes = self.axes[:, :n], self.axes[:, n:]
         self.skip += CHUNK - n
-        fresh = self.acceleration.fresh
-        self.peaks = (self.peaks + fresh[: CHUNK // BLOCK])[-BLOCKS:] if n else []
-        del fresh[: CHUNK // BLOCK]
+        self.look_at_blocks()
         rows = np.concatenate([chunk[None], axes])
         codes = self.network.push(rows[: self.network.channels].T)
         self.reader.push(codes[None])
         self.evidence.push(rows[None], codes[None])
         self.tracker.push(self.evidence.levels())
 
+    def look_at_blocks(self):
+        """Find the largest deviation of the blocks of the last 4 s that have come."""
+        blocks = self.acceleration.fresh
+        end = (self.seconds + 1) * CHUNK // BLOCK
+        gone = min(len(blocks), max(0, end - BLOCKS - self.dropped))
+        self.dropped += gone
+        del blocks[:gone]
+        self.largest = max(blocks[: max(0, end - self.dropped)], default=0)
+
     def result(self):
         """Say what is known now."""
         at_rest = super().result()
         rate, sure = (int(x[0]) for x in self.tracker.read())
-        largest = max(self.peaks, default=0)
-        activity = largest * 1000 // self.acceleration.one_g if self.worn else -1
+        sure = sure if self.seconds >= SPAN else 0
+        level = self.largest * 1000 // self.acceleration.one_g
+        activity = min(level, MOST_ACTIVE) if self.worn else -1
         told = MotionResult(**{f.name: getattr(at_rest, f.name) for f in fields(at_rest)},
                             activity=activity, followed=rate, belief=sure)  # fmt: skip
-        if at_rest.status & REFUSING & ~UNSURE:
+        if at_rest.status & REFUSING & ~(UNSURE | MIXED):
             return told
         beats = at_rest.rate, at_rest.low, at_rest.high
         chosen = decide(beats, (rate, sure), self.tracker_table.certainty, activity)
         if chosen == beats:
             return told
-        status = told.status & ~UNSURE | (0 if chosen[0] else UNSURE)
+        status = told.status & ~(UNSURE | MIXED) | (0 if chosen[0] else UNSURE)
         return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)
 
     def line(self, result):
         """Say a result in a line that a person understands."""
-        moved = (
-            "no accelerometer" if result.activity < 0 else f"moves {result.activity / 1000:.2f} g"
-        )
-        return f"{super().line(result)}, {moved}"
+        if result.activity < 0:
+            return f"{super().line(result)}, no accelerometer"
+        belief = 100 * result.belief // 255
+        return f"{super().line(result)}, moves {result.activity / 1000:.2f} g, belief {belief} %"
 
 
 __all__ = ["MotionResult", "MotionStream"]

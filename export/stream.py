@@ -13,6 +13,7 @@ import numpy as np
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.codes import as_codes
+from xmae.beats.periods import Periods
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import LOG_SHARE
@@ -25,15 +26,16 @@ from xmae.signals.window import SFREQ
 FIRST_OUTPUT = 1.5  # samples: an output answers for the middle of its four
 FRONT_END_MS = int(10 * (FIRST_OUTPUT + LOOK_AHEAD + 0.5))  # until then, without the network
 DSP = "dsp"  # the tier without a network
-LOST, SATURATED, FLAT, START, UNSURE = 1, 2, 4, 8, 16
+LOST, SATURATED, FLAT, START, UNSURE, MIXED = 1, 2, 4, 8, 16, 32
 REASONS = {
     LOST: "samples lost",
     SATURATED: "at the converter's rail",
     FLAT: "nothing moves",
     START: "less than 10 s of signal",
     UNSURE: "not sure enough",
+    MIXED: "the signal repeats after another time",
 }
-REFUSING = FLAT | START | UNSURE
+REFUSING = FLAT | START | UNSURE | MIXED
 SPAN = 10  # s that quality looks back
 STILL = 2  # s without any movement: nothing there
 MOST_BEATS = 6  # of one second, at 220 bpm 4
@@ -138,7 +140,7 @@ class Stream:
         """Forget everything, as after a pause."""
         self.front_end = FrontEnd(self.sfreq)
         self.network.reset()
-        self.reader = BeatReader(self.code)
+        self.reader, self.periods = BeatReader(self.code), Periods()
         self.pending = np.zeros(0, np.int8)
         self.seconds = self.reported = 0
         self.last_code = None
@@ -187,6 +189,7 @@ class Stream:
         results = []
         while len(self.pending) >= CHUNK:
             chunk, self.pending = self.pending[:CHUNK], self.pending[CHUNK:]
+            self.periods.push(chunk)
             self.still = 0 if chunk.any() else self.still + 1
             self.second(chunk)
             self.seconds += 1
@@ -208,7 +211,9 @@ class Stream:
         return self.push(as_codes(ppg, self.bits))
 
     def in_span(self, at):
-        """Count the codes `at` these numbers that lie in the last 10 s when this second was complete."""
+        """Count the codes `at` these numbers that lie in the last 10 s when this second was
+        complete.
+        """
         rate = self.front_end.rate
         needed = -(-(CHUNK * self.seconds + HISTORY) * rate // (SFREQ * 1000))
         second = (needed - 1) * 1000 // rate
@@ -218,6 +223,7 @@ class Stream:
         """Say what is known now."""
         reader = self.reader
         certainty, rate = int(reader.certainty()[0]), int(reader.rate()[0])
+        irregularity = int(reader.irregularity()[0])
         lost, saturated = self.in_span(self.lost_at), self.in_span(self.rail_at)
         status = (LOST if lost else 0) | (SATURATED if saturated else 0)
         if self.still >= STILL:
@@ -226,6 +232,8 @@ class Stream:
             status |= START
         if certainty < self.table.least or rate == 0:
             status |= UNSURE
+        if not status & REFUSING and self.periods.doubt(rate, irregularity):
+            status |= MIXED
         new = min(
             int(reader.count[0]) - self.reported, MOST_BEATS * self.hop_s, reader.beats.shape[1]
         )
@@ -238,7 +246,6 @@ class Stream:
                 strict=True,
             )
         )
-        irregularity = int(reader.irregularity()[0])
         hint = 0 if status & REFUSING else int(rhythm_hint(reader.intervals())[0])
         low = high = 0
         if status & REFUSING:
@@ -266,7 +273,9 @@ class Stream:
         return FRONT_END_MS - 10 * self.network.look_ahead
 
     def milliseconds(self, ticks):
-        """Return the time of ticks on the clock of the codes, whole ms after the first code was taken, rounded down."""
+        """Return the time of ticks on the clock of the codes, whole ms after the first code was
+        taken, rounded down.
+        """
         return (ticks * 5 >> 5) + self.delay_ms - 500_000 // round(self.sfreq * 1000)
 
     def seconds_of(self, ticks):

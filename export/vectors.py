@@ -1,7 +1,8 @@
-"""Test vectors of libxmae: what it makes of a shipped recording, stage by stage, computed in Python.
+"""Test vectors of libxmae: what it makes of a shipped recording, stage by stage, computed in
+Python.
 
-For each student: codes -> windows in int8 -> embeddings -> heads, and codes -> beats -> results. They
-are in the folder `c` of a bundle as a C header for `tests/test_vectors.c`, and in binary.
+For each student: codes -> windows in int8 -> embeddings -> heads, and codes -> beats -> results.
+They are in the folder `c` of a bundle as a C header for `tests/test_vectors.c`, and in binary.
 """
 
 from dataclasses import dataclass
@@ -88,9 +89,20 @@ def make_vectors(student, model, codes):
 def beat_rows(results):
     """Return results of `Stream` as rows."""
     rows = [
-        [r.time, r.rate, r.low, r.high, r.certainty, r.irregularity, r.rhythm, r.lost, r.saturated, r.status]
+        [
+            r.time,
+            r.rate,
+            r.low,
+            r.high,
+            r.certainty,
+            r.irregularity,
+            r.rhythm,
+            r.lost,
+            r.saturated,
+            r.status,
+        ]
         for r in results
-    ]  # fmt: skip
+    ]
     beats = [beat for result in results for beat in result.beats]
     return np.array(rows, np.int64), np.array(beats, np.int64).reshape(-1, 2)
 
@@ -144,7 +156,9 @@ def put(path, content):
 
 
 def as_binary(vectors):
-    """Blocks, little-endian: name (16 bytes), bytes an element, rows, columns (int32), the numbers."""
+    """Blocks, little-endian: name (16 bytes), bytes an element, rows, columns (int32), the
+    numbers.
+    """
     blocks = []
     for name, array in vars(vectors).items():
         head = np.array([array.itemsize, *array.shape], "<i4").tobytes()
@@ -172,9 +186,13 @@ def as_header(parts):
         heads = prefix + "heads" if vectors.heads.size else "0"
         beats = prefix + "beats" if len(vectors.beats) else "0"
         rows.append(
-            f"  {{&xmae_model_{model.name}, {prefix}results, {beats}, {prefix}windows,\n   {prefix}embeddings, {heads}, "
-            + ", ".join(integer(size, "u") for size in sizes) + "},\n"
-        )  # fmt: skip
+            (
+                f"  {{&xmae_model_{model.name}, {prefix}results, {beats}, {prefix}windows,\n   "
+                f"{prefix}embeddings, {heads}, "
+            )
+            + ", ".join(integer(size, "u") for size in sizes)
+            + "},\n"
+        )
     includes = "".join(f'#include "xmae/xmae_model_{model.name}.h"\n' for model, _ in parts)
     most = {
         "MOST_MEMORY": max(model.memory_bytes for model, _ in parts),

@@ -78,12 +78,13 @@ def play(
         If the bundle cannot be used, or the firmware does not compile, does not fit or fails.
     """
     built = write_firmware(
-        bundle, folder / "firmware", device.ram_bytes, device.flash_bytes, rate, hop_s, adc_bits, trace=True,
-        cmsis_nn=cmsis_nn is not None, student=student,
+        bundle, folder / "firmware", device.ram_bytes, device.flash_bytes, rate, hop_s, adc_bits,
+        trace=True, cmsis_nn=cmsis_nn is not None, student=student,
     )  # fmt: skip
     firmware = compile_firmware(
         built["sources"], device.core, folder / "firmware.elf", include=built["include"],
-        flash_bytes=device.flash_bytes, ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES, cmsis_nn=cmsis_nn,
+        flash_bytes=device.flash_bytes, ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES,
+        cmsis_nn=cmsis_nn,
     )  # fmt: skip
     functions = [
         layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols

@@ -18,7 +18,8 @@ LIBRARY = KERNELS.parent / "library"
 NAME = "student"  # of the model in C
 MOST_BEATS = 40  # in a result
 SCALARS = (
-    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated", "status",
+    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated",
+    "status",
 )  # fmt: skip
 ROW = len(SCALARS) + 2 * MOST_BEATS  # numbers of a result, as boards/stream_codes.c writes them
 BURST_S = 0.25  # codes that a front end's FIFO hands over at once
@@ -79,7 +80,7 @@ def equality_of(found, expected):
         at = same.index(False)
         name = next(
             f.name
-            for f in fields(StreamResult)
+            for f in fields(found[at])
             if getattr(found[at], f.name) != getattr(expected[at], f.name)
         )
         return counted | {"first_difference": f"result {at + 1}, {name}"}
@@ -188,7 +189,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
             "stack_used": run.stack_used,
             "compiler": firmware.compiler,
         },
-        "limits": limits_of(cost["counts"]["instructions_a_second"], instance, device.core),
+        "limits": limits_of(cost["counts"]["instructions_a_second"], instance),
         **cost,
     }, found
 
@@ -198,13 +199,13 @@ def instance_bytes(firmware):
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
-def limits_of(instructions, instance, core):
+def limits_of(instructions, instance, limits=LIMITS):
     """What must be kept, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}
     return {
         name: {"used": used[name], "limit": limit, "unit": units[name], "met": used[name] <= limit}
-        for name, limit in LIMITS.items()
+        for name, limit in limits.items()
     }
 
 

@@ -66,12 +66,20 @@ class Cpu:
 
 V8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 CPUS = {
-    "a7": Cpu("armhf", "cortex-a7", 7, "0xc07",
-              "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae",
-              ("litert",), 0),
+    "a7": Cpu(
+        "armhf",
+        "cortex-a7",
+        7,
+        "0xc07",
+        "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae",
+        ("litert",),
+        0,
+    ),
     "a53": Cpu("arm64", "cortex-a53", 8, "0xd03", V8),
-    "a55": Cpu("arm64", "cortex-a76", 8, "0xd05", V8 + " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
-}  # fmt: skip
+    "a55": Cpu(
+        "arm64", "cortex-a76", 8, "0xd05", V8 + " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
+    ),
+}
 TITLES = {"litert": "LiteRT", "executorch": "ExecuTorch", "onnx": "ONNX Runtime"}
 
 
@@ -105,8 +113,8 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
             f"{device.name} needs apt-get install qemu-user, then xmae simulate --setup"
         )
     built = write_firmware(
-        bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True, student=student,
-        check_heads=False,
+        bundle, folder / "firmware", PLENTY, PLENTY, rate, hop_s, adc_bits, trace=True,
+        student=student, check_heads=False,
     )  # fmt: skip
     timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
     frames, steps = run_front_end(built, device.core, fifo_words(codes, rate), timeout_s)
@@ -268,11 +276,13 @@ def run_user(core, program, folder, timeout_s, readable=()):
         str(root / path) for path in ("et", f"usr/lib/{triplet}/blas", f"usr/lib/{triplet}/lapack")
     )
     settings = {
-        "PYTHONPATH": f"{root / 'site'}:{root / 'usr/lib/python3/dist-packages'}", "PYTHONHOME": root / "usr",
-        "LD_LIBRARY_PATH": libraries, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{root / 'site'}:{root / 'usr/lib/python3/dist-packages'}",
+        "PYTHONHOME": root / "usr", "LD_LIBRARY_PATH": libraries, "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     words = [
-        ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin", f"{plugin},out={folder / 'counts'}",
+        ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin",
+        f"{plugin},out={folder / 'counts'}",
         *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program,
     ]  # fmt: skip
     command(
@@ -294,8 +304,9 @@ def run_user(core, program, folder, timeout_s, readable=()):
 def cpuinfo(cpu):
     """An Arm `/proc/cpuinfo` with one core."""
     lines = [
-        "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {cpu.features}", "CPU implementer\t: 0x41",
-        f"CPU architecture: {cpu.architecture}", "CPU variant\t: 0x0", f"CPU part\t: {cpu.part}", "CPU revision\t: 4",
+        "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {cpu.features}",
+        "CPU implementer\t: 0x41", f"CPU architecture: {cpu.architecture}", "CPU variant\t: 0x0",
+        f"CPU part\t: {cpu.part}", "CPU revision\t: 4",
     ]  # fmt: skip
     return "\n".join(lines) + "\n\n"
 

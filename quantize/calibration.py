@@ -93,7 +93,8 @@ def training_windows(windows, n=256, seed=77):
     usable = windows.select(~minmax_scale(windows.ppg)[1])
     if min(n, len(usable)) < FEWEST:
         raise UserError(
-            f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not flat"
+            f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not "
+            "flat"
         )
     chosen = usable.select(spread(usable, n, seed))
     return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
@@ -130,7 +131,8 @@ def held_out(store, n, seed, calibration=None):
         windows = windows.select(np.array([place not in used for place in places]))
     if not len(windows):
         raise UserError(
-            f"{store.path}: has no val split, and all windows set the ranges: none is left to compare on"
+            f"{store.path}: has no val split, and all windows set the ranges: none is left to "
+            "compare on"
         )
     return minmax_scale(windows.select(spread(windows, n, seed)).ppg)[0]
 
@@ -170,7 +172,8 @@ def read_calibration(path, splits):
         or len(ppg) < FEWEST
     ):
         raise UserError(
-            f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples in float32, and a subject for each; "
+            f"{path}: expected at least {FEWEST} windows of {N_TIMES} samples in float32, and a "
+            "subject for each; "
             f"found {ppg.dtype} {ppg.shape} and subjects {subject.shape}"
         )
     refuse_leakage([name for name in subject.tolist() if splits.get(name) != "train"])

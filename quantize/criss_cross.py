@@ -31,9 +31,12 @@ class CrissCrossGraph(nn.Module):
         embedding = encoder.patch_embedding
         self.input_shape = (1, 1, n_chans, n_patches * PATCH)
         self.shape = n_chans, n_patches
-        self.time = nn.Sequential(*(
-            GroupNormalise(layer) if isinstance(layer, nn.GroupNorm) else layer for layer in embedding.proj_in
-        ))  # fmt: skip
+        self.time = nn.Sequential(
+            *(
+                GroupNormalise(layer) if isinstance(layer, nn.GroupNorm) else layer
+                for layer in embedding.proj_in
+            )
+        )
         self.spectrum = SpectrumNormalise()
         self.spectral = embedding.spectral_proj[0]
         self.position = cut_kernel(embedding.positional_encoding[0], n_chans, n_patches)

@@ -58,12 +58,14 @@ def exportable(encoder, n_chans=2):
         graph = CrissCrossGraph(copy.deepcopy(encoder).cpu().float().eval(), n_chans)
         return graph.eval().requires_grad_(False)
     graphs = {
-        BeatStudent: BeatGraph, McuStudent: ConvGraph, ResNetEncoder: ConvGraph, EfficientNetEncoder: ConvGraph,
-        PPGEncoder: TeacherGraph, TimedPPGEncoder: TeacherGraph, ViTEncoder: TeacherGraph,
+        BeatStudent: BeatGraph, McuStudent: ConvGraph, ResNetEncoder: ConvGraph,
+        EfficientNetEncoder: ConvGraph, PPGEncoder: TeacherGraph, TimedPPGEncoder: TeacherGraph,
+        ViTEncoder: TeacherGraph,
     }  # fmt: skip
     if type(encoder) not in graphs:
         raise UserError(
-            f"cannot export a {type(encoder).__name__}; known: {', '.join(k.__name__ for k in graphs)}"
+            f"cannot export a {type(encoder).__name__}; known: "
+            f"{', '.join(k.__name__ for k in graphs)}"
         )
     graph = graphs[type(encoder)](copy.deepcopy(encoder).cpu().float().eval())
     return graph.eval().requires_grad_(False)

@@ -89,8 +89,9 @@ def qat(
     require_at_least(1, crops=crops)
     out, store = Path(out), WindowStore(data)
     settings = {
-        "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed, "precision": "fp32",
+        "model": str(model), "data": str(data), "store_sha256": store.contents, "crops": crops,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "seed": seed,
+        "precision": "fp32",
     }  # fmt: skip
     check_loggers(logger)
     last = check_start(out, settings, resume)

@@ -1,4 +1,6 @@
-"""`xmae.load` and `xmae.embed` as people with NumPy arrays use them, and the lines of the README."""
+"""`xmae.load` and `xmae.embed` as people with NumPy arrays use them, and the lines of the
+README.
+"""
 
 import os
 import re

@@ -148,7 +148,9 @@ def exchange(one, other):
 
 
 def prefix_of(name):
-    """Begin the name of a temporary file or folder: whose it will be, and which process makes it."""
+    """Begin the name of a temporary file or folder: whose it will be, and which process makes
+    it.
+    """
     return f".{name}.x{HOST}-{os.getpid()}-"
 
 
@@ -222,9 +224,21 @@ def parse_json(content, where):
     if len(content) > LONGEST_JSON:
         raise UserError(f"{where}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=without_twins)
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
         raise UserError(f"{where}: not readable as JSON ({error})") from error
+
+
+def without_twins(pairs):
+    """Return the fields of a JSON object; one that stands there twice, and would be read in another
+    way by another program, is a `ValueError`.
+    """
+    fields = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"has the field {name[:60]!a} twice")
+        fields[name] = value
+    return fields
 
 
 def read_yaml(path, kind):

@@ -36,7 +36,8 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> x = PulseEncoder("student-mcu-s").fit_transform(np.random.default_rng(0).normal(size=(2, 1000)))
+    >>> x = PulseEncoder("student-mcu-s").fit_transform(np.random.default_rng(0).normal(size=(2,
+    1000)))
     >>> x.shape
     (2, 256)
     """

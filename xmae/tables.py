@@ -7,20 +7,27 @@ from xmae.files import atomic_file
 from xmae.text import cell
 
 NOTE = (
-    "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of predictions by "
+    "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of "
+    "predictions by "
     "models that never saw them, in brackets the 95 % interval by resampling subjects "
-    "(of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs from {reference} "
-    "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the number of other rows; "
-    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better than the constant."
+    "(of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs from "
+    "{reference} "
+    "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the "
+    "number of other rows; "
+    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better "
+    "than the constant."
 )
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
 # set apart, never bold
 BASELINES = ("untrained", "features", "constant", "pulse intervals", "both signals")
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:1rem 0}"
-    "th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;vertical-align:top;white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}small{color:#666;display:block}.best{font-weight:600}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}"
+    "th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;"
+    "vertical-align:top;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}"
+    "small{color:#666;display:block}.best{font-weight:600}"
     ".baseline td{color:#666}.scroll{overflow-x:auto}"
 )
 
@@ -118,13 +125,17 @@ def markdown_text(result):
 def html_text(result):
     """The same with intervals, F1 and numbers of subjects."""
     parts = [
-        f"<!doctype html><meta charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"
+        (
+            "<!doctype html><meta "
+            f"charset='utf-8'><title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"
+        )
     ]
     for dataset, trials, methods in _by_dataset(result):
         parts += [f"<p>{escape(note)}</p>" for note in _powers(trials) if note]
         parts.append(f"<h2>{escape(dataset)}</h2><div class='scroll'><table><tr><th>method</th>")
         parts += [
-            f"<th>{escape(_heading(trial))}<small>{trial['n_subjects']} subjects, {trial['n_windows']} windows, "
+            f"<th>{escape(_heading(trial))}<small>{trial['n_subjects']} subjects, "
+            f"{trial['n_windows']} windows, "
             f"{trial['n_folds']} folds</small></th>"
             for trial in trials
         ]
@@ -165,10 +176,16 @@ def _powers(trials):
 def _training(result):
     """Rows of what each method was trained with, as text, in the columns of `TRAINING`."""
     return [
-        (name, f"{run['windows_seen']:,}", f"{run['seconds'] / 60:.1f}", f"{run['windows_per_s']:.0f}",
-         run["precision"], run["device"])
+        (
+            name,
+            f"{run['windows_seen']:,}",
+            f"{run['seconds'] / 60:.1f}",
+            f"{run['windows_per_s']:.0f}",
+            run["precision"],
+            run["device"],
+        )
         for name, run in result["training"].items()
-    ]  # fmt: skip
+    ]
 
 
 def _heading(trial):

@@ -31,8 +31,8 @@ def printable(text):
 
 
 def composed(name):
-    """Return a name as most programs write it: letters with their accents as one character (NFC), no
-    spaces about it. Names of files on a Mac have them apart, and would be another person.
+    """Return a name as most programs write it: letters with their accents as one character (NFC),
+    no spaces about it. Names of files on a Mac have them apart, and would be another person.
 
     Examples
     --------

@@ -101,7 +101,8 @@ def make_reference(bundle, windows, device=None, precisions=False):
     """
     if not weight_files(bundle):
         raise UserError(
-            f"{bundle.path}: has no fp32 weights to make a reference from; name one that was recorded"
+            f"{bundle.path}: has no fp32 weights to make a reference from; name one that was "
+            "recorded"
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = windows.select(windows.split == "test")
@@ -170,7 +171,8 @@ def refuse_lacking(reference, bundle):
     """Raise a `UserError` if a model that a bundle holds for this machine is not in a reference."""
     if lacking := {entry["model"] for entry in bundle.models} - reference.embeddings.keys():
         raise UserError(
-            f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this bundle"
+            f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this "
+            "bundle"
         )
     beats = {entry["model"] for entry in bundle.models if "embedding" in entry}
     if lacking := beats - reference.rows.keys():
@@ -201,7 +203,8 @@ def reference_windows(reference, windows):
     except KeyError as error:
         _, record, start = error.args[0]
         raise UserError(
-            f"the reference was made from other windows: {record} at {start:g} s is not in the store; record it again"
+            f"the reference was made from other windows: {record} at {start:g} s is not in the "
+            "store; record it again"
         ) from None
 
 

@@ -1,5 +1,5 @@
-"""Drift of a student that reads beats, by what a wearer notices: when beats are, what the heart rate
-is, and whether one is given.
+"""Drift of a student that reads beats, by what a wearer notices: when beats are, what the heart
+rate is, and whether one is given.
 """
 
 import numpy as np
@@ -77,7 +77,9 @@ def answered(reading, least):
 
 
 def rate_change(ours, theirs, truth, subject):
-    """Change of the heart-rate error in bpm, mean over subjects; without truth, of the heart rate."""
+    """Change of the heart-rate error in bpm, mean over subjects; without truth, of the heart
+    rate.
+    """
     known = np.isfinite(ours) & np.isfinite(theirs)
     if truth is None or not (known & np.isfinite(truth)).any():
         return float(np.abs(ours - theirs)[known].mean()) if known.any() else None

@@ -34,7 +34,8 @@ def cortex_m(name, bundle):
     emulator = chosen_emulator(device)
     if emulator.startswith("qemu-user"):
         raise UserError(
-            f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M only"
+            f"{name}: a Cortex-A; time it with `xmae simulate`, the benchmark emulates Cortex-M "
+            "only"
         )
     return device, emulator, entry
 
@@ -98,7 +99,8 @@ def emulate(bundle, name, ppg):
         "model": "student", "format": "c", "precision": "int8", "device": name, "kind": "estimated",
         "latency_ms": latency.value, "latency_interval": [latency.low, latency.high],
         "energy_mj": energy.value, "energy_interval": [energy.low, energy.high],
-        "instructions": round(instructions), "macs": built["macs"], "mac_per_s": 1e3 * built["macs"] / latency.value,
-        "bytes": firmware.sizes["flash_weights"], "code_bytes": firmware.sizes["flash_code"],
-        "peak_memory_bytes": firmware.sizes["ram"], "layers": rows,
+        "instructions": round(instructions), "macs": built["macs"],
+        "mac_per_s": 1e3 * built["macs"] / latency.value, "bytes": firmware.sizes["flash_weights"],
+        "code_bytes": firmware.sizes["flash_code"], "peak_memory_bytes": firmware.sizes["ram"],
+        "layers": rows,
     }  # fmt: skip

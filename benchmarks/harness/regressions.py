@@ -36,7 +36,8 @@ def read_result(path):
     version = result.get("schema_version")
     if version != SCHEMA_VERSION or not isinstance(result.get("models"), list):
         raise UserError(
-            f"{path}: result of version {str(version)[:20]}, expected {SCHEMA_VERSION}; measure it again"
+            f"{path}: result of version {str(version)[:20]}, expected {SCHEMA_VERSION}; measure it "
+            "again"
         )
     with refusing(path, "a result of xmae bench"):
         find_regressions(result, result)  # whatever a comparison looks at is there

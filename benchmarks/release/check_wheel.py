@@ -3,8 +3,8 @@
     python -m xmae.benchmarks.release.check_wheel lite BUNDLE
 
 prints what docs/lite.md has: packages, MB on disk, seconds to import, to say its help and to run
-what the extra is for. Extras: plain (none), lite, train, edge, firmware. A bundle is for lite (embed,
-verify) and firmware (an emulated watch).
+what the extra is for. Extras: plain (none), lite, train, edge, firmware. A bundle is for lite
+(embed, verify) and firmware (an emulated watch).
 """
 
 import json

@@ -1,10 +1,13 @@
-"""Choose the thresholds of the rhythm hint on annotated rhythms, and score them on records left out.
+r"""Choose the thresholds of the rhythm hint on annotated rhythms, and score them on records left
+out.
 
-    python -m xmae.benchmarks.release.choose_rhythm_thresholds RHYTHMS_FOLDER benchmarks/results/rhythm_hint.md
+    python -m xmae.benchmarks.release.choose_rhythm_thresholds RHYTHMS_FOLDER \
+        benchmarks/results/rhythm_hint.md
 
-Stretches of 40 beats: fibrillation where it is annotated for nine tenths; ectopic-like with 3 early beats
-or more; regular with none. Nine tenths of the records choose, a tenth (by hash of its name) scores. The
-intervals are those of the annotations, so this is the rule alone, without the errors of beats from PPG.
+Stretches of 40 beats: fibrillation where it is annotated for nine tenths; ectopic-like with 3 early
+beats or more; regular with none. Nine tenths of the records choose, a tenth (by hash of its name)
+scores. The intervals are those of the annotations, so this is the rule alone, without the errors of
+beats from PPG.
 """
 
 import sys
@@ -83,10 +86,21 @@ def choose(folder: str, out: str) -> dict:
     lines = [
         "# The rhythm hint",
         "",
-        "Written by `python -m xmae.benchmarks.release.choose_rhythm_thresholds`. Rows: what is annotated.",
-        "Columns: what the rule says of 40 beats, from the annotated intervals. Records left out of the choice.",
+        (
+            "Written by `python -m xmae.benchmarks.release.choose_rhythm_thresholds`. Rows: what "
+            "is "
+            "annotated."
+        ),
+        (
+            "Columns: what the rule says of 40 beats, from the annotated intervals. Records left "
+            "out "
+            "of the choice."
+        ),
         "",
-        f"Thresholds: a change is small below {best[0]} / 1000; regular from {best[1]} / 1000 small changes on;",
+        (
+            f"Thresholds: a change is small below {best[0]} / 1000; regular from {best[1]} / 1000 "
+            "small changes on;"
+        ),
         f"irregularly irregular up to {best[2]} / 1000.",
         "",
         "| annotated | stretches | "

@@ -16,9 +16,12 @@ from xmae.files import atomic_file, read_json
 
 SOURCE, TARGET = "constraints.txt", "constraints-hashed.txt"
 EXEMPT = ("torch",)  # its local build has the same version as PyPI's and other bytes
-HEAD = """# Written by `python -m xmae.benchmarks.release.hash_constraints` from constraints.txt; see SECURITY.md.
-# For CPython {python} on {system} {machine}. Without {exempt}: a local build has other bytes.
-"""
+HEAD = (
+    "# Written by `python -m xmae.benchmarks.release.hash_constraints` from constraints.txt; "
+    "see SECURITY.md.\n"
+    "# For CPython {python} on {system} {machine}. "
+    "Without {exempt}: a local build has other bytes.\n"
+)
 
 
 def report_of(pins):

@@ -2,8 +2,8 @@
 
     python -m xmae.benchmarks.release.make_rhythm_bank RHYTHMS_FOLDER xmae/twin/rhythms.npz
 
-The folder holds `mitdb.npz`, `ltdb.npz` and `ltafdb.npz` (annotations only; see the licence beside the
-bank). A tenth of the records, by hash of their names, is left out: it scores the rhythm hint.
+The folder holds `mitdb.npz`, `ltdb.npz` and `ltafdb.npz` (annotations only; see the licence beside
+the bank). A tenth of the records, by hash of their names, is left out: it scores the rhythm hint.
 """
 
 import sys
@@ -69,7 +69,9 @@ def make_bank(folder: str, out: str, seed: int = 77) -> dict:
 
 
 def records_of(path):
-    """Yield intervals (ms), kinds (0 normal, 1 ventricular, 2 supraventricular) and rhythm names."""
+    """Yield intervals (ms), kinds (0 normal, 1 ventricular, 2 supraventricular) and rhythm
+    names.
+    """
     archive = np.load(path)
     symbols, rhythms = archive["symbols"], archive["rhythms"]
     kinds = np.zeros(len(symbols), np.uint8)

@@ -2,8 +2,9 @@
 
     python -m xmae.benchmarks.release.ship_beats RUN/encoder.safetensors CINC_STORE beats-mcu
 
-Int8 ranges come from training recordings of the store (half of them through the streaming front end),
-the certainty table from its validation recordings, read by the int8 file. No other data is touched.
+Int8 ranges come from training recordings of the store (half of them through the streaming front
+end), the certainty table from its validation recordings, read by the int8 file. No other data is
+touched.
 """
 
 import json
@@ -63,8 +64,8 @@ def ship(encoder: str, store: str, name: str) -> dict:
 
 
 def read_int8(path, windows):
-    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth (bpm),
-    subject.
+    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth
+    (bpm), subject.
     """
     truth = truth_of_windows(windows).hr_ecg
     known = np.isfinite(truth)

@@ -35,7 +35,7 @@ def ship(encoder: str, name: str = "student-motion") -> dict:
     if getattr(getattr(student, "sizes", None), "n_inputs", 1) == 1:
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
-    samples, _ = moving_people(PEOPLE, SEED)
+    samples = moving_people(PEOPLE, SEED).samples
     windows = samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / 127
     litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
     return {"windows": len(windows)}

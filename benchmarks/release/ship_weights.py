@@ -30,24 +30,26 @@ from xmae.models.student import McuStudent, count_macs, int8_bytes
 SEED = 77
 CARD = """# Shipped encoders
 
-Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the tools and as a start
-for fine-tuning; not wearable data, not a medical device. The ECG-to-PPG delay in BIDMC includes the monitor's own
-processing: nothing here may be read as an absolute pulse arrival time.
+Real, measured, and small: trained on {n_train} ICU patients of BIDMC at rest. Good for trying the
+tools and as a start for fine-tuning; not wearable data, not a medical device. The ECG-to-PPG delay
+in BIDMC includes the monitor's own processing: nothing here may be read as an absolute pulse
+arrival time.
 
 {encoders}
 ## Linear probes on subjects that no training saw
 
-Frozen embedding, ridge or logistic regression; folds by subject over the {n_test} test subjects, the training subjects
-always fitted on. 95 % intervals by resampling subjects. `untrained` is the same design with random weights, `features`
-are hand-made PPG features (rate, amplitude, shape, spectrum) in the same probe, `constant` the mean of the fitted
-subjects. The truth is the ECG's heart rate. At chance, so not shipped as heads: {at_chance}.
+Frozen embedding, ridge or logistic regression; folds by subject over the {n_test} test subjects,
+the training subjects always fitted on. 95 % intervals by resampling subjects. `untrained` is the
+same design with random weights, `features` are hand-made PPG features (rate, amplitude, shape,
+spectrum) in the same probe, `constant` the mean of the fitted subjects. The truth is the ECG's
+heart rate. At chance, so not shipped as heads: {at_chance}.
 
 {tables}
 ## Data and licence
 
-BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al., IEEE TBME 2017, doi:10.1109/TBME.2016.2613124; PhysioNet,
-Goldberger et al. 2000), Open Data Commons Attribution License 1.0. Weights: Apache-2.0. Method: Zhou et al., ICML 2026,
-arXiv 2605.00973.
+BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al., IEEE TBME 2017,
+doi:10.1109/TBME.2016.2613124; PhysioNet, Goldberger et al. 2000), Open Data Commons Attribution
+License 1.0. Weights: Apache-2.0. Method: Zhou et al., ICML 2026, arXiv 2605.00973.
 """
 
 
@@ -62,7 +64,11 @@ def describe(name, encoder):
         f"## `{name}`",
         "",
         f"- {parameters:,} parameters, {macs:.2f} M MAC/window{int8}",
-        f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h on {origin['device']}",
+        (
+            f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h "
+            "on "
+            f"{origin['device']}"
+        ),
     ]
     if "val_ratio" in origin:
         lines.append(

@@ -2,8 +2,8 @@
 
     python -m xmae.benchmarks.release.split_by_hash FOLDER split.csv
 
-The CSV file is for `xmae prepare --split`. No recording is for testing: such sets name no subjects, so
-they may train and choose, and no result is reported on them.
+The CSV file is for `xmae prepare --split`. No recording is for testing: such sets name no subjects,
+so they may train and choose, and no result is reported on them.
 """
 
 import csv

@@ -52,14 +52,25 @@ COMPILED = {
     "vela-u85": ("student", "student-mcu-s", "student-app"),
 }
 TESTED = {  # target or interpreter: where each of its cells is held to PyTorch and to the others
-    "executorch, litert, onnx": "tests/export/test_export.py::test_file_computes_what_pytorch_does, ::test_runtimes_agree",
+    "executorch, litert, onnx": (
+        "tests/export/test_export.py::test_file_computes_what_pytorch_does, ::test_runtimes_agree"
+    ),
     "cortex-m": "tests/export/test_targets.py::test_cortex_m_program_in_its_own_memory_plan",
-    "ethos-u": "tests/export/test_targets.py::test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same",
+    "ethos-u": (
+        "tests/export/test_targets.py::"
+        "test_ethos_u_program_is_one_delegate_and_its_tosa_graph_computes_the_same"
+    ),
     "vela": "tests/export/test_targets.py::test_vela_takes_the_whole_tflite",
     "c": "tests/export/test_c_source.py::test_a_thousand_real_windows_are_bit_exact_in_every_layer",
-    "LiteRT, reference kernels (student)": "tests/export/test_targets.py::test_interpreters_of_a_tflite",
-    "TensorFlow Lite Micro (student)": "tests/firmware_sim/test_tflm.py::test_outputs_are_within_one_step_of_the_reference_kernels",
-    "tflite-runtime 2.14 (student)": "tests/export/test_targets.py::test_an_old_interpreter_of_a_tflite",
+    "LiteRT, reference kernels (student)": (
+        "tests/export/test_targets.py::test_interpreters_of_a_tflite"
+    ),
+    "TensorFlow Lite Micro (student)": (
+        "tests/firmware_sim/test_tflm.py::test_outputs_are_within_one_step_of_the_reference_kernels"
+    ),
+    "tflite-runtime 2.14 (student)": (
+        "tests/export/test_targets.py::test_an_old_interpreter_of_a_tflite"
+    ),
 }
 PAGE = """# What runs where
 
@@ -67,45 +78,49 @@ PAGE = """# What runs where
 {commands}
 ```
 
-wrote this page from the shipped weights: one static shape (1, 1, 1, 1000), seed 77, {n} windows of {n_subjects} BIDMC
-subjects that no training saw. {date}, {machine}.
+wrote this page from the shipped weights: one static shape (1, 1, 1, 1000), seed 77, {n} windows of
+{n_subjects} BIDMC subjects that no training saw. {date}, {machine}.
 
 ## The matrix
 
-Median centred cosine to float PyTorch: 1 is the same embedding, after the mean training embedding is taken away. "–":
-the target has no such precision, or no operators for the model.
+Median centred cosine to float PyTorch: 1 is the same embedding, after the mean training embedding
+is taken away. "–": the target has no such precision, or no operators for the model.
 
 {matrix}
 
 ## The files
 
-"5 %": 5th percentile of the cosine. "bpm": by how much the heart rate that the bundle's head reads off is further (+)
-from the monitor's than PyTorch's. "ms": processor time of a window on one thread, models in turns. "Outside": operators
-that the target's accelerated kernels do not take; "none" is the whole network.
+"5 %": 5th percentile of the cosine. "bpm": by how much the heart rate that the bundle's head reads
+off is further (+) from the monitor's than PyTorch's. "ms": processor time of a window on one
+thread, models in turns. "Outside": operators that the target's accelerated kernels do not take;
+"none" is the whole network.
 
 {files}
 
-Files for devices were run here as far as that goes: `cortex-m` instruction by instruction in its own memory plan, with
-the integer arithmetic that ExecuTorch defines for each CMSIS-NN operator; `ethos-u` as the TOSA graph that Vela was
-given, in Arm's reference model ({n_checked} windows). `vela` files run on the NPU alone: they must compute what
-TensorFlow Lite Micro does of the file they were compiled from, below. The C99 source of target `c` is bit-exact with it
+Files for devices were run here as far as that goes: `cortex-m` instruction by instruction in its
+own memory plan, with the integer arithmetic that ExecuTorch defines for each CMSIS-NN operator;
+`ethos-u` as the TOSA graph that Vela was given, in Arm's reference model ({n_checked} windows).
+`vela` files run on the NPU alone: they must compute what TensorFlow Lite Micro does of the file
+they were compiled from, below. The C99 source of target `c` is bit-exact with it
 (docs/firmware.md).
 
 ## One TFLite file, four interpreters
 
-Median centred cosine to PyTorch on {n_checked} windows. Arena: the smallest in which TensorFlow Lite Micro runs it.
+Median centred cosine to PyTorch on {n_checked} windows. Arena: the smallest in which TensorFlow
+Lite Micro runs it.
 
 {runtimes}
 
 {footnotes}
 
-"wrong": the interpreter accepts the file, says nothing, and computes something else. The dynamic fully connected kernel
-of tflite-runtime 2.14 takes one scale for all channels of the weights: give such devices `int8` or `weight-int8`.
+"wrong": the interpreter accepts the file, says nothing, and computes something else. The dynamic
+fully connected kernel of tflite-runtime 2.14 takes one scale for all channels of the weights: give
+such devices `int8` or `weight-int8`.
 
 ## Ethos-U, estimated
 
-By Arm's compiler Vela with its own models of the NPU and its memories; nothing here was measured on a chip. Layer by
-layer in the `.csv` beside each `vela` file.
+By Arm's compiler Vela with its own models of the NPU and its memories; nothing here was measured on
+a chip. Layer by layer in the `.csv` beside each `vela` file.
 
 {estimates}
 
@@ -113,22 +128,26 @@ layer in the `.csv` beside each `vela` file.
 
 {tests}
 
-In no test, but compiled and run for this page: {untested}. Vela compiles the same networks for the same NPUs in one.
-`tests/export/test_targets.py::test_every_cell_of_the_page_has_a_test` holds this page to it.
+In no test, but compiled and run for this page: {untested}. Vela compiles the same networks for the
+same NPUs in one. `tests/export/test_targets.py::test_every_cell_of_the_page_has_a_test` holds this
+page to it.
 
 ## Tools that cannot share an environment
 
-`tosa-tools` (for Ethos-U and Cortex-M) pins an older ml_dtypes. tflite-runtime 2.14 needs numpy 1 and Python up to 3.11. Each
-lives in a folder of its own under `~/.cache/xmae/environments`, installed with pip on first use. The rest is
-`pip install 'xmae[edge,firmware]'`.
+`tosa-tools` (for Ethos-U and Cortex-M) pins an older ml_dtypes. tflite-runtime 2.14 needs numpy 1
+and Python up to 3.11. Each lives in a folder of its own under `~/.cache/xmae/environments`,
+installed with pip on first use. The rest is `pip install 'xmae[edge,firmware]'`.
 
 ## What is not there
 
-- Attention on microcontrollers: TensorFlow Lite Micro has no GELU; the targets for CMSIS-NN and Ethos-U are for
-  conv-only students. An operator that a target lacks is named with its layer, and nothing is written.
+- Attention on microcontrollers: TensorFlow Lite Micro has no GELU; the targets for CMSIS-NN and
+  Ethos-U are for conv-only students. An operator that a target lacks is named with its layer, and
+  nothing is written.
 - int8 input and output in ExecuTorch and ONNX files: they quantize inside.
-- int4 weights anywhere but in LiteRT; int16 activations anywhere but in LiteRT and TensorFlow Lite Micro.
-- Vendors' own compilers: none that a package registry carries covers these networks without an SDK of its own.
+- int4 weights anywhere but in LiteRT; int16 activations anywhere but in LiteRT and TensorFlow Lite
+  Micro.
+- Vendors' own compilers: none that a package registry carries covers these networks without an SDK
+  of its own.
 """
 
 
@@ -160,21 +179,39 @@ def support_matrix(bundle, data, out):
     page = PAGE.format(
         commands=COMMANDS,
         date=date.today().isoformat(),
-        machine=f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}. Made with `"
+        machine=(
+            f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}. Made with `"
+        )
         + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items())
         + "`",
         n=len(test.ppg),
         n_subjects=len(set(test.subject)),
         n_checked=N_CHECKED,
         matrix=matrix(rows),
-        files=markdown_table(("model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory"),
-                    [file_row(row) for row in rows]),
+        files=markdown_table(
+            (
+                "model",
+                "target",
+                "precision",
+                "kB",
+                "cosine",
+                "5 %",
+                "bpm",
+                "ms",
+                "outside",
+                "memory",
+            ),
+            [file_row(row) for row in rows],
+        ),
         runtimes=cells,
         footnotes="\n".join(f"{number}. {why}" for why, number in footnotes.items()),
         estimates=estimates(opened),
         untested=untested(rows),
-        tests=markdown_table(("target", "test"), [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()]),
-    )  # fmt: skip
+        tests=markdown_table(
+            ("target", "test"),
+            [(name, f"`{where.replace(', ', '`, `')}`") for name, where in TESTED.items()],
+        ),
+    )
     with atomic_file(out) as temporary:
         temporary.write_text(page)
 

@@ -6,8 +6,8 @@ from xmae.tables import markdown_table
 
 COLUMNS = (
     "device", "instructions a second", "longest burst, estimated ms", "estimated busy ms a second",
-    "estimated mJ a second", "flash, bytes", "RAM of an instance", "stack used", "estimated mAh a day",
-    "same bits as xmae.Stream", "limits",
+    "estimated mJ a second", "flash, bytes", "RAM of an instance", "stack used",
+    "estimated mAh a day", "same bits as xmae.Stream", "limits",
 )  # fmt: skip
 
 
@@ -62,7 +62,8 @@ def markdown(result):
     """Return the table with a sentence on what it is, and the first device's lines."""
     rows, front = table_rows(result), result["front_end"]
     text = (
-        f"Recording {result['signal']}: {front['sfreq']:g} Hz, {front['adc_bits']} bits, a result every"
+        f"Recording {result['signal']}: {front['sfreq']:g} Hz, {front['adc_bits']} bits, a result "
+        "every"
         f" {front['hop_s']} s, read by libxmae. {result['note']}\n\n"
     )
     text += markdown_table(COLUMNS, [row.values() for row in rows])

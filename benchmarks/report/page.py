@@ -16,9 +16,10 @@ from xmae.benchmarks.report.charts import draw_loss, draw_pareto, draw_probe
 from xmae.files import atomic_file
 
 MEASURED = (  # what a row may have; see `xmae bench`
-    "device", "windows", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval", "all_threads", "mac_per_s",
-    "cold_start_ms", "cycles", "peak_memory_bytes", "model_memory_bytes", "energy_mj", "energy_interval", "centred",
-    "heads", "beats", "histogram", "layers", "missing", "failure", "profile_failure",
+    "device", "windows", "bytes", "code_bytes", "macs", "latency_ms", "latency_interval",
+    "all_threads", "mac_per_s", "cold_start_ms", "cycles", "peak_memory_bytes",
+    "model_memory_bytes", "energy_mj", "energy_interval", "centred", "heads", "beats", "histogram",
+    "layers", "missing", "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ def summary_lines(results):
         lines += read_lines(read)
     if pretrain := results.get("pretrain"):
         lines.append(
-            f"Pretraining: on held-out subjects the rebuilt ECG misses {100 * pretrain['val_ratio']:.0f} % of the"
+            "Pretraining: on held-out subjects the rebuilt ECG misses "
+            f"{100 * pretrain['val_ratio']:.0f} % of the"
             f" variance (100 % = drawing the mean)."
         )
     hr = (merge_probes(results.get("probe")) or {"tasks": {}})["tasks"].get("hr", {})
@@ -151,7 +153,8 @@ def summary_lines(results):
             if "untrained " not in name
         ]
         lines.append(
-            f"Heart rate on {hr['n_subjects']} unseen subjects, mean error in bpm: {', '.join(cells)};"
+            f"Heart rate on {hr['n_subjects']} unseen subjects, mean error in bpm: "
+            f"{', '.join(cells)};"
             f" always the mean {hr['baseline']:.2f}."
         )
     int8 = [
@@ -191,12 +194,18 @@ def read_lines(read):
     """What the watch reads, how far off, on how many unseen people, and what int8 costs."""
     first, second, *_, rival = read["methods"]
     return [
-        f"What the watch reads: the heart rate of {read['subjects']} people that its timing never saw, off by"
-        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows within 5 bpm);"
+        f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
+        "saw, off by"
+        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows "
+        "within 5 bpm);"
         f" the classical detector {rival['name']}: {rival['error_bpm']:.2f} bpm.",
-        f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} {100 * rival['f1']:.1f} %), intervals"
+        f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} "
+        f"{100 * rival['f1']:.1f} %), intervals"
         f" off by {first['interval_ms']:.1f} ms (median).",
-        f"What int8 costs: {first['error_bpm'] - second['error_bpm']:+.2f} bpm of heart-rate error.",
+        (
+            f"What int8 costs: {first['error_bpm'] - second['error_bpm']:+.2f} bpm of heart-rate "
+            "error."
+        ),
     ]
 
 

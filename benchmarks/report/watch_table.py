@@ -18,7 +18,8 @@ COLUMNS = {  # full heading: short one, for a terminal
     "limits": "limits",
 }
 WITHOUT_SAMPLES = (
-    "Energy and charge include the work on samples between windows on Cortex-M only; on Cortex-A (qemu-user) a sensor "
+    "Energy and charge include the work on samples between windows on Cortex-M only; on Cortex-A "
+    "(qemu-user) a sensor "
     "hub is taken to do it, and it is in no number."
 )
 
@@ -106,7 +107,8 @@ def markdown(result):
         played["emulator"].startswith("qemu-user") for played in result["devices"].values()
     )
     lines = [
-        f"Recording {result['signal']}: front end at {front['sfreq']} Hz, {front['adc_bits']} bits, a window every "
+        f"Recording {result['signal']}: front end at {front['sfreq']} Hz, {front['adc_bits']} "
+        "bits, a window every "
         f"{front['hop_s']} s; kernels: {result['kernels']}. {result['note']}"
         + (f" {WITHOUT_SAMPLES}" if no_samples else ""),
         "",
@@ -169,6 +171,8 @@ def summary(result):
     equal, windows = (sum(same[key] for same in compared) for key in ("equal", "windows"))
     not_passed = "NOT passed: " + "; ".join(failed(result))
     return (
-        f"Emulated watches: {len(result['devices'])} device(s), {equal} of {windows} embeddings equal to the reference"
-        f" interpreter's; {'limits of flash, RAM and FIFO kept' if result['passed'] else not_passed}."
+        f"Emulated watches: {len(result['devices'])} device(s), {equal} of {windows} embeddings "
+        "equal to the reference"
+        " interpreter's; "
+        f"{'limits of flash, RAM and FIFO kept' if result['passed'] else not_passed}."
     )

@@ -1,4 +1,5 @@
-"""What a day costs a watch: processor, LED, front end and radio, each with its source or marked assumed.
+"""What a day costs a watch: processor, LED, front end and radio, each with its source or marked
+assumed.
 
 xmae simulate BUNDLE --device apollo4,stm32u5 --signal RECORDING --out runs/simulate
 python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json --out benchmarks/results
@@ -59,7 +60,8 @@ def study(path: str, out: str = "benchmarks/results") -> str:
     with refusing(path, "a result of xmae simulate"):
         rows = [
             (f"processor, {name}: {one['counts']['instructions_a_second']:,} instructions a second",
-             shown(Span.read(one["estimated"]["mah_per_day"])), "instructions counted; power from its profile")
+             shown(Span.read(one["estimated"]["mah_per_day"])),
+             "instructions counted; power from its profile")
             for name, one in result["devices"].items()
         ]  # fmt: skip
     rows += [(f"LED, {rate} Hz", shown(led(rate)), "assumed") for rate in RATES]
@@ -70,22 +72,25 @@ def study(path: str, out: str = "benchmarks/results") -> str:
     ]
     page = f"""# What a day costs
 
-    xmae simulate BUNDLE --device {",".join(result["devices"])} --signal {result["signal"]} --out runs/simulate
+    xmae simulate BUNDLE --device {",".join(result["devices"])} --signal {result["signal"]} \\
+        --out runs/simulate
     python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json
 
-Charge of the cell with results every {result["front_end"]["hop_s"]} s day and night, in mAh, with low and high ends. The cell has
-{CELL_V} V, its converter an efficiency of {CONVERTER} (assumed). Display, memory beside the processor, accelerometer and
-leakage of the board are in no row.
+Charge of the cell with results every {result["front_end"]["hop_s"]} s day and night, in mAh, with
+low and high ends. The cell has {CELL_V} V, its converter an efficiency of {CONVERTER} (assumed).
+Display, memory beside the processor, accelerometer and leakage of the board are in no row.
 
 {markdown_table(("what", "mAh a day", "source"), rows)}
 
 Assumed, from what data sheets of such parts say in order of magnitude, not from one part:
 
-- LED: {shown(LED_MA)} mA for {shown(PULSE_US)} us a sample, from {LED_V:g} V through the same converter.
+- LED: {shown(LED_MA)} mA for {shown(PULSE_US)} us a sample, from {LED_V:g} V through the same
+  converter.
 - Front end: {shown(FRONT_END_UA)} uA at 25 Hz, in proportion to the rate.
 - Radio: {shown(RADIO_UC)} uC a packet, connection kept.
 
-The processor's profiles say where each of their numbers comes from (`xmae simulate --list-devices --json`).
+The processor's profiles say where each of their numbers comes from (`xmae simulate --list-devices
+--json`).
 """
     with atomic_file(Path(out) / "battery.md") as temporary:
         temporary.write_text(page)

@@ -3,9 +3,10 @@
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.certainty runs/all beats-mcu --out benchmarks/results
 
-The interval of the heart rate and the least certainty come from the shipped table, which was made on a
-tenth of `cinc2015_vt`. They are scored here and nothing is chosen. Beside them stands the interval
-that tables of the other folds' subjects give (cross-conformal). Definitions: docs/scores.md.
+The interval of the heart rate and the least certainty come from the shipped table, which was made
+on a tenth of `cinc2015_vt`. They are scored here and nothing is chosen. Beside them stands the
+interval that tables of the other folds' subjects give (cross-conformal). Definitions:
+docs/scores.md.
 """
 
 import argparse
@@ -226,18 +227,20 @@ def page_of(model, judged, table, made):
 
     python -m xmae.benchmarks.studies.certainty runs/all {model}
 
-The int8 file of `{model}` reads each window of 10 s with truth from the ECG by itself, on {subjects} subjects.
-Nothing of them trained, chose or calibrated it. Coverage is the mean over subjects of the share of windows
-whose true heart rate lies in the interval, with the bootstrap-t interval over subjects (95 %). The promise
-is {100 * PROMISE:.0f} %. Cross-conformal: the table is made anew from the subjects of the other folds ({N_FOLDS} folds).
-Irregular: neighbouring intervals of the ECG change by {100 * IRREGULAR:.0f} % or more on average.
+The int8 file of `{model}` reads each window of 10 s with truth from the ECG by itself, on
+{subjects} subjects. Nothing of them trained, chose or calibrated it. Coverage is the mean over
+subjects of the share of windows whose true heart rate lies in the interval, with the bootstrap-t
+interval over subjects (95 %). The promise is {100 * PROMISE:.0f} %. Cross-conformal: the table is
+made anew from the subjects of the other folds ({N_FOLDS} folds). Irregular: neighbouring intervals
+of the ECG change by {100 * IRREGULAR:.0f} % or more on average.
 
 {coverage}
 
 ## What is lost by answering more
 
-The refusal rule answers from certainty {table.least} of 255 on. It refuses {refused:.1f} % of all windows and {lost:.1f} % of the
-good ones (quality of PPG and ECG at least {GOOD}; {int(good.sum()):,} windows).
+The refusal rule answers from certainty {table.least} of 255 on. It refuses {refused:.1f} % of all
+windows and {lost:.1f} % of the good ones (quality of PPG and ECG at least {GOOD};
+{int(good.sum()):,} windows).
 
 {risk}
 
@@ -245,8 +248,9 @@ good ones (quality of PPG and ECG at least {GOOD}; {int(good.sum()):,} windows).
 
 ## Where there is no pulse
 
-`xmae.Stream` on made signals, {EACH} recordings of {SIGNAL_S} s each, from second 10 on. The pulse check of the older
-students passes 43 % of random walks and 100 % of square waves of 0.5 to 3.5 Hz (pulse_check.md).
+`xmae.Stream` on made signals, {EACH} recordings of {SIGNAL_S} s each, from second 10 on. The pulse
+check of the older students passes 43 % of random walks and 100 % of square waves of 0.5 to 3.5 Hz
+(pulse_check.md).
 
 {without}
 """

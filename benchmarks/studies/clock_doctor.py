@@ -1,5 +1,5 @@
-"""How well the clock doctor does, against minutes of data: real beats, and clocks set apart by known
-amounts.
+"""How well the clock doctor does, against minutes of data: real beats, and clocks set apart by
+known amounts.
 
     python -m xmae.benchmarks.studies.clock_doctor --cinc CINC2015_FOLDER [--out benchmarks/results]
 
@@ -174,7 +174,8 @@ def page(rows, unlike, command):
         "",
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
-        f"- *wrong beat*: further than {WRONG_S} s from the recording's own lag, estimated from all "
+        f"- *wrong beat*: further than {WRONG_S} s from the recording's own lag, estimated from "
+        "all "
         "of it without injection.",
         "- *own lag unknown*: certain, but the recording as it is gives no lag of "
         f"{OWN_LAG_S[0]} to {OWN_LAG_S[1]} s to compare with.",

@@ -30,6 +30,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, untrained_like
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
+from xmae.tables import markdown_table
 from xmae.training.device import default_precision, device_name
 from xmae.training.fit import check_start
 
@@ -43,25 +44,29 @@ VARIANTS = {
     "mse + heart rate": ("mse", 0.0, 1.0),
     "relational + tokens + heart rate": ("relational", 0.5, 1.0),
 }
+COLUMNS = (
+    "loss", "cosine, val", "cosine, test", "distances, val", "distances, test",
+    "heart rate, val", "heart rate, test", "minus the first, test",
+)  # fmt: skip
 HEAD = """# What the parts of the distillation's loss are worth
 
-    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 \\
+        --out store
     {command}
 
-{date}, seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher answered once,
-{epochs} epochs of {steps} steps of {batch_size}, peak learning rate {lr:g}: a fraction of what the shipped students
-had. Same first weights, same crops, same order.
+{date}, seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher
+answered once, {epochs} epochs of {steps} steps of {batch_size}, peak learning rate {lr:g}: a
+fraction of what the shipped students had. Same first weights, same crops, same order.
 
-Embeddings are standardised by the teacher's mean and deviation over the crops and their mean over the dimensions is
-taken off (where heart rate is learnt, it lives there). *Cosine*: mean cosine to the teacher's, window by window.
-*Distances*: correlation of the distances of all pairs of windows in student and teacher, which does not ask where and
-how large. *Heart rate*: mean absolute error, bpm, of the frozen embedding's linear probe, with the 95 % interval by
-resampling subjects; *minus the first* is the paired difference to the first row. Val: {n_val} subjects, on which each
-variant's epoch was chosen; test: {n_test} subjects.
+Embeddings are standardised by the teacher's mean and deviation over the crops and their mean over
+the dimensions is taken off (where heart rate is learnt, it lives there). *Cosine*: mean cosine to
+the teacher's, window by window. *Distances*: correlation of the distances of all pairs of windows
+in student and teacher, which does not ask where and how large. *Heart rate*: mean absolute error,
+bpm, of the frozen embedding's linear probe, with the 95 % interval by resampling subjects; *minus
+the first* is the paired difference to the first row. Val: {n_val} subjects, on which each variant's
+epoch was chosen; test: {n_test} subjects.
 
-| loss | cosine, val | cosine, test | distances, val | distances, test | heart rate, val | heart rate, test | minus the first, test |
-|---|---|---|---|---|---|---|---|
-"""  # noqa: E501
+"""
 
 
 def main(
@@ -127,16 +132,22 @@ def main(
         for split, key in (("val", "value"), ("test", "value"), ("test", "minus_first")):
             entry = rates[split].get("encoders", {}).get(name)
             cells.append(number(entry, key) if entry else "too few subjects")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append((name, *cells))
     subjects = {name: len(np.unique(windows.subject[rows])) for name, rows in splits.items()}
     head = HEAD.format(
-        **common, command=shlex.join(["python", "-m", "xmae.benchmarks.studies.distill_losses", *sys.argv[1:]]),
-        date=date.today().isoformat(), device=device_name(), steps=len(train), n_val=subjects["val"],
+        **common,
+        command=shlex.join(
+            ["python", "-m", "xmae.benchmarks.studies.distill_losses", *sys.argv[1:]]
+        ),
+        date=date.today().isoformat(),
+        device=device_name(),
+        steps=len(train),
+        n_val=subjects["val"],
         n_test=subjects["test"],
-    )  # fmt: skip
+    )
     path = Path(out) / "distill_losses.md"
     with atomic_file(path) as temporary:
-        temporary.write_text(head + "\n".join(lines) + "\n")
+        temporary.write_text(head + markdown_table(COLUMNS, lines, right=False) + "\n")
     return str(path)
 
 

@@ -67,7 +67,10 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
     lines, costs = [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
     lines += [
-        f"    python -m xmae.benchmarks.studies.findings {shlex.join([store, '--models', *models])}",
+        (
+            "    python -m xmae.benchmarks.studies.findings "
+            f"{shlex.join([store, '--models', *models])}"
+        ),
         "",
     ]
     lines += [
@@ -86,7 +89,8 @@ def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", 
             costs.append(read_json(folder / COST)["processor_s"])
         if (before := read_json(folder / "metrics.json")["models"]) != list(models):
             raise UserError(
-                f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs"
+                f"{folder}: is of other models ({', '.join(before)}); name another folder for the "
+                "runs"
             )
         text = (
             (folder / table)

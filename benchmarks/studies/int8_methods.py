@@ -36,7 +36,8 @@ from xmae.tables import markdown_table
 
 N_CALIBRATION, N_COMPARED, SEED = 64, 64, 77
 COLUMNS = (
-    "method", "encoder", "parameters", "format", "fp32, largest error", "int8, kB", "int8, centred cosine", "left",
+    "method", "encoder", "parameters", "format", "fp32, largest error", "int8, kB",
+    "int8, centred cosine", "left",
 )  # fmt: skip
 
 
@@ -61,7 +62,8 @@ def main():
     if not there or not set(chosen) <= set(there):
         lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
         raise UserError(
-            f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`"
+            f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae "
+            "compare`"
         )
     rows, store = [], WindowStore(arguments.store)
     with tempfile.TemporaryDirectory() as folder, one_thread():
@@ -122,21 +124,40 @@ def page(rows, some=""):
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     lines = [
-        "# Every method's encoder, float and int8, in three formats", "",
+        "# Every method's encoder, float and int8, in three formats",
+        "",
         f"Written by `python -m xmae.benchmarks.studies.int8_methods compare bidmc{some} "
-        "--out benchmarks/results/int8_methods.md` from the encoders and the store of [compare](compare.md), which has "
+        "--out benchmarks/results/int8_methods.md` from the encoders and the store of "
+        "[compare](compare.md), which has "
         "the commands that make both; "
-        f"{N_CALIBRATION} calibration windows of training subjects, minmax, {N_COMPARED} windows of validation "
-        f"subjects compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one thread. "
-        f"{versions}.", "",
-        "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against PyTorch "
-        "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, did not take.", "",
-        markdown_table(COLUMNS, [
-            (row["method"], row["encoder"], f"{row['parameters']:,}", TITLES[row["format"]], f"{row['fp32_error']:.1e}",
-             f"{row['bytes'] / 1e3:,.0f}", f"{row['median']:.4f} / {row['p5']:.4f}", ", ".join(row["left"] or []))
-            for row in rows
-        ]),
-    ]  # fmt: skip
+        f"{N_CALIBRATION} calibration windows of training subjects, minmax, {N_COMPARED} windows "
+        "of validation "
+        f"subjects compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one "
+        "thread. "
+        f"{versions}.",
+        "",
+        "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine "
+        "against PyTorch "
+        "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, "
+        "did not take.",
+        "",
+        markdown_table(
+            COLUMNS,
+            [
+                (
+                    row["method"],
+                    row["encoder"],
+                    f"{row['parameters']:,}",
+                    TITLES[row["format"]],
+                    f"{row['fp32_error']:.1e}",
+                    f"{row['bytes'] / 1e3:,.0f}",
+                    f"{row['median']:.4f} / {row['p5']:.4f}",
+                    ", ".join(row["left"] or []),
+                )
+                for row in rows
+            ],
+        ),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -86,7 +86,8 @@ def interval_coverage(out="benchmarks/results", n_trials=N_TRIALS):
     text = (
         "# Coverage of 95 % intervals of a mean over subjects\n\n"
         "    python -m xmae.benchmarks.studies.interval_coverage\n\n"
-        f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard error "
+        f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard "
+        "error "
         f"about {error:.1f} points); in brackets the median width over the true mean. "
         f"{N_RESAMPLES:,} resamples each. Tables print the bootstrap-t.\n\n"
         f"{markdown_table(columns, rows)}\n"

@@ -114,15 +114,22 @@ def table(info, costs):
     ).stdout.splitlines()[0]
     macs = {layer["function"]: layer["macs"] for layer in info["layers"]}
     lines = [
-        "# Instructions of the int8 student, by layer", "",
-        f"One window of 10 s: {info['macs']:,} multiply-accumulates (MAC), counted in {qemu.split(' (')[0]} with "
-        f"a plugin; {version}, -O2. Written by `python -m xmae.benchmarks.studies.kernel_cost`. *Plain*: the C99 kernels. "
-        "*CMSIS-NN*: release 4.0.0 in the same network through `xmae_cmsis_nn.h`, in all layers with MAC; ADD and "
-        "MEAN, which the subset at hand lacks, are ours there too.", "",
-        "| core | instructions | per MAC | plain C: per MAC | CMSIS-NN: per MAC | only layers with MAC: per MAC "
-        "| CMSIS-NN on these | its embedding | code bytes | weight bytes | RAM bytes | stack bytes |",
+        "# Instructions of the int8 student, by layer",
+        "",
+        f"One window of 10 s: {info['macs']:,} multiply-accumulates (MAC), counted in "
+        f"{qemu.split(' (')[0]} with "
+        f"a plugin; {version}, -O2. Written by `python -m xmae.benchmarks.studies.kernel_cost`. "
+        "*Plain*: the C99 kernels. "
+        "*CMSIS-NN*: release 4.0.0 in the same network through `xmae_cmsis_nn.h`, in all layers "
+        "with MAC; ADD and "
+        "MEAN, which the subset at hand lacks, are ours there too.",
+        "",
+        "| core | instructions | per MAC | plain C: per MAC | CMSIS-NN: per MAC | only layers with "
+        "MAC: per MAC "
+        "| CMSIS-NN on these | its embedding | code bytes | weight bytes | RAM bytes | stack bytes "
+        "|",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for core, cost in costs.items():
         total = {kind: sum(run["layers"].values()) / info["macs"] for kind, run in cost.items()}
         with_macs = {
@@ -131,18 +138,25 @@ def table(info, costs):
         }
         sizes, same = cost["fast"]["sizes"], cost["fast"]["embedding"] == cost["cmsis"]["embedding"]
         lines.append(
-            f"| {CORES[core]} | {sum(cost['fast']['layers'].values()):,} | **{total['fast']:.3f}** | "
-            f"{total['plain']:.2f} | {total['cmsis']:.3f} | {with_macs['fast']:.3f} | {with_macs['cmsis']:.3f} | "
-            f"{'equal' if same else 'differs'} | {sizes['flash_code']:,} | {sizes['flash_weights']:,} | "
+            f"| {CORES[core]} | {sum(cost['fast']['layers'].values()):,} | **{total['fast']:.3f}** "
+            "| "
+            f"{total['plain']:.2f} | {total['cmsis']:.3f} | {with_macs['fast']:.3f} | "
+            f"{with_macs['cmsis']:.3f} | "
+            f"{'equal' if same else 'differs'} | {sizes['flash_code']:,} | "
+            f"{sizes['flash_weights']:,} | "
             f"{sizes['ram']:,} | {sizes['stack']} |"
         )
     lines += [
-        "", "RAM: activation arena, input, output and 4,096 bytes reserved for the stack, of which the last column "
-        "was used. Code: all of the program but the weights.", "",
-        "## Instructions per MAC (ADD and MEAN: instructions)", "",
+        "",
+        "RAM: activation arena, input, output and 4,096 bytes reserved for the stack, of which the "
+        "last column "
+        "was used. Code: all of the program but the weights.",
+        "",
+        "## Instructions per MAC (ADD and MEAN: instructions)",
+        "",
         "| layer | MAC | " + " | ".join(f"{CORES[core]} | CMSIS-NN" for core in costs) + " |",
         "|---|---|" + "---|---|" * len(costs),
-    ]  # fmt: skip
+    ]
     for layer in info["layers"]:
         name, n = layer["function"], layer["macs"]
         if layer["op"] == "RESHAPE":

@@ -3,9 +3,10 @@
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.latency runs/all --out benchmarks/results
 
-The baseline is the mean of 101 samples around a sample. Here it is moved back, so that fewer of them
-come later; with none the band-pass is causal but for its smoothing. The network stays as it is: it was
-trained with the baseline around the sample, so the loss is what a new training could win back at most.
+The baseline is the mean of 101 samples around a sample. Here it is moved back, so that fewer of
+them come later; with none the band-pass is causal but for its smoothing. The network stays as it
+is: it was trained with the baseline around the sample, so the loss is what a new training could win
+back at most.
 """
 
 import argparse
@@ -36,7 +37,9 @@ NEAR_BPM, WRONG_BPM = 5.0, 10.0
 
 
 class MovedFrontEnd(FrontEnd):
-    """The front end with `ahead` samples of its baseline after the sample, as long as its rest is."""
+    """The front end with `ahead` samples of its baseline after the sample, as long as its rest
+    is.
+    """
 
     def __init__(self, sfreq, ahead):
         super().__init__(sfreq)
@@ -91,8 +94,9 @@ def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results")
         late = (ahead + SMOOTH - 1 + network) / SFREQ
         near = 100 * subject_means((error < NEAR_BPM).astype(float), subject).mean()
         rows.append((
-            f"{ahead / SFREQ:.2f} s", f"{late:.2f} s", mean_with_interval(subject_means(error, subject)),
-            f"{near:.1f}", f"{100 * (error > WRONG_BPM).mean():.1f}",
+            f"{ahead / SFREQ:.2f} s", f"{late:.2f} s",
+            mean_with_interval(subject_means(error, subject)), f"{near:.1f}",
+            f"{100 * (error > WRONG_BPM).mean():.1f}",
         ))  # fmt: skip
     head = (
         "baseline looks ahead",
@@ -105,11 +109,11 @@ def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results")
 
     python -m xmae.benchmarks.studies.latency runs/all
 
-`{model}` (int8), {int(known.sum()):,} windows of {N_TIMES // SFREQ} s with truth, {n_subjects} subjects whom
-nobody trained on. Errors are means over subjects. The first row is the front end as it is. The network looks
-{network / SFREQ:.2f} s ahead in all rows and was trained with the first row's front end: a training for each
-row could win back part of what it loses. A beat is known 0.04 s later than filter and network look ahead, and
-told with the next result.
+`{model}` (int8), {int(known.sum()):,} windows of {N_TIMES // SFREQ} s with truth, {n_subjects}
+subjects whom nobody trained on. Errors are means over subjects. The first row is the front end as
+it is. The network looks {network / SFREQ:.2f} s ahead in all rows and was trained with the first
+row's front end: a training for each row could win back part of what it loses. A beat is known 0.04
+s later than filter and network look ahead, and told with the next result.
 
 {markdown_table(head, rows)}
 """

@@ -84,9 +84,12 @@ def main(copies=COPIES, seconds=SECONDS):
             for n in BATCHES
         }
         ways |= {
-            f"training crops, recipe {recipe}, memory-mapped, batches of {n}": steps(flat, recipe, n)
-            for recipe in RECIPES for n in BATCHES
-        }  # fmt: skip
+            f"training crops, recipe {recipe}, memory-mapped, batches of {n}": steps(
+                flat, recipe, n
+            )
+            for recipe in RECIPES
+            for n in BATCHES
+        }
         n = BATCHES[-1]
         ways[f"windows, streamed from shards, 16 at a time, batches of {n}"] = epochs(
             WindowLoader(store, None, n, stream=16)
@@ -108,9 +111,10 @@ def page(result):
     rows = [f"| {way} | {wall:,} | {cpu:,} |" for way, (wall, cpu) in result["rates"].items()]
     return f"""# Speed of loading
 
-`python -m xmae.benchmarks.studies.loading_speed benchmarks/results/loading_speed.md` on one core of {machine["cpu"]},
-Python {machine["python"]}, PyTorch {machine["packages"]["torch"]}; {result["windows"]:,} windows of ECG and PPG
-in random order, page cache warm, float32 tensors; load of the machine before: {result["load"]}.
+`python -m xmae.benchmarks.studies.loading_speed benchmarks/results/loading_speed.md` on one core of
+{machine["cpu"]}, Python {machine["python"]}, PyTorch {machine["packages"]["torch"]};
+{result["windows"]:,} windows of ECG and PPG in random order, page cache warm, float32 tensors; load
+of the machine before: {result["load"]}.
 
 | way | windows per s | per s of CPU |
 |---|---|---|

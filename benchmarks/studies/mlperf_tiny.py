@@ -219,13 +219,29 @@ def report(rows):
     lines = [
         "# Estimated latency against MLPerf Tiny v1.2",
         "",
-        "Written by `python -m xmae.benchmarks.studies.mlperf_tiny`. Instructions are counted in emulators; latency is",
-        "estimated by the device profiles, with the low and high ends that their sources leave open. Published: closed",
-        "division of MLPerf Tiny v1.2. Kernels differ (ours here, X-CUBE-AI and TensorFlow Lite Micro there), so the",
-        "error is that of cost model and kernels together. The RA8D1 is a Cortex-M85, which QEMU 7.2 does not have: it",
+        (
+            "Written by `python -m xmae.benchmarks.studies.mlperf_tiny`. Instructions are counted "
+            "in "
+            "emulators; latency is"
+        ),
+        (
+            "estimated by the device profiles, with the low and high ends that their sources leave "
+            "open. Published: closed"
+        ),
+        (
+            "division of MLPerf Tiny v1.2. Kernels differ (ours here, X-CUBE-AI and TensorFlow "
+            "Lite "
+            "Micro there), so the"
+        ),
+        (
+            "error is that of cost model and kernels together. The RA8D1 is a Cortex-M85, which "
+            "QEMU "
+            "7.2 does not have: it"
+        ),
         "runs the Cortex-M55's code, with cycles guessed for its wider pipeline.",
         "",
-        "| device | network | MAC, M | instructions, M | per MAC | estimated ms (low to high) | published ms | error |"
+        "| device | network | MAC, M | instructions, M | per MAC | estimated ms (low to high) | "
+        "published ms | error |"
         " inside the range | equal to TFLM |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -236,15 +252,25 @@ def report(rows):
         errors.append(error)
         inside = "yes" if span.low <= truth <= span.high else "no"
         lines.append(
-            f"| {row['device']} | {row['network']} | {row['macs'] / 1e6:.2f} | {row['instructions'] / 1e6:.2f} |"
-            f" {row['instructions'] / row['macs']:.2f} | {span.value:.2f} ({span.low:.2f} to {span.high:.2f}) |"
-            f" {truth} ({row['software']}) | {error:+.0%} | {inside} | {'yes' if row['exact'] else 'no'} |"
+            f"| {row['device']} | {row['network']} | {row['macs'] / 1e6:.2f} | "
+            f"{row['instructions'] / 1e6:.2f} |"
+            f" {row['instructions'] / row['macs']:.2f} | {span.value:.2f} ({span.low:.2f} to "
+            f"{span.high:.2f}) |"
+            f" {truth} ({row['software']}) | {error:+.0%} | {inside} | "
+            f"{'yes' if row['exact'] else 'no'} |"
         )
     spread = np.sqrt(np.mean(np.square(errors)))
     lines += [
         "",
-        f"Root mean square error of the {len(errors)} estimates: {spread:.0%}; largest {max(errors, key=abs):+.0%}.",
-        "Trust an estimate of this model no further than that, and the order of devices more than milliseconds.",
+        (
+            f"Root mean square error of the {len(errors)} estimates: {spread:.0%}; largest "
+            f"{max(errors, key=abs):+.0%}."
+        ),
+        (
+            "Trust an estimate of this model no further than that, and the order of devices more "
+            "than "
+            "milliseconds."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

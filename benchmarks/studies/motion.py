@@ -2,112 +2,164 @@
 
     python -m xmae.benchmarks.studies.motion [MODEL] [FOLDER_OF_CLIPS]
 
-With and without the accelerometer, with and without the tracker, the model beside spectra alone. The
-people are of seeds and wave shapes that nothing was trained or chosen on. Set off by `make` nowhere.
+With and without the accelerometer, with and without the tracker, the model beside spectra alone and
+beside a first rival of thirty lines. The people are of seeds and wave shapes that nothing was
+trained or chosen on. Set off by `make` nowhere.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from xmae.beats.read import as_codes
-from xmae.beats.reader import read_maps
+from xmae.beats.certainty import shipped_certainty
+from xmae.beats.read import as_codes, follow_moving, read_seconds
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import shipped_tracker
 from xmae.beats.truth import truth_of
+from xmae.benchmarks.studies.first_rival import first_rival
 from xmae.benchmarks.studies.runner import run_script
 from xmae.data.recording.readers import read_recording
-from xmae.evaluation.moving_people import maps_of, moving_people
+from xmae.evaluation.moving_people import MovingPeople, maps_of, moving_people
 from xmae.models.checkpoint import load_encoder
 from xmae.signals.front_end import FrontEnd
 from xmae.signals.resample import resample
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.tables import markdown_table
 
-PEOPLE, SEED = 12, 7_000_000
+PEOPLE, SEED = 12, 8_000_000
 SETS = {"cadence on the pulse": 1.0, "on its double": 2.0, "on its half": 0.5, "as it comes": None}
-METHODS = {  # name: kind of the tracker's table, whether it is followed, whether acceleration is there
-    "model, accelerometer, followed": ("model", True, True),
-    "model, accelerometer, 10 s alone": ("model", False, True),
-    "model, no accelerometer, followed": ("model without accelerometer", True, False),
-    "spectra, accelerometer, followed": ("classical", True, True),
-    "spectra, no accelerometer, followed": ("classical without accelerometer", True, False),
-}
 WRONG = 10.0  # bpm
+HEADS = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "MAE, all"]
 
 
-def rates_of(samples, model, kind, followed, worn):
-    """Heart rates (n, seconds) in bpm and whether each is given."""
-    rows = samples.copy()
-    if not worn:
+@dataclass(frozen=True)
+class Method:
+    """A way to a heart rate.
+
+    Parameters
+    ----------
+    kind, way : str
+        Of the tracker's table.
+    worn : bool
+        Whether the accelerometer is there.
+    beats : bool
+        Whether beats decide at rest and are asked in motion, as a user gets it.
+    """
+
+    kind: str
+    way: str = "both ways"
+    worn: bool = True
+    beats: bool = False
+
+
+METHODS = {
+    "what `model.read` gives": Method("model", beats=True),
+    "what the stream gives": Method("model", "live", beats=True),
+    "belief: model and spectra, both ways": Method("model"),
+    "belief: model and spectra, live": Method("model", "live"),
+    "rival: spectra alone, both ways": Method("classical"),
+    "rival: spectra alone, live": Method("classical", "live"),
+    "no accelerometer: model and spectra, live": Method(
+        "model without accelerometer", "live", worn=False
+    ),
+    "no accelerometer: spectra, live": Method(
+        "classical without accelerometer", "live", worn=False
+    ),
+}
+ALONE, FIRST = "model alone, 10 s, no tracker", "first rival, thirty lines"
+
+
+def answers(people, model, method):
+    """Heart rates (n, seconds) in bpm, and whether each is given."""
+    rows = people.samples.copy()
+    if not method.worn:
         rows[:, 1:] = 0
-    maps = maps_of(model, rows) if kind.startswith("model") else None
-    table = shipped_tracker(kind)
-    if followed:
-        rate, sure = follow(evidence(rows, maps), table)
+    maps = maps_of(model, rows)
+    table, both_ways = shipped_tracker(method.kind, method.way), method.way == "both ways"
+    shown = evidence(rows, maps if method.kind.startswith("model") else None)
+    rate, sure = follow(shown, table, both_ways)
+    if not method.beats:
         return rate / 100, sure >= table.certainty.least
-    seconds = rows.shape[2] // SFREQ
-    rate, given = np.full((len(rows), seconds), np.nan), np.zeros((len(rows), seconds), bool)
-    for k in range(9, seconds):
-        read = read_maps(maps[:, :, 25 * k - 225 : 25 * k + 25])
-        rate[:, k], given[:, k] = read.rate, np.isfinite(read.rate)
-    return rate, given
+    given = np.full(rate.shape, np.nan)
+    for k, levels in enumerate(people.levels):
+        seconds = read_seconds(maps[k], rows[k, 0], shipped_certainty())
+        follow_moving(seconds, rows[k : k + 1], maps[k : k + 1], levels, table, both_ways)
+        given[k, : len(seconds["rate"])] = seconds["rate"]
+    known = np.isfinite(given)
+    return np.where(known, given, rate / 100), known
+
+
+def alone(people, model):
+    """Heart rates of the model's beats in each 10 s by themselves, and whether each is given."""
+    least = shipped_certainty().least / 255
+    rows = zip(maps_of(model, people.samples), people.samples, strict=True)
+    seconds = [read_seconds(maps, samples[0], shipped_certainty()) for maps, samples in rows]
+    rate = np.stack([one["rate"] for one in seconds])
+    sure = np.stack([one["certainty"] for one in seconds])
+    return rate, np.isfinite(rate) & (sure >= least)
 
 
 def score(rate, given, truth):
-    """Mean over people: error of what is given, share given, share given and wrong, error of all that is read."""
-    known = np.isfinite(truth)
+    """Means over people: error of what is given, share given, fewest, given and wrong, error of
+    all.
+    """
     rows = []
-    for r, g, t, k in zip(rate, given, truth, known, strict=True):
-        off, g = np.abs(r - t), g & k
+    for r, g, t in zip(rate, given, truth, strict=True):
+        known = np.isfinite(t)
+        off, g = np.abs(r - t), g & known
         error = off[g].mean() if g.any() else np.nan
-        wrong = (g & (off > WRONG)).sum() / k.sum()
-        rows.append((error, g.sum() / k.sum(), wrong, np.nanmean(off[k])))
+        wrong = (g & (off > WRONG)).sum() / known.sum()
+        rows.append((error, g.sum() / known.sum(), wrong, np.nanmean(off[known])))
     error, answered, wrong, every = np.array(rows).T
     return np.nanmean(error), answered.mean(), answered.min(), wrong.mean(), np.nanmean(every)
 
 
 def clips(folder):
-    """Real clips: name, samples (1, 4, n), true heart rate by second (1, seconds) where there is truth."""
+    """Real clips: name and `MovingPeople` of one, its true heart rate by the ECG where that is
+    clear.
+    """
     for path in sorted(Path(folder).glob("*.npz")):
         recording = read_recording(path)
         sfreq = recording.sfreq
-        acc, _ = acceleration_samples(recording.acc, sfreq)
-        samples = beside(FrontEnd(sfreq).push(as_codes(recording.ppg)), acc)[None]
+        axes, levels = acceleration_samples(recording.acc, sfreq)
+        samples = beside(FrontEnd(sfreq).push(as_codes(recording.ppg)), axes)[None]
         ecg = resample(np.nan_to_num(recording.ecg), sfreq, SFREQ)
         truth = np.full((1, samples.shape[2] // SFREQ), np.nan)
         for k in range(9, min(truth.shape[1], len(ecg) // SFREQ)):
             part = ecg[100 * k - 900 : 100 * k + 100]
             truth[0, k] = truth_of(part[None, :N_TIMES]).hr_ecg[0]
-        yield path.stem, samples, truth
+        yield path.stem, MovingPeople(samples, truth, levels[None, 1:])
+
+
+def rows_of(name, people, model):
+    """Rows of the table for one set."""
+    ways = {method: lambda how=how: answers(people, model, how) for method, how in METHODS.items()}
+    ways |= {ALONE: lambda: alone(people, model), FIRST: lambda: first_rival(people.samples)}
+    for method, way in ways.items():
+        error, answered, fewest, wrong, every = score(*way(), people.truth)
+        shares = [f"{100 * share:.0f} %" for share in (answered, fewest)]
+        row = [name, method, f"{error:.1f}", *shares, f"{100 * wrong:.1f} %", f"{every:.1f}"]
+        print(" | ".join(row), file=sys.stderr, flush=True)
+        yield row
 
 
 def main(model="student-motion", folder=None):
     """Make the table: Markdown."""
     torch.set_num_threads(1)
     net = load_encoder(model)
-    sets = {
-        name: moving_people(PEOPLE, SEED + 1000 * int(2 * (ratio or 0)), (ratio,), "skewed")
-        for name, ratio in SETS.items()
-    }
-    if folder:
-        sets |= {name: (samples, truth) for name, samples, truth in clips(folder)}
     rows = []
-    for name, (samples, truth) in sets.items():
-        if not np.isfinite(truth).any():
-            rows.append([name, "no truth in the ECG", *[""] * 5])
-            continue
-        for method, how in METHODS.items():
-            error, answered, fewest, wrong, every = score(*rates_of(samples, net, *how), truth)
-            shares = [f"{100 * share:.0f} %" for share in (answered, fewest)]
-            rows.append(
-                [name, method, f"{error:.1f}", *shares, f"{100 * wrong:.1f} %", f"{every:.1f}"]
-            )
-            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    heads = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "MAE, all"]
-    return markdown_table(["set", "method", *heads], rows)
+    for name, ratio in SETS.items():
+        seed = SEED + 1000 * int(2 * (ratio or 0))
+        rows += rows_of(name, moving_people(PEOPLE, seed, (ratio,), "skewed"), net)
+    for name, person in clips(folder) if folder else ():
+        if np.isfinite(person.truth).any():
+            rows += rows_of(name, person, net)
+        else:
+            rows.append([name, "no truth in the ECG", *[""] * len(HEADS)])
+    return markdown_table(["set", "method", *HEADS], rows)
 
 
 if __name__ == "__main__":

@@ -73,15 +73,16 @@ def page(result):
     ]
     return f"""# Memory of preparation
 
-`python -m xmae.benchmarks.studies.prepare_memory benchmarks/results/prepare_memory.md` on {machine["cpu"]},
-Python {machine["python"]}, NumPy {machine["packages"]["numpy"]}; one process, resident memory at its highest, libraries
-included.
+`python -m xmae.benchmarks.studies.prepare_memory benchmarks/results/prepare_memory.md` on
+{machine["cpu"]}, Python {machine["python"]}, NumPy {machine["packages"]["numpy"]}; one process,
+resident memory at its highest, libraries included.
 
 | recordings of 8 minutes | windows | peak, MiB |
 |---|---|---|
 {chr(10).join(rows)}
 
-From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by a factor of **{result["growth"]}**.
+From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by a factor of
+**{result["growth"]}**.
 """
 
 

@@ -160,17 +160,18 @@ def page(result):
     rates, machine = result["windows_per_s"], result["hardware"]
     return f"""# Speed of preparation
 
-`python -m xmae.benchmarks.studies.prepare_speed benchmarks/results/prepare_speed.md` on {machine["cores"]} cores of
-{machine["cpu"]}, Python {machine["python"]}, NumPy {machine["packages"]["numpy"]}; load of the machine before:
-{result["load"]}.
+`python -m xmae.benchmarks.studies.prepare_speed benchmarks/results/prepare_speed.md` on
+{machine["cores"]} cores of {machine["cpu"]}, Python {machine["python"]}, NumPy
+{machine["packages"]["numpy"]}; load of the machine before: {result["load"]}.
 
 | {result["windows"]} windows, one thread | windows per s of CPU |
 |---|---|
 | NeuroKit2 window by window | {rates["neurokit2_by_windows"]} |
 | xMAE | {rates["xmae"]} |
 
-xMAE is **{result["ratio"]} times** as fast (lowest ratio over one recording: {result["ratio_lowest"]}) and agrees on
-{100 * result["same_verdict"]:.1f} % of the windows whether to keep them.
+xMAE is **{result["ratio"]} times** as fast (lowest ratio over one recording:
+{result["ratio_lowest"]}) and agrees on {100 * result["same_verdict"]:.1f} % of the windows whether
+to keep them.
 
 {scaling_table(result)}
 """
@@ -179,7 +180,10 @@ xMAE is **{result["ratio"]} times** as fast (lowest ratio over one recording: {r
 def scaling_table(result):
     """The part of the page on one and two processes."""
     if "scaling" not in result:
-        return f"One process against two: not measured, as the machine was not free (load {result['load']})."
+        return (
+            "One process against two: not measured, as the machine was not free (load "
+            f"{result['load']})."
+        )
     rows = [
         f"| {jobs} | {rate} | {', '.join(map(str, result['scaling_seconds'][jobs]))} |"
         for jobs, rate in result["scaling_windows_per_s"].items()

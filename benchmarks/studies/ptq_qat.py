@@ -196,38 +196,74 @@ def page(results):
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
-        "# Int8 by observer, after quantization-aware training, and mixed", "",
-        "Written by `python -m xmae.benchmarks.studies.ptq_qat --out benchmarks/results/ptq_qat.md`; seed 77, "
-        f"{N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor time for the files and "
-        f"{learned['seconds'] / 60:.1f} min (by the clock) for the training, on {machine['cpu']}, one thread, **while "
-        f"other work ran**. {versions}.", "",
-        "The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the float weights that "
-        "it was made from, with heads fitted on training subjects: centred cosine (median / 5th percentile of the "
-        "windows), change of the heart rate's mean absolute error, largest change of the AUROC of sex and age over 65. "
-        "Validation: 3 subjects, to choose by; test: 8 subjects. Bold: the best 5th percentile on validation of a "
-        "model in a format. The teacher, whose files take minutes, has two of the observers.", "",
-        "The test subjects are not fresh: the test columns of the student, with QAT and without, had been seen before "
-        "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in fp32 with ranges from "
-        "training windows; the rows were then made again. No setting was chosen by them.", "",
-        markdown_table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]), "",
-        "## Layers left in float", "",
-        "The teacher with a budget for the centred cosine that 19 of 20 validation windows must keep "
-        "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So its validation "
-        "columns say what it was chosen by; the test columns say what to expect.", "",
-        markdown_table(("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
-              [(row["budget"], *cells(row, ())) for row in mixed]), "",
-        *(f"- {TITLES[row['format']]}, {row['budget']}: {', '.join(row['float_layers']) or 'none'} in float."
-          for row in mixed), "",
-        "## Training and not training, against the same", "",
-        "Above, each file is held against the float weights that it was made from, and QAT changes them. Here both are "
-        "held against the student in float before QAT, which is what a file is meant to replace: centred cosine, "
-        "median / 5th percentile.", "",
-        markdown_table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]), "",
-        f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the rounded student on "
-        f"the validation subjects {learned['cosine_to_float_before']:.4f} before, {learned['cosine_to_float']:.4f} "
+        "# Int8 by observer, after quantization-aware training, and mixed",
+        "",
+        "Written by `python -m xmae.benchmarks.studies.ptq_qat --out "
+        "benchmarks/results/ptq_qat.md`; seed 77, "
+        f"{N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor "
+        "time for the files and "
+        f"{learned['seconds'] / 60:.1f} min (by the clock) for the training, on {machine['cpu']}, "
+        "one thread, **while "
+        f"other work ran**. {versions}.",
+        "",
+        "The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the "
+        "float weights that "
+        "it was made from, with heads fitted on training subjects: centred cosine (median / 5th "
+        "percentile of the "
+        "windows), change of the heart rate's mean absolute error, largest change of the AUROC of "
+        "sex and age over 65. "
+        "Validation: 3 subjects, to choose by; test: 8 subjects. Bold: the best 5th percentile on "
+        "validation of a "
+        "model in a format. The teacher, whose files take minutes, has two of the observers.",
+        "",
+        "The test subjects are not fresh: the test columns of the student, with QAT and without, "
+        "had been seen before "
+        "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in "
+        "fp32 with ranges from "
+        "training windows; the rows were then made again. No setting was chosen by them.",
+        "",
+        markdown_table(
+            ("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]
+        ),
+        "",
+        "## Layers left in float",
+        "",
+        "The teacher with a budget for the centred cosine that 19 of 20 validation windows must "
+        "keep "
+        "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So "
+        "its validation "
+        "columns say what it was chosen by; the test columns say what to expect.",
+        "",
+        markdown_table(
+            ("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
+            [(row["budget"], *cells(row, ())) for row in mixed],
+        ),
+        "",
+        *(
+            (
+                f"- {TITLES[row['format']]}, {row['budget']}: "
+                f"{', '.join(row['float_layers']) or 'none'} in float."
+            )
+            for row in mixed
+        ),
+        "",
+        "## Training and not training, against the same",
+        "",
+        "Above, each file is held against the float weights that it was made from, and QAT changes "
+        "them. Here both are "
+        "held against the student in float before QAT, which is what a file is meant to replace: "
+        "centred cosine, "
+        "median / 5th percentile.",
+        "",
+        markdown_table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]),
+        "",
+        f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the "
+        "rounded student on "
+        f"the validation subjects {learned['cosine_to_float_before']:.4f} before, "
+        f"{learned['cosine_to_float']:.4f} "
         f"after; training loss {learned['history']['train_loss'][0]:.4f} in the first epoch, "
         f"{learned['history']['train_loss'][-1]:.4f} in the last.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -136,8 +136,8 @@ class CrossAttention(nn.Module):
         self.nkv = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, n_heads, dropout=dropout, batch_first=True)
         self.ffn = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(),
+            nn.Linear(4 * width, width), nn.Dropout(dropout),
         )  # fmt: skip
 
     def forward(self, queries, keys):

@@ -149,8 +149,10 @@ def main(arguments=None):
     lines = [
         "# Is there a pulse? How often the watch's check is wrong",
         "",
-        f"Written by `python -m xmae.benchmarks.studies.pulse_check` on {date.today()}; seed 0. Real windows: the shipped "
-        "recordings at 125 Hz, a window every 5 s; quality: the lowest of the prepared windows that it overlaps.",
+        f"Written by `python -m xmae.benchmarks.studies.pulse_check` on {date.today()}; seed 0. "
+        "Real windows: the shipped "
+        "recordings at 125 Hz, a window every 5 s; quality: the lowest of the prepared windows "
+        "that it overlaps.",
         "",
         f"| rejected | {' | '.join(QUALITIES)} |",
         "|---" * (1 + len(QUALITIES)) + "|",

@@ -12,6 +12,7 @@ hand-made features. The first model is tested against every other row. Definitio
 import argparse
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
 from xmae.benchmarks.studies.runner import run_script
+from xmae.evaluation.findings.delay_change import read_changes, true_changes
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
@@ -68,6 +70,8 @@ def read_all(cohort, models):
             name += f" (trained or chosen on {len(seen)} of these subjects)"
         if hasattr(model, "read_windows"):
             readings[name] = model.read_windows(ppg)
+            if hasattr(model, "read_streamed"):
+                readings[f"{name}, as a stream"] = model.read_streamed(cohort.windows)
         else:
             readings[f"{name}, ridge"] = read_embedding(cohort, embed_windows(model, ppg))
     for method in tqdm(METHODS, "rivals"):
@@ -130,6 +134,7 @@ BEATS = ("method", "F1", "recall", "precision", "interval error, median, ms", "m
          "clean windows, median", "mean")  # fmt: skip
 HRV = ("method", "error, ms", "Pearson", "Spearman", "Pearson within", "Spearman within")
 PREMATURE = ("method", "error, points", "Spearman", "AUROC")
+DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
@@ -141,16 +146,22 @@ def beat_rows(cohort, scored):
     cells = []
     for name, one in found.items():
         match, error = match_scores(one), intervals[name]
-        cells.append([
-            name, mean_with_interval(match["f1"], 3),
-            *(f"{np.nanmean(match[key]):.3f}" for key in ("recall", "precision")),
-            *(f"{np.nanmean(error[key]):.1f}" for key in ("median", "mean", "clean_median", "clean_mean")),
-        ])  # fmt: skip
+        cells.append(
+            [
+                name,
+                mean_with_interval(match["f1"], 3),
+                *(f"{np.nanmean(match[key]):.3f}" for key in ("recall", "precision")),
+                *(
+                    f"{np.nanmean(error[key]):.1f}"
+                    for key in ("median", "mean", "clean_median", "clean_mean")
+                ),
+            ]
+        )
     return cells, float(next(iter(intervals.values()))["share"])
 
 
 def variability_rows(cohort, scored, name):
-    """Cells of the table of RMSSD or SDNN."""
+    """Cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -159,6 +170,23 @@ def variability_rows(cohort, scored, name):
             error = mean_with_interval(score["error"], 1)
             rows.append([method, error, *(f"{score[key]:.2f}" for key in keys)])
     return rows
+
+
+def delay_rows(cohort, scored):
+    """Cells of the table of the delay's change within a recording: methods, then no change."""
+    windows, recording = cohort.windows, cohort.recording
+    changes = {
+        name: read_changes(windows, recording, one.matched)
+        for name, one in scored.items()
+        if one.matched
+    }
+    changes["no change"] = np.zeros(len(recording))
+    own = {
+        name: replace(next(iter(scored.values())), values={DELAY: change}, matched=True)
+        for name, change in changes.items()
+    }
+    truth = {DELAY: true_changes(windows, recording)}
+    return variability_rows(replace(cohort, truth=truth), own, DELAY)
 
 
 def premature_rows(cohort, scored):
@@ -200,6 +228,7 @@ def readings(store, models=(), out="benchmarks/results"):
         "RMSSD": (HRV, variability_rows(cohort, scored, "rmssd")),
         "SDNN": (HRV, variability_rows(cohort, scored, "sdnn")),
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
+        "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
     command = " ".join(["python -m xmae.benchmarks.studies.readings", store, *map(str, models)])
     text = head(cohort, len(scored) - 1, share, command)
@@ -217,17 +246,21 @@ def head(cohort, n_rivals, share, command):
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
         f"    {command}\n\n"
-        f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which two "
-        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score is "
+        f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
+        "two "
+        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
+        "is "
         "the mean over subjects of their means over windows, with the bootstrap-t interval over "
         "subjects (95 %; simulated coverage at 34 subjects 92.3 to 94.4 %). "
         "A window without an answer scores as the constant of the other folds. "
         "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
         "Heart rate is the primary endpoint, the others are secondary. "
         f"{power_note(n_subjects, n_rivals)}"
-        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. Interval "
-        f"errors are of the intervals that all methods have ({100 * share:.1f} %); clean windows have "
-        "a quality of 0.9. Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
+        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. "
+        f"Interval errors are of the intervals that all methods have ({100 * share:.1f} %); clean "
+        "windows have a quality of 0.9. The pulse's delay is from R peak to steepest rise, median "
+        "of a window's beats, less the recording's median; a method's is that of its beats. "
+        "Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
         "settings were frozen before (xmae/beats/rivals.json).\n"
     )
 

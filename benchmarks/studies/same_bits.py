@@ -1,9 +1,11 @@
-"""Same bits in Python and C: recordings through libxmae on every emulated core, held against `xmae.Stream`.
+"""Same bits in Python and C: recordings through libxmae on every emulated core, held against
+`xmae.Stream`.
 
     python -m xmae.benchmarks.studies.same_bits RECORDINGS --seconds 20 --out benchmarks/results
 
 RECORDINGS is a folder of recordings with PPG (BIDMC: 37). Each is played in bursts, at rates and
-widths that take turns, with codes lost and codes at the rail; every field of every result is compared.
+widths that take turns, with codes lost and codes at the rail; every field of every result is
+compared.
 """
 
 import argparse
@@ -48,7 +50,9 @@ def codes_of(path, sfreq, bits, seconds):
 
 
 def cases(paths, model, seconds):
-    """What each recording is and what `Stream` reads from it: list of (file for the device, results)."""
+    """What each recording is and what `Stream` reads from it: list of (file for the device,
+    results).
+    """
     table, found = shipped_certainty(model), []
     for number, path in enumerate(tqdm(paths, "xmae.Stream")):
         sfreq, bits = SETTINGS[number % len(SETTINGS)]
@@ -92,11 +96,12 @@ def study(
 
     python -m xmae.benchmarks.studies.same_bits RECORDINGS --seconds {seconds:g}
 
-`{model}` (int8) reads the first {seconds:g} s of each of {len(paths)} recordings by libxmae on QEMU's boards and by
-`xmae.Stream`. Rates and widths take turns: {", ".join(f"{s:g} Hz with {b} bits" for s, b in SETTINGS)}. Codes are lost
-from {LOST_S[0]} to {LOST_S[1]} s and at the rail from {RAIL_S[0]} to {RAIL_S[1]} s. Compared: time, heart rate and its
-interval, certainty, irregularity, rhythm, lost and saturated codes, reasons, and each beat with its confidence.
-{given:,} of the results on each core have a heart rate, with {beats:,} beats in all.
+`{model}` (int8) reads the first {seconds:g} s of each of {len(paths)} recordings by libxmae on
+QEMU's boards and by `xmae.Stream`. Rates and widths take turns:
+{", ".join(f"{s:g} Hz with {b} bits" for s, b in SETTINGS)}. Codes are lost from {LOST_S[0]} to
+{LOST_S[1]} s and at the rail from {RAIL_S[0]} to {RAIL_S[1]} s. Compared: time, heart rate and its
+interval, certainty, irregularity, rhythm, lost and saturated codes, reasons, and each beat with its
+confidence. {given:,} of the results on each core have a heart rate, with {beats:,} beats in all.
 
 {markdown_table(head, rows)}
 """

@@ -136,8 +136,9 @@ def measure(bundle, windows, rounds):
         if row["name"] in times:
             row |= summarise(times[row["name"]], times[BASE])
     about |= {
-        "subjects": len(set(test.subject)), "windows": len(ppg), "silent": {k: n for k, n in silent.items() if n},
-        "load": (before, load()), "compile_s": models["teacher fp32, PyTorch compiled"]["compile_s"],
+        "subjects": len(set(test.subject)), "windows": len(ppg),
+        "silent": {k: n for k, n in silent.items() if n}, "load": (before, load()),
+        "compile_s": models["teacher fp32, PyTorch compiled"]["compile_s"],
     }  # fmt: skip
     return rows, about
 
@@ -188,10 +189,16 @@ def contestants(bundle):
         ):
             head = bundle.heads[entry["model"]]["hr"]
             found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
-                "run": bundle.session(entry), "scaled": True, "rate": lambda x, head=head: apply_head(head, x),
+                "run": bundle.session(entry),
+                "scaled": True,
+                "rate": lambda x, head=head: apply_head(head, x),
                 "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
-                | {"parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"]["parameters"]},
-            }  # fmt: skip
+                | {
+                    "parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"][
+                        "parameters"
+                    ]
+                },
+            }
     found["NeuroKit2: clean, find beats"] = {
         "run": neurokit_rate,
         "scaled": False,
@@ -263,17 +270,30 @@ def page(rows, about):
     )
     first, last = about["load"]
     lines = [
-        "# Side by side with what people would use instead", "",
-        "Written by `python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md`.", "",
-        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC subjects that no training saw, "
-        "against the bedside monitor; 95 % intervals by resampling subjects. Encoders are read by their linear head, "
-        "fitted on the training subjects. One window at a time on one thread, all in turns in one run "
-        f"({about['rounds']} rounds, order drawn anew in each); medians, 95 % intervals by resampling rounds. "
-        f"Measured on {machine['cpu']}, {machine['cores']} cores, **while other work ran** (load {first} at the start, "
-        f"{last} at the end): by the clock, what outlasts a time slice waited for others; so processor time is what is "
-        "compared, and the eager teacher's is the measure. Milliseconds are this machine's on that day, trust the "
-        f"ratios. {versions}, NeuroKit2 {neurokit2.__version__}.", "",
-    ]  # fmt: skip
+        "# Side by side with what people would use instead",
+        "",
+        (
+            "Written by `python -m xmae.benchmarks.studies.side_by_side --out "
+            "benchmarks/results/side_by_side.md`."
+        ),
+        "",
+        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC subjects "
+        "that no training saw, "
+        "against the bedside monitor; 95 % intervals by resampling subjects. Encoders are read by "
+        "their linear head, "
+        "fitted on the training subjects. One window at a time on one thread, all in turns in one "
+        "run "
+        f"({about['rounds']} rounds, order drawn anew in each); medians, 95 % intervals by "
+        "resampling rounds. "
+        f"Measured on {machine['cpu']}, {machine['cores']} cores, **while other work ran** (load "
+        f"{first} at the start, "
+        f"{last} at the end): by the clock, what outlasts a time slice waited for others; so "
+        "processor time is what is "
+        "compared, and the eager teacher's is the measure. Milliseconds are this machine's on that "
+        "day, trust the "
+        f"ratios. {versions}, NeuroKit2 {neurokit2.__version__}.",
+        "",
+    ]
     cells = [
         (
             row["name"],
@@ -293,12 +313,25 @@ def page(rows, about):
     lines += [
         markdown_table(COLUMNS, cells),
         "",
-        f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time does not include.",
-        "- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with zeros.",
-        f"- Where a method finds no pulse it is given the training subjects' mean ({silent or 'never'}).",
-        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`published_encoders.py` beside this study) with random"
-        " weights: they are here for their cost alone, and say nothing about their accuracy. PaPaGei-S takes 10 s at"
-        " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a search; here is its"
+        (
+            f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time "
+            "does not include."
+        ),
+        (
+            "- Exported graphs are counted as exported: the teacher's parallel convolutions are "
+            "one, "
+            "padded with zeros."
+        ),
+        (
+            "- Where a method finds no pulse it is given the training subjects' mean "
+            f"({silent or 'never'})."
+        ),
+        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions "
+        "(`published_encoders.py` beside this study) with random"
+        " weights: they are here for their cost alone, and say nothing about their accuracy. "
+        "PaPaGei-S takes 10 s at"
+        " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a "
+        "search; here is its"
         " seed's pattern at two sizes.",
         "- BIDMC: ICU patients at rest; motion, which wearable methods are made for, is not in it.",
     ]

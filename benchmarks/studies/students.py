@@ -36,20 +36,23 @@ from xmae.training.device import device_name
 # how far the int8 teacher may be from fp32: bpm, and area under the curve
 LIMITS = {"mae": 0.2, "auroc": 0.005}
 TIERS_NOTE = """Cosine: centred, on the validation subjects. Heart rate: error of the probe, bpm."""
-GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student - untrained) /
-(teacher - untrained); beside it the student's difference to the fp32 teacher. Where the teacher has no gain there is
-nothing to keep; where it is no better than the constant (the training mean, an area of 0.5), a share means nothing."""
-TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted on the int8 embeddings; heads were
-fitted on fp32 and stay as they are, as in a bundle."""
+GAIN_NOTE = """Goal for the int8 `mcu` (here `student`): at least 97 % of the gain. Kept: (student -
+untrained) / (teacher - untrained); beside it the student's difference to the fp32 teacher. Where
+the teacher has no gain there is nothing to keep; where it is no better than the constant (the
+training mean, an area of 0.5), a share means nothing."""
+TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted on the int8
+embeddings; heads were fitted on fp32 and stay as they are, as in a bundle."""
 HEAD = """# What the students keep of their teacher, and what int8 costs the teacher
 
-    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 --out store
-    xmae export base --student student-mcu student-mcu-s student-app --data store --precisions int8 --out bundle
+    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 \\
+        --out store
+    xmae export base --student student-mcu student-mcu-s student-app \\
+        --data store --precisions int8 --out bundle
     {command}
 
-{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression, folds by subject over
-the {n_test} test subjects, the {n_train} training subjects always fitted on; 95 % intervals by resampling subjects,
-differences paired.
+{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression,
+folds by subject over the {n_test} test subjects, the {n_train} training subjects always fitted on;
+95 % intervals by resampling subjects, differences paired.
 
 The bundle was made with {tools}.
 
@@ -89,9 +92,11 @@ def main(store, bundle, out="benchmarks/results", seed=77):
         for format in formats
     }
     text = HEAD.format(
-        command=shlex.join(["python", "-m", "xmae.benchmarks.studies.students", *sys.argv[1:]]), date=date.today().isoformat(),
-        seed=seed, device=device_name(), tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
-        n_test=len(np.unique(test.subject)), n_train=len(np.unique(windows.subject[windows.split == "train"])),
+        command=shlex.join(["python", "-m", "xmae.benchmarks.studies.students", *sys.argv[1:]]),
+        date=date.today().isoformat(), seed=seed, device=device_name(),
+        tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
+        n_test=len(np.unique(test.subject)),
+        n_train=len(np.unique(windows.subject[windows.split == "train"])),
     )  # fmt: skip
     tables = (
         tiers_table(encoders, tasks, formats),

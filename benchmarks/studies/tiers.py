@@ -3,8 +3,8 @@
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.tiers runs/all --out benchmarks/results
 
-With --calibrate STORE, the certainty table of the tier is made on the validation recordings of a store
-(a tenth of `cinc2015_vt`) and written where it ships; nothing is scored then.
+With --calibrate STORE, the certainty table of the tier is made on the validation recordings of a
+store (a tenth of `cinc2015_vt`) and written where it ships; nothing is scored then.
 """
 
 import argparse
@@ -35,7 +35,9 @@ WRONG_BPM, NEAR_BPM = 10.0, 5.0
 
 
 def read_stream(windows):
-    """Read windows that follow each other as one stream: heart rate (bpm, NaN = none), certainty."""
+    """Read windows that follow each other as one stream: heart rate (bpm, NaN = none),
+    certainty.
+    """
     rate, certainty = np.full(len(windows.record), np.nan), np.zeros(len(windows.record), int)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -109,17 +111,18 @@ def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results")
 
     python -m xmae.benchmarks.studies.tiers runs/all
 
-{int(known.sum()):,} windows of 10 s with truth from the ECG, {n_subjects} subjects. Nobody trained, chose or calibrated on them.
-Error and share within 5 bpm are means over subjects, whether answered or not. A window without a heart rate
-scores as the mean of all. Answered and wrong but sure are of all windows, with the refusal rule of each.
-The tier's table was made on a tenth of `cinc2015_vt` (`--calibrate`). The network and the autocorrelation read
-each window by itself; the tier reads the recording as a stream.
+{int(known.sum()):,} windows of 10 s with truth from the ECG, {n_subjects} subjects. Nobody trained,
+chose or calibrated on them. Error and share within 5 bpm are means over subjects, whether answered
+or not. A window without a heart rate scores as the mean of all. Answered and wrong but sure are of
+all windows, with the refusal rule of each. The tier's table was made on a tenth of `cinc2015_vt`
+(`--calibrate`). The network and the autocorrelation read each window by itself; the tier reads the
+recording as a stream.
 
 {markdown_table(head, rows)}
 
-What the tier loses beside accuracy: embeddings, beats in irregular rhythms (its averages are a period wide), and certainty
-learnt from people. What it needs is in docs/torture.md and held by tests/export/test_dsp.py: at most 10 kB of
-flash with startup code and 4 kB of RAM.
+What the tier loses beside accuracy: embeddings, beats in irregular rhythms (its averages are a
+period wide), and certainty learnt from people. What it needs is in docs/torture.md and held by
+tests/export/test_dsp.py: at most 10 kB of flash with startup code and 4 kB of RAM.
 """
     with atomic_file(Path(out) / "tiers.md") as temporary:
         temporary.write_text(page)

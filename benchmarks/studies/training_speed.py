@@ -37,6 +37,12 @@ from xmae.training.device import has_bf16
 
 SETTINGS = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.01}  # of AdamW, as published
 SEED = 77
+COLUMNS = (
+    "step",
+    "windows per s, median",
+    "times as fast (lowest to highest round)",
+    "first losses, without dropout",
+)
 TITLES = {
     "reference": "the published design, eager, float32", "float32": "xMAE, float32",
     "bfloat16": "xMAE, bfloat16 autocast (`xmae pretrain`)",
@@ -197,12 +203,14 @@ def page(result):
         )
     return f"""# Speed of training
 
-`python -m xmae.benchmarks.studies.training_speed benchmarks/results/training_speed.md` on {result["threads"]} thread(s) of
-{machine["cpu"]}, Python {machine["python"]}, PyTorch {machine["packages"]["torch"]}; load of the machine before:
-{result["load"]}. Full steps of {result["batch_size"]} windows with the published dropout, in turns, {result["rounds"]} rounds, seed {SEED}.
+`python -m xmae.benchmarks.studies.training_speed benchmarks/results/training_speed.md` on
+{result["threads"]} thread(s) of {machine["cpu"]}, Python {machine["python"]}, PyTorch
+{machine["packages"]["torch"]}; load of the machine before: {result["load"]}. Full steps of
+{result["batch_size"]} windows with the published dropout, in turns, {result["rounds"]} rounds, seed
+{SEED}.
 
-{markdown_table(("step", "windows per s, median", "times as fast (lowest to highest round)", "first losses, without dropout"), rows)}
-"""  # noqa: E501
+{markdown_table(COLUMNS, rows)}
+"""
 
 
 if __name__ == "__main__":

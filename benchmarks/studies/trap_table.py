@@ -43,11 +43,12 @@ def study(paths: list, out: str = "benchmarks/results") -> str:
 {commands}
     python -m xmae.benchmarks.studies.trap_table runs/torture/*/torture.json
 
-Generated recordings of 80 s with exact truth, a heart rate each second. It is no result on people. Each cell is the share
-of all seconds in which an answer is wrong but sure, %: off by more than 10 bpm, or any answer where there is no pulse. In
-brackets is the share of the seconds with a readable pulse that is answered, %. Our students and the tier without a
-network (dsp) read a stream and refuse where they are unsure. The classical detectors read windows of 10 s as the
-table of the readings does, and always answer.
+Generated recordings of 80 s with exact truth, a heart rate each second. It is no result on people.
+Each cell is the share of all seconds in which an answer is wrong but sure, %: off by more than 10
+bpm, or any answer where there is no pulse. In brackets is the share of the seconds with a readable
+pulse that is answered, %. Our students and the tier without a network (dsp) read a stream and
+refuse where they are unsure. The classical detectors read windows of 10 s as the table of the
+readings does, and always answer.
 
 {markdown_table(("trap", *scores), rows)}
 """

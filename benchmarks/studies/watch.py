@@ -51,7 +51,8 @@ def main(arguments=None):
                 ["qemu-system-arm", "--version"], capture_output=True, text=True
             ).stdout
             head = (
-                "# The shipped int8 student on emulated watches\n\nWritten by `python -m xmae.benchmarks.studies.watch` on "
+                "# The shipped int8 student on emulated watches\n\nWritten by `python -m "
+                "xmae.benchmarks.studies.watch` on "
                 f"{date.today()}, {version.split(' (')[0]}; counts of Cortex-M repeat exactly. "
             )
             temporary.write_text(head + (Path(folder) / "simulate" / TABLE).read_text())

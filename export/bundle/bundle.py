@@ -1,9 +1,10 @@
 """The bundle: one folder with everything that a watch, a phone or a test bench needs, and a hash of
 each file.
 
-manifest.json         what is in it: window, pre-processing, models, data, tools, metrics, licences, hashes
-manifest.sig          who vouches for it: see `xmae.export.bundle.signature` (only in signed bundles)
-teacher.safetensors   float weights, for the PyTorch reference (and student.safetensors, student-app.safetensors, ...)
+manifest.json         what is in it: window, pre-processing, models, data, tools, metrics,
+                      licences, hashes
+manifest.sig          who vouches for it: see `xmae.export.bundle.signature`; only in signed bundles
+teacher.safetensors   float weights in PyTorch (and student.safetensors, ...)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
 model_card.md         the same for people
@@ -133,7 +134,8 @@ class Bundle:
                 raise UserError(f"{path}: lacks the file {name}")
             if sha256(path / name) != digest:
                 raise UserError(
-                    f"{path / name}: damaged or changed since the bundle was written (SHA-256 differs)"
+                    f"{path / name}: damaged or changed since the bundle was written (SHA-256 "
+                    "differs)"
                 )
         heads = checked_heads(read_json(path / HEADS), manifest["models"], path / HEADS)
         return cls(path, manifest, heads, verdict)
@@ -151,7 +153,9 @@ class Bundle:
         return any("embedding" in entry for entry in self.all_models if entry["model"] == model)
 
     def certainty(self, model):
-        """Return the certainty table of a model; without one it gives no heart rate: `Certainty`."""
+        """Return the certainty table of a model; without one it gives no heart rate:
+        `Certainty`.
+        """
         return table_of(self.manifest.get("certainty", {}).get(model))
 
     @property
@@ -232,7 +236,10 @@ def preprocessing():
     """How raw PPG becomes a window, with the numbers that another implementation needs."""
     return {
         "cleaning": {
-            "what": "Butterworth band-pass of order 2, run forward and backward over the recording (zero phase)",
+            "what": (
+                "Butterworth band-pass of order 2, run forward and backward over the recording "
+                "(zero phase)"
+            ),
             "band_hz": list(PPG_BANDPASS),
             "sos": {str(rate): ppg_sos(rate).tolist() for rate in RATES},
         },

@@ -5,20 +5,21 @@ import json
 from xmae.tables import markdown_table
 
 MODEL_COLUMNS = (
-    "model", "format", "precision", "file", "kB", "parameters", "M MAC", "windows", "cosine", "5th percentile",
-    "max error", "outside the delegate", "memory",
+    "model", "format", "precision", "file", "kB", "parameters", "M MAC", "windows", "cosine",
+    "5th percentile", "max error", "outside the delegate", "memory",
 )  # fmt: skip
 HEAD_COLUMNS = ("model", "task", "mean absolute error", "of the constant", "windows", "subjects")
 TEMPLATE = """# {name}: PPG encoders, float and int8
 
-From {seconds:g} s of PPG ({sfreq} Hz, {n_times} samples, scaled to [{low}, {high}]) to an embedding, and from there by
-linear heads to numbers. Not a medical device; the provenance below says whom it has seen.
+From {seconds:g} s of PPG ({sfreq} Hz, {n_times} samples, scaled to [{low}, {high}]) to an
+embedding, and from there by linear heads to numbers. Not a medical device; the provenance below
+says whom it has seen.
 
 ## Models
 
-Parameters are those of the encoder; multiply-accumulates (MAC) are what the file computes for a window. Centred cosine:
-embeddings of the file in its own runtime against float PyTorch on so many held-out windows, after the mean training
-embedding is taken away (median, and 5th percentile).
+Parameters are those of the encoder; multiply-accumulates (MAC) are what the file computes for a
+window. Centred cosine: embeddings of the file in its own runtime against float PyTorch on so many
+held-out windows, after the mean training embedding is taken away (median, and 5th percentile).
 
 {models}
 
@@ -26,7 +27,8 @@ Int8 ranges come from {n_calibration} windows of {n_subjects} training subjects.
 {estimates}
 ## Heads
 
-Fitted on the train split, judged on the val split (float PyTorch); the constant is the training mean.
+Fitted on the train split, judged on the val split (float PyTorch); the constant is the training
+mean.
 
 {heads}
 {at_chance}
@@ -154,4 +156,7 @@ def sources(data):
     names, splits = data["sources"], data["subjects_by_split"]
     some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
-    return f"Recordings: {some}. Subjects: {counts}. SHA-256 over all shards: `{data['shards_sha256']}`."
+    return (
+        f"Recordings: {some}. Subjects: {counts}. SHA-256 over all shards: "
+        f"`{data['shards_sha256']}`."
+    )

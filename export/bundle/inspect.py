@@ -58,7 +58,10 @@ def as_text(bundle, result):
     """The same for a terminal."""
     window, version = result["window"], result["schema_version"]["written"]
     lines = [
-        f"{bundle.path}: {result['name']}, schema {version}, windows of {window['n_times']} samples at {window['sfreq']} Hz",
+        (
+            f"{bundle.path}: {result['name']}, schema {version}, windows of {window['n_times']} "
+            f"samples at {window['sfreq']} Hz"
+        ),
         f"{'file':34}{'kB':>8}{'M MAC':>8}{'cosine':>9}",
     ]
     for row in result["models"]:

@@ -2,7 +2,8 @@
 refused.
 
 1  created_with, licence (one string), calibration at the top level, export_s in each model
-2  tools, licences (of models and data), data with calibration in it, no times: made twice, it is the same to the byte
+2  tools, licences (of models and data), data with calibration in it, no times: made twice, it is
+   the same to the byte
 """
 
 from xmae.errors import UserError

@@ -4,7 +4,7 @@ and as it is written.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xmae.errors import UserError
 from xmae.manifest import (
@@ -24,6 +24,7 @@ from xmae.manifest import (
 )
 
 MAX_WIDTH = 65_536  # numbers of an embedding
+CODES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}  # least, greatest
 Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
 
 
@@ -45,6 +46,14 @@ class End(Schema):
     dtype: Literal["float32", "float16", "int8", "uint8", "int16"]
     scale: Annotated[float, Field(gt=1e-12, lt=1e6)] | None
     zero_point: Annotated[int, Field(ge=-(2**15), lt=2**15)] | None
+
+    @model_validator(mode="after")
+    def is_a_code(self):
+        """Hold the zero point within the codes of its type."""
+        low, high = CODES.get(self.dtype, (0, 0))
+        if self.zero_point is not None and not low <= self.zero_point <= high:
+            raise ValueError(f"zero_point {self.zero_point} is no code of {self.dtype}")
+        return self
 
 
 class Drift(OpenSchema):
@@ -127,7 +136,8 @@ class Entry(OpenSchema):
     float_layers: list[Line] = []
     input: End = None
     output: End = None
-    embedding: Count = None  # numbers of the output; the timing map's follow
+    # numbers of the output; the timing map's follow
+    embedding: Annotated[int, Field(ge=1, le=MAX_WIDTH)] = None
     drift: Drift | None = None  # null: this machine cannot run it
     estimated: Estimate = None
 
@@ -179,6 +189,18 @@ class CLibrary(OpenSchema):
     models: Annotated[list[CModel], Field(min_length=1)]
 
 
+class Metrics(OpenSchema):
+    """What the export measured.
+
+    Attributes
+    ----------
+    heads_at_chance : dict
+        By model, the labels that its embedding knows no better than a constant.
+    """
+
+    heads_at_chance: dict[Word, list[Line]] = {}
+
+
 class Licences(Schema):
     """Under which licences models and data are."""
 
@@ -198,7 +220,7 @@ class Manifest(OpenSchema):
     tools: dict[Word, Line] = {}
     certainty: dict[Word, CertaintyTable] = {}  # by model
     data: dict[Word, Free] = {}
-    metrics: dict[Word, Free] = {}
+    metrics: Metrics = {}
     provenance: dict[Word, Free] = {}
     licences: Licences = None
     c: CLibrary = None
@@ -230,7 +252,7 @@ class Head(Schema):
     units: Units
     weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
     bias: Number
-    skill: Number = 1
+    skill: Annotated[float, Field(ge=-1e9, le=1)] = 1
 
 
 Heads = dict[Word, dict[Word, Head]]  # by model and task

@@ -157,7 +157,8 @@ def load_key(path, loader, **options):
         raise UserError(f"{path}: not a key in PEM without a password ({error})") from error
     if not isinstance(key, Ed25519PrivateKey | Ed25519PublicKey):
         raise UserError(
-            f"{path}: not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519 -out key.pem`"
+            f"{path}: not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519 -out "
+            "key.pem`"
         )
     if isinstance(key, Ed25519PublicKey):
         refuse_small_order(key.public_bytes_raw(), path)

@@ -143,7 +143,10 @@ def run_models(bundle):
             has_reference = weights.is_file() and not is_light()
             references[model] = in_pytorch(weights, ppg) if has_reference else embedding
         lost, most = noise(embedding, references[model]), most_noise(entry)
-        differs = f"differs from its float weights (error {lost:.2g} of the variance, expected {most:.2g} at most)"
+        differs = (
+            f"differs from its float weights (error {lost:.2g} of the variance, expected "
+            f"{most:.2g} at most)"
+        )
         states[entry["file"]] = "runs" if lost <= most else differs
     return states
 

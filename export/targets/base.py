@@ -1,7 +1,7 @@
 """What a target is: a format of a model's file, for one runtime.
 
-A new target is one class: it subclasses `Target`, is decorated with `register`, and is then known to
-every verb. In this folder its module is found by itself; another package names its module as an
+A new target is one class: it subclasses `Target`, is decorated with `register`, and is then known
+to every verb. In this folder its module is found by itself; another package names its module as an
 entry point of the group "xmae.targets".
 """
 

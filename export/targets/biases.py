@@ -1,8 +1,8 @@
 """Biases in 32 bits: their scale is that of the input times that of the weights.
 
-Where the weights of a channel have almost vanished, as of a pruned one, a bias of ordinary size does
-not fit: it would saturate, and the channel say next to nothing. So the scale of the weights is held
-wide enough; the weights it costs are those that are next to nothing.
+Where the weights of a channel have almost vanished, as of a pruned one, a bias of ordinary size
+does not fit: it would saturate, and the channel say next to nothing. So the scale of the weights is
+held wide enough; the weights it costs are those that are next to nothing.
 """
 
 import numpy as np

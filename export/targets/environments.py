@@ -77,7 +77,8 @@ def install(packages, folder):
             or ["?"]
         )
         raise UserError(
-            f"cannot install {', '.join(packages)} for Python {sys.version.split()[0]} ({lines[-1].strip()})"
+            f"cannot install {', '.join(packages)} for Python {sys.version.split()[0]} "
+            f"({lines[-1].strip()})"
         )
 
 
@@ -133,8 +134,9 @@ def process_of(name, pid):
     log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
     paths = [str(environment(name)), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "xmae.export.targets.environments"], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+        [sys.executable, "-m", "xmae.export.targets.environments"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=log,
     )  # fmt: skip
     atexit.register(process.kill)
     return process, log

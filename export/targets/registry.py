@@ -65,7 +65,8 @@ def chosen_precisions(names, formats):
     chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(
-            f"no target has the precision {', '.join(map(repr, unknown))}; known: {', '.join(known)} or all"
+            f"no target has the precision {', '.join(map(repr, unknown))}; known: "
+            f"{', '.join(known)} or all"
         )
     return chosen
 

@@ -30,7 +30,8 @@ def codes(window):
     if source["dtype"] is np.float32:
         return window
     (scale, zero_point), limits = source["quantization"], np.iinfo(source["dtype"])
-    return np.clip(np.rint(window / scale) + zero_point, limits.min, limits.max).astype(source["dtype"])
+    numbers = np.rint(window / scale) + zero_point
+    return np.clip(numbers, limits.min, limits.max).astype(source["dtype"])
 
 rows = []
 for window in np.load(sys.argv[3]):

@@ -37,7 +37,8 @@ def traced(module, target, memory_format=torch.contiguous_format):
     shape = tuple(input_shape(module))
     if not all(isinstance(n, int) and n > 0 for n in shape):
         raise UserError(
-            f"{target}: input shape {shape} is not fixed; every target takes one window of one length"
+            f"{target}: input shape {shape} is not fixed; every target takes one window of one "
+            "length"
         )
     try:
         program = torch.export.export(module, (torch.zeros(shape).to(memory_format=memory_format),))
@@ -51,7 +52,8 @@ def traced(module, target, memory_format=torch.contiguous_format):
         values = node.meta.get("val")
         if isinstance(values, torch.Tensor) and not all(isinstance(n, int) for n in values.shape):
             raise UserError(
-                f"{target}: {node.target} of layer {place_of(node)} gives a shape that depends on the signal; "
+                f"{target}: {node.target} of layer {place_of(node)} gives a shape that depends on "
+                "the signal; "
                 "every target runs fixed shapes, so mask values instead of picking them"
             )
     return program
@@ -87,7 +89,8 @@ def unsupported(target, operators):
     found = ", ".join(f"{name} of layer {layer}" for name, layer in list(operators.items())[:3])
     more = f" and {len(operators) - 3} more" if len(operators) > 3 else ""
     return UserError(
-        f"{target} has no {found}{more}; replace it in the encoder, take a convolutional student (`xmae distill`), "
+        f"{target} has no {found}{more}; replace it in the encoder, take a convolutional student "
+        "(`xmae distill`), "
         "or leave this target out (--targets)"
     )
 

@@ -173,7 +173,10 @@ def summary(row):
     and its memories.
     """
     return {
-        "source": f"Vela, {row['accelerator_configuration']}, {row['system_config']}, {row['memory_mode']}",
+        "source": (
+            f"Vela, {row['accelerator_configuration']}, {row['system_config']}, "
+            f"{row['memory_mode']}"
+        ),
         "inference_ms": float(row["inference_time"]) * 1e3,
         "cycles": int(float(row["cycles_total"])),
         "clock_mhz": float(row["core_clock"]) / 1e6,

@@ -27,11 +27,17 @@ from xmae.firmware_sim.build.compile import BOARDS, build, zig
 
 MARKER, RUNNER = "ready.json", BOARDS / "run_pte.cpp"
 PYTHON = (
-    "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libgcc-s1", "libstdc++6", "zlib1g",
-    "libexpat1", "libssl3", "libffi8", "libbz2-1.0", "liblzma5", "libcrypt1", "libuuid1",
+    "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libgcc-s1",
+    "libstdc++6", "zlib1g", "libexpat1", "libssl3", "libffi8", "libbz2-1.0", "liblzma5",
+    "libcrypt1", "libuuid1",
 )  # fmt: skip
-ET_LIBRARIES = ("executorch", "executorch_threadpool", "executorch_backend_xnnpack", "executorch_kernels_optimized",
-                "executorch_kernels_quantized")  # fmt: skip
+ET_LIBRARIES = (
+    "executorch",
+    "executorch_threadpool",
+    "executorch_backend_xnnpack",
+    "executorch_kernels_optimized",
+    "executorch_kernels_quantized",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ ROOTS = {
         ("flatbuffers", "typing-extensions", "tqdm", "backports.strenum"),
     ),
     "armhf": Root(
-        "qemu-arm", "arm-linux-gnueabihf", ("python3-numpy", "libblas3", "liblapack3", "libgfortran5", "libatomic1"),
+        "qemu-arm", "arm-linux-gnueabihf",
+        ("python3-numpy", "libblas3", "liblapack3", "libgfortran5", "libatomic1"),
         ("manylinux_2_34_armv7l",), (), ("tflite-runtime==2.14.0",),
     ),
 }  # fmt: skip
@@ -137,9 +144,22 @@ def setup_root(arch):
                 command(["dpkg", "-x", package, folder])
             platforms = [word for name in made.platforms for word in ("--platform", name)]
             command(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", *platforms,
-                 "--python-version", "3.11", "--target", folder / "site", *wheels(arch)]
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    *platforms,
+                    "--python-version",
+                    "3.11",
+                    "--target",
+                    folder / "site",
+                    *wheels(arch),
+                ]
+            )
             if "executorch" in made.same:
                 build_runner(folder, made.triplet)
             (folder / MARKER).write_text(json.dumps(contents(arch)))
@@ -154,9 +174,10 @@ def fetch_debian(folder, arch):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
     options = {
-        "APT::Architecture": arch, "APT::Architectures": arch, "Dir::State::status": folder / "status",
-        "Dir::State::lists": folder / "lists", "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none", "Acquire::Retries": 3,
+        "APT::Architecture": arch, "APT::Architectures": arch,
+        "Dir::State::status": folder / "status", "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
+        "Acquire::Retries": 3,
     }  # fmt: skip
     apt = [
         "apt-get",
@@ -186,11 +207,30 @@ def build_runner(folder, triplet):
         wheel / "include/executorch/runtime/core/portable_type/c10",
     )  # fmt: skip
     build(
-        [*zig("c++", "-target", f"{triplet}.2.36", "-std=c++17", "-O1", "-w", "-nostdinc++", "-nostdlib++"),
-         "-fno-exceptions", "-fno-rtti", "-DC10_USING_CUSTOM_GENERATED_MACROS", *(f"-I{header}" for header in headers),
-         RUNNER, "-o", folder / "run_pte", "-Wl,--no-as-needed", f"-L{wheel / 'lib'}",
-         *(f"-l{name}" for name in ET_LIBRARIES), folder / f"usr/lib/{triplet}/libstdc++.so.6"]
-    )  # fmt: skip
+        [
+            *zig(
+                "c++",
+                "-target",
+                f"{triplet}.2.36",
+                "-std=c++17",
+                "-O1",
+                "-w",
+                "-nostdinc++",
+                "-nostdlib++",
+            ),
+            "-fno-exceptions",
+            "-fno-rtti",
+            "-DC10_USING_CUSTOM_GENERATED_MACROS",
+            *(f"-I{header}" for header in headers),
+            RUNNER,
+            "-o",
+            folder / "run_pte",
+            "-Wl,--no-as-needed",
+            f"-L{wheel / 'lib'}",
+            *(f"-l{name}" for name in ET_LIBRARIES),
+            folder / f"usr/lib/{triplet}/libstdc++.so.6",
+        ]
+    )
     (folder / "et").mkdir()
     for name in ET_LIBRARIES:
         os.rename(wheel / "lib" / f"lib{name}.so", folder / "et" / f"lib{name}.so")

@@ -48,16 +48,44 @@ ZIG = "thumb-freestanding-eabihf"
 CORES = {  # addresses and sizes: QEMU 7.2 hw/arm/mps2.c, mps2-tz.c
     core.name: core
     for core in (
-        Core("m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), (ZIG, "cortex_m4+vfp4d16sp"),
-             0x00000000, 4 * MIB, 0x20000000, "mps2-an386"),
-        Core("m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), (ZIG, "cortex_m7+fp_armv8d16"),
-             0x00000000, 4 * MIB, 0x20000000, "mps2-an500"),
-        Core("m33", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-             (ZIG, "cortex_m33+dsp+fp_armv8d16sp"), 0x10000000, 4 * MIB, 0x38000000, "mps2-an505"),
-        Core("m55", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), (ZIG, "cortex_m55+mve_fp+fp_armv8d16"),
-             0x00000000, MIB // 2, 0x20000000, "mps3-an547"),
+        Core(
+            "m4",
+            ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+            (ZIG, "cortex_m4+vfp4d16sp"),
+            0x00000000,
+            4 * MIB,
+            0x20000000,
+            "mps2-an386",
+        ),
+        Core(
+            "m7",
+            ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
+            (ZIG, "cortex_m7+fp_armv8d16"),
+            0x00000000,
+            4 * MIB,
+            0x20000000,
+            "mps2-an500",
+        ),
+        Core(
+            "m33",
+            ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+            (ZIG, "cortex_m33+dsp+fp_armv8d16sp"),
+            0x10000000,
+            4 * MIB,
+            0x38000000,
+            "mps2-an505",
+        ),
+        Core(
+            "m55",
+            ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
+            (ZIG, "cortex_m55+mve_fp+fp_armv8d16"),
+            0x00000000,
+            MIB // 2,
+            0x20000000,
+            "mps3-an547",
+        ),
     )
-}  # fmt: skip
+}
 AMPLE_RAM = MIB // 2  # bytes: what every one of these boards has
 CRC_AT = 4 * 8  # bytes from the start of flash: a vector that is reserved; see boards/startup.c
 
@@ -98,8 +126,8 @@ def kernel_sources():
 
 
 def compile_firmware(
-    sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM, stack_bytes=4096,
-    fast=True, compiler=None, cmsis_nn=None,
+    sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM,
+    stack_bytes=4096, fast=True, compiler=None, cmsis_nn=None,
 ):  # fmt: skip
     """Compile and link a program for one core, with the kernels and the startup code; its flash
     gets a CRC-32.
@@ -153,8 +181,9 @@ def compile_firmware(
     )
     script = (BOARDS / "link.ld.in").read_text()
     values = {
-        "FLASH_ORIGIN": CORES[core].flash, "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes),
-        "RAM_ORIGIN": CORES[core].ram, "RAM_LENGTH": min(ram_bytes, AMPLE_RAM), "STACK": stack_bytes,
+        "FLASH_ORIGIN": CORES[core].flash,
+        "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes), "RAM_ORIGIN": CORES[core].ram,
+        "RAM_LENGTH": min(ram_bytes, AMPLE_RAM), "STACK": stack_bytes,
     }  # fmt: skip
     for key, value in values.items():
         script = script.replace(f"@{key}@", f"{value:#x}")
@@ -203,8 +232,8 @@ def compile_firmware(
         sizes.get(".constants", 0),
     )
     summary = {
-        "flash_weights": weights, "flash_constants": constants, "flash_code": code, "flash": code + weights + constants,
-        "ram_static": static, "ram": static + stack_bytes,
+        "flash_weights": weights, "flash_constants": constants, "flash_code": code,
+        "flash": code + weights + constants, "ram_static": static, "ram": static + stack_bytes,
     }  # fmt: skip
     return Firmware(Path(out), core, compiler, summary, symbols)
 
@@ -239,7 +268,8 @@ def cmsis_nn_files(folder):
     headers = sorted(path for path in folder.rglob("Include") if path.is_dir())
     if not any(path.name == "arm_convolve_wrapper_s8.c" for path in sources):
         raise UserError(
-            f"{folder}: no CMSIS-NN (no Source/ConvolutionFunctions/arm_convolve_wrapper_s8.c under it)"
+            f"{folder}: no CMSIS-NN (no Source/ConvolutionFunctions/arm_convolve_wrapper_s8.c "
+            "under it)"
         )
     return sources, headers
 

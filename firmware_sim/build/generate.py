@@ -36,8 +36,8 @@ NO_LIMIT = float(np.finfo(np.float32).max)
 
 
 def write_firmware(
-    bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False, cmsis_nn=False,
-    student="student", check_heads=True,
+    bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False,
+    cmsis_nn=False, student="student", check_heads=True,
 ):  # fmt: skip
     """Write what is particular to a bundle, a device and a front end, and list all sources of the
     firmware.
@@ -217,7 +217,7 @@ def config_header(defines, constants):
         for name, array in constants.items()
     )
     lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
-    return f"""/* Written by xmae.firmware_sim.build.generate; the constants are in watch_config.c. */
+    return f"""/* Written by xmae.firmware_sim.build.generate; constants are in watch_config.c. */
 #ifndef WATCH_CONFIG_H
 #define WATCH_CONFIG_H
 

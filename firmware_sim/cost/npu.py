@@ -100,10 +100,25 @@ def vela_ms(model, device):
             CONFIG.format(clock=device.npu["clock_mhz"].value * 1e6, flash_share=share)
         )
         done = subprocess.run(
-            [sys.executable, "-m", "ethosu.vela", str(model), "--accelerator-config", device.npu["accelerator"],
-             "--config", str(config), "--system-config", "device", "--memory-mode", "device", "--output-dir", folder],
-            capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "ethosu.vela",
+                str(model),
+                "--accelerator-config",
+                device.npu["accelerator"],
+                "--config",
+                str(config),
+                "--system-config",
+                "device",
+                "--memory-mode",
+                "device",
+                "--output-dir",
+                folder,
+            ],
+            capture_output=True,
+            text=True,
+        )
         summary = next(Path(folder).glob("*_summary_*.csv"), None)
         if done.returncode or summary is None:
             raise UserError(f"{model}: Vela failed ({(done.stderr or done.stdout).strip()[-200:]})")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64")  # programs and libraries, read-only
 BUBBLEWRAP = (
-    "bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL",
-    "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/usr/bin",
+    "bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop",
+    "ALL", "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/usr/bin",
     "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
     *(word for path in SYSTEM for word in ("--ro-bind-try", path, path)),
 )  # fmt: skip

@@ -16,8 +16,23 @@ from xmae.firmware_sim.build.elf import read_elf
 
 MAC = ("smla", "smmla", "smlal", "mla", "umlal", "umaal", "smlsd", "smuad", "mls")
 MUL = ("mul", "smul", "smmul", "umull", "smusd")
-FLOAT = ("vmov", "vadd", "vsub", "vmul", "vdiv", "vcvt", "vcmp", "vfm", "vml", "vneg", "vabs", "vsqrt", "vmrs", "vmsr",
-         "vnmul")  # fmt: skip
+FLOAT = (
+    "vmov",
+    "vadd",
+    "vsub",
+    "vmul",
+    "vdiv",
+    "vcvt",
+    "vcmp",
+    "vfm",
+    "vml",
+    "vneg",
+    "vabs",
+    "vsqrt",
+    "vmrs",
+    "vmsr",
+    "vnmul",
+)
 BRANCH = ("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh")
 CONDITIONS = {
     "eq",

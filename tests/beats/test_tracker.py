@@ -1,11 +1,13 @@
-"""The belief over heart rate: it follows the pulse, not the arm, and says nothing where nothing is known."""
+"""The belief over heart rate: it follows the pulse, not the arm, and says nothing where nothing is
+known.
+"""
 
 import numpy as np
 import pytest
 
 from xmae.beats.spectra import GRID, Spectra, steady
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
-from xmae.beats.tracker import decide, shipped_tracker
+from xmae.beats.tracker import Tracker, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import Acceleration, FrontEnd
 
@@ -13,10 +15,16 @@ SECONDS = 60
 
 
 def walk(pulse_bpm, arm_bpm, arm, seed=0):
-    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the sensor."""
+    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the
+    sensor.
+    """
     rng = np.random.default_rng(seed)
     t = np.arange(100 * (SECONDS + 1)) / 100
-    wave = lambda bpm: np.sin(2 * np.pi * bpm / 60 * t) + 0.4 * np.sin(4 * np.pi * bpm / 60 * t)  # noqa: E731
+
+    def wave(bpm):
+        turn = 2 * np.pi * bpm / 60 * t
+        return np.sin(turn) + 0.4 * np.sin(2 * turn)
+
     ppg = wave(pulse_bpm) + arm * wave(arm_bpm) + 0.1 * rng.standard_normal(len(t))
     acc = np.stack([0.3 * wave(arm_bpm), 0.1 * wave(arm_bpm), np.ones(len(t))])
     codes = np.rint(30000 + 2000 * ppg).astype(np.int64)
@@ -48,6 +56,45 @@ def test_noise_alone_is_not_answered():
     assert (sure >= table.certainty.least).mean() < 0.2
 
 
+def test_what_comes_later_helps_a_whole_recording():
+    codes, acc = walk(100, 152, 2.0)
+    noise = np.random.default_rng(2).standard_normal(2000)
+    codes[:2000] = np.rint(30000 + 2000 * noise)  # no pulse at first
+    levels = evidence(beside(FrontEnd(100).push(codes), acceleration_samples(acc, 100)[0])[None])
+    live, _ = follow(levels, shipped_tracker("classical"))
+    both, _ = follow(levels, shipped_tracker("classical", "both ways"), both_ways=True)
+    off = [np.abs(rate[0, 9:25] / 100 - 100).mean() for rate in (both, live)]
+    assert off[0] < 5 and off[1] > 3 * off[0]
+    assert abs(both[0, -1] - live[0, -1]) <= 5  # at the end nothing comes later
+
+
+def test_several_channels_of_one_wrist_are_averaged():
+    codes, acc = walk(100, 152, 2.0)
+    axes = acceleration_samples(acc, 100)[0]
+    noise = np.rint(30000 + 2000 * np.random.default_rng(5).standard_normal(len(codes)))
+    rows = [beside(FrontEnd(100).push(x.astype(np.int64)), axes) for x in (codes, noise)]
+    table = shipped_tracker("classical")
+    alone = follow(evidence(np.stack(rows[:1])), table)
+    twice = follow(evidence(np.stack([rows[0], rows[0]]), together=True), table)
+    assert np.array_equal(alone[0], twice[0]) and np.array_equal(alone[1], twice[1])
+    rate, _ = follow(evidence(np.stack(rows), together=True), table)
+    assert rate.shape[0] == 1 and np.median(np.abs(rate[0, 20:] / 100 - 100)) < 5
+
+
+def test_without_evidence_the_belief_stays_flat():
+    table = shipped_tracker()
+    tracker = Tracker(table)
+    for _ in range(30):
+        tracker.push((np.zeros((1, len(GRID)), np.int64), np.zeros((1, len(GRID)), np.int64)))
+    _, sure = tracker.read()
+    assert sure[0] < table.certainty.least / 2
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(UserError, match="no tracker called model, sideways"):
+        shipped_tracker("model", "sideways")
+
+
 def test_a_wave_gives_its_amplitude_at_its_rate():
     spectra = Spectra()
     t = np.arange(250) / 25
@@ -69,12 +116,13 @@ def test_any_portions_of_acceleration_give_the_same_samples():
     assert parts.level() == pytest.approx(300, rel=0.6)
 
 
-def test_beats_decide_at_rest_and_must_be_agreed_with_in_motion():
+def test_beats_decide_at_rest_and_the_belief_in_motion():
     table = shipped_tracker("classical").certainty
     beats = (7000, 6900, 7100)
     assert decide(beats, (15000, 255), table, 10) == beats
-    assert decide(beats, (7300, 0), table, 400) == beats
-    assert decide(beats, (15000, 255), table, 400)[0] == 15000
+    assert decide(beats, (7300, 0), table, 400) == beats  # unsure, but both say the same
+    rate, low, high = decide(beats, (7300, 255), table, 400)
+    assert low < rate == 7300 < high
     assert decide(beats, (15000, 0), table, 400) == (0, 0, 0)
 
 

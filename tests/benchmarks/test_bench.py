@@ -359,15 +359,23 @@ def test_bf16_is_close_to_fp32_and_half_as_large(windows):
 
 
 WENT_WRONG = {  # by what happens as the process starts
-    "absent": ("sys.modules['ai_edge_litert'] = None", {"missing": "ai_edge_litert is not installed"}),
-    "broken": ("sys.modules['ai_edge_litert.interpreter'] = None", {"failure": "ModuleNotFoundError: import of"}),
+    "absent": (
+        "sys.modules['ai_edge_litert'] = None",
+        {"missing": "ai_edge_litert is not installed"},
+    ),
+    "broken": (
+        "sys.modules['ai_edge_litert.interpreter'] = None",
+        {"failure": "ModuleNotFoundError: import of"},
+    ),
     "profiler raises": (
-        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: {{}}['moved'])", {"profile_failure": "KeyError: 'moved'"},
+        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: {{}}['moved'])",
+        {"profile_failure": "KeyError: 'moved'"},
     ),
     "profiler dies": (
-        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: os.abort())", {"profile_failure": "died of SIGABRT"},
+        f"{PROFILER} = SimpleNamespace(per_layer=lambda *_: os.abort())",
+        {"profile_failure": "died of SIGABRT"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,37 @@ def test_a_committed_table_names_the_command_that_makes_it(path):
 @pytest.mark.parametrize(
     ("script", "arguments", "said"),
     [
-        ("studies.int8_methods", ["nothing", "store", "--out", "kept.md"], "holds no encoder.safetensors of any method"),
-        ("studies.int8_methods", ["compared", "store", "--out", "kept.md", "--methods", "xmae,xmea"], "of xmea; make it"),
-        ("studies.ptq_qat", ["--out", "kept.md", "--work", "kept.md"], "kept.md/store: File exists"),
-        ("studies.side_by_side", ["--bundle", "nothing", "--store", "nothing", "--out", "kept.md"], "nothing: no bundle"),
+        (
+            "studies.int8_methods",
+            ["nothing", "store", "--out", "kept.md"],
+            "holds no encoder.safetensors of any method",
+        ),
+        (
+            "studies.int8_methods",
+            ["compared", "store", "--out", "kept.md", "--methods", "xmae,xmea"],
+            "of xmea; make it",
+        ),
+        (
+            "studies.ptq_qat",
+            ["--out", "kept.md", "--work", "kept.md"],
+            "kept.md/store: File exists",
+        ),
+        (
+            "studies.side_by_side",
+            ["--bundle", "nothing", "--store", "nothing", "--out", "kept.md"],
+            "nothing: no bundle",
+        ),
         ("studies.students", ["nothing", "nothing"], "nothing: no bundle"),
         ("studies.distill_losses", ["nothing"], "nothing: no store of windows"),
         ("release.support_matrix", ["nothing", "nothing", "kept.md"], "nothing: no bundle"),
-        ("release.ship_weights", ["nothing", "weights", "bsae=x"], "'bsae=x' is not NAME=FILE with a name of base"),
+        (
+            "release.ship_weights",
+            ["nothing", "weights", "bsae=x"],
+            "'bsae=x' is not NAME=FILE with a name of base",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and re.fullmatch(r"[\w.]+", value) else "",
-)  # fmt: skip
+)
 def test_a_mistake_in_what_a_table_is_made_of_is_one_line(
     script, arguments, said, tmp_path, monkeypatch, capsys
 ):

@@ -139,7 +139,8 @@ def results(tmp_path):
             "subjects_by_split": {"train": 23, "val": 3, "test": 8},
         },
         "pretrain": {
-            "val_loss": 0.06, "variance": 0.1, "val_ratio": 0.6, "picture": str(picture), "device": "a CPU",
+            "val_loss": 0.06, "variance": 0.1, "val_ratio": 0.6, "picture": str(picture),
+            "device": "a CPU",
             "history": {"epoch": [0, 1], "train_loss": [0.1, 0.07], "val_loss": [0.1, 0.06]},
         },
         "probe": [probe_result("xmae", 3.0), probe_result("student", 3.4)],
@@ -204,9 +205,20 @@ def test_probes_side_by_side(results):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (0.5134, "0.513"), (12.345, "12.3"), (123.4, "123"), (12345.6, "12,346"), (5, "5"), (None, "–"),
-     (True, "yes"), (float("nan"), "–"), ("a", "a"), (999.96, "1,000")],
-)  # fmt: skip
+    [
+        (0, "0"),
+        (0.5134, "0.513"),
+        (12.345, "12.3"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+        (5, "5"),
+        (None, "–"),
+        (True, "yes"),
+        (float("nan"), "–"),
+        ("a", "a"),
+        (999.96, "1,000"),
+    ],
+)
 def test_numbers(value, shown):
     assert number(value) == shown
 
@@ -323,9 +335,9 @@ def test_the_benchmark_page_says_what_was_measured_and_what_was_not(benchmark, t
     parser = Balanced()
     parser.feed(page.split("<!doctype html>")[1])
     expected = (
-        "estimated", "recorded", "apollo4", "the runtime for pte", "1 worse", "90.0", "16 windows", "384 windows",
-        "the process died of SIGSEGV", "teacher bf16 pytorch.", "No profile of student int8, ONNX Runtime: KeyError",
-        "scored other windows",
+        "estimated", "recorded", "apollo4", "the runtime for pte", "1 worse", "90.0", "16 windows",
+        "384 windows", "the process died of SIGSEGV", "teacher bf16 pytorch.",
+        "No profile of student int8, ONNX Runtime: KeyError", "scored other windows",
     )  # fmt: skip
     for said in expected:
         assert said in page, said

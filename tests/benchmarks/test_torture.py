@@ -8,8 +8,9 @@ import pytest
 
 from xmae.benchmarks import torture as module
 from xmae.cli import main
+from xmae.errors import UserError
 from xmae.files import read_json
-from xmae.twin.traps import SECONDS, make, traps, with_noise
+from xmae.twin.traps import SECONDS, draw_traps, make, traps, with_noise
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,17 @@ def test_every_trap_has_truth():
         assert len(trap.codes) > 0.9 * SECONDS * trap.sfreq and np.isfinite(
             trap.true_rate(np.array([20.0]))
         )
+
+
+def test_the_traps_are_those_that_were_drawn():
+    for pinned, drawn in zip(traps(), draw_traps(), strict=True):
+        assert (pinned.name, pinned.sfreq, pinned.bits) == (drawn.name, drawn.sfreq, drawn.bits)
+        assert np.abs(pinned.codes - drawn.codes).max() <= max(1, 2 ** (pinned.bits - 14))
+        np.testing.assert_allclose(pinned.pulses, drawn.pulses, atol=1e-4)
+        np.testing.assert_array_equal(pinned.readable, drawn.readable)
+
+
+def test_a_damaged_trap_is_refused(monkeypatch):
+    monkeypatch.setattr("xmae.twin.traps.digest", lambda codes: "0")
+    with pytest.raises(UserError, match="trap 'rest, 72 bpm' is damaged"):
+        traps()

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 
-import lightning  # noqa: F401 (here, as its logger keeps the standard error of its first import, and a test's own closes)
+# here, as its logger keeps the standard error of its first import, and a test's own closes
+import lightning  # noqa: F401
 import numpy as np
 import pandas as pd
 import pytest
@@ -297,17 +298,29 @@ def test_a_damaged_encoder(small_store, tmp_path, encoder, previous_run, refuse,
     assert tree(previous_run) == before
 
 
-@pytest.mark.parametrize(("verb", "settings", "said"), [
-    ("pretrain", ["--lr=-1"], "lr is -1; expected a number above 0"),
-    ("pretrain", ["--lr=nan"], "lr is nan"),
-    ("pretrain", ["--patience=0"], "patience is 0; expected at least 1"),
-    ("pretrain", ["--seed=-1"], "--seed: -1 is not from 0"),
-    ("pretrain", ["--method=mae", "--options.mask_ratio=0.999"], "a mask ratio of 0.999 hides"),
-    ("pretrain", ["--method=simclr", "--options.temperature=warm"], "temperature of method simclr is 'warm'; expected"),
-    ("pretrain", ["--method=dino", "--options.prototypes=12.5"], "prototypes of method dino is 12.5; expected a whole"),
-    ("compare", ["--budget=0"], "budget is 0"),
-    ("curve", ["--repeats=0"], "repeats is 0"), ("curve", ["--methods=typo"], "unknown method 'typo'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verb", "settings", "said"),
+    [
+        ("pretrain", ["--lr=-1"], "lr is -1; expected a number above 0"),
+        ("pretrain", ["--lr=nan"], "lr is nan"),
+        ("pretrain", ["--patience=0"], "patience is 0; expected at least 1"),
+        ("pretrain", ["--seed=-1"], "--seed: -1 is not from 0"),
+        ("pretrain", ["--method=mae", "--options.mask_ratio=0.999"], "a mask ratio of 0.999 hides"),
+        (
+            "pretrain",
+            ["--method=simclr", "--options.temperature=warm"],
+            "temperature of method simclr is 'warm'; expected",
+        ),
+        (
+            "pretrain",
+            ["--method=dino", "--options.prototypes=12.5"],
+            "prototypes of method dino is 12.5; expected a whole",
+        ),
+        ("compare", ["--budget=0"], "budget is 0"),
+        ("curve", ["--repeats=0"], "repeats is 0"),
+        ("curve", ["--methods=typo"], "unknown method 'typo'"),
+    ],
+)
 def test_settings_out_of_range(small_store, tmp_path, refuse, verb, settings, said):
     start = {
         "pretrain": [small_store, *SHORT],
@@ -326,9 +339,20 @@ def test_a_checkpoint_that_cannot_be_resumed(small_store, tmp_path, refuse, harm
     run = tmp_path / "run"
     line = ["pretrain", small_store, "--out", run, "--size", "small", *SHORT]
     (run / "checkpoints").mkdir(parents=True)
-    settings = {"data": small_store, "method": "xmae", "size": "small", "mask": "anchor", "curriculum": "ladder",
-                "epochs": 1, "batch_size": 16, "lr": 3e-4, "patience": 17, "recipe": "small-data", "keep": "best",
-                "seed": 77}  # fmt: skip
+    settings = {
+        "data": small_store,
+        "method": "xmae",
+        "size": "small",
+        "mask": "anchor",
+        "curriculum": "ladder",
+        "epochs": 1,
+        "batch_size": 16,
+        "lr": 3e-4,
+        "patience": 17,
+        "recipe": "small-data",
+        "keep": "best",
+        "seed": 77,
+    }
     (run / "config.json").write_text(
         json.dumps(settings | ({"lr": 1.0} if harm == "settings" else {}))
     )

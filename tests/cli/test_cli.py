@@ -165,7 +165,10 @@ def test_version(capsys):
         (["--json"], "unknown verb '--json'; expected one of prepare, data report"),
         (
             ["data"],
-            "unknown verb 'data'; expected one of data report, data verify, data relabel, data clocks, data example\n",
+            (
+                "unknown verb 'data'; expected one of data report, data verify, data relabel, data "
+                "clocks, data example\n"
+            ),
         ),
         (["data", "check", "store"], "unknown verb 'data'; expected one of data report"),
         (["data", "verify"], "data verify: --store must be given; see xmae data verify --help"),

@@ -178,8 +178,8 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
     tables, trusted = {}, Bundle.open(alone).trusted_heads("student").keys()
     for part, precision in (("student", "int8"), ("student", "fp32")):
         done = xmae(
-            "embed", RECORDING, "--model", alone, "--target", runtime, "--part", part, "--precision", precision,
-            "--out", precision, "--json", folder=tmp_path,
+            "embed", RECORDING, "--model", alone, "--target", runtime, "--part", part,
+            "--precision", precision, "--out", precision, "--json", folder=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         result = json.loads(done.stdout)

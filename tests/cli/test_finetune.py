@@ -1,4 +1,6 @@
-"""`xmae finetune`: what it leaves distils and exports; it says whether it helped, and refuses early."""
+"""`xmae finetune`: what it leaves distils and exports; it says whether it helped, and refuses
+early.
+"""
 
 import json
 

@@ -81,7 +81,8 @@ def test_a_label_table_comes_back_with_the_names_it_was_written_for(tmp_path):
 
 ODD = (KeyError("x"), IndexError(), struct.error("short"), AssertionError(), RecursionError(),
        MemoryError(), ZeroDivisionError(), OverflowError(), AttributeError("x\ny"),
-       UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), NotImplementedError(), OSError(5, "I/O"))  # fmt: skip
+       UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), NotImplementedError(),
+       OSError(5, "I/O"))  # fmt: skip
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)

@@ -23,8 +23,8 @@ from xmae.errors import UserError
 from xmae.export.targets.light import open_light
 
 WITHOUT = (
-    "torch", "lightning", "scipy", "pandas", "pyarrow", "sklearn", "neurokit2", "wfdb", "matplotlib",
-    "joblib", "safetensors", "h5py", "cryptography", "onnxruntime",
+    "torch", "lightning", "scipy", "pandas", "pyarrow", "sklearn", "neurokit2", "wfdb",
+    "matplotlib", "joblib", "safetensors", "h5py", "cryptography", "onnxruntime",
 )  # fmt: skip
 SCRIPT = """
 import sys

@@ -58,13 +58,48 @@ def test_no_verb_opens_a_connection(tmp_path):
         )  # fmt: skip
     store, run, bundle = (str(tmp_path / name) for name in ("store", "run", "bundle"))
     verbs = [
-        ["prepare", str(tmp_path / "in"), "--out", store, "--split", "0.34,0.33,0.33", "--min-quality", "-1"],
+        [
+            "prepare",
+            str(tmp_path / "in"),
+            "--out",
+            store,
+            "--split",
+            "0.34,0.33,0.33",
+            "--min-quality",
+            "-1",
+        ],
         ["pretrain", store, "--out", run, "--size", "small", "--epochs", "1", "--batch-size", "6"],
-        ["export", f"{run}/encoder.safetensors", "--student", "student-mcu-s", "--data", store,
-         "--targets", "onnx", "--precisions", "fp32", "--n-calibration", "16", "--out", bundle],
-        ["bench", bundle, "--data", store, "--out", str(tmp_path / "bench"), "--rounds", "1",
-         "--starts", "1", "--windows", "4"],
-    ]  # fmt: skip
+        [
+            "export",
+            f"{run}/encoder.safetensors",
+            "--student",
+            "student-mcu-s",
+            "--data",
+            store,
+            "--targets",
+            "onnx",
+            "--precisions",
+            "fp32",
+            "--n-calibration",
+            "16",
+            "--out",
+            bundle,
+        ],
+        [
+            "bench",
+            bundle,
+            "--data",
+            store,
+            "--out",
+            str(tmp_path / "bench"),
+            "--rounds",
+            "1",
+            "--starts",
+            "1",
+            "--windows",
+            "4",
+        ],
+    ]
     run_trapped(verbs, tmp_path)
 
 

@@ -52,9 +52,12 @@ def recorded(recorder, folder, code, *arguments, **variables):
     plain = {name: value for name, value in os.environ.items() if name not in OFF}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=plain | {"LD_PRELOAD": str(recorder), "NET_LOG": str(log), "HOME": str(home)} | variables,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        env=plain
+        | {"LD_PRELOAD": str(recorder), "NET_LOG": str(log), "HOME": str(home)}
+        | variables,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     left = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
     return (log.read_text().splitlines() if log.is_file() else []), left
@@ -90,7 +93,10 @@ def test_the_whole_way_asks_nobody(recorder, tmp_path):
 
 
 def test_statistics_of_ray_are_off():
-    code = "import xmae\nfrom ray._common.usage import usage_lib\nprint(usage_lib.usage_stats_enabled())"
+    code = (
+        "import xmae\nfrom ray._common.usage import "
+        "usage_lib\nprint(usage_lib.usage_stats_enabled())"
+    )
     pytest.importorskip("ray")
     plain = {name: value for name, value in os.environ.items() if name not in OFF}
     done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)

@@ -46,8 +46,12 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     # one student and one file: the same numbers, whoever the teacher is
     a, b = (next(iter(row["probes"].values())) for row in found["teachers"])
     assert a["student"] == b["student"] and a["teacher"] != b["teacher"]
-    table = (tmp_path / "out" / "teachers.md").read_text().splitlines()
+    page = (tmp_path / "out" / "teachers.md").read_text()
+    table = [line for line in page.splitlines() if line.startswith("|")]
     assert len(table) == 4 and table[0].count("|") == table[2].count("|") == 10
+    # 20,000 crops by 3 epochs of 30
+    assert "10 % of the default budget" in page and "no verdict" in page
+    assert f"xmae compare teachers student-mcu-s {adopted} --data {store} --tier" in page
     main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
     assert "not evaluable: 2 scored subjects" in (tmp_path / "few" / "teachers.md").read_text()
 

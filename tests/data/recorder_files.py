@@ -41,7 +41,7 @@ def empatica(folder, ppg, seconds, late_acc_s=0.0):
     return folder / "BVP.csv"
 
 
-def embraceplus(path, ppg, seconds):
+def embraceplus(path, ppg, seconds, person="", stated=True):
     """Empatica EmbracePlus: one Avro file."""
     fastavro = __import__("fastavro")
     signal = {
@@ -67,12 +67,16 @@ def embraceplus(path, ppg, seconds):
     ]}  # fmt: skip
     schema = {"type": "record", "name": "root", "fields": [
         {"name": "deviceSn", "type": "string"}, {"name": "rawData", "type": raw},
+        {"name": "enrollment", "type": {"type": "record", "name": "enrollment", "fields": [
+            {"name": "participantID", "type": "string"}, {"name": "siteID", "type": "string"}]}},
     ]}  # fmt: skip
     counts = np.rint(2048 * still(int(seconds * 64))).astype(int)
     scale = {"physicalMin": -16, "physicalMax": 16, "digitalMin": -32768, "digitalMax": 32768}
+    scale = scale if stated else dict.fromkeys(scale, 0)
     begun = int(UNIX * 1e6)
     record = {
         "deviceSn": "3YK1",
+        "enrollment": {"participantID": person, "siteID": "1"},
         "rawData": {
             "bvp": {
                 "timestampStart": begun, "samplingFrequency": 64.0,
@@ -123,10 +127,10 @@ def polar_ppg(folder, ppg, seconds):
     return polar(folder / f"{stem}_PPG.txt", columns, 55)
 
 
-def shimmer(path, ppg, ecg):
+def shimmer(path, ppg, ecg, pulse="PPG_A13_CAL"):
     """Shimmer Consensys: sep=, names, units, tabs, a tab at the end of each row."""
     names = ["Timestamp_Unix_CAL", "Accel_LN_X_CAL", "Accel_LN_Y_CAL", "Accel_LN_Z_CAL",
-             "PPG_A13_CAL", "ECG_LA-RA_24BIT_CAL", "ECG_LL-RA_24BIT_CAL"]  # fmt: skip
+             pulse, "ECG_LA-RA_24BIT_CAL", "ECG_LL-RA_24BIT_CAL"]  # fmt: skip
     units = ["ms", "m/(s^2)", "m/(s^2)", "m/(s^2)", "mV", "mV", "mV"]
     ppg, ecg = at(ppg, 128), at(ecg, 128)
     lines = ["sep=\\t", "".join(f"Shimmer_5E2F_{name}\t" for name in names),
@@ -139,11 +143,11 @@ def shimmer(path, ppg, ecg):
     return path
 
 
-def opensignals(path, ppg, ecg, lost=()):
+def opensignals(path, ppg, ecg, lost=(), sensors=("ECG", "BVP")):
     """BITalino by OpenSignals: a header in JSON, counts of 10 bits at 1000 Hz; `lost` packets."""
     header = {
         "20:16:12:22:01:28": {
-            "sensor": ["ECG", "BVP"], "device name": "20:16:12:22:01:28",
+            "sensor": sensors, "device name": "20:16:12:22:01:28",
             "column": ["nSeq", "I1", "I2", "O1", "O2", "A1", "A2"], "sync interval": 2,
             "time": "10:00:00.5", "date": "2026-5-4", "comments": "", "channels": [1, 2],
             "mode": 0, "firmware version": 772, "device": "bitalino_rev", "position": 0,
@@ -163,12 +167,28 @@ def opensignals(path, ppg, ecg, lost=()):
     return path
 
 
-def apple_health(path, ecg, comma=False):
+def apple_health(path, ecg, comma=False, german=False):
     """ECG of an Apple Watch: a head, then a sample a line, uV."""
     head = ["Name,Erika Mustermann", 'Date of Birth,"1. Jan 1980"',
             "Recorded Date,2026-05-04 12:00:00 +0200", "Classification,Sinus Rhythm", "Symptoms,",
             "Software Version,1.90", 'Device,"Watch6,2"', "Sample Rate,512 hertz", "", "",
             "Lead,Lead I", "Unit,µV", ""]  # fmt: skip
+    if german:
+        head = [
+            "Name,Erika Mustermann",
+            "Geburtsdatum,01.01.1980",
+            "Aufzeichnungsdatum,2026-05-04 12:00:00 +0200",
+            "Klassifizierung,Sinusrhythmus",
+            "Symptome,",
+            "Softwareversion,1.90",
+            'Ger\u00e4t,"Watch6,2"',
+            'Messrate,"512,000 Hertz"',
+            "",
+            "",
+            "Ableitung,Ableitung I",
+            "Einheit,µV",
+            "",
+        ]
     samples = [f"{1000 * x:.3f}" for x in at(ecg, 512)]
     if comma:
         samples = [f'"{x}"'.replace(".", ",") for x in samples]

@@ -29,14 +29,17 @@ def real():
 
 NUMBERS = {
     "beyond float32": (lambda ppg, ecg: (ppg * 1e300, ecg), "ppg has samples of up to "),
-    "one beyond": (lambda ppg, ecg: (np.where(np.arange(N) == 7, 1e39, ppg), ecg), "ppg has samples of up"),
+    "one beyond": (
+        lambda ppg, ecg: (np.where(np.arange(N) == 7, 1e39, ppg), ecg),
+        "ppg has samples of up",
+    ),
     "ecg beyond": (lambda ppg, ecg: (ppg, ecg * 1e200), "ecg has samples of up to "),
     "denormal": (lambda ppg, ecg: (ppg * 1e-310, ecg), "ppg spans "),
     "denormal in float32": (lambda ppg, ecg: (ppg * 1e-40, ecg), "ppg spans "),
     "denormal ecg": (lambda ppg, ecg: (ppg, ecg * 1e-310), "ecg spans "),
     "ecg is the ppg": (lambda ppg, ecg: (ppg, ppg), "ecg is the same signal as ppg"),
     "ecg is the ppg, scaled": (lambda ppg, ecg: (ppg, 3 - 7 * ppg), "ecg is the same signal"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
@@ -68,7 +71,15 @@ def test_absurd_rates(tmp_path, real, key, rate):
 
 
 def write_wfdb(folder, real):
-    wfdb.wrsamp("w", 125, ["NU", "mV"], ["PLETH", "II"], np.stack(real, 1), fmt=["16"] * 2, write_dir=str(folder))  # fmt: skip
+    wfdb.wrsamp(
+        "w",
+        125,
+        ["NU", "mV"],
+        ["PLETH", "II"],
+        np.stack(real, 1),
+        fmt=["16"] * 2,
+        write_dir=str(folder),
+    )
     return folder / "w.hea"
 
 
@@ -127,8 +138,11 @@ def test_declared_sizes():
     check_samples(FREE_SAMPLES, "a", 0)
     check_samples(FREE_SAMPLES + 4000, "a", 1000)
     check_columns(4096, "a")
-    for refuse in (lambda: check_samples(FREE_SAMPLES + 4001, "a", 1000),
-                   lambda: check_samples(-1, "a", 10), lambda: check_columns(4097, "a")):  # fmt: skip
+    for refuse in (
+        lambda: check_samples(FREE_SAMPLES + 4001, "a", 1000),
+        lambda: check_samples(-1, "a", 10),
+        lambda: check_columns(4097, "a"),
+    ):
         with pytest.raises(UserError, match="a: "):
             refuse()
 
@@ -162,8 +176,12 @@ def test_hdf5_that_leads_out_of_the_file(tmp_path, real):
     with h5py.File(tmp_path / "huge.h5", "w") as file:
         file.attrs["fs"] = 125.0
         file.create_dataset("PPG", (2**33,), "f8", chunks=(2**16,))
-    for name, why in (("link", "is a link into another file"), ("outside", "values in another file"),
-                      ("virtual", "values in another file"), ("huge", "says that it holds")):  # fmt: skip
+    for name, why in (
+        ("link", "is a link into another file"),
+        ("outside", "values in another file"),
+        ("virtual", "values in another file"),
+        ("huge", "says that it holds"),
+    ):
         with pytest.raises(UserError, match=f"{name}.h5: .*{why}"):
             read_recording(tmp_path / f"{name}.h5")
 
@@ -185,3 +203,31 @@ def test_a_matlab_file_that_unpacks_to_far_more(tmp_path):
         read_recording(path)
     with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
         read_dreamer(path)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf, 1e9])
+def test_a_label_has_a_rate_that_a_monitor_can_have(tmp_path, rate):
+    x = np.sin(np.arange(2500) / 15)
+    np.savez(tmp_path / "a.npz", ppg=x, fs=125.0, hr=np.full(20, 80.0), fs_numerics=rate)
+    with pytest.raises(UserError, match="hr_monitor has the rate"):
+        read_recording(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_complex_samples_do_not_lose_a_half(tmp_path, suffix):
+    x = np.exp(1j * np.arange(2500) / 15)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npz":
+        np.savez(path, ppg=x, fs=125.0)
+    else:
+        with h5py.File(path, "w") as file:
+            file.attrs["fs"], file["ppg"] = 125.0, x
+    with pytest.raises(UserError, match="complex128"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("name", ["", " ", "nan", np.nan, "None", "<NA>"])
+def test_nobody_is_no_subject(tmp_path, name):
+    np.savez(tmp_path / "a.npz", ppg=np.sin(np.arange(2500) / 15), fs=125.0, patient=name)
+    with pytest.raises(UserError, match="nobody's name"):
+        read_recording(tmp_path / "a.npz")

@@ -179,8 +179,15 @@ def test_two_known_people_that_turn_out_as_one_are_refused(recordings, tmp_path)
 
 
 def row(record, subject, start, seconds, digest):
-    return {"subject": subject, "record": record, "source": "f", "start": start, "seconds": seconds, "windows": 9,
-            "samples_sha256": digest}  # fmt: skip
+    return {
+        "subject": subject,
+        "record": record,
+        "source": "f",
+        "start": start,
+        "seconds": seconds,
+        "windows": 9,
+        "samples_sha256": digest,
+    }
 
 
 def test_a_chain_of_names_is_one_person():

@@ -17,9 +17,9 @@ VALUES = {
     "nested": {"a": {"b": True}}, "ordered": OrderedDict(), "long": 2**40,
 }  # fmt: skip
 ARRAYS = {
-    "float": np.arange(6.0).reshape(2, 3), "int": np.arange(4, dtype=np.int16), "text": np.array(["a", "bc"]),
-    "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "big": np.arange(3, dtype=">f4"),
-    "bool": np.array([True, False]), "empty": np.zeros((0, 3)),
+    "float": np.arange(6.0).reshape(2, 3), "int": np.arange(4, dtype=np.int16),
+    "text": np.array(["a", "bc"]), "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "big": np.arange(3, dtype=">f4"), "bool": np.array([True, False]), "empty": np.zeros((0, 3)),
 }  # fmt: skip
 
 

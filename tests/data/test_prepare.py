@@ -142,8 +142,11 @@ def test_leads_are_all_channels_at_200_hz(recording, tmp_path):
     np.testing.assert_allclose(windows.leads[1:-1, 0], expected[1:-1], atol=0.01)
     np.testing.assert_allclose(windows.leads[1:-1, 0, ::2], windows.ecg[1:-1], atol=0.03)
     breath = nk.rsp_clean(recording.resp, sampling_rate=125)
-    np.testing.assert_allclose(windows.leads[5, 2], np.interp(np.arange(2000) / 200 + 50, np.arange(len(breath)) / 125,
-                               breath), atol=0.01)  # fmt: skip
+    np.testing.assert_allclose(
+        windows.leads[5, 2],
+        np.interp(np.arange(2000) / 200 + 50, np.arange(len(breath)) / 125, breath),
+        atol=0.01,
+    )
 
     files = [str(path) for path in bidmc_files() if path.stem in ("bidmc01", "bidmc02", "bidmc15")]
     prepare(files, str(tmp_path / "leads"), split="1,0,0", leads=True)

@@ -67,8 +67,8 @@ def test_wfdb_gives_back_what_was_written(tmp_path, excerpt, names):
     ppg, ecg = excerpt
     signals = np.stack([np.zeros(2500), ecg, ppg], axis=1)
     wfdb.wrsamp(
-        "rec1", fs=125, units=["x", "mV", "NU"], sig_name=["RESP", *names], p_signal=signals, fmt=["16"] * 3,
-        comments=["<age>: 61  <sex>: F <location>: micu"], write_dir=str(tmp_path),
+        "rec1", fs=125, units=["x", "mV", "NU"], sig_name=["RESP", *names], p_signal=signals,
+        fmt=["16"] * 3, comments=["<age>: 61  <sex>: F <location>: micu"], write_dir=str(tmp_path),
     )  # fmt: skip
     for path in (tmp_path / "rec1.hea", tmp_path / "rec1"):
         recording = read_recording(path)
@@ -101,8 +101,8 @@ def test_wfdb_keeps_missing_samples_and_does_without_ecg(tmp_path, excerpt):
 def test_wfdb_refuses_what_it_cannot_read(tmp_path, excerpt):
     ppg, ecg = excerpt
     wfdb.wrsamp(
-        "two", fs=62.5, units=["NU", "mV"], sig_name=["PLETH", "II"], fmt=["16"] * 2, samps_per_frame=[1, 2],
-        e_p_signal=[ppg[:1250], ecg], write_dir=str(tmp_path),
+        "two", fs=62.5, units=["NU", "mV"], sig_name=["PLETH", "II"], fmt=["16"] * 2,
+        samps_per_frame=[1, 2], e_p_signal=[ppg[:1250], ecg], write_dir=str(tmp_path),
     )  # fmt: skip
     both = read_recording(tmp_path / "two.hea")  # brought to one clock
     assert both.sfreq == 200 and len(both.ppg) == len(both.ecg) == 4000
@@ -276,11 +276,19 @@ def test_stores_in_a_folder_are_no_recordings(tmp_path):
 
 
 TIMES = {  # as exports write them: name of the column, values from seconds, start of the recording
-    "dates": ("time", lambda t: pd.Timestamp("2024-05-06 07:08:09") + pd.to_timedelta(t, "s"), "2024-05-06T07:08:09"),
-    "zone": ("time", lambda t: pd.Timestamp("2024-05-06 09:08+0200") + pd.to_timedelta(t, "s"), "2024-05-06T07:08:00"),
+    "dates": (
+        "time",
+        lambda t: pd.Timestamp("2024-05-06 07:08:09") + pd.to_timedelta(t, "s"),
+        "2024-05-06T07:08:09",
+    ),
+    "zone": (
+        "time",
+        lambda t: pd.Timestamp("2024-05-06 09:08+0200") + pd.to_timedelta(t, "s"),
+        "2024-05-06T07:08:00",
+    ),
     "unit": ("Timestamp (ms)", lambda t: np.rint(1.7e12 + 1000 * t), ""),
     "epoch": ("timestamp", lambda t: 1.7e9 + t, ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

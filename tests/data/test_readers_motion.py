@@ -69,7 +69,7 @@ def test_bami(tmp_path, real):
 
 def test_what_is_neither_is_told(tmp_path, real):
     scipy.io.savemat(tmp_path / "other.mat", {"x": np.zeros(3)})
-    with pytest.raises(UserError, match=r"other.mat: a MATLAB 5 file with x; expected sig"):
+    with pytest.raises(UserError, match=r"other.mat: a MATLAB 5 file with x; expected ppg"):
         read_recording(tmp_path / "other.mat")
     write_spc(tmp_path, real, "DATA_02_TYPE02")
     whole = (tmp_path / "DATA_02_TYPE02.mat").read_bytes()

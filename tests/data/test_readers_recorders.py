@@ -98,12 +98,14 @@ def test_opensignals(tmp_path, real):
         read_recording(tmp_path / "cut.txt")
 
 
-@pytest.mark.parametrize("comma", [False, True])
-def test_apple_health_is_a_part_not_a_recording(tmp_path, real, comma):
+@pytest.mark.parametrize("comma, german", [(False, False), (True, False), (True, True)])
+def test_apple_health_is_a_part_not_a_recording(tmp_path, real, comma, german):
     from xmae.data.recording.channels import ChannelMap
     from xmae.data.recording.readers import reader_of
 
-    path = files.apple_health(tmp_path / "ecg_2026-05-04.csv", real["ecg"][: 30 * 125], comma)
+    path = files.apple_health(
+        tmp_path / "ecg_2026-05-04.csv", real["ecg"][: 30 * 125], comma, german
+    )
     part = reader_of(path).part_of(path, ChannelMap())
     (channel,) = part.channels
     assert (channel.name, channel.sfreq, len(channel.x)) == ("I", 512, 30 * 512)
@@ -128,3 +130,27 @@ def test_biopac(tmp_path, real):
     (tmp_path / "cut.acq").write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match="cut.acq: not readable as AcqKnowledge"):
         read_recording(tmp_path / "cut.acq")
+
+
+def test_people_and_counts_of_embraceplus(tmp_path, real):
+    """Files of half an hour are of one participant; gravity tells steps that are not stated."""
+    pytest.importorskip("fastavro")
+    path = files.embraceplus(tmp_path / "1-1-P01_17.avro", real["ppg"], SECONDS, "P01", False)
+    recording = read_recording(path)
+    assert recording.subject == "P01" and "subject_from_file_name" not in recording.repairs
+    assert "acceleration_unit" in recording.repairs
+    assert np.nanmedian(np.linalg.norm(recording.acc, axis=0)) == pytest.approx(1, abs=0.01)
+
+
+def test_a_heart_rate_of_shimmer_is_no_ppg(tmp_path, real):
+    path = files.shimmer(tmp_path / "a.csv", real["ppg"], real["ecg"], "PPGtoHR_CAL")
+    with pytest.raises(UserError, match="a.csv: has no PPG"):
+        read_recording(path)
+
+
+def test_sensors_of_a_bitalino_by_their_older_names(tmp_path, real):
+    path = files.opensignals(
+        tmp_path / "a.txt", real["ppg"], real["ecg"], sensors=["ECGBIT", "BVPBIT"]
+    )
+    recording = read_recording(path)
+    assert alike(recording.ppg, real["ppg"], 1000) and alike(recording.ecg, real["ecg"], 1000)

@@ -1,4 +1,6 @@
-"""Sessions: one recording from the files of several devices, each with its own start, rate, clock."""
+"""Sessions: one recording from the files of several devices, each with its own start, rate,
+clock.
+"""
 
 import json
 from datetime import timedelta
@@ -78,8 +80,8 @@ def session(real, tmp_path_factory):
 
 
 def test_from_three_files_to_a_store_in_step(session, tmp_path, capsys):
-    """A person with watch PPG at 64 Hz, a strap at 130 Hz and two clocks: one command, one manifest,
-    and the report shows that it is in step.
+    """A person with watch PPG at 64 Hz, a strap at 130 Hz and two clocks: one command, one
+    manifest, and the report shows that it is in step.
     """
     store = tmp_path / "store"
     assert main(["prepare", str(session), "--out", str(store)]) == 0  # one person: all in train

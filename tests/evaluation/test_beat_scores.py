@@ -89,8 +89,12 @@ def test_missing_and_extra_beats_cost_recall_and_precision(cohort):
     _, _, reading = cohort
     kept = np.arange(len(reading.time)) % 4 > 0  # each fourth beat is missed
     extra = reading.time[~kept][::2] + 0.35  # and each eighth is a false one
-    order = np.lexsort((np.concatenate([reading.time[kept], extra]),
-                        np.concatenate([reading.window[kept], reading.window[~kept][::2]])))  # fmt: skip
+    order = np.lexsort(
+        (
+            np.concatenate([reading.time[kept], extra]),
+            np.concatenate([reading.window[kept], reading.window[~kept][::2]]),
+        )
+    )
     changed = {
         name: np.concatenate([getattr(reading, name)[kept], new])[order]
         for name, new in (("window", reading.window[~kept][::2]), ("time", extra))

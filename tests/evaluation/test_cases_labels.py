@@ -1,4 +1,6 @@
-"""Label tables as people write them; the id is the folder in which the situations were collected."""
+"""Label tables as people write them; the id is the folder in which the situations were
+collected.
+"""
 
 import numpy as np
 import pandas as pd

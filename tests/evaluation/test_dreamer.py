@@ -77,9 +77,10 @@ def write_dreamer(path, n_subjects=4, **changes):
     electrodes = np.empty((1, 14), object)
     electrodes[0] = ELECTRODES
     content = {
-        "Data": people, "EEG_SamplingRate": 128.0, "ECG_SamplingRate": 256.0, "EEG_Electrodes": electrodes,
-        "noOfSubjects": float(n_subjects), "noOfVideoSequences": float(N_CLIPS), "Disclaimer": "", "Provider": "",
-        "Version": "1.0.2", "Acknowledgement": "",
+        "Data": people, "EEG_SamplingRate": 128.0, "ECG_SamplingRate": 256.0,
+        "EEG_Electrodes": electrodes, "noOfSubjects": float(n_subjects),
+        "noOfVideoSequences": float(N_CLIPS), "Disclaimer": "", "Provider": "", "Version": "1.0.2",
+        "Acknowledgement": "",
     }  # fmt: skip
     io.savemat(path, {"DREAMER": content | changes}, do_compression=True)
     return path

@@ -24,8 +24,8 @@ from xmae.models.fusion import FUSIONS, FusionHead, FusionModel, load_fusion, sa
 from xmae.training.pretrain import pretrain
 
 RECORDS = {  # bidmc15 has lead MCL where the others have V
-    "bidmc02": "train", "bidmc05": "train", "bidmc15": "train", "bidmc01": "val", "bidmc34": "test", "bidmc43": "test",
-    "bidmc09": "test",
+    "bidmc02": "train", "bidmc05": "train", "bidmc15": "train", "bidmc01": "val", "bidmc34": "test",
+    "bidmc43": "test", "bidmc09": "test",
 }  # fmt: skip
 PRETRAIN = {"method": "criss-cross", "size": "tiny", "epochs": 2, "batch_size": 24}
 CHANNELS = "II,V/MCL"
@@ -260,7 +260,8 @@ def test_fuse_scores_each_way_on_the_same_windows(lead_store, pretrained, ppg_en
     known = np.isfinite(WindowStore(lead_store).windows("test").labels["hr_ecg"])
     assert task["n_subjects"] == 3 and task["n_windows"] == known.sum()
     assert list(task["ways"]) == [
-        "ppg + ecg, concatenate", "ppg + ecg, late", "ppg", "ecg", "ppg + ecg, ppg missing", "ppg + ecg, ecg missing",
+        "ppg + ecg, concatenate", "ppg + ecg, late", "ppg", "ecg", "ppg + ecg, ppg missing",
+        "ppg + ecg, ecg missing",
     ]  # fmt: skip
     fused, alone = task["ways"]["ppg + ecg, concatenate"], task["ways"]["ecg"]
     assert alone["fused_better_by"] == pytest.approx(alone["value"] - fused["value"])

@@ -38,7 +38,10 @@ def table_file(tmp_path, **columns):
 
 def test_the_19_tasks_of_the_paper_are_schemas_to_fill():
     assert len(set(PAPER)) == 19 and set(PAPER) <= set(REGISTRY)
-    named = "hypertension_lab hypertension_free_living pvc ectopic a1c haemoglobin platelets sodium wake light deep rem"
+    named = (
+        "hypertension_lab hypertension_free_living pvc ectopic a1c haemoglobin platelets "
+        "sodium wake light deep rem"
+    )
     assert set(named.split()) <= set(PAPER)
     for name in PAPER:
         task = REGISTRY[name]

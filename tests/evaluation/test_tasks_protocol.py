@@ -136,8 +136,9 @@ def test_swapping_all_ways_is_the_exact_test_of_scipy():
     truth, first = rng.normal(size=(2, 9))
     second = truth + 0.3 * rng.normal(size=9)
     exact = stats.permutation_test(
-        (np.abs(truth - first), np.abs(truth - second)), lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples", vectorized=True, n_resamples=np.inf,
+        (np.abs(truth - first), np.abs(truth - second)), lambda a, b,
+        axis: np.mean(a - b, axis=axis), permutation_type="samples", vectorized=True,
+        n_resamples=np.inf,
     )  # fmt: skip
     found = swap_test("regression", truth, first, second, np.arange(9))
     assert found == pytest.approx(exact.pvalue)

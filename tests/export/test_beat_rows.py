@@ -1,4 +1,6 @@
-"""A bundle's student that reads beats: its rows are an embedding and a timing map, with a table of certainty."""
+"""A bundle's student that reads beats: its rows are an embedding and a timing map, with a table of
+certainty.
+"""
 
 import json
 import shutil

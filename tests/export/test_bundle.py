@@ -426,9 +426,9 @@ def test_a_mistake_leaves_the_old_bundle_as_it_was(copy, store, tmp_path, mistak
         "encoder": {"student": str(copy / "model_card.md")},
     }[mistake]
     message = {
-        "target": "unknown target", "precision": "int3", "leak": "outside the train split would leak",
-        "few": "at least 16 windows", "flat": "flat", "encoder": "model_card.md", "key": "none.pem",
-        "c without int8": "add int8",
+        "target": "unknown target", "precision": "int3",
+        "leak": "outside the train split would leak", "few": "at least 16 windows", "flat": "flat",
+        "encoder": "model_card.md", "key": "none.pem", "c without int8": "add int8",
     }[mistake]  # fmt: skip
     with pytest.raises(UserError, match=message):
         export(**settings)

@@ -1,4 +1,6 @@
-"""The folder `c` of a bundle: builds without a warning, tests itself, prints what Python prints, and is the same twice."""
+"""The folder `c` of a bundle: builds without a warning, tests itself, prints what Python prints,
+and is the same twice.
+"""
 
 import re
 import shutil
@@ -72,9 +74,15 @@ def random_heads(seed):
     rng = np.random.default_rng(seed)
     weight = rng.normal(0, 3, 256).tolist()
     return {
-        "hr": {"kind": "regression", "units": "bpm", "label": "Heart rate", "weight": weight, "bias": 70.0},
+        "hr": {
+            "kind": "regression",
+            "units": "bpm",
+            "label": "Heart rate",
+            "weight": weight,
+            "bias": 70.0,
+        },
         "af": {"kind": "binary", "units": "", "label": "AF", "weight": weight[::-1], "bias": -0.3},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +463,8 @@ def test_cmake_builds_tests_installs_and_finds_it(package, tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     (project / "CMakeLists.txt").write_text(
-        f"cmake_minimum_required(VERSION 3.16)\nproject(mine C)\nfind_package(xmae {__version__} REQUIRED)\n"
+        f"cmake_minimum_required(VERSION 3.16)\nproject(mine C)\nfind_package(xmae {__version__} "
+        "REQUIRED)\n"
         "add_executable(mine main.c)\ntarget_link_libraries(mine xmae::xmae)\n"
     )
     (project / "main.c").write_text(

@@ -319,8 +319,15 @@ def test_source_is_strict_c99_without_library(model, tmp_path):
             ["nm", "-D", "--undefined-only", library], capture_output=True, text=True
         ).stdout
         names = {line.split()[-1].split("@")[0] for line in undefined.splitlines()}
-        assert not names - {"memcpy", "memset", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable",
-                            "__cxa_finalize", "__gmon_start__", "__stack_chk_fail"}  # fmt: skip
+        assert not names - {
+            "memcpy",
+            "memset",
+            "_ITM_deregisterTMCloneTable",
+            "_ITM_registerTMCloneTable",
+            "__cxa_finalize",
+            "__gmon_start__",
+            "__stack_chk_fail",
+        }
 
 
 def export_beside(model, folder):

@@ -69,7 +69,9 @@ def test_error_of_two_layers(kind):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A student in which a few channels have almost vanished while their bias is of ordinary size."""
+    """A student in which a few channels have almost vanished while their bias is of ordinary
+    size.
+    """
     model = xmae.load("student-mcu")
     with torch.no_grad():
         for block, part, channels in (

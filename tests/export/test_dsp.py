@@ -1,4 +1,6 @@
-"""The tier without a network: the same bits in Python and C, within its flash and RAM, and right on plain pulses."""
+"""The tier without a network: the same bits in Python and C, within its flash and RAM, and right on
+plain pulses.
+"""
 
 import subprocess
 
@@ -16,7 +18,8 @@ from xmae.firmware_sim.play_beats import encoded, pushes_of, results_of
 LIBRARY = KERNELS.parent / "library"
 SOURCES = (*sorted(LIBRARY.glob("src/*.c")), BOARDS / "stream_codes.c")
 DEFINES = (
-    'MODEL_HEADER="xmae/xmae_model_dsp.h"', "MODEL_BYTES=XMAE_MODEL_DSP_BYTES", "MODEL=xmae_model_dsp",
+    'MODEL_HEADER="xmae/xmae_model_dsp.h"', "MODEL_BYTES=XMAE_MODEL_DSP_BYTES",
+    "MODEL=xmae_model_dsp",
 )  # fmt: skip
 FLASH, RAM = 10 * 1024, 4 * 1024  # bytes
 

@@ -1,7 +1,8 @@
-"""libxmae against `xmae.Stream`: every field of every result the same bits, on this machine and on emulated cores.
+"""libxmae against `xmae.Stream`: every field of every result the same bits, on this machine and on
+emulated cores.
 
-The model is an untrained `BeatStudent("mcu")`, quantised by LiteRT on 16 generated windows; the zero
-point of its input was then set to 0. Its beats mean nothing, but there are many of them.
+The model is an untrained `BeatStudent("mcu")`, quantised by LiteRT on 16 generated windows; the
+zero point of its input was then set to 0. Its beats mean nothing, but there are many of them.
 """
 
 import subprocess
@@ -29,8 +30,8 @@ DEFINES = (
 )
 TABLE = Certainty(np.arange(2000, 400, -100), 100)  # so that this model says something
 CASES = [  # Hz, bits, inverted, hop in s
-    (25, 8, 1, 1), (31.25, 16, 0, 1), (50, 12, 0, 2), (64, 16, 0, 1), (100, 24, 1, 1), (125, 18, 0, 7),
-    (333.3, 10, 1, 3), (500, 24, 0, 1),
+    (25, 8, 1, 1), (31.25, 16, 0, 1), (50, 12, 0, 2), (64, 16, 0, 1), (100, 24, 1, 1),
+    (125, 18, 0, 7), (333.3, 10, 1, 3), (500, 24, 0, 1),
 ]  # fmt: skip
 
 
@@ -74,7 +75,9 @@ def static_ride():
 
 
 def as_codes(ppg, own_sfreq, sfreq, bits, seconds):
-    """Codes of a recording as a converter of another rate and width gives them; some at its rails, some flat."""
+    """Codes of a recording as a converter of another rate and width gives them; some at its rails,
+    some flat.
+    """
     at = np.arange(int(seconds * sfreq)) / sfreq
     signal = np.interp(at, np.arange(len(ppg)) / own_sfreq, ppg)
     low, high = signal.min(), signal.max()
@@ -111,9 +114,20 @@ def as_rows(results):
         beats = [value for beat in r.beats for value in beat]
         beats += [-1, 0] * (40 - len(r.beats))
         rows.append(
-            [r.time, r.rate, r.low, r.high, r.certainty, r.irregularity, r.rhythm, r.lost, r.saturated, r.status]
+            [
+                r.time,
+                r.rate,
+                r.low,
+                r.high,
+                r.certainty,
+                r.irregularity,
+                r.rhythm,
+                r.lost,
+                r.saturated,
+                r.status,
+            ]
             + beats
-        )  # fmt: skip
+        )
     return np.array(rows, np.int64).reshape(-1, 90)
 
 
@@ -163,7 +177,8 @@ def test_a_gap_before_the_first_code_stands_for_it(host):
 )
 def test_every_core_gives_the_bits_of_stream(core, model_folder, tmp_path):
     firmware = compile_firmware(
-        sources(model_folder), core, tmp_path / "stream.elf", include=[*INCLUDE, model_folder / "include"], defines=DEFINES
+        sources(model_folder), core, tmp_path / "stream.elf",
+        include=[*INCLUDE, model_folder / "include"], defines=DEFINES
     )  # fmt: skip
     for number, (sfreq, bits, inverted, hop_s) in enumerate(CASES[::3]):
         codes = as_codes(bidmc(number + 10), 125, sfreq, bits, 20)

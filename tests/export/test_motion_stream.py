@@ -10,9 +10,15 @@ from xmae.export.motion_stream import MotionStream
 
 @pytest.fixture(scope="module")
 def person():
-    """Someone who rests for 20 s and then shakes an arm at 120 a minute: codes at 100 Hz, of PPG and 1/4096 g."""
+    """Someone who rests for 20 s and then shakes an arm at 120 a minute: codes at 100 Hz, of PPG
+    and 1/4096 g.
+    """
     t = np.arange(4000) / 100
-    wave = lambda bpm: np.sin(2 * np.pi * bpm / 60 * t) + 0.4 * np.sin(4 * np.pi * bpm / 60 * t)  # noqa: E731
+
+    def wave(bpm):
+        turn = 2 * np.pi * bpm / 60 * t
+        return np.sin(turn) + 0.4 * np.sin(2 * turn)
+
     arm = wave(120) * (t > 20)
     noise = np.random.default_rng(0).standard_normal((4, len(t)))
     ppg = np.rint(30000 + 2000 * (wave(80) + 0.5 * arm + 0.05 * noise[0])).astype(np.int64)

@@ -115,7 +115,15 @@ def test_zephyr_settings_name_every_model(package):
 @pytest.mark.skipif("ZEPHYR_BASE" not in os.environ, reason="ZEPHYR_BASE names no Zephyr tree")
 def test_zephyr_itself_runs_the_vectors(package):
     runner = Path(os.environ["ZEPHYR_BASE"]) / "scripts" / "twister"
-    words = [runner, "-T", package / "zephyr", "-p", "native_sim", "-x", f"EXTRA_ZEPHYR_MODULES={package}"]  # fmt: skip
+    words = [
+        runner,
+        "-T",
+        package / "zephyr",
+        "-p",
+        "native_sim",
+        "-x",
+        f"EXTRA_ZEPHYR_MODULES={package}",
+    ]
     assert subprocess.run(words, cwd=package.parent).returncode == 0
 
 
@@ -126,7 +134,8 @@ macro(idf_component_register)
   cmake_parse_arguments(IDF "" "" "SRCS;INCLUDE_DIRS;PRIV_INCLUDE_DIRS;REQUIRES" ${{ARGN}})
   get_filename_component(name ${{CMAKE_CURRENT_LIST_DIR}} NAME)
   add_library(${{name}} STATIC ${{IDF_SRCS}})
-  target_include_directories(${{name}} PUBLIC ${{IDF_INCLUDE_DIRS}} PRIVATE ${{IDF_PRIV_INCLUDE_DIRS}})
+  target_include_directories(${{name}} PUBLIC ${{IDF_INCLUDE_DIRS}}
+    PRIVATE ${{IDF_PRIV_INCLUDE_DIRS}})
   target_link_libraries(${{name}} PUBLIC ${{IDF_REQUIRES}})
 endmacro()
 add_subdirectory({c} c)

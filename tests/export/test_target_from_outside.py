@@ -49,8 +49,15 @@ def toy():
 @pytest.mark.slow
 def test_the_verbs_know_it(small_store, tmp_path):
     with torch.no_grad():
-        result = export("student-mcu", "student-mcu-s", small_store, str(tmp_path / "out"), targets="toy",
-                        precisions="fp32", n_calibration=16)  # fmt: skip
+        result = export(
+            "student-mcu",
+            "student-mcu-s",
+            small_store,
+            str(tmp_path / "out"),
+            targets="toy",
+            precisions="fp32",
+            n_calibration=16,
+        )
     assert [entry["format"] for entry in result["models"]] == ["toy", "toy"]
     assert min(entry["drift"]["centred_cosine_median"] for entry in result["models"]) > 0.9999
     bundle = Bundle.open(tmp_path / "out")

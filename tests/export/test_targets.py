@@ -276,11 +276,18 @@ def test_an_interrupted_export_ends_its_processes():
 @pytest.mark.parametrize(
     ("student", "wrong", "message"),
     [
-        ("student-mcu", {"targets": "litert,vela-u55,cortex-m", "drift_budget": 0.99},
-         "target vela-u55, cortex-m has int8 arithmetic only"),
-        ("base", {"targets": "executorch,c", "n_calibration": 16}, "target c has no operators for attention"),
+        (
+            "student-mcu",
+            {"targets": "litert,vela-u55,cortex-m", "drift_budget": 0.99},
+            "target vela-u55, cortex-m has int8 arithmetic only",
+        ),
+        (
+            "base",
+            {"targets": "executorch,c", "n_calibration": 16},
+            "target c has no operators for attention",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_target_would_leave_out_is_refused_before_the_work(
     small_store, tmp_path, student, wrong, message
 ):
@@ -318,9 +325,12 @@ class Network(nn.Module):
 @pytest.mark.parametrize("format", ["executorch", "litert", "onnx"])
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("operator", "has no aten::erfinv of layer odd; replace it"), ("branch", "depends on the signal"),
-     ("shape", "of layer odd gives a shape that depends on the signal")],
-)  # fmt: skip
+    [
+        ("operator", "has no aten::erfinv of layer odd; replace it"),
+        ("branch", "depends on the signal"),
+        ("shape", "of layer odd gives a shape that depends on the signal"),
+    ],
+)
 def test_what_a_target_cannot_take_is_one_clear_line(tmp_path, format, kind, message):
     with pytest.raises(UserError, match=f"^{format}.*{message}"):
         TARGETS[format].convert(Network(kind).eval(), tmp_path / "odd", "fp32")
@@ -361,9 +371,14 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path, monkeypatch)
 
 def test_microcontrollers_are_for_conv_only_students(graph):
     attention = exportable(PPGEncoder())
-    assert [takes("cortex-m", *which) for which in (("student", graph), ("teacher", graph), ("app", attention))] == [
-        True, False, False,
-    ]  # fmt: skip
+    assert [
+        takes("cortex-m", *which)
+        for which in (("student", graph), ("teacher", graph), ("app", attention))
+    ] == [
+        True,
+        False,
+        False,
+    ]
     assert takes("litert", "teacher", attention)
     assert takes("c", "student", graph) and not takes("c", "student-app", attention)
 

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from xmae.beats.certainty import Certainty
-from xmae.beats.tracker import (
-    ACC_LEVELS,
-    MAP_LEVELS,
-    PPG_LEVELS,
-    REACH,
-    Evidence,
-    Tracker,
-    TrackerTable,
-)
+from xmae.beats.tracker import LEVELS, REACH, Evidence, Tracker, TrackerTable
 from xmae.firmware_sim.build.compile import KERNELS, compile_host
 
 LIBRARY = KERNELS.parent / "library"
@@ -35,21 +27,19 @@ def host(tmp_path_factory):
 
 
 def table(rng):
-    """A table that no twin has taught: likelier where levels of map and PPG are high."""
-    shape = (MAP_LEVELS, PPG_LEVELS, ACC_LEVELS)
-    likely = sum(
-        np.arange(n).reshape([-1 if k == d else 1 for k in range(3)]) / n
-        for d, n in enumerate(shape)
-    )
-    evidence = np.clip(20000 * likely * rng.uniform(0.7, 1.0, shape), 1, 65535).astype(np.int64)
+    """A table that nobody chose: likelier where levels of map and PPG are high."""
+    level = np.arange(LEVELS) / LEVELS
+    likely = 40000 * (level[:, None] + level) * rng.uniform(0.7, 1.0, (LEVELS, LEVELS))
     transition = np.array([2400, 500, 200, 80, 40, 20, 8])
     assert len(transition) == REACH + 1
-    prior = rng.integers(20000, 65536, (2, 96))
-    return TrackerTable(evidence, prior, transition, Certainty(np.arange(3200, 0, -200), 60))
+    evidence = np.clip(likely, 1, 65535).astype(np.int64)
+    return TrackerTable(evidence, transition, Certainty(np.arange(3200, 0, -200), 60))
 
 
 def signals(rng, channels):
-    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise, silence, rails."""
+    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise,
+    silence, rails.
+    """
     t = np.arange(100 * SECONDS) / 100
     waves = [np.sin(2 * np.pi * (1.1 + 0.3 * c) * t + 0.01 * t**2) for c in range(channels)]
     x = np.clip(90 * np.stack(waves) + 30 * rng.standard_normal((channels, len(t))), -127, 127)
@@ -71,7 +61,6 @@ def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
         known.evidence.astype("<u2").tobytes(),
     ]
     data += [
-        known.prior.astype("<u2").tobytes(),
         known.transition.astype("<u2").tobytes(),
         known.certainty.half_width.astype("<u2").tobytes(),
     ]

@@ -1,4 +1,6 @@
-"""Small files that say, or unpack to, far more than they hold: what opening them costs in memory."""
+"""Small files that say, or unpack to, far more than they hold: what opening them costs in
+memory.
+"""
 
 import gzip
 import io
@@ -188,6 +190,23 @@ def parquet_text(folder):
     return path
 
 
+def parquet_plain(folder, name="a.parquet"):
+    """Half a million rows of one text of 4 kB, each written out and packed."""
+    n, row = 1 << 19, "x" * 4096
+    schema = pa.schema({"ppg": pa.float64(), "subject": pa.string()})
+    with pq.ParquetWriter(
+        folder / name, schema, compression="zstd", use_dictionary=False, store_schema=False
+    ) as file:
+        for _ in range(n >> 15):
+            file.write_table(pa.table({"ppg": np.zeros(1 << 15), "subject": [row] * (1 << 15)}))
+    return folder / name
+
+
+def labels_plain(folder):
+    """The same as a table of labels."""
+    return parquet_plain(folder, "l.parquet")
+
+
 def parquet_nested(folder):
     """One row of a list of 2^28 numbers."""
     values = pa.array(np.zeros(HUGE // 8))
@@ -250,13 +269,12 @@ def vital_unpacks(folder):
 
 
 def vital_lasts(folder):
-    """Two samples, years apart."""
-    vitaldb = recordings.vitaldb
-    file = vitaldb.VitalFile()
-    blocks = [{"dt": 1e9 + k, "val": np.ones(125, np.float32)} for k in (0, 10**8)]
-    file.add_track("SNUADC/PLETH", blocks, srate=125.0, unit="mV")
-    file.dtstart, file.dtend = 1e9, 1e9 + 10**8
-    file.to_vital(str(folder / "a.vital"))
+    """Some seconds of samples in a file that says it lasts for years."""
+    content = bytearray(
+        gzip.decompress(recordings.write_vital(folder, real_signals()).read_bytes())
+    )
+    struct.pack_into("<d", content, 28, 1e9 + 10**8)  # the end, after the start, of the header
+    (folder / "a.vital").write_bytes(gzip.compress(content))
     return folder / "a.vital"
 
 
@@ -287,9 +305,9 @@ def mat_unpacks(folder):
 
 
 def mat_cells(folder):
-    """Two million empty cells."""
-    matlab.savemat(folder / "DATA_01.mat", {"sig": np.empty((1, 1 << 17), object)},
-                   do_compression=True)  # fmt: skip
+    """A hundred thousand cells of nothing."""
+    cells = np.array([[""] * (1 << 17)], object)
+    matlab.savemat(folder / "DATA_01.mat", {"sig": cells}, do_compression=True)
     return folder / "DATA_01.mat"
 
 
@@ -491,6 +509,7 @@ CRAFTED = {  # what it says: (how it is written, what opens it)
     "pulsedb: 16 million references": (pulsedb_references, "pulsedb"),
     "parquet: 2^28 rows": (parquet_rows, "parquet"),
     "parquet: a text a million times": (parquet_text, "parquet"),
+    "parquet: 2 GiB of one text": (parquet_plain, "parquet"),
     "parquet: a list of 2^25 numbers": (parquet_nested, "parquet"),
     "csv: 200,000 columns": (csv_columns, "csv"),
     "csv: an hour between samples": (csv_gaps, "csv"),
@@ -520,5 +539,6 @@ CRAFTED = {  # what it says: (how it is written, what opens it)
     "calibration: unpacks to 2 GiB": (calibration_unpacks, "calibration"),
     "reference: unpacks to 2 GiB": (reference_unpacks, "reference"),
     "labels: 200,000 columns": (labels_columns, "labels"),
+    "labels: 2 GiB of one text": (labels_plain, "task labels"),
     "channel map: 1 MB of empty lists": (yaml_wide, "channel map"),
 }

@@ -88,8 +88,26 @@ def damage_json(content, rng):
     places = list(places_in(value))
     place = places[int(rng.integers(0, len(places)))]
     deep = "[" * 50_000
-    new = (None, [], {}, "", -1, 0, True, 1e308, 2**70, "x" * 10_000, "../x", "\x1b[31m", [[1]], {"a": {}},
-           float("nan"), "DEEP", "GONE", "TWIN")[rng.integers(0, 18)]  # fmt: skip
+    new = (
+        None,
+        [],
+        {},
+        "",
+        -1,
+        0,
+        True,
+        1e308,
+        2**70,
+        "x" * 10_000,
+        "../x",
+        "\x1b[31m",
+        [[1]],
+        {"a": {}},
+        float("nan"),
+        "DEEP",
+        "GONE",
+        "TWIN",
+    )[rng.integers(0, 18)]
     if not place:
         value = new
     else:

@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 
@@ -22,9 +23,9 @@ LEAVING = (
     "../secret.csv", "a/../../secret.csv", "/etc/passwd", "./../secret.csv", "..", ".", "",
     "a//b.csv", "a/", "~/secret.csv", ".hidden.csv", "a/.hidden.csv", "file:///etc/passwd",
     "http://example.org/a.csv", "s3://bucket/a.csv", "..\\secret.csv", "C:\\secret.csv",
-    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv", "\u2024\u2024/secret.csv",
-    "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b", "$(id)", "`id`", "a*", "a?",
-    "x" * 300, "a/" * 20 + "a",
+    "\\\\host\\share", "a\0.csv", "a\n.csv", "a\x1b[2J.csv", "a\u202e.csv",
+    "\u2024\u2024/secret.csv", "\uff0e\uff0e/secret.csv", "a\u2028.csv", "con:", "a|b", "a;b",
+    "$(id)", "`id`", "a*", "a?", "x" * 300, "a/" * 20 + "a",
 )  # fmt: skip
 
 
@@ -76,6 +77,32 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path):
     for name in ("a.csv", "b.npz"):
         with pytest.raises(UserError, match="no plain file"):
             read_recording(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["ppg", "ecg", "subject", "Subj_Wins"])
+def test_no_link_of_an_hdf5_file_leads_into_another_file(tmp_path, name):
+    os.mkfifo(tmp_path / "other.h5")  # opening it would wait without end
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["fs"] = 125.0
+        file["ppg" if name != "ppg" else "other"] = real_signals()["ppg"]
+        hidden = file.create_group("#refs#")
+        hidden["far"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+        file[name] = h5py.SoftLink("/#refs#/far/sig")  # a link to a link
+    with pytest.raises(UserError, match="'far' is a link into another file"):
+        read_recording(tmp_path / "a.h5")
+
+
+def test_links_within_an_hdf5_file_are_followed_but_not_in_a_ring(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["fs"] = 125.0
+        file["raw/signal"] = real_signals()["ppg"]
+        file["ppg"] = h5py.SoftLink("/raw/signal")
+        file["lost"] = h5py.SoftLink("/raw/nowhere")
+    assert read_recording(tmp_path / "a.h5").sfreq == 125
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["ecg"] = h5py.SoftLink("ecg")
+    with pytest.raises(UserError, match="a link to a link"):
+        read_recording(tmp_path / "a.h5")
 
 
 @pytest.fixture
@@ -159,6 +186,8 @@ FIELDS = {
     "version of text": {"schema_version": "1"},
     "version 2^70": {"schema_version": 2**70},
     "version below 0": {"schema_version": -1},
+    "what is at chance is no list": {"metrics": {"heads_at_chance": [1]}},
+    "an escape in what is at chance": {"metrics": {"heads_at_chance": {"a": ["\x1b[2J"]}}},
     "files twice named": {"files": {"heads.json": "ab" * 32, "HEADS.JSON": "ab" * 32}},
 }
 
@@ -169,6 +198,40 @@ def test_forged_fields_of_a_bundle_are_one_line(tmp_path, field):
         Bundle.open(forge(tmp_path, **FIELDS[field]))
     assert len(printable(str(refused.value)).splitlines()) == 1
     assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("end", "dtype", "code"),
+    [("input", "int8", 128), ("input", "int8", -129), ("input", "float32", 1),
+     ("output", "uint8", -1), ("output", "uint8", 256)],
+)  # fmt: skip
+def test_a_zero_point_is_a_code_of_its_type(tmp_path, end, dtype, code):
+    manifests.write_bundle(tmp_path, {})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    sound = {"shape": [1, 4], "dtype": "int8", "scale": 0.1, "zero_point": 0}
+    manifest["models"][0] |= {"input": sound, "output": sound, end: sound | {"dtype": dtype}}
+    manifest["models"][0][end]["zero_point"] = code
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="is no code of"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2**50, True])
+def test_an_embedding_has_a_width(tmp_path, width):
+    manifests.write_bundle(tmp_path, {})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["models"][0]["embedding"] = width
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="embedding"):
+        Bundle.open(tmp_path)
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    manifests.write_bundle(tmp_path, {})
+    text = (tmp_path / "manifest.json").read_text().rstrip()
+    (tmp_path / "manifest.json").write_text(text[:-1] + ', "models": []}')
+    with pytest.raises(UserError, match="has the field 'models' twice"):
+        Bundle.open(tmp_path)
 
 
 HEADERS = {

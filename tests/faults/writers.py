@@ -29,7 +29,7 @@ SIZE = 40_000  # numbers of a generation
 STEPS = (
     (tempfile, "mkstemp"), (tempfile, "mkdtemp"), (os, "fsync"), (os, "replace"), (os, "rename"),
     (os, "link"), (os, "chmod"), (shutil, "rmtree"), (files, "exchange"), (Path, "unlink"),
-    (Path, "write_bytes"),
+    (Path, "write_bytes"), (shutil, "copyfile"), (os, "sendfile"),
 )  # fmt: skip
 ENDED = 7  # exit code of a process that came to its end
 
@@ -120,6 +120,19 @@ def write_checkpoint(folder, generation):
     AtomicCheckpoints().save_checkpoint(state, folder / LAST)
 
 
+def write_checkpoint_apart(folder, generation):
+    """As where the disk knows no second names of a file."""
+
+    def refused(*names):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    real, os.link = os.link, refused
+    try:
+        write_checkpoint(folder, generation)
+    finally:
+        os.link = real
+
+
 def read_checkpoint(folder):
     """The last one; the one before may not be damaged either."""
     states = [
@@ -138,6 +151,7 @@ WRITERS = (
     Writer("folder", write_folder, read_folder, {"result", LOCK}),
     Writer("folder, in two steps", write_folder_apart, read_folder, {"result", LOCK}),
     Writer("checkpoint", write_checkpoint, read_checkpoint, {LAST, PREVIOUS}),
+    Writer("checkpoint, without links", write_checkpoint_apart, read_checkpoint, {LAST, PREVIOUS}),
 )
 
 
@@ -323,7 +337,9 @@ def on_a_read_only_disk(writer, place, disk, row):
 
 
 def in_a_crowd(writer, place, other, row, n=6):
-    """Several processes write at once: each is through or refused in a line, one is what is left."""
+    """Several processes write at once: each is through or refused in a line, one is what is
+    left.
+    """
     with fresh(place, other) as folder:
         writer.write(folder, 1)
         start = time.time() + 0.2

@@ -124,7 +124,8 @@ int main(void) {
 @pytest.mark.parametrize("embedding_n", [8, 2000])
 def test_the_longest_frame_fits_its_buffer(tmp_path, embedding_n):
     (tmp_path / "watch_config.h").write_text(
-        f"#define TRACE 1\n#define WINDOW_N 1000\n#define N_HEADS 0\n#define EMBEDDING_N {embedding_n}\n"
+        "#define TRACE 1\n#define WINDOW_N 1000\n#define N_HEADS 0\n#define EMBEDDING_N "
+        f"{embedding_n}\n"
     )
     (tmp_path / "main.c").write_text(FRAME)
     sources = [tmp_path / "main.c", SOURCES / "frame.c"]

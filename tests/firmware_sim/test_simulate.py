@@ -42,8 +42,8 @@ def firmware(watch_bundle, tmp_path_factory):
     folder, device = tmp_path_factory.mktemp("m4"), load_device("apollo4")
     built = write_firmware(watch_bundle, folder, device.ram_bytes, device.flash_bytes, RATE)
     firmware = compile_firmware(
-        built["sources"], "m4", folder / "watch.elf", include=built["include"], ram_bytes=device.ram_bytes,
-        stack_bytes=STACK_BYTES,
+        built["sources"], "m4", folder / "watch.elf", include=built["include"],
+        ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES,
     )  # fmt: skip
     return firmware, built
 
@@ -369,13 +369,19 @@ def test_time_does_not_depend_on_the_input(firmware, tmp_path):
 # where a bit may flip, by what lies there; one of the symbols (GCC's or clang's names), or an
 # address
 FLIPPED = {
-    "weights": "xmae_weights", "constants": "constants", "layer": r"layer\.\d+|xmae_layer_\d+\.layer",
-    "network's code": "xmae_conv", "front end's code": "front_end", "a layer's code": r"xmae_layer_\d+",
-    "vectors": 12, "expected CRC": CRC_AT,
+    "weights": "xmae_weights", "constants": "constants",
+    "layer": r"layer\.\d+|xmae_layer_\d+\.layer", "network's code": "xmae_conv",
+    "front end's code": "front_end", "a layer's code": r"xmae_layer_\d+", "vectors": 12,
+    "expected CRC": CRC_AT,
 }  # fmt: skip
 FEW = {name: FLIPPED[name] for name in ("weights", "layer", "front end's code")}
-OTHER_BOARDS = [("m4", "gcc", "unicorn"), ("m7", "zig", "qemu"), ("m33", "gcc", "qemu"), ("m55", "gcc", "qemu"),
-                ("m55", "zig", "qemu")]  # fmt: skip
+OTHER_BOARDS = [
+    ("m4", "gcc", "unicorn"),
+    ("m7", "zig", "qemu"),
+    ("m33", "gcc", "qemu"),
+    ("m55", "gcc", "qemu"),
+    ("m55", "zig", "qemu"),
+]
 BOARDS = [
     ("m4", "zig", "unicorn"),
     *(pytest.param(*board, marks=pytest.mark.extended) for board in OTHER_BOARDS),

@@ -1,4 +1,6 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the bits of `xmae.Stream`, exit code 1 if not."""
+"""`xmae simulate` of a student that reads beats: a line a second, the bits of `xmae.Stream`, exit
+code 1 if not.
+"""
 
 import json
 from dataclasses import replace

@@ -184,8 +184,8 @@ def test_the_number_of_hidden_leads_is_drawn_evenly():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"intra_ratio": 0.0}, "intra_ratio"), ({"intra_ratio": 1.0}, "intra_ratio"),
-     ({"masking": "inter", "inter_ratio": 0.0}, "inter_ratio"), ({"inter_ratio": 2.0}, "inter_ratio"),
-     ({"n_leads": 13}, "13 leads")],
+     ({"masking": "inter", "inter_ratio": 0.0}, "inter_ratio"),
+     ({"inter_ratio": 2.0}, "inter_ratio"), ({"n_leads": 13}, "13 leads")],
 )  # fmt: skip
 def test_masks_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

@@ -1,4 +1,6 @@
-"""The scikit-learn face: its checks pass, and its numbers are those of the encoder and the beats."""
+"""The scikit-learn face: its checks pass, and its numbers are those of the encoder and the
+beats.
+"""
 
 import numpy as np
 import pandas as pd

@@ -151,9 +151,9 @@ def test_msn_loss_by_hand():
     cross = -(t * math.log(p) + (1 - t) * math.log(1 - p))
     # two windows on two prototypes: the mean is even, so its entropy log 2 is all there is to have
     assert msn_loss(AXES, AXES, AXES, temperature=0.5).item() == pytest.approx(cross, rel=1e-5)
-    # both on one prototype: the mean's entropy is missing from log 2
+    # both on one prototype: targets are spread evenly, and the mean's entropy is missing from log 2
     same, entropy = AXES[:1].repeat(2, 1), -(p * math.log(p) + (1 - p) * math.log(1 - p))
-    expected = cross + math.log(2) - entropy
+    expected = -(math.log(p) + math.log(1 - p)) / 2 + math.log(2) - entropy
     assert msn_loss(same, same, AXES, temperature=0.5).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -239,12 +239,9 @@ def test_time_warp_and_crop_by_hand():
     torch.testing.assert_close(warped[..., [0, -1]], ramp[..., [0, -1]])  # start and end stay
     assert (warped.diff() > 0).all()  # time goes on
     cropped = views.crop(ramp, draws)
-    steps = cropped.diff()
-    torch.testing.assert_close(
-        steps, steps.mean(-1, keepdim=True).expand_as(steps), atol=1e-4, rtol=0
-    )
-    # at least half of the range of 2
-    assert ((cropped[..., -1] - cropped[..., 0]) >= 1 - 1e-5).all()
+    kept = cropped != 0
+    assert torch.equal(cropped[kept], ramp[kept])  # what is left lies where it was
+    assert (kept.sum(-1) >= 49).all() and (kept.diff().sum(-1) <= 2).all()
     piece, _ = views.time_crop(ramp, draws, 40)
     assert piece.shape == (3, 1, 40) and (piece.diff() > 0).all()
 

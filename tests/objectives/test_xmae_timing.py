@@ -1,4 +1,6 @@
-"""xMAE with timing: its loss forgives what it should, and a short training makes an encoder that reads."""
+"""xMAE with timing: its loss forgives what it should, and a short training makes an encoder that
+reads.
+"""
 
 import json
 from dataclasses import replace

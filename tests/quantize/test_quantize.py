@@ -144,7 +144,8 @@ def test_flat_windows_do_not_calibrate(store):
     [
         ("truncated", "not a calibration file"), ("missing key", "not a calibration file"),
         ("no file", "not a calibration file"), ("too few", "at least 16 windows"), ("flat", "flat"),
-        ("nan", "not finite"), ("not scaled", r"not scaled to \[-1, 1\]"), ("float64", "in float32.*found float64"),
+        ("nan", "not finite"), ("not scaled", r"not scaled to \[-1, 1\]"),
+        ("float64", "in float32.*found float64"),
         ("too few subjects", r"a subject for each; found .*\(32, 1000\) and subjects \(31,\)"),
         ("samples in columns", "windows of 1000 samples"),
     ],

@@ -27,12 +27,17 @@ def test_wandb_and_mlflow_get_the_run_folder(tmp_path, monkeypatch):
     def fake(name):
         return lambda *words, **settings: made.setdefault(name, (words, settings))
 
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(loggers, "WandbLogger", fake("wandb"))
     monkeypatch.setattr(loggers, "MLFlowLogger", fake("mlflow"))
     monkeypatch.setattr("xmae.training.loggers.find_spec", lambda name: SimpleNamespace())
     assert len(make_loggers("wandb,mlflow", tmp_path / "run")) == 2
     assert made["wandb"][1]["save_dir"] == tmp_path / "run"
-    assert made["mlflow"] == (("xmae", "run"), {"save_dir": str(tmp_path / "run" / "mlruns")})
+    assert made["mlflow"] == (("xmae", "run", f"sqlite:///{tmp_path}/run/mlflow.db"), {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    made.clear()
+    make_loggers("mlflow", tmp_path / "own")
+    assert made["mlflow"] == (("xmae", "own", "http://localhost:5000"), {})
 
 
 def test_what_is_not_there_is_one_line(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""Generated people: what is said of them is true of their signals, and mistakes get a clear line."""
+"""Generated people: what is said of them is true of their signals, and mistakes get a clear
+line.
+"""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
 """What a certainty promises: an interval for the heart rate, and when to say nothing.
 
-The table is made on a tenth of `cinc2015_vt` that trained nothing (benchmarks/release/calibrate_certainty.py):
-for each of 16 steps of certainty the half width that holds nine of ten windows, and the least
-certainty with which a heart rate is given.
+The table is made on a tenth of `cinc2015_vt` that trained nothing
+(benchmarks/release/calibrate_certainty.py): for each of 16 steps of certainty the half width that
+holds nine of ten windows, and the least certainty with which a heart rate is given.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Read a recording: beats, heart rate, rhythm and certainty, second by second, from raw PPG.
 
-The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`), with
-the network in floating point.
+The signal takes the way that it takes on a watch (`xmae.signals.front_end`, then `BeatReader`),
+with the network in floating point.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.codes import as_codes
+from xmae.beats.periods import Periods
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
 from xmae.beats.rhythm import HINTS, rhythm_hint
-from xmae.beats.timing_map import MAP_SFREQ
+from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import decide, shipped_tracker
 from xmae.errors import UserError
@@ -85,19 +86,20 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     Parameters
     ----------
     model : BeatStudent
-    ppg : array, shape (n_times,)
-        Raw PPG in any unit, either way up; NaN = missing.
+    ppg : array, shape (n_times,) or (n_channels, n_times)
+        Raw PPG in any unit, either way up; NaN = missing. Several channels are of one wrist at the
+        same time; what they show is averaged.
     sfreq : float
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
         Default: the shipped table.
     acc : array, shape (3, n_times), optional
         Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
-        motion; see `xmae.beats.tracker`.
+        motion, with an eye on what comes later; see `xmae.beats.tracker`.
     acc_sfreq : float, optional
         Its rate, Hz; default: that of the PPG.
     tracker : TrackerTable, optional
-        Default: the shipped one.
+        Default: the shipped one for whole recordings.
 
     Returns
     -------
@@ -110,28 +112,28 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     """
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
         raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-    codes = as_codes(ppg)
-    if len(codes) < SHORTEST_S * sfreq:
+    channels = [as_codes(channel) for channel in np.atleast_2d(ppg)]
+    n_codes = len(channels[0])
+    if n_codes < SHORTEST_S * sfreq:
         raise UserError(
-            f"{len(codes) / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
+            f"{n_codes / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
-    tail = np.full(int(np.ceil(sfreq)) + 1, codes[-1])  # so that the last beats are answered for
-    samples = FrontEnd(sfreq).push(np.concatenate([codes, tail]))
     axes, levels = None, None
     if acc is not None:
         axes, levels = acceleration_samples(acc, acc_sfreq or sfreq)
-    rows = beside(samples, axes)[None]
+    rows = np.stack([beside(samples_of(codes, sfreq), axes) for codes in channels])
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
-    maps = model.timing(x)
+    maps = model.timing(x).numpy()
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
-    seconds = read_seconds(maps[0].numpy(), certainty or shipped_certainty())
+    seconds = read_seconds(maps.mean(0), rows[0, 0], certainty or shipped_certainty())
     if acc is not None:
-        follow_moving(seconds, rows, maps.numpy(), levels, tracker or shipped_tracker())
+        table = tracker or shipped_tracker("model", "both ways")
+        follow_moving(seconds, rows, maps, levels[1:], table)
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
-    inside = (beats >= 0) & (beats <= len(codes) / sfreq)
+    inside = (beats >= 0) & (beats <= n_codes / sfreq)
     beats, confidence = beats[inside], confidence[inside]
     sure = np.minimum(confidence[:-1], confidence[1:]) >= 0.25
-    kept = seconds["time"] + offset <= len(codes) / sfreq + 0.5
+    kept = seconds["time"] + offset <= n_codes / sfreq + 0.5
     seconds = {
         name: [v for v, k in zip(values, kept, strict=True) if k]
         if name == "rhythm"
@@ -143,32 +145,56 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
         beats=beats,
         confidence=confidence,
         intervals=np.where(sure, np.diff(beats), np.nan),
-        embedding=embed_parts(model, x),
+        embedding=embed_parts(model, x[:1]),
         **seconds,
     )
 
 
-def follow_moving(seconds, rows, maps, levels, table):
-    """Put what beats and belief agree on into the seconds of a reading, in place."""
+def samples_of(codes, sfreq):
+    """Pass codes through the front end, and a second after them, so that the last beats are
+    answered for.
+    """
+    return FrontEnd(sfreq).push(np.append(codes, np.full(int(np.ceil(sfreq)) + 1, codes[-1])))
+
+
+def follow_moving(seconds, rows, maps, levels, table, both_ways=True):
+    """Put what beats and belief agree on into the seconds of a reading, in place.
+
+    Parameters
+    ----------
+    seconds : dict
+        See `read_seconds`.
+    rows : int8 array, shape (n_channels, 4, n_times)
+        Samples of the front ends.
+    maps : float array, shape (n_channels, 3, n_times / 4)
+    levels : int array
+        How much people move, second by second, 1 / 1000 g.
+    table : TrackerTable
+    both_ways : bool
+        Also look at what comes later.
+    """
     n = len(seconds["time"])
-    rate, sure = (x[0] for x in follow(evidence(rows, maps), table))
+    shown = evidence(rows, maps, together=True)
+    rate, sure = (x[0] for x in follow(shown, table, both_ways))
     seconds["activity"] = np.zeros(n)
     for k in range(n):
-        level = int(levels[min(k + 1, len(levels) - 1)])
+        level = int(levels[min(k, len(levels) - 1)])
         seconds["activity"][k] = level / 1000
         known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
         beats = tuple(int(round(100 * x)) for x in known)
         chosen = decide(beats, (int(rate[k]), int(sure[k])), table.certainty, level)
         if chosen != beats:
-            seconds["rhythm"][k] = HINTS[0]
+            seconds["rhythm"][k], seconds["certainty"][k] = HINTS[0], sure[k] / 255
             for name, value in zip(("rate", "low", "high"), chosen, strict=True):
                 seconds[name][k] = value / 100 if chosen[0] else np.nan
 
 
-def read_seconds(maps, table):
-    """Read a map (3, n) second by second: dict of arrays, times from the map's first output."""
+def read_seconds(maps, samples, table):
+    """Read a map (3, n) and its samples (4 n,) second by second: dict of arrays, times from the
+    map's first output.
+    """
     code = MapCode.of_scale(1 / FLOAT_STEP)
-    reader = BeatReader(code)
+    reader, periods = BeatReader(code), Periods()
     codes = np.clip(np.rint(maps.T * FLOAT_STEP), -255, 255).astype(np.int64)
     rows, beats, confidence = [], [], []
     for start in range(0, len(codes), SECOND):
@@ -180,10 +206,12 @@ def read_seconds(maps, table):
             confidence += reader.confidence[0, -new:].tolist()
         if reader.outputs % SECOND:
             break
+        periods.push(samples[STEP * start : STEP * (start + SECOND)])
         sure, rate = int(reader.certainty()[0]), int(reader.rate()[0])
-        given = rate > 0 and sure >= table.least and reader.outputs >= 10 * SECOND
-        low, high = table.interval(rate, sure) if given else (np.nan, np.nan)
         irregular = int(reader.irregularity()[0])
+        given = rate > 0 and sure >= table.least and reader.outputs >= 10 * SECOND
+        given = given and not periods.doubt(rate, irregular)
+        low, high = table.interval(rate, sure) if given else (np.nan, np.nan)
         rows.append(
             (
                 reader.outputs / MAP_SFREQ,

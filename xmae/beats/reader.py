@@ -1,13 +1,13 @@
 """From the timing map to beats, heart rate, certainty and rhythm, in whole numbers.
 
 The map comes as codes (cosine, sine, log interval), as the int8 network gives them less their zero
-point. Python and C do the same operations in the same order, so they give the same bits; a float map
-is rounded to codes first. Times are ticks of 1 / 6400 s, 256 to each output of the map.
+point. Python and C do the same operations in the same order, so they give the same bits; a float
+map is rounded to codes first. Times are ticks of 1 / 6400 s, 256 to each output of the map.
 
-A beat is where the sine turns from below zero to zero or above while the cosine is positive; between
-outputs it is placed by a straight line. A beat closer to the one before than 0.4 of the interval that
-the map gives just before it is left out. Certainty is the mean squared length of (cosine, sine) over
-10 s, 0 to 255.
+A beat is where the sine turns from below zero to zero or above while the cosine is positive;
+between outputs it is placed by a straight line. A beat closer to the one before than 0.4 of the
+interval that the map gives just before it is left out. Certainty is the mean squared length of
+(cosine, sine) over 10 s, 0 to 255.
 """
 
 from dataclasses import dataclass
@@ -120,7 +120,9 @@ class BeatReader:
         return self.lengths.sum(1) // SPAN
 
     def rate(self):
-        """Return heart rates (n,) in 1 / 100 bpm from beats of the last 10 s; 0 = none or impossible."""
+        """Return heart rates (n,) in 1 / 100 bpm from beats of the last 10 s; 0 = none or
+        impossible.
+        """
         end = self.outputs * TICKS
         recent = (self.beats >= 0) & (self.beats >= end - RATE_TICKS)
         n = recent.sum(1)
@@ -139,7 +141,9 @@ class BeatReader:
         return np.where(sure, gap, 0)
 
     def irregularity(self):
-        """Return the mean change of neighbouring intervals over their mean, (n,) in 1 / 1000; -1 below 8."""
+        """Return the mean change of neighbouring intervals over their mean, (n,) in 1 / 1000; -1
+        below 8.
+        """
         gap = self.intervals()
         both = (gap[:, :-1] > 0) & (gap[:, 1:] > 0)
         change = np.where(both, np.abs(np.diff(gap, axis=1)), 0).sum(1)

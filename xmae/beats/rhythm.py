@@ -1,9 +1,10 @@
 """The rhythm hint: regular, ectopic-like, irregularly irregular, from intervals in whole numbers.
 
 It is a hint, not a diagnosis. Shares of like intervals decide: of neighbours, and of those two and
-three apart. In fibrillation hardly two are alike at any distance; with ectopic beats many neighbours
-are, or, where every second or third beat is ectopic, those two or three apart. Thresholds come from the annotated rhythms of three
-PhysioNet databases (xmae/twin/RHYTHMS.md; benchmarks/release/choose_rhythm_thresholds.py).
+three apart. In fibrillation hardly two are alike at any distance; with ectopic beats many
+neighbours are, or, where every second or third beat is ectopic, those two or three apart.
+Thresholds come from the annotated rhythms of three PhysioNet databases (xmae/twin/RHYTHMS.md;
+benchmarks/release/choose_rhythm_thresholds.py).
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Spectra of the last 10 s on the grid of heart rates, second by second, in whole numbers.
 
 A second of 25 values becomes one complex number for each rate. Turns are counted from the start of
-the stream, so seconds add up: the spectrum of 10 s is their sum, weighted by a Hann window in steps.
-Python and C do the same operations in the same order, so they give the same bits.
+the stream, so seconds add up: the spectrum of 10 s is their sum, weighted by a Hann window in
+steps. Python and C do the same operations in the same order, so they give the same bits.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """The timing map: where in its beat the heart is, 25 times a second, and how long the beat lasts.
 
 Three numbers each 0.04 s: cosine and sine of the beat's phase, which runs from 0 to 1 turn from one
-pulse to the next, and the logarithm of the interval. A pulse is where the phase passes a whole turn.
-The length of (cosine, sine) is the net's confidence: torn between two phases, it answers between.
+pulse to the next, and the logarithm of the interval. A pulse is where the phase passes a whole
+turn. The length of (cosine, sine) is the net's confidence: torn between two phases, it answers
+between.
 """
 
 STEP = 4  # samples at 100 Hz from one output to the next
@@ -28,8 +29,8 @@ def timing_target(pulses, n):
     Parameters
     ----------
     pulses : tensor, shape (B, K)
-        Times of pulses, s, ascending in each row; they must begin before the window and end after it
-        for the whole window to be known. NaN at the end of a row stands for no pulse.
+        Times of pulses, s, ascending in each row; they must begin before the window and end after
+        it for the whole window to be known. NaN at the end of a row stands for no pulse.
     n : int
         Outputs.
 

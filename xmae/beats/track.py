@@ -4,7 +4,7 @@ import numpy as np
 
 from xmae.beats.reader import FLOAT_STEP
 from xmae.beats.timing_map import MAP_SFREQ
-from xmae.beats.tracker import Evidence, Tracker
+from xmae.beats.tracker import Evidence, Tracker, read_belief, within_16_bits
 from xmae.errors import UserError
 from xmae.signals.front_end import Acceleration
 from xmae.signals.window import SFREQ
@@ -15,7 +15,8 @@ FIRST_S = 10  # s before which nothing is said
 
 
 def acceleration_samples(acc, sfreq):
-    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value before.
+    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value
+    before.
 
     Returns
     -------
@@ -44,7 +45,9 @@ def acceleration_samples(acc, sfreq):
 
 
 def beside(ppg, acc):
-    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4, n)."""
+    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4,
+    n).
+    """
     rows = np.zeros((4, len(ppg)), np.int8)
     rows[0] = ppg
     if acc is not None:
@@ -53,7 +56,7 @@ def beside(ppg, acc):
     return rows
 
 
-def evidence(samples, maps=None):
+def evidence(samples, maps=None, together=False):
     """Gather the evidence of every whole second.
 
     Parameters
@@ -61,6 +64,8 @@ def evidence(samples, maps=None):
     samples : int8 array, shape (n, 4, n_times)
         Of the front ends.
     maps : float array, shape (n, 3, n_times / 4), optional
+    together : bool
+        Whether the rows are PPG channels of one wrist: what they show is averaged.
 
     Returns
     -------
@@ -75,23 +80,40 @@ def evidence(samples, maps=None):
     for k in range(samples.shape[2] // SFREQ):
         part = None if codes is None else codes[:, k * MAP_SFREQ : (k + 1) * MAP_SFREQ]
         gathered.push(samples[:, :, k * SFREQ : (k + 1) * SFREQ], part)
-        levels.append(gathered.levels())
+        shown = gathered.levels()
+        if together:
+            shown = tuple(x.sum(0, keepdims=True) // len(samples) for x in shown)
+        levels.append(shown)
     return levels
 
 
-def follow(levels, table):
+def follow(levels, table, both_ways=False):
     """Follow heart rates through the evidence of seconds.
+
+    Parameters
+    ----------
+    levels : list
+        See `evidence`.
+    table : TrackerTable
+    both_ways : bool
+        Also look at what comes later, as a whole recording allows.
 
     Returns
     -------
     rate, sure : int arrays, shape (n, seconds)
         1 / 100 bpm, and 0 to 255; sure is 0 in the first 10 s.
     """
-    tracker = Tracker(table, len(levels[0][0]))
-    read = []
-    for seconds, level in enumerate(levels, 1):
+    n = len(levels[0][0])
+    tracker, beliefs = Tracker(table, n), []
+    for level in levels:
         tracker.push(level)
-        rate, sure = tracker.read()
-        read.append((rate, sure if seconds >= FIRST_S else 0 * sure))
-    rate, sure = zip(*read, strict=True)
-    return np.stack(rate, 1), np.stack(sure, 1)
+        beliefs.append(tracker.belief)
+    if both_ways:
+        later = Tracker(table, n)
+        for k in range(len(levels) - 1, -1, -1):
+            beliefs[k] = within_16_bits(beliefs[k] * later.spread())
+            later.push(levels[k])
+    rate, sure = zip(*(read_belief(belief) for belief in beliefs), strict=True)
+    rate, sure = np.stack(rate, 1), np.stack(sure, 1)
+    sure[:, : FIRST_S - 1] = 0
+    return rate, sure

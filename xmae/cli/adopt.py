@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+from xmae.benchmarks.validate import validate
+from xmae.distill.beats import BEATS
+from xmae.distill.distill import CROPS, EPOCHS, distill
 from xmae.errors import UserError
+from xmae.export.export import export
 from xmae.files import write_json
 from xmae.models.adopted.adopt import open_foreign
 from xmae.models.adopted.contract import Contract
@@ -17,8 +21,8 @@ def adopt(
     licence: str | None = None,
     data: str | None = None,
     tier: str = "beats-mcu",
-    crops: int = 20000,
-    epochs: int = 30,
+    crops: int = CROPS,
+    epochs: int = EPOCHS,
     batch_size: int = 128,
     targets: str = "litert,c",
     n_calibration: int = 256,
@@ -89,8 +93,8 @@ def adopt(
     teacher = str(out / "teacher.safetensors")
     save_encoder(encoder, teacher, encoder.provenance)
     result = {
-        "teacher": teacher, "embed_dim": encoder.embed_dim, "licence": encoder.provenance["licence"],
-        "contract": encoder.provenance["contract"],
+        "teacher": teacher, "embed_dim": encoder.embed_dim,
+        "licence": encoder.provenance["licence"], "contract": encoder.provenance["contract"],
     }  # fmt: skip
     summary = [describe(result)]
     if data:
@@ -140,11 +144,6 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
         `agreement`, `beats` (name of the shipped student with the same timing, or None), `student`
         and `bundle` (their places), `validate` (its result).
     """
-    from xmae.benchmarks.validate import validate
-    from xmae.distill.beats import BEATS
-    from xmae.distill.distill import distill
-    from xmae.export.export import export
-
     # a program has one token, its embedding: nothing to learn from twice
     without = {"token_weight": 0.0} if "program" in getattr(encoder, "config", {}) else {}
     taught = distill(teacher, data, str(out / "student"), **settings, **without)

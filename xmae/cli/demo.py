@@ -11,11 +11,15 @@ from tqdm import tqdm
 from xmae.files import write_json
 
 PROVENANCE = {
-    "Data": "BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al. 2017, doi:10.1109/TBME.2016.2613124; PhysioNet, "
-    "Goldberger et al. 2000), a modified excerpt under the Open Data Commons Attribution License 1.0. ICU patients at "
+    "Data": "BIDMC PPG and Respiration Dataset 1.0.0 (Pimentel et al. 2017, "
+    "doi:10.1109/TBME.2016.2613124; PhysioNet, "
+    "Goldberger et al. 2000), a modified excerpt under the Open Data Commons Attribution License "
+    "1.0. ICU patients at "
     "rest: not wearable data; the delay from ECG to PPG includes the monitor's own processing.",
-    "Weights": "The teacher was trained from scratch in this run, on the training subjects and on generated people "
-    "(xmae twin). The student's timing is that of the shipped beats-mcu, which never saw these people; its embedding "
+    "Weights": "The teacher was trained from scratch in this run, on the training subjects and on "
+    "generated people "
+    "(xmae twin). The student's timing is that of the shipped beats-mcu, which never saw these "
+    "people; its embedding "
     "was distilled in this run. Generated people are in no result.",
 }
 
@@ -37,8 +41,8 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     Returns
     -------
     dict
-        `summary` (the verdict), `passed` (the drift gate; if not, the exit code is 1), seconds of each step, and "out":
-        the report.
+        `summary` (the verdict), `passed` (the drift gate; if not, the exit code is 1), seconds of
+        each step, and "out": the report.
     """
     from xmae.benchmarks.report.page import summary_lines, write_report
     from xmae.benchmarks.validate import validate
@@ -57,11 +61,12 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     steps = {
         "prepare": lambda: prepare(["bidmc"], store, min_quality=-1),
         "pretrain": lambda: pretrain(
-            store, str(out / "pretrain"), method="xmae-timing", size="small", epochs=epochs, batch_size=32, seed=seed,
-            options={"steps": 20 if quick else 100},
+            store, str(out / "pretrain"), method="xmae-timing", size="small", epochs=epochs,
+            batch_size=32, seed=seed, options={"steps": 20 if quick else 100},
         ),
         "distill": lambda: distill(
-            teacher, store, str(out / "distill"), tier="beats-mcu", crops=crops, epochs=student_epochs, seed=seed
+            teacher, store, str(out / "distill"), tier="beats-mcu", crops=crops,
+            epochs=student_epochs, seed=seed
         ),
         "export": lambda: export(teacher, student, store, str(out / "bundle")),
         "read": lambda: read(out / "bundle", student, store, out / "beats.png"),

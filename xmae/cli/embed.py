@@ -22,7 +22,9 @@ from xmae.text import cell
 
 CLEAR = 0.8  # quality below which beats differ in shape: noise, motion, ectopic beats
 TOLD = {  # repairs that change what an embedding means
-    "inverted_ppg": "the pulses fell at systole, so the PPG was turned over (--polarity upright: as it is)",
+    "inverted_ppg": (
+        "the pulses fell at systole, so the PPG was turned over (--polarity upright: as it is)"
+    ),
     "polarity_unclear": "whether pulses rise or fall at systole is not clear; --polarity says it",
     "no_value": "samples that say 'no value' (such as 0 or -1) were taken as missing",
     "ecg_unit": "the stated unit of the ECG was wrong",
@@ -70,8 +72,9 @@ def embed(
     public_key : str or None
         PEM file of the Ed25519 key that must have signed a bundle; see docs/bundle.md.
     polarity : str
-        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
-        of reflected light, and says so; "upright" takes it as it is; "inverted" turns it over.
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw
+        counts of reflected light, and says so; "upright" takes it as it is; "inverted" turns it
+        over.
 
     Returns
     -------
@@ -97,7 +100,8 @@ def embed(
     for name, value in of_bundle.items():
         if value is not None and not is_bundle:
             raise UserError(
-                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one as --model, or leave it out"
+                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one "
+                "as --model, or leave it out"
             )
     recordings = list(read_recordings(file, ChannelMap.load(channels, sfreq)))
     windows, counts, repairs = usable_windows(recordings, file, polarity)
@@ -143,9 +147,14 @@ def embed(
     if is_bundle:
         summary.append(str(bundle.verdict))
     return {
-        "windows": len(windows), "dropped": counts, "repairs": repairs, "median": medians,
-        "without_skill": without, "summary": summary, "out": str(path),
-    }  # fmt: skip
+        "windows": len(windows),
+        "dropped": counts,
+        "repairs": repairs,
+        "median": medians,
+        "without_skill": without,
+        "summary": summary,
+        "out": str(path),
+    }
 
 
 def usable_windows(recordings, file, polarity):
@@ -179,7 +188,8 @@ def summary_of(windows, dropped, repairs, recordings):
     if not is_light():  # nothing was judged
         clear = int((windows.ppg_quality >= CLEAR).sum())
         lines.append(
-            f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or more)"
+            f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or "
+            "more)"
             f" in {clear} of {len(windows)} windows"
             + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
         )

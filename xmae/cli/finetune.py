@@ -127,7 +127,7 @@ def on_windows(encoder, model, data, out, epochs, batch_size, lr, teacher, seed)
         method.name,
         epochs=epochs,
         batch_size=batch_size,
-        lr=lr or method.defaults.lr / LESS_LR,
+        lr=lr or method.defaults.lr_at(batch_size or method.defaults.batch_size) / LESS_LR,
         options={key: settings[key] for key in own if key in settings},
         init=model,
         seed=seed,

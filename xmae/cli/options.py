@@ -86,7 +86,8 @@ def words_of(verb, arguments, kinds):
                 option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()
             ]
             raise UserError(
-                f"{verb} has no option {said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
+                f"{verb} has no option "
+                f"{said}{did_you_mean(said, known) or f'; see xmae {verb} --help'}"
             )
         into = [value] if equals else []
         takes = set(kinds_of(kinds[name]))
@@ -128,7 +129,8 @@ def from_words(words, annotation, name, commas=False):
         return True
     if len(words) != 1:
         raise UserError(
-            f"{name}: one value expected, got {len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}"
+            f"{name}: one value expected, got "
+            f"{len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}"
         )
     return None if words == ["null"] and NoneType in kinds else as_kind(words[0], annotation, name)
 
@@ -173,7 +175,10 @@ def number_or_text(value):
 
 
 def kinds_of(annotation):
-    """The types that a value may have: ``float | None`` -> [float, NoneType], ``list[str]`` -> [list]."""
+    """List the types that a value may have.
+
+    ``float | None`` -> [float, NoneType], ``list[str]`` -> [list].
+    """
     several = get_args(annotation) if isinstance(annotation, UnionType) else [annotation]
     return [get_origin(kind) or kind for kind in several]
 

@@ -1,11 +1,15 @@
 """`xmae compare teachers`: which teacher is better on a watch?"""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from xmae.benchmarks.harness.hardware import hardware
 from xmae.cli.adopt import take_to_watch
 from xmae.data.store.store import WindowStore
+from xmae.distill.beats import BEATS
+from xmae.distill.distill import CROPS, EPOCHS
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen
@@ -22,8 +26,8 @@ def teachers(
     data: str,
     out: str = "runs/teachers",
     tier: str = "beats-mcu",
-    crops: int = 20000,
-    epochs: int = 30,
+    crops: int = CROPS,
+    epochs: int = EPOCHS,
     batch_size: int = 128,
     tasks: str = "hr",
     n_calibration: int = 256,
@@ -99,11 +103,38 @@ def teachers(
     for row in rows:
         row["probes"] = probes_of(row["teacher"], probes)
     result = {"settings": settings, "scored_subjects": probes["scored_subjects"], "teachers": rows}
+    result["hardware"] = hardware()
     write_json(out / "teachers.json", result)
     table = markdown(rows, probes)
     with atomic_file(out / "teachers.md") as temporary:
-        temporary.write_text(table)
+        temporary.write_text(f"{head(list(names.values()), data, result)}\n\n{table}")
     return result | {"summary": table.splitlines(), "out": str(out / "teachers.md")}
+
+
+def head(files, data, result):
+    """What the page says above its table: the command, and how small the budget was."""
+    settings, machine = result["settings"], result["hardware"]
+    spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    answered, epochs = settings["crops"], settings["epochs"]
+    share = answered * epochs / (CROPS * EPOCHS)
+    lines = [
+        "# Which teacher is better on a watch?",
+        "",
+        f"    xmae compare teachers {' '.join(files)} --data {data} {spelled}",
+        "",
+        f"Each teacher answered {answered:,} crops of PPG. Its student saw them at most {epochs}"
+        f" times: {100 * share:.0f} % of the default budget.",
+    ]
+    if share < 1:
+        lines += ["**The budget is small: what stands here is no verdict on these teachers.**"]
+    if settings["tier"] in BEATS:
+        lines += [f"All students read the beats of `{settings['tier']}`, whoever teaches them."]
+    lines += [
+        f"Probes score {result['scored_subjects']} test subjects, with 95 % intervals by subject."
+        " The int8 gate is that of `xmae validate`.",
+        f"{machine['cpu']}, xMAE {machine['packages']['xmae']}, {date.today()}.",
+    ]
+    return "\n".join(lines)
 
 
 def name_of(file):

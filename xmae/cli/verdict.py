@@ -55,7 +55,8 @@ def of_training(result):
     if len(losses) > 1 and losses[0] > 0:
         fall = 1 - result["val_loss"] / losses[0]
         lines.append(
-            f"validation loss {losses[0]:.4g} after the first epoch, {result['val_loss']:.4g} in the"
+            f"validation loss {losses[0]:.4g} after the first epoch, {result['val_loss']:.4g} in "
+            "the"
             " end"
         )
         if fall < SMALL_FALL:
@@ -65,7 +66,8 @@ def of_training(result):
     lines += near_teacher(result)
     if known := result.get("known_before"):
         lines.append(
-            f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a part in"
+            f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a "
+            "part in"
             " the weights of --init; they cannot be scored"
         )
     if "encoder" in result:

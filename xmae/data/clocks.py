@@ -158,7 +158,8 @@ def html(head, findings, pictures):
     ]
     for finding in findings:
         parts.append(
-            f"<h2>{escape(finding.record)}, {finding.minutes:g} min</h2><p>{escape(finding.says)}</p>"
+            f"<h2>{escape(finding.record)}, {finding.minutes:g} "
+            f"min</h2><p>{escape(finding.says)}</p>"
         )
         if finding.record in pictures:
             image = pictures[finding.record]

@@ -64,8 +64,8 @@ def timing_of(student):
 def centre(train, val):
     """Centre the teacher's answers and scale them to [-2, 2], in place.
 
-    In an exported file embedding and map share a row, and so an int8 scale. Most of the embedding is
-    far smaller than its largest number, so that one may be twice the map's.
+    In an exported file embedding and map share a row, and so an int8 scale. Most of the embedding
+    is far smaller than its largest number, so that one may be twice the map's.
 
     Parameters
     ----------

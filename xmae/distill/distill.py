@@ -21,6 +21,7 @@ from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
 STUDENTS = (*TIERS, *BEATS)
+CROPS, EPOCHS = 20_000, 30  # the default budget: 600,000 windows
 
 
 def distill(
@@ -29,8 +30,8 @@ def distill(
     out: str = "runs/distill",
     tier: str = "mcu",
     loss: str = "mse",
-    crops: int = 20000,
-    epochs: int = 30,
+    crops: int = CROPS,
+    epochs: int = EPOCHS,
     batch_size: int = 128,
     lr: float = 3e-3,
     token_weight: float = 0.5,
@@ -108,10 +109,10 @@ def distill(
         token_weight = rate_weight = 0.0
     out, store = Path(out), WindowStore(data)
     settings = {
-        "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier, "loss": loss,
-        "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr, "token_weight": token_weight,
-        "rate_weight": rate_weight, "patience": patience, "seed": seed,
-        "precision": default_precision(), "init": None if init is None else str(init),
+        "teacher": str(teacher), "data": str(data), "store_sha256": store.contents, "tier": tier,
+        "loss": loss, "crops": crops, "epochs": epochs, "batch_size": batch_size, "lr": lr,
+        "token_weight": token_weight, "rate_weight": rate_weight, "patience": patience,
+        "seed": seed, "precision": default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)  # before the teacher answers, which takes minutes
     encoder = load_encoder(teacher)

@@ -106,7 +106,8 @@ def compare(
     out, store = Path(out), WindowStore(data)
     if absent := {"train", "val", "test"} - set(store.splits.values()):
         raise UserError(
-            f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all three"
+            f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all "
+            "three"
         )
     protocol = {
         "budget": budget,
@@ -184,7 +185,8 @@ def check_same(path, settings):
         # older: fewer
         if changed := [key for key in settings if key in before and before[key] != settings[key]]:
             raise UserError(
-                f"{path.parent}: was begun with other settings ({', '.join(changed)}); name another folder"
+                f"{path.parent}: was begun with other settings ({', '.join(changed)}); name "
+                "another folder"
             )
     else:
         write_json(path, settings)
@@ -195,8 +197,9 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
     if (folder / "metrics.json").is_file() and (folder / "encoder.safetensors").is_file():
         return read_json(folder / "metrics.json") | {"finished": True}
     return pretrain(
-        data, str(folder), name, size, epochs=epochs, batch_size=batch_size, patience=epochs, recipe=recipe,
-        keep="last", seed=seed, max_minutes=max_minutes, resume=(folder / "checkpoints" / "last.ckpt").is_file(),
+        data, str(folder), name, size, epochs=epochs, batch_size=batch_size, patience=epochs,
+        recipe=recipe, keep="last", seed=seed, max_minutes=max_minutes,
+        resume=(folder / "checkpoints" / "last.ckpt").is_file(),
     )  # fmt: skip
 
 

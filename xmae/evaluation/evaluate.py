@@ -49,17 +49,17 @@ def evaluate(
         protocol "loso" also folders of recordings, which are prepared as they are. Default: those
         of the words that are folders.
     tasks : str
-        Names separated by commas (see docs/tasks.md), or "all" that have labels; a column of your own
-        in the label table with its kind, as "stress:binary" or "load:number:W". One named here
+        Names separated by commas (see docs/tasks.md), or "all" that have labels; a column of your
+        own in the label table with its kind, as "stress:binary" or "load:number:W". One named here
         that cannot be evaluated on any of the data is an error; otherwise the table says why not.
     labels : str or None
         Label table (.csv or .parquet: subject, record, time in s, and a column per label) of the
         first data.
     protocol : str
         "test": score the subjects of the test split, fit on those of the training split and the
-        other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a time
-        (a probe a subject; the encoder stays as it is), all windows, the data set's own heart rate
-        where it has one, published numbers beside. Data without a test split are always
+        other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a
+        time (a probe a subject; the encoder stays as it is), all windows, the data set's own heart
+        rate where it has one, published numbers beside. Data without a test split are always
         cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.

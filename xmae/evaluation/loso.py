@@ -36,7 +36,9 @@ def words_and_data(models, data):
 
 
 def as_stores(data, out):
-    """Stores of windows: those given, and of folders that hold recordings a new one each, in `out`."""
+    """Stores of windows: those given, and of folders that hold recordings a new one each, in
+    `out`.
+    """
     stores = []
     for item in data:
         if "://" in item or not Path(item).is_dir() or (Path(item) / "store.json").is_file():

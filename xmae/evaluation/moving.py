@@ -61,14 +61,15 @@ def stretch_rates(dataset, part, model):
     if model is not None:
         x = torch.from_numpy(samples.astype(np.float32) / 127)
         maps = model.timing(x).numpy()
-    table = shipped_tracker(kind)
-    rate, sure = (x[0] for x in follow(evidence(samples, maps), table))
+    table = shipped_tracker(kind, "both ways")
+    rate, sure = (x[0] for x in follow(evidence(samples, maps), table, both_ways=True))
     ends = np.minimum(WINDOW_S * np.arange(1, n + 1), len(rate)) - 1
     return np.where(sure[ends] >= table.certainty.least, rate[ends] / 100, np.nan)
 
 
 def followed_predictions(encoders, trials):
-    """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the constant.
+    """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the
+    constant.
 
     None where no window has acceleration, or another task than heart rate is asked for.
     """

@@ -129,8 +129,8 @@ def probe(
         Also probe an untrained encoder of the same design and hand-made PPG features.
     protocol : str
         "test": score the subjects of the test split and fit on the training subjects and the other
-        folds; "all": cross-validate over all subjects, for an encoder that saw none of them; "loso":
-        leave one subject out at a time.
+        folds; "all": cross-validate over all subjects, for an encoder that saw none of them;
+        "loso": leave one subject out at a time.
     seed : int
         Seed of the untrained encoder and of the resamples.
 
@@ -192,8 +192,10 @@ def refuse_seen(encoder, subjects):
     """
     if both := sorted(seen_subjects(encoder) & set(subjects)):
         raise UserError(
-            f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; prepare the store with"
-            " the split that the encoder was trained with (for shipped encoders: xmae/data/bidmc/splits.csv)"
+            f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; "
+            "prepare the store with"
+            " the split that the encoder was trained with (for shipped encoders: "
+            "xmae/data/bidmc/splits.csv)"
         )
 
 

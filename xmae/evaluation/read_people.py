@@ -117,7 +117,9 @@ def draw_beats(cohort, reading, path):
 
 
 def rows_to_draw(cohort):
-    """Choose windows with truth, the middle one of each of a few subjects, by number of the subject."""
+    """Choose windows with truth, the middle one of each of a few subjects, by number of the
+    subject.
+    """
     known = np.flatnonzero(np.isfinite(cohort.truth["hr"]))
     subjects = np.unique(cohort.subject[known])
     chosen = subjects[np.linspace(0, len(subjects) - 1, min(SHOWN, len(subjects))).astype(int)]

@@ -1,12 +1,12 @@
 """Students that read beats: convolutions only, the timing map at 25 Hz beside the embedding.
 
-    ppg (1000) -> pad once -> stem -> blocks at 25 Hz -+-> 1x1 -> timing map (3, 250)
-                               |                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
-                               +-> or slow blocks --------^
+  ppg (1000) -> pad once -> stem -> blocks at 25 Hz -+-> 1x1 -> timing map (3, 250)
+                             |                       +-> 1x1, ReLU, mean, Linear -> embedding (256)
+                             +-> or slow blocks --------^
 
 No layer pads: zeros are set around the window once. So an output is the same number whether a whole
-window is computed or a stream, one sample after the other, wherever the receptive field lies inside.
-The net of `mcu` looks 0.835 s ahead of the moment that it answers for, and 3.2 s back.
+window is computed or a stream, one sample after the other, wherever the receptive field lies
+inside. The net of `mcu` looks 0.835 s ahead of the moment that it answers for, and 3.2 s back.
 """
 
 from dataclasses import asdict, dataclass
@@ -173,6 +173,8 @@ def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
 
 
 def separable(channels, out, kernel, stride=1):
-    """Depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two (Chollet, CVPR 2017)."""
+    """Depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two (Chollet,
+    CVPR 2017).
+    """
     depthwise = nn.Conv2d(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))

@@ -124,8 +124,8 @@ def load_encoder(name, ppg=True):
     ----------
     name : str or Path
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
-        file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it, or
-        "hf://org/name" on a hub.
+        file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it,
+        or "hf://org/name" on a hub.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
         welcome too.
@@ -159,7 +159,8 @@ def load_encoder(name, ppg=True):
             raise UserError(f"{path}: damaged weights: {tensor_name} holds NaN or infinite numbers")
     if ppg and isinstance(encoder, CrissCrossEncoder):
         raise UserError(
-            f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae fuse"
+            f"{path}: an encoder of ECG, EEG or respiration where one of PPG is needed; see xmae "
+            "fuse"
         )
     encoder.provenance = provenance
     return encoder.eval()

@@ -150,7 +150,8 @@ class CrissCrossEncoder(nn.Module):
             raise UserError(f"expected patches (B, C, n, {PATCH}), got {tuple(patches.shape)}")
         if patches.shape[1] > MAX_CHANNELS:
             raise UserError(
-                f"{patches.shape[1]} channels, but the positional kernel reaches over {MAX_CHANNELS}; choose fewer"
+                f"{patches.shape[1]} channels, but the positional kernel reaches over "
+                f"{MAX_CHANNELS}; choose fewer"
             )
         x = self.patch_embedding(patches, mask)
         for layer in self.encoder["layers"]:

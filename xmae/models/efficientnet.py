@@ -10,8 +10,8 @@ from torch import nn
 from xmae.models.convolutional import ConvEncoder, conv_bn
 
 STAGES = (  # (expansion, channels, blocks, stride, kernel) of B0
-    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
 )  # fmt: skip
 SIZES = {  # base: 4.9 M parameters
     "base": {"width": 1.1, "embed_dim": 256},

@@ -56,7 +56,8 @@ class ViTEncoder(nn.Module):
         """
         if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
             raise ValueError(
-                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}"
+                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got "
+                f"{tuple(x.shape)}"
             )
         x = self.patches(x).transpose(1, 2)  # (B, n, D)
         if first is None:

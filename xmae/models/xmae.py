@@ -79,7 +79,8 @@ class PathEncoder(nn.Module):
         """
         if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
             raise ValueError(
-                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}"
+                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got "
+                f"{tuple(x.shape)}"
             )
         x = self.patches(self.stem(x)).transpose(1, 2)  # (B, n, D)
         return self.blocks(x + self.positions[:, : x.shape[1]])
@@ -113,10 +114,12 @@ class PPGEncoder(PathEncoder):
 
 
 class TimedPPGEncoder(PPGEncoder):
-    """A PPG encoder whose tokens also say when the heart beats: scaled PPG (B, 1, L) -> embedding (B, 2 D).
+    """A PPG encoder whose tokens also say when the heart beats: scaled PPG (B, 1, L) -> embedding
+    (B, 2 D).
 
-    The embedding is the mean of the tokens beside their mean absolute deviation, so that it keeps how
-    much they vary; layer-normalised without parameters. Each token gives ten moments of the timing map.
+    The embedding is the mean of the tokens beside their mean absolute deviation, so that it keeps
+    how much they vary; layer-normalised without parameters. Each token gives ten moments of the
+    timing map.
     """
 
     def __init__(self, config=SIZES["small"]):
@@ -244,7 +247,8 @@ class XMAE(nn.Module):
             n_visible = counts.pop()
             if counts or not 0 < n_visible < ecg_mask.shape[1]:
                 raise ValueError(
-                    "every row of ecg_mask must hide the same number of patches, not all and not none"
+                    "every row of ecg_mask must hide the same number of patches, not all and not "
+                    "none"
                 )
         tokens = self.encoder.tokens(ppg)
         reconstruction = self.reconstruct(tokens, ecg, ecg_mask, n_visible)

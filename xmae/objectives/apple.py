@@ -3,10 +3,16 @@ regularisation.
 
 Source: Abbaspourazad et al., *Large-scale Training of Foundation Models for Wearable Biosignals*,
 ICLR 2024, arXiv 2312.05409: positive pairs are two segments of one participant, each augmented;
-InfoNCE at temperature 0.04 between the online and the momentum encoder, both ways; KoLeo at weight
-0.1; momentum 0.99; an EfficientNet-1D with a 256-dimensional embedding and a projection 256 -> 1024
--> 128 that is left out of it. Ours: with fewer participants than pairs in a batch, other windows of
-a pair's own participant are no negatives.
+InfoNCE at temperature 0.04 between the online and the momentum encoder, both ways; KoLeo at
+weight 0.1; momentum 0.99; an EfficientNet-1D with a 256-dimensional embedding and a projection
+256 -> 1024 -> 128 that is left out of it; Adam at 1e-3 for batches of 256. We know of no rule for
+other batch sizes and of no clipping in it.
+
+Ours: with fewer participants than pairs in a batch, other windows of a pair's own participant are
+no negatives; AdamW with decay 1e-4 on all parameters and the common schedule; no permutation of
+channels, for there is one; windows of 10 s (paper: 60 s); magnitude scaling is left out, for the
+window is scaled again afterwards. The momentum is constant, as in the paper: of the random
+teacher 0.7 % is left after 500 steps.
 """
 
 import copy

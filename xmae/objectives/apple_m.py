@@ -2,8 +2,11 @@
 
 Source: the baseline "Apple-M" of Zhou et al., ICML 2026, arXiv 2605.00973, which takes
 Abbaspourazad et al., ICLR 2024, arXiv 2312.05409 (InfoNCE at temperature 0.04, KoLeo at 0.1,
-projections left out of the embedding) from pairs of windows to pairs of signals. Ours: InfoNCE both
-ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two ViT-1D.
+projections left out of the embedding) from pairs of windows to pairs of signals.
+
+Ours: InfoNCE both ways as in CLIP (Radford et al., arXiv 2103.00020), no momentum encoder, two
+ViT-1D, no views but the recipe's changes; optimisation is xMAE's, at any batch size, for neither
+paper says how the baseline was trained.
 """
 
 from xmae.errors import require_choice
@@ -28,7 +31,10 @@ class AppleMObjective(Objective):
 
     name = "apple-m"
 
-    paper = "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, arXiv 2312.05409"
+    paper = (
+        "Zhou et al., ICML 2026, arXiv 2605.00973, after Abbaspourazad et al., ICLR 2024, "
+        "arXiv 2312.05409"
+    )
     defaults = Defaults(batch_size=256, lr=3e-4, weight_decay=0.01)
     needs_ecg = True
 

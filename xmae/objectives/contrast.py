@@ -76,6 +76,15 @@ def small_start(layers):
     return layers
 
 
+def start_prototypes(n, width):
+    """Draw prototypes (n, width) between -1 and 1 over the root of the width, as DINO and MSN do.
+
+    Only their direction counts, and AdamW moves each number by about the learning rate: longer ones
+    would turn more slowly.
+    """
+    return nn.Parameter(torch.empty(n, width).uniform_(-1, 1) * width**-0.5)
+
+
 def mlp(*widths, activation=nn.ReLU):
     """Linear layers of these widths with activations between them."""
     layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]

@@ -167,7 +167,8 @@ class LeadBatches(SteppedBatches):
         self.parts = world_size * accumulate
         if batch_size % self.parts:
             raise UserError(
-                f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and parts"
+                f"batch_size {batch_size} cannot be shared evenly by {self.parts} processes and "
+                "parts"
             )
         super().__init__(accumulate * max(2, len(leads) // batch_size), seed, accumulate)
         self.samples, self.follows = leads.transpose(1, 2).flatten(0, 1), follows  # (n * 2000, C)
@@ -251,7 +252,8 @@ def dual_mask(
         most = round(inter_ratio * (n_leads - 1))
         if masking == "inter" and not 1 <= most < n_leads or not 0 <= most < max(n_leads, 1):
             raise UserError(
-                f"inter_ratio {inter_ratio:g} hides up to {most} of {n_leads} leads; some must be hidden, one seen"
+                f"inter_ratio {inter_ratio:g} hides up to {most} of {n_leads} leads; some must be "
+                "hidden, one seen"
             )
         least = 1 if masking == "inter" else 0
         count = torch.randint(least, most + 1, (batch, 1), generator=generator)

@@ -20,7 +20,8 @@ def n_hidden(n_patches, ratio):
     hidden = round(ratio * n_patches)
     if not 0 < hidden < n_patches:
         raise UserError(
-            f"a mask ratio of {ratio} hides {hidden} of {n_patches} patches; some must be hidden, some seen"
+            f"a mask ratio of {ratio} hides {hidden} of {n_patches} patches; some must be hidden, "
+            "some seen"
         )
     return hidden
 

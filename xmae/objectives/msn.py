@@ -1,11 +1,22 @@
-"""MSN: masked views must fall to the same prototypes as the whole window does.
+"""MSN: masked views must fall to the same prototypes as the whole of another view does.
 
 Source: Assran et al., *Masked Siamese Networks for Label-Efficient Learning*, ECCV 2022, arXiv
-2204.07141: 1024 prototypes of 256 dimensions, similarities at temperature 0.1, targets of a
-momentum encoder (0.996 rising to 1) sharpened at 0.25, one random anchor view with patches dropped
-and several focal (short) ones, and mean-entropy maximisation (me-max, weight 1) against collapse.
-Ours: focal views are crops of 3.2 s; no batch norm in the head, the mean token instead of a class
-token.
+2204.07141, and its released configuration for ViT-S: 1024 prototypes of 256 dimensions,
+similarities at temperature 0.1; a target view and an anchor view of 30 to 100 % of the image, 15
+% of the anchor's patches dropped, ten focal views of 5 to 30 %; targets of a momentum encoder
+(0.996, rising in a line that would reach 1 after 1.25 runs) sharpened at 0.25 and spread over the
+prototypes by three rounds of Sinkhorn; mean-entropy maximisation (me-max, weight 1) against
+collapse; AdamW at 1e-3 for 1,024 windows, weight decay from 0.04 to 0.4 by a cosine over 1.25
+runs, not on norms, biases and prototypes; gradients of networks bounded to a norm of 3 in all.
+
+Ours: views are stretches of time of those shares, one length for all windows of a step; they are
+not drawn out, which would change the heart rate, and their patches keep the positions of their
+place; changes of pulses in place of colours; no batch norm in the head, which is as wide as four
+embeddings (paper: 2,048); no decay on positions; the mean token instead of a class token; no
+stochastic depth; the learning rate in proportion to the batch is DINO's rule, for the paper has
+one batch size; its schedule is the common one (paper: warm-up over 15 of 800 epochs from 2e-4, a
+cosine over 1.25 runs); in runs of fewer than 2,500 steps the momentum starts lower, for the
+targets would stay random.
 """
 
 import copy
@@ -13,16 +24,27 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 
 from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
-from xmae.objectives.contrast import cosines, mlp, small_start
+from xmae.objectives.contrast import cosines, mlp, small_start, start_prototypes
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import Defaults, Objective, follow, register
+from xmae.objectives.objective import (
+    Defaults,
+    Objective,
+    cosine,
+    first_momentum,
+    follow,
+    is_weight,
+    register,
+)
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
-SHORT = 8 * PATCH  # samples
+RANDOM, FOCAL = (8, 25), (2, 7)  # patches of a view: 30 to 100 %, and 5 to 30 % of 25
+LONGEST_GRADIENT = 3.0  # norm, of encoder and head together
+LAST_DECAY, BEYOND = 0.4, 1.25  # schedules are made for so many runs
 
 
 @register
@@ -41,55 +63,90 @@ class MSNObjective(Objective):
     n_focal : int
         Short anchor views a window.
     momentum : float
-        Of the target encoder at the start.
+        Of the target encoder at the start of a long run.
+
+    Raises
+    ------
+    UserError
+        If the ratio drops none or all patches of the shortest random view.
     """
 
     name = "msn"
 
     paper = "Assran et al., ECCV 2022, arXiv 2204.07141"
-    defaults = Defaults(lr=5e-4, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last")
+    defaults = Defaults(
+        lr=1e-3, lr_batch=1024, weight_decay=0.04, betas=(0.9, 0.999), patience=None, keep="last"
+    )
 
-    def __init__(self, size="base", prototypes=1024, mask_ratio=0.3, n_focal=4, momentum=0.996):
+    def __init__(self, size="base", prototypes=1024, mask_ratio=0.15, n_focal=10, momentum=0.996):
         super().__init__()
         require_choice("size", size, SIZES)
+        n_hidden(RANDOM[0], mask_ratio)
         self.mask_ratio, self.n_focal, self.momentum = mask_ratio, n_focal, momentum
         self.encoder = ViTEncoder(**SIZES[size])
         width = self.encoder.embed_dim
         self.head = small_start(mlp(width, 4 * width, 4 * width, 256, activation=nn.GELU))
-        self.prototypes = nn.Parameter(torch.randn(prototypes, 256))
+        self.prototypes = start_prototypes(prototypes, 256)
         self.teacher, self.teacher_head = (
             copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)
         )
 
     def forward(self, batch):
         """Cross-entropy of anchors to sharpened targets, less the entropy of the anchors' mean."""
-        draws, (size, n_patches) = Draws(batch), (len(batch.ppg), batch.ppg.shape[-1] // PATCH)
-        mask = scatter(batch.n_total, n_patches, self.mask_ratio, draws.generator)[batch.rows].to(
-            batch.ppg.device
-        )
-        seen = mask.to(torch.int8).argsort(dim=1, stable=True)[
-            :, : n_patches - n_hidden(n_patches, self.mask_ratio)
-        ]
-        tokens = self.encoder.tokens(view(batch.ppg, draws, MILD), seen)
-        anchors = [self.head(self.encoder.pool(tokens))]
-        if self.n_focal:
-            focal = [
-                view(time_crop(batch.ppg, draws, SHORT)[0], draws, MILD)
-                for _ in range(self.n_focal)
-            ]
-            anchors += self.head(self.encoder(torch.cat(focal))).split(size)
+        draws = Draws(batch)
         with torch.no_grad():
-            targets = self.teacher_head(self.teacher(view(batch.ppg, draws, MILD)))
+            targets = self.teacher_head(self.teacher(*self.pieces(batch.ppg, draws, RANDOM)))
+        anchors = [self.masked(*self.pieces(batch.ppg, draws, RANDOM), draws)]
+        if self.n_focal:
+            anchors.append(self.encoder(*self.pieces(batch.ppg, draws, FOCAL, self.n_focal)))
+        anchors = self.head(torch.cat(anchors)).split(len(batch.ppg))
         anchors = torch.cat([self.gather(anchor) for anchor in anchors])
         return msn_loss(anchors, self.gather(targets), self.prototypes)
+
+    def pieces(self, ppg, draws, lengths, n_views=1):
+        """Random views of random stretches, and the numbers of their first patches: (n_views * B,
+        1, L), (n_views * B,).
+
+        One length between `lengths` (patches) is drawn for all of them.
+        """
+        shortest, longest = lengths
+        n = int(torch.randint(shortest, longest + 1, (1,), generator=draws.generator))
+        crops = [time_crop(ppg, draws, n * PATCH) for _ in range(n_views)]
+        views = [view(piece, draws, MILD) for piece, _ in crops]
+        return torch.cat(views), torch.cat([first for _, first in crops])
+
+    def masked(self, piece, first, draws):
+        """The embedding of a view without some of its patches: (B, 1, L), (B,) -> (B, D)."""
+        n = piece.shape[-1] // PATCH
+        hidden = scatter(draws.batch.n_total, n, self.mask_ratio, draws.generator)
+        order = draws.mine(hidden).to(torch.int8).argsort(dim=1, stable=True)
+        seen = order[:, : n - n_hidden(n, self.mask_ratio)]
+        return self.encoder.pool(self.encoder.tokens(piece, seen, first))
 
     def restart_teacher(self):
         """The teacher begins where the encoder does."""
         follow(self.teacher, self.encoder, 0.0)
 
+    def begin(self, n_steps):
+        """Start the targets' momentum where the run can forget their random weights."""
+        self.momentum = first_momentum(self.momentum, n_steps)
+
+    def decays(self, name, parameter):
+        """Weight decay pulls at weights alone."""
+        return is_weight(name, parameter)
+
+    def weight_decay(self, progress):
+        """From 0.04 towards 0.4 by cosine."""
+        return cosine(self.defaults.weight_decay, LAST_DECAY, progress / BEYOND)
+
+    def before_step(self, progress):
+        """Bound the gradient of encoder and head."""
+        networks = [*self.encoder.parameters(), *self.head.parameters()]
+        clip_grad_norm_(networks, LONGEST_GRADIENT)
+
     def after_step(self, progress):
         """The target encoder follows, more slowly towards the end."""
-        momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
+        momentum = self.momentum + (1 - self.momentum) * progress / BEYOND
         follow(self.teacher, self.encoder, momentum)
         follow(self.teacher_head, self.head, momentum)
 
@@ -103,7 +160,7 @@ def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
     log_p = assign(anchors, prototypes, temperature)
     with torch.no_grad():
         # p^(1 / sharpen), normalised
-        target = (assign(targets, prototypes, temperature) / sharpen).softmax(1)
+        target = sinkhorn((assign(targets, prototypes, temperature) / sharpen).log_softmax(1))
     n_views = len(anchors) // len(targets)
     mean = log_p.exp().mean(0)
     entropy = -(mean * mean.clamp(min=1e-12).log()).sum()
@@ -113,3 +170,13 @@ def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
 def assign(z, prototypes, temperature):
     """Log probability of each prototype: (n, D), (K, D) -> (n, K)."""
     return (cosines(z, prototypes) / temperature).log_softmax(1)
+
+
+def sinkhorn(log_p, rounds=3):
+    """Spread assignments evenly: log (n, K) -> (n, K), each row sums to 1, columns nearly to n / K.
+
+    A round scales all columns to one sum, then all rows (Cuturi, NeurIPS 2013, arXiv 1306.0895).
+    """
+    for _ in range(rounds):
+        log_p = log_p.log_softmax(0).log_softmax(1)
+    return log_p.exp()

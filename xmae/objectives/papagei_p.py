@@ -1,9 +1,15 @@
 """PaPaGei-P: two windows of one patient must find each other among the windows of other patients.
 
 Source: Pillai et al., *PaPaGei: Open Foundation Models for Optical Physiological Signals*, ICLR
-2025, arXiv 2410.20542: positive pairs are segments of one patient, augmented, NT-Xent at
-temperature 0.07. Ours: with fewer patients than pairs in a batch, other windows of a pair's own
-patient are no negatives; a projection, left out of the embedding.
+2025, arXiv 2410.20542: positive pairs are segments of one patient, augmented (a crop stays where
+it was, with zeros around it), NT-Xent at temperature 0.07. We know of no rule for other batch
+sizes and of no clipping in it.
+
+Ours: with fewer patients than pairs in a batch, other windows of a pair's own patient are no
+negatives; a projection, left out of the embedding; noise is up to 5 % of the range; scaling is
+left out, for the window is scaled again afterwards; AdamW at 1e-3 with decay 1e-4 on all
+parameters and the common schedule; batches of 512; the ResNet of `xmae.models.resnet`; 10 s at
+100 Hz (paper: 125 Hz).
 """
 
 from xmae.errors import require_choice

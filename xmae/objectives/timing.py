@@ -1,8 +1,8 @@
 """Timing: a student of convolutions learns when the heart beats, from generated and real people.
 
-Each output says where in its beat the heart is and how long the beat lasts (`xmae.beats.timing_map`).
-Half of the windows are generated, with exact beats; half are the store's, with those of its ECG. Half
-pass the streaming front end. See docs/twin.md.
+Each output says where in its beat the heart is and how long the beat lasts
+(`xmae.beats.timing_map`). Half of the windows are generated, with exact beats; half are the
+store's, with those of its ECG. Half pass the streaming front end. See docs/twin.md.
 """
 
 import numpy as np

@@ -51,18 +51,23 @@ def noise(x, draws):
 
 
 def crop(x, draws):
-    """A stretch of half to all of the window, drawn out to the whole of it."""
-    n = x.shape[-1] - 1
-    share = 0.5 + 0.5 * draws.rand(1, 1)
-    begin = draws.rand(1, 1) * (1 - share)
-    return resample(x, n * (begin + share * torch.linspace(0, 1, n + 1, device=x.device)))
+    """Keep a stretch of half to all of the window where it is; the rest is zero.
+
+    Nothing is drawn out: that would train against the heart rate.
+    """
+    return x * stretch(x, draws, 0.5 + 0.5 * draws.rand(1, 1))
 
 
 def cutout(x, draws):
     """A tenth to 30 % of the window set to zero."""
-    n, length = x.shape[-1], 0.1 + 0.2 * draws.rand(1, 1)
-    begin, time = draws.rand(1, 1) * (1 - length), torch.linspace(0, 1, n, device=x.device)
-    return x * ~((time >= begin) & (time < begin + length))
+    return x * ~stretch(x, draws, 0.1 + 0.2 * draws.rand(1, 1))
+
+
+def stretch(x, draws, share):
+    """Mark a stretch of a share (B, 1, 1) of the window at a random place: bool (B, 1, L)."""
+    time = torch.arange(x.shape[-1], device=x.device) / x.shape[-1]
+    begin = draws.rand(1, 1) * (1 - share)
+    return (time >= begin) & (time < begin + share)
 
 
 def magnitude_warp(x, draws):

@@ -1,11 +1,11 @@
 """xMAE with timing: rebuild masked ECG whose delay is taken off, and say when the heart beats.
 
-The published objective (`xmae.objectives.xmae`) asks for samples of an ECG that lies an unknown time
-before the pulse, so a right rhythm that is 30 ms off costs as much as drawing nothing. Here each
-recording's delay is taken off first, the rebuilt patch may lie up to 30 ms away, and every PPG token
-also learns the phase and the interval of its ten moments (`xmae.beats.timing_map`). Windows are
-generated and real, half and half. The PPG and the ECG of generated people are upside down at times;
-which way up an ECG is, its visible patches say. The design is ours; see docs/twin.md.
+The published objective (`xmae.objectives.xmae`) asks for samples of an ECG that lies an unknown
+time before the pulse, so a right rhythm that is 30 ms off costs as much as drawing nothing. Here
+each recording's delay is taken off first, the rebuilt patch may lie up to 30 ms away, and every PPG
+token also learns the phase and the interval of its ten moments (`xmae.beats.timing_map`). Windows
+are generated and real, half and half. The PPG and the ECG of generated people are upside down at
+times; which way up an ECG is, its visible patches say. The design is ours; see docs/twin.md.
 """
 
 import torch
@@ -110,6 +110,8 @@ class XMAETimingObjective(Objective):
         return tolerant_mse(rebuilt, batch.ecg, mask, self.tolerance) + self.timing_weight * timing
 
     def validate(self, batch):
-        """Plain masked error at the first ratio, so that its share of the ECG's variance can be said."""
+        """Plain masked error at the first ratio, so that its share of the ECG's variance can be
+        said.
+        """
         mask, n_visible = self.hidden(batch, RATIOS[0])
         return self.model(batch.ppg, batch.ecg, mask, n_visible).loss

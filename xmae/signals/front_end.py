@@ -1,8 +1,9 @@
-"""The streaming front end: converter codes at any rate become int8 samples at 100 Hz, in whole numbers.
+"""The streaming front end: converter codes at any rate become int8 samples at 100 Hz, in whole
+numbers.
 
 The contract, fixed before weights were trained (docs/streaming.md): everything after the samples is
-whole-number arithmetic in a stated order, so that Python and C give the same bits. A sample at 100 Hz
-needs codes up to 0.54 s later (`LOOK_AHEAD`); the network of `beats-mcu` needs 0.84 s more.
+whole-number arithmetic in a stated order, so that Python and C give the same bits. A sample at 100
+Hz needs codes up to 0.54 s later (`LOOK_AHEAD`); the network of `beats-mcu` needs 0.84 s more.
 
 1. Resample: codes are held until the next one; a sample is their mean over 10 ms, times 16.
 2. Low-pass: two moving averages of 5 samples (first zero at 20 Hz).
@@ -30,7 +31,9 @@ MAX_BITS = 24
 
 
 def filter_taps():
-    """Return the taps of steps 2 and 3 together, float64 of gain 1 in the pass band, (109,), symmetric."""
+    """Return the taps of steps 2 and 3 together, float64 of gain 1 in the pass band, (109,),
+    symmetric.
+    """
     triangle = TRIANGLE / TRIANGLE.sum()
     centre = np.zeros(HISTORY + 1)
     middle = HISTORY // 2
@@ -94,7 +97,8 @@ class FrontEnd:
         self.scaled = RunningScale()
 
     def push(self, codes):
-        """Take codes (n,), whole numbers of up to 24 bits, and return the samples that they complete.
+        """Take codes (n,), whole numbers of up to 24 bits, and return the samples that they
+        complete.
 
         Raises
         ------
@@ -104,7 +108,9 @@ class FrontEnd:
         return self.scale(self.band(self.resample(checked(codes))))
 
     def resample(self, codes):
-        """Hold each code for its interval and average over 10 ms: codes -> samples at 100 Hz, times 16."""
+        """Hold each code for its interval and average over 10 ms: codes -> samples at 100 Hz, times
+        16.
+        """
         self.codes = np.concatenate([self.codes, codes + (1 << MAX_BITS)])
         self.n_codes += len(codes)
         # in units of 1 / (100,000 sfreq) s a code lasts 100,000 and a sample `rate`
@@ -207,7 +213,9 @@ class Acceleration:
         self.fresh = []  # largest deviation of each block of 0.25 s, until someone takes it
 
     def push(self, codes):
-        """Take codes (3, n), whole numbers of up to 24 bits, and return the samples that they complete."""
+        """Take codes (3, n), whole numbers of up to 24 bits, and return the samples that they
+        complete.
+        """
         moved = [
             front_end.band(front_end.resample(row))
             for front_end, row in zip(self.axes, map(checked, codes), strict=True)

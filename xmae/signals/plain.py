@@ -96,7 +96,9 @@ def steady_sosfilt(sos, x):
 
 
 def filtered(rows, section, z1, z2):
-    """One section over rows (n, n_times), transposed direct form II, from the states z1, z2 (n,)."""
+    """One section over rows (n, n_times), transposed direct form II, from the states z1, z2
+    (n,).
+    """
     b0, b1, b2, a1, a2 = section
     out = np.empty_like(rows)
     if len(rows) == 1:  # numbers of Python are three times as fast as arrays of one

@@ -2,8 +2,8 @@
 
 A pulse rises faster than it falls, so an upright PPG spends less than half of its time rising. The
 score of a window is how much less; turning the signal over changes its sign and nothing else. The
-limit was chosen on intensive-care recordings with arrhythmia (CinC 2015) and is used as it is on all
-others; `docs/data.md` has the error rates.
+limit was chosen on intensive-care recordings with arrhythmia (CinC 2015) and is used as it is on
+all others; `docs/data.md` has the error rates.
 """
 
 from typing import NamedTuple

@@ -45,8 +45,8 @@ PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"
 
 @own_environment()
 def fit(
-    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(), strategy="ddp", max_minutes=None,
-    logger=None,
+    module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(),
+    strategy="ddp", max_minutes=None, logger=None,
 ):  # fmt: skip
     """Train `module`, leave it with the weights to keep, and say how it went.
 
@@ -133,7 +133,8 @@ def fit(
         ],
         logger=loggers,
         plugins=[
-            AtomicCheckpoints(), TorchElasticEnvironment() if is_torchrun() else LightningEnvironment(),
+            AtomicCheckpoints(),
+            TorchElasticEnvironment() if is_torchrun() else LightningEnvironment(),
         ],
         enable_model_summary=False,
     )  # fmt: skip
@@ -336,7 +337,8 @@ class Watch(Checkpoint):
                 else "before the first checkpoint"
             )
             raise UserError(
-                f"training diverged at step {trainer.global_step} (loss {loss.item():.3g}); {good}; try a lower lr"
+                f"training diverged at step {trainer.global_step} (loss {loss.item():.3g}); "
+                f"{good}; try a lower lr"
             )
 
 
@@ -371,7 +373,8 @@ def check_start(out, settings, resume):
     finished = (out / "config.json").is_file() and (out / "metrics.json").is_file()
     if rank() == 0 and (finished or (out / "checkpoints" / LAST).is_file()):
         raise UserError(
-            f"{out} holds a training already: --resume goes on with it; to start anew, name another folder"
+            f"{out} holds a training already: --resume goes on with it; to start anew, name "
+            "another folder"
         )
     return None
 

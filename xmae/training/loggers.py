@@ -4,6 +4,7 @@ None by default: metrics.json has the history of every run. Nothing leaves the m
 logger that sends it is named.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,16 +34,18 @@ def check_loggers(names):
 def make_loggers(names, out):
     """Lightning's loggers for a run folder; an empty list where none is asked for.
 
-    CSV and TensorBoard write into logs/, a version each time; Weights & Biases and MLflow take
-    their server from their own environment variables, and MLflow without one writes into mlruns/.
+    CSV and TensorBoard write into logs/, a version each time. Weights & Biases and MLflow take
+    their server from their own environment variables. MLflow without one writes mlflow.db, as
+    its later versions refuse plain folders.
     """
     from lightning.pytorch import loggers
 
     out = Path(out)
+    server = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{out.absolute() / 'mlflow.db'}"
     make = {
         "csv": lambda: loggers.CSVLogger(out, "logs"),
         "tensorboard": lambda: loggers.TensorBoardLogger(out, "logs"),
         "wandb": lambda: loggers.WandbLogger(name=out.name, project="xmae", save_dir=out),
-        "mlflow": lambda: loggers.MLFlowLogger("xmae", out.name, save_dir=str(out / "mlruns")),
+        "mlflow": lambda: loggers.MLFlowLogger("xmae", out.name, server),
     }
     return [make[name]() for name in check_loggers(names)]

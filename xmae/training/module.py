@@ -22,7 +22,8 @@ class Pretraining(L.LightningModule):
     ----------
     objective : nn.Module
         `forward(batch)` and `validate(batch)` give a loss, `end_epoch(val_loss)` what to log;
-        `after_step(progress)` is told of each step.
+        `before_step` and `after_step` are told of each step; `defaults.betas`, `weight_decay` and
+        `decays` say how AdamW is set.
     n_steps : int
         Steps of the optimiser in the whole training.
     lr : float
@@ -32,8 +33,6 @@ class Pretraining(L.LightningModule):
         unbroken one.
     variance : float, optional
         Variance of the scaled validation ECG; the logged `val_ratio` is validation loss / variance.
-    weight_decay, betas : float, (float, float)
-        Of AdamW.
     flops_per_window : float, optional
         Forward and backward, to log the model FLOP utilisation as `mfu`.
     compiled : bool
@@ -41,15 +40,15 @@ class Pretraining(L.LightningModule):
     """
 
     def __init__(
-        self, objective, n_steps, lr=3e-4, seed=77, variance=None, weight_decay=0.01, betas=(0.9, 0.95),
-        flops_per_window=None, compiled=False,
+        self, objective, n_steps, lr=3e-4, seed=77, variance=None, flops_per_window=None,
+        compiled=False,
     ):  # fmt: skip
         super().__init__()
         self.objective = objective
+        objective.begin(n_steps)
         self.register_buffer("smooth_loss", torch.tensor(float("nan")))
         self.n_steps, self.lr, self.seed = n_steps, lr, seed
-        self.variance, self.weight_decay, self.betas = variance, weight_decay, betas
-        self.flops_per_window, self.compiled = flops_per_window, compiled
+        self.variance, self.flops_per_window, self.compiled = variance, flops_per_window, compiled
         self.history = {"epoch": [], "train_loss": [], "val_loss": []}
         self.seconds_before, self.started, self.prepared, self.full_state = (
             0.0,
@@ -100,6 +99,12 @@ class Pretraining(L.LightningModule):
         )
         self.log("train_loss", self.smooth_loss, prog_bar=True)
         return loss
+
+    def configure_gradient_clipping(self, optimizer, *limits, **named):
+        """Let the objective bound the gradients, and set the weight decay of this step."""
+        progress = self.trainer.global_step / self.n_steps
+        self.objective.before_step(progress)
+        optimizer.param_groups[0]["weight_decay"] = self.objective.weight_decay(progress)
 
     def optimizer_step(self, *arguments, **settings):
         """Step, then let the objective follow it."""
@@ -172,14 +177,23 @@ class Pretraining(L.LightningModule):
 
     def configure_optimizers(self):
         """AdamW with warm-up and cosine over the true number of steps."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        groups = parameter_groups(self.objective)
+        betas = self.objective.defaults.betas
+        optimizer = torch.optim.AdamW(groups, self.lr, betas=betas, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, self.n_steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(objective):
+    """Group trained parameters for AdamW: those that decay, then, if there are any, the others."""
+    decaying, others = [], []
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            (decaying if objective.decays(name, parameter) else others).append(parameter)
+    groups = [{"params": decaying, "weight_decay": objective.weight_decay(0.0)}]
+    return groups + ([{"params": others, "weight_decay": 0.0}] if others else [])
 
 
 def warmup_cosine(step, n_steps, warmup=0.1):

@@ -81,7 +81,8 @@ def pretrain(
         Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
         methods compare within a part.
     lr : float
-        Peak learning rate of AdamW.
+        Peak learning rate of AdamW. The method's own is scaled to the batch size where its paper
+        has a rule for that.
     patience : int
         Epochs without a better validation loss before stopping early; with papagei-p, apple, dino
         and msn, by default, never.
@@ -146,10 +147,7 @@ def pretrain(
         "patience": patience,
         "keep": keep,
     }
-    asked = {
-        key: getattr(chosen.defaults, key) if value is None else value
-        for key, value in asked.items()
-    }
+    asked = asked_or_own(chosen.defaults, asked)
     epochs, batch_size, lr, patience, keep = asked.values()
     require_choice("keep", keep, ("best", "last"))
     require_at_least(1, devices=devices, accumulate=accumulate)
@@ -159,9 +157,9 @@ def pretrain(
     out = Path(out)
     store = WindowStore(data)
     settings = {
-        "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked, "recipe": recipe,
-        "seed": seed, "accumulate": accumulate, "precision": precision or default_precision(),
-        "init": None if init is None else str(init),
+        "data": str(data), "store_sha256": store.contents, "method": method, **own, **asked,
+        "recipe": recipe, "seed": seed, "accumulate": accumulate,
+        "precision": precision or default_precision(), "init": None if init is None else str(init),
     }  # fmt: skip
     last = check_start(out, settings, resume)
     L.seed_everything(seed, verbose=False)
@@ -169,13 +167,15 @@ def pretrain(
     objective = chosen(**own, **takes)
     here, machines = layout(devices)
     train, val = objective.batches(
-        store, batch_size=batch_size, n_epochs=epochs, seed=seed, recipe=applied(RECIPES[recipe], objective),
-        rank=rank(), world_size=here * machines, accumulate=accumulate,
+        store, batch_size=batch_size, n_epochs=epochs, seed=seed,
+        recipe=applied(RECIPES[recipe], objective), rank=rank(), world_size=here * machines,
+        accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None
     module = Pretraining(
-        objective, len(train) * epochs // accumulate, lr, seed, val.variance if objective.rebuilds_ecg else None,
-        objective.defaults.weight_decay, objective.defaults.betas, count_flops(objective, train.batch(1, 0)), compile,
+        objective, len(train) * epochs // accumulate, lr, seed,
+        val.variance if objective.rebuilds_ecg else None,
+        count_flops(objective, train.batch(1, 0)), compile,
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
     result = fit(
@@ -218,6 +218,16 @@ def pretrain(
     return result
 
 
+def asked_or_own(defaults, asked):
+    """Settings that were asked for, else the method's own; its learning rate at the batch size."""
+    whole = {
+        key: getattr(defaults, key) if value is None else value for key, value in asked.items()
+    }
+    if asked["lr"] is None:
+        whole["lr"] = defaults.lr_at(whole["batch_size"])
+    return whole
+
+
 def own_settings(method, given):
     """All settings of a method's constructor but `n_epochs`: those given (None: not given), else
     its defaults.
@@ -237,7 +247,8 @@ def own_settings(method, given):
         number, text = isinstance(defaults[name], int | float), str(value)
         if number != isinstance(value, int | float):
             raise UserError(
-                f"{name} of method {method} is '{text}'; expected {'a number' if number else 'text'}"
+                f"{name} of method {method} is '{text}'; expected "
+                f"{'a number' if number else 'text'}"
             )
         if isinstance(defaults[name], int):
             if not float(value).is_integer():

@@ -25,7 +25,8 @@ def layout(devices):
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if devices not in (1, here):
         raise UserError(
-            f"devices is {devices}, but torchrun started {here} processes on this machine; leave it out"
+            f"devices is {devices}, but torchrun started {here} processes on this machine; leave "
+            "it out"
         )
     return here, int(os.environ["WORLD_SIZE"]) // here
 

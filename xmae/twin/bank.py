@@ -1,8 +1,8 @@
 """The rhythm bank: stretches of real intervals between heartbeats, with beat types.
 
 Sources: MIT-BIH Arrhythmia Database (Moody and Mark, IEEE EMB 20(3), 2001), MIT-BIH Long-Term ECG
-Database, Long Term AF Database (Petrutiu et al., Europace 9(7), 2007); PhysioNet (Goldberger et al.,
-Circulation 101(23), 2000), ODC-By 1.0. See RHYTHMS.md beside this file.
+Database, Long Term AF Database (Petrutiu et al., Europace 9(7), 2007); PhysioNet (Goldberger et
+al., Circulation 101(23), 2000), ODC-By 1.0. See RHYTHMS.md beside this file.
 """
 
 import hashlib
@@ -49,7 +49,9 @@ class Bank:
 
 
 def held_out(name):
-    """Tell whether a record is kept for choosing or scoring: a tenth of all names, by their hash."""
+    """Tell whether a record is kept for choosing or scoring: a tenth of all names, by their
+    hash.
+    """
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0
 
 

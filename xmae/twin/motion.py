@@ -1,9 +1,10 @@
 """Movement: acceleration of a wrist in three axes, and what it adds to the PPG.
 
-Walking and running have a cadence of steps with harmonics and the arm's swing at half of it; cycling
-has the pedals'; typing and gestures come in bursts. Filters, one an axis and two that take turns,
-couple the acceleration into the PPG. Made at 25 Hz: movement and pulse have little above 12 Hz.
-Cadences after Grieve and Gear, Ergonomics 9, 1966 (walking) and Cavanagh and Kram, 1989 (running).
+Walking and running have a cadence of steps with harmonics and the arm's swing at half of it;
+cycling has the pedals'; typing and gestures come in bursts. Filters, one an axis and two that take
+turns, couple the acceleration into the PPG. Made at 25 Hz: movement and pulse have little above 12
+Hz. Cadences after Grieve and Gear, Ergonomics 9, 1966 (walking) and Cavanagh and Kram, 1989
+(running).
 """
 
 from typing import NamedTuple
@@ -152,7 +153,9 @@ def smooth(x, seconds=1.0):
 
 
 def gait(activity, cadence, generator):
-    """Draw what repeats with the steps: half the cadence and its multiples in three axes, (n, 3, T)."""
+    """Draw what repeats with the steps: half the cadence and its multiples in three axes, (n, 3,
+    T).
+    """
     n, t = activity.shape
     wander = 0.015 * low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.05)
     angle = torch.pi * ((cadence * (1 + wander)).cumsum(1) / MOTION_SFREQ)
@@ -172,7 +175,8 @@ def gait(activity, cadence, generator):
 
 
 def couple(dynamic, generator):
-    """Pass three axes through drawn filters that change with time, and add them: (n, 3, T) -> (n, T).
+    """Pass three axes through drawn filters that change with time, and add them: (n, 3, T) -> (n,
+    T).
 
     A filter is a gain, a delay up to 0.25 s and a share of low-pass; two sets of them take turns.
     """

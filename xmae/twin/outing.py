@@ -1,7 +1,8 @@
-"""Minutes of a person who does one thing after the other: activity, cadence, and a pulse that follows.
+"""Minutes of a person who does one thing after the other: activity, cadence, and a pulse that
+follows.
 
-The heart rate goes from where it is to where the effort wants it, with a time constant of 15 to 45 s
-(Bunc et al., Eur J Appl Physiol 57, 1988: half-times of 20 to 30 s).
+The heart rate goes from where it is to where the effort wants it, with a time constant of 15 to 45
+s (Bunc et al., Eur J Appl Physiol 57, 1988: half-times of 20 to 30 s).
 """
 
 from typing import NamedTuple
@@ -29,7 +30,9 @@ TIED_BPM = (58.0, 195.0)  # pulse rates at which a cadence is tied to it
 
 
 class Outing(NamedTuple):
-    """What one person does, at 25 Hz: numbers of activities, cadence in Hz, heart rate in bpm; (1, T)."""
+    """What one person does, at 25 Hz: numbers of activities, cadence in Hz, heart rate in bpm; (1,
+    T).
+    """
 
     activity: torch.Tensor
     cadence: torch.Tensor

@@ -1,4 +1,6 @@
-"""`xmae twin`: recordings of generated people, as files that `xmae prepare` reads like any other."""
+"""`xmae twin`: recordings of generated people, as files that `xmae prepare` reads like any
+other.
+"""
 
 from pathlib import Path
 
@@ -49,10 +51,10 @@ def twin(
     minutes : float
         Length of each recording, 0.5 to 1440.
     out : str
-        Folder for person_0001.npz and so on: `ppg`, `ecg`, `fs` (100 Hz), `patient`, and what is true:
-        `beats_s` (R peaks), `pulses_s`, `beat_kind` (0 normal, 1 ventricular, 2 supraventricular),
-        `readable` (a sample each). People who move also have `acc_x`, `acc_y`, `acc_z` (g, 25 Hz),
-        `activity` and `cadence_hz` (25 Hz).
+        Folder for person_0001.npz and so on: `ppg`, `ecg`, `fs` (100 Hz), `patient`, and what is
+        true: `beats_s` (R peaks), `pulses_s`, `beat_kind` (0 normal, 1 ventricular, 2
+        supraventricular), `readable` (a sample each). People who move also have `acc_x`, `acc_y`,
+        `acc_z` (g, 25 Hz), `activity` and `cadence_hz` (25 Hz).
     rhythm : str
         "any", "sinus", "fibrillation", "ectopic" or "annotated" (real intervals).
     motion : float
@@ -160,7 +162,9 @@ def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outin
 
 
 def long_rhythm(seconds, generator, shares):
-    """Join stretches of one person's rhythm, each of 20 s, whose rates wander slowly: a `Rhythm` of one row."""
+    """Join stretches of one person's rhythm, each of 20 s, whose rates wander slowly: a `Rhythm` of
+    one row.
+    """
     n = int(np.ceil(seconds / PART_S)) + 1
     kind = {name: share for name, share in shares.items() if share > 0}
     names, weights = list(kind), torch.tensor(list(kind.values()))

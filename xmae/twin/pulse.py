@@ -30,7 +30,9 @@ class Pulse(NamedTuple):
 
 
 def impulses(time, weight, length, sfreq):
-    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside are left out."""
+    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside are left
+    out.
+    """
     at = time * sfreq
     left = at.floor()
     right_share = at - left
@@ -55,7 +57,14 @@ def gaussians(length, sfreq, centre, width, height, reach_s=1.28):
         kernel += height[:, k : k + 1] * torch.exp(-0.5 * away**2)
     whole = torch.zeros(len(centre), length)
     whole[:, :half], whole[:, -half:] = kernel[:, half:], kernel[:, :half]
-    return torch.fft.rfft(whole)
+    return transform(whole)
+
+
+def transform(x):
+    """Transform real rows, of which there may be none, what MKL refuses: (n, L) -> (n, F)."""
+    if not len(x):
+        return torch.zeros(0, x.shape[1] // 2 + 1, dtype=torch.complex64)
+    return torch.fft.rfft(x)
 
 
 def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
@@ -108,7 +117,8 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
 
 
 def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
-    """Draw the spectrum of one wave a window, its steepest rise at time 0: mean interval (B, 1) s -> (B, F).
+    """Draw the spectrum of one wave a window, its steepest rise at time 0: mean interval (B, 1) s
+    -> (B, F).
 
     Parameters
     ----------
@@ -147,12 +157,20 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
     return wave * tilt
 
 
-def low_frequencies(n, length, sfreq, generator, exponent=1.0, lowest=0.05, highest=12.0):
-    """Draw noise whose amplitude falls as 1 / f^exponent from `lowest` to `highest` Hz: (n, L), deviation 1."""
+def low_frequencies(
+    n, length, sfreq, generator, exponent=1.0, lowest=0.05, highest=12.0, rows=slice(None)
+):
+    """Draw noise whose amplitude falls as 1 / f^exponent from `lowest` to `highest` Hz: (n, L),
+    deviation 1.
+
+    Of `n` draws only those of `rows` are made: whether a row is wanted changes no other.
+    """
     frequency = torch.fft.rfftfreq(length, 1 / sfreq)
     frequency = frequency[: int((frequency < highest).sum())]
     weight = frequency.clamp(min=lowest) ** -exponent
     weight[0] = 0
     weight *= length / (4 * (weight**2).sum()).sqrt()
-    spectrum = torch.randn(n, len(frequency), 2, generator=generator) * weight[:, None]
+    spectrum = torch.randn(n, len(frequency), 2, generator=generator)[rows] * weight[:, None]
+    if not len(spectrum):
+        return spectrum.new_zeros(0, length)
     return torch.fft.irfft(torch.view_as_complex(spectrum), length)

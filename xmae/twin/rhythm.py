@@ -1,7 +1,9 @@
-"""When a generated heart beats: real rhythms from the bank beside parametric ones, many windows at once.
+"""When a generated heart beats: real rhythms from the bank beside parametric ones, many windows at
+once.
 
 Ranges are those of a first generator that carried over to real patients, widened to 30 to 220 bpm.
-Respiratory and low-frequency variability: Task Force of ESC and NASPE, Circulation 93, 1996 (bands).
+Respiratory and low-frequency variability: Task Force of ESC and NASPE, Circulation 93, 1996
+(bands).
 """
 
 from typing import NamedTuple
@@ -85,7 +87,7 @@ def draw_rhythm(n, seconds, generator, shares=SHARES, rate_bpm=None):
 
 def uniform(shape, generator, low=0.0, high=1.0):
     """Draw uniform numbers of a shape between `low` and `high`."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return torch.rand(shape, generator=generator).mul_(high - low).add_(low)
 
 
 def place_of(shares, name):
@@ -113,7 +115,8 @@ def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
 def add_ectopics(rr, kind, where, generator):
     """Put early beats into some windows: at random, or every second to fourth beat.
 
-    Ventricular ones are followed by a full compensatory pause; supraventricular ones reset the sinus.
+    Ventricular ones are followed by a full compensatory pause; supraventricular ones reset the
+    sinus.
     """
     n, k = rr.shape
     u = lambda *shape, low=0.0, high=1.0: uniform(shape, generator, low, high)  # noqa: E731
@@ -136,7 +139,9 @@ def add_ectopics(rr, kind, where, generator):
 
 
 def from_bank(n, k, generator):
-    """Take real stretches, their rate changed a little: intervals (n, k) s, kinds, and whether AF."""
+    """Take real stretches, their rate changed a little: intervals (n, k) s, kinds, and whether
+    AF.
+    """
     bank = read_bank()
     rhythm = torch.from_numpy(bank.rhythm).long()
     counts = torch.bincount(rhythm, minlength=len(CLASS_WEIGHTS)).clamp(min=1)
@@ -144,8 +149,9 @@ def from_bank(n, k, generator):
     row = torch.multinomial(weights, n, True, generator=generator)
     start = torch.randint(0, STRETCH - k + 1, (n, 1), generator=generator)
     at = start + torch.arange(k)
-    rr = torch.from_numpy(bank.rr_ms.astype("float32") / 1000)[row[:, None], at]
-    kind = torch.from_numpy(bank.kind.astype("int64"))[row[:, None], at]
+    place = row[:, None].numpy(), at.numpy()
+    rr = torch.from_numpy(bank.rr_ms[place].astype("float32") / 1000)
+    kind = torch.from_numpy(bank.kind[place].astype("int64"))
     stretch = torch.exp(0.12 * torch.randn(n, 1, generator=generator)).clamp(0.75, 1.35)
     return rr * stretch, kind, rhythm[row] == 1
 

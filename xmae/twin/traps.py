@@ -2,13 +2,20 @@
 
 Their waves are of a family that training never draws ("skewed"), their seeds lie beyond training's.
 They trap an algorithm; no result on people may be taken from them.
+
+They are shipped as codes, each pinned by its SHA-256: drawn anew on another processor, some codes
+differ by one step. `benchmarks/release/make_traps.py` drew them.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 
 import numpy as np
 import torch
 
+from xmae.errors import UserError
 from xmae.twin.pulse import draw_pulse, low_frequencies
 from xmae.twin.rhythm import Rhythm
 
@@ -47,7 +54,9 @@ class Trap:
     cadence: bool = False
 
     def true_rate(self, time):
-        """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be read."""
+        """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be
+        read.
+        """
         rates = np.full(len(time), np.nan)
         for k, t in enumerate(time):
             beats = self.pulses[(self.pulses > t - SPAN_S) & (self.pulses <= t)]
@@ -84,8 +93,13 @@ def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
     flat = torch.zeros(time.shape, dtype=torch.bool)
     if pulseless:
         flat = (time > pulseless[0]) & (time < pulseless[1])
-    rhythm = Rhythm(time, torch.zeros(time.shape, dtype=torch.long), torch.zeros(1, dtype=torch.bool),
-                    torch.tensor([0.25]), torch.tensor([0.0]))  # fmt: skip
+    rhythm = Rhythm(
+        time,
+        torch.zeros(time.shape, dtype=torch.long),
+        torch.zeros(1, dtype=torch.bool),
+        torch.tensor([0.25]),
+        torch.tensor([0.0]),
+    )
     length = 2 * int(SECONDS * sfreq / 2)
     pulse = draw_pulse(rhythm, length, sfreq, generator, flat, family="skewed")
     kept = ~flat[0] & (time[0] + pulse.arrival[0] < SECONDS) & (time[0] > 0)
@@ -107,9 +121,21 @@ def cadence(n, sfreq, hertz, rng, strength):
     return strength * sum(np.sin(h * angle + rng.uniform(0, 6.28)) / h for h in (1, 2, 3))
 
 
-def make(name, bpm=72, kind="sinus", sfreq=100.0, bits=16, seed=0, change=None, pulseless=None, lost=None,
-         moving=False):  # fmt: skip
-    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they move."""
+def make(
+    name,
+    bpm=72,
+    kind="sinus",
+    sfreq=100.0,
+    bits=16,
+    seed=0,
+    change=None,
+    pulseless=None,
+    lost=None,
+    moving=False,
+):
+    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they
+    move.
+    """
     ppg, pulses = wave(bpm, sfreq, seed, kind, pulseless)
     rng = np.random.default_rng(SEED + 1000 + seed)
     if change:
@@ -138,7 +164,9 @@ def with_cadence(ratio, bpm, strength=1.2):
 
 
 def with_echo(ppg, pulses, sfreq, rng):
-    """Add a second wave half a beat later, nearly as large as the first: a trap of the double rate."""
+    """Add a second wave half a beat later, nearly as large as the first: a trap of the double
+    rate.
+    """
     late = int(0.5 * np.median(np.diff(pulses)) * sfreq)
     return ppg + 0.75 * np.concatenate([np.zeros(late), ppg[:-late]]), pulses
 
@@ -163,8 +191,41 @@ def jittering(ppg, pulses, sfreq, rng):
     return np.interp(t + rng.uniform(-0.004, 0.004, len(t)), t, ppg), pulses
 
 
+def digest(codes):
+    """Return the SHA-256 of codes as int32, little-endian: str."""
+    return hashlib.sha256(codes.astype("<i4").tobytes()).hexdigest()
+
+
 def traps():
-    """Make all traps: list of `Trap`."""
+    """Read the shipped traps: list of `Trap`.
+
+    Raises
+    ------
+    UserError
+        If codes are not those that are pinned.
+    """
+    folder = files("xmae.twin")
+    pinned = json.loads((folder / "traps.json").read_text())
+    with as_file(folder / "traps.npz") as path, np.load(path, allow_pickle=False) as archive:
+        parts = {name: archive[name] for name in archive.files}
+    found = []
+    for number, about in enumerate(pinned):
+        codes = np.cumsum(parts[f"steps{number}"], dtype=np.int64)
+        if digest(codes) != about.pop("sha256"):
+            raise UserError(f"trap '{about['name']}' is damaged; install the package again")
+        found.append(
+            Trap(
+                codes=codes,
+                pulses=parts[f"pulses{number}"],
+                readable=parts[f"readable{number}"],
+                **about,
+            )
+        )
+    return found
+
+
+def draw_traps():
+    """Draw all traps: list of `Trap`."""
     return [
         make("rest, 72 bpm", seed=1),
         make("bradycardia, 32 bpm", bpm=32, seed=2),

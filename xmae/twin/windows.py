@@ -71,7 +71,9 @@ def stream_response(length=LENGTH):
 
 
 def running_scale(x):
-    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps / 127."""
+    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps /
+    127.
+    """
     peak = x.abs().unflatten(1, (-1, BLOCK)).amax(2)
     before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]
     largest = before.unfold(1, BLOCKS, 1).amax(2).repeat_interleave(BLOCK, 1)
@@ -79,7 +81,8 @@ def running_scale(x):
 
 
 def clean_acceleration(acc):
-    """Pass acceleration through the streaming front end: (B, 3, T) g at 25 Hz -> (B, 3, 4 T) in [-1, 1].
+    """Pass acceleration through the streaming front end: (B, 3, T) g at 25 Hz -> (B, 3, 4 T) in
+    [-1, 1].
 
     The largest of three axes sets the scale, and no movement below `ACC_FLOOR` does.
     """
@@ -146,14 +149,14 @@ class Twin:
             pulse.ppg, 1 / rr.mean(1), rhythm.breath_hz, SFREQ, generator, self.flip, unseen, moved
         )
         seen = (pulse.amplitude > 0.05) | ~flat
-        at_rest = self.mark(rhythm.time + pulse.delay[:, None], rr, flat & seen.logical_not())
+        unfelt = self.unfelt(rhythm.time + pulse.delay[:, None], flat & ~seen)
         middle = slice(BEFORE, BEFORE + N_TIMES)
         return TwinWindows(
             self.clean(sensed.ppg, generator)[:, None],
             self.heart(rhythm, pulse.delay, generator) if self.ecg else None,
             rhythm.time + pulse.delay[:, None] - BEFORE / SFREQ,
             rhythm.time - BEFORE / SFREQ,
-            (sensed.readable & ~at_rest)[:, middle],
+            (sensed.readable & ~unfelt)[:, middle],
             pulse.delay,
             clean_acceleration(moved.acc)[:, :, middle] if self.acc else None,
         )
@@ -167,7 +170,9 @@ class Twin:
         return rhythm, move(activity, tie(activity, cadence, rate_hz, generator), generator)
 
     def clean(self, ppg, generator):
-        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B, 1000)."""
+        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B,
+        1000).
+        """
         streams = uniform((len(ppg), 1), generator) < self.stream
         spectrum = torch.fft.rfft(ppg - ppg[:, :1])
         clean = torch.fft.irfft(spectrum * torch.where(streams, self.smooth, self.band), LENGTH)
@@ -191,9 +196,11 @@ class Twin:
         run = stretch_of(n, k, 1, generator, 0.04, 3, 30)
         return run | (uniform((n, 1), generator) < 0.01)
 
-    def mark(self, pulses, rr, flat):
-        """Mark the samples from each flat beat to the next: (B, LENGTH) bool."""
-        t = torch.arange(LENGTH) / SFREQ
-        t = t.expand(len(pulses), LENGTH).contiguous()
-        index = torch.searchsorted(pulses.contiguous(), t) - 1
-        return flat.gather(1, index.clamp(0, flat.shape[1] - 1))
+    def unfelt(self, pulses, flat):
+        """Mark the samples from each beat without a pulse to the next beat: (B, LENGTH) bool."""
+        marked = torch.zeros(len(pulses), LENGTH, dtype=torch.bool)
+        rows = flat.any(1).nonzero()[:, 0]
+        t = (torch.arange(LENGTH) / SFREQ).repeat(len(rows), 1)
+        index = torch.searchsorted(pulses[rows], t) - 1
+        marked[rows] = flat[rows].gather(1, index.clamp(0, flat.shape[1] - 1))
+        return marked

@@ -37,6 +37,6 @@ def for_cmsis_nn(layer):
         "weights": weights.ravel(),
     }
     return replace(
-        layer, kernel=layer.kernel.replace("xmae_", "xmae_cmsis_"), constants=constants, scratch=scratch,
-        fields=layer.fields | {"scratch": scratch},
+        layer, kernel=layer.kernel.replace("xmae_", "xmae_cmsis_"), constants=constants,
+        scratch=scratch, fields=layer.fields | {"scratch": scratch},
     )  # fmt: skip

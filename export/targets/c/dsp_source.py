@@ -66,7 +66,7 @@ extern const xmae_model_t xmae_model_dsp;
 #endif
 """
 
-SOURCE = """{spdx}/* The tier without a network for libxmae. Written by `xmae export --targets c`. */
+SOURCE = """{spdx}/* The tier without a network for libxmae. Written by `xmae export`. */
 #include "xmae/xmae_model_dsp.h"
 #include "xmae_internal.h"
 

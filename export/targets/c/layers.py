@@ -336,8 +336,9 @@ def add(tensors, inputs, output, options):
         raise UserError("scales are too far apart")
     low, high = output_range(y, options.fusedActivationFunction)
     fields = {
-        "size": y.size, "multiplier1": m1, "multiplier2": m2, "multiplier_out": m, "shift1": s1, "shift2": s2,
-        "shift_out": s, "zero1": a.zero, "zero2": b.zero, "out_zero": y.zero, "out_min": low, "out_max": high,
+        "size": y.size, "multiplier1": m1, "multiplier2": m2, "multiplier_out": m, "shift1": s1,
+        "shift2": s2, "shift_out": s, "zero1": a.zero, "zero2": b.zero, "out_zero": y.zero,
+        "out_min": low, "out_max": high,
     }  # fmt: skip
     return Layer("ADD", inputs, output, "xmae_add", fields)
 
@@ -351,8 +352,9 @@ def mean(tensors, inputs, output, options):
     multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
     halvings = min(positions.bit_length() - 1, 32, 31 + shift)
     fields = {
-        "positions": positions, "channels": x.shape[3], "multiplier": (multiplier << halvings) // positions,
-        "shift": shift - halvings, "in_zero": x.zero, "out_zero": y.zero,
+        "positions": positions, "channels": x.shape[3],
+        "multiplier": (multiplier << halvings) // positions, "shift": shift - halvings,
+        "in_zero": x.zero, "out_zero": y.zero,
     }  # fmt: skip
     return Layer("MEAN", inputs[:1], output, "xmae_mean", fields)
 
@@ -400,7 +402,8 @@ def requantize(tensors, inputs, output, options):
     if not -30 <= shift <= 20:
         raise UserError("scales are too far apart")
     fields = {
-        "size": y.size, "multiplier": multiplier, "shift": shift, "in_zero": x.zero, "out_zero": y.zero,
+        "size": y.size, "multiplier": multiplier, "shift": shift, "in_zero": x.zero,
+        "out_zero": y.zero,
     }  # fmt: skip
     return Layer("QUANTIZE", inputs[:1], output, "xmae_requantize", fields)
 
@@ -411,7 +414,7 @@ def reshape(tensors, inputs, output, options):
 
 
 READERS = {
-    "CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": fully_connected, "ADD": add, "MEAN": mean,
-    "AVERAGE_POOL_2D": average_pool, "PAD": pad, "RESHAPE": reshape, "CONCATENATION": concatenation,
-    "QUANTIZE": requantize,
+    "CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": fully_connected, "ADD": add,
+    "MEAN": mean, "AVERAGE_POOL_2D": average_pool, "PAD": pad, "RESHAPE": reshape,
+    "CONCATENATION": concatenation, "QUANTIZE": requantize,
 }  # fmt: skip

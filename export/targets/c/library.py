@@ -1,8 +1,8 @@
 """A student as libxmae takes it: its layers a second at a time, and where they lie in memory.
 
-The library's sources are in the folder `library`, its kernels in `kernels`. What depends on a student
-is one file of numbers (`model_source`); several may be in one image. `xmae.export.stream.Stream` gives
-the same bits.
+The library's sources are in the folder `library`, its kernels in `kernels`. What depends on a
+student is one file of numbers (`model_source`); several may be in one image.
+`xmae.export.stream.Stream` gives the same bits.
 """
 
 import zlib
@@ -157,8 +157,8 @@ def library_model(path, certainty, name, heads=None):
     Parameters
     ----------
     path : str or Path
-        Int8 `.tflite` of a student with one input channel. One without a timing map gives embeddings
-        and what heads say, and reads no beats.
+        Int8 `.tflite` of a student with one input channel. One without a timing map gives
+        embeddings and what heads say, and reads no beats.
     certainty : Certainty
         Its table.
     name : str
@@ -184,8 +184,14 @@ def library_model(path, certainty, name, heads=None):
     return LibraryModel(identifier(name), beats, window, codes)
 
 
-def beat_part(path, certainty):
-    """Read what of a student reads beats."""
+def beat_part(path, certainty, inputs=1):
+    """Read what of a student of so many input channels reads beats: a `BeatPart`.
+
+    Raises
+    ------
+    UserError
+        If the file is no such student, or a number does not fit the library's structs.
+    """
     network = StreamNetwork(path)
     _, every, _, _ = read_layers(path)
     layers, columns = {}, CHUNK
@@ -193,14 +199,17 @@ def beat_part(path, certainty):
         layers[number] = chunk_layer(path, every[number], columns)
         columns = layers[number].fields["out_w"]
     chain = list(layers.values())
-    if chain[0].fields["in_c"] != 1 or columns != OUTPUTS:
-        raise UserError(f"{path}: libxmae takes students of one channel, 100 Hz in and 25 Hz out")
+    if chain[0].fields["in_c"] != inputs or columns != OUTPUTS:
+        raise UserError(
+            f"{path}: libxmae takes students of {inputs} channel{'s' * (inputs > 1)} here, "
+            "100 Hz in and 25 Hz out"
+        )
     code, half_width = MapCode.of_scale(network.scale, LOG_SHARE), np.asarray(certainty.half_width)
     if code.unit >= 1 << 16 or half_width.min() < 0 or half_width.max() >= 1 << 16:
         raise UserError(f"{path}: scale of the map or certainty table out of range")
     return BeatPart(
-        layers, *plan_memory(chain), code.interval.astype("<u2"), half_width.astype("<u2"), network.zero, code.unit,
-        int(certainty.least), network.look_ahead,
+        layers, *plan_memory(chain), code.interval.astype("<u2"), half_width.astype("<u2"),
+        network.zero, code.unit, int(certainty.least), network.look_ahead,
     )  # fmt: skip
 
 
@@ -211,7 +220,8 @@ def chunk_layer(path, layer, columns):
     if keep < 0 or columns % stride or layer.fields["k_h"] != 1:
         raise UserError(f"{path}: a stream cannot have {taps} taps at a stride of {stride}")
     fields = layer.fields | {
-        "in_h": 1, "in_w": keep + columns, "out_h": 1, "out_w": columns // stride, "pad_h": 0, "pad_w": 0,
+        "in_h": 1, "in_w": keep + columns, "out_h": 1, "out_w": columns // stride, "pad_h": 0,
+        "pad_w": 0,
     }  # fmt: skip
     products = taps * fields["out_c"] * (1 if layer.kernel == "xmae_depthwise" else fields["in_c"])
     macs = products * fields["out_w"]

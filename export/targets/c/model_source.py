@@ -1,7 +1,7 @@
 """The C files of a model for libxmae: one header and one file of constants.
 
-Initialisers are in the order of the structs of `xmae_internal.h` and `xmae_kernels.h`, so that C++17
-takes them too.
+Initialisers are in the order of the structs of `xmae_internal.h` and `xmae_kernels.h`, so that
+C++17 takes them too.
 """
 
 from xmae.export.targets.c.library import CONSTANTS
@@ -12,27 +12,77 @@ SPDX = """/* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
 """
 CONV = (
-    "in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "k_h", "k_w", "stride_h", "stride_w", "pad_h", "pad_w",
-    "in_zero", "out_zero", "out_min", "out_max",
+    "in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "k_h", "k_w", "stride_h", "stride_w",
+    "pad_h", "pad_w", "in_zero", "out_zero", "out_min", "out_max",
 )  # fmt: skip
 STRUCTS = {  # by kernel: kind of step, struct, its numbers in order
     "xmae_conv": ("CONV", "xmae_conv_t", CONV),
     "xmae_depthwise": ("DEPTHWISE", "xmae_conv_t", CONV),
-    "xmae_add": ("ADD", "xmae_add_t", (
-        "size", "multiplier1", "multiplier2", "multiplier_out", "shift1", "shift2", "shift_out", "zero1", "zero2",
-        "out_zero", "out_min", "out_max",
-    )),
-    "xmae_mean": ("MEAN", "xmae_mean_t", ("positions", "channels", "multiplier", "shift", "in_zero", "out_zero")),
-    "xmae_average_pool": ("AVERAGE_POOL", "xmae_pool_t", (
-        "in_h", "in_w", "channels", "out_h", "out_w", "k_h", "k_w", "stride_h", "stride_w", "pad_h", "pad_w", "out_min",
-        "out_max",
-    )),
-    "xmae_pad": ("PAD", "xmae_pad_t", (
-        "in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "top", "left", "front", "value",
-    )),
+    "xmae_add": (
+        "ADD",
+        "xmae_add_t",
+        (
+            "size",
+            "multiplier1",
+            "multiplier2",
+            "multiplier_out",
+            "shift1",
+            "shift2",
+            "shift_out",
+            "zero1",
+            "zero2",
+            "out_zero",
+            "out_min",
+            "out_max",
+        ),
+    ),
+    "xmae_mean": (
+        "MEAN",
+        "xmae_mean_t",
+        ("positions", "channels", "multiplier", "shift", "in_zero", "out_zero"),
+    ),
+    "xmae_average_pool": (
+        "AVERAGE_POOL",
+        "xmae_pool_t",
+        (
+            "in_h",
+            "in_w",
+            "channels",
+            "out_h",
+            "out_w",
+            "k_h",
+            "k_w",
+            "stride_h",
+            "stride_w",
+            "pad_h",
+            "pad_w",
+            "out_min",
+            "out_max",
+        ),
+    ),
+    "xmae_pad": (
+        "PAD",
+        "xmae_pad_t",
+        (
+            "in_h",
+            "in_w",
+            "in_c",
+            "out_h",
+            "out_w",
+            "out_c",
+            "top",
+            "left",
+            "front",
+            "value",
+        ),
+    ),
     "xmae_concatenate": ("CONCATENATE", "xmae_concatenate_t", ("size1", "size2")),
-    "xmae_requantize": ("REQUANTIZE", "xmae_requantize_t", ("size", "multiplier", "shift", "in_zero", "out_zero")),
-}  # fmt: skip
+    "xmae_requantize": (
+        "REQUANTIZE",
+        "xmae_requantize_t",
+        ("size", "multiplier", "shift", "in_zero", "out_zero"),
+    ),
+}
 
 
 def model_texts(model):
@@ -83,7 +133,7 @@ extern "C" {{
 #define {prefix}_EMBEDDING_SCALE {real(output.scale)}
 /** @brief Zero point of an embedding's codes. */
 #define {prefix}_EMBEDDING_ZERO ({integer(output.zero)})
-{heads}/** @brief The model: {integer(model.constant_bytes)} bytes of weights and tables in flash. */
+{heads}/** @brief The model: {integer(model.constant_bytes)} bytes of weights and tables. */
 extern const xmae_model_t xmae_model_{name};
 
 #ifdef __cplusplus
@@ -173,7 +223,10 @@ def head_tables(model):
     if not model.heads:
         return ""
     rows = [
-        f'  {{"{comment(head_name(head))}", head_{i:02d}, INT64_C({integer(head.bias)}), {head.shift}u}},\n'
+        (
+            f'  {{"{comment(head_name(head))}", head_{i:02d}, INT64_C({integer(head.bias)}), '
+            f"{head.shift}u}},\n"
+        )
         for i, head in enumerate(model.heads)
     ]
     return f"static const xmae_head_t heads[{len(rows)}] = {{\n{''.join(rows)}}};\n\n"

@@ -1,8 +1,8 @@
 """The int8 network of a student that reads beats, as a stream: columns in, columns of the map out.
 
-Every layer keeps the columns that its kernel still needs, so a second of signal costs a second's worth.
-No layer pads, so an output is the same number as in a whole window wherever its receptive field lies
-inside. The arithmetic is that of the C kernels (TensorFlow Lite's, in whole numbers).
+Every layer keeps the columns that its kernel still needs, so a second of signal costs a second's
+worth. No layer pads, so an output is the same number as in a whole window wherever its receptive
+field lies inside. The arithmetic is that of the C kernels (TensorFlow Lite's, in whole numbers).
 """
 
 from dataclasses import dataclass, field
@@ -142,7 +142,9 @@ class StreamNetwork:
         self.push(np.zeros((SILENCE, self.channels), np.int8))
 
     def push(self, samples):
-        """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero point, int64 (m, 3)."""
+        """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero
+        point, int64 (m, 3).
+        """
         x = np.asarray(samples, np.int64).reshape(len(samples), self.channels) + self.input_zero
         x = np.clip(x, -128, 127).astype(np.int8)
         for layer in self.layers:

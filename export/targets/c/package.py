@@ -26,8 +26,8 @@ from xmae.version import __version__
 FOLDER = "c"  # in a bundle
 SOURCES = "xmae.export.targets.c"
 COLUMNS = (
-    "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes", "RAM of `xmae_embed`, bytes",
-    "products a second", "products an embedding",
+    "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes",
+    "RAM of `xmae_embed`, bytes", "products a second", "products an embedding",
 )  # fmt: skip
 LIMITS = {  # of the configuration, those of xmae.h
     "rates_hz": [25, 500],
@@ -105,7 +105,9 @@ def write_package(folder, students):
 
 
 def words_of(students, models):
-    """Return what is filled into the package's files; examples take the first student that reads beats."""
+    """Return what is filled into the package's files; examples take the first student that reads
+    beats.
+    """
     pairs = list(zip(students, models, strict=True))
     student, model = next((pair for pair in pairs if pair[1].beats), pairs[0])
     return {

@@ -18,7 +18,8 @@ LINE = 100  # columns
 ALIGN = 8  # bytes: of every tensor in the arena
 NAME = "student_int8"  # of the files in a bundle
 STRUCTS = {  # of the others: the kernel's name and _t
-    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t", "xmae_average_pool": "xmae_pool_t",
+    "xmae_depthwise": "xmae_conv_t", "xmae_cmsis_depthwise": "xmae_cmsis_conv_t",
+    "xmae_average_pool": "xmae_pool_t",
 }  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
         "layers": [
             {
                 "name": f"{i:02d}_{layer.op.lower()}", "op": layer.op, "macs": layer.macs,
-                "constant_bytes": sum(array.nbytes for array in layer.constants.values()), "function": function(i),
+                "constant_bytes": sum(array.nbytes for array in layer.constants.values()),
+                "function": function(i),
             }
             for i, layer in enumerate(layers)
         ],

@@ -1,6 +1,7 @@
 """The int8 network of a student over a window of 10 s, in whole numbers: codes in, embedding out.
 
-The arithmetic is that of the C kernels (TensorFlow Lite's), so `embed` gives the bits of `xmae_embed`.
+The arithmetic is that of the C kernels (TensorFlow Lite's), so `embed` gives the bits of
+`xmae_embed`.
 """
 
 import math
@@ -23,8 +24,8 @@ class WindowNetwork:
     Parameters
     ----------
     path : str or Path
-        A student for windows of one channel. What it gives beside an embedding, such as a timing map,
-        is left out.
+        A student for windows of one channel. What it gives beside an embedding, such as a timing
+        map, is left out.
 
     Attributes
     ----------
@@ -196,8 +197,8 @@ class WindowStream:
     sfreq : float
         Rate of the codes, Hz, 25 to 500.
     by_itself : bool
-        Whether each window is scaled by its own range, as students want that read no beats; else by the
-        running scale of the front end.
+        Whether each window is scaled by its own range, as students want that read no beats; else by
+        the running scale of the front end.
 
     Examples
     --------

@@ -155,9 +155,9 @@ static void check_result(const xmae_result_t *r) {
   REQUIRE(r->n_beats <= XMAE_MAX_BEATS);
   REQUIRE(r->rate == 0 || (r->rate >= 3000 && r->rate <= 22000));
   REQUIRE(r->rate ? r->low <= r->rate && r->rate <= r->high : !r->low && !r->high);
-  REQUIRE(!r->rate == !!(r->reasons & (XMAE_FLAT | XMAE_START | XMAE_UNSURE)));
+  REQUIRE(!r->rate == !!(r->reasons & (XMAE_FLAT | XMAE_START | XMAE_UNSURE | XMAE_MIXED)));
   REQUIRE(!(r->reasons & XMAE_LOST) == !r->lost && !(r->reasons & XMAE_SATURATED) == !r->saturated);
-  REQUIRE(r->reasons < 32 && r->rhythm <= XMAE_RHYTHM_IRREGULAR && r->irregularity >= -1);
+  REQUIRE(r->reasons < 64 && r->rhythm <= XMAE_RHYTHM_IRREGULAR && r->irregularity >= -1);
   for (int i = 1; i < r->n_beats; i++) REQUIRE(r->beats[i - 1].time < r->beats[i].time);
   if (r->n_beats) REQUIRE(r->beats[r->n_beats - 1].time <= r->time);
   last_time = r->time;

@@ -132,8 +132,8 @@ class TrainingBatches(SteppedBatches):
     """
 
     def __init__(
-        self, windows, batch_size, n_epochs, seed, recipe=RECIPES["published"], rank=0, world_size=1, accumulate=1,
-        pairs=False,
+        self, windows, batch_size, n_epochs, seed, recipe=RECIPES["published"], rank=0,
+        world_size=1, accumulate=1, pairs=False,
     ):  # fmt: skip
         self.parts = world_size * accumulate
         if batch_size % (self.parts * (1 + pairs)):

@@ -1,8 +1,8 @@
 """Batches for learning when the heart beats: real recordings with ECG beside generated people.
 
-Pulses of a recording are its R peaks plus one delay, at which the PPG rises steepest on average. The
-delay is clock lag plus arrival time, which signals cannot tell apart; what varies from beat to beat
-stays in the target. Moments near a beat that only one of two ECG detectors found do not count.
+Pulses of a recording are its R peaks plus one delay, at which the PPG rises steepest on average.
+The delay is clock lag plus arrival time, which signals cannot tell apart; what varies from beat to
+beat stays in the target. Moments near a beat that only one of two ECG detectors found do not count.
 """
 
 from typing import NamedTuple
@@ -138,13 +138,17 @@ class TimedRecordings:
             raise UserError(
                 "no recording of the store has a pulse that follows its R peaks steadily"
             )
-        tensor = lambda parts: torch.from_numpy(np.concatenate(parts).astype(np.float32))  # noqa: E731
-        self.ppg, self.ecg, self.doubt = tensor(ppg), tensor(ecg), tensor(doubt)
+        self.ppg, self.ecg, self.doubt = (
+            torch.from_numpy(np.concatenate(parts).astype(np.float32))
+            for parts in (ppg, ecg, doubt)
+        )
         self.pulses = torch.from_numpy(np.concatenate(pulses))
         self.start, self.length = (torch.tensor(x) for x in zip(*spans, strict=True))
 
     def crops(self, n, generator, speeds=(0.8, 1.25)):
-        """Draw `n` crops of 15 s, of which the last 10 count: ppg, ecg, doubt (n, 1500), pulses (n, K) s."""
+        """Draw `n` crops of 15 s, of which the last 10 count: ppg, ecg, doubt (n, 1500), pulses (n,
+        K) s.
+        """
         span = int((N_TIMES + BEFORE) * speeds[1]) + 2
         room = (self.length - span).clamp(min=0).double()
         row = torch.multinomial(room, n, True, generator=generator)
@@ -171,7 +175,9 @@ class TimedRecordings:
 
 
 def to_weights(known, seen, doubt):
-    """Weigh moments: known (B, 250), seen and doubt (B, 1000) -> target factor (B, 250), weights (B, 2, 250)."""
+    """Weigh moments: known (B, 250), seen and doubt (B, 1000) -> target factor (B, 250), weights
+    (B, 2, 250).
+    """
     seen = seen.unflatten(1, (-1, STEP)).float().mean(2) > 0.5
     sure = ~doubt.unflatten(1, (-1, STEP)).any(2)
     counted = (known & seen & sure).float()
@@ -269,7 +275,9 @@ class TimingBatches(SteppedBatches):
         return size * self.filtered(motion.artefact), clean_acceleration(motion.acc)[:, :, BEFORE:]
 
     def beside(self, ppg, acc, generator):
-        """Set acceleration beside PPG (n, 1, 1000), in some windows missing; none where none is learnt."""
+        """Set acceleration beside PPG (n, 1, 1000), in some windows missing; none where none is
+        learnt.
+        """
         if acc is None:
             return ppg
         there = uniform((len(ppg), 1, 1), generator) >= WITHOUT
@@ -277,7 +285,9 @@ class TimingBatches(SteppedBatches):
 
 
 class TimedWindows:
-    """Real windows as they are, one after the other: what a timing net is judged on while it learns."""
+    """Real windows as they are, one after the other: what a timing net is judged on while it
+    learns.
+    """
 
     def __init__(self, recordings, batch_size=256):
         starts = [

@@ -116,7 +116,10 @@ def nothing_left(n_files, dropped, left_out, min_quality):
     """Why no window is left, as one line."""
     reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
-    return f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])}); --min-quality {min_quality:g}"
+    return (
+        f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])}); "
+        f"--min-quality {min_quality:g}"
+    )
 
 
 def without_left_out(note, stage):

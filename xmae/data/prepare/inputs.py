@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.channels import names_subject
+from xmae.data.recording.people import names_subject
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
+from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
 from xmae.text import composed
@@ -36,11 +36,13 @@ def find_recordings(inputs, channel_map=None):
             if not found and others:
                 why = why_unusable(others[0], channel_map)
                 raise UserError(
-                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, such as {why}"
+                    f"{item}: no PPG in the {len(others)} files of this folder that can be read, "
+                    f"such as {why}"
                 )
             if not found:
                 raise UserError(
-                    f"{item}: no recording in this folder that can be read; expected {', '.join(READERS)}"
+                    f"{item}: no recording in this folder that can be read; expected "
+                    f"{', '.join(READERS)}"
                 )
             paths += found
             passed_over.update(path.suffix.lower() for path in others)
@@ -61,18 +63,15 @@ def read_subjects(path):
         Record or file stem -> dict with "subject", and where given "age" (years) and "sex" ("M" or
         "F").
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as a table of subjects ({error})") from error
-    table = with_plain_names(table)
+    table = with_plain_names(read_small_table(path, "a table of subjects"))
     if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
         axis=None
     ):
         raise UserError(f"{path}: expected the columns record,subject without empty cells")
     if table["record"].duplicated().any():
         raise UserError(
-            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} twice"
+            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} "
+            "twice"
         )
     try:
         ages = table["age"].astype(float) if "age" in table else None
@@ -98,13 +97,8 @@ def with_plain_names(table):
 
 def read_splits(path):
     """Split of each subject from a CSV with the columns subject (or patient) and split."""
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not readable as a split: a CSV with the columns subject,split ({error})"
-        ) from error
-    table = with_plain_names(table)
+    kind = "a split: a CSV with the columns subject,split"
+    table = with_plain_names(read_small_table(path, kind))
     if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
         raise UserError(
             f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"
@@ -120,7 +114,8 @@ def read_shares(text):
         shares = []
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise UserError(
-            f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a .csv file"
+            f"split '{text}': expected three shares that add up to 1, such as 0.7,0.1,0.2, or a "
+            ".csv file"
         )
     return shares
 
@@ -206,7 +201,9 @@ class Split:
             first = seen.setdefault(person[name], name)
             if splits[first] != split:
                 raise UserError(
-                    f"{name} and {first} are one person, but in different splits ({split} and {splits[first]}): "
-                    "some of their recordings have the same samples; leave those out, or mend the split"
+                    f"{name} and {first} are one person, but in different splits ({split} and "
+                    f"{splits[first]}): "
+                    "some of their recordings have the same samples; leave those out, or mend the "
+                    "split"
                 )
         return splits

@@ -36,8 +36,17 @@ __all__ = ["prepare", "prepare_recording"]
 FILES_A_PROCESS = 200  # a new process costs about 3 s (imports), a recording of 8 minutes 0.06 s
 ENGINES = ("local", "ray")
 SHARES = "0.7,0.1,0.2"
-RESULT = ("recordings", "windows", "windows_with_truth", "dropped", "windows_by_split", "subjects_by_split", "repairs", "left_out",
-          "passed_over")  # fmt: skip
+RESULT = (
+    "recordings",
+    "windows",
+    "windows_with_truth",
+    "dropped",
+    "windows_by_split",
+    "subjects_by_split",
+    "repairs",
+    "left_out",
+    "passed_over",
+)
 
 
 def prepare(
@@ -101,9 +110,9 @@ def prepare(
         certain, and leave the recording out where they are not. Sessions with several clocks are
         always checked.
     polarity : str
-        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw counts
-        of reflected light, and counts it as a repair; "upright" takes it as it is; "inverted" turns
-        all over.
+        "auto" turns a PPG over where it is certain that its pulses fall at systole, as in raw
+        counts of reflected light, and counts it as a repair; "upright" takes it as it is;
+        "inverted" turns all over.
     skip_bad : bool
         Leave out recordings that cannot be used, each by itself, and say so in store.json, instead
         of stopping.

@@ -87,9 +87,10 @@ def prepare_file(path, number, stage, settings):
         if parts and (full or parts[0].subject[0] != recording.subject):
             close()
         recordings.append({
-            "subject": recording.subject, "record": recording.record, "source": path.name, "start": recording.start,
-            "seconds": len(recording.ppg) / recording.sfreq, "windows": len(windows), "shard": len(shards),
-            "row": sum(map(len, parts)), "samples_sha256": fingerprint(recording),
+            "subject": recording.subject, "record": recording.record, "source": path.name,
+            "start": recording.start, "seconds": len(recording.ppg) / recording.sfreq,
+            "windows": len(windows), "shard": len(shards), "row": sum(map(len, parts)),
+            "samples_sha256": fingerprint(recording),
         } | clock_columns(recording.clocks))  # fmt: skip
         if len(windows):
             parts.append(windows)
@@ -97,8 +98,9 @@ def prepare_file(path, number, stage, settings):
     for row in recordings:
         row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
     note = {
-        "of": state, "source": path.name, "counts": counts, "repairs": repairs, "passed_over": passed_over,
-        "leads": list(leads), "refused": refused, "out_of_step": out_of_step, "shards": shards, "recordings": recordings,
+        "of": state, "source": path.name, "counts": counts, "repairs": repairs,
+        "passed_over": passed_over, "leads": list(leads), "refused": refused,
+        "out_of_step": out_of_step, "shards": shards, "recordings": recordings,
     }  # fmt: skip
     write_json(written, note)
     return note

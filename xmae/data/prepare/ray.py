@@ -92,6 +92,7 @@ def refuse_unseen(ray, stage):
         )
     if not all(seen):
         raise UserError(
-            f"{stage}: {seen.count(False)} of {len(nodes)} nodes of the cluster do not see this folder, where finished "
+            f"{stage}: {seen.count(False)} of {len(nodes)} nodes of the cluster do not see this "
+            "folder, where finished "
             "work is kept; use an --out, or for a URL an XDG_CACHE_HOME, that all of them see"
         )

@@ -7,9 +7,8 @@ are all II. Where several match, the first in the table wins.
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from xmae.data.recording.acceleration import in_g
 from xmae.data.recording.recording import MAX_SFREQ, MIN_SFREQ, MIN_SLOW_SFREQ, Recording
 from xmae.data.recording.sentinels import is_placeholder, plausible_labels, without_marks
 from xmae.data.recording.sizes import FREE_SAMPLES
-from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit
+from xmae.data.recording.units import SECONDS, gravities_in, millivolts_in, plain_unit, split_unit
 from xmae.errors import UserError, did_you_mean
 from xmae.files import read_yaml
 from xmae.signals.resample import resample_with_gaps
@@ -29,8 +28,9 @@ PPG_NAMES = (
 # lead II first: the lead of PulseDB, on which the published model was trained; then general names,
 # then other leads
 ECG_NAMES = (
-    "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR", "AVL", "AVF", "V1",
-    "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1", "CHAN2",
+    "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR",
+    "AVL", "AVF", "V1", "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1",
+    "CHAN2",
 )  # fmt: skip
 RESP_NAMES = (
     "RESP",
@@ -54,17 +54,6 @@ ACC_NAMES = (
     "ACCELZ",
 )
 ROLES = {"ppg": PPG_NAMES, "ecg": ECG_NAMES, "resp": RESP_NAMES, "acc": ACC_NAMES}
-SUBJECT_NAMES = (
-    "SUBJECT", "PATIENT", "PARTICIPANT", "PERSON", "PROBAND", "PROBANDEN", "SUBJ", "VOLUNTEER",
-    "VERSUCHSPERSON", "TEILNEHMER", "SUJET", "SUJETO", "SOGGETTO", "PACIENTE", "PARTICIPANTE",
-    "DEELNEMER", "RESPONDENT", "MRN", "\u53d7\u8bd5\u8005", "\u53d7\u8a66\u8005", "\u88ab\u8bd5",
-    "\u88ab\u9a13\u8005", "\u60a3\u8005",
-)  # fmt: skip
-SUBJECT_ENDS = ("", "ID", "NAME", "CODE", "NO", "NR", "NUMBER", "NUM", "NUMMER", "IDENTIFIER")
-# names of people where they stand in many rows, of rows or devices where they do not
-MAYBE_SUBJECT = {"ID", "PID", "UID", "UUID", "VP", "SUB", "USER", "NAME", "WEARER"} | {
-    f"{who}{end}" for who in ("USER", "SUB", "VP", "WEARER") for end in ("ID", "NAME", "NO", "NR")
-}
 # of a map's values
 KINDS = {"sfreq": (int, float), "sfreqs": dict, "units": dict} | dict.fromkeys(ROLES, (str, list))
 EXPECTED = {
@@ -221,25 +210,10 @@ def plain_name(name):
     """A channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH", "EKG" ->
     "ECG".
     """
-    name = re.sub(r"[(\[].*?[)\]]", "", str(name))  # a unit
+    name = split_unit(str(name))[0]
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
     lead = re.sub(r"^(ECG|LEAD)+", "", name)
     return lead if lead in ECG_NAMES else name
-
-
-def names_subject(name):
-    """Whether a column is called as one that names people: "Participant_ID", "subject" and so on."""
-    return plain_letters(name) in {who + end for who in SUBJECT_NAMES for end in SUBJECT_ENDS}
-
-
-def may_name_subject(name):
-    """Whether a column is called "ID", "user" or the like, which may name people."""
-    return plain_letters(name) in MAYBE_SUBJECT
-
-
-def plain_letters(name):
-    """A name in capitals without anything but letters and digits, of any script."""
-    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", str(name)).upper())
 
 
 def find_roles(names, wanted=None, units=None):
@@ -294,7 +268,7 @@ def find_roles(names, wanted=None, units=None):
 
 def is_lead(name, names, units):
     """Whether a channel with the name of a lead is one: see `find_roles`."""
-    if re.sub(r"[(\[].*?[)\]]", "", str(name)).strip().upper() not in AMBIGUOUS_LEADS:
+    if split_unit(str(name))[0].strip().upper() not in AMBIGUOUS_LEADS:
         return True
     limb_or_chest = {plain_name(other) for other in names} & NUMBERED_LEADS
     return bool(limb_or_chest) or plain_unit(units.get(name, "")) in ("mv", "uv")
@@ -352,7 +326,8 @@ def recording_of(
         raise UserError(f"{record}: {error}") from None
     if "ppg" not in roles:
         raise UserError(
-            f"{record}: no PPG among its channels {list(by_name)}; expected {' or '.join(PPG_NAMES)}"
+            f"{record}: no PPG among its channels {list(by_name)}; expected "
+            f"{' or '.join(PPG_NAMES)}"
         )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
     check_rates(record, (ppg, *ecgs), MIN_SFREQ)
@@ -377,6 +352,8 @@ def recording_of(
     start = plain_time(start)
     if start and is_placeholder(start):
         start, mended = "", mended | {"placeholder_date"}
+    if start and start_s:  # of what all channels share
+        start = (datetime.fromisoformat(start) + timedelta(seconds=start_s)).isoformat()
     resp = roles.get("resp")
     return Recording(
         subject=subject,

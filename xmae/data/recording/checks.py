@@ -46,7 +46,8 @@ def refuse_swapped(recording):
                 for x in (recording.ppg, recording.ecg))  # fmt: skip
     if ppg > 0 and ecg > 0 and ecg / ppg < SWAPPED:
         raise UserError(
-            f"{recording.record}: the channels for ppg and ecg look swapped; name them in a channel map"
+            f"{recording.record}: the channels for ppg and ecg look swapped; name them in a "
+            "channel map"
         )
     return recording
 

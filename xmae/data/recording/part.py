@@ -1,5 +1,5 @@
-"""What one file of one device holds: channels on that device's clock, to be a recording by itself or
-a part of a session.
+"""What one file of one device holds: channels on that device's clock, to be a recording by itself
+or a part of a session.
 """
 
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ class Part:
         As in `Recording`.
     repairs : tuple of str
         What the reader mended.
+    subject : str
+        Who, as the file says; "" = unknown.
     """
 
     channels: list
@@ -31,6 +33,7 @@ class Part:
     roles: dict | None = None
     labels: dict = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
+    subject: str = ""
 
     def roles_by(self, channel_map):
         """Role -> names: as the user says, or the format, or by the names."""
@@ -47,20 +50,24 @@ def recording_of_part(part, path, channel_map):
     UserError
         If it has no PPG, or as in `recording_of`.
     """
-    roles = part.roles_by(channel_map)
+    try:
+        roles = part.roles_by(channel_map)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if "ppg" not in roles:
         names = ", ".join(channel.name for channel in part.channels)
         raise UserError(
-            f"{path}: has no PPG ({names}); join it with a file that has in a session (docs/data.md)"
+            f"{path}: has no PPG ({names}); join it with a file that has in a session "
+            "(docs/data.md)"
         )
     return recording_of(
         part.channels,
-        path.stem,
+        part.subject or path.stem,
         path.stem,
         part.labels,
         wanted=roles,
         start=part.start,
-        repairs=["subject_from_file_name", *part.repairs],
+        repairs=[*([] if part.subject else ["subject_from_file_name"]), *part.repairs],
         units=channel_map.units,
         where=f"{path}: channel",
     )

@@ -13,6 +13,7 @@ from xmae.text import composed
 LARGEST = 1e12  # of any unit: squares and sums of it are still numbers in float32
 SMALLEST_RANGE = 1e-12
 MIN_SLOW_SFREQ = 0.5  # Hz, of respiration and acceleration
+NOBODY = ("", "nan", "none", "nat", "<na>")  # what programs write where no name is known
 MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples PPG faster
 
 
@@ -64,6 +65,26 @@ class ClockNote:
     drift_ppm: float = 0.0
     drift_half_ppm: float = np.nan
     left_s: float = np.nan
+
+
+def real_numbers(x):
+    """Return an array as float64.
+
+    Raises
+    ------
+    TypeError
+        If it holds no real numbers: complex ones, of which a half would be lost, dates or texts.
+    """
+    return np.asarray(x).astype(np.float64, casting="same_kind", copy=False)
+
+
+def refuse_label_rates(labels, where):
+    """Raise a `UserError` if a label is a series with a rate that no monitor has."""
+    for name, label in labels.items():
+        if isinstance(label, tuple) and not 0 < label[1] <= MAX_SFREQ:
+            raise UserError(
+                f"{where}: {name} has the rate {label[1]:g} Hz; expected at most {MAX_SFREQ} Hz"
+            )
 
 
 def refuse_beyond_float32(x, what):
@@ -129,8 +150,9 @@ class Recording:
     Raises
     ------
     UserError
-        On an implausible rate, different lengths, less than one window, infinite samples, numbers
-        that no sensor gives, PPG that never changes, or ECG that is the PPG once more.
+        On a subject without a name, an implausible rate, different lengths, less than one window,
+        infinite samples, numbers that no sensor gives, PPG that never changes, or ECG that is the
+        PPG once more.
     """
 
     subject: str
@@ -150,6 +172,9 @@ class Recording:
     def __post_init__(self):
         self.subject, self.record = composed(self.subject), composed(self.record)
         name = self.record
+        if self.subject.lower() in NOBODY:
+            raise UserError(f"{name}: its subject is '{self.subject}', which is nobody's name")
+        refuse_label_rates(self.labels, name)
         if not MIN_SFREQ <= self.sfreq <= MAX_SFREQ:
             raise UserError(
                 f"{name}: sampling rate {self.sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz"
@@ -168,7 +193,8 @@ class Recording:
                 raise UserError(f"{name}: {has}; expected as many")
         if len(self.ppg) < WINDOW_S * self.sfreq:
             raise UserError(
-                f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of {WINDOW_S} s"
+                f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of "
+                f"{WINDOW_S} s"
             )
         finite = self.ppg[np.isfinite(self.ppg)]
         if not len(finite) or finite.min() == finite.max():

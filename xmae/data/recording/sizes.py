@@ -4,6 +4,7 @@ A small file can declare, or unpack to, far more than any recording is. A sample
 takes a byte of its file or more, packed a quarter; beyond that a fixed number is free.
 """
 
+import gzip
 import struct
 import zipfile
 import zlib
@@ -61,7 +62,8 @@ def check_places(places, path):
     """
     if len(places) and not 0 <= places[-1] <= FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
         raise UserError(
-            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that is"
+            f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that "
+            "is"
             " there"
         )
 
@@ -131,3 +133,22 @@ def check_matlab(path):
                     total += len(unpacker.decompress(piece, PIECE))
                     piece = unpacker.unconsumed_tail
                     check_samples(total // 8, path, size)
+
+
+def check_gzip(path):
+    """Refuse a gzip file that unpacks to more than a recording of its size can hold.
+
+    It is unpacked a piece at a time, and nothing of it is kept.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    OSError, EOFError, zlib.error
+        If the file is damaged.
+    """
+    size, total = Path(path).stat().st_size, 0
+    with gzip.open(path) as file:
+        while piece := file.read(PIECE):
+            total += len(piece)
+            check_samples(total // 8, path, size)

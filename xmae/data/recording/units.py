@@ -9,6 +9,15 @@ import re
 from xmae.errors import UserError
 
 G = 9.80665  # m/s2
+TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")  # of a column with times
+BRACKETS = re.compile(r"[(\[{<]\s*([^)\]}>]*[^)\]}>\s])\s*[)\]}>]+")
+BEHIND = (
+    # "time, s", "ECG/mV", "time in ms"; "X/V" may be lead V of a device
+    re.compile(r"(.*\w)(?:\s*,\s*|\s+in\s+|\s*/(?!V$)\s*)([^\s,]+)"),
+    # "ecg_mV", "acc_x_mg": where the unit cannot be a lead or an axis
+    re.compile(r"(?i)((?:ecg|ekg|lead).*)[_ .-]([mun\u00b5\u03bc]v)"),
+    re.compile(r"(?i)(acc.*)[_ .-](m?g|ms-?2|m/s2|m/s\^2)"),
+)
 
 SECONDS = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "millisec": 1e-3,
@@ -17,17 +26,18 @@ SECONDS = {
     "h": 3600.0, "hr": 3600.0, "hrs": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0,
 }  # fmt: skip
 TO_MILLIVOLT = {
-    "nv": 1e-6, "uv": 1e-3, "microvolt": 1e-3, "mv": 1.0, "millivolt": 1.0, "v": 1e3, "volt": 1e3,
+    "nv": 1e-6, "uv": 1e-3, "microvolt": 1e-3, "mv": 1.0, "millivolt": 1.0, "mvolt": 1.0,
+    "uvolt": 1e-3, "v": 1e3, "volt": 1e3,
 }  # fmt: skip
 TO_G = {
     "g": 1.0, "mg": 1e-3, "m/s2": 1 / G, "m/s^2": 1 / G, "m/s/s": 1 / G, "ms-2": 1 / G,
-    "ms^-2": 1 / G, "m*s-2": 1 / G, "meter/s2": 1 / G,
+    "ms2": 1 / G, "ms^-2": 1 / G, "m*s-2": 1 / G, "meter/s2": 1 / G,
 }  # fmt: skip
 # any scale: what is measured has no unit, or one of the converter
 ARBITRARY = {
     "", "-", "1", "nu", "au", "arb", "arbitrary", "unitless", "nounit", "none", "n/a", "na", "adc",
-    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized", "normalised",
-    "dl", "cal", "uncal", "code", "wave", "pm",
+    "adu", "count", "raw", "lsb", "bit", "digit", "unknown", "?", "norm", "normalized",
+    "normalised", "dl", "cal", "uncal", "code", "wave", "pm",
 }  # fmt: skip
 # others that stand in a row of units
 OTHERS = {
@@ -50,10 +60,20 @@ def plain_unit(unit):
     return plain[:-1] if len(plain) > 3 and plain.endswith("s") and "/" not in plain else plain
 
 
-def bracketed(name):
-    """The unit in a column's name: "ECG [mV]" -> "mV"; "" if there is none."""
-    unit = re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]", name)
-    return unit[1] if unit else ""
+def split_unit(name):
+    """Split a column's name into what is measured, and the unit that stands behind it; "" if none.
+
+    Examples
+    --------
+    >>> split_unit("ECG [mV]"), split_unit("time in ms"), split_unit("ecg_uV"), split_unit("ppg")
+    (('ECG', 'mV'), ('time', 'ms'), ('ecg', 'uV'), ('ppg', ''))
+    """
+    if found := BRACKETS.search(name):
+        return BRACKETS.sub("", name).strip(), found[1].strip()
+    for pattern in BEHIND:
+        if (found := pattern.fullmatch(name.strip())) and is_unit(found[2]):
+            return found[1], found[2]
+    return name, ""
 
 
 def is_unit(text):

@@ -115,7 +115,8 @@ class FlatWindows:
                 table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
                 if len(table) != shard["windows"]:
                     raise UserError(
-                        f"{shard['file']}: holds {len(table)} windows, store.json says {shard['windows']}"
+                        f"{shard['file']}: holds {len(table)} windows, store.json says "
+                        f"{shard['windows']}"
                     )
                 for name, file in files.items():
                     rows = (

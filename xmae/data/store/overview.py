@@ -18,8 +18,10 @@ from xmae.signals.window import SFREQ
 SHOWN = 3  # windows of each kind in the picture
 FEW = 0.5  # share of windows kept, below which to warn
 STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:62em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{border:1px solid #ccc;padding:.2em .7em;text-align:right}td:first-child,th:first-child{text-align:left}"
+    "body{font:15px/1.5 sans-serif;max-width:62em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse}"
+    "td,th{border:1px solid #ccc;padding:.2em .7em;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}"
     "img{max-width:100%}"
 )
 
@@ -178,31 +180,58 @@ def page(store, result, image):
     limits = both | result["settings"]["limits"]
     parts = [
         f"<!doctype html><meta charset=utf-8><title>Data report</title><style>{STYLE}</style>",
-        f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows ({result['hours']} h).</p>",
+        (
+            f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows "
+            f"({result['hours']} h).</p>"
+        ),
         *clock_parts(result),
-        rows("Windows", ("", "windows", "share"), [
-            (name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()
-        ]),
-        rows("Splits", ("", "subjects", "windows"), [
-            (name, result["subjects_by_split"][name], f"{result['windows_by_split'].get(name, 0):,}")
-            for name in ("train", "val", "test") if name in result["subjects_by_split"]
-        ]),
+        rows(
+            "Windows",
+            ("", "windows", "share"),
+            [(name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()],
+        ),
+        rows(
+            "Splits",
+            ("", "subjects", "windows"),
+            [
+                (
+                    name,
+                    result["subjects_by_split"][name],
+                    f"{result['windows_by_split'].get(name, 0):,}",
+                )
+                for name in ("train", "val", "test")
+                if name in result["subjects_by_split"]
+            ],
+        ),
         rows("Mended (recordings)", ("rule", "recordings"), result["repairs"].items()),
-        rows("Left out (recordings)", ("recording", "why"), [
-            (row.get("record", row["source"]), row["why"]) for row in result["left_out"]
-        ]),
-        rows("Passed over (without PPG, mapped channels or 10 s)", ("files or parts of them", ""), [
-            (name, f"{n:,}") for name, n in result["passed_over"].items()
-        ]),
-        rows("Quality of the kept windows", ("", "lowest", "5 %", "median", "95 %", "highest", "limit"), [
-            (name, *values, limits.get(name, "")) for name, values in result["quality"].items()
-        ]),
+        rows(
+            "Left out (recordings)",
+            ("recording", "why"),
+            [(row.get("record", row["source"]), row["why"]) for row in result["left_out"]],
+        ),
+        rows(
+            "Passed over (without PPG, mapped channels or 10 s)",
+            ("files or parts of them", ""),
+            [(name, f"{n:,}") for name, n in result["passed_over"].items()],
+        ),
+        rows(
+            "Quality of the kept windows",
+            ("", "lowest", "5 %", "median", "95 %", "highest", "limit"),
+            [(name, *values, limits.get(name, "")) for name, values in result["quality"].items()],
+        ),
         rows("Labels", ("", "windows"), result["labels"].items()),
-        rows("Accelerometer", ("", "windows"), [
-            ("three axes, g, at 100 Hz", f"{result['windows_with_acceleration']:,}")
-        ] if result["windows_with_acceleration"] else []),
-        f"<h2>Windows kept</h2><img alt='best, typical and worst windows' src='data:image/png;base64,{image}'>",
-    ]  # fmt: skip
+        rows(
+            "Accelerometer",
+            ("", "windows"),
+            [("three axes, g, at 100 Hz", f"{result['windows_with_acceleration']:,}")]
+            if result["windows_with_acceleration"]
+            else [],
+        ),
+        (
+            "<h2>Windows kept</h2><img alt='best, typical and worst windows' "
+            f"src='data:image/png;base64,{image}'>"
+        ),
+    ]
     return "\n".join(parts)
 
 
@@ -239,4 +268,5 @@ def rows(title, head, body):
     if not body:
         return ""
     lines = [f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in body]
-    return f"<h2>{title}</h2><table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{''.join(lines)}</table>"
+    heads = "".join(f"<th>{cell}</th>" for cell in head)
+    return f"<h2>{title}</h2><table><tr>{heads}</tr>{''.join(lines)}</table>"

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from xmae.data.recording.sentinels import refuse_no_values
+from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.remote import publish_remote
 from xmae.data.store.shard import write_named
 from xmae.data.store.store import NEW_LABELS, WindowStore
@@ -64,8 +65,8 @@ def read_labels(table):
     """A table of labels: a column for each, by an index of those columns that say where a value
     holds.
     """
+    given = read_small_table(table, "a table of labels")  # all text: subject 007
     try:
-        given = pd.read_csv(table, dtype=str)  # subject 007
         given.columns = [str(name).strip() for name in given.columns]
         given = given.rename(columns={"patient": "subject"} | OLD_NAMES)
         keys = [name for name in KEYS[:3] if name in given]
@@ -73,7 +74,7 @@ def read_labels(table):
         given = given.astype(
             {name: float for name in [*names, *(["start_s"] if "start_s" in keys else [])]}
         )
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{table}: not readable as a table of labels ({error})") from error
     if not names or not keys or keys == ["start_s"]:
         raise UserError(

@@ -80,5 +80,6 @@ def refuse_changed(url, found):
     """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
     if read_remote_store(url) != found:
         raise UserError(
-            f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; try again"
+            f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; "
+            "try again"
         )

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xmae.data.recording.parquet import check_parquet
 from xmae.data.store.windows import LEAD_TIMES, OLD_NAMES, Windows
 from xmae.errors import UserError, refusing
 from xmae.files import sha256
@@ -130,8 +131,10 @@ def read_table(file, digest, columns=None):
         content = Path(file).read_bytes() if isinstance(file, str | Path) else file.open().read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(
-                f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare again"
+                f"{name}: damaged or changed since it was written (its SHA-256 differs); prepare "
+                "again"
             )
+        check_parquet(pa.py_buffer(content), name, len(content), columns)
         return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
 
 

@@ -29,8 +29,9 @@ INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end
 INDEX_COLUMNS = pa.schema({
     "subject": pa.string(), "record": pa.string(), "source": pa.string(), "start": pa.string(),
     "seconds": pa.float64(), "windows": pa.int64(), "shard": pa.string(), "row": pa.int64(),
-    "samples_sha256": pa.string(), "clock_state": pa.string(), "clock_offset_s": pa.float64(), "clock_lag_half_s": pa.float64(),
-    "clock_drift_ppm": pa.float64(), "clock_drift_half_ppm": pa.float64(), "clock_left_s": pa.float64(),
+    "samples_sha256": pa.string(), "clock_state": pa.string(), "clock_offset_s": pa.float64(),
+    "clock_lag_half_s": pa.float64(), "clock_drift_ppm": pa.float64(),
+    "clock_drift_half_ppm": pa.float64(), "clock_left_s": pa.float64(),
 })  # fmt: skip
 
 __all__ = ["SCHEMA_VERSION", "WindowStore", "Windows"]

@@ -219,9 +219,9 @@ def subset_store(store, subjects, path):
 def _point(trial, name, kind, fraction, n_subjects, values):
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {
-        "dataset": trial.dataset.name, "task": trial.task.name, "label": trial.task.label, "metric": trial.task.metric,
-        "units": trial.task.units, "model": name, "kind": kind, "fraction": fraction, "n_subjects": n_subjects,
-        "mean": float(np.mean(values)), "sd": sd,
+        "dataset": trial.dataset.name, "task": trial.task.name, "label": trial.task.label,
+        "metric": trial.task.metric, "units": trial.task.units, "model": name, "kind": kind,
+        "fraction": fraction, "n_subjects": n_subjects, "mean": float(np.mean(values)), "sd": sd,
     }  # fmt: skip
 
 

@@ -76,13 +76,15 @@ def transfer(
     )
     if both := sorted(set(source.subject) & set(target.subject)):
         raise UserError(
-            f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs other people"
+            f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs "
+            "other people"
         )
     shared = [name for name in source.tasks() if name in target.tasks()]
     asked = shared if tasks == "all" else tasks.split(",")
     if absent := [name for name in asked if name not in shared] or (not shared and ["any task"]):
         raise UserError(
-            f"{fit} and {test} do not both have labels for {absent[0]}; both have {', '.join(shared)}"
+            f"{fit} and {test} do not both have labels for {absent[0]}; both have "
+            f"{', '.join(shared)}"
         )
     joined = join(source, target)
     trials, reasons = [], []

@@ -104,8 +104,8 @@ def dreamer(
     rows = electrode_rows(electrodes, names)
     embeddings, trial = embed_trials(encoders, trials, rows, baseline)
     result = {
-        "protocol": protocol, "baseline": baseline, "threshold": threshold, "fusion": fusions, "encoders": files,
-        "electrodes": [names[row] for row in rows], "folds": folds, "seed": seed,
+        "protocol": protocol, "baseline": baseline, "threshold": threshold, "fusion": fusions,
+        "encoders": files, "electrodes": [names[row] for row in rows], "folds": folds, "seed": seed,
         "subjects": len({t.subject for t in trials}),
         "ratings": {},
     }  # fmt: skip
@@ -170,7 +170,8 @@ def cut(x):
     n = min(x.shape[-1] // length, LAST_S // WINDOW_S)
     if not n:
         raise UserError(
-            f"a clip or baseline of {x.shape[-1] / SFREQ:.1f} s is shorter than a window of {WINDOW_S} s"
+            f"a clip or baseline of {x.shape[-1] / SFREQ:.1f} s is shorter than a window of "
+            f"{WINDOW_S} s"
         )
     return x[:, -n * length :].reshape(len(x), n, length).transpose(1, 0, 2).astype(np.float32)
 
@@ -304,7 +305,10 @@ def metrics_of(high, score, subject, weights):
 def dreamer_table(result):
     """Markdown: for each rating a row per way with AUC, F1 and accuracy."""
     lines = [
-        f"Protocol: {result['protocol']}, {result['subjects']} people, baseline: {result['baseline']}.",
+        (
+            f"Protocol: {result['protocol']}, {result['subjects']} people, baseline: "
+            f"{result['baseline']}."
+        ),
         "",
     ]
     for rating, found in result["ratings"].items():

@@ -272,7 +272,10 @@ def fusion_table(result):
         if "reason" in task:
             lines += [f"**{task['label']}**: not evaluable, {task['reason']}", ""]
             continue
-        what = f"{task['n_subjects']} subjects, {task['n_windows']} windows; a constant: {task['baseline']:.2f}"
+        what = (
+            f"{task['n_subjects']} subjects, {task['n_windows']} windows; a constant: "
+            f"{task['baseline']:.2f}"
+        )
         head = f"{task['metric'].upper()}{unit}"
         rows = []
         for name, way in task["ways"].items():

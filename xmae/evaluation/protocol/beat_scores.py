@@ -53,7 +53,9 @@ def true_values(windows):
 
 
 def values_of_beats(time, window, n_windows):
-    """RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays (n_windows,)."""
+    """RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
+    (n_windows,).
+    """
     found = variability(time, window, n_windows)
     premature = premature_share(time, window, n_windows)
     return {"rmssd": found["rmssd"], "sdnn": found["sdnn"], "premature": premature}

@@ -137,7 +137,8 @@ def load_datasets(data, labels=None, tasks=None, known=REGISTRY):
         )
     if wrong := [item for item, rate in rates.items() if rate != SFREQ]:
         raise UserError(
-            f"{wrong[0]}: windows at {rates[wrong[0]]:g} Hz; encoders take {SFREQ} Hz: prepare it again"
+            f"{wrong[0]}: windows at {rates[wrong[0]]:g} Hz; encoders take {SFREQ} Hz: prepare it "
+            "again"
         )
     loaded = [
         load_dataset(item, labels if i == 0 else None, tasks, known) for i, item in enumerate(data)

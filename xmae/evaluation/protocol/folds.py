@@ -125,7 +125,8 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
         for part, doing in ((fitted, "fit on"), (scored, "score")):
             if task.kind == "binary" and np.ptp(truth[part]) == 0:
                 raise UserError(
-                    f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single class"
+                    f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single "
+                    "class"
                 )
         folds.append((fitted, scored))
     return Trial(dataset, task, truth, folds, lost)
@@ -140,7 +141,8 @@ def one_out(task, truth, rows, subject, always, where):
         scored, fitted = rows[subject == number], rows[subject != number]
         if task.kind == "binary" and np.ptp(truth[scored]) == 0:
             raise UserError(
-                f"{where}: leaving one subject out needs both classes in every subject, and one has a"
+                f"{where}: leaving one subject out needs both classes in every subject, and one "
+                "has a"
                 " single class; use --protocol all"
             )
         folds.append((np.concatenate([always, fitted]), scored))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from xmae.data.recording.sentinels import refuse_no_values
+from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
@@ -69,19 +70,10 @@ def read_labels(path, tasks=None, known=REGISTRY):
 
 def read_table(path):
     """Read the file as it is, with subject and record as text and today's names of labels."""
-    text = {"subject": str, "record": str}
-    try:
-        table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=text)
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise UserError(
-            f"{path}: not readable as a label table (.parquet or .csv): {error}"
-        ) from error
+    texts = ["subject", "record"]
+    table = read_small_table(path, "a label table (.parquet or .csv)", texts)
     table = table.rename(columns=OLD_NAMES)
-    for name in table.columns.intersection(list(text)):
+    for name in table.columns.intersection(texts):
         table[name] = table[name].map(out_of_cell)
     return table
 
@@ -90,7 +82,8 @@ def check_columns(path, table, names, known):
     """Refuse a table without subject or labels, or with a label that no task uses."""
     if "subject" not in table or not names:
         raise UserError(
-            f"{path}: a label table has the column subject and at least one label; found {list(table)}"
+            f"{path}: a label table has the column subject and at least one label; found "
+            f"{list(table)}"
         )
     columns = tuple(dict.fromkeys(task.column for task in known.values()))
     if unknown := [name for name in names if name not in columns]:
@@ -166,7 +159,8 @@ def _check_matches(named, known, what, name, dataset):
     named, known = sorted(set(named)), set(known)
     if unknown := [item for item in named if item not in known]:
         raise UserError(
-            f"{name}: {len(unknown)} of its {len(named)} {what} are not in {dataset}: {', '.join(unknown[:3])}"
+            f"{name}: {len(unknown)} of its {len(named)} {what} are not in {dataset}: "
+            f"{', '.join(unknown[:3])}"
             f"{' ...' if len(unknown) > 3 else ''} (it has {', '.join(sorted(known)[:3])} ...); "
             "leave them out of the table, or use the store that they belong to"
         )

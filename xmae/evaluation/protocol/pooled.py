@@ -83,7 +83,10 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
     if len(subjects) < MIN_SUBJECTS:
         return {
-            "reason": f"{len(subjects)} scored subjects have the label {task.column!r}, {MIN_SUBJECTS} are needed"
+            "reason": (
+                f"{len(subjects)} scored subjects have the label {task.column!r}, "
+                f"{MIN_SUBJECTS} are needed"
+            )
         }
     folds = list(probe_folds(windows.subject, truth, score, fit, task.kind, n_folds))
     if (fewest := min(len(np.unique(windows.subject[fitted])) for fitted, _ in folds)) < 2:

@@ -113,35 +113,57 @@ SETTINGS = {"lab": "laboratory", "free_living": "free-living"}
 _filled = _by_name(
     *(
         _binary(
-            f"hypertension_{key}", f"Hypertension, {words}", "cuff or diagnosis",
+            f"hypertension_{key}",
+            f"Hypertension, {words}",
+            "cuff or diagnosis",
             "1 hypertensive, 0 not, by the cut-off you state; subject or visit",
         )
         for key, words in SETTINGS.items()
     ),
     _binary(
-        "pvc", "PVC", "rhythm annotation, else derived from the ECG (xmae.evaluation.protocol.ectopic)",
+        "pvc",
+        "PVC",
+        "rhythm annotation, else derived from the ECG (xmae.evaluation.protocol.ectopic)",
         "1 if the stretch has a premature ventricular contraction, else 0; time",
     ),
     _binary(
-        "ectopic", "Ectopic beats", "rhythm annotation, else derived from the ECG (xmae.evaluation.protocol.ectopic)",
+        "ectopic",
+        "Ectopic beats",
+        "rhythm annotation, else derived from the ECG (xmae.evaluation.protocol.ectopic)",
         "1 if the stretch has an ectopic beat, else 0; time",
     ),
     *(
-        _binary(name, f"{label} abnormal", "blood test", "1 outside the laboratory's reference range, else 0; subject")
+        _binary(
+            name,
+            f"{label} abnormal",
+            "blood test",
+            "1 outside the laboratory's reference range, else 0; subject",
+        )
         for name, label in LABORATORY.items()
     ),
     *(
-        _binary(name, label, "polysomnography, epochs of 30 s", "1 in this stage, 0 in another; time of the epoch")
+        _binary(
+            name,
+            label,
+            "polysomnography, epochs of 30 s",
+            "1 in this stage, 0 in another; time of the epoch",
+        )
         for name, label in STAGES.items()
     ),
     *(
-        _number(f"{name}_{key}", f"{label} pressure, {words}", "mmHg", "cuff", "mmHg; subject or time of the reading")
+        _number(
+            f"{name}_{key}",
+            f"{label} pressure, {words}",
+            "mmHg",
+            "cuff",
+            "mmHg; subject or time of the reading",
+        )
         for key, words in SETTINGS.items()
         for name, label in (("sbp", "Systolic"), ("dbp", "Diastolic"))
     ),
     _number("age", "Age", "years", "hospital record", "years; subject"),
     _number("bmi", "Body-mass index", "kg/m2", "height and weight", "kg/m2; subject"),
-)  # fmt: skip
+)
 
 PAPER = (*_filled, "sex")  # the 19
 
@@ -150,16 +172,36 @@ REGISTRY = (
     | TASKS
     | _by_name(
         _binary(
-            "hypertension", "Hypertension (stage 1 or 2)", "cuff: JNC 7 stage, 0 normal to 3 stage 2",
-            "JNC 7 stage 0-3; subject", column="hypertension_stage", above=1,
+            "hypertension",
+            "Hypertension (stage 1 or 2)",
+            "cuff: JNC 7 stage, 0 normal to 3 stage 2",
+            "JNC 7 stage 0-3; subject",
+            column="hypertension_stage",
+            above=1,
         ),
         _binary("diabetes", "Diabetes", "hospital record", "1 diabetes, 0 not; subject"),
-        _number("hr_reference", "Heart rate of the data set", "bpm", "the data set's own, from its ECG", "bpm; time"),
-        _number("hr_monitor", "Heart rate of the device", "bpm", "cuff or monitor", "bpm; subject or time"),
-        _number("sbp", "Systolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
-        _number("dbp", "Diastolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"),
+        _number(
+            "hr_reference",
+            "Heart rate of the data set",
+            "bpm",
+            "the data set's own, from its ECG",
+            "bpm; time",
+        ),
+        _number(
+            "hr_monitor",
+            "Heart rate of the device",
+            "bpm",
+            "cuff or monitor",
+            "bpm; subject or time",
+        ),
+        _number(
+            "sbp", "Systolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"
+        ),
+        _number(
+            "dbp", "Diastolic pressure", "mmHg", "arterial line or cuff", "mmHg; subject or time"
+        ),
     )
-)  # fmt: skip
+)
 
 KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
 

@@ -123,7 +123,8 @@ def adopt_module(module, contract, licence):
 
     Examples
     --------
-    >>> pooled = nn.Sequential(nn.Conv1d(1, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    >>> pooled = nn.Sequential(nn.Conv1d(1, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool1d(1),
+    nn.Flatten())
     >>> adopt_module(pooled, {"sfreq": 50}, "CC0-1.0")(torch.zeros(3, 1, 1000)).shape
     torch.Size([3, 8])
     """

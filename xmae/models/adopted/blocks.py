@@ -9,7 +9,9 @@ from torch import nn
 
 
 class SameConv(nn.Module):
-    """Convolution whose output has ceil(L / stride) samples; an odd padding is longer at the end."""
+    """Convolution whose output has ceil(L / stride) samples; an odd padding is longer at the
+    end.
+    """
 
     def __init__(self, n_in, n_out, kernel, stride=1, groups=1):
         super().__init__()

@@ -62,8 +62,8 @@ class NormWear(nn.Module):
         return sums / (n_scales + 1 / n_times)
 
     def positions(self, n_times, n_scales):
-        """Positions of [CLS] (1, 1, E) and of a grid of patches (1, n_times n_scales, E), by bicubic
-        interpolation.
+        """Positions of [CLS] (1, 1, E) and of a grid of patches (1, n_times n_scales, E), by
+        bicubic interpolation.
         """
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         if (n_times, n_scales) != GRID:

@@ -51,7 +51,8 @@ def read_state(path):
         raise UserError(f"{path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: holds objects that come alive only by running code, which is refused; save its "
+            f"{path}: holds objects that come alive only by running code, which is refused; save "
+            "its "
             "state_dict alone"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:

@@ -14,14 +14,23 @@ from xmae.data.recording.channels import Channel
 from xmae.errors import UserError
 
 HEAD_LINES = 25
-KEYS = ("Recorded Date", "Sample Rate")
+# in every language of the phone: when, how often, in what
+DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}")
+RATE = re.compile(r"(?i)([\d.,]+)\s*(?:hertz|hercios|hz)")
+UNITS = ("uV", "\u00b5V", "\u03bcV", "mV")
+SAMPLE = re.compile(r'\s*"?-?[\d.,]+"?\s*,?')
 
 
 def recognises(path):
-    """Whether the first lines name the date and the rate of a recording."""
+    """Whether the first lines state the date and the rate of a recording."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        head = [file.readline() for _ in range(HEAD_LINES)]
-    return all(any(line.lstrip('"').startswith(key) for line in head) for key in KEYS)
+        said = values_of([file.readline() for _ in range(HEAD_LINES)])
+    return all(any(kind.fullmatch(value) for value in said) for kind in (DATE, RATE))
+
+
+def values_of(lines):
+    """What stands behind the name in each line of the head."""
+    return [line.partition(",")[2].strip(' "\r\n') for line in lines[:HEAD_LINES]]
 
 
 def part_of(path, channel_map):
@@ -30,19 +39,16 @@ def part_of(path, channel_map):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as an ECG of Apple Health ({error})") from error
-    said = {}
-    for line in lines[:HEAD_LINES]:
-        name, _, value = line.partition(",")
-        said.setdefault(name.strip(' "'), value.strip(' "'))
-    samples = [line for line in lines if re.fullmatch(r'\s*"?-?[\d.,]+"?\s*,?', line)]
-    number = re.match(r"[\d.,]+", said["Sample Rate"])
+    said = values_of(lines)
+    samples = [line for line in lines if SAMPLE.fullmatch(line)]
+    number = next(filter(None, map(RATE.fullmatch, said)))[1]
     try:
-        rate = float(number[0].replace(",", "."))
+        rate = float(number.replace(",", "."))
         x = [float(line.strip(' ",').replace(",", ".")) for line in samples]
-        start = pd.Timestamp(said["Recorded Date"]).isoformat()
+        start = pd.Timestamp(next(filter(DATE.fullmatch, said))).isoformat()
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not readable as an ECG of Apple Health ({error})") from error
-    unit = said.get("Unit", "uV")
+    unit = next((value for value in said if value in UNITS), "uV")
     return parts.Part([Channel("I", np.asarray(x), rate, unit=unit)], start, {"ecg": ["I"]})
 
 

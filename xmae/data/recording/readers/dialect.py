@@ -22,8 +22,16 @@ from xmae.errors import UserError
 SEPARATORS = ",;\t|"
 COMMENTS = ("#", "%", "//")  # a line that begins so is no row
 COMMENT_LINE = re.compile(rb"[\r\n](?:#|%|//)")
-LINE_END = re.compile(rb"\r\n|\n|\r")
-BLANK_ROW = re.compile(rb"(?:\r\n|\n|\r(?!\n))[ \t]*(?:\r\n|\n|\r(?!\n))(?=\s*[^\s\0])")
+ONE_END = r"\r{0,2}\n|\r(?!\r?\n)"  # a file that was copied as text twice has "\r\r\n"
+LINE_END, LINE_END_TEXT = re.compile(ONE_END.encode()), re.compile(ONE_END)
+BLANK_ROW = re.compile(rf"(?:{ONE_END})[ \t]*(?:{ONE_END})(?=\s*[^\s\0])".encode())
+DOUBLED_END = b"\r\r\n"
+WIDE = {  # first bytes of other encodings
+    b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}  # fmt: skip
+ZEROS = {0.5: "UTF-16", 0.75: "UTF-32"}  # share of zero bytes
+ENCODING_BYTES = 1000
 SAMPLE_BYTES, SAMPLE_LINES = 1 << 20, 1000  # of the start of a file, by which it is judged
 MOSTLY = 0.9  # share of the lines that must agree
 UNIT_ROWS = 3  # lines between names and values that may hold units
@@ -108,15 +116,27 @@ def sample_lines(path):
     with path.open("rb") as file:
         data = file.read(SAMPLE_BYTES)
     whole = len(data) < SAMPLE_BYTES
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path}: not readable as a table: it is UTF-16; save it as UTF-8")
+    if wide := wide_encoding(data):
+        raise UserError(f"{path}: not readable as a table: it is {wide}; save it as UTF-8")
     if not whole:  # the last line may be cut within a character
         data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not readable as a table ({error}); save it as UTF-8") from error
-    return re.split(r"\r\n|\r|\n", text)[:SAMPLE_LINES]
+    return LINE_END_TEXT.split(text)[:SAMPLE_LINES]
+
+
+def wide_encoding(data):
+    """Name the encoding of a text whose letters take two or four bytes; "" if they take one.
+
+    Where no mark at the start says it, half or three quarters of the bytes are zero.
+    """
+    for mark, name in WIDE.items():
+        if data.startswith(mark):
+            return name
+    zeros = data[:ENCODING_BYTES].count(0) / max(1, len(data[:ENCODING_BYTES]))
+    return next((name for share, name in ZEROS.items() if abs(zeros - share) < 0.05), "")
 
 
 def is_content(line):
@@ -133,7 +153,12 @@ def fields_of(line, separator):
 def separator_of(header, rows):
     """The character by which most rows have as many fields as the names, or one more that is empty;
     of several the one with most fields.
+
+    First those count by which rows have exactly as many, as "Time, s;PPG" may stand above "0.1;3".
     """
+    exact = {s: share for s in SEPARATORS if (share := share_of_values(header, rows, s)) > 0}
+    if exact:
+        return max(exact, key=lambda s: (exact[s], len(fields_of(header, s))))
     best, most = ",", 1
     for separator in SEPARATORS:
         n_names = len(fields_of(header.rstrip(separator + " "), separator))
@@ -156,6 +181,15 @@ def separator_of(header, rows):
     return best
 
 
+def share_of_values(header, rows, separator):
+    """The share of fields that are values, if most rows have as many as the names; else 0."""
+    n_names = len(fields_of(header.rstrip(separator + " "), separator))
+    split = [fields_of(row.rstrip(separator + " "), separator) for row in rows]
+    if n_names < 2 or not split or np.mean([len(row) == n_names for row in split]) < MOSTLY:
+        return 0.0
+    return float(np.mean([is_value(cell) for row in split for cell in row]))
+
+
 def refuse_unnamed(path, before, header, names, separator):
     """Raise a `UserError` if there is no line of names, or only one that is a comment."""
     if not all(NUMBER.fullmatch(name) or name.lower() in MISSING for name in names):
@@ -163,10 +197,12 @@ def refuse_unnamed(path, before, header, names, separator):
     said = next((x for x in reversed(before) if x.startswith(COMMENTS)), "")
     if len(fields_of(said, separator)) == len(names) and len(names) > 1:
         raise UserError(
-            f"{path}: its names stand in a comment, '{said[:60]}'; remove the {said[:1]} before them"
+            f"{path}: its names stand in a comment, '{said[:60]}'; remove the {said[:1]} before "
+            "them"
         )
     raise UserError(
-        f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the columns"
+        f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the "
+        "columns"
         " above it"
     )
 
@@ -175,8 +211,8 @@ def unit_row(rows):
     """The units of the columns, from rows between names and values, and how many such rows there
     are.
 
-    A row of units has no number, at least one unit that is known, and words only in columns in which
-    the rows below have none.
+    A row of units has no number, at least one unit that is known, and words only in columns in
+    which the rows below have none.
     """
     units, n_rows = [], 0
     for place, row in enumerate(rows[:UNIT_ROWS]):
@@ -209,7 +245,8 @@ def refuse_field_counts(path, names, rows):
     counts = np.array([len(row) for row in rows])
     if len(counts) and np.mean(counts < len(names)) > 1 - MOSTLY and len(counts) > 1:
         raise UserError(
-            f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} names:"
+            f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} "
+            "names:"
             f" {', '.join(names)}"
         )
 
@@ -247,10 +284,10 @@ def read_text_table(path, text_columns=()):
         If it cannot be read, or rows have more fields than there are names.
     """
     dialect, repairs = dialect_of(path), []
-    end, commented = look_through(path)
+    end, uneven = look_through(path)
     extra = [f"\0{k}" for k in range(dialect.n_fields - len(dialect.names))]
     source, skip = path, dialect.first_row
-    if commented or end is not None:
+    if uneven or end is not None:
         source, repairs = (
             io.BytesIO(without_comments(path, end, skip)),
             ["zero_tail"] if end else [],
@@ -270,15 +307,31 @@ def read_text_table(path, text_columns=()):
         if len(filled):
             raise UserError(
                 f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column, and remove what stands above the"
+                f" ({', '.join(dialect.names)}); name every column, and remove what stands above "
+                "the"
                 " names"
             )
     table = table[list(dialect.names)]
+    refuse_double_spacing(path, table)
     fields = cut_fields(path, end, dialect)
     if fields and len(table):
         table = without_cut(table, fields)
         repairs = [*repairs, "cut_row"]
     return table, dialect, repairs + uneven_rows(path, end, dialect, table)
+
+
+def refuse_double_spacing(path, table):
+    """Raise a `UserError` if every second line of a single column is empty: those are line ends
+    that were doubled, and no missing samples.
+    """
+    empty = table.iloc[:, 0].isna().to_numpy()
+    ways = (empty[::2], empty[1::2])
+    if (
+        table.shape[1] == 1
+        and len(table) > 2
+        and any(a.all() and not b.any() for a, b in (ways, ways[::-1]))
+    ):
+        raise UserError(f"{path}: every second line is empty; remove those lines")
 
 
 def uneven_rows(path, end, dialect, table):
@@ -298,7 +351,9 @@ def uneven_rows(path, end, dialect, table):
     repairs = ["blank_rows"] if BLANK_ROW.search(content, begin) else []
     if table[dialect.names[-1]][:-1].isna().any():
         mark, comments = dialect.separator.encode(), tuple(x.encode() for x in COMMENTS)
-        rows = [x for x in content[begin:].splitlines() if x.strip() and not x.startswith(comments)]
+        rows = [
+            x for x in LINE_END.split(content[begin:]) if x.strip() and not x.startswith(comments)
+        ]
         if any(row.count(mark) < n_names - 1 for row in rows[:-1]):
             repairs.append("short_rows")
     return repairs
@@ -306,7 +361,7 @@ def uneven_rows(path, end, dialect, table):
 
 def look_through(path):
     """Where the zero bytes at the end of a file begin (None: there are none), and whether lines of
-    comment stand between its rows; zero bytes elsewhere are refused.
+    comment, or doubled line ends, stand between its rows; zero bytes elsewhere are refused.
     """
     if not path.stat().st_size:
         return None, False
@@ -315,17 +370,19 @@ def look_through(path):
         if first >= 0 and re.compile(rb"[^\0]").search(data, first):
             row = data[:first].count(b"\n") + 1
             raise UserError(
-                f"{path}: zero bytes from line {row} on, as of a card that was not written; the rows"
+                f"{path}: zero bytes from line {row} on, as of a card that was not written; the "
+                "rows"
                 " there are lost: cut the file before them, or take the rest as a file of its own"
             )
-        return (first if first >= 0 else None), bool(COMMENT_LINE.search(data))
+        uneven = bool(COMMENT_LINE.search(data)) or data.find(DOUBLED_END) >= 0
+        return (first if first >= 0 else None), uneven
 
 
 def without_comments(path, end, n_lines):
     """The bytes of a text file before `end` without its first lines, and without lines of
     comment.
     """
-    lines = re.split(rb"\r\n|\r|\n", path.read_bytes()[:end])[n_lines:]
+    lines = LINE_END.split(path.read_bytes()[:end])[n_lines:]
     marks = tuple(mark.encode() for mark in COMMENTS)
     return b"\n".join(line for line in lines if not line.startswith(marks))
 

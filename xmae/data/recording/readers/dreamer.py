@@ -87,7 +87,8 @@ def read_dreamer(path):
         rates = float(dreamer.EEG_SamplingRate), float(dreamer.ECG_SamplingRate)
         if rates != (EEG_SFREQ, ECG_SFREQ):
             raise UserError(
-                f"{path}: rates {rates[0]:g} and {rates[1]:g} Hz; expected {EEG_SFREQ} and {ECG_SFREQ} Hz"
+                f"{path}: rates {rates[0]:g} and {rates[1]:g} Hz; expected {EEG_SFREQ} and "
+                f"{ECG_SFREQ} Hz"
             )
         electrodes = [str(name) for name in np.atleast_1d(dreamer.EEG_Electrodes)]
         people = np.atleast_1d(dreamer.Data)
@@ -130,7 +131,8 @@ def check(trial, n_electrodes, path):
     ):
         if eeg.ndim != 2 or len(eeg) != n_electrodes or ecg.ndim != 2:
             raise UserError(
-                f"{name}: EEG of shape {eeg.T.shape}, ECG {ecg.T.shape}; expected (n, {n_electrodes}), (n, 2)"
+                f"{name}: EEG of shape {eeg.T.shape}, ECG {ecg.T.shape}; expected (n, "
+                f"{n_electrodes}), (n, 2)"
             )
         seconds = eeg.shape[1] / EEG_SFREQ, ecg.shape[1] / ECG_SFREQ
         if abs(seconds[0] - seconds[1]) > 1:

@@ -22,8 +22,9 @@ SUBFIELDS = re.compile(r"(\S+) ([MFX]) (?:X|\d\d-[A-Za-z]{3}-\d{4})(?: |$)")
 UNSET_YEARS = (1970, 1980, 1984)  # of clocks that were never set, which two digits make 2070 ...
 # words of patient fields that name nobody
 ANONYMOUS = {
-    "", "x", "0", "00", "000", "xx", "xxx", "-", "?", "na", "n/a", "none", "unknown", "anonymous", "anonymized", "anonymised",
-    "anon", "patient", "subject", "male", "female", "m", "f", "no name", "noname", "default", "test",
+    "", "x", "0", "00", "000", "xx", "xxx", "-", "?", "na", "n/a", "none", "unknown", "anonymous",
+    "anonymized", "anonymised", "anon", "patient", "subject", "male", "female", "m", "f", "no name",
+    "noname", "default", "test",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Empatica EmbracePlus: raw data as Avro files, about half an hour each.
 
 `rawData` has `bvp` (nW, `samplingFrequency` Hz, `timestampStart` in us, UTC) and `accelerometer`,
-whose counts are scaled by `imuParams`.
+whose counts are scaled by `imuParams`; without usable ones gravity tells their unit. The person is
+`enrollment.participantID`.
 """
 
 import io
@@ -30,7 +31,10 @@ def part_of(path, channel_map):
             channels += axes(acc, 1e-6 * (acc["timestampStart"] - start_us))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{path}: not the layout of an EmbracePlus ({error!r})") from error
-    return parts.Part(channels, datetime.fromtimestamp(1e-6 * start_us, UTC).isoformat())
+    start = datetime.fromtimestamp(1e-6 * start_us, UTC).isoformat()
+    who = record.get("enrollment")
+    subject = str(who.get("participantID") or "").strip() if isinstance(who, dict) else ""
+    return parts.Part(channels, start, subject=subject)
 
 
 def load(path):
@@ -111,16 +115,21 @@ def whole_number(content, place):
 
 
 def axes(acc, start_s):
-    """Channels of acceleration in g from counts."""
-    scale = acc["imuParams"]
-    step = (scale["physicalMax"] - scale["physicalMin"]) / (
-        scale["digitalMax"] - scale["digitalMin"]
+    """Channels of acceleration: in g, or in counts where their step is not stated."""
+    step = step_of(acc.get("imuParams") or {})
+    rate, unit = float(acc["samplingFrequency"]), "g" if step else ""
+    counts = {axis: np.asarray(acc[axis.lower()], np.float64) for axis in "XYZ"}
+    return [Channel(f"ACC_{k}", x * (step or 1), rate, start_s, unit) for k, x in counts.items()]
+
+
+def step_of(scale):
+    """Gravities a count of the accelerometer; 0 where the file does not say."""
+    if scale.get("conversionFactor"):
+        return float(scale["conversionFactor"])
+    physical, digital = (
+        scale.get(f"{kind}Max", 0) - scale.get(f"{kind}Min", 0) for kind in ("physical", "digital")
     )
-    rate = float(acc["samplingFrequency"])
-    return [
-        Channel(f"ACC_{axis}", np.asarray(acc[axis.lower()], np.float64) * step, rate, start_s, "g")
-        for axis in "XYZ"
-    ]
+    return physical / digital if digital else 0.0
 
 
 def read(path, channel_map):

@@ -1,4 +1,6 @@
-"""Which module reads a file: by its suffix, and by its first bytes where several formats share one."""
+"""Which module reads a file: by its suffix, and by its first bytes where several formats share
+one.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec

@@ -19,20 +19,32 @@ from datetime import datetime, timedelta
 import h5py
 import numpy as np
 
-from xmae.data.recording.channels import Channel, find_roles, recording_of
-from xmae.data.recording.recording import attempt
-from xmae.data.recording.sizes import check_columns, check_samples
+from xmae.data.recording.channels import Channel, find_roles, plain_name, recording_of
+from xmae.data.recording.readers.times import on_grid, refuse_time_unit, regular_times
+from xmae.data.recording.recording import attempt, real_numbers
+from xmae.data.recording.sizes import check_columns, check_places, check_samples
+from xmae.data.recording.units import TIME_NAMES, seconds_in, split_unit
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
+MAX_LINKS = 8
 BYTES_A_WINDOW = 100  # at least, of a file: a window's own header takes more
 RATE_NAMES = (
-    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate", "frequency",
-    "sampling_frequency", "samplingfrequency",
+    "sfreq", "fs", "sampling_rate", "sample_rate", "rate", "samplingrate", "samplerate",
+    "frequency", "sampling_frequency", "samplingfrequency",
 )  # fmt: skip
 UNIT_NAMES = ("unit", "units")
-SUBJECT_NAMES = ("subject", "subject_id", "Subject", "SubjectID", "subjectID", "patient", "patient_id",
-                 "participant", "participant_id")  # fmt: skip
+SUBJECT_NAMES = (
+    "subject",
+    "subject_id",
+    "Subject",
+    "SubjectID",
+    "subjectID",
+    "patient",
+    "patient_id",
+    "participant",
+    "participant_id",
+)
 
 
 def read(path, channel_map):
@@ -68,6 +80,11 @@ def damage_told(path):
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         kind = "MATLAB v7.3 (HDF5)" if path.suffix == ".mat" else "HDF5"
+        if path.suffix == ".mat" and not h5py.is_hdf5(path):
+            raise UserError(
+                f"{path}: neither MATLAB 5 nor v7.3 (a file of MATLAB 4, or a damaged one); save it"
+                " anew"
+            ) from error
         raise UserError(f"{path}: not readable as {kind}, perhaps truncated ({error})") from error
 
 
@@ -94,18 +111,28 @@ def roles_of(group, channel_map):
         for role, wanted in channel_map.roles.items()
     }
     listed = {role: [name for name in wanted if name in names] for role, wanted in listed.items()}
-    stated = {name: text_of(attribute(group[name], UNIT_NAMES)) or "" for name in names}
+    stated = {name: text_of(attribute(item_of(group, name), UNIT_NAMES)) or "" for name in names}
     listed = {role: wanted for role, wanted in listed.items() if wanted or role == "ppg"}
     return find_roles(names, listed, stated)
 
 
-def item_of(group, name):
-    """An item of a group; a link into another file is refused, not followed; None if there is none."""
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-        raise UserError(
-            f"{group.file.filename}: '{name}' is a link into another file; such are not followed"
-        )
-    return group.get(name)
+def item_of(group, name, links=0):
+    """Return an item of a group, None if there is none.
+
+    A link to another place of the file is followed a part at a time, as it can lead through one
+    into another file. That is refused before the other file is opened, and so is a ring of links.
+    """
+    path, link = group.file.filename, group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise UserError(f"{path}: '{name}' is a link into another file; such are not followed")
+    if not isinstance(link, h5py.SoftLink):
+        return group.get(name)
+    if links == MAX_LINKS:
+        raise UserError(f"{path}: '{name}' is a link to a link, and so on; such are not followed")
+    item = group.file if link.path.startswith("/") else group
+    for part in filter(None, link.path.split("/")):
+        item = item_of(item, part, links + 1) if is_group(item) else None
+    return item
 
 
 def values_of(dataset):
@@ -193,12 +220,19 @@ def text_of(value):
 def read_group(path, group, channel_map):
     """One `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
+    timed, places, uneven = grid_of(path, group, channel_map)
     for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
-        rate = channel_map.sfreqs.get(name, attribute(group[name], RATE_NAMES))
-        rate = channel_map.check_sfreq(rate_of(rate, name, path), path)
-        unit = text_of(attribute(group[name], UNIT_NAMES)) or ""
-        x = np.ravel(values_of(group[name])).astype(np.float64)
-        channels.append(Channel(name, x, rate, unit=unit))
+        item = item_of(group, name)
+        rate = rate_of(channel_map.sfreqs.get(name, attribute(item, RATE_NAMES)), name, path)
+        on_times = len(places) == item.size
+        if on_times and rate and abs(rate / timed - 1) > 0.01:
+            raise UserError(
+                f"{path}: the rate of '{name}' is {rate:g} Hz, and its times have {timed:.4g} Hz"
+            )
+        rate = channel_map.check_sfreq(timed if on_times else rate, path)
+        unit = text_of(attribute(item, UNIT_NAMES)) or ""
+        x = scaled(values_of(item), item)
+        channels.append(Channel(name, on_grid(x, places) if on_times else x, rate, unit=unit))
     plain = group.name.strip("/").replace("/", "-")
     subject = text_of(
         attribute(group, SUBJECT_NAMES if not channel_map.subject else (channel_map.subject,))
@@ -216,9 +250,50 @@ def read_group(path, group, channel_map):
         labels=labels,
         wanted=roles,
         start=text_of(attribute(group, ("start", "start_time"))) or "",
-        repairs=[] if subject else ["subject_from_file_name"],
+        repairs=[*uneven, *([] if subject else ["subject_from_file_name"])],
         units=channel_map.units,
     )
+
+
+def grid_of(path, group, channel_map):
+    """Rate (Hz), place of each sample and what was mended, by a dataset of times in a group; None
+    and no places without one.
+    """
+    vectors = [name for name in group if name != "T" and is_vector(item_of(group, name))]
+    wanted = channel_map.time.lower() if channel_map.time else None
+    time = next(
+        (x for x in vectors if x.lower() == wanted or (not wanted and plain_name(x) in TIME_NAMES)),
+        None,
+    )
+    if time is None:
+        return None, (), []
+    item = item_of(group, time)
+    values = scaled(values_of(item), item)
+    unit = channel_map.time_unit or text_of(attribute(item, UNIT_NAMES))
+    unit = unit or split_unit(time)[1] or "s"
+    seconds = (values - values[0]) * seconds_in(unit, f"{path}: dataset '{time}'")
+    refuse_time_unit(seconds, time, path)
+    sfreq, places, uneven = regular_times(seconds, time, path)
+    check_places(places, path)
+    return sfreq, places, uneven
+
+
+def scaled(values, dataset):
+    """The numbers of a dataset, with the scale and offset that its attributes state.
+
+    Raises
+    ------
+    UserError
+        If they are complex or no numbers.
+    """
+    if values.dtype.kind not in "iufb":
+        raise UserError(
+            f"{dataset.file.filename}: '{dataset.name}' holds {values.dtype}, no numbers"
+        )
+    x = np.ravel(values).astype(np.float64)
+    scale, offset = (dataset.attrs.get(name) for name in ("scale_factor", "add_offset"))
+    x = x if scale is None else x * float(np.ravel(scale)[0])
+    return x if offset is None else x + float(np.ravel(offset)[0])
 
 
 def read_pulsedb(path, file, channel_map):
@@ -226,6 +301,8 @@ def read_pulsedb(path, file, channel_map):
     time.
     """
     fields = item_of(file, "Subj_Wins")
+    if not is_group(fields):
+        raise UserError(f"{path}: Subj_Wins is no struct array")
 
     def column(name):
         """The values of a field, one array a window; a struct array of one window has no
@@ -246,7 +323,7 @@ def read_pulsedb(path, file, channel_map):
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = (
-        [np.ravel(x).astype(np.float64) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
+        [real_numbers(np.ravel(x)) for x in column(name)] for name in ("PPG_Raw", "ECG_Raw")
     )
     times = column("T")
     starts = np.array(
@@ -290,7 +367,8 @@ def read_pulsedb(path, file, channel_map):
 
 
 LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
-    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP", "dbp": "SegDBP",
+    "age": "Age", "height": "Height", "weight": "Weight", "bmi": "BMI", "sbp": "SegSBP",
+    "dbp": "SegDBP",
 }  # fmt: skip
 
 

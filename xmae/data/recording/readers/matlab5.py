@@ -9,6 +9,9 @@ BAMI (50 Hz): `rawPPG` and `rawAcc` have three rows each, `bpm_ecg` is the heart
 IEEE J. Biomedical and Health Informatics 23(4), 2019.
 
 Both count the heart rate in windows of 8 s that start every 2 s.
+
+Other files are read by the names in them: vectors such as `ppg` and `ecg` with a number `fs` (Hz)
+beside them, at the top or within a structure.
 """
 
 import re
@@ -19,7 +22,9 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.channels import Channel, find_roles, recording_of
+from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
+from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
@@ -37,9 +42,12 @@ def recognises(path):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has signals of one of the data sets; a damaged one is to be told."""
+    """Whether the file has signals of one of the data sets, or a PPG by its name; a damaged one is
+    to be told.
+    """
     try:
-        return bool({"sig", "rawPPG"} & set(names_in(path)))
+        names = set(names_in(path))
+        return bool({"sig", "rawPPG"} & names or list(groups_with_ppg(path, channel_map)))
     except UserError:
         return True
 
@@ -47,16 +55,13 @@ def holds_ppg(path, channel_map):
 def read(path, channel_map):
     """Yield the one recording of a file; its heart rate becomes the label `hr_reference`."""
     names = names_in(path)
+    if not {"sig", "rawPPG"} & set(names):
+        yield from read_named(path, channel_map, names)
+        return
     if "sig" in names:
         channels, rates, subject = spc(path)
-    elif "rawPPG" in names:
-        channels, rates, subject = bami(path)
     else:
-        there = ", ".join(names) or "nothing"
-        raise UserError(
-            f"{path}: a MATLAB 5 file with {there}; expected sig (IEEE SPC) or rawPPG (BAMI), or a "
-            "file saved in MATLAB with -v7.3"
-        )
+        channels, rates, subject = bami(path)
     labels = (
         {"hr_reference": rates_of_windows(rates, WINDOW_S, STEP_S)} if rates is not None else {}
     )
@@ -70,6 +75,71 @@ def read(path, channel_map):
     )
 
 
+def read_named(path, channel_map, names):
+    """Yield the recordings of a file whose vectors are known by their names alone."""
+    groups = list(groups_with_ppg(path, channel_map))
+    if not groups:
+        there = ", ".join(names) or "nothing"
+        raise UserError(
+            f"{path}: a MATLAB 5 file with {there}; expected ppg and fs, sig (IEEE SPC) or rawPPG"
+            " (BAMI); name the PPG in a channel map (--channels)"
+        )
+    for place, values, roles in groups:
+        yield attempt(named_recording, path, place, values, roles, channel_map)
+
+
+def named_recording(path, place, values, roles, channel_map):
+    """The recording of one group of vectors; `place` names their structure, "" at the top."""
+    known = {name.lower(): x for name, x in values.items() if np.size(x) == 1}
+    rate = next((float(known[name]) for name in RATE_NAMES if name in known), None)
+    who = next((str(known[n.lower()]) for n in SUBJECT_NAMES if n.lower() in known), "")
+    labels = {"age": float(known["age"])} if "age" in known else {}
+    labels |= {"sex": str(known["sex"])[:1].upper()} if "sex" in known else {}
+    channels = [
+        Channel(
+            name, values[name], channel_map.sfreqs.get(name) or channel_map.check_sfreq(rate, path)
+        )
+        for name in dict.fromkeys(name for chosen in roles.values() for name in chosen)
+    ]
+    return recording_of(
+        channels,
+        who or path.stem,
+        f"{path.stem}-{place}" if place else path.stem,
+        labels,
+        wanted=roles,
+        repairs=[] if who else ["subject_from_file_name"],
+        units=channel_map.units,
+        where=f"{path}: channel",
+    )
+
+
+def groups_with_ppg(path, channel_map):
+    """Yield name, values and roles of each structure with a PPG, the top of the file ("") first."""
+    with damage_told(path):
+        content = scipy.io.loadmat(path, simplify_cells=True)
+    top = {name: x for name, x in content.items() if not name.startswith("__")}
+    shared = {name: x for name, x in top.items() if np.size(x) == 1 and not isinstance(x, dict)}
+    inner = {name: shared | x for name, x in top.items() if isinstance(x, dict)}
+    for place, values in ({"": top} | inner).items():
+        vectors = [name for name, x in values.items() if is_vector(x)]
+        listed = {
+            role: [
+                name for name in ([names] if isinstance(names, str) else names) if name in vectors
+            ]
+            for role, names in channel_map.roles.items()
+        }
+        roles = find_roles(
+            vectors, {r: names for r, names in listed.items() if names or r == "ppg"}
+        )
+        if "ppg" in roles:
+            yield place, values, roles
+
+
+def is_vector(x):
+    """Whether a value is one row of numbers."""
+    return isinstance(x, np.ndarray) and x.ndim == 1 and len(x) > 1 and x.dtype.kind in "iuf"
+
+
 def names_in(path):
     """Names of the arrays in a file."""
     with damage_told(path):
@@ -80,7 +150,7 @@ def names_in(path):
 def load(path, name):
     """One array of a file as float64."""
     with damage_told(path):
-        return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name], np.float64)
+        return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 
 from xmae.data.recording.channels import Channel, recording_of
+from xmae.data.recording.recording import real_numbers
 from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError
 
@@ -44,8 +45,8 @@ def read(path, channel_map):
     try:
         channel_map.check_sfreq(float(data["fs"]), path)
         recording = from_archive(data, path, channel_map.units)
-    except UserError:
-        raise
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{path}: holds something that is no number where one is expected ({error})"
@@ -79,7 +80,7 @@ def from_archive(data, path, units):
     if "sex" in data:
         labels["sex"] = str(data["sex"])
     for name in NUMERICS.keys() & data.keys():
-        values, rate = data[name].astype(float), float(data.get("fs_numerics", 1.0))
+        values, rate = real_numbers(data[name]), float(data.get("fs_numerics", 1.0))
         labels[NUMERICS[name]] = (values, rate)
     marks = [data[key] / sfreq for key in ("breaths_ann1", "breaths_ann2") if key in data]
     if marks:
@@ -117,6 +118,8 @@ def lead(data, name):
 def physical(data, name):
     """Samples in physical units, float64, NaN where missing: x * scale + offset."""
     x = data[name]
+    if x.dtype.kind not in "iufb":
+        raise UserError(f"'{name}' holds {x.dtype}, no numbers")
     values = x * float(data.get(f"{name}_scale", 1)) + float(data.get(f"{name}_offset", 0))
     return np.where(x == MISSING, np.nan, values) if x.dtype == np.int16 else values
 

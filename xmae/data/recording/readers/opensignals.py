@@ -5,6 +5,7 @@ and PULSE are the pulse, in counts. `nSeq` counts packets; where it jumps, sampl
 """
 
 import json
+import re
 from itertools import takewhile
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
-from xmae.data.recording.readers.table import on_grid
+from xmae.data.recording.readers.times import on_grid
 from xmae.data.recording.sizes import check_places
 from xmae.errors import UserError
 
@@ -61,7 +62,8 @@ def load(path):
         rows = pd.read_csv(
             path, sep="\t", skiprows=len(header) + 1, header=None, index_col=False
         ).dropna(axis=1, how="all")
-        kinds = dict(zip(device["label"], map(str.upper, device["sensor"]), strict=True))
+        sensors = [re.sub(r"BIT(REV)?$", "", kind.upper()) for kind in device["sensor"]]
+        kinds = dict(zip(device["label"], sensors, strict=True))
         bits = dict(zip(device["column"], device["resolution"], strict=True))
         return device, rows.to_numpy(np.float64), bits, kinds
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -5,10 +5,9 @@ Pickles can run code when they are loaded; `plain_pickle` reads them without run
 Reiss et al., Sensors 19(14):3079, 2019. WESAD: Schmidt et al., ICMI 2018.
 """
 
-import numpy as np
-
 from xmae.data.recording.channels import Channel, recording_of
 from xmae.data.recording.readers import plain_pickle
+from xmae.data.recording.recording import real_numbers
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
@@ -61,7 +60,7 @@ def matrix(x):
     """An array of the file as float64; nested lists, which may be endless, are refused."""
     if not isinstance(x, plain_pickle.Array):
         raise UserError("holds something else where an array is expected")
-    return np.asarray(x, np.float64)
+    return real_numbers(x)
 
 
 def column(x):

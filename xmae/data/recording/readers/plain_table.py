@@ -9,11 +9,10 @@ import csv
 import numpy as np
 
 from xmae.data.recording.channels import Channel, plain_name, recording_of
-from xmae.data.recording.units import bracketed, seconds_in
+from xmae.data.recording.units import TIME_NAMES, seconds_in, split_unit
 from xmae.errors import UserError
 
 FULL = "the light runtime does not read that; pip install 'xmae[train]'"
-TIME_NAMES = ("TIME", "TIMESTAMP", "TIMES", "T", "SECONDS")
 UNEVEN = 0.01  # of a step: times are written with so much rounding
 
 
@@ -28,7 +27,7 @@ def read(path, channel_map):
         sfreq = rate_of(table[:, names.index(time)], seconds_of(time, channel_map, path), path)
     sfreq = channel_map.check_sfreq(sfreq, path)
     channels = [
-        Channel(name, table[:, i], sfreq, unit=bracketed(name))
+        Channel(name, table[:, i], sfreq, unit=split_unit(name)[1])
         for i, name in enumerate(names)
         if name != time
     ]
@@ -65,7 +64,7 @@ def read_numbers(path):
 
 def seconds_of(time, channel_map, path):
     """Seconds of one unit of the time column, by the map or by brackets in its name."""
-    unit = channel_map.time_unit or bracketed(time) or "s"
+    unit = channel_map.time_unit or split_unit(time)[1] or "s"
     return seconds_in(unit, f"{path}: column '{time}'")
 
 

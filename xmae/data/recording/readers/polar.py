@@ -11,7 +11,7 @@ import pandas as pd
 
 from xmae.data.recording import part as parts
 from xmae.data.recording.channels import Channel
-from xmae.data.recording.readers.table import on_grid, regular_times
+from xmae.data.recording.readers.times import on_grid, regular_times
 from xmae.data.recording.sizes import check_places
 from xmae.errors import UserError
 

@@ -11,16 +11,19 @@ sources:
   - {file: watch_acc.csv, clock: watch}
   - {file: strap_ecg.txt, clock: strap}
 clocks:
-  watch: {offset_s: 1.2, drift_ppm: 30}   # if known: how far ahead of the ECG's, and how much faster
+  watch: {offset_s: 1.2, drift_ppm: 30}  # if known: ahead of the ECG's, and faster
+timezone: Europe/Berlin         # of starts that state none, where others do
 ```
 
 Without `clock`, a file with ECG is on one clock, and all others are on that of the PPG. Starts put
 the files roughly in place; `prepare` then finds from the beats how the clocks stand.
 """
 
+import re
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from xmae.data.recording.channels import ChannelMap, lead_name, recording_of
 from xmae.data.recording.clocks import correct
@@ -31,7 +34,7 @@ from xmae.files import read_yaml
 from xmae.manifest import path_below
 
 MAX_SOURCES = 64
-KEYS = ("subject", "record", "age", "sex", "sources", "clocks")
+KEYS = ("subject", "record", "age", "sex", "sources", "clocks", "timezone")
 OWN_KEYS = ("file", "clock", "start")  # of a source, beside those of a channel map
 KNOWN_CLOCK = ("offset_s", "drift_ppm")
 SINGLE = {"ppg": "PPG", "resp": "RESP"}
@@ -59,6 +62,7 @@ class Session:
     labels: dict
     sources: list
     clocks: dict = field(default_factory=dict)
+    zone: tzinfo | None = None  # of starts that state none
 
 
 def recognises(path):
@@ -170,7 +174,9 @@ def renamed(part: Part, roles, source):
 
 
 def clocks_of(session, parts):
-    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the PPG."""
+    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the
+    PPG.
+    """
     unnamed = next(
         (s.clock for s, (_, roles) in zip(session.sources, parts, strict=True) if "ppg" in roles),
         "",
@@ -212,14 +218,15 @@ def seconds_from(session, parts, zero):
                 f"{session.path}: {source.path.name} says no start, and other sources do; give it, "
                 "as in start: 2026-05-04T10:00:00"
             )
-        times.append(time_of(start, session.path, source.path.name))
+        time = time_of(start, session.path, source.path.name)
+        times.append(time if time.tzinfo else time.replace(tzinfo=session.zone))
     if len({time.tzinfo is None for time in times}) > 1:
         local = next(
             s.path.name for s, time in zip(session.sources, times, strict=True) if not time.tzinfo
         )
         raise UserError(
-            f"{session.path}: the start of {local} has no time zone, and others have one; give its "
-            "start with one, as in 2026-05-04T10:00:00+02:00"
+            f"{session.path}: the start of {local} has no time zone, and others have one; say "
+            "timezone: Europe/Berlin in the session, or give its start with one"
         )
     return [(time - times[zero]).total_seconds() for time in times]
 
@@ -267,7 +274,22 @@ def load(path):
         labels,
         [source_of(path, entry) for entry in sources],
         {str(name): known for name, known in clocks.items()},
+        zone_of(path, values.get("timezone")),
     )
+
+
+def zone_of(path, name):
+    """The time zone of a session, such as Europe/Berlin or +02:00; None where it names none."""
+    if name is None:
+        return None
+    if re.fullmatch(r"[+-]\d\d:\d\d", str(name)):
+        return datetime.fromisoformat(f"2000-01-01T00:00:00{name}").tzinfo
+    try:
+        return ZoneInfo(str(name))
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path}: no time zone '{name}'; expected a name such as Europe/Berlin, or '+02:00'"
+        ) from error
 
 
 def source_of(path, entry):

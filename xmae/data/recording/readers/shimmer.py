@@ -15,7 +15,7 @@ from xmae.errors import UserError
 
 COLUMNS = {
     "time": (r"Timestamp_?Sync_Unix_CAL$", r"Timestamp_Unix_CAL$", r"Timestamp(_?Sync)?_CAL$"),
-    "ppg": (r"PPG_A\d+_CAL$", r"PPG\w*_CAL$"),
+    "ppg": (r"PPG_A\d+_CAL$", r"PPG(?!to|_?HR|_?IBI)\w*_CAL$"),  # PPGtoHR is a heart rate
     "ecg": (r"ECG_LL-RA\w*_CAL$", r"ECG_LA-RA\w*_CAL$", r"ECG_LL-LA\w*_CAL$", r"ECG_Vx-RL\w*_CAL$"),
     "acc": (r"Accel_LN_[XYZ]_CAL$", r"Accel_WR_[XYZ]_CAL$"),
 }

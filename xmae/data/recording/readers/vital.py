@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recording_of
-from xmae.data.recording.sizes import check_samples
+from xmae.data.recording.sizes import check_gzip, check_samples
 from xmae.errors import UserError
 
 # label: track names
@@ -63,6 +63,7 @@ def open_vital(path, tracks):
     import vitaldb
 
     try:
+        check_gzip(path)
         file = vitaldb.VitalFile(str(path), tracks)
     except (
         OSError,

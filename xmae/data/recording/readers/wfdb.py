@@ -222,8 +222,14 @@ def holds_ppg(path, channel_map):
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
     wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
-    words = {plain_name(line.split()[-1]) for part in parts for line in signal_lines(part)}
-    return bool(words & wanted)
+    names = {plain_name(channel_of(line)) for part in parts for line in signal_lines(part)}
+    return bool(names & wanted)
+
+
+def channel_of(line):
+    """The name of the channel in a line of a header: what stands behind eight fields."""
+    fields = line.split(None, 8)
+    return fields[8] if len(fields) > 8 else fields[-1]
 
 
 def signal_lines(path):

@@ -93,6 +93,19 @@ struct xmae_model {
 
 #define XMAE_DSP_BYTES 496u /* memory of the tier without a network */
 
+/* What reads acceleration beside a stream: called with a second's input before the network runs,
+ * with the map after it, and when a result is made. */
+struct xmae_companion {
+  void (*fill)(xmae_t *x, int8_t *input);
+  void (*follow)(xmae_t *x, const int8_t *map);
+  void (*decide)(xmae_t *x);
+};
+typedef struct xmae_companion xmae_companion_t;
+
+/* As xmae_init(), for a model of so many input channels. */
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes,
+                         uint32_t inputs);
+
 void xmae_front_end_reset(xmae_front_end_t *f);
 
 /* What a code completes: at most 4 samples, scaled by the last 4 s, and before scaling; `resampled`
@@ -123,6 +136,10 @@ void xmae_reader_reset(xmae_reader_t *r);
 void xmae_reader_push(xmae_reader_t *r, const xmae_model_t *model, const int8_t *map);
 /* Fill in what beats tell: certainty, rate, irregularity, rhythm, beats (at most `most`). */
 void xmae_reader_result(xmae_reader_t *r, uint32_t most, xmae_result_t *result);
+
+/* Whether 250 samples at 25 Hz speak against a heart rate (1/100 bpm) of beats with this
+ * irregularity. */
+int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity);
 
 /* n / d where n < 2^48, d < 2^19 and the quotient fits: three of the core's own divisions, no call
  * of the compiler's library. */

@@ -37,7 +37,8 @@ void xmae_network_reset(const xmae_model_t *model, int8_t *memory) {
            (size_t)layer->keep * (size_t)layer->conv.in_c);
   }
   for (int i = 0; i < XMAE_SILENCE; i++) {
-    memset(xmae_network_input(model, memory), model->input_zero, XMAE_CHUNK);
+    memset(xmae_network_input(model, memory), model->input_zero,
+           XMAE_CHUNK * (uint32_t)model->layers->conv.in_c);
     (void)xmae_network_run(model, memory);
   }
 }

@@ -10,7 +10,7 @@
 #define SPAN 10u      /* s that quality looks back */
 #define STILL 2u      /* s without any movement: nothing there */
 #define MOST_BEATS 6u /* of one second */
-#define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE)
+#define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE | XMAE_MIXED)
 #define CERTAINTY_STEP 16u
 #define MIN_BPM 3000
 #define MAX_BPM 22000
@@ -28,6 +28,11 @@ static xmae_status_t known_model(const xmae_model_t *model) {
 
 static uint32_t channels(const xmae_config_t *config) {
   return config->channels ? config->channels : 1u;
+}
+
+/* Channels of the model's input. */
+static uint32_t inputs_of(const xmae_model_t *model) {
+  return model->n_layers ? (uint32_t)model->layers->conv.in_c : 1u;
 }
 
 static int is_ready(const xmae_t *x) { return x && x->ready_mark == READY; }
@@ -65,10 +70,12 @@ static void start(xmae_t *x, const xmae_config_t *config, int8_t *memory) {
   x->ready_mark = READY;
 }
 
-xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes) {
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes,
+                         uint32_t inputs) {
   if (!x || !config || !memory) return XMAE_ERROR_NULL;
   xmae_status_t known = known_model(config->model);
   if (known != XMAE_OK) return known;
+  if (inputs_of(config->model) != inputs) return XMAE_ERROR_MODEL;
   if (config->rate < XMAE_MIN_RATE || config->rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->bits < XMAE_MIN_BITS || config->bits > XMAE_MAX_BITS) return XMAE_ERROR_BITS;
   if (config->hop_s < 1 || config->hop_s > XMAE_MAX_HOP_S) return XMAE_ERROR_HOP;
@@ -77,6 +84,10 @@ xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, ui
   if (bytes < config->model->memory_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
   start(x, config, (int8_t *)memory);
   return XMAE_OK;
+}
+
+xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes) {
+  return xmae_start(x, config, memory, bytes, 1);
 }
 
 xmae_status_t xmae_reset(xmae_t *x) {
@@ -98,6 +109,8 @@ static void make_result(xmae_t *x) {
   if (x->still >= STILL) reasons |= XMAE_FLAT;
   if (x->seconds < SPAN) reasons |= XMAE_START;
   if (result->certainty < model->least || !result->rate) reasons |= XMAE_UNSURE;
+  if (!(reasons & REFUSING) && xmae_doubt(x->recent, result->rate, result->irregularity))
+    reasons |= XMAE_MIXED;
   result->reasons = (uint8_t)reasons;
   result->low = result->high = 0;
   if (reasons & REFUSING) {
@@ -107,7 +120,17 @@ static void make_result(xmae_t *x) {
     result->low = (uint16_t)xmae_clamp(result->rate - half, MIN_BPM, MAX_BPM);
     result->high = (uint16_t)xmae_clamp(result->rate + half, MIN_BPM, MAX_BPM);
   }
+  if (x->companion) x->companion->decide(x);
   x->waiting = 1;
+}
+
+/* Run what makes the map of a second, and read it. */
+static void read_second(xmae_t *x) {
+  const xmae_model_t *model = x->config->model;
+  if (x->companion) x->companion->fill(x, model->engine->input(model, x->memory));
+  const int8_t *map = model->engine->run(model, x->memory);
+  xmae_reader_push(&x->reader, model, map);
+  if (x->companion) x->companion->follow(x, map);
 }
 
 /* A second of samples is there. */
@@ -118,13 +141,22 @@ static void end_second(xmae_t *x) {
   else if (x->still < STILL)
     x->still++;
   x->moved = 0;
-  if (model->engine) xmae_reader_push(&x->reader, model, model->engine->run(model, x->memory));
+  if (model->engine) read_second(x);
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
   /* the code may have completed samples beyond */
   x->samples_left += XMAE_CHUNK * (uint32_t)x->config->hop_s;
   make_result(x);
+}
+
+/* Keep the mean of every four samples of the last 10 s. */
+static void keep_recent(xmae_t *x, int8_t scaled) {
+  if (!x->n_samples) memmove(x->recent, x->recent + XMAE_OUTPUTS, sizeof x->recent - XMAE_OUTPUTS);
+  x->four = (int16_t)(x->four + scaled);
+  if (x->n_samples % 4u != 3u) return;
+  x->recent[sizeof x->recent - XMAE_OUTPUTS + x->n_samples / 4u] = (int8_t)(x->four >> 2);
+  x->four = 0;
 }
 
 /* Take a sample at 100 Hz into the window's ring and into the network. */
@@ -140,7 +172,9 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
     window[x->newest] = input;
   x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
   if (scaled) x->moved = 1;
-  if (model->engine) model->engine->input(model, x->memory)[x->n_samples] = input;
+  keep_recent(x, scaled);
+  if (model->engine)
+    model->engine->input(model, x->memory)[x->n_samples * inputs_of(model)] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
   end_second(x);

@@ -8,6 +8,7 @@
 #define RATES XMAE_TRACKER_RATES
 #define SPAN XMAE_TRACKER_SPAN
 #define VALUES XMAE_TRACKER_VALUES
+#define LEVELS XMAE_TRACKER_LEVELS
 #define LOWEST 30u /* bpm */
 #define STEP 2u    /* bpm */
 #define TURN 1500u /* steps: 1 bpm is one a value */
@@ -50,9 +51,17 @@ static const int16_t quarter_wave[QUARTER + 1] = {
     30,   26,   21,   17,   13,   9,    4,    0};
 static const uint8_t window[SPAN] = {1, 4, 8, 13, 15, 15, 13, 8, 4, 1};
 
-static int32_t cosine(uint32_t step) {
-  if (step > 2 * QUARTER) step = TURN - step;
-  return step <= QUARTER ? quarter_wave[step] : -quarter_wave[2 * QUARTER - step];
+/* Cosine and sine of a step, each 1024 at the most. */
+static void turn(uint32_t step, int32_t *c, int32_t *s) {
+  const int16_t *w = quarter_wave;
+  if (step <= QUARTER)
+    *c = w[step], *s = w[QUARTER - step];
+  else if (step <= 2 * QUARTER)
+    *c = -w[2 * QUARTER - step], *s = w[step - QUARTER];
+  else if (step <= 3 * QUARTER)
+    *c = -w[step - 2 * QUARTER], *s = -w[3 * QUARTER - step];
+  else
+    *c = w[TURN - step], *s = -w[step - 3 * QUARTER];
 }
 
 void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table) {
@@ -68,7 +77,8 @@ static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
     uint32_t rate = LOWEST + STEP * k, step = rate * t->place % TURN;
     int32_t sums[4][2] = {{0}}, turned[2] = {0};
     for (uint32_t i = 0; i < VALUES; i++) {
-      int32_t c = cosine(step), s = cosine(step < QUARTER ? step + 3 * QUARTER : step - QUARTER);
+      int32_t c, s;
+      turn(step, &c, &s);
       for (uint32_t n = 0; n < channels; n++)
         sums[n][0] += values[n][i] * c, sums[n][1] -= values[n][i] * s;
       if (has_map)
@@ -87,13 +97,21 @@ static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
   t->newest = (uint8_t)((t->newest + 1u) % SPAN);
 }
 
+/* Add weighted sums of seconds, those of block `from` and after. */
+static const uint8_t *weighted(int32_t total[2], const xmae_spectra_t *spectra, uint32_t k,
+                               uint32_t from, uint32_t to, const uint8_t *weight) {
+  const int16_t (*block)[2] = &spectra->blocks[from][k];
+  for (uint32_t i = from; i < to; i++, block += RATES) {
+    total[0] += *weight * block[0][0];
+    total[1] += *weight++ * block[0][1];
+  }
+  return weight;
+}
+
 static uint32_t power(const xmae_tracker_t *t, const xmae_spectra_t *spectra, uint32_t k) {
   int32_t total[2] = {0};
-  for (uint32_t i = 0, block = t->newest; i < SPAN; i++) {
-    total[0] += window[i] * spectra->blocks[block][k][0];
-    total[1] += window[i] * spectra->blocks[block][k][1];
-    if (++block == SPAN) block = 0;
-  }
+  const uint8_t *weight = weighted(total, spectra, k, t->newest, SPAN, window);
+  (void)weighted(total, spectra, k, 0, t->newest, weight);
   total[0] >>= DROP, total[1] >>= DROP;
   return (uint32_t)(total[0] * total[0]) + (uint32_t)(total[1] * total[1]);
 }
@@ -111,13 +129,11 @@ static uint32_t root(uint32_t x) {
   return result;
 }
 
-/* Bring values to 0 to 255 of the largest, or of `least` if that is more; say whether it is. */
-static int normalise(uint16_t *x, uint32_t least) {
-  uint32_t given = least;
+/* Bring values to 0 to 255 of the largest, or of `least` if that is more. */
+static void normalise(uint16_t *x, uint32_t least) {
   for (uint32_t k = 0; k < RATES; k++)
     if (x[k] > least) least = x[k];
   for (uint32_t k = 0; k < RATES; k++) x[k] = (uint16_t)(FULL * x[k] / least);
-  return least > given;
 }
 
 /* The likelihood of every rate. */
@@ -128,17 +144,13 @@ static void weigh(xmae_tracker_t *t) {
     acc[k] =
         (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
   }
-  normalise(ppg, 1);
-  const uint16_t *prior = t->table->prior[normalise(acc, STILL)];
+  normalise(ppg, 1), normalise(acc, STILL);
   for (uint32_t k = 0; k < RATES; k++) ppg[k] = (uint16_t)(ppg[k] > acc[k] ? ppg[k] - acc[k] : 0);
   normalise(ppg, 1);
   for (uint32_t k = 0; k < RATES; k++) {
-    uint32_t turning = root(power(t, &t->map, k)) * XMAE_TRACKER_MAP_LEVELS / STEADY(256u);
-    if (turning >= XMAE_TRACKER_MAP_LEVELS) turning = XMAE_TRACKER_MAP_LEVELS - 1;
-    uint32_t seen = t->table->evidence[turning][ppg[k] * XMAE_TRACKER_PPG_LEVELS / (FULL + 1)]
-                                      [acc[k] * XMAE_TRACKER_ACC_LEVELS / (FULL + 1)];
-    seen = seen * prior[k] >> 16;
-    t->likely[k] = (uint16_t)(seen ? seen : 1);
+    uint32_t turning = root(power(t, &t->map, k)) * (FULL + 1) / STEADY(256u);
+    if (turning > FULL) turning = FULL;
+    t->likely[k] = t->table->evidence[turning * LEVELS / (FULL + 1)][ppg[k] * LEVELS / (FULL + 1)];
   }
 }
 

@@ -75,7 +75,8 @@ typedef enum {
   XMAE_SATURATED = 2, /**< Codes were at the converter's rail in the last 10 s. */
   XMAE_FLAT = 4,      /**< Nothing moved for 2 s; no heart rate. */
   XMAE_START = 8,     /**< Less than 10 s of signal so far; no heart rate. */
-  XMAE_UNSURE = 16    /**< Not sure enough; no heart rate. */
+  XMAE_UNSURE = 16,   /**< Not sure enough; no heart rate. */
+  XMAE_MIXED = 32     /**< The signal repeats after another time than the beats; no heart rate. */
 } xmae_reason_t;
 
 /** @brief Rhythm hint in xmae_result_t::rhythm. A hint, no diagnosis. */
@@ -145,7 +146,7 @@ typedef struct {
   uint8_t last_length, place, lengths[250];
 } xmae_reader_t;
 
-/** @brief An instance: about 2.3 kB. All fields are private; place it anywhere, zeroed or not. */
+/** @brief An instance: about 2.6 kB. All fields are private; place it anywhere, zeroed or not. */
 typedef struct {
   uint32_t ready_mark; /* says that the instance is initialised */
   const xmae_config_t *config;
@@ -161,6 +162,9 @@ typedef struct {
   uint16_t hop_left;
   uint16_t newest; /* place of the next sample in the window's ring */
   uint8_t second, n_samples, seconds, still, moved, timed, waiting;
+  int8_t recent[250];                     /* the last 10 s at 25 Hz, the newest last */
+  int16_t four;                           /* sum of the running four samples */
+  const struct xmae_companion *companion; /* reads acceleration beside it; NULL: nothing does */
 } xmae_t;
 
 /**

@@ -16,18 +16,16 @@
 extern "C" {
 #endif
 
-#define XMAE_TRACKER_RATES 96      /**< 30 to 220 bpm in steps of 2. */
-#define XMAE_TRACKER_SPAN 10       /**< Seconds of a spectrum. */
-#define XMAE_TRACKER_VALUES 25     /**< Values a second. */
-#define XMAE_TRACKER_MAP_LEVELS 12 /**< Of what the timing map says for a rate. */
-#define XMAE_TRACKER_PPG_LEVELS 10 /**< Of the power of PPG at a rate. */
-#define XMAE_TRACKER_ACC_LEVELS 4  /**< Of the power of acceleration at a rate. */
-#define XMAE_TRACKER_REACH 6       /**< Steps of the grid that a belief moves within a second. */
+#define XMAE_TRACKER_RATES 96  /**< 30 to 220 bpm in steps of 2. */
+#define XMAE_TRACKER_SPAN 10   /**< Seconds of a spectrum. */
+#define XMAE_TRACKER_VALUES 25 /**< Values a second. */
+#define XMAE_TRACKER_LEVELS 16 /**< Of what the timing map and the PPG say for a rate. */
+#define XMAE_TRACKER_REACH 6   /**< Steps of the grid that a belief moves within a second. */
 
-/** @brief What a tracker has learnt; constants in flash. */
+/** @brief What a tracker knows; constants in flash. */
 typedef struct {
-  uint16_t evidence[XMAE_TRACKER_MAP_LEVELS][XMAE_TRACKER_PPG_LEVELS][XMAE_TRACKER_ACC_LEVELS];
-  uint16_t prior[2][XMAE_TRACKER_RATES];       /**< Of each rate at rest and in motion. */
+  uint16_t evidence[XMAE_TRACKER_LEVELS]
+                   [XMAE_TRACKER_LEVELS];      /**< Likelihood by levels of map and PPG. */
   uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
   uint8_t least;                               /**< Certainty from which a heart rate is given. */
@@ -65,7 +63,7 @@ typedef struct {
 /**
  * @brief Forget everything.
  * @param t      Tracker.
- * @param table  What it has learnt; must live as long as the tracker.
+ * @param table  What it knows; must live as long as the tracker.
  */
 void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
 

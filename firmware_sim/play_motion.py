@@ -1,0 +1,211 @@
+"""PPG and acceleration through libxmae on an emulated Cortex-M, beside `xmae.MotionStream`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmae.beats.certainty import shipped_certainty
+from xmae.beats.tracker import shipped_tracker
+from xmae.errors import UserError
+from xmae.export.motion_stream import MotionResult, MotionStream
+from xmae.export.stream import int8_file
+from xmae.export.targets.c.motion_source import motion_model, motion_texts
+from xmae.firmware_sim.build.compile import BOARDS, compile_firmware
+from xmae.firmware_sim.build.generate import STACK_BYTES
+from xmae.firmware_sim.emulators.registry import runner
+from xmae.firmware_sim.play_beats import (
+    BURST_S,
+    LIBRARY,
+    MOST_BEATS,
+    PATIENCE,
+    REST,
+    SCALARS,
+    WORK,
+    equality_of,
+    instance_bytes,
+    limits_of,
+    row_of,
+    second_cost,
+)
+
+STUDENT = "student-motion"
+MOVING = (*SCALARS, "activity", "followed", "belief")
+ROW = len(MOVING) + 2 * MOST_BEATS  # numbers of a result, as boards/motion_codes.c writes them
+ONE_G = 2048  # codes of an accelerometer's 1 g
+LIMITS = {"instructions": 1_500_000, "ram": 60_000}  # a second of signal; bytes without stack
+
+
+@dataclass(frozen=True)
+class MovingCodes:
+    """What the sensors of a watch give.
+
+    Parameters
+    ----------
+    ppg : int array, shape (n,)
+    acc : int array, shape (3, m)
+        1 / 2048 g.
+    rate, acc_rate : float
+        Hz.
+    bits : int
+        Width of a PPG code.
+    """
+
+    ppg: np.ndarray
+    acc: np.ndarray
+    rate: float
+    acc_rate: float
+    bits: int
+
+    def bursts(self):
+        """Cut into what a FIFO hands over at once: list of (acceleration (3, m), codes (n,))."""
+        count = int(len(self.ppg) / self.rate / BURST_S)
+        edges = [
+            [round(k * BURST_S * rate) for k in range(count + 1)]
+            for rate in (self.acc_rate, self.rate)
+        ]
+        return [
+            (self.acc[:, edges[0][k] : edges[0][k + 1]], self.ppg[edges[1][k] : edges[1][k + 1]])
+            for k in range(count)
+        ]
+
+
+def encoded(signal, hop_s):
+    """Return the file that boards/motion_codes.c reads, bytes."""
+    head = [round(1000 * signal.rate), signal.bits, 0, hop_s, round(1000 * signal.acc_rate), ONE_G]
+    parts = [np.array(head)]
+    for axes, codes in signal.bursts():
+        parts += [np.array([axes.shape[1], 0, len(codes)]), axes.T.ravel(), codes]
+    return np.concatenate(parts).astype("<i4").tobytes()
+
+
+def results_of(data):
+    """Read the file that boards/motion_codes.c writes: list of MotionResult.
+
+    Raises
+    ------
+    UserError
+        If it ends within a result.
+    """
+    if len(data) % (8 * ROW):
+        raise UserError("the firmware ended in the middle of a result")
+    found = []
+    for row in np.frombuffer(data, "<i8").reshape(-1, ROW).tolist():
+        beats = row[len(MOVING) :]
+        pairs = zip(beats[::2], beats[1::2], strict=True)
+        named = dict(zip(MOVING, row, strict=False))
+        found.append(MotionResult(beats=tuple(pair for pair in pairs if pair[0] >= 0), **named))
+    return found
+
+
+def build_motion(folder, device):
+    """Compile libxmae with the shipped student for PPG and acceleration.
+
+    Parameters
+    ----------
+    folder : Path
+        For sources and ELF file.
+    device : Device
+
+    Returns
+    -------
+    MotionModel, Firmware
+
+    Raises
+    ------
+    UserError
+        If it does not compile or does not fit.
+    """
+    model = motion_model(int8_file(STUDENT), shipped_certainty(), shipped_tracker(), STUDENT)
+    for name, text in motion_texts(model).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    sources = [*sorted(LIBRARY.glob("src/*.c")), BOARDS / "motion_codes.c"]
+    return model, compile_firmware(
+        [*sources, folder / "models" / f"xmae_model_{model.name}.c"],
+        device.core,
+        folder / "watch.elf",
+        include=[LIBRARY / "include", LIBRARY / "src", folder / "include"],
+        defines=(
+            f'MODEL_HEADER="xmae/xmae_model_{model.name}.h"',
+            f"MODEL_BYTES=XMAE_MODEL_{model.name.upper()}_BYTES",
+            f"MODEL=xmae_model_{model.name}",
+            f"TRACKER=xmae_model_{model.name}_tracker",
+        ),
+        flash_bytes=device.flash_bytes,
+        ram_bytes=device.ram_bytes,
+        stack_bytes=STACK_BYTES,
+    )
+
+
+def play_motion(device, emulator, signal, folder, hop_s=1):
+    """Read PPG and acceleration by libxmae on a device and by `xmae.MotionStream` here.
+
+    Parameters
+    ----------
+    device : Device
+        With a Cortex-M.
+    emulator : str
+        "unicorn" or "qemu".
+    signal : MovingCodes
+    folder : Path
+        For sources and ELF file.
+    hop_s : int
+        Seconds from one result to the next.
+
+    Returns
+    -------
+    played : dict
+        As of `xmae.firmware_sim.play_beats.play_beats`.
+    found : list of MotionResult
+
+    Raises
+    ------
+    UserError
+        If the firmware does not compile, does not fit or fails.
+    """
+    model, firmware = build_motion(folder / "firmware", device)
+    seconds = len(signal.ppg) / signal.rate
+    run = runner(emulator)(
+        firmware,
+        {"in.bin": encoded(signal, hop_s)},
+        (WORK, REST),
+        max(600, PATIENCE * seconds),
+    )
+    if run.exit_code:
+        words = run.console.strip()[-200:]
+        raise UserError(f"the firmware ended with code {run.exit_code}: {words}")
+    found = results_of(run.files.get("out.bin", b""))
+    stream = MotionStream(
+        STUDENT, signal.rate, signal.bits, hop_s, acc_sfreq=signal.acc_rate, one_g=ONE_G
+    )
+    expected = []
+    for axes, codes in signal.bursts():
+        stream.accelerate(axes)
+        expected += stream.push(codes)
+    cost = second_cost(run, model, device, seconds)
+    sizes, instance = firmware.sizes, instance_bytes(firmware)
+    return {
+        "lines": [stream.line(result) for result in found],
+        "results": [moving_row(result, stream) for result in found],
+        "bit_exact": equality_of(found, expected) | {"with": "xmae.MotionStream"},
+        "memory": {
+            "constants": model.constant_bytes,
+            "flash": sizes["flash"],
+            "instance": instance,
+            "ram": sizes["ram"],
+            "stack_used": run.stack_used,
+            "compiler": firmware.compiler,
+        },
+        "limits": limits_of(cost["counts"]["instructions_a_second"], instance, LIMITS),
+        **cost,
+    }, found
+
+
+def moving_row(result, stream):
+    """Return a result as plain numbers in field units."""
+    moves = None if result.activity < 0 else result.activity / 1000
+    return row_of(result, stream) | {
+        "activity_g": moves,
+        "followed_bpm": result.followed / 100,
+        "belief": round(result.belief / 255, 3),
+    }

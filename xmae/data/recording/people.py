@@ -1,0 +1,116 @@
+"""Which column of a table names people: by its words, in several languages, and by its values."""
+
+import re
+import unicodedata
+
+import pandas as pd
+
+from xmae.errors import UserError
+from xmae.text import composed
+
+PEOPLE = {
+    "SUBJECT", "SUBJECTS", "PATIENT", "PATIENTS", "PARTICIPANT", "PARTICIPANTS", "PERSON",
+    "PROBAND", "PROBANDEN", "SUBJ", "VOLUNTEER", "VERSUCHSPERSON", "TEILNEHMER", "PATIENTEN",
+    "SUJET", "SUJETO", "SOGGETTO", "PACIENTE", "PAZIENTE", "PARTICIPANTE", "DEELNEMER",
+    "RESPONDENT", "TESTPERSON", "MRN", "PSEUDONYM",
+    "\u041f\u0410\u0426\u0418\u0415\u041d\u0422",
+    "\u0418\u0421\u041f\u042b\u0422\u0423\u0415\u041c\u042b\u0419", "\u53d7\u8bd5\u8005",
+    "\u53d7\u8a66\u8005", "\u88ab\u8bd5", "\u88ab\u9a13\u8005", "\u60a3\u8005",
+}  # fmt: skip
+# what may stand beside such a word: "subject_age" is no name of a person
+BESIDE = {
+    "ID", "IDS", "NAME", "CODE", "NO", "NR", "NUMBER", "NUM", "NUMMER", "IDENTIFIER", "KEY", "SRC",
+    "STUDY", "DATASET", "ANON", "ANONYMIZED", "UNIQUE", "THE", "C\u00d3DIGO", "CODIGO",
+    "N\u00daMERO", "NUMERO", "NOM", "NOMBRE", "KENNUNG",
+}  # fmt: skip
+# names of people where they stand in many rows, of rows, devices or visits where they do not
+MAYBE_PEOPLE = {
+    "ID", "PID", "UID", "UUID", "VP", "VPN", "SUB", "USER", "NAME", "WEARER", "PAT", "PT", "SSID",
+    "CASE", "STUDYID", "CLIENT", "ATHLETE", "RIDER", "DRIVER", "PILOT", "RESIDENT", "INFANT",
+    "CHILD", "ANIMAL",
+}  # fmt: skip
+STEADY_ROWS = 200  # rows on average for which a value stays that may name a person
+
+
+def words_of(name):
+    """The words of a column's name in capitals: at spaces, signs, digits and capitals after small
+    letters.
+
+    Examples
+    --------
+    >>> words_of("src_subject_id"), words_of("PatientNo."), words_of("SubjID")
+    (['SRC', 'SUBJECT', 'ID'], ['PATIENT', 'NO'], ['SUBJ', 'ID'])
+    """
+    plain = unicodedata.normalize("NFKC", str(name))
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain)
+    return re.findall(r"[^\W\d_]+", plain.upper())
+
+
+def names_subject(name):
+    """Whether a column is called as one that names people: "Participant_ID", "subject"."""
+    ends = "|".join(sorted(BESIDE, key=len, reverse=True))
+    words = [
+        re.sub(rf"(?<=\w\w)({ends})$", "", w) if w not in PEOPLE else w for w in words_of(name)
+    ]
+    return bool(PEOPLE & set(words)) and all(word in PEOPLE | BESIDE for word in words)
+
+
+def may_name_subject(name):
+    """Whether a column is called "ID", "user" or the like, which may name people."""
+    words = words_of(name)
+    if "".join(words) in MAYBE_PEOPLE:
+        return True
+    return bool(MAYBE_PEOPLE & set(words)) and all(w in MAYBE_PEOPLE | BESIDE for w in words)
+
+
+def says_id(name):
+    """Whether a name has the word "ID", of people or of something else."""
+    return "ID" in words_of(name)
+
+
+def is_steady(column):
+    """Whether the values of a column stay the same for many rows."""
+    changes = int((column != column.shift()).sum())
+    return changes * STEADY_ROWS <= len(column) and column.notna().any()
+
+
+def subject_column(names, channel_map, path, table=None):
+    """The column that names the person: the one of the map, or one of a usual name; None if
+    there is none.
+
+    A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
+    many rows: else it numbers the rows.
+
+    Raises
+    ------
+    UserError
+        If the column that the map names is not there.
+    """
+    if channel_map.subject:
+        found = next((name for name in names if name == channel_map.subject), None)
+        if found is None:
+            raise UserError(
+                f"{path}: no column '{channel_map.subject}' for subject; there are"
+                f" {', '.join(names)}"
+            )
+        return found
+    if (usual := next((name for name in names if names_subject(name)), None)) is not None:
+        return usual
+    others = [name for name in names if may_name_subject(name)] if table is not None else []
+    return next((name for name in others if is_steady(table[name])), None)
+
+
+def unread_ids(table):
+    """Columns that are called an ID and have several values for long, and yet name nobody known."""
+    found = [name for name in table.columns if says_id(name)]
+    return [name for name in found if table[name].nunique() > 1 and is_steady(table[name])]
+
+
+def subject_name(value):
+    """A cell of the column of subjects as text: 7.0 is 7; None for an empty one."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    if pd.isna(value) or not str(value).strip():
+        return None
+    whole = isinstance(value, float) and value.is_integer()
+    return composed(str(int(value) if whole else value))
