@@ -13,7 +13,7 @@ from xmae.beats.certainty import SILENT
 from xmae.data.bidmc import FOLDER
 from xmae.export.stream import UNSURE, Stream
 from xmae.export.targets.c.library import library_model
-from xmae.export.targets.c.literals import integer, tables
+from xmae.export.targets.c.literals import integer, table_block
 from xmae.export.targets.c.model_source import SPDX, constant
 from xmae.export.targets.c.window import WindowStream
 from xmae.files import atomic_file
@@ -134,7 +134,7 @@ def write_vectors(folder, students):
         f"{ABOUT}#ifndef XMAE_RECORDING_H\n#define XMAE_RECORDING_H\n\n#include <stdint.h>\n\n"
         f"#define XMAE_RECORDING_HZ {HZ}u\n#define XMAE_RECORDING_BITS {BITS}u\n"
         f"#define XMAE_RECORDING_CODES {len(codes)}u\n\n"
-        f"{tables(constant('xmae_recording', codes.astype('<i4')))}\n#endif\n"
+        f"{table_block(constant('xmae_recording', codes.astype('<i4')))}\n#endif\n"
     )
     put(folder / "data" / "recording.h", recording.encode())
     put(folder / "data" / "recording.bin", codes.astype("<i4").tobytes())
@@ -220,7 +220,7 @@ typedef struct {{
   uint32_t n_results, n_beats, n_windows, embedding_size, n_heads;
 }} vectors_t;
 
-{tables(text)}
+{table_block(text)}
 #endif
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from xmae.errors import UserError
-from xmae.export.targets.c.literals import comment, integer, real, tables
+from xmae.export.targets.c.literals import comment, integer, real, table_block
 from xmae.export.targets.c.source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
@@ -240,4 +240,4 @@ def constants_source(constants):
     fields = "".join(f"  .{name} = {literal(array)},\n" for name, array in constants.items())
     section = '__attribute__((section(".constants"))) '
     text = f"{section}const struct constants constants = {{\n{fields}}};\n"
-    return f'#include "watch_config.h"\n\n{tables(text)}'
+    return f'#include "watch_config.h"\n\n{table_block(text)}'

@@ -52,8 +52,8 @@ def comment(text):
     return re.sub(r"[^A-Za-z0-9 %/.,:()^=_-]", "_", text)
 
 
-def tables(text):
-    """Return tables in C with marks that keep clang-format off: a line holds what belongs together."""
+def table_block(text):
+    """Return tables in C between marks that keep clang-format off."""
     return f"/* clang-format off */\n{text}/* clang-format on */\n"
 
 

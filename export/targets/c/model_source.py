@@ -5,7 +5,7 @@ C++17 takes them too.
 """
 
 from xmae.export.targets.c.library import CONSTANTS
-from xmae.export.targets.c.literals import comment, identifier, integer, real, tables
+from xmae.export.targets.c.literals import comment, identifier, integer, real, table_block
 
 VERSION = 3  # of the model's struct, XMAE_MODEL_VERSION
 SPDX = """/* SPDX-License-Identifier: Apache-2.0
@@ -153,19 +153,20 @@ def model_source(model):
     constants = model.constants
     arrays = "".join(constant(name, array) for name, array in constants.items())
     blobs = "".join(f"  {{{name}, sizeof {name}}},\n" for name in constants)
+    steps = beats_tables(model) + window_tables(model) + head_tables(model)
     text = f"""{arrays}
-{beats_tables(model)}{window_tables(model)}{head_tables(model)}static const xmae_blob_t blobs[{len(constants)}] = {{
+{steps}static const xmae_blob_t blobs[{len(constants)}] = {{
 {blobs}}};
 
 const xmae_model_t xmae_model_{model.name} = {{
   {struct_of(model)}
 }};
 """
-    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export --targets c`. */
+    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export`. */
 #include "xmae/xmae_model_{model.name}.h"
 #include "xmae_internal.h"
 
-{tables(text)}"""
+{table_block(text)}"""
 
 
 def constant(name, array):

@@ -247,7 +247,8 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
     quad_constants(layer, c, taps, constants);
     for (int p = 0; p < positions;) {
       int inside = p == first && first < last;
-      run_t run = {(const int8_t *)row, constants, pairs, 4, 0, 0, 1, output + p * channels + c};
+      run_t run;
+      run.constants = constants, run.pairs = pairs, run.output = output + p * channels + c;
       if (inside) {
         run.x = input + (p * layer->stride_w - layer->pad_w) * channels + c;
         run.stride = channels, run.step = layer->stride_w * channels, run.out_step = channels;
@@ -255,6 +256,8 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
       } else {
         xmae_window4(layer, input + c, p, row);
         row[taps] = 0; /* what an odd number of taps is paired with; its weight is zero */
+        run.x = (const int8_t *)row, run.stride = 4, run.positions = 1;
+        run.step = run.out_step = 0;
       }
       p += run.positions;
       if (exact)

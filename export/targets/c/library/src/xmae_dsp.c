@@ -23,7 +23,7 @@ typedef struct {
 
 typedef char xmae_dsp_fits[sizeof(dsp_t) <= XMAE_DSP_BYTES ? 1 : -1];
 
-static int32_t product(const int8_t *x, int lag) {
+static int32_t autocorrelation(const int8_t *x, int lag) {
   int32_t sum = 0;
   for (int i = 0; i + lag < SPAN; i++) sum += x[i] * x[i + lag];
   return sum;
@@ -39,7 +39,8 @@ static uint8_t square_root(int32_t n) {
  * 0 = none. */
 static int period(const int8_t *x, int32_t *height) {
   int32_t r[LONGEST + 2 - SHORTEST + 1], highest = 0;
-  for (int lag = SHORTEST - 1; lag <= LONGEST + 1; lag++) r[lag - SHORTEST + 1] = product(x, lag);
+  for (int lag = SHORTEST - 1; lag <= LONGEST + 1; lag++)
+    r[lag - SHORTEST + 1] = autocorrelation(x, lag);
   for (int turn = 0; turn < 2; turn++)
     for (int lag = SHORTEST; lag <= LONGEST; lag++) {
       const int32_t *here = &r[lag - SHORTEST + 1];
@@ -54,7 +55,7 @@ static int period(const int8_t *x, int32_t *height) {
 
 static void find_period(dsp_t *d) {
   const int8_t *x = d->x + KEPT - SPAN;
-  int32_t energy = product(x, 0), height = 0;
+  int32_t energy = autocorrelation(x, 0), height = 0;
   int lag = period(x, &height);
   d->length = 0;
   if (energy < SILENT || !lag) return;

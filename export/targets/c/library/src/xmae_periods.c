@@ -22,7 +22,7 @@
 #define N_BEATS 4
 
 /* The sum of products of samples `lag` apart; at most 250 x 128 x 128. */
-static int32_t product(const int8_t *x, int lag) {
+static int32_t autocorrelation(const int8_t *x, int lag) {
   int32_t sum = 0;
   for (int i = 0; i < SPAN - lag; i++) sum += x[i] * x[i + lag];
   return sum;
@@ -30,7 +30,7 @@ static int32_t product(const int8_t *x, int lag) {
 
 /* How well the signal repeats after `lag` samples, 0 to about 256. */
 static int32_t height(const int8_t *x, int lag, int32_t energy) {
-  int32_t sum = product(x, lag);
+  int32_t sum = autocorrelation(x, lag);
   return sum > 0 ? sum * SPAN / (SPAN - lag) * FULL / energy : 0;
 }
 
@@ -68,7 +68,7 @@ static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity) {
   if (!rate || irregularity >= IRREGULAR) return 0;
-  int32_t energy = product(x, 0), after[N_BEATS];
+  int32_t energy = autocorrelation(x, 0), after[N_BEATS];
   if (energy < QUIET) return 0;
   int beats[N_BEATS];
   for (int m = 0; m < N_BEATS; m++) {

@@ -243,7 +243,8 @@ xmae_status_t xmae_push_at(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t
   if (status != XMAE_OK || !n) return status;
   uint32_t ahead = x->timed ? time - x->next_ms : 0, rate = x->config->rate, lost = 0;
   if (ahead >= BACKWARDS) {
-    if (ahead < 0u - (uint32_t)XMAE_JITTER_MS) return XMAE_ERROR_TIME;
+    uint32_t behind = 0u - ahead;
+    if (behind > (uint32_t)XMAE_JITTER_MS) return XMAE_ERROR_TIME;
   } else if (ahead > MOST_MS) {
     return XMAE_ERROR_OVERRUN;
   } else if (ahead > (uint32_t)XMAE_JITTER_MS) {

@@ -74,9 +74,9 @@ static void put_beats(void) {
 }
 
 static void put_reasons(void) {
-  static const char *const reasons[] = {"samples lost", "at the converter's rail", "nothing moves",
-                                        "less than 10 s of signal", "not sure enough",
-                                        "the signal repeats after another time"};
+  static const char *const reasons[] = {"samples lost",    "at the converter's rail",
+                                        "nothing moves",   "less than 10 s of signal",
+                                        "not sure enough", "the signal repeats after another time"};
   const char *before = " [";
   for (uint32_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
     if (!(result.reasons >> i & 1u)) continue;

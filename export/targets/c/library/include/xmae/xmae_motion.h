@@ -36,8 +36,8 @@ typedef struct {
 
 /** @brief What is known at the end of a hop. */
 typedef struct {
-  xmae_result_t result; /**< As of xmae_read(); rate and interval are those that beats and belief
-                           make together. */
+  /** As of xmae_read(); rate and interval are those that beats and belief make together. */
+  xmae_result_t result;
   int16_t activity;  /**< Largest movement of the last 4 s, 1/1000 g, or XMAE_NO_ACCELEROMETER. */
   uint16_t followed; /**< Heart rate that the belief holds likeliest, 1/100 bpm, given or not. */
   uint8_t belief;    /**< How sure it is, 0 to 255. */

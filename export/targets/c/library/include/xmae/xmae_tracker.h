@@ -24,8 +24,8 @@ extern "C" {
 
 /** @brief What a tracker knows; constants in flash. */
 typedef struct {
-  uint16_t evidence[XMAE_TRACKER_LEVELS]
-                   [XMAE_TRACKER_LEVELS];      /**< Likelihood by levels of map and PPG. */
+  /** Likelihood by levels of map and PPG. */
+  uint16_t evidence[XMAE_TRACKER_LEVELS][XMAE_TRACKER_LEVELS];
   uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
   uint8_t least;                               /**< Certainty from which a heart rate is given. */
