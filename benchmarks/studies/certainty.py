@@ -9,7 +9,6 @@ interval that tables of the other folds' subjects give (cross-conformal). Defini
 docs/scores.md.
 """
 
-import argparse
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import pandas as pd
 from xmae.beats.certainty import PROMISE, TOO_WIDE, calibrate, shipped_certainty
 from xmae.beats.intervals import beats_by_window, intervals_of
 from xmae.benchmarks.studies.pulse_check import LOOK_ALIKES, WITHOUT_PULSE
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.protocol.beat_scores import interval_coverage, true_values
@@ -225,8 +224,6 @@ def page_of(model, judged, table, made):
     without = markdown_table(("signal without a pulse", "seconds with a heart rate, %"), made)
     return f"""# What certainty is worth
 
-    python -m xmae.benchmarks.studies.certainty runs/all {model}
-
 The int8 file of `{model}` reads each window of 10 s with truth from the ECG by itself, on
 {subjects} subjects. Nothing of them trained, chose or calibrated it. Coverage is the mean over
 subjects of the share of windows whose true heart rate lies in the interval, with the bootstrap-t
@@ -256,25 +253,28 @@ check of the older students passes 43 % of random walks and 100 % of square wave
 """
 
 
-def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results") -> str:
-    """Write certainty.md and certainty.png; path of the page."""
+def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
+    """Score the certainty of a student that reads beats.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with ECG, all subjects unseen.
+    model : str
+        Shipped student.
+    out : str
+        Folder for certainty.png.
+
+    Returns
+    -------
+    str
+        The page.
+    """
     table, judged = shipped_certainty(model), judge(store, model)
     with atomic_file(Path(out) / "certainty.png") as temporary:
         temporary.write_bytes(draw(judged, table))
-    with atomic_file(Path(out) / "certainty.md") as temporary:
-        temporary.write_text(page_of(model, judged, table, made_rows(model)))
-    return str(Path(out) / "certainty.md")
-
-
-def main(arguments=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", help="store of windows with ECG, all subjects unseen")
-    parser.add_argument("model", nargs="?", default="beats-mcu", help="shipped student")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
-    given = parser.parse_args(arguments)
-    print(run_script(study, given.store, given.model, given.out))
+    return page_of(model, judged, table, made_rows(model))
 
 
 if __name__ == "__main__":
-    main()
+    run_study(certainty, "certainty.md")

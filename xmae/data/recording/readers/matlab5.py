@@ -17,15 +17,16 @@ beside them, at the top or within a structure.
 import re
 import zlib
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
+from xmae.data.recording.matlab import check_matlab
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
 from xmae.data.recording.recording import attempt, real_numbers
-from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
@@ -99,7 +100,7 @@ def named_recording(path, place, values, roles, channel_map):
         Channel(
             name, values[name], channel_map.sfreqs.get(name) or channel_map.check_sfreq(rate, path)
         )
-        for name in dict.fromkeys(name for chosen in roles.values() for name in chosen)
+        for name in dict.fromkeys(chain.from_iterable(roles.values()))
     ]
     return recording_of(
         channels,
@@ -158,6 +159,8 @@ def damage_told(path):
     """Turn what SciPy raises on a damaged file into a `UserError`."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, MatReadError, zlib.error) as error:
         raise UserError(
             f"{path}: not readable as a MATLAB 5 file, perhaps truncated ({error})"
