@@ -31,7 +31,7 @@ static void fill(xmae_t *x, int8_t *input) {
   int32_t zero = x->config->model->input_zero;
   uint32_t first = XMAE_CHUNK * m->n_seconds;
   for (uint32_t i = 0; i < XMAE_CHUNK; i++) {
-    int8_t *to = input + CHANNELS * i, *sample = m->samples + CHANNELS * i;
+    int8_t *to = input + (size_t)CHANNELS * i, *sample = m->samples + (size_t)CHANNELS * i;
     const int8_t *axes = first + i < m->n_samples ? m->axes[(first + i) % XMAE_MOTION_AHEAD] : NULL;
     sample[0] = (int8_t)(to[0] - zero);
     for (uint32_t axis = 0; axis < AXES; axis++) {
@@ -148,7 +148,7 @@ xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uin
   if (ahead + more > XMAE_MOTION_AHEAD) return XMAE_ERROR_OVERRUN;
   for (uint32_t i = 0; i < AXES * n; i++)
     if (codes[i] <= -BIAS || codes[i] >= BIAS) return XMAE_ERROR_CODE;
-  for (uint32_t i = 0; i < n; i++) accelerate(m, codes + AXES * i);
+  for (uint32_t i = 0; i < n; i++) accelerate(m, codes + (size_t)AXES * i);
   if (n) m->worn = 1;
   return XMAE_OK;
 }

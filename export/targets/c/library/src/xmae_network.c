@@ -38,7 +38,7 @@ void xmae_network_reset(const xmae_model_t *model, int8_t *memory) {
   }
   for (int i = 0; i < XMAE_SILENCE; i++) {
     memset(xmae_network_input(model, memory), model->input_zero,
-           XMAE_CHUNK * (uint32_t)model->layers->conv.in_c);
+           (size_t)XMAE_CHUNK * (size_t)model->layers->conv.in_c);
     (void)xmae_network_run(model, memory);
   }
 }

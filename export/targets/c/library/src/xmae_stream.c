@@ -174,7 +174,7 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
   if (scaled) x->moved = 1;
   keep_recent(x, scaled);
   if (model->engine)
-    model->engine->input(model, x->memory)[x->n_samples * inputs_of(model)] = input;
+    model->engine->input(model, x->memory)[(size_t)x->n_samples * inputs_of(model)] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
   end_second(x);

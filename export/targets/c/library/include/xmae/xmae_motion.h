@@ -21,9 +21,9 @@ extern "C" {
 
 /** Samples at 100 Hz that acceleration may be ahead of the PPG. */
 #define XMAE_MOTION_AHEAD 400u
-#define XMAE_MIN_ONE_G 16u       /**< Least number of codes for 1 g. */
-#define XMAE_MAX_ONE_G 65536u    /**< Greatest number of codes for 1 g. */
-#define XMAE_NO_ACCELEROMETER -1 /**< Activity where no acceleration ever came. */
+#define XMAE_MIN_ONE_G 16u         /**< Least number of codes for 1 g. */
+#define XMAE_MAX_ONE_G 65536u      /**< Greatest number of codes for 1 g. */
+#define XMAE_NO_ACCELEROMETER (-1) /**< Activity where no acceleration ever came. */
 
 /** @brief How codes come. Must live as long as the instance. */
 typedef struct {

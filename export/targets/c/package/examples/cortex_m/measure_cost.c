@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
 /* What the library costs on this core: ticks of SysTick and depth of the stack, at the shipped
- * recording and at noise.
+ * recording, at noise and at pulses of irregular length.
  *
  * In QEMU with `-icount shift=0` an instruction takes 1 ns, and a tick of the 25 MHz clock 40 of
  * them. */
@@ -55,13 +55,30 @@ static int32_t noise(void) {
   return (int32_t)(state >> 8);
 }
 
-static int measure(const char *name, const xmae_config_t *config, int is_noise, uint32_t n) {
+/* As many beats as may be: pulses of 0.3 to 0.42 s at 100 Hz. */
+static int32_t pulse(void) {
+  static int32_t left, length = 30;
+  if (left == 0) {
+    length = 30 + (length * 7 + 5) % 13;
+    left = length;
+  }
+  left--;
+  int32_t height = 2 * left < length ? left : length - left;
+  return 8388608 + 65536 * height;
+}
+
+static int32_t code_of(char kind, uint32_t i) {
+  if (kind == 'n') return noise();
+  return kind == 'p' ? pulse() : xmae_recording[i];
+}
+
+static int measure(char kind, const xmae_config_t *config, uint32_t n) {
   uint32_t total = 0, longest = 0, code_longest = 0, start = now();
   if (xmae_init(&stream, config, memory, sizeof memory) != XMAE_OK) return 1;
   uint32_t init = since(start);
   paint();
   for (uint32_t i = 0; i < n; i++) {
-    int32_t code = is_noise ? noise() : xmae_recording[i];
+    int32_t code = code_of(kind, i);
     start = now();
     if (xmae_push(&stream, &code, 1, 0) != XMAE_OK) return 2;
     uint32_t took = since(start);
@@ -70,7 +87,7 @@ static int measure(const char *name, const xmae_config_t *config, int is_noise, 
     if (completes && took > longest) longest = took;
     if (!completes && took > code_longest) code_longest = took;
   }
-  put(name, config->rate / 1000u);
+  put(kind == 'n' ? "noise, " : kind == 'p' ? "pulses, " : "recording, ", config->rate / 1000u);
   put(" Hz: a second ", total / (n * 1000u / config->rate));
   put(", longest push ", longest);
   put(", longest without a result ", code_longest);
@@ -91,11 +108,13 @@ int main(void) {
       &MODEL, 1000u * XMAE_RECORDING_HZ, XMAE_RECORDING_BITS, 0, 1, 1, 0};
   static const xmae_config_t fast = {&MODEL, 500000, 24, 0, 1, 1, 0};
   static const xmae_config_t slow = {&MODEL, 25000, 24, 0, 1, 1, 0};
+  static const xmae_config_t pulses = {&MODEL, 100000, 24, 0, 1, 1, 0};
   REGISTER(0xe000e014) = 0xffffffu;
   REGISTER(0xe000e018) = 0;
   REGISTER(0xe000e010) = 5;
-  int failed = measure("recording, ", &recording, 0, XMAE_RECORDING_CODES);
-  if (!failed) failed = measure("noise, ", &fast, 1, 500u * 30u);
-  if (!failed) failed = measure("noise, ", &slow, 1, 25u * 60u);
+  int failed = measure('r', &recording, XMAE_RECORDING_CODES);
+  if (!failed) failed = measure('n', &fast, 500u * 30u);
+  if (!failed) failed = measure('n', &slow, 25u * 60u);
+  if (!failed) failed = measure('p', &pulses, 100u * 60u);
   return failed;
 }
