@@ -18,7 +18,7 @@ from xmae.data.store.store import WindowStore
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
+from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
@@ -313,14 +313,16 @@ def write_heads(plan, store, folder):
     MadeHeads
     """
     stage("heads")
-    heads, metrics, at_chance = {}, {}, {}
+    heads, metrics, at_chance, probes = {}, {}, {}, {}
     for model, encoder in plan.encoders.items():
         origin = without_folders(encoder.provenance)
         save_encoder(encoder, folder / f"{model}.safetensors", origin)
-        heads[model], metrics[model], at_chance[model] = make_heads(
+        heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
             encoder, store, plan.train, plan.brought[model]
         )
     write_json(folder / HEADS, heads)
+    if any(probes.values()):
+        write_json(folder / PROBES, probes)
     return MadeHeads(heads, metrics, at_chance)
 
 
@@ -544,13 +546,6 @@ def summary_of(models, heads, brought):
         for file, value in cosines.items()
         if value < POOR
     ]
-    for model, tasks in heads.metrics.items():
-        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
-        if poor:
-            lines.append(
-                f"warning: heads of {model} that are no better than a constant on val: "
-                f"{', '.join(poor)}"
-            )
     kept = [model for model, found in brought.items() if found]
     if kept:
         lines.append(f"heads of {', '.join(kept)} are those that it came with (--keep-heads)")

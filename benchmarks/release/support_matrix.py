@@ -230,9 +230,7 @@ def measure(bundle, originals, train_mean, test):
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
             row |= asdict(compare_embeddings(embedding, original, train_mean[model]))
-            heads = {
-                name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"
-            }
+            heads = {name: head for name, head in bundle.drift_heads(model).items() if name == "hr"}
             row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
         rows.append(row)
     times = time_entries(bundle, dict(enumerate(entries)), evenly(ppg, N_TIMED), ROUNDS)

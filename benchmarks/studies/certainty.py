@@ -23,7 +23,7 @@ from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.protocol.beat_scores import interval_coverage, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import Stream, int8_file
 from xmae.files import atomic_file
@@ -226,8 +226,8 @@ def page_of(model, judged, table, made):
 
 The int8 file of `{model}` reads each window of 10 s with truth from the ECG by itself, on
 {subjects} subjects. Nothing of them trained, chose or calibrated it. Coverage is the mean over
-subjects of the share of windows whose true heart rate lies in the interval, with the bootstrap-t
-interval over subjects (95 %). The promise is {100 * PROMISE:.0f} %. Cross-conformal: the table is
+subjects of the share of windows whose true heart rate lies in the interval. {COVERAGE_NOTE}
+The promise is {100 * PROMISE:.0f} %. Cross-conformal: the table is
 made anew from the subjects of the other folds ({N_FOLDS} folds). Irregular: neighbouring intervals
 of the ECG change by {100 * IRREGULAR:.0f} % or more on average.
 

@@ -19,7 +19,7 @@ from xmae.beats.timing_map import LOG_SHARE
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.protocol.beat_scores import subject_means, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.stream import int8_file
 from xmae.export.targets import litert
 from xmae.export.targets.c.network import MAP_CHANNELS, StreamNetwork
@@ -117,7 +117,8 @@ def latency(store: str, /, *, model: str = "beats-mcu") -> str:
     return f"""# What look-ahead costs
 
 `{model}` (int8), {int(known.sum()):,} windows of {N_TIMES // SFREQ} s with truth, {n_subjects}
-subjects whom nobody trained on. Errors are means over subjects. The first row is the front end as
+subjects whom nobody trained on. Errors are means over subjects. {COVERAGE_NOTE}
+The first row is the front end as
 it is. The network looks {network / SFREQ:.2f} s ahead in all rows and was trained with the first
 row's front end: a training for each row could win back part of what it loses. A beat is known 0.04
 s later than filter and network look ahead, and told with the next result.

@@ -33,7 +33,7 @@ from xmae.evaluation.protocol.beat_scores import (
     surest,
     value_scores,
 )
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
@@ -243,8 +243,7 @@ def head(cohort, n_rivals, share):
         "two "
         f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
         "is "
-        "the mean over subjects of their means over windows, with the bootstrap-t interval over "
-        "subjects (95 %; simulated coverage at 34 subjects 92.3 to 94.4 %). "
+        f"the mean over subjects of their means over windows. {COVERAGE_NOTE} "
         "A window without an answer scores as the constant of the other folds. "
         "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
         "Heart rate is the primary endpoint, the others are secondary. "
