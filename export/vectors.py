@@ -6,6 +6,7 @@ They are in the folder `c` of a bundle as a C header for `tests/test_vectors.c`,
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def beat_rows(results):
         ]
         for r in results
     ]
-    beats = [beat for result in results for beat in result.beats]
+    beats = list(chain.from_iterable(result.beats for result in results))
     return np.array(rows, np.int64), np.array(beats, np.int64).reshape(-1, 2)
 
 

@@ -56,7 +56,9 @@ def digitise(ppg, sfreq, rate, adc_bits):
         missing = missing[
             np.minimum((np.arange(len(filled)) * sfreq / rate).astype(int), len(missing) - 1)
         ]
-    low, high = np.ptp(filled) and (filled.min(), filled.max()) or (filled.min(), filled.min() + 1)
+    low, high = filled.min(), filled.max()
+    if high == low:
+        high = low + 1
     share = HEADROOM + (1 - 2 * HEADROOM) * (filled - low) / (high - low)
     return np.where(missing, np.nan, np.rint(share * (2**adc_bits - 1)))
 

@@ -1,6 +1,7 @@
 """A recording through libxmae on an emulated Cortex-M, held against `xmae.Stream` bit by bit."""
 
 from dataclasses import fields
+from itertools import chain
 
 import numpy as np
 
@@ -173,7 +174,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
     found = results_of(run.files.get("out.bin", b""))
     stream = Stream(path, rate, bits, hop_s, certainty=bundle.certainty(student))
-    expected = [result for part, lost in pushes for result in stream.push(part, lost)]
+    expected = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
     cost = second_cost(run, model, device, seconds)
     sizes = firmware.sizes
     instance = instance_bytes(firmware)

@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -283,7 +284,7 @@ def run_user(core, program, folder, timeout_s, readable=()):
     words = [
         ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin",
         f"{plugin},out={folder / 'counts'}",
-        *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program,
+        *chain.from_iterable(("-E", f"{key}={value}") for key, value in settings.items()), *program,
     ]  # fmt: skip
     command(
         confinement().command(words, folder, [root, *readable]),

@@ -7,6 +7,8 @@ with what belongs to it: a convolution or Linear with its activation function, a
 products, one MLP.
 """
 
+from itertools import chain
+
 import numpy as np
 import torch
 from torch import fx
@@ -57,7 +59,8 @@ def sensitivity(graph, calibration):
             noise = (noisy - reference).square().mean().item() / spread
             results = [node for node in rounding.observers if layer_of(node) in modules]
             reading = {
-                belongs[layer_of(reader)] for node in results for reader in readers_of(node)
+                belongs[layer_of(reader)]
+                for reader in chain.from_iterable(readers_of(node) for node in results)
             } - {layer}
             readers = [name for name, unit in belongs.items() if unit in reading]
             found.append(

@@ -1,5 +1,7 @@
 """The scikit-learn face: windows or recordings of PPG in, embeddings and beat features out."""
 
+from itertools import chain
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -95,7 +97,9 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         """Names of the columns: e0, e1, ..., then those of the beats."""
         check_is_fitted(self, "encoder_")
         named = {"embedding": [f"e{i}" for i in range(self.encoder_.embed_dim)], "beats": BEATS}
-        return np.array([name for chosen in self._chosen() for name in named[chosen]], object)
+        return np.array(
+            list(chain.from_iterable(named[chosen] for chosen in self._chosen())), object
+        )
 
     def _chosen(self):
         """Names of the parts of the table."""

@@ -1,6 +1,7 @@
 """The table of an evaluation: Markdown to read, CSV to compute with, HTML with every interval."""
 
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 from xmae.files import atomic_file
@@ -111,11 +112,10 @@ def markdown_text(result):
         lines += [f"**{dataset}**", "", *_powers(trials)]
         lines += [markdown_table(columns, rows, right=False), ""]
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
-    lines += [
-        f"- {trial['label']}: {len(names)} subjects are not scored, {why}: {', '.join(names)}"
-        for trial in result["trials"]
-        for why, names in trial.get("not_scored", {}).items()
-    ]
+    for trial in result["trials"]:
+        for why, names in trial.get("not_scored", {}).items():
+            said = f"{len(names)} subjects are not scored, {why}: {', '.join(names)}"
+            lines.append(f"- {trial['label']}: {said}")
     lines += ["", NOTE.format(reference=result["reference"]), ""]
     if "training" in result:
         lines += [markdown_table(TRAINING, _training(result), right=False), ""]
@@ -170,7 +170,7 @@ def _by_dataset(result):
 def _powers(trials):
     """What the designs of these trials cannot tell, as lines; none if they can."""
     notes = dict.fromkeys(trial["power"].strip() for trial in trials if trial.get("power"))
-    return [line for note in notes for line in (note, "")]
+    return list(chain.from_iterable((note, "") for note in notes))
 
 
 def _training(result):

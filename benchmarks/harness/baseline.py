@@ -11,13 +11,14 @@ import copy
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.rows import Spread
 from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
@@ -265,15 +266,15 @@ def measure_precisions(encoder, ppg, mean):
         rows.append({
             "precision": precision, "bytes": n_parameters * dtype.itemsize, "macs": macs,
             "latency_ms": _latency_ms(cast, ppg[:1]), "windows": len(ppg),
-            "centred": median_p5(cosine),
+            "centred": asdict(spread(cosine)),
         })  # fmt: skip
     return rows
 
 
-def median_p5(values):
-    """Median and 5th percentile of numbers (n,): {"median": .., "p5": ..}."""
+def spread(values):
+    """Give median and 5th percentile of numbers (n,)."""
     median, low = np.quantile(values, [0.5, 0.05])
-    return {"median": float(median), "p5": float(low)}
+    return Spread(float(median), float(low))
 
 
 @torch.no_grad()

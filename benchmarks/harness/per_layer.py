@@ -17,6 +17,7 @@ import json
 import tempfile
 from collections import defaultdict
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def executorch(path, window):
         dump = Path(folder) / "dump.etdp"
         module.write_etdump_result_to_file(str(dump))
         blocks = Inspector(etdump_path=str(dump)).event_blocks
-    events = [event for block in blocks if block.name == "Execute" for event in block.events]
+    events = list(chain.from_iterable(block.events for block in blocks if block.name == "Execute"))
     whole = ("DELEGATE_CALL", "Method::execute", "OPERATOR_CALL")  # spans that hold other events
     return [
         {

@@ -116,9 +116,9 @@ def not_checked(rows):
     """Of rows of exported files, which did not run for want of a runtime: a sentence for each
     package.
     """
-    counts = Counter(row["missing"] for row in rows if "missing" in row)
+    counts = Counter(row.missing for row in rows if row.missing)
     return [
-        f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'"
+        f"{why}: {n} {'file' if n == 1 else 'files'} not checked; try pip install 'xmae[edge]'"
         for why, n in counts.items()
     ]
 

@@ -11,6 +11,7 @@ milliseconds cannot.
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,8 +30,10 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     Parameters
     ----------
     bundle : Bundle
-    entries, rows : lists of dict
-        As `find_entries` gives them; a row with `missing` or `failure` is left as it is.
+    entries : list of dict
+        As `find_entries` gives them.
+    rows : list of Row
+        One for each; that of a model that does not run is left as it is.
     ppg : float32 array, shape (n, 1000)
         Windows in [-1, 1], each run once a round after one to warm up.
     rounds : int
@@ -39,21 +42,25 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
 
     Returns
     -------
-    list of dict
-        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor
-        time in yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
+    list of Row
+        The rows, with `latency_ms`, `cpu_ms` and `relative`, their intervals, and `mac_per_s`.
     """
-    runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
+    runs = [i for i, row in enumerate(rows) if row.runs]
+    found = time_entries(bundle, {i: entries[i] for i in runs}, ppg, rounds, threads)
+    return [replace(row, **found.get(i, {})) for i, row in enumerate(rows)]
+
+
+def time_entries(bundle, entries, ppg, rounds, threads=1):
+    """Time entries by any key, in turns; {key: fields of a `Row`}. The rest as `add_latency`."""
     with all_threads(threads):
-        sessions = {i: open_session(bundle, entries[i], threads) for i in runs}
+        sessions = {key: open_session(bundle, entry, threads) for key, entry in entries.items()}
         times = time_sessions(sessions | {YARDSTICK: make_yardstick()}, ppg, rounds)
-    rows = list(rows)
-    for i in runs:
-        rows[i] = rows[i] | summarise(times[i], times[YARDSTICK])
-        rows[i]["mac_per_s"] = (
-            1e3 * rows[i]["macs"] / rows[i]["latency_ms"] if rows[i]["macs"] else None
-        )
-    return rows
+    found = {}
+    for key, entry in entries.items():
+        found[key] = summarise(times[key], times[YARDSTICK])
+        macs = entry.get("macs")
+        found[key]["mac_per_s"] = 1e3 * macs / found[key]["latency_ms"] if macs else None
+    return found
 
 
 @contextmanager

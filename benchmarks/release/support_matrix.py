@@ -10,17 +10,18 @@ kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 
 import re
 import sys
+from dataclasses import asdict
 from datetime import date
 
 import numpy as np
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import make_reference, reference_windows
+from xmae.benchmarks.harness.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.sessions import find_entries, open_session
-from xmae.benchmarks.harness.stopwatch import add_latency, load
+from xmae.benchmarks.harness.stopwatch import load, time_entries
 from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_embeddings, compare_heads
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
@@ -228,16 +229,12 @@ def measure(bundle, originals, train_mean, test):
         if entry["format"] == "pytorch" or TARGETS[entry["format"]].can_open:
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
-            row |= compare_embeddings(embedding, original, train_mean[model])
-            heads = {
-                name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"
-            }
+            row |= asdict(compare_embeddings(embedding, original, train_mean[model]))
+            heads = {name: head for name, head in bundle.drift_heads(model).items() if name == "hr"}
             row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
         rows.append(row)
-    return (
-        add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS)
-        + rows[len(entries) :]
-    )
+    times = time_entries(bundle, dict(enumerate(entries)), evenly(ppg, N_TIMED), ROUNDS)
+    return [row | times.get(i, {}) for i, row in enumerate(rows)]
 
 
 def matrix(rows):
@@ -274,7 +271,7 @@ def file_row(row):
         f"{row['bytes'] / 1000:,.0f}",
         said(row.get("centred")),
         f"{row['centred']['p5']:.4f}" if row.get("centred") else "",
-        f"{round(hr['change'], 2) + 0:+.2f}" if hr else "",  # no negative zero
+        f"{round(hr.change, 2) + 0:+.2f}" if hr else "",  # no negative zero
         f"{row['cpu_ms']:.3g}" if "cpu_ms" in row else "",
         "" if undelegated is None else ", ".join(undelegated) or "none",
         f"{row['arena_bytes']:,} B planned" if "arena_bytes" in row else "",

@@ -55,7 +55,10 @@ def broken_limits(played):
 
 def failed(result):
     """Say what did not pass, a sentence each."""
-    return [f"{name}: {what}" for name, found in result["failures"].items() for what in found]
+    lines = []
+    for name, found in result["failures"].items():
+        lines += [f"{name}: {what}" for what in found]
+    return lines
 
 
 def markdown(result):

@@ -144,7 +144,10 @@ def frame_contents(result):
 
 def failed(result):
     """What did not pass, a sentence each."""
-    return [f"{name}: {what}" for name, found in result["failures"].items() for what in found]
+    lines = []
+    for name, found in result["failures"].items():
+        lines += [f"{name}: {what}" for what in found]
+    return lines
 
 
 def terminal(result):

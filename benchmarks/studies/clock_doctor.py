@@ -8,23 +8,21 @@ of the offset but for each recording's own lag. BIDMC is scored; CinC 2015, on w
 chosen, stands beside it.
 """
 
-import argparse
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recordings
 from xmae.errors import UserError
-from xmae.files import atomic_file
 from xmae.signals.filters import ecg_clean, ppg_clean
 from xmae.signals.offset import ARRIVALS_S, Clocks, estimate_clocks, steepest_rises
 from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
+from xmae.tables import markdown_table
 
 MINUTES = (1, 2, 3, 5, 8)
 MAX_OFFSET_S, MAX_DRIFT_PPM = 5.0, 100.0  # injected, drawn evenly from 0
@@ -157,20 +155,18 @@ HEAD = ("data", "minutes", "recordings", "refused", "wrong beat", "own lag unkno
         "half interval of drift, ppm", "drift inside its interval")  # fmt: skip
 
 
-def page(rows, unlike, command):
+def page(rows, unlike):
     """The page in Markdown."""
     lines = [
         "# The clock doctor: error and refusals against minutes of data",
         "",
-        f"Written by `{command}` on {date.today()}; seed 0. Real R peaks and pulses of recordings "
+        "Seed 0. Real R peaks and pulses of recordings "
         f"whose devices share a clock; an offset of 0 to {MAX_OFFSET_S:g} s and a drift of 0 to "
         f"{MAX_DRIFT_PPM:g} ppm were put on the pulses' times, a draw for each recording and "
         "length. The first minutes of each recording are used. Beats are moved, signals are not "
         "resampled.",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "|---" * len(HEAD) + "|",
-        *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+        markdown_table(HEAD, rows, right=False),
         "",
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
@@ -203,27 +199,33 @@ def of_other_people(beats):
     return f"{certain} of {len(pairs)} pairs of BIDMC recordings were called certain"
 
 
-def main(arguments=None):
-    """Write clock_doctor.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cinc", help="folder of CinC 2015 recordings; default: BIDMC alone")
-    parser.add_argument("--every", type=int, default=1, help="of CinC 2015, every so many")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for clock_doctor.md")
-    given, random = parser.parse_args(arguments), np.random.default_rng(0)
-    sets = {"BIDMC": bidmc_files()}
-    if given.cinc:
-        sets["CinC 2015"] = sorted(Path(given.cinc).rglob("*.npz"))[:: given.every]
+def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
+    """Hold the clock doctor's answers against clocks set apart by known amounts.
+
+    Parameters
+    ----------
+    cinc : str or None
+        Folder of CinC 2015 recordings; default: BIDMC alone.
+    every : int
+        Of CinC 2015, every so many.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
+    if cinc:
+        sets["CinC 2015"] = sorted(Path(cinc).rglob("*.npz"))[::every]
     rows = []
     for name, paths in sets.items():
-        trials = [trial for path in tqdm(paths, name) for trial in trials_of(path, random)]
+        trials = []
+        for path in tqdm(paths, name):
+            trials += trials_of(path, random)
         rows += rows_of(name, trials)
     beats = [beats_of(next(read_recordings(path))) for path in tqdm(sets["BIDMC"], "beats")]
-    command = "python -m xmae.benchmarks.studies.clock_doctor --cinc CINC2015_FOLDER"
-    command += f" --every {given.every}"
-    with atomic_file(Path(given.out) / "clock_doctor.md") as temporary:
-        temporary.write_text(page(rows, of_other_people(beats), command))
-    print(Path(given.out) / "clock_doctor.md")
+    return page(rows, of_other_people(beats))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_study(clock_doctor, "clock_doctor.md")

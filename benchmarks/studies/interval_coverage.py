@@ -7,15 +7,11 @@ Subjects' errors are drawn from a normal and from log-normal distributions (sigm
 many as our tables have. Errors of heart rate over subjects look like the widest of them.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import norm
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.evaluation.protocol.bootstrap import LEVEL, mean_interval
-from xmae.files import atomic_file
 from xmae.tables import markdown_table
 
 SUBJECTS = (8, 12, 34)
@@ -71,8 +67,19 @@ def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
     return found
 
 
-def interval_coverage(out="benchmarks/results", n_trials=N_TRIALS):
-    """Simulate all, and write interval_coverage.md into a folder; the rows."""
+def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
+    """Simulate how often intervals hold the true mean.
+
+    Parameters
+    ----------
+    n_trials : int
+        Simulated tables of each kind.
+
+    Returns
+    -------
+    str
+        The page.
+    """
     rows = []
     for shape, sigma in SHAPES.items():
         for n_subjects in SUBJECTS:
@@ -83,21 +90,15 @@ def interval_coverage(out="benchmarks/results", n_trials=N_TRIALS):
             rows.append([shape, n_subjects, *cells, limit])
     columns = ("subjects' errors", "subjects", *(f"{name}, %" for name in METHODS), "limit, %")
     error = 100 * np.sqrt(0.95 * 0.05 / n_trials)
-    text = (
+    return (
         "# Coverage of 95 % intervals of a mean over subjects\n\n"
-        "    python -m xmae.benchmarks.studies.interval_coverage\n\n"
         f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard "
         "error "
         f"about {error:.1f} points); in brackets the median width over the true mean. "
         f"{N_RESAMPLES:,} resamples each. Tables print the bootstrap-t.\n\n"
         f"{markdown_table(columns, rows)}\n"
     )
-    with atomic_file(Path(out) / "interval_coverage.md") as temporary:
-        temporary.write_text(text)
-    return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--out", default="benchmarks/results")
-    run_script(interval_coverage, parser.parse_args().out)
+    run_study(interval_coverage, "interval_coverage.md")

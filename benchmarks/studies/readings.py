@@ -9,7 +9,6 @@ heart rate is read by a ridge on the frozen embedding, fitted across folds by su
 hand-made features. The first model is tested against every other row. Definitions: docs/scores.md.
 """
 
-import argparse
 import hashlib
 import json
 from dataclasses import replace
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.evaluation.findings.delay_change import read_changes, true_changes
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
@@ -34,7 +33,7 @@ from xmae.evaluation.protocol.beat_scores import (
     surest,
     value_scores,
 )
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
@@ -201,22 +200,20 @@ def premature_rows(cohort, scored):
     return rows
 
 
-def readings(store, models=(), out="benchmarks/results"):
-    """Score models and rivals on all subjects of a store; write readings.md.
+def readings(store: str, models: list = (), /) -> str:
+    """Score models and rivals on all subjects of a store.
 
     Parameters
     ----------
     store : str
         Store of `xmae prepare --min-quality -1`, with ECG.
-    models : sequence of str
+    models : list of str
         Shipped encoders, or files.
-    out : str
-        Folder.
 
     Returns
     -------
-    dict
-        Tables by name: heads and cells.
+    str
+        The page.
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)
@@ -230,28 +227,23 @@ def readings(store, models=(), out="benchmarks/results"):
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
         "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
-    command = " ".join(["python -m xmae.benchmarks.studies.readings", store, *map(str, models)])
-    text = head(cohort, len(scored) - 1, share, command)
+    text = head(cohort, len(scored) - 1, share)
     for title, (columns, rows) in tables.items():
         text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
-    with atomic_file(Path(out) / "readings.md") as temporary:
-        temporary.write_text(text)
-    return tables
+    return text
 
 
-def head(cohort, n_rivals, share, command):
+def head(cohort, n_rivals, share):
     """What stands above the tables: on whom, how, and what the design can tell."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
-        f"    {command}\n\n"
         f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
         "two "
         f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
         "is "
-        "the mean over subjects of their means over windows, with the bootstrap-t interval over "
-        "subjects (95 %; simulated coverage at 34 subjects 92.3 to 94.4 %). "
+        f"the mean over subjects of their means over windows. {COVERAGE_NOTE} "
         "A window without an answer scores as the constant of the other folds. "
         "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
         "Heart rate is the primary endpoint, the others are secondary. "
@@ -266,9 +258,4 @@ def head(cohort, n_rivals, share, command):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("store")
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--out", default="benchmarks/results")
-    chosen = parser.parse_args()
-    run_script(readings, chosen.store, chosen.models, chosen.out)
+    run_study(readings, "readings.md")

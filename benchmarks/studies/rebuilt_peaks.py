@@ -25,7 +25,7 @@ from xmae.data.batches.timing import recording_delay
 from xmae.errors import UserError
 from xmae.evaluation.probe import seen_subjects, untrained_like
 from xmae.evaluation.protocol.beat_matching import pair
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.files import atomic_file, read_json
 from xmae.models import load_encoder
@@ -259,8 +259,8 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
         "off before. A row's own median error for each subject is taken off too. Peaks are looked "
         "for in the hidden patches alone, and found within 100 ms. A ridge learns a bell of 20 ms "
         "at each R peak from three patches, on subjects of other folds; it sees no ECG. Means over "
-        "subjects with the bootstrap-t interval (95 %; simulated coverage at 34 subjects 92.3 to "
-        "94.4 %). The limit is a recall of 0.95 and a median error of 10 ms, better than untrained "
+        f"subjects. {COVERAGE_NOTE} The limit is a recall of 0.95 and a median error of 10 ms, "
+        "better than untrained "
         f"tokens.\n\n{markdown_table(COLUMNS, rows)}\n"
     )
     with atomic_file(Path(out) / "rebuilt_peaks.md") as temporary:

@@ -7,6 +7,7 @@ manifest.sig          who vouches for it: see `xmae.export.bundle.signature`; on
 teacher.safetensors   float weights in PyTorch (and student.safetensors, ...)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
+probes.json           a heart-rate head at chance, where there is one: drift is measured by it
 model_card.md         the same for people
 c/                    libxmae with the students, for firmware: see `xmae.export.targets.c.package`
 
@@ -16,7 +17,7 @@ seconds); these are no part of the bundle.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xmae.errors import UserError
@@ -32,7 +33,7 @@ from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-MANIFEST, HEADS = "manifest.json", "heads.json"
+MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "probes.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
@@ -78,6 +79,8 @@ class Bundle:
         Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
     verdict : Verdict
         Whether it is signed, and by the key that was given; as text a line for people.
+    probes : dict
+        Heads of the heart rate that are at chance, by model and task: they measure drift.
 
     Examples
     --------
@@ -90,6 +93,7 @@ class Bundle:
     manifest: dict
     heads: dict
     verdict: Verdict = Verdict("unsigned")
+    probes: dict = field(default_factory=dict)
 
     @classmethod
     def open(cls, path, public_key=None):
@@ -137,8 +141,13 @@ class Bundle:
                     f"{path / name}: damaged or changed since the bundle was written (SHA-256 "
                     "differs)"
                 )
-        heads = checked_heads(read_json(path / HEADS), manifest["models"], path / HEADS)
-        return cls(path, manifest, heads, verdict)
+        heads, probes = (
+            checked_heads(read_json(path / name), manifest["models"], path / name)
+            if name in manifest["files"]
+            else {}
+            for name in (HEADS, PROBES)
+        )
+        return cls(path, manifest, heads, verdict, probes)
 
     @property
     def all_models(self):
@@ -177,6 +186,10 @@ class Bundle:
             if (entry["model"], entry["format"], entry["precision"]) == (model, format, precision):
                 return entry
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
+
+    def drift_heads(self, model):
+        """What measures a model's drift: its heads, and that of the heart rate at chance."""
+        return self.probes.get(model, {}) | self.heads.get(model, {})
 
     def trusted_heads(self, model):
         """Those of a model's heads that do better than a constant on subjects left out, in the

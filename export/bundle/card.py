@@ -65,18 +65,9 @@ def model_card(manifest):
         )
         for entry in manifest["models"]
     ]
-    heads = [
-        (
-            model,
-            task,
-            f"{m['mae']:.2f} {m['units']}",
-            f"{m['mae_constant']:.2f} {m['units']}",
-            m["windows"],
-            m["subjects"],
-        )
-        for model, tasks in manifest["metrics"]["heads_on_val"].items()
-        for task, m in tasks.items()
-    ]
+    heads = []
+    for model, tasks in manifest["metrics"]["heads_on_val"].items():
+        heads += [(model, task, *head_cells(row)) for task, row in tasks.items()]
     return TEMPLATE.format(
         name=manifest["name"],
         seconds=window["n_times"] / window["sfreq"],
@@ -95,6 +86,17 @@ def model_card(manifest):
         data=sources(data),
         licence=manifest["licences"]["models"],
         data_licence=manifest["licences"]["data"],
+    )
+
+
+def head_cells(row):
+    """Cells of what a head misses by on val."""
+    units = row["units"]
+    return (
+        f"{row['mae']:.2f} {units}",
+        f"{row['mae_constant']:.2f} {units}",
+        row["windows"],
+        row["subjects"],
     )
 
 

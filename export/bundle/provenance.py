@@ -5,6 +5,7 @@ licences.
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from xmae.data.bidmc import bidmc_files
@@ -23,7 +24,7 @@ BIDMC_LICENCE = (
 def tool_versions(formats):
     """Version of Python and of each tool that writes one of these formats: {name: version}."""
     targets = [TARGETS[name] for name in formats if name in TARGETS]
-    names = {*TOOLS, *(tool for target in targets for tool in target.tools)}
+    names = {*TOOLS, *chain.from_iterable(target.tools for target in targets)}
     found = {name: installed(name) for name in names}
     for environment in {target.environment for target in targets if target.environment}:
         found |= dict(package.split("==") for package in ENVIRONMENTS[environment])

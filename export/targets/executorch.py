@@ -1,5 +1,6 @@
 """ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def inspect_model(path):
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     plan = deserialize_pte_binary(Path(path).read_bytes()).program.execution_plan[0]
-    calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
+    steps = itertools.chain.from_iterable(part.instructions for part in plan.chains)
+    calls = [step.instr_args for step in steps]
     names = [
         plan.delegates[call.delegate_index].id
         if hasattr(call, "delegate_index")

@@ -213,12 +213,13 @@ def values_of(model, ppg):
             source["index"], x if is_float(source) else to_int8(x, *source["quantization"])
         )
         interpreter.invoke()
-        yield {
-            d["name"]: x if is_float(d) else from_int8(x, *d["quantization"])
-            for d in interpreter.get_tensor_details()
-            if d["name"] in names and (is_float(d) or d["quantization"][0])
-            for x in [interpreter.get_tensor(d["index"])]
-        }
+        found = {}
+        for tensor in interpreter.get_tensor_details():
+            if tensor["name"] in names and (is_float(tensor) or tensor["quantization"][0]):
+                x = interpreter.get_tensor(tensor["index"])
+                x = x if is_float(tensor) else from_int8(x, *tensor["quantization"])
+                found[tensor["name"]] = x
+        yield found
 
 
 def is_float(details):

@@ -5,6 +5,7 @@ pairs.
 import tempfile
 from ast import literal_eval
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -179,10 +180,8 @@ def values_of(model, ppg):
         for name, node in quantized.items()
     }
     inner = {"QuantizeLinear", "DequantizeLinear", "Constant"}
-    read |= {
-        name: (name,) for node in graph.node if node.op_type not in inner for name in node.output
-        if name not in quantized
-    }  # fmt: skip
+    outside = chain.from_iterable(node.output for node in graph.node if node.op_type not in inner)
+    read |= {name: (name,) for name in outside if name not in quantized}
     ends = {value.name for value in graph.output}
     read |= {name: (name,) for name in ends}
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in read if name not in ends)
@@ -207,11 +206,9 @@ def compare_layers(module, path, calibration, observer, keep, ppg):
     import onnx
 
     model = convert(module)
-    layers = {
-        name: layer_of(node)
-        for node in onnx.load_from_string(model).graph.node
-        for name in node.output
-    }
+    layers = {}
+    for node in onnx.load_from_string(model).graph.node:
+        layers |= dict.fromkeys(node.output, layer_of(node))
     return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers)
 
 

@@ -7,6 +7,7 @@ theirs as entry points of the group "xmae.targets". Each makes its targets known
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import chain
 from pkgutil import iter_modules
 
 from xmae.errors import UserError
@@ -31,7 +32,9 @@ def known_targets():
 
 def known_precisions():
     """Names of the precisions of all targets, each once."""
-    return tuple(dict.fromkeys(p for target in TARGETS.values() for p in target.precisions))
+    return tuple(
+        dict.fromkeys(chain.from_iterable(target.precisions for target in TARGETS.values()))
+    )
 
 
 def chosen_targets(names):
@@ -60,7 +63,9 @@ def chosen_precisions(names, formats):
         If one is known to none of the formats.
     """
     known = list(
-        dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].precisions)
+        dict.fromkeys(
+            chain.from_iterable(TARGETS[name].precisions for name in formats if name in TARGETS)
+        )
     )
     chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:

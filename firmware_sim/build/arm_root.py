@@ -17,6 +17,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock
@@ -142,7 +143,7 @@ def setup_root(arch):
         with atomic_folder(path, MARKER) as folder, tempfile.TemporaryDirectory() as scratch:
             for package in fetch_debian(Path(scratch), arch):
                 command(["dpkg", "-x", package, folder])
-            platforms = [word for name in made.platforms for word in ("--platform", name)]
+            platforms = list(chain.from_iterable(("--platform", name) for name in made.platforms))
             command(
                 [
                     sys.executable,
@@ -182,7 +183,7 @@ def fetch_debian(folder, arch):
     apt = [
         "apt-get",
         "-qq",
-        *(word for key, value in options.items() for word in ("-o", f"{key}={value}")),
+        *chain.from_iterable(("-o", f"{key}={value}") for key, value in options.items()),
     ]
     words = [str(word) for word in (*apt, "update")]
     # one list of several may fail: what counts is this:

@@ -11,6 +11,7 @@ import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
+from itertools import chain
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
@@ -83,7 +84,8 @@ def words_of(verb, arguments, kinds):
         name = present_name(verb, name)
         if name not in kinds or bool(key) != (dict in kinds_of(kinds[name])):
             known = [
-                option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()
+                f"{option(name)}.NAME" if dict in kinds_of(kind) else option(name)
+                for name, kind in kinds.items()
             ]
             raise UserError(
                 f"{verb} has no option "
@@ -124,13 +126,13 @@ def from_words(words, annotation, name, commas=False):
             for key, found in words.items()
         }
     if list in kinds and words:
-        return [part for word in words for part in (word.split(",") if commas else [word])]
+        return list(chain.from_iterable(word.split(",") if commas else [word] for word in words))
     if bool in kinds and not words:
         return True
     if len(words) != 1:
         raise UserError(
             f"{name}: one value expected, got "
-            f"{len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}"
+            + (f"{len(words)}: {' '.join(words)}" if words else "none")
         )
     return None if words == ["null"] and NoneType in kinds else as_kind(words[0], annotation, name)
 

@@ -95,7 +95,7 @@ def teachers(
     }
     for name, file in names.items():
         took = take_to_watch(
-            encoders[name], file, data, out / name, "litert", n_calibration, settings
+            encoders[name], file, data, out / name, "litert", n_calibration, settings, "int8"
         )
         rows.append(row_of(name, encoders[name], took))
         embeddings |= three_embeddings(name, encoders[name], took, windows)

@@ -7,6 +7,7 @@ of the other folds, so every scored window is predicted by a model that never sa
 embeddings share folds and resamples, so their differences are paired.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +212,7 @@ def probe_table(result):
     """
     names = list(
         dict.fromkeys(
-            name for task in result["tasks"].values() for name in task.get("encoders", ())
+            chain.from_iterable(task.get("encoders", ()) for task in result["tasks"].values())
         )
     )
     rows = []

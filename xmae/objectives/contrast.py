@@ -1,5 +1,7 @@
 """Contrastive losses on projections, written once for all methods that contrast."""
 
+from itertools import chain
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -88,4 +90,4 @@ def start_prototypes(n, width):
 def mlp(*widths, activation=nn.ReLU):
     """Linear layers of these widths with activations between them."""
     layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
-    return nn.Sequential(*(part for layer in layers for part in (layer, activation())))[:-1]
+    return nn.Sequential(*chain.from_iterable((layer, activation()) for layer in layers))[:-1]

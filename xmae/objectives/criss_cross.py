@@ -250,7 +250,8 @@ def dual_mask(
         mask |= scatter(batch * n_leads, n_patches, intra_ratio, generator).view(mask.shape)
     if masking != "intra":
         most = round(inter_ratio * (n_leads - 1))
-        if masking == "inter" and not 1 <= most < n_leads or not 0 <= most < max(n_leads, 1):
+        least = 1 if masking == "inter" else 0
+        if not least <= most < max(n_leads, 1):
             raise UserError(
                 f"inter_ratio {inter_ratio:g} hides up to {most} of {n_leads} leads; some must be "
                 "hidden, one seen"

@@ -21,6 +21,7 @@ small size, measured when the prototypes started 28 times as long).
 """
 
 import copy
+from itertools import chain, product
 
 import torch
 from torch import nn
@@ -92,9 +93,11 @@ class DINOObjective(Objective):
         draws = Draws(batch)
         long = [self.crop(batch.ppg, draws, LONG) for _ in range(2)]
         short = [self.crop(batch.ppg, draws, SHORT) for _ in range(self.n_short)]
-        student = [
-            part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)
-        ]
+        student = list(
+            chain.from_iterable(
+                self.answers(self.encoder, self.head, crops) for crops in (long, short)
+            )
+        )
         with torch.no_grad():
             teacher = self.answers(self.teacher, self.teacher_head, long)
         if self.training:
@@ -183,6 +186,8 @@ def dino_loss(student, teacher, centre, temperature):
     wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
     said = [(answer / 0.1).log_softmax(-1) for answer in student]
     pairs = [
-        -(p * q).sum(-1).mean() for i, p in enumerate(wanted) for j, q in enumerate(said) if i != j
+        -(p * q).sum(-1).mean()
+        for (i, p), (j, q) in product(enumerate(wanted), enumerate(said))
+        if i != j
     ]
     return torch.stack(pairs).mean()

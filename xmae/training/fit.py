@@ -96,80 +96,27 @@ def fit(
     check_output(out, least_space=space_for(module))
     rank_zero_only.rank = rank()  # as Lightning was imported with, it may be of a batch system
     checkpoints = out / "checkpoints"
-    steps_per_epoch = len(train) // train.accumulate
-    every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
-    # else only at the ends of epochs, where nothing is saved
-    every -= every > 1 and every % steps_per_epoch == 0
     best = Checkpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
-    watch = Watch(checkpoints, every, max_minutes)
-    stopping = (
-        [Patience(settings["patience"], is_extended(out, settings, last))]
-        if settings["patience"]
-        else []
-    )
-    cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
+    watch = Watch(checkpoints, steps_between(train, settings["epochs"]), max_minutes)
+    more = list(callbacks)
+    if settings["patience"]:
+        more.insert(0, Patience(settings["patience"], is_extended(out, settings, last)))
+    here, machines = layout(devices)
     world_size = here * machines
+    how, plain = "auto" if world_size == 1 else "ddp", None
     if strategy == "fsdp":
         how = ModelParallelStrategy(world_size, 1, save_distributed_checkpoint=False)
         plain = copy.deepcopy(module.objective)  # for the whole weights at the end
-    else:
-        how = "auto" if world_size == 1 else "ddp"
-    loggers = make_loggers(logger, out)
-    monitor = [LearningRateMonitor("step")] if loggers else []
-    trainer = L.Trainer(
-        max_epochs=settings["epochs"],
-        accelerator="gpu" if cuda else "cpu",
-        devices=here,
-        num_nodes=machines,
-        strategy=how,
-        sync_batchnorm=cuda and world_size > 1,
-        precision=PRECISIONS[settings["precision"]],
-        accumulate_grad_batches=train.accumulate,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, steps_per_epoch),
-        callbacks=[
-            best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
-        ],
-        logger=loggers,
-        plugins=[
-            AtomicCheckpoints(),
-            TorchElasticEnvironment() if is_torchrun() else LightningEnvironment(),
-        ],
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = make_trainer(
+        train, settings, (here, machines), how, [best, watch, *more], out, logger
+    )
     if trainer.is_global_zero and last is None:
         write_json(out / "config.json", settings)
-    finished = True
-    with warnings.catch_warnings():
-        for chatter in (
-            "num_workers",
-            "lr_scheduler.step",
-            "LeafSpec|isinstance.treespec",
-            "Checkpoint directory",
-            "in eval mode at the start",  # parts that stay as they are
-        ):
-            warnings.filterwarnings("ignore", message=f".*({chatter}).*")
-        try:
-            with owned(out) if trainer.is_global_zero else nullcontext():
-                trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
-        except OutOfTime:
-            finished = False
+    finished = run(trainer, module, train, val, out, last)
     # not before: other processes, which start in between, compare with what it was
     if trainer.is_global_zero and last is not None:
         write_json(out / "config.json", settings)
-    result = {
-        "finished": finished,
-        "epochs": trainer.current_epoch,
-        "windows_seen": trainer.global_step * settings["batch_size"],
-        "windows_per_s": trainer.global_step * settings["batch_size"] / module.seconds,
-        "seconds": module.seconds,
-        "device": "; ".join(module.devices),
-        "processes": world_size,
-        "precision": trainer.precision,
-        "settings": settings,
-        "history": module.history,
-    }
+    result = result_of(trainer, module, settings, world_size, finished)
     if not finished:
         return result
     state = module.full_state
@@ -184,6 +131,79 @@ def fit(
     module.eval()
     val_loss = best.best_model_score.item() if keep == "best" else module.history["val_loss"][-1]
     return {"val_loss": val_loss} | result
+
+
+def steps_between(train, epochs):
+    """Steps from one check of the watch to the next: never only at the ends of epochs, where
+    nothing is saved.
+    """
+    steps_per_epoch = len(train) // train.accumulate
+    every = max(1, min(100, steps_per_epoch * epochs // 20))
+    if every > 1 and every % steps_per_epoch == 0:
+        every -= 1
+    return every
+
+
+def make_trainer(train, settings, processes, strategy, callbacks, out, logger):
+    """Make Lightning's trainer; the arguments are those of `fit`, `processes` here and machines."""
+    here, machines = processes
+    cuda, loggers = torch.cuda.is_available(), make_loggers(logger, out)
+    best, watch, *more = callbacks
+    monitor = [LearningRateMonitor("step")] if loggers else []
+    environment = TorchElasticEnvironment() if is_torchrun() else LightningEnvironment()
+    return L.Trainer(
+        max_epochs=settings["epochs"],
+        accelerator="gpu" if cuda else "cpu",
+        devices=here,
+        num_nodes=machines,
+        strategy=strategy,
+        sync_batchnorm=cuda and here * machines > 1,
+        precision=PRECISIONS[settings["precision"]],
+        accumulate_grad_batches=train.accumulate,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, len(train) // train.accumulate),
+        callbacks=[best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *more],
+        logger=loggers,
+        plugins=[AtomicCheckpoints(), environment],
+        enable_model_summary=False,
+    )
+
+
+def run(trainer, module, train, val, out, last):
+    """Train to the end; False if time ran out before it."""
+    with warnings.catch_warnings():
+        for chatter in (
+            "num_workers",
+            "lr_scheduler.step",
+            "LeafSpec|isinstance.treespec",
+            "Checkpoint directory",
+            "in eval mode at the start",  # parts that stay as they are
+        ):
+            warnings.filterwarnings("ignore", message=f".*({chatter}).*")
+        try:
+            with owned(out) if trainer.is_global_zero else nullcontext():
+                trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
+        except OutOfTime:
+            return False
+    return True
+
+
+def result_of(trainer, module, settings, world_size, finished):
+    """Say how a training went, but for its losses."""
+    windows_seen = trainer.global_step * settings["batch_size"]
+    return {
+        "finished": finished,
+        "epochs": trainer.current_epoch,
+        "windows_seen": windows_seen,
+        "windows_per_s": windows_seen / module.seconds,
+        "seconds": module.seconds,
+        "device": "; ".join(module.devices),
+        "processes": world_size,
+        "precision": trainer.precision,
+        "settings": settings,
+        "history": module.history,
+    }
 
 
 def space_for(network):

@@ -117,12 +117,10 @@ class LibraryModel:
     def constants(self):
         """Arrays for flash, by their names in C."""
         layers = self.window.layers | (self.beats.layers if self.beats else {})
-        arrays = {
-            f"{key}_{number:02d}": layers[number].constants[key]
-            for number in sorted(layers)
-            for key in CONSTANTS
-            if key in layers[number].constants
-        }
+        arrays = {}
+        for number in sorted(layers):
+            held = layers[number].constants
+            arrays |= {f"{key}_{number:02d}": held[key] for key in CONSTANTS if key in held}
         if self.beats:
             arrays |= {"interval": self.beats.interval, "half_width": self.beats.half_width}
         return arrays | {f"head_{i:02d}": head.weights for i, head in enumerate(self.heads)}

@@ -146,9 +146,9 @@ def constants(layers):
 
     Words come before bytes, so that the image is one struct without gaps.
     """
-    parts = [
-        (i, key, array) for i, layer in enumerate(layers) for key, array in layer.constants.items()
-    ]
+    parts = []
+    for i, layer in enumerate(layers):
+        parts += [(i, key, array) for key, array in layer.constants.items()]
     parts.sort(key=lambda part: -part[2].itemsize)
     structs, offset = [], 0
     for i, key, array in parts:

@@ -8,6 +8,7 @@ a time, in an order that stays with them for a while.
 """
 
 from collections import OrderedDict
+from itertools import chain
 
 import numpy as np
 import torch
@@ -150,6 +151,6 @@ class WindowLoader(IterableDataset):
 
     def decode(self, shard):
         """Records of each signal of one shard, after its SHA-256 was checked."""
-        columns = [column for name in SIGNALS for column in columns_of(name)]
+        columns = list(chain.from_iterable(columns_of(name) for name in SIGNALS))
         table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
         return [records_of(table, name) for name in SIGNALS]

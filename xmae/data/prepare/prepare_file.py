@@ -5,6 +5,7 @@ itself.
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def prepare_file(path, number, stage, settings):
 
     def close():
         if parts:
-            leads = sort_leads(name for part in parts for name in part.lead_names)
+            leads = sort_leads(chain.from_iterable(part.lead_names for part in parts))
             windows = Windows.concatenate([part.with_leads(leads) for part in parts])
             shards.append(
                 save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name}

@@ -64,7 +64,11 @@ def settle_clocks(recording):
     offset, drift = found.offset_s if off else 0.0, found.drift_ppm if found.drifts else 0.0
     corrected = correct(recording, offset, drift, found.middle_s)
     after = examine(corrected)
-    rules = ["clock_offset"] * off + ["clock_drift"] * found.drifts
+    rules = []
+    if off:
+        rules.append("clock_offset")
+    if found.drifts:
+        rules.append("clock_drift")
     note = note_of("corrected", found, offset, drift, after)
     return replace(corrected, clocks=note, repairs=[*recording.repairs, *rules])
 

@@ -3,6 +3,7 @@ recording.
 """
 
 import re
+from itertools import chain
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def choose_leads(windows, channels):
     if windows.leads is None:
         raise UserError("this store holds no leads; prepare it with --leads")
     wanted = [re.split(r"\s*/\s*", name.strip()) for name in channels.split(",")]
-    if unknown := [name for names in wanted for name in names if name not in windows.lead_names]:
+    if unknown := [name for name in chain.from_iterable(wanted) if name not in windows.lead_names]:
         raise UserError(
             f"unknown channel '{unknown[0]}'; the store has {', '.join(windows.lead_names)}"
         )

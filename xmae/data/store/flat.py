@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ class FlatWindows:
         with ExitStack() as stack:
             files = {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
             files = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
-            columns = [*CHAIN, *(column for name in files for column in columns_of(name))]
+            columns = [*CHAIN, *chain.from_iterable(columns_of(name) for name in files)]
             for shard in tqdm(self.shards if files else (), "flat files", unit="shard"):
                 table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
                 if len(table) != shard["windows"]:

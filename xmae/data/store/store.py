@@ -9,6 +9,7 @@ in docs/data.md.
 import hashlib
 import json
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import fsspec
@@ -111,7 +112,9 @@ class WindowStore:
         and samples_sha256.
         """
         if "index" not in self.meta:
-            return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
+            return list(
+                chain.from_iterable(self.recordings_in(shard) for shard in self.meta["shards"])
+            )
         file = self.file(self.meta["index"]["file"])
         rows = read_table(file, self.meta["index"]["sha256"]).to_pylist()
         return checked(rows, list[Row], getattr(file, "path", file))

@@ -1,6 +1,7 @@
 """Windows in memory: what a store gives to training and evaluation."""
 
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 
 import numpy as np
 
@@ -158,7 +159,7 @@ def followed(subject, record, start_s):
 
 def join(tables, lengths):
     """Join columns of tables of these lengths; NaN where a table lacks a column."""
-    names = dict.fromkeys(name for table in tables for name in table)
+    names = dict.fromkeys(chain.from_iterable(tables))
     blank = [np.full(length, np.nan) for length in lengths]
     return {
         name: np.concatenate([table.get(name, x) for table, x in zip(tables, blank, strict=True)])

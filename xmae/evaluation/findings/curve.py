@@ -138,7 +138,7 @@ def label_points(name, embedding, trials, shares, repeats, seed):
                 ]
                 fewer = Trial(trial.dataset, trial.task, trial.truth, folds)
                 found = score_trial(fewer, probe_trial(fewer, embedding), n_resamples=1)
-                values.append(found[trial.task.metric]["value"])
+                values.append(found[trial.task.metric].value)
                 counts.append(
                     np.mean([len(np.unique(trial.dataset.subject[fitted])) for fitted, _ in folds])
                 )
@@ -184,7 +184,7 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
             found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[
                 trial.task.metric
             ]
-            points.append(_point(trial, method, "subjects", share, len(kept), [found["value"]]))
+            points.append(_point(trial, method, "subjects", share, len(kept), [found.value]))
     return points
 
 

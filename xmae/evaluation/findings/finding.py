@@ -70,7 +70,7 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     predictions[direct] = {
         trial.name: probe_trial(trial, computed[trial.task.name]) for trial in trials
     }
-    result = summarise(trials, [], predictions, seed) | {
+    result = summarise(trials, [], predictions, seed).as_json() | {
         "protocol": protocol,
         "seed": seed,
         "models": models,

@@ -48,11 +48,8 @@ def fit_heads(embeddings, windows, tasks):
 
 
 def worth_shipping(heads):
-    """Split heads of `fit_heads` into those that ship and the labels of those at chance.
-
-    The heart rate always ships: drift of int8 is measured by it, and it says its skill.
-    """
-    kept = {task: head for task, head in heads.items() if task == "hr" or has_skill(head)}
+    """Split heads of `fit_heads` into those that ship and the labels of those at chance."""
+    kept = {task: head for task, head in heads.items() if has_skill(head)}
     return kept, [head["label"] for task, head in heads.items() if task not in kept]
 
 

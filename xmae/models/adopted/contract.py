@@ -121,7 +121,8 @@ class Contract:
         if self.band_hz is None:
             return self.plain() | {"band_given_hz": given, "band_lost_hz": []}
         low, high = self.band_hz
-        lost = [[low, given[0]]] * (low < given[0]) + [[given[1], high]] * (high > given[1])
+        below, above = [low, given[0]], [given[1], high]
+        lost = [band for band in (below, above) if band[0] < band[1]]
         return self.plain() | {
             "band_given_hz": [max(low, given[0]), min(high, given[1])],
             "band_lost_hz": lost,

@@ -5,6 +5,7 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 `PassedOver`. `docs/data.md` lists the formats and the channel names.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
@@ -153,7 +154,7 @@ def not_ours(files, folder):
     being made.
     """
     within = {path: path.relative_to(folder) for path in files}
-    parents = {parent for path in within.values() for parent in path.parents}
+    parents = set(chain.from_iterable(path.parents for path in within.values()))
     stores = {
         parent
         for parent in parents
@@ -176,7 +177,10 @@ def without_session_parts(files):
     from xmae.data.recording.readers import session
 
     manifests = [path for path in written if session.recognises(path)]
-    parts = {part.resolve() for path in manifests for part in session.files_of(path)[1:]}
+    parts = {
+        part.resolve()
+        for part in chain.from_iterable(session.files_of(path)[1:] for path in manifests)
+    }
     others = set(written) - set(manifests)
     return [path for path in files if path.resolve() not in parts and path not in others]
 
@@ -208,7 +212,7 @@ def find_in_folder(folder, channel_map=None):
     if headers:
         from xmae.data.recording.readers.wfdb import segments_of
 
-        parts = {part for path in headers for part in segments_of(path)}
+        parts = set(chain.from_iterable(segments_of(path) for path in headers))
         files = [path for path in files if path not in parts]
     files = without_session_parts(files)
     found = []

@@ -11,6 +11,7 @@ import io
 import mmap
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def dialect_of(path):
         first_row = place + 1  # an empty line is a missing sample of the only column
     rows = [row for _, row in rows[n_unit_rows:]]
     refuse_field_counts(path, names, rows)
-    cells = [cell for row in rows for cell in row]
+    cells = list(chain.from_iterable(rows))
     names = tuple(unrepeated(names))
     return Dialect(
         names=names,
@@ -187,7 +188,7 @@ def share_of_values(header, rows, separator):
     split = [fields_of(row.rstrip(separator + " "), separator) for row in rows]
     if n_names < 2 or not split or np.mean([len(row) == n_names for row in split]) < MOSTLY:
         return 0.0
-    return float(np.mean([is_value(cell) for row in split for cell in row]))
+    return float(np.mean([is_value(cell) for cell in chain.from_iterable(split)]))
 
 
 def refuse_unnamed(path, before, header, names, separator):

@@ -8,6 +8,7 @@ at the start of its annotations (Kemp & Olivan, Clinical Neurophysiology 114, 20
 
 import re
 from datetime import date, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def read(path, channel_map):
         raise UserError(
             f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}"
         )
-    chosen = {channel for listed in roles.values() for channel in listed}
+    chosen = set(chain.from_iterable(roles.values()))
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
     code, labels = patient_of(edf)
     begun, named = start_of(edf, path), bool(code)

@@ -15,6 +15,7 @@ a group above it or of the file, or a dataset of that name with one number; the 
 import math
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 
 import h5py
 import numpy as np
@@ -221,7 +222,7 @@ def read_group(path, group, channel_map):
     """One `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
     timed, places, uneven = grid_of(path, group, channel_map)
-    for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
+    for name in dict.fromkeys(chain.from_iterable(roles.values())):
         item = item_of(group, name)
         rate = rate_of(channel_map.sfreqs.get(name, attribute(item, RATE_NAMES)), name, path)
         on_times = len(places) == item.size

@@ -17,6 +17,7 @@ beside them, at the top or within a structure.
 import re
 import zlib
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import scipy.io
@@ -99,7 +100,7 @@ def named_recording(path, place, values, roles, channel_map):
         Channel(
             name, values[name], channel_map.sfreqs.get(name) or channel_map.check_sfreq(rate, path)
         )
-        for name in dict.fromkeys(name for chosen in roles.values() for name in chosen)
+        for name in dict.fromkeys(chain.from_iterable(roles.values()))
     ]
     return recording_of(
         channels,

@@ -106,7 +106,9 @@ def read(path, channel_map):
                 raise UserError(f"{path}: two sources have {role}; name one, or leave one out")
             wanted.setdefault(role, []).append(channel.name)
             channels.append(replace(channel, start_s=channel.start_s + start_s))
-    start = parts[zero][0].start if not session.sources[zero].start else session.sources[zero].start
+    start = session.sources[zero].start or parts[zero][0].start
+    if start and session.zone and not (time := time_of(start, path, "")).tzinfo:
+        start = time.replace(tzinfo=session.zone).isoformat()
     recording = recording_of(
         channels,
         session.subject,

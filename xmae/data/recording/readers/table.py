@@ -7,6 +7,8 @@ missing samples; times that stand still, go back or change their rate are refuse
 is written is found by `xmae.data.recording.readers.dialect`.
 """
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -98,7 +100,7 @@ def part_of(path, channel_map):
     if len(places) and np.diff(places).max(initial=0) > MAX_GAP_S * sfreq:
         raise UserError(f"{path}: has a gap of more than an hour; a session is one recording")
     check_places(places, path)
-    names = dict.fromkeys(name for chosen in roles.values() for name in chosen)
+    names = dict.fromkeys(chain.from_iterable(roles.values()))
     channels = [
         Channel(
             name,
@@ -143,7 +145,7 @@ def check_nested(path, schema, channel_map):
     """Raise a `UserError` if a column that is a channel holds lists or the like."""
     names = [name.strip() for name in schema.names]
     roles = find_roles(names, wanted(names, channel_map), units_of(names, {}))
-    channels = {name for chosen in roles.values() for name in chosen}
+    channels = set(chain.from_iterable(roles.values()))
     for name, field in zip(names, schema, strict=True):
         if field.type.num_fields and name in channels:
             raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")

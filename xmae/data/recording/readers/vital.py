@@ -4,6 +4,7 @@ SNUADC/ECG_II.
 
 import zlib
 from datetime import UTC, datetime
+from itertools import chain
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def read(path, channel_map):
             f"{path}: no PPG among its tracks {waves}; expected {' or '.join(PPG_NAMES)}"
         )
     channels = []
-    for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
+    for name in dict.fromkeys(chain.from_iterable(roles.values())):
         track = file.trks[name]
         rate = channel_map.check_sfreq(float(track.srate), path)
         check_samples((file.dtend - file.dtstart) * rate, path)

@@ -9,6 +9,7 @@ nothing was recorded.
 
 import re
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def read(path, channel_map):
         for k in places
     }
     whole = [header, *(part for part in parts.values() if not isinstance(part, UserError))]
-    labels = labels_of([line for part in whole for line in part.comments or []])
+    labels = labels_of(list(chain.from_iterable(part.comments or [] for part in whole)))
     used = 0
     for k, part in parts.items():
         if isinstance(part, UserError):
@@ -105,7 +106,7 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         roles = find_roles(names, channel_map.roles, dict(zip(names, stated, strict=True)))
         if "ppg" not in roles:
             raise UserError(f"no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
-        channels = sorted({names.index(channel) for chosen in roles.values() for channel in chosen})
+        channels = sorted({names.index(channel) for channel in chain.from_iterable(roles.values())})
         check_lengths(name, header)
         data = wfdb.rdrecord(name, channels=channels, smooth_frames=False, physical=False)
         refuse_wrong_sums(data)
@@ -208,12 +209,9 @@ def files_of(path):
     they name.
     """
     headers = [path, *sorted(segments_of(path))]
-    signals = {
-        part.parent / line.split()[0]
-        for part in headers
-        if part.is_file()
-        for line in signal_lines(part)
-    }
+    signals = set()
+    for part in filter(Path.is_file, headers):
+        signals |= {part.parent / line.split()[0] for line in signal_lines(part)}
     return [*headers, *sorted(signals)]
 
 
@@ -222,7 +220,10 @@ def holds_ppg(path, channel_map):
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
     wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
-    names = {plain_name(channel_of(line)) for part in parts for line in signal_lines(part)}
+    names = {
+        plain_name(channel_of(line))
+        for line in chain.from_iterable(signal_lines(part) for part in parts)
+    }
     return bool(names & wanted)
 
 
