@@ -168,7 +168,7 @@ def take_to_watch(
 
 
 def token_weight(teacher):
-    """Weight of the loss on a teacher's tokens: 0 for a program, whose one token is its embedding."""
+    """Weight of the loss on tokens: 0 for a program, whose one token is its embedding."""
     return 0.0 if isinstance(teacher, ProgramEncoder) else TOKEN_WEIGHT
 
 
