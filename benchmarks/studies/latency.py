@@ -19,7 +19,7 @@ from xmae.beats.timing_map import LOG_SHARE
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.protocol.beat_scores import subject_means, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.stream import int8_file
 from xmae.export.targets import litert
 from xmae.export.targets.c.network import MAP_CHANNELS, StreamNetwork
@@ -42,7 +42,7 @@ class MovedFrontEnd(FrontEnd):
         self.ahead = ahead
 
     def band(self, samples):
-        """As `FrontEnd.band`, the baseline moved back by (50 - ahead) samples."""
+        """Do as `FrontEnd.band` with the baseline moved back by (50 - ahead) samples."""
         back = BASELINE // 2 - self.ahead
         history = HISTORY + back
         x = np.concatenate([np.full(back, samples[0]), samples])  # the whole recording at once
@@ -56,7 +56,7 @@ class MovedFrontEnd(FrontEnd):
 
 
 def windows_of(windows, ahead):
-    """What the network sees of each window: int8 codes (n, 1000)."""
+    """Say what the network sees of each window: int8 codes (n, 1000)."""
     seen = np.zeros(windows.ppg.shape, np.int8)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -70,7 +70,7 @@ def windows_of(windows, ahead):
 
 
 def rates_of(path, seen):
-    """Heart rates that an int8 file reads from what it sees, bpm."""
+    """Return heart rates that an int8 file reads from what it sees, bpm."""
     network, rows = StreamNetwork(path), litert.open_model(path)
     given = rows(np.clip(seen * network.input_scale, -1, 1).astype(np.float32))[:, EMBED_DIM:]
     codes = np.rint(given / network.scale).astype(np.int64).reshape(len(given), -1, MAP_CHANNELS)
@@ -86,11 +86,6 @@ def latency(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG, all subjects unseen.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows, path = WindowStore(store).windows(), int8_file(model)
     truth = true_values(windows)["hr"]
@@ -117,7 +112,8 @@ def latency(store: str, /, *, model: str = "beats-mcu") -> str:
     return f"""# What look-ahead costs
 
 `{model}` (int8), {int(known.sum()):,} windows of {N_TIMES // SFREQ} s with truth, {n_subjects}
-subjects whom nobody trained on. Errors are means over subjects. The first row is the front end as
+subjects whom nobody trained on. Errors are means over subjects. {COVERAGE_NOTE}
+The first row is the front end as
 it is. The network looks {network / SFREQ:.2f} s ahead in all rows and was trained with the first
 row's front end: a training for each row could win back part of what it loses. A beat is known 0.04
 s later than filter and network look ahead, and told with the next result.

@@ -16,7 +16,7 @@ from xmae.beats.rivals import read_classical
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.protocol.beat_scores import subject_means, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import DSP, Stream, int8_file
 from xmae.signals.window import SFREQ, WINDOW_S
@@ -48,7 +48,7 @@ def read_stream(windows):
 
 
 def row_of(name, truth, rate, certainty, least, subject, constant):
-    """Cells of a method: errors of all windows, and what it refuses."""
+    """Return cells of a method: errors of all windows, and what it refuses."""
     error = np.abs(np.where(np.isfinite(rate), rate, constant) - truth)
     mean = mean_with_interval(subject_means(error, subject))
     near = 100 * np.nanmean(subject_means((error < NEAR_BPM).astype(float), subject))
@@ -69,11 +69,6 @@ def tiers(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring a heart rate")
@@ -102,7 +97,8 @@ def tiers(store: str, /, *, model: str = "beats-mcu") -> str:
 
 {int(known.sum()):,} windows of 10 s with truth from the ECG, {n_subjects} subjects. Nobody trained,
 chose or calibrated on them. Error and share within 5 bpm are means over subjects, whether answered
-or not. A window without a heart rate scores as the mean of all. Answered and wrong but sure are of
+or not. {COVERAGE_NOTE}
+A window without a heart rate scores as the mean of all. Answered and wrong but sure are of
 all windows, with the refusal rule of each. The tier's table was made on a tenth of `cinc2015_vt`
 (`benchmarks/release/calibrate_dsp.py`). The network and the autocorrelation read each window by
 itself; the tier reads the recording as a stream.
