@@ -4,12 +4,13 @@ from pathlib import Path
 
 from xmae.benchmarks.validate import validate
 from xmae.distill.beats import BEATS
-from xmae.distill.distill import CROPS, EPOCHS, distill
+from xmae.distill.distill import CROPS, EPOCHS, TOKEN_WEIGHT, distill
 from xmae.errors import UserError
 from xmae.export.export import export
 from xmae.files import write_json
 from xmae.models.adopted.adopt import open_foreign
 from xmae.models.adopted.contract import Contract
+from xmae.models.adopted.encoder import ProgramEncoder
 from xmae.models.checkpoint import save_encoder
 
 
@@ -118,7 +119,9 @@ def adopt(
     return result | {"summary": summary, "out": str(out)}
 
 
-def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings):
+def take_to_watch(
+    encoder, teacher, data, out, targets, n_calibration, settings, precisions="fp32,int8"
+):
     """Distil, export and judge one student of a teacher.
 
     Parameters
@@ -137,6 +140,8 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
         Windows for the int8 ranges.
     settings : dict
         Of `xmae distill`: tier, crops, epochs, batch_size, seed.
+    precisions : str
+        Of `xmae export`.
 
     Returns
     -------
@@ -144,13 +149,13 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
         `agreement`, `beats` (name of the shipped student with the same timing, or None), `student`
         and `bundle` (their places), `validate` (its result).
     """
-    # a program has one token, its embedding: nothing to learn from twice
-    without = {"token_weight": 0.0} if "program" in getattr(encoder, "config", {}) else {}
-    taught = distill(teacher, data, str(out / "student"), **settings, **without)
+    taught = distill(
+        teacher, data, str(out / "student"), **settings, token_weight=token_weight(encoder)
+    )
     bundle = str(out / "bundle")
     export(
-        teacher, taught["student"], data, bundle, targets=targets, n_calibration=n_calibration,
-        seed=settings["seed"],
+        teacher, taught["student"], data, bundle, targets=targets, precisions=precisions,
+        n_calibration=n_calibration, seed=settings["seed"],
     )  # fmt: skip
     gate = validate(bundle, data, str(out / "validate"), rounds=0)
     return {
@@ -160,6 +165,11 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
         "bundle": bundle,
         "validate": gate,
     }
+
+
+def token_weight(teacher):
+    """Weight of the loss on tokens: 0 for a program, whose one token is its embedding."""
+    return 0.0 if isinstance(teacher, ProgramEncoder) else TOKEN_WEIGHT
 
 
 def describe(result):
