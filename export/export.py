@@ -18,7 +18,7 @@ from xmae.data.store.store import WindowStore
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
+from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
@@ -313,19 +313,21 @@ def write_heads(plan, store, folder):
     MadeHeads
     """
     stage("heads")
-    heads, metrics, at_chance = {}, {}, {}
+    heads, metrics, at_chance, probes = {}, {}, {}, {}
     for model, encoder in plan.encoders.items():
         origin = without_folders(encoder.provenance)
         save_encoder(encoder, folder / f"{model}.safetensors", origin)
-        heads[model], metrics[model], at_chance[model] = make_heads(
+        heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
             encoder, store, plan.train, plan.brought[model]
         )
     write_json(folder / HEADS, heads)
+    if any(probes.values()):
+        write_json(folder / PROBES, probes)
     return MadeHeads(heads, metrics, at_chance)
 
 
 def manifest_of(plan, entries, heads, certainty, formats):
-    """What the manifest says of models and tools."""
+    """Say what the manifest says of models and tools."""
     return {
         "schema_version": SCHEMA_VERSION,
         "name": "xmae",
@@ -344,15 +346,15 @@ def manifest_of(plan, entries, heads, certainty, formats):
 
 
 def data_part(store, ranges, licence):
-    """What the manifest says of the data, and of the licences."""
+    """Say what the manifest says of the data, and of the licences."""
     data = data_provenance(store, ranges, licence)
     return {"data": data, "licences": {"models": "Apache-2.0", "data": data["licence"]}}
 
 
 @contextmanager
 def two_processes():
-    """A pool for long work, whose processes end with this one however that ends, and at once if the
-    work fails here.
+    """Return a pool for long work, whose processes end with this one however that ends, and at once
+    if the work fails here.
 
     Raises
     ------
@@ -382,7 +384,7 @@ def end_with_parent():
 
 
 def load_students(names):
-    """{"student": the first, "student-app": another by its tier, or else by its file}.
+    """Return {"student": the first, "student-app": another by its tier, or else by its file}.
 
     Raises
     ------
@@ -502,7 +504,7 @@ def refuse_saturated(target, path):
 
 
 def brought_heads(names, keep):
-    """{model: heads that it came with and that are to be kept, or None}.
+    """Return {model: heads that it came with and that are to be kept, or None}.
 
     Parameters
     ----------
@@ -528,7 +530,7 @@ def brought_heads(names, keep):
 
 
 def summary_of(models, heads, brought):
-    """What was exported and whether it is good, in a few lines."""
+    """Say what was exported and whether it is good, in a few lines."""
     lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
     cosines = {
         entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
@@ -544,13 +546,6 @@ def summary_of(models, heads, brought):
         for file, value in cosines.items()
         if value < POOR
     ]
-    for model, tasks in heads.metrics.items():
-        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
-        if poor:
-            lines.append(
-                f"warning: heads of {model} that are no better than a constant on val: "
-                f"{', '.join(poor)}"
-            )
     kept = [model for model, found in brought.items() if found]
     if kept:
         lines.append(f"heads of {', '.join(kept)} are those that it came with (--keep-heads)")
@@ -560,8 +555,8 @@ def summary_of(models, heads, brought):
 
 
 def drift_of(session, ppg, reference, mean):
-    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter
-    can check it.
+    """Return embeddings of an opened file against PyTorch's; on fewer windows where only an
+    interpreter can check it.
     """
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
@@ -569,7 +564,7 @@ def drift_of(session, ppg, reference, mean):
 
 
 def beat_tables(students, store):
-    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    """Return certainty tables of the students that read beats, for the manifest, and warnings."""
     tables, notes = {}, []
     for model, encoder in students.items():
         if not isinstance(encoder, BeatStudent):

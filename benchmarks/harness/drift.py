@@ -57,7 +57,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     found = {field.name: getattr(drift, field.name) for field in fields(drift)}
     return found | {
         "windows": len(embedding),
-        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows),
+        "heads": compare_heads(bundle.drift_heads(model), embedding, original, windows),
         **beats_of(bundle, entry, given, recorded, windows, chosen),
     }
 
