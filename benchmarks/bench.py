@@ -165,7 +165,9 @@ def bench(
 
 
 def known_devices(devices, opened):
-    """Names of the emulated devices that were asked for; a wrong one is known before the work."""
+    """Return names of the emulated devices that were asked for; a wrong one is known before the
+    work.
+    """
     names = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in names:
         cortex_m(name, opened)
@@ -201,7 +203,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
 
 
 def emulated(opened, recorded, windows, chosen, watches):
-    """Rows of the emulated devices, on a few of the windows."""
+    """Return rows of the emulated devices, on a few of the windows."""
     few, rows = evenly(np.arange(len(windows)), EMULATED_WINDOWS), []
     ppg, _ = minmax_scale(windows.ppg[few])
     for name in tqdm(watches, "emulated devices", disable=not watches):
@@ -213,7 +215,7 @@ def emulated(opened, recorded, windows, chosen, watches):
 
 
 def compared(result, old, path):
-    """What is worse than in an earlier result, which was read from `path`."""
+    """Say what is worse than in an earlier result, which was read from `path`."""
     with refusing(path, "a result of xmae bench"):
         return {
             "regressions": find_regressions(result, old),
@@ -222,7 +224,7 @@ def compared(result, old, path):
 
 
 def sum_up(rows, result, signature):
-    """Whether the run passed, and lines for the terminal: `passed`, `summary`."""
+    """Tell whether the run passed, and lines for the terminal: `passed`, `summary`."""
     failures = [f"{row.name}: fails: {row.failure}" for row in rows if row.failure is not None]
     regressions = result.get("regressions", [])
     summary = [
@@ -287,7 +289,7 @@ def timed(bundle, entries, rows, ppg, rounds):
 
 
 def fastest_and_worst(rows):
-    """Lines that say which int8 file is fastest here, and which lost most."""
+    """Return lines that say which int8 file is fastest here, and which lost most."""
     int8 = [row for row in rows if row.kind == "measured" and row.precision == "int8"]
     timed = [row for row in int8 if row.latency_ms is not None]
     judged = [row for row in int8 if row.centred]
@@ -321,8 +323,8 @@ def with_cold_starts(bundle, entries, rows, ppg, starts):
 
 
 def device_rows(bundle):
-    """Rows of the files that only their device runs, with the cycles that their compiler estimates,
-    where it does.
+    """Return rows of the files that only their device runs, with the cycles that their compiler
+    estimates, where it does.
     """
     return [
         BenchRow(
@@ -338,7 +340,7 @@ def device_rows(bundle):
 
 
 def reference_rows(info):
-    """Rows of the device that a reference was recorded on, a GPU if there was one."""
+    """Return rows of the device that a reference was recorded on, a GPU if there was one."""
     named = {"format": "pytorch", "device": info["device"], "kind": "recorded"}
     return [BenchRow.from_json(named | row) for row in info.get("precisions", [])]
 
@@ -352,7 +354,7 @@ def write_csv(path, rows):
 
 
 def flat(row):
-    """A row whose intervals, cosines and heart rate are columns of their own."""
+    """Return a row whose intervals, cosines and heart rate are columns of their own."""
     low, high = row.get("latency_interval") or ("", "")
     values = row | {"latency_low": low, "latency_high": high}
     if threaded := row.get("all_threads"):

@@ -220,7 +220,7 @@ def play_on(opened, profile, runs_in, played, folder, cmsis_nn, model):
 
 
 def result_of(devices, not_run, played):
-    """What `simulate.json` says of all devices."""
+    """Say what `simulate.json` says of all devices."""
     wrong = {name: failures(one) for name, one in devices.items()}
     wrong = {name: found for name, found in wrong.items() if found}
     return {
@@ -239,7 +239,7 @@ def result_of(devices, not_run, played):
 
 
 def summary_of(result, recording):
-    """What came out and whether it is good: the rate, then a line a device."""
+    """Say what came out and whether it is good: the rate, then a line a device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
     over = (
@@ -253,8 +253,8 @@ def summary_of(result, recording):
 
 
 def chosen_devices(names, emulator):
-    """The profiles that are asked for, each with its emulator; and what those left out of "all"
-    would need.
+    """Return the profiles that are asked for, each with its emulator; and what those left out of
+    "all" would need.
     """
     profiles = [
         load_device(name) for name in (device_names() if names == "all" else names.split(","))
@@ -278,7 +278,7 @@ def chosen_devices(names, emulator):
 
 
 def failures(played):
-    """What is not as it should be on a device, in words: nothing to compare, other embeddings,
+    """Say what is not as it should be on a device, in words: nothing to compare, other embeddings,
     limits not kept.
     """
     found = []
@@ -297,15 +297,15 @@ def failures(played):
 
 
 def near(same):
-    """Whether embeddings of a runtime whose kernels round in another way are as near as they may
-    be.
+    """Tell whether embeddings of a runtime whose kernels round in another way are as near as they
+    may be.
     """
     allowed = same.get("allowed_step", 0) * (1 + 1e-5)  # int8 codes as float32 numbers
     return same.get("largest_step", np.inf) <= allowed
 
 
 def listing():
-    """All devices with what they need; "out" is a table to read."""
+    """Return all devices with what they need; "out" is a table to read."""
     devices = [
         {
             "device": device.name,

@@ -327,7 +327,7 @@ def write_heads(plan, store, folder):
 
 
 def manifest_of(plan, entries, heads, certainty, formats):
-    """What the manifest says of models and tools."""
+    """Say what the manifest says of models and tools."""
     return {
         "schema_version": SCHEMA_VERSION,
         "name": "xmae",
@@ -346,15 +346,15 @@ def manifest_of(plan, entries, heads, certainty, formats):
 
 
 def data_part(store, ranges, licence):
-    """What the manifest says of the data, and of the licences."""
+    """Say what the manifest says of the data, and of the licences."""
     data = data_provenance(store, ranges, licence)
     return {"data": data, "licences": {"models": "Apache-2.0", "data": data["licence"]}}
 
 
 @contextmanager
 def two_processes():
-    """A pool for long work, whose processes end with this one however that ends, and at once if the
-    work fails here.
+    """Return a pool for long work, whose processes end with this one however that ends, and at once
+    if the work fails here.
 
     Raises
     ------
@@ -384,7 +384,7 @@ def end_with_parent():
 
 
 def load_students(names):
-    """{"student": the first, "student-app": another by its tier, or else by its file}.
+    """Return {"student": the first, "student-app": another by its tier, or else by its file}.
 
     Raises
     ------
@@ -504,7 +504,7 @@ def refuse_saturated(target, path):
 
 
 def brought_heads(names, keep):
-    """{model: heads that it came with and that are to be kept, or None}.
+    """Return {model: heads that it came with and that are to be kept, or None}.
 
     Parameters
     ----------
@@ -530,7 +530,7 @@ def brought_heads(names, keep):
 
 
 def summary_of(models, heads, brought):
-    """What was exported and whether it is good, in a few lines."""
+    """Say what was exported and whether it is good, in a few lines."""
     lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
     cosines = {
         entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
@@ -555,8 +555,8 @@ def summary_of(models, heads, brought):
 
 
 def drift_of(session, ppg, reference, mean):
-    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter
-    can check it.
+    """Return embeddings of an opened file against PyTorch's; on fewer windows where only an
+    interpreter can check it.
     """
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
@@ -564,7 +564,7 @@ def drift_of(session, ppg, reference, mean):
 
 
 def beat_tables(students, store):
-    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    """Return certainty tables of the students that read beats, for the manifest, and warnings."""
     tables, notes = {}, []
     for model, encoder in students.items():
         if not isinstance(encoder, BeatStudent):

@@ -65,12 +65,12 @@ def make_heads(encoder, store, train, brought=None):
 
 
 def drift_probes(heads, kept):
-    """The heart rate's head where it does not ship: the gate measures drift by it."""
+    """Return the heart rate's head where it does not ship: the gate measures drift by it."""
     return {name: heads[name] for name in ("hr",) if name in heads and name not in kept}
 
 
 def tasks_of(encoder):
-    """Tasks that an encoder gets heads for; the rate of one that reads beats is read off its
+    """Return tasks that an encoder gets heads for; the rate of one that reads beats is read off its
     beats.
     """
     reads_beats = isinstance(encoder, BeatStudent)
@@ -78,7 +78,9 @@ def tasks_of(encoder):
 
 
 def known_truth(name, windows):
-    """Truth of a task and where it is known, (n,) each; none of a task that nobody knows."""
+    """Return the truth of a task and where it is known, (n,) each; none of a task that nobody
+    knows.
+    """
     if name not in REGISTRY:
         return np.zeros(len(windows)), np.zeros(len(windows), bool)
     truth = REGISTRY[name].target(windows)
@@ -86,8 +88,8 @@ def known_truth(name, windows):
 
 
 def missed(name, head, embeddings, val, train):
-    """What a head that gives a number misses by on val, beside the mean of the training subjects;
-    {} where nothing is known.
+    """Say what a head that gives a number misses by on val, beside the mean of the training
+    subjects; {} where nothing is known.
     """
     (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
     if head["kind"] != "regression" or not known.any() or not is_fitted.any():

@@ -88,5 +88,5 @@ def check_budget(budget):
 
 
 def low_cosine(actual, reference, mean):
-    """The centred cosine that 19 of 20 windows keep."""
+    """Return the centred cosine that 19 of 20 windows keep."""
     return float(np.percentile(centred_cosine(actual, reference, mean), 5))

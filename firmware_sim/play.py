@@ -128,7 +128,7 @@ def run_to_the_end(firmware, emulator, layers, codes, rate, hop_s):
 
 
 def memory_of(firmware, arena_bytes, stack_used):
-    """Bytes that a program takes of flash and RAM."""
+    """Return bytes that a program takes of flash and RAM."""
     sizes = firmware.sizes
     return {
         "weights": sizes["flash_weights"],
@@ -144,7 +144,7 @@ def memory_of(firmware, arena_bytes, stack_used):
 
 
 def heads_of(bundle, student):
-    """`heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
+    """Return `heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
     what the embedding does not know better than a constant.
     """
     trusted = bundle.trusted_heads(student)
@@ -159,7 +159,7 @@ def heads_of(bundle, student):
 
 
 def limits(sizes, latency_ms, rate):
-    """What must be kept, each with `used`, `limit`, `unit` and `met`.
+    """Say what must be kept, each with `used`, `limit`, `unit` and `met`.
 
     Parameters
     ----------
@@ -184,8 +184,8 @@ def limits(sizes, latency_ms, rate):
 
 
 def timeline_row(start_s, cost, status, lost, saturated, values, heads):
-    """One window for the timeline; `values`: what the heads give (log-odds of binary ones), none
-    without a result.
+    """Return one window for the timeline; `values`: what the heads give (log-odds of binary ones),
+    none without a result.
     """
     said = {
         name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
@@ -204,7 +204,7 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
 
 
 def bit_exact(model, entry, codes, embeddings):
-    """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
+    """Return windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
 
     Parameters
     ----------
@@ -235,5 +235,5 @@ def bit_exact(model, entry, codes, embeddings):
 
 
 def not_compared(why):
-    """As `bit_exact`, of nothing."""
+    """Do as `bit_exact`, of nothing."""
     return {"windows": 0, "equal": 0, "with": None, "not_compared": why}

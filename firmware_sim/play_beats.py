@@ -196,12 +196,12 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
 
 
 def instance_bytes(firmware):
-    """Bytes of RAM of one instance: its struct and the model's working memory."""
+    """Return bytes of RAM of one instance: its struct and the model's working memory."""
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
 def limits_of(instructions, instance, limits=LIMITS):
-    """What must be kept, each with `used`, `limit`, `unit` and `met`."""
+    """Say what must be kept, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}
     return {
@@ -211,7 +211,7 @@ def limits_of(instructions, instance, limits=LIMITS):
 
 
 def second_cost(run, model, device, seconds):
-    """What a second of signal costs: counted, and estimated by the device's profile."""
+    """Say what a second of signal costs: counted, and estimated by the device's profile."""
     mix = mean_mix(run.mix[WORK], seconds)
     pushes = [count for name, count in run.visits if name == WORK]
     first = next(i for i, (name, _) in enumerate(run.visits) if name == WORK)
@@ -237,7 +237,7 @@ def second_cost(run, model, device, seconds):
 
 
 def row_of(result, stream):
-    """A result as plain numbers in field units."""
+    """Return a result as plain numbers in field units."""
     from xmae.beats.rhythm import HINTS
 
     given = bool(result.rate)

@@ -183,7 +183,7 @@ def refuse_lacking(reference, bundle):
 
 
 def other_weights(reference, bundle):
-    """Models whose weights in a bundle are not those that a reference was made from."""
+    """Return models whose weights in a bundle are not those that a reference was made from."""
     made = reference.info["weights"]
     return [
         model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)
@@ -191,7 +191,7 @@ def other_weights(reference, bundle):
 
 
 def reference_windows(reference, windows):
-    """The windows of a store that a reference was made from, in its order.
+    """Return the windows of a store that a reference was made from, in its order.
 
     Raises
     ------
@@ -210,13 +210,13 @@ def reference_windows(reference, windows):
 
 
 def _names(windows):
-    """What names each window: (subject, record, start in s)."""
+    """Say what names each window: (subject, record, start in s)."""
     return zip(windows.subject, windows.record, np.round(windows.start_s, 3), strict=True)
 
 
 def fingerprint(windows):
-    """SHA-256 of what an accuracy on windows depends on besides the model: whose they are, signals,
-    heart rates.
+    """Return the SHA-256 of what an accuracy on windows depends on besides the model: whose they
+    are, signals, heart rates.
     """
     named = [list(map(str, name)) for name in _names(windows)]
     digest = hashlib.sha256(json.dumps(named).encode())
@@ -226,8 +226,8 @@ def fingerprint(windows):
 
 
 def weight_files(bundle):
-    """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that
-    exist.
+    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
+    that exist.
     """
     paths = sorted(
         Path(bundle.path).glob("*.safetensors"),
@@ -238,8 +238,8 @@ def weight_files(bundle):
 
 @torch.no_grad()
 def measure_precisions(encoder, ppg, mean):
-    """Latency of one window in fp32 and bf16 on the encoder's device, and how far bf16 is from
-    fp32.
+    """Return the latency of one window in fp32 and bf16 on the encoder's device, and how far bf16
+    is from fp32.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def spread(values):
 
 @torch.no_grad()
 def _latency_ms(encoder, ppg, calls=50):
-    """Median time of one window in milliseconds, after 10 calls to warm up."""
+    """Return the median time of one window in milliseconds, after 10 calls to warm up."""
     weight = next(encoder.parameters())
     x = torch.as_tensor(minmax_scale(ppg)[0], dtype=weight.dtype, device=weight.device)[:, None]
     times = []

@@ -68,8 +68,8 @@ def answered(reading, least):
 
 
 def rate_change(ours, theirs, truth, subject):
-    """Change of the heart-rate error in bpm, mean over subjects; without truth, of the heart
-    rate.
+    """Return the change of the heart-rate error in bpm, mean over subjects; without truth, of the
+    heart rate.
     """
     known = np.isfinite(ours) & np.isfinite(theirs)
     if truth is None or not (known & np.isfinite(truth)).any():

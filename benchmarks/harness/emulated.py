@@ -23,7 +23,8 @@ from xmae.firmware_sim.emulators.registry import chosen_emulator, runner
 
 
 def cortex_m(name, bundle):
-    """Profile of a device, the emulator that runs it here, and the bundle's entry for it.
+    """Return the profile of a device, the emulator that runs it here, and the bundle's entry for
+    it.
 
     Raises
     ------

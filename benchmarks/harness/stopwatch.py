@@ -76,15 +76,15 @@ def all_threads(threads):
 
 
 def make_yardstick():
-    """A function that takes about as long as a small model: a product of float32 matrices and a
-    sort, in NumPy.
+    """Return a function that takes about as long as a small model: a product of float32 matrices
+    and a sort, in NumPy.
     """
     numbers = np.random.default_rng(77).random((96, 96), np.float32)
     return lambda _: np.sort(numbers @ numbers, axis=None)
 
 
 def time_sessions(sessions, ppg, rounds):
-    """Seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
+    """Return seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
 
     In each round every session runs all n windows, one by one. The order of the sessions is drawn
     anew in each round.
@@ -105,8 +105,8 @@ def time_sessions(sessions, ppg, rounds):
 
 
 def summarise(times, yardstick):
-    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2,
-    rounds, n) in s.
+    """Return medians of latency and processor time in ms, and of the latter in yardsticks, of times
+    (2, rounds, n) in s.
     """
     (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
     resampled = resampled_medians(cpu, drawn)
@@ -121,17 +121,17 @@ def summarise(times, yardstick):
 
 
 def resample(rounds, n_resamples=500, seed=77):
-    """Rounds drawn with replacement, shape (n_resamples, rounds)."""
+    """Return rounds drawn with replacement, shape (n_resamples, rounds)."""
     return np.random.default_rng(seed).integers(rounds, size=(n_resamples, rounds))
 
 
 def resampled_medians(times, drawn):
-    """Medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
+    """Return medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
     return np.median(times[drawn].reshape(len(drawn), -1), axis=1)
 
 
 def load():
-    """Processes that wanted a core in the last minute, on average; None where the system does not
-    tell.
+    """Return processes that wanted a core in the last minute, on average; None where the system
+    does not tell.
     """
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

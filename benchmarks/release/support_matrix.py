@@ -218,8 +218,8 @@ def support_matrix(bundle, data, out):
 
 
 def measure(bundle, originals, train_mean, test):
-    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where
-    they can run here.
+    """Return entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms`
+    where they can run here.
     """
     ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
     few = evenly(np.arange(len(ppg)), N_CHECKED)
@@ -238,7 +238,9 @@ def measure(bundle, originals, train_mean, test):
 
 
 def matrix(rows):
-    """Table of the cosines: a row for each target and model, a column for each precision."""
+    """Return the table of the cosines: a row for each target and model, a column for each
+    precision.
+    """
     rows = [row for row in rows if row["format"] != "pytorch"]
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
     cells = {
@@ -253,7 +255,7 @@ def matrix(rows):
 
 
 def said(spread, otherwise=""):
-    """Median of a cosine as a cell, marked where the file does not compute the model."""
+    """Return the median of a cosine as a cell, marked where the file does not compute the model."""
     if spread is None:
         return otherwise
     return (
@@ -264,7 +266,7 @@ def said(spread, otherwise=""):
 
 
 def file_row(row):
-    """Cells of one file."""
+    """Return cells of one file."""
     hr, undelegated = row.get("heads", {}).get("hr"), row.get("undelegated")
     return (
         *(row[key] for key in ("model", "format", "precision")),
@@ -279,8 +281,8 @@ def file_row(row):
 
 
 def runtimes(bundle, entries, originals, train_mean, ppg):
-    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of
-    its footnote}.
+    """Return the table of the TFLite files in four interpreters, and why some do not run: {reason:
+    number of its footnote}.
     """
     rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
     ways = (
@@ -314,7 +316,7 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
 
 
 def reason(error):
-    """What an interpreter says, without the file and line of its own source."""
+    """Say what an interpreter says, without the file and line of its own source."""
     said = str(error).partition(" (")[2].rstrip(")") or str(error)
     said = (
         re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said)
@@ -325,7 +327,7 @@ def reason(error):
 
 
 def untested(rows):
-    """Which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
+    """Say which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
     left = {}
     for model, format in dict.fromkeys((row["model"], row["format"]) for row in rows):
         if format in TARGETS and not runs_here(format) and model not in COMPILED.get(format, ()):
@@ -334,7 +336,7 @@ def untested(rows):
 
 
 def estimates(bundle):
-    """Table of what Vela estimates."""
+    """Return the table of what Vela estimates."""
     rows = []
     for entry in bundle.all_models:
         if e := entry.get("estimated"):

@@ -12,7 +12,7 @@ COLUMNS = (
 
 
 def table_rows(result):
-    """Cells of each device under `COLUMNS`: a list of dicts of str."""
+    """Return cells of each device under `COLUMNS`: a list of dicts of str."""
     rows = []
     for name, played in result["devices"].items():
         counts, estimated, memory = played["counts"], played["estimated"], played["memory"]

@@ -76,7 +76,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
 
 
 def sections(results):
-    """What the template shows, by its names; None for a verb that did not run."""
+    """Say what the template shows, by its names; None for a verb that did not run."""
     pretrain, read = results.get("pretrain"), results.get("read")
     probe, costs = merge_probes(results.get("probe")), cost_rows(results)
     bench, validate = results.get("bench"), results.get("validate")
@@ -111,12 +111,12 @@ def sections(results):
 
 
 def reads_beats(results):
-    """Whether the simulated student reads beats."""
+    """Tell whether the simulated student reads beats."""
     return results.get("simulate", {}).get("reads") == "beats"
 
 
 def table_of(results):
-    """The module that shows a simulation."""
+    """Return the module that shows a simulation."""
     return beat_table if reads_beats(results) else watch_table
 
 
@@ -144,7 +144,7 @@ def summary_lines(results):
 
 
 def data_line(prepare):
-    """How many windows of how many subjects were kept."""
+    """Say how many windows of how many subjects were kept."""
     by_split = prepare["subjects_by_split"]
     total = prepare["windows"] + sum(prepare["dropped"].values())
     return (
@@ -154,7 +154,7 @@ def data_line(prepare):
 
 
 def rate_lines(results):
-    """How well encoders know the heart rate; none where they were not probed for it."""
+    """Say how well encoders know the heart rate; none where they were not probed for it."""
     probe = merge_probes(results.get("probe")) or {"tasks": {}}
     hr = probe["tasks"].get("hr", {})
     if "encoders" not in hr:
@@ -171,7 +171,7 @@ def rate_lines(results):
 
 
 def cost_lines(results):
-    """Which int8 student is fastest, and what does not run."""
+    """Say which int8 student is fastest, and what does not run."""
     int8 = [
         row for row in cost_rows(results) if (row["precision"], row["kind"]) == ("int8", "measured")
     ]
@@ -190,7 +190,7 @@ def cost_lines(results):
 
 
 def gate_line(validate):
-    """The verdict of the drift gate."""
+    """Return the verdict of the drift gate."""
     found, checked = len(validate["violations"]), f"{validate['checked']} exports"
     verdict = f"INCOMPLETE, {checked} within their limits"
     if found:
@@ -201,7 +201,7 @@ def gate_line(validate):
 
 
 def read_lines(read):
-    """What the watch reads, how far off, on how many unseen people, and what int8 costs."""
+    """Say what the watch reads, how far off, on how many unseen people, and what int8 costs."""
     first, second, *_, rival = read["methods"]
     return [
         f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
@@ -220,14 +220,14 @@ def read_lines(read):
 
 
 def embedded_picture(result):
-    """The picture of a result as a data URL; None if there is none."""
+    """Return the picture of a result as a data URL; None if there is none."""
     path = result and result.get("picture")
     return _png(path) if path and Path(path).is_file() else None
 
 
 def merge_probes(probes):
-    """One probe result or a list of them as one, with the encoders side by side; None if there is
-    none.
+    """Return one probe result or a list of them as one, with the encoders side by side; None if
+    there is none.
 
     Baselines of the second and later results are named after their model, and hand-made features
     appear once.
@@ -254,16 +254,16 @@ def merge_probes(probes):
 
 
 def cost_rows(results):
-    """Rows with latency, size and memory, of `bench` or else of `validate`; None for what was not
-    measured.
+    """Return rows with latency, size and memory, of `bench` or else of `validate`; None for what
+    was not measured.
     """
     rows = (results.get("bench") or results.get("validate") or {"models": []})["models"]
     return [dict.fromkeys(MEASURED) | {"kind": "measured"} | row for row in rows]
 
 
 def layer_bars(rows):
-    """For each row with a profile: its name, total in microseconds, and (operator, us, share of the
-    largest) in order.
+    """List for each row with a profile its name, total in microseconds, and (operator, us, share of
+    the largest) in order.
 
     Operators below half a percent are summed up at the end.
     """
@@ -288,7 +288,7 @@ def layer_bars(rows):
 
 
 def plain(value):
-    """The entries of a verb's result that fit on a line: numbers, words (no paths) and short
+    """Return the entries of a verb's result that fit on a line: numbers, words (no paths) and short
     lists.
     """
     shown = {}
@@ -307,8 +307,8 @@ def plain(value):
 
 
 def number(value, digits=3):
-    """A number with three significant digits and thousands separators; words as they are; None as a
-    dash.
+    """Return a number with three significant digits and thousands separators; words as they are;
+    None as a dash.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -322,22 +322,22 @@ def number(value, digits=3):
 
 
 def size(n_bytes):
-    """Bytes as kB or MB (powers of ten)."""
+    """Return bytes as kB or MB (powers of ten)."""
     if n_bytes is None:
         return "–"
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
 def span(interval, digits=2):
-    """`[low, high]` as "low to high"; nothing for None."""
+    """Return `[low, high]` as "low to high"; nothing for None."""
     return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else ""
 
 
 def runtime(format):
-    """The name of the runtime that runs a format."""
+    """Return the name of the runtime that runs a format."""
     return TITLES.get(format, format)
 
 
 def _png(path):
-    """An image file as a data URL."""
+    """Return an image file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()

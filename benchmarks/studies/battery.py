@@ -23,18 +23,18 @@ INTERVALS_S = (1, 10, 60)  # between packets
 
 
 def led(rate):
-    """Charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
+    """Return the charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
     mean_ma = LED_MA * PULSE_US * (1e-6 * rate)
     return mean_ma * (HOURS * LED_V / CELL_V / CONVERTER)
 
 
 def front_end(rate):
-    """Charge of receiver and converter a day, mAh: a `Span`."""
+    """Return the charge of receiver and converter a day, mAh: a `Span`."""
     return FRONT_END_UA * (1e-3 * HOURS * rate / RATES[0])
 
 
 def radio(interval_s):
-    """Charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
+    """Return the charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
     return RADIO_UC * (1e-3 / interval_s * HOURS)
 
 
@@ -50,11 +50,6 @@ def battery(result: str, /) -> str:
     ----------
     result : str
         simulate.json of students that read beats.
-
-    Returns
-    -------
-    str
-        The page.
 
     Raises
     ------

@@ -97,7 +97,9 @@ def judge(store, model):
 
 
 def irregularity_of(beats):
-    """Mean change of neighbouring intervals over their mean, by window; 0 with too few beats."""
+    """Return the mean change of neighbouring intervals over their mean, by window; 0 with too few
+    beats.
+    """
     window, time = beats_by_window(beats)
     interval, of = intervals_of(time, window)
     both = of[1:] == of[:-1]
@@ -109,7 +111,9 @@ def irregularity_of(beats):
 
 
 def coverage_row(name, judged, low, high):
-    """Cells of a row: coverage with its interval over subjects, median width, windows, subjects."""
+    """Return cells of a row: coverage with its interval over subjects, median width, windows,
+    subjects.
+    """
     inside, width = interval_coverage(judged.truth, low, high, judged.subject)
     subjects = int(np.isfinite(inside).sum())
     shown = mean_with_interval(100 * inside, 1)
@@ -117,7 +121,9 @@ def coverage_row(name, judged, low, high):
 
 
 def coverage_rows(judged, table, cross):
-    """Rows of coverage: given, all, irregular; by the shipped table and by those of other folds."""
+    """Return rows of coverage: given, all, irregular; by the shipped table and by those of other
+    folds.
+    """
     low, high = judged.interval(table)
     known = np.isfinite(judged.rate)
     given = known & (judged.certainty >= table.least)
@@ -136,7 +142,9 @@ def coverage_rows(judged, table, cross):
 
 
 def cross_conformal(judged):
-    """Intervals (low, high) of every window by the table of the other folds' subjects, bpm."""
+    """Return intervals (low, high) of every window by the table of the other folds' subjects,
+    bpm.
+    """
     low, high = np.full((2, len(judged.truth)), np.nan)
     for fold in range(N_FOLDS):
         held = judged.subject % N_FOLDS == fold
@@ -147,7 +155,9 @@ def cross_conformal(judged):
 
 
 def risk_rows(judged, table):
-    """Points of the risk-coverage curve: share answered, mean error, share wrong of all windows."""
+    """Return points of the risk-coverage curve: share answered, mean error, share wrong of all
+    windows.
+    """
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
     order = np.argsort(-judged.certainty, kind="stable")
     n, rows = len(order), []
@@ -187,7 +197,9 @@ def draw(judged, table):
 
 
 def made_rows(model):
-    """Rows of signals without a pulse: share of the seconds in which a heart rate is given."""
+    """Return rows of signals without a pulse: share of the seconds in which a heart rate is
+    given.
+    """
     t, random, rows = np.arange(SIGNAL_S * MADE_SFREQ) / MADE_SFREQ, np.random.default_rng(0), []
     stream = Stream(model, MADE_SFREQ, MADE_BITS)
     for name, signal in (WITHOUT_PULSE | LOOK_ALIKES).items():
@@ -264,11 +276,6 @@ def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
         Shipped student.
     out : str
         Folder for certainty.png.
-
-    Returns
-    -------
-    str
-        The page.
     """
     table, judged = shipped_certainty(model), judge(store, model)
     with atomic_file(Path(out) / "certainty.png") as temporary:

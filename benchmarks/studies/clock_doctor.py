@@ -44,31 +44,31 @@ class Trial:
 
     @property
     def lag_error_s(self):
-        """Of the lag in the middle: found less what it is."""
+        """Return of the lag in the middle: found less what it is."""
         at_middle = self.own_lag_s + self.offset_s
         at_middle += 1e-6 * self.drift_ppm * (self.found.middle_s + self.own_lag_s)
         return self.found.lag_s - at_middle
 
     @property
     def offset_error_s(self):
-        """Of the offset, the lag less 0.25 s: the recording's own lag stands in it."""
+        """Return of the offset, the lag less 0.25 s: the recording's own lag stands in it."""
         return self.lag_error_s + self.own_lag_s - 0.25
 
     @property
     def offset_inside(self):
-        """Whether the offset injected lies in the range that was stated."""
+        """Tell whether the offset injected lies in the range that was stated."""
         low, high = self.found.offset_range_s
         middle = self.offset_s + 1e-6 * self.drift_ppm * self.found.middle_s
         return low <= middle <= high
 
     @property
     def drift_error_ppm(self):
-        """Found less injected."""
+        """Return the found less injected."""
         return self.found.drift_ppm - self.drift_ppm
 
 
 def beats_of(recording):
-    """R peaks and steepest rises of the pulses of a recording, s."""
+    """Return R peaks and steepest rises of the pulses of a recording, s."""
     sfreq = recording.sfreq
     ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
     clean = ppg_clean(ppg, sfreq)
@@ -77,15 +77,17 @@ def beats_of(recording):
 
 
 def own_lag(r_peaks, pulses):
-    """The lag of a whole recording as it is, s; NaN if the best one is none that its monitor can
-    have.
+    """Return the lag of a whole recording as it is, s; NaN if the best one is none that its monitor
+    can have.
     """
     found = estimate_clocks(r_peaks, pulses, SEARCHED_S)
     return found.lag_s if OWN_LAG_S[0] <= found.lag_s <= OWN_LAG_S[1] else np.nan
 
 
 def trials_of(path, random):
-    """Trials of one recording, one for each number of minutes; empty where it cannot be used."""
+    """Return trials of one recording, one for each number of minutes; empty where it cannot be
+    used.
+    """
     trials = []
     try:
         recordings = [recording for recording in read_recordings(path) if recording.ecg is not None]
@@ -105,7 +107,7 @@ def trials_of(path, random):
 
 
 def rows_of(name, trials):
-    """Rows of the table of one data set."""
+    """Return rows of the table of one data set."""
     rows = []
     for minutes in MINUTES:
         some = [trial for trial in trials if trial.minutes == minutes]
@@ -129,22 +131,22 @@ def rows_of(name, trials):
 
 
 def percent(value):
-    """A share as text."""
+    """Return a share as text."""
     return f"{100 * value:.0f} %"
 
 
 def share(flags):
-    """The share of what is true, as text."""
+    """Return the share of what is true, as text."""
     return percent(np.mean(flags)) if flags else "-"
 
 
 def middle(values):
-    """The median as text."""
+    """Return the median as text."""
     return f"{np.median(values):.0f}" if values else "-"
 
 
 def quantiles(values, digits):
-    """Median and 95th percentile, as text."""
+    """Return the median and 95th percentile, as text."""
     if not values:
         return "-"
     return " / ".join(f"{x:.{digits}f}" for x in np.quantile(values, [0.5, 0.95]))
@@ -156,7 +158,7 @@ HEAD = ("data", "minutes", "recordings", "refused", "wrong beat", "own lag unkno
 
 
 def page(rows, unlike):
-    """The page in Markdown."""
+    """Return the page in Markdown."""
     lines = [
         "# The clock doctor: error and refusals against minutes of data",
         "",
@@ -193,7 +195,7 @@ def page(rows, unlike):
 
 
 def of_other_people(beats):
-    """How often the pulses of another recording were taken for the own."""
+    """Say how often the pulses of another recording were taken for the own."""
     pairs = [(beats[k][0], beats[k - 1][1]) for k in range(len(beats))]
     certain = sum(estimate_clocks(*pair, SEARCHED_S).certain for pair in tqdm(pairs, "others"))
     return f"{certain} of {len(pairs)} pairs of BIDMC recordings were called certain"
@@ -208,11 +210,6 @@ def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
         Of CinC 2015, every so many.
-
-    Returns
-    -------
-    str
-        The page.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

@@ -89,11 +89,6 @@ def distill_losses(
         Of each training.
     seed : int
         Of everything random.
-
-    Returns
-    -------
-    str
-        The page.
     """
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()
@@ -161,16 +156,16 @@ def distill_losses(
 
 
 def standard(embedding, mean, std):
-    """Embeddings (n, E), standardised, their mean over the dimensions taken off: the part that is
-    the teacher's.
+    """Return embeddings (n, E), standardised, their mean over the dimensions taken off: the part
+    that is the teacher's.
     """
     x = (torch.from_numpy(embedding) - mean) / std
     return x - x.mean(1, keepdim=True)
 
 
 def number(entry, key="value", digits=2):
-    """A probe's value, or its difference to the first embedding's ("minus_first"), with its 95 %
-    interval.
+    """Return a probe's value, or its difference to the first embedding's ("minus_first"), with its
+    95 % interval.
     """
     interval, sign = (
         (entry["minus_first_interval"], "+") if key == "minus_first" else (entry["interval"], "")

@@ -59,11 +59,6 @@ def findings(
         Of everything random.
     out : str
         Folder for findings-*.png.
-
-    Returns
-    -------
-    str
-        The page.
     """
     meta, parts, costs = WindowStore(store).meta, [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
@@ -111,7 +106,7 @@ def run_verb(name, models, options, folder):
 
 
 def data_of(name, store):
-    """Arguments of a command that name its data."""
+    """Return arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
     return [

@@ -53,11 +53,6 @@ def int8_methods(
     work : str or None
         Folder for what is done already; not done again unless it is of other things.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError
@@ -90,8 +85,8 @@ def known_methods(compared, methods):
 
 
 def measure(encoder, store, folder):
-    """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8,
-    seconds.
+    """Return a row for each format of one encoder: bytes, largest error of fp32, centred cosines of
+    int8, seconds.
     """
     graph, chosen = (
         exportable(encoder),
@@ -142,7 +137,7 @@ did not take.
 
 
 def cells_of(row):
-    """Cells of a file."""
+    """Return cells of a file."""
     return (
         row["method"],
         row["encoder"],

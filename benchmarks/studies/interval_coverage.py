@@ -22,24 +22,24 @@ TAILS = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 
 
 def draw(sigma, shape, rng):
-    """Errors of subjects and their true mean: normal about 5, or log-normal."""
+    """Return errors of subjects and their true mean: normal about 5, or log-normal."""
     if sigma is None:
         return rng.normal(5, 1, shape), 5.0
     return rng.lognormal(0, sigma, shape), float(np.exp(sigma**2 / 2))
 
 
 def resampled_means(x, seed):
-    """Means of resamples of the subjects, (n_resamples,)."""
+    """Return means of resamples of the subjects, (n_resamples,)."""
     return x[np.random.default_rng(seed).integers(0, len(x), (N_RESAMPLES, len(x)))].mean(axis=1)
 
 
 def percentile(x, seed):
-    """Percentile interval of the mean."""
+    """Return the percentile interval of the mean."""
     return np.quantile(resampled_means(x, seed), TAILS)
 
 
 def corrected(x, seed):
-    """BCa interval of the mean (Efron & Tibshirani 1993, chapter 14)."""
+    """Return the BCa interval of the mean (Efron & Tibshirani 1993, chapter 14)."""
     means = resampled_means(x, seed)
     share = (means < x.mean()).mean().clip(1 / N_RESAMPLES, 1 - 1 / N_RESAMPLES)
     bias, deviation = norm.ppf(share), x - x.mean()
@@ -49,7 +49,7 @@ def corrected(x, seed):
 
 
 def studentised(x, seed):
-    """Bootstrap-t interval of the mean: what our tables print."""
+    """Return the bootstrap-t interval of the mean: what our tables print."""
     return mean_interval(x, n_resamples=N_RESAMPLES, seed=seed)
 
 
@@ -57,7 +57,9 @@ METHODS = {"bootstrap-t": studentised, "BCa": corrected, "percentile": percentil
 
 
 def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
-    """Coverage and median width over the true mean of each method: {name: (float, float)}."""
+    """Return the coverage and median width over the true mean of each method: {name: (float,
+    float)}.
+    """
     samples, true = draw(sigma, (n_trials, n_subjects), np.random.default_rng(seed))
     found = {}
     for name, method in METHODS.items():
@@ -74,11 +76,6 @@ def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
     ----------
     n_trials : int
         Simulated tables of each kind.
-
-    Returns
-    -------
-    str
-        The page.
     """
     rows = []
     for shape, sigma in SHAPES.items():

@@ -44,11 +44,6 @@ def kernel_cost(*, bundle: str | None = None) -> str:
     bundle : str or None
         An exported one; default: made from the shipped weights.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError
@@ -72,8 +67,8 @@ def kernel_cost(*, bundle: str | None = None) -> str:
 
 
 def measure(core, folder, info, library, codes):
-    """Runs on one core: {"fast", "plain", "cmsis"} to instructions by layer's function, sizes and
-    embedding.
+    """Return runs on one core: {"fast", "plain", "cmsis"} to instructions by layer's function,
+    sizes and embedding.
     """
     marks = [layer["function"] for layer in info["layers"] if layer["op"] != "RESHAPE"]
     result = {}
@@ -147,7 +142,7 @@ column was used. Code: all of the program but the weights.
 
 
 def core_row(title, cost, info):
-    """Cells of a core."""
+    """Return cells of a core."""
     macs = {layer["function"]: layer["macs"] for layer in info["layers"]}
     total, with_macs = {}, {}
     for kind, run in cost.items():
@@ -172,7 +167,7 @@ def core_row(title, cost, info):
 
 
 def layer_row(layer, costs):
-    """Cells of a layer on all cores."""
+    """Return cells of a layer on all cores."""
     name, macs = layer["function"], layer["macs"]
     cells = [layer["name"], f"{macs:,}"]
     for cost in costs.values():

@@ -42,7 +42,7 @@ class MovedFrontEnd(FrontEnd):
         self.ahead = ahead
 
     def band(self, samples):
-        """As `FrontEnd.band`, the baseline moved back by (50 - ahead) samples."""
+        """Do as `FrontEnd.band` with the baseline moved back by (50 - ahead) samples."""
         back = BASELINE // 2 - self.ahead
         history = HISTORY + back
         x = np.concatenate([np.full(back, samples[0]), samples])  # the whole recording at once
@@ -56,7 +56,7 @@ class MovedFrontEnd(FrontEnd):
 
 
 def windows_of(windows, ahead):
-    """What the network sees of each window: int8 codes (n, 1000)."""
+    """Say what the network sees of each window: int8 codes (n, 1000)."""
     seen = np.zeros(windows.ppg.shape, np.int8)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -70,7 +70,7 @@ def windows_of(windows, ahead):
 
 
 def rates_of(path, seen):
-    """Heart rates that an int8 file reads from what it sees, bpm."""
+    """Return heart rates that an int8 file reads from what it sees, bpm."""
     network, rows = StreamNetwork(path), litert.open_model(path)
     given = rows(np.clip(seen * network.input_scale, -1, 1).astype(np.float32))[:, EMBED_DIM:]
     codes = np.rint(given / network.scale).astype(np.int64).reshape(len(given), -1, MAP_CHANNELS)
@@ -86,11 +86,6 @@ def latency(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG, all subjects unseen.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows, path = WindowStore(store).windows(), int8_file(model)
     truth = true_values(windows)["hr"]

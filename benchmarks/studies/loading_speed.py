@@ -41,7 +41,7 @@ def enlarge(store, copies):
 
 
 def rate(batches, seconds):
-    """Windows per second, and per second of CPU, over at least this time, of batches without
+    """Return windows per second, and per second of CPU, over at least this time, of batches without
     end.
     """
     n_windows, begun, cpu = 0, time.perf_counter(), time.process_time()
@@ -55,13 +55,13 @@ def rate(batches, seconds):
 
 
 def epochs(loader):
-    """The batches of a loader, epoch after epoch."""
+    """Return the batches of a loader, epoch after epoch."""
     while True:
         yield from loader
 
 
 def steps(flat, recipe, batch_size):
-    """The training batches of flat windows, step after step."""
+    """Return the training batches of flat windows, step after step."""
     train = TrainingBatches(flat, batch_size, 1, 77, replace(RECIPES[recipe], ramp=0.0))
     return (train.batch(step, step) for step in count(1))
 
@@ -96,7 +96,7 @@ def measure(copies=COPIES, seconds=SECONDS):
 
 
 def page(result):
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     rows = [(way, f"{wall:,}", f"{cpu:,}") for way, (wall, cpu) in result["rates"].items()]
     return f"""# Speed of loading
 
@@ -108,13 +108,7 @@ tensors.
 
 
 def loading_speed() -> str:
-    """Time how fast windows reach training.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time how fast windows reach training."""
     return page(measure())
 
 

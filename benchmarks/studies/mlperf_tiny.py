@@ -50,8 +50,8 @@ int app(void) {
 
 
 def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
-    """Convolution, batch normalisation and ReLU; padded on both sides alike, where TensorFlow pads
-    more at the end.
+    """Return the convolution, batch normalisation and ReLU; padded on both sides alike, where
+    TensorFlow pads more at the end.
     """
     padding = kernel // 2 if padding is None else padding
     layers = [
@@ -70,7 +70,7 @@ class Residual(nn.Module):
         self.short = conv(n_in, n_out, 1, stride, relu=False) if stride > 1 else nn.Identity()
 
     def forward(self, x):
-        """(B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
+        """Map (B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
         return torch.relu(self.main(x) + self.short(x))
 
 
@@ -82,18 +82,20 @@ class Classifier(nn.Module):
         self.body, self.head = body, nn.Linear(n_features, n_classes)
 
     def forward(self, x):
-        """(B, C, H, W) -> (B, n_classes)."""
+        """Map (B, C, H, W) -> (B, n_classes)."""
         return self.head(self.body(x).mean((2, 3), keepdim=True).flatten(1))
 
 
 def resnet8():
-    """ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
+    """Return the ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
     body = nn.Sequential(conv(3, 16), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2))
     return Classifier(body, 64, 10), (1, 3, 32, 32)
 
 
 def ds_cnn():
-    """DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its input."""
+    """Return the DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its
+    input.
+    """
     first = conv(1, 64, (10, 4), 2, padding=(5, 1))
     blocks = []
     for _ in range(4):
@@ -105,8 +107,8 @@ NETWORKS = {"ResNet-8": resnet8, "DS-CNN": ds_cnn}
 
 
 def sane(network, shape, seed=77):
-    """The network with He weights, batch normalisation that fits its inputs and is folded; and
-    calibration inputs.
+    """Return the network with He weights, batch normalisation that fits its inputs and is folded;
+    and calibration inputs.
     """
     torch.manual_seed(seed)
     for module in network.modules():
@@ -148,7 +150,7 @@ def write_tflite(network, inputs, path):
 
 
 def tflm_output(path, codes):
-    """What the TensorFlow Lite Micro interpreter gives for int8 `codes`."""
+    """Say what the TensorFlow Lite Micro interpreter gives for int8 `codes`."""
     from tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(str(path), arena_size=2**22)
@@ -158,7 +160,7 @@ def tflm_output(path, codes):
 
 
 def measure(path, device, folder, seed=77):
-    """One inference on an emulated device.
+    """Return one inference on an emulated device.
 
     Returns
     -------
@@ -195,7 +197,7 @@ def measure(path, device, folder, seed=77):
 
 
 def compare(published=PUBLISHED):
-    """Estimates beside published latencies: a row for each."""
+    """Return estimates beside published latencies: a row for each."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -217,13 +219,7 @@ def compare(published=PUBLISHED):
 
 
 def mlperf_tiny() -> str:
-    """Hold estimated latencies against those of MLPerf Tiny v1.2.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Hold estimated latencies against those of MLPerf Tiny v1.2."""
     return report(compare())
 
 
@@ -253,7 +249,7 @@ devices more than milliseconds.
 
 
 def cells_of(row, error):
-    """Cells of one estimate."""
+    """Return cells of one estimate."""
     span, truth = row["estimated"], row["published_ms"]
     return (
         row["device"],

@@ -44,7 +44,9 @@ def copies(n_recordings, folder):
 
 
 def peak(n_recordings, folder):
-    """Peak memory (MiB) of one process that prepares this many recordings below `folder`."""
+    """Return the peak memory (MiB) of one process that prepares this many recordings below
+    `folder`.
+    """
     data = Path(folder) / f"{n_recordings}"
     copies(n_recordings, data)
     run = [sys.executable, "-c", RUN, str(data), str(data / "store")]
@@ -63,7 +65,7 @@ def measure(amounts=AMOUNTS):
 
 
 def page(result):
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     rows = [(n, f"{result['windows'][n]:,}", peak) for n, peak in result["peak_mib"].items()]
     return f"""# Memory of preparation
 
@@ -77,13 +79,7 @@ From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by 
 
 
 def prepare_memory() -> str:
-    """Measure how memory grows with what is prepared.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Measure how memory grows with what is prepared."""
     return page(measure())
 
 

@@ -36,8 +36,8 @@ FREE = 0.5  # load below which a machine has nothing else to do
 
 
 def prepare_by_windows(recording):
-    """The recipe as published: NeuroKit2 cleans and judges, resamples and scales one window after
-    another.
+    """Return the recipe as published: NeuroKit2 cleans and judges, resamples and scales one window
+    after another.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def prepare_by_windows(recording):
 
 
 def prepare_at_once(recording):
-    """The same with `prepare_recording`."""
+    """Return the same with `prepare_recording`."""
     windows, _ = prepare_recording(recording, -1)
     kept = np.minimum(windows.ppg_quality, windows.ecg_quality) >= MIN_QUALITY
     return minmax_scale(windows.ppg)[0], minmax_scale(windows.ecg)[0], kept
@@ -105,8 +105,8 @@ def speed(n_recordings):
 
 
 def scaling(n_recordings, rounds=3):
-    """Seconds of `xmae prepare` for copies of the shipped recordings with one and two processes;
-    see `main`.
+    """Return seconds of `xmae prepare` for copies of the shipped recordings with one and two
+    processes; see `main`.
     """
     with tempfile.TemporaryDirectory() as folder:
         copies(n_recordings, Path(folder) / "data")
@@ -155,7 +155,7 @@ def measure(n_recordings=12, n_scaling=200):
 
 
 def page(result):
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     rates = result["windows_per_s"]
     return f"""# Speed of preparation
 
@@ -173,7 +173,7 @@ to keep them.
 
 
 def scaling_table(result):
-    """The part of the page on one and two processes."""
+    """Return the part of the page on one and two processes."""
     if "scaling" not in result:
         return (
             "One process against two: not measured, as the machine was not free (load "
@@ -190,13 +190,7 @@ Two processes are **{result["scaling"]} times** as fast as one."""
 
 
 def prepare_speed() -> str:
-    """Time preparation against the recipe window by window.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time preparation against the recipe window by window."""
     return page(measure())
 
 

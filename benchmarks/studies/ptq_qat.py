@@ -69,11 +69,6 @@ def ptq_qat(*, work: str | None = None) -> str:
     ----------
     work : str or None
         Folder for what is done already.
-
-    Returns
-    -------
-    str
-        The page.
     """
     place = contextlib.nullcontext(work) if work else tempfile.TemporaryDirectory()
     with place as folder, one_thread():
@@ -81,7 +76,7 @@ def ptq_qat(*, work: str | None = None) -> str:
 
 
 def measure(folder):
-    """All rows, each kept in a file of `folder` once it is known.
+    """Return all rows, each kept in a file of `folder` once it is known.
 
     Returns
     -------
@@ -248,7 +243,7 @@ def floats(rows):
 
 
 def pairs(rows):
-    """Rows of the student, each with that of the same file after QAT."""
+    """Return rows of the student, each with that of the same file after QAT."""
     named = {(row["model"], row["format"], row["observer"]): row for row in rows}
     return [
         (row, named["student, QAT", *key])
@@ -258,8 +253,8 @@ def pairs(rows):
 
 
 def cells_before(row, trained):
-    """A row that holds a file without QAT and one with it against the student in float before
-    QAT.
+    """Return a row that holds a file without QAT and one with it against the student in float
+    before QAT.
     """
     parts = [one[split]["before"] for split, one in product(SPLITS, (row, trained))]
     return (
@@ -270,8 +265,8 @@ def cells_before(row, trained):
 
 
 def cells(row, rows):
-    """Cells of a row after the first; the best on validation of its model and format among `rows`
-    is bold.
+    """Return cells of a row after the first; the best on validation of its model and format among
+    `rows` is bold.
     """
     alike = [
         r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])

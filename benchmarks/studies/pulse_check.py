@@ -29,12 +29,14 @@ QUALITIES = {"all windows": -np.inf, "quality 0.5 and more": 0.5, "0.8 and more"
 
 
 def sensor(t, random):
-    """What a sensor sees in the dark: noise of 2 codes, codes (n,)."""
+    """Say what a sensor sees in the dark: noise of 2 codes, codes (n,)."""
     return LEVEL + random.normal(0, 2, len(t))
 
 
 def wave(shape, low, high):
-    """A periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any phase."""
+    """Return a periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any
+    phase.
+    """
 
     def signal(t, random):
         return sensor(t, random) + 2e4 * shape(
@@ -45,7 +47,7 @@ def wave(shape, low, high):
 
 
 def spikes(least, most):
-    """Single samples 20,000 codes off."""
+    """Return single samples 20,000 codes off."""
 
     def signal(t, random):
         at = random.integers(0, len(t), random.integers(least, most + 1))
@@ -55,7 +57,7 @@ def spikes(least, most):
 
 
 def steps(least, most):
-    """The level goes up by 20,000 codes, and down again, and so on."""
+    """Return the level goes up by 20,000 codes, and down again, and so on."""
 
     def signal(t, random):
         at = np.sort(random.integers(0, len(t), random.integers(least, most + 1)))
@@ -65,7 +67,7 @@ def steps(least, most):
 
 
 def pink(t, random):
-    """Noise whose power falls as 1/f, 10,000 codes."""
+    """Return the noise whose power falls as 1/f, 10,000 codes."""
     spectrum = np.fft.rfft(random.normal(0, 1e4, len(t)))
     return LEVEL + np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(t))
 
@@ -97,12 +99,12 @@ LOOK_ALIKES = {  # what is not: known limits
 
 
 def codes_of(windows):
-    """Scaled windows as int8 input codes."""
+    """Return scaled windows as int8 input codes."""
     return to_int8(windows, 2 / 255, 0)
 
 
 def passing(signal, random):
-    """Share of windows of a signal without a pulse that pass."""
+    """Return the share of windows of a signal without a pulse that pass."""
     seen = []
     for rate in RATES:
         t = np.arange(BUFFER_S * rate) / rate
@@ -112,7 +114,9 @@ def passing(signal, random):
 
 
 def real_windows(recording):
-    """What a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts, s."""
+    """Say what a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts,
+    s.
+    """
     rate = int(recording.sfreq)
     windows, start_s = stream_windows(
         digitise(recording.ppg, recording.sfreq, rate, BITS), rate, HOP_S
@@ -121,8 +125,8 @@ def real_windows(recording):
 
 
 def judged(path):
-    """Whether each window of a recording passes, and the lowest quality of the prepared ones that
-    it overlaps.
+    """Tell whether each window of a recording passes, and the lowest quality of the prepared ones
+    that it overlaps.
     """
     recording = read_recording(path)
     windows, start_s = real_windows(recording)
@@ -133,13 +137,7 @@ def judged(path):
 
 
 def pulse_check() -> str:
-    """Count how often the watch's check for a pulse is wrong, on real windows and made signals.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Count how often the watch's check for a pulse is wrong, on real windows and made signals."""
     split = pd.read_csv(SHIPPED_SPLIT).set_index("patient")["split"]
     patient = pd.read_csv(FOLDER / "subjects.csv").set_index("record")["patient"]
     found = defaultdict(list)
@@ -164,7 +162,7 @@ Made signals, {EACH} windows at each of {rates} Hz:
 
 
 def rejected(name, recordings):
-    """Cells of a split: how many of its windows were rejected, by quality."""
+    """Return cells of a split: how many of its windows were rejected, by quality."""
     passed, quality = (np.concatenate(parts) for parts in zip(*recordings, strict=True))
     cells = []
     for least in QUALITIES.values():

@@ -47,7 +47,9 @@ FEATURES = "hand-made features, ridge"
 
 
 def read_embedding(cohort, embedding):
-    """The heart rate that a ridge on an embedding reads, fitted on the other folds: `Reading`."""
+    """Return the heart rate that a ridge on an embedding reads, fitted on the other folds:
+    `Reading`.
+    """
     rate = np.full(len(cohort.subject), np.nan)
     rate[cohort.trial.rows] = probe_trial(cohort.trial, embedding)
     nothing = np.zeros(0)
@@ -61,7 +63,7 @@ def open_model(path):
 
 
 def read_all(cohort, models):
-    """Readings by name: the models in their order, then the rivals."""
+    """Return readings by name: the models in their order, then the rivals."""
     ppg, readings = cohort.windows.ppg, {}
     for path in models:
         model, name = open_model(path), Path(path).stem
@@ -79,7 +81,9 @@ def read_all(cohort, models):
 
 
 def remembered(ppg, method):
-    """A rival's reading of these windows, from the cache if it was made before: minutes of work."""
+    """Return a rival's reading of these windows, from the cache if it was made before: minutes of
+    work.
+    """
     content = hashlib.sha256(np.ascontiguousarray(ppg).tobytes())
     content.update(json.dumps([method, SETTINGS], sort_keys=True).encode())
     path = cache_folder() / "readings" / f"{content.hexdigest()[:24]}.npz"
@@ -93,7 +97,7 @@ def remembered(ppg, method):
 
 
 def rate_rows(scored):
-    """Cells of the heart-rate table, and the rows as numbers."""
+    """Return cells of the heart-rate table, and the rows as numbers."""
     first = next(iter(scored.values()))
     scores = {name: rate_scores(one) for name, one in scored.items()}
     ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
@@ -118,12 +122,12 @@ def rate_rows(scored):
 
 
 def percent(x):
-    """Mean of subjects' shares as text, %; NaN left out."""
+    """Return the mean of subjects' shares as text, %; NaN left out."""
     return f"{100 * np.nanmean(x):.1f}"
 
 
 def shown(x):
-    """Mean of subjects' scores as text, with the number of subjects that have one."""
+    """Return the mean of subjects' scores as text, with the number of subjects that have one."""
     return None if x is None else f"{np.nanmean(x):.2f} ({np.isfinite(x).sum()})"
 
 
@@ -137,7 +141,7 @@ DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
-    """Cells of the table of beats, and the share of intervals that all methods have."""
+    """Return cells of the table of beats, and the share of intervals that all methods have."""
     found = {name: one for name, one in scored.items() if one.matched}
     windows = cohort.windows
     clean = (windows.ppg_quality >= QUALITY) & (windows.ecg_quality >= QUALITY)
@@ -160,7 +164,7 @@ def beat_rows(cohort, scored):
 
 
 def variability_rows(cohort, scored, name):
-    """Cells of the table of RMSSD, SDNN or another value in ms."""
+    """Return cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -172,7 +176,9 @@ def variability_rows(cohort, scored, name):
 
 
 def delay_rows(cohort, scored):
-    """Cells of the table of the delay's change within a recording: methods, then no change."""
+    """Return cells of the table of the delay's change within a recording: methods, then no
+    change.
+    """
     windows, recording = cohort.windows, cohort.recording
     changes = {
         name: read_changes(windows, recording, one.matched)
@@ -189,7 +195,7 @@ def delay_rows(cohort, scored):
 
 
 def premature_rows(cohort, scored):
-    """Cells of the table of premature beats."""
+    """Return cells of the table of premature beats."""
     rows, truth = [], cohort.truth["premature"]
     for method, one in scored.items():
         if one.matched:
@@ -209,11 +215,6 @@ def readings(store: str, models: list = (), /) -> str:
         Store of `xmae prepare --min-quality -1`, with ECG.
     models : list of str
         Shipped encoders, or files.
-
-    Returns
-    -------
-    str
-        The page.
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)
@@ -234,7 +235,7 @@ def readings(store: str, models: list = (), /) -> str:
 
 
 def head(cohort, n_rivals, share):
-    """What stands above the tables: on whom, how, and what the design can tell."""
+    """Say what stands above the tables: on whom, how, and what the design can tell."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (

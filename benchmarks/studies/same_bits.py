@@ -38,7 +38,7 @@ LOST_S, RAIL_S = (7.0, 7.3), (15.0, 15.1)  # of each recording
 
 
 def codes_of(path, sfreq, bits, seconds):
-    """Codes of a recording's first seconds: some lost, some at the rail."""
+    """Return codes of a recording's first seconds: some lost, some at the rail."""
     recording = read_recording(path)
     ppg = recording.ppg[: int(np.ceil(seconds * recording.sfreq))]
     codes = digitise(ppg, recording.sfreq, sfreq, bits)[: int(seconds * sfreq)]
@@ -49,7 +49,7 @@ def codes_of(path, sfreq, bits, seconds):
 
 
 def cases(paths, model, seconds):
-    """What each recording is and what `Stream` reads from it: list of (file for the device,
+    """Say what each recording is and what `Stream` reads from it: list of (file for the device,
     results).
     """
     table, found = shipped_certainty(model), []
@@ -63,7 +63,7 @@ def cases(paths, model, seconds):
 
 
 def row_of(core, model, played):
-    """Cells of a core: recordings, results, results that are the same in every field."""
+    """Return cells of a core: recordings, results, results that are the same in every field."""
     equal = results = alike = 0
     with tempfile.TemporaryDirectory() as folder:
         _, firmware = build_model(
@@ -90,11 +90,6 @@ def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 
         Shipped student.
     seconds : float
         Of each recording.
-
-    Returns
-    -------
-    str
-        The page.
     """
     folder = Path(recordings)
     paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))

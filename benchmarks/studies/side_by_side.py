@@ -63,11 +63,6 @@ def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds:
     rounds : int
         Turns of the latency measurement.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError
@@ -84,7 +79,7 @@ def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds:
 
 
 def shipped(folder):
-    """Bundle and store of the shipped encoders and recordings, made in a folder."""
+    """Return the bundle and store of the shipped encoders and recordings, made in a folder."""
     from xmae.data.prepare.prepare import prepare
     from xmae.export.export import export
 
@@ -94,7 +89,7 @@ def shipped(folder):
 
 
 def measure(bundle, windows, rounds):
-    """Accuracy on all test windows, then latency in turns.
+    """Return the accuracy on all test windows, then latency in turns.
 
     Parameters
     ----------
@@ -148,15 +143,17 @@ def measure(bundle, windows, rounds):
 
 
 def on(model, scaled, raw):
-    """A session that takes the number of a window (1, 1) and runs it, prepared as this model wants
-    it.
+    """Return a session that takes the number of a window (1, 1) and runs it, prepared as this model
+    wants it.
     """
     source = scaled if model["scaled"] else raw
     return lambda number: model["run"](source[number[0, 0]][None])
 
 
 def error(windows, rate):
-    """Mean absolute error of a heart rate (n,) against the monitor's, with its interval."""
+    """Return the mean absolute error of a heart rate (n,) against the monitor's, with its
+    interval.
+    """
     truth = windows.labels["hr_ecg"]
     known = ~np.isnan(truth)
     subjects, subject = np.unique(windows.subject[known], return_inverse=True)
@@ -168,7 +165,7 @@ def error(windows, rate):
 
 
 def contestants(bundle):
-    """Everything compared: {name: dict}.
+    """Return everything compared: {name: dict}.
 
     `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate
     (1,) of what it returns, None for the untrained; `size`: what is known of `parameters`, `bytes`
@@ -223,7 +220,7 @@ def contestants(bundle):
 
 
 def network(encoder, size, head):
-    """A contestant that is a PyTorch encoder with a linear head."""
+    """Return a contestant that is a PyTorch encoder with a linear head."""
     return {
         "run": lambda ppg: encoder(torch.from_numpy(ppg)[:, None]).numpy(),
         "scaled": True, "rate": lambda x: apply_head(head, x), "size": size,
@@ -231,7 +228,7 @@ def network(encoder, size, head):
 
 
 def untrained(module, shape):
-    """A contestant with random weights, which gets an input of its own shape."""
+    """Return a contestant with random weights, which gets an input of its own shape."""
     module, x = module.eval(), torch.randn(shape)
     return {
         "run": lambda _: module(x),
@@ -242,7 +239,7 @@ def untrained(module, shape):
 
 
 def network_size(module, shape):
-    """Parameters, bytes in float32 and multiply-accumulates of a module."""
+    """Return parameters, bytes in float32 and multiply-accumulates of a module."""
     parameters = sum(p.numel() for p in module.parameters())
     return {
         "parameters": parameters,
@@ -252,8 +249,8 @@ def network_size(module, shape):
 
 
 def neurokit_rate(ppg):
-    """Heart rate (1,) in bpm of a window (1, 1000) from the median interval of NeuroKit2's beats,
-    NaN below two.
+    """Return the heart rate (1,) in bpm of a window (1, 1000) from the median interval of
+    NeuroKit2's beats, NaN below two.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -293,7 +290,7 @@ that day, trust the ratios. NeuroKit2 {neurokit2.__version__}.
 
 
 def cells_of(row):
-    """Cells of one contestant."""
+    """Return cells of one contestant."""
     timed = "cpu_ms" in row
     error = "untrained: cost only"
     if "error" in row:
@@ -311,7 +308,7 @@ def cells_of(row):
 
 
 def span(interval):
-    """` (low to high)`."""
+    """Return ` (low to high)`."""
     return f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
 
 

@@ -61,11 +61,6 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
         Bundle with the teacher and int8 files.
     seed : int
         Of the untrained network and the resamples.
-
-    Returns
-    -------
-    str
-        The page.
     """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()
@@ -112,7 +107,7 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
 
 
 def tiers_table(encoders, tasks, formats):
-    """Size and heart rate of each model in fp32 and int8."""
+    """Return the size and heart rate of each model in fp32 and int8."""
     columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
     rows = []
     for model, encoder in encoders.items():
@@ -129,7 +124,7 @@ def tiers_table(encoders, tasks, formats):
 
 
 def gain_table(tasks, formats):
-    """What each student, int8, keeps of the teacher's gain over random weights, by task."""
+    """Say what each student, int8, keeps of the teacher's gain over random weights, by task."""
     evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
     first = next(iter(evaluable.values()))["encoders"]
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
@@ -166,7 +161,9 @@ def gain_table(tasks, formats):
 
 
 def teacher_table(tasks, heads):
-    """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
+    """Say how far the int8 teacher is from fp32 in each format, by probe and by the bundle's
+    heads.
+    """
     names = [
         name
         for name, task in tasks.items()
@@ -188,19 +185,19 @@ def teacher_table(tasks, heads):
 
 
 def gain_of(task, key):
-    """How much better an embedding's probe is than that of random weights."""
+    """Say how much better an embedding's probe is than that of random weights."""
     better = task["encoders"][key]["value"] - task["encoders"]["untrained", "pytorch"]["value"]
     return -better if task["metric"] == "mae" else better
 
 
 def value_of(task, model, format):
-    """A probe's value with its interval."""
+    """Return a probe's value with its interval."""
     entry = task["encoders"].get((model, format))
     return number(entry) if entry else ""
 
 
 def section(title, note, columns, rows):
-    """A heading, what is to be said, and a table."""
+    """Return a heading, what is to be said, and a table."""
     return f"## {title}\n\n{note}\n\n{markdown_table(columns, rows)}\n"
 
 

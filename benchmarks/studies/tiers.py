@@ -48,7 +48,7 @@ def read_stream(windows):
 
 
 def row_of(name, truth, rate, certainty, least, subject, constant):
-    """Cells of a method: errors of all windows, and what it refuses."""
+    """Return cells of a method: errors of all windows, and what it refuses."""
     error = np.abs(np.where(np.isfinite(rate), rate, constant) - truth)
     mean = mean_with_interval(subject_means(error, subject))
     near = 100 * np.nanmean(subject_means((error < NEAR_BPM).astype(float), subject))
@@ -69,11 +69,6 @@ def tiers(store: str, /, *, model: str = "beats-mcu") -> str:
         Store of windows with ECG.
     model : str
         Shipped student.
-
-    Returns
-    -------
-    str
-        The page.
     """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring a heart rate")

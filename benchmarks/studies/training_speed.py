@@ -46,8 +46,8 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1] and
-    mask (B, 25).
+    """Return windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1]
+    and mask (B, 25).
     """
     parts = []
     for path in bidmc_files():
@@ -60,8 +60,8 @@ def real_batch(batch_size):
 
 
 def reference_step(batch, state, dropout):
-    """The published design as plain PyTorch: a function that takes one training step and returns
-    its loss.
+    """Return the published design as plain PyTorch: a function that takes one training step and
+    returns its loss.
     """
     model = PlainXMAE(dropout=dropout)
     model.load_state_dict(state)
@@ -78,7 +78,7 @@ def reference_step(batch, state, dropout):
 
 
 def our_step(batch, state, dropout, bf16=False):
-    """The same of ours, in float32 or with bfloat16 autocast, as `xmae pretrain` does it."""
+    """Return the same of ours, in float32 or with bfloat16 autocast, as `xmae pretrain` does it."""
     model = XMAE(XMAEConfig(projection=256, dropout=dropout))
     model.load_state_dict(to_ours(state))
     optimizer = torch.optim.AdamW(model.parameters(), **SETTINGS, fused=True)
@@ -116,13 +116,13 @@ class Worker:
 
     @classmethod
     def losses(cls):
-        """Losses of the first three steps without dropout."""
+        """Return losses of the first three steps without dropout."""
         step = cls.way(*cls.arguments, 0.0)
         return [step() for _ in range(3)]
 
     @classmethod
     def seconds(cls):
-        """Time of one step with the published dropout, s."""
+        """Return the time of one step with the published dropout, s."""
         cls.step = cls.step or cls.way(*cls.arguments, 0.1)
         start = time.perf_counter()
         cls.step()
@@ -186,7 +186,7 @@ def measure(batch_size=64, rounds=8, threads=1):
 
 
 def page(result):
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     rows = []
     for name, rate in result["windows_per_s"].items():
         ratio = result["ratio"].get(name)
@@ -204,13 +204,7 @@ thread(s), in turns, {result["rounds"]} rounds, seed {SEED}.
 
 
 def training_speed() -> str:
-    """Time steps of training against the plain one.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Time steps of training against the plain one."""
     return page(measure())
 
 

@@ -25,11 +25,6 @@ def trap_table(results: list, /) -> str:
     results : list of str
         torture.json of each program.
 
-    Returns
-    -------
-    str
-        The page.
-
     Raises
     ------
     UserError

@@ -121,13 +121,13 @@ def measure(name, ppg, subject, delay=None):
 
 
 def columns_of():
-    """Names of the classifier's columns."""
+    """Return names of the classifier's columns."""
     own = [key for key in MEASURES if key != "delay"]
     return [*own, "skewness", "kurtosis", *(f"power at {low:g} Hz" for low in BANDS[:-1])]
 
 
 def bands(x):
-    """Share of the power in bands of 0.5 Hz (n, k), and its centre (n,) Hz."""
+    """Return the share of the power in bands of 0.5 Hz (n, k), and its centre (n,) Hz."""
     window = np.hanning(x.shape[1])
     power = np.abs(np.fft.rfft((x - x.mean(1, keepdims=True)) * window, 1024)) ** 2
     hertz = np.fft.rfftfreq(1024, 1 / SFREQ)
@@ -140,7 +140,7 @@ def bands(x):
 
 
 def twin_people(n=N_TWIN, seed=SEED, length=N_TIMES):
-    """Draw and measure generated windows, `length` samples from their middle."""
+    """Return the draw and measure generated windows, `length` samples from their middle."""
     drawn = Twin(ecg=False, flip=0.0).draw(n, torch.Generator().manual_seed(seed))
     start = (N_TIMES - length) // 2
     ppg = drawn.ppg[:, 0, start : start + length].numpy()
@@ -158,7 +158,9 @@ def store_people(name, store, rng):
 
 
 def delays_of(windows):
-    """Delay of each stretch without a gap, as training finds it: (r,) ms; NaN = not found."""
+    """Return the delay of each stretch without a gap, as training finds it: (r,) ms; NaN = not
+    found.
+    """
     found = []
     for part in stretches(windows):
         peaks = r_peaks(windows.ecg[part].ravel().astype(float))
@@ -168,12 +170,13 @@ def delays_of(windows):
 
 
 def distance(twin, real):
-    """Kolmogorov and Smirnov's distance of two samples, 0 to 1; None if one is empty."""
+    """Return the Kolmogorov and Smirnov's distance of two samples, 0 to 1; None if one is empty."""
     return float(ks_2samp(twin, real).statistic) if len(twin) and len(real) else None
 
 
 def tell_apart(twin, real):
-    """AUROC of a classifier that tells twin from real on subjects it never saw, and what it uses.
+    """Return the AUROC of a classifier that tells twin from real on subjects it never saw, and what
+    it uses.
 
     Returns
     -------
@@ -201,7 +204,7 @@ def tell_apart(twin, real):
 
 
 def middle(x):
-    """Median and the range from 10 to 90 % as text."""
+    """Return the median and the range from 10 to 90 % as text."""
     if not len(x):
         return "none"
     low, median, high = np.quantile(x, (0.1, 0.5, 0.9))
@@ -273,7 +276,7 @@ def twin_reality(chosen, seen, out="benchmarks/results"):
 
 
 def kept(pairs, found):
-    """What a test needs: quantiles of the real sources, and bounds of the distances."""
+    """Say what a test needs: quantiles of the real sources, and bounds of the distances."""
     sources = {}
     for _, one in pairs[:2]:
         sources[one.name] = {
@@ -285,7 +288,7 @@ def kept(pairs, found):
 
 
 def page(twin, real, found, told, stores):
-    """The page: tables of distances and of the classifier."""
+    """Return the page: tables of distances and of the classifier."""
     rows = []
     for key, (what, unit) in MEASURES.items():
         cells = [f"{what}, {unit}", middle(twin.measures[key])]

@@ -31,7 +31,7 @@ DRAWS, SEED = 30, 77
 
 
 def speeds(settings, n, draws=DRAWS):
-    """Windows a second of processor time of each of some draws of `n` windows, ascending."""
+    """Return windows a second of processor time of each of some draws of `n` windows, ascending."""
     twin, generator = Twin(**settings), torch.Generator().manual_seed(SEED)
     twin.draw(n, generator)
     found = []

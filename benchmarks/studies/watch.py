@@ -40,11 +40,6 @@ def watch(*, bundle: str | None = None) -> str:
     ----------
     bundle : str or None
         An exported one; default: made from the shipped weights.
-
-    Returns
-    -------
-    str
-        The page.
     """
     with tempfile.TemporaryDirectory() as folder:
         bundle = bundle or shipped_bundle(folder, "executorch,litert,onnx,c")

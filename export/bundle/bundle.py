@@ -151,7 +151,8 @@ class Bundle:
 
     @property
     def all_models(self):
-        """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, ...
+        """Return the exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`,
+        ...
 
         `params` are those of the encoder, `macs` those of the exported graph.
         """
@@ -169,13 +170,13 @@ class Bundle:
 
     @property
     def models(self):
-        """Those of `all_models` for which this machine has a runtime."""
+        """Return those of `all_models` for which this machine has a runtime."""
         from xmae.export.targets.registry import runs_here  # brings PyTorch
 
         return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
-        """The one of `all_models` with this model, format and precision.
+        """Return the one of `all_models` with this model, format and precision.
 
         Raises
         ------
@@ -188,20 +189,20 @@ class Bundle:
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
     def drift_heads(self, model):
-        """What measures a model's drift: its heads, and that of the heart rate at chance."""
+        """Say what measures a model's drift: its heads, and that of the heart rate at chance."""
         return self.probes.get(model, {}) | self.heads.get(model, {})
 
     def trusted_heads(self, model):
-        """Those of a model's heads that do better than a constant on subjects left out, in the
-        order of heads.json.
+        """Return those of a model's heads that do better than a constant on subjects left out, in
+        the order of heads.json.
         """
         from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
 
         return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
     def at_chance(self, model):
-        """What a model's embedding was asked for and does not know better than a constant: labels
-        of tasks without a head, and of heads without skill in older bundles.
+        """Say what a model's embedding was asked for and does not know better than a constant:
+        labels of tasks without a head, and of heads without skill in older bundles.
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
         left = [head["label"] for task, head in heads.items() if task not in trusted]
@@ -240,13 +241,15 @@ class Bundle:
 
 
 def names_in(folder):
-    """Names of all files in a bundle's folder, those in folders of it as "c/README.md"; sorted."""
+    """Return names of all files in a bundle's folder, those in folders of it as "c/README.md";
+    sorted.
+    """
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def preprocessing():
-    """How raw PPG becomes a window, with the numbers that another implementation needs."""
+    """Say how raw PPG becomes a window, with the numbers that another implementation needs."""
     return {
         "cleaning": {
             "what": (
@@ -265,7 +268,7 @@ def preprocessing():
 
 
 def same(a, b):
-    """Whether two JSON values are equal, numbers but for rounding."""
+    """Tell whether two JSON values are equal, numbers but for rounding."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):

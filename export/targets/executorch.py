@@ -42,12 +42,12 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 @remembered
 def int8_graph(module, calibration, observer=None, keep=()):
-    """The int8 graph of a graph: made once for its file and its layers' comparison."""
+    """Return the int8 graph of a graph: made once for its file and its layers' comparison."""
     return quantize_graph(module, calibration, observer or MINMAX, keep)
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every operation of the int8 graph that a program is lowered from, against float; see
+    """Return every operation of the int8 graph that a program is lowered from, against float; see
     `xmae.quantize.layers`.
 
     The delegate that runs them on the device computes them all at once and shows none of them.
@@ -96,7 +96,7 @@ def open_model(path, threads=1):
 
 @quietly()
 def inspect_model(path):
-    """What is in a `.pte` program.
+    """Say what is in a `.pte` program.
 
     Returns
     -------

@@ -26,19 +26,19 @@ SOURCE = "c"
 
 
 def known_targets():
-    """Names that `--targets` takes, without "all"."""
+    """Return names that `--targets` takes, without "all"."""
     return (*TARGETS, SOURCE)
 
 
 def known_precisions():
-    """Names of the precisions of all targets, each once."""
+    """Return names of the precisions of all targets, each once."""
     return tuple(
         dict.fromkeys(chain.from_iterable(target.precisions for target in TARGETS.values()))
     )
 
 
 def chosen_targets(names):
-    """Names of formats from "all" or a list such as "litert,onnx".
+    """Return names of formats from "all" or a list such as "litert,onnx".
 
     Raises
     ------
@@ -55,7 +55,7 @@ def chosen_targets(names):
 
 
 def chosen_precisions(names, formats):
-    """Names of precisions from "all" or a list such as "fp32,int8".
+    """Return names of precisions from "all" or a list such as "fp32,int8".
 
     Raises
     ------
@@ -77,22 +77,22 @@ def chosen_precisions(names, formats):
 
 
 def as_list(names):
-    """Names of a list such as "onnx, litert", each once."""
+    """Return names of a list such as "onnx, litert", each once."""
     return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 def takes(format, model, graph):
-    """Whether a target, or C source, is meant for a model ("teacher" or a student)."""
+    """Tell whether a target, or C source, is meant for a model ("teacher" or a student)."""
     if format == SOURCE:
         return is_conv_student(model, graph)
     return TARGETS[format].takes(model, graph)
 
 
 def runs_here(format):
-    """Whether this machine has a runtime for a format."""
+    """Tell whether this machine has a runtime for a format."""
     return format in TARGETS and TARGETS[format].runs_here
 
 
 def keeps_floats(format):
-    """Whether a format can leave layers in float, for a drift budget."""
+    """Tell whether a format can leave layers in float, for a drift budget."""
     return format in TARGETS and TARGETS[format].compare_layers is not None

@@ -73,7 +73,7 @@ ROOTS = {
 
 
 def root_path(arch):
-    """Where the system of an architecture is kept: a folder for each set of contents, so that
+    """Say where the system of an architecture is kept: a folder for each set of contents, so that
     versions live together.
 
     Raises
@@ -88,7 +88,7 @@ def root_path(arch):
 
 
 def wheels(arch):
-    """Requirements of a system, as pip takes them.
+    """Return requirements of a system, as pip takes them.
 
     Raises
     ------
@@ -102,14 +102,16 @@ def wheels(arch):
 
 
 def contents(arch):
-    """What makes a system this version's: its packages, and the runner that is compiled into it."""
+    """Say what makes a system this version's: its packages, and the runner that is compiled into
+    it.
+    """
     made = ROOTS[arch]
     runner = sha256(RUNNER) if "executorch" in made.same else None
     return {"debian": [*PYTHON, *made.debian], "wheels": wheels(arch), "runner": runner}
 
 
 def is_set_up(arch):
-    """Whether qemu-user and the system are there, with the runtimes in the versions that are
+    """Tell whether qemu-user and the system are there, with the runtimes in the versions that are
     installed here.
     """
     try:

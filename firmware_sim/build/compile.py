@@ -117,12 +117,12 @@ class Firmware:
 
 
 def have_gcc():
-    """Whether arm-none-eabi-gcc is installed."""
+    """Tell whether arm-none-eabi-gcc is installed."""
     return shutil.which("arm-none-eabi-gcc") is not None
 
 
 def kernel_sources():
-    """The C files of the kernels, plain and fast."""
+    """Return the C files of the kernels, plain and fast."""
     return sorted(KERNELS.glob("*.c"))
 
 
@@ -272,8 +272,8 @@ def put_flash_crc(path, start, end):
 
 
 def cmsis_nn_files(folder):
-    """C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a user
-    brought.
+    """Return C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a
+    user brought.
 
     Raises
     ------
@@ -374,7 +374,7 @@ def compile_linux(sources, core, out, *, include=()):
 
 
 def zig(*arguments):
-    """Command line of zig's C compiler."""
+    """Return the command line of zig's C compiler."""
     if find_spec("ziglang") is None:
         raise UserError("no C compiler: pip install 'xmae[firmware]' brings one (ziglang)")
     return [sys.executable, "-m", "ziglang", *arguments]

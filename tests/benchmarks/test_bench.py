@@ -47,7 +47,7 @@ PROFILER = "sys.modules['xmae.benchmarks.harness.per_layer']"
 
 @pytest.fixture(scope="module")
 def windows():
-    """A minute of two patients, one to train on and one to test on."""
+    """A minute of two subjects, one to train on and one to test on."""
     parts = [
         prepare_recording(read_recording(path), min_quality=-1)[0].select(slice(6))
         for path in bidmc_files()[:2]

@@ -177,7 +177,7 @@ def answer_of_weights(model, windows, **_):
 
 
 def lines_of_heads(heads, medians, without):
-    """What the heads say, a line each, and what has none."""
+    """Say what the heads say, a line each, and what has none."""
     lines = [
         f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
         for task, value in medians.items()
@@ -189,8 +189,8 @@ def lines_of_heads(heads, medians, without):
 
 
 def usable_windows(recordings, file, polarity):
-    """Windows of all recordings in which something was measured, windows dropped by reason, and
-    repairs by rule.
+    """Return windows of all recordings in which something was measured, windows dropped by reason,
+    and repairs by rule.
     """
     found, counts, repairs = [], Counter(), Counter()
     for recording in recordings:
@@ -209,7 +209,7 @@ def usable_windows(recordings, file, polarity):
 
 
 def summary_of(windows, dropped, repairs, recordings):
-    """What came out and whether it is good, in two or three lines."""
+    """Say what came out and whether it is good, in two or three lines."""
     lost = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
     rates = sorted({f"{recording.sfreq:g}" for recording in recordings}, key=float)
     lines = [

@@ -178,7 +178,7 @@ def record(result, out):
 
 
 def epochs_of(store, budget, batch_size):
-    """Epochs of the training split with which at least `budget` windows are seen."""
+    """Return epochs of the training split with which at least `budget` windows are seen."""
     n_windows = sum(
         shard["windows"]
         for shard in store.meta["shards"]
@@ -215,8 +215,8 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
 
 
 def cached(folder, protocol, encoder, trials, seed):
-    """Out-of-fold predictions of an encoder file; from `folder` if they are of this encoder and
-    these folds.
+    """Return out-of-fold predictions of an encoder file; from `folder` if they are of this encoder
+    and these folds.
 
     Parameters
     ----------
@@ -262,7 +262,9 @@ def kept_predictions(path):
 
 
 def fingerprint(trial, seed):
-    """Digits of all that predictions depend on beside the encoder: signals, labels, folds, seed."""
+    """Return digits of all that predictions depend on beside the encoder: signals, labels, folds,
+    seed.
+    """
     content = hashlib.sha256(str(seed).encode())
     for part in (
         trial.dataset.ppg,

@@ -115,8 +115,8 @@ def evaluate(
 
 
 def method_names(models):
-    """A short name for each model: the stem of its path, or as much of the path as tells them
-    apart.
+    """Return a short name for each model: the stem of its path, or as much of the path as tells
+    them apart.
     """
     if not models:
         raise UserError("no model given")
@@ -132,7 +132,7 @@ def method_names(models):
 
 
 def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):
-    """Trials for the tasks named, on every dataset that has labels for them.
+    """Return trials for the tasks named, on every dataset that has labels for them.
 
     Returns
     -------
@@ -176,7 +176,9 @@ def refuse_scored(encoder, trials):
 
 
 def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
-    """Out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is one."""
+    """Return out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is
+    one.
+    """
     encoder = encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     predictions, embeddings = {}, {}
     for trial in tqdm(trials, name, unit="task", leave=False):
@@ -191,7 +193,7 @@ def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
 
 
 def predict_baselines(encoder, trials, finetune=False, seed=77):
-    """Out-of-fold predictions of what a method must beat, by name.
+    """Return out-of-fold predictions of what a method must beat, by name.
 
     "untrained" is an encoder of the same design with random weights.
     """
@@ -260,7 +262,9 @@ def trial_result(trial, predictions, reference, seed):
 
 
 def tested(trial, predictions, reference, seed):
-    """Results of the methods on a trial, by name, and with how many the reference was compared."""
+    """Return results of the methods on a trial, by name, and with how many the reference was
+    compared.
+    """
     rivals = [name for name in predictions if name not in (reference, "constant")]
     truth, subject, kind = trial.truth[trial.rows], trial.subject, trial.task.kind
     first = predictions[reference][trial.name]
@@ -278,7 +282,9 @@ def tested(trial, predictions, reference, seed):
 
 
 def count_best(trials, methods):
-    """On how many tasks each method (baselines aside) has the best mean; ties count for each."""
+    """Count on how many tasks each method (baselines aside) has the best mean; ties count for
+    each.
+    """
     count = Counter()
     for trial in trials:
         count.update(best_methods(trial.as_json()))

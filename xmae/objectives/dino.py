@@ -87,8 +87,8 @@ class DINOObjective(Objective):
         self.register_buffer("centred", torch.tensor(False))
 
     def forward(self, batch):
-        """Cross-entropy of the student's answers to the teacher's, over pairs of different
-        crops.
+        """Return the cross-entropy of the student's answers to the teacher's, over pairs of
+        different crops.
         """
         draws = Draws(batch)
         long = [self.crop(batch.ppg, draws, LONG) for _ in range(2)]
@@ -110,15 +110,15 @@ class DINOObjective(Objective):
         return loss
 
     def crop(self, ppg, draws, n_times):
-        """A random view of a random stretch, (B, 1, n_times), and the number of its first patch,
-        (B,).
+        """Return a random view of a random stretch, (B, 1, n_times), and the number of its first
+        patch, (B,).
         """
         piece, first = time_crop(ppg, draws, n_times)
         return view(piece, draws, MILD), first
 
     def answers(self, encoder, head, crops):
-        """Answers of one network to crops of one length: list of (crops (B, 1, L), first (B,)) ->
-        list of (B, K).
+        """Return answers of one network to crops of one length: list of (crops (B, 1, L), first
+        (B,)) -> list of (B, K).
         """
         if not crops:
             return []
@@ -134,11 +134,11 @@ class DINOObjective(Objective):
         self.momentum = first_momentum(self.momentum, n_steps)
 
     def decays(self, name, parameter):
-        """Weight decay pulls at weights alone."""
+        """Let weight decay pull at weights alone."""
         return is_weight(name, parameter)
 
     def weight_decay(self, progress):
-        """From 0.04 to 0.4 by cosine."""
+        """Go from 0.04 to 0.4 by cosine."""
         return cosine(self.defaults.weight_decay, LAST_DECAY, progress)
 
     def before_step(self, progress):
@@ -167,12 +167,12 @@ class PrototypeHead(nn.Module):
         self.prototypes = start_prototypes(prototypes, bottleneck)
 
     def forward(self, x):
-        """(B, D) -> (B, K)."""
+        """Map (B, D) -> (B, K)."""
         return cosines(self.mlp(x), self.prototypes)
 
 
 def dino_loss(student, teacher, centre, temperature):
-    """Mean over pairs of different crops of the cross-entropy from teacher to student.
+    """Return the mean over pairs of different crops of the cross-entropy from teacher to student.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def fit(
 
 
 def steps_between(train, epochs):
-    """Steps from one check of the watch to the next: never only at the ends of epochs, where
+    """Return steps from one check of the watch to the next: never only at the ends of epochs, where
     nothing is saved.
     """
     steps_per_epoch = len(train) // train.accumulate
@@ -207,7 +207,8 @@ def result_of(trainer, module, settings, world_size, finished):
 
 
 def space_for(network):
-    """Bytes that a training of a network writes: four checkpoints at most, and its weights twice.
+    """Return bytes that a training of a network writes: four checkpoints at most, and its weights
+    twice.
 
     A checkpoint has each trained number and the two averages of the optimiser; while one is
     written, the last, the one before and the best are there too.
@@ -255,7 +256,7 @@ class Checkpoint(ModelCheckpoint):
 
     @property
     def state_key(self):
-        """Lightning's own, so that runs begun with its class go on too."""
+        """Return Lightning's own, so that runs begun with its class go on too."""
         return super().state_key.replace("Checkpoint{", "ModelCheckpoint{", 1)
 
     def load_state_dict(self, state):
@@ -289,7 +290,7 @@ class Patience(EarlyStopping):
 
     @property
     def state_key(self):
-        """Lightning's own, so that runs begun with its class go on too."""
+        """Return Lightning's own, so that runs begun with its class go on too."""
         return super().state_key.replace("Patience{", "EarlyStopping{", 1)
 
     def load_state_dict(self, state):
@@ -363,7 +364,7 @@ class Watch(Checkpoint):
 
 
 def is_extended(out, settings, last):
-    """Whether a run that is resumed gets more epochs than it had."""
+    """Tell whether a run that is resumed gets more epochs than it had."""
     if last is None:
         return False
     before = read_json(out / "config.json").get("epochs", settings["epochs"])
@@ -371,7 +372,7 @@ def is_extended(out, settings, last):
 
 
 def check_start(out, settings, resume):
-    """Path of the checkpoint to go on from, None for a new training.
+    """Return the path of the checkpoint to go on from, None for a new training.
 
     Raises
     ------
@@ -400,8 +401,9 @@ def check_start(out, settings, resume):
 
 
 def check_resume(out, settings):
-    """Path of the last checkpoint of a run with these settings, or of the one before if that is
-    damaged, after checks that it can be resumed. More epochs than before are no other settings.
+    """Return the path of the last checkpoint of a run with these settings, or of the one before if
+    that is damaged, after checks that it can be resumed. More epochs than before are no other
+    settings.
     """
     found = [path for name in (LAST, PREVIOUS) if (path := out / "checkpoints" / name).is_file()]
     if not found:
@@ -436,7 +438,7 @@ def check_resume(out, settings):
 
 
 def damage_of(path):
-    """What is wrong with a checkpoint, in a few words; "" if nothing is."""
+    """Say what is wrong with a checkpoint, in a few words; "" if nothing is."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises any of a dozen types

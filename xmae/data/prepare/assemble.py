@@ -97,7 +97,7 @@ def summed(notes, what, before):
 
 
 def refused_in(notes):
-    """Recordings that were refused, or are out of step, with their sources and reasons."""
+    """Return recordings that were refused, or are out of step, with their sources and reasons."""
     found = []
     for note in notes:
         found += [{"source": note["source"], "why": why} for why in note["refused"]]
@@ -108,7 +108,7 @@ def refused_in(notes):
 
 
 def limits_of(settings):
-    """Limits that windows were held to; none where all were kept."""
+    """Return limits that windows were held to; none where all were kept."""
     if settings.min_quality <= -1:
         return {}
     return {name: limit for name, (_, limit) in LIMITS.items()}
@@ -129,7 +129,7 @@ def counted(shards, splits):
 
 
 def nothing_left(n_files, dropped, left_out, min_quality):
-    """Why no window is left, as one line."""
+    """Say why no window is left, as one line."""
     reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
     return (
@@ -139,8 +139,8 @@ def nothing_left(n_files, dropped, left_out, min_quality):
 
 
 def without_left_out(note, stage):
-    """The shards of a note less the recordings that are left out; what changes is written under a
-    new name.
+    """Return the shards of a note less the recordings that are left out; what changes is written
+    under a new name.
     """
     shards = []
     for shard in note["shards"]:

@@ -104,7 +104,7 @@ class Measured:
 
 
 def window_starts(n_samples, sfreq):
-    """First sample of each window, and the end of the last, shape (n + 1,)."""
+    """Return the first sample of each window, and the end of the last, shape (n + 1,)."""
     up, down = resampling_ratio(sfreq, SFREQ)
     n_windows = n_samples * up // (down * N_TIMES)
     return np.arange(n_windows + 1) * N_TIMES * down // up
@@ -168,7 +168,7 @@ def measure_signal(found, name, x, starts, sfreq):
 
 
 def reasons_to_drop(found, min_quality):
-    """Which windows to drop, by reason, in the order in which reasons apply."""
+    """Say which windows to drop, by reason, in the order in which reasons apply."""
     reasons = {"missing": found.missing, "flat": found.flat}
     if min_quality <= -1:
         return reasons
@@ -181,7 +181,7 @@ def reasons_to_drop(found, min_quality):
 
 
 def labels_of(recording, truth, n_windows):
-    """Labels of the windows by column, (n_windows,) each, with the true heart rate if it is
+    """Return labels of the windows by column, (n_windows,) each, with the true heart rate if it is
     known.
     """
     names = dict.fromkeys((*LABELS, *recording.labels))
@@ -192,7 +192,8 @@ def labels_of(recording, truth, n_windows):
 
 
 def cut_acc(acc, sfreq, n_windows):
-    """Acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3, 1000), or None.
+    """Return the acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3,
+    1000), or None.
 
     It is not cleaned, so gravity stays. A window with missing samples is NaN.
     """
@@ -206,8 +207,8 @@ def cut_acc(acc, sfreq, n_windows):
 
 
 def cut_leads(recording, starts):
-    """Names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C, 2000),
-    NaN = missing.
+    """Return names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C,
+    2000), NaN = missing.
     """
     signals = dict(recording.leads or ({"ECG": recording.ecg} if recording.ecg is not None else {}))
     if recording.resp is not None:
@@ -276,13 +277,13 @@ def clean_and_judge(x, sfreq, kind):
 
 
 def finite_runs(finite):
-    """Starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
+    """Return starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
     return np.flatnonzero(np.diff(np.concatenate([[0], finite, [0]]))).reshape(-1, 2)
 
 
 def window_label(label, n_windows):
-    """One number a window: a constant as it is, a series as the mean of its known values if at
-    least half are known.
+    """Return one number a window: a constant as it is, a series as the mean of its known values if
+    at least half are known.
     """
     if label is None:
         return np.full(n_windows, np.nan)

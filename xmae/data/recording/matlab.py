@@ -37,7 +37,7 @@ class Parts:
         self.pieces, self.order, self.piece, self.at = pieces, order, b"", 0
 
     def take(self, n):
-        """The next n bytes; a `ValueError` if there are fewer."""
+        """Return the next n bytes; a `ValueError` if there are fewer."""
         content = b""
         while len(content) < n:
             if self.at == len(self.piece):
@@ -49,7 +49,9 @@ class Parts:
         return content
 
     def tag(self):
-        """Type of the next element, its size in bytes, and its content if that is in the tag."""
+        """Return the type of the next element, its size in bytes, and its content if that is in the
+        tag.
+        """
         first, second = struct.unpack(f"{self.order}II", content := self.take(8))
         if first >> 16:  # a small one: both halves of the first word, then at most four bytes
             return first & 0xFFFF, first >> 16, content[4 : 4 + (first >> 16)]
@@ -64,7 +66,7 @@ class Parts:
         return size
 
     def numbers(self):
-        """The whole numbers of an element, which are few."""
+        """Return the whole numbers of an element, which are few."""
         _, size, content = self.tag()
         if size > 4 * MAX_AXES:
             raise ValueError(f"{size} bytes of sizes")

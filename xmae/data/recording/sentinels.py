@@ -31,7 +31,7 @@ FIRST_YEAR = 1950  # nothing digital was recorded before
 
 
 def without_marks(x):
-    """A signal with missing samples in the place of numbers that say "no value".
+    """Return a signal with missing samples in the place of numbers that say "no value".
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def without_marks(x):
 
 
 def outlying(x):
-    """Where the lowest value of a signal is a mark: bool (n_times,)."""
+    """Say where the lowest value of a signal is a mark: bool (n_times,)."""
     nothing = np.zeros(len(x), bool)
     known = x[np.isfinite(x)]
     if len(known) < 2 * RUN:
@@ -79,7 +79,7 @@ def outlying(x):
 
 
 def plausible_labels(labels):
-    """Labels with NaN where a number says "no value", and the names of those that had some.
+    """Return labels with NaN where a number says "no value", and the names of those that had some.
 
     Parameters
     ----------
@@ -128,7 +128,9 @@ def refuse_no_values(values, where):
 
 
 def is_placeholder(when):
-    """Whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10, say."""
+    """Tell whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10,
+    say.
+    """
     time = datetime.fromisoformat(when)
     new_year = (time.month, time.day, time.hour) == (1, 1, 0)  # a clock's first hour, of any year
     first_day = (time.year, time.month, time.day) in PLACEHOLDER_DAYS

@@ -116,8 +116,8 @@ def transfer(
 
 
 def join(source, target):
-    """Both datasets, one after the other, in windows of the shorter length; only the labels that
-    both have.
+    """Return both datasets, one after the other, in windows of the shorter length; only the labels
+    that both have.
     """
     seconds = min(source.seconds, target.seconds)
     parts = [dataset.shortened(seconds) for dataset in (source, target)]
@@ -129,8 +129,8 @@ def join(source, target):
 
 
 def transfer_trials(joined, source, target, task, protocol, seed):
-    """Two trials on the joined windows that score the same folds: fitted on the source, and within
-    the target.
+    """Return two trials on the joined windows that score the same folds: fitted on the source, and
+    within the target.
     """
     within = make_trial(target, task, protocol, None, seed)
     offset = len(source.subject)

@@ -54,14 +54,14 @@ def worth_shipping(heads):
 
 
 def has_skill(head):
-    """Whether a head explains enough of a constant's loss on subjects left out; a head of unknown
-    skill is believed.
+    """Tell whether a head explains enough of a constant's loss on subjects left out; a head of
+    unknown skill is believed.
     """
     return head.get("skill", 1) >= MIN_SKILL
 
 
 def apply_head(head, embedding):
-    """What a head says about embeddings (n, D): the number, or the probability of the positive
+    """Say what a head says about embeddings (n, D): the number, or the probability of the positive
     class; shape (n,).
     """
     value = np.asarray(embedding, dtype=np.float64) @ np.asarray(head["weight"]) + head["bias"]

@@ -46,17 +46,17 @@ class Trial:
 
     @property
     def name(self):
-        """Of the dataset and the task."""
+        """Return of the dataset and the task."""
         return f"{self.dataset.name}/{self.task.name}"
 
     @property
     def rows(self):
-        """Rows that are scored, fold after fold."""
+        """Return rows that are scored, fold after fold."""
         return np.concatenate([scored for _, scored in self.folds])
 
     @property
     def subject(self):
-        """Subject of each of `rows`."""
+        """Return the subject of each of `rows`."""
         return self.dataset.subject[self.rows]
 
 
@@ -154,7 +154,7 @@ def refuse_single_class(truth, folds, where):
 
 
 def one_out(task, truth, rows, subject, always, where):
-    """Folds that leave one subject out at a time; for a binary task each subject needs both
+    """Return folds that leave one subject out at a time; for a binary task each subject needs both
     classes.
     """
     folds = []
@@ -171,8 +171,8 @@ def one_out(task, truth, rows, subject, always, where):
 
 
 def not_scored(dataset, usable, score):
-    """Why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score` say
-    which windows have a label, and are to be scored.
+    """Say why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score`
+    say which windows have a label, and are to be scored.
     """
     everybody = set(dataset.subject)
     labelled, chosen = set(dataset.subject[usable]), set(dataset.subject[usable & score])
@@ -184,7 +184,7 @@ def not_scored(dataset, usable, score):
 
 
 def advice(dataset, usable, protocol):
-    """What to do where too few subjects are scored, as the end of a message."""
+    """Say what to do where too few subjects are scored, as the end of a message."""
     labelled = len(set(dataset.subject[usable]))
     if protocol == "test" and labelled >= MIN_SUBJECTS and (dataset.split == "test").any():
         return f"; {labelled} have one in all splits: --protocol all or loso scores them"
@@ -211,8 +211,8 @@ def split_subjects(subjects, positive, n_folds, seed=77):
 
 
 def probe_trial(trial, embedding):
-    """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`:
-    number or log odds.
+    """Return out-of-fold predictions of linear probes on a frozen embedding (n, D), for
+    `trial.rows`: number or log odds.
     """
     parts = []
     for fitted, scored in trial.folds:
@@ -224,7 +224,7 @@ def probe_trial(trial, embedding):
 
 
 def constant_trial(trial):
-    """What predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
+    """Say what predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
     binary = trial.task.kind == "binary"
     return np.concatenate(
         [np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds]
@@ -232,8 +232,8 @@ def constant_trial(trial):
 
 
 def fold_constants(x, trial):
-    """The mean of a column over the subjects of the other folds, for each window: (n,) -> (n,); NaN
-    for subjects in no fold.
+    """Return the mean of a column over the subjects of the other folds, for each window: (n,) ->
+    (n,); NaN for subjects in no fold.
     """
     subject, constant = trial.dataset.subject, np.full(len(x), np.nan)
     for fitted, scored in trial.folds:
@@ -243,7 +243,7 @@ def fold_constants(x, trial):
 
 
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
-    """Metrics of out-of-fold predictions.
+    """Return metrics of out-of-fold predictions.
 
     Parameters
     ----------

@@ -15,8 +15,8 @@ from xmae.evaluation.protocol.folds import MAX_FOLDS, split_subjects
 
 
 def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
-    """Index pairs (fitted rows, scored rows): every scored row with a label is scored once, by
-    subjects other than its own.
+    """Return index pairs (fitted rows, scored rows): every scored row with a label is scored once,
+    by subjects other than its own.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
 
 
 def cannot_be_fitted(task, subject, truth, rows, folds):
-    """Why a task cannot be evaluated on these folds, or None."""
+    """Say why a task cannot be evaluated on these folds, or None."""
     fewest = min(len(np.unique(subject[fitted])) for fitted, _ in folds)
     if fewest < 2:
         return f"{fewest} subjects to fit on have the label {task.column!r}, 2 are needed"

@@ -66,12 +66,12 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """What it is scored by: "mae" (in `units`) or "auroc"."""
+        """Say what it is scored by: "mae" (in `units`) or "auroc"."""
         return {"regression": "mae", "binary": "auroc"}[self.kind]
 
     def target(self, windows: Labelled) -> np.ndarray:
-        """Value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN where the
-        label is missing.
+        """Return the value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN
+        where the label is missing.
         """
         value = np.asarray(
             windows.labels.get(self.column, np.full(len(windows.subject), np.nan)), dtype=np.float64
@@ -232,7 +232,7 @@ KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
 
 
 def declared_tasks(names: list[str]) -> tuple[list[str], dict[str, Task]]:
-    """Tasks that users declare themselves, as "stress:binary" or "load:number:W".
+    """Return tasks that users declare themselves, as "stress:binary" or "load:number:W".
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def read_recordings(path, channel_map=None):
 
 
 def read_each(path, channel_map=None):
-    """As `read_recordings`, but what cannot be used of several recordings is yielded as a
+    """Do as `read_recordings`, but what cannot be used of several recordings is yielded as a
     `UserError`.
     """
     path = Path(path)
@@ -141,7 +141,7 @@ def read_recording(path, sfreq=None, channel_map=None):
 
 
 def why_unusable(path, channel_map):
-    """What its reader says about a file in which it found no PPG."""
+    """Say what its reader says about a file in which it found no PPG."""
     try:
         list(read_recordings(path, channel_map))
     except UserError as error:
@@ -150,8 +150,8 @@ def why_unusable(path, channel_map):
 
 
 def not_ours(files, folder):
-    """The files in a folder that belong to no store and are not hidden, as a store is while it is
-    being made.
+    """Return the files in a folder that belong to no store and are not hidden, as a store is while
+    it is being made.
     """
     within = {path: path.relative_to(folder) for path in files}
     parents = set(chain.from_iterable(path.parents for path in within.values()))
@@ -168,8 +168,8 @@ def not_ours(files, folder):
 
 
 def without_session_parts(files):
-    """The same files without those that a session manifest names, and without other YAML files,
-    such as channel maps.
+    """Return the same files without those that a session manifest names, and without other YAML
+    files, such as channel maps.
     """
     written = [path for path in files if READERS[path.suffix.lower()] == "session"]
     if not written:
@@ -186,7 +186,7 @@ def without_session_parts(files):
 
 
 def find_in_folder(folder, channel_map=None):
-    """Recordings below a folder, by suffix and the channel names inside.
+    """Return recordings below a folder, by suffix and the channel names inside.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def read_dreamer(path):
 
 
 def trials_of(person, number):
-    """The trials of one element of the field `Data`."""
+    """Return the trials of one element of the field `Data`."""
     columns = [np.atleast_1d(getattr(person, f"Score{name.capitalize()}")) for name in RATINGS]
     parts = [person.EEG.stimuli, person.EEG.baseline, person.ECG.stimuli, person.ECG.baseline]
     parts = [np.atleast_1d(part) for part in parts]

@@ -60,7 +60,7 @@ def read(path, channel_map):
 
 
 def open_vital(path, tracks):
-    """The file with these tracks, or all."""
+    """Return the file with these tracks, or all."""
     import vitaldb
 
     try:
@@ -84,5 +84,5 @@ def open_vital(path, tracks):
 
 
 def holds_ppg(path, channel_map):
-    """Any such file counts as a recording; one without PPG is refused when it is read."""
+    """Return any such file counts as a recording; one without PPG is refused when it is read."""
     return True

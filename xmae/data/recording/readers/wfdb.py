@@ -76,7 +76,7 @@ def read(path, channel_map):
 
 
 def read_header(name):
-    """The header of a record or segment."""
+    """Return the header of a record or segment."""
     try:
         return wfdb.rdheader(name)
     except DAMAGE as error:
@@ -86,7 +86,7 @@ def read_header(name):
 
 
 def why_passed_over(part, length, sfreq, channel_map):
-    """Why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
+    """Say why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
     if length < WINDOW_S * sfreq:
         return "segments under 10 s"
     try:
@@ -98,8 +98,8 @@ def why_passed_over(part, length, sfreq, channel_map):
 
 
 def read_segment(name, header, channel_map, record, labels, start_s, whole):
-    """One `Recording` of a record, or of a segment that starts `start_s` after the start of the
-    `whole` record.
+    """Return one `Recording` of a record, or of a segment that starts `start_s` after the start of
+    the `whole` record.
     """
     names = [channel.strip(" ,") for channel in header.sig_name or []]
     try:
@@ -167,8 +167,8 @@ def refuse_wrong_sums(data):
 
 
 def stated_units(path, units):
-    """The units of all channels as the header has them: `wfdb` loses every letter that is not
-    ASCII, so that "µV" becomes "V".
+    """Return the units of all channels as the header has them: `wfdb` loses every letter that is
+    not ASCII, so that "µV" becomes "V".
     """
     raw = path.read_bytes()
     if raw.isascii():
@@ -184,7 +184,7 @@ def stated_units(path, units):
 
 
 def labels_of(comments):
-    """Age and sex as the comments of a header state them."""
+    """Return the age and sex as the comments of a header state them."""
     labels, text = {}, " ".join(comments or [])
     if age := re.search(rf"\bage\W{{1,4}}(\d+)\s*({'|'.join(YEARS)})?", text, re.IGNORECASE):
         labels["age"] = float(age[1]) * YEARS.get((age[2] or "").lower(), 1)
@@ -194,7 +194,9 @@ def labels_of(comments):
 
 
 def segments_of(path):
-    """Headers of the segments that a record consists of; none for a record of one segment."""
+    """Return headers of the segments that a record consists of; none for a record of one
+    segment.
+    """
     lines = [
         line
         for line in path.read_text(errors="replace").splitlines()
@@ -206,8 +208,8 @@ def segments_of(path):
 
 
 def files_of(path):
-    """Files that a record consists of: its header, those of its segments, and the signal files that
-    they name.
+    """Return files that a record consists of: its header, those of its segments, and the signal
+    files that they name.
     """
     headers = [path, *sorted(segments_of(path))]
     signals = set()
@@ -217,7 +219,7 @@ def files_of(path):
 
 
 def holds_ppg(path, channel_map):
-    """Whether a header names a PPG channel, or segments of which one does."""
+    """Tell whether a header names a PPG channel, or segments of which one does."""
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
     wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
@@ -229,13 +231,15 @@ def holds_ppg(path, channel_map):
 
 
 def channel_of(line):
-    """The name of the channel in a line of a header: what stands behind eight fields."""
+    """Return the name of the channel in a line of a header: what stands behind eight fields."""
     fields = line.split(None, 8)
     return fields[8] if len(fields) > 8 else fields[-1]
 
 
 def signal_lines(path):
-    """The lines of a header that describe signals; the name of the channel is the last word."""
+    """Return the lines of a header that describe signals; the name of the channel is the last
+    word.
+    """
     lines = [
         line
         for line in path.read_text(errors="replace").splitlines()
