@@ -32,7 +32,7 @@ from xmae.tables import markdown_table
 PEOPLE, SEED = 12, 8_000_000
 SETS = {"cadence on the pulse": 1.0, "on its double": 2.0, "on its half": 0.5, "as it comes": None}
 WRONG = 10.0  # bpm
-CERTAINTY = "beats-mcu"  # whose table says when beats are believed
+CERTAINTY = "student-motion"  # whose table says when beats are believed
 HEADS = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "MAE, all"]
 
 

@@ -23,6 +23,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 
 SHORTEST_S = 4  # of a recording that can be read
 SECOND = MAP_SFREQ  # outputs
+RESTING, MOVING = "beats-mcu", "student-motion"  # whose certainty, by what a model takes
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     sfreq : float
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
-        Default: the shipped table.
+        Default: the shipped table of `beats-mcu`, or of `student-motion` where a model takes
+        acceleration.
     acc : array, shape (3, n_times), optional
         Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
         motion, with an eye on what comes later; see `xmae.beats.tracker`.
@@ -125,7 +127,8 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     maps = model.timing(x).numpy()
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
-    seconds = read_seconds(maps.mean(0), rows[0, 0], certainty or shipped_certainty())
+    table = certainty or shipped_certainty(MOVING if model.sizes.n_inputs > 1 else RESTING)
+    seconds = read_seconds(maps.mean(0), rows[0, 0], table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
         shown = evidence(rows, maps, together=True)
