@@ -1,4 +1,4 @@
-"""Families of pulse waves are about 1 from foot to peak: noise and movement mean the same to all."""
+"""Families of pulse waves are about 1 from foot to peak: noise and movement mean one thing."""
 
 import pytest
 import torch
