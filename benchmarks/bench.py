@@ -3,6 +3,7 @@ from the same run.
 """
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from xmae.benchmarks.harness.baseline import (
     refuse_lacking,
     save_reference,
 )
+from xmae.benchmarks.harness.drift import HISTOGRAM_EDGES
+from xmae.benchmarks.harness.drift import compare as accuracy
 from xmae.benchmarks.harness.emulated import cortex_m, emulate
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_all_apart
@@ -27,16 +30,10 @@ from xmae.benchmarks.harness.regressions import (
     other_windows,
     read_result,
 )
-from xmae.benchmarks.harness.sessions import describe, entry_name, find_entries, not_checked
+from xmae.benchmarks.harness.rows import BenchRow
+from xmae.benchmarks.harness.sessions import describe, find_entries, not_checked
 from xmae.benchmarks.harness.stopwatch import add_latency, load
 from xmae.benchmarks.report.page import write_report
-from xmae.benchmarks.validate import (
-    HISTOGRAM_EDGES,
-    UNUSABLE,
-    beats_of,
-    compare_embeddings,
-    compare_heads,
-)
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, refusing
 from xmae.export.bundle.bundle import Bundle
@@ -134,63 +131,118 @@ def bench(
     """
     check_settings(windows, rounds, starts, record_baseline, baseline)
     old, opened = read_result(compare) if compare else None, Bundle.open(bundle, public_key)
-    watches = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
-    for name in watches:
-        cortex_m(name, opened)  # a wrong one is known before the work
+    watches = known_devices(devices, opened)
     store, before = WindowStore(data).windows(), load()
     recorded = baseline_of(opened, store, baseline, record_baseline)
     chosen = evenly(np.arange(len(recorded.record)), scored)
     used = reference_windows(recorded, store).select(chosen)
-    ppg, _ = minmax_scale(used.ppg)
-
-    entries = find_entries(opened)
-    rows = []
-    for entry, (given, report) in zip(
-        entries, run_all_apart(opened, entries, ppg, True, 1), strict=True
-    ):
-        row = describe(entry) | {"device": "host", "kind": "measured"} | report
-        rows.append(row | accuracy(opened, entry, given, recorded, used, chosen))
-    add_cold_starts(opened, entries, rows, ppg[:1], starts)
-    rows = timed(opened, entries, rows, evenly(ppg, windows), rounds)
-    few = evenly(np.arange(len(ppg)), EMULATED_WINDOWS)
-    for name in tqdm(watches, "emulated devices", disable=not watches):
-        given, row = emulate(opened, name, ppg[few])
-        entry = opened.entry(row["model"], "litert", "int8")
-        rows.append(row | accuracy(opened, entry, given, recorded, used.select(few), chosen[few]))
+    rows = measure(opened, recorded, used, chosen, windows, rounds, starts)
+    rows += emulated(opened, recorded, used, chosen, watches)
     rows += device_rows(opened) + reference_rows(recorded.info)
-
     result = {
-        "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "bundle": str(bundle),
-        "signature": opened.verdict.state, "weights": recorded.info["weights"],
-        "hardware": hardware(), "load": [before, load()], "windows": windows, "rounds": rounds,
-        "starts": starts, "subjects": int(np.unique(used.subject).size),
-        "windows_sha256": fingerprint(used), "histogram_edges": HISTOGRAM_EDGES.tolist(),
-        "models": rows, "reference_info": recorded.info,
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "bundle": str(bundle),
+        "signature": opened.verdict.state,
+        "weights": recorded.info["weights"],
+        "hardware": hardware(),
+        "load": [before, load()],
+        "windows": windows,
+        "rounds": rounds,
+        "starts": starts,
+        "subjects": int(np.unique(used.subject).size),
+        "windows_sha256": fingerprint(used),
+        "histogram_edges": HISTOGRAM_EDGES.tolist(),
+        "models": [row.as_json() for row in rows],
+        "reference_info": recorded.info,
+    }
     if record_baseline:
         save_reference(recorded, out)
         result["reference"] = str(Path(out) / "reference.npz")
-    failures = [
-        f"{entry_name(row)}: does not run: {row['failure']}" for row in rows if "failure" in row
-    ]
-    absent = not_checked(row for row in rows if row["kind"] == "measured")
+    result |= compared(result, old, compare) if old else {}
+    result |= sum_up(rows, result, opened.verdict)
+    return record(result, out)
+
+
+def known_devices(devices, opened):
+    """Return names of the emulated devices that were asked for; a wrong one is known before the
+    work.
+    """
+    names = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
+    for name in names:
+        cortex_m(name, opened)
+    return names
+
+
+def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
+    """Measure every model that runs on this machine: accuracy, memory, cold start, latency.
+
+    Parameters
+    ----------
+    opened : Bundle
+    recorded : Reference
+    windows : Windows
+        Those that accuracy is measured on, n.
+    chosen : int array, shape (n,)
+        Which of the recorded ones they are.
+    timed_windows, rounds, starts : int
+        See `bench`.
+
+    Returns
+    -------
+    list of BenchRow
+    """
+    ppg, _ = minmax_scale(windows.ppg)
+    entries, rows = find_entries(opened), []
+    apart = run_all_apart(opened, entries, ppg, True, 1)
+    for entry, (given, report) in zip(entries, apart, strict=True):
+        row = BenchRow(**describe(entry), **report)
+        rows.append(replace(row, **accuracy(opened, entry, given, recorded, windows, chosen)))
+    rows = with_cold_starts(opened, entries, rows, ppg[:1], starts)
+    return timed(opened, entries, rows, evenly(ppg, timed_windows), rounds)
+
+
+def emulated(opened, recorded, windows, chosen, watches):
+    """Return rows of the emulated devices, on a few of the windows."""
+    few, rows = evenly(np.arange(len(windows)), EMULATED_WINDOWS), []
+    ppg, _ = minmax_scale(windows.ppg[few])
+    for name in tqdm(watches, "emulated devices", disable=not watches):
+        given, row = emulate(opened, name, ppg)
+        entry = opened.entry(row.model, "litert", "int8")
+        found = accuracy(opened, entry, given, recorded, windows.select(few), chosen[few])
+        rows.append(replace(row, **found))
+    return rows
+
+
+def compared(result, old, path):
+    """Say what is worse than in an earlier result, which was read from `path`."""
+    with refusing(path, "a result of xmae bench"):
+        return {
+            "regressions": find_regressions(result, old),
+            "not_compared": other_windows(result, old),
+        }
+
+
+def sum_up(rows, result, signature):
+    """Tell whether the run passed, and lines for the terminal: `passed`, `summary`."""
+    failures = [f"{row.name}: fails: {row.failure}" for row in rows if row.failure is not None]
+    regressions = result.get("regressions", [])
     summary = [
-        f"{sum('latency_ms' in row for row in rows)} of {len(rows)} rows measured",
+        f"{sum(row.latency_ms is not None for row in rows)} of {len(rows)} rows measured",
         *fastest_and_worst(rows),
         *failures,
-        *absent,
+        *not_checked(row for row in rows if row.kind == "measured"),
+        *regressions,
+        *filter(None, [result.get("not_compared")]),
+        str(signature),
     ]
-    if old:
-        with refusing(compare, "a result of xmae bench"):
-            result |= {
-                "regressions": find_regressions(result, old),
-                "not_compared": other_windows(result, old),
-            }
-        summary += [*result["regressions"], *filter(None, [result["not_compared"]])]
-    summary.append(str(opened.verdict))
-    result |= {"passed": not failures and not result.get("regressions"), "summary": summary}
+    return {"passed": not failures and not regressions, "summary": summary}
+
+
+def record(result, out):
+    """Write bench.json, bench.csv and report.html."""
     write_json(Path(out) / "bench.json", result)
-    write_csv(Path(out) / "bench.csv", rows)
+    write_csv(Path(out) / "bench.csv", result["models"])
     write_report({"bench": result}, out, "xMAE: benchmark of a bundle")
     return result | {"out": str(out)}
 
@@ -222,87 +274,75 @@ def baseline_of(opened, store, baseline, record_baseline):
 
 def timed(bundle, entries, rows, ppg, rounds):
     """Return the rows with their latency on one thread and on all cores."""
-    rows, cores = add_latency(bundle, entries, rows, ppg, rounds), hardware()["cores"]
-    for row, threaded in zip(
-        rows, add_latency(bundle, entries, rows, ppg, rounds, cores), strict=True
-    ):
-        if "latency_ms" in threaded:
-            row["all_threads"] = {"threads": cores} | {
-                key: threaded[key] for key in ("latency_ms", "latency_interval")
+    cores = hardware()["cores"]
+    rows = add_latency(bundle, entries, rows, ppg, rounds)
+    threaded = add_latency(bundle, entries, rows, ppg, rounds, cores)
+    for i, row in enumerate(threaded):
+        if rows[i].runs:
+            found = {
+                "threads": cores,
+                "latency_ms": row.latency_ms,
+                "latency_interval": row.latency_interval,
             }
+            rows[i] = replace(rows[i], all_threads=found)
     return rows
 
 
 def fastest_and_worst(rows):
-    """Lines that say which int8 file is fastest here, and which lost most."""
-    int8 = [row for row in rows if row["kind"] == "measured" and row.get("precision") == "int8"]
-    timed = [row for row in int8 if "latency_ms" in row]
-    judged = [row for row in int8 if row.get("centred")]
+    """Return lines that say which int8 file is fastest here, and which lost most."""
+    int8 = [row for row in rows if row.kind == "measured" and row.precision == "int8"]
+    timed = [row for row in int8 if row.latency_ms is not None]
+    judged = [row for row in int8 if row.centred]
     lines = []
     if timed:
-        row = min(timed, key=lambda row: row["latency_ms"])
-        lines.append(f"fastest int8 here: {entry_name(row)}, {row['latency_ms']:.2f} ms a window")
+        row = min(timed, key=lambda row: row.latency_ms)
+        lines.append(f"fastest int8 here: {row.name}, {row.latency_ms:.2f} ms a window")
     if judged:
-        row = min(judged, key=lambda row: row["centred"]["median"])
-        value = row["centred"]["median"]
+        row = min(judged, key=lambda row: row.centred.median)
+        value = row.centred.median
         poor = "" if value >= POOR else "warning: "
-        lines.append(f"{poor}farthest from float: {entry_name(row)}, centred cosine {value:.4f}")
+        lines.append(f"{poor}farthest from float: {row.name}, centred cosine {value:.4f}")
     return lines
 
 
-def accuracy(bundle, entry, given, recorded, windows, chosen):
-    """Accuracy columns of a row from the embeddings (n, D), or rows with beats, that it computed
-    on `windows`; none without.
-
-    Embeddings that are none, not finite or of another width, are a `failure`.
-    """
-    if given is None:
-        return {}
-    model, embedding = entry["model"], given[:, : entry.get("embedding")]
-    original = recorded.embeddings[model][chosen]
-    found = {"windows": len(embedding)} | compare_embeddings(
-        embedding, original, recorded.train_mean[model]
-    )
-    if found["centred"] is None:
-        return found | {"failure": UNUSABLE}
-    return found | {
-        "heads": compare_heads(bundle.heads.get(model, {}), embedding, original, windows),
-        **beats_of(bundle, entry, given, recorded, windows, chosen),
-    }
-
-
-def add_cold_starts(bundle, entries, rows, ppg, starts):
+def with_cold_starts(bundle, entries, rows, ppg, starts):
     """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms`
     becomes the median.
     """
-    runs = [i for i, row in enumerate(rows) if "cold_start_ms" in row]
-    times = {i: [rows[i]["cold_start_ms"]] for i in runs}
+    runs = [i for i, row in enumerate(rows) if row.cold_start_ms is not None]
+    times = {i: [rows[i].cold_start_ms] for i in runs}
     for _ in tqdm(range(starts - 1), "cold starts", unit="round"):
-        for i, (_, report) in zip(
-            runs, run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1), strict=True
-        ):
-            times[i] += [report["cold_start_ms"]] if "cold_start_ms" in report else []
-    for i in runs:
-        rows[i]["cold_start_ms"] = float(np.median(times[i]))
+        apart = run_all_apart(bundle, [entries[i] for i in runs], ppg, False, 1)
+        for i, (_, report) in zip(runs, apart, strict=True):
+            if "cold_start_ms" in report:
+                times[i].append(report["cold_start_ms"])
+    medians = {i: float(np.median(found)) for i, found in times.items()}
+    return [
+        replace(row, cold_start_ms=medians.get(i, row.cold_start_ms)) for i, row in enumerate(rows)
+    ]
 
 
 def device_rows(bundle):
-    """Rows of the files that only their device runs, with the cycles that their compiler estimates,
-    where it does.
+    """Return rows of the files that only their device runs, with the cycles that their compiler
+    estimates, where it does.
     """
     return [
-        describe(entry)
-        | {"device": entry["format"], "kind": "estimated", "missing": "runs on its device only"}
-        | {"cycles": entry.get("estimated", {}).get("cycles")}
+        BenchRow(
+            **describe(entry),
+            device=entry["format"],
+            kind="estimated",
+            missing="runs on its device only",
+            cycles=entry.get("estimated", {}).get("cycles"),
+        )
         for entry in bundle.all_models
         if entry not in bundle.models
     ]
 
 
 def reference_rows(info):
-    """Rows of the device that a reference was recorded on, a GPU if there was one."""
+    """Return rows of the device that a reference was recorded on, a GPU if there was one."""
     named = {"format": "pytorch", "device": info["device"], "kind": "recorded"}
-    return [named | row for row in info.get("precisions", [])]
+    return [BenchRow.from_json(named | row) for row in info.get("precisions", [])]
 
 
 def write_csv(path, rows):
@@ -314,7 +354,7 @@ def write_csv(path, rows):
 
 
 def flat(row):
-    """A row whose intervals, cosines and heart rate are columns of their own."""
+    """Return a row whose intervals, cosines and heart rate are columns of their own."""
     low, high = row.get("latency_interval") or ("", "")
     values = row | {"latency_low": low, "latency_high": high}
     if threaded := row.get("all_threads"):

@@ -3,6 +3,8 @@ costs and a table.
 """
 
 import time
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -143,47 +145,28 @@ def simulate(
     opened = Bundle.open(bundle, public_key)
     if opened.reads_beats(model):
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
-    hop_s = hop_s or 10
     rate = sfreq or front_end_rate(recording.sfreq)
-    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)[
-        : None if seconds is None else int(seconds * rate)
-    ]
+    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)
+    if seconds is not None:
+        codes = codes[: int(seconds * rate)]
     if (known_s := np.isfinite(codes).sum() / rate) < BUFFER_S:
         raise UserError(
             f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window"
         )
+    played = PlayedCodes(codes, rate, hop_s or 10, adc_bits)
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
-            place = folder / profile.name
-            place.mkdir()
-            signal_and_place = codes, place, rate, hop_s, adc_bits
-            if runs_in.startswith("qemu-user"):
-                played, embeddings = play_cortex_a(opened, profile, *signal_and_place, model)
-            else:
-                played, embeddings = play(
-                    opened, profile, runs_in, *signal_and_place, cmsis_nn, model
-                )
-            devices[profile.name] = {
-                "title": profile.title,
-                "core": profile.core,
-                "emulator": runs_in,
-                **({"guest": confinement().words} if runs_in.startswith("qemu") else {}),
-                **played,
-            }
-            np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
+            devices[profile.name] = play_on(
+                opened, profile, runs_in, played, folder, cmsis_nn, model
+            )
         result = {
             "student": model,
             "signature": opened.verdict.state,
             "signal": Path(signal).name,
-            "front_end": {"sfreq": rate, "adc_bits": adc_bits, "hop_s": hop_s, "delay_s": MARGIN_S},
             "kernels": "CMSIS-NN" if cmsis_nn else "xmae",
-            "note": ESTIMATED,
-            "devices": devices,
-            "not_run": not_run,
-            "failures": {name: found for name, one in devices.items() if (found := failures(one))},
+            **result_of(devices, not_run, played),
         }
-        result["passed"] = not result["failures"]
         write_json(folder / RESULTS, result)
         (folder / TABLE).write_text(markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
@@ -198,8 +181,65 @@ def simulate(
     }
 
 
+@dataclass(frozen=True)
+class PlayedCodes:
+    """A recording as a watch samples it.
+
+    Attributes
+    ----------
+    codes : float array, shape (n,)
+        Of its converter; NaN = missing.
+    rate : int
+        Hz.
+    hop_s : int
+        From one window to the next, s.
+    bits : int
+        Width of a code.
+    """
+
+    codes: np.ndarray
+    rate: int
+    hop_s: int
+    bits: int
+
+
+def play_on(opened, profile, runs_in, played, folder, cmsis_nn, model):
+    """Play a recording on one device, keep its embeddings in a folder of its own; its results."""
+    place = folder / profile.name
+    place.mkdir()
+    where = played.codes, place, played.rate, played.hop_s, played.bits
+    if runs_in.startswith("qemu-user"):
+        found, embeddings = play_cortex_a(opened, profile, *where, model)
+    else:
+        found, embeddings = play(opened, profile, runs_in, *where, cmsis_nn, model)
+    np.savez_compressed(place / "embeddings.npz", embeddings=embeddings)
+    named = {"title": profile.title, "core": profile.core, "emulator": runs_in}
+    if runs_in.startswith("qemu"):
+        named["guest"] = confinement().words
+    return named | found
+
+
+def result_of(devices, not_run, played):
+    """Say what `simulate.json` says of all devices."""
+    wrong = {name: failures(one) for name, one in devices.items()}
+    wrong = {name: found for name, found in wrong.items() if found}
+    return {
+        "front_end": {
+            "sfreq": played.rate,
+            "adc_bits": played.bits,
+            "hop_s": played.hop_s,
+            "delay_s": MARGIN_S,
+        },
+        "note": ESTIMATED,
+        "devices": devices,
+        "not_run": not_run,
+        "failures": wrong,
+        "passed": not wrong,
+    }
+
+
 def summary_of(result, recording):
-    """What came out and whether it is good: the rate, then a line a device."""
+    """Say what came out and whether it is good: the rate, then a line a device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
     over = (
@@ -213,8 +253,8 @@ def summary_of(result, recording):
 
 
 def chosen_devices(names, emulator):
-    """The profiles that are asked for, each with its emulator; and what those left out of "all"
-    would need.
+    """Return the profiles that are asked for, each with its emulator; and what those left out of
+    "all" would need.
     """
     profiles = [
         load_device(name) for name in (device_names() if names == "all" else names.split(","))
@@ -238,12 +278,12 @@ def chosen_devices(names, emulator):
 
 
 def failures(played):
-    """What is not as it should be on a device, in words: nothing to compare, other embeddings,
+    """Say what is not as it should be on a device, in words: nothing to compare, other embeddings,
     limits not kept.
     """
     found = []
     if not played["valid"]:
-        flags = sorted({flag for row in played["results"] for flag in row["status"]})
+        flags = sorted(set(chain.from_iterable(row["status"] for row in played["results"])))
         found.append(
             f"no valid window in {played['windows']} ({', '.join(flags) or 'none was measured'})"
         )
@@ -257,15 +297,15 @@ def failures(played):
 
 
 def near(same):
-    """Whether embeddings of a runtime whose kernels round in another way are as near as they may
-    be.
+    """Tell whether embeddings of a runtime whose kernels round in another way are as near as they
+    may be.
     """
     allowed = same.get("allowed_step", 0) * (1 + 1e-5)  # int8 codes as float32 numbers
     return same.get("largest_step", np.inf) <= allowed
 
 
 def listing():
-    """All devices with what they need; "out" is a table to read."""
+    """Return all devices with what they need; "out" is a table to read."""
     devices = [
         {
             "device": device.name,

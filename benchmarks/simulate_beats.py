@@ -57,12 +57,12 @@ class PlayedSignal:
 
     @property
     def rate(self):
-        """Rate of the front end, Hz."""
+        """Return the rate of the front end, Hz."""
         own = round(float(self.recording.sfreq), 3)
         return float(self.sfreq or (own if MIN_SFREQ <= own <= MAX_SFREQ else SFREQ))
 
     def codes(self):
-        """Codes of the front end, NaN = lost.
+        """Return codes of the front end, NaN = lost.
 
         Raises
         ------
@@ -177,7 +177,7 @@ def play_all(chosen, not_run, play, signal, origin, out):
 
 
 def split_devices(chosen):
-    """Those with a Cortex-M, and why the others do not run libxmae.
+    """Return those with a Cortex-M, and why the others do not run libxmae.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def split_devices(chosen):
 
 
 def failures(played):
-    """What is not as it should be on a device, in words."""
+    """Say what is not as it should be on a device, in words."""
     same, found = played["bit_exact"], []
     if not same["results"]:
         found.append("no result")
@@ -214,7 +214,7 @@ def show(played, hop_s, speed):
 
 
 def summary_of(result, recording):
-    """What came out and whether it is good: the rate, then a line a device."""
+    """Say what came out and whether it is good: the rate, then a line a device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
     turned = "inverted_ppg" in recording.repairs

@@ -6,16 +6,19 @@ import os
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 from tqdm import tqdm
 
 from xmae.data.store.store import WindowStore
+from xmae.data.store.windows import Windows
 from xmae.errors import UserError
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, preprocessing, seal
+from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
@@ -41,7 +44,13 @@ from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import heads_of, is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
-from xmae.quantize.calibration import evenly, held_out, read_calibration, training_windows
+from xmae.quantize.calibration import (
+    Calibration,
+    evenly,
+    held_out,
+    read_calibration,
+    training_windows,
+)
 from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
 from xmae.quantize.observers import known_observer
@@ -130,10 +139,78 @@ def export(
         or test subjects, or `out` cannot be written, or memory runs out; `out` is then as it was
         before.
     """
-    formats, store = chosen_targets(targets), WindowStore(data)
+    formats = chosen_targets(targets)
     chosen = chosen_precisions(precisions, formats)
+    check_settings(formats, chosen, sign_with, observer, drift_budget)
+    store = WindowStore(data)
+    plan = prepare(teacher, student, store, formats, calibration, n_calibration, seed, keep_heads)
+    if targets != "all":
+        refuse_idle(plan.taken)
+    with atomic_folder(out, MANIFEST) as folder:
+        entries = export_all(plan, folder, chosen, observer, drift_budget)
+        heads = write_heads(plan, store, folder)
+        certainty, notes = beat_tables(plan.students, store)
+        manifest = manifest_of(plan, entries, heads, certainty, formats)
+        manifest |= data_part(store, plan.ranges, data_licence)
+        manifest |= c_library(folder, plan.taken.get(SOURCE), plan.names, heads.heads, certainty)
+        (folder / "model_card.md").write_text(model_card(manifest))
+        seal(folder, manifest, sign_with)
+    columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
+    return {
+        "models": [{key: entry[key] for key in columns} for entry in entries],
+        "heads": {model: list(tasks) for model, tasks in heads.heads.items()},
+        "summary": [*summary_of(entries, heads, plan.brought), *notes],
+        "out": str(out),
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an export is made of.
+
+    Attributes
+    ----------
+    encoders, students : dict of str to nn.Module
+        All that go into the bundle, and those of them that are students, by model.
+    names : dict of str to str
+        What each student's file is called.
+    brought : dict of str to (dict or None)
+        Heads that a model came with and that are kept.
+    graphs : dict of str to nn.Module
+        What is exported, by model.
+    taken : dict of str to list of str
+        Models that each format takes.
+    train : Windows
+        The store's train split.
+    ranges : Calibration
+        Windows that set the int8 ranges.
+    ppg : float32 array, shape (n, 1000)
+        Held-out windows in [-1, 1], on which files are compared with PyTorch.
+    """
+
+    encoders: dict
+    students: dict
+    names: dict
+    brought: dict
+    graphs: dict
+    taken: dict
+    train: Windows
+    ranges: Calibration
+    ppg: np.ndarray
+
+
+@dataclass(frozen=True)
+class MadeHeads:
+    """Heads by model, what they miss by on val, and labels of tasks that have none."""
+
+    heads: dict
+    metrics: dict
+    at_chance: dict
+
+
+def check_settings(formats, precisions, sign_with, observer, drift_budget):
+    """Raise a `UserError` before the work if a setting is wrong."""
     if sign_with:
-        # a wrong one is known before the work
         load_key(sign_with, "load_pem_private_key", password=None)
     if observer is not None:
         known_observer(observer)
@@ -143,16 +220,24 @@ def export(
             raise UserError(
                 f"target {without} has int8 arithmetic only; leave it or the drift budget out"
             )
-    if SOURCE in formats and "int8" not in chosen:
+    if SOURCE in formats and "int8" not in precisions:
         raise UserError(
             f"target {SOURCE} is written from the int8 student; add int8 to --precisions"
         )
+
+
+def prepare(teacher, student, store, formats, calibration, n_calibration, seed, keep_heads):
+    """Read encoders and windows; the arguments are those of `export`.
+
+    Returns
+    -------
+    Plan
+    """
     train = store.windows("train")
-    ranges = (
-        read_calibration(calibration, store.splits)
-        if calibration
-        else training_windows(train, n_calibration, seed)
-    )
+    if calibration:
+        ranges = read_calibration(calibration, store.splits)
+    else:
+        ranges = training_windows(train, n_calibration, seed)
     ppg = held_out(store, N_COMPARED, seed, ranges)
     original = load_encoder(teacher)
     # weights of others stay with their owners: the bundle has the student only
@@ -160,97 +245,116 @@ def export(
     students = load_students(student)
     encoders = own | students
     given = [student] if isinstance(student, str) else student
-    names = dict(zip(students, (Path(name).stem for name in given), strict=True))
-    sources = dict(zip(encoders, [*[teacher] * len(own), *given], strict=True))
-    brought = brought_heads(sources, keep_heads)
+    sources = dict(zip(encoders, [*[teacher for _ in own], *given], strict=True))
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
         for format in formats
     }
-    if targets != "all" and (
-        idle := ", ".join(format for format, models in taken.items() if not models)
-    ):
+    return Plan(
+        encoders,
+        students,
+        names={model: Path(sources[model]).stem for model in students},
+        brought=brought_heads(sources, keep_heads),
+        graphs=graphs,
+        taken=taken,
+        train=train,
+        ranges=ranges,
+        ppg=ppg,
+    )
+
+
+def refuse_idle(taken):
+    """Raise a `UserError` if a format that was asked for takes none of the models."""
+    if idle := ", ".join(format for format, models in taken.items() if not models):
         raise UserError(
             f"target {idle} has no operators for attention; give a student without, or leave it out"
         )
-    with atomic_folder(out, MANIFEST) as folder:
-        stage(f"what PyTorch says on {len(ranges.ppg)} calibration and {len(ppg)} other windows")
-        expected = {
-            model: (run_graph(graph, ppg), run_graph(graph, ranges.ppg).mean(0))
-            for model, graph in graphs.items()
-        }
-        work = [
-            (
-                TARGETS[format],
-                model,
-                graphs[model],
-                folder,
-                chosen,
-                ranges.ppg,
-                ppg,
-                *expected[model],
-                observer,
-                drift_budget,
-            )
-            for format, models in taken.items()
-            if format in TARGETS
-            for model in models
-        ]
-        with two_processes() as pool:
-            pairs = pool.map(export_model, *zip(*work, strict=True))
-            models = [
-                entry | {"params": sum(p.numel() for p in encoders[entry["model"]].parameters())}
-                for pair in tqdm(pairs, "export", len(work), unit="model")
-                for entry in pair
-            ]
-        origins = {
-            model: without_folders(encoder.provenance) for model, encoder in encoders.items()
-        }
-        stage("heads")
-        heads, metrics, at_chance = {}, {}, {}
-        for model, encoder in encoders.items():
-            save_encoder(encoder, folder / f"{model}.safetensors", origins[model])
-            heads[model], metrics[model], at_chance[model] = make_heads(
-                encoder, store, train, brought[model]
-            )
-        write_json(folder / HEADS, heads)
-        certainty, notes = beat_tables(students, store)
-        tables = {model: table_of(table) for model, table in certainty.items()}
-        library = c_library(folder, taken.get(SOURCE), names, heads, tables)
-        provenance = data_provenance(store, ranges, data_licence)
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "name": "xmae",
-            "tools": tool_versions(formats),
-            "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
-            "preprocessing": preprocessing(),
-            "models": [
-                {key: value for key, value in entry.items() if key != "export_s"}
-                for entry in models
-            ],
-            "certainty": certainty,
-            "data": provenance,
-            "metrics": {"heads_on_val": metrics, "heads_at_chance": at_chance},
-            "provenance": origins,
-            "licences": {"models": "Apache-2.0", "data": provenance["licence"]},
-            **library,
-        }
-        (folder / "model_card.md").write_text(model_card(manifest))
-        seal(folder, manifest, sign_with)
-    columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
-    return {
-        "models": [{key: entry[key] for key in columns} for entry in models],
-        "heads": {model: list(tasks) for model, tasks in heads.items()},
-        "summary": [*summary_of(models, metrics, brought, at_chance), *notes],
-        "out": str(out),
+
+
+def export_all(plan, folder, precisions, observer, drift_budget):
+    """Write every model in every format that takes it, in two processes.
+
+    Returns
+    -------
+    list of dict
+        Entries of the manifest, with `export_s`, the seconds that each took.
+    """
+    n_ranges, n_compared = len(plan.ranges.ppg), len(plan.ppg)
+    stage(f"what PyTorch says on {n_ranges} calibration and {n_compared} other windows")
+    expected = {
+        model: (run_graph(graph, plan.ppg), run_graph(graph, plan.ranges.ppg).mean(0))
+        for model, graph in plan.graphs.items()
     }
+    common = folder, precisions, plan.ranges.ppg, plan.ppg
+    work = []
+    for format in [name for name in plan.taken if name in TARGETS]:
+        for model in plan.taken[format]:
+            what = TARGETS[format], model, plan.graphs[model], *common
+            work.append((*what, *expected[model], observer, drift_budget))
+    entries = []
+    with two_processes() as pool:
+        done = pool.map(export_model, *zip(*work, strict=True))
+        for found in tqdm(done, "export", len(work), unit="model"):
+            entries += found
+    return [entry | {"params": n_parameters(plan.encoders[entry["model"]])} for entry in entries]
+
+
+def n_parameters(encoder):
+    """Count the weights of a network."""
+    return sum(p.numel() for p in encoder.parameters())
+
+
+def write_heads(plan, store, folder):
+    """Write float weights and heads of all models.
+
+    Returns
+    -------
+    MadeHeads
+    """
+    stage("heads")
+    heads, metrics, at_chance, probes = {}, {}, {}, {}
+    for model, encoder in plan.encoders.items():
+        origin = without_folders(encoder.provenance)
+        save_encoder(encoder, folder / f"{model}.safetensors", origin)
+        heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
+            encoder, store, plan.train, plan.brought[model]
+        )
+    write_json(folder / HEADS, heads)
+    if any(probes.values()):
+        write_json(folder / PROBES, probes)
+    return MadeHeads(heads, metrics, at_chance)
+
+
+def manifest_of(plan, entries, heads, certainty, formats):
+    """Say what the manifest says of models and tools."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": "xmae",
+        "tools": tool_versions(formats),
+        "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
+        "preprocessing": preprocessing(),
+        "models": [
+            {key: value for key, value in entry.items() if key != "export_s"} for entry in entries
+        ],
+        "certainty": certainty,
+        "metrics": {"heads_on_val": heads.metrics, "heads_at_chance": heads.at_chance},
+        "provenance": {
+            model: without_folders(encoder.provenance) for model, encoder in plan.encoders.items()
+        },
+    }
+
+
+def data_part(store, ranges, licence):
+    """Say what the manifest says of the data, and of the licences."""
+    data = data_provenance(store, ranges, licence)
+    return {"data": data, "licences": {"models": "Apache-2.0", "data": data["licence"]}}
 
 
 @contextmanager
 def two_processes():
-    """A pool for long work, whose processes end with this one however that ends, and at once if the
-    work fails here.
+    """Return a pool for long work, whose processes end with this one however that ends, and at once
+    if the work fails here.
 
     Raises
     ------
@@ -280,7 +384,7 @@ def end_with_parent():
 
 
 def load_students(names):
-    """{"student": the first, "student-app": another by its tier, or else by its file}.
+    """Return {"student": the first, "student-app": another by its tier, or else by its file}.
 
     Raises
     ------
@@ -302,10 +406,11 @@ def load_students(names):
     return students
 
 
-def c_library(folder, models, names, heads, tables):
+def c_library(folder, models, names, heads, certainty):
     """Write the folder `c` for these models, if there are any; its part of the manifest."""
     if not models:
         return {}
+    tables = {model: table_of(table) for model, table in certainty.items()}
     students = [
         PackagedStudent(
             model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
@@ -399,7 +504,7 @@ def refuse_saturated(target, path):
 
 
 def brought_heads(names, keep):
-    """{model: heads that it came with and that are to be kept, or None}.
+    """Return {model: heads that it came with and that are to be kept, or None}.
 
     Parameters
     ----------
@@ -424,8 +529,8 @@ def brought_heads(names, keep):
     return brought
 
 
-def summary_of(models, metrics, brought, at_chance):
-    """What was exported and whether it is good, in a few lines."""
+def summary_of(models, heads, brought):
+    """Say what was exported and whether it is good, in a few lines."""
     lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
     cosines = {
         entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
@@ -441,24 +546,17 @@ def summary_of(models, metrics, brought, at_chance):
         for file, value in cosines.items()
         if value < POOR
     ]
-    for model, tasks in metrics.items():
-        poor = [name for name, row in tasks.items() if row["mae"] >= row["mae_constant"]]
-        if poor:
-            lines.append(
-                f"warning: heads of {model} that are no better than a constant on val: "
-                f"{', '.join(poor)}"
-            )
-    kept = [model for model, heads in brought.items() if heads]
+    kept = [model for model, found in brought.items() if found]
     if kept:
         lines.append(f"heads of {', '.join(kept)} are those that it came with (--keep-heads)")
-    if left := sorted({label for labels in at_chance.values() for label in labels}):
+    if left := sorted(set().union(*heads.at_chance.values())):
         lines.append(f"without a head, as it would say no more than a constant: {', '.join(left)}")
     return lines
 
 
 def drift_of(session, ppg, reference, mean):
-    """Embeddings of an opened file against PyTorch's; on fewer windows where only an interpreter
-    can check it.
+    """Return embeddings of an opened file against PyTorch's; on fewer windows where only an
+    interpreter can check it.
     """
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
@@ -466,7 +564,7 @@ def drift_of(session, ppg, reference, mean):
 
 
 def beat_tables(students, store):
-    """Certainty tables of the students that read beats, for the manifest, and warnings."""
+    """Return certainty tables of the students that read beats, for the manifest, and warnings."""
     tables, notes = {}, []
     for model, encoder in students.items():
         if not isinstance(encoder, BeatStudent):

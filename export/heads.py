@@ -39,6 +39,9 @@ def make_heads(encoder, store, train, brought=None):
         `windows` of `subjects`.
     at_chance : list of str
         Labels of the tasks that have no head, since it would say no more than a constant.
+    probes : dict
+        The heart rate's head where it is at chance: it measures the drift of int8, and ships as no
+        head.
     """
     heads = (
         {task: dict(head) for task, head in brought.items()}
@@ -46,23 +49,28 @@ def make_heads(encoder, store, train, brought=None):
         else fit_heads(embed_windows(encoder, train, progress=True), train, tasks_of(encoder))
     )
     if "val" not in store.splits.values():
-        heads, at_chance = worth_shipping(heads)
-        return heads, {}, at_chance
+        kept, at_chance = worth_shipping(heads)
+        return kept, {}, at_chance, drift_probes(heads, kept)
     val = store.windows("val")
     embeddings = embed_windows(encoder, val, progress=True)
     for name, head in heads.items():
         lower_skill(name, head, embeddings, val, train)
-    heads, at_chance = worth_shipping(heads)
+    kept, at_chance = worth_shipping(heads)
     metrics = {
         name: row
-        for name, head in heads.items()
+        for name, head in kept.items()
         if (row := missed(name, head, embeddings, val, train))
     }
-    return heads, metrics, at_chance
+    return kept, metrics, at_chance, drift_probes(heads, kept)
+
+
+def drift_probes(heads, kept):
+    """Return the heart rate's head where it does not ship: the gate measures drift by it."""
+    return {name: heads[name] for name in ("hr",) if name in heads and name not in kept}
 
 
 def tasks_of(encoder):
-    """Tasks that an encoder gets heads for; the rate of one that reads beats is read off its
+    """Return tasks that an encoder gets heads for; the rate of one that reads beats is read off its
     beats.
     """
     reads_beats = isinstance(encoder, BeatStudent)
@@ -70,7 +78,9 @@ def tasks_of(encoder):
 
 
 def known_truth(name, windows):
-    """Truth of a task and where it is known, (n,) each; none of a task that nobody knows."""
+    """Return the truth of a task and where it is known, (n,) each; none of a task that nobody
+    knows.
+    """
     if name not in REGISTRY:
         return np.zeros(len(windows)), np.zeros(len(windows), bool)
     truth = REGISTRY[name].target(windows)
@@ -78,8 +88,8 @@ def known_truth(name, windows):
 
 
 def missed(name, head, embeddings, val, train):
-    """What a head that gives a number misses by on val, beside the mean of the training subjects;
-    {} where nothing is known.
+    """Say what a head that gives a number misses by on val, beside the mean of the training
+    subjects; {} where nothing is known.
     """
     (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
     if head["kind"] != "regression" or not known.any() or not is_fitted.any():

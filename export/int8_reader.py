@@ -82,8 +82,8 @@ class Int8Reader:
 
 
 def rate_of(window, time, n):
-    """Heart rate of windows from their beats, 60 (count - 1) / (last - first): (n,) bpm; NaN below
-    two beats.
+    """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first): (n,) bpm;
+    NaN below two beats.
     """
     count = np.bincount(window, minlength=n)
     some = count >= 2

@@ -2,6 +2,8 @@
 it drifts little.
 """
 
+from itertools import chain
+
 import numpy as np
 
 from xmae.errors import UserError
@@ -53,7 +55,9 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     n_float = 0
     reference, mean = run_graph(module, ppg), run_graph(module, calibration).mean(0)
     while True:
-        modules = {name for row in rows[:n_float] for name in (*row["modules"], *row["readers"])}
+        modules = set(
+            chain.from_iterable((*row["modules"], *row["readers"]) for row in rows[:n_float])
+        )
         target.convert(module, path, "int8", calibration, observer, modules)
         drift = 1 - low_cosine(target.open(path)(ppg), reference, mean)
         if drift <= 1 - budget:
@@ -84,5 +88,5 @@ def check_budget(budget):
 
 
 def low_cosine(actual, reference, mean):
-    """The centred cosine that 19 of 20 windows keep."""
+    """Return the centred cosine that 19 of 20 windows keep."""
     return float(np.percentile(centred_cosine(actual, reference, mean), 5))

@@ -269,7 +269,7 @@ class Stream:
 
     @property
     def delay_ms(self):
-        """Time from the first sample of the front end to output 0, ms."""
+        """Return the time from the first sample of the front end to output 0, ms."""
         return FRONT_END_MS - 10 * self.network.look_ahead
 
     def milliseconds(self, ticks):

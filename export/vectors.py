@@ -6,6 +6,7 @@ They are in the folder `c` of a bundle as a C header for `tests/test_vectors.c`,
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from xmae.beats.certainty import SILENT
 from xmae.data.bidmc import FOLDER
 from xmae.export.stream import UNSURE, Stream
 from xmae.export.targets.c.library import library_model
-from xmae.export.targets.c.literals import integer
+from xmae.export.targets.c.literals import integer, table_block
 from xmae.export.targets.c.model_source import SPDX, constant
 from xmae.export.targets.c.window import WindowStream
 from xmae.files import atomic_file
@@ -103,7 +104,7 @@ def beat_rows(results):
         ]
         for r in results
     ]
-    beats = [beat for result in results for beat in result.beats]
+    beats = list(chain.from_iterable(result.beats for result in results))
     return np.array(rows, np.int64), np.array(beats, np.int64).reshape(-1, 2)
 
 
@@ -134,7 +135,7 @@ def write_vectors(folder, students):
         f"{ABOUT}#ifndef XMAE_RECORDING_H\n#define XMAE_RECORDING_H\n\n#include <stdint.h>\n\n"
         f"#define XMAE_RECORDING_HZ {HZ}u\n#define XMAE_RECORDING_BITS {BITS}u\n"
         f"#define XMAE_RECORDING_CODES {len(codes)}u\n\n"
-        f"{constant('xmae_recording', codes.astype('<i4'))}\n#endif\n"
+        f"{table_block(constant('xmae_recording', codes.astype('<i4')))}\n#endif\n"
     )
     put(folder / "data" / "recording.h", recording.encode())
     put(folder / "data" / "recording.bin", codes.astype("<i4").tobytes())
@@ -172,13 +173,13 @@ def as_binary(vectors):
 
 def as_header(parts):
     """Return `vectors.h` of models and their vectors."""
-    tables, rows = [], []
+    arrays, rows = [], []
     for model, vectors in parts:
         prefix = f"{model.name}_"
         for name in ("windows", "embeddings", "heads"):
             array = getattr(vectors, name).ravel()
-            tables.append(constant(prefix + name, array) if array.size else "")
-        tables += [
+            arrays.append(constant(prefix + name, array) if array.size else "")
+        arrays += [
             rows_of(prefix + "results", vectors.results),
             rows_of(prefix + "beats", vectors.beats),
         ]
@@ -202,6 +203,9 @@ def as_header(parts):
         "N_VECTORS": len(parts),
     }
     defines = "".join(f"#define {name} {value}u\n" for name, value in most.items())
+    text = (
+        f"{''.join(arrays)}\nstatic const vectors_t vectors[N_VECTORS] = {{\n{''.join(rows)}}};\n"
+    )
     return f"""{SPDX}/* What the models must make of data/recording.h; computed in Python. */
 #ifndef VECTORS_H
 #define VECTORS_H
@@ -217,10 +221,7 @@ typedef struct {{
   uint32_t n_results, n_beats, n_windows, embedding_size, n_heads;
 }} vectors_t;
 
-{"".join(tables)}
-static const vectors_t vectors[N_VECTORS] = {{
-{"".join(rows)}}};
-
+{table_block(text)}
 #endif
 """
 

@@ -73,7 +73,7 @@ class Result:
 
     @property
     def valid(self):
-        """Whether there is a result at all."""
+        """Tell whether there is a result at all."""
         return not self.status & Status.INVALID
 
 
@@ -85,7 +85,7 @@ class Input:
 
 
 def parse_frames(stream):
-    """All whole and undamaged frames in a stream.
+    """Return all whole and undamaged frames in a stream.
 
     Parameters
     ----------
@@ -112,14 +112,14 @@ def parse_frames(stream):
 
 
 def frame_bytes(kind, payload):
-    """A frame as the watch would send it."""
+    """Return a frame as the watch would send it."""
     body = struct.pack("<BBH", VERSION, kind, len(payload)) + payload
     return SYNC + body + struct.pack("<I", zlib.crc32(body))
 
 
 def results_and_inputs(frames):
-    """The results among frames, and what the network saw of the valid ones: int8 (n_valid, 1000);
-    see TRACE.
+    """Return the results among frames, and what the network saw of the valid ones: int8 (n_valid,
+    1000); see TRACE.
     """
     results = [frame for frame in frames if isinstance(frame, Result)]
     inputs = [frame.codes for frame in frames if isinstance(frame, Input)]
@@ -128,8 +128,8 @@ def results_and_inputs(frames):
 
 
 def _frame_at(stream, at):
-    """The frame whose sync is at `at` and its length; (None, 1) if there is none: the search goes
-    on behind.
+    """Return the frame whose sync is at `at` and its length; (None, 1) if there is none: the search
+    goes on behind.
     """
     if len(stream) - at < HEADER + TRAILER:
         return None, 1

@@ -21,8 +21,9 @@ ROUNDED = 1e-3  # share by which a stated rate may be off
 
 
 def front_end_rate(sfreq):
-    """The rate at which a recording of `sfreq` Hz is played: its own where a watch has it, else 100
-    Hz. Rates off a whole number by less than a thousandth, as of times that were rounded, are that.
+    """Return the rate at which a recording of `sfreq` Hz is played: its own where a watch has it,
+    else 100 Hz. Rates off a whole number by less than a thousandth, as of times that were rounded,
+    are that.
     """
     whole = round(sfreq)
     near = abs(sfreq - whole) <= ROUNDED * whole
@@ -30,7 +31,7 @@ def front_end_rate(sfreq):
 
 
 def digitise(ppg, sfreq, rate, adc_bits):
-    """Converter codes of a recording.
+    """Return converter codes of a recording.
 
     Parameters
     ----------
@@ -56,13 +57,15 @@ def digitise(ppg, sfreq, rate, adc_bits):
         missing = missing[
             np.minimum((np.arange(len(filled)) * sfreq / rate).astype(int), len(missing) - 1)
         ]
-    low, high = np.ptp(filled) and (filled.min(), filled.max()) or (filled.min(), filled.min() + 1)
+    low, high = filled.min(), filled.max()
+    if high == low:
+        high = low + 1
     share = HEADROOM + (1 - 2 * HEADROOM) * (filled - low) / (high - low)
     return np.where(missing, np.nan, np.rint(share * (2**adc_bits - 1)))
 
 
 def fifo_words(codes, rate, saturated=None):
-    """What the front end delivers.
+    """Say what the front end delivers.
 
     Parameters
     ----------

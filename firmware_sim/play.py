@@ -86,9 +86,37 @@ def play(
         flash_bytes=device.flash_bytes, ram_bytes=device.ram_bytes, stack_bytes=STACK_BYTES,
         cmsis_nn=cmsis_nn,
     )  # fmt: skip
-    functions = [
-        layer["function"] for layer in built["layers"] if layer["function"] in firmware.symbols
-    ]
+    run = run_to_the_end(firmware, emulator, built["layers"], codes, rate, hop_s)
+    frames = parse_frames(run.files.get("out.bin", b""))
+    results, inputs = results_and_inputs(frames)
+    entry, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
+    model = bundle.path / entry["file"]
+    embeddings = [result.embedding for result in results if result.valid]
+    embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
+    seconds, flash = len(codes) / rate, firmware.sizes["flash"]
+    cost = window_cost(run, built["layers"], device, seconds, hop_s, flash)
+    has_npu = device.npu and find_spec("ethosu")
+    rows = []
+    for one in results:
+        when = one.start_ms / 1000
+        rows.append(timeline_row(when, cost, one.status, one.lost, one.saturated, one.heads, heads))
+    return {
+        "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
+        "results": rows,
+        **heads_of(bundle, student),
+        "windows": len(results),
+        "valid": len(inputs),
+        "bit_exact": bit_exact(model, entry, inputs, embeddings),
+        "memory": memory_of(firmware, built["arena_bytes"], run.stack_used),
+        "limits": limits(firmware.sizes, cost["estimated"]["latency_ms"]["high"], rate),
+        **cost,
+        "npu": npu_estimate(model, device, cost, hop_s) if has_npu else None,
+    }, embeddings
+
+
+def run_to_the_end(firmware, emulator, layers, codes, rate, hop_s):
+    """Run a program on a recording's codes; a `UserError` if it fails."""
+    functions = [layer["function"] for layer in layers if layer["function"] in firmware.symbols]
     words = fifo_words(codes, rate).astype("<u4").tobytes()
     timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
     run = runner(emulator)(firmware, {"in.bin": words}, (*PHASES, *functions), timeout_s)
@@ -96,58 +124,27 @@ def play(
         raise UserError(
             f"the firmware ended with code {run.exit_code}: {run.console.strip()[-200:]}"
         )
-    frames = parse_frames(run.files.get("out.bin", b""))
-    results, inputs = results_and_inputs(frames)
-    entry, heads, sizes = (
-        bundle.entry(student, "litert", "int8"),
-        bundle.trusted_heads(student),
-        firmware.sizes,
-    )
-    embeddings = [result.embedding for result in results if result.valid]
-    embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
-    cost = window_cost(run, built["layers"], device, len(codes) / rate, hop_s, sizes["flash"])
-    npu = (
-        npu_estimate(bundle.path / entry["file"], device, cost, hop_s)
-        if device.npu and find_spec("ethosu")
-        else None
-    )
+    return run
+
+
+def memory_of(firmware, arena_bytes, stack_used):
+    """Return bytes that a program takes of flash and RAM."""
+    sizes = firmware.sizes
     return {
-        "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
-        "results": [
-            timeline_row(
-                result.start_ms / 1000,
-                cost,
-                result.status,
-                result.lost,
-                result.saturated,
-                result.heads,
-                heads,
-            )
-            for result in results
-        ],
-        **heads_of(bundle, student),
-        "windows": len(results),
-        "valid": len(inputs),
-        "bit_exact": bit_exact(bundle.path / entry["file"], entry, inputs, embeddings),
-        "memory": {
-            "weights": sizes["flash_weights"],
-            "constants": sizes["flash_constants"],
-            "code": sizes["flash_code"],
-            "flash": sizes["flash"],
-            "ram": sizes["ram"],
-            "arena": built["arena_bytes"],
-            "stack_reserved": STACK_BYTES,
-            "stack_used": run.stack_used,
-            "compiler": firmware.compiler,
-        },
-        "limits": limits(sizes, cost["estimated"]["latency_ms"]["high"], rate),
-        **cost,
-        "npu": npu,
-    }, embeddings
+        "weights": sizes["flash_weights"],
+        "constants": sizes["flash_constants"],
+        "code": sizes["flash_code"],
+        "flash": sizes["flash"],
+        "ram": sizes["ram"],
+        "arena": arena_bytes,
+        "stack_reserved": STACK_BYTES,
+        "stack_used": stack_used,
+        "compiler": firmware.compiler,
+    }
 
 
 def heads_of(bundle, student):
-    """`heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
+    """Return `heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
     what the embedding does not know better than a constant.
     """
     trusted = bundle.trusted_heads(student)
@@ -162,7 +159,7 @@ def heads_of(bundle, student):
 
 
 def limits(sizes, latency_ms, rate):
-    """What must be kept, each with `used`, `limit`, `unit` and `met`.
+    """Say what must be kept, each with `used`, `limit`, `unit` and `met`.
 
     Parameters
     ----------
@@ -187,8 +184,8 @@ def limits(sizes, latency_ms, rate):
 
 
 def timeline_row(start_s, cost, status, lost, saturated, values, heads):
-    """One window for the timeline; `values`: what the heads give (log-odds of binary ones), none
-    without a result.
+    """Return one window for the timeline; `values`: what the heads give (log-odds of binary ones),
+    none without a result.
     """
     said = {
         name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
@@ -207,7 +204,7 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
 
 
 def bit_exact(model, entry, codes, embeddings):
-    """Windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
+    """Return windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
 
     Parameters
     ----------
@@ -238,5 +235,5 @@ def bit_exact(model, entry, codes, embeddings):
 
 
 def not_compared(why):
-    """As `bit_exact`, of nothing."""
+    """Do as `bit_exact`, of nothing."""
     return {"windows": 0, "equal": 0, "with": None, "not_compared": why}

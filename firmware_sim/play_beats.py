@@ -1,6 +1,7 @@
 """A recording through libxmae on an emulated Cortex-M, held against `xmae.Stream` bit by bit."""
 
 from dataclasses import fields
+from itertools import chain
 
 import numpy as np
 
@@ -173,7 +174,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
     found = results_of(run.files.get("out.bin", b""))
     stream = Stream(path, rate, bits, hop_s, certainty=bundle.certainty(student))
-    expected = [result for part, lost in pushes for result in stream.push(part, lost)]
+    expected = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
     cost = second_cost(run, model, device, seconds)
     sizes = firmware.sizes
     instance = instance_bytes(firmware)
@@ -195,12 +196,12 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
 
 
 def instance_bytes(firmware):
-    """Bytes of RAM of one instance: its struct and the model's working memory."""
+    """Return bytes of RAM of one instance: its struct and the model's working memory."""
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
 def limits_of(instructions, instance, limits=LIMITS):
-    """What must be kept, each with `used`, `limit`, `unit` and `met`."""
+    """Say what must be kept, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}
     return {
@@ -210,7 +211,7 @@ def limits_of(instructions, instance, limits=LIMITS):
 
 
 def second_cost(run, model, device, seconds):
-    """What a second of signal costs: counted, and estimated by the device's profile."""
+    """Say what a second of signal costs: counted, and estimated by the device's profile."""
     mix = mean_mix(run.mix[WORK], seconds)
     pushes = [count for name, count in run.visits if name == WORK]
     first = next(i for i, (name, _) in enumerate(run.visits) if name == WORK)
@@ -236,7 +237,7 @@ def second_cost(run, model, device, seconds):
 
 
 def row_of(result, stream):
-    """A result as plain numbers in field units."""
+    """Return a result as plain numbers in field units."""
     from xmae.beats.rhythm import HINTS
 
     given = bool(result.rate)

@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ TITLES = {"litert": "LiteRT", "executorch": "ExecuTorch", "onnx": "ONNX Runtime"
 
 
 def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, student="student"):
-    """A recording through a student on a Cortex-A: result and embeddings as
+    """Return a recording through a student on a Cortex-A: result and embeddings as
     `xmae.firmware_sim.play.play` gives them.
 
     Parameters
@@ -161,7 +162,7 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
 
 
 def apply_heads(results, embeddings, heads):
-    """What the firmware does with the embedding of each valid window, (n_valid, D), where the
+    """Say what the firmware does with the embedding of each valid window, (n_valid, D), where the
     network is not apart.
 
     Returns
@@ -191,8 +192,8 @@ def apply_heads(results, embeddings, heads):
 
 
 def entries(bundle, student, formats):
-    """The bundle's int8 files of a student in the formats that a core has runtimes for, in that
-    order.
+    """Return the bundle's int8 files of a student in the formats that a core has runtimes for, in
+    that order.
     """
     found = {entry["format"]: entry for entry in bundle.all_models
              if (entry["model"], entry["precision"]) == (student, "int8")}  # fmt: skip
@@ -200,7 +201,9 @@ def entries(bundle, student, formats):
 
 
 def run_front_end(built, core, words, timeout_s):
-    """The watch without its network on FIFO words: frames, and instructions between marks."""
+    """Return the watch without its network on FIFO words: frames, and instructions between
+    marks.
+    """
     sources = [source for source in built["sources"] if source.name != "student_int8.c"]
     sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
     with tempfile.TemporaryDirectory() as folder:
@@ -283,7 +286,7 @@ def run_user(core, program, folder, timeout_s, readable=()):
     words = [
         ROOTS[cpu.root].qemu, "-L", seen, "-cpu", cpu.qemu, "-plugin",
         f"{plugin},out={folder / 'counts'}",
-        *(word for key, value in settings.items() for word in ("-E", f"{key}={value}")), *program,
+        *chain.from_iterable(("-E", f"{key}={value}") for key, value in settings.items()), *program,
     ]  # fmt: skip
     command(
         confinement().command(words, folder, [root, *readable]),
@@ -302,7 +305,7 @@ def run_user(core, program, folder, timeout_s, readable=()):
 
 
 def cpuinfo(cpu):
-    """An Arm `/proc/cpuinfo` with one core."""
+    """Return an Arm `/proc/cpuinfo` with one core."""
     lines = [
         "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {cpu.features}",
         "CPU implementer\t: 0x41", f"CPU architecture: {cpu.architecture}", "CPU variant\t: 0x0",
@@ -312,13 +315,13 @@ def cpuinfo(cpu):
 
 
 def real(codes, ends):
-    """The windows that int8 codes stand for, float32 in [-1, 1]."""
+    """Return the windows that int8 codes stand for, float32 in [-1, 1]."""
     return np.clip(from_int8(codes, ends["input"]["scale"], ends["input"]["zero_point"]), -1, 1)
 
 
 def compared(bundle, entry, codes, ends, output, cpu):
-    """How the embeddings of an emulated runtime compare with those of LiteRT's reference kernels,
-    or, of another runtime, with its own on this machine.
+    """Say how the embeddings of an emulated runtime compare with those of LiteRT's reference
+    kernels, or, of another runtime, with its own on this machine.
     """
     title = TITLES[entry["format"]]
     if entry["format"] == "litert":
@@ -338,8 +341,8 @@ def compared(bundle, entry, codes, ends, output, cpu):
 
 
 def split(counts, results):
-    """Instructions (front end, heads and frame) of each valid window; of each window without heads
-    if none is valid.
+    """Return instructions (front end, heads and frame) of each valid window; of each window without
+    heads if none is valid.
     """
     counts = iter(counts)
     rows = [(result.valid, next(counts), next(counts) if result.valid else 0) for result in results]
@@ -348,7 +351,7 @@ def split(counts, results):
 
 
 def cost(outer, network, macs, device):
-    """`counts`, `estimated` and `layers` as `window_cost` has them.
+    """Return `counts`, `estimated` and `layers` as `window_cost` has them.
 
     Parameters
     ----------

@@ -44,13 +44,13 @@ class Calibration:
             np.savez_compressed(file, **vars(self))
 
     def describe(self):
-        """Number of windows and the subjects they are of, for a manifest."""
+        """Return the number of windows and the subjects they are of, for a manifest."""
         return {"n": len(self), "subjects": sorted(set(self.subject.tolist()))}
 
 
 def spread(windows, n, seed):
-    """Numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with `seed`,
-    in rising order.
+    """Return numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with
+    `seed`, in rising order.
     """
     order = np.random.default_rng(seed).permutation(len(windows.subject))
     # a subject's first window, its second, ...
@@ -59,8 +59,8 @@ def spread(windows, n, seed):
 
 
 def evenly(windows, n):
-    """At most `n` of some windows (0: all), evenly over them, and so over subjects that come one
-    after the other.
+    """Return at most `n` of some windows (0: all), evenly over them, and so over subjects that come
+    one after the other.
     """
     return windows[
         np.linspace(0, len(windows) - 1, min(n or len(windows), len(windows))).round().astype(int)

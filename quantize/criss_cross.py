@@ -45,7 +45,7 @@ class CrissCrossGraph(nn.Module):
         )
 
     def forward(self, x):
-        """(1, 1, C, n * 200) -> (1, 200)."""
+        """Map (1, 1, C, n * 200) -> (1, 200)."""
         (n_chans, n_patches), n = self.shape, self.shape[0] * self.shape[1]
         patches = x.view(1, 1, n, PATCH)
         tokens = self.time(patches).transpose(1, 2).reshape(1, n, WIDTH)
@@ -81,7 +81,7 @@ class SpectrumNormalise(nn.Module):
         self.register_buffer("matrix", (torch.cat([angle.cos(), angle.sin()], 1) / PATCH).float())
 
     def forward(self, patches):
-        """(1, n, 200) -> (1, n, 101)."""
+        """Map (1, n, 200) -> (1, n, 101)."""
         parts = torch.matmul(patches, self.matrix)
         power = parts * parts
         half = PATCH // 2 + 1
@@ -100,7 +100,7 @@ class GroupNormalise(nn.Module):
         )
 
     def forward(self, x):
-        """(1, C, H, W) -> (1, C, H, W)."""
+        """Map (1, C, H, W) -> (1, C, H, W)."""
         groups = x.reshape(1, self.groups, -1, x.shape[-1])  # (1, groups, C / groups * H, W)
         centred = groups - groups.mean((2, 3), keepdim=True)
         variance = (centred * centred).mean((2, 3), keepdim=True)
@@ -111,7 +111,7 @@ class TokenNormalise(nn.Module):
     """Layer norm of (1, N, 200) without affine, in plain means."""
 
     def forward(self, x):
-        """(1, N, 200) -> (1, N, 200)."""
+        """Map (1, N, 200) -> (1, N, 200)."""
         square = x.view(1, x.shape[1], 8, -1)
         centred = square - square.mean((2, 3), keepdim=True)
         variance = (centred * centred).mean((2, 3), keepdim=True)
@@ -137,7 +137,7 @@ class CrissCrossBlockGraph(nn.Module):
         self.linear2 = block.linear2
 
     def forward(self, x):
-        """(1, C * n, 200) -> (1, C * n, 200)."""
+        """Map (1, C * n, 200) -> (1, C * n, 200)."""
         y = self.norm1(x)
         half = WIDTH // 2
         x = x + torch.cat([self.spatial(y[..., :half]), self.temporal(y[..., half:])], -1)
@@ -160,13 +160,13 @@ class AxisAttention(nn.Module):
         self.out = attention.out_proj
 
     def heads(self, x):
-        """(1, C * n, 100) -> (others * heads, along the axis, 100 / heads)."""
+        """Map (1, C * n, 100) -> (others * heads, along the axis, 100 / heads)."""
         x = x.view(*self.shape, self.n_heads, -1)
         x = x.permute(1, 2, 0, 3) if self.axis == 0 else x.permute(0, 2, 1, 3)
         return x.reshape(-1, *x.shape[2:])
 
     def forward(self, y):
-        """(1, C * n, 100) -> (1, C * n, 100)."""
+        """Map (1, C * n, 100) -> (1, C * n, 100)."""
         q, k, v = self.heads(self.q(y)), self.heads(self.k(y)), self.heads(self.v(y))
         x = torch.bmm(torch.bmm(q, k.transpose(1, 2)).softmax(-1), v)
         x = x.view(self.shape[1 - self.axis], self.n_heads, self.shape[self.axis], -1)
@@ -175,14 +175,16 @@ class AxisAttention(nn.Module):
 
 
 def folded(gain, shift, weight, bias):
-    """The Linear that takes x where (weight, bias) took gain x + shift."""
+    """Return the Linear that takes x where (weight, bias) took gain x + shift."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight * gain), nn.Parameter(bias + weight @ shift)
     return layer
 
 
 def cut_kernel(conv, n_chans, n_patches):
-    """The positional convolution with only the part of its kernel that inputs of C x n reach."""
+    """Return the positional convolution with only the part of its kernel that inputs of C x n
+    reach.
+    """
     reach = [
         min(full // 2, size - 1)
         for full, size in zip(conv.kernel_size, (n_chans, n_patches), strict=True)

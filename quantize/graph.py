@@ -33,8 +33,8 @@ INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every export
 
 
 def exportable(encoder, n_chans=2):
-    """Inference module with input (1, 1, 1, 1000) and output (1, D) that computes what `encoder`
-    does.
+    """Return the inference module with input (1, 1, 1, 1000) and output (1, D) that computes what
+    `encoder` does.
 
     Parameters
     ----------
@@ -72,13 +72,13 @@ def exportable(encoder, n_chans=2):
 
 
 def input_shape(graph):
-    """Shape of the input of an exportable graph."""
+    """Return the shape of the input of an exportable graph."""
     return getattr(graph, "input_shape", INPUT_SHAPE)
 
 
 def as_input(window):
-    """One window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times) -> (1,
-    1, C, n_times).
+    """Return one window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times)
+    -> (1, 1, C, n_times).
     """
     return window.reshape(1, 1, -1, window.shape[-1])
 
@@ -99,7 +99,7 @@ class ConvGraph(nn.Module):
         self.encoder = encoder
 
     def forward(self, ppg):
-        """(1, 1, 1, 1000) -> (1, D)."""
+        """Map (1, 1, 1, 1000) -> (1, D)."""
         return self.encoder.embed(ppg)
 
 
@@ -123,7 +123,7 @@ class BeatGraph(ConvGraph):
             encoder.to_map.bias[2] *= LOG_SHARE
 
     def forward(self, ppg):
-        """(1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, E + 750)."""
+        """Map (1, 1, 1, 1000) or (1, 1, 1000, C) -> (1, E + 750)."""
         if self.channels > 1:
             ppg = ppg.permute(0, 3, 1, 2)
         embedding, timing = self.encoder.outputs(ppg)
@@ -131,8 +131,8 @@ class BeatGraph(ConvGraph):
 
 
 def zero_padded(pool, channels):
-    """A max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no code for
-    minus infinity.
+    """Return a max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no
+    code for minus infinity.
 
     A convolution with a kernel of 1 pads: a padding of its own is what some delegates cannot load.
     """
@@ -158,7 +158,7 @@ class TeacherGraph(nn.Module):
             self.projection = after_norm(*encoder.projection)
 
     def forward(self, ppg):
-        """(1, 1, 1, 1000) -> (1, D)."""
+        """Map (1, 1, 1, 1000) -> (1, D)."""
         x = self.patches(self.stem(ppg)).flatten(2).transpose(1, 2)  # (1, N, D)
         x = self.blocks(x + self.positions)
         # (1, D, 1, 1): delegated everywhere
@@ -189,11 +189,11 @@ class BlockGraph(nn.Module):
         self.norm = Normalise()
 
     def heads(self, x):
-        """(1, N, D) -> (heads, N, D / heads)."""
+        """Map (1, N, D) -> (heads, N, D / heads)."""
         return x.view(x.shape[1], self.n_heads, -1).transpose(0, 1)
 
     def forward(self, x):
-        """(1, N, D) -> (1, N, D)."""
+        """Map (1, N, D) -> (1, N, D)."""
         y = self.norm(x)
         # (heads, N, N)
         scores = torch.bmm(self.heads(self.q(y)), self.heads(self.k(y)).transpose(1, 2))
@@ -220,7 +220,7 @@ class StemGraph(nn.Module):
         self.skip = folded(*stem.skip)
 
     def forward(self, x):
-        """(1, 1, 1, L) -> (1, C, 1, L)."""
+        """Map (1, 1, 1, L) -> (1, C, 1, L)."""
         one = self.level1(x)
         two = self.level2(self.down1(one))
         three = self.level3(self.down2(two))
@@ -230,8 +230,8 @@ class StemGraph(nn.Module):
 
 
 def inception(block):
-    """An inception block as two folded convolutions with SiLU: the joined kernel 7 wide, then
-    1x1.
+    """Return an inception block as two folded convolutions with SiLU: the joined kernel 7 wide,
+    then 1x1.
     """
     kernel = block.joined_kernel()
     joined = nn.Conv1d(
@@ -244,12 +244,12 @@ def inception(block):
 
 
 def folded(conv, norm):
-    """Conv1d and BatchNorm1d as one Conv2d."""
+    """Return the Conv1d and BatchNorm1d as one Conv2d."""
     return conv2d(fuse_conv_bn_eval(conv.eval(), norm))
 
 
 def conv2d(conv):
-    """Conv1d as Conv2d with kernel (1, k)."""
+    """Return Conv1d as Conv2d with kernel (1, k)."""
     (kernel,), (stride,), (padding,) = conv.kernel_size, conv.stride, conv.padding
     flat = nn.Conv2d(
         conv.in_channels,
@@ -265,15 +265,15 @@ def conv2d(conv):
 
 
 def linear(weight, bias):
-    """Linear layer of given weight (out, in) and bias (out,)."""
+    """Return the linear layer of given weight (out, in) and bias (out,)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     return layer
 
 
 def after_norm(norm, layer):
-    """The Linear that takes x without affine where `layer` took `norm`'s affine output: W (g x + b)
-    + c.
+    """Return the Linear that takes x without affine where `layer` took `norm`'s affine output: W (g
+    x + b) + c.
     """
     return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
 
@@ -286,7 +286,7 @@ class Normalise(nn.Module):
     """
 
     def forward(self, x):
-        """(1, N, D), D a multiple of 16 -> (1, N, D)."""
+        """Map (1, N, D), D a multiple of 16 -> (1, N, D)."""
         # (1, N, D / 16, 16): means over (2, 3) are delegated
         square = x.view(1, x.shape[1], -1, 16)
         centred = square - square.mean((2, 3), keepdim=True)
@@ -295,5 +295,5 @@ class Normalise(nn.Module):
 
 
 def upsample(x):
-    """Linear interpolation to twice the length: (1, C, 1, L) -> (1, C, 1, 2 L)."""
+    """Return the linear interpolation to twice the length: (1, C, 1, L) -> (1, C, 1, 2 L)."""
     return F.interpolate(x, size=(1, 2 * x.shape[-1]), mode="bilinear", align_corners=False)

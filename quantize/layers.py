@@ -13,15 +13,15 @@ MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations t
 @one_thread()
 @torch.no_grad()
 def run_graph(graph, ppg):
-    """Outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
+    """Return outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
     return torch.cat(
         [graph(window.view(1, 1, -1, window.shape[-1])) for window in torch.from_numpy(ppg)]
     ).numpy()
 
 
 def centred_cosine(actual, reference, mean):
-    """Cosine of each row after the common mean is taken away: embeddings (n, D), mean (D,) or 0 ->
-    (n,).
+    """Return the cosine of each row after the common mean is taken away: embeddings (n, D), mean
+    (D,) or 0 -> (n,).
 
     Embeddings share a large mean; without centring any two of them look alike. A row of zeros has
     cosine 0.
@@ -32,8 +32,8 @@ def centred_cosine(actual, reference, mean):
 
 
 def error_of(actual, reference):
-    """Cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over all elements
-    of two arrays.
+    """Return the cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over
+    all elements of two arrays.
     """
     a, b = (np.asarray(x, np.float64).ravel() for x in (actual, reference))
     noise = np.sum((a - b) ** 2)
@@ -45,7 +45,7 @@ def error_of(actual, reference):
 
 
 def drift_of_embeddings(actual, reference, mean):
-    """How far embeddings (n, D) are from those they should be: centred cosine (median, 5th
+    """Say how far embeddings (n, D) are from those they should be: centred cosine (median, 5th
     percentile), largest error.
 
     `mean` (D,) is that of the training windows, see `centred_cosine`.
@@ -59,8 +59,8 @@ def drift_of_embeddings(actual, reference, mean):
 
 
 def error_rows(reference, actual, layers):
-    """Every activation of an int8 model, in running order, against that of the same name in the
-    float one.
+    """Return every activation of an int8 model, in running order, against that of the same name in
+    the float one.
 
     Errors add up along the network: each operator is fed with what the int8 ones before it gave.
 
@@ -91,8 +91,8 @@ def error_rows(reference, actual, layers):
 @quietly()
 @torch.no_grad()
 def compare_graphs(graph, quantized, ppg):
-    """Every operation of an int8 graph that changes values, against the float graph, in running
-    order.
+    """Return every operation of an int8 graph that changes values, against the float graph, in
+    running order.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def compare_graphs(graph, quantized, ppg):
 
 
 def node_outputs(graph, ppg):
-    """What each node of an exported graph gives on windows (n, 1000): {node in the float graph:
+    """Say what each node of an exported graph gives on windows (n, 1000): {node in the float graph:
     (modules, (n, ..))}.
     """
     from torchao.quantization.pt2e import (

@@ -23,7 +23,7 @@ STEPS = 255  # between the smallest and largest code of 8 bits
 
 
 def known_observer(name):
-    """`name` if there is such an observer.
+    """Return `name` if there is such an observer.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Observer:
         self.counts += np.bincount(np.clip(bins, 0, 2 * HALF - 1), minlength=2 * HALF)
 
     def range(self):
-        """Lowest and highest value that the codes stand for."""
+        """Return the lowest and highest value that the codes stand for."""
         full = min(self.low, 0.0), max(self.high, 0.0)  # every scale must have a code for 0
         there = np.flatnonzero(self.counts)
         if self.name == "minmax" or not len(there):
@@ -97,8 +97,8 @@ class Observer:
 
 
 def narrowed(full, loss):
-    """The part of a range with the least loss: its upper end is tried first, then the lower, each
-    with the other.
+    """Return the part of a range with the least loss: its upper end is tried first, then the lower,
+    each with the other.
     """
     low, high = full
     if high > 0:
@@ -109,7 +109,9 @@ def narrowed(full, loss):
 
 
 def codes_of(values, low, high):
-    """Scale, and the code (0 to 255) less the zero point, of values in a range that holds 0."""
+    """Return the scale, and the code (0 to 255) less the zero point, of values in a range that
+    holds 0.
+    """
     scale = (high - low) / STEPS
     zero = np.rint(-low / scale)
     return scale, np.clip(np.rint(values / scale), -zero, STEPS - zero)
@@ -122,8 +124,8 @@ def squared_error(counts, centres, low, high):
 
 
 def divergence(counts, centres, low, high):
-    """Kullback-Leibler divergence of the values, clipped, from values spread evenly over the bins
-    of each code.
+    """Return the Kullback-Leibler divergence of the values, clipped, from values spread evenly over
+    the bins of each code.
     """
     _, codes = codes_of(centres, low, high)
     inside = (centres >= low) & (centres <= high)
@@ -141,7 +143,7 @@ def divergence(counts, centres, low, high):
 
 
 def ranges(stream, name):
-    """Ranges of all activations.
+    """Return ranges of all activations.
 
     Parameters
     ----------

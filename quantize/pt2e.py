@@ -114,8 +114,8 @@ def outside_norms(node):
 
 
 def layer_of(node):
-    """Innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; "" for the
-    whole graph's own.
+    """Return the innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; ""
+    for the whole graph's own.
     """
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "")

@@ -153,7 +153,7 @@ class QuantizationAware(Objective):
             parametrize.register_parametrization(layer, "weight", RoundedWeight(), unsafe=True)
 
     def rounder(self):
-        """A new `RoundedActivation` of this student."""
+        """Return a new `RoundedActivation` of this student."""
         self.ranges.append(RoundedActivation())
         return self.ranges[-1]
 
@@ -166,7 +166,7 @@ class QuantizationAware(Objective):
         return self
 
     def forward(self, batch):
-        """Mean squared error of the rounded embedding, each dimension in its standard
+        """Return the mean squared error of the rounded embedding, each dimension in its standard
         deviations.
         """
         return F.mse_loss(
@@ -175,7 +175,7 @@ class QuantizationAware(Objective):
         )
 
     def validate(self, batch):
-        """One minus the mean centred cosine of the rounded embedding to the one in float."""
+        """Return one minus the mean centred cosine of the rounded embedding to the one in float."""
         return (
             1
             - F.cosine_similarity(
@@ -193,7 +193,7 @@ class QuantizationAware(Objective):
         return 1 - self.eval().validate(unseen).item()
 
     def plain(self):
-        """The student without roundings."""
+        """Return the student without roundings."""
         for layer in [m for m in self.student.modules() if parametrize.is_parametrized(m)]:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
         for module in self.student.modules():
@@ -208,7 +208,7 @@ class RoundedWeight(nn.Module):
     """
 
     def forward(self, weight):
-        """(out, ...) -> (out, ...)."""
+        """Map (out, ...) -> (out, ...)."""
         scale = (
             weight.detach().abs().amax(tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-12)
             / 127
@@ -227,15 +227,15 @@ class RoundedActivation(nn.Module):
         self.register_buffer("high", torch.tensor(float("nan")))
 
     def of_output(self, module, inputs, output):
-        """Hook that rounds what a module gives."""
+        """Return the hook that rounds what a module gives."""
         return self(output)
 
     def of_input(self, module, inputs):
-        """Hook that rounds what a module takes."""
+        """Return the hook that rounds what a module takes."""
         return self(inputs[0])
 
     def forward(self, x):
-        """Any shape, the same."""
+        """Return any shape, the same."""
         if self.training:
             low, high = x.detach().aminmax()
             self.low = (
@@ -254,7 +254,8 @@ class RoundedActivation(nn.Module):
 
 
 def folded(student):
-    """A copy of a student that computes the same, its batch norms doing nothing but adding a bias.
+    """Return a copy of a student that computes the same, its batch norms doing nothing but adding a
+    bias.
 
     The affine part of each goes into the convolution before it, so that the weights that are
     rounded are those of the exported file; only the bias is left to learn in the batch norm.

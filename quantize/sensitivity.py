@@ -7,6 +7,8 @@ with what belongs to it: a convolution or Linear with its activation function, a
 products, one MLP.
 """
 
+from itertools import chain
+
 import numpy as np
 import torch
 from torch import fx
@@ -24,7 +26,7 @@ WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 @one_thread()
 @torch.no_grad()
 def sensitivity(graph, calibration):
-    """How much of the embedding's variance each layer's rounding alone would turn into noise.
+    """Say how much of the embedding's variance each layer's rounding alone would turn into noise.
 
     Parameters
     ----------
@@ -57,7 +59,8 @@ def sensitivity(graph, calibration):
             noise = (noisy - reference).square().mean().item() / spread
             results = [node for node in rounding.observers if layer_of(node) in modules]
             reading = {
-                belongs[layer_of(reader)] for node in results for reader in readers_of(node)
+                belongs[layer_of(reader)]
+                for reader in chain.from_iterable(readers_of(node) for node in results)
             } - {layer}
             readers = [name for name, unit in belongs.items() if unit in reading]
             found.append(
@@ -67,15 +70,15 @@ def sensitivity(graph, calibration):
 
 
 def readers_of(node):
-    """Nodes that compute with the result of one, looking through those that only move it."""
+    """Return nodes that compute with the result of one, looking through those that only move it."""
     for user in node.users:
         if user.op == "call_function":
             yield from readers_of(user) if user.name.startswith(MOVES) else (user,)
 
 
 def units(graph):
-    """{module: layer that it belongs to}, both by name: a Sequential of single operations is one
-    layer.
+    """Return {module: layer that it belongs to}, both by name: a Sequential of single operations is
+    one layer.
     """
     found = {}
     for name, module in graph.named_modules():
@@ -114,12 +117,12 @@ class Rounding(fx.Interpreter):
         self.watching = False
 
     def run(self, window, modules=()):
-        """The embedding, with `modules` in 8 bits."""
+        """Return the embedding, with `modules` in 8 bits."""
         self.chosen = modules
         return super().run(window)
 
     def run_node(self, node):
-        """The result of one operation."""
+        """Return the result of one operation."""
         rounded = node in self.observers and not self.watching and layer_of(node) in self.chosen
         if rounded and node.target in WEIGHTED:
             (x, weight, *rest), options = self.fetch_args_kwargs_from_env(node)
@@ -135,7 +138,7 @@ class Rounding(fx.Interpreter):
 
 
 def fake_quantize(x, low, high):
-    """`x` rounded to 256 levels from `low` to `high`, 0 among them."""
+    """Return `x` rounded to 256 levels from `low` to `high`, 0 among them."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / STEPS, 1e-12)
     zero = round(-low / scale) - 128

@@ -41,7 +41,7 @@ SPLITS = {
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory):
-    """Six patients of the shipped recordings: three to train on, one to validate, two to test."""
+    """Six subjects of the shipped recordings: three to train on, one to validate, two to test."""
     folder = tmp_path_factory.mktemp("small")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
@@ -129,7 +129,7 @@ EIGHT = {
 
 @pytest.fixture(scope="session")
 def eight_patients(tmp_path_factory):
-    """Folder with `records` (the first 200 s of eight patients), `split.csv` (five to test) and
+    """Folder with `records` (the first 200 s of eight subjects), `split.csv` (five to test) and
     `store`.
     """
     folder = tmp_path_factory.mktemp("eight")

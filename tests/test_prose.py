@@ -1,6 +1,7 @@
 """The prose of the docs is plain: sentences of 15 words on average, none of more than 35."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,9 @@ def sentences(text):
             lines = []
         if not aside:
             lines.append(re.sub(r"^\s*([-*+>]|\d+\.)\s", "", line).strip())
-    parts = [part for block in blocks for part in re.split(r"(?<=[.!?])[\"')\]*]*\s+", block)]
+    parts = list(
+        chain.from_iterable(re.split(r"(?<=[.!?])[\"')\]*]*\s+", block) for block in blocks)
+    )
     words = [re.findall(r"[^\W_][\w'./%+-]*", part) for part in parts]
     return [[word.rstrip(".") for word in found] for found in words if found]
 

@@ -81,5 +81,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Names of the public face, whether imported yet or not."""
+    """Return names of the public face, whether imported yet or not."""
     return sorted({*globals(), *FACE})

@@ -59,8 +59,8 @@ def require_at_least(least: float, **settings: float) -> None:
 
 
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """End of a message: "; did you mean NAME?", with the choice that is most like the word; "" if
-    none is.
+    """Return the end of a message: "; did you mean NAME?", with the choice that is most like the
+    word; "" if none is.
     """
     close = get_close_matches(str(word), [str(choice) for choice in choices], n=1)
     return f"; did you mean {close[0]}?" if close else ""

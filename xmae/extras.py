@@ -9,7 +9,7 @@ REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")  # "torch>=2.11
 
 
 def extra_of(package: str) -> str:
-    """Name of the smallest extra that brings a package, as it is imported.
+    """Return the name of the smallest extra that brings a package, as it is imported.
 
     Examples
     --------

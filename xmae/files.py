@@ -28,7 +28,7 @@ LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-
 
 
 def cache_folder():
-    """Where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default
+    """Say where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default
     `~/.cache/xmae`.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmae"
@@ -272,6 +272,6 @@ def read_yaml(path, kind):
 
 
 def sha256(path):
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,17 +14,17 @@ STRAY_STARTS = ("SLURM_", "PMI_", "OMPI_", "JSM_", "LSB_")
 
 
 def is_torchrun():
-    """Whether torchrun started this process."""
+    """Tell whether torchrun started this process."""
     return all(name in os.environ for name in BY_TORCHRUN)
 
 
 def is_helper():
-    """Whether a training started this process to share its batches."""
+    """Tell whether a training started this process to share its batches."""
     return os.environ.get(LAUNCHER) == str(os.getppid())
 
 
 def rank():
-    """Number of this process among all of the training run; 0 where there is one."""
+    """Return the number of this process among all of the training run; 0 where there is one."""
     if is_torchrun():
         return int(os.environ["RANK"])
     return int(os.environ.get("LOCAL_RANK", 0)) if is_helper() else 0

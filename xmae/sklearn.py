@@ -1,5 +1,7 @@
 """The scikit-learn face: windows or recordings of PPG in, embeddings and beat features out."""
 
+from itertools import chain
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -70,7 +72,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Embeddings and beat features.
+        """Return embeddings and beat features.
 
         Parameters
         ----------
@@ -92,17 +94,19 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         return (sums / counts[:, None]).astype(np.float32)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns: e0, e1, ..., then those of the beats."""
+        """Return names of the columns: e0, e1, ..., then those of the beats."""
         check_is_fitted(self, "encoder_")
         named = {"embedding": [f"e{i}" for i in range(self.encoder_.embed_dim)], "beats": BEATS}
-        return np.array([name for chosen in self._chosen() for name in named[chosen]], object)
+        return np.array(
+            list(chain.from_iterable(named[chosen] for chosen in self._chosen())), object
+        )
 
     def _chosen(self):
-        """Names of the parts of the table."""
+        """Return names of the parts of the table."""
         return [name.strip() for name in self.features.split(",")]
 
     def _windows(self, X, reset):
-        """Scaled windows (m, 1000) and the row of X that each is of, (m,)."""
+        """Return scaled windows (m, 1000) and the row of X that each is of, (m,)."""
         if self.sfreq is None:
             X = validate_data(self, X, reset=reset, dtype=np.float64)
             places = (
@@ -118,28 +122,28 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def _embed(self, windows):
-        """Embeddings (m, E) of scaled windows (m, 1000)."""
+        """Return embeddings (m, E) of scaled windows (m, 1000)."""
         padded = np.zeros((-(-len(windows) // BATCH) * BATCH, N_TIMES), np.float32)
         padded[: len(windows)] = windows
         batches = torch.from_numpy(padded)[:, None].split(BATCH)
         return torch.cat([self.encoder_(batch) for batch in batches]).numpy()[: len(windows)]
 
     def __sklearn_tags__(self):
-        """What scikit-learn's checks may expect: float32 out, whatever comes in."""
+        """Say what scikit-learn's checks may expect: float32 out, whatever comes in."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
 
 
 def stretched(x, places):
-    """Rows of x (n, n_times) at these places, between samples by straight lines."""
+    """Return rows of x (n, n_times) at these places, between samples by straight lines."""
     low = np.minimum(places.astype(int), max(x.shape[1] - 2, 0))
     high = np.minimum(low + 1, x.shape[1] - 1)
     return x[:, low] + (x[:, high] - x[:, low]) * (places - low)
 
 
 def windows_of(x, sfreq, row):
-    """Cleaned windows (m, 1000) of one raw signal (n_times,)."""
+    """Return cleaned windows (m, 1000) of one raw signal (n_times,)."""
     x = np.asarray(x, np.float64)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError(f"row {row} of X: expected a line of finite samples, shape {x.shape}")
@@ -152,7 +156,7 @@ def windows_of(x, sfreq, row):
 
 
 def beat_features(windows):
-    """The columns `BEATS` of windows (m, 1000): (m, 5)."""
+    """Return the columns `BEATS` of windows (m, 1000): (m, 5)."""
     reading = read_classical(windows, "elgendi")
     table = np.zeros((len(windows), len(BEATS)))
     for number in range(len(windows)):

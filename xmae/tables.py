@@ -1,6 +1,7 @@
 """The table of an evaluation: Markdown to read, CSV to compute with, HTML with every interval."""
 
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 from xmae.files import atomic_file
@@ -72,7 +73,7 @@ def write_tables(result, out):
 
 
 def csv_text(result):
-    """One row per dataset, task, metric and method."""
+    """Return one row per dataset, task, metric and method."""
     import pandas as pd  # the light core has none
 
     rows = []
@@ -99,8 +100,8 @@ def csv_text(result):
 
 
 def markdown_text(result):
-    """A table per dataset: a row per method, a column per task; and what each method was trained
-    with, if it was.
+    """Return a table per dataset: a row per method, a column per task; and what each method was
+    trained with, if it was.
     """
     lines = []
     for dataset, trials, methods in _by_dataset(result):
@@ -111,11 +112,10 @@ def markdown_text(result):
         lines += [f"**{dataset}**", "", *_powers(trials)]
         lines += [markdown_table(columns, rows, right=False), ""]
     lines += [f"- {trial['reason']}" for trial in result["trials"] if "reason" in trial]
-    lines += [
-        f"- {trial['label']}: {len(names)} subjects are not scored, {why}: {', '.join(names)}"
-        for trial in result["trials"]
-        for why, names in trial.get("not_scored", {}).items()
-    ]
+    for trial in result["trials"]:
+        for why, names in trial.get("not_scored", {}).items():
+            said = f"{len(names)} subjects are not scored, {why}: {', '.join(names)}"
+            lines.append(f"- {trial['label']}: {said}")
     lines += ["", NOTE.format(reference=result["reference"]), ""]
     if "training" in result:
         lines += [markdown_table(TRAINING, _training(result), right=False), ""]
@@ -123,7 +123,7 @@ def markdown_text(result):
 
 
 def html_text(result):
-    """The same with intervals, F1 and numbers of subjects."""
+    """Return the same with intervals, F1 and numbers of subjects."""
     parts = [
         (
             "<!doctype html><meta "
@@ -160,7 +160,7 @@ def html_text(result):
 
 
 def _by_dataset(result):
-    """Dataset, its evaluated trials, and the methods."""
+    """Return dataset, its evaluated trials, and the methods."""
     done = [trial for trial in result["trials"] if "methods" in trial]
     for dataset in dict.fromkeys(trial["dataset"] for trial in done):
         trials = [trial for trial in done if trial["dataset"] == dataset]
@@ -168,13 +168,13 @@ def _by_dataset(result):
 
 
 def _powers(trials):
-    """What the designs of these trials cannot tell, as lines; none if they can."""
+    """Say what the designs of these trials cannot tell, as lines; none if they can."""
     notes = dict.fromkeys(trial["power"].strip() for trial in trials if trial.get("power"))
-    return [line for note in notes for line in (note, "")]
+    return list(chain.from_iterable((note, "") for note in notes))
 
 
 def _training(result):
-    """Rows of what each method was trained with, as text, in the columns of `TRAINING`."""
+    """Return rows of what each method was trained with, as text, in the columns of `TRAINING`."""
     return [
         (
             name,
@@ -197,8 +197,8 @@ def _number(trial, value):
 
 
 def best_methods(trial):
-    """Names of the methods with the best mean, baselines aside; several where they are equal, none
-    where the constant is as good.
+    """Return names of the methods with the best mean, baselines aside; several where they are
+    equal, none where the constant is as good.
     """
     sign = -1 if trial["metric"] == "mae" else 1
     means = {name: sign * x[trial["metric"]]["value"] for name, x in trial["methods"].items()}

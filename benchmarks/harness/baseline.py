@@ -11,13 +11,14 @@ import copy
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.rows import Spread
 from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
@@ -182,7 +183,7 @@ def refuse_lacking(reference, bundle):
 
 
 def other_weights(reference, bundle):
-    """Models whose weights in a bundle are not those that a reference was made from."""
+    """Return models whose weights in a bundle are not those that a reference was made from."""
     made = reference.info["weights"]
     return [
         model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)
@@ -190,7 +191,7 @@ def other_weights(reference, bundle):
 
 
 def reference_windows(reference, windows):
-    """The windows of a store that a reference was made from, in its order.
+    """Return the windows of a store that a reference was made from, in its order.
 
     Raises
     ------
@@ -209,13 +210,13 @@ def reference_windows(reference, windows):
 
 
 def _names(windows):
-    """What names each window: (subject, record, start in s)."""
+    """Say what names each window: (subject, record, start in s)."""
     return zip(windows.subject, windows.record, np.round(windows.start_s, 3), strict=True)
 
 
 def fingerprint(windows):
-    """SHA-256 of what an accuracy on windows depends on besides the model: whose they are, signals,
-    heart rates.
+    """Return the SHA-256 of what an accuracy on windows depends on besides the model: whose they
+    are, signals, heart rates.
     """
     named = [list(map(str, name)) for name in _names(windows)]
     digest = hashlib.sha256(json.dumps(named).encode())
@@ -225,8 +226,8 @@ def fingerprint(windows):
 
 
 def weight_files(bundle):
-    """The fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those that
-    exist.
+    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
+    that exist.
     """
     paths = sorted(
         Path(bundle.path).glob("*.safetensors"),
@@ -237,8 +238,8 @@ def weight_files(bundle):
 
 @torch.no_grad()
 def measure_precisions(encoder, ppg, mean):
-    """Latency of one window in fp32 and bf16 on the encoder's device, and how far bf16 is from
-    fp32.
+    """Return the latency of one window in fp32 and bf16 on the encoder's device, and how far bf16
+    is from fp32.
 
     Parameters
     ----------
@@ -265,20 +266,20 @@ def measure_precisions(encoder, ppg, mean):
         rows.append({
             "precision": precision, "bytes": n_parameters * dtype.itemsize, "macs": macs,
             "latency_ms": _latency_ms(cast, ppg[:1]), "windows": len(ppg),
-            "centred": median_p5(cosine),
+            "centred": asdict(spread(cosine)),
         })  # fmt: skip
     return rows
 
 
-def median_p5(values):
-    """Median and 5th percentile of numbers (n,): {"median": .., "p5": ..}."""
+def spread(values):
+    """Give median and 5th percentile of numbers (n,)."""
     median, low = np.quantile(values, [0.5, 0.05])
-    return {"median": float(median), "p5": float(low)}
+    return Spread(float(median), float(low))
 
 
 @torch.no_grad()
 def _latency_ms(encoder, ppg, calls=50):
-    """Median time of one window in milliseconds, after 10 calls to warm up."""
+    """Return the median time of one window in milliseconds, after 10 calls to warm up."""
     weight = next(encoder.parameters())
     x = torch.as_tensor(minmax_scale(ppg)[0], dtype=weight.dtype, device=weight.device)[:, None]
     times = []

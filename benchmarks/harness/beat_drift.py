@@ -4,24 +4,19 @@ rate is, and whether one is given.
 
 import numpy as np
 
+from xmae.benchmarks.harness.rows import BeatDrift
 from xmae.evaluation.protocol.beat_matching import pair, tolerances
 from xmae.export.bundle.beat_rows import read_rows
 
 WINDOW_GAP_S = 100.0  # between windows laid end to end, so that beats of two never match
 PERCENTILE = 99
-INT8_BEATS = {  # defaults of `xmae validate`
-    "max_beat_ms": 2.0,
-    "max_beat_ms_p99": 20.0,
-    "max_rate_change": 0.1,
-    "max_refusal_flips": 0.005,
-}
-FP32_BEATS = {
+FP32_BEATS = {  # those of int8 are defaults of `xmae validate`
     "max_beat_ms": 0.5,
     "max_beat_ms_p99": 5.0,
     "max_rate_change": 0.02,
     "max_refusal_flips": 0.002,
 }
-WORDS = {  # what each limit is of: key of `compare_beats`, words, unit
+WORDS = {  # what each limit is of: field of `BeatDrift`, words, unit
     "max_beat_ms": ("median_ms", "beat times, median", " ms"),
     "max_beat_ms_p99": ("p99_ms", "beat times, 99th percentile", " ms"),
     "max_rate_change": ("rate_change", "heart-rate error changes by", " bpm"),
@@ -47,11 +42,7 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
 
     Returns
     -------
-    dict
-        `beats` matched one to one, `unmatched` (share of the original's), `median_ms` and `p99_ms`
-        of the time difference of matched beats, `rate_change` (of the mean absolute error over
-        subjects, or without truth of the heart rate itself, bpm), `refusal_flips` (share of
-        windows).
+    BeatDrift
     """
     float_entry = {"embedding": entry["embedding"], "output": {"dtype": "float32"}}
     ours, theirs = read_rows(rows, entry), read_rows(original, float_entry)
@@ -61,14 +52,14 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
     matched = pairs >= 0
     off = 1000 * np.abs(mine[pairs[matched]] - truth[matched])
     given, meant = (answered(reading, least) for reading in (ours, theirs))
-    return {
-        "beats": int(matched.sum()),
-        "unmatched": float(1 - matched.mean()) if len(matched) else 0.0,
-        "median_ms": float(np.median(off)) if len(off) else None,
-        "p99_ms": float(np.percentile(off, PERCENTILE)) if len(off) else None,
-        "rate_change": rate_change(ours.rate, theirs.rate, hr_ecg, subject),
-        "refusal_flips": float((given != meant).mean()),
-    }
+    return BeatDrift(
+        beats=int(matched.sum()),
+        unmatched=float(1 - matched.mean()) if len(matched) else 0.0,
+        median_ms=float(np.median(off)) if len(off) else None,
+        p99_ms=float(np.percentile(off, PERCENTILE)) if len(off) else None,
+        rate_change=rate_change(ours.rate, theirs.rate, hr_ecg, subject),
+        refusal_flips=float((given != meant).mean()),
+    )
 
 
 def answered(reading, least):
@@ -77,8 +68,8 @@ def answered(reading, least):
 
 
 def rate_change(ours, theirs, truth, subject):
-    """Change of the heart-rate error in bpm, mean over subjects; without truth, of the heart
-    rate.
+    """Return the change of the heart-rate error in bpm, mean over subjects; without truth, of the
+    heart rate.
     """
     known = np.isfinite(ours) & np.isfinite(theirs)
     if truth is None or not (known & np.isfinite(truth)).any():
@@ -93,7 +84,7 @@ def beat_violations(beats, limits):
     """Say what is beyond the limits: a list of sentences."""
     found = []
     for name, (key, words, unit) in WORDS.items():
-        value, limit = beats[key], limits[name]
+        value, limit = getattr(beats, key), limits[name]
         if value is None:
             found.append(f"{words}: nothing to compare")
         elif abs(value) > limit:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmae.benchmarks.harness.rows import BenchRow
 from xmae.errors import UserError
 from xmae.export.targets.c.source import write_c
 from xmae.export.targets.session import from_int8, to_int8
@@ -22,7 +23,8 @@ from xmae.firmware_sim.emulators.registry import chosen_emulator, runner
 
 
 def cortex_m(name, bundle):
-    """Profile of a device, the emulator that runs it here, and the bundle's entry for it.
+    """Return the profile of a device, the emulator that runs it here, and the bundle's entry for
+    it.
 
     Raises
     ------
@@ -55,11 +57,9 @@ def emulate(bundle, name, ppg):
     Returns
     -------
     embedding : float32 array, shape (n, D)
-    row : dict
-        `device`, `kind` ("estimated"), `latency_ms` with `latency_interval` (low and high end, no
-        confidence interval), `energy_mj`, `energy_interval`, `instructions`, `macs`, `mac_per_s`,
-        `bytes` (weights), `code_bytes`, `peak_memory_bytes` (RAM with the stack's reserve) and
-        `layers`.
+    row : BenchRow
+        Its intervals are low and high ends, not confidence; `bytes` are the weights,
+        `peak_memory_bytes` the RAM with the stack's reserve.
 
     Raises
     ------
@@ -85,22 +85,48 @@ def emulate(bundle, name, ppg):
             f"{name}: the network ended with code {run.exit_code}: {run.console.strip()[-200:]}"
         )
     embedding = np.frombuffer(run.files["out.bin"], np.int8).reshape(len(codes), -1)
+    layers, cycles, instructions = layer_times(layers, run, len(codes), device)
+    latency = milliseconds(cycles, device)
+    energy = millijoules(latency, device.active_mw)
+    row = BenchRow(
+        "student",
+        "c",
+        "int8",
+        device=name,
+        kind="estimated",
+        latency_ms=latency.value,
+        latency_interval=[latency.low, latency.high],
+        energy_mj=energy.value,
+        energy_interval=[energy.low, energy.high],
+        instructions=round(instructions),
+        macs=built["macs"],
+        mac_per_s=1e3 * built["macs"] / latency.value,
+        bytes=firmware.sizes["flash_weights"],
+        code_bytes=firmware.sizes["flash_code"],
+        peak_memory_bytes=firmware.sizes["ram"],
+        layers=layers,
+    )
+    return from_int8(embedding, sink["scale"], sink["zero_point"]), row
+
+
+def layer_times(layers, run, n, device):
+    """Estimate the layers' times from counts of their instructions over `n` windows.
+
+    Returns
+    -------
+    rows : list of dict
+        `name`, `op` and `us` of each layer, microseconds a window.
+    cycles : Span
+        Of one window.
+    instructions : float
+        Of one window.
+    """
     rows, total, instructions = [], Span(0, 0, 0), 0
     for layer in layers:
-        mix = mean_mix(run.mix[layer["function"]], len(codes))
+        mix = mean_mix(run.mix[layer["function"]], n)
         cycles = layer_cycles(mix, layer["constant_bytes"], device)
-        ms = milliseconds(cycles, device)
-        rows.append({"name": layer["name"], "op": layer["op"], "us": 1e3 * ms.value})
+        us = 1e3 * milliseconds(cycles, device).value
+        rows.append({"name": layer["name"], "op": layer["op"], "us": us})
         total += cycles
         instructions += sum(count for kind, count in mix.items() if kind != "words")
-    latency = milliseconds(total, device)
-    energy = millijoules(latency, device.active_mw)
-    return from_int8(embedding, sink["scale"], sink["zero_point"]), {
-        "model": "student", "format": "c", "precision": "int8", "device": name, "kind": "estimated",
-        "latency_ms": latency.value, "latency_interval": [latency.low, latency.high],
-        "energy_mj": energy.value, "energy_interval": [energy.low, energy.high],
-        "instructions": round(instructions), "macs": built["macs"],
-        "mac_per_s": 1e3 * built["macs"] / latency.value, "bytes": firmware.sizes["flash_weights"],
-        "code_bytes": firmware.sizes["flash_code"], "peak_memory_bytes": firmware.sizes["ram"],
-        "layers": rows,
-    }  # fmt: skip
+    return rows, total, instructions

@@ -9,7 +9,7 @@ PACKAGES = ("xmae", "torch", "executorch", "ai-edge-litert", "onnxruntime", "num
 
 
 def hardware():
-    """CPU, memory, system and package versions of this machine.
+    """Return the CPU, memory, system and package versions of this machine.
 
     Returns
     -------

@@ -25,8 +25,8 @@ TIMEOUT_S = 900
 
 
 def run_all_apart(bundle, entries, ppg, profile=False, at_a_time=None):
-    """`run_apart` for every entry, by default as many at a time as there are cores; a list of its
-    results.
+    """Return `run_apart` for every entry, by default as many at a time as there are cores; a list
+    of its results.
     """
     with ThreadPoolExecutor(at_a_time or os.cpu_count()) as pool:
         runs = pool.map(lambda entry: run_apart(bundle, entry, ppg, profile), entries)
@@ -130,8 +130,8 @@ def main(path, entry, source, target, said, profile):
 
 
 def loaded_bytes(format):
-    """Size of the shared libraries of a format's runtime that this process has loaded; None outside
-    Linux.
+    """Return the size of the shared libraries of a format's runtime that this process has loaded;
+    None outside Linux.
     """
     from xmae.benchmarks.harness.sessions import RUNTIMES
 
@@ -156,8 +156,8 @@ def restart_peak():
 
 
 def memory(field):
-    """A memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak); None
-    outside Linux.
+    """Return a memory field of this process in bytes: "VmRSS" (resident now) or "VmHWM" (its peak);
+    None outside Linux.
     """
     status = Path("/proc/self/status")
     return (

@@ -17,6 +17,7 @@ import json
 import tempfile
 from collections import defaultdict
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ OPERATOR, OPERATOR_INSIDE_DELEGATE = 2, 8
 
 @quietly()
 def per_layer(bundle, entry, ppg):
-    """Mean time of each operator of a model on one thread, in the order they run.
+    """Return the mean time of each operator of a model on one thread, in the order they run.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ def per_layer(bundle, entry, ppg):
 
 @torch.no_grad()
 def pytorch(encoder, window):
-    """Operators of an encoder in eager PyTorch: time spent in each kind itself, in the order of
-    first use.
+    """Return operators of an encoder in eager PyTorch: time spent in each kind itself, in the order
+    of first use.
     """
     x = torch.from_numpy(window[0])
     for _ in range(WARM_UP):
@@ -82,7 +83,7 @@ def pytorch(encoder, window):
 
 
 def executorch(path, window):
-    """Operators of a `.pte` from an ETDump, those inside XNNPACK with their names there."""
+    """Return operators of a `.pte` from an ETDump, those inside XNNPACK with their names there."""
     from executorch.devtools import Inspector
     from executorch.extension.pybindings.portable_lib import _load_for_executorch
 
@@ -93,7 +94,7 @@ def executorch(path, window):
         dump = Path(folder) / "dump.etdp"
         module.write_etdump_result_to_file(str(dump))
         blocks = Inspector(etdump_path=str(dump)).event_blocks
-    events = [event for block in blocks if block.name == "Execute" for event in block.events]
+    events = list(chain.from_iterable(block.events for block in blocks if block.name == "Execute"))
     whole = ("DELEGATE_CALL", "Method::execute", "OPERATOR_CALL")  # spans that hold other events
     return [
         {
@@ -107,7 +108,7 @@ def executorch(path, window):
 
 
 def onnx(path, window):
-    """Operators of an `.onnx` model from ONNX Runtime's trace."""
+    """Return operators of an `.onnx` model from ONNX Runtime's trace."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -134,8 +135,8 @@ def onnx(path, window):
 
 
 def litert(path, window):
-    """Operators of a `.tflite` from the profiler of LiteRT's C library, those inside XNNPACK with
-    their names there.
+    """Return operators of a `.tflite` from the profiler of LiteRT's C library, those inside XNNPACK
+    with their names there.
     """
     from xmae.export.targets.litert import inspect_model
     from xmae.export.targets.session import to_int8
@@ -159,7 +160,7 @@ def litert(path, window):
 
 
 def middle(us):
-    """Mean of the middle half: what another process cut into does not count."""
+    """Return the mean of the middle half: what another process cut into does not count."""
     return float(trim_mean(us, 0.25))
 
 

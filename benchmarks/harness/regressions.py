@@ -45,7 +45,7 @@ def read_result(path):
 
 
 def find_regressions(new, old):
-    """What is worse in `new` than in `old`: a list of sentences, empty if nothing is.
+    """Say what is worse in `new` than in `old`: a list of sentences, empty if nothing is.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def find_regressions(new, old):
 
 
 def other_windows(new, old):
-    """Why the accuracy of two results cannot be compared: a sentence, or None if it can."""
+    """Say why the accuracy of two results cannot be compared: a sentence, or None if it can."""
     if "windows_sha256" not in old:
         return "Accuracy was not compared: the earlier run does not say which windows it scored"
     if new["windows_sha256"] != old["windows_sha256"]:
@@ -74,13 +74,13 @@ def other_windows(new, old):
 
 
 def key(row):
-    """What tells a row from the others."""
+    """Say what tells a row from the others."""
     return row["model"], row["precision"], row["format"], row["device"]
 
 
 def worse(row, was, alike):
-    """What is worse in a row (None: it is no longer there): a list of sentences. `alike`: on the
-    same windows.
+    """Say what is worse in a row (None: it is no longer there): a list of sentences. `alike`: on
+    the same windows.
     """
     if row is None:
         return ["is no longer there"] if was.get("kind", "measured") == "measured" else []
@@ -105,7 +105,7 @@ def worse(row, was, alike):
 
 
 def less_accurate(row, was):
-    """What is less accurate in a row than it was on the same windows: a list of sentences."""
+    """Say what is less accurate in a row than it was on the same windows: a list of sentences."""
     found = []
     if row.get("centred") and was.get("centred"):
         loss = was["centred"]["median"] - row["centred"]["median"]

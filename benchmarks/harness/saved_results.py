@@ -10,7 +10,7 @@ from xmae.files import read_json, write_json
 
 
 def made_of(encoder, store, formats, **settings):
-    """What the numbers of an encoder on a store depend on.
+    """Say what the numbers of an encoder on a store depend on.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def made_of(encoder, store, formats, **settings):
 
 
 def kept(path, of, make):
-    """What `make` gives, a JSON value, from `path` if it was made of the same things, or else made
-    and kept there.
+    """Say what `make` gives, a JSON value, from `path` if it was made of the same things, or else
+    made and kept there.
     """
     if path.is_file() and (before := read_json(path)).get("of") == of:
         return before["result"]
@@ -50,5 +50,5 @@ def kept(path, of, make):
 
 
 def digest(of):
-    """Eight characters that stand for a JSON value, for a folder's name."""
+    """Return eight characters that stand for a JSON value, for a folder's name."""
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:8]

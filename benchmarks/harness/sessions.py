@@ -32,7 +32,7 @@ TITLES = {
 
 
 def find_entries(bundle):
-    """The models of a bundle, and its fp32 weights as entries of format "pytorch".
+    """Return the models of a bundle, and its fp32 weights as entries of format "pytorch".
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def find_entries(bundle):
 
 
 def about(encoder):
-    """What an entry of PyTorch says of its encoder: `macs`, and how a row is split, if it reads
+    """Say what an entry of PyTorch says of its encoder: `macs`, and how a row is split, if it reads
     beats.
     """
     split = {"embedding": encoder.embed_dim, "output": {"dtype": "float32"}}
@@ -113,21 +113,21 @@ def import_runtime(entry):
 
 
 def not_checked(rows):
-    """Of rows of exported files, which did not run for want of a runtime: a sentence for each
+    """Say which exported files did not run for want of a runtime: a sentence for each
     package.
     """
-    counts = Counter(row["missing"] for row in rows if "missing" in row)
+    counts = Counter(row.missing for row in rows if row.missing)
     return [
-        f"{why}: {n} file{'s' * (n > 1)} not checked; try pip install 'xmae[edge]'"
+        f"{why}: {n} {'file' if n == 1 else 'files'} not checked; try pip install 'xmae[edge]'"
         for why, n in counts.items()
     ]
 
 
 def describe(entry):
-    """What names an entry in a table, and its size."""
+    """Say what names an entry in a table, and its size."""
     return {key: entry[key] for key in ("model", "format", "precision", "bytes", "macs")}
 
 
 def entry_name(entry):
-    """`student int8 litert`, for messages."""
+    """Return `student int8 litert`, for messages."""
     return f"{entry['model']} {entry['precision']} {entry['format']}"

@@ -11,6 +11,7 @@ milliseconds cannot.
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,8 +30,10 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     Parameters
     ----------
     bundle : Bundle
-    entries, rows : lists of dict
-        As `find_entries` gives them; a row with `missing` or `failure` is left as it is.
+    entries : list of dict
+        As `find_entries` gives them.
+    rows : list of Row
+        One for each; that of a model that does not run is left as it is.
     ppg : float32 array, shape (n, 1000)
         Windows in [-1, 1], each run once a round after one to warm up.
     rounds : int
@@ -39,21 +42,25 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
 
     Returns
     -------
-    list of dict
-        The rows, with `latency_ms`, `cpu_ms` (processor time of all threads), `relative` (processor
-        time in yardsticks), each with its 95 % interval (`latency_interval`, ...), and `mac_per_s`.
+    list of Row
+        The rows, with `latency_ms`, `cpu_ms` and `relative`, their intervals, and `mac_per_s`.
     """
-    runs = [i for i, row in enumerate(rows) if not {"missing", "failure"} & row.keys()]
+    runs = [i for i, row in enumerate(rows) if row.runs]
+    found = time_entries(bundle, {i: entries[i] for i in runs}, ppg, rounds, threads)
+    return [replace(row, **found.get(i, {})) for i, row in enumerate(rows)]
+
+
+def time_entries(bundle, entries, ppg, rounds, threads=1):
+    """Time entries by any key, in turns; {key: fields of a `Row`}. The rest as `add_latency`."""
     with all_threads(threads):
-        sessions = {i: open_session(bundle, entries[i], threads) for i in runs}
+        sessions = {key: open_session(bundle, entry, threads) for key, entry in entries.items()}
         times = time_sessions(sessions | {YARDSTICK: make_yardstick()}, ppg, rounds)
-    rows = list(rows)
-    for i in runs:
-        rows[i] = rows[i] | summarise(times[i], times[YARDSTICK])
-        rows[i]["mac_per_s"] = (
-            1e3 * rows[i]["macs"] / rows[i]["latency_ms"] if rows[i]["macs"] else None
-        )
-    return rows
+    found = {}
+    for key, entry in entries.items():
+        found[key] = summarise(times[key], times[YARDSTICK])
+        macs = entry.get("macs")
+        found[key]["mac_per_s"] = 1e3 * macs / found[key]["latency_ms"] if macs else None
+    return found
 
 
 @contextmanager
@@ -69,15 +76,15 @@ def all_threads(threads):
 
 
 def make_yardstick():
-    """A function that takes about as long as a small model: a product of float32 matrices and a
-    sort, in NumPy.
+    """Return a function that takes about as long as a small model: a product of float32 matrices
+    and a sort, in NumPy.
     """
     numbers = np.random.default_rng(77).random((96, 96), np.float32)
     return lambda _: np.sort(numbers @ numbers, axis=None)
 
 
 def time_sessions(sessions, ppg, rounds):
-    """Seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
+    """Return seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
 
     In each round every session runs all n windows, one by one. The order of the sessions is drawn
     anew in each round.
@@ -98,8 +105,8 @@ def time_sessions(sessions, ppg, rounds):
 
 
 def summarise(times, yardstick):
-    """Medians of latency and processor time in ms, and of the latter in yardsticks, of times (2,
-    rounds, n) in s.
+    """Return medians of latency and processor time in ms, and of the latter in yardsticks, of times
+    (2, rounds, n) in s.
     """
     (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
     resampled = resampled_medians(cpu, drawn)
@@ -114,17 +121,17 @@ def summarise(times, yardstick):
 
 
 def resample(rounds, n_resamples=500, seed=77):
-    """Rounds drawn with replacement, shape (n_resamples, rounds)."""
+    """Return rounds drawn with replacement, shape (n_resamples, rounds)."""
     return np.random.default_rng(seed).integers(rounds, size=(n_resamples, rounds))
 
 
 def resampled_medians(times, drawn):
-    """Medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
+    """Return medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
     return np.median(times[drawn].reshape(len(drawn), -1), axis=1)
 
 
 def load():
-    """Processes that wanted a core in the last minute, on average; None where the system does not
-    tell.
+    """Return processes that wanted a core in the last minute, on average; None where the system
+    does not tell.
     """
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

@@ -134,13 +134,13 @@ def measure(python, extra, bundle=None, out=None):
 
 
 def bytes_of(site):
-    """Bytes of an environment's packages on disk, pip aside."""
+    """Return bytes of an environment's packages on disk, pip aside."""
     files = [path for path in site.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files if path.relative_to(site).parts[0] != "pip")
 
 
 def best(command):
-    """Shortest wall time of a command, s."""
+    """Return the shortest wall time of a command, s."""
     times = []
     for _ in range(BEST_OF):
         begun = time.perf_counter()
@@ -150,7 +150,9 @@ def best(command):
 
 
 def run(command):
-    """Standard output of a command that must succeed, outside this checkout and its packages."""
+    """Return the standard output of a command that must succeed, outside this checkout and its
+    packages.
+    """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
         list(map(str, command)),

@@ -134,7 +134,7 @@ def with_settings(rr, settings):
 
 
 def recalls(rr, kind, settings):
-    """Share of each class that the rule names right: (3,)."""
+    """Return the share of each class that the rule names right: (3,)."""
     predicted = with_settings(rr, settings)
     return np.array([(predicted[kind == k] == k).mean() for k in CLASSES])
 

@@ -65,7 +65,9 @@ class Settings:
 
 
 def error(levels, truth, settings):
-    """Mean error over people and both ways, bpm, of all seconds; none counts more than 40."""
+    """Return the mean error over people and both ways, bpm, of all seconds; none counts more than
+    40.
+    """
     errors = []
     for way in WAYS:
         rate, sure = follow(levels, settings.table(), way == "both ways")

@@ -25,7 +25,7 @@ HEAD = (
 
 
 def report_of(pins):
-    """What pip would install for some pins: its report (a JSON value).
+    """Say what pip would install for some pins: its report (a JSON value).
 
     Raises
     ------
@@ -47,7 +47,9 @@ def report_of(pins):
 
 
 def hashed_lines(report):
-    """Lines of a requirements file from pip's report: ``name==version --hash=sha256:...``."""
+    """Return lines of a requirements file from pip's report: ``name==version
+    --hash=sha256:...``.
+    """
     lines = []
     for package in report["install"]:
         name, version = package["metadata"]["name"], package["metadata"]["version"]

@@ -10,17 +10,18 @@ kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 
 import re
 import sys
+from dataclasses import asdict
 from datetime import date
 
 import numpy as np
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import make_reference, reference_windows
+from xmae.benchmarks.harness.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.sessions import find_entries, open_session
-from xmae.benchmarks.harness.stopwatch import add_latency, load
+from xmae.benchmarks.harness.stopwatch import load, time_entries
 from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_embeddings, compare_heads
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
@@ -217,8 +218,8 @@ def support_matrix(bundle, data, out):
 
 
 def measure(bundle, originals, train_mean, test):
-    """Entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms` where
-    they can run here.
+    """Return entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms`
+    where they can run here.
     """
     ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
     few = evenly(np.arange(len(ppg)), N_CHECKED)
@@ -228,20 +229,18 @@ def measure(bundle, originals, train_mean, test):
         if entry["format"] == "pytorch" or TARGETS[entry["format"]].can_open:
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
-            row |= compare_embeddings(embedding, original, train_mean[model])
-            heads = {
-                name: head for name, head in bundle.heads.get(model, {}).items() if name == "hr"
-            }
+            row |= asdict(compare_embeddings(embedding, original, train_mean[model]))
+            heads = {name: head for name, head in bundle.drift_heads(model).items() if name == "hr"}
             row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
         rows.append(row)
-    return (
-        add_latency(bundle, entries, rows[: len(entries)], evenly(ppg, N_TIMED), ROUNDS)
-        + rows[len(entries) :]
-    )
+    times = time_entries(bundle, dict(enumerate(entries)), evenly(ppg, N_TIMED), ROUNDS)
+    return [row | times.get(i, {}) for i, row in enumerate(rows)]
 
 
 def matrix(rows):
-    """Table of the cosines: a row for each target and model, a column for each precision."""
+    """Return the table of the cosines: a row for each target and model, a column for each
+    precision.
+    """
     rows = [row for row in rows if row["format"] != "pytorch"]
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
     cells = {
@@ -256,7 +255,7 @@ def matrix(rows):
 
 
 def said(spread, otherwise=""):
-    """Median of a cosine as a cell, marked where the file does not compute the model."""
+    """Return the median of a cosine as a cell, marked where the file does not compute the model."""
     if spread is None:
         return otherwise
     return (
@@ -267,14 +266,14 @@ def said(spread, otherwise=""):
 
 
 def file_row(row):
-    """Cells of one file."""
+    """Return cells of one file."""
     hr, undelegated = row.get("heads", {}).get("hr"), row.get("undelegated")
     return (
         *(row[key] for key in ("model", "format", "precision")),
         f"{row['bytes'] / 1000:,.0f}",
         said(row.get("centred")),
         f"{row['centred']['p5']:.4f}" if row.get("centred") else "",
-        f"{round(hr['change'], 2) + 0:+.2f}" if hr else "",  # no negative zero
+        f"{round(hr.change, 2) + 0:+.2f}" if hr else "",  # no negative zero
         f"{row['cpu_ms']:.3g}" if "cpu_ms" in row else "",
         "" if undelegated is None else ", ".join(undelegated) or "none",
         f"{row['arena_bytes']:,} B planned" if "arena_bytes" in row else "",
@@ -282,8 +281,8 @@ def file_row(row):
 
 
 def runtimes(bundle, entries, originals, train_mean, ppg):
-    """Table of the TFLite files in four interpreters, and why some do not run: {reason: number of
-    its footnote}.
+    """Return the table of the TFLite files in four interpreters, and why some do not run: {reason:
+    number of its footnote}.
     """
     rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
     ways = (
@@ -317,7 +316,7 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
 
 
 def reason(error):
-    """What an interpreter says, without the file and line of its own source."""
+    """Say what an interpreter says, without the file and line of its own source."""
     said = str(error).partition(" (")[2].rstrip(")") or str(error)
     said = (
         re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said)
@@ -328,7 +327,7 @@ def reason(error):
 
 
 def untested(rows):
-    """Which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
+    """Say which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
     left = {}
     for model, format in dict.fromkeys((row["model"], row["format"]) for row in rows):
         if format in TARGETS and not runs_here(format) and model not in COMPILED.get(format, ()):
@@ -337,7 +336,7 @@ def untested(rows):
 
 
 def estimates(bundle):
-    """Table of what Vela estimates."""
+    """Return the table of what Vela estimates."""
     rows = []
     for entry in bundle.all_models:
         if e := entry.get("estimated"):

@@ -12,7 +12,7 @@ COLUMNS = (
 
 
 def table_rows(result):
-    """Cells of each device under `COLUMNS`: a list of dicts of str."""
+    """Return cells of each device under `COLUMNS`: a list of dicts of str."""
     rows = []
     for name, played in result["devices"].items():
         counts, estimated, memory = played["counts"], played["estimated"], played["memory"]
@@ -55,7 +55,10 @@ def broken_limits(played):
 
 def failed(result):
     """Say what did not pass, a sentence each."""
-    return [f"{name}: {what}" for name, found in result["failures"].items() for what in found]
+    lines = []
+    for name, found in result["failures"].items():
+        lines += [f"{name}: {what}" for what in found]
+    return lines
 
 
 def markdown(result):

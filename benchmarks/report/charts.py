@@ -29,7 +29,9 @@ COSTS = (  # of the Pareto plots: field, words, factor
 
 
 def draw_loss(pretrain):
-    """Training and validation loss by epoch with the line at the ECG's variance, as SVG."""
+    """Return the training and validation loss by epoch with the line at the ECG's variance, as
+    SVG.
+    """
     history = pretrain["history"]
     with rc_context(_style()):
         figure = Figure(figsize=(5, 2.9), layout="constrained")
@@ -63,7 +65,7 @@ def draw_loss(pretrain):
 
 
 def draw_probe(task):
-    """Value and 95 % interval of each encoder in one task, as SVG."""
+    """Return the value and 95 % interval of each encoder in one task, as SVG."""
     encoders = task["encoders"]
     with rc_context(_style()):
         figure = Figure(figsize=(5, 0.75 + 0.36 * len(encoders)), layout="constrained")
@@ -83,8 +85,8 @@ def draw_probe(task):
 
 
 def draw_pareto(rows):
-    """What accuracy costs: heart-rate error, and drift from fp32, against latency, size and MAC, a
-    picture each.
+    """Say what accuracy costs: heart-rate error, and drift from fp32, against latency, size and
+    MAC, a picture each.
 
     Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape
     the model, a filled mark is quantised, a ring around it says that it is estimated; the line
@@ -114,21 +116,21 @@ def draw_pareto(rows):
 
 
 def heart_rate_error(row):
-    """Mean absolute error of the bundle's head on this row's embeddings, bpm; None where it was not
-    measured.
+    """Return the mean absolute error of the bundle's head on this row's embeddings, bpm; None where
+    it was not measured.
     """
     return (row.get("heads") or {}).get("hr", {}).get("value")
 
 
 def drift(row):
-    """One minus the median centred cosine of a row's embeddings to fp32 of its model, at least 1e-7
-    (rounding).
+    """Return one minus the median centred cosine of a row's embeddings to fp32 of its model, at
+    least 1e-7 (rounding).
     """
     return max(1e-7, 1 - row["centred"]["median"]) if row.get("centred") else None
 
 
 def front(points):
-    """Those of (cost, error, row) that no other point beats in both, cheapest first."""
+    """Return those of (cost, error, row) that no other point beats in both, cheapest first."""
     best, kept = float("inf"), []
     for point in sorted(points, key=lambda point: point[:2]):
         if point[1] < best:
@@ -194,7 +196,7 @@ def _style():
 
 
 def _svg(figure):
-    """A figure as inline SVG whose ink is the page's text colour."""
+    """Return a figure as inline SVG whose ink is the page's text colour."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

@@ -6,6 +6,7 @@ import base64
 import math
 from datetime import date
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -63,51 +64,10 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {
-        "number": number,
-        "size": size,
-        "span": span,
-        "runtime": runtime,
-    }
-    template = environment.from_string(
-        (files("xmae.benchmarks.report") / "report.html").read_text()
-    )
-    pretrain, probe, costs = (
-        results.get("pretrain"),
-        merge_probes(results.get("probe")),
-        cost_rows(results),
-    )
-    read = results.get("read")
-    page = template.render(
-        title=title,
-        date=date.today().isoformat(),
-        summary=summary_lines(results),
-        prepare=results.get("prepare"),
-        pretrain=pretrain,
-        picture=embedded_picture(pretrain),
-        read=read,
-        beats_picture=embedded_picture(read),
-        loss_curve=draw_loss(pretrain) if pretrain and pretrain.get("history") else None,
-        probe=probe,
-        probe_chart=draw_probe(probe["tasks"]["hr"])
-        if probe and "encoders" in probe["tasks"].get("hr", {})
-        else None,
-        lists={name: plain(results[name]) for name in ("distill", "quantize") if name in results},
-        export=results.get("export"),
-        validate=results.get("validate"),
-        costs=costs,
-        pareto=draw_pareto(costs),
-        layers=layer_bars(costs),
-        bench=results.get("bench"),
-        simulate=results.get("simulate"),
-        reads_beats=reads_beats(results),
-        watches=table_of(results).table_rows(results["simulate"])
-        if "simulate" in results
-        else None,
-        hardware=(results.get("bench") or results.get("validate") or {}).get("hardware"),
-        reference=results.get("validate", {}).get("reference")
-        or results.get("bench", {}).get("reference_info"),
-        provenance=results.get("provenance", {}),
+    environment.filters |= {"number": number, "size": size, "span": span, "runtime": runtime}
+    text = (files("xmae.benchmarks.report") / "report.html").read_text()
+    page = environment.from_string(text).render(
+        title=title, date=date.today().isoformat(), **sections(results)
     )
     path = Path(out) / "report.html"
     with atomic_file(path) as temporary:
@@ -115,83 +75,133 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     return path
 
 
+def sections(results):
+    """Say what the template shows, by its names; None for a verb that did not run."""
+    pretrain, read = results.get("pretrain"), results.get("read")
+    probe, costs = merge_probes(results.get("probe")), cost_rows(results)
+    bench, validate = results.get("bench"), results.get("validate")
+    simulate, rate = results.get("simulate"), (probe or {"tasks": {}})["tasks"].get("hr", {})
+    machine = bench or validate or {}
+    return {
+        "summary": summary_lines(results),
+        "prepare": results.get("prepare"),
+        "pretrain": pretrain,
+        "picture": embedded_picture(pretrain),
+        "read": read,
+        "beats_picture": embedded_picture(read),
+        "loss_curve": draw_loss(pretrain) if pretrain and pretrain.get("history") else None,
+        "probe": probe,
+        "probe_chart": draw_probe(rate) if "encoders" in rate else None,
+        "lists": {
+            name: plain(results[name]) for name in ("distill", "quantize") if name in results
+        },
+        "export": results.get("export"),
+        "validate": validate,
+        "costs": costs,
+        "pareto": draw_pareto(costs),
+        "layers": layer_bars(costs),
+        "bench": bench,
+        "simulate": simulate,
+        "reads_beats": reads_beats(results),
+        "watches": table_of(results).table_rows(simulate) if simulate else None,
+        "hardware": machine.get("hardware"),
+        "reference": (validate or {}).get("reference") or (bench or {}).get("reference_info"),
+        "provenance": results.get("provenance", {}),
+    }
+
+
 def reads_beats(results):
-    """Whether the simulated student reads beats."""
+    """Tell whether the simulated student reads beats."""
     return results.get("simulate", {}).get("reads") == "beats"
 
 
 def table_of(results):
-    """The module that shows a simulation."""
+    """Return the module that shows a simulation."""
     return beat_table if reads_beats(results) else watch_table
 
 
 def summary_lines(results):
-    """The run in a sentence each, at most eight, for the head of the page and the end of the
+    """Say the run in a sentence each, at most eight, for the head of the page and the end of the
     terminal.
     """
     lines = []
     if prepare := results.get("prepare"):
-        subjects = sum(prepare["subjects_by_split"].values())
-        total = prepare["windows"] + sum(prepare["dropped"].values())
-        lines.append(
-            f"Data: {prepare['windows']:,} of {total:,} windows kept, {subjects} subjects"
-            f" ({prepare['subjects_by_split'].get('test', 0)} held out for testing)."
-        )
+        lines.append(data_line(prepare))
     if read := results.get("read"):
         lines += read_lines(read)
     if pretrain := results.get("pretrain"):
         lines.append(
             "Pretraining: on held-out subjects the rebuilt ECG misses "
-            f"{100 * pretrain['val_ratio']:.0f} % of the"
-            f" variance (100 % = drawing the mean)."
+            f"{100 * pretrain['val_ratio']:.0f} % of the variance (100 % = drawing the mean)."
         )
-    hr = (merge_probes(results.get("probe")) or {"tasks": {}})["tasks"].get("hr", {})
-    if "encoders" in hr:
-        cells = [
-            f"{name} {entry['value']:.2f}"
-            for name, entry in hr["encoders"].items()
-            if "untrained " not in name
-        ]
-        lines.append(
-            f"Heart rate on {hr['n_subjects']} unseen subjects, mean error in bpm: "
-            f"{', '.join(cells)};"
-            f" always the mean {hr['baseline']:.2f}."
-        )
-    int8 = [
-        row
-        for row in cost_rows(results)
-        if row["model"] != "teacher"
-        and (row["precision"], row["kind"]) == ("int8", "measured")
-        and row["latency_ms"]
+    lines += rate_lines(results)
+    lines += cost_lines(results)
+    if simulated := results.get("simulate"):
+        lines.append(table_of(results).summary(simulated))
+    if validate := results.get("validate"):
+        lines.append(gate_line(validate))
+    return lines
+
+
+def data_line(prepare):
+    """Say how many windows of how many subjects were kept."""
+    by_split = prepare["subjects_by_split"]
+    total = prepare["windows"] + sum(prepare["dropped"].values())
+    return (
+        f"Data: {prepare['windows']:,} of {total:,} windows kept, {sum(by_split.values())} "
+        f"subjects ({by_split.get('test', 0)} held out for testing)."
+    )
+
+
+def rate_lines(results):
+    """Say how well encoders know the heart rate; none where they were not probed for it."""
+    probe = merge_probes(results.get("probe")) or {"tasks": {}}
+    hr = probe["tasks"].get("hr", {})
+    if "encoders" not in hr:
+        return []
+    cells = [
+        f"{name} {entry['value']:.2f}"
+        for name, entry in hr["encoders"].items()
+        if "untrained " not in name
     ]
-    if int8:
-        best = min(int8, key=lambda row: row["latency_ms"])
+    return [
+        f"Heart rate on {hr['n_subjects']} unseen subjects, mean error in bpm: "
+        f"{', '.join(cells)}; always the mean {hr['baseline']:.2f}."
+    ]
+
+
+def cost_lines(results):
+    """Say which int8 student is fastest, and what does not run."""
+    int8 = [
+        row for row in cost_rows(results) if (row["precision"], row["kind"]) == ("int8", "measured")
+    ]
+    students = [row for row in int8 if row["model"] != "teacher" and row["latency_ms"]]
+    lines = []
+    if students:
+        best = min(students, key=lambda row: row["latency_ms"])
         lines.append(
             f"int8 {best['model']}: {size(best['bytes'])}, {number(best['latency_ms'])} ms a window"
             f" ({runtime(best['format'])}, one core)."
         )
-    if failed := [
-        entry_name(row)
-        for row in results.get("bench", {"models": []})["models"]
-        if "failure" in row
-    ]:
+    benched = results.get("bench", {"models": []})["models"]
+    if failed := [entry_name(row) for row in benched if "failure" in row]:
         lines.append(f"Does not run: {', '.join(failed)}.")
-    if simulated := results.get("simulate"):
-        lines.append(table_of(results).summary(simulated))
-    if validate := results.get("validate"):
-        found, checked = len(validate["violations"]), f"{validate['checked']} exports"
-        verdict = "passed" if validate["passed"] else "FAILED" if found else "INCOMPLETE"
-        verdict += (
-            f", {found} violation(s) over {checked}"
-            if found
-            else f", {checked} within their limits"
-        )
-        lines.append(f"Drift gate: {'; '.join([verdict, *validate['not_checked']])}.")
     return lines
 
 
+def gate_line(validate):
+    """Return the verdict of the drift gate."""
+    found, checked = len(validate["violations"]), f"{validate['checked']} exports"
+    verdict = f"INCOMPLETE, {checked} within their limits"
+    if found:
+        verdict = f"FAILED, {found} violation(s) over {checked}"
+    elif validate["passed"]:
+        verdict = f"passed, {checked} within their limits"
+    return f"Drift gate: {'; '.join([verdict, *validate['not_checked']])}."
+
+
 def read_lines(read):
-    """What the watch reads, how far off, on how many unseen people, and what int8 costs."""
+    """Say what the watch reads, how far off, on how many unseen people, and what int8 costs."""
     first, second, *_, rival = read["methods"]
     return [
         f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
@@ -210,14 +220,14 @@ def read_lines(read):
 
 
 def embedded_picture(result):
-    """The picture of a result as a data URL; None if there is none."""
+    """Return the picture of a result as a data URL; None if there is none."""
     path = result and result.get("picture")
     return _png(path) if path and Path(path).is_file() else None
 
 
 def merge_probes(probes):
-    """One probe result or a list of them as one, with the encoders side by side; None if there is
-    none.
+    """Return one probe result or a list of them as one, with the encoders side by side; None if
+    there is none.
 
     Baselines of the second and later results are named after their model, and hand-made features
     appear once.
@@ -238,22 +248,22 @@ def merge_probes(probes):
                     )
                     tasks[name]["encoders"][shown] = entry
     names = list(
-        dict.fromkeys(name for task in tasks.values() for name in task.get("encoders", ()))
+        dict.fromkeys(chain.from_iterable(task.get("encoders", ()) for task in tasks.values()))
     )
     return first | {"tasks": tasks, "encoders": names}
 
 
 def cost_rows(results):
-    """Rows with latency, size and memory, of `bench` or else of `validate`; None for what was not
-    measured.
+    """Return rows with latency, size and memory, of `bench` or else of `validate`; None for what
+    was not measured.
     """
     rows = (results.get("bench") or results.get("validate") or {"models": []})["models"]
     return [dict.fromkeys(MEASURED) | {"kind": "measured"} | row for row in rows]
 
 
 def layer_bars(rows):
-    """For each row with a profile: its name, total in microseconds, and (operator, us, share of the
-    largest) in order.
+    """List for each row with a profile its name, total in microseconds, and (operator, us, share of
+    the largest) in order.
 
     Operators below half a percent are summed up at the end.
     """
@@ -278,7 +288,7 @@ def layer_bars(rows):
 
 
 def plain(value):
-    """The entries of a verb's result that fit on a line: numbers, words (no paths) and short
+    """Return the entries of a verb's result that fit on a line: numbers, words (no paths) and short
     lists.
     """
     shown = {}
@@ -297,8 +307,8 @@ def plain(value):
 
 
 def number(value, digits=3):
-    """A number with three significant digits and thousands separators; words as they are; None as a
-    dash.
+    """Return a number with three significant digits and thousands separators; words as they are;
+    None as a dash.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -312,22 +322,22 @@ def number(value, digits=3):
 
 
 def size(n_bytes):
-    """Bytes as kB or MB (powers of ten)."""
+    """Return bytes as kB or MB (powers of ten)."""
     if n_bytes is None:
         return "–"
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
 def span(interval, digits=2):
-    """`[low, high]` as "low to high"; nothing for None."""
+    """Return `[low, high]` as "low to high"; nothing for None."""
     return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else ""
 
 
 def runtime(format):
-    """The name of the runtime that runs a format."""
+    """Return the name of the runtime that runs a format."""
     return TITLES.get(format, format)
 
 
 def _png(path):
-    """An image file as a data URL."""
+    """Return an image file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()

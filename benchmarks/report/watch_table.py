@@ -25,8 +25,8 @@ WITHOUT_SAMPLES = (
 
 
 def table_rows(result):
-    """Cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a list of
-    dicts of str.
+    """Return cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a
+    list of dicts of str.
     """
     rows = []
     for name, played in result["devices"].items():
@@ -71,7 +71,7 @@ def table_rows(result):
 
 
 def broken_limits(played):
-    """Limits of a device that are not kept, in words."""
+    """Return limits of a device that are not kept, in words."""
     return [
         f"over: {name} {limit['used']:,} of {limit['limit']:,} {limit['unit']}"
         for name, limit in played.get("limits", {}).items()
@@ -80,7 +80,7 @@ def broken_limits(played):
 
 
 def equality(same):
-    """How many embeddings equal the reference's, and how far off the others are; or why nobody
+    """Say how many embeddings equal the reference's, and how far off the others are; or why nobody
     looked.
     """
     if "not_compared" in same:
@@ -91,17 +91,17 @@ def equality(same):
 
 
 def estimated_cells(estimated):
-    """Latency and energy with their ranges."""
+    """Return the latency and energy with their ranges."""
     return [span(estimated["latency_ms"]), span(estimated["energy_mj"])]
 
 
 def span(number):
-    """An estimate with its low and high end: "1.2 (0.9 to 2)"."""
+    """Return an estimate with its low and high end: "1.2 (0.9 to 2)"."""
     return f"{number['estimated']:.3g} ({number['low']:.3g} to {number['high']:.3g})"
 
 
 def markdown(result):
-    """The table with a sentence on what it is."""
+    """Return the table with a sentence on what it is."""
     rows, front = table_rows(result), result["front_end"]
     no_samples = any(
         played["emulator"].startswith("qemu-user") for played in result["devices"].values()
@@ -130,7 +130,9 @@ def markdown(result):
 
 
 def frame_contents(result):
-    """Which numbers a result frame holds, in a sentence or two: the same ones on all devices."""
+    """Say which numbers a result frame holds, in a sentence or two: the same ones on all
+    devices.
+    """
     played = next(iter(result["devices"].values()))
     names = (
         ", ".join(f"{head['name']} ({head['units']})" for head in played["heads"])
@@ -143,12 +145,15 @@ def frame_contents(result):
 
 
 def failed(result):
-    """What did not pass, a sentence each."""
-    return [f"{name}: {what}" for name, found in result["failures"].items() for what in found]
+    """Say what did not pass, a sentence each."""
+    lines = []
+    for name, found in result["failures"].items():
+        lines += [f"{name}: {what}" for what in found]
+    return lines
 
 
 def terminal(result):
-    """The table without ranges, in columns."""
+    """Return the table without ranges, in columns."""
     cells = [
         list(COLUMNS.values()),
         *(
@@ -166,7 +171,7 @@ def terminal(result):
 
 
 def summary(result):
-    """One sentence for the head of the report."""
+    """Return one sentence for the head of the report."""
     compared = [one["bit_exact"] for one in result["devices"].values()]
     equal, windows = (sum(same[key] for same in compared) for key in ("equal", "windows"))
     not_passed = "NOT passed: " + "; ".join(failed(result))

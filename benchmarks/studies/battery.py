@@ -5,12 +5,9 @@ xmae simulate BUNDLE --device apollo4,stm32u5 --signal RECORDING --out runs/simu
 python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json --out benchmarks/results
 """
 
-import argparse
-from pathlib import Path
-
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.errors import UserError, refusing
-from xmae.files import atomic_file, read_json
+from xmae.files import read_json
 from xmae.firmware_sim.cost.battery import CELL_V, CONVERTER
 from xmae.firmware_sim.cost.profile import Span
 from xmae.tables import markdown_table
@@ -26,18 +23,18 @@ INTERVALS_S = (1, 10, 60)  # between packets
 
 
 def led(rate):
-    """Charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
+    """Return the charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
     mean_ma = LED_MA * PULSE_US * (1e-6 * rate)
     return mean_ma * (HOURS * LED_V / CELL_V / CONVERTER)
 
 
 def front_end(rate):
-    """Charge of receiver and converter a day, mAh: a `Span`."""
+    """Return the charge of receiver and converter a day, mAh: a `Span`."""
     return FRONT_END_UA * (1e-3 * HOURS * rate / RATES[0])
 
 
 def radio(interval_s):
-    """Charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
+    """Return the charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
     return RADIO_UC * (1e-3 / interval_s * HOURS)
 
 
@@ -46,15 +43,20 @@ def shown(span):
     return f"{span.value:.3g} ({span.low:.3g} to {span.high:.3g})"
 
 
-def study(path: str, out: str = "benchmarks/results") -> str:
-    """Write battery.md; its path.
+def battery(result: str, /) -> str:
+    """Say what a day costs a watch, from a result of `xmae simulate`.
+
+    Parameters
+    ----------
+    result : str
+        simulate.json of students that read beats.
 
     Raises
     ------
     UserError
         If the file is no result of `xmae simulate` with a student that reads beats.
     """
-    result = read_json(path)
+    path, result = result, read_json(result)
     if not isinstance(result, dict) or result.get("reads") != "beats":
         raise UserError(f"{path}: no result of xmae simulate with a student that reads beats")
     with refusing(path, "a result of xmae simulate"):
@@ -70,11 +72,10 @@ def study(path: str, out: str = "benchmarks/results") -> str:
         (f"radio, a packet every {interval} s", shown(radio(interval)), "assumed")
         for interval in INTERVALS_S
     ]
-    page = f"""# What a day costs
+    return f"""# What a day costs
 
     xmae simulate BUNDLE --device {",".join(result["devices"])} --signal {result["signal"]} \\
         --out runs/simulate
-    python -m xmae.benchmarks.studies.battery runs/simulate/simulate.json
 
 Charge of the cell with results every {result["front_end"]["hop_s"]} s day and night, in mAh, with
 low and high ends. The cell has {CELL_V} V, its converter an efficiency of {CONVERTER} (assumed).
@@ -92,19 +93,7 @@ Assumed, from what data sheets of such parts say in order of magnitude, not from
 The processor's profiles say where each of their numbers comes from (`xmae simulate --list-devices
 --json`).
 """
-    with atomic_file(Path(out) / "battery.md") as temporary:
-        temporary.write_text(page)
-    return str(Path(out) / "battery.md")
-
-
-def main(arguments=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", help="simulate.json")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
-    given = parser.parse_args(arguments)
-    print(run_script(study, given.result, given.out))
 
 
 if __name__ == "__main__":
-    main()
+    run_study(battery, "battery.md")

@@ -9,7 +9,6 @@ interval that tables of the other folds' subjects give (cross-conformal). Defini
 docs/scores.md.
 """
 
-import argparse
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ import pandas as pd
 from xmae.beats.certainty import PROMISE, TOO_WIDE, calibrate, shipped_certainty
 from xmae.beats.intervals import beats_by_window, intervals_of
 from xmae.benchmarks.studies.pulse_check import LOOK_ALIKES, WITHOUT_PULSE
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.protocol.beat_scores import interval_coverage, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import Stream, int8_file
 from xmae.files import atomic_file
@@ -98,7 +97,9 @@ def judge(store, model):
 
 
 def irregularity_of(beats):
-    """Mean change of neighbouring intervals over their mean, by window; 0 with too few beats."""
+    """Return the mean change of neighbouring intervals over their mean, by window; 0 with too few
+    beats.
+    """
     window, time = beats_by_window(beats)
     interval, of = intervals_of(time, window)
     both = of[1:] == of[:-1]
@@ -110,7 +111,9 @@ def irregularity_of(beats):
 
 
 def coverage_row(name, judged, low, high):
-    """Cells of a row: coverage with its interval over subjects, median width, windows, subjects."""
+    """Return cells of a row: coverage with its interval over subjects, median width, windows,
+    subjects.
+    """
     inside, width = interval_coverage(judged.truth, low, high, judged.subject)
     subjects = int(np.isfinite(inside).sum())
     shown = mean_with_interval(100 * inside, 1)
@@ -118,7 +121,9 @@ def coverage_row(name, judged, low, high):
 
 
 def coverage_rows(judged, table, cross):
-    """Rows of coverage: given, all, irregular; by the shipped table and by those of other folds."""
+    """Return rows of coverage: given, all, irregular; by the shipped table and by those of other
+    folds.
+    """
     low, high = judged.interval(table)
     known = np.isfinite(judged.rate)
     given = known & (judged.certainty >= table.least)
@@ -137,7 +142,9 @@ def coverage_rows(judged, table, cross):
 
 
 def cross_conformal(judged):
-    """Intervals (low, high) of every window by the table of the other folds' subjects, bpm."""
+    """Return intervals (low, high) of every window by the table of the other folds' subjects,
+    bpm.
+    """
     low, high = np.full((2, len(judged.truth)), np.nan)
     for fold in range(N_FOLDS):
         held = judged.subject % N_FOLDS == fold
@@ -148,7 +155,9 @@ def cross_conformal(judged):
 
 
 def risk_rows(judged, table):
-    """Points of the risk-coverage curve: share answered, mean error, share wrong of all windows."""
+    """Return points of the risk-coverage curve: share answered, mean error, share wrong of all
+    windows.
+    """
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
     order = np.argsort(-judged.certainty, kind="stable")
     n, rows = len(order), []
@@ -188,7 +197,9 @@ def draw(judged, table):
 
 
 def made_rows(model):
-    """Rows of signals without a pulse: share of the seconds in which a heart rate is given."""
+    """Return rows of signals without a pulse: share of the seconds in which a heart rate is
+    given.
+    """
     t, random, rows = np.arange(SIGNAL_S * MADE_SFREQ) / MADE_SFREQ, np.random.default_rng(0), []
     stream = Stream(model, MADE_SFREQ, MADE_BITS)
     for name, signal in (WITHOUT_PULSE | LOOK_ALIKES).items():
@@ -225,12 +236,10 @@ def page_of(model, judged, table, made):
     without = markdown_table(("signal without a pulse", "seconds with a heart rate, %"), made)
     return f"""# What certainty is worth
 
-    python -m xmae.benchmarks.studies.certainty runs/all {model}
-
 The int8 file of `{model}` reads each window of 10 s with truth from the ECG by itself, on
 {subjects} subjects. Nothing of them trained, chose or calibrated it. Coverage is the mean over
-subjects of the share of windows whose true heart rate lies in the interval, with the bootstrap-t
-interval over subjects (95 %). The promise is {100 * PROMISE:.0f} %. Cross-conformal: the table is
+subjects of the share of windows whose true heart rate lies in the interval. {COVERAGE_NOTE}
+The promise is {100 * PROMISE:.0f} %. Cross-conformal: the table is
 made anew from the subjects of the other folds ({N_FOLDS} folds). Irregular: neighbouring intervals
 of the ECG change by {100 * IRREGULAR:.0f} % or more on average.
 
@@ -256,25 +265,23 @@ check of the older students passes 43 % of random walks and 100 % of square wave
 """
 
 
-def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results") -> str:
-    """Write certainty.md and certainty.png; path of the page."""
+def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
+    """Score the certainty of a student that reads beats.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with ECG, all subjects unseen.
+    model : str
+        Shipped student.
+    out : str
+        Folder for certainty.png.
+    """
     table, judged = shipped_certainty(model), judge(store, model)
     with atomic_file(Path(out) / "certainty.png") as temporary:
         temporary.write_bytes(draw(judged, table))
-    with atomic_file(Path(out) / "certainty.md") as temporary:
-        temporary.write_text(page_of(model, judged, table, made_rows(model)))
-    return str(Path(out) / "certainty.md")
-
-
-def main(arguments=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", help="store of windows with ECG, all subjects unseen")
-    parser.add_argument("model", nargs="?", default="beats-mcu", help="shipped student")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
-    given = parser.parse_args(arguments)
-    print(run_script(study, given.store, given.model, given.out))
+    return page_of(model, judged, table, made_rows(model))
 
 
 if __name__ == "__main__":
-    main()
+    run_study(certainty, "certainty.md")

@@ -8,23 +8,21 @@ of the offset but for each recording's own lag. BIDMC is scored; CinC 2015, on w
 chosen, stands beside it.
 """
 
-import argparse
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recordings
 from xmae.errors import UserError
-from xmae.files import atomic_file
 from xmae.signals.filters import ecg_clean, ppg_clean
 from xmae.signals.offset import ARRIVALS_S, Clocks, estimate_clocks, steepest_rises
 from xmae.signals.quality import ecg_peaks, ppg_peaks
 from xmae.signals.resample import bridge_gaps
+from xmae.tables import markdown_table
 
 MINUTES = (1, 2, 3, 5, 8)
 MAX_OFFSET_S, MAX_DRIFT_PPM = 5.0, 100.0  # injected, drawn evenly from 0
@@ -46,31 +44,31 @@ class Trial:
 
     @property
     def lag_error_s(self):
-        """Of the lag in the middle: found less what it is."""
+        """Return of the lag in the middle: found less what it is."""
         at_middle = self.own_lag_s + self.offset_s
         at_middle += 1e-6 * self.drift_ppm * (self.found.middle_s + self.own_lag_s)
         return self.found.lag_s - at_middle
 
     @property
     def offset_error_s(self):
-        """Of the offset, the lag less 0.25 s: the recording's own lag stands in it."""
+        """Return of the offset, the lag less 0.25 s: the recording's own lag stands in it."""
         return self.lag_error_s + self.own_lag_s - 0.25
 
     @property
     def offset_inside(self):
-        """Whether the offset injected lies in the range that was stated."""
+        """Tell whether the offset injected lies in the range that was stated."""
         low, high = self.found.offset_range_s
         middle = self.offset_s + 1e-6 * self.drift_ppm * self.found.middle_s
         return low <= middle <= high
 
     @property
     def drift_error_ppm(self):
-        """Found less injected."""
+        """Return the found less injected."""
         return self.found.drift_ppm - self.drift_ppm
 
 
 def beats_of(recording):
-    """R peaks and steepest rises of the pulses of a recording, s."""
+    """Return R peaks and steepest rises of the pulses of a recording, s."""
     sfreq = recording.sfreq
     ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
     clean = ppg_clean(ppg, sfreq)
@@ -79,15 +77,17 @@ def beats_of(recording):
 
 
 def own_lag(r_peaks, pulses):
-    """The lag of a whole recording as it is, s; NaN if the best one is none that its monitor can
-    have.
+    """Return the lag of a whole recording as it is, s; NaN if the best one is none that its monitor
+    can have.
     """
     found = estimate_clocks(r_peaks, pulses, SEARCHED_S)
     return found.lag_s if OWN_LAG_S[0] <= found.lag_s <= OWN_LAG_S[1] else np.nan
 
 
 def trials_of(path, random):
-    """Trials of one recording, one for each number of minutes; empty where it cannot be used."""
+    """Return trials of one recording, one for each number of minutes; empty where it cannot be
+    used.
+    """
     trials = []
     try:
         recordings = [recording for recording in read_recordings(path) if recording.ecg is not None]
@@ -107,7 +107,7 @@ def trials_of(path, random):
 
 
 def rows_of(name, trials):
-    """Rows of the table of one data set."""
+    """Return rows of the table of one data set."""
     rows = []
     for minutes in MINUTES:
         some = [trial for trial in trials if trial.minutes == minutes]
@@ -131,22 +131,22 @@ def rows_of(name, trials):
 
 
 def percent(value):
-    """A share as text."""
+    """Return a share as text."""
     return f"{100 * value:.0f} %"
 
 
 def share(flags):
-    """The share of what is true, as text."""
+    """Return the share of what is true, as text."""
     return percent(np.mean(flags)) if flags else "-"
 
 
 def middle(values):
-    """The median as text."""
+    """Return the median as text."""
     return f"{np.median(values):.0f}" if values else "-"
 
 
 def quantiles(values, digits):
-    """Median and 95th percentile, as text."""
+    """Return the median and 95th percentile, as text."""
     if not values:
         return "-"
     return " / ".join(f"{x:.{digits}f}" for x in np.quantile(values, [0.5, 0.95]))
@@ -157,20 +157,18 @@ HEAD = ("data", "minutes", "recordings", "refused", "wrong beat", "own lag unkno
         "half interval of drift, ppm", "drift inside its interval")  # fmt: skip
 
 
-def page(rows, unlike, command):
-    """The page in Markdown."""
+def page(rows, unlike):
+    """Return the page in Markdown."""
     lines = [
         "# The clock doctor: error and refusals against minutes of data",
         "",
-        f"Written by `{command}` on {date.today()}; seed 0. Real R peaks and pulses of recordings "
+        "Seed 0. Real R peaks and pulses of recordings "
         f"whose devices share a clock; an offset of 0 to {MAX_OFFSET_S:g} s and a drift of 0 to "
         f"{MAX_DRIFT_PPM:g} ppm were put on the pulses' times, a draw for each recording and "
         "length. The first minutes of each recording are used. Beats are moved, signals are not "
         "resampled.",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "|---" * len(HEAD) + "|",
-        *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+        markdown_table(HEAD, rows, right=False),
         "",
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
@@ -197,33 +195,34 @@ def page(rows, unlike, command):
 
 
 def of_other_people(beats):
-    """How often the pulses of another recording were taken for the own."""
+    """Say how often the pulses of another recording were taken for the own."""
     pairs = [(beats[k][0], beats[k - 1][1]) for k in range(len(beats))]
     certain = sum(estimate_clocks(*pair, SEARCHED_S).certain for pair in tqdm(pairs, "others"))
     return f"{certain} of {len(pairs)} pairs of BIDMC recordings were called certain"
 
 
-def main(arguments=None):
-    """Write clock_doctor.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cinc", help="folder of CinC 2015 recordings; default: BIDMC alone")
-    parser.add_argument("--every", type=int, default=1, help="of CinC 2015, every so many")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for clock_doctor.md")
-    given, random = parser.parse_args(arguments), np.random.default_rng(0)
-    sets = {"BIDMC": bidmc_files()}
-    if given.cinc:
-        sets["CinC 2015"] = sorted(Path(given.cinc).rglob("*.npz"))[:: given.every]
+def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
+    """Hold the clock doctor's answers against clocks set apart by known amounts.
+
+    Parameters
+    ----------
+    cinc : str or None
+        Folder of CinC 2015 recordings; default: BIDMC alone.
+    every : int
+        Of CinC 2015, every so many.
+    """
+    random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
+    if cinc:
+        sets["CinC 2015"] = sorted(Path(cinc).rglob("*.npz"))[::every]
     rows = []
     for name, paths in sets.items():
-        trials = [trial for path in tqdm(paths, name) for trial in trials_of(path, random)]
+        trials = []
+        for path in tqdm(paths, name):
+            trials += trials_of(path, random)
         rows += rows_of(name, trials)
     beats = [beats_of(next(read_recordings(path))) for path in tqdm(sets["BIDMC"], "beats")]
-    command = "python -m xmae.benchmarks.studies.clock_doctor --cinc CINC2015_FOLDER"
-    command += f" --every {given.every}"
-    with atomic_file(Path(given.out) / "clock_doctor.md") as temporary:
-        temporary.write_text(page(rows, of_other_people(beats), command))
-    print(Path(given.out) / "clock_doctor.md")
+    return page(rows, of_other_people(beats))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_study(clock_doctor, "clock_doctor.md")

@@ -10,25 +10,20 @@ store wants ECG, and a val and a test split. Training and the choice of each var
 test subject; which variant to take is read off the validation columns.
 """
 
-import argparse
 import copy
-import shlex
-import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xmae.benchmarks.harness.saved_results import digest, made_of
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.distill.distill import learn
 from xmae.distill.losses import same_cosine, same_distances
 from xmae.distill.objective import TaughtCrops, TaughtWindows
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, untrained_like
-from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.tables import markdown_table
 from xmae.training.device import default_precision, device_name
@@ -52,9 +47,8 @@ HEAD = """# What the parts of the distillation's loss are worth
 
     xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 \\
         --out store
-    {command}
 
-{date}, seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher
+Seed {seed}, {device}. Student `mcu`, teacher `{teacher}`; {crops:,} crops that the teacher
 answered once, {epochs} epochs of {steps} steps of {batch_size}, peak learning rate {lr:g}: a
 fraction of what the shipped students had. Same first weights, same crops, same order.
 
@@ -69,16 +63,33 @@ epoch was chosen; test: {n_test} subjects.
 """
 
 
-def main(
-    store,
-    out="benchmarks/results",
-    runs="runs/distill_losses",
-    teacher="base",
-    crops=8192,
-    epochs=8,
-    seed=77,
-):
-    """Train what is missing, write distill_losses.md; returns its path."""
+def distill_losses(
+    store: str,
+    /,
+    *,
+    runs: str = "runs/distill_losses",
+    teacher: str = "base",
+    crops: int = 8192,
+    epochs: int = 8,
+    seed: int = 77,
+) -> str:
+    """Train a student by each variant of the loss that is not there yet, and compare them.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with all splits.
+    runs : str
+        Folder of the trainings.
+    teacher : str
+        Shipped encoder or encoder file.
+    crops : int
+        Crops that the teacher answers once.
+    epochs : int
+        Of each training.
+    seed : int
+        Of everything random.
+    """
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()
     common = {
@@ -136,32 +147,25 @@ def main(
     subjects = {name: len(np.unique(windows.subject[rows])) for name, rows in splits.items()}
     head = HEAD.format(
         **common,
-        command=shlex.join(
-            ["python", "-m", "xmae.benchmarks.studies.distill_losses", *sys.argv[1:]]
-        ),
-        date=date.today().isoformat(),
         device=device_name(),
         steps=len(train),
         n_val=subjects["val"],
         n_test=subjects["test"],
     )
-    path = Path(out) / "distill_losses.md"
-    with atomic_file(path) as temporary:
-        temporary.write_text(head + markdown_table(COLUMNS, lines, right=False) + "\n")
-    return str(path)
+    return head + markdown_table(COLUMNS, lines, right=False) + "\n"
 
 
 def standard(embedding, mean, std):
-    """Embeddings (n, E), standardised, their mean over the dimensions taken off: the part that is
-    the teacher's.
+    """Return embeddings (n, E), standardised, their mean over the dimensions taken off: the part
+    that is the teacher's.
     """
     x = (torch.from_numpy(embedding) - mean) / std
     return x - x.mean(1, keepdim=True)
 
 
 def number(entry, key="value", digits=2):
-    """A probe's value, or its difference to the first embedding's ("minus_first"), with its 95 %
-    interval.
+    """Return a probe's value, or its difference to the first embedding's ("minus_first"), with its
+    95 % interval.
     """
     interval, sign = (
         (entry["minus_first_interval"], "+") if key == "minus_first" else (entry["interval"], "")
@@ -171,12 +175,4 @@ def number(entry, key="value", digits=2):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("store")
-    parser.add_argument("--out", default="benchmarks/results")
-    parser.add_argument("--runs", default="runs/distill_losses")
-    parser.add_argument("--teacher", default="base")
-    parser.add_argument("--crops", type=int, default=8192)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=77)
-    print(run_script(main, **vars(parser.parse_args())))
+    run_study(distill_losses, "distill_losses.md")

@@ -7,13 +7,13 @@ xmae.benchmarks.studies.findings STORE --out benchmarks/results; give further en
 those of `xmae compare`, with --models.
 """
 
-import argparse
 import shlex
 import time
 from pathlib import Path
 
 from PIL import Image
 
+from xmae.benchmarks.studies.runner import run_study
 from xmae.cli import main as xmae
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -42,83 +42,71 @@ SECTIONS = (  # verb, question, its table, its picture
 )
 
 
-def main(store, models=SHIPPED, out="benchmarks/results", runs="runs/findings", seed=77):
-    """Run what is missing, write findings.md and its pictures.
+def findings(
+    store: str, /, *, models: list = SHIPPED, runs: str = "runs/findings", seed: int = 77, out: str
+) -> str:
+    """Run what is missing, and gather the findings with their pictures.
 
     Parameters
     ----------
     store : str
         Store of windows with ECG and a test split (`xmae prepare`).
-    models : sequence of str
+    models : list of str
         Shipped encoders or encoder files; the first is the one that the others are tested against.
-    out : str
-        Folder of findings.md and findings-*.png.
     runs : str
         Folder of the results of the commands.
     seed : int
         Of everything random.
-
-    Returns
-    -------
-    str
-        The page.
+    out : str
+        Folder for findings-*.png.
     """
-    meta = WindowStore(store).meta
-    lines, costs = [], []
+    meta, parts, costs = WindowStore(store).meta, [], []
     made = ", ".join(f"{key} {value}" for key, value in meta["settings"].items())
-    lines += [
-        (
-            "    python -m xmae.benchmarks.studies.findings "
-            f"{shlex.join([store, '--models', *models])}"
-        ),
-        "",
-    ]
-    lines += [
-        f"Store: {meta['recordings']} recordings, {meta['windows']} windows of 10 s ({made}).",
-        "",
-    ]
+    note = NOTE.format(reference=method_names(models)[0], intervals="")
     for name, question, table, picture in SECTIONS:
         folder = Path(runs) / name
         options = [*data_of(name, store), "--seed", str(seed), "--out", str(folder)]
-        if not (folder / "metrics.json").is_file():
-            started = time.process_time()
-            if xmae([name, *models, *options]):
-                raise UserError(f"xmae {name} did not succeed")
-            write_json(folder / COST, {"processor_s": time.process_time() - started})
+        run_verb(name, models, options, folder)
         if (folder / COST).is_file():  # not where the command was called by hand
             costs.append(read_json(folder / COST)["processor_s"])
-        if (before := read_json(folder / "metrics.json")["models"]) != list(models):
-            raise UserError(
-                f"{folder}: is of other models ({', '.join(before)}); name another folder for the "
-                "runs"
-            )
-        text = (
-            (folder / table)
-            .read_text()
-            .replace(NOTE.format(reference=method_names(models)[0], intervals=""), "")
-        )
-        lines += [
-            f"## {question}",
-            "",
-            f"    xmae {name} MODELS {shlex.join(options)}",
-            "",
-            text.strip(),
-            "",
-        ]
+        text = (folder / table).read_text().replace(note, "").strip()
+        parts.append(f"## {question}\n\n    xmae {name} MODELS {shlex.join(options)}\n\n{text}\n")
         if picture:
             shrink(folder / picture, Path(out) / f"findings-{name}.png")
-            lines += [f"![{question}](findings-{name}.png)", ""]
+            parts.append(f"![{question}](findings-{name}.png)\n")
     cost = f", {sum(costs) / 60:.0f} min of processor time" if len(costs) == len(SECTIONS) else ""
-    facts = f"Hardware: {device_name()}{cost}. Seed: {seed}."
-    lines = ["# Findings of the paper, on open recordings", "", facts, "", *lines]
-    lines += [NOTE.format(reference=method_names(models)[0], intervals=""), ""]
-    with atomic_file(Path(out) / "findings.md") as temporary:
-        temporary.write_text("\n".join(lines))
-    return str(Path(out) / "findings.md")
+    sections = "\n".join(parts)
+    return f"""# Findings of the paper, on open recordings
+
+The verbs ran on {device_name()}{cost}. Seed: {seed}. Store: {meta["recordings"]} recordings,
+{meta["windows"]} windows of 10 s ({made}).
+
+{sections}
+{note}
+"""
+
+
+def run_verb(name, models, options, folder):
+    """Run a verb whose result is not in the folder yet.
+
+    Raises
+    ------
+    UserError
+        If it does not succeed, or what is there is of other models.
+    """
+    if not (folder / "metrics.json").is_file():
+        started = time.process_time()
+        if xmae([name, *models, *options]):
+            raise UserError(f"xmae {name} did not succeed")
+        write_json(folder / COST, {"processor_s": time.process_time() - started})
+    if (before := read_json(folder / "metrics.json")["models"]) != list(models):
+        raise UserError(
+            f"{folder}: is of other models ({', '.join(before)}); name another folder for the runs"
+        )
 
 
 def data_of(name, store):
-    """Arguments of a command that name its data."""
+    """Return arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
     return [
@@ -137,9 +125,4 @@ def shrink(source, target, width=1200):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("store")
-    parser.add_argument("--models", nargs="+", default=list(SHIPPED))
-    parser.add_argument("--out", default="benchmarks/results")
-    parser.add_argument("--runs", default="runs/findings")
-    print(main(**vars(parser.parse_args())))
+    run_study(findings, "findings.md")

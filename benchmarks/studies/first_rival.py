@@ -16,7 +16,7 @@ FLOOR = 0.02  # of a rate that shows nothing
 
 
 def spectra(x):
-    """Amplitudes of signals (n, 1000) at `RATES`."""
+    """Return amplitudes of signals (n, 1000) at `RATES`."""
     x = (x - x.mean(-1, keepdims=True)) * np.hanning(x.shape[-1])
     frequency = np.fft.rfftfreq(PADDED, 1 / SFREQ)
     return np.abs(np.fft.rfft(x, PADDED))[:, np.searchsorted(frequency, RATES / 60)]

@@ -1,8 +1,7 @@
 """Every method's encoder in every format: does what `xmae compare` pretrained export and quantize
 like xMAE's own?
 
-    python -m xmae.benchmarks.studies.int8_methods compare bidmc --out
-    benchmarks/results/int8_methods.md
+    python -m xmae.benchmarks.studies.int8_methods compare bidmc
 
 exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands),
 float and int8 (ranges by 64 windows of training subjects), runs each file in its own runtime on
@@ -10,7 +9,6 @@ windows of validation subjects, and writes how far it is from PyTorch. With `--w
 done is kept there.
 """
 
-import argparse
 import tempfile
 import time
 from functools import partial
@@ -19,14 +17,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.saved_results import kept, made_of
 from xmae.benchmarks.harness.sessions import TITLES
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.int8 import FORMATS
-from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.native import one_thread
 from xmae.quantize.calibration import held_out, training_windows
@@ -41,51 +37,56 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def main():
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "compared", type=Path, help="folder of `xmae compare`: METHOD/encoder.safetensors"
-    )
-    parser.add_argument("store", help="store of windows")
-    parser.add_argument("--out", required=True, help="Markdown file to write")
-    parser.add_argument(
-        "--methods", help="some of them, separated by commas; by default all that are there"
-    )
-    parser.add_argument(
-        "--work",
-        help="folder for what is done already; not done again unless it is of other things",
-    )
-    arguments = parser.parse_args()
-    there = sorted(path.parent.name for path in arguments.compared.glob("*/encoder.safetensors"))
-    chosen = arguments.methods.split(",") if arguments.methods else there
+def int8_methods(
+    compared: str, store: str, /, *, methods: str | None = None, work: str | None = None
+) -> str:
+    """Export every method's encoder in every format, and hold it against PyTorch.
+
+    Parameters
+    ----------
+    compared : str
+        Folder of `xmae compare`: METHOD/encoder.safetensors.
+    store : str
+        Store of windows.
+    methods : str or None
+        Some of them, separated by commas; default: all that are there.
+    work : str or None
+        Folder for what is done already; not done again unless it is of other things.
+
+    Raises
+    ------
+    UserError
+        If a method has no encoder there.
+    """
+    chosen = known_methods(Path(compared), methods)
+    rows, opened = [], WindowStore(store)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        for method in tqdm(chosen, unit="method"):
+            encoder = load_encoder(Path(compared) / method / "encoder.safetensors")
+            of = made_of(
+                encoder, opened, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED
+            )
+            make = partial(measure, encoder, opened, Path(folder))
+            found = kept(Path(work or folder) / f"{method}.json", of, make)
+            rows += [{"method": method} | row for row in found]
+    return page(rows)
+
+
+def known_methods(compared, methods):
+    """Return the methods to export; a `UserError` if one has no encoder."""
+    there = sorted(path.parent.name for path in compared.glob("*/encoder.safetensors"))
+    chosen = methods.split(",") if methods else there
     if not there or not set(chosen) <= set(there):
         lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
         raise UserError(
-            f"{arguments.compared}: holds no encoder.safetensors of {lacking}; make it with `xmae "
-            "compare`"
+            f"{compared}: holds no encoder.safetensors of {lacking}; make it with `xmae compare`"
         )
-    rows, store = [], WindowStore(arguments.store)
-    with tempfile.TemporaryDirectory() as folder, one_thread():
-        work = Path(arguments.work or folder)
-        for method in tqdm(chosen, unit="method"):
-            encoder = load_encoder(arguments.compared / method / "encoder.safetensors")
-            of = made_of(
-                encoder, store, FORMATS, calibration=N_CALIBRATION, compared=N_COMPARED, seed=SEED
-            )
-            found = kept(
-                work / f"{method}.json", of, partial(measure, encoder, store, Path(folder))
-            )
-            rows += [{"method": method} | row for row in found]
-    with atomic_file(arguments.out) as temporary:
-        temporary.write_text(
-            page(rows, f" --methods {arguments.methods}" if arguments.methods else "")
-        )
+    return chosen
 
 
 def measure(encoder, store, folder):
-    """A row for each format of one encoder: bytes, largest error of fp32, centred cosines of int8,
-    seconds.
+    """Return a row for each format of one encoder: bytes, largest error of fp32, centred cosines of
+    int8, seconds.
     """
     graph, chosen = (
         exportable(encoder),
@@ -118,48 +119,36 @@ def measure(encoder, store, folder):
     return rows
 
 
-def page(rows, some=""):
-    """The result as Markdown; `some`: what the command says of the choice of methods."""
-    machine = hardware()
-    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+def page(rows):
+    """Write the page as Markdown."""
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
-    lines = [
-        "# Every method's encoder, float and int8, in three formats",
-        "",
-        f"Written by `python -m xmae.benchmarks.studies.int8_methods compare bidmc{some} "
-        "--out benchmarks/results/int8_methods.md` from the encoders and the store of "
-        "[compare](compare.md), which has "
-        "the commands that make both; "
-        f"{N_CALIBRATION} calibration windows of training subjects, minmax, {N_COMPARED} windows "
-        "of validation "
-        f"subjects compared, seed {SEED}; {cpu:.0f} min of processor time on {machine['cpu']}, one "
-        "thread. "
-        f"{versions}.",
-        "",
-        "fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine "
-        "against PyTorch "
-        "fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8, "
-        "did not take.",
-        "",
-        markdown_table(
-            COLUMNS,
-            [
-                (
-                    row["method"],
-                    row["encoder"],
-                    f"{row['parameters']:,}",
-                    TITLES[row["format"]],
-                    f"{row['fp32_error']:.1e}",
-                    f"{row['bytes'] / 1e3:,.0f}",
-                    f"{row['median']:.4f} / {row['p5']:.4f}",
-                    ", ".join(row["left"] or []),
-                )
-                for row in rows
-            ],
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""# Every method's encoder, float and int8, in three formats
+
+The encoders and the store are those of [compare](compare.md), which has the commands that make
+both. {N_CALIBRATION} calibration windows of training subjects, minmax; {N_COMPARED} windows of
+validation subjects compared; seed {SEED}; {cpu:.0f} min of processor time on one thread.
+
+fp32: largest error of any element of the embedding against PyTorch. int8: centred cosine against
+PyTorch fp32, median / 5th percentile of the windows. Left: operators that the delegate, or int8,
+did not take.
+
+{markdown_table(COLUMNS, [cells_of(row) for row in rows])}
+"""
+
+
+def cells_of(row):
+    """Return cells of a file."""
+    return (
+        row["method"],
+        row["encoder"],
+        f"{row['parameters']:,}",
+        TITLES[row["format"]],
+        f"{row['fp32_error']:.1e}",
+        f"{row['bytes'] / 1e3:,.0f}",
+        f"{row['median']:.4f} / {row['p5']:.4f}",
+        ", ".join(row["left"] or []),
+    )
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_study(int8_methods, "int8_methods.md")

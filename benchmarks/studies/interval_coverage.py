@@ -7,15 +7,11 @@ Subjects' errors are drawn from a normal and from log-normal distributions (sigm
 many as our tables have. Errors of heart rate over subjects look like the widest of them.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import norm
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.evaluation.protocol.bootstrap import LEVEL, mean_interval
-from xmae.files import atomic_file
 from xmae.tables import markdown_table
 
 SUBJECTS = (8, 12, 34)
@@ -26,24 +22,24 @@ TAILS = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 
 
 def draw(sigma, shape, rng):
-    """Errors of subjects and their true mean: normal about 5, or log-normal."""
+    """Return errors of subjects and their true mean: normal about 5, or log-normal."""
     if sigma is None:
         return rng.normal(5, 1, shape), 5.0
     return rng.lognormal(0, sigma, shape), float(np.exp(sigma**2 / 2))
 
 
 def resampled_means(x, seed):
-    """Means of resamples of the subjects, (n_resamples,)."""
+    """Return means of resamples of the subjects, (n_resamples,)."""
     return x[np.random.default_rng(seed).integers(0, len(x), (N_RESAMPLES, len(x)))].mean(axis=1)
 
 
 def percentile(x, seed):
-    """Percentile interval of the mean."""
+    """Return the percentile interval of the mean."""
     return np.quantile(resampled_means(x, seed), TAILS)
 
 
 def corrected(x, seed):
-    """BCa interval of the mean (Efron & Tibshirani 1993, chapter 14)."""
+    """Return the BCa interval of the mean (Efron & Tibshirani 1993, chapter 14)."""
     means = resampled_means(x, seed)
     share = (means < x.mean()).mean().clip(1 / N_RESAMPLES, 1 - 1 / N_RESAMPLES)
     bias, deviation = norm.ppf(share), x - x.mean()
@@ -53,7 +49,7 @@ def corrected(x, seed):
 
 
 def studentised(x, seed):
-    """Bootstrap-t interval of the mean: what our tables print."""
+    """Return the bootstrap-t interval of the mean: what our tables print."""
     return mean_interval(x, n_resamples=N_RESAMPLES, seed=seed)
 
 
@@ -61,7 +57,9 @@ METHODS = {"bootstrap-t": studentised, "BCa": corrected, "percentile": percentil
 
 
 def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
-    """Coverage and median width over the true mean of each method: {name: (float, float)}."""
+    """Return the coverage and median width over the true mean of each method: {name: (float,
+    float)}.
+    """
     samples, true = draw(sigma, (n_trials, n_subjects), np.random.default_rng(seed))
     found = {}
     for name, method in METHODS.items():
@@ -71,8 +69,14 @@ def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
     return found
 
 
-def interval_coverage(out="benchmarks/results", n_trials=N_TRIALS):
-    """Simulate all, and write interval_coverage.md into a folder; the rows."""
+def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
+    """Simulate how often intervals hold the true mean.
+
+    Parameters
+    ----------
+    n_trials : int
+        Simulated tables of each kind.
+    """
     rows = []
     for shape, sigma in SHAPES.items():
         for n_subjects in SUBJECTS:
@@ -83,21 +87,15 @@ def interval_coverage(out="benchmarks/results", n_trials=N_TRIALS):
             rows.append([shape, n_subjects, *cells, limit])
     columns = ("subjects' errors", "subjects", *(f"{name}, %" for name in METHODS), "limit, %")
     error = 100 * np.sqrt(0.95 * 0.05 / n_trials)
-    text = (
+    return (
         "# Coverage of 95 % intervals of a mean over subjects\n\n"
-        "    python -m xmae.benchmarks.studies.interval_coverage\n\n"
         f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard "
         "error "
         f"about {error:.1f} points); in brackets the median width over the true mean. "
         f"{N_RESAMPLES:,} resamples each. Tables print the bootstrap-t.\n\n"
         f"{markdown_table(columns, rows)}\n"
     )
-    with atomic_file(Path(out) / "interval_coverage.md") as temporary:
-        temporary.write_text(text)
-    return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--out", default="benchmarks/results")
-    run_script(interval_coverage, parser.parse_args().out)
+    run_study(interval_coverage, "interval_coverage.md")

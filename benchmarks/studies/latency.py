@@ -9,9 +9,6 @@ is: it was trained with the baseline around the sample, so the loss is what a ne
 back at most.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -19,14 +16,13 @@ from xmae.beats.r_peaks import stretches
 from xmae.beats.read import as_codes
 from xmae.beats.reader import MapCode, read_maps
 from xmae.beats.timing_map import LOG_SHARE
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.protocol.beat_scores import subject_means, true_values
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.stream import int8_file
 from xmae.export.targets import litert
 from xmae.export.targets.c.network import MAP_CHANNELS, StreamNetwork
-from xmae.files import atomic_file
 from xmae.models.beat_student import EMBED_DIM
 from xmae.signals.front_end import BASELINE, HISTORY, SHIFT, SMOOTH, TRIANGLE, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
@@ -46,7 +42,7 @@ class MovedFrontEnd(FrontEnd):
         self.ahead = ahead
 
     def band(self, samples):
-        """As `FrontEnd.band`, the baseline moved back by (50 - ahead) samples."""
+        """Do as `FrontEnd.band` with the baseline moved back by (50 - ahead) samples."""
         back = BASELINE // 2 - self.ahead
         history = HISTORY + back
         x = np.concatenate([np.full(back, samples[0]), samples])  # the whole recording at once
@@ -60,7 +56,7 @@ class MovedFrontEnd(FrontEnd):
 
 
 def windows_of(windows, ahead):
-    """What the network sees of each window: int8 codes (n, 1000)."""
+    """Say what the network sees of each window: int8 codes (n, 1000)."""
     seen = np.zeros(windows.ppg.shape, np.int8)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -74,15 +70,23 @@ def windows_of(windows, ahead):
 
 
 def rates_of(path, seen):
-    """Heart rates that an int8 file reads from what it sees, bpm."""
+    """Return heart rates that an int8 file reads from what it sees, bpm."""
     network, rows = StreamNetwork(path), litert.open_model(path)
     given = rows(np.clip(seen * network.input_scale, -1, 1).astype(np.float32))[:, EMBED_DIM:]
     codes = np.rint(given / network.scale).astype(np.int64).reshape(len(given), -1, MAP_CHANNELS)
     return read_maps(codes.transpose(0, 2, 1), MapCode.of_scale(network.scale, LOG_SHARE)).rate
 
 
-def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results") -> str:
-    """Write latency.md; its path."""
+def latency(store: str, /, *, model: str = "beats-mcu") -> str:
+    """Say what a shorter look-ahead of the band-pass loses.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with ECG, all subjects unseen.
+    model : str
+        Shipped student.
+    """
     windows, path = WindowStore(store).windows(), int8_file(model)
     truth = true_values(windows)["hr"]
     known = np.isfinite(truth)
@@ -105,32 +109,18 @@ def study(store: str, model: str = "beats-mcu", out: str = "benchmarks/results")
         "within 5 bpm, %",
         "off by more than 10 bpm, %",
     )
-    page = f"""# What look-ahead costs
-
-    python -m xmae.benchmarks.studies.latency runs/all
+    return f"""# What look-ahead costs
 
 `{model}` (int8), {int(known.sum()):,} windows of {N_TIMES // SFREQ} s with truth, {n_subjects}
-subjects whom nobody trained on. Errors are means over subjects. The first row is the front end as
+subjects whom nobody trained on. Errors are means over subjects. {COVERAGE_NOTE}
+The first row is the front end as
 it is. The network looks {network / SFREQ:.2f} s ahead in all rows and was trained with the first
 row's front end: a training for each row could win back part of what it loses. A beat is known 0.04
 s later than filter and network look ahead, and told with the next result.
 
 {markdown_table(head, rows)}
 """
-    with atomic_file(Path(out) / "latency.md") as temporary:
-        temporary.write_text(page)
-    return str(Path(out) / "latency.md")
-
-
-def main(arguments=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", help="store of windows with ECG, all subjects unseen")
-    parser.add_argument("--model", default="beats-mcu", help="shipped student")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
-    given = parser.parse_args(arguments)
-    print(run_script(study, given.store, given.model, given.out))
 
 
 if __name__ == "__main__":
-    main()
+    run_study(latency, "latency.md")

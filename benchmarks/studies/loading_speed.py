@@ -1,33 +1,30 @@
 """How fast windows reach training: random batches of ECG and PPG from a store, on one thread.
 
-python -m xmae.benchmarks.studies.loading_speed [RESULT.md]
+    python -m xmae.benchmarks.studies.loading_speed [--out FOLDER]
 
 The store holds the windows of the shipped recordings, repeated until the flat files are larger than
 a processor cache; they are read once before (the page cache is warm). A batch is ready as float32
 tensors: windows in physical units; or, as `xmae pretrain` has them, random crops that are augmented
-and scaled, by either recipe at full strength. The last line of the output is the result as JSON;
-the same as a page goes into RESULT.md.
+and scaled, by either recipe at full strength.
 """
 
-import json
-import os
-import sys
 import tempfile
 import time
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.batches.batches import RECIPES, TrainingBatches
 from xmae.data.batches.loader import WindowLoader
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.flat import FlatWindows
 from xmae.data.store.store import WindowStore
 from xmae.files import read_json, write_json
+from xmae.tables import markdown_table
 
 COPIES = 30  # of 1,776 windows: 213 MB of codes
 BATCHES = (64, 512)
@@ -44,7 +41,7 @@ def enlarge(store, copies):
 
 
 def rate(batches, seconds):
-    """Windows per second, and per second of CPU, over at least this time, of batches without
+    """Return windows per second, and per second of CPU, over at least this time, of batches without
     end.
     """
     n_windows, begun, cpu = 0, time.perf_counter(), time.process_time()
@@ -58,20 +55,19 @@ def rate(batches, seconds):
 
 
 def epochs(loader):
-    """The batches of a loader, epoch after epoch."""
+    """Return the batches of a loader, epoch after epoch."""
     while True:
         yield from loader
 
 
 def steps(flat, recipe, batch_size):
-    """The training batches of flat windows, step after step."""
+    """Return the training batches of flat windows, step after step."""
     train = TrainingBatches(flat, batch_size, 1, 77, replace(RECIPES[recipe], ramp=0.0))
     return (train.batch(step, step) for step in count(1))
 
 
-def main(copies=COPIES, seconds=SECONDS):
-    """Measure; dict of windows, rates by way (see `rate`), load of the machine before, hardware."""
-    load = round(os.getloadavg()[0], 1)
+def measure(copies=COPIES, seconds=SECONDS):
+    """Measure; dict of windows, rates by way (see `rate`)."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
@@ -83,13 +79,9 @@ def main(copies=COPIES, seconds=SECONDS):
             f"windows, memory-mapped, batches of {n}": epochs(WindowLoader(store, None, n))
             for n in BATCHES
         }
-        ways |= {
-            f"training crops, recipe {recipe}, memory-mapped, batches of {n}": steps(
-                flat, recipe, n
-            )
-            for recipe in RECIPES
-            for n in BATCHES
-        }
+        for recipe, n in product(RECIPES, BATCHES):
+            way = f"training crops, recipe {recipe}, memory-mapped, batches of {n}"
+            ways[way] = steps(flat, recipe, n)
         n = BATCHES[-1]
         ways[f"windows, streamed from shards, 16 at a time, batches of {n}"] = epochs(
             WindowLoader(store, None, n, stream=16)
@@ -100,30 +92,25 @@ def main(copies=COPIES, seconds=SECONDS):
     return {
         "windows": n_windows,
         "rates": rates,
-        "load": load,
-        "hardware": hardware(),
     }
 
 
 def page(result):
-    """The result as Markdown."""
-    machine = result["hardware"]
-    rows = [f"| {way} | {wall:,} | {cpu:,} |" for way, (wall, cpu) in result["rates"].items()]
+    """Return the result as Markdown."""
+    rows = [(way, f"{wall:,}", f"{cpu:,}") for way, (wall, cpu) in result["rates"].items()]
     return f"""# Speed of loading
 
-`python -m xmae.benchmarks.studies.loading_speed benchmarks/results/loading_speed.md` on one core of
-{machine["cpu"]}, Python {machine["python"]}, PyTorch {machine["packages"]["torch"]};
-{result["windows"]:,} windows of ECG and PPG in random order, page cache warm, float32 tensors; load
-of the machine before: {result["load"]}.
+One thread; {result["windows"]:,} windows of ECG and PPG in random order, page cache warm, float32
+tensors.
 
-| way | windows per s | per s of CPU |
-|---|---|---|
-{chr(10).join(rows)}
+{markdown_table(("way", "windows per s", "per s of CPU"), rows, right=False)}
 """
 
 
+def loading_speed() -> str:
+    """Time how fast windows reach training."""
+    return page(measure())
+
+
 if __name__ == "__main__":
-    result = main()
-    if sys.argv[1:]:
-        Path(sys.argv[1]).write_text(page(result))
-    print(json.dumps(result))
+    run_study(loading_speed, "loading_speed.md")

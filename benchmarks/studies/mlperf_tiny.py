@@ -12,7 +12,6 @@ The comparison confounds two things, both reported: our kernels are not those of
 xmae.benchmarks.studies.mlperf_tiny --out benchmarks/results
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -21,13 +20,14 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from xmae.benchmarks.studies.runner import run_study
 from xmae.export.targets.c.source import write_c
-from xmae.files import atomic_file
 from xmae.firmware_sim.build.compile import compile_firmware
 from xmae.firmware_sim.cost.cost import layer_cycles, milliseconds
 from xmae.firmware_sim.cost.profile import Span, load_device
 from xmae.firmware_sim.emulators.registry import chosen_emulator, runner
 from xmae.native import quietly
+from xmae.tables import markdown_table
 
 PUBLISHED = (  # MLPerf Tiny v1.2, closed division: device, network, ms, software
     ("stm32l4r5", "ResNet-8", 165.1, "X-CUBE-AI"),
@@ -50,8 +50,8 @@ int app(void) {
 
 
 def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
-    """Convolution, batch normalisation and ReLU; padded on both sides alike, where TensorFlow pads
-    more at the end.
+    """Return the convolution, batch normalisation and ReLU; padded on both sides alike, where
+    TensorFlow pads more at the end.
     """
     padding = kernel // 2 if padding is None else padding
     layers = [
@@ -70,7 +70,7 @@ class Residual(nn.Module):
         self.short = conv(n_in, n_out, 1, stride, relu=False) if stride > 1 else nn.Identity()
 
     def forward(self, x):
-        """(B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
+        """Map (B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
         return torch.relu(self.main(x) + self.short(x))
 
 
@@ -82,20 +82,24 @@ class Classifier(nn.Module):
         self.body, self.head = body, nn.Linear(n_features, n_classes)
 
     def forward(self, x):
-        """(B, C, H, W) -> (B, n_classes)."""
+        """Map (B, C, H, W) -> (B, n_classes)."""
         return self.head(self.body(x).mean((2, 3), keepdim=True).flatten(1))
 
 
 def resnet8():
-    """ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
+    """Return the ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
     body = nn.Sequential(conv(3, 16), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2))
     return Classifier(body, 64, 10), (1, 3, 32, 32)
 
 
 def ds_cnn():
-    """DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its input."""
+    """Return the DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its
+    input.
+    """
     first = conv(1, 64, (10, 4), 2, padding=(5, 1))
-    blocks = [layer for _ in range(4) for layer in (conv(64, 64, groups=64), conv(64, 64, 1))]
+    blocks = []
+    for _ in range(4):
+        blocks += [conv(64, 64, groups=64), conv(64, 64, 1)]
     return Classifier(nn.Sequential(first, *blocks), 64, 12), (1, 1, 49, 10)
 
 
@@ -103,8 +107,8 @@ NETWORKS = {"ResNet-8": resnet8, "DS-CNN": ds_cnn}
 
 
 def sane(network, shape, seed=77):
-    """The network with He weights, batch normalisation that fits its inputs and is folded; and
-    calibration inputs.
+    """Return the network with He weights, batch normalisation that fits its inputs and is folded;
+    and calibration inputs.
     """
     torch.manual_seed(seed)
     for module in network.modules():
@@ -146,7 +150,7 @@ def write_tflite(network, inputs, path):
 
 
 def tflm_output(path, codes):
-    """What the TensorFlow Lite Micro interpreter gives for int8 `codes`."""
+    """Say what the TensorFlow Lite Micro interpreter gives for int8 `codes`."""
     from tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(str(path), arena_size=2**22)
@@ -156,7 +160,7 @@ def tflm_output(path, codes):
 
 
 def measure(path, device, folder, seed=77):
-    """One inference on an emulated device.
+    """Return one inference on an emulated device.
 
     Returns
     -------
@@ -193,7 +197,7 @@ def measure(path, device, folder, seed=77):
 
 
 def compare(published=PUBLISHED):
-    """Estimates beside published latencies: a row for each."""
+    """Return estimates beside published latencies: a row for each."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -214,76 +218,52 @@ def compare(published=PUBLISHED):
     return rows
 
 
+def mlperf_tiny() -> str:
+    """Hold estimated latencies against those of MLPerf Tiny v1.2."""
+    return report(compare())
+
+
 def report(rows):
-    """The rows as a page of Markdown."""
-    lines = [
-        "# Estimated latency against MLPerf Tiny v1.2",
-        "",
-        (
-            "Written by `python -m xmae.benchmarks.studies.mlperf_tiny`. Instructions are counted "
-            "in "
-            "emulators; latency is"
-        ),
-        (
-            "estimated by the device profiles, with the low and high ends that their sources leave "
-            "open. Published: closed"
-        ),
-        (
-            "division of MLPerf Tiny v1.2. Kernels differ (ours here, X-CUBE-AI and TensorFlow "
-            "Lite "
-            "Micro there), so the"
-        ),
-        (
-            "error is that of cost model and kernels together. The RA8D1 is a Cortex-M85, which "
-            "QEMU "
-            "7.2 does not have: it"
-        ),
-        "runs the Cortex-M55's code, with cycles guessed for its wider pipeline.",
-        "",
-        "| device | network | MAC, M | instructions, M | per MAC | estimated ms (low to high) | "
-        "published ms | error |"
-        " inside the range | equal to TFLM |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    errors = []
-    for row in rows:
-        span, truth = row["estimated"], row["published_ms"]
-        error = span.value / truth - 1
-        errors.append(error)
-        inside = "yes" if span.low <= truth <= span.high else "no"
-        lines.append(
-            f"| {row['device']} | {row['network']} | {row['macs'] / 1e6:.2f} | "
-            f"{row['instructions'] / 1e6:.2f} |"
-            f" {row['instructions'] / row['macs']:.2f} | {span.value:.2f} ({span.low:.2f} to "
-            f"{span.high:.2f}) |"
-            f" {truth} ({row['software']}) | {error:+.0%} | {inside} | "
-            f"{'yes' if row['exact'] else 'no'} |"
-        )
+    """Write the rows as a page of Markdown."""
+    head = (
+        "device", "network", "MAC, M", "instructions, M", "per MAC", "estimated ms (low to high)",
+        "published ms", "error", "inside the range", "equal to TFLM",
+    )  # fmt: skip
+    errors = [row["estimated"].value / row["published_ms"] - 1 for row in rows]
+    cells = [cells_of(row, error) for row, error in zip(rows, errors, strict=True)]
     spread = np.sqrt(np.mean(np.square(errors)))
-    lines += [
-        "",
-        (
-            f"Root mean square error of the {len(errors)} estimates: {spread:.0%}; largest "
-            f"{max(errors, key=abs):+.0%}."
-        ),
-        (
-            "Trust an estimate of this model no further than that, and the order of devices more "
-            "than "
-            "milliseconds."
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""# Estimated latency against MLPerf Tiny v1.2
+
+Instructions are counted in emulators; latency is estimated by the device profiles, with the low and
+high ends that their sources leave open. Published: closed division of MLPerf Tiny v1.2. Kernels
+differ (ours here, X-CUBE-AI and TensorFlow Lite Micro there), so the error is that of cost model
+and kernels together. The RA8D1 is a Cortex-M85, which QEMU 7.2 does not have: it runs the
+Cortex-M55's code, with cycles guessed for its wider pipeline.
+
+{markdown_table(head, cells, right=False)}
+
+Root mean square error of the {len(errors)} estimates: {spread:.0%}; largest
+{max(errors, key=abs):+.0%}. Trust an estimate of this model no further than that, and the order of
+devices more than milliseconds.
+"""
 
 
-def main(arguments=None):
-    """Write the comparison to `mlperf_tiny.md`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="benchmarks/results", help="folder for mlperf_tiny.md")
-    out = Path(parser.parse_args(arguments).out) / "mlperf_tiny.md"
-    with atomic_file(out) as temporary:
-        temporary.write_text(report(compare()))
-    print(out)
+def cells_of(row, error):
+    """Return cells of one estimate."""
+    span, truth = row["estimated"], row["published_ms"]
+    return (
+        row["device"],
+        row["network"],
+        f"{row['macs'] / 1e6:.2f}",
+        f"{row['instructions'] / 1e6:.2f}",
+        f"{row['instructions'] / row['macs']:.2f}",
+        f"{span.value:.2f} ({span.low:.2f} to {span.high:.2f})",
+        f"{truth} ({row['software']})",
+        f"{error:+.0%}",
+        "yes" if span.low <= truth <= span.high else "no",
+        "yes" if row["exact"] else "no",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_study(mlperf_tiny, "mlperf_tiny.md")

@@ -7,7 +7,6 @@ people (the samples are moved by a few steps, so that they are not found to be t
 line of the output is the result as JSON; the same as a page goes into RESULT.md.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
+from xmae.tables import markdown_table
 
 AMOUNTS = (5, 50, 500)  # recordings of 8 minutes
 
@@ -44,50 +44,44 @@ def copies(n_recordings, folder):
 
 
 def peak(n_recordings, folder):
-    """Peak memory (MiB) of one process that prepares this many recordings below `folder`."""
+    """Return the peak memory (MiB) of one process that prepares this many recordings below
+    `folder`.
+    """
     data = Path(folder) / f"{n_recordings}"
     copies(n_recordings, data)
     run = [sys.executable, "-c", RUN, str(data), str(data / "store")]
     return float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
 
 
-def main(amounts=AMOUNTS):
-    """Measure all amounts; dict of windows, peak MiB of each, growth from first to last, and the
-    hardware.
-    """
+def measure(amounts=AMOUNTS):
+    """Measure all amounts; dict of windows, peak MiB of each, and growth from first to last."""
     with tempfile.TemporaryDirectory() as folder:
         peaks = {n: round(peak(n, folder), 1) for n in tqdm(amounts, "prepare_memory")}
     return {
         "windows": {n: 48 * n for n in amounts},
         "peak_mib": peaks,
         "growth": round(peaks[amounts[-1]] / peaks[amounts[0]], 3),
-        "hardware": hardware(),
     }
 
 
 def page(result):
-    """The result as Markdown."""
-    machine = result["hardware"]
-    rows = [
-        f"| {n} | {result['windows'][n]:,} | {peak} |" for n, peak in result["peak_mib"].items()
-    ]
+    """Return the result as Markdown."""
+    rows = [(n, f"{result['windows'][n]:,}", peak) for n, peak in result["peak_mib"].items()]
     return f"""# Memory of preparation
 
-`python -m xmae.benchmarks.studies.prepare_memory benchmarks/results/prepare_memory.md` on
-{machine["cpu"]}, Python {machine["python"]}, NumPy {machine["packages"]["numpy"]}; one process,
-resident memory at its highest, libraries included.
+One process, resident memory at its highest, libraries included.
 
-| recordings of 8 minutes | windows | peak, MiB |
-|---|---|---|
-{chr(10).join(rows)}
+{markdown_table(("recordings of 8 minutes", "windows", "peak, MiB"), rows, right=False)}
 
 From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by a factor of
 **{result["growth"]}**.
 """
 
 
+def prepare_memory() -> str:
+    """Measure how memory grows with what is prepared."""
+    return page(measure())
+
+
 if __name__ == "__main__":
-    result = main()
-    if sys.argv[1:]:
-        Path(sys.argv[1]).write_text(page(result))
-    print(json.dumps(result))
+    run_study(prepare_memory, "prepare_memory.md")

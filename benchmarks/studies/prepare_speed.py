@@ -10,9 +10,7 @@ of the processes (imports) is not counted, as it is once for any amount. The las
 is the result as JSON; the same as a page goes into RESULT.md.
 """
 
-import json
 import os
-import sys
 import tempfile
 import time
 import warnings
@@ -23,22 +21,23 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.studies.prepare_memory import copies
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import SFREQ, WINDOW_S
+from xmae.tables import markdown_table
 
 MIN_QUALITY = 0.9
 FREE = 0.5  # load below which a machine has nothing else to do
 
 
 def prepare_by_windows(recording):
-    """The recipe as published: NeuroKit2 cleans and judges, resamples and scales one window after
-    another.
+    """Return the recipe as published: NeuroKit2 cleans and judges, resamples and scales one window
+    after another.
 
     Parameters
     ----------
@@ -70,7 +69,7 @@ def prepare_by_windows(recording):
 
 
 def prepare_at_once(recording):
-    """The same with `prepare_recording`."""
+    """Return the same with `prepare_recording`."""
     windows, _ = prepare_recording(recording, -1)
     kept = np.minimum(windows.ppg_quality, windows.ecg_quality) >= MIN_QUALITY
     return minmax_scale(windows.ppg)[0], minmax_scale(windows.ecg)[0], kept
@@ -106,8 +105,8 @@ def speed(n_recordings):
 
 
 def scaling(n_recordings, rounds=3):
-    """Seconds of `xmae prepare` for copies of the shipped recordings with one and two processes;
-    see `main`.
+    """Return seconds of `xmae prepare` for copies of the shipped recordings with one and two
+    processes; see `main`.
     """
     with tempfile.TemporaryDirectory() as folder:
         copies(n_recordings, Path(folder) / "data")
@@ -130,7 +129,7 @@ def scaling(n_recordings, rounds=3):
     }
 
 
-def main(n_recordings=12, n_scaling=200):
+def measure(n_recordings=12, n_scaling=200):
     """Measure both.
 
     Parameters
@@ -148,21 +147,17 @@ def main(n_recordings=12, n_scaling=200):
         Windows prepared, windows per second of both ways, their `ratio` (over all recordings) and
         `ratio_lowest` (over one), the share of windows on which they agree whether to keep them;
         seconds of each round with one and two processes and `scaling`, the ratio of the best; load
-        of the machine before (processes that want a core, besides this one), and the hardware.
+        of the machine before (processes that want a core, besides this one).
     """
     load = os.getloadavg()[0]
     result = speed(n_recordings) | (scaling(n_scaling) if n_scaling and load < FREE else {})
-    return result | {"load": round(load, 1), "hardware": hardware()}
+    return result | {"load": round(load, 1)}
 
 
 def page(result):
-    """The result as Markdown."""
-    rates, machine = result["windows_per_s"], result["hardware"]
+    """Return the result as Markdown."""
+    rates = result["windows_per_s"]
     return f"""# Speed of preparation
-
-`python -m xmae.benchmarks.studies.prepare_speed benchmarks/results/prepare_speed.md` on
-{machine["cores"]} cores of {machine["cpu"]}, Python {machine["python"]}, NumPy
-{machine["packages"]["numpy"]}; load of the machine before: {result["load"]}.
 
 | {result["windows"]} windows, one thread | windows per s of CPU |
 |---|---|
@@ -178,26 +173,26 @@ to keep them.
 
 
 def scaling_table(result):
-    """The part of the page on one and two processes."""
+    """Return the part of the page on one and two processes."""
     if "scaling" not in result:
         return (
             "One process against two: not measured, as the machine was not free (load "
             f"{result['load']})."
         )
     rows = [
-        f"| {jobs} | {rate} | {', '.join(map(str, result['scaling_seconds'][jobs]))} |"
+        (jobs, rate, ", ".join(map(str, result["scaling_seconds"][jobs])))
         for jobs, rate in result["scaling_windows_per_s"].items()
     ]
     head = f"processes (`xmae prepare`, {result['scaling_windows']:,} windows)"
-    return f"""| {head} | windows per s, best | s, each round |
-|---|---|---|
-{chr(10).join(rows)}
+    return f"""{markdown_table((head, "windows per s, best", "s, each round"), rows, right=False)}
 
 Two processes are **{result["scaling"]} times** as fast as one."""
 
 
+def prepare_speed() -> str:
+    """Time preparation against the recipe window by window."""
+    return page(measure())
+
+
 if __name__ == "__main__":
-    result = main()
-    if sys.argv[1:]:
-        Path(sys.argv[1]).write_text(page(result))
-    print(json.dumps(result))
+    run_study(prepare_speed, "prepare_speed.md")

@@ -1,7 +1,7 @@
 """What int8 costs by observer, after quantization-aware training, and with the worst layers left in
 float.
 
-    python -m xmae.benchmarks.studies.ptq_qat --out benchmarks/results/ptq_qat.md
+    python -m xmae.benchmarks.studies.ptq_qat
 
 prepares the shipped BIDMC recordings, quantizes the shipped teacher and student for each format
 with each observer, trains the student to bear int8 (`xmae qat`, default settings) and quantizes it
@@ -11,21 +11,21 @@ is done is kept there, and done again only if it is of other weights, other wind
 versions of the tools.
 """
 
-import argparse
 import contextlib
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.harness.saved_results import digest, kept, made_of
 from xmae.benchmarks.harness.sessions import TITLES
-from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_embeddings, compare_heads
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
@@ -33,7 +33,7 @@ from xmae.evaluation.heads.heads import fit_heads
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.int8 import FORMATS
 from xmae.export.mixed import export_within
-from xmae.files import atomic_file, read_json
+from xmae.files import read_json
 from xmae.models import load_encoder
 from xmae.native import one_thread
 from xmae.quantize.calibration import training_windows
@@ -62,31 +62,26 @@ COLUMNS = (
 PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, QAT")
 
 
-def main():
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="Markdown file to write")
-    parser.add_argument("--work", help="folder for what is done already")
-    arguments = parser.parse_args()
-    with (
-        contextlib.nullcontext(arguments.work)
-        if arguments.work
-        else tempfile.TemporaryDirectory() as folder,
-        one_thread(),
-    ):
-        results = measure(Path(folder))
-    with atomic_file(arguments.out) as temporary:
-        temporary.write_text(page(results))
+def ptq_qat(*, work: str | None = None) -> str:
+    """Measure what int8 costs by observer, after training for it, and with layers left in float.
+
+    Parameters
+    ----------
+    work : str or None
+        Folder for what is done already.
+    """
+    place = contextlib.nullcontext(work) if work else tempfile.TemporaryDirectory()
+    with place as folder, one_thread():
+        return page(measure(Path(folder)))
 
 
 def measure(folder):
-    """All rows, each kept in a file of `folder` once it is known.
+    """Return all rows, each kept in a file of `folder` once it is known.
 
     Returns
     -------
     dict
-        `rows`, `qat` (what `qat` gave), `seconds` and `cpu_seconds` of the parts done in the end,
-        `hardware`.
+        `rows`, and `qat` (what `qat` gave).
     """
     if not (folder / "store" / "store.json").exists():
         prepare(["bidmc"], str(folder / "store"), min_quality=-1)
@@ -105,16 +100,9 @@ def measure(folder):
     for model, name in models.items():
         encoder = load_encoder(name)
         subject = subjects[model] = Subject(encoder, store, subjects.get("student"))
-        plans = [
-            (format, observer, None)
-            for format in FORMATS
-            for observer in OBSERVERS_OF.get(model, OBSERVERS)
-        ]
-        plans += (
-            [(format, "minmax", budget) for format in FORMATS for budget in BUDGETS]
-            if model == "teacher"
-            else []
-        )
+        plans = list(product(FORMATS, OBSERVERS_OF.get(model, OBSERVERS), (None,)))
+        if model == "teacher":
+            plans += product(FORMATS, ("minmax",), BUDGETS)
         plans.sort(key=lambda plan: plan[1] != "minmax")
         for format, observer, budget in tqdm(plans, model):
             path = folder / f"{model.replace(', ', '-')}_{format}_{observer}_{budget or 'all'}.json"
@@ -125,7 +113,7 @@ def measure(folder):
         key=lambda row: (list(models).index(row["model"]), list(FORMATS).index(row["format"]))
     )
     learned = read_json(trained / "metrics.json")
-    return {"rows": rows, "qat": learned, "hardware": hardware()}
+    return {"rows": rows, "qat": learned}
 
 
 class Subject:
@@ -174,13 +162,13 @@ class Subject:
             embedding = session(self.ppg[split])
             found = compare_embeddings(embedding, self.reference[split], self.mean)
             heads = compare_heads(self.heads, embedding, self.reference[split], self.windows[split])
-            changes = [abs(head["change"]) for head in heads.values() if head["metric"] == "auroc"]
+            changes = [abs(head.change) for head in heads.values() if head.metric == "auroc"]
             before = compare_embeddings(embedding, self.before.reference[split], self.before.mean)
             row[split] = {
-                **found["centred"],
-                "before": before["centred"],
-                "hr": heads["hr"]["value"],
-                "hr_change": heads["hr"]["change"],
+                **asdict(found.centred),
+                "before": asdict(before.centred),
+                "hr": heads["hr"].value,
+                "hr_change": heads["hr"].change,
                 "auroc_change": max(changes, default=None),
             }
         return row | {
@@ -190,85 +178,72 @@ class Subject:
 
 
 def page(results):
-    """The result as Markdown."""
-    rows, learned, machine = results["rows"], results["qat"], results["hardware"]
+    """Write the page as Markdown."""
+    rows, learned = results["rows"], results["qat"]
     whole, mixed = ([row for row in rows if bool(row["budget"]) is left] for left in (False, True))
+    by_budget = markdown_table(
+        ("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
+        [(row["budget"], *cells(row, ())) for row in mixed],
+    )
+    paired = [cells_before(row, trained) for row, trained in pairs(whole)]
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
-    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    lines = [
-        "# Int8 by observer, after quantization-aware training, and mixed",
-        "",
-        "Written by `python -m xmae.benchmarks.studies.ptq_qat --out "
-        "benchmarks/results/ptq_qat.md`; seed 77, "
-        f"{N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor "
-        "time for the files and "
-        f"{learned['seconds'] / 60:.1f} min (by the clock) for the training, on {machine['cpu']}, "
-        "one thread, **while "
-        f"other work ran**. {versions}.",
-        "",
-        "The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the "
-        "float weights that "
-        "it was made from, with heads fitted on training subjects: centred cosine (median / 5th "
-        "percentile of the "
-        "windows), change of the heart rate's mean absolute error, largest change of the AUROC of "
-        "sex and age over 65. "
-        "Validation: 3 subjects, to choose by; test: 8 subjects. Bold: the best 5th percentile on "
-        "validation of a "
-        "model in a format. The teacher, whose files take minutes, has two of the observers.",
-        "",
-        "The test subjects are not fresh: the test columns of the student, with QAT and without, "
-        "had been seen before "
-        "the scales of ONNX weights were corrected and before `xmae qat` was changed to train in "
-        "fp32 with ranges from "
-        "training windows; the rows were then made again. No setting was chosen by them.",
-        "",
-        markdown_table(
-            ("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole]
-        ),
-        "",
-        "## Layers left in float",
-        "",
-        "The teacher with a budget for the centred cosine that 19 of 20 validation windows must "
-        "keep "
-        "(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So "
-        "its validation "
-        "columns say what it was chosen by; the test columns say what to expect.",
-        "",
-        markdown_table(
-            ("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
-            [(row["budget"], *cells(row, ())) for row in mixed],
-        ),
-        "",
-        *(
-            (
-                f"- {TITLES[row['format']]}, {row['budget']}: "
-                f"{', '.join(row['float_layers']) or 'none'} in float."
-            )
-            for row in mixed
-        ),
-        "",
-        "## Training and not training, against the same",
-        "",
-        "Above, each file is held against the float weights that it was made from, and QAT changes "
-        "them. Here both are "
-        "held against the student in float before QAT, which is what a file is meant to replace: "
-        "centred cosine, "
-        "median / 5th percentile.",
-        "",
-        markdown_table(PAIRED, [cells_before(row, trained) for row, trained in pairs(whole)]),
-        "",
-        f"`xmae qat student-mcu`, {learned['windows_seen']:,} windows seen: centred cosine of the "
-        "rounded student on "
-        f"the validation subjects {learned['cosine_to_float_before']:.4f} before, "
-        f"{learned['cosine_to_float']:.4f} "
-        f"after; training loss {learned['history']['train_loss'][0]:.4f} in the first epoch, "
-        f"{learned['history']['train_loss'][-1]:.4f} in the last.",
-    ]
-    return "\n".join(lines) + "\n"
+    loss = learned["history"]["train_loss"]
+    return f"""# Int8 by observer, after quantization-aware training, and mixed
+
+Seed {SEED}, {N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor
+time for the files and {learned["seconds"] / 60:.1f} min (by the clock) for the training, on one
+thread.
+
+The shipped encoders on BIDMC, each int8 file run in its own runtime and held against the float
+weights that it was made from, with heads fitted on training subjects: centred cosine (median / 5th
+percentile of the windows), change of the heart rate's mean absolute error, largest change of the
+AUROC of sex and age over 65. Validation: 3 subjects, to choose by; test: 8 subjects. Bold: the best
+5th percentile on validation of a model in a format. The teacher, whose files take minutes, has two
+of the observers.
+
+The test subjects are not fresh: the test columns of the student, with QAT and without, had been
+seen before the scales of ONNX weights were corrected and before `xmae qat` was changed to train in
+fp32 with ranges from training windows; the rows were then made again. No setting was chosen by
+them.
+
+{markdown_table(("observer", *COLUMNS), [(row["observer"], *cells(row, whole)) for row in whole])}
+
+## Layers left in float
+
+The teacher with a budget for the centred cosine that 19 of 20 validation windows must keep
+(`--drift-budget`): its most sensitive layers stay float until the file keeps to it. So its
+validation columns say what it was chosen by; the test columns say what to expect.
+
+{by_budget}
+
+{floats(mixed)}
+
+## Training and not training, against the same
+
+Above, each file is held against the float weights that it was made from, and QAT changes them. Here
+both are held against the student in float before QAT, which is what a file is meant to replace:
+centred cosine, median / 5th percentile.
+
+{markdown_table(PAIRED, paired)}
+
+`xmae qat student-mcu`, {learned["windows_seen"]:,} windows seen: centred cosine of the rounded
+student on the validation subjects {learned["cosine_to_float_before"]:.4f} before,
+{learned["cosine_to_float"]:.4f} after; training loss {loss[0]:.4f} in the first epoch,
+{loss[-1]:.4f} in the last.
+"""
+
+
+def floats(rows):
+    """List the layers that each file leaves in float."""
+    lines = []
+    for row in rows:
+        layers = ", ".join(row["float_layers"]) or "none"
+        lines.append(f"- {TITLES[row['format']]}, {row['budget']}: {layers} in float.")
+    return "\n".join(lines)
 
 
 def pairs(rows):
-    """Rows of the student, each with that of the same file after QAT."""
+    """Return rows of the student, each with that of the same file after QAT."""
     named = {(row["model"], row["format"], row["observer"]): row for row in rows}
     return [
         (row, named["student, QAT", *key])
@@ -278,10 +253,10 @@ def pairs(rows):
 
 
 def cells_before(row, trained):
-    """A row that holds a file without QAT and one with it against the student in float before
-    QAT.
+    """Return a row that holds a file without QAT and one with it against the student in float
+    before QAT.
     """
-    parts = [one[split]["before"] for split in SPLITS for one in (row, trained)]
+    parts = [one[split]["before"] for split, one in product(SPLITS, (row, trained))]
     return (
         row["observer"],
         TITLES[row["format"]],
@@ -290,8 +265,8 @@ def cells_before(row, trained):
 
 
 def cells(row, rows):
-    """Cells of a row after the first; the best on validation of its model and format among `rows`
-    is bold.
+    """Return cells of a row after the first; the best on validation of its model and format among
+    `rows` is bold.
     """
     alike = [
         r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])
@@ -310,4 +285,4 @@ def cells(row, rows):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_study(ptq_qat, "ptq_qat.md")

@@ -49,8 +49,8 @@ class PaPaGeiS(nn.Module):
         )
 
     def forward(self, x):
-        """(B, 1, L) -> (B, 512), and two numbers on the shape of the pulse, each of three experts
-        (B, 2).
+        """Map (B, 1, L) -> (B, 512), and two numbers on the shape of the pulse, each of three
+        experts (B, 2).
         """
         x = self.blocks(self.stem(x)).mean(-1)
         said = torch.cat([expert(x) for expert in self.experts], 1).unflatten(1, (2, 3))
@@ -77,7 +77,7 @@ class PreactivationBlock(nn.Module):
         self.stride, self.more = stride, n_out - n_in
 
     def forward(self, x):
-        """(B, n_in, L) -> (B, n_out, L / stride rounded up)."""
+        """Map (B, n_in, L) -> (B, n_out, L / stride rounded up)."""
         y = self.two(self.one(self.before(x)))
         if self.stride > 1:
             x = F.max_pool1d(x, self.stride, ceil_mode=True)
@@ -109,5 +109,5 @@ class TimePPGLike(nn.Module):
         self.head = nn.Sequential(nn.Linear(n_in * length, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, x):
-        """(B, 4, 256) -> (B, 1)."""
+        """Map (B, 4, 256) -> (B, 1)."""
         return self.head(self.features(x))

@@ -16,7 +16,7 @@ N_TIMES, PATCH = 1000, 40
 
 
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
-    """Conv1d without bias, BatchNorm1d, SiLU."""
+    """Return the Conv1d without bias, BatchNorm1d, SiLU."""
     return nn.Sequential(
         nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm1d(n_out),
@@ -40,7 +40,7 @@ class InceptionBlock(nn.Module):
         self.fuse = conv_bn_silu(n_out, n_out, 1)
 
     def forward(self, x):
-        """(B, n_in, L) -> (B, n_out, L)."""
+        """Map (B, n_in, L) -> (B, n_out, L)."""
         return self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
@@ -66,7 +66,7 @@ class Stem(nn.Module):
         self.skip_bn = nn.BatchNorm1d(out)
 
     def forward(self, x):
-        """(B, 1, L) -> (B, out, L)."""
+        """Map (B, 1, L) -> (B, out, L)."""
         x1 = self.enc1(x)
         x2 = self.enc2(self.down1(x1))
         x3 = self.enc3(self.down2(x2))
@@ -85,7 +85,7 @@ class Patcher(nn.Module):
         self.proj = nn.Conv1d(channels, width, PATCH, PATCH)
 
     def forward(self, x):
-        """(B, channels, n * 40) -> (B, n, width)."""
+        """Map (B, channels, n * 40) -> (B, n, width)."""
         return self.proj(x).transpose(1, 2)
 
 
@@ -102,7 +102,7 @@ class EncoderBlock(nn.Module):
         )
 
     def forward(self, x):
-        """(B, n, width) -> the same."""
+        """Map (B, n, width) -> the same."""
         y = self.norm1(x)
         x = x + self.attn(y, y, y, need_weights=False)[0]
         return x + self.mlp(self.norm2(x))
@@ -121,7 +121,7 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(self, x):
-        """(B, n, width) -> the same."""
+        """Map (B, n, width) -> the same."""
         y = self.ln1(x)
         x = x + self.attn(y, y, y, need_weights=False)[0]
         return x + self.mlp(self.ln2(x))
@@ -141,7 +141,7 @@ class CrossAttention(nn.Module):
         )  # fmt: skip
 
     def forward(self, queries, keys):
-        """(B, n, width), (B, m, width) -> (B, n, width)."""
+        """Map (B, n, width), (B, m, width) -> (B, n, width)."""
         y = self.nkv(keys)
         queries = queries + self.attn(self.nq(queries), y, y, need_weights=False)[0]
         return queries + self.ffn(queries)
@@ -155,7 +155,7 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(*(EncoderBlock(width, n_heads, dropout) for _ in range(depth)))
 
     def forward(self, x):
-        """(B, n, width) -> the same."""
+        """Map (B, n, width) -> the same."""
         return self.blocks(x)
 
 
@@ -171,7 +171,7 @@ class Path(nn.Module):
         self.encoder = Encoder(width, n_heads, dropout, depth)
 
     def forward(self, x):
-        """(B, 1, n * 40) -> (B, n, width)."""
+        """Map (B, 1, n * 40) -> (B, n, width)."""
         x = self.patcher(self.stem(x))
         return self.encoder(x + self.pos[:, : x.shape[1]])
 
@@ -184,7 +184,7 @@ class Deconv(nn.Module):
         self.deconv = nn.ConvTranspose1d(width, 1, PATCH, PATCH)
 
     def forward(self, x):
-        """(B, n, width) -> (B, 1, n * 40)."""
+        """Map (B, n, width) -> (B, 1, n * 40)."""
         return self.deconv(x.transpose(1, 2))
 
 
@@ -217,7 +217,7 @@ class PlainXMAE(nn.Module):
         )
 
     def forward(self, ppg, ecg, mask):
-        """Embedding, reconstruction and loss.
+        """Return the embedding, reconstruction and loss.
 
         Parameters
         ----------

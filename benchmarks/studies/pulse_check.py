@@ -7,24 +7,20 @@ were chosen on the training and validation subjects of the shipped recordings; t
 only reported.
 """
 
-import argparse
-import os
-import time
 from collections import defaultdict
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import FOLDER, SHIPPED_SPLIT, bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.export.targets.session import to_int8
-from xmae.files import atomic_file
 from xmae.firmware_sim.frontend import digitise
 from xmae.signals.stream import BUFFER_S, has_pulse, stream_windows
 from xmae.signals.window import WINDOW_S
+from xmae.tables import markdown_table
 
 RATES = (25, 50, 64, 100, 125)  # Hz: of the front end, for signals without a pulse
 EACH = 200  # of them at each rate
@@ -33,12 +29,14 @@ QUALITIES = {"all windows": -np.inf, "quality 0.5 and more": 0.5, "0.8 and more"
 
 
 def sensor(t, random):
-    """What a sensor sees in the dark: noise of 2 codes, codes (n,)."""
+    """Say what a sensor sees in the dark: noise of 2 codes, codes (n,)."""
     return LEVEL + random.normal(0, 2, len(t))
 
 
 def wave(shape, low, high):
-    """A periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any phase."""
+    """Return a periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any
+    phase.
+    """
 
     def signal(t, random):
         return sensor(t, random) + 2e4 * shape(
@@ -49,7 +47,7 @@ def wave(shape, low, high):
 
 
 def spikes(least, most):
-    """Single samples 20,000 codes off."""
+    """Return single samples 20,000 codes off."""
 
     def signal(t, random):
         at = random.integers(0, len(t), random.integers(least, most + 1))
@@ -59,7 +57,7 @@ def spikes(least, most):
 
 
 def steps(least, most):
-    """The level goes up by 20,000 codes, and down again, and so on."""
+    """Return the level goes up by 20,000 codes, and down again, and so on."""
 
     def signal(t, random):
         at = np.sort(random.integers(0, len(t), random.integers(least, most + 1)))
@@ -69,7 +67,7 @@ def steps(least, most):
 
 
 def pink(t, random):
-    """Noise whose power falls as 1/f, 10,000 codes."""
+    """Return the noise whose power falls as 1/f, 10,000 codes."""
     spectrum = np.fft.rfft(random.normal(0, 1e4, len(t)))
     return LEVEL + np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(t))
 
@@ -101,12 +99,12 @@ LOOK_ALIKES = {  # what is not: known limits
 
 
 def codes_of(windows):
-    """Scaled windows as int8 input codes."""
+    """Return scaled windows as int8 input codes."""
     return to_int8(windows, 2 / 255, 0)
 
 
 def passing(signal, random):
-    """Share of windows of a signal without a pulse that pass."""
+    """Return the share of windows of a signal without a pulse that pass."""
     seen = []
     for rate in RATES:
         t = np.arange(BUFFER_S * rate) / rate
@@ -116,7 +114,9 @@ def passing(signal, random):
 
 
 def real_windows(recording):
-    """What a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts, s."""
+    """Say what a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts,
+    s.
+    """
     rate = int(recording.sfreq)
     windows, start_s = stream_windows(
         digitise(recording.ppg, recording.sfreq, rate, BITS), rate, HOP_S
@@ -125,8 +125,8 @@ def real_windows(recording):
 
 
 def judged(path):
-    """Whether each window of a recording passes, and the lowest quality of the prepared ones that
-    it overlaps.
+    """Tell whether each window of a recording passes, and the lowest quality of the prepared ones
+    that it overlaps.
     """
     recording = read_recording(path)
     windows, start_s = real_windows(recording)
@@ -136,48 +136,40 @@ def judged(path):
     return has_pulse(windows), np.where(overlap.any(axis=1), quality, 0)
 
 
-def main(arguments=None):
-    """Write pulse_check.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="benchmarks/results", help="folder for pulse_check.md")
-    given, begun = parser.parse_args(arguments), time.monotonic()
+def pulse_check() -> str:
+    """Count how often the watch's check for a pulse is wrong, on real windows and made signals."""
     split = pd.read_csv(SHIPPED_SPLIT).set_index("patient")["split"]
     patient = pd.read_csv(FOLDER / "subjects.csv").set_index("record")["patient"]
     found = defaultdict(list)
     for path in bidmc_files():
         found[split[patient[path.stem]]].append(judged(path))
-    lines = [
-        "# Is there a pulse? How often the watch's check is wrong",
-        "",
-        f"Written by `python -m xmae.benchmarks.studies.pulse_check` on {date.today()}; seed 0. "
-        "Real windows: the shipped "
-        "recordings at 125 Hz, a window every 5 s; quality: the lowest of the prepared windows "
-        "that it overlaps.",
-        "",
-        f"| rejected | {' | '.join(QUALITIES)} |",
-        "|---" * (1 + len(QUALITIES)) + "|",
-    ]
-    for name in ("train", "val", "test"):
-        passed, quality = (np.concatenate(parts) for parts in zip(*found[name], strict=True))
-        rejected = [~passed[quality >= least] for least in QUALITIES.values()]
-        cells = [f"{bad.sum()} of {len(bad):,} ({100 * bad.mean():.1f} %)" for bad in rejected]
-        lines.append(f"| {name}, {len(found[name])} recordings | {' | '.join(cells)} |")
-    rates = ", ".join(map(str, RATES))
-    lines += [
-        "",
-        f"Made signals, {EACH} windows at each of {rates} Hz:",
-        "",
-        "| no pulse | pass |",
-        "|---|---|",
-    ]
-    random = np.random.default_rng(0)
+    rows = [rejected(name, found[name]) for name in ("train", "val", "test")]
+    random, made = np.random.default_rng(0), []
     for name, signal in (WITHOUT_PULSE | LOOK_ALIKES).items():
-        lines.append(f"| {name} | {100 * passing(signal, random):.1f} % |")
-    lines += ["", f"{time.monotonic() - begun:.0f} s on one of {os.cpu_count()} cores."]
-    with atomic_file(Path(given.out) / "pulse_check.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
-    print(Path(given.out) / "pulse_check.md")
+        made.append((name, f"{100 * passing(signal, random):.1f} %"))
+    rates = ", ".join(map(str, RATES))
+    return f"""# Is there a pulse? How often the watch's check is wrong
+
+Seed 0. Real windows: the shipped recordings at 125 Hz, a window every 5 s; quality: the lowest of
+the prepared windows that it overlaps.
+
+{markdown_table(("rejected", *QUALITIES), rows, right=False)}
+
+Made signals, {EACH} windows at each of {rates} Hz:
+
+{markdown_table(("no pulse", "pass"), made, right=False)}
+"""
+
+
+def rejected(name, recordings):
+    """Return cells of a split: how many of its windows were rejected, by quality."""
+    passed, quality = (np.concatenate(parts) for parts in zip(*recordings, strict=True))
+    cells = []
+    for least in QUALITIES.values():
+        bad = ~passed[quality >= least]
+        cells.append(f"{bad.sum()} of {len(bad):,} ({100 * bad.mean():.1f} %)")
+    return (f"{name}, {len(recordings)} recordings", *cells)
 
 
 if __name__ == "__main__":
-    main()
+    run_study(pulse_check, "pulse_check.md")

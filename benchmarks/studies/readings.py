@@ -9,7 +9,6 @@ heart rate is read by a ridge on the frozen embedding, fitted across folds by su
 hand-made features. The first model is tested against every other row. Definitions: docs/scores.md.
 """
 
-import argparse
 import hashlib
 import json
 from dataclasses import replace
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.evaluation.findings.delay_change import read_changes, true_changes
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
@@ -34,7 +33,7 @@ from xmae.evaluation.protocol.beat_scores import (
     surest,
     value_scores,
 )
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
@@ -48,7 +47,9 @@ FEATURES = "hand-made features, ridge"
 
 
 def read_embedding(cohort, embedding):
-    """The heart rate that a ridge on an embedding reads, fitted on the other folds: `Reading`."""
+    """Return the heart rate that a ridge on an embedding reads, fitted on the other folds:
+    `Reading`.
+    """
     rate = np.full(len(cohort.subject), np.nan)
     rate[cohort.trial.rows] = probe_trial(cohort.trial, embedding)
     nothing = np.zeros(0)
@@ -62,7 +63,7 @@ def open_model(path):
 
 
 def read_all(cohort, models):
-    """Readings by name: the models in their order, then the rivals."""
+    """Return readings by name: the models in their order, then the rivals."""
     ppg, readings = cohort.windows.ppg, {}
     for path in models:
         model, name = open_model(path), Path(path).stem
@@ -80,7 +81,9 @@ def read_all(cohort, models):
 
 
 def remembered(ppg, method):
-    """A rival's reading of these windows, from the cache if it was made before: minutes of work."""
+    """Return a rival's reading of these windows, from the cache if it was made before: minutes of
+    work.
+    """
     content = hashlib.sha256(np.ascontiguousarray(ppg).tobytes())
     content.update(json.dumps([method, SETTINGS], sort_keys=True).encode())
     path = cache_folder() / "readings" / f"{content.hexdigest()[:24]}.npz"
@@ -94,7 +97,7 @@ def remembered(ppg, method):
 
 
 def rate_rows(scored):
-    """Cells of the heart-rate table, and the rows as numbers."""
+    """Return cells of the heart-rate table, and the rows as numbers."""
     first = next(iter(scored.values()))
     scores = {name: rate_scores(one) for name, one in scored.items()}
     ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
@@ -119,12 +122,12 @@ def rate_rows(scored):
 
 
 def percent(x):
-    """Mean of subjects' shares as text, %; NaN left out."""
+    """Return the mean of subjects' shares as text, %; NaN left out."""
     return f"{100 * np.nanmean(x):.1f}"
 
 
 def shown(x):
-    """Mean of subjects' scores as text, with the number of subjects that have one."""
+    """Return the mean of subjects' scores as text, with the number of subjects that have one."""
     return None if x is None else f"{np.nanmean(x):.2f} ({np.isfinite(x).sum()})"
 
 
@@ -138,7 +141,7 @@ DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
-    """Cells of the table of beats, and the share of intervals that all methods have."""
+    """Return cells of the table of beats, and the share of intervals that all methods have."""
     found = {name: one for name, one in scored.items() if one.matched}
     windows = cohort.windows
     clean = (windows.ppg_quality >= QUALITY) & (windows.ecg_quality >= QUALITY)
@@ -161,7 +164,7 @@ def beat_rows(cohort, scored):
 
 
 def variability_rows(cohort, scored, name):
-    """Cells of the table of RMSSD, SDNN or another value in ms."""
+    """Return cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -173,7 +176,9 @@ def variability_rows(cohort, scored, name):
 
 
 def delay_rows(cohort, scored):
-    """Cells of the table of the delay's change within a recording: methods, then no change."""
+    """Return cells of the table of the delay's change within a recording: methods, then no
+    change.
+    """
     windows, recording = cohort.windows, cohort.recording
     changes = {
         name: read_changes(windows, recording, one.matched)
@@ -190,7 +195,7 @@ def delay_rows(cohort, scored):
 
 
 def premature_rows(cohort, scored):
-    """Cells of the table of premature beats."""
+    """Return cells of the table of premature beats."""
     rows, truth = [], cohort.truth["premature"]
     for method, one in scored.items():
         if one.matched:
@@ -201,22 +206,15 @@ def premature_rows(cohort, scored):
     return rows
 
 
-def readings(store, models=(), out="benchmarks/results"):
-    """Score models and rivals on all subjects of a store; write readings.md.
+def readings(store: str, models: list = (), /) -> str:
+    """Score models and rivals on all subjects of a store.
 
     Parameters
     ----------
     store : str
         Store of `xmae prepare --min-quality -1`, with ECG.
-    models : sequence of str
+    models : list of str
         Shipped encoders, or files.
-    out : str
-        Folder.
-
-    Returns
-    -------
-    dict
-        Tables by name: heads and cells.
     """
     cohort = load_cohort(store)
     found = read_all(cohort, models)
@@ -230,28 +228,23 @@ def readings(store, models=(), out="benchmarks/results"):
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
         "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
-    command = " ".join(["python -m xmae.benchmarks.studies.readings", store, *map(str, models)])
-    text = head(cohort, len(scored) - 1, share, command)
+    text = head(cohort, len(scored) - 1, share)
     for title, (columns, rows) in tables.items():
         text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
-    with atomic_file(Path(out) / "readings.md") as temporary:
-        temporary.write_text(text)
-    return tables
+    return text
 
 
-def head(cohort, n_rivals, share, command):
-    """What stands above the tables: on whom, how, and what the design can tell."""
+def head(cohort, n_rivals, share):
+    """Say what stands above the tables: on whom, how, and what the design can tell."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
-        f"    {command}\n\n"
         f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
         "two "
         f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
         "is "
-        "the mean over subjects of their means over windows, with the bootstrap-t interval over "
-        "subjects (95 %; simulated coverage at 34 subjects 92.3 to 94.4 %). "
+        f"the mean over subjects of their means over windows. {COVERAGE_NOTE} "
         "A window without an answer scores as the constant of the other folds. "
         "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
         "Heart rate is the primary endpoint, the others are secondary. "
@@ -266,9 +259,4 @@ def head(cohort, n_rivals, share, command):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("store")
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--out", default="benchmarks/results")
-    chosen = parser.parse_args()
-    run_script(readings, chosen.store, chosen.models, chosen.out)
+    run_study(readings, "readings.md")

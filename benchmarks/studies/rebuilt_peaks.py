@@ -25,7 +25,7 @@ from xmae.data.batches.timing import recording_delay
 from xmae.errors import UserError
 from xmae.evaluation.probe import seen_subjects, untrained_like
 from xmae.evaluation.protocol.beat_matching import pair
-from xmae.evaluation.protocol.bootstrap import mean_with_interval
+from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.files import atomic_file, read_json
 from xmae.models import load_encoder
@@ -68,7 +68,7 @@ class Windows:
 
 
 def load_windows(store):
-    """Windows with truth of a store, each recording's delay taken off its ECG: `Windows`."""
+    """Return windows with truth of a store, each recording's delay taken off its ECG: `Windows`."""
     cohort = load_cohort(store)
     windows, late = cohort.windows, np.full(len(cohort.subject), -1)
     ecg = windows.ecg.copy()
@@ -103,19 +103,23 @@ def load_windows(store):
 
 @torch.no_grad()
 def tokens_of(encoder, ppg, batch_size=64):
-    """Tokens of windows, those beside them too: (n, 25, 3 D)."""
+    """Return tokens of windows, those beside them too: (n, 25, 3 D)."""
     tokens = torch.cat([encoder.tokens(part) for part in ppg.split(batch_size)])
     return with_neighbours(tokens.numpy())
 
 
 def with_neighbours(x):
-    """Patches with the ones before and after: (n, 25, D) -> (n, 25, 3 D), zeros beyond the ends."""
+    """Return patches with the ones before and after: (n, 25, D) -> (n, 25, 3 D), zeros beyond the
+    ends.
+    """
     padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
     return np.concatenate([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], axis=2)
 
 
 def read_linearly(windows, x):
-    """Where R peaks are by a ridge on patches, fitted on other folds: (n, 25, D) -> (n, 1000)."""
+    """Say where R peaks are by a ridge on patches, fitted on other folds: (n, 25, D) -> (n,
+    1000).
+    """
     t = np.arange(N_TIMES)
     bells = np.zeros((len(x), N_TIMES), np.float32)
     for row, peaks in enumerate(windows.peaks):
@@ -149,7 +153,9 @@ def open_run(folder):
 
 @torch.no_grad()
 def rebuild(model, windows, batch_size=64):
-    """How far the rebuilt ECG is from its middle, (n, 1000): largest at R peaks, either way up."""
+    """Say how far the rebuilt ECG is from its middle, (n, 1000): largest at R peaks, either way
+    up.
+    """
     n_visible = N_TIMES // PATCH - n_hidden(N_TIMES // PATCH, RATIOS[0])
     parts = zip(
         *(x.split(batch_size) for x in (windows.ppg, windows.ecg, windows.hidden)), strict=True
@@ -159,7 +165,9 @@ def rebuild(model, windows, batch_size=64):
 
 
 def peaks_of(strength, hidden):
-    """Peaks in the hidden samples of each window: list of arrays, samples, finer than one."""
+    """Return peaks in the hidden samples of each window: list of arrays, samples, finer than
+    one.
+    """
     found = []
     for row, seen in zip(strength, ~hidden.repeat_interleave(PATCH, 1).numpy(), strict=True):
         row = np.where(seen, 0.0, row)
@@ -169,7 +177,9 @@ def peaks_of(strength, hidden):
 
 
 def score(windows, found):
-    """Recall, precision and median error (ms) by subject, one lag per subject taken off."""
+    """Return the recall, precision and median error (ms) by subject, one lag per subject taken
+    off.
+    """
     hidden = windows.hidden.repeat_interleave(PATCH, 1).numpy()
     true = [peaks[hidden[row, peaks]] for row, peaks in enumerate(windows.peaks)]
     rows = []
@@ -184,7 +194,9 @@ def score(windows, found):
 
 
 def score_subject(truth, found):
-    """Recall, precision and median error (ms) of times (s), after the median error is taken off."""
+    """Return the recall, precision and median error (ms) of times (s), after the median error is
+    taken off.
+    """
     tolerance = np.full(len(truth), TOLERANCE_S)
     partner = pair(truth, found, tolerance)
     errors = found[partner[partner >= 0]] - truth[partner >= 0]
@@ -201,7 +213,7 @@ def score_subject(truth, found):
 
 
 def strengths(windows, models):
-    """What each method says of R peaks, by name: generator of (name, (n, 1000))."""
+    """Say what each method says of R peaks, by name: generator of (name, (n, 1000))."""
     for name in models:
         if Path(name).is_dir():
             yield f"{name}, rebuilt ECG", rebuild(open_run(name), windows)
@@ -259,8 +271,8 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
         "off before. A row's own median error for each subject is taken off too. Peaks are looked "
         "for in the hidden patches alone, and found within 100 ms. A ridge learns a bell of 20 ms "
         "at each R peak from three patches, on subjects of other folds; it sees no ECG. Means over "
-        "subjects with the bootstrap-t interval (95 %; simulated coverage at 34 subjects 92.3 to "
-        "94.4 %). The limit is a recall of 0.95 and a median error of 10 ms, better than untrained "
+        f"subjects. {COVERAGE_NOTE} The limit is a recall of 0.95 and a median error of 10 ms, "
+        "better than untrained "
         f"tokens.\n\n{markdown_table(COLUMNS, rows)}\n"
     )
     with atomic_file(Path(out) / "rebuilt_peaks.md") as temporary:

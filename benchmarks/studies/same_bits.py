@@ -8,20 +8,19 @@ widths that take turns, with codes lost and codes at the rail; every field of ev
 compared.
 """
 
-import argparse
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from xmae.beats.certainty import shipped_certainty
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.export.stream import Stream, int8_file
-from xmae.files import atomic_file
 from xmae.firmware_sim.build.compile import AMPLE_RAM, CORES, MIB
 from xmae.firmware_sim.emulators.qemu import run_qemu
 from xmae.firmware_sim.frontend import digitise
@@ -39,7 +38,7 @@ LOST_S, RAIL_S = (7.0, 7.3), (15.0, 15.1)  # of each recording
 
 
 def codes_of(path, sfreq, bits, seconds):
-    """Codes of a recording's first seconds: some lost, some at the rail."""
+    """Return codes of a recording's first seconds: some lost, some at the rail."""
     recording = read_recording(path)
     ppg = recording.ppg[: int(np.ceil(seconds * recording.sfreq))]
     codes = digitise(ppg, recording.sfreq, sfreq, bits)[: int(seconds * sfreq)]
@@ -50,7 +49,7 @@ def codes_of(path, sfreq, bits, seconds):
 
 
 def cases(paths, model, seconds):
-    """What each recording is and what `Stream` reads from it: list of (file for the device,
+    """Say what each recording is and what `Stream` reads from it: list of (file for the device,
     results).
     """
     table, found = shipped_certainty(model), []
@@ -58,13 +57,13 @@ def cases(paths, model, seconds):
         sfreq, bits = SETTINGS[number % len(SETTINGS)]
         pushes = pushes_of(codes_of(path, sfreq, bits, seconds), sfreq)
         stream = Stream(int8_file(model), sfreq, bits, certainty=table)
-        results = [result for part, lost in pushes for result in stream.push(part, lost)]
+        results = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
         found.append((encoded(sfreq, bits, False, 1, pushes), results))
     return found
 
 
 def row_of(core, model, played):
-    """Cells of a core: recordings, results, results that are the same in every field."""
+    """Return cells of a core: recordings, results, results that are the same in every field."""
     equal = results = alike = 0
     with tempfile.TemporaryDirectory() as folder:
         _, firmware = build_model(
@@ -80,21 +79,31 @@ def row_of(core, model, played):
     return f"Cortex-{core.upper()}", len(played), alike, f"{results:,}", f"{equal:,}"
 
 
-def study(
-    folder: str, model: str = "beats-mcu", seconds: float = 20, out: str = "benchmarks/results"
-) -> str:
-    """Write same_bits.md after each core; its path."""
-    paths = sorted(Path(folder).glob("*.npz")) or sorted(Path(folder).glob("*.hea"))
-    paths = [path for path in paths if not path.stem.endswith("n")] or bidmc_files()
-    played, rows = cases(paths, model, seconds), []
-    given = sum(bool(result.rate) for _, results in played for result in results)
-    beats = sum(len(result.beats) for _, results in played for result in results)
-    head = ("core", "recordings", "the same in all", "results", "the same in every field")
-    for core in CORES:
-        rows.append(row_of(core, model, played))
-        page = f"""# Same bits in Python and C
+def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 20) -> str:
+    """Compare what libxmae and `xmae.Stream` read of recordings, on every emulated core.
 
-    python -m xmae.benchmarks.studies.same_bits RECORDINGS --seconds {seconds:g}
+    Parameters
+    ----------
+    recordings : str
+        Folder of recordings with PPG.
+    model : str
+        Shipped student.
+    seconds : float
+        Of each recording.
+    """
+    folder = Path(recordings)
+    paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))
+    paths = [path for path in paths if not path.stem.endswith("n")] or bidmc_files()
+    played = cases(paths, model, seconds)
+    given = sum(
+        bool(result.rate) for result in chain.from_iterable(results for _, results in played)
+    )
+    beats = sum(
+        len(result.beats) for result in chain.from_iterable(results for _, results in played)
+    )
+    head = ("core", "recordings", "the same in all", "results", "the same in every field")
+    rows = [row_of(core, model, played) for core in CORES]
+    return f"""# Same bits in Python and C
 
 `{model}` (int8) reads the first {seconds:g} s of each of {len(paths)} recordings by libxmae on
 QEMU's boards and by `xmae.Stream`. Rates and widths take turns:
@@ -105,21 +114,7 @@ confidence. {given:,} of the results on each core have a heart rate, with {beats
 
 {markdown_table(head, rows)}
 """
-        with atomic_file(Path(out) / "same_bits.md") as temporary:
-            temporary.write_text(page)
-    return str(Path(out) / "same_bits.md")
-
-
-def main(arguments=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", help="folder of recordings with PPG")
-    parser.add_argument("--model", default="beats-mcu", help="shipped student")
-    parser.add_argument("--seconds", type=float, default=20, help="of each recording")
-    parser.add_argument("--out", default="benchmarks/results", help="folder for the page")
-    given = parser.parse_args(arguments)
-    print(run_script(study, given.recordings, given.model, given.seconds, given.out))
 
 
 if __name__ == "__main__":
-    main()
+    run_study(same_bits, "same_bits.md")

@@ -1,7 +1,7 @@
 """The shipped encoders beside what people would use instead: accuracy and time, in turns, in one
 run.
 
-    python -m xmae.benchmarks.studies.side_by_side --out benchmarks/results/side_by_side.md
+    python -m xmae.benchmarks.studies.side_by_side
 
 prepares the shipped BIDMC recordings, exports the shipped encoders, and on the test subjects
 compares: the teacher in PyTorch, eager and compiled; int8 in ExecuTorch, LiteRT and ONNX Runtime;
@@ -9,8 +9,6 @@ classic signal processing for the heart rate; and published models rebuilt at th
 untrained, for what they cost. An exported bundle and its store can be given instead.
 """
 
-import argparse
-import contextlib
 import tempfile
 import time
 import warnings
@@ -22,9 +20,8 @@ import torch
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import weight_files
-from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES
-from xmae.benchmarks.harness.stopwatch import all_threads, load, summarise, time_sessions
+from xmae.benchmarks.harness.stopwatch import all_threads, summarise, time_sessions
 from xmae.benchmarks.studies.published_encoders import (
     PAPAGEI_SHAPE,
     TIMEPPG_SHAPE,
@@ -32,13 +29,13 @@ from xmae.benchmarks.studies.published_encoders import (
     PaPaGeiS,
     TimePPGLike,
 )
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
+from xmae.errors import UserError
 from xmae.evaluation.heads.features import NAMES, ppg_features
 from xmae.evaluation.heads.heads import apply_head
 from xmae.evaluation.protocol.bootstrap import draw_weights, interval, mae
 from xmae.export.bundle.bundle import Bundle
-from xmae.files import atomic_file
 from xmae.models import load_encoder
 from xmae.models.student import count_macs
 from xmae.quantize.calibration import evenly
@@ -54,33 +51,35 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def main():
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="Markdown file to write")
-    parser.add_argument(
-        "--bundle", help="bundle of teacher and student; by default the shipped ones are exported"
-    )
-    parser.add_argument("--store", help="store that the bundle was made from")
-    parser.add_argument("--rounds", type=int, default=20, help="turns of the latency measurement")
-    arguments = parser.parse_args()
-    if bool(arguments.bundle) != bool(arguments.store):
-        parser.error("--bundle and --store go together")
-    with (
-        tempfile.TemporaryDirectory()
-        if not arguments.bundle
-        else contextlib.nullcontext() as folder
-    ):
-        bundle, store = (
-            (arguments.bundle, arguments.store) if arguments.bundle else shipped(Path(folder))
-        )
-        rows, about = measure(Bundle.open(bundle), WindowStore(store).windows(), arguments.rounds)
-    with atomic_file(arguments.out) as temporary:
-        temporary.write_text(page(rows, about))
+def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds: int = 20) -> str:
+    """Put the shipped encoders beside what people would use instead.
+
+    Parameters
+    ----------
+    bundle : str or None
+        Bundle of teacher and student; default: the shipped ones are exported.
+    store : str or None
+        Store that the bundle was made from.
+    rounds : int
+        Turns of the latency measurement.
+
+    Raises
+    ------
+    UserError
+        If a bundle is given without its store, or cannot be read.
+    """
+    if bool(bundle) != bool(store):
+        raise UserError("--bundle and --store go together")
+    with tempfile.TemporaryDirectory() as folder:
+        if not bundle:
+            bundle, store = shipped(Path(folder))
+        opened, windows = Bundle.open(bundle), WindowStore(store).windows()
+        rows, about = measure(opened, windows, rounds)
+    return page(rows, about)
 
 
 def shipped(folder):
-    """Bundle and store of the shipped encoders and recordings, made in a folder."""
+    """Return the bundle and store of the shipped encoders and recordings, made in a folder."""
     from xmae.data.prepare.prepare import prepare
     from xmae.export.export import export
 
@@ -90,7 +89,7 @@ def shipped(folder):
 
 
 def measure(bundle, windows, rounds):
-    """Accuracy on all test windows, then latency in turns.
+    """Return the accuracy on all test windows, then latency in turns.
 
     Parameters
     ----------
@@ -107,11 +106,11 @@ def measure(bundle, windows, rounds):
         `latency_interval`, `times_base`.
     about : dict
         `subjects`, `windows`, `silent` (windows in which a method found no pulse, by its name),
-        `load`, `compile_s`.
+        `compile_s`.
     """
     test = windows.select(windows.split == "test")
     usual = float(np.nanmean(windows.labels["hr_ecg"][windows.split == "train"]))
-    ppg, before = minmax_scale(test.ppg)[0], load()
+    ppg = minmax_scale(test.ppg)[0]
     rows, about = [], {"rounds": rounds}
     with all_threads(1), torch.no_grad():
         models = contestants(bundle)
@@ -137,22 +136,24 @@ def measure(bundle, windows, rounds):
             row |= summarise(times[row["name"]], times[BASE])
     about |= {
         "subjects": len(set(test.subject)), "windows": len(ppg),
-        "silent": {k: n for k, n in silent.items() if n}, "load": (before, load()),
+        "silent": {k: n for k, n in silent.items() if n},
         "compile_s": models["teacher fp32, PyTorch compiled"]["compile_s"],
     }  # fmt: skip
     return rows, about
 
 
 def on(model, scaled, raw):
-    """A session that takes the number of a window (1, 1) and runs it, prepared as this model wants
-    it.
+    """Return a session that takes the number of a window (1, 1) and runs it, prepared as this model
+    wants it.
     """
     source = scaled if model["scaled"] else raw
     return lambda number: model["run"](source[number[0, 0]][None])
 
 
 def error(windows, rate):
-    """Mean absolute error of a heart rate (n,) against the monitor's, with its interval."""
+    """Return the mean absolute error of a heart rate (n,) against the monitor's, with its
+    interval.
+    """
     truth = windows.labels["hr_ecg"]
     known = ~np.isnan(truth)
     subjects, subject = np.unique(windows.subject[known], return_inverse=True)
@@ -164,7 +165,7 @@ def error(windows, rate):
 
 
 def contestants(bundle):
-    """Everything compared: {name: dict}.
+    """Return everything compared: {name: dict}.
 
     `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate
     (1,) of what it returns, None for the untrained; `size`: what is known of `parameters`, `bytes`
@@ -219,7 +220,7 @@ def contestants(bundle):
 
 
 def network(encoder, size, head):
-    """A contestant that is a PyTorch encoder with a linear head."""
+    """Return a contestant that is a PyTorch encoder with a linear head."""
     return {
         "run": lambda ppg: encoder(torch.from_numpy(ppg)[:, None]).numpy(),
         "scaled": True, "rate": lambda x: apply_head(head, x), "size": size,
@@ -227,7 +228,7 @@ def network(encoder, size, head):
 
 
 def untrained(module, shape):
-    """A contestant with random weights, which gets an input of its own shape."""
+    """Return a contestant with random weights, which gets an input of its own shape."""
     module, x = module.eval(), torch.randn(shape)
     return {
         "run": lambda _: module(x),
@@ -238,7 +239,7 @@ def untrained(module, shape):
 
 
 def network_size(module, shape):
-    """Parameters, bytes in float32 and multiply-accumulates of a module."""
+    """Return parameters, bytes in float32 and multiply-accumulates of a module."""
     parameters = sum(p.numel() for p in module.parameters())
     return {
         "parameters": parameters,
@@ -248,8 +249,8 @@ def network_size(module, shape):
 
 
 def neurokit_rate(ppg):
-    """Heart rate (1,) in bpm of a window (1, 1000) from the median interval of NeuroKit2's beats,
-    NaN below two.
+    """Return the heart rate (1,) in bpm of a window (1, 1000) from the median interval of
+    NeuroKit2's beats, NaN below two.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -261,87 +262,55 @@ def neurokit_rate(ppg):
 
 
 def page(rows, about):
-    """The result as Markdown."""
-    machine = hardware()
-    versions = ", ".join(
-        f"{name} {version}"
-        for name, version in machine["packages"].items()
-        if name not in ("xmae", "scikit-learn")
-    )
-    first, last = about["load"]
-    lines = [
-        "# Side by side with what people would use instead",
-        "",
-        (
-            "Written by `python -m xmae.benchmarks.studies.side_by_side --out "
-            "benchmarks/results/side_by_side.md`."
-        ),
-        "",
-        f"Heart rate of {about['windows']} windows of 10 s of {about['subjects']} BIDMC subjects "
-        "that no training saw, "
-        "against the bedside monitor; 95 % intervals by resampling subjects. Encoders are read by "
-        "their linear head, "
-        "fitted on the training subjects. One window at a time on one thread, all in turns in one "
-        "run "
-        f"({about['rounds']} rounds, order drawn anew in each); medians, 95 % intervals by "
-        "resampling rounds. "
-        f"Measured on {machine['cpu']}, {machine['cores']} cores, **while other work ran** (load "
-        f"{first} at the start, "
-        f"{last} at the end): by the clock, what outlasts a time slice waited for others; so "
-        "processor time is what is "
-        "compared, and the eager teacher's is the measure. Milliseconds are this machine's on that "
-        "day, trust the "
-        f"ratios. {versions}, NeuroKit2 {neurokit2.__version__}.",
-        "",
-    ]
-    cells = [
-        (
-            row["name"],
-            f"{row['parameters']:,}" if "parameters" in row else "",
-            f"{row['bytes'] / 1e3:,.0f}" if "bytes" in row else "",
-            f"{row['macs'] / 1e6:.2f}" if row.get("macs") else "",
-            f"{row['cpu_ms']:.3g}{span(row['cpu_interval'])}" if "cpu_ms" in row else "",
-            f"{row['relative']:.3g}{span(row['relative_interval'])}" if "relative" in row else "",
-            f"{row['latency_ms']:.3g}" if "latency_ms" in row else "",
-            f"{row['error']:.2f}{span(row['error_interval'])}"
-            if "error" in row
-            else "untrained: cost only",
-        )
-        for row in rows
-    ]
+    """Write the page as Markdown."""
     silent = "; ".join(f"{name}: {count} windows" for name, count in about["silent"].items())
-    lines += [
-        markdown_table(COLUMNS, cells),
-        "",
-        (
-            f"- Compiling the teacher took {about['compile_s']:.0f} s by the clock, which its time "
-            "does not include."
-        ),
-        (
-            "- Exported graphs are counted as exported: the teacher's parallel convolutions are "
-            "one, "
-            "padded with zeros."
-        ),
-        (
-            "- Where a method finds no pulse it is given the training subjects' mean "
-            f"({silent or 'never'})."
-        ),
-        "- PaPaGei-S and TimePPG are rebuilt from their public descriptions "
-        "(`published_encoders.py` beside this study) with random"
-        " weights: they are here for their cost alone, and say nothing about their accuracy. "
-        "PaPaGei-S takes 10 s at"
-        " 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's layers were found by a "
-        "search; here is its"
-        " seed's pattern at two sizes.",
-        "- BIDMC: ICU patients at rest; motion, which wearable methods are made for, is not in it.",
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""# Side by side with what people would use instead
+
+Heart rate of {about["windows"]} windows of 10 s of {about["subjects"]} BIDMC subjects that no
+training saw, against the ECG; 95 % intervals by resampling subjects. Encoders are read by their
+linear head, fitted on the training subjects. One window at a time on one thread, all in turns in
+one run ({about["rounds"]} rounds, order drawn anew in each); medians, 95 % intervals by resampling
+rounds. On a busy machine, what outlasts a time slice waits for others by the clock; so processor
+time is what is compared, and the eager teacher's is the measure. Milliseconds are this machine's on
+that day, trust the ratios. NeuroKit2 {neurokit2.__version__}.
+
+{markdown_table(COLUMNS, [cells_of(row) for row in rows])}
+
+- Compiling the teacher took {about["compile_s"]:.0f} s by the clock, which its time does not
+  include.
+- Exported graphs are counted as exported: the teacher's parallel convolutions are one, padded with
+  zeros.
+- Where a method finds no pulse it is given the training subjects' mean ({silent or "never"}).
+- PaPaGei-S and TimePPG are rebuilt from their public descriptions (`published_encoders.py` beside
+  this study) with random weights: they are here for their cost alone, and say nothing about their
+  accuracy. PaPaGei-S takes 10 s at 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's
+  layers were found by a search; here is its seed's pattern at two sizes.
+- BIDMC: ICU patients at rest; motion, which wearable methods are made for, is not in it.
+"""
+
+
+def cells_of(row):
+    """Return cells of one contestant."""
+    timed = "cpu_ms" in row
+    error = "untrained: cost only"
+    if "error" in row:
+        error = f"{row['error']:.2f}{span(row['error_interval'])}"
+    return (
+        row["name"],
+        f"{row['parameters']:,}" if "parameters" in row else "",
+        f"{row['bytes'] / 1e3:,.0f}" if "bytes" in row else "",
+        f"{row['macs'] / 1e6:.2f}" if row.get("macs") else "",
+        f"{row['cpu_ms']:.3g}{span(row['cpu_interval'])}" if timed else "",
+        f"{row['relative']:.3g}{span(row['relative_interval'])}" if timed else "",
+        f"{row['latency_ms']:.3g}" if timed else "",
+        error,
+    )
 
 
 def span(interval):
-    """` (low to high)`."""
+    """Return ` (low to high)`."""
     return f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_study(side_by_side, "side_by_side.md")

@@ -8,30 +8,22 @@ The teacher's gain is what its frozen embedding does better in a linear probe th
 network with random weights. Every int8 file is asked as exported, in its own runtime.
 """
 
-import argparse
-import shlex
-import sys
-from datetime import date
-from pathlib import Path
-
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.harness.drift import compare_heads
 from xmae.benchmarks.studies.distill_losses import number
-from xmae.benchmarks.studies.runner import run_script
-from xmae.benchmarks.validate import compare_heads
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
 from xmae.export.bundle.bundle import Bundle
 from xmae.export.bundle.provenance import COSINE_TO
-from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 from xmae.models.student import count_macs, int8_bytes
 from xmae.tables import markdown_table
-from xmae.training.device import device_name
 
 # how far the int8 teacher may be from fp32: bpm, and area under the curve
 LIMITS = {"mae": 0.2, "auroc": 0.005}
@@ -48,9 +40,8 @@ HEAD = """# What the students keep of their teacher, and what int8 costs the tea
         --out store
     xmae export base --student student-mcu student-mcu-s student-app \\
         --data store --precisions int8 --out bundle
-    {command}
 
-{date}, seed {seed}, {device}. Linear probes of frozen embeddings: ridge or logistic regression,
+Seed {seed}. Linear probes of frozen embeddings: ridge or logistic regression,
 folds by subject over the {n_test} test subjects, the {n_train} training subjects always fitted on;
 95 % intervals by resampling subjects, differences paired.
 
@@ -59,8 +50,18 @@ The bundle was made with {tools}.
 """
 
 
-def main(store, bundle, out="benchmarks/results", seed=77):
-    """Probe every file of a bundle, write students.md; returns its path."""
+def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
+    """Probe every file of a bundle: what students keep, and what int8 costs the teacher.
+
+    Parameters
+    ----------
+    store : str
+        Store that the bundle was made from.
+    bundle : str
+        Bundle with the teacher and int8 files.
+    seed : int
+        Of the untrained network and the resamples.
+    """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()
     windows = windows.select(np.isin(windows.split, ("train", "test")))
@@ -92,26 +93,21 @@ def main(store, bundle, out="benchmarks/results", seed=77):
         for format in formats
     }
     text = HEAD.format(
-        command=shlex.join(["python", "-m", "xmae.benchmarks.studies.students", *sys.argv[1:]]),
-        date=date.today().isoformat(), seed=seed, device=device_name(),
+        seed=seed,
         tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
         n_test=len(np.unique(test.subject)),
         n_train=len(np.unique(windows.subject[windows.split == "train"])),
-    )  # fmt: skip
+    )
     tables = (
         tiers_table(encoders, tasks, formats),
         gain_table(tasks, formats),
         teacher_table(tasks, heads),
     )
-    text += "\n".join(tables)
-    path = Path(out) / "students.md"
-    with atomic_file(path) as temporary:
-        temporary.write_text(text)
-    return str(path)
+    return text + "\n".join(tables)
 
 
 def tiers_table(encoders, tasks, formats):
-    """Size and heart rate of each model in fp32 and int8."""
+    """Return the size and heart rate of each model in fp32 and int8."""
     columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
     rows = []
     for model, encoder in encoders.items():
@@ -128,7 +124,7 @@ def tiers_table(encoders, tasks, formats):
 
 
 def gain_table(tasks, formats):
-    """What each student, int8, keeps of the teacher's gain over random weights, by task."""
+    """Say what each student, int8, keeps of the teacher's gain over random weights, by task."""
     evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
     first = next(iter(evaluable.values()))["encoders"]
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
@@ -165,7 +161,9 @@ def gain_table(tasks, formats):
 
 
 def teacher_table(tasks, heads):
-    """How far the int8 teacher is from fp32 in each format, by probe and by the bundle's heads."""
+    """Say how far the int8 teacher is from fp32 in each format, by probe and by the bundle's
+    heads.
+    """
     names = [
         name
         for name, task in tasks.items()
@@ -180,35 +178,28 @@ def teacher_table(tasks, heads):
             abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names
         )
         rows.append((format, "probe", *cells, "yes" if within else "no"))
-        cells = [f"{changed[name]['change']:+.3f}" for name in names]
-        within = all(
-            abs(changed[name]["change"]) <= LIMITS[tasks[name]["metric"]] for name in names
-        )
+        cells = [f"{changed[name].change:+.3f}" for name in names]
+        within = all(abs(changed[name].change) <= LIMITS[tasks[name]["metric"]] for name in names)
         rows.append((format, "heads", *cells, "yes" if within else "no"))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 
 
 def gain_of(task, key):
-    """How much better an embedding's probe is than that of random weights."""
+    """Say how much better an embedding's probe is than that of random weights."""
     better = task["encoders"][key]["value"] - task["encoders"]["untrained", "pytorch"]["value"]
     return -better if task["metric"] == "mae" else better
 
 
 def value_of(task, model, format):
-    """A probe's value with its interval."""
+    """Return a probe's value with its interval."""
     entry = task["encoders"].get((model, format))
     return number(entry) if entry else ""
 
 
 def section(title, note, columns, rows):
-    """A heading, what is to be said, and a table."""
+    """Return a heading, what is to be said, and a table."""
     return f"## {title}\n\n{note}\n\n{markdown_table(columns, rows)}\n"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("store")
-    parser.add_argument("bundle")
-    parser.add_argument("--out", default="benchmarks/results")
-    parser.add_argument("--seed", type=int, default=77)
-    print(run_script(main, **vars(parser.parse_args())))
+    run_study(students, "students.md")

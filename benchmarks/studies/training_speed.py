@@ -8,8 +8,6 @@ that the others keep allocated. Without dropout, the first losses show that both
 The last line of the output is the result as JSON; the same as a page goes into RESULT.md.
 """
 
-import json
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
@@ -19,14 +17,12 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from xmae.benchmarks.harness.hardware import hardware
-from xmae.benchmarks.harness.stopwatch import load
 from xmae.benchmarks.studies.published_model import PlainXMAE
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
-from xmae.files import atomic_file
 from xmae.models.reference import to_ours
 from xmae.models.xmae import XMAE, XMAEConfig
 from xmae.objectives.curriculum import RATIOS
@@ -50,8 +46,8 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1] and
-    mask (B, 25).
+    """Return windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1]
+    and mask (B, 25).
     """
     parts = []
     for path in bidmc_files():
@@ -64,8 +60,8 @@ def real_batch(batch_size):
 
 
 def reference_step(batch, state, dropout):
-    """The published design as plain PyTorch: a function that takes one training step and returns
-    its loss.
+    """Return the published design as plain PyTorch: a function that takes one training step and
+    returns its loss.
     """
     model = PlainXMAE(dropout=dropout)
     model.load_state_dict(state)
@@ -82,7 +78,7 @@ def reference_step(batch, state, dropout):
 
 
 def our_step(batch, state, dropout, bf16=False):
-    """The same of ours, in float32 or with bfloat16 autocast, as `xmae pretrain` does it."""
+    """Return the same of ours, in float32 or with bfloat16 autocast, as `xmae pretrain` does it."""
     model = XMAE(XMAEConfig(projection=256, dropout=dropout))
     model.load_state_dict(to_ours(state))
     optimizer = torch.optim.AdamW(model.parameters(), **SETTINGS, fused=True)
@@ -120,20 +116,20 @@ class Worker:
 
     @classmethod
     def losses(cls):
-        """Losses of the first three steps without dropout."""
+        """Return losses of the first three steps without dropout."""
         step = cls.way(*cls.arguments, 0.0)
         return [step() for _ in range(3)]
 
     @classmethod
     def seconds(cls):
-        """Time of one step with the published dropout, s."""
+        """Return the time of one step with the published dropout, s."""
         cls.step = cls.step or cls.way(*cls.arguments, 0.1)
         start = time.perf_counter()
         cls.step()
         return time.perf_counter() - start
 
 
-def main(batch_size=64, rounds=8, threads=1):
+def measure(batch_size=64, rounds=8, threads=1):
     """Time the steps in turns.
 
     Parameters
@@ -150,10 +146,9 @@ def main(batch_size=64, rounds=8, threads=1):
     dict
         `windows_per_s` (median); `ratio` of each of ours to the reference: `median`, `lowest` and
         `highest` over the rounds; `losses` of the first three steps without dropout; batch size,
-        rounds, threads, load of the machine before and hardware. Ours are "float32", and "bfloat16"
+        rounds and threads. Ours are "float32", and "bfloat16"
         where the CPU multiplies it.
     """
-    before = load()
     names = [name for name in WAYS if name != "bfloat16" or has_bf16()]
     seconds = {name: [] for name in names}
     with ExitStack() as stack:
@@ -187,14 +182,12 @@ def main(batch_size=64, rounds=8, threads=1):
         "batch_size": batch_size,
         "rounds": rounds,
         "threads": threads,
-        "load": before,
-        "hardware": hardware(),
     }
 
 
 def page(result):
-    """The result as Markdown."""
-    machine, rows = result["hardware"], []
+    """Return the result as Markdown."""
+    rows = []
     for name, rate in result["windows_per_s"].items():
         ratio = result["ratio"].get(name)
         times = f"**{ratio['median']}** ({ratio['lowest']} to {ratio['highest']})" if ratio else ""
@@ -203,19 +196,17 @@ def page(result):
         )
     return f"""# Speed of training
 
-`python -m xmae.benchmarks.studies.training_speed benchmarks/results/training_speed.md` on
-{result["threads"]} thread(s) of {machine["cpu"]}, Python {machine["python"]}, PyTorch
-{machine["packages"]["torch"]}; load of the machine before: {result["load"]}. Full steps of
-{result["batch_size"]} windows with the published dropout, in turns, {result["rounds"]} rounds, seed
-{SEED}.
+Full steps of {result["batch_size"]} windows with the published dropout on {result["threads"]}
+thread(s), in turns, {result["rounds"]} rounds, seed {SEED}.
 
 {markdown_table(COLUMNS, rows)}
 """
 
 
+def training_speed() -> str:
+    """Time steps of training against the plain one."""
+    return page(measure())
+
+
 if __name__ == "__main__":
-    result = main()
-    print(json.dumps(result))
-    if sys.argv[1:]:
-        with atomic_file(sys.argv[1]) as temporary:
-            temporary.write_text(page(result))
+    run_study(training_speed, "training_speed.md")

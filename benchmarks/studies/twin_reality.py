@@ -23,7 +23,8 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from xmae.beats.intervals import beats_by_window, variability
+from xmae.beats.intervals import variability
+from xmae.beats.r_peaks import r_peaks, stretches
 from xmae.benchmarks.studies.runner import run_script
 from xmae.data.batches.timing import recording_delay
 from xmae.data.ppg_bp import ppg_bp_segments
@@ -46,6 +47,7 @@ MEASURES = {  # name: (what it is, unit)
 BANDS = np.arange(0.5, 8.5, 0.5)  # Hz, edges
 N_TWIN, A_SUBJECT, SEED = 1024, 4, 77
 PROMINENCE, APART_S = 0.35, 0.27  # of a pulse: share of the window's 5 to 95 % range; s
+FOOT = 0.1  # share of a pulse's height at which its rise begins
 QUANTILES = np.linspace(0.02, 0.98, 25)
 SLACK = 0.1  # of a bound over the distance measured, for a smaller sample
 TREES = {"max_iter": 80, "max_leaf_nodes": 8, "learning_rate": 0.1, "random_state": SEED}
@@ -70,23 +72,26 @@ class People:
 
 
 def pulses_of(x):
-    """Find pulses of one scaled window: peaks (k,), samples, and the foot before each (k,)."""
+    """Find pulses of one window: peaks and begins of their rises (k,), samples; heights (k,)."""
     low, high = np.quantile(x, (0.05, 0.95))
     peaks, _ = find_peaks(
         x, prominence=PROMINENCE * max(high - low, 1e-6), distance=int(APART_S * SFREQ)
     )
-    edges = np.append(0, peaks)
-    feet = [a + int(x[a : b + 1].argmin()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    return peaks, np.array(feet, int)
+    feet, heights = np.zeros(len(peaks), int), np.zeros(len(peaks))
+    for k, (before, peak) in enumerate(zip(np.append(0, peaks), peaks, strict=False)):
+        part = x[before : peak + 1]
+        heights[k] = x[peak] - part.min()
+        feet[k] = before + np.flatnonzero(part <= part.min() + FOOT * heights[k])[-1]
+    return peaks, feet, heights
 
 
 def shape_of(x):
     """Measure one scaled window: beats (s), and rise (ms), width (ms), variation (%), else NaN."""
-    peaks, feet = pulses_of(x)
+    peaks, feet, heights = pulses_of(x)
     time, shape = peaks / SFREQ, dict.fromkeys(("rise", "width", "variation"), np.nan)
     whole = feet > 2  # a foot at the edge is no foot
     if whole.sum() >= 2:
-        height = (x[peaks] - x[feet])[whole]
+        height = heights[whole]
         shape["rise"] = 1000 / SFREQ * np.median((peaks - feet)[whole])
         shape["width"] = 1000 / SFREQ * np.median(peak_widths(x, peaks[whole], 0.5)[0])
         shape["variation"] = 100 * height.std() / max(height.mean(), 1e-6)
@@ -116,13 +121,13 @@ def measure(name, ppg, subject, delay=None):
 
 
 def columns_of():
-    """Names of the classifier's columns."""
+    """Return names of the classifier's columns."""
     own = [key for key in MEASURES if key != "delay"]
     return [*own, "skewness", "kurtosis", *(f"power at {low:g} Hz" for low in BANDS[:-1])]
 
 
 def bands(x):
-    """Share of the power in bands of 0.5 Hz (n, k), and its centre (n,) Hz."""
+    """Return the share of the power in bands of 0.5 Hz (n, k), and its centre (n,) Hz."""
     window = np.hanning(x.shape[1])
     power = np.abs(np.fft.rfft((x - x.mean(1, keepdims=True)) * window, 1024)) ** 2
     hertz = np.fft.rfftfreq(1024, 1 / SFREQ)
@@ -135,7 +140,7 @@ def bands(x):
 
 
 def twin_people(n=N_TWIN, seed=SEED, length=N_TIMES):
-    """Draw and measure generated windows, `length` samples from their middle."""
+    """Return the draw and measure generated windows, `length` samples from their middle."""
     drawn = Twin(ecg=False, flip=0.0).draw(n, torch.Generator().manual_seed(seed))
     start = (N_TIMES - length) // 2
     ppg = drawn.ppg[:, 0, start : start + length].numpy()
@@ -149,31 +154,29 @@ def store_people(name, store, rng):
         rng.permutation(np.flatnonzero(windows.subject == subject))[:A_SUBJECT]
         for subject in np.unique(windows.subject)
     ])  # fmt: skip
-    delay = delays_of(windows) if windows.ecg is not None else None
-    return measure(name, windows.ppg[rows], windows.subject[rows], delay)
+    return measure(name, windows.ppg[rows], windows.subject[rows], delays_of(windows))
 
 
 def delays_of(windows):
-    """Delay of each recording where it can be found: (r,) ms."""
-    window, time = beats_by_window(windows.beats)
-    name = np.char.add(windows.subject.astype(str), windows.record.astype(str))
+    """Return the delay of each stretch without a gap, as training finds it: (r,) ms; NaN = not
+    found.
+    """
     found = []
-    for record in np.unique(name):
-        rows = np.flatnonzero(name == record)
-        mine = np.isin(window, rows)
-        place = np.searchsorted(rows, window[mine])
-        delay = recording_delay(windows.ppg[rows].ravel(), SFREQ * time[mine] + N_TIMES * place)
+    for part in stretches(windows):
+        peaks = r_peaks(windows.ecg[part].ravel().astype(float))
+        delay = recording_delay(windows.ppg[part].ravel(), peaks)
         found.append(np.nan if delay is None else 1000 / SFREQ * delay)
     return np.array(found)
 
 
 def distance(twin, real):
-    """Kolmogorov and Smirnov's distance of two samples, 0 to 1; None if one is empty."""
+    """Return the Kolmogorov and Smirnov's distance of two samples, 0 to 1; None if one is empty."""
     return float(ks_2samp(twin, real).statistic) if len(twin) and len(real) else None
 
 
 def tell_apart(twin, real):
-    """AUROC of a classifier that tells twin from real on subjects it never saw, and what it uses.
+    """Return the AUROC of a classifier that tells twin from real on subjects it never saw, and what
+    it uses.
 
     Returns
     -------
@@ -201,7 +204,7 @@ def tell_apart(twin, real):
 
 
 def middle(x):
-    """Median and the range from 10 to 90 % as text."""
+    """Return the median and the range from 10 to 90 % as text."""
     if not len(x):
         return "none"
     low, median, high = np.quantile(x, (0.1, 0.5, 0.9))
@@ -273,7 +276,7 @@ def twin_reality(chosen, seen, out="benchmarks/results"):
 
 
 def kept(pairs, found):
-    """What a test needs: quantiles of the real sources, and bounds of the distances."""
+    """Say what a test needs: quantiles of the real sources, and bounds of the distances."""
     sources = {}
     for _, one in pairs[:2]:
         sources[one.name] = {
@@ -285,7 +288,7 @@ def kept(pairs, found):
 
 
 def page(twin, real, found, told, stores):
-    """The page: tables of distances and of the classifier."""
+    """Return the page: tables of distances and of the classifier."""
     rows = []
     for key, (what, unit) in MEASURES.items():
         cells = [f"{what}, {unit}", middle(twin.measures[key])]
@@ -308,8 +311,9 @@ def page(twin, real, found, told, stores):
         f"{N_TWIN:,} generated windows as training draws them, upright, through the window "
         f"pipeline; {counts}. Median and range from 10 to 90 %, then the distance of Kolmogorov "
         "and Smirnov to the twin (0 the same, 1 no overlap). PPG-BP is compared with 2 s of the "
-        "twin. The delay is of recordings. Pulses of all are found by one rule: peaks that stand "
-        f"out by {100 * PROMINENCE:.0f} % of the window's range. Rhythms of the twin are meant to "
+        "twin. The delay is of recordings where it can be found. Pulses of all are found by one "
+        f"rule: peaks that stand out by {100 * PROMINENCE:.0f} % of the window's range; they rise "
+        f"from {100 * FOOT:.0f} % of their height. Rhythms of the twin are meant to "
         "be wider: three of four of its windows are no sinus rhythm. BIDMC chose nothing.\n\n"
         f"{markdown_table(columns, rows)}\n\n![all in one picture](twin_reality.png)\n\n"
         "## A classifier that tells them apart\n\n"

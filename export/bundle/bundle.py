@@ -7,6 +7,7 @@ manifest.sig          who vouches for it: see `xmae.export.bundle.signature`; on
 teacher.safetensors   float weights in PyTorch (and student.safetensors, ...)
 student_int8.tflite   ... one file per model, precision and format
 heads.json            linear heads from embedding to numbers
+probes.json           a heart-rate head at chance, where there is one: drift is measured by it
 model_card.md         the same for people
 c/                    libxmae with the students, for firmware: see `xmae.export.targets.c.package`
 
@@ -16,7 +17,7 @@ seconds); these are no part of the bundle.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xmae.errors import UserError
@@ -32,7 +33,7 @@ from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-MANIFEST, HEADS = "manifest.json", "heads.json"
+MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "probes.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
@@ -78,6 +79,8 @@ class Bundle:
         Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
     verdict : Verdict
         Whether it is signed, and by the key that was given; as text a line for people.
+    probes : dict
+        Heads of the heart rate that are at chance, by model and task: they measure drift.
 
     Examples
     --------
@@ -90,6 +93,7 @@ class Bundle:
     manifest: dict
     heads: dict
     verdict: Verdict = Verdict("unsigned")
+    probes: dict = field(default_factory=dict)
 
     @classmethod
     def open(cls, path, public_key=None):
@@ -137,12 +141,18 @@ class Bundle:
                     f"{path / name}: damaged or changed since the bundle was written (SHA-256 "
                     "differs)"
                 )
-        heads = checked_heads(read_json(path / HEADS), manifest["models"], path / HEADS)
-        return cls(path, manifest, heads, verdict)
+        heads, probes = (
+            checked_heads(read_json(path / name), manifest["models"], path / name)
+            if name in manifest["files"]
+            else {}
+            for name in (HEADS, PROBES)
+        )
+        return cls(path, manifest, heads, verdict, probes)
 
     @property
     def all_models(self):
-        """The exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`, ...
+        """Return the exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`,
+        ...
 
         `params` are those of the encoder, `macs` those of the exported graph.
         """
@@ -160,13 +170,13 @@ class Bundle:
 
     @property
     def models(self):
-        """Those of `all_models` for which this machine has a runtime."""
+        """Return those of `all_models` for which this machine has a runtime."""
         from xmae.export.targets.registry import runs_here  # brings PyTorch
 
         return [entry for entry in self.all_models if runs_here(entry["format"])]
 
     def entry(self, model, format, precision):
-        """The one of `all_models` with this model, format and precision.
+        """Return the one of `all_models` with this model, format and precision.
 
         Raises
         ------
@@ -178,17 +188,21 @@ class Bundle:
                 return entry
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
+    def drift_heads(self, model):
+        """Say what measures a model's drift: its heads, and that of the heart rate at chance."""
+        return self.probes.get(model, {}) | self.heads.get(model, {})
+
     def trusted_heads(self, model):
-        """Those of a model's heads that do better than a constant on subjects left out, in the
-        order of heads.json.
+        """Return those of a model's heads that do better than a constant on subjects left out, in
+        the order of heads.json.
         """
         from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
 
         return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
 
     def at_chance(self, model):
-        """What a model's embedding was asked for and does not know better than a constant: labels
-        of tasks without a head, and of heads without skill in older bundles.
+        """Say what a model's embedding was asked for and does not know better than a constant:
+        labels of tasks without a head, and of heads without skill in older bundles.
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
         left = [head["label"] for task, head in heads.items() if task not in trusted]
@@ -227,13 +241,15 @@ class Bundle:
 
 
 def names_in(folder):
-    """Names of all files in a bundle's folder, those in folders of it as "c/README.md"; sorted."""
+    """Return names of all files in a bundle's folder, those in folders of it as "c/README.md";
+    sorted.
+    """
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def preprocessing():
-    """How raw PPG becomes a window, with the numbers that another implementation needs."""
+    """Say how raw PPG becomes a window, with the numbers that another implementation needs."""
     return {
         "cleaning": {
             "what": (
@@ -252,7 +268,7 @@ def preprocessing():
 
 
 def same(a, b):
-    """Whether two JSON values are equal, numbers but for rounding."""
+    """Tell whether two JSON values are equal, numbers but for rounding."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):

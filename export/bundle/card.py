@@ -50,7 +50,7 @@ MOST_NUMBERS = 16  # of a list that is shown
 
 
 def model_card(manifest):
-    """Markdown from a manifest (a dict as in manifest.json; hashes are not needed)."""
+    """Return the Markdown from a manifest (a dict as in manifest.json; hashes are not needed)."""
     window, data = manifest["window"], manifest["data"]
     calibration = data["calibration"]
     models = [
@@ -65,18 +65,9 @@ def model_card(manifest):
         )
         for entry in manifest["models"]
     ]
-    heads = [
-        (
-            model,
-            task,
-            f"{m['mae']:.2f} {m['units']}",
-            f"{m['mae_constant']:.2f} {m['units']}",
-            m["windows"],
-            m["subjects"],
-        )
-        for model, tasks in manifest["metrics"]["heads_on_val"].items()
-        for task, m in tasks.items()
-    ]
+    heads = []
+    for model, tasks in manifest["metrics"]["heads_on_val"].items():
+        heads += [(model, task, *head_cells(row)) for task, row in tasks.items()]
     return TEMPLATE.format(
         name=manifest["name"],
         seconds=window["n_times"] / window["sfreq"],
@@ -98,8 +89,19 @@ def model_card(manifest):
     )
 
 
+def head_cells(row):
+    """Return cells of what a head misses by on val."""
+    units = row["units"]
+    return (
+        f"{row['mae']:.2f} {units}",
+        f"{row['mae_constant']:.2f} {units}",
+        row["windows"],
+        row["subjects"],
+    )
+
+
 def brief(value):
-    """A JSON value for people: of long lists of numbers only how many there are.
+    """Return a JSON value for people: of long lists of numbers only how many there are.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def brief(value):
 
 
 def at_chance(tasks):
-    """What no model knows better than a constant, as one sentence; tasks by model."""
+    """Say what no model knows better than a constant, as one sentence; tasks by model."""
     known = [set(labels) for labels in tasks.values()]
     every = [label for label in next(iter(tasks.values()), []) if all(label in x for x in known)]
     if not every:
@@ -126,7 +128,7 @@ def at_chance(tasks):
 
 
 def measured(drift):
-    """Cells of a comparison with PyTorch."""
+    """Return cells of a comparison with PyTorch."""
     if drift is None:
         return ("", "runs on its device only", "", "")
     median, p5 = (f"{drift[key]:.4f}" for key in ("centred_cosine_median", "centred_cosine_p5"))
@@ -134,7 +136,7 @@ def measured(drift):
 
 
 def estimates(models):
-    """A table of what Vela estimates for the files compiled for an NPU, if there are any."""
+    """Return a table of what Vela estimates for the files compiled for an NPU, if there are any."""
     rows = [
         (
             entry["file"],
@@ -152,7 +154,7 @@ def estimates(models):
 
 
 def sources(data):
-    """Which recordings the windows are of."""
+    """Say which recordings the windows are of."""
     names, splits = data["sources"], data["subjects_by_split"]
     some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))

@@ -55,7 +55,7 @@ def inspect(bundle: str, public_key: str | None = None) -> dict:
 
 
 def as_text(bundle, result):
-    """The same for a terminal."""
+    """Return the same for a terminal."""
     window, version = result["window"], result["schema_version"]["written"]
     lines = [
         (

@@ -12,7 +12,7 @@ SCHEMA_VERSION = 2
 
 
 def from_1(manifest):
-    """Version 1 as version 2; what it did not record is said to be unknown."""
+    """Return the version 1 as version 2; what it did not record is said to be unknown."""
     kept = {
         key: value
         for key, value in manifest.items()
@@ -29,7 +29,7 @@ def from_1(manifest):
 
 
 def without(entry, key):
-    """A JSON value less a field, if it is an object; the schema will refuse other ones."""
+    """Return a JSON value less a field, if it is an object; the schema will refuse other ones."""
     return {k: v for k, v in entry.items() if k != key} if isinstance(entry, dict) else entry
 
 
@@ -37,7 +37,7 @@ MIGRATIONS = {1: from_1}  # version: to the next one
 
 
 def migrated(manifest, path):
-    """A manifest as this version writes it.
+    """Return a manifest as this version writes it.
 
     Parameters
     ----------

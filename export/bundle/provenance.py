@@ -5,6 +5,7 @@ licences.
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from xmae.data.bidmc import bidmc_files
@@ -21,9 +22,11 @@ BIDMC_LICENCE = (
 
 
 def tool_versions(formats):
-    """Version of Python and of each tool that writes one of these formats: {name: version}."""
+    """Return the version of Python and of each tool that writes one of these formats: {name:
+    version}.
+    """
     targets = [TARGETS[name] for name in formats if name in TARGETS]
-    names = {*TOOLS, *(tool for target in targets for tool in target.tools)}
+    names = {*TOOLS, *chain.from_iterable(target.tools for target in targets)}
     found = {name: installed(name) for name in names}
     for environment in {target.environment for target in targets if target.environment}:
         found |= dict(package.split("==") for package in ENVIRONMENTS[environment])
@@ -34,7 +37,7 @@ def tool_versions(formats):
 
 
 def installed(package):
-    """Version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -42,7 +45,7 @@ def installed(package):
 
 
 def data_provenance(store, calibration, licence=None):
-    """Which data calibrated and judged a bundle.
+    """Say which data calibrated and judged a bundle.
 
     Parameters
     ----------
@@ -78,8 +81,8 @@ def data_provenance(store, calibration, licence=None):
 
 
 def without_folders(origin):
-    """An encoder's provenance whose paths are names only: where a folder lay on the machine that
-    trained is nobody's business.
+    """Return an encoder's provenance whose paths are names only: where a folder lay on the machine
+    that trained is nobody's business.
 
     Parameters
     ----------
@@ -96,5 +99,5 @@ def without_folders(origin):
 
 
 def names_only(settings):
-    """Settings with the last part alone of each that is a path."""
+    """Return settings with the last part alone of each that is a path."""
     return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}

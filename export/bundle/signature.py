@@ -72,7 +72,7 @@ class Verdict:
 
     @property
     def verified(self):
-        """Whether the key that was given has signed the manifest."""
+        """Tell whether the key that was given has signed the manifest."""
         return self.state == "verified"
 
     def __str__(self):
@@ -140,7 +140,7 @@ def refuse_small_order(key, where):
 
 
 def load_key(path, loader, **options):
-    """An Ed25519 key from a PEM file."""
+    """Return an Ed25519 key from a PEM file."""
     with_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization

@@ -89,7 +89,9 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
 
 
 def versions_here(bundle):
-    """{tool: version} on this machine of those that made a bundle; the light runtime makes none."""
+    """Return {tool: version} on this machine of those that made a bundle; the light runtime makes
+    none.
+    """
     if is_light():
         return {}
     from xmae.export.bundle.provenance import tool_versions  # brings PyTorch
@@ -98,7 +100,7 @@ def versions_here(bundle):
 
 
 def runs_here(format):
-    """Whether this machine has a runtime for a format."""
+    """Tell whether this machine has a runtime for a format."""
     if is_light():
         return format in OPENERS
     from xmae.export.targets.registry import runs_here  # brings PyTorch
@@ -107,8 +109,8 @@ def runs_here(format):
 
 
 def saturated(format, path):
-    """Names of the biases of an int8 file that do not fit into 32 bits; the light runtime does not
-    look.
+    """Return names of the biases of an int8 file that do not fit into 32 bits; the light runtime
+    does not look.
     """
     if is_light():
         return []
@@ -118,8 +120,8 @@ def saturated(format, path):
 
 
 def run_models(bundle):
-    """{file: "runs", "not run here", or why it does not}, each against the bundle's float weights
-    in PyTorch.
+    """Return {file: "runs", "not run here", or why it does not}, each against the bundle's float
+    weights in PyTorch.
 
     In a bundle without the weights of a model, and without PyTorch, its first file (fp32 before
     others) takes their place.
@@ -152,8 +154,8 @@ def run_models(bundle):
 
 
 def check_library(bundle):
-    """{model in C: `SAME`, `NOT_COMPARED` or what differs}: the folder `c` is written anew from the
-    int8 files, and must be the same to the byte.
+    """Return {model in C: `SAME`, `NOT_COMPARED` or what differs}: the folder `c` is written anew
+    from the int8 files, and must be the same to the byte.
     """
     described = bundle.manifest.get("c")
     if described is None:
@@ -189,12 +191,12 @@ def fault_of(name, other):
 
 
 def same_bytes(a, b):
-    """Whether two files hold the same bytes."""
+    """Tell whether two files hold the same bytes."""
     return b.is_file() and a.read_bytes() == b.read_bytes()
 
 
 def some_windows():
-    """Scaled windows (12, 1000) of shipped recordings."""
+    """Return scaled windows (12, 1000) of shipped recordings."""
     light, parts = is_light(), []
     for path in (path for path in bidmc_files() if path.stem in RECORDINGS):
         recording = read_recording(path)
@@ -209,7 +211,7 @@ def some_windows():
 
 
 def in_pytorch(weights, ppg):
-    """Embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors file."""
+    """Return embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors file."""
     import torch
 
     from xmae.models import load_encoder
@@ -219,7 +221,7 @@ def in_pytorch(weights, ppg):
 
 
 def noise(embedding, reference):
-    """Mean squared error of embeddings (n, D) over their variance between windows.
+    """Return the mean squared error of embeddings (n, D) over their variance between windows.
 
     A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share
     flatters the plain one.
@@ -232,8 +234,8 @@ def noise(embedding, reference):
 
 
 def most_noise(entry):
-    """What a sound file may have: fp32 that of rounding; others ten times what they had when they
-    were exported.
+    """Say what a sound file may have: fp32 that of rounding; others ten times what they had when
+    they were exported.
 
     Noise is about twice one minus the centred cosine. These windows are not those that the file was
     measured on, so a twentieth of the variance is granted to all; more than half of it is not.

@@ -99,12 +99,12 @@ class Target(ABC):
     compare_layers = None  # with it, `xmae quantize` and drift budgets work for the target
 
     def takes(self, model, graph):
-        """Whether the target is meant for a model, "teacher" or a student, with this graph."""
+        """Tell whether the target is meant for a model, "teacher" or a student, with this graph."""
         return not self.convolutions_only or is_conv_student(model, graph)
 
 
 def is_conv_student(model, graph):
-    """Whether a model is a student, and its graph has no attention."""
+    """Tell whether a model is a student, and its graph has no attention."""
     return model != "teacher" and isinstance(graph, ConvGraph)
 
 

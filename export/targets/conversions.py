@@ -32,7 +32,7 @@ def remembered(function):
 
 
 def contents(argument):
-    """What an argument is compared by."""
+    """Say what an argument is compared by."""
     if isinstance(argument, np.ndarray):
         return (
             argument.shape,

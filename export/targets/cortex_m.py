@@ -38,7 +38,7 @@ def export(module, path, precision, calibration=None, observer=None):
 @quietly()
 @one_thread()
 def lower(module, calibration, observer=None):
-    """The program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer
+    """Return the program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer
     imports.
     """
     # isort: skip  (registers operators)
@@ -76,8 +76,8 @@ def refuse_foreign(graph):
 
 
 def without_unused(program):
-    """A program without the constants that nothing reads: the weights as they were before they were
-    packed.
+    """Return a program without the constants that nothing reads: the weights as they were before
+    they were packed.
     """
     graph, signature = program.graph_module.graph, program.graph_signature
     for node in [node for node in graph.nodes if node.op == "placeholder" and not node.users]:
@@ -116,7 +116,7 @@ def open_model(path, threads=1):
 @one_thread()
 @torch.no_grad()
 def run(path, ppg):
-    """Embeddings (n, D) of windows (n, 1000); in the environment "arm"."""
+    """Return embeddings (n, D) of windows (n, 1000); in the environment "arm"."""
     import executorch.backends.cortex_m.quantizer.quantizer  # noqa: F401  (registers the operators)
 
     from xmae.export.targets.pte import Program
@@ -128,7 +128,7 @@ def run(path, ppg):
 
 
 def inspect_model(path):
-    """What is in a `.pte` program; `undelegated` are operators that are not CMSIS-NN's,
+    """Say what is in a `.pte` program; `undelegated` are operators that are not CMSIS-NN's,
     `arena_bytes` its memory plan.
 
     See `xmae.export.targets.executorch.inspect_model`.

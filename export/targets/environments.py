@@ -30,7 +30,8 @@ ENVIRONMENTS = {  # name: packages, pinned
 
 
 def environment(name):
-    """Folder with the packages of one of `ENVIRONMENTS`, installed if it is not there yet.
+    """Return the folder with the packages of one of `ENVIRONMENTS`, installed if it is not there
+    yet.
 
     It lies under `$XDG_CACHE_HOME/xmae/environments` (`~/.cache` by default), a folder for each
     Python version and set of packages; removing it only costs the next use the installation.
@@ -128,8 +129,8 @@ def call_apart(name, function, *arguments):
 
 @lru_cache
 def process_of(name, pid):
-    """The process of an environment that serves process `pid`, and the file that collects what it
-    says.
+    """Return the process of an environment that serves process `pid`, and the file that collects
+    what it says.
     """
     log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
     paths = [str(environment(name)), *filter(None, [os.environ.get("PYTHONPATH")])]

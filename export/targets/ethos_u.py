@@ -77,8 +77,8 @@ class EthosU(Target):
         )
 
     def inspect(self, path):
-        """What is in a program, as `xmae.export.targets.executorch.inspect_model`, and `estimated`
-        by Vela.
+        """Say what is in a program, as `xmae.export.targets.executorch.inspect_model`, and
+        `estimated` by Vela.
         """
         with open(Path(path).with_suffix(".csv"), newline="") as file:
             total = list(csv.DictReader(file))[-1]
@@ -117,7 +117,9 @@ class EthosU85(EthosU):
 @quietly()
 @one_thread()
 def lower(module, calibration, accelerator, observer=None):
-    """Bytes by suffix: the program, its TOSA graph, Vela's summary; in the environment "arm"."""
+    """Return bytes by suffix: the program, its TOSA graph, Vela's summary; in the environment
+    "arm".
+    """
     import ethosu.vela  # noqa: F401  (a plain word if it is missing)
     from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
     from executorch.backends.arm.quantizer import EthosUQuantizer, get_symmetric_quantization_config
@@ -161,8 +163,8 @@ def refuse_leftovers(graph, accelerator):
 
 @quietly()
 def run(path, ppg):
-    """Embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; in the environment
-    "arm".
+    """Return embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; in the
+    environment "arm".
     """
     import tosa_reference_model
     from executorch.exir._serialize._program import deserialize_pte_binary

@@ -1,5 +1,6 @@
 """ExecuTorch: `.pte` for phones and application processors, through the XNNPACK backend."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -41,12 +42,12 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 @remembered
 def int8_graph(module, calibration, observer=None, keep=()):
-    """The int8 graph of a graph: made once for its file and its layers' comparison."""
+    """Return the int8 graph of a graph: made once for its file and its layers' comparison."""
     return quantize_graph(module, calibration, observer or MINMAX, keep)
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every operation of the int8 graph that a program is lowered from, against float; see
+    """Return every operation of the int8 graph that a program is lowered from, against float; see
     `xmae.quantize.layers`.
 
     The delegate that runs them on the device computes them all at once and shows none of them.
@@ -95,7 +96,7 @@ def open_model(path, threads=1):
 
 @quietly()
 def inspect_model(path):
-    """What is in a `.pte` program.
+    """Say what is in a `.pte` program.
 
     Returns
     -------
@@ -107,7 +108,8 @@ def inspect_model(path):
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     plan = deserialize_pte_binary(Path(path).read_bytes()).program.execution_plan[0]
-    calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
+    steps = itertools.chain.from_iterable(part.instructions for part in plan.chains)
+    calls = [step.instr_args for step in steps]
     names = [
         plan.delegates[call.delegate_index].id
         if hasattr(call, "delegate_index")

@@ -15,7 +15,7 @@ from xmae.export.targets.session import Session, from_int8, to_int8
 
 
 def is_light():
-    """Whether to do without PyTorch, since it is not there or not wanted."""
+    """Tell whether to do without PyTorch, since it is not there or not wanted."""
     return os.environ.get("XMAE_LIGHT") == "1" or find_spec("torch") is None
 
 
@@ -52,7 +52,7 @@ def open_light(path, format, threads=1):
 
 
 def open_litert(content, threads):
-    """A function from one window to one embedding, by LiteRT."""
+    """Return a function from one window to one embedding, by LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -61,7 +61,9 @@ def open_litert(content, threads):
 
 
 def litert_runner(interpreter):
-    """A function from one window to one embedding, for an interpreter with its tensors in place."""
+    """Return a function from one window to one embedding, for an interpreter with its tensors in
+    place.
+    """
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run(window):
@@ -76,7 +78,7 @@ def litert_runner(interpreter):
 
 
 def open_onnx(content, threads):
-    """A function from one window to one embedding, by ONNX Runtime."""
+    """Return a function from one window to one embedding, by ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

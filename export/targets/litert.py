@@ -57,8 +57,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 
 def inlined(image):
-    """A flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them; see
-    `inline_buffers`.
+    """Return a flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them;
+    see `inline_buffers`.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -73,7 +73,7 @@ def inlined(image):
 
 @remembered
 def convert(module):
-    """The float flatbuffer of a graph, as bytes."""
+    """Return the float flatbuffer of a graph, as bytes."""
     import litert_torch
 
     traced(module, "litert")  # in plain words why not, if it cannot be
@@ -84,7 +84,7 @@ def convert(module):
 
 
 def quantize(module, precision, calibration, observer=None, keep=()):
-    """The flatbuffer of a graph in another precision than float, as bytes."""
+    """Return the flatbuffer of a graph in another precision than float, as bytes."""
     from ai_edge_quantizer import quantizer, recipe, recipe_manager
 
     model, rules = convert(module), recipe_manager.RecipeManager()
@@ -105,8 +105,8 @@ def quantize(module, precision, calibration, observer=None, keep=()):
 
 
 def weight_ranges(model, found):
-    """{weight: {"min", "max"}} of the layers of a float flatbuffer with a bias that would not fit
-    into 32 bits, each wide enough for it; `found` are the ranges of its activations.
+    """Return {weight: {"min", "max"}} of the layers of a float flatbuffer with a bias that would
+    not fit into 32 bits, each wide enough for it; `found` are the ranges of its activations.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -134,7 +134,7 @@ def weight_ranges(model, found):
 
 
 def constant(flat, tensor, image):
-    """Values of a constant float tensor of a flatbuffer, None of one that is computed."""
+    """Return values of a constant float tensor of a flatbuffer, None of one that is computed."""
     buffer = flat.buffers[tensor.buffer]
     if buffer.data is not None and len(buffer.data):
         raw = np.asarray(buffer.data, np.uint8).tobytes()
@@ -146,8 +146,8 @@ def constant(flat, tensor, image):
 
 
 def saturated(path):
-    """Names of the biases of an int8 model that are at the end of 32 bits, so that they say less
-    than they should.
+    """Return names of the biases of an int8 model that are at the end of 32 bits, so that they say
+    less than they should.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -165,7 +165,7 @@ def saturated(path):
 
 @remembered
 def activation_ranges(model, observer, windows):
-    """{activation: {"min", "max"}} of a float flatbuffer on windows (n, 1000).
+    """Return {activation: {"min", "max"}} of a float flatbuffer on windows (n, 1000).
 
     The quantizer's own `calibrate` follows a moving average of each range and clips what is rare;
     so plain minima and maxima are collected, by the runtime's built-in profiler. Ranges of other
@@ -191,7 +191,7 @@ def activation_ranges(model, observer, windows):
 
 
 def values_of(model, ppg):
-    """What each activation of a flatbuffer is on each window, read as real numbers: iterator of
+    """Say what each activation of a flatbuffer is on each window, read as real numbers: iterator of
     {name: array}.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -213,21 +213,22 @@ def values_of(model, ppg):
             source["index"], x if is_float(source) else to_int8(x, *source["quantization"])
         )
         interpreter.invoke()
-        yield {
-            d["name"]: x if is_float(d) else from_int8(x, *d["quantization"])
-            for d in interpreter.get_tensor_details()
-            if d["name"] in names and (is_float(d) or d["quantization"][0])
-            for x in [interpreter.get_tensor(d["index"])]
-        }
+        found = {}
+        for tensor in interpreter.get_tensor_details():
+            if tensor["name"] in names and (is_float(tensor) or tensor["quantization"][0]):
+                x = interpreter.get_tensor(tensor["index"])
+                x = x if is_float(tensor) else from_int8(x, *tensor["quantization"])
+                found[tensor["name"]] = x
+        yield found
 
 
 def is_float(details):
-    """Whether a tensor of an interpreter holds real numbers."""
+    """Tell whether a tensor of an interpreter holds real numbers."""
     return details["dtype"] is np.float32
 
 
 def operators_of(model):
-    """(names of what it takes, name of what it gives) of each operator of a flatbuffer."""
+    """Return (names of what it takes, name of what it gives) of each operator of a flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
@@ -238,7 +239,7 @@ def operators_of(model):
 
 
 def layers_of(model, module):
-    """{activation: the layer of `module` it comes from} of its float flatbuffer.
+    """Return {activation: the layer of `module` it comes from} of its float flatbuffer.
 
     Activations are named by paths of modules and their classes,
     "a.Outer/torch.nn.modules.linear.Linear_head;2", parts of a fused operator with ";;" between
@@ -259,7 +260,7 @@ def layers_of(model, module):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every activation of an int8 flatbuffer against the float one; see
+    """Return every activation of an int8 flatbuffer against the float one; see
     `xmae.quantize.layers.error_rows`.
 
     Both run in LiteRT's own kernels, those of microcontrollers.
@@ -309,7 +310,7 @@ def open_model(path, threads=1, reference=False):
 
 
 def inspect_model(path):
-    """What is in a `.tflite` model.
+    """Say what is in a `.tflite` model.
 
     Returns
     -------

@@ -5,6 +5,7 @@ pairs.
 import tempfile
 from ast import literal_eval
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 @remembered
 def convert(module):
-    """The float model of a graph, as bytes.
+    """Return the float model of a graph, as bytes.
 
     Of what the exporter notes on each node only its modules and their classes stay: it notes the
     lines of source that made it too, with the folders that they are in here.
@@ -70,7 +71,7 @@ def convert(module):
 
 
 def quantize(model, ranges, keep=()):
-    """A float model as QDQ int8 with given ranges of its activations, {name: (low, high)}.
+    """Return a float model as QDQ int8 with given ranges of its activations, {name: (low, high)}.
 
     Layer norms stay float (their variance spans too wide a range for 8 bits), and so do the layers
     in `keep`.
@@ -105,8 +106,8 @@ def quantize(model, ranges, keep=()):
 
 
 def weight_scales(graph, ranges):
-    """Scales of 127 steps, from 0 to the largest weight of each output channel, and the zero point
-    in the middle; wider where the channel's bias would not fit into 32 bits.
+    """Return scales of 127 steps, from 0 to the largest weight of each output channel, and the zero
+    point in the middle; wider where the channel's bias would not fit into 32 bits.
 
     Left alone, the quantizer spreads 255 steps over both signs: the largest weight would lie
     between the last two codes, and each channel would lose half a step where it matters most.
@@ -141,8 +142,8 @@ def weight_scales(graph, ranges):
 
 
 def saturated(path):
-    """Names of the biases of an int8 model that are at the end of 32 bits, so that they say less
-    than they should.
+    """Return names of the biases of an int8 model that are at the end of 32 bits, so that they say
+    less than they should.
     """
     import onnx
 
@@ -153,7 +154,7 @@ def saturated(path):
 
 @remembered
 def activation_ranges(model, observer, windows):
-    """{activation: (low, high)} of a float model on windows (n, 1000); the input is not
+    """Return {activation: (low, high)} of a float model on windows (n, 1000); the input is not
     narrowed.
     """
     found = ranges(values_of(model, windows), observer)
@@ -161,8 +162,8 @@ def activation_ranges(model, observer, windows):
 
 
 def values_of(model, ppg):
-    """What each activation of a model is on each window: iterator of {its name in the float model:
-    float32 array}.
+    """Say what each activation of a model is on each window: iterator of {its name in the float
+    model: float32 array}.
 
     Activations that are kept as codes are read as such, so that the runtime computes as it would
     without being watched.
@@ -179,10 +180,8 @@ def values_of(model, ppg):
         for name, node in quantized.items()
     }
     inner = {"QuantizeLinear", "DequantizeLinear", "Constant"}
-    read |= {
-        name: (name,) for node in graph.node if node.op_type not in inner for name in node.output
-        if name not in quantized
-    }  # fmt: skip
+    outside = chain.from_iterable(node.output for node in graph.node if node.op_type not in inner)
+    read |= {name: (name,) for name in outside if name not in quantized}
     ends = {value.name for value in graph.output}
     read |= {name: (name,) for name in ends}
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in read if name not in ends)
@@ -201,32 +200,32 @@ def values_of(model, ppg):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Every activation of an int8 model against the float one; see
+    """Return every activation of an int8 model against the float one; see
     `xmae.quantize.layers.error_rows`.
     """
     import onnx
 
     model = convert(module)
-    layers = {
-        name: layer_of(node)
-        for node in onnx.load_from_string(model).graph.node
-        for name in node.output
-    }
+    layers = {}
+    for node in onnx.load_from_string(model).graph.node:
+        layers |= dict.fromkeys(node.output, layer_of(node))
     return error_rows(values_of(model, ppg), values_of(Path(path).read_bytes(), ppg), layers)
 
 
 def layer_of(node):
-    """Name of the innermost module that a node comes from; "" for the whole graph's own."""
+    """Return the name of the innermost module that a node comes from; "" for the whole graph's
+    own.
+    """
     return noted(node, SCOPES)[-2]
 
 
 def is_norm(node):
-    """Whether a node is part of a layer norm."""
+    """Tell whether a node is part of a layer norm."""
     return any(kind.endswith("Normalise") for kind in noted(node, CLASSES))
 
 
 def noted(node, key):
-    """What the exporter noted on a node, from the outermost module to the operator: a list of
+    """Say what the exporter noted on a node, from the outermost module to the operator: a list of
     strings.
     """
     return literal_eval(
@@ -235,7 +234,7 @@ def noted(node, key):
 
 
 def quantize_linear(model):
-    """A float model with int8 Linear layers whose activations get their range anew for each
+    """Return a float model with int8 Linear layers whose activations get their range anew for each
     window.
     """
     import onnx
@@ -298,7 +297,7 @@ def open_model(path, threads=1):
 
 
 def inspect_model(path):
-    """What is in an `.onnx` model.
+    """Say what is in an `.onnx` model.
 
     Returns
     -------

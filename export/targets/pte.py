@@ -56,8 +56,8 @@ class Program:
             self.values.append(self.read(value.val))
 
     def read(self, value):
-        """A value of the file as Python's: numbers, lists of numbers, and tensors that share the
-        planned memory.
+        """Return a value of the file as Python's: numbers, lists of numbers, and tensors that share
+        the planned memory.
         """
         kind = type(value).__name__
         if kind == "Tensor":
@@ -67,7 +67,7 @@ class Program:
         return None if kind == "Null" else next(iter(vars(value).values()))
 
     def tensor(self, value):
-        """A constant, or a view of the memory that a tensor is planned to have."""
+        """Return a constant, or a view of the memory that a tensor is planned to have."""
         dtype, strides = DTYPES[value.scalar_type], [0] * len(value.sizes)
         step = 1
         for axis in reversed(value.dim_order):
@@ -83,7 +83,7 @@ class Program:
         return data[:step].as_strided(value.sizes, strides)
 
     def __call__(self, window):
-        """Input tensor -> output tensor."""
+        """Return the input tensor -> output tensor."""
         self.values[self.plan.inputs[0]].copy_(window)
         for step in self.plan.chains[0].instructions:
             call = step.instr_args

@@ -7,6 +7,7 @@ theirs as entry points of the group "xmae.targets". Each makes its targets known
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import chain
 from pkgutil import iter_modules
 
 from xmae.errors import UserError
@@ -25,17 +26,19 @@ SOURCE = "c"
 
 
 def known_targets():
-    """Names that `--targets` takes, without "all"."""
+    """Return names that `--targets` takes, without "all"."""
     return (*TARGETS, SOURCE)
 
 
 def known_precisions():
-    """Names of the precisions of all targets, each once."""
-    return tuple(dict.fromkeys(p for target in TARGETS.values() for p in target.precisions))
+    """Return names of the precisions of all targets, each once."""
+    return tuple(
+        dict.fromkeys(chain.from_iterable(target.precisions for target in TARGETS.values()))
+    )
 
 
 def chosen_targets(names):
-    """Names of formats from "all" or a list such as "litert,onnx".
+    """Return names of formats from "all" or a list such as "litert,onnx".
 
     Raises
     ------
@@ -52,7 +55,7 @@ def chosen_targets(names):
 
 
 def chosen_precisions(names, formats):
-    """Names of precisions from "all" or a list such as "fp32,int8".
+    """Return names of precisions from "all" or a list such as "fp32,int8".
 
     Raises
     ------
@@ -60,7 +63,9 @@ def chosen_precisions(names, formats):
         If one is known to none of the formats.
     """
     known = list(
-        dict.fromkeys(p for name in formats if name in TARGETS for p in TARGETS[name].precisions)
+        dict.fromkeys(
+            chain.from_iterable(TARGETS[name].precisions for name in formats if name in TARGETS)
+        )
     )
     chosen = known if names == "all" else as_list(names)
     if unknown := [name for name in chosen if name not in known]:
@@ -72,22 +77,22 @@ def chosen_precisions(names, formats):
 
 
 def as_list(names):
-    """Names of a list such as "onnx, litert", each once."""
+    """Return names of a list such as "onnx, litert", each once."""
     return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 def takes(format, model, graph):
-    """Whether a target, or C source, is meant for a model ("teacher" or a student)."""
+    """Tell whether a target, or C source, is meant for a model ("teacher" or a student)."""
     if format == SOURCE:
         return is_conv_student(model, graph)
     return TARGETS[format].takes(model, graph)
 
 
 def runs_here(format):
-    """Whether this machine has a runtime for a format."""
+    """Tell whether this machine has a runtime for a format."""
     return format in TARGETS and TARGETS[format].runs_here
 
 
 def keeps_floats(format):
-    """Whether a format can leave layers in float, for a drift budget."""
+    """Tell whether a format can leave layers in float, for a drift budget."""
     return format in TARGETS and TARGETS[format].compare_layers is not None

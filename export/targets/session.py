@@ -56,12 +56,12 @@ class ApartSession:
     run: object
 
     def __call__(self, ppg):
-        """As `Session`."""
+        """Do as `Session`."""
         return self.run(checked(ppg))
 
 
 def checked(ppg):
-    """Windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see
+    """Return windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see
     `Session.__call__`.
     """
     ppg = np.ascontiguousarray(ppg, dtype=np.float32)
@@ -75,7 +75,7 @@ def checked(ppg):
 
 
 def to_int8(x, scale, zero_point, dtype=np.int8):
-    """Real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale +
+    """Map real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale +
     zero_point.
     """
     limits = np.iinfo(dtype)
@@ -83,7 +83,7 @@ def to_int8(x, scale, zero_point, dtype=np.int8):
 
 
 def from_int8(codes, scale, zero_point):
-    """Int8 (or int16) codes to the float32 numbers they stand for: x = (code - zero_point) *
-    scale.
+    """Return the Int8 (or int16) codes to the float32 numbers they stand for: x = (code -
+    zero_point) * scale.
     """
     return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

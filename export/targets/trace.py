@@ -85,7 +85,7 @@ def naming_layers(module, target):
 
 
 def unsupported(target, operators):
-    """The `UserError` for operators, {name: layer}, that a target does not have."""
+    """Return the `UserError` for operators, {name: layer}, that a target does not have."""
     found = ", ".join(f"{name} of layer {layer}" for name, layer in list(operators.items())[:3])
     more = f" and {len(operators) - 3} more" if len(operators) > 3 else ""
     return UserError(
@@ -96,20 +96,20 @@ def unsupported(target, operators):
 
 
 def operator_of(node):
-    """Name of a node's operator, with its overload if it has one: "aten::add.Tensor"; "" of what is
-    no operator.
+    """Return the name of a node's operator, with its overload if it has one: "aten::add.Tensor"; ""
+    of what is no operator.
     """
     schema = getattr(node.target, "_schema", None)
     return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
 
 def place_of(node):
-    """Where a node of a traced graph is, for messages: its layer, or its own name if it is in
+    """Say where a node of a traced graph is, for messages: its layer, or its own name if it is in
     none.
     """
     return layer_of(node) or node.name
 
 
 def plain(name):
-    """The name without underscores: erf_inv and erfinv are one operator."""
+    """Return the name without underscores: erf_inv and erfinv are one operator."""
     return name.replace("_", "")

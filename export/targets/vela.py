@@ -68,8 +68,8 @@ class Vela(Target):
                     temporary.write_bytes(content)
 
     def inspect(self, path):
-        """What is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated` by
-        Vela.
+        """Say what is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated`
+        by Vela.
         """
         return litert.inspect_model(path) | {
             "undelegated": [],
@@ -159,7 +159,7 @@ def compile_model(path, accelerator, folder):
 
 
 def layer_of(name):
-    """Module of a tensor that litert-torch named
+    """Return the module of a tensor that litert-torch named
     "package.Class/package.Class_blocks/package.Class_0;...": blocks.0.
     """
     parts = (
@@ -169,8 +169,8 @@ def layer_of(name):
 
 
 def summary(row):
-    """What matters of Vela's summary of a network: all estimated, by Vela's own model of the NPU
-    and its memories.
+    """Say what matters of Vela's summary of a network: all estimated, by Vela's own model of the
+    NPU and its memories.
     """
     return {
         "source": (
@@ -187,7 +187,7 @@ def summary(row):
 
 
 def layers_csv(layers):
-    """Rows as CSV, in bytes."""
+    """Return rows as CSV, in bytes."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, layers[0].keys(), lineterminator="\n")
     writer.writeheader()

@@ -6,7 +6,8 @@
 int board_open(void);
 /* Whether all of the flash (code, constants, weights) is what was built, by its CRC-32. */
 int board_flash_intact(uint32_t *crc);
-/* Sleep until the optical front end has put new samples into the FIFO; 0 when its recording has ended. */
+/* Sleep until the optical front end has put new samples into the FIFO; 0 when its recording has
+ * ended. */
 int board_wait(void);
 void board_write(const void *bytes, uint32_t n);
 

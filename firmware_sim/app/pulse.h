@@ -1,5 +1,5 @@
-/* Is there a pulse? A check of the network's input, so that noise gets no heart rate. `xmae.signals.stream.has_pulse`
- * defines it; both compute in whole numbers and decide the same. */
+/* Is there a pulse? A check of the network's input, so that noise gets no heart rate.
+ * `xmae.signals.stream.has_pulse` defines it; both compute in whole numbers and decide the same. */
 #ifndef PULSE_H
 #define PULSE_H
 #include "watch_config.h"

@@ -1,8 +1,9 @@
 /* libxmae on a moving wrist, on a board: codes of PPG and acceleration in, results out.
  *
- * in.bin, int32: rate in mHz, bits, whether inverted, hop in s, rate of acceleration in mHz, codes of 1 g; then any
- * number of pushes: n of acceleration, codes lost, n codes, the three axes n times, the codes.
- * out.bin, int64: each result's fields in the order of xmae_result_t, activity, followed, belief, then all its beats. */
+ * in.bin, int32: rate in mHz, bits, whether inverted, hop in s, rate of acceleration in mHz, codes
+ * of 1 g; then any number of pushes: n of acceleration, codes lost, n codes, the three axes n
+ * times, the codes. out.bin, int64: each result's fields in the order of xmae_result_t, activity,
+ * followed, belief, then all its beats. */
 #include "semihost.h"
 #include MODEL_HEADER
 
@@ -30,8 +31,10 @@ MARKER xmae_status_t measured_push(uint32_t moved, uint32_t n, uint32_t lost) {
 
 static void put(int out) {
   const xmae_result_t *r = &result.result;
-  const int64_t fields[SCALARS] = {r->time, r->rate, r->low, r->high, r->certainty, r->irregularity, r->rhythm,
-                                   r->lost, r->saturated, r->reasons, result.activity, result.followed, result.belief};
+  const int64_t fields[SCALARS] = {r->time,      r->rate,         r->low,          r->high,
+                                   r->certainty, r->irregularity, r->rhythm,       r->lost,
+                                   r->saturated, r->reasons,      result.activity, result.followed,
+                                   result.belief};
   for (int i = 0; i < SCALARS; i++) record[i] = fields[i];
   for (int i = 0; i < XMAE_MAX_BEATS; i++) {
     record[SCALARS + 2 * i] = i < r->n_beats ? r->beats[i].time : -1;
@@ -59,9 +62,12 @@ int app(void) {
   if (xmae_check_model(&MODEL) != XMAE_OK) return 4;
   const xmae_motion_config_t config = {
       {&MODEL, (uint32_t)head[0], (uint8_t)head[1], (uint8_t)head[2], (uint16_t)head[3], 1, 0},
-      &TRACKER, (uint32_t)head[4], (uint32_t)head[5]};
+      &TRACKER,
+      (uint32_t)head[4],
+      (uint32_t)head[5]};
   if (xmae_motion_init(&stream, &config, memory, sizeof memory) != XMAE_OK) return 5;
-  while (!failed && sh_read(in, next, sizeof next) == (int)sizeof next) failed = push(out, in, next);
+  while (!failed && sh_read(in, next, sizeof next) == (int)sizeof next)
+    failed = push(out, in, next);
   sh_close(in);
   sh_close(out);
   sh_puts("done\n");

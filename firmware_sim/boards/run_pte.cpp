@@ -1,5 +1,6 @@
-// An ExecuTorch model on Arm Linux: MODEL IN OUT, float32 windows of 1000 in, embeddings out, a mark before and after
-// each inference (boards/count_user.c). Only parts of the runtime without the C++ standard library in their signatures.
+// An ExecuTorch model on Arm Linux: MODEL IN OUT, float32 windows of 1000 in, embeddings out, a
+// mark before and after each inference (boards/count_user.c). Only parts of the runtime without the
+// C++ standard library in their signatures.
 #include <executorch/extension/data_loader/file_data_loader.h>
 #include <executorch/extension/threadpool/threadpool_guard.h>
 #include <executorch/runtime/executor/memory_manager.h>
@@ -46,11 +47,13 @@ int main(int argc, char **argv) {
   executorch::aten::SizesType sizes[4] = {1, 1, 1, 1000};
   executorch::aten::DimOrderType order[4] = {0, 1, 2, 3};
   executorch::aten::StridesType strides[4] = {1000, 1000, 1000, 1};
-  executorch::aten::TensorImpl tensor(executorch::aten::ScalarType::Float, 4, sizes, window, order, strides);
+  executorch::aten::TensorImpl tensor(executorch::aten::ScalarType::Float, 4, sizes, window, order,
+                                      strides);
   FILE *in = fopen(argv[2], "rb"), *out = fopen(argv[3], "wb");
   if (!in || !out) return fail("opening input or output");
   for (bool warm = false; fread(window, sizeof window, 1, in) == 1; warm = true) {
-    if (method->set_input(EValue(executorch::aten::Tensor(&tensor)), 0) != Error::Ok) return fail("setting the input");
+    if (method->set_input(EValue(executorch::aten::Tensor(&tensor)), 0) != Error::Ok)
+      return fail("setting the input");
     if (!warm && method->execute() != Error::Ok) return fail("running the model");
     syscall(5050, 0x5050, 1, 0, 0, 0, 0);
     if (method->execute() != Error::Ok) return fail("running the model");

@@ -14,8 +14,8 @@ mark = ctypes.CDLL(None).syscall
 
 
 def litert(path):
-    """Type of a window, and functions that put one in, run and get the int8 embedding: LiteRT or
-    tflite-runtime.
+    """Return the type of a window, and functions that put one in, run and get the int8 embedding:
+    LiteRT or tflite-runtime.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -33,7 +33,7 @@ def litert(path):
 
 
 def onnx(path):
-    """As `litert` for ONNX Runtime, which takes and gives float32."""
+    """Do as `litert` for ONNX Runtime, which takes and gives float32."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import
     import onnxruntime
 

@@ -1,12 +1,15 @@
-/* Vectors, reset and semihosting of a bare Cortex-M; the program is `int app(void)`, its result the exit code.
+/* Vectors, reset and semihosting of a bare Cortex-M; the program is `int app(void)`, its result the
+ * exit code.
  *
- * The free part of the stack region is painted before `app` runs, so that the deepest use can be read afterwards. */
+ * The free part of the stack region is painted before `app` runs, so that the deepest use can be
+ * read afterwards. */
 #include "semihost.h"
 #include "xmae_kernels.h"
 
 #include <string.h>
 
-#define CRC_SLOT 8 /* of the vectors, reserved in Armv7-M and Armv8-M: compile.py puts the flash's CRC-32 there */
+/* of the vectors, reserved in Armv7-M and Armv8-M: compile.py puts the flash's CRC-32 there */
+#define CRC_SLOT 8
 extern const uint32_t flash_start[];
 extern const uint8_t flash_end[];
 extern uint32_t stack_bottom, stack_top, data_start, data_end, data_image, bss_start, bss_end;
@@ -98,6 +101,19 @@ static void start(void) {
 void reset(void) { start(); }
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    &stack_top, (const void *)reset, (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault,
-    (const void *)fault, (const void *)fault, 0, 0, 0, (const void *)fault, (const void *)fault, 0,
-    (const void *)fault, (const void *)fault};
+    &stack_top,
+    (const void *)reset,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    0,
+    0,
+    0,
+    (const void *)fault,
+    (const void *)fault,
+    0,
+    (const void *)fault,
+    (const void *)fault};

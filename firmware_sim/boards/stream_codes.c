@@ -1,7 +1,8 @@
 /* libxmae on a board: codes in, results out. For comparing bits, and for counting what it costs.
  *
- * in.bin, int32: rate in mHz, bits, whether inverted, hop in s; then any number of pushes: codes lost, n, n codes.
- * out.bin, int64: each result's fields in the order of xmae_result_t, then all its beats, time and confidence. */
+ * in.bin, int32: rate in mHz, bits, whether inverted, hop in s; then any number of pushes: codes
+ * lost, n, n codes. out.bin, int64: each result's fields in the order of xmae_result_t, then all
+ * its beats, time and confidence. */
 #include "semihost.h"
 #include MODEL_HEADER
 
@@ -26,8 +27,9 @@ MARKER xmae_status_t measured_push(uint32_t n, uint32_t lost) {
 }
 
 static void put(int out) {
-  const int64_t fields[10] = {result.time,         result.rate,   result.low,  result.high,      result.certainty,
-                              result.irregularity, result.rhythm, result.lost, result.saturated, result.reasons};
+  const int64_t fields[10] = {result.time,      result.rate,         result.low,    result.high,
+                              result.certainty, result.irregularity, result.rhythm, result.lost,
+                              result.saturated, result.reasons};
   for (int i = 0; i < 10; i++) record[i] = fields[i];
   for (int i = 0; i < XMAE_MAX_BEATS; i++) {
     record[10 + 2 * i] = i < result.n_beats ? result.beats[i].time : -1;
@@ -58,8 +60,8 @@ int app(void) {
   int in = sh_open("in.bin", 1), out = sh_open("out.bin", 5), failed = 0;
   if (sh_read(in, head, sizeof head) != (int)sizeof head) return 3;
   if (xmae_check_model(&MODEL) != XMAE_OK) return 4;
-  const xmae_config_t config = {&MODEL, (uint32_t)head[0], (uint8_t)head[1], (uint8_t)head[2], (uint16_t)head[3], 1,
-                                0};
+  const xmae_config_t config = {
+      &MODEL, (uint32_t)head[0], (uint8_t)head[1], (uint8_t)head[2], (uint16_t)head[3], 1, 0};
   if (xmae_init(&stream, &config, memory, sizeof memory) != XMAE_OK) return 5;
   while (!failed && sh_read(in, next, sizeof next) == (int)sizeof next)
     failed = push(out, in, (uint32_t)next[0], (uint32_t)next[1]);

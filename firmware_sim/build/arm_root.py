@@ -17,6 +17,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock
@@ -72,7 +73,7 @@ ROOTS = {
 
 
 def root_path(arch):
-    """Where the system of an architecture is kept: a folder for each set of contents, so that
+    """Say where the system of an architecture is kept: a folder for each set of contents, so that
     versions live together.
 
     Raises
@@ -87,7 +88,7 @@ def root_path(arch):
 
 
 def wheels(arch):
-    """Requirements of a system, as pip takes them.
+    """Return requirements of a system, as pip takes them.
 
     Raises
     ------
@@ -101,14 +102,16 @@ def wheels(arch):
 
 
 def contents(arch):
-    """What makes a system this version's: its packages, and the runner that is compiled into it."""
+    """Say what makes a system this version's: its packages, and the runner that is compiled into
+    it.
+    """
     made = ROOTS[arch]
     runner = sha256(RUNNER) if "executorch" in made.same else None
     return {"debian": [*PYTHON, *made.debian], "wheels": wheels(arch), "runner": runner}
 
 
 def is_set_up(arch):
-    """Whether qemu-user and the system are there, with the runtimes in the versions that are
+    """Tell whether qemu-user and the system are there, with the runtimes in the versions that are
     installed here.
     """
     try:
@@ -142,7 +145,7 @@ def setup_root(arch):
         with atomic_folder(path, MARKER) as folder, tempfile.TemporaryDirectory() as scratch:
             for package in fetch_debian(Path(scratch), arch):
                 command(["dpkg", "-x", package, folder])
-            platforms = [word for name in made.platforms for word in ("--platform", name)]
+            platforms = list(chain.from_iterable(("--platform", name) for name in made.platforms))
             command(
                 [
                     sys.executable,
@@ -182,7 +185,7 @@ def fetch_debian(folder, arch):
     apt = [
         "apt-get",
         "-qq",
-        *(word for key, value in options.items() for word in ("-o", f"{key}={value}")),
+        *chain.from_iterable(("-o", f"{key}={value}") for key, value in options.items()),
     ]
     words = [str(word) for word in (*apt, "update")]
     # one list of several may fail: what counts is this:

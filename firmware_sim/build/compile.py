@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from xmae.errors import UserError
@@ -116,12 +117,12 @@ class Firmware:
 
 
 def have_gcc():
-    """Whether arm-none-eabi-gcc is installed."""
+    """Tell whether arm-none-eabi-gcc is installed."""
     return shutil.which("arm-none-eabi-gcc") is not None
 
 
 def kernel_sources():
-    """The C files of the kernels, plain and fast."""
+    """Return the C files of the kernels, plain and fast."""
     return sorted(KERNELS.glob("*.c"))
 
 
@@ -165,6 +166,33 @@ def compile_firmware(
         If core or compiler is unknown, no compiler is installed, or the program does not compile or
         does not fit.
     """
+    compiler = known_compiler(core, compiler)
+    headers = [KERNELS, BOARDS, *dict.fromkeys(Path(source).parent for source in sources), *include]
+    own, warnings = [BOARDS / "startup.c", CORTEX_M / "memory.c", *kernel_sources()], WARNINGS
+    if cmsis_nn:
+        theirs, their_headers = cmsis_nn_files(cmsis_nn)
+        own, headers, warnings = own + theirs, headers + their_headers, ("-w",)
+    if not fast:
+        defines = (*defines, "XMAE_PLAIN=1")
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "link.ld"
+        script.write_text(linker_script(core, flash_bytes, ram_bytes, stack_bytes))
+        flags = compiler_flags(core, compiler, warnings, headers, defines)
+        link = ["-T", script, "-Wl,--gc-sections", "-Wl,--entry=reset", "-o", out]
+        build([*flags, *own, *sources, *link])
+    symbols = read_symbols(out)
+    put_flash_crc(out, symbols["flash_start"][0], symbols["flash_end"][0])
+    return Firmware(Path(out), core, compiler, memory_use(out, stack_bytes), symbols)
+
+
+def known_compiler(core, compiler):
+    """Return the compiler to use: the one that is named, or the first that is installed.
+
+    Raises
+    ------
+    UserError
+        If core or compiler is unknown, or it is not installed.
+    """
     if core not in CORES:
         raise UserError(f"unknown core {core!r}; known: {', '.join(CORES)}")
     compiler = compiler or ("gcc" if have_gcc() else "zig")
@@ -174,68 +202,58 @@ def compile_firmware(
         raise UserError(
             "arm-none-eabi-gcc is not installed; apt-get install gcc-arm-none-eabi, or use zig"
         )
-    command = (
-        ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
-        if compiler == "gcc"
-        else zig("cc", "-target", CORES[core].zig[0], f"-mcpu={CORES[core].zig[1]}", "-nostdlib")
-    )
-    script = (BOARDS / "link.ld.in").read_text()
+    return compiler
+
+
+def linker_script(core, flash_bytes, ram_bytes, stack_bytes):
+    """Fill in the linker script of the boards."""
     values = {
         "FLASH_ORIGIN": CORES[core].flash,
-        "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes), "RAM_ORIGIN": CORES[core].ram,
-        "RAM_LENGTH": min(ram_bytes, AMPLE_RAM), "STACK": stack_bytes,
-    }  # fmt: skip
+        "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes),
+        "RAM_ORIGIN": CORES[core].ram,
+        "RAM_LENGTH": min(ram_bytes, AMPLE_RAM),
+        "STACK": stack_bytes,
+    }
+    script = (BOARDS / "link.ld.in").read_text()
     for key, value in values.items():
         script = script.replace(f"@{key}@", f"{value:#x}")
-    headers = [KERNELS, BOARDS, *dict.fromkeys(Path(source).parent for source in sources), *include]
-    own, warnings = [BOARDS / "startup.c", CORTEX_M / "memory.c", *kernel_sources()], WARNINGS
-    if cmsis_nn:
-        theirs, their_headers = cmsis_nn_files(cmsis_nn)
-        own, headers, warnings = own + theirs, headers + their_headers, ("-w",)
-    with tempfile.TemporaryDirectory() as folder:
-        linker_script = Path(folder) / "link.ld"
-        linker_script.write_text(script)
-        command += [
-            "-O2",
-            "-std=c99",
-            "-g0",
-            "-fomit-frame-pointer",
-            "-ffunction-sections",
-            "-fdata-sections",
-        ]
-        command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
-        command += [f"-I{header}" for header in headers]
-        command += ["-isystem", str(CORTEX_M / "freestanding")]
-        # or each core would fuse, and round, other products of the front end
-        command += ["-ffp-contract=off"]
-        # zig's are on by default
-        command += ["-fno-sanitize=all", "-fno-unroll-loops"] if compiler == "zig" else []
-        command += [f"-D{define}" for define in (*defines, *(() if fast else ("XMAE_PLAIN=1",)))]
-        command += [
-            *own,
-            *sources,
-            "-T",
-            linker_script,
-            "-Wl,--gc-sections",
-            "-Wl,--entry=reset",
-            "-o",
-            out,
-        ]
-        build(command)
-    symbols, sizes = read_symbols(out), section_sizes(out)
-    put_flash_crc(out, symbols["flash_start"][0], symbols["flash_end"][0])
+    return script
+
+
+def compiler_flags(core, compiler, warnings, headers, defines):
+    """Begin a compiler's command line: all but files and linking."""
+    if compiler == "gcc":
+        command = ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
+    else:
+        target, cpu = CORES[core].zig
+        command = zig("cc", "-target", target, f"-mcpu={cpu}", "-nostdlib")
+    command += ["-O2", "-std=c99", "-g0", "-fomit-frame-pointer"]
+    command += ["-ffunction-sections", "-fdata-sections"]
+    command += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables", *warnings]
+    command += [f"-I{header}" for header in headers]
+    command += ["-isystem", str(CORTEX_M / "freestanding")]
+    # or each core would fuse, and round, other products of the front end
+    command += ["-ffp-contract=off"]
+    if compiler == "zig":  # its own are on by default
+        command += ["-fno-sanitize=all", "-fno-unroll-loops"]
+    return command + [f"-D{define}" for define in defines]
+
+
+def memory_use(path, stack_bytes):
+    """Sum up the sections of a linked program, as `Firmware.sizes`."""
+    sizes = section_sizes(path)
     data = sizes.get(".data", 0)
     code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
-    static, weights, constants = (
-        data + sizes.get(".bss", 0),
-        sizes.get(".weights", 0),
-        sizes.get(".constants", 0),
-    )
-    summary = {
-        "flash_weights": weights, "flash_constants": constants, "flash_code": code,
-        "flash": code + weights + constants, "ram_static": static, "ram": static + stack_bytes,
-    }  # fmt: skip
-    return Firmware(Path(out), core, compiler, summary, symbols)
+    static = data + sizes.get(".bss", 0)
+    weights, constants = sizes.get(".weights", 0), sizes.get(".constants", 0)
+    return {
+        "flash_weights": weights,
+        "flash_constants": constants,
+        "flash_code": code,
+        "flash": code + weights + constants,
+        "ram_static": static,
+        "ram": static + stack_bytes,
+    }
 
 
 def put_flash_crc(path, start, end):
@@ -254,8 +272,8 @@ def put_flash_crc(path, start, end):
 
 
 def cmsis_nn_files(folder):
-    """C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a user
-    brought.
+    """Return C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a
+    user brought.
 
     Raises
     ------
@@ -264,7 +282,7 @@ def cmsis_nn_files(folder):
     """
     folder = Path(folder)
     kinds = ("ConvolutionFunctions", "NNSupportFunctions")
-    sources = sorted(path for kind in kinds for path in folder.rglob(f"Source/{kind}/arm_*.c"))
+    sources = sorted(chain.from_iterable(folder.rglob(f"Source/{kind}/arm_*.c") for kind in kinds))
     headers = sorted(path for path in folder.rglob("Include") if path.is_dir())
     if not any(path.name == "arm_convolve_wrapper_s8.c" for path in sources):
         raise UserError(
@@ -356,7 +374,7 @@ def compile_linux(sources, core, out, *, include=()):
 
 
 def zig(*arguments):
-    """Command line of zig's C compiler."""
+    """Return the command line of zig's C compiler."""
     if find_spec("ziglang") is None:
         raise UserError("no C compiler: pip install 'xmae[firmware]' brings one (ziglang)")
     return [sys.executable, "-m", "ziglang", *arguments]

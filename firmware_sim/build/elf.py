@@ -9,7 +9,7 @@ from xmae.errors import UserError
 
 
 def read_elf(path):
-    """Bytes, program headers and section headers of an ELF file.
+    """Return bytes, program headers and section headers of an ELF file.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def read_elf(path):
 
 
 def read_symbols(path):
-    """Functions and objects by name: (address without the Thumb bit, size)."""
+    """Return functions and objects by name: (address without the Thumb bit, size)."""
     image, _, sections = read_elf(path)
     symbols = {}
     for _, kind, _, offset, size, link in sections:
@@ -57,10 +57,10 @@ def read_symbols(path):
 
 
 def section_sizes(path):
-    """Bytes of each section by name."""
+    """Return bytes of each section by name."""
     return {name: size for name, *_, size, _ in read_elf(path)[2]}
 
 
 def text(image, at):
-    """The string that starts there."""
+    """Return the string that starts there."""
     return image[at : image.index(b"\0", at)].decode()

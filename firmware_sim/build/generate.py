@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from xmae.errors import UserError
-from xmae.export.targets.c.literals import comment, integer, real
+from xmae.export.targets.c.literals import comment, integer, real, table_block
 from xmae.export.targets.c.source import write_c
 from xmae.signals.filters import ppg_sos
 from xmae.signals.resample import resampling_ratio
@@ -213,7 +213,7 @@ def frame_units(head):
 def config_header(defines, constants):
     """`watch_config.h`."""
     fields = "".join(
-        f"    float {name}{''.join(f'[{n}]' for n in array.shape)};\n"
+        f"  float {name}{''.join(f'[{n}]' for n in array.shape)};\n"
         for name, array in constants.items()
     )
     lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
@@ -237,9 +237,7 @@ def constants_source(constants):
             return "{" + ", ".join(literal(row) for row in array) + "}"
         return real(array)
 
-    fields = "".join(f"    .{name} = {literal(array)},\n" for name, array in constants.items())
+    fields = "".join(f"  .{name} = {literal(array)},\n" for name, array in constants.items())
     section = '__attribute__((section(".constants"))) '
-    return (
-        f'#include "watch_config.h"\n\n{section}const struct constants constants = '
-        f"{{\n{fields}}};\n"
-    )
+    text = f"{section}const struct constants constants = {{\n{fields}}};\n"
+    return f'#include "watch_config.h"\n\n{table_block(text)}'

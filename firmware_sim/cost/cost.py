@@ -20,7 +20,7 @@ WORD = 4  # bytes
 
 
 def compute_cycles(mix, device):
-    """Estimated cycles of counted instructions: a `Span`.
+    """Return estimated cycles of counted instructions: a `Span`.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def compute_cycles(mix, device):
 
 
 def memory_cycles(mix, constant_bytes, device):
-    """Estimated cycles that a layer needs to read its constants from flash: a `Span`.
+    """Return estimated cycles that a layer needs to read its constants from flash: a `Span`.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def memory_cycles(mix, constant_bytes, device):
 
 
 def layer_cycles(mix, constant_bytes, device):
-    """Estimated cycles of a layer: the larger of compute and memory; at most their sum."""
+    """Return estimated cycles of a layer: the larger of compute and memory; at most their sum."""
     compute, memory = compute_cycles(mix, device), memory_cycles(mix, constant_bytes, device)
     return Span(
         max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high
@@ -71,22 +71,22 @@ def layer_cycles(mix, constant_bytes, device):
 
 
 def milliseconds(cycles, device):
-    """Cycles at the device's clock as ms."""
+    """Return cycles at the device's clock as ms."""
     return cycles * (1e-3 / device.clock_mhz.value)
 
 
 def millijoules(time_ms, power_mw):
-    """Energy of a time (ms) at a power (mW), mJ."""
+    """Return the energy of a time (ms) at a power (mW), mJ."""
     return time_ms * power_mw * 1e-3
 
 
 def mean_mix(total, visits):
-    """Instructions by class of one visit, from the sum over all."""
+    """Return instructions by class of one visit, from the sum over all."""
     return type(total)({kind: count / visits for kind, count in total.items()})
 
 
 def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
-    """What one window costs, from front end to frame: counted, and estimated by the device's
+    """Say what one window costs, from front end to frame: counted, and estimated by the device's
     profile.
 
     Parameters
@@ -154,7 +154,9 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
 
 
 def layer_row(name, macs, count, cycles, in_network):
-    """What one layer, or one part of the work around the network, took: a row of plain numbers."""
+    """Say what one layer, or one part of the work around the network, took: a row of plain
+    numbers.
+    """
     return {
         "name": name,
         "in_network": in_network,
@@ -166,7 +168,7 @@ def layer_row(name, macs, count, cycles, in_network):
 
 
 def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
-    """What a window takes, as plain numbers.
+    """Say what a window takes, as plain numbers.
 
     Parameters
     ----------
@@ -192,8 +194,8 @@ def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
 
 
 def spread(counted):
-    """Fewest and most instructions of a window, and their difference as a share of the most; None
-    without windows.
+    """Return the fewest and most instructions of a window, and their difference as a share of the
+    most; None without windows.
     """
     if not counted:
         return {"windows_min_max": None, "spread": None}
@@ -202,7 +204,7 @@ def spread(counted):
 
 
 def per_window(visits):
-    """Instructions of each window that went through the network, from front end to frame."""
+    """Return instructions of each window that went through the network, from front end to frame."""
     counted, current, network = [], None, False
     for region, count in visits:
         if region == "phase_front_end":

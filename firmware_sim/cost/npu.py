@@ -35,8 +35,8 @@ cache_mem_area=Axi0
 
 
 def npu_estimate(model, device, cost, hop_s):
-    """A window with the network on the device's accelerator, by Vela's estimate, and the rest left
-    on the core.
+    """Return a window with the network on the device's accelerator, by Vela's estimate, and the
+    rest left on the core.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def npu_estimate(model, device, cost, hop_s):
 
 
 def vela_ms(model, device):
-    """Time that Vela estimates for one inference, ms.
+    """Return the time that Vela estimates for one inference, ms.
 
     Weights lie in on-chip flash, activations in SRAM. Ports are 64 bits wide at the accelerator's
     clock; flash gives the share of that which its line and wait cycles leave.

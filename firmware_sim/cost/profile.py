@@ -33,11 +33,11 @@ class Span:
 
     @classmethod
     def read(cls, described):
-        """From what `describe` gives."""
+        """Make it from what `describe` gives."""
         return cls(described["low"], described["estimated"], described["high"])
 
     def describe(self, digits=4):
-        """As plain numbers: {"estimated", "low", "high"}."""
+        """Do as plain numbers: {"estimated", "low", "high"}."""
         return {
             key: float(f"{number:.{digits}g}")
             for key, number in (("estimated", self.value), ("low", self.low), ("high", self.high))
@@ -89,17 +89,17 @@ class Device:
 
     @property
     def ram_bytes(self):
-        """RAM of the device."""
+        """Return the RAM of the device."""
         return int(self.ram_kib.value * 1024)
 
     @property
     def flash_bytes(self):
-        """Flash of the device."""
+        """Return the flash of the device."""
         return int(self.flash_kib.value * 1024)
 
 
 def device_names():
-    """Names of all profiles."""
+    """Return names of all profiles."""
     return sorted(path.stem for path in DEVICES.glob("*.json"))
 
 
@@ -144,6 +144,6 @@ def load_device(name):
 
 
 def span(number):
-    """A number of a profile as a `Span`; without a range it is exact."""
+    """Return a number of a profile as a `Span`; without a range it is exact."""
     value = number["value"]
     return Span(number.get("low", value), value, number.get("high", value))

@@ -36,7 +36,7 @@ class Files:
         self.console, self.refused, self.n_written = "", [], 0
 
     def written(self):
-        """Files that the firmware wrote: name to bytes."""
+        """Return files that the firmware wrote: name to bytes."""
         return {name: bytes(self.content[name]) for name in sorted(self.changed)}
 
     def open(self, name, flags):
@@ -133,7 +133,7 @@ class Debugger:
         return f"F{result:x}" if result >= 0 else f"F-1,{-result:x}"
 
     def memory(self, where, size):
-        """Bytes of the machine's memory."""
+        """Return bytes of the machine's memory."""
         data = b""
         for at in range(0, size, STEP):
             self.send(f"m{where + at:x},{min(STEP, size - at):x}")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64")  # programs and libraries, read-only
@@ -18,7 +19,7 @@ BUBBLEWRAP = (
     "bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop",
     "ALL", "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/usr/bin",
     "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
-    *(word for path in SYSTEM for word in ("--ro-bind-try", path, path)),
+    *chain.from_iterable(("--ro-bind-try", path, path) for path in SYSTEM),
 )  # fmt: skip
 UNSHARE = ("unshare", "--net", "--map-root-user")
 
@@ -56,12 +57,13 @@ class Confinement:
         if self.tool == "none":
             return words
         places = [Path(shutil.which(words[0]) or words[0]).resolve().parent, *map(Path, readable)]
-        shown = [
-            part
-            for place in map(str, places)
-            if not place.startswith("/usr/")
-            for part in ("--ro-bind", place, place)
-        ]
+        shown = list(
+            chain.from_iterable(
+                ("--ro-bind", place, place)
+                for place in map(str, places)
+                if not place.startswith("/usr/")
+            )
+        )
         shown += ["--bind", str(folder), str(folder), "--chdir", str(folder)]
         return [*BUBBLEWRAP, *shown, "--", *words]
 

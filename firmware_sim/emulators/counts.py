@@ -89,7 +89,7 @@ class Run:
 
 
 def classify(path, counts):
-    """Executed instructions by class.
+    """Return executed instructions by class.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def classify(path, counts):
 
 
 def code_at(image, segments, address):
-    """The four bytes of code at an address."""
+    """Return the four bytes of code at an address."""
     for offset, start, physical, size in segments:
         for base in (start, physical):
             if base <= address < base + size:
@@ -129,7 +129,7 @@ def code_at(image, segments, address):
 
 
 def name(code, address):
-    """(class, words moved if several) of the instruction that `code` starts with."""
+    """Return (class, words moved if several) of the instruction that `code` starts with."""
     first = int.from_bytes(code[:2], "little")
     if first >= 0xE800 and (helium := vector_class(first, int.from_bytes(code[2:4], "little"))):
         return helium, 0
@@ -149,7 +149,7 @@ def name(code, address):
 
 
 def mnemonic_class(mnemonic):
-    """Class of an instruction of the base, DSP and floating-point sets, by its name."""
+    """Return the class of an instruction of the base, DSP and floating-point sets, by its name."""
     if mnemonic in BRANCH or (mnemonic[0] == "b" and mnemonic[1:] in CONDITIONS):
         return "branch"
     for kind, starts in (
@@ -170,7 +170,9 @@ def mnemonic_class(mnemonic):
 
 
 def vector_class(first, second):
-    """Class of a Helium or low-overhead-loop instruction from its two half-words, or None."""
+    """Return the class of a Helium or low-overhead-loop instruction from its two half-words, or
+    None.
+    """
     if first & 0xFF80 == 0xF000 and second & 0xD001 == 0xC001:
         # VCTP; LE, WLS, DLS and their tail-predicated forms
         return "mve_alu" if second == 0xE801 else "loop"
@@ -186,7 +188,7 @@ def vector_class(first, second):
 
 @cache
 def disassembler():
-    """Capstone for Thumb-2, made once."""
+    """Return the Capstone for Thumb-2, made once."""
     try:
         from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs
     except ImportError:

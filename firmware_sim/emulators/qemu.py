@@ -33,7 +33,7 @@ APART = (
 
 
 def have_qemu():
-    """Whether qemu-system-arm is installed."""
+    """Tell whether qemu-system-arm is installed."""
     return shutil.which("qemu-system-arm") is not None
 
 
@@ -107,7 +107,7 @@ def converse(command, files, timeout_s):
 
 
 def code_range(firmware):
-    """Where the code lies, for the plugin: it counts nothing else."""
+    """Say where the code lies, for the plugin: it counts nothing else."""
     address, size = next(
         (at, n) for name, _, at, _, n, _ in read_elf(firmware.path)[2] if name == ".text"
     )
@@ -115,7 +115,7 @@ def code_range(firmware):
 
 
 def read_counts(path, marks):
-    """Visits, and executions by region and address, from the plugin's file."""
+    """Return visits, and executions by region and address, from the plugin's file."""
     visits, counts = [], defaultdict(Counter)
     for line in path.read_text().splitlines():
         kind, mark, *rest = line.split()
@@ -128,7 +128,7 @@ def read_counts(path, marks):
 
 
 def patched(firmware, patches):
-    """The ELF file with bytes changed where they are loaded from."""
+    """Return the ELF file with bytes changed where they are loaded from."""
     image, segments, _ = read_elf(firmware.path)
     image = bytearray(image)
     for address, value in patches.items():

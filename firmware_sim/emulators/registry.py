@@ -18,7 +18,7 @@ ROOTS = {"qemu-user": "arm64", "qemu-user-32": "armhf"}
 
 
 def installed(emulator):
-    """Whether an emulator, one of `NEEDS`, can be used."""
+    """Tell whether an emulator, one of `NEEDS`, can be used."""
     if emulator == "unicorn":
         return find_spec("unicorn") is not None
     if emulator == "qemu":
@@ -29,7 +29,7 @@ def installed(emulator):
 
 
 def chosen_emulator(device, name=None):
-    """The emulator asked for, or the first of the device's that is installed.
+    """Return the emulator asked for, or the first of the device's that is installed.
 
     Raises
     ------
@@ -47,12 +47,12 @@ def chosen_emulator(device, name=None):
 
 
 def what_it_needs(device):
-    """How to get one of the device's emulators, in words."""
+    """Say how to get one of the device's emulators, in words."""
     return " or ".join(NEEDS[emulator] for emulator in device.emulators)
 
 
 def runner(emulator):
-    """The function that runs Cortex-M firmware: `run_unicorn` or `run_qemu`."""
+    """Return the function that runs Cortex-M firmware: `run_unicorn` or `run_qemu`."""
     if emulator == "unicorn":
         from xmae.firmware_sim.emulators.unicorn import run_unicorn
 

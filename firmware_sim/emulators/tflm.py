@@ -45,8 +45,8 @@ def run_tflm(path, ppg, arena_bytes=ARENA):
 
 
 def measure_arena(path):
-    """Smallest arena (bytes) in which a model loads and runs, on this 64-bit machine; its pointers
-    are twice a watch's.
+    """Return the smallest arena (bytes) in which a model loads and runs, on this 64-bit machine;
+    its pointers are twice a watch's.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def measure_arena(path):
 
 
 def run_apart(path, ppg, arena_bytes):
-    """Outputs (n, D) and the interpreter's log, from a process of its own."""
+    """Return outputs (n, D) and the interpreter's log, from a process of its own."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     with tempfile.TemporaryDirectory() as folder:

@@ -97,14 +97,14 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
 
 
 def marker_addresses(firmware, markers):
-    """Address to name of the marker functions."""
+    """Return the address to name of the marker functions."""
     if missing := [name for name in markers if name not in firmware.symbols]:
         raise UserError(f"{firmware.path}: no function {', '.join(missing)}")
     return {firmware.symbols[name][0]: name for name in markers}
 
 
 def finished(firmware, exit_code, console, files, visits, counts):
-    """A `Run` from counts by address."""
+    """Return a `Run` from counts by address."""
     lines = [line for line in console.splitlines() if line.startswith("stack_used=")]
     rest = "".join(
         line for line in console.splitlines(keepends=True) if not line.startswith("stack_used=")
@@ -124,7 +124,7 @@ class BlockCounter:
         self.lengths = {}
 
     def block(self, _, address, size, __):
-        """Called as a block is entered."""
+        """Act as a block is entered."""
         key = address, size
         if address in self.markers:
             name = self.markers[address]
@@ -139,11 +139,11 @@ class BlockCounter:
         self.order[-1][1] += length
 
     def visits(self):
-        """(region, instructions) in order of execution."""
+        """Return (region, instructions) in order of execution."""
         return [(name, count) for name, count in self.order]
 
     def by_address(self):
-        """Region to address to executions."""
+        """Return the region to address to executions."""
         result = {}
         for region, blocks in self.blocks.items():
             addresses = result[region] = Counter()
@@ -154,8 +154,8 @@ class BlockCounter:
 
 
 def starts(code, address):
-    """Addresses of the Thumb instructions in a stretch of code: a first half-word from 0xE800 up
-    makes four bytes.
+    """Return addresses of the Thumb instructions in a stretch of code: a first half-word from
+    0xE800 up makes four bytes.
     """
     found, at = [], 0
     while at < len(code):
@@ -172,11 +172,11 @@ class Host:
         self.files, self.exit_code = Files(files), None
 
     def words(self, address, count):
-        """`count` words at an address."""
+        """Return `count` words at an address."""
         return struct.unpack(f"<{count}I", self.machine.mem_read(address, 4 * count))
 
     def interrupt(self, _, number, __):
-        """Called on any exception of the core."""
+        """Act on any exception of the core."""
         arm, machine = self.arm, self.machine
         if number != BREAKPOINT:
             self.files.console += f"exception {number}\n"
@@ -189,7 +189,7 @@ class Host:
         machine.reg_write(arm.UC_ARM_REG_PC, (machine.reg_read(arm.UC_ARM_REG_PC) + 2) | 1)
 
     def serve(self, operation, block):
-        """One semihosting call: the value for r0."""
+        """Answer one semihosting call: the value for r0."""
         if operation == WRITE0:
             text = bytearray()
             while (byte := self.machine.mem_read(block + len(text), 1)[0]) != 0:

@@ -47,7 +47,7 @@ PROFILER = "sys.modules['xmae.benchmarks.harness.per_layer']"
 
 @pytest.fixture(scope="module")
 def windows():
-    """A minute of two patients, one to train on and one to test on."""
+    """A minute of two subjects, one to train on and one to test on."""
     parts = [
         prepare_recording(read_recording(path), min_quality=-1)[0].select(slice(6))
         for path in bidmc_files()[:2]
@@ -114,11 +114,11 @@ def test_reference_is_the_encoder_and_survives_the_disk(windows, weights, tmp_pa
         loaded.embeddings["student"] == made.embeddings["student"]
     ).all() and loaded.info == made.info
     rows = reference_rows(loaded.info)
-    assert [(row["model"], row["precision"]) for row in rows] == [
+    assert [(row.model, row.precision) for row in rows] == [
         ("student", "fp32"),
         ("student", "bf16"),
     ]
-    assert all((row["device"], row["kind"]) == (hardware()["cpu"], "recorded") for row in rows)
+    assert all((row.device, row.kind) == (hardware()["cpu"], "recorded") for row in rows)
     shuffled = windows.select(np.random.default_rng(0).permutation(len(windows.ppg)))
     assert (reference_windows(loaded, shuffled).ppg == test.ppg).all()
 
@@ -134,7 +134,7 @@ def test_a_gpu_is_used_where_there_is_one_and_named(windows, weights, monkeypatc
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(McuStudent, "to", to)  # this machine has none to move to
     info = make_reference(weights, windows, precisions=True).info
-    assert moved[0] == "cuda" and [row["device"] for row in reference_rows(info)] == [
+    assert moved[0] == "cuda" and [row.device for row in reference_rows(info)] == [
         "a GPU",
         "a GPU",
     ]
@@ -167,7 +167,7 @@ def test_weights_are_counted_as_they_are_in_every_row(windows, weights):
     }
     eager, onnx = find_entries(SimpleNamespace(path=weights.path, models=[exported]))
     recorded = reference_rows(make_reference(weights, windows, "cpu", precisions=True).info)
-    assert eager["macs"] == recorded[0]["macs"] == count_macs(McuStudent()) and onnx["macs"] == 1
+    assert eager["macs"] == recorded[0].macs == count_macs(McuStudent()) and onnx["macs"] == 1
 
 
 def test_a_broken_runtime_is_not_one_that_is_missing(monkeypatch):
@@ -417,10 +417,10 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
     )(ppg)
     assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
     assert (
-        row["kind"] == "estimated"
-        and row["latency_interval"][0] < row["latency_ms"] < row["latency_interval"][1]
+        row.kind == "estimated"
+        and row.latency_interval[0] < row.latency_ms < row.latency_interval[1]
     )
-    assert sum(layer["us"] for layer in row["layers"]) == pytest.approx(1e3 * row["latency_ms"])
+    assert sum(layer["us"] for layer in row.layers) == pytest.approx(1e3 * row.latency_ms)
     for name, said in (
         ("snapdragon-a53", "Cortex-M only|needs"),
         ("apolo4", "unknown device 'apolo4'"),

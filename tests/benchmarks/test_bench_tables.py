@@ -85,7 +85,7 @@ def test_a_mistake_in_what_a_table_is_made_of_is_one_line(
 
 
 def test_int8_is_not_compared_on_the_windows_that_set_its_ranges(monkeypatch, tmp_path):
-    """In a store without validation patients both are of training patients."""
+    """In a store without validation subjects both are of training subjects."""
     windows = prepare_recording(read_recording(bidmc_files()[0]), min_quality=-1)[0]
     windows.split = np.full(len(windows), "train")
     store, seen = (

@@ -13,14 +13,14 @@ from sklearn.metrics.pairwise import cosine_similarity
 from xmae.benchmarks import validate as drift
 from xmae.benchmarks.bench import bench
 from xmae.benchmarks.harness.baseline import make_reference, save_reference
+from xmae.benchmarks.harness.drift import compare, compare_embeddings, compare_heads
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.regressions import find_regressions, other_windows, read_result
+from xmae.benchmarks.harness.rows import DriftRow, HeadDrift, Spread
 from xmae.benchmarks.harness.sessions import open_session
 from xmae.benchmarks.report.page import summary_lines, write_report
 from xmae.benchmarks.validate import (
     FP32_LIMITS,
-    compare_embeddings,
-    compare_heads,
     find_violations,
     validate,
 )
@@ -41,12 +41,12 @@ INT8_LIMITS = {
 
 
 def row(**changes):
-    good = {"median": 1.0, "p5": 1.0}
-    return {"precision": "int8", "cosine": good, "centred": good, "heads": {}} | changes
+    good = {"cosine": Spread(1.0, 1.0), "centred": Spread(1.0, 1.0), "heads": {}}
+    return DriftRow("student", "onnx", "int8", **good | changes)
 
 
 def head(metric, change):
-    return {"metric": metric, "change": change}
+    return HeadDrift(metric, "", value=1 + change, reference=1.0, change=change, interval=None)
 
 
 def test_cosines_are_those_of_scikit_learn():
@@ -57,22 +57,26 @@ def test_cosines_are_those_of_scikit_learn():
     found = compare_embeddings(embedding, original, mean)
     for name, shift in (("cosine", 0), ("centred", mean)):
         expected = np.diag(cosine_similarity(embedding - shift, original - shift))
-        assert found[name]["median"] == pytest.approx(np.median(expected))
-        assert found[name]["p5"] == pytest.approx(np.quantile(expected, 0.05))
-    assert found["centred"]["median"] < found["cosine"]["median"]  # the mean flatters
+        assert getattr(found, name).median == pytest.approx(np.median(expected))
+        assert getattr(found, name).p5 == pytest.approx(np.quantile(expected, 0.05))
+    assert found.centred.median < found.cosine.median  # the mean flatters
 
 
 @pytest.mark.parametrize(
     "embedding", [np.zeros((4, 3)), np.full((4, 2), np.nan), np.full((4, 2), np.inf)]
 )
 def test_another_width_or_values_that_are_not_finite_are_a_violation(embedding):
-    found = compare_embeddings(embedding, np.ones((4, 2)), np.zeros(2))
+    recorded = SimpleNamespace(
+        embeddings={"student": np.ones((4, 2))}, train_mean={"student": np.zeros(2)}
+    )
+    found = compare(None, {"model": "student"}, embedding, recorded, None, slice(None))
     assert "width" in find_violations(row(**found), INT8_LIMITS)[0]
 
 
 def test_an_embedding_of_zeros_fails():
     found = compare_embeddings(np.zeros((4, 2)), np.ones((4, 2)), np.zeros(2))
-    assert found["centred"]["median"] == 0 and len(find_violations(row(**found), INT8_LIMITS)) == 2
+    assert found.centred.median == 0
+    assert len(find_violations(row(centred=found.centred), INT8_LIMITS)) == 2
 
 
 def test_heads_give_the_metrics_of_scikit_learn():
@@ -95,28 +99,28 @@ def test_heads_give_the_metrics_of_scikit_learn():
     by_subject += [
         mean_absolute_error(hr[k : k + 10], shown[k : k + 10]) for k in range(10, 60, 10)
     ]
-    assert found["hr"]["value"] == pytest.approx(np.mean(by_subject))
+    assert found["hr"].value == pytest.approx(np.mean(by_subject))
     shown = original @ heads["age_over_65"]["weight"]
     old = (age > 65).astype(int)  # each pair of subjects counts once
     count = np.stack([np.bincount(windows.subject[old == k], minlength=6) for k in (0, 1)])
     one = 1 / count[old, windows.subject]
     expected = roc_auc_score(old, shown, sample_weight=one)
-    assert found["age_over_65"]["reference"] == pytest.approx(expected)
+    assert found["age_over_65"].reference == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({}, []),
-        ({"centred": {"median": 0.979, "p5": 0.96}}, ["median"]),
-        ({"centred": {"median": 0.981, "p5": 0.94}}, ["5th percentile"]),
+        ({"centred": Spread(0.979, 0.96)}, ["median"]),
+        ({"centred": Spread(0.981, 0.94)}, ["5th percentile"]),
         ({"heads": {"hr": head("mae", 0.4), "sex": head("auroc", -0.009)}}, []),
         (
             {"heads": {"hr": head("mae", -0.6), "sex": head("auroc", -0.011)}},
             ["hr MAE", "sex AUROC"],
         ),
         ({"heads": {"rr": head("mae", 0.6), "sex": head("auroc", 0.2)}}, ["sex AUROC"]),
-        ({"failure": "the process died of SIGSEGV"}, ["does not run"]),
+        ({"failure": "the process died of SIGSEGV"}, ["fails"]),
         ({"missing": "not installed"}, []),
     ],
 )
@@ -128,8 +132,8 @@ def test_limits(changes, said):
 
 
 def test_fp32_is_held_to_rounding():
-    assert find_violations(row(centred={"median": 0.9995, "p5": 0.9995}), FP32_LIMITS)
-    assert not find_violations(row(centred={"median": 0.99999, "p5": 0.9999}), FP32_LIMITS)
+    assert find_violations(row(centred=Spread(0.9995, 0.9995)), FP32_LIMITS)
+    assert not find_violations(row(centred=Spread(0.99999, 0.9999)), FP32_LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +230,8 @@ def test_a_good_bundle_passes(bundle, small_store, tmp_path):
         assert "hr" in row["heads"] and row["model_memory_bytes"] > 0
     assert read_json(tmp_path / "drift.json")["passed"]
     (int8,) = (row for row in result["models"] if row["precision"] == "int8")
-    assert (
-        "centred cosine, median" in find_violations(int8, INT8_LIMITS | {"min_cosine": 0.99999})[0]
-    )
+    stricter = INT8_LIMITS | {"min_cosine": 0.99999}
+    assert "centred cosine, median" in find_violations(DriftRow.from_json(int8), stricter)[0]
 
 
 @pytest.mark.slow

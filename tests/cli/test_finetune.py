@@ -53,8 +53,8 @@ def test_heads_that_an_encoder_came_with_are_kept(small_store, tuned):
     assert brought["student"]["hr"]["weight"] == heads_of(tuned["encoder"])["hr"]["weight"]
     assert brought_heads(names, False) == {"student": None, "student-app": None}
     encoder, train = load_encoder(tuned["encoder"]), store.windows("train")
-    heads, metrics, _ = make_heads(encoder, store, train, brought["student"])
-    assert heads["hr"]["weight"] == brought["student"]["hr"]["weight"]
+    heads, metrics, _, probes = make_heads(encoder, store, train, brought["student"])
+    assert heads["hr"]["weight"] == brought["student"]["hr"]["weight"] and not probes
     assert metrics["hr"]["mae"] == pytest.approx(tuned["after"], rel=1e-3)
     with pytest.raises(UserError, match="--keep-heads: beats-mcu came without heads"):
         brought_heads({"student": "beats-mcu"}, True)
@@ -65,9 +65,9 @@ def test_a_head_that_is_worse_than_a_constant_on_val_is_not_trusted(small_store)
     wrong = heads_of("student-mcu-s")["hr"] | {"skill": 0.9}
     wrong["bias"] += 100
     brought = {"hr": wrong, "spo2": wrong | {"label": "SpO2"}}
-    heads, _, at_chance = make_heads(encoder, store, store.windows("train"), brought)
-    assert list(heads) == ["hr"] and heads["hr"]["skill"] < 0  # says its skill
-    assert at_chance == ["SpO2"]
+    heads, _, at_chance, probes = make_heads(encoder, store, store.windows("train"), brought)
+    assert heads == {} and at_chance == [wrong["label"], "SpO2"]
+    assert list(probes) == ["hr"] and probes["hr"]["skill"] < 0  # for the gate
 
 
 @pytest.mark.extended

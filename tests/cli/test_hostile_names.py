@@ -2,6 +2,7 @@
 
 import csv
 import struct
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_formulas_are_text_in_every_table_and_numbers_stay(formula, tmp_path):
     (tmp_path / "table.csv").write_text(csv_text({"trials": [trial]}))
     for name in ("embeddings.csv", "bench.csv", "table.csv"):
         with open(tmp_path / name, newline="") as file:
-            cells = [text for row in csv.reader(file) for text in row]
+            cells = list(chain.from_iterable(csv.reader(file)))
         assert formula not in cells and f"'{formula}" in cells
         assert any(text.startswith("-1") for text in cells)  # a number is no formula
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 from inspect import signature
+from itertools import chain
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_old_names_are_read_and_not_shown(verb, capsys, tmp_path):
         assert present_name(verb, old) == new and new in parameters
         assert f"--{old.replace('_', '-')} " not in said
     needed = [name for name, p in parameters.items() if p.default is p.empty][1:]
-    line = ["x", *(word for name in needed for word in (f"--{name}", "x"))]
+    line = ["x", *chain.from_iterable((f"--{name}", "x") for name in needed)]
     old, new = next(iter(RENAMED[verb].items()))
     value = ["true"] if parameters[new].annotation is bool else ["x"]
     settings, _ = read_settings(verb, function_of(verb), [*line, f"--{old}", *value])

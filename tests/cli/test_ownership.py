@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from inspect import Parameter, signature
+from itertools import chain
 
 import pytest
 
@@ -32,7 +33,7 @@ WITH_OUT = [verb for verb in VERBS if "out" in SETTINGS[verb]]
 def line_of(verb, out):
     """A line of the verb whose inputs are not there."""
     needed = [name for name, p in SETTINGS[verb].items() if p.default is Parameter.empty]
-    words = [word for name in needed for word in (option(name), "absent")]
+    words = list(chain.from_iterable((option(name), "absent") for name in needed))
     return [*verb.split(), *words, "--out", str(out)]
 
 

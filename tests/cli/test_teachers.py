@@ -17,7 +17,7 @@ def taken(monkeypatch, watch_bundle):
     row["centred"] = {"median": 0.99, "p5": 0.98}
     calls = []
 
-    def take(encoder, teacher, data, out, targets, n_calibration, settings):
+    def take(encoder, teacher, data, out, targets, n_calibration, settings, precisions):
         calls.append((teacher, settings))
         return {
             "agreement": 0.8, "student": "student-mcu", "bundle": str(watch_bundle.path),

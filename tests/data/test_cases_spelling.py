@@ -164,6 +164,12 @@ def test_a_zone_beside_none_is_told(tmp_path):
     (tmp_path / "session.yaml").write_text(said + "'+00:00'\n")
     (recording,) = session.read(tmp_path / "session.yaml", ChannelMap())
     assert recording.start == "2026-05-04T10:00:00" and len(recording.ppg) == len(PPG)
+    (tmp_path / "session.yaml").write_text(
+        "sources: [{file: watch.csv, start: 2026-05-04T12:00:00}]\ntimezone: Europe/Berlin\n"
+    )
+    assert (
+        next(session.read(tmp_path / "session.yaml", ChannelMap())).start == "2026-05-04T10:00:00"
+    )
     (tmp_path / "session.yaml").write_text(said + "Middle-earth\n")
     with pytest.raises(UserError, match="no time zone 'Middle-earth'"):
         list(session.read(tmp_path / "session.yaml", ChannelMap()))

@@ -13,7 +13,7 @@ import pytest
 import wfdb
 from scipy import signal
 
-from xmae.benchmarks.studies.prepare_speed import main as prepare_speed
+from xmae.benchmarks.studies.prepare_speed import measure as prepare_speed
 from xmae.data import Recording, WindowStore
 from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
 from xmae.data.prepare import prepare_file as module_of_a_file

@@ -376,17 +376,16 @@ def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monk
     chosen = {"mse": ("mse", 0.0, 0.0), "relational": ("relational", 0.0, 0.0)}
     monkeypatch.setattr(distill_losses, "VARIANTS", chosen)
     settings = {
-        "out": tmp_path,
         "runs": tmp_path / "runs",
         "teacher": "student-mcu",
         "crops": 32,
         "epochs": 1,
     }
-    table = distill_losses.main(str(eight_patients / "store"), **settings)
-    with open(table) as file:
-        rows = [line.strip("|\n ").split(" | ") for line in file if line.startswith("| ")]
+    page = distill_losses.distill_losses(str(eight_patients / "store"), **settings)
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    rows = [line.strip("|\n ").split(" | ") for line in lines]
     assert [row[0] for row in rows[1:]] == [*chosen, "untrained student", "teacher"]
     assert {len(row) for row in rows} == {8} and rows[-1][1:5] == ["1.000"] * 4
     assert rows[1][5] == "too few subjects" and float(rows[1][6].split()[0]) > 0
     monkeypatch.setattr(distill_losses, "learn", None)
-    assert distill_losses.main(str(eight_patients / "store"), **settings) == table
+    assert distill_losses.distill_losses(str(eight_patients / "store"), **settings) == page

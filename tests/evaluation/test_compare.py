@@ -71,7 +71,7 @@ def test_the_table_has_every_method_task_interval_and_star(evaluated):
 def test_what_cannot_be_evaluated_is_said_among_all_and_an_error_by_name(store, encoder, tmp_path):
     result = evaluate([encoder], store, baselines=False, out=str(tmp_path))
     reasons = {row["task"]: row["reason"] for row in result["trials"] if "reason" in row}
-    # one test patient has an arterial line
+    # one test subject has an arterial line
     assert "1 scored subjects have a label, 3 are needed" in reasons["sbp"]
     assert (
         any("methods" in row for row in result["trials"])

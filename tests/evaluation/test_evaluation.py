@@ -21,7 +21,7 @@ from xmae.evaluation.protocol.tasks import TASKS
 
 
 def make_windows(n_subjects=20, per_subject=15, n_test=8, seed=0):
-    """Patients with labels drawn at random: statistics only, no signals."""
+    """Subjects with labels drawn at random: statistics only, no signals."""
     rng = np.random.default_rng(seed)
     subject = np.repeat([f"s{i:02d}" for i in range(n_subjects)], per_subject)
     n = len(subject)
@@ -58,7 +58,7 @@ def test_mae_under_weights_is_the_mean_over_the_drawn_patients():
 
 
 def test_interval_agrees_with_scipy_and_the_normal_approximation():
-    # one window per patient: the plain bootstrap
+    # one window per subject: the plain bootstrap
     error = np.abs(np.random.default_rng(3).normal(size=60))
     values = bootstrap.mae(error, np.zeros(60), np.arange(60), bootstrap.draw_weights(60, 20000))
     low, high = bootstrap.interval(values)
@@ -135,8 +135,8 @@ def test_probe_finds_a_planted_signal_and_nothing_in_noise():
 
 
 def test_pooled_auroc_of_noise_is_not_pushed_below_one_half():
-    """Leaving out a patient of a class must not lower the log odds of that class for that
-    patient.
+    """Leaving out a subject of a class must not lower the log odds of that class for that
+    subject.
     """
     values = []
     for seed in range(2):
@@ -156,7 +156,7 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
         {"e": np.random.default_rng(0).normal(size=(len(windows.subject), 4))}, windows
     )["tasks"]
     assert "one class" in result["sex"]["reason"]
-    # the only old patient is left out in his own fold
+    # the only old subject is left out in his own fold
     assert "one class" in result["age_over_65"]["reason"]
     assert "0 scored subjects have the label 'spo2'" in result["spo2"]["reason"]
     assert "value" in result["hr"]["encoders"]["e"]
@@ -167,7 +167,7 @@ def test_what_cannot_be_evaluated_is_said_and_does_not_stop_the_rest():
 
 
 def test_skill_is_nothing_without_a_signal_and_what_is_explained_with_one():
-    """The strength is not chosen on the patients that the skill is of: in noise it is below 0 on
+    """The strength is not chosen on the subjects that the skill is of: in noise it is below 0 on
     average.
     """
     rng = np.random.default_rng(5)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import neurokit2 as nk
 import numpy as np
@@ -227,7 +226,8 @@ def test_curve_of_labels_and_of_pretraining_subjects(runs):
 
 def test_the_page_gathers_what_the_verbs_found_and_repeats_nothing(runs, models, store, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
-    page = Path(findings.main(store, models, str(tmp_path), str(runs))).read_text()
+    where = {"runs": str(runs), "out": str(tmp_path)}
+    page = findings.findings(store, models=models, **where)
     assert before == {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
     assert page.count("\n## ") == 4 and page.count("two-sided permutation test") == 1
     for verb in ("hrv", "timing", "transfer", "curve"):
@@ -235,7 +235,7 @@ def test_the_page_gathers_what_the_verbs_found_and_repeats_nothing(runs, models,
     for name in re.findall(r"\((findings-\w+\.png)\)", page):
         assert 1000 < (tmp_path / name).stat().st_size < 60_000
     with pytest.raises(UserError, match="is of other models"):
-        findings.main(store, models[:1], str(tmp_path), str(runs))
+        findings.findings(store, models=models[:1], **where)
 
 
 def test_fewer_subjects_keep_both_classes_and_whole_subjects(store):

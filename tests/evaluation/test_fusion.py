@@ -33,7 +33,7 @@ CHANNELS = "II,V/MCL"
 
 @pytest.fixture(scope="module")
 def lead_store(tmp_path_factory):
-    """Seven patients with two ECG leads and respiration."""
+    """Seven subjects with two ECG leads and respiration."""
     folder = tmp_path_factory.mktemp("leads")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
@@ -60,7 +60,7 @@ def pretrained(lead_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ppg_encoder(tmp_path_factory):
-    """A student with the shipped weights, but nobody noted as seen: the patients here are split
+    """A student with the shipped weights, but nobody noted as seen: the subjects here are split
     anew.
     """
     path = tmp_path_factory.mktemp("ppg") / "ppg.safetensors"

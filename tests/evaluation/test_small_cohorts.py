@@ -78,7 +78,7 @@ def test_nothing_is_bold_that_is_no_better_than_the_constant(small_store, table)
         trial.name: constant[trial.name] + (5 if trial.task.kind == "regression" else 0)
         for trial in trials
     }
-    result = summarise(trials, reasons, {"mine": off, "constant": constant})
+    result = summarise(trials, reasons, {"mine": off, "constant": constant}).as_json()
     assert all(best_methods(trial) == [] for trial in result["trials"])
     text = markdown_text(result)
     assert "**" not in text.split("Mean ")[0].replace(f"**{trials[0].dataset.name}**", "")

@@ -78,9 +78,9 @@ def test_scores_are_means_over_subjects():
         prediction = trial.truth[trial.rows] + rng.normal(0, 1, len(trial.rows))
         found = score_trial(trial, prediction)[metric]
         # all subjects have as many windows
-        assert found["value"] == pytest.approx(reference(trial.truth[trial.rows], prediction))
-        assert found["interval"][0] < found["value"] < found["interval"][1]
-    assert score_trial(binary, constant_trial(binary))["auroc"]["value"] == 0.5
+        assert found.value == pytest.approx(reference(trial.truth[trial.rows], prediction))
+        assert found.interval[0] < found.value < found.interval[1]
+    assert score_trial(binary, constant_trial(binary))["auroc"].value == 0.5
     assert set(score_trial(binary, constant_trial(binary))) == {"auroc", "f1"}
     # a subject with many windows weighs as much as one with few
     error, subject = np.array([1.0] * 9 + [5, 3]), np.array(["a"] * 9 + ["b", "c"])
@@ -92,8 +92,8 @@ def test_a_probe_finds_what_is_planted_and_nothing_in_noise():
     trial = make_trial(data, REGISTRY["diabetes"])
     noise = np.random.default_rng(3).normal(size=(len(data.subject), 8))
     planted = noise + 2 * data.labels["diabetes"][:, None]
-    assert score_trial(trial, probe_trial(trial, planted))["auroc"]["value"] > 0.95
-    assert 0.3 < score_trial(trial, probe_trial(trial, noise))["auroc"]["value"] < 0.7
+    assert score_trial(trial, probe_trial(trial, planted))["auroc"].value > 0.95
+    assert 0.3 < score_trial(trial, probe_trial(trial, noise))["auroc"].value < 0.7
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_fine_tuning_learns_what_a_frozen_probe_cannot_and_leaves_the_encoder(mo
     trial = make_trial(data, REGISTRY["diabetes"], n_folds=3)
     with torch.no_grad():
         embedding = encoder(torch.from_numpy(data.ppg)[:, None]).numpy()
-    frozen = score_trial(trial, probe_trial(trial, embedding))["auroc"]["value"]
+    frozen = score_trial(trial, probe_trial(trial, embedding))["auroc"].value
     tuned = score_trial(trial, finetune.finetune_trial(trial, encoder, embedding, epochs=15))[
         "auroc"
-    ]["value"]
+    ].value
     assert torch.equal(encoder[1].weight, before) and tuned > frozen + 0.03

@@ -3,6 +3,7 @@ plain pulses.
 """
 
 import subprocess
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_c_gives_the_bits_of_stream(host, sfreq, bits, name):
     codes[-int(4 * sfreq) :] = codes[-int(4 * sfreq)]
     pushes = pushes_of(codes, sfreq)
     stream = Stream("dsp", sfreq, bits)
-    expected = [result for part, lost in pushes for result in stream.push(part, lost)]
+    expected = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
     (host.parent / "in.bin").write_bytes(encoded(sfreq, bits, False, 1, pushes))
     subprocess.run([host], cwd=host.parent, check=True, capture_output=True)
     assert results_of((host.parent / "out.bin").read_bytes()) == expected

@@ -49,7 +49,7 @@ LEAST = {"int16x8": (0.995, 0.99), "weight-int8": (0.995, 0.99), "weight-int4": 
 
 @pytest.fixture(scope="module")
 def windows():
-    """Scaled real windows of different patients: (calibration, comparison)."""
+    """Scaled real windows of different subjects: (calibration, comparison)."""
     parts = [prepare_recording(read_recording(path))[0] for path in bidmc_files()[:8]]
     first, second = Windows.concatenate(parts[:5]), Windows.concatenate(parts[5:])
     assert not set(first.subject) & set(second.subject)

@@ -14,7 +14,7 @@ from xmae.benchmarks.validate import validate
 from xmae.cli.embed import embed
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.export.bundle.bundle import HEADS, PROBES, Bundle, preprocessing, seal
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.signature import SMALL_ORDER, refuse_small_order
@@ -116,6 +116,20 @@ MANIFEST_FORGERIES = {
 
 def test_a_sound_bundle_opens(folder):
     assert Bundle.open(folder).heads["student"]["hr"]["units"] == "bpm"
+
+
+def test_a_heart_rate_at_chance_measures_drift_and_is_no_head(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / HEADS, {"student": {}})
+    write_json(folder / PROBES, {"student": {"hr": HEAD | {"skill": -0.1}}})
+    seal(folder, manifest)
+    bundle = Bundle.open(folder)
+    assert bundle.trusted_heads("student") == {} and bundle.at_chance("student") == []
+    assert list(bundle.drift_heads("student")) == ["hr"]
+    write_json(folder / PROBES, {"student": {"hr": HEAD | {"weight": [0.5]}}})
+    seal(folder, manifest)
+    with pytest.raises(UserError, match=PROBES):
+        Bundle.open(folder)
 
 
 @pytest.mark.parametrize("forgery", HEAD_FORGERIES)

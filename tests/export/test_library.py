@@ -6,6 +6,7 @@ zero point of its input was then set to 0. Its beats mean nothing, but there are
 """
 
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def as_rows(results):
     """Return results as boards/stream_codes.c writes them."""
     rows = []
     for r in results:
-        beats = [value for beat in r.beats for value in beat]
+        beats = list(chain.from_iterable(r.beats))
         beats += [-1, 0] * (40 - len(r.beats))
         rows.append(
             [
@@ -134,7 +135,7 @@ def as_rows(results):
 def as_python(sfreq, bits, inverted, hop_s, pushes):
     """Return the rows that `Stream` gives."""
     stream = Stream(MODEL, sfreq, bits, hop_s, bool(inverted), TABLE)
-    return as_rows([result for codes, lost in pushes for result in stream.push(codes, lost)])
+    return as_rows(list(chain.from_iterable(stream.push(codes, lost) for codes, lost in pushes)))
 
 
 def as_host(host, *case):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -204,7 +205,7 @@ def test_platformio_description_selects_the_sources(package, printed, tmp_path):
     assert library["version"] == __version__ and library["license"] == PRODUCT.licence
     built = library["build"]
     patterns = [word[2:-1] for word in built["srcFilter"] if word.startswith("+")]
-    sources = [path for pattern in patterns for path in package.glob(pattern)]
+    sources = list(chain.from_iterable(package.glob(pattern) for pattern in patterns))
     assert {path.parent.name for path in sources} == {"src", "models"}
     include = [f"-I{package / built['includeDir']}", *built["flags"]]
     objects = [*sources, package / "examples/read_recording.c", package / "examples/port_host.c"]

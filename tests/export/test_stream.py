@@ -2,6 +2,8 @@
 the right to one.
 """
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_portions_do_not_matter(results):
     rng = np.random.default_rng(1)
     stream = Stream(sfreq=sfreq)
     parts = np.split(codes, np.sort(rng.integers(0, len(codes), 60)))
-    assert [one for part in parts for one in stream.push(part)] == results[1]
+    assert list(chain.from_iterable(stream.push(part) for part in parts)) == results[1]
 
 
 def test_heart_rate_of_a_real_person(results):
@@ -68,7 +70,9 @@ def test_heart_rate_of_a_real_person(results):
     codes, sfreq = recording()
     read = encoder.read(codes, sfreq)
     assert abs(np.median(rates) - np.nanmedian(read.rate)) < 0.5
-    beats = np.array([stream.seconds_of(t) for one in found for t, _ in one.beats])
+    beats = np.array(
+        [stream.seconds_of(t) for t, _ in chain.from_iterable(one.beats for one in found)]
+    )
     near = np.abs(beats[:, None] - read.beats[None]).min(1)
     assert np.median(near) < 0.01
 

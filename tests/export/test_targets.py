@@ -42,7 +42,7 @@ DEVICE_CELLS = [(name, target) for target, models in COMPILED.items() for name i
 
 @pytest.fixture(scope="module")
 def ppg():
-    """Scaled real windows of different patients: (calibration, comparison)."""
+    """Scaled real windows of different subjects: (calibration, comparison)."""
     first, second = (
         minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5)
     )

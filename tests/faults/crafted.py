@@ -306,8 +306,18 @@ def mat_unpacks(folder):
 
 def mat_cells(folder):
     """A hundred thousand cells of nothing."""
-    cells = np.array([[""] * (1 << 17)], object)
+    cells = np.array([[""] * (1 << 17)], object)  # SciPy takes seconds to write them
     matlab.savemat(folder / "DATA_01.mat", {"sig": cells}, do_compression=True)
+    return folder / "DATA_01.mat"
+
+
+def mat_deep(folder, depth=100_000):
+    """A cell in a cell in a cell, which says nothing of its size."""
+    head = struct.pack("<4I", 6, 8, 1, 0) + struct.pack("<2I2i", 5, 8, 1, 1)
+    name = struct.pack("<HH4s", 1, 3, b"sig\0")
+    cells = [struct.pack("<2I", 14, 1 << 20) + head + name] * depth
+    start = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
+    (folder / "DATA_01.mat").write_bytes(start + b"".join(cells))
     return folder / "DATA_01.mat"
 
 
@@ -522,6 +532,8 @@ CRAFTED = {  # what it says: (how it is written, what opens it)
     "pickle: an array 10,000 times": (pickle_repeats, "pickle"),
     "matlab: unpacks to 2 GiB": (mat_unpacks, "ieee spc"),
     "matlab: 2^17 empty cells": (mat_cells, "ieee spc"),
+    "matlab: cells 100,000 deep": (mat_deep, "ieee spc"),
+    "dreamer: cells 100,000 deep": (mat_deep, "dreamer"),
     "dreamer: unpacks to 2 GiB": (mat_unpacks, "dreamer"),
     "avro: 2^26 nothings": (avro_weightless, "embraceplus"),
     "avro: unpacks to 1 GiB": (avro_unpacks, "embraceplus"),

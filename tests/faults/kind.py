@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,11 @@ def real_signals():
 def files_of(kind, folder):
     """The files of a written kind that are to be damaged."""
     return sorted(
-        {path for pattern in kind.damaged for path in Path(folder).rglob(pattern) if path.is_file()}
+        {
+            path
+            for path in chain.from_iterable(Path(folder).rglob(pattern) for pattern in kind.damaged)
+            if path.is_file()
+        }
     )
 
 

@@ -392,6 +392,9 @@ def one_owner(place, other, row, n=6):
         row.add(f"owners left {left}" if left else "")
 
 
+FIRST_ROW = f"{WRITERS[0].name}: killed at each step"
+
+
 def run_writers(kills=40, seed=77):
     """Try all of it on two file systems: yields rows of what was tried and what failed."""
     with ExitStack() as stack:

@@ -2,6 +2,8 @@
 faults that show.
 """
 
+from itertools import chain
+
 import pytest
 
 from xmae.data.bidmc import bidmc_files
@@ -113,7 +115,11 @@ def test_embeddings_are_tflms_at_the_cost_aimed_at(
     assert first <= limit
     assert first == pytest.approx(second, rel=1e-3)  # no time that depends on the input
     assert sum(n for _, n in result.visits) == result.instructions
-    classes = sum(n for mix in result.mix.values() for kind, n in mix.items() if kind != "words")
+    classes = sum(
+        n
+        for kind, n in chain.from_iterable(mix.items() for mix in result.mix.values())
+        if kind != "words"
+    )
     assert classes == result.instructions
     assert sum(mix["other"] for mix in result.mix.values()) == 0
 

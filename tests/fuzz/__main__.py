@@ -1,6 +1,8 @@
 """`python -m tests.fuzz`: every harness under libFuzzer, one table.
 
 python -m tests.fuzz --minutes 32 --harnesses push,network
+
+A run in the same folder goes on from the last one, and the table is of both.
 """
 
 import argparse
@@ -19,7 +21,7 @@ COLUMNS = ("harness", "CPU min", "executions", "inputs kept", "lines, %", "branc
 def main():
     """Print a table of what was run, reached and found; exit code 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=32, help="of one core, in all")
+    parser.add_argument("--minutes", type=float, default=32, help="of one core, this run")
     parser.add_argument("--harnesses", default=",".join(ALL), help="comma-separated")
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"), help="folder")
     parser.add_argument("--keep", action="store_true", help="replace the committed inputs")

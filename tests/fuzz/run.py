@@ -44,19 +44,20 @@ class Outcome:
 
 
 def fuzz(harness, folder, cpu_s):
-    """Fuzz a harness from its committed inputs.
+    """Fuzz a harness from its committed inputs, and from what earlier runs left in the folder.
 
     Parameters
     ----------
     harness : Harness
     folder : Path
-        For the program, `inputs` that were kept, and `findings`.
+        For the program, `inputs` that were kept, `findings`, and `tally.json` of all its runs.
     cpu_s : float
-        Processor time, s.
+        Processor time of this run, s.
 
     Returns
     -------
     Outcome
+        Of all runs in the folder.
     """
     (folder / "inputs").mkdir(parents=True, exist_ok=True)
     (folder / "findings").mkdir(exist_ok=True)
@@ -75,10 +76,19 @@ def fuzz(harness, folder, cpu_s):
         executions += int(re.search(r"executed_units: (\d+)", done.stderr).group(1))
         if done.returncode:
             break
+    used, executions = add_to_tally(folder / "tally.json", used, executions)
     found = len(list((folder / "findings").iterdir()))
     lines, branches = coverage(harness, folder)
     kept = len(list((folder / "inputs").iterdir()))
     return Outcome(harness.name, used, executions, kept, lines, branches, found)
+
+
+def add_to_tally(path, cpu_s, executions):
+    """Add a run's processor time (s) and executions to a folder's; return both sums."""
+    before = json.loads(path.read_text()) if path.exists() else {"cpu_s": 0, "executions": 0}
+    sums = {"cpu_s": before["cpu_s"] + cpu_s, "executions": before["executions"] + executions}
+    path.write_text(json.dumps(sums))
+    return sums["cpu_s"], sums["executions"]
 
 
 def children_s():

@@ -2,6 +2,8 @@
 out.
 """
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -87,7 +89,7 @@ def test_loss_falls_and_a_plain_student_comes_out(taught):
     assert all(p.grad is not None for p in objective.parameters() if p.requires_grad)
     plain = objective.plain()
     assert plain.state_dict().keys() == McuStudent().state_dict().keys()
-    before = [hook for module in plain.modules() for hook in module._forward_hooks.values()]
+    before = list(chain.from_iterable(module._forward_hooks.values() for module in plain.modules()))
     assert not before
 
 

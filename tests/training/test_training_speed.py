@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xmae.benchmarks.studies.published_model import PlainXMAE
-from xmae.benchmarks.studies.training_speed import TITLES, main, page, real_batch
+from xmae.benchmarks.studies.training_speed import TITLES, measure, page, real_batch
 from xmae.models import load_reference_checkpoint
 from xmae.models.reference import UNUSED, to_ours
 
@@ -102,7 +102,7 @@ def test_same_weights_and_running_statistics(trained_alike):
 
 @pytest.mark.extended  # three processes start
 def test_benchmark_reports_speed_and_equal_losses():
-    result = main(batch_size=4, rounds=1)
+    result = measure(batch_size=4, rounds=1)
     assert result["losses"]["float32"] == pytest.approx(result["losses"]["reference"], rel=1e-3)
     for name, ratio in result["ratio"].items():
         assert ratio["lowest"] <= ratio["median"] <= ratio["highest"]

@@ -13,8 +13,9 @@ from xmae.twin.bank import CLASSES, held_out, read_bank
 from xmae.twin.motion import move
 from xmae.twin.outing import draw_outing
 from xmae.twin.people import RHYTHMS, draw_person
-from xmae.twin.pulse import draw_pulse, impulses
+from xmae.twin.pulse import draw_pulse, impulses, low_frequencies
 from xmae.twin.rhythm import draw_rhythm
+from xmae.twin.sensor import cadence, some_stretches, stretch_of
 from xmae.twin.windows import Twin
 
 
@@ -75,6 +76,21 @@ def test_impulses_keep_weight_and_place():
     assert train[0, 50].item() == pytest.approx(
         2, abs=1e-3
     ) and train.sum().item() == pytest.approx(3, abs=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_rows_that_are_left_out_change_no_other(share):
+    """What only some windows have is made for these alone, from draws for all."""
+    wanted = low_frequencies(6, 400, 100, generator(1))
+    rows = torch.tensor([4, 1])
+    torch.testing.assert_close(low_frequencies(6, 400, 100, generator(1), rows=rows), wanted[rows])
+    rate = torch.full((6,), 1.2)
+    wanted = cadence(6, 400, 100, rate, generator(2))
+    torch.testing.assert_close(cadence(6, 400, 100, rate, generator(2), rows), wanted[rows])
+    marked = stretch_of(50, 400, 100, generator(3), share, 0.5, 2)
+    rows, inside = some_stretches(50, 400, 100, generator(3), share, 0.5, 2)
+    assert torch.equal(marked[rows], inside) and marked.sum() == inside.sum()
+    assert len(rows) / 50 == pytest.approx(share, abs=0.15)
 
 
 def test_bank_has_every_rhythm():

@@ -12,7 +12,7 @@ PAUSE = 1.2  # next interval over the premature one
 
 
 def beats_by_window(beats):
-    """Beats of a store as a list: (n, 40) in s, NaN padded -> int window (m,) and float time
+    """Return beats of a store as a list: (n, 40) in s, NaN padded -> int window (m,) and float time
     (m,).
     """
     window, place = np.nonzero(np.isfinite(beats))
@@ -20,7 +20,7 @@ def beats_by_window(beats):
 
 
 def intervals_of(time, window):
-    """Intervals between beats of the same window, s, and their windows: (m,), (m,) -> (k,),
+    """Return intervals between beats of the same window, s, and their windows: (m,), (m,) -> (k,),
     (k,).
     """
     whole = window[1:] == window[:-1]
@@ -28,7 +28,7 @@ def intervals_of(time, window):
 
 
 def variability(time, window, n_windows):
-    """RMSSD, SDNN (ms) and pNN50 (%) for the beats of each window.
+    """Return the RMSSD, SDNN (ms) and pNN50 (%) for the beats of each window.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def variability(time, window, n_windows):
 
 
 def premature_share(time, window, n_windows):
-    """Share of premature beats among the intervals of each window, %, shape (n_windows,).
+    """Return the share of premature beats among the intervals of each window, %, shape
+    (n_windows,).
 
     A beat is premature if it comes after less than 80 % of the window's median interval, and the
     next interval is longer than its own by a fifth. NaN below 5 intervals. Parameters as of

@@ -17,16 +17,16 @@ PEAK_HALF = 5  # samples: the largest |ECG| within 50 ms is the R peak
 
 
 def stretches(windows):
-    """Slices of windows (in the order of the store) that follow each other without a gap in one
-    recording.
+    """Return slices of windows (in the order of the store) that follow each other without a gap in
+    one recording.
     """
     edges = np.concatenate([[0], np.flatnonzero(~windows.follows) + 1])
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
 
 
 def r_peaks(ecg, detector=DETECTORS[0]):
-    """R peaks of cleaned ECG at 100 Hz (n_times,), as sample numbers; none where the detector gives
-    up.
+    """Return R peaks of cleaned ECG at 100 Hz (n_times,), as sample numbers; none where the
+    detector gives up.
     """
     from neurokit2 import ecg_findpeaks  # slow to import
 
@@ -50,8 +50,8 @@ def r_peaks(ecg, detector=DETECTORS[0]):
 
 
 def matched(first, second):
-    """For every beat of `first`, whether `second` (both ascending sample numbers) has one within
-    0.15 s: bool.
+    """Return for every beat of `first`, whether `second` (both ascending sample numbers) has one
+    within 0.15 s: bool.
     """
     if not len(second):
         return np.zeros(len(first), bool)
@@ -63,7 +63,7 @@ def matched(first, second):
 
 
 def agreed(n_windows, first, second):
-    """Whether both detectors found the same beats in each window of a stretch: bool
+    """Tell whether both detectors found the same beats in each window of a stretch: bool
     (n_windows,).
     """
     alone = np.concatenate([first[~matched(first, second)], second[~matched(second, first)]])
@@ -72,8 +72,8 @@ def agreed(n_windows, first, second):
 
 
 def fraction_of_peak(x, peak):
-    """Peaks (n,) between samples: vertex of the parabola through each peak of `x` and its two
-    neighbours.
+    """Return peaks (n,) between samples: vertex of the parabola through each peak of `x` and its
+    two neighbours.
     """
     a, b, c = x[peak - 1], x[peak], x[peak + 1]
     bend = a - 2 * b + c

@@ -65,7 +65,7 @@ def read_classical(ppg, method):
 
 
 def pulse_peaks(x, method):
-    """Sample numbers of the systolic peaks in one window (n_times,); none in a flat one."""
+    """Return sample numbers of the systolic peaks in one window (n_times,); none in a flat one."""
     if np.ptp(x) == 0:
         return np.zeros(0, int)
     peaks = multiscale_peaks(x) if method == "bishop" else neurokit_peaks(x, method)
@@ -73,7 +73,7 @@ def pulse_peaks(x, method):
 
 
 def neurokit_peaks(x, method):
-    """Sample numbers of peaks by a detector of NeuroKit2, with the frozen settings."""
+    """Return sample numbers of peaks by a detector of NeuroKit2, with the frozen settings."""
     from neurokit2 import ppg_findpeaks  # slow to import
 
     with warnings.catch_warnings():
@@ -88,8 +88,8 @@ def neurokit_peaks(x, method):
 
 
 def multiscale_peaks(x):
-    """Sample numbers of the peaks by multi-scale detection (MSPTD), as NeuroKit2's "bishop" finds
-    them, which takes 0.7 s a window.
+    """Return sample numbers of the peaks by multi-scale detection (MSPTD), as NeuroKit2's "bishop"
+    finds them, which takes 0.7 s a window.
 
     A sample is a peak if it is above its neighbours at every distance up to the one at which most
     samples are.

@@ -71,5 +71,5 @@ def steady(amplitude):
 
 
 def root(x):
-    """Whole square root, rounded down: int64 array -> int64 array, below 2^52."""
+    """Return the whole square root, rounded down: int64 array -> int64 array, below 2^52."""
     return np.sqrt(np.asarray(x, np.float64)).astype(np.int64)

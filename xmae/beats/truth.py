@@ -64,7 +64,9 @@ def truth_of_windows(windows):
 
 
 def beats_of(ecg):
-    """Beats on which the detectors agree, by window: (n, 1000) -> float32 (n, 40), see `Truth`."""
+    """Return beats on which the detectors agree, by window: (n, 1000) -> float32 (n, 40), see
+    `Truth`.
+    """
     n_windows, signal = len(ecg), np.asarray(ecg, np.float64).ravel()
     first, second = (r_peaks(signal, detector) for detector in DETECTORS)
     time = fraction_of_peak(signal, first)  # samples; within half a one of the peak
@@ -78,12 +80,13 @@ def beats_of(ecg):
 
 
 def no_beats(n_windows):
-    """Beats of windows without truth: float32 (n_windows, 40), all NaN."""
+    """Return beats of windows without truth: float32 (n_windows, 40), all NaN."""
     return np.full((n_windows, MAX_BEATS), np.nan, np.float32)
 
 
 def rate_of_beats(beats):
-    """Heart rate by window, 60 (n - 1) / (last - first): (n, n_beats) in s -> (n,) in bpm.
+    """Return the heart rate by window, 60 (n - 1) / (last - first): (n, n_beats) in s -> (n,) in
+    bpm.
 
     NaN with fewer than two beats.
 

@@ -164,7 +164,7 @@ def main(arguments=None):
 
 
 def run(arguments):
-    """What is to be printed on standard output, and the exit code."""
+    """Say what is to be printed on standard output, and the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return overview(), 0
     if arguments[0] == "--version":
@@ -213,14 +213,14 @@ def unknown_verb(verb):
 
 
 def function_of(verb):
-    """The function of a verb, named like its last word: "data verify" ->
+    """Return the function of a verb, named like its last word: "data verify" ->
     `xmae.data.store.integrity.verify`.
     """
     return getattr(import_module(VERBS[verb][0]), verb.split()[-1])
 
 
 def described(verb):
-    """A stand-in for the function of a verb, for help: its docstring and signature."""
+    """Return a stand-in for the function of a verb, for help: its docstring and signature."""
     try:
         return function_in(VERBS[verb][0], verb.split()[-1])
     except NotWritten:
@@ -228,8 +228,8 @@ def described(verb):
 
 
 def taken_output(verb, settings):
-    """The place of the result, checked and owned until the verb is done; nothing where there is
-    none on this machine.
+    """Return the place of the result, checked and owned until the verb is done; nothing where there
+    is none on this machine.
     """
     out, a_file = settings.get("out"), verb in INTO_A_FILE
     lists = settings.get("list_devices")
@@ -254,7 +254,7 @@ def keep_record(settings, result):
 
 
 def overview():
-    """What `xmae --help` prints."""
+    """Say what `xmae --help` prints."""
     lines = [
         f"xmae {__version__}: from ECG + PPG recordings to a PPG encoder on a watch",
         "",
@@ -266,8 +266,8 @@ def overview():
 
 
 def fail(message):
-    """One line on standard error, below progress bars that were cut short; nothing for standard
-    output, and code 2.
+    """Print one line on standard error, below progress bars that were cut short; nothing for
+    standard output, and code 2.
     """
     if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
         for bar in list(sys.modules["tqdm"].tqdm._instances):

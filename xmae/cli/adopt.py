@@ -118,7 +118,9 @@ def adopt(
     return result | {"summary": summary, "out": str(out)}
 
 
-def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings):
+def take_to_watch(
+    encoder, teacher, data, out, targets, n_calibration, settings, precisions="fp32,int8"
+):
     """Distil, export and judge one student of a teacher.
 
     Parameters
@@ -137,6 +139,8 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
         Windows for the int8 ranges.
     settings : dict
         Of `xmae distill`: tier, crops, epochs, batch_size, seed.
+    precisions : str
+        Of `xmae export`.
 
     Returns
     -------
@@ -149,8 +153,8 @@ def take_to_watch(encoder, teacher, data, out, targets, n_calibration, settings)
     taught = distill(teacher, data, str(out / "student"), **settings, **without)
     bundle = str(out / "bundle")
     export(
-        teacher, taught["student"], data, bundle, targets=targets, n_calibration=n_calibration,
-        seed=settings["seed"],
+        teacher, taught["student"], data, bundle, targets=targets, precisions=precisions,
+        n_calibration=n_calibration, seed=settings["seed"],
     )  # fmt: skip
     gate = validate(bundle, data, str(out / "validate"), rounds=0)
     return {

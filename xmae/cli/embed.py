@@ -95,35 +95,11 @@ def embed(
         "public_key": public_key,
     }
     is_bundle = (Path(model) / "manifest.json").is_file()
-    require_choice("--target", target or TARGETS[0], TARGETS)
-    require_choice("--precision", precision or PRECISIONS[0], PRECISIONS)
-    for name, value in of_bundle.items():
-        if value is not None and not is_bundle:
-            raise UserError(
-                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one "
-                "as --model, or leave it out"
-            )
+    check_settings(model, is_bundle, of_bundle)
     recordings = list(read_recordings(file, ChannelMap.load(channels, sfreq)))
     windows, counts, repairs = usable_windows(recordings, file, polarity)
-    if is_bundle:
-        from xmae.export.bundle.bundle import Bundle
-
-        bundle, part = Bundle.open(model, public_key), part or "student"
-        entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
-        embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-        heads, without = bundle.trusted_heads(part), bundle.at_chance(part)
-    elif is_light():
-        raise UserError(
-            f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
-        )
-    else:
-        from xmae.evaluation.heads.embedding import embed_windows
-        from xmae.evaluation.heads.heads import has_skill
-        from xmae.models.checkpoint import heads_of, load_encoder
-
-        embedding, brought = embed_windows(load_encoder(model), windows), heads_of(model)
-        heads = {task: head for task, head in brought.items() if has_skill(head)}
-        without = [head["label"] for task, head in brought.items() if task not in heads]
+    answer = answer_of_bundle if is_bundle else answer_of_weights
+    embedding, heads, without, notes = answer(model, windows, **of_bundle)
     from xmae.evaluation.heads.heads import apply_head
 
     said = {task: apply_head(head, embedding) for task, head in heads.items()}
@@ -136,30 +112,85 @@ def embed(
     path = Path(out) / "embeddings.csv"
     write_table(path, columns, embedding)
     medians = {task: float(np.median(values)) for task, values in said.items()}
-    summary = summary_of(windows, counts, repairs, recordings)
-    summary += [
-        f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
-        for task, value in medians.items()
-    ]
-    if without:
-        labels = ", ".join(without)
-        summary.append(f"no better than a constant on other subjects, so left out: {labels}")
-    if is_bundle:
-        summary.append(str(bundle.verdict))
     return {
         "windows": len(windows),
         "dropped": counts,
         "repairs": repairs,
         "median": medians,
         "without_skill": without,
-        "summary": summary,
+        "summary": [
+            *summary_of(windows, counts, repairs, recordings),
+            *lines_of_heads(heads, medians, without),
+            *notes,
+        ],
         "out": str(path),
     }
 
 
+def check_settings(model, is_bundle, of_bundle):
+    """Raise a `UserError` if a setting is unknown, or of a bundle and the model is none."""
+    require_choice("--target", of_bundle["target"] or TARGETS[0], TARGETS)
+    require_choice("--precision", of_bundle["precision"] or PRECISIONS[0], PRECISIONS)
+    for name, value in of_bundle.items():
+        if value is not None and not is_bundle:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value}: {model} is no bundle; give the folder of one "
+                "as --model, or leave it out"
+            )
+
+
+def answer_of_bundle(model, windows, target, precision, part, public_key):
+    """Embed windows with a file of a bundle.
+
+    Returns
+    -------
+    embedding : float array, shape (n, D)
+    heads : dict
+        By task, those with skill.
+    without : list of str
+        Labels of the tasks without a head.
+    notes : list of str
+        For the terminal.
+    """
+    from xmae.export.bundle.bundle import Bundle
+
+    bundle, part = Bundle.open(model, public_key), part or "student"
+    entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
+    embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
+    return embedding, bundle.trusted_heads(part), bundle.at_chance(part), [str(bundle.verdict)]
+
+
+def answer_of_weights(model, windows, **_):
+    """Embed windows with weights in PyTorch; as `answer_of_bundle`."""
+    if is_light():
+        raise UserError(
+            f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
+        )
+    from xmae.evaluation.heads.embedding import embed_windows
+    from xmae.evaluation.heads.heads import has_skill
+    from xmae.models.checkpoint import heads_of, load_encoder
+
+    embedding, brought = embed_windows(load_encoder(model), windows), heads_of(model)
+    heads = {task: head for task, head in brought.items() if has_skill(head)}
+    without = [head["label"] for task, head in brought.items() if task not in heads]
+    return embedding, heads, without, []
+
+
+def lines_of_heads(heads, medians, without):
+    """Say what the heads say, a line each, and what has none."""
+    lines = [
+        f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
+        for task, value in medians.items()
+    ]
+    if without:
+        labels = ", ".join(without)
+        lines.append(f"no better than a constant on other subjects, so left out: {labels}")
+    return lines
+
+
 def usable_windows(recordings, file, polarity):
-    """Windows of all recordings in which something was measured, windows dropped by reason, and
-    repairs by rule.
+    """Return windows of all recordings in which something was measured, windows dropped by reason,
+    and repairs by rule.
     """
     found, counts, repairs = [], Counter(), Counter()
     for recording in recordings:
@@ -178,7 +209,7 @@ def usable_windows(recordings, file, polarity):
 
 
 def summary_of(windows, dropped, repairs, recordings):
-    """What came out and whether it is good, in two or three lines."""
+    """Say what came out and whether it is good, in two or three lines."""
     lost = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
     rates = sorted({f"{recording.sfreq:g}" for recording in recordings}, key=float)
     lines = [

@@ -192,7 +192,7 @@ def check_enough(task, truth, subject, fitted, judged):
 
 
 def error_of(kind, truth, said):
-    """What predictions miss by: mean absolute error, or log loss with both classes alike."""
+    """Say what predictions miss by: mean absolute error, or log loss with both classes alike."""
     error = np.abs(said - truth).mean() if kind == "regression" else balanced_log_loss(truth, said)
     return float(error)
 
@@ -223,7 +223,7 @@ def keep(network, before, task, result, splits, out):
 
 
 def summary_of(result, path):
-    """What came out and whether it is good."""
+    """Say what came out and whether it is good."""
     after, before, constant = (result[name] for name in ("after", "before", "constant"))
     unit = f"{result['metric']} {result['units']}".strip()
     lines = [

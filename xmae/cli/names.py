@@ -57,7 +57,7 @@ RENAMED = {  # verb: {old name: new name}, until 0.3
 
 
 def choices_of(verb: str, setting: str) -> tuple[str, ...]:
-    """Names that a setting of a verb may have; () if it takes anything."""
+    """Return names that a setting of a verb may have; () if it takes anything."""
     place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
     if place is None:
         return ()
@@ -73,7 +73,7 @@ def choices_of(verb: str, setting: str) -> tuple[str, ...]:
 
 
 def written(place: str) -> tuple[str, ...]:
-    """Choices as source states them.
+    """Return choices as source states them.
 
     Raises
     ------
@@ -95,5 +95,5 @@ def written(place: str) -> tuple[str, ...]:
 
 
 def present_name(verb: str, setting: str) -> str:
-    """The name that a setting has today."""
+    """Return the name that a setting has today."""
     return RENAMED.get(verb, {}).get(setting, setting)

@@ -11,6 +11,7 @@ import re
 import shutil
 import textwrap
 from inspect import Parameter, signature
+from itertools import chain
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
@@ -35,8 +36,8 @@ OWN = {  # options of every verb: (type, meaning)
 
 
 def read_settings(verb, function, arguments):
-    """The arguments of `function` that a command line asks for, and whether the result is to be
-    printed as JSON.
+    """Return the arguments of `function` that a command line asks for, and whether the result is to
+    be printed as JSON.
 
     Raises
     ------
@@ -66,8 +67,8 @@ def read_settings(verb, function, arguments):
 
 
 def words_of(verb, arguments, kinds):
-    """{setting: its words}, as they stand on the line; of a dict, as in ``--options.rate=3``,
-    {setting: {key: ...}}.
+    """Return {setting: its words}, as they stand on the line; of a dict, as in
+    ``--options.rate=3``, {setting: {key: ...}}.
     """
     words = {}
     into = leading = []
@@ -83,7 +84,8 @@ def words_of(verb, arguments, kinds):
         name = present_name(verb, name)
         if name not in kinds or bool(key) != (dict in kinds_of(kinds[name])):
             known = [
-                option(name) + ".NAME" * (dict in kinds_of(kind)) for name, kind in kinds.items()
+                f"{option(name)}.NAME" if dict in kinds_of(kind) else option(name)
+                for name, kind in kinds.items()
             ]
             raise UserError(
                 f"{verb} has no option "
@@ -97,7 +99,7 @@ def words_of(verb, arguments, kinds):
 
 
 def read_config(path, verb, parameters):
-    """The settings of a YAML file; names may have dashes or underscores."""
+    """Return the settings of a YAML file; names may have dashes or underscores."""
     values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
@@ -114,8 +116,8 @@ def read_config(path, verb, parameters):
 
 
 def from_words(words, annotation, name, commas=False):
-    """The value of a setting from its words on the line; with `commas`, a list's words are cut
-    at them.
+    """Return the value of a setting from its words on the line; with `commas`, a list's words are
+    cut at them.
     """
     kinds = kinds_of(annotation)
     if isinstance(words, dict):
@@ -124,20 +126,20 @@ def from_words(words, annotation, name, commas=False):
             for key, found in words.items()
         }
     if list in kinds and words:
-        return [part for word in words for part in (word.split(",") if commas else [word])]
+        return list(chain.from_iterable(word.split(",") if commas else [word] for word in words))
     if bool in kinds and not words:
         return True
     if len(words) != 1:
         raise UserError(
             f"{name}: one value expected, got "
-            f"{len(words) or 'none'}{': ' * bool(words)}{' '.join(words)}"
+            + (f"{len(words)}: {' '.join(words)}" if words else "none")
         )
     return None if words == ["null"] and NoneType in kinds else as_kind(words[0], annotation, name)
 
 
 def as_kind(value, annotation, name):
-    """The value as its annotation wants it: words or a value of YAML in; raises a `UserError` that
-    calls it `name`.
+    """Return the value as its annotation wants it: words or a value of YAML in; raises a
+    `UserError` that calls it `name`.
     """
     kinds = kinds_of(annotation)
     if value is None and NoneType in kinds:
@@ -156,7 +158,9 @@ def as_kind(value, annotation, name):
 
 
 def as_scalar(value, kind):
-    """A word, or a value of YAML, as bool, int, float or str; a `ValueError` if it is none."""
+    """Return a word, or a value of YAML, as bool, int, float or str; a `ValueError` if it is
+    none.
+    """
     if kind is bool and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
     if kind is bool or not isinstance(value, str | int | float) or isinstance(value, bool):
@@ -167,7 +171,7 @@ def as_scalar(value, kind):
 
 
 def number_or_text(value):
-    """A word as a number, if it is one."""
+    """Return a word as a number, if it is one."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -184,12 +188,12 @@ def kinds_of(annotation):
 
 
 def option(name):
-    """A setting's name as it is on the line: "min_quality" -> "--min-quality"."""
+    """Return a setting's name as it is on the line: "min_quality" -> "--min-quality"."""
     return f"--{name.replace('_', '-')}"
 
 
 def help_of(verb, function):
-    """What `xmae VERB --help` prints: usage, what it does, and its options."""
+    """Say what `xmae VERB --help` prints: usage, what it does, and its options."""
     parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
     first = next(iter(parameters.values()))
     needed = f" {first.name.upper()}" if first.default is Parameter.empty else ""
@@ -211,7 +215,7 @@ def help_of(verb, function):
 
 
 def entry_of(name, meaning, annotation, default, choices, width):
-    """One option in the help: its meaning, choices, type and default."""
+    """Return one option in the help: its meaning, choices, type and default."""
     kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
     fact = "required" if default is Parameter.empty else f"default: {shown(default)}"
     text = " ".join(meaning.split())
@@ -227,7 +231,7 @@ def entry_of(name, meaning, annotation, default, choices, width):
 
 
 def shown(default):
-    """A default as one would write it."""
+    """Return a default as one would write it."""
     if default == "":
         return '""'
     return str(default).lower() if isinstance(default, bool | None) else default

@@ -18,7 +18,7 @@ class NotWritten(LookupError):
 
 
 def file_of(module: str) -> Path:
-    """Source file of a module of this package; no package below `xmae` is imported.
+    """Return the source file of a module of this package; no package below `xmae` is imported.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def file_of(module: str) -> Path:
 
 @cache
 def tree_of(file: Path) -> ast.Module:
-    """Syntax tree of a source file."""
+    """Return the syntax tree of a source file."""
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -45,7 +45,7 @@ def tree_of(file: Path) -> ast.Module:
 
 
 def function_in(module: str, name: str):
-    """A function as its source states it: a stand-in with its docstring and signature.
+    """Return a function as its source states it: a stand-in with its docstring and signature.
 
     Raises
     ------
@@ -59,7 +59,9 @@ def function_in(module: str, name: str):
 
 
 def stand_in(module, node):
-    """A function that does nothing, with the docstring and the signature of a syntax node."""
+    """Return a function that does nothing, with the docstring and the signature of a syntax
+    node.
+    """
 
     def function():
         raise NotImplementedError
@@ -84,7 +86,7 @@ def stand_in(module, node):
 
 
 def type_of(node):
-    """The type that an annotation names: `list[str] | None` and the like."""
+    """Return the type that an annotation names: `list[str] | None` and the like."""
     if isinstance(node, ast.Constant) and node.value is None:
         return None
     if isinstance(node, ast.Name) and node.id in TYPES:
@@ -99,7 +101,9 @@ def type_of(node):
 
 
 def value_of(module, node):
-    """The value of a literal, of a name that stands for one in a module, or of one's entry."""
+    """Return the value of a literal, of a name that stands for one in a module, or of one's
+    entry.
+    """
     if isinstance(node, ast.Name):
         return value_of(*definition(module, node.id))
     if isinstance(node, ast.Subscript):
@@ -111,7 +115,7 @@ def value_of(module, node):
 
 
 def definition(module, name):
-    """Where a name gets its value: (module, syntax node), through imports of this package."""
+    """Say where a name gets its value: (module, syntax node), through imports of this package."""
     for node in tree_of(file_of(module)).body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
@@ -124,12 +128,12 @@ def definition(module, name):
 
 
 def constant_in(module: str, name: str):
-    """The value of a constant of a module."""
+    """Return the value of a constant of a module."""
     return value_of(*definition(module, name))
 
 
 def names_in(module: str, name: str) -> tuple[str, ...]:
-    """Names in a collection that is written down: elements of a tuple, keys of a dict.
+    """Return names in a collection that is written down: elements of a tuple, keys of a dict.
 
     Examples
     --------
@@ -140,7 +144,9 @@ def names_in(module: str, name: str) -> tuple[str, ...]:
 
 
 def elements(module, node):
-    """Texts in a tuple or list, or keys of a dict; those of another collection it takes over."""
+    """Return texts in a tuple or list, or keys of a dict; those of another collection it takes
+    over.
+    """
     if isinstance(node, ast.Name):
         return elements(*definition(module, node.id))
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):  # of a module
@@ -159,7 +165,7 @@ def elements(module, node):
 
 
 def imported(module, name):
-    """The module that a module knows by a name."""
+    """Return the module that a module knows by a name."""
     for node in tree_of(file_of(module)).body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -169,7 +175,7 @@ def imported(module, name):
 
 
 def attributes_in(package: str, attribute: str, having: str | None = None) -> tuple[str, ...]:
-    """Texts that the classes of a package's modules have as an attribute, each once.
+    """Return texts that the classes of a package's modules have as an attribute, each once.
 
     With `having`, of classes that have this attribute too.
 

@@ -95,7 +95,7 @@ def teachers(
     }
     for name, file in names.items():
         took = take_to_watch(
-            encoders[name], file, data, out / name, "litert", n_calibration, settings
+            encoders[name], file, data, out / name, "litert", n_calibration, settings, "int8"
         )
         rows.append(row_of(name, encoders[name], took))
         embeddings |= three_embeddings(name, encoders[name], took, windows)
@@ -112,7 +112,7 @@ def teachers(
 
 
 def head(files, data, result):
-    """What the page says above its table: the command, and how small the budget was."""
+    """Say what the page says above its table: the command, and how small the budget was."""
     settings, machine = result["settings"], result["hardware"]
     spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     answered, epochs = settings["crops"], settings["epochs"]
@@ -138,13 +138,15 @@ def head(files, data, result):
 
 
 def name_of(file):
-    """Name of a teacher in the table: a shipped one's own, or the folder of `xmae adopt`."""
+    """Return the name of a teacher in the table: a shipped one's own, or the folder of `xmae
+    adopt`.
+    """
     path = Path(file)
     return path.parent.name if path.name == "teacher.safetensors" else path.stem
 
 
 def row_of(name, encoder, took):
-    """What is known of one teacher without probes."""
+    """Say what is known of one teacher without probes."""
     (int8,) = (
         row
         for row in took["validate"]["models"]
@@ -162,7 +164,7 @@ def row_of(name, encoder, took):
 
 
 def three_embeddings(name, encoder, took, windows):
-    """Embeddings (n, D) of a teacher, its student, and the student's int8 file."""
+    """Return embeddings (n, D) of a teacher, its student, and the student's int8 file."""
     from xmae.export.bundle.bundle import Bundle
 
     return {
@@ -173,7 +175,7 @@ def three_embeddings(name, encoder, took, windows):
 
 
 def probes_of(name, probes):
-    """{task: {stage: value and interval}} of one teacher."""
+    """Return {task: {stage: value and interval}} of one teacher."""
     return {
         task: {
             stage: {key: ways[f"{name}/{stage}"][key] for key in ("value", "interval")}
@@ -185,7 +187,7 @@ def probes_of(name, probes):
 
 
 def markdown(rows, probes):
-    """The table, a row per teacher."""
+    """Return the table, a row per teacher."""
     heads = list(COLUMNS)
     for task in rows[0]["probes"]:
         found = probes["tasks"][task]

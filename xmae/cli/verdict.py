@@ -15,7 +15,7 @@ POOR_INT8 = 0.95  # centred cosine to float, below which an int8 file is warned 
 
 
 def verdict(verb, result):
-    """Lines to print below the progress of a verb.
+    """Return lines to print below the progress of a verb.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def verdict(verb, result):
 
 
 def of_unfinished(result):
-    """Lines of a run that ran out of time."""
+    """Return lines of a run that ran out of time."""
     done = f" after {result['epochs']} epochs" if "epochs" in result else ""
     return [f"warning: stopped before the end{done}; the same command with --resume goes on"]
 
 
 def of_training(result):
-    """Lines of a training: how much, how far the loss fell, and how near the teacher is."""
+    """Return lines of a training: how much, how far the loss fell, and how near the teacher is."""
     if not result.get("finished", True):
         return of_unfinished(result)
     losses = result.get("history", {}).get("val_loss", [])
@@ -76,7 +76,7 @@ def of_training(result):
 
 
 def near_teacher(result):
-    """Lines that say how close a student came to its teacher, or to itself in float."""
+    """Return lines that say how close a student came to its teacher, or to itself in float."""
     if "cosine_to_float" in result:
         after, before = result["cosine_to_float"], result["cosine_to_float_before"]
         better = "" if after > before else "warning: training did not help: "
@@ -97,7 +97,9 @@ def near_teacher(result):
 
 
 def of_tasks(result):
-    """Lines of an evaluation: the first method against constant and untrained, task by task."""
+    """Return lines of an evaluation: the first method against constant and untrained, task by
+    task.
+    """
     done = [trial for trial in result["trials"] if "methods" in trial]
     name = result.get("reference") or next(iter(done[0]["methods"]), None) if done else None
     lines, worse = [], []
@@ -119,7 +121,7 @@ def of_tasks(result):
 
 
 def of_probes(result):
-    """Lines of a probe: each task's first encoder against the constant."""
+    """Return lines of a probe: each task's first encoder against the constant."""
     lines, worse = [], []
     for task in result["tasks"].values():
         ways = task.get("encoders") or task.get("ways") or {}
@@ -139,7 +141,7 @@ def of_probes(result):
 
 
 def of_int8(result):
-    """Lines of int8 files: how much of float each keeps."""
+    """Return lines of int8 files: how much of float each keeps."""
     lines = []
     for row in result["formats"]:
         value = (row.get("drift") or row).get("centred_cosine_median")
@@ -151,7 +153,7 @@ def of_int8(result):
 
 
 def of_page(result):
-    """Lines of a page of Markdown: the head of its first table."""
+    """Return lines of a page of Markdown: the head of its first table."""
     page = Path(result["out"])
     if page.suffix != ".md" or not page.is_file():
         return []

@@ -116,7 +116,7 @@ def clocks(
 
 
 def finding_of(recording, found):
-    """The row of one recording."""
+    """Return the row of one recording."""
     numbers = {
         name: number(getattr(found, name))
         for name in ("lag_s", "lag_half_s", "offset_s", "drift_ppm", "drift_half_ppm", "matched")
@@ -127,12 +127,14 @@ def finding_of(recording, found):
 
 
 def number(value):
-    """A number as JSON knows it; None for NaN."""
+    """Return a number as JSON knows it; None for NaN."""
     return None if np.isnan(value) else round(float(value), 4)
 
 
 def picture(found):
-    """PNG of the lag of each pulse against time, with the line that was fitted, as base64 text."""
+    """Return the PNG of the lag of each pulse against time, with the line that was fitted, as
+    base64 text.
+    """
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axis = figure.subplots()
     line = found.lag_s + 1e-6 * found.drift_ppm * (found.times_s - found.middle_s)
@@ -148,7 +150,7 @@ def picture(found):
 
 
 def html(head, findings, pictures):
-    """The page: what is not certain first."""
+    """Return the page: what is not certain first."""
     parts = [
         f"<!doctype html><meta charset=utf-8><title>Clocks</title><style>{STYLE}</style>",
         f"<h1>Clocks of ECG and PPG</h1><p><b>{escape(head)}.</b></p>",

@@ -7,7 +7,7 @@ from xmae.data.bidmc import FOLDER
 from xmae.data.recording.readers import read_recording
 from xmae.files import atomic_file
 
-SOURCE, SECONDS = "bidmc26", 60  # a patient that the shipped weights never saw
+SOURCE, SECONDS = "bidmc26", 60  # a subject that the shipped weights never saw
 
 
 def example(out: str = "recording.csv") -> dict:

@@ -37,7 +37,9 @@ def beat_student(name, embed_dim):
 
 
 def shipped_timing(student):
-    """Name of the shipped student that has the same timing, to the bit; None if none has."""
+    """Return the name of the shipped student that has the same timing, to the bit; None if none
+    has.
+    """
     own = timing_state(student)
     for name in BEATS:
         shipped = load_encoder(name)
@@ -49,13 +51,13 @@ def shipped_timing(student):
 
 
 def timing_state(student):
-    """Tensors that a student's timing depends on, by name."""
+    """Return tensors that a student's timing depends on, by name."""
     state = student.state_dict()
     return {name: tensor for name, tensor in state.items() if name.split(".")[0] in TIMING}
 
 
 def timing_of(student):
-    """Parts of a student that its timing depends on; none of one that reads no beats."""
+    """Return parts of a student that its timing depends on; none of one that reads no beats."""
     if not isinstance(student, BeatStudent):
         return []
     return [getattr(student, part) for part in TIMING]
@@ -85,6 +87,6 @@ def centre(train, val):
 
 
 def with_splits_of(name, splits):
-    """Splits of a store, with what a shipped student's timing was trained and chosen on."""
+    """Return splits of a store, with what a shipped student's timing was trained and chosen on."""
     own = load_encoder(name).provenance["splits"]
     return splits | {subject: split for subject, split in own.items() if split != "test"}

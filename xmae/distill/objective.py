@@ -91,7 +91,7 @@ class Distillation(Objective):
         return self
 
     def split(self, embedding):
-        """(B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard
+        """Map (B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard
         deviations (B,).
         """
         standard = (embedding - self.mean) / self.std
@@ -101,8 +101,8 @@ class Distillation(Objective):
         return standard - mean, mean[:, 0] / RATE_SIZE
 
     def forward(self, batch):
-        """Loss of the teacher's part, plus, weighted, squared error of tokens (relative) and heart
-        rate (Huber).
+        """Return the loss of the teacher's part, plus, weighted, squared error of tokens (relative)
+        and heart rate (Huber).
         """
         tokens = self.student.tokens(batch.ppg)
         part, rate = self.split(self.student.pool(tokens))
@@ -121,8 +121,8 @@ class Distillation(Objective):
         return loss
 
     def validate(self, batch):
-        """One minus how far the teacher's part of both embeddings agrees: cosine, or distances of
-        pairs.
+        """Return one minus how far the teacher's part of both embeddings agrees: cosine, or
+        distances of pairs.
         """
         parts = self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]
         return 1 - AGREEMENTS[self.agreement](*parts)
@@ -156,7 +156,7 @@ class TaughtCrops(SteppedBatches):
         self.embedding, self.tokens = teach(teacher, self.ppg)
 
     def batch(self, step, seed):
-        """The batch of one step, counted from 1 over the whole training."""
+        """Return the batch of one step, counted from 1 over the whole training."""
         epoch, place = divmod(step - 1, self.n_batches)
         order = torch.randperm(
             len(self.ppg), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
@@ -184,8 +184,8 @@ class TaughtWindows:
 
 
 def teach(teacher, ppg, batch_size=128):
-    """The teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n, 1,
-    L).
+    """Return the teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n,
+    1, L).
     """
     embeddings, tokens = [], []
     with torch.no_grad():
@@ -197,8 +197,8 @@ def teach(teacher, ppg, batch_size=128):
 
 
 def count_beats(windows):
-    """Beats since the start of each run of windows, between R peaks interpolated: float32 (n,
-    1000).
+    """Return beats since the start of each run of windows, between R peaks interpolated: float32
+    (n, 1000).
 
     Cut and stretched like a signal, its rise over a crop is the crop's number of beats. NaN in runs
     with fewer than 4 R peaks, and without ECG.
@@ -219,5 +219,5 @@ def count_beats(windows):
 
 
 def rate_of(beats):
-    """Heart rate in bpm from the counted beats along windows (n, 1000): shape (n,)."""
+    """Return the heart rate in bpm from the counted beats along windows (n, 1000): shape (n,)."""
     return (beats[:, -1] - beats[:, 0]) * 60 * SFREQ / (beats.shape[1] - 1)

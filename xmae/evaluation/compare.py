@@ -3,6 +3,7 @@ like the paper's.
 """
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from xmae.training.device import default_precision, device_name
 from xmae.training.pretrain import pretrain
 
 METHODS = ("xmae", "mae", "lsm", "simclr", "papagei-p", "apple", "apple-m", "dino", "msn")
+TRAINED = (  # what the table says of a training
+    "windows_seen", "epochs", "windows_per_s", "seconds", "device", "precision", "settings",
+)  # fmt: skip
 
 
 def compare(
@@ -97,30 +101,22 @@ def compare(
         If a method is unknown, the store has no test split, its test subjects were trained on,
         settings differ from those of what is in `out`, or methods saw different numbers of windows.
     """
-    names = list(METHODS) if methods == "all" else methods.split(",")
-    for name in names:
-        require_choice("method", name, METHODS)
+    names = known_methods(methods)
     require_at_least(1, budget=budget, batch_size=batch_size)
-    if len(set(names)) < len(names):
-        raise UserError(f"a method comes twice: {methods}")
     out, store = Path(out), WindowStore(data)
-    if absent := {"train", "val", "test"} - set(store.splits.values()):
-        raise UserError(
-            f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all "
-            "three"
-        )
+    refuse_without_splits(store, data)
     protocol = {
         "budget": budget,
         "size": size,
         "batch_size": batch_size,
         "recipe": recipe,
         "seed": seed,
+        "store_sha256": store.contents,
+        "precision": default_precision(),
     }
-    protocol |= {"store_sha256": store.contents, "precision": default_precision()}
     check_same(out / "protocol.json", protocol)
-    trials, reasons = make_trials(
-        [data, *filter(None, others.split(","))], tasks, labels, "test", folds, seed
-    )
+    stores = [data, *filter(None, others.split(","))]
+    trials, reasons = make_trials(stores, tasks, labels, "test", folds, seed)
     epochs = epochs_of(store, budget, batch_size)
     training, predictions, tuned = {}, {}, {}
     for name in names:
@@ -129,25 +125,13 @@ def compare(
         )
         if not run["finished"]:
             return {"finished": False, "stopped_in": name, "out": str(out)}
-        keys = (
-            "windows_seen",
-            "epochs",
-            "windows_per_s",
-            "seconds",
-            "device",
-            "precision",
-            "settings",
-        )
-        training[name] = {key: run[key] for key in keys}
+        training[name] = {key: run[key] for key in TRAINED}
         encoder = out / name / "encoder.safetensors"
         refuse_scored(load_encoder(encoder), trials)
         predictions[name] = cached(out / name, "probe", encoder, trials, seed)
         if finetune:
             tuned[name] = cached(out / name, "finetune", encoder, trials, seed)
-    if len({run["windows_seen"] for run in training.values()}) > 1:
-        seen = ", ".join(f"{name} {run['windows_seen']}" for name, run in training.items())
-        raise UserError(f"{out}: methods saw different numbers of windows: {seen}")
-    first = load_encoder(out / names[0] / "encoder.safetensors")
+    refuse_unequal(training, out)
     known = {
         "protocol": protocol,
         "training": training,
@@ -155,19 +139,46 @@ def compare(
         "finished": True,
     }
     if finetune:
-        result = summarise(trials, reasons, tuned, seed) | known
-        write_json(out / "finetune" / "metrics.json", result)
-        write_tables(result, out / "finetune")
-    result = (
-        summarise(trials, reasons, predictions | predict_baselines(first, trials, seed=seed), seed)
-        | known
-    )
+        record(summarise(trials, reasons, tuned, seed).as_json() | known, out / "finetune")
+    first = load_encoder(out / names[0] / "encoder.safetensors")
+    predictions |= predict_baselines(first, trials, seed=seed)
+    return record(summarise(trials, reasons, predictions, seed).as_json() | known, out)
+
+
+def known_methods(methods):
+    """Return the methods that are named, or all; a `UserError` if one is unknown or comes twice."""
+    names = list(METHODS) if methods == "all" else methods.split(",")
+    for name in names:
+        require_choice("method", name, METHODS)
+    if len(set(names)) < len(names):
+        raise UserError(f"a method comes twice: {methods}")
+    return names
+
+
+def refuse_without_splits(store, data):
+    """Raise a `UserError` if a store lacks one of the three splits."""
+    if absent := {"train", "val", "test"} - set(store.splits.values()):
+        raise UserError(
+            f"{data}: has no subjects in the split {', '.join(sorted(absent))}; compare needs all "
+            "three"
+        )
+
+
+def refuse_unequal(training, out):
+    """Raise a `UserError` if methods saw different numbers of windows."""
+    if len({run["windows_seen"] for run in training.values()}) > 1:
+        seen = ", ".join(f"{name} {run['windows_seen']}" for name, run in training.items())
+        raise UserError(f"{out}: methods saw different numbers of windows: {seen}")
+
+
+def record(result, out):
+    """Write metrics.json and the tables; the result with the place of the Markdown table."""
     write_json(out / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
 
 
 def epochs_of(store, budget, batch_size):
-    """Epochs of the training split with which at least `budget` windows are seen."""
+    """Return epochs of the training split with which at least `budget` windows are seen."""
     n_windows = sum(
         shard["windows"]
         for shard in store.meta["shards"]
@@ -204,8 +215,8 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
 
 
 def cached(folder, protocol, encoder, trials, seed):
-    """Out-of-fold predictions of an encoder file; from `folder` if they are of this encoder and
-    these folds.
+    """Return out-of-fold predictions of an encoder file; from `folder` if they are of this encoder
+    and these folds.
 
     Parameters
     ----------
@@ -251,8 +262,14 @@ def kept_predictions(path):
 
 
 def fingerprint(trial, seed):
-    """Digits of all that predictions depend on beside the encoder: signals, labels, folds, seed."""
+    """Return digits of all that predictions depend on beside the encoder: signals, labels, folds,
+    seed.
+    """
     content = hashlib.sha256(str(seed).encode())
-    for part in (trial.dataset.ppg, trial.truth, *(rows for fold in trial.folds for rows in fold)):
+    for part in (
+        trial.dataset.ppg,
+        trial.truth,
+        *chain.from_iterable(trial.folds),
+    ):
         content.update(np.ascontiguousarray(part).tobytes())
     return content.hexdigest()

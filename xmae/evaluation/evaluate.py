@@ -1,6 +1,7 @@
 """`xmae evaluate`: encoders against each other on many tasks, in one table like the paper's."""
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ from xmae.evaluation.probe import PROTOCOLS, refuse_seen, untrained_like
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import constant_trial, make_trial, probe_trial, score_trial
 from xmae.evaluation.protocol.paired import holm, power_note, stars, swap_test
+from xmae.evaluation.protocol.result import (
+    Evaluation,
+    MethodResult,
+    NotEvaluated,
+    TrialResult,
+)
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY, declared_tasks
 from xmae.files import write_json
 from xmae.models import load_encoder
@@ -98,7 +105,7 @@ def evaluate(
     predictions |= followed
     if baselines:
         predictions |= predict_baselines(next(iter(encoders.values())), trials, finetune, seed)
-    result = summarise(trials, reasons, predictions, seed)
+    result = summarise(trials, reasons, predictions, seed).as_json()
     result |= {"protocol": protocol, "finetune": finetune, "seed": seed, "models": models}
     write_json(Path(out) / "metrics.json", result)
     table = write_tables(result, out)
@@ -108,8 +115,8 @@ def evaluate(
 
 
 def method_names(models):
-    """A short name for each model: the stem of its path, or as much of the path as tells them
-    apart.
+    """Return a short name for each model: the stem of its path, or as much of the path as tells
+    them apart.
     """
     if not models:
         raise UserError("no model given")
@@ -125,14 +132,13 @@ def method_names(models):
 
 
 def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):
-    """Trials for the tasks named, on every dataset that has labels for them.
+    """Return trials for the tasks named, on every dataset that has labels for them.
 
     Returns
     -------
     trials : list of Trial
-    reasons : list of dict
-        `dataset`, `task` and `reason` of those that cannot be evaluated; a task asked for by name
-        must be on some data.
+    reasons : list of NotEvaluated
+        A task asked for by name must be on some data.
     """
     require_choice("protocol", protocol, PROTOCOLS)
     asked, registry = (None, REGISTRY) if tasks == "all" else declared_tasks(tasks.split(","))
@@ -148,16 +154,16 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
             try:
                 trials.append(make_trial(dataset, registry[task], protocol, folds, seed))
             except UserError as error:
-                reasons.append({"dataset": dataset.name, "task": task, "reason": str(error)})
+                reasons.append(NotEvaluated(dataset.name, task, str(error)))
     done = {trial.task.name for trial in trials}
     for task in [task for task in asked or () if task not in done]:
-        why = [reason["reason"] for reason in reasons if reason["task"] == task]
+        why = [reason.reason for reason in reasons if reason.task == task]
         raise UserError(
             "; ".join(why) or f"no labels for {task} in {', '.join(data)}; give them with --labels"
         )
     if not trials:
         raise UserError(
-            "nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons)
+            "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
         )
     return trials, reasons
 
@@ -165,12 +171,14 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
 def refuse_scored(encoder, trials):
     """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
     refuse_seen(
-        encoder, {subject for trial in trials for subject in trial.dataset.subject[trial.rows]}
+        encoder, set(chain.from_iterable(trial.dataset.subject[trial.rows] for trial in trials))
     )
 
 
 def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
-    """Out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is one."""
+    """Return out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is
+    one.
+    """
     encoder = encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     predictions, embeddings = {}, {}
     for trial in tqdm(trials, name, unit="task", leave=False):
@@ -185,7 +193,7 @@ def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
 
 
 def predict_baselines(encoder, trials, finetune=False, seed=77):
-    """Out-of-fold predictions of what a method must beat, by name.
+    """Return out-of-fold predictions of what a method must beat, by name.
 
     "untrained" is an encoder of the same design with random weights.
     """
@@ -205,66 +213,79 @@ def predict_baselines(encoder, trials, finetune=False, seed=77):
 
 
 def summarise(trials, reasons, predictions, seed=77):
-    """Metrics and tests of all methods: what `metrics.json` holds.
+    """Score and test all methods.
 
     Parameters
     ----------
     trials : list of Trial
-    reasons : list of dict
-        What could not be evaluated.
+    reasons : list of NotEvaluated
     predictions : dict
         Method -> trial's name -> out-of-fold predictions. The first method is the reference of the
         tests; p-values are adjusted for the number of other methods by Holm's procedure.
+    seed : int
+        Of the resamples and the tests.
+
+    Returns
+    -------
+    Evaluation
     """
     reference = next(iter(predictions))
+    done = tqdm(trials, "score", unit="task", leave=False)
+    rows = [trial_result(trial, predictions, reference, seed) for trial in done]
+    return Evaluation(reference, rows, reasons, count_best(rows, predictions))
+
+
+def trial_result(trial, predictions, reference, seed):
+    """Score and test all methods on one trial."""
+    task, subject = trial.task, trial.subject
+    truth = trial.truth[trial.rows]
+    n_subjects = len(np.unique(subject))
+    methods, n_rivals = tested(trial, predictions, reference, seed)
+    positive = len(np.unique(subject[truth == 1])) if task.kind == "binary" else None
+    return TrialResult(
+        dataset=trial.dataset.name,
+        task=task.name,
+        label=task.label,
+        kind=task.kind,
+        metric=task.metric,
+        units=task.units,
+        source=task.source,
+        in_paper=task.name in PAPER,
+        n_windows=len(truth),
+        n_subjects=n_subjects,
+        power=power_note(n_subjects, n_rivals) if n_rivals else "",
+        n_positive_subjects=positive,
+        n_folds=len(trial.folds),
+        not_scored=trial.not_scored,
+        methods=methods,
+    )
+
+
+def tested(trial, predictions, reference, seed):
+    """Return results of the methods on a trial, by name, and with how many the reference was
+    compared.
+    """
     rivals = [name for name in predictions if name not in (reference, "constant")]
-    rows = []
-    for trial in tqdm(trials, "score", unit="task", leave=False):
-        task, scored = trial.task, trial.rows
-        truth, subject = trial.truth[scored], trial.dataset.subject[scored]
-        methods = {
-            name: score_trial(trial, found[trial.name], seed=seed)
-            for name, found in predictions.items()
-        }
-        first = predictions[reference][trial.name]
-        p_values = [
-            swap_test(
-                task.kind,
-                truth,
-                first,
-                predictions[name][trial.name],
-                subject,
-                seed=seed,
-            )
-            for name in rivals
-        ]
-        n_subjects = len(np.unique(subject))
-        for name, p_value in zip(rivals, holm(p_values), strict=True):
-            methods[name] |= {"p": float(p_value), "stars": stars(p_value)}
-        rows.append(
-            {
-                "dataset": trial.dataset.name,
-                "task": task.name,
-                **{
-                    key: getattr(task, key)
-                    for key in ("label", "kind", "metric", "units", "source")
-                },
-                "in_paper": task.name in PAPER,
-                "n_windows": len(scored),
-                "n_subjects": n_subjects,
-                "power": power_note(n_subjects, len(rivals)) if rivals else "",
-                "n_positive_subjects": len(np.unique(subject[truth == 1]))
-                if task.kind == "binary"
-                else None,
-                "n_folds": len(trial.folds),
-                "not_scored": trial.not_scored,
-                "methods": methods,
-            }
-        )
-    return {"reference": reference, "trials": rows + reasons, "best": count_best(rows, predictions)}
+    truth, subject, kind = trial.truth[trial.rows], trial.subject, trial.task.kind
+    first = predictions[reference][trial.name]
+    p_values = [
+        swap_test(kind, truth, first, predictions[name][trial.name], subject, seed=seed)
+        for name in rivals
+    ]
+    adjusted = dict(zip(rivals, map(float, holm(p_values)), strict=True))
+    methods = {}
+    for name, found in predictions.items():
+        scores = score_trial(trial, found[trial.name], seed=seed)
+        p = adjusted.get(name)
+        methods[name] = MethodResult(scores, p, "" if p is None else stars(p))
+    return methods, len(rivals)
 
 
-def count_best(rows, methods):
-    """On how many tasks each method (baselines aside) has the best mean; ties count for each."""
-    count = Counter(name for row in rows for name in best_methods(row))
+def count_best(trials, methods):
+    """Count on how many tasks each method (baselines aside) has the best mean; ties count for
+    each.
+    """
+    count = Counter()
+    for trial in trials:
+        count.update(best_methods(trial.as_json()))
     return {name: count[name] for name in methods if name not in BASELINES}

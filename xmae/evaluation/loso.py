@@ -24,8 +24,8 @@ PUBLISHED = {
 
 
 def words_and_data(models, data):
-    """Models and data from the words of a command line: without `data`, folders are data, and the
-    model is "base" where none is named.
+    """Return models and data from the words of a command line: without `data`, folders are data,
+    and the model is "base" where none is named.
     """
     if data is not None:
         return models, data.split(",")
@@ -36,7 +36,7 @@ def words_and_data(models, data):
 
 
 def as_stores(data, out):
-    """Stores of windows: those given, and of folders that hold recordings a new one each, in
+    """Return stores of windows: those given, and of folders that hold recordings a new one each, in
     `out`.
     """
     stores = []
@@ -58,7 +58,7 @@ def use_reference(dataset):
 
 
 def name_of(store):
-    """The data set that a store holds, by its files: "PPG-DaLiA", or "" for others."""
+    """Return the data set that a store holds, by its files: "PPG-DaLiA", or "" for others."""
     opened = WindowStore(store)
     sources = {Path(row["source"]).name for row in opened.index()}
     dalia = all(re.fullmatch(r"S\d+\.pkl", source) for source in sources)
@@ -69,8 +69,8 @@ def name_of(store):
 
 
 def notes(stores, finetune):
-    """What the numbers mean, as lines of Markdown: what is fitted in a fold, and published numbers
-    beside.
+    """Say what the numbers mean, as lines of Markdown: what is fitted in a fold, and published
+    numbers beside.
     """
     fitted = "encoder and head, trained together" if finetune else (
         "a linear probe on the frozen embedding, its regularisation chosen among them"

@@ -65,15 +65,15 @@ def moving_people(n, seed, ratios=RATIOS, family="wrist", seconds=SECONDS):
 
 
 def acceleration_of(person):
-    """Acceleration of a generated person, g: (3, n)."""
+    """Return the acceleration of a generated person, g: (3, n)."""
     return np.stack(
         [person[f"acc_{a}"] * person[f"acc_{a}_scale"] + person[f"acc_{a}_offset"] for a in "xyz"]
     )
 
 
 def true_rates(pulses, seconds):
-    """Heart rate of the 10 s before the end of each second, bpm; NaN with fewer than three
-    beats.
+    """Return the heart rate of the 10 s before the end of each second, bpm; NaN with fewer than
+    three beats.
     """
     rates = np.full(seconds, np.nan)
     for k in range(seconds):
@@ -86,6 +86,6 @@ def true_rates(pulses, seconds):
 
 @torch.no_grad()
 def maps_of(model, samples):
-    """Timing maps of samples: (n, 3, T / 4)."""
+    """Return timing maps of samples: (n, 3, T / 4)."""
     x = torch.from_numpy(samples.astype(np.float32) / 127)
     return np.concatenate([model.timing(part).numpy() for part in x.split(4)])

@@ -7,6 +7,7 @@ of the other folds, so every scored window is predicted by a model that never sa
 embeddings share folds and resamples, so their differences are paired.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def probe_embeddings(
 
 
 def _masks(windows, score, fit):
-    """The default rows to score and to fit on."""
+    """Return the default rows to score and to fit on."""
     if score is None:
         score = windows.split == "test"
         if not score.any():
@@ -178,8 +179,8 @@ def probe(
 
 
 def seen_subjects(encoder):
-    """Names of the subjects that an encoder, its teacher, or the weights that it began from were
-    trained or chosen on: set.
+    """Return names of the subjects that an encoder, its teacher, or the weights that it began from
+    were trained or chosen on: set.
     """
     from xmae.models.checkpoint import subjects_of
 
@@ -200,18 +201,18 @@ def refuse_seen(encoder, subjects):
 
 
 def untrained_like(encoder):
-    """A new encoder of the same design as `encoder`, with random weights."""
+    """Return a new encoder of the same design as `encoder`, with random weights."""
     config = encoder.config
     return type(encoder)(**config) if isinstance(config, dict) else type(encoder)(config)
 
 
 def probe_table(result):
-    """Markdown table of a probe's result: a row per task, a column per encoder, each value with its
-    95 % interval.
+    """Return the Markdown table of a probe's result: a row per task, a column per encoder, each
+    value with its 95 % interval.
     """
     names = list(
         dict.fromkeys(
-            name for task in result["tasks"].values() for name in task.get("encoders", ())
+            chain.from_iterable(task.get("encoders", ()) for task in result["tasks"].values())
         )
     )
     rows = []

@@ -147,5 +147,5 @@ def draw_window(ax, time, cohort, reading, row):
 
 
 def unit(x):
-    """Scale to 0 to 1."""
+    """Return the scale to 0 to 1."""
     return (x - x.min()) / max(float(np.ptp(x)), 1e-9)

@@ -107,7 +107,7 @@ class BeatStudent(nn.Module):
         self.padding = (self.reach - STEP - right, right)
 
     def first(self, x):
-        """(B, C, 1, L) -> first features at 25 Hz (B, width, 1, n), those of the padding too.
+        """Map (B, C, 1, L) -> first features at 25 Hz (B, width, 1, n), those of the padding too.
 
         Acceleration that is missing is zeros.
         """
@@ -116,29 +116,33 @@ class BeatStudent(nn.Module):
         return self.down(self.stem(nn.functional.pad(x, self.padding)))
 
     def features(self, x):
-        """(B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
+        """Map (B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
         return self.blocks(self.first(x))
 
     def embedding(self, features):
-        """Features (B, width, 1, n), the first if there are slow blocks -> embedding (B, E)."""
+        """Return features (B, width, 1, n), the first if there are slow blocks -> embedding (B,
+        E).
+        """
         pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
         return self.head(pooled.flatten(1))
 
     def tokens(self, ppg):
-        """Scaled window (B, C, 1000) -> features that the embedding is made of (B, n, width)."""
+        """Return scaled window (B, C, 1000) -> features that the embedding is made of (B, n,
+        width).
+        """
         read = self.first if len(self.slow) else self.features
         return read(row_image(ppg)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
-        """Features (B, n, width) -> embedding (B, E)."""
+        """Return features (B, n, width) -> embedding (B, E)."""
         return self.embedding(tokens.transpose(1, 2).unsqueeze(2))
 
     def timing(self, ppg):
-        """Scaled window (B, C, 1000) -> timing map (B, 3, 250)."""
+        """Return scaled window (B, C, 1000) -> timing map (B, 3, 250)."""
         return self.to_map(self.features(row_image(ppg))).squeeze(2)
 
     def forward(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, E)."""
+        """Return scaled window (B, C, 1000) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
     def read(self, ppg, sfreq, acc=None, acc_sfreq=None):
@@ -152,19 +156,19 @@ class BeatStudent(nn.Module):
         return read_by_map(self, ppg, batch_size)
 
     def both(self, ppg):
-        """Scaled window (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
+        """Return scaled window (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
         embedding, timing = self.outputs(row_image(ppg))
         return embedding, timing.squeeze(2)
 
     def outputs(self, x):
-        """(B, C, 1, L) -> embedding (B, E) and timing map (B, 3, 1, L / 4)."""
+        """Map (B, C, 1, L) -> embedding (B, E) and timing map (B, 3, 1, L / 4)."""
         first = self.first(x)
         last = self.blocks(first)
         return self.embedding(first if len(self.slow) else last), self.to_map(last)
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
-    """Conv2d of kernel (1, `kernel`) without bias and padding, batch norm, ReLU."""
+    """Return the Conv2d of kernel (1, `kernel`) without bias and padding, batch norm, ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, (1, kernel), (1, stride), groups=groups, bias=False),
         nn.BatchNorm2d(out),
@@ -173,8 +177,8 @@ def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
 
 
 def separable(channels, out, kernel, stride=1):
-    """Depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two (Chollet,
-    CVPR 2017).
+    """Return the depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two
+    (Chollet, CVPR 2017).
     """
     depthwise = nn.Conv2d(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))

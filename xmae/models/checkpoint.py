@@ -55,12 +55,14 @@ def save_encoder(encoder, path, provenance):
 
 
 def is_foreign(encoder):
-    """Whether the weights of an encoder are those of others, see `xmae adopt`."""
+    """Tell whether the weights of an encoder are those of others, see `xmae adopt`."""
     return getattr(encoder, "is_foreign", False)
 
 
 def subjects_of(origin):
-    """Names of the subjects that a provenance, and those within it, were trained or chosen on."""
+    """Return names of the subjects that a provenance, and those within it, were trained or chosen
+    on.
+    """
     if not isinstance(origin, dict):
         return set()
     seen = {subject for subject, split in origin.get("splits", {}).items() if split != "test"}
@@ -68,8 +70,8 @@ def subjects_of(origin):
 
 
 def in_order(content):
-    """A safetensors file with its header in order: the library writes its entries in another order
-    each time.
+    """Return a safetensors file with its header in order: the library writes its entries in another
+    order each time.
     """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
@@ -78,8 +80,8 @@ def in_order(content):
 
 
 def file_of(name):
-    """The file of a shipped encoder, of the folder of a run or a published one, of a name on a hub,
-    or the path itself.
+    """Return the file of a shipped encoder, of the folder of a run or a published one, of a name on
+    a hub, or the path itself.
     """
     if name in SHIPPED | MOVING:
         return files("xmae.models.weights") / (SHIPPED | MOVING)[name]
@@ -97,7 +99,7 @@ def file_of(name):
 
 
 def heads_of(name):
-    """Linear heads that came with an encoder, by task; {} if there are none.
+    """Return linear heads that came with an encoder, by task; {} if there are none.
 
     Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
     the name of the file, as `xmae finetune` and `xmae export` write it.

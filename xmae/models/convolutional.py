@@ -12,32 +12,32 @@ class ConvEncoder(nn.Module):
     """
 
     def tokens(self, x):
-        """Waveform (B, 1, L) -> features before pooling (B, n, C)."""
+        """Return the waveform (B, 1, L) -> features before pooling (B, n, C)."""
         return self.features(row_image(x)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
-        """Features (B, n, C) -> embedding (B, E)."""
+        """Return features (B, n, C) -> embedding (B, E)."""
         return self.head(tokens.mean(1))
 
     def forward(self, x):
-        """Scaled waveform (B, 1, L) -> embedding (B, E)."""
+        """Return scaled waveform (B, 1, L) -> embedding (B, E)."""
         return self.embed(row_image(x))
 
     def embed(self, x):
-        """`forward` on (B, 1, 1, L): the shape that is exported."""
+        """Return `forward` on (B, 1, 1, L): the shape that is exported."""
         return self.head(self.features(x).mean((2, 3), keepdim=True).flatten(1))
 
 
 def row_image(x):
-    """(B, 1, L) -> (B, 1, 1, L) in channels-last order, which oneDNN convolves without reordering
-    (see `Stem`).
+    """Map (B, 1, L) -> (B, 1, 1, L) in channels-last order, which oneDNN convolves without
+    reordering (see `Stem`).
     """
     return x.unsqueeze(2).to(memory_format=torch.channels_last)
 
 
 def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):
-    """Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time becomes ceil(L
-    / stride).
+    """Return the Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time
+    becomes ceil(L / stride).
     """
     conv = nn.Conv2d(
         n_in, n_out, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False

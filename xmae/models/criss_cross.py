@@ -58,7 +58,7 @@ class PatchEmbedding(nn.Module):
         )
 
     def forward(self, x, mask=None):
-        """Tokens of patches; those where `mask` (B, C, n) is true are first replaced by
+        """Return tokens of patches; those where `mask` (B, C, n) is true are first replaced by
         `mask_encoding`.
         """
         if mask is not None:
@@ -88,7 +88,7 @@ class CrissCrossBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def attend(self, x):
-        """(B, C, n, 200) -> (B, C, n, 200)."""
+        """Map (B, C, n, 200) -> (B, C, n, 200)."""
         over_channels, over_time = x.chunk(2, dim=-1)  # (B, C, n, 100)
         rows = over_channels.transpose(1, 2)  # (B, n, C, 100)
         queries = rows.flatten(0, 1)
@@ -104,7 +104,7 @@ class CrissCrossBlock(nn.Module):
         return torch.cat([spatial, temporal], dim=-1)
 
     def forward(self, x):
-        """(B, C, n, 200) -> (B, C, n, 200)."""
+        """Map (B, C, n, 200) -> (B, C, n, 200)."""
         x = x + self.dropout(self.attend(self.norm1(x)))
         hidden = self.dropout(F.gelu(self.linear1(self.norm2(x))))
         return x + self.dropout(self.linear2(hidden))
@@ -138,7 +138,8 @@ class CrissCrossEncoder(nn.Module):
         self.apply(kaiming_fan_out)
 
     def tokens(self, patches, mask=None):
-        """Patches (B, C, n, 200), and a mask (B, C, n) with 1 = hidden -> tokens (B, C, n, 200).
+        """Return patches (B, C, n, 200), and a mask (B, C, n) with 1 = hidden -> tokens (B, C, n,
+        200).
 
         Raises
         ------
@@ -159,11 +160,11 @@ class CrissCrossEncoder(nn.Module):
         return x
 
     def forward(self, x):
-        """(B, C, n * 200) -> (B, 200)."""
+        """Map (B, C, n * 200) -> (B, 200)."""
         return self.pool(self.tokens(patches(x)))
 
     def pool(self, tokens):
-        """Tokens (B, C, n, 200) -> embedding (B, 200)."""
+        """Return tokens (B, C, n, 200) -> embedding (B, 200)."""
         return tokens.mean((1, 2))
 
 
@@ -184,8 +185,8 @@ class CrissCross(nn.Module):
         self.proj_out.apply(kaiming_fan_out)
 
     def forward(self, patches, mask=None):
-        """Patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> all patches as reconstructed (B,
-        C, n, 200).
+        """Return patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> all patches as
+        reconstructed (B, C, n, 200).
         """
         return self.proj_out(self.encoder.tokens(patches, mask))
 

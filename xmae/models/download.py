@@ -13,7 +13,7 @@ NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
 def download(name):
-    """Path of the weights of "hf://org/name[@revision]", from the hub or its cache.
+    """Return the path of the weights of "hf://org/name[@revision]", from the hub or its cache.
 
     Raises
     ------

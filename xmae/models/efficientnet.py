@@ -54,7 +54,7 @@ class EfficientNetEncoder(ConvEncoder):
         self.head = nn.Linear(n_last, embed_dim)
 
     def features(self, x):
-        """(B, 1, 1, L) -> (B, C, 1, L / 32 rounded up)."""
+        """Map (B, 1, 1, L) -> (B, C, 1, L / 32 rounded up)."""
         return self.last(self.blocks(self.stem(x)))
 
 
@@ -77,12 +77,12 @@ class InvertedBlock(nn.Module):
         self.residual = n_in == n_out and stride == 1
 
     def forward(self, x):
-        """(B, n_in, 1, L) -> (B, n_out, 1, L / stride rounded up)."""
+        """Map (B, n_in, 1, L) -> (B, n_out, 1, L / stride rounded up)."""
         y = self.depthwise(self.expand(x))
         y = self.project(y * self.excite(y.mean((2, 3), keepdim=True)))
         return x + y if self.residual else y
 
 
 def rounded(channels):
-    """The nearest multiple of 8, at least 8."""
+    """Return the nearest multiple of 8, at least 8."""
     return max(8, round(channels / 8) * 8)

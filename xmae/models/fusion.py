@@ -74,8 +74,8 @@ class FusionHead(nn.Module):
             getattr(self, f"inverse_{name}").copy_(inverse)
 
     def standardised(self, embeddings):
-        """Standardised embeddings, zero where missing, and whether each is there (B, 1), both by
-        modality.
+        """Return standardised embeddings, zero where missing, and whether each is there (B, 1),
+        both by modality.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class FusionHead(nn.Module):
         return z, there
 
     def forward(self, embeddings):
-        """Dictionary of (B, D), NaN rows and absent keys = missing -> (B, 1)."""
+        """Return the dictionary of (B, D), NaN rows and absent keys = missing -> (B, 1)."""
         z, there = self.standardised(embeddings)
         if self.fusion == "concatenate":
             return self.linear(torch.cat(list(z.values()), 1))
@@ -147,8 +147,8 @@ class FusionModel(nn.Module):
         self.drop = drop
 
     def embed(self, signals):
-        """Dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN where a
-        signal has NaN.
+        """Return the dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN
+        where a signal has NaN.
 
         Raises
         ------
@@ -173,15 +173,17 @@ class FusionModel(nn.Module):
         return embeddings
 
     def forward(self, signals):
-        """Dictionary of signals (B, C, n_times), each scaled as its encoder expects -> (B, 1)."""
+        """Return the dictionary of signals (B, C, n_times), each scaled as its encoder expects ->
+        (B, 1).
+        """
         embeddings = self.embed(signals)
         return self.head(
             self.without_some(embeddings) if self.training and self.drop else embeddings
         )
 
     def without_some(self, embeddings):
-        """Embeddings of which some rows were taken away at random, at least one modality of each
-        row kept.
+        """Return embeddings of which some rows were taken away at random, at least one modality of
+        each row kept.
         """
         there = torch.stack([~x.isnan().any(1) for x in embeddings.values()], 1)  # (B, M)
         chance = torch.rand(there.shape, device=there.device).masked_fill(~there, -1)

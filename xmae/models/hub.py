@@ -71,7 +71,7 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         self.encoder, self.licence, self.name = encoder, licence, name
 
     def forward(self, ppg):
-        """Scaled PPG (B, 1, 1000) -> embedding (B, E)."""
+        """Return scaled PPG (B, 1, 1000) -> embedding (B, E)."""
         return self.encoder(ppg)
 
     def _save_pretrained(self, save_directory):

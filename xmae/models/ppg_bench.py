@@ -39,11 +39,12 @@ class Port:
             raise UserError(f"fs of the model file must be {SFREQ}")
 
     def load_encoder(self):
-        """A fresh encoder: windows (B, 1, 1000) -> embeddings (B, E)."""
+        """Return a fresh encoder: windows (B, 1, 1000) -> embeddings (B, E)."""
         return load_encoder(self.model)
 
     def prepare_batch(self, batch, model_cfg, device):
-        """Windows of `batch["x"]` (B, n_times) at 100 Hz as scaled ones of 10 s, (B, 1, 1000).
+        """Return windows of `batch["x"]` (B, n_times) at 100 Hz as scaled ones of 10 s, (B, 1,
+        1000).
 
         Longer ones are cut to their middle, shorter ones go on as their mirror image.
         """

@@ -47,7 +47,7 @@ class ResNetEncoder(ConvEncoder):
         self.head = nn.Linear(n_in, embed_dim)
 
     def features(self, x):
-        """(B, 1, 1, L) -> (B, C, 1, L / 32 rounded up)."""
+        """Map (B, 1, 1, L) -> (B, C, 1, L / 32 rounded up)."""
         return self.blocks(self.stem(x))
 
 
@@ -67,5 +67,5 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x):
-        """(B, n_in, 1, L) -> (B, n_out, 1, L / stride rounded up)."""
+        """Map (B, n_in, 1, L) -> (B, n_out, 1, L / stride rounded up)."""
         return F.relu(self.second(self.first(x)) + self.shortcut(x))

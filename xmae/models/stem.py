@@ -32,8 +32,8 @@ class RowConv(nn.Conv1d):
         super().__init__(n_in, n_out, kernel, stride, kernel // 2, bias=False)
 
     def forward(self, x):
-        """(B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride)), in the memory order of `x` (Conv1d
-        would reorder it).
+        """Map (B, n_in, 1, L) -> (B, n_out, 1, ceil(L / stride)), in the memory order of `x`
+        (Conv1d would reorder it).
         """
         return F.conv2d(
             x, self.weight.unsqueeze(2), stride=(1, *self.stride), padding=(0, *self.padding)
@@ -41,8 +41,8 @@ class RowConv(nn.Conv1d):
 
 
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
-    """Convolution without bias, batch norm, SiLU: (B, n_in, 1, L) -> (B, n_out, 1, ceil(L /
-    stride)).
+    """Return the convolution without bias, batch norm, SiLU: (B, n_in, 1, L) -> (B, n_out, 1,
+    ceil(L / stride)).
     """
     return nn.Sequential(RowConv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out), nn.SiLU())
 
@@ -70,7 +70,7 @@ class Inception(nn.Module):
         self.fuse = conv_bn_silu(n_out, n_out, 1)
 
     def joined_kernel(self):
-        """The three kernels as one, each zero-padded to the longest: (n_out, n_in, 7)."""
+        """Return the three kernels as one, each zero-padded to the longest: (n_out, n_in, 7)."""
         return torch.cat(
             [
                 F.pad(w, ((KERNELS[-1] - k) // 2,) * 2)
@@ -79,7 +79,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, x):
-        """(B, n_in, 1, L) -> (B, n_out, 1, L)."""
+        """Map (B, n_in, 1, L) -> (B, n_out, 1, L)."""
         kernel, middle = self.joined_kernel().unsqueeze(2), KERNELS[-1] // 2
         parts = [
             F.conv2d(x, kernel[rows, ..., middle - reach : middle + reach + 1], padding=(0, reach))
@@ -119,7 +119,7 @@ class Stem(nn.Module):
         self.skip = nn.Sequential(RowConv(1, out, 1), nn.BatchNorm2d(out))
 
     def forward(self, x):
-        """(B, 1, L) -> (B, out, L)."""
+        """Map (B, 1, L) -> (B, out, L)."""
         x = x.unsqueeze(2).to(memory_format=torch.channels_last)  # (B, 1, 1, L)
         one = self.level1(x)  # (B, a, 1, L)
         two = self.level2(self.down1(one))  # (B, b, 1, L/2)
@@ -130,5 +130,7 @@ class Stem(nn.Module):
 
 
 def upsample(x, length):
-    """Linear interpolation along time (align_corners false): (B, C, 1, L) -> (B, C, 1, length)."""
+    """Return the linear interpolation along time (align_corners false): (B, C, 1, L) -> (B, C, 1,
+    length).
+    """
     return F.interpolate(x, size=(1, length), mode="bilinear", align_corners=False)

@@ -71,7 +71,7 @@ class McuStudent(ConvEncoder):
         self.head = nn.Linear(channels, embed_dim)
 
     def features(self, ppg):
-        """(B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64
+        """Map (B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64
         s.
         """
         return self.blocks(self.stem(ppg))
@@ -92,13 +92,13 @@ class SeparableBlock(nn.Module):
         self.residual = stride == 1 and channels == out
 
     def forward(self, x):
-        """(B, channels, 1, L) -> (B, out, 1, L / stride rounded up)."""
+        """Map (B, channels, 1, L) -> (B, out, 1, L / stride rounded up)."""
         y = self.pointwise(self.depthwise(x))
         return x + y if self.residual else y
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
-    """Conv2d of kernel (1, `kernel`) without bias, batch norm, ReLU."""
+    """Return the Conv2d of kernel (1, `kernel`) without bias, batch norm, ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, (1, kernel), (1, stride), (0, padding), groups=groups, bias=False),
         nn.BatchNorm2d(out),
@@ -107,7 +107,7 @@ def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
 
 
 def int8_bytes(module):
-    """What `module` takes in flash as int8: a byte a weight and, for each output channel of a
+    """Say what `module` takes in flash as int8: a byte a weight and, for each output channel of a
     layer, 9 more.
 
     These are the int32 bias and multiplier and the int8 shift of TFLite's fixed-point arithmetic,
@@ -118,7 +118,7 @@ def int8_bytes(module):
 
 
 def count_macs(module, shape=(1, 1, N_TIMES)):
-    """Multiply-accumulates of one forward pass of `module` on zeros of `shape` (products and
+    """Return multiply-accumulates of one forward pass of `module` on zeros of `shape` (products and
     convolutions).
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():

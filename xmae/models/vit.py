@@ -46,8 +46,8 @@ class ViTEncoder(nn.Module):
         self.projection = nn.LayerNorm(width, elementwise_affine=False)
 
     def embedded(self, x, first=None):
-        """Waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from position 0 or
-        `first` (B,) of each.
+        """Return the waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from
+        position 0 or `first` (B,) of each.
 
         Raises
         ------
@@ -67,8 +67,8 @@ class ViTEncoder(nn.Module):
         return x + self.positions.expand(len(x), -1, -1).gather(1, place)
 
     def tokens(self, x, seen=None, first=None):
-        """Waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by `seen` (B, k)
-        alone (B, k, D).
+        """Return the waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by
+        `seen` (B, k) alone (B, k, D).
         """
         x = self.embedded(x, first)
         if seen is not None:
@@ -76,11 +76,11 @@ class ViTEncoder(nn.Module):
         return self.blocks(x)
 
     def pool(self, tokens):
-        """Tokens (B, n, D) -> embedding (B, D)."""
+        """Return tokens (B, n, D) -> embedding (B, D)."""
         return self.projection(tokens.mean(1))
 
     def forward(self, x, first=None):
-        """Scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) -> embedding
-        (B, D).
+        """Return scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) ->
+        embedding (B, D).
         """
         return self.pool(self.tokens(x, first=first))

@@ -70,7 +70,7 @@ class PathEncoder(nn.Module):
         )
 
     def tokens(self, x):
-        """Waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
+        """Return the waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
 
         Raises
         ------
@@ -105,11 +105,11 @@ class PPGEncoder(PathEncoder):
             self.projection = nn.LayerNorm(config.width, elementwise_affine=False)
 
     def pool(self, tokens):
-        """Tokens (B, n, D) -> embedding (B, E)."""
+        """Return tokens (B, n, D) -> embedding (B, E)."""
         return self.projection(tokens.mean(1))
 
     def forward(self, ppg):
-        """Scaled PPG (B, 1, L) -> embedding (B, E)."""
+        """Return scaled PPG (B, 1, L) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
 
@@ -129,17 +129,17 @@ class TimedPPGEncoder(PPGEncoder):
         self.to_map = nn.Linear(config.width, 3 * PATCH // STEP)
 
     def pool(self, tokens):
-        """Tokens (B, n, D) -> embedding (B, 2 D)."""
+        """Return tokens (B, n, D) -> embedding (B, 2 D)."""
         mean = tokens.mean(1)
         spread = (tokens - mean[:, None]).abs().mean(1)
         return self.projection(torch.cat([mean, spread], 1))
 
     def map_of(self, tokens):
-        """Tokens (B, n, D) -> timing map (B, 3, 10 n)."""
+        """Return tokens (B, n, D) -> timing map (B, 3, 10 n)."""
         return self.to_map(tokens).unflatten(2, (3, -1)).transpose(1, 2).flatten(2)
 
     def timing(self, ppg):
-        """Scaled PPG (B, 1, L) -> timing map (B, 3, L / 4)."""
+        """Return scaled PPG (B, 1, L) -> timing map (B, 3, L / 4)."""
         return self.map_of(self.tokens(ppg))
 
     def read_windows(self, ppg, batch_size=256):
@@ -197,8 +197,8 @@ class XMAE(nn.Module):
             projections[width : 2 * width] = projections[:width]
 
     def ecg_queries(self, ecg, mask, n_visible):
-        """Queries at all N positions (B, N, D): encoded visible patches in their places, learned
-        vectors elsewhere.
+        """Return queries at all N positions (B, N, D): encoded visible patches in their places,
+        learned vectors elsewhere.
         """
         # visible positions first, in time order
         order = mask.to(torch.int8).argsort(dim=1, stable=True)
@@ -211,12 +211,14 @@ class XMAE(nn.Module):
         return queries + self.ecg_encoder.positions[:, : mask.shape[1]]
 
     def reconstruct(self, ppg_tokens, ecg, mask, n_visible):
-        """Whole ECG (B, 1, L) from the PPG tokens (B, N, D) and the visible ECG patches."""
+        """Return the whole ECG (B, 1, L) from the PPG tokens (B, N, D) and the visible ECG
+        patches.
+        """
         x = self.bridge(self.ecg_queries(ecg, mask, n_visible), ppg_tokens)
         return self.to_samples(self.decoder(x).transpose(1, 2))
 
     def forward(self, ppg, ecg, ecg_mask, n_visible=None):
-        """One pass.
+        """Return one pass.
 
         Parameters
         ----------
@@ -258,7 +260,9 @@ class XMAE(nn.Module):
 
 
 def masked_mse(reconstruction, ecg, mask):
-    """Mean squared error over the samples of masked patches: (B, 1, L), (B, 1, L), (B, N) -> ()."""
+    """Return the mean squared error over the samples of masked patches: (B, 1, L), (B, 1, L), (B,
+    N) -> ().
+    """
     error = (
         F.mse_loss(reconstruction.float(), ecg.float(), reduction="none")
         .unflatten(-1, (-1, PATCH))
@@ -268,5 +272,5 @@ def masked_mse(reconstruction, ecg, mask):
 
 
 def config_dict(config):
-    """The configuration as plain JSON values."""
+    """Return the configuration as plain JSON values."""
     return asdict(config) | {"stem_widths": list(config.stem_widths)}

@@ -59,8 +59,8 @@ class AppleObjective(Objective):
         )
 
     def forward(self, batch):
-        """InfoNCE both ways between online and momentum projections of pairs, plus KoLeo, over the
-        global batch.
+        """Return the InfoNCE both ways between online and momentum projections of pairs, plus
+        KoLeo, over the global batch.
         """
         x = view(batch.ppg, Draws(batch), APPLE)
         queries = self.gather(self.projection(self.encoder(x)))
@@ -69,8 +69,8 @@ class AppleObjective(Objective):
         return self.loss(queries, keys, person)
 
     def loss(self, queries, keys, person):
-        """Of online and momentum projections (2n, D) of n pairs; `person` (n, n) is true for pairs
-        of one person.
+        """Return of online and momentum projections (2n, D) of n pairs; `person` (n, n) is true for
+        pairs of one person.
         """
         (one, two), (key_one, key_two) = queries.chunk(2), keys.chunk(2)
         contrast = info_nce(one, key_two, self.temperature, person) + info_nce(

@@ -50,12 +50,12 @@ class AppleMObjective(Objective):
         )
 
     def forward(self, batch):
-        """InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""
+        """Return the InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""
         ppg = self.gather(self.projection(self.encoder(batch.ppg)))
         ecg = self.gather(self.ecg_projection(self.ecg_encoder(batch.ecg)))
         return self.loss(ppg, ecg)
 
     def loss(self, ppg, ecg):
-        """Of projections (n, D), row i of both of one moment."""
+        """Return of projections (n, D), row i of both of one moment."""
         contrast = info_nce(ppg, ecg, self.temperature) + info_nce(ecg, ppg, self.temperature)
         return contrast / 2 + self.koleo_weight * (koleo(ppg) + koleo(ecg)) / 2

@@ -1,5 +1,7 @@
 """Contrastive losses on projections, written once for all methods that contrast."""
 
+from itertools import chain
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -8,15 +10,15 @@ NEVER = float("-inf")
 
 
 def cosines(a, b):
-    """Cosine of each row with each, in float32 even under autocast, as temperatures ask: (n, D),
-    (m, D) -> (n, m).
+    """Return the cosine of each row with each, in float32 even under autocast, as temperatures ask:
+    (n, D), (m, D) -> (n, m).
     """
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
 
 
 def info_nce(queries, keys, temperature, same=None):
-    """InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
+    """Return the InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
 
     Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to
     length 1 (van den Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative
@@ -31,8 +33,8 @@ def info_nce(queries, keys, temperature, same=None):
 
 
 def nt_xent(a, b, temperature, same=None):
-    """NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n - 1: (n, D),
-    (n, D) -> ().
+    """Return the NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n -
+    1: (n, D), (n, D) -> ().
 
     (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a
     negative of i.
@@ -46,8 +48,8 @@ def nt_xent(a, b, temperature, same=None):
 
 
 def koleo(z):
-    """Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of length 1: (n,
-    D) -> ().
+    """Return the Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of
+    length 1: (n, D) -> ().
 
     Low when vectors spread over the sphere (Sablayrolles et al., ICLR 2019, arXiv 1806.03198).
     """
@@ -58,7 +60,7 @@ def koleo(z):
 
 
 def same_subject(subject):
-    """Pairs of rows of one subject: (n,) -> bool (n, n)."""
+    """Return pairs of rows of one subject: (n,) -> bool (n, n)."""
     return subject[:, None] == subject
 
 
@@ -86,6 +88,6 @@ def start_prototypes(n, width):
 
 
 def mlp(*widths, activation=nn.ReLU):
-    """Linear layers of these widths with activations between them."""
+    """Return linear layers of these widths with activations between them."""
     layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
-    return nn.Sequential(*(part for layer in layers for part in (layer, activation())))[:-1]
+    return nn.Sequential(*chain.from_iterable((layer, activation()) for layer in layers))[:-1]

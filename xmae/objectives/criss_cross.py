@@ -63,8 +63,8 @@ class CrissCrossObjective(Objective):
         self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
 
     def batches(self, store, *, batch_size, seed, recipe, rank, world_size, accumulate, **_):
-        """Training crops and validation windows of the chosen channels; windows that lack one of
-        them are left out.
+        """Return training crops and validation windows of the chosen channels; windows that lack
+        one of them are left out.
         """
         train, val = (
             whole_windows(store.windows(split), self.channels) for split in ("train", "val")
@@ -95,21 +95,21 @@ class CrissCrossObjective(Objective):
 
     @property
     def encoder(self):
-        """What pretraining is for."""
+        """Say what pretraining is for."""
         return self.model.encoder
 
     def forward(self, batch):
-        """Training loss of a `LeadBatch`."""
+        """Return the training loss of a `LeadBatch`."""
         return self.loss(batch, self.masking)
 
     def validate(self, batch):
-        """Validation loss: always under both masks (one lead: in time only), so that the ablations
-        compare.
+        """Return the validation loss: always under both masks (one lead: in time only), so that the
+        ablations compare.
         """
         return self.loss(batch, "both" if batch.ppg.shape[1] > 1 else "intra")
 
     def loss(self, batch, masking):
-        """Mean squared error over the hidden patches.
+        """Return the mean squared error over the hidden patches.
 
         The mask is drawn for the global batch, of which each process keeps its rows; its hidden
         patches are counted over the global batch too, so that the mean over processes is the loss
@@ -176,7 +176,7 @@ class LeadBatches(SteppedBatches):
         self.rank, self.world_size = rank, world_size
 
     def batch(self, step, seed):
-        """The batch of one step, counted from 1 over the whole training."""
+        """Return the batch of one step, counted from 1 over the whole training."""
         generator, (low, high) = torch.Generator().manual_seed(seed), self.speed
         window = torch.randint(len(self.follows), (self.batch_size,), generator=generator)
         draw = torch.rand(2, self.batch_size, generator=generator, dtype=torch.float64)
@@ -198,8 +198,8 @@ class LeadBatches(SteppedBatches):
 
 
 def whole_windows(windows, channels):
-    """Windows without missing samples in the chosen channels (n, C, 2000), and whether each is
-    followed by the next.
+    """Return windows without missing samples in the chosen channels (n, C, 2000), and whether each
+    is followed by the next.
     """
     leads = choose_leads(windows, channels)
     whole = ~np.isnan(leads).any((1, 2))
@@ -212,7 +212,7 @@ def whole_windows(windows, channels):
 def dual_mask(
     batch, n_leads, n_patches, generator, masking="both", intra_ratio=0.5, inter_ratio=1.0
 ):
-    """Masks over the patches of several leads.
+    """Return masks over the patches of several leads.
 
     Parameters
     ----------
@@ -250,7 +250,8 @@ def dual_mask(
         mask |= scatter(batch * n_leads, n_patches, intra_ratio, generator).view(mask.shape)
     if masking != "intra":
         most = round(inter_ratio * (n_leads - 1))
-        if masking == "inter" and not 1 <= most < n_leads or not 0 <= most < max(n_leads, 1):
+        least = 1 if masking == "inter" else 0
+        if not least <= most < max(n_leads, 1):
             raise UserError(
                 f"inter_ratio {inter_ratio:g} hides up to {most} of {n_leads} leads; some must be "
                 "hidden, one seen"

@@ -32,7 +32,7 @@ class LossLadder:
 
     @property
     def ratio(self):
-        """The mask ratio to train with now."""
+        """Return the mask ratio to train with now."""
         return self.ratios[self.level]
 
     def update(self, loss):
@@ -55,7 +55,7 @@ class EpochSchedule:
 
     @property
     def ratio(self):
-        """The mask ratio to train with now."""
+        """Return the mask ratio to train with now."""
         return self.ratios[
             min(self.epochs * len(self.ratios) // self.n_epochs, len(self.ratios) - 1)
         ]

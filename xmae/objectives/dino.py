@@ -21,6 +21,7 @@ small size, measured when the prototypes started 28 times as long).
 """
 
 import copy
+from itertools import chain, product
 
 import torch
 from torch import nn
@@ -86,15 +87,17 @@ class DINOObjective(Objective):
         self.register_buffer("centred", torch.tensor(False))
 
     def forward(self, batch):
-        """Cross-entropy of the student's answers to the teacher's, over pairs of different
-        crops.
+        """Return the cross-entropy of the student's answers to the teacher's, over pairs of
+        different crops.
         """
         draws = Draws(batch)
         long = [self.crop(batch.ppg, draws, LONG) for _ in range(2)]
         short = [self.crop(batch.ppg, draws, SHORT) for _ in range(self.n_short)]
-        student = [
-            part for crops in (long, short) for part in self.answers(self.encoder, self.head, crops)
-        ]
+        student = list(
+            chain.from_iterable(
+                self.answers(self.encoder, self.head, crops) for crops in (long, short)
+            )
+        )
         with torch.no_grad():
             teacher = self.answers(self.teacher, self.teacher_head, long)
         if self.training:
@@ -107,15 +110,15 @@ class DINOObjective(Objective):
         return loss
 
     def crop(self, ppg, draws, n_times):
-        """A random view of a random stretch, (B, 1, n_times), and the number of its first patch,
-        (B,).
+        """Return a random view of a random stretch, (B, 1, n_times), and the number of its first
+        patch, (B,).
         """
         piece, first = time_crop(ppg, draws, n_times)
         return view(piece, draws, MILD), first
 
     def answers(self, encoder, head, crops):
-        """Answers of one network to crops of one length: list of (crops (B, 1, L), first (B,)) ->
-        list of (B, K).
+        """Return answers of one network to crops of one length: list of (crops (B, 1, L), first
+        (B,)) -> list of (B, K).
         """
         if not crops:
             return []
@@ -131,11 +134,11 @@ class DINOObjective(Objective):
         self.momentum = first_momentum(self.momentum, n_steps)
 
     def decays(self, name, parameter):
-        """Weight decay pulls at weights alone."""
+        """Let weight decay pull at weights alone."""
         return is_weight(name, parameter)
 
     def weight_decay(self, progress):
-        """From 0.04 to 0.4 by cosine."""
+        """Go from 0.04 to 0.4 by cosine."""
         return cosine(self.defaults.weight_decay, LAST_DECAY, progress)
 
     def before_step(self, progress):
@@ -164,12 +167,12 @@ class PrototypeHead(nn.Module):
         self.prototypes = start_prototypes(prototypes, bottleneck)
 
     def forward(self, x):
-        """(B, D) -> (B, K)."""
+        """Map (B, D) -> (B, K)."""
         return cosines(self.mlp(x), self.prototypes)
 
 
 def dino_loss(student, teacher, centre, temperature):
-    """Mean over pairs of different crops of the cross-entropy from teacher to student.
+    """Return the mean over pairs of different crops of the cross-entropy from teacher to student.
 
     Parameters
     ----------
@@ -183,6 +186,8 @@ def dino_loss(student, teacher, centre, temperature):
     wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
     said = [(answer / 0.1).log_softmax(-1) for answer in student]
     pairs = [
-        -(p * q).sum(-1).mean() for i, p in enumerate(wanted) for j, q in enumerate(said) if i != j
+        -(p * q).sum(-1).mean()
+        for (i, p), (j, q) in product(enumerate(wanted), enumerate(said))
+        if i != j
     ]
     return torch.stack(pairs).mean()

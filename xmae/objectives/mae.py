@@ -60,20 +60,20 @@ class MAEObjective(Objective):
         self.to_samples = nn.Linear(width, PATCH)
 
     def decays(self, name, parameter):
-        """Weight decay pulls at weights alone."""
+        """Let weight decay pull at weights alone."""
         return is_weight(name, parameter)
 
     def masks(self, n, n_patches, generator):
-        """Masks of the global batch: bool (n, N), True = hidden, as many in each row."""
+        """Return masks of the global batch: bool (n, N), True = hidden, as many in each row."""
         return scatter(n, n_patches, self.mask_ratio, generator)
 
     def targets(self, patches):
-        """What is rebuilt: each patch at mean 0 and variance 1, (B, N, 40) -> (B, N, 40)."""
+        """Say what is rebuilt: each patch at mean 0 and variance 1, (B, N, 40) -> (B, N, 40)."""
         mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
         return (patches - mean) / (variance + 1e-6).sqrt()
 
     def forward(self, batch):
-        """Mean squared error over the hidden patches."""
+        """Return the mean squared error over the hidden patches."""
         n_patches = batch.ppg.shape[-1] // PATCH
         mask = self.masks(batch.n_total, n_patches, torch.Generator().manual_seed(batch.seed))[
             batch.rows
@@ -84,8 +84,8 @@ class MAEObjective(Objective):
         return masked_error(rebuilt, targets, mask)
 
     def rebuild(self, ppg, mask, n_seen):
-        """PPG (B, 1, L) whose patches `mask` (B, N) hides, of which each row shows `n_seen` ->
-        patches (B, N, 40).
+        """Return the PPG (B, 1, L) whose patches `mask` (B, N) hides, of which each row shows
+        `n_seen` -> patches (B, N, 40).
         """
         seen = mask.to(torch.int8).argsort(dim=1, stable=True)[:, :n_seen]  # in the order of time
         tokens = self.to_decoder(self.encoder.tokens(ppg, seen))  # (B, n_seen, width)
@@ -98,6 +98,8 @@ class MAEObjective(Objective):
 
 
 def masked_error(rebuilt, targets, mask):
-    """Mean squared error over hidden patches: (B, N, P), (B, N, P), bool (B, N) -> ()."""
+    """Return the mean squared error over hidden patches: (B, N, P), (B, N, P), bool (B, N) ->
+    ().
+    """
     error = F.mse_loss(rebuilt.float(), targets.float(), reduction="none").mean(-1)
     return (error * mask).sum() / mask.sum()

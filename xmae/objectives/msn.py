@@ -92,7 +92,9 @@ class MSNObjective(Objective):
         )
 
     def forward(self, batch):
-        """Cross-entropy of anchors to sharpened targets, less the entropy of the anchors' mean."""
+        """Return the cross-entropy of anchors to sharpened targets, less the entropy of the
+        anchors' mean.
+        """
         draws = Draws(batch)
         with torch.no_grad():
             targets = self.teacher_head(self.teacher(*self.pieces(batch.ppg, draws, RANDOM)))
@@ -104,8 +106,8 @@ class MSNObjective(Objective):
         return msn_loss(anchors, self.gather(targets), self.prototypes)
 
     def pieces(self, ppg, draws, lengths, n_views=1):
-        """Random views of random stretches, and the numbers of their first patches: (n_views * B,
-        1, L), (n_views * B,).
+        """Return random views of random stretches, and the numbers of their first patches: (n_views
+        * B, 1, L), (n_views * B,).
 
         One length between `lengths` (patches) is drawn for all of them.
         """
@@ -116,7 +118,7 @@ class MSNObjective(Objective):
         return torch.cat(views), torch.cat([first for _, first in crops])
 
     def masked(self, piece, first, draws):
-        """The embedding of a view without some of its patches: (B, 1, L), (B,) -> (B, D)."""
+        """Return the embedding of a view without some of its patches: (B, 1, L), (B,) -> (B, D)."""
         n = piece.shape[-1] // PATCH
         hidden = scatter(draws.batch.n_total, n, self.mask_ratio, draws.generator)
         order = draws.mine(hidden).to(torch.int8).argsort(dim=1, stable=True)
@@ -132,11 +134,11 @@ class MSNObjective(Objective):
         self.momentum = first_momentum(self.momentum, n_steps)
 
     def decays(self, name, parameter):
-        """Weight decay pulls at weights alone."""
+        """Let weight decay pull at weights alone."""
         return is_weight(name, parameter)
 
     def weight_decay(self, progress):
-        """From 0.04 towards 0.4 by cosine."""
+        """Make it from 0.04 towards 0.4 by cosine."""
         return cosine(self.defaults.weight_decay, LAST_DECAY, progress / BEYOND)
 
     def before_step(self, progress):
@@ -152,8 +154,8 @@ class MSNObjective(Objective):
 
 
 def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
-    """Cross-entropy of anchors (v * n, D), view by view, to targets (n, D), less the entropy of the
-    anchors' mean.
+    """Return the cross-entropy of anchors (v * n, D), view by view, to targets (n, D), less the
+    entropy of the anchors' mean.
 
     Plus log K, so that a flat mean costs nothing: (), at least 0.
     """

@@ -47,7 +47,7 @@ class Defaults:
     lr_batch: int | None = None
 
     def lr_at(self, batch_size):
-        """Peak learning rate for so many windows a step."""
+        """Return the peak learning rate for so many windows a step."""
         return self.lr * batch_size / (self.lr_batch or batch_size)
 
 
@@ -72,7 +72,7 @@ class Objective(nn.Module):
 
     @classmethod
     def batches(cls, store, **settings):
-        """Training and validation batches of a store; see
+        """Return the training and validation batches of a store; see
         `xmae.data.batches.batches.store_batches`.
 
         A method that needs more than synchronous PPG and ECG windows makes its own here: a
@@ -82,22 +82,22 @@ class Objective(nn.Module):
         return store_batches(store, needs_ecg=cls.needs_ecg, pairs=cls.pairs, **settings)
 
     def validate(self, batch):
-        """Validation loss of a batch."""
+        """Return the validation loss of a batch."""
         return self(batch)
 
     def gather(self, x):
-        """While training, the rows of all processes, with gradients; validation is the same on each
-        of them.
+        """Return the while training, the rows of all processes, with gradients; validation is the
+        same on each of them.
         """
         return gather(x) if self.training else x
 
     def begin(self, n_steps):
-        """Called before the first step, with the steps of the whole run: for teachers that
+        """Act before the first step, with the steps of the whole run: for teachers that
         follow.
         """
 
     def weight_decay(self, progress):
-        """Decoupled weight decay at a share (0 to 1) of the run."""
+        """Return decoupled weight decay at a share (0 to 1) of the run."""
         return self.defaults.weight_decay
 
     def decays(self, name, parameter):
@@ -105,21 +105,21 @@ class Objective(nn.Module):
         return True
 
     def before_step(self, progress):
-        """Called before each step of the optimiser, all gradients made: for methods that bound
+        """Act before each step of the optimiser, all gradients made: for methods that bound
         them.
         """
 
     def after_step(self, progress):
-        """Called after each step of the optimiser, `progress` (0 to 1) of all steps done: for
+        """Act after each step of the optimiser, `progress` (0 to 1) of all steps done: for
         teachers that follow.
         """
 
     def end_epoch(self, val_loss):
-        """Told the validation loss at the end of an epoch; returns what to log."""
+        """Return the told the validation loss at the end of an epoch; returns what to log."""
         return {}
 
     def restart_teacher(self):
-        """Called when the encoder was given other weights to begin from: for teachers that
+        """Act when the encoder was given other weights to begin from: for teachers that
         follow.
         """
 

@@ -1,11 +1,11 @@
-"""PaPaGei-P: two windows of one patient must find each other among the windows of other patients.
+"""PaPaGei-P: two windows of one subject must find each other among the windows of other subjects.
 
 Source: Pillai et al., *PaPaGei: Open Foundation Models for Optical Physiological Signals*, ICLR
-2025, arXiv 2410.20542: positive pairs are segments of one patient, augmented (a crop stays where
+2025, arXiv 2410.20542: positive pairs are segments of one subject, augmented (a crop stays where
 it was, with zeros around it), NT-Xent at temperature 0.07. We know of no rule for other batch
 sizes and of no clipping in it.
 
-Ours: with fewer patients than pairs in a batch, other windows of a pair's own patient are no
+Ours: with fewer subjects than pairs in a batch, other windows of a pair's own subject are no
 negatives; a projection, left out of the embedding; noise is up to 5 % of the range; scaling is
 left out, for the window is scaled again afterwards; AdamW at 1e-3 with decay 1e-4 on all
 parameters and the common schedule; batches of 512; the ResNet of `xmae.models.resnet`; 10 s at
@@ -21,7 +21,7 @@ from xmae.objectives.views import PAPAGEI, Draws, view
 
 @register
 class PaPaGeiPObjective(Objective):
-    """Contrast of patients.
+    """Contrast of subjects.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class PaPaGeiPObjective(Objective):
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 
     def forward(self, batch):
-        """NT-Xent of pairs of windows of one patient, over the global batch."""
+        """Return the NT-Xent of pairs of windows of one subject, over the global batch."""
         z = self.gather(self.projection(self.encoder(view(batch.ppg, Draws(batch), PAPAGEI))))
-        patient = same_subject(self.gather(batch.subject)[: len(z) // 2])
-        return nt_xent(*z.chunk(2), self.temperature, patient)
+        subject = same_subject(self.gather(batch.subject)[: len(z) // 2])
+        return nt_xent(*z.chunk(2), self.temperature, subject)

@@ -41,11 +41,11 @@ class SimCLRObjective(Objective):
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 
     def decays(self, name, parameter):
-        """Weight decay pulls at weights alone."""
+        """Let weight decay pull at weights alone."""
         return is_weight(name, parameter)
 
     def forward(self, batch):
-        """NT-Xent of two views of each window, over the global batch."""
+        """Return the NT-Xent of two views of each window, over the global batch."""
         draws = Draws(batch)
         a, b = (
             self.gather(self.projection(self.encoder(view(batch.ppg, draws, PAPAGEI))))

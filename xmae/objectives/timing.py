@@ -95,16 +95,18 @@ class TimingObjective(Objective):
 
     @property
     def encoder(self):
-        """What pretraining is for."""
+        """Say what pretraining is for."""
         return self.model
 
     def batches(self, store, batch_size, n_epochs, seed, **_):
-        """Training batches of the twin and the store, and the store's validation windows."""
+        """Return training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
         acc = self.model.sizes.n_inputs > 1
         train = TimingBatches(recordings, batch_size, self.steps, seed, self.real, acc=acc)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):
-        """Timing loss of a batch; the embedding's branch is trained later, by distillation."""
+        """Return the timing loss of a batch; the embedding's branch is trained later, by
+        distillation.
+        """
         return timing_loss(self.model.timing(batch.ppg), batch.target, batch.weight)

@@ -20,33 +20,33 @@ class Draws:
         self.batch, self.generator = batch, torch.Generator().manual_seed(batch.seed)
 
     def rand(self, *shape):
-        """Even between 0 and 1, (B, *shape)."""
+        """Return the even between 0 and 1, (B, *shape)."""
         return self.mine(torch.rand(self.batch.n_total, *shape, generator=self.generator))
 
     def randn(self, *shape):
-        """Normal, (B, *shape)."""
+        """Return the normal, (B, *shape)."""
         return self.mine(torch.randn(self.batch.n_total, *shape, generator=self.generator))
 
     def mine(self, x):
-        """The rows of this process, on its device: (n_total, ...) -> (B, ...)."""
+        """Return the rows of this process, on its device: (n_total, ...) -> (B, ...)."""
         return x[self.batch.rows].to(self.batch.ppg.device, non_blocking=True)
 
 
 def resample(x, place):
-    """Samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in samples
-    -> (B, 1, M).
+    """Return samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in
+    samples -> (B, 1, M).
     """
     left = place.floor().clamp(0, x.shape[-1] - 2)
     return torch.lerp(x.gather(-1, left.long()), x.gather(-1, left.long() + 1), place - left)
 
 
 def curve(draws, n_times, knots=6):
-    """A smooth random curve between 0 and 1: (B, 1, n_times)."""
+    """Return a smooth random curve between 0 and 1: (B, 1, n_times)."""
     return F.interpolate(draws.rand(1, knots), n_times, mode="linear", align_corners=True)
 
 
 def noise(x, draws):
-    """White noise of a standard deviation up to 5 % of the range."""
+    """Return the white noise of a standard deviation up to 5 % of the range."""
     return x + 0.1 * draws.rand(1, 1) * draws.randn(1, x.shape[-1])
 
 
@@ -59,7 +59,7 @@ def crop(x, draws):
 
 
 def cutout(x, draws):
-    """A tenth to 30 % of the window set to zero."""
+    """Return a tenth to 30 % of the window set to zero."""
     return x * ~stretch(x, draws, 0.1 + 0.2 * draws.rand(1, 1))
 
 
@@ -71,29 +71,29 @@ def stretch(x, draws, share):
 
 
 def magnitude_warp(x, draws):
-    """Amplitude times a smooth random curve between 0.5 and 1.5."""
+    """Return amplitude times a smooth random curve between 0.5 and 1.5."""
     return x * (0.5 + curve(draws, x.shape[-1]))
 
 
 def time_warp(x, draws):
-    """Local speed of a smooth random curve between 0.5 and 1.5; start and end stay."""
+    """Return the local speed of a smooth random curve between 0.5 and 1.5; start and end stay."""
     speed = (0.5 + curve(draws, x.shape[-1] - 1)).cumsum(-1)
     return resample(x, F.pad(speed / speed[..., -1:] * (x.shape[-1] - 1), (1, 0)))
 
 
 def negate(x, draws):
-    """Upside down."""
+    """Return the upside down."""
     return -x
 
 
 def reverse(x, draws):
-    """Backwards in time."""
+    """Return backwards in time."""
     return x.flip(-1)
 
 
 def view(x, draws, changes):
-    """A random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1, L) in
-    [-1, 1].
+    """Return a random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1,
+    L) in [-1, 1].
     """
     for change, probability in changes:
         x = torch.where(draws.rand(1, 1) < probability, change(x, draws), x)
@@ -101,7 +101,7 @@ def view(x, draws, changes):
 
 
 def time_crop(x, draws, n_times):
-    """A stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1,
+    """Return a stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1,
     n_times).
 
     Also the number of the patch nearest to its begin, (B,).

@@ -61,7 +61,7 @@ class XMAEObjective(Objective):
 
     @property
     def encoder(self):
-        """What pretraining is for."""
+        """Say what pretraining is for."""
         return self.model.encoder
 
     def align(self):
@@ -69,19 +69,19 @@ class XMAEObjective(Objective):
         self.model.align()
 
     def forward(self, batch):
-        """Training loss of a `Batch`. The mask is drawn for the global batch, of which each process
-        keeps its rows.
+        """Return the training loss of a `Batch`. The mask is drawn for the global batch, of which
+        each process keeps its rows.
         """
         return self.loss(batch, self.curriculum.ratio)
 
     def validate(self, batch):
-        """Validation loss: always at the first ratio, so that the levels of the curriculum
-        compare.
+        """Return the validation loss: always at the first ratio, so that the levels of the
+        curriculum compare.
         """
         return self.loss(batch, RATIOS[0])
 
     def loss(self, batch, ratio):
-        """Masked mean squared error of one batch at one mask ratio."""
+        """Return masked mean squared error of one batch at one mask ratio."""
         n_patches = batch.ppg.shape[-1] // PATCH
         generator = torch.Generator().manual_seed(batch.seed)
         mask = self.shape(batch.n_total, n_patches, ratio, generator)[batch.rows].to(
@@ -95,7 +95,7 @@ class XMAEObjective(Objective):
         return {"mask_ratio": self.curriculum.ratio}
 
     def get_extra_state(self):
-        """Where the curriculum stands, for checkpoints."""
+        """Say where the curriculum stands, for checkpoints."""
         return vars(self.curriculum)
 
     def set_extra_state(self, state):

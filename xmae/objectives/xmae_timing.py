@@ -24,7 +24,7 @@ TIMING_WEIGHT = 1.0
 
 
 def tolerant_mse(rebuilt, ecg, mask, tolerance=TOLERANCE):
-    """Mean squared error over masked patches, each compared at its best place.
+    """Return the mean squared error over masked patches, each compared at its best place.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ class XMAETimingObjective(Objective):
 
     @property
     def encoder(self):
-        """What pretraining is for."""
+        """Say what pretraining is for."""
         return self.model.encoder
 
     def batches(self, store, batch_size, n_epochs, seed, **_):
-        """Training batches of the twin and the store, and the store's validation windows."""
+        """Return training batches of the twin and the store, and the store's validation windows."""
         recordings = TimedRecordings(store.windows("train"))
         train = TimingBatches(recordings, batch_size, self.steps, seed, real=self.real, ecg=True)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
@@ -102,7 +102,7 @@ class XMAETimingObjective(Objective):
         return mask, n - n_hidden(n, ratio)
 
     def forward(self, batch):
-        """Rebuilding and timing loss of a batch, at a mask ratio that its seed draws."""
+        """Return the rebuilding and timing loss of a batch, at a mask ratio that its seed draws."""
         mask, n_visible = self.hidden(batch, RATIOS[batch.seed % len(RATIOS)])
         tokens = self.encoder.tokens(batch.ppg)
         rebuilt = self.model.reconstruct(tokens, batch.ecg, mask, n_visible)
@@ -110,8 +110,8 @@ class XMAETimingObjective(Objective):
         return tolerant_mse(rebuilt, batch.ecg, mask, self.tolerance) + self.timing_weight * timing
 
     def validate(self, batch):
-        """Plain masked error at the first ratio, so that its share of the ECG's variance can be
-        said.
+        """Return the plain masked error at the first ratio, so that its share of the ECG's variance
+        can be said.
         """
         mask, n_visible = self.hidden(batch, RATIOS[0])
         return self.model(batch.ppg, batch.ecg, mask, n_visible).loss

@@ -15,8 +15,8 @@ N_PARTS = 5  # of a window, 2 s each: with at least one beat
 
 
 def clipped_share(x, first):
-    """Share of samples at the rails: runs of at least 3 equal samples at the recording's lowest or
-    highest value.
+    """Return the share of samples at the rails: runs of at least 3 equal samples at the recording's
+    lowest or highest value.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def clipped_share(x, first):
 
 
 def flat_seconds(x, first, sfreq):
-    """Longest time (s) in each window without any change: (n_times,) -> (n_windows,); `first` as in
-    `clipped_share`.
+    """Return the longest time (s) in each window without any change: (n_times,) -> (n_windows,);
+    `first` as in `clipped_share`.
     """
     change = np.flatnonzero(np.diff(x, prepend=np.nan) != 0)  # NaN differs from everything
     last_change = np.zeros(len(x), np.int64)
@@ -55,8 +55,8 @@ def flat_seconds(x, first, sfreq):
 
 
 def relative_range(cut):
-    """Range within each window over the recording's median: (n_windows, n_times) -> (n_windows,);
-    low = dropout.
+    """Return the range within each window over the recording's median: (n_windows, n_times) ->
+    (n_windows,); low = dropout.
 
     The range is the second lowest of five parts of 2 s, as the filters' answer to a step reaches
     into its neighbours.
@@ -67,8 +67,8 @@ def relative_range(cut):
 
 
 def motion(acc, first, sfreq):
-    """Standard deviation (g) of acceleration without its slow part: (n_times,) -> (n_windows,); NaN
-    where unknown.
+    """Return the standard deviation (g) of acceleration without its slow part: (n_times,) ->
+    (n_windows,); NaN where unknown.
     """
     known = np.isfinite(acc)
     filled = np.where(known, acc, np.nanmean(acc) if known.any() else 0)
@@ -82,8 +82,8 @@ def motion(acc, first, sfreq):
 
 
 def beat_agreement(r_peaks, pulses, first):
-    """Share of heartbeats in each window that one pulse, and only one, answers at about the usual
-    time.
+    """Return the share of heartbeats in each window that one pulse, and only one, answers at about
+    the usual time.
 
     The cycles between R peaks are moved by the recording's median delay from R peak to the next
     pulse, less half a cycle, so that a pulse should lie in the middle of each, a quarter of a cycle

@@ -28,25 +28,25 @@ POWERLINE = 50  # Hz, NeuroKit2's default
 
 @cache
 def ecg_sos(sfreq):
-    """Second-order sections (3, 6) of the ECG high-pass at `sfreq` (Hz)."""
+    """Return second-order sections (3, 6) of the ECG high-pass at `sfreq` (Hz)."""
     return signal.butter(5, ECG_HIGHPASS, btype="highpass", output="sos", fs=sfreq)
 
 
 @cache
 def ppg_sos(sfreq):
-    """Second-order sections (2, 6) of the PPG band-pass at `sfreq` (Hz)."""
+    """Return second-order sections (2, 6) of the PPG band-pass at `sfreq` (Hz)."""
     return signal.butter(2, PPG_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
 
 
 @cache
 def resp_sos(sfreq):
-    """Second-order sections (2, 6) of the respiration band-pass at `sfreq` (Hz)."""
+    """Return second-order sections (2, 6) of the respiration band-pass at `sfreq` (Hz)."""
     return signal.butter(2, RESP_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
 
 
 def powerline_kernel(sfreq):
-    """Moving average over one period of 50 Hz (2 samples below 100 Hz), run forward and backward:
-    (n_taps,).
+    """Return the moving average over one period of 50 Hz (2 samples below 100 Hz), run forward and
+    backward: (n_taps,).
     """
     n_taps = int(sfreq / POWERLINE) if sfreq >= 100 else 2
     return np.full(n_taps, 1 / n_taps)

@@ -73,18 +73,20 @@ class Clocks:
 
     @property
     def drifts(self):
-        """Whether the interval of the drift leaves 0 out."""
+        """Tell whether the interval of the drift leaves 0 out."""
         return abs(self.drift_ppm) > self.drift_half_ppm
 
     @property
     def offset_s(self):
-        """Offset of the PPG's clock in the middle of the recording, s: the lag less 0.25 s."""
+        """Return the offset of the PPG's clock in the middle of the recording, s: the lag less 0.25
+        s.
+        """
         return self.lag_s - ARRIVAL_S
 
     @property
     def offset_range_s(self):
-        """From where to where it may be, s: the arrival time and the recorder's delay are not
-        known.
+        """Make it from where to where it may be, s: the arrival time and the recorder's delay are
+        not known.
         """
         shortest, longest = ARRIVALS_S
         return self.lag_s - longest - self.lag_half_s, self.lag_s - shortest + self.lag_half_s
@@ -137,8 +139,8 @@ def estimate_clocks(r_peaks, pulses, max_offset_s=MAX_OFFSET_S):
 
 
 def candidate_lags(r_peaks, pulses, max_offset_s):
-    """Lags (s) at which many pulses follow R peaks: the peaks of the histogram of all lags of the
-    first ten minutes about the middle.
+    """Return lags (s) at which many pulses follow R peaks: the peaks of the histogram of all lags
+    of the first ten minutes about the middle.
     """
     middle = (r_peaks[0] + r_peaks[-1]) / 2
     some = r_peaks[np.abs(r_peaks - middle) <= FIRST_S / 2]
@@ -157,8 +159,8 @@ def candidate_lags(r_peaks, pulses, max_offset_s):
 
 
 def grow(r_peaks, pulses, lag):
-    """A `Line` near a lag, fitted to ten minutes in the middle, then twice as much, until all beats
-    are in; None if too few answer.
+    """Return a `Line` near a lag, fitted to ten minutes in the middle, then twice as much, until
+    all beats are in; None if too few answer.
     """
     middle, whole = (r_peaks[0] + r_peaks[-1]) / 2, r_peaks[-1] - r_peaks[0]
     drift, seconds = 0.0, FIRST_S
@@ -193,14 +195,14 @@ def fit_line(r_peaks, pulses, lag, drift, middle):
 
 
 def nearest(ascending, x):
-    """The nearest of some ascending numbers to each of `x`."""
+    """Return the nearest of some ascending numbers to each of `x`."""
     after = np.searchsorted(ascending, x).clip(1, len(ascending) - 1)
     before, after = ascending[after - 1], ascending[after]
     return np.where(after - x < x - before, after, before)
 
 
 def doubt(lines, losses, best):
-    """Why the best line is no certain answer; "" if it is one."""
+    """Say why the best line is no certain answer; "" if it is one."""
     answered = np.abs(lines[best].residual) < NEAR_S
     thirds = [part.mean() for part in np.array_split(answered, 3)]
     if answered.mean() < MIN_MATCHED:
@@ -225,8 +227,8 @@ def doubt(lines, losses, best):
 
 
 def block_means(x, t, seconds):
-    """Means of `x` (n,) over stretches of so many seconds of `t` (n,); empty stretches are left
-    out.
+    """Return means of `x` (n,) over stretches of so many seconds of `t` (n,); empty stretches are
+    left out.
     """
     block = ((t - t[0]) // seconds).astype(int)
     count = np.bincount(block)
@@ -234,7 +236,9 @@ def block_means(x, t, seconds):
 
 
 def describe(line, why):
-    """The `Clocks` that a line stands for, with intervals from the scatter of its stretches."""
+    """Return the `Clocks` that a line stands for, with intervals from the scatter of its
+    stretches.
+    """
     near = np.abs(line.residual) < NEAR_S
     found = Clocks(
         why == "",
@@ -264,7 +268,7 @@ def describe(line, why):
 
 
 def steepest_rises(clean, peaks, sfreq):
-    """Times (s) of the steepest rise before each systolic peak, finer than a sample.
+    """Return times (s) of the steepest rise before each systolic peak, finer than a sample.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def butter(order, band, btype="bandpass", output="sos", fs=2.0):
-    """Second-order sections of a digital Butterworth band-pass.
+    """Return second-order sections of a digital Butterworth band-pass.
 
     Parameters
     ----------
@@ -49,7 +49,9 @@ def butter(order, band, btype="bandpass", output="sos", fs=2.0):
 
 
 def zero_pairs(poles):
-    """Which two of the zeros (half at 1, half at -1) go with each pole, by nearness, last first."""
+    """Say which two of the zeros (half at 1, half at -1) go with each pole, by nearness, last
+    first.
+    """
     free = [1.0] * len(poles) + [-1.0] * len(poles)
     pairs = []
     for pole in poles[::-1]:
@@ -82,7 +84,7 @@ def sosfiltfilt(sos, x, axis=-1):
 
 
 def steady_sosfilt(sos, x):
-    """Filter (..., n_times) as if the first sample had always been there."""
+    """Return the filter (..., n_times) as if the first sample had always been there."""
     shape = x.shape
     rows = x.reshape(-1, shape[-1])
     first, scale = rows[:, 0], 1.0
@@ -96,7 +98,7 @@ def steady_sosfilt(sos, x):
 
 
 def filtered(rows, section, z1, z2):
-    """One section over rows (n, n_times), transposed direct form II, from the states z1, z2
+    """Return one section over rows (n, n_times), transposed direct form II, from the states z1, z2
     (n,).
     """
     b0, b1, b2, a1, a2 = section
@@ -144,7 +146,9 @@ def resample_poly(x, up, down, axis=-1, padtype="line"):
 
 
 def low_pass(n_taps, cutoff):
-    """Low-pass (n_taps,), `cutoff` as a share of half the rate, Kaiser window of beta 5, sum 1."""
+    """Return the low-pass (n_taps,), `cutoff` as a share of half the rate, Kaiser window of beta 5,
+    sum 1.
+    """
     places = np.arange(n_taps) - (n_taps - 1) / 2
     taps = np.sinc(cutoff * places) * np.kaiser(n_taps, 5.0)
     return taps / taps.sum()

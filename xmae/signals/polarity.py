@@ -29,7 +29,7 @@ class Polarity(NamedTuple):
 
 
 def rise_score(x):
-    """How much less than half of its time a signal rises.
+    """Say how much less than half of its time a signal rises.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ def rise_score(x):
 
 
 def polarity_of_windows(windows):
-    """Polarity of cleaned windows (n, n_times) of one recording, by the median of their scores."""
+    """Return the polarity of cleaned windows (n, n_times) of one recording, by the median of their
+    scores.
+    """
     scores = rise_score(windows)
     if not len(scores):
         return Polarity("unclear", 0.0, 0.0)
@@ -64,7 +66,7 @@ def polarity_of_windows(windows):
 
 
 def polarity_of(ppg, sfreq, still=None):
-    """Polarity of a raw recording.
+    """Return the polarity of a raw recording.
 
     Parameters
     ----------

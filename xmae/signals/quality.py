@@ -15,15 +15,17 @@ PERCENTILE = 15  # of the quality over a window: the xMAE recipe
 
 
 def ecg_peaks(clean, sfreq):
-    """Sample numbers of the R peaks in cleaned ECG (n_times,): NeuroKit2's default detector."""
+    """Return sample numbers of the R peaks in cleaned ECG (n_times,): NeuroKit2's default
+    detector.
+    """
     from neurokit2 import ecg_findpeaks  # slow to import, and only preparation needs it
 
     return ecg_findpeaks(clean, sampling_rate=sfreq)["ECG_R_Peaks"].astype(int)
 
 
 def ppg_peaks(clean, sfreq):
-    """Sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default (Elgendi
-    et al. 2013).
+    """Return sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default
+    (Elgendi et al. 2013).
     """
     from neurokit2 import ppg_findpeaks
 
@@ -35,7 +37,7 @@ def ppg_peaks(clean, sfreq):
 
 
 def template_quality(clean, peaks, sfreq):
-    """Quality of every sample: the correlation of its beat with the mean beat.
+    """Return the quality of every sample: the correlation of its beat with the mean beat.
 
     A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean
     of the rate, interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal
@@ -78,8 +80,8 @@ def template_quality(clean, peaks, sfreq):
 
 
 def mean_rate(peaks, sfreq, n_times):
-    """Mean over all samples of the beat rate (per minute), by monotone cubics as in NeuroKit2's
-    `signal_rate`.
+    """Return the mean over all samples of the beat rate (per minute), by monotone cubics as in
+    NeuroKit2's `signal_rate`.
     """
     period = np.diff(peaks) / sfreq
     period = np.concatenate([[period.mean()], period])
@@ -90,8 +92,8 @@ def mean_rate(peaks, sfreq, n_times):
 
 
 def window_quality(quality, sfreq):
-    """The 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz ->
-    (n_windows,).
+    """Return the 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz
+    -> (n_windows,).
     """
     up, down = resampling_ratio(sfreq, SFREQ)
     n_windows = len(quality) * up // (down * N_TIMES)

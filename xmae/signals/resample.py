@@ -11,8 +11,8 @@ except ImportError:  # the light runtime
 
 
 def resampling_ratio(sfreq, new_sfreq):
-    """Whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down` would
-    pass 1000.
+    """Return whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down`
+    would pass 1000.
     """
     ratio = Fraction(new_sfreq / sfreq).limit_denominator(1000)
     return ratio.numerator, ratio.denominator

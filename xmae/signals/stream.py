@@ -25,7 +25,7 @@ MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25
 
 
 def stream_windows(codes, sfreq, hop_s=WINDOW_S):
-    """The windows that a watch sees in a recording.
+    """Return the windows that a watch sees in a recording.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def stream_windows(codes, sfreq, hop_s=WINDOW_S):
 
 
 def has_pulse(windows):
-    """Whether windows hold something like a pulse: smooth, and like itself a beat later.
+    """Tell whether windows hold something like a pulse: smooth, and like itself a beat later.
 
     Both are read off the normalised autocorrelation (unbiased), that of a periodic signal being
     near 1 at its period (Rabiner, IEEE Trans. ASSP 25, 1977): at one step it is at least

@@ -63,7 +63,7 @@ def begin_from(objective, name):
 
 
 def same_tensors(one, other):
-    """Whether two states have tensors of the same names and shapes."""
+    """Tell whether two states have tensors of the same names and shapes."""
     one, other = (
         {key: x.shape for key, x in state.items() if torch.is_tensor(x)} for state in (one, other)
     )
@@ -71,7 +71,7 @@ def same_tensors(one, other):
 
 
 def checkpoint_state(path):
-    """The objective's weights in a checkpoint of a training."""
+    """Return the objective's weights in a checkpoint of a training."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # a damaged file raises any of a dozen types
@@ -80,7 +80,7 @@ def checkpoint_state(path):
 
 
 def whole_state(path):
-    """The weights of a whole model, as a finished run leaves them."""
+    """Return the weights of a whole model, as a finished run leaves them."""
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
@@ -88,7 +88,7 @@ def whole_state(path):
 
 
 def provenance_of(run):
-    """What is known of a run that has a checkpoint: its settings, and the splits of its store.
+    """Say what is known of a run that has a checkpoint: its settings, and the splits of its store.
 
     Raises
     ------
@@ -111,8 +111,8 @@ def provenance_of(run):
 
 
 def known_to(origin, splits):
-    """Subjects of the splits "val" and "test" that the weights to begin from were trained or chosen
-    on, sorted; `origin` is from `begin_from`.
+    """Return subjects of the splits "val" and "test" that the weights to begin from were trained or
+    chosen on, sorted; `origin` is from `begin_from`.
     """
     held_out = {subject for subject, split in splits.items() if split != "train"}
     return sorted(subjects_of(origin) & held_out)

@@ -7,12 +7,14 @@ import torch
 
 
 def default_precision():
-    """Where the hardware multiplies bfloat16 itself "bf16", else "fp32": emulation is slower."""
+    """Say where the hardware multiplies bfloat16 itself "bf16", else "fp32": emulation is
+    slower.
+    """
     return "bf16" if has_bf16() else "fp32"
 
 
 def has_bf16():
-    """Whether the hardware multiplies bfloat16 itself."""
+    """Tell whether the hardware multiplies bfloat16 itself."""
     return (
         torch.cuda.is_bf16_supported()
         if torch.cuda.is_available()
@@ -21,7 +23,7 @@ def has_bf16():
 
 
 def device_name():
-    """Name of the GPU, or of the processor with the threads in use."""
+    """Return the name of the GPU, or of the processor with the threads in use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")

@@ -96,80 +96,27 @@ def fit(
     check_output(out, least_space=space_for(module))
     rank_zero_only.rank = rank()  # as Lightning was imported with, it may be of a batch system
     checkpoints = out / "checkpoints"
-    steps_per_epoch = len(train) // train.accumulate
-    every = max(1, min(100, steps_per_epoch * settings["epochs"] // 20))
-    # else only at the ends of epochs, where nothing is saved
-    every -= every > 1 and every % steps_per_epoch == 0
     best = Checkpoint(checkpoints, "best", monitor="val_loss", enable_version_counter=False)
-    watch = Watch(checkpoints, every, max_minutes)
-    stopping = (
-        [Patience(settings["patience"], is_extended(out, settings, last))]
-        if settings["patience"]
-        else []
-    )
-    cuda, (here, machines) = torch.cuda.is_available(), layout(devices)
+    watch = Watch(checkpoints, steps_between(train, settings["epochs"]), max_minutes)
+    more = list(callbacks)
+    if settings["patience"]:
+        more.insert(0, Patience(settings["patience"], is_extended(out, settings, last)))
+    here, machines = layout(devices)
     world_size = here * machines
+    how, plain = "auto" if world_size == 1 else "ddp", None
     if strategy == "fsdp":
         how = ModelParallelStrategy(world_size, 1, save_distributed_checkpoint=False)
         plain = copy.deepcopy(module.objective)  # for the whole weights at the end
-    else:
-        how = "auto" if world_size == 1 else "ddp"
-    loggers = make_loggers(logger, out)
-    monitor = [LearningRateMonitor("step")] if loggers else []
-    trainer = L.Trainer(
-        max_epochs=settings["epochs"],
-        accelerator="gpu" if cuda else "cpu",
-        devices=here,
-        num_nodes=machines,
-        strategy=how,
-        sync_batchnorm=cuda and world_size > 1,
-        precision=PRECISIONS[settings["precision"]],
-        accumulate_grad_batches=train.accumulate,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, steps_per_epoch),
-        callbacks=[
-            best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *stopping, *callbacks
-        ],
-        logger=loggers,
-        plugins=[
-            AtomicCheckpoints(),
-            TorchElasticEnvironment() if is_torchrun() else LightningEnvironment(),
-        ],
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = make_trainer(
+        train, settings, (here, machines), how, [best, watch, *more], out, logger
+    )
     if trainer.is_global_zero and last is None:
         write_json(out / "config.json", settings)
-    finished = True
-    with warnings.catch_warnings():
-        for chatter in (
-            "num_workers",
-            "lr_scheduler.step",
-            "LeafSpec|isinstance.treespec",
-            "Checkpoint directory",
-            "in eval mode at the start",  # parts that stay as they are
-        ):
-            warnings.filterwarnings("ignore", message=f".*({chatter}).*")
-        try:
-            with owned(out) if trainer.is_global_zero else nullcontext():
-                trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
-        except OutOfTime:
-            finished = False
+    finished = run(trainer, module, train, val, out, last)
     # not before: other processes, which start in between, compare with what it was
     if trainer.is_global_zero and last is not None:
         write_json(out / "config.json", settings)
-    result = {
-        "finished": finished,
-        "epochs": trainer.current_epoch,
-        "windows_seen": trainer.global_step * settings["batch_size"],
-        "windows_per_s": trainer.global_step * settings["batch_size"] / module.seconds,
-        "seconds": module.seconds,
-        "device": "; ".join(module.devices),
-        "processes": world_size,
-        "precision": trainer.precision,
-        "settings": settings,
-        "history": module.history,
-    }
+    result = result_of(trainer, module, settings, world_size, finished)
     if not finished:
         return result
     state = module.full_state
@@ -186,8 +133,82 @@ def fit(
     return {"val_loss": val_loss} | result
 
 
+def steps_between(train, epochs):
+    """Return steps from one check of the watch to the next: never only at the ends of epochs, where
+    nothing is saved.
+    """
+    steps_per_epoch = len(train) // train.accumulate
+    every = max(1, min(100, steps_per_epoch * epochs // 20))
+    if every > 1 and every % steps_per_epoch == 0:
+        every -= 1
+    return every
+
+
+def make_trainer(train, settings, processes, strategy, callbacks, out, logger):
+    """Make Lightning's trainer; the arguments are those of `fit`, `processes` here and machines."""
+    here, machines = processes
+    cuda, loggers = torch.cuda.is_available(), make_loggers(logger, out)
+    best, watch, *more = callbacks
+    monitor = [LearningRateMonitor("step")] if loggers else []
+    environment = TorchElasticEnvironment() if is_torchrun() else LightningEnvironment()
+    return L.Trainer(
+        max_epochs=settings["epochs"],
+        accelerator="gpu" if cuda else "cpu",
+        devices=here,
+        num_nodes=machines,
+        strategy=strategy,
+        sync_batchnorm=cuda and here * machines > 1,
+        precision=PRECISIONS[settings["precision"]],
+        accumulate_grad_batches=train.accumulate,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, len(train) // train.accumulate),
+        callbacks=[best, watch, *monitor, TQDMProgressBar(refresh_rate=5), *more],
+        logger=loggers,
+        plugins=[AtomicCheckpoints(), environment],
+        enable_model_summary=False,
+    )
+
+
+def run(trainer, module, train, val, out, last):
+    """Train to the end; False if time ran out before it."""
+    with warnings.catch_warnings():
+        for chatter in (
+            "num_workers",
+            "lr_scheduler.step",
+            "LeafSpec|isinstance.treespec",
+            "Checkpoint directory",
+            "in eval mode at the start",  # parts that stay as they are
+        ):
+            warnings.filterwarnings("ignore", message=f".*({chatter}).*")
+        try:
+            with owned(out) if trainer.is_global_zero else nullcontext():
+                trainer.fit(module, train, val, ckpt_path=last, weights_only=True)
+        except OutOfTime:
+            return False
+    return True
+
+
+def result_of(trainer, module, settings, world_size, finished):
+    """Say how a training went, but for its losses."""
+    windows_seen = trainer.global_step * settings["batch_size"]
+    return {
+        "finished": finished,
+        "epochs": trainer.current_epoch,
+        "windows_seen": windows_seen,
+        "windows_per_s": windows_seen / module.seconds,
+        "seconds": module.seconds,
+        "device": "; ".join(module.devices),
+        "processes": world_size,
+        "precision": trainer.precision,
+        "settings": settings,
+        "history": module.history,
+    }
+
+
 def space_for(network):
-    """Bytes that a training of a network writes: four checkpoints at most, and its weights twice.
+    """Return bytes that a training of a network writes: four checkpoints at most, and its weights
+    twice.
 
     A checkpoint has each trained number and the two averages of the optimiser; while one is
     written, the last, the one before and the best are there too.
@@ -235,7 +256,7 @@ class Checkpoint(ModelCheckpoint):
 
     @property
     def state_key(self):
-        """Lightning's own, so that runs begun with its class go on too."""
+        """Return Lightning's own, so that runs begun with its class go on too."""
         return super().state_key.replace("Checkpoint{", "ModelCheckpoint{", 1)
 
     def load_state_dict(self, state):
@@ -269,7 +290,7 @@ class Patience(EarlyStopping):
 
     @property
     def state_key(self):
-        """Lightning's own, so that runs begun with its class go on too."""
+        """Return Lightning's own, so that runs begun with its class go on too."""
         return super().state_key.replace("Patience{", "EarlyStopping{", 1)
 
     def load_state_dict(self, state):
@@ -343,7 +364,7 @@ class Watch(Checkpoint):
 
 
 def is_extended(out, settings, last):
-    """Whether a run that is resumed gets more epochs than it had."""
+    """Tell whether a run that is resumed gets more epochs than it had."""
     if last is None:
         return False
     before = read_json(out / "config.json").get("epochs", settings["epochs"])
@@ -351,7 +372,7 @@ def is_extended(out, settings, last):
 
 
 def check_start(out, settings, resume):
-    """Path of the checkpoint to go on from, None for a new training.
+    """Return the path of the checkpoint to go on from, None for a new training.
 
     Raises
     ------
@@ -380,8 +401,9 @@ def check_start(out, settings, resume):
 
 
 def check_resume(out, settings):
-    """Path of the last checkpoint of a run with these settings, or of the one before if that is
-    damaged, after checks that it can be resumed. More epochs than before are no other settings.
+    """Return the path of the last checkpoint of a run with these settings, or of the one before if
+    that is damaged, after checks that it can be resumed. More epochs than before are no other
+    settings.
     """
     found = [path for name in (LAST, PREVIOUS) if (path := out / "checkpoints" / name).is_file()]
     if not found:
@@ -416,7 +438,7 @@ def check_resume(out, settings):
 
 
 def damage_of(path):
-    """What is wrong with a checkpoint, in a few words; "" if nothing is."""
+    """Say what is wrong with a checkpoint, in a few words; "" if nothing is."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises any of a dozen types

@@ -14,7 +14,7 @@ PACKAGES = {"csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow
 
 
 def check_loggers(names):
-    """Names of loggers from a list such as "csv,wandb"; None or "": none.
+    """Return names of loggers from a list such as "csv,wandb"; None or "": none.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_loggers(names):
 
 
 def make_loggers(names, out):
-    """Lightning's loggers for a run folder; an empty list where none is asked for.
+    """Return Lightning's loggers for a run folder; an empty list where none is asked for.
 
     CSV and TensorBoard write into logs/, a version each time. Weights & Biases and MLflow take
     their server from their own environment variables. MLflow without one writes mlflow.db, as

@@ -91,7 +91,7 @@ class Pretraining(L.LightningModule):
             self.clock, self.batch_s = time.monotonic(), None
 
     def training_step(self, batch, batch_idx):
-        """Loss of one batch."""
+        """Return the loss of one batch."""
         loss = self.objective(batch)
         now = loss.detach().float()
         self.smooth_loss = torch.where(self.smooth_loss.isnan(), now, self.smooth_loss).lerp(
@@ -176,7 +176,7 @@ class Pretraining(L.LightningModule):
         self.devices = list(dict.fromkeys([*checkpoint.get("devices", []), *self.devices]))
 
     def configure_optimizers(self):
-        """AdamW with warm-up and cosine over the true number of steps."""
+        """Return the AdamW with warm-up and cosine over the true number of steps."""
         groups = parameter_groups(self.objective)
         betas = self.objective.defaults.betas
         optimizer = torch.optim.AdamW(groups, self.lr, betas=betas, fused=True)
@@ -197,8 +197,8 @@ def parameter_groups(objective):
 
 
 def warmup_cosine(step, n_steps, warmup=0.1):
-    """Share of the peak learning rate: linear to 1 over the first tenth of the steps, cosine to 0
-    at the last.
+    """Return the share of the peak learning rate: linear to 1 over the first tenth of the steps,
+    cosine to 0 at the last.
     """
     n_warm = max(1, round(warmup * n_steps))
     if step < n_warm:

@@ -28,7 +28,7 @@ class ReconstructionPicture(L.Callback):
 
 
 def sample(batches, n_windows=3):
-    """A few windows, evenly spaced, of the first validation batch: ppg, ecg (n, 1, L)."""
+    """Return a few windows, evenly spaced, of the first validation batch: ppg, ecg (n, 1, L)."""
     ppg, ecg = next(iter(batches))[:2]
     pick = np.linspace(0, len(ppg) - 1, n_windows).astype(int)
     return ppg[pick], ecg[pick]

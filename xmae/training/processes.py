@@ -11,8 +11,8 @@ from xmae.launch import is_torchrun
 
 
 def layout(devices):
-    """Processes a machine, and machines: as torchrun says, which `devices` must not contradict,
-    else `devices` here.
+    """Return processes a machine, and machines: as torchrun says, which `devices` must not
+    contradict, else `devices` here.
 
     Raises
     ------
@@ -32,8 +32,8 @@ def layout(devices):
 
 
 def units(module):
-    """The repeated blocks of a network, outermost first: what is compiled, and sharded, one by
-    one.
+    """Return the repeated blocks of a network, outermost first: what is compiled, and sharded, one
+    by one.
     """
     for child in module.children():
         if getattr(child, "is_unit", False):

@@ -1,7 +1,7 @@
 """When a generated heart beats: real rhythms from the bank beside parametric ones, many windows at
 once.
 
-Ranges are those of a first generator that carried over to real patients, widened to 30 to 220 bpm.
+Ranges are those of a first generator that carried over to real people, widened to 30 to 220 bpm.
 Respiratory and low-frequency variability: Task Force of ESC and NASPE, Circulation 93, 1996
 (bands).
 """
@@ -97,7 +97,9 @@ def place_of(shares, name):
 
 
 def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
-    """Vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k) s."""
+    """Return vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k)
+    s.
+    """
     n = len(mean)
     u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
     time = mean[:, None] * torch.arange(k) - 1.0

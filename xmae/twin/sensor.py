@@ -40,7 +40,7 @@ def some_stretches(n, length, sfreq, generator, share, low, high):
 
 
 def chosen(where):
-    """Number the rows that are chosen: bool (n, 1) -> (m,)."""
+    """Return the number the rows that are chosen: bool (n, 1) -> (m,)."""
     return where[:, 0].nonzero()[:, 0]
 
 

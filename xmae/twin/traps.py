@@ -172,7 +172,7 @@ def with_echo(ppg, pulses, sfreq, rng):
 
 
 def dropping(ppg, pulses, sfreq, rng):
-    """Lose one sample in 200 and say nothing: time runs short."""
+    """Return the lose one sample in 200 and say nothing: time runs short."""
     keep = rng.random(len(ppg)) > 0.005
     clock = np.cumsum(keep) / sfreq
     return ppg[keep], clock[np.minimum((pulses * sfreq).astype(int), len(ppg) - 1)]

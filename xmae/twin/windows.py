@@ -71,8 +71,8 @@ def stream_response(length=LENGTH):
 
 
 def running_scale(x):
-    """Scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in steps /
-    127.
+    """Return scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in
+    steps / 127.
     """
     peak = x.abs().unflatten(1, (-1, BLOCK)).amax(2)
     before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]

@@ -6,8 +6,8 @@ import numpy as np
 
 
 def for_cmsis_nn(layer):
-    """A convolution as CMSIS-NN wants it: weights and bias in the model's own order, shifts as
-    int32, its scratch.
+    """Return a convolution as CMSIS-NN wants it: weights and bias in the model's own order, shifts
+    as int32, its scratch.
 
     Other layers stay as they are.
     """

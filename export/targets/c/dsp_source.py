@@ -43,8 +43,8 @@ def dsp_texts(certainty):
 
 HEADER = """{spdx}/**
  * @file xmae_model_dsp.h
- * @brief The tier without a network: beats, heart rate and rhythm by autocorrelation and
- * moving averages. It gives no embeddings. Written by `xmae export --targets c`.
+ * @brief The tier without a network: beats, heart rate and rhythm by autocorrelation and moving
+ * averages. It gives no embeddings. Written by `xmae export --targets c`.
  */
 #ifndef XMAE_MODEL_DSP_H
 #define XMAE_MODEL_DSP_H
@@ -70,6 +70,7 @@ SOURCE = """{spdx}/* The tier without a network for libxmae. Written by `xmae ex
 #include "xmae/xmae_model_dsp.h"
 #include "xmae_internal.h"
 
+/* clang-format off */
 {arrays}
 static const xmae_blob_t blobs[3] = {{
 {blobs}}};
@@ -84,4 +85,5 @@ const xmae_model_t xmae_model_dsp = {{
   {unit}u, {look_ahead}u, {least}u,
   &xmae_dsp_engine, lag_code
 }};
+/* clang-format on */
 """

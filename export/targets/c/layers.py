@@ -64,17 +64,17 @@ class Tensor:
 
     @property
     def scale(self):
-        """Scale of an activation."""
+        """Return the scale of an activation."""
         return float(self.scales[0])
 
     @property
     def size(self):
-        """Number of elements."""
+        """Return the number of elements."""
         return math.prod(self.shape)
 
 
 def read_layers(path):
-    """Tensors by number, layers in order, numbers of the input and the output tensor."""
+    """Return tensors by number, layers in order, numbers of the input and the output tensor."""
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
     with refusing(path, "a TFLite model"):
@@ -85,7 +85,7 @@ def read_layers(path):
 
 
 def layers_of(model, schema, path):
-    """As `read_layers`, from the parsed flatbuffer; a forged one may raise anything."""
+    """Do as `read_layers`, from the parsed flatbuffer; a forged one may raise anything."""
     graph = model.subgraphs[0]
     tensors = {i: tensor(model, entry, schema) for i, entry in enumerate(graph.tensors)}
     kinds = {
@@ -129,7 +129,7 @@ def inline_buffers(model, image):
 
 
 def tensor(model, entry, schema):
-    """A `Tensor` from its flatbuffer entry."""
+    """Return a `Tensor` from its flatbuffer entry."""
     shape = tuple(entry.shape.tolist()) if entry.shape is not None else ()
     quantization = entry.quantization
     known = quantization is not None and quantization.scale is not None
@@ -148,7 +148,7 @@ def tensor(model, entry, schema):
 
 
 def quantize_multiplier(real):
-    """(multiplier, shift) with real = multiplier * 2^(shift - 31), as TFLite's
+    """Return (multiplier, shift) with real = multiplier * 2^(shift - 31), as TFLite's
     `QuantizeMultiplier`.
 
     >>> quantize_multiplier(0.75)
@@ -164,7 +164,7 @@ def quantize_multiplier(real):
 
 
 def output_range(result, activation):
-    """Smallest and largest code that a fused activation lets through."""
+    """Return the smallest and largest code that a fused activation lets through."""
     if activation not in FUSED:
         raise UserError("fused activation is none of NONE, RELU, RELU_N1_TO_1, RELU6")
 
@@ -180,7 +180,9 @@ def output_range(result, activation):
 
 
 def rescaling(x, y, weights_scales, bounds):
-    """Per-channel multipliers and shifts of a layer whose accumulators stay within +-`bounds`."""
+    """Return per-channel multipliers and shifts of a layer whose accumulators stay within
+    +-`bounds`.
+    """
     pairs = []
     for scale, bound in zip(weights_scales, bounds, strict=True):
         real = float(x.scale) * float(scale) / float(y.scale)
@@ -196,8 +198,8 @@ def rescaling(x, y, weights_scales, bounds):
 
 
 def matrix(kind, tensors, inputs, output, rows, geometry, activation):
-    """Layer of `xmae_conv` from weights `rows` (out, K), whose columns go as the window's bytes
-    do.
+    """Return the layer of `xmae_conv` from weights `rows` (out, K), whose columns go as the
+    window's bytes do.
     """
     x, y = tensors[inputs[0]], tensors[output]
     out, k = rows.shape
@@ -226,14 +228,18 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
 
 
 def with_zero_point(rows, bias, zero):
-    """Bias with -zero * sum(weights) in it, and how large a sum can become: (out,), (out,)."""
+    """Return bias with -zero * sum(weights) in it, and how large a sum can become: (out,),
+    (out,).
+    """
     wide = rows.astype(np.int64)
     biases = bias.astype(np.int64) - zero * wide.sum(1)
     return biases, np.abs(biases) + 128 * np.abs(wide).sum(1)
 
 
 def window_geometry(x, y, kernel, options):
-    """Fields of a sliding window: sizes, strides and the padding above and left of the input."""
+    """Return fields of a sliding window: sizes, strides and the padding above and left of the
+    input.
+    """
     if getattr(options, "dilationHFactor", 1) != 1 or getattr(options, "dilationWFactor", 1) != 1:
         raise UserError("dilation is not supported")
     (_, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
@@ -254,7 +260,7 @@ def window_geometry(x, y, kernel, options):
 
 
 def conv(tensors, inputs, output, options):
-    """CONV_2D."""
+    """Return the CONV_2D."""
     x, y, w = tensors[inputs[0]], tensors[output], tensors[inputs[1]].data
     if w.shape[3] != x.shape[3]:
         raise UserError("grouped convolution is not supported")
@@ -266,7 +272,7 @@ def conv(tensors, inputs, output, options):
 
 
 def depthwise(tensors, inputs, output, options):
-    """DEPTHWISE_CONV_2D; of a single channel it is a convolution."""
+    """Return the DEPTHWISE_CONV_2D; of a single channel it is a convolution."""
     x, y, w = tensors[inputs[0]], tensors[output], tensors[inputs[1]].data
     geometry = window_geometry(x, y, w.shape[1:3], options)
     rows = w.reshape(-1, w.shape[3]).T  # (channels, taps)
@@ -311,7 +317,9 @@ def depthwise(tensors, inputs, output, options):
 
 
 def fully_connected(tensors, inputs, output, options):
-    """FULLY_CONNECTED: a 1 x 1 convolution of as many positions as the input has rows."""
+    """Return the FULLY_CONNECTED: a 1 x 1 convolution of as many positions as the input has
+    rows.
+    """
     rows = tensors[inputs[1]].data
     positions = tensors[inputs[0]].size // rows.shape[1]
     geometry = dict.fromkeys(("in_h", "out_h", "k_h", "k_w", "stride_h", "stride_w"), 1)
@@ -323,7 +331,7 @@ def fully_connected(tensors, inputs, output, options):
 
 
 def add(tensors, inputs, output, options):
-    """ADD of two activations of one shape."""
+    """Return the ADD of two activations of one shape."""
     a, b, y = tensors[inputs[0]], tensors[inputs[1]], tensors[output]
     if a.shape != b.shape or a.data is not None or b.data is not None:
         raise UserError("only activations of one shape can be added")
@@ -344,7 +352,7 @@ def add(tensors, inputs, output, options):
 
 
 def mean(tensors, inputs, output, options):
-    """MEAN over height and width."""
+    """Return the MEAN over height and width."""
     x, y = tensors[inputs[0]], tensors[output]
     if sorted(axis % 4 for axis in tensors[inputs[1]].data.ravel().tolist()) != [1, 2]:
         raise UserError("only the mean over height and width is supported")
@@ -360,7 +368,7 @@ def mean(tensors, inputs, output, options):
 
 
 def average_pool(tensors, inputs, output, options):
-    """AVERAGE_POOL_2D."""
+    """Return the AVERAGE_POOL_2D."""
     x, y = tensors[inputs[0]], tensors[output]
     geometry = window_geometry(x, y, (options.filterHeight, options.filterWidth), options)
     low, high = output_range(y, options.fusedActivationFunction)
@@ -370,7 +378,7 @@ def average_pool(tensors, inputs, output, options):
 
 
 def pad(tensors, inputs, output, options):
-    """PAD with the zero point."""
+    """Return the PAD with the zero point."""
     x, y = tensors[inputs[0]], tensors[output]
     before = tensors[inputs[1]].data.reshape(-1, 2)[:, 0].tolist()
     batch, top, left, front = [0] * (4 - len(before)) + before
@@ -385,7 +393,7 @@ def pad(tensors, inputs, output, options):
 
 
 def concatenation(tensors, inputs, output, options):
-    """CONCATENATION of two rows of one scale, along their last axis."""
+    """Return the CONCATENATION of two rows of one scale, along their last axis."""
     y, parts = tensors[output], [tensors[number] for number in inputs]
     if len(parts) != 2 or any(part.shape[:3] != (1, 1, 1) for part in parts):
         raise UserError("only two rows can be joined")
@@ -396,7 +404,7 @@ def concatenation(tensors, inputs, output, options):
 
 
 def requantize(tensors, inputs, output, options):
-    """QUANTIZE from one int8 scale to another."""
+    """Return the QUANTIZE from one int8 scale to another."""
     x, y = tensors[inputs[0]], tensors[output]
     multiplier, shift = quantize_multiplier(x.scale / y.scale)
     if not -30 <= shift <= 20:
@@ -409,7 +417,7 @@ def requantize(tensors, inputs, output, options):
 
 
 def reshape(tensors, inputs, output, options):
-    """RESHAPE: the same bytes."""
+    """Return the RESHAPE: the same bytes."""
     return Layer("RESHAPE", inputs[:1], output, "", {})
 
 

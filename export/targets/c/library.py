@@ -105,46 +105,46 @@ class LibraryModel:
 
     @property
     def window_place(self):
-        """Place of the last 10 s in an instance's memory."""
+        """Return the place of the last 10 s in an instance's memory."""
         return self.beats.memory_bytes if self.beats else 0
 
     @property
     def memory_bytes(self):
-        """Size of an instance's memory; a sample that is yet to be scaled takes 4 bytes."""
+        """Return the size of an instance's memory; a sample that is yet to be scaled takes 4
+        bytes.
+        """
         return self.window_place + N_TIMES * (1 if self.beats else 4)
 
     @property
     def constants(self):
-        """Arrays for flash, by their names in C."""
+        """Return arrays for flash, by their names in C."""
         layers = self.window.layers | (self.beats.layers if self.beats else {})
-        arrays = {
-            f"{key}_{number:02d}": layers[number].constants[key]
-            for number in sorted(layers)
-            for key in CONSTANTS
-            if key in layers[number].constants
-        }
+        arrays = {}
+        for number in sorted(layers):
+            held = layers[number].constants
+            arrays |= {f"{key}_{number:02d}": held[key] for key in CONSTANTS if key in held}
         if self.beats:
             arrays |= {"interval": self.beats.interval, "half_width": self.beats.half_width}
         return arrays | {f"head_{i:02d}": head.weights for i, head in enumerate(self.heads)}
 
     @property
     def constant_bytes(self):
-        """Bytes of flash for weights and tables."""
+        """Return bytes of flash for weights and tables."""
         return sum(array.nbytes for array in self.constants.values())
 
     @property
     def macs(self):
-        """Products a second of signal."""
+        """Return products a second of signal."""
         return sum(layer.macs for layer in self.beats.layers.values()) if self.beats else 0
 
     @property
     def embed_macs(self):
-        """Products of an embedding."""
+        """Return products of an embedding."""
         return sum(layer.macs for layer in self.window.layers.values())
 
     @property
     def crc32(self):
-        """CRC-32 that `xmae_check_model` compares."""
+        """Return the CRC-32 that `xmae_check_model` compares."""
         crc = 0
         for array in self.constants.values():
             crc = zlib.crc32(array.tobytes(), crc)

@@ -52,6 +52,11 @@ def comment(text):
     return re.sub(r"[^A-Za-z0-9 %/.,:()^=_-]", "_", text)
 
 
+def table_block(text):
+    """Return tables in C between marks that keep clang-format off."""
+    return f"/* clang-format off */\n{text}/* clang-format on */\n"
+
+
 def identifier(text):
     """Return a text as a C identifier: letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9_]", "_", text)

@@ -5,7 +5,7 @@ C++17 takes them too.
 """
 
 from xmae.export.targets.c.library import CONSTANTS
-from xmae.export.targets.c.literals import comment, identifier, integer, real
+from xmae.export.targets.c.literals import comment, identifier, integer, real, table_block
 
 VERSION = 3  # of the model's struct, XMAE_MODEL_VERSION
 SPDX = """/* SPDX-License-Identifier: Apache-2.0
@@ -105,8 +105,10 @@ def model_header(model):
     reads = "beats, heart rate and rhythm, and gives" if model.beats else "no beats; it gives"
     return f"""{SPDX}/**
  * @file xmae_model_{name}.h
- * @brief The model {comment(name)} for libxmae: it reads {reads} embeddings. Written by
- * `xmae export --targets c`.
+ * @brief The model {comment(name)} for libxmae.
+ *
+ * It reads {reads} embeddings.
+ * Written by `xmae export --targets c`.
  */
 #ifndef {prefix}_H
 #define {prefix}_H
@@ -151,19 +153,20 @@ def model_source(model):
     constants = model.constants
     arrays = "".join(constant(name, array) for name, array in constants.items())
     blobs = "".join(f"  {{{name}, sizeof {name}}},\n" for name in constants)
-    tables = beats_tables(model) + window_tables(model) + head_tables(model)
-    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export`. */
-#include "xmae/xmae_model_{model.name}.h"
-#include "xmae_internal.h"
-
-{arrays}
-{tables}static const xmae_blob_t blobs[{len(constants)}] = {{
+    steps = beats_tables(model) + window_tables(model) + head_tables(model)
+    text = f"""{arrays}
+{steps}static const xmae_blob_t blobs[{len(constants)}] = {{
 {blobs}}};
 
 const xmae_model_t xmae_model_{model.name} = {{
   {struct_of(model)}
 }};
 """
+    return f"""{SPDX}/* The model {comment(model.name)} for libxmae. Written by `xmae export`. */
+#include "xmae/xmae_model_{model.name}.h"
+#include "xmae_internal.h"
+
+{table_block(text)}"""
 
 
 def constant(name, array):

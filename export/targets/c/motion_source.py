@@ -39,12 +39,12 @@ class MotionModel:
 
     @property
     def memory_bytes(self):
-        """Size of an instance's memory."""
+        """Return the size of an instance's memory."""
         return self.beats.memory_bytes
 
     @property
     def constants(self):
-        """Arrays for flash, by their names in C."""
+        """Return arrays for flash, by their names in C."""
         arrays = {
             f"{key}_{number:02d}": layer.constants[key]
             for number, layer in sorted(self.beats.layers.items())
@@ -54,14 +54,14 @@ class MotionModel:
 
     @property
     def constant_bytes(self):
-        """Bytes of flash for weights and tables, the tracker's included."""
+        """Return bytes of flash for weights and tables, the tracker's included."""
         table = self.tracker
         numbers = table.evidence.size + len(table.transition) + len(table.certainty.half_width)
         return sum(array.nbytes for array in self.constants.values()) + 2 * numbers + 2
 
     @property
     def macs(self):
-        """Products of the network a second of signal."""
+        """Return products of the network a second of signal."""
         return sum(layer.macs for layer in self.beats.layers.values())
 
 

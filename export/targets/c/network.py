@@ -162,7 +162,7 @@ def timing_maps(tensors, layers):
 
 
 def reads_beats(path):
-    """Whether an int8 `.tflite` is a student that reads beats."""
+    """Tell whether an int8 `.tflite` is a student that reads beats."""
     tensors, layers, _, _ = read_layers(path)
     return len(timing_maps(tensors, layers)) == 1
 

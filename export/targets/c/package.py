@@ -5,6 +5,7 @@ include/xmae/          xmae.h, and a header for each model
 src/                   the library and its kernels
 models/                constants of each model, and of the tier without a network (dsp)
 zephyr/ *.pdsc *.json  what other build systems need; see `xmae.export.targets.c.systems`
+android/ tflm/         a library for phones, a recipe for TensorFlow Lite Micro
 network/               each network alone, one function a layer; see `xmae.export.targets.c.source`
 """
 
@@ -19,6 +20,7 @@ from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.export.targets.c.source import export_networks
 from xmae.export.targets.c.systems import PRODUCT, write_systems
+from xmae.export.targets.c.tflm_recipe import recipe_text
 from xmae.files import atomic_file
 from xmae.tables import markdown_table
 from xmae.version import __version__
@@ -93,6 +95,9 @@ def write_package(folder, students):
         for name, text in model_texts(model).items():
             with atomic_file(folder / name) as temporary:
                 temporary.write_text(text)
+    for student, name in zip(students, names, strict=True):
+        with atomic_file(folder / "tflm" / f"xmae_tflm_{name}.h") as temporary:
+            temporary.write_text(recipe_text(student.path, name))
     for name, text in dsp_texts(shipped_certainty("dsp")).items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text)

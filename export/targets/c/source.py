@@ -14,6 +14,7 @@ from xmae.export.targets.c.layers import read_layers
 from xmae.export.targets.c.literals import comment, identifier, integer, real
 from xmae.files import atomic_file
 
+LINE = 100  # columns
 ALIGN = 8  # bytes: of every tensor in the arena
 NAME = "student_int8"  # of the files in a bundle
 STRUCTS = {  # of the others: the kernel's name and _t
@@ -146,9 +147,9 @@ def constants(layers):
 
     Words come before bytes, so that the image is one struct without gaps.
     """
-    parts = [
-        (i, key, array) for i, layer in enumerate(layers) for key, array in layer.constants.items()
-    ]
+    parts = []
+    for i, layer in enumerate(layers):
+        parts += [(i, key, array) for key, array in layer.constants.items()]
     parts.sort(key=lambda part: -part[2].itemsize)
     structs, offset = [], 0
     for i, key, array in parts:
@@ -176,19 +177,23 @@ def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
     guard = identifier(name).upper() + "_H"
     calls = [i for i, layer in enumerate(layers) if layer.kernel]
     macs = sum(layer.macs for layer in layers)
-    header = f"""/* {comment(name)}: {macs} multiply-accumulates. Written by `xmae export`. */
+    header = f"""/* {comment(name)}: {macs} multiply-accumulates.
+ *
+ * Written by `xmae export --targets c`. */
 #ifndef {guard}
 #define {guard}
 #include <stdint.h>
 #define XMAE_INPUT_SIZE {integer(x.size)}
 #define XMAE_OUTPUT_SIZE {integer(y.size)}
-#define XMAE_INPUT_SCALE {real(x.scale)} /* real = scale * (code - zero point) */
+/* real = scale * (code - zero point) */
+#define XMAE_INPUT_SCALE {real(x.scale)}
 #define XMAE_INPUT_ZERO_POINT ({integer(x.zero)})
 #define XMAE_OUTPUT_SCALE {real(y.scale)}
 #define XMAE_OUTPUT_ZERO_POINT ({integer(y.zero)})
 #define XMAE_ARENA_BYTES {arena}
 #define XMAE_WEIGHTS_BYTES {len(image)}
-#define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u /* of `xmae_weights` as it lies in flash */
+/* of `xmae_weights` as it lies in flash */
+#define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u
 void xmae_model(const int8_t *input, int8_t *output); /* not reentrant: one static arena */
 uint32_t xmae_weights_crc32(void);
 #endif
@@ -213,22 +218,29 @@ uint32_t xmae_weights_crc32(void);
         struct = STRUCTS.get(layer.kernel, f"{layer.kernel}_t")
         fields = [f".{key} = xmae_weights.{key}_{i:02d}" for key in layer.constants]
         fields += [f".{key} = {integer(value)}" for key, value in layer.fields.items()]
+        opening = f"  static const {struct} layer = {{"
+        inner = ", ".join(fields)
+        if len(opening) + len(inner) > LINE - 2:
+            inner = (",\n" + " " * len(opening)).join(fields)
         return f"""
 void {function(i)}(void); /* {layer.op}, {layer.macs} multiply-accumulates */
 MARKER void {function(i)}(void) {{
-  static const {struct} layer = {{
-    {", ".join(fields)}}};
+{opening}{inner}}};
   {layer.kernel}(&layer, {", ".join(arguments)});
   TRACE({i}, {place(layer.output)}, {integer(tensors[layer.output].size)});
 }}
 """
 
-    body = f"""/* {comment(name)}: constants and layers. Written by `xmae export --targets c`. */
+    body = f"""/* {comment(name)}: constants and layers.
+ *
+ * Written by `xmae export --targets c`. */
 #include "{name}.h"
 #include "xmae_kernels.h"
 
-#define MARKER __attribute__((noinline)) /* so that an emulator can count instructions per layer */
-#ifdef XMAE_TRACE /* the program wants to see what each layer gives */
+/* So that an emulator can count instructions per layer. */
+#define MARKER __attribute__((noinline))
+/* The program wants to see what each layer gives. */
+#ifdef XMAE_TRACE
 void xmae_trace(int layer, const int8_t *output, int bytes);
 #define TRACE(layer, output, bytes) xmae_trace(layer, output, bytes)
 #else
@@ -241,9 +253,11 @@ typedef struct {{
 typedef char weights_have_no_gaps[sizeof(weights_t) == XMAE_WEIGHTS_BYTES ? 1 : -1];
 
 extern const weights_t xmae_weights;
+/* clang-format off */
 __attribute__((section(".weights"))) const weights_t xmae_weights = {{
 {values}{",{0}" if padding else ""}
 }};
+/* clang-format on */
 
 static union {{
   int8_t bytes[XMAE_ARENA_BYTES];

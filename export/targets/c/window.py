@@ -79,7 +79,7 @@ class WindowNetwork:
 
 
 def convolution(layer, x):
-    """`xmae_conv` and `xmae_depthwise`."""
+    """Return `xmae_conv` and `xmae_depthwise`."""
     f, constants = layer.fields, layer.constants
     taps, out = f["k_h"] * f["k_w"], f["out_c"]
     columns = windows_of(f, x.reshape(f["in_h"], f["in_w"], f["in_c"])).astype(np.int32)
@@ -119,7 +119,7 @@ def clipped(scaled, f):
 
 
 def add(layer, a, b):
-    """`xmae_add`."""
+    """Return `xmae_add`."""
     f = layer.fields
     first = rescale((a.astype(np.int64) - f["zero1"]) << 20, f["multiplier1"], f["shift1"])
     second = rescale((b.astype(np.int64) - f["zero2"]) << 20, f["multiplier2"], f["shift2"])
@@ -127,7 +127,7 @@ def add(layer, a, b):
 
 
 def mean(layer, x):
-    """`xmae_mean`."""
+    """Return `xmae_mean`."""
     f = layer.fields
     total = (
         x.reshape(f["positions"], f["channels"]).sum(0, np.int64) - f["in_zero"] * f["positions"]
@@ -136,7 +136,7 @@ def mean(layer, x):
 
 
 def average_pool(layer, x):
-    """`xmae_average_pool`."""
+    """Return `xmae_average_pool`."""
     f = layer.fields
     x = x.reshape(f["in_h"], f["in_w"], f["channels"]).astype(np.int64)
     sizes = f | {"in_zero": 0}
@@ -147,7 +147,7 @@ def average_pool(layer, x):
 
 
 def pad(layer, x):
-    """`xmae_pad`."""
+    """Return `xmae_pad`."""
     f = layer.fields
     y = np.full((f["out_h"], f["out_w"], f["out_c"]), f["value"], np.int8)
     place = (
@@ -158,12 +158,12 @@ def pad(layer, x):
 
 
 def concatenate(layer, a, b):
-    """`xmae_concatenate`."""
+    """Return `xmae_concatenate`."""
     return np.concatenate([a.ravel(), b.ravel()])
 
 
 def requantize(layer, x):
-    """`xmae_requantize`."""
+    """Return `xmae_requantize`."""
     f = layer.fields
     return clipped(rescale(x.astype(np.int64) - f["in_zero"], f["multiplier"], f["shift"]), f)
 

@@ -47,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   }
   while (pop()) {
   }
-  if (dropped) { /* the FIFO still owes this number: let it say so, or it stays for the next input */
+  /* the FIFO still owes this number: let it say so, or it stays for the next input */
+  if (dropped) {
     struct sample none = {0, 0};
     fifo_push(none);
     REQUIRE(fifo_pop(&none));

@@ -15,12 +15,12 @@ typedef struct {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-#define REQUIRE(condition)                                                       \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);    \
-      abort();                                                                   \
-    }                                                                            \
+#define REQUIRE(condition)                                                                         \
+  do {                                                                                             \
+    if (!(condition)) {                                                                            \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                      \
+      abort();                                                                                     \
+    }                                                                                              \
   } while (0)
 
 static inline uint32_t left(const input_t *in) { return (uint32_t)(in->end - in->at); }

@@ -24,7 +24,8 @@ typedef struct {
 
 static xmae_layer_t layers[MOST_LAYERS];
 static plain_t plain[MOST_LAYERS];
-static int8_t signals[2][COLUMNS][MOST_CHANNELS]; /* all columns of a layer's input, then of its output */
+/* all columns of a layer's input, then of its output */
+static int8_t signals[2][COLUMNS][MOST_CHANNELS];
 
 static uint32_t aligned(uint32_t bytes) { return (bytes + 7u) / 8u * 8u; }
 

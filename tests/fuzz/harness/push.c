@@ -19,8 +19,8 @@ static xmae_config_t config;
 static uint32_t taken;
 static int64_t last_time;
 static int32_t codes[8 * MOST], picked[MOST]; /* of all channels; of the one that is read */
-static xmae_config_t picked_config;            /* of the second instance, which knows this one only */
-static uint32_t due;                           /* ms: when the next code is, if `clocked` */
+static xmae_config_t picked_config; /* of the second instance, which knows this one only */
+static uint32_t due;                /* ms: when the next code is, if `clocked` */
 static int clocked;
 
 static void remember(void) {
@@ -64,7 +64,8 @@ static int set_up(input_t *in) {
   remember();
   xmae_status_t status = xmae_init(&instance, &config, memory + shift, bytes), want;
   want = expected_of_init(bytes, shift);
-  if (shift && want == XMAE_OK) return 0; /* it stands, beyond the end of the memory: no more calls */
+  /* it stands, beyond the end of the memory: no more calls */
+  if (shift && want == XMAE_OK) return 0;
   REQUIRE(status == want);
   if (status != XMAE_OK) REQUIRE(same() && !xmae_room(&instance) && !xmae_ready(&instance));
   return status == XMAE_OK && config.model == model;
@@ -72,7 +73,8 @@ static int set_up(input_t *in) {
 
 /* Codes of one kind, right or not. */
 static uint32_t make_codes(input_t *in) {
-  uint32_t kind = take8(in), n = take16(in) % (MOST + 1), all, value = take32(in), step = take16(in);
+  uint32_t kind = take8(in), n = take16(in) % (MOST + 1), all, value = take32(in),
+           step = take16(in);
   uint32_t mask = kind & 64 ? 0xFFFFFFFFu : ((uint32_t)1 << config.bits) - 1u;
   uint32_t channels = config.channels ? config.channels : 1;
   all = n * channels;
@@ -115,8 +117,10 @@ static void push_at(input_t *in) {
   if (lost >= 0 && lost <= room && taken + n + (uint64_t)lost > MOST_CODES) return;
   remember();
   xmae_status_t want = XMAE_OK, status = xmae_push_at(&instance, codes, n, time);
-  if (lost < 0) want = XMAE_ERROR_TIME;
-  else if (n) want = lost > UINT32_MAX ? XMAE_ERROR_OVERRUN : expected_of_push(n, (uint32_t)lost, room);
+  if (lost < 0)
+    want = XMAE_ERROR_TIME;
+  else if (n)
+    want = lost > UINT32_MAX ? XMAE_ERROR_OVERRUN : expected_of_push(n, (uint32_t)lost, room);
   REQUIRE(status == want);
   if (status != XMAE_OK || !n) {
     REQUIRE(same());
@@ -187,7 +191,8 @@ static void embed(void) {
   }
   if (status == XMAE_OK) {
     int32_t value;
-    REQUIRE(!memcmp(windows[0], windows[1], XMAE_WINDOW) && !memcmp(embeddings[0], embeddings[1], 4));
+    REQUIRE(!memcmp(windows[0], windows[1], XMAE_WINDOW) &&
+            !memcmp(embeddings[0], embeddings[1], 4));
     REQUIRE(xmae_head(model, 0, embeddings[0], &value) == XMAE_OK);
     REQUIRE(xmae_head(model, 1, embeddings[0], &value) == XMAE_ERROR_HEAD);
   }

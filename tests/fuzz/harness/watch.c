@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The whole watch but its network: any words into the FIFO, in any bursts, at any time; whole frames
- * out, in order, and no number in a result that is marked invalid.
+/* The whole watch but its network: any words into the FIFO, in any bursts, at any time; whole
+ * frames out, in order, and no number in a result that is marked invalid.
  *
  * The input is short orders, so that a few bytes make 16 s of signal: hold a code, step, wave,
  * noise, or a word as it is. */

@@ -23,7 +23,8 @@ MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
 
 def augment(ppg, ecg, generator, flip=0.5, share=None):
-    """The augmentations of the xMAE recipe, drawn for each window, then min-max scaling again.
+    """Return the augmentations of the xMAE recipe, drawn for each window, then min-max scaling
+    again.
 
     One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to
     7 samples, the edge sample repeated. And with probability one half the polarity of the ECG is
@@ -86,14 +87,14 @@ class Runs:
         self.total.index_add_(0, self.subject, self.length)
 
     def at(self, place):
-        """Runs at places of all recorded time, 0 to 1: (n, 1) float64 -> (n, 1) int64."""
+        """Return runs at places of all recorded time, 0 to 1: (n, 1) float64 -> (n, 1) int64."""
         return torch.searchsorted(self.end, place * self.end[-1], right=True).clamp_(
             max=len(self.end) - 1
         )
 
     def elsewhere(self, place, draw):
-        """Places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1), all 0 to
-        1 -> (n, 1).
+        """Return places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1),
+        all 0 to 1 -> (n, 1).
         """
         subject = self.subject[self.at(place)]
         # in the order by subject
@@ -108,8 +109,8 @@ class Runs:
         return (chosen - begun + (self.end - self.length)[run]) / self.end[-1]
 
     def samples(self, first, n_windows):
-        """PPG and ECG of so many windows in a row, from window `first` (n,) on: float32 (2, n,
-        n_windows * 1000).
+        """Return the PPG and ECG of so many windows in a row, from window `first` (n,) on: float32
+        (2, n, n_windows * 1000).
 
         What lies beyond the last window is the last window again.
         """
@@ -132,8 +133,8 @@ def runs(windows):
 
 
 def draw_crops(n, generator):
-    """What `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64 (4,
-    n, 1).
+    """Say what `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64
+    (4, n, 1).
     """
     return torch.rand(4, n, 1, generator=generator, dtype=torch.float64)
 
@@ -203,7 +204,7 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
 
 
 def vary_ppg(ppg, generator, strength=1.0, share=None):
-    """Change the look of pulses but not their times, so that a patient cannot be known by them:
+    """Change the look of pulses but not their times, so that a subject cannot be known by them:
     tilt and wander.
 
     The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and

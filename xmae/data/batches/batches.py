@@ -8,6 +8,7 @@ batch, so memory is that of a batch.
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -137,11 +138,11 @@ class TrainingBatches(SteppedBatches):
     ):  # fmt: skip
         self.parts = world_size * accumulate
         if batch_size % (self.parts * (1 + pairs)):
-            what = (
-                f"{world_size} processes"
-                + f" in {accumulate} parts" * (accumulate > 1)
-                + " by pairs" * pairs
-            )
+            what = f"{world_size} processes"
+            if accumulate > 1:
+                what += f" in {accumulate} parts"
+            if pairs:
+                what += " by pairs"
             raise UserError(f"batch_size {batch_size} cannot be shared evenly by {what}")
         super().__init__(accumulate * max(2, len(windows) // batch_size), seed, accumulate)
         self.windows, self.runs = windows, runs(windows)
@@ -247,9 +248,8 @@ def in_pairs(subject, batch_size):
             "pairs of windows of one subject are needed, and no subject has two windows"
         )
     size = batch_size // 2
-    return np.concatenate(
-        [part[i : i + size] for i in range(0, len(first), size) for part in (first, second)]
-    )
+    parts = product(range(0, len(first), size), (first, second))
+    return np.concatenate([part[i : i + size] for i, part in parts])
 
 
 def store_batches(store, needs_ecg, pairs, **settings):

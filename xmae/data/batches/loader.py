@@ -8,6 +8,7 @@ a time, in an order that stays with them for a while.
 """
 
 from collections import OrderedDict
+from itertools import chain
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class WindowLoader(IterableDataset):
         return int(self.first[-1]) // self.batch_size
 
     def state_dict(self):
-        """The place in the order, for checkpoints."""
+        """Return the place in the order, for checkpoints."""
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state):
@@ -102,7 +103,7 @@ class WindowLoader(IterableDataset):
         self.epoch, self.batch = state["epoch"], state["batch"]
 
     def order(self, epoch):
-        """Numbers of all windows in the order of an epoch: int64 (n,)."""
+        """Return numbers of all windows in the order of an epoch: int64 (n,)."""
         rng = np.random.default_rng([self.seed, epoch])
         if not self.stream:
             return rng.permutation(self.first[-1])
@@ -126,13 +127,15 @@ class WindowLoader(IterableDataset):
         self.epoch, self.batch = self.epoch + 1, 0
 
     def fetch(self, rows):
-        """Windows by number: int64 (n,) -> ppg, ecg (n, 1, 1000) float32, and the numbers."""
+        """Return windows by number: int64 (n,) -> ppg, ecg (n, 1, 1000) float32, and the
+        numbers.
+        """
         ppg, ecg = self.flat.signals(rows) if self.flat else physical(self.from_shards(rows))
         return ppg[:, None], ecg[:, None], torch.from_numpy(rows)
 
     def from_shards(self, rows):
-        """Records (n,) of each signal of windows by number, from shards that are held or fetched
-        now.
+        """Return records (n,) of each signal of windows by number, from shards that are held or
+        fetched now.
         """
         signals = [np.empty(len(rows), RECORD) for _ in SIGNALS]
         shard_of = np.searchsorted(self.first, rows, side="right") - 1
@@ -149,7 +152,7 @@ class WindowLoader(IterableDataset):
         return signals
 
     def decode(self, shard):
-        """Records of each signal of one shard, after its SHA-256 was checked."""
-        columns = [column for name in SIGNALS for column in columns_of(name)]
+        """Return records of each signal of one shard, after its SHA-256 was checked."""
+        columns = list(chain.from_iterable(columns_of(name) for name in SIGNALS))
         table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
         return [records_of(table, name) for name in SIGNALS]

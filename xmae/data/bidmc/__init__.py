@@ -5,10 +5,10 @@ licence: LICENSE.md.
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# all 34 patients; the shipped weights saw the train patients only
+# all 34 subjects; the shipped weights saw the train subjects only
 SHIPPED_SPLIT = FOLDER / "splits.csv"
 
 
 def bidmc_files():
-    """Paths of the shipped recordings."""
+    """Return paths of the shipped recordings."""
     return sorted(FOLDER.glob("*.npz"))

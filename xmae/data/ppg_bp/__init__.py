@@ -20,7 +20,7 @@ COLUMNS = ("age", "bmi", "sbp", "dbp", "hr", "hypertension_stage", "diabetes")
 
 
 def ppg_bp_segments():
-    """All segments with their labels.
+    """Return all segments with their labels.
 
     Returns
     -------

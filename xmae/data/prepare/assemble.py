@@ -52,28 +52,19 @@ def assemble(notes, stage, old, settings, split):
         If nothing is left, or the split does not fit the subjects.
     """
     before = (old.meta if old else {}) | {"index": old.index() if old else []}
-    index = [row for note in notes for row in note["recordings"]]
+    index = list(chain.from_iterable(note["recordings"] for note in notes))
     left_out, same = settle_doubles(index, before["index"])
     known = {row["samples_sha256"] for row in before["index"]}
-    shards = [shard for note in notes for shard in without_left_out(note, stage)]
-    dropped, repairs, passed_over = (
-        sum((Counter(note[what]) for note in notes), Counter(before.get(kept_as, {})))
-        for what, kept_as in (
-            ("counts", "dropped"),
-            ("repairs", "repairs"),
-            ("passed_over", "passed_over"),
-        )
-    )
+    shards = list(chain.from_iterable(without_left_out(note, stage) for note in notes))
+    counts = {
+        "dropped": summed(notes, "counts", before.get("dropped", {})),
+        "repairs": summed(notes, "repairs", before.get("repairs", {})),
+        "passed_over": summed(notes, "passed_over", before.get("passed_over", {})),
+    }
+    dropped = counts["dropped"]
     del dropped["kept"]
     dropped.update(left_out=sum(row["windows"] for row in left_out))
-    left_out += [
-        {"source": note["source"], "why": why} for note in notes for why in note["refused"]
-    ]
-    left_out += [
-        {"source": note["source"], "why": why, "out_of_step": True}
-        for note in notes
-        for why in note["out_of_step"]
-    ]
+    left_out += refused_in(notes)
     if index and all(row.get("left_out") and row["samples_sha256"] in known for row in index):
         raise UserError(
             f"nothing to add: {len(index)} recordings, all in the store already (the same samples)"
@@ -82,28 +73,16 @@ def assemble(notes, stage, old, settings, split):
         raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
     splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))
     shards = [*before.get("shards", []), *shards]
-    kept = Counter()
-    for shard in shards:
-        kept[splits[shard["subject"]]] += shard["windows"]
     leads = sort_leads(chain(before.get("leads", []), *(note["leads"] for note in notes)))
     meta = {
         "schema_version": SCHEMA_VERSION,
         "settings": {"split": split.shown, "min_quality": settings.min_quality, "seed": split.seed},
-        "limits": {name: limit for name, (_, limit) in LIMITS.items()}
-        if settings.min_quality > -1
-        else {},
+        "limits": limits_of(settings),
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
-        "windows": sum(kept.values()),
-        "windows_with_truth": sum(shard.get("with_truth", 0) for shard in shards),
-        "dropped": {reason: n for reason, n in dropped.items() if n},
-        "windows_by_split": dict(kept),
-        "subjects_by_split": dict(
-            Counter(splits[subject] for subject in {shard["subject"] for shard in shards})
-        ),
-        "repairs": dict(repairs),
+        **counted(shards, splits),
+        **{what: {name: n for name, n in found.items() if n} for what, found in counts.items()},
         "left_out": [*before.get("left_out", []), *left_out],
-        "passed_over": dict(passed_over),
         **({"leads": leads} if leads else {}),
         **({"labels": before["labels"]} if "labels" in before else {}),
         "splits": {subject: splits[subject] for subject in sorted(splits)},
@@ -112,8 +91,45 @@ def assemble(notes, stage, old, settings, split):
     return meta, [*before["index"], *(row for row in index if row["windows"])]
 
 
+def summed(notes, what, before):
+    """Add up counts of all notes, and of the store that is appended to."""
+    return sum((Counter(note[what]) for note in notes), Counter(before))
+
+
+def refused_in(notes):
+    """Return recordings that were refused, or are out of step, with their sources and reasons."""
+    found = []
+    for note in notes:
+        found += [{"source": note["source"], "why": why} for why in note["refused"]]
+    for note in notes:
+        named = {"source": note["source"], "out_of_step": True}
+        found += [named | {"why": why} for why in note["out_of_step"]]
+    return found
+
+
+def limits_of(settings):
+    """Return limits that windows were held to; none where all were kept."""
+    if settings.min_quality <= -1:
+        return {}
+    return {name: limit for name, (_, limit) in LIMITS.items()}
+
+
+def counted(shards, splits):
+    """Count windows and subjects of all shards."""
+    windows = Counter()
+    for shard in shards:
+        windows[splits[shard["subject"]]] += shard["windows"]
+    subjects = {shard["subject"] for shard in shards}
+    return {
+        "windows": sum(windows.values()),
+        "windows_with_truth": sum(shard.get("with_truth", 0) for shard in shards),
+        "windows_by_split": dict(windows),
+        "subjects_by_split": dict(Counter(splits[subject] for subject in subjects)),
+    }
+
+
 def nothing_left(n_files, dropped, left_out, min_quality):
-    """Why no window is left, as one line."""
+    """Say why no window is left, as one line."""
     reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
     return (
@@ -123,8 +139,8 @@ def nothing_left(n_files, dropped, left_out, min_quality):
 
 
 def without_left_out(note, stage):
-    """The shards of a note less the recordings that are left out; what changes is written under a
-    new name.
+    """Return the shards of a note less the recordings that are left out; what changes is written
+    under a new name.
     """
     shards = []
     for shard in note["shards"]:

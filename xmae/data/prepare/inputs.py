@@ -17,8 +17,8 @@ from xmae.text import composed
 
 
 def find_recordings(inputs, channel_map=None):
-    """Paths of the recordings named by files, folders (searched through) or the word "bidmc", each
-    once.
+    """Return paths of the recordings named by files, folders (searched through) or the word
+    "bidmc", each once.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def find_recordings(inputs, channel_map=None):
 
 
 def read_subjects(path):
-    """Subject, and what else is known, of each record: a CSV with the columns record,subject and
-    optionally age,sex.
+    """Return the subject, and what else is known, of each record: a CSV with the columns
+    record,subject and optionally age,sex.
 
     Returns
     -------
@@ -88,7 +88,9 @@ def read_subjects(path):
 
 
 def with_plain_names(table):
-    """The table with its columns in small letters; "Participant_ID" and the like are "subject"."""
+    """Return the table with its columns in small letters; "Participant_ID" and the like are
+    "subject".
+    """
     names = [name.strip().lower() for name in table.columns]
     return table.set_axis(
         ["subject" if "subject" not in names and names_subject(x) else x for x in names], axis=1
@@ -96,7 +98,9 @@ def with_plain_names(table):
 
 
 def read_splits(path):
-    """Split of each subject from a CSV with the columns subject (or patient) and split."""
+    """Return the split of each subject from a CSV with the columns subject (or patient) and
+    split.
+    """
     kind = "a split: a CSV with the columns subject,split"
     table = with_plain_names(read_small_table(path, kind))
     if not {"subject", "split"} <= set(table) or not table["split"].isin(SPLITS).all():
@@ -107,7 +111,7 @@ def read_splits(path):
 
 
 def read_shares(text):
-    """Shares of train, val and test from text such as "0.7,0.1,0.2"."""
+    """Return shares of train, val and test from text such as "0.7,0.1,0.2"."""
     try:
         shares = [float(share) for share in text.split(",")]
     except ValueError:
@@ -156,19 +160,21 @@ class Split:
 
     @classmethod
     def read(cls, text, seed):
-        """From a CSV file, or shares such as "0.7,0.1,0.2"; see `read_splits` and `read_shares`."""
+        """Make it from a CSV file, or shares such as "0.7,0.1,0.2"; see `read_splits` and
+        `read_shares`.
+        """
         if Path(text).suffix == ".csv":
             return cls(Path(text).name, seed, read_splits(text), None)
         return cls(text, seed, None, read_shares(text))
 
     def draw(self, people):
-        """Split of each person by the shares."""
+        """Return the split of each person by the shares."""
         if not self.asked and len(people) < sum(share > 0 for share in self.shares):
             return dict.fromkeys(people, "train")
         return draw_splits(people, self.shares, self.seed)
 
     def of(self, subjects, same, before):
-        """Split of each subject; people with two names go into one part.
+        """Return the split of each subject; people with two names go into one part.
 
         Parameters
         ----------

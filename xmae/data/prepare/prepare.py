@@ -175,7 +175,7 @@ def prepare(
 
 
 def next_number(old):
-    """The number of the next file of recordings in a store, which names its shards."""
+    """Return the number of the next file of recordings in a store, which names its shards."""
     before = [-1]
     for shard in old.meta["shards"] if old else ():
         number = shard["file"].split("-")[0]
@@ -186,7 +186,7 @@ def next_number(old):
 
 
 def summary_of(meta):
-    """What a store has in it, in a few lines."""
+    """Say what a store has in it, in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
     lines = [
         *not_in_step(meta),
@@ -213,8 +213,8 @@ def summary_of(meta):
 
 
 def not_in_step(meta):
-    """How many recordings were left out because their clocks are not certain, as a line; none if
-    there is none.
+    """Say how many recordings were left out because their clocks are not certain, as a line; none
+    if there is none.
     """
     count = sum(row.get("out_of_step", False) for row in meta["left_out"])
     if not count:
@@ -256,8 +256,8 @@ def staging(out, identity):
 
 
 def identity_of(paths, settings, old):
-    """Text that differs if the names of files, what shapes windows, the store to append to or this
-    package does.
+    """Return the text that differs if the names of files, what shapes windows, the store to append
+    to or this package does.
     """
     people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
     plain = replace(settings, people={}, skip_bad=False)

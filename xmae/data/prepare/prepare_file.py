@@ -5,6 +5,7 @@ itself.
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def prepare_file(path, number, stage, settings):
 
     def close():
         if parts:
-            leads = sort_leads(name for part in parts for name in part.lead_names)
+            leads = sort_leads(chain.from_iterable(part.lead_names for part in parts))
             windows = Windows.concatenate([part.with_leads(leads) for part in parts])
             shards.append(
                 save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name}
@@ -126,8 +127,8 @@ def each_prepared(recordings, path, name, settings, passed_over, out_of_step, re
 
 
 def earlier_note(written, state):
-    """The note of an earlier run, if it is of this state of the file and all that it names is
-    there; a damaged one counts as none.
+    """Return the note of an earlier run, if it is of this state of the file and all that it names
+    is there; a damaged one counts as none.
     """
     if not written.is_file():
         return None
@@ -140,7 +141,7 @@ def earlier_note(written, state):
 
 
 def state_of(path):
-    """What changes when a file does, or one that it names: size and time of each."""
+    """Say what changes when a file does, or one that it names: size and time of each."""
     files = [path]
     if path.is_file() and hasattr(reader_of(path), "files_of"):
         files = reader_of(path).files_of(path)
@@ -150,7 +151,7 @@ def state_of(path):
 
 
 def to_the_end(recordings):
-    """What `read_each` yields; last, if it is so, the `UserError` by which it ended."""
+    """Say what `read_each` yields; last, if it is so, the `UserError` by which it ended."""
     try:
         yield from recordings
     except UserError as error:
@@ -158,8 +159,8 @@ def to_the_end(recordings):
 
 
 def windows_of(recording, path, name, settings):
-    """The recording as it is used, its windows, and the verdicts on them; raises what it is, if it
-    is a `UserError`.
+    """Return the recording as it is used, its windows, and the verdicts on them; raises what it is,
+    if it is a `UserError`.
     """
     if isinstance(recording, UserError):
         raise recording
@@ -173,7 +174,7 @@ def windows_of(recording, path, name, settings):
 
 
 def clock_columns(note):
-    """What the index says about the clocks of a recording; `note` is a `ClockNote` or None."""
+    """Say what the index says about the clocks of a recording; `note` is a `ClockNote` or None."""
     if note is None:
         return {}
     return {
@@ -193,8 +194,8 @@ def save_shard(folder, name, windows):
 
 
 def unique_names(paths):
-    """Names of files whose stem is not the only one: with as many folders before it as tell them
-    apart.
+    """Return names of files whose stem is not the only one: with as many folders before it as tell
+    them apart.
 
     Examples
     --------
@@ -213,7 +214,9 @@ def unique_names(paths):
 
 
 def named_apart(recording, path, name):
-    """The recording under the file's unique name, where it had taken its names from the file."""
+    """Return the recording under the file's unique name, where it had taken its names from the
+    file.
+    """
     stem = composed(path.stem)
     if name == stem or not recording.record.startswith(stem):
         return recording
@@ -223,8 +226,8 @@ def named_apart(recording, path, name):
 
 
 def known_person(recording, name, people):
-    """The recording with subject, age and sex from the user's table, where it names the record or
-    the file.
+    """Return the recording with subject, age and sex from the user's table, where it names the
+    record or the file.
     """
     person = people.get(recording.record, people.get(name))
     if person is None:
@@ -235,6 +238,8 @@ def known_person(recording, name, people):
 
 
 def sort_leads(names):
-    """Every lead once: those of the channel table in its order, then others, respiration last."""
+    """Return every lead once: those of the channel table in its order, then others, respiration
+    last.
+    """
     known = {name: place for place, name in enumerate((*ECG_NAMES, "", "RESP"))}
     return sorted(set(names), key=lambda name: (known.get(name, len(ECG_NAMES)), name))

@@ -49,7 +49,7 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     stage = stage.resolve()
 
     def one(row):
-        """A note, or what is wrong with the file, which would otherwise lose its type on the
+        """Return a note, or what is wrong with the file, which would otherwise lose its type on the
         way.
         """
         number = row["number"]

@@ -1,6 +1,7 @@
 """From one recording to its windows: clean, judge, resample, cut."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,76 +54,146 @@ def prepare_recording(recording, min_quality=0.9, leads=False, judge=True):
         signal, "clipping", "flat_line", "dropout", "motion", "ppg_quality", "ecg_quality", "beats".
         What is left over at the end of the recording counts nowhere.
     """
-    sfreq = recording.sfreq
+    starts = window_starts(len(recording.ppg), recording.sfreq)
+    n_windows = len(starts) - 1
+    found = clean_and_measure(recording, starts, judge)
+    reasons = reasons_to_drop(found, min_quality)
+    verdict = np.select(list(reasons.values()), list(reasons), default="kept")
+    truth = None if found.ecg is None else truth_of(found.ecg)
+    lead_names, lead_windows = cut_leads(recording, starts) if leads else ((), None)
+    windows = Windows(
+        ppg=found.ppg,
+        ecg=found.ecg,
+        subject=np.full(n_windows, recording.subject),
+        record=np.full(n_windows, recording.record),
+        start_s=np.arange(n_windows) * float(WINDOW_S),
+        ppg_quality=found.quality["ppg"],
+        ecg_quality=found.quality["ecg"],
+        split=np.full(n_windows, ""),
+        labels=labels_of(recording, truth, n_windows),
+        leads=lead_windows,
+        lead_names=lead_names,
+        measures=found.measures,
+        acc=cut_acc(recording.acc, recording.sfreq, n_windows),
+        beats=None if truth is None else truth.beats,
+    )
+    return windows.select(verdict == "kept"), dict(Counter(verdict.tolist()))
+
+
+@dataclass
+class Measured:
+    """Clean windows of a recording, and what is wrong with them.
+
+    Attributes
+    ----------
+    ppg, ecg : float32 array, shape (n, 1000), or None
+    quality : dict of str to array, shape (n,)
+        By signal; NaN = not judged.
+    measures : dict of str to array, shape (n,)
+        In the units of `LIMITS`.
+    missing, flat : bool array, shape (n,)
+        Has missing samples; does not move at all.
+    """
+
+    ppg: np.ndarray | None
+    ecg: np.ndarray | None
+    quality: dict
+    measures: dict
+    missing: np.ndarray
+    flat: np.ndarray
+
+
+def window_starts(n_samples, sfreq):
+    """Return the first sample of each window, and the end of the last, shape (n + 1,)."""
     up, down = resampling_ratio(sfreq, SFREQ)
-    n_windows = len(recording.ppg) * up // (down * N_TIMES)
-    # first sample of each window; last, the end of all
-    starts = np.arange(n_windows + 1) * N_TIMES * down // up
-    cut, peaks, quality = {"ecg": None}, {}, {"ecg": np.full(n_windows, np.nan)}
-    missing, flat = np.zeros((2, n_windows), bool)
-    measures = {name: np.full(n_windows, np.nan) for name in LIMITS}
+    n_windows = n_samples * up // (down * N_TIMES)
+    return np.arange(n_windows + 1) * N_TIMES * down // up
+
+
+def clean_and_measure(recording, starts, judge):
+    """Clean PPG and ECG, cut them into windows and measure these.
+
+    Parameters
+    ----------
+    recording : Recording
+    starts : int array, shape (n + 1,)
+        From `window_starts`.
+    judge : bool
+        See `prepare_recording`.
+
+    Returns
+    -------
+    Measured
+    """
+    n_windows, sfreq = len(starts) - 1, recording.sfreq
+    unknown = {name: np.full(n_windows, np.nan) for name in LIMITS}
+    found = Measured(
+        None,
+        None,
+        quality={name: np.full(n_windows, np.nan) for name in CHAIN},
+        measures=unknown,
+        missing=np.zeros(n_windows, bool),
+        flat=np.zeros(n_windows, bool),
+    )
+    peaks = {}
     for name in CHAIN:
         x = getattr(recording, name)
         if x is None:
             continue
         if judge:
             clean, judged, peaks[name] = clean_and_judge(x, sfreq, name)
-            quality[name] = window_quality(judged, sfreq)
+            found.quality[name] = window_quality(judged, sfreq)
         else:
             runs = clean_runs(x, sfreq, CHAIN[name][0])
-            clean, quality[name] = bridge_gaps(runs, np.isfinite(runs)), np.full(n_windows, np.nan)
-        cut[name] = (
-            resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES]
-            .reshape(n_windows, N_TIMES)
-            .astype(np.float32)
-        )
-        measures["clipping"] = np.fmax(measures["clipping"], clipped_share(x, starts))
-        measures["flat_line"] = np.fmax(measures["flat_line"], flat_seconds(x, starts, sfreq))
-        measures["dropout"] = np.fmin(measures["dropout"], relative_range(cut[name]))
-        x, first = x[: starts[-1]], starts[:-1]
-        missing |= np.logical_or.reduceat(np.isnan(x), first)
-        flat |= np.maximum.reduceat(x, first) == np.minimum.reduceat(x, first)
+            clean = bridge_gaps(runs, np.isfinite(runs))
+        fine = resample(clean, sfreq, SFREQ)[: n_windows * N_TIMES]
+        setattr(found, name, fine.reshape(n_windows, N_TIMES).astype(np.float32))
+        measure_signal(found, name, x, starts, sfreq)
     if recording.acc is not None:
-        measures["motion"] = motion(length(recording.acc), starts, sfreq)
+        found.measures["motion"] = motion(length(recording.acc), starts, sfreq)
     if "ecg" in peaks:
-        measures["beats"] = beat_agreement(peaks["ecg"], peaks["ppg"], starts)
-    reasons = {"missing": missing, "flat": flat}
-    if min_quality > -1:
-        beyond = {
-            name: sign * measures[name] > sign * limit for name, (sign, limit) in LIMITS.items()
-        }
-        reasons |= {name: beyond[name] for name in ("clipping", "flat_line", "dropout", "motion")}
-        reasons |= {f"{name}_quality": quality[name] < min_quality for name in CHAIN} | {
-            "beats": beyond["beats"]
-        }
-    verdict = np.select(list(reasons.values()), list(reasons), default="kept")
-    truth = None if cut["ecg"] is None else truth_of(cut["ecg"])
-    lead_names, lead_windows = cut_leads(recording, starts) if leads else ((), None)
-    windows = Windows(
-        ppg=cut["ppg"],
-        ecg=cut["ecg"],
-        subject=np.full(n_windows, recording.subject),
-        record=np.full(n_windows, recording.record),
-        start_s=np.arange(n_windows) * float(WINDOW_S),
-        ppg_quality=quality["ppg"],
-        ecg_quality=quality["ecg"],
-        split=np.full(n_windows, ""),
-        labels={
-            name: window_label(recording.labels.get(name), n_windows)
-            for name in {**dict.fromkeys(LABELS), **recording.labels}
-        }
-        | ({} if truth is None else {"hr_ecg": truth.hr_ecg}),
-        leads=lead_windows,
-        lead_names=lead_names,
-        measures=measures,
-        acc=cut_acc(recording.acc, sfreq, n_windows),
-        beats=None if truth is None else truth.beats,
-    )
-    return windows.select(verdict == "kept"), dict(Counter(verdict.tolist()))
+        found.measures["beats"] = beat_agreement(peaks["ecg"], peaks["ppg"], starts)
+    return found
+
+
+def measure_signal(found, name, x, starts, sfreq):
+    """Enter what is wrong with a signal (n_times,): the worst of all signals counts."""
+    measures = found.measures
+    measures["clipping"] = np.fmax(measures["clipping"], clipped_share(x, starts))
+    measures["flat_line"] = np.fmax(measures["flat_line"], flat_seconds(x, starts, sfreq))
+    measures["dropout"] = np.fmin(measures["dropout"], relative_range(getattr(found, name)))
+    x, first = x[: starts[-1]], starts[:-1]
+    found.missing |= np.logical_or.reduceat(np.isnan(x), first)
+    found.flat |= np.maximum.reduceat(x, first) == np.minimum.reduceat(x, first)
+
+
+def reasons_to_drop(found, min_quality):
+    """Say which windows to drop, by reason, in the order in which reasons apply."""
+    reasons = {"missing": found.missing, "flat": found.flat}
+    if min_quality <= -1:
+        return reasons
+    beyond = {
+        name: sign * found.measures[name] > sign * limit for name, (sign, limit) in LIMITS.items()
+    }
+    reasons |= {name: beyond[name] for name in ("clipping", "flat_line", "dropout", "motion")}
+    reasons |= {f"{name}_quality": found.quality[name] < min_quality for name in CHAIN}
+    return reasons | {"beats": beyond["beats"]}
+
+
+def labels_of(recording, truth, n_windows):
+    """Return labels of the windows by column, (n_windows,) each, with the true heart rate if it is
+    known.
+    """
+    names = dict.fromkeys((*LABELS, *recording.labels))
+    labels = {name: window_label(recording.labels.get(name), n_windows) for name in names}
+    if truth is not None:
+        labels["hr_ecg"] = truth.hr_ecg
+    return labels
 
 
 def cut_acc(acc, sfreq, n_windows):
-    """Acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3, 1000), or None.
+    """Return the acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3,
+    1000), or None.
 
     It is not cleaned, so gravity stays. A window with missing samples is NaN.
     """
@@ -136,8 +207,8 @@ def cut_acc(acc, sfreq, n_windows):
 
 
 def cut_leads(recording, starts):
-    """Names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C, 2000),
-    NaN = missing.
+    """Return names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C,
+    2000), NaN = missing.
     """
     signals = dict(recording.leads or ({"ECG": recording.ecg} if recording.ecg is not None else {}))
     if recording.resp is not None:
@@ -206,13 +277,13 @@ def clean_and_judge(x, sfreq, kind):
 
 
 def finite_runs(finite):
-    """Starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
+    """Return starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
     return np.flatnonzero(np.diff(np.concatenate([[0], finite, [0]]))).reshape(-1, 2)
 
 
 def window_label(label, n_windows):
-    """One number a window: a constant as it is, a series as the mean of its known values if at
-    least half are known.
+    """Return one number a window: a constant as it is, a series as the mean of its known values if
+    at least half are known.
     """
     if label is None:
         return np.full(n_windows, np.nan)

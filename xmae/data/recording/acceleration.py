@@ -48,19 +48,19 @@ def in_g(axes, scales):
 
 
 def length(acc):
-    """Length of the vector: (..., 3, n_times) -> (..., n_times)."""
+    """Return the length of the vector: (..., 3, n_times) -> (..., n_times)."""
     return np.sqrt(np.square(acc).sum(axis=-2))
 
 
 def spread(lengths):
-    """Interquartile range of lengths (n_times,) over their median."""
+    """Return the interquartile range of lengths (n_times,) over their median."""
     low, median, high = np.nanpercentile(lengths, (25, 50, 75))
     return (high - low) / max(median, 1e-30)
 
 
 def gravity(lengths, units=ONE_G):
-    """What one g is in the unit of these lengths (n_times,), from their median; None if it is none
-    of `units`.
+    """Say what one g is in the unit of these lengths (n_times,), from their median; None if it is
+    none of `units`.
     """
     known = lengths[np.isfinite(lengths)]
     median = np.median(known) if len(known) else 0.0

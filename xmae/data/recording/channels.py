@@ -130,7 +130,7 @@ class ChannelMap:
 
     @classmethod
     def load(cls, path=None, sfreq=None):
-        """What a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t,
+        """Say what a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t,
         time_unit: ms}``.
 
         Parameters
@@ -158,8 +158,8 @@ class ChannelMap:
 
     @classmethod
     def of(cls, values, path, said=()):
-        """What a dict says, such as a file or a source of a session; `path` names it in errors, and
-        `said` goes before it.
+        """Say what a dict says, such as a file or a source of a session; `path` names it in errors,
+        and `said` goes before it.
 
         Raises
         ------
@@ -190,12 +190,12 @@ class ChannelMap:
 
     @classmethod
     def keys(cls):
-        """Keys of a channel map in YAML."""
+        """Return keys of a channel map in YAML."""
         return [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
 
     def check_sfreq(self, sfreq, path):
-        """The rate to use (Hz): what the file states, or what the user says; they must agree within
-        1 %.
+        """Return the rate to use (Hz): what the file states, or what the user says; they must agree
+        within 1 %.
         """
         if sfreq is None and self.sfreq is None:
             raise UserError(f"{path}: no sampling rate; give --sfreq, or sfreq in the channel map")
@@ -207,8 +207,8 @@ class ChannelMap:
 
 
 def plain_name(name):
-    """A channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH", "EKG" ->
-    "ECG".
+    """Return a channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH",
+    "EKG" -> "ECG".
     """
     name = split_unit(str(name))[0]
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
@@ -217,7 +217,7 @@ def plain_name(name):
 
 
 def find_roles(names, wanted=None, units=None):
-    """Which channel plays which role.
+    """Say which channel plays which role.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def find_roles(names, wanted=None, units=None):
 
 
 def is_lead(name, names, units):
-    """Whether a channel with the name of a lead is one: see `find_roles`."""
+    """Tell whether a channel with the name of a lead is one: see `find_roles`."""
     if split_unit(str(name))[0].strip().upper() not in AMBIGUOUS_LEADS:
         return True
     limb_or_chest = {plain_name(other) for other in names} & NUMBERED_LEADS
@@ -379,7 +379,7 @@ def check_rates(record, channels, least):
 
 
 def in_millivolts(channel, where):
-    """The samples of an ECG channel in mV, where its unit says so, and what was mended."""
+    """Return the samples of an ECG channel in mV, where its unit says so, and what was mended."""
     scale = millivolts_in(channel.unit, f"{where} '{channel.name}'")
     if scale is None:
         return channel.x, set()
@@ -388,7 +388,7 @@ def in_millivolts(channel, where):
 
 
 def plain_time(start):
-    """A time in ISO 8601 without zone (UTC if it had one); "" for what is no such time."""
+    """Return a time in ISO 8601 without zone (UTC if it had one); "" for what is no such time."""
     try:
         time = datetime.fromisoformat(start)
     except ValueError:
@@ -397,8 +397,8 @@ def plain_time(start):
 
 
 def mend_unit(ecg):
-    """The factor that makes ECG plausible which is said to be in mV: 1, or 1e-3 if it must be uV,
-    1e3 if it must be V.
+    """Return the factor that makes ECG plausible which is said to be in mV: 1, or 1e-3 if it must
+    be uV, 1e3 if it must be V.
 
     The 0.5 to 99.5 percentile range of an ECG is about 0.3 to 10 mV; beyond 30 times that on either
     side the stated unit is wrong.
@@ -411,13 +411,13 @@ def mend_unit(ecg):
 
 
 def lead_name(name):
-    """Name of an ECG lead in the store: "II", "V5", "ECG" and so on."""
+    """Return the name of an ECG lead in the store: "II", "V5", "ECG" and so on."""
     return plain_name(name) if plain_name(name) in ECG_NAMES else re.sub(r"\W+", "_", str(name))
 
 
 def common_clock(ppg, ecgs, record):
-    """Rate (Hz), first sample (s) and number of samples of the clock that PPG and ECG are brought
-    to.
+    """Return the rate (Hz), first sample (s) and number of samples of the clock that PPG and ECG
+    are brought to.
     """
     if all((c.sfreq, c.start_s) == (ppg.sfreq, ppg.start_s) for c in ecgs):
         return ppg.sfreq, ppg.start_s, len(ppg.x)
@@ -432,7 +432,9 @@ def common_clock(ppg, ecgs, record):
 
 
 def place(channel, sfreq, start_s, n_times):
-    """The samples of a channel on another clock, (n_times,); NaN where it was not recorded."""
+    """Return the samples of a channel on another clock, (n_times,); NaN where it was not
+    recorded.
+    """
     if (channel.sfreq, channel.start_s) == (sfreq, start_s):
         # the recording's own clock: a wrong length is told, not mended
         return channel.x.astype(np.float64)

@@ -27,8 +27,8 @@ FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
 
 
 def roughness(x, sfreq):
-    """How much a signal bends from sample to sample, as a share of its variance; 0 for too short a
-    stretch.
+    """Say how much a signal bends from sample to sample, as a share of its variance; 0 for too
+    short a stretch.
     """
     known = np.isfinite(x)
     clean = ecg_clean(bridge_gaps(x, known), sfreq)
@@ -36,7 +36,7 @@ def roughness(x, sfreq):
 
 
 def refuse_swapped(recording):
-    """The recording; a `UserError` if what is called PPG looks like ECG, and the other way
+    """Return the recording; a `UserError` if what is called PPG looks like ECG, and the other way
     round.
     """
     if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
@@ -53,7 +53,7 @@ def refuse_swapped(recording):
 
 
 def upright(recording, polarity="auto"):
-    """The recording with its PPG the right way up: systole rises.
+    """Return the recording with its PPG the right way up: systole rises.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def upright(recording, polarity="auto"):
 
 
 def still(recording):
-    """Where the wearer does not move, bool (n_times,); None without acceleration."""
+    """Say where the wearer does not move, bool (n_times,); None without acceleration."""
     if recording.acc is None:
         return None
     first = np.arange(0, len(recording.ppg) + 1, round(WINDOW_S * recording.sfreq))
@@ -95,7 +95,9 @@ def still(recording):
 
 
 def fingerprint(recording):
-    """SHA-256 of the first 30 s of PPG from where it first moves, as hexadecimal digits."""
+    """Return the SHA-256 of the first 30 s of PPG from where it first moves, as hexadecimal
+    digits.
+    """
     x = recording.ppg
     moves = np.flatnonzero(np.diff(x) != 0)
     begin = moves[0] if len(moves) else 0

@@ -44,7 +44,7 @@ def examine(recording):
 
 
 def settle_clocks(recording):
-    """The recording with its clocks in step; as it is where it has no ECG.
+    """Return the recording with its clocks in step; as it is where it has no ECG.
 
     Raises
     ------
@@ -64,21 +64,25 @@ def settle_clocks(recording):
     offset, drift = found.offset_s if off else 0.0, found.drift_ppm if found.drifts else 0.0
     corrected = correct(recording, offset, drift, found.middle_s)
     after = examine(corrected)
-    rules = ["clock_offset"] * off + ["clock_drift"] * found.drifts
+    rules = []
+    if off:
+        rules.append("clock_offset")
+    if found.drifts:
+        rules.append("clock_drift")
     note = note_of("corrected", found, offset, drift, after)
     return replace(corrected, clocks=note, repairs=[*recording.repairs, *rules])
 
 
 def note_of(state, found, offset, drift, after):
-    """What the store keeps: what was corrected, how certain it was, and what remains."""
+    """Say what the store keeps: what was corrected, how certain it was, and what remains."""
     return ClockNote(
         state, offset, found.lag_half_s, drift, found.drift_half_ppm, after.lag_s - ARRIVAL_S
     )
 
 
 def checked(recording, found):
-    """A recording whose clocks the user gave: taken as they are, unless the beats speak against
-    it.
+    """Return a recording whose clocks the user gave: taken as they are, unless the beats speak
+    against it.
     """
     if found.certain and abs(found.offset_s) > WRONG_S:
         raise OutOfStep(
@@ -128,7 +132,7 @@ def correct(recording, offset_s, drift_ppm, middle_s):
 
 
 def resampled_at(x, place):
-    """A signal (n_times,) at fractional sample numbers, by cubic splines; NaN beside missing
+    """Return a signal (n_times,) at fractional sample numbers, by cubic splines; NaN beside missing
     samples.
     """
     known = np.isfinite(x)
@@ -139,7 +143,7 @@ def resampled_at(x, place):
 
 
 def moved(label, samples, sfreq):
-    """A label whose recording lost this many samples at its start."""
+    """Return a label whose recording lost this many samples at its start."""
     if not isinstance(label, tuple):
         return label
     values, rate = label
@@ -147,7 +151,7 @@ def moved(label, samples, sfreq):
 
 
 def sentence(found: Clocks):
-    """What was found, as one line."""
+    """Say what was found, as one line."""
     if np.isnan(found.lag_s):
         return f"not certain: {found.why}"
     lag = f"lag {found.lag_s:.3f} ± {found.lag_half_s:.3f} s"

@@ -3,6 +3,7 @@ recording.
 """
 
 import re
+from itertools import chain
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from xmae.errors import UserError
 
 
 def choose_leads(windows, channels):
-    """Channels of windows, each standardised over its recording (mean 0, deviation 1; a flat one to
-    zeros).
+    """Return channels of windows, each standardised over its recording (mean 0, deviation 1; a flat
+    one to zeros).
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ def choose_leads(windows, channels):
     if windows.leads is None:
         raise UserError("this store holds no leads; prepare it with --leads")
     wanted = [re.split(r"\s*/\s*", name.strip()) for name in channels.split(",")]
-    if unknown := [name for names in wanted for name in names if name not in windows.lead_names]:
+    if unknown := [name for name in chain.from_iterable(wanted) if name not in windows.lead_names]:
         raise UserError(
             f"unknown channel '{unknown[0]}'; the store has {', '.join(windows.lead_names)}"
         )
@@ -55,8 +56,8 @@ def choose_leads(windows, channels):
 
 
 def standardise(leads):
-    """Windows of one recording (n, C, n_times) with mean 0 and deviation 1 in each channel, missing
-    ones left out.
+    """Return windows of one recording (n, C, n_times) with mean 0 and deviation 1 in each channel,
+    missing ones left out.
     """
     whole = ~np.isnan(leads).any(-1, keepdims=True)
     count = np.maximum(whole.sum(0) * leads.shape[-1], 1)

@@ -36,14 +36,14 @@ class Part:
     subject: str = ""
 
     def roles_by(self, channel_map):
-        """Role -> names: as the user says, or the format, or by the names."""
+        """Return the role -> names: as the user says, or the format, or by the names."""
         units = {channel.name: channel.unit for channel in self.channels}
         names = [channel.name for channel in self.channels]
         return find_roles(names, channel_map.roles or self.roles, units)
 
 
 def recording_of_part(part, path, channel_map):
-    """The recording that a part is by itself.
+    """Return the recording that a part is by itself.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def recording_of_part(part, path, channel_map):
 
 
 def holds_ppg(part_of, path, channel_map):
-    """Whether a part has PPG; a damaged file is to be told, not passed over."""
+    """Tell whether a part has PPG; a damaged file is to be told, not passed over."""
     try:
         return "ppg" in part_of(path, channel_map).roles_by(channel_map)
     except UserError:

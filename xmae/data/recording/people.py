@@ -33,8 +33,8 @@ STEADY_ROWS = 200  # rows on average for which a value stays that may name a per
 
 
 def words_of(name):
-    """The words of a column's name in capitals: at spaces, signs, digits and capitals after small
-    letters.
+    """Return the words of a column's name in capitals: at spaces, signs, digits and capitals after
+    small letters.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def words_of(name):
 
 
 def names_subject(name):
-    """Whether a column is called as one that names people: "Participant_ID", "subject"."""
+    """Tell whether a column is called as one that names people: "Participant_ID", "subject"."""
     ends = "|".join(sorted(BESIDE, key=len, reverse=True))
     words = [
         re.sub(rf"(?<=\w\w)({ends})$", "", w) if w not in PEOPLE else w for w in words_of(name)
@@ -56,7 +56,7 @@ def names_subject(name):
 
 
 def may_name_subject(name):
-    """Whether a column is called "ID", "user" or the like, which may name people."""
+    """Tell whether a column is called "ID", "user" or the like, which may name people."""
     words = words_of(name)
     if "".join(words) in MAYBE_PEOPLE:
         return True
@@ -64,18 +64,18 @@ def may_name_subject(name):
 
 
 def says_id(name):
-    """Whether a name has the word "ID", of people or of something else."""
+    """Tell whether a name has the word "ID", of people or of something else."""
     return "ID" in words_of(name)
 
 
 def is_steady(column):
-    """Whether the values of a column stay the same for many rows."""
+    """Tell whether the values of a column stay the same for many rows."""
     changes = int((column != column.shift()).sum())
     return changes * STEADY_ROWS <= len(column) and column.notna().any()
 
 
 def subject_column(names, channel_map, path, table=None):
-    """The column that names the person: the one of the map, or one of a usual name; None if
+    """Return the column that names the person: the one of the map, or one of a usual name; None if
     there is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
@@ -101,13 +101,15 @@ def subject_column(names, channel_map, path, table=None):
 
 
 def unread_ids(table):
-    """Columns that are called an ID and have several values for long, and yet name nobody known."""
+    """Return columns that are called an ID and have several values for long, and yet name nobody
+    known.
+    """
     found = [name for name in table.columns if says_id(name)]
     return [name for name in found if table[name].nunique() > 1 and is_steady(table[name])]
 
 
 def subject_name(value):
-    """A cell of the column of subjects as text: 7.0 is 7; None for an empty one."""
+    """Return a cell of the column of subjects as text: 7.0 is 7; None for an empty one."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if pd.isna(value) or not str(value).strip():

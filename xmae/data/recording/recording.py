@@ -33,8 +33,8 @@ class PassedOver(UserError):
 
 
 def attempt(make, *arguments, **named):
-    """What `make` gives, or its `UserError`: one recording that cannot be used does not cost the
-    rest of its file.
+    """Say what `make` gives, or its `UserError`: one recording that cannot be used does not cost
+    the rest of its file.
     """
     try:
         return make(*arguments, **named)
@@ -102,7 +102,7 @@ def refuse_beyond_float32(x, what):
 
 
 def same_shape(one, other):
-    """Whether two signals are the same but for scale and offset, to the sixth digit."""
+    """Tell whether two signals are the same but for scale and offset, to the sixth digit."""
     both = np.isfinite(one) & np.isfinite(other)
     if both.sum() < 2:
         return False
@@ -205,7 +205,7 @@ class Recording:
             )
 
     def signals(self):
-        """Every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""
+        """Return every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""
         named = {"ppg": self.ppg, "ecg": self.ecg, "resp": self.resp, "acc": self.acc}
         named |= {f"lead {name}": x for name, x in self.leads.items()}
         return {name: x for name, x in named.items() if x is not None}

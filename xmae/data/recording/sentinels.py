@@ -30,7 +30,7 @@ FIRST_YEAR = 1950  # nothing digital was recorded before
 
 
 def without_marks(x):
-    """A signal with missing samples in the place of numbers that say "no value".
+    """Return a signal with missing samples in the place of numbers that say "no value".
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def without_marks(x):
 
 
 def outlying(x):
-    """Where the lowest value of a signal is a mark: bool (n_times,)."""
+    """Say where the lowest value of a signal is a mark: bool (n_times,)."""
     nothing = np.zeros(len(x), bool)
     known = x[np.isfinite(x)]
     if len(known) < 2 * RUN:
@@ -78,7 +78,7 @@ def outlying(x):
 
 
 def plausible_labels(labels):
-    """Labels with NaN where a number says "no value", and the names of those that had some.
+    """Return labels with NaN where a number says "no value", and the names of those that had some.
 
     Parameters
     ----------
@@ -127,6 +127,8 @@ def refuse_no_values(values, where):
 
 
 def is_placeholder(when):
-    """Whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10, say."""
+    """Tell whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10,
+    say.
+    """
     time = datetime.fromisoformat(when)
     return (time.year, time.month, time.day) in PLACEHOLDER_DAYS or time.year < FIRST_YEAR

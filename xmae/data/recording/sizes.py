@@ -5,9 +5,7 @@ takes a byte of its file or more, packed a quarter; beyond that a fixed number i
 """
 
 import gzip
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from xmae.errors import UserError
 
 FREE_SAMPLES = 1 << 24  # 128 MB as float64; 37 h at 125 Hz
 SAMPLES_A_BYTE = 4
-COMPRESSED = 15  # the type of a packed part of a MATLAB 5 file
 PIECE = 1 << 20  # bytes
 GAPS_A_SAMPLE = 8  # missing samples that may be filled in for each that is there
 MAX_COLUMNS = 4096  # channels of a table, or signals of a file
@@ -103,36 +100,6 @@ def declared(archive, name):
     for length in shape:
         n *= length  # a Python integer, which does not overflow
     return max(n, n * dtype.itemsize // 8)
-
-
-def check_matlab(path):
-    """Refuse a MATLAB 5 file that unpacks to more than a file of its size can hold.
-
-    Its compressed parts are unpacked a piece at a time, and nothing of them is kept.
-
-    Raises
-    ------
-    UserError
-        If it does.
-    zlib.error, OSError, ValueError
-        If the file is damaged.
-    """
-    size, total = Path(path).stat().st_size, 0
-    with open(path, "rb") as file:
-        file.seek(126)
-        order = "<" if file.read(2) == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, length = struct.unpack(f"{order}II", tag)
-            if kind != COMPRESSED:
-                file.seek(length, 1)
-                continue
-            unpacker, left = zlib.decompressobj(), length
-            while left > 0 and (piece := file.read(min(left, PIECE))):
-                left -= len(piece)
-                while piece:
-                    total += len(unpacker.decompress(piece, PIECE))
-                    piece = unpacker.unconsumed_tail
-                    check_samples(total // 8, path, size)
 
 
 def check_gzip(path):

@@ -47,7 +47,7 @@ OTHERS = {
 
 
 def plain_unit(unit):
-    """A unit without case, spaces, brackets, micro sign and plural.
+    """Return a unit without case, spaces, brackets, micro sign and plural.
 
     Examples
     --------
@@ -77,14 +77,14 @@ def split_unit(name):
 
 
 def is_unit(text):
-    """Whether a text is a unit that a table may state below its names."""
+    """Tell whether a text is a unit that a table may state below its names."""
     plain = plain_unit(text)
     known = (SECONDS, TO_MILLIVOLT, TO_G, ARBITRARY - {"", "-", "1", "?"}, OTHERS)
     return any(plain in units for units in known)
 
 
 def seconds_in(unit, where):
-    """Seconds in a stated unit of time; `where` names file and column in the error.
+    """Return seconds in a stated unit of time; `where` names file and column in the error.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def seconds_in(unit, where):
 
 
 def millivolts_in(unit, where):
-    """Millivolts in a stated unit, or None where the scale is arbitrary.
+    """Return millivolts in a stated unit, or None where the scale is arbitrary.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def millivolts_in(unit, where):
 
 
 def gravities_in(unit, where):
-    """Gravities in a stated unit of acceleration, or None where the scale is arbitrary.
+    """Return gravities in a stated unit of acceleration, or None where the scale is arbitrary.
 
     Raises
     ------

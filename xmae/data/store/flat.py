@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,8 @@ class FlatWindows:
         return self.n_windows
 
     def signals(self, rows):
-        """Windows by number: int (m,) -> float32 tensor (n_signals, m, 1000), in the recorder's
-        units, not scaled.
+        """Return windows by number: int (m,) -> float32 tensor (n_signals, m, 1000), in the
+        recorder's units, not scaled.
         """
         return physical([records[rows] for records in self.records])
 
@@ -110,7 +111,7 @@ class FlatWindows:
         with ExitStack() as stack:
             files = {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
             files = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
-            columns = [*CHAIN, *(column for name in files for column in columns_of(name))]
+            columns = [*CHAIN, *chain.from_iterable(columns_of(name) for name in files)]
             for shard in tqdm(self.shards if files else (), "flat files", unit="shard"):
                 table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
                 if len(table) != shard["windows"]:
@@ -129,7 +130,9 @@ class FlatWindows:
 
 
 def shards_of(store, split):
-    """The shards of a split, or all, as store.json lists them; a `UserError` if there are none."""
+    """Return the shards of a split, or all, as store.json lists them; a `UserError` if there are
+    none.
+    """
     shards = [
         shard
         for shard in store.meta["shards"]
@@ -141,7 +144,7 @@ def shards_of(store, split):
 
 
 def caches_of(store):
-    """Folders where flat files may be, the last the one to write to.
+    """Return folders where flat files may be, the last the one to write to.
 
     "cache" in the store; for one that is remote, or not ours to write, one for this store in the
     user's own cache.
@@ -177,12 +180,12 @@ def clear_away(folder, store):
 
 
 def columns_of(name):
-    """The columns of a shard that hold a signal."""
+    """Return the columns of a shard that hold a signal."""
     return [name, f"{name}_scale", f"{name}_offset"] if name in (*SIGNALS, *AXES) else []
 
 
 def records_of(table, name):
-    """A signal of a shard as records (n,) of codes, scale and offset."""
+    """Return a signal of a shard as records (n,) of codes, scale and offset."""
     if name not in table.column_names and name not in AXES:
         raise UserError(
             "pretraining needs ECG beside the PPG, and some of these recordings have none"
@@ -198,7 +201,7 @@ def records_of(table, name):
 
 
 def physical(signals):
-    """Records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's
+    """Return records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's
     units.
     """
     x = torch.empty(len(signals), len(signals[0]), N_TIMES)

@@ -79,7 +79,7 @@ def verify(store: str, out: str = "") -> dict:
 
 
 def unused_files(store):
-    """Files in the folder that belong to no store, left over from work that was broken off;
+    """Return files in the folder that belong to no store, left over from work that was broken off;
     harmless.
     """
     if store.remote:

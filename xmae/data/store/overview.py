@@ -100,7 +100,7 @@ def report(store: str, out: str = "runs/data_report") -> dict:
 
 
 def summary_of(result):
-    """What is in a store and whether it is good, in a few lines."""
+    """Say what is in a store and whether it is good, in a few lines."""
     windows, dropped = result["windows"], sum(result["dropped"].values())
     share = windows / max(windows + dropped, 1)
     subjects = sum(result["subjects_by_split"].values())
@@ -122,13 +122,13 @@ def summary_of(result):
 
 
 def lowest(windows):
-    """The lower quality of PPG and ECG of each window."""
+    """Return the lower quality of PPG and ECG of each window."""
     return np.fmin(windows.ppg_quality, windows.ecg_quality)
 
 
 def candidates(windows):
-    """The few windows of a shard that can be among the best, the worst or, near its own median, the
-    typical.
+    """Return the few windows of a shard that can be among the best, the worst or, near its own
+    median, the typical.
     """
     order = np.argsort(lowest(windows), kind="stable")
     middle = len(order) // 2
@@ -137,7 +137,9 @@ def candidates(windows):
 
 
 def picture(windows):
-    """PNG of the best, typical and worst of these windows, PPG over ECG, as base64 text."""
+    """Return the PNG of the best, typical and worst of these windows, PPG over ECG, as base64
+    text.
+    """
     order = np.argsort(lowest(windows), kind="stable")
     middle = max(0, (len(order) - SHOWN) // 2)
     kinds = {
@@ -173,7 +175,7 @@ def picture(windows):
 
 
 def page(store, result, image):
-    """The report as one HTML page."""
+    """Return the report as one HTML page."""
     total = result["windows"] + sum(result["dropped"].values())
     counts = {"kept": result["windows"], **result["dropped"]}
     both = dict.fromkeys(("ppg_quality", "ecg_quality"), result["settings"]["min_quality"])
@@ -236,7 +238,7 @@ def page(store, result, image):
 
 
 def clock_parts(result):
-    """Which recordings are in step, and which are not: paragraphs and a table."""
+    """Say which recordings are in step, and which are not: paragraphs and a table."""
     parts = []
     if gone := result["out_of_step"]:
         parts.append(
@@ -258,12 +260,12 @@ def clock_parts(result):
 
 
 def with_half(value, half, digits):
-    """A number with half its 95 % interval, if that is known: "1.20 ± 0.15"."""
+    """Return a number with half its 95 % interval, if that is known: "1.20 ± 0.15"."""
     return f"{value:+.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def rows(title, head, body):
-    """A heading and a table; nothing if the table is empty."""
+    """Return a heading and a table; nothing if the table is empty."""
     body = list(body)
     if not body:
         return ""

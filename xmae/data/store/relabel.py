@@ -62,8 +62,8 @@ def relabel(store: str, table: str) -> dict:
 
 
 def read_labels(table):
-    """A table of labels: a column for each, by an index of those columns that say where a value
-    holds.
+    """Return a table of labels: a column for each, by an index of those columns that say where a
+    value holds.
     """
     given = read_small_table(table, "a table of labels")  # all text: subject 007
     try:

@@ -11,7 +11,7 @@ from xmae.files import cache_folder, parse_json
 
 
 def filesystem(url):
-    """The fsspec file system of a URL and the path in it."""
+    """Return the fsspec file system of a URL and the path in it."""
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
@@ -19,7 +19,7 @@ def filesystem(url):
 
 
 def read_remote_store(url):
-    """The `store.json` at a URL, held against its schema; None if there is none."""
+    """Return the `store.json` at a URL, held against its schema; None if there is none."""
     url = str(url).rstrip("/")
     fs, path = filesystem(f"{url}/{STORE}")
     with refusing(f"{url}/{STORE}", "JSON"):
@@ -31,7 +31,9 @@ def read_remote_store(url):
 
 
 def stage_of(url):
-    """A folder of this machine for work on the store at a URL, found again by the next try."""
+    """Return a folder of this machine for work on the store at a URL, found again by the next
+    try.
+    """
     return cache_folder() / "prepare" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
 
 

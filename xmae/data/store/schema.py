@@ -150,7 +150,9 @@ def checked_store(meta, where):
 
 
 def named_files(meta):
-    """Names of all files that a `store.json` names, and its own; each is one part of a path."""
+    """Return names of all files that a `store.json` names, and its own; each is one part of a
+    path.
+    """
     index = [meta["index"]] if meta.get("index") else []
     entries = (*meta["shards"], *meta.get("labels", []), *index)
     return {STORE} | {file_name(entry["file"], STORE) for entry in entries}

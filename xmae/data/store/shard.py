@@ -83,7 +83,7 @@ def write_named(folder, stem, write):
 
 
 def read_codes(table, name):
-    """The int16 codes of a signal, (n, n_times): a view of the decoded column, nothing is
+    """Return the int16 codes of a signal, (n, n_times): a view of the decoded column, nothing is
     copied.
     """
     (column,) = table[name].chunks  # a shard is one row group
@@ -92,13 +92,13 @@ def read_codes(table, name):
 
 
 def read_signal(table, name):
-    """One signal of a shard in physical units: (n, n_times) float32."""
+    """Return one signal of a shard in physical units: (n, n_times) float32."""
     scale, offset = (table[f"{name}_{part}"].to_numpy()[:, None] for part in ("scale", "offset"))
     return read_codes(table, name) * scale + offset
 
 
 def read_beats(table):
-    """The beats of a shard, (n, 40) float32, NaN after the last."""
+    """Return the beats of a shard, (n, 40) float32, NaN after the last."""
     (column,) = table["beats"].chunks
     return column.flatten().to_numpy().reshape(len(table), -1)
 
@@ -123,7 +123,7 @@ def read_shard(file, digest):
 
 
 def read_table(file, digest, columns=None):
-    """The table of a shard, or some of its columns, after its SHA-256 was checked; else as
+    """Return the table of a shard, or some of its columns, after its SHA-256 was checked; else as
     `read_shard`.
     """
     name = getattr(file, "path", file)
@@ -139,7 +139,7 @@ def read_table(file, digest, columns=None):
 
 
 def windows_of(table):
-    """The windows in a table of a shard."""
+    """Return the windows in a table of a shard."""
     names = table.column_names
     leads = [
         name[len(LEAD) : -len("_scale")]

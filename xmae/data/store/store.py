@@ -9,6 +9,7 @@ in docs/data.md.
 import hashlib
 import json
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import fsspec
@@ -44,7 +45,7 @@ class RemoteFile:
         self.path = url
 
     def open(self):
-        """The file, opened for reading bytes."""
+        """Return the file, opened for reading bytes."""
         return fsspec.open(self.path, "rb").open()
 
 
@@ -78,19 +79,19 @@ class WindowStore:
 
     @property
     def contents(self):
-        """SHA-256 over signals and splits: what a training depends on, whatever the store's path
-        and labels.
+        """Return the SHA-256 over signals and splits: what a training depends on, whatever the
+        store's path and labels.
         """
         what = [[shard["sha256"] for shard in self.meta["shards"]], self.splits]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def file(self, name):
-        """A file of the store by its name, one part of a path: a path, or a `RemoteFile`."""
+        """Return a file of the store by its name, one part of a path: a path, or a `RemoteFile`."""
         file_name(name, self.path)
         return RemoteFile(f"{self.path}/{name}") if self.remote else self.path / name
 
     def read_meta(self):
-        """`store.json`, held against its schema."""
+        """Return `store.json`, held against its schema."""
         if self.remote:
             meta = read_remote_store(self.path)
         elif (self.path / STORE).is_file():
@@ -104,20 +105,22 @@ class WindowStore:
         return meta
 
     def index(self):
-        """One dict for each recording with windows: subject, record, source, start, seconds,
+        """Return one dict for each recording with windows: subject, record, source, start, seconds,
         windows, shard, row ...
 
         A store of version 1 has no index: it is gathered from the shards, without start, seconds
         and samples_sha256.
         """
         if "index" not in self.meta:
-            return [row for shard in self.meta["shards"] for row in self.recordings_in(shard)]
+            return list(
+                chain.from_iterable(self.recordings_in(shard) for shard in self.meta["shards"])
+            )
         file = self.file(self.meta["index"]["file"])
         rows = read_table(file, self.meta["index"]["sha256"]).to_pylist()
         return checked(rows, list[Row], getattr(file, "path", file))
 
     def recordings_in(self, shard):
-        """Rows of an index for the recordings of one shard, as far as it knows of them."""
+        """Return rows of an index for the recordings of one shard, as far as it knows of them."""
         record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])[
             "record"
         ].to_numpy()
@@ -147,8 +150,8 @@ class WindowStore:
                 yield self.shard(shard, relabelled)
 
     def shard(self, shard, relabelled=None):
-        """The windows of one entry of `meta["shards"]`, with leads, split and labels as the store
-        has them.
+        """Return the windows of one entry of `meta["shards"]`, with leads, split and labels as the
+        store has them.
         """
         windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(
             self.meta.get("leads")
@@ -162,7 +165,7 @@ class WindowStore:
         )
 
     def new_labels(self):
-        """Labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
+        """Return labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
         tables = {}
         for entry in self.meta.get("labels", []):
             table = read_table(self.file(entry["file"]), entry["sha256"])
@@ -172,7 +175,7 @@ class WindowStore:
         return tables
 
     def windows(self, split=None):
-        """All windows, or those of one split ("train", "val" or "test"), as one `Windows`.
+        """Return all windows, or those of one split ("train", "val" or "test"), as one `Windows`.
 
         Raises
         ------
@@ -187,7 +190,7 @@ class WindowStore:
         return Windows.concatenate(parts)
 
     def of_subject(self, subject):
-        """All windows of one subject, reading only their shards."""
+        """Return all windows of one subject, reading only their shards."""
         shards = [shard for shard in self.meta["shards"] if shard["subject"] == subject]
         if not shards:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")

@@ -1,6 +1,7 @@
 """Windows in memory: what a store gives to training and evaluation."""
 
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Windows:
         return len(self.ppg)
 
     def select(self, index):
-        """The windows that a boolean mask, slice or list of numbers picks."""
+        """Return the windows that a boolean mask, slice or list of numbers picks."""
         picked = {name: getattr(self, name) for name in ROWS}
         picked = {name: None if x is None else x[index] for name, x in picked.items()}
         tables = {
@@ -93,26 +94,26 @@ class Windows:
             )
 
     def signals(self, rows):
-        """PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError` if ECG is
-        missing.
+        """Return the PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError`
+        if ECG is missing.
         """
         self.require_ecg("pretraining")
         return np.stack([self.ppg[rows], self.ecg[rows]])
 
     @property
     def follows(self):
-        """Whether the next of the windows goes on where each one ends: bool (n,)."""
+        """Tell whether the next of the windows goes on where each one ends: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
     def with_acc(self):
-        """The same windows with acceleration; NaN if none was recorded."""
+        """Return the same windows with acceleration; NaN if none was recorded."""
         if self.acc is not None:
             return self
         return replace(self, acc=np.full((len(self), 3, self.ppg.shape[1]), np.nan, np.float32))
 
     def with_leads(self, names):
-        """The same windows with exactly these leads in this order; NaN for those that were not
-        recorded.
+        """Return the same windows with exactly these leads in this order; NaN for those that were
+        not recorded.
         """
         if not names or tuple(names) == self.lead_names:
             return self
@@ -146,7 +147,7 @@ class Windows:
 
 
 def followed(subject, record, start_s):
-    """Whether the next of some windows (n,) goes on where each one ends: bool (n,)."""
+    """Tell whether the next of some windows (n,) goes on where each one ends: bool (n,)."""
     subject, record, start_s = map(np.asarray, (subject, record, start_s))
     follows = (
         (record[1:] == record[:-1])
@@ -158,7 +159,7 @@ def followed(subject, record, start_s):
 
 def join(tables, lengths):
     """Join columns of tables of these lengths; NaN where a table lacks a column."""
-    names = dict.fromkeys(name for table in tables for name in table)
+    names = dict.fromkeys(chain.from_iterable(tables))
     blank = [np.full(length, np.nan) for length in lengths]
     return {
         name: np.concatenate([table.get(name, x) for table, x in zip(tables, blank, strict=True)])

@@ -112,7 +112,7 @@ def curve(
 
 
 def read_fractions(text):
-    """Shares from text such as "0.1,0.5,1", ascending."""
+    """Return shares from text such as "0.1,0.5,1", ascending."""
     try:
         shares = sorted({float(share) for share in text.split(",")})
     except ValueError:
@@ -125,7 +125,7 @@ def read_fractions(text):
 
 
 def label_points(name, embedding, trials, shares, repeats, seed):
-    """Points of one embedding (n, D) for shares of the fitted subjects."""
+    """Return points of one embedding (n, D) for shares of the fitted subjects."""
     points = []
     for trial in trials:
         for share in tqdm(shares, f"{name}, {trial.task.name}", leave=False):
@@ -138,7 +138,7 @@ def label_points(name, embedding, trials, shares, repeats, seed):
                 ]
                 fewer = Trial(trial.dataset, trial.task, trial.truth, folds)
                 found = score_trial(fewer, probe_trial(fewer, embedding), n_resamples=1)
-                values.append(found[trial.task.metric]["value"])
+                values.append(found[trial.task.metric].value)
                 counts.append(
                     np.mean([len(np.unique(trial.dataset.subject[fitted])) for fitted, _ in folds])
                 )
@@ -147,8 +147,8 @@ def label_points(name, embedding, trials, shares, repeats, seed):
 
 
 def keep_subjects(trial, fitted, share, rng):
-    """Fitted rows of a random share of their subjects: at least two, and both classes of a binary
-    task.
+    """Return fitted rows of a random share of their subjects: at least two, and both classes of a
+    binary task.
     """
     subjects = rng.permutation(np.unique(trial.dataset.subject[fitted]))
     n_kept = max(2, round(share * len(subjects)))
@@ -160,8 +160,8 @@ def keep_subjects(trial, fitted, share, rng):
 
 
 def subject_points(method, data, trials, shares, budget, size, batch_size, out, seed):
-    """Points of one method, pretrained on shares of the training subjects with the same number of
-    windows seen.
+    """Return points of one method, pretrained on shares of the training subjects with the same
+    number of windows seen.
     """
     from xmae.evaluation.compare import epochs_of, train_method
 
@@ -184,13 +184,13 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
             found = score_trial(trial, probe_trial(trial, embedding), n_resamples=1)[
                 trial.task.metric
             ]
-            points.append(_point(trial, method, "subjects", share, len(kept), [found["value"]]))
+            points.append(_point(trial, method, "subjects", share, len(kept), [found.value]))
     return points
 
 
 def subset_store(store, subjects, path):
-    """A store of these training subjects and all others: links to the files of `store`, copies of
-    remote ones.
+    """Return a store of these training subjects and all others: links to the files of `store`,
+    copies of remote ones.
     """
     shards = [
         s
@@ -226,7 +226,7 @@ def _point(trial, name, kind, fraction, n_subjects, values):
 
 
 def curve_table(points):
-    """Markdown table: a row per task, kind and model, a column per share."""
+    """Return the Markdown table: a row per task, kind and model, a column per share."""
     lines = []
     for kind, words in KINDS.items():
         chosen = [point for point in points if point["kind"] == kind]
@@ -251,7 +251,7 @@ def curve_table(points):
 
 
 def draw_curves(points, path):
-    """A panel per task and kind, a line per model; path of the picture."""
+    """Return a panel per task and kind, a line per model; path of the picture."""
     panels = list(dict.fromkeys((point["task"], point["kind"]) for point in points))
     models = list(dict.fromkeys(point["model"] for point in points))
     figure, lines = Figure(figsize=(4.2 * len(panels) + 1.4, 3.6), layout="constrained"), {}

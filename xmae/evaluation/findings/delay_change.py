@@ -65,7 +65,9 @@ def read_changes(windows, recording, matched):
 
 
 def window_medians(window, value, n_windows):
-    """Median of each window's values, of at least 4: (k,), (k,) -> (n_windows,), else NaN."""
+    """Return the median of each window's values, of at least 4: (k,), (k,) -> (n_windows,), else
+    NaN.
+    """
     median = np.full(n_windows, np.nan)
     for number in np.flatnonzero(np.bincount(window, minlength=n_windows) >= MIN_BEATS):
         median[number] = np.median(value[window == number])

@@ -70,7 +70,7 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     predictions[direct] = {
         trial.name: probe_trial(trial, computed[trial.task.name]) for trial in trials
     }
-    result = summarise(trials, [], predictions, seed) | {
+    result = summarise(trials, [], predictions, seed).as_json() | {
         "protocol": protocol,
         "seed": seed,
         "models": models,
@@ -84,8 +84,8 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
 
 
 def correlations(trial, prediction):
-    """Pearson correlation with the truth over all scored windows, and within recordings; None where
-    undefined.
+    """Return the pearson correlation with the truth over all scored windows, and within recordings;
+    None where undefined.
     """
     truth = trial.truth[trial.rows]
     _, record = np.unique(trial.dataset.recording[trial.rows], return_inverse=True)
@@ -98,7 +98,7 @@ def correlations(trial, prediction):
 
 
 def pearson(a, b):
-    """Pearson correlation of two arrays (n,), or None if one does not vary."""
+    """Return the pearson correlation of two arrays (n,), or None if one does not vary."""
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 1e-9 * max(len(a), 1) else None
@@ -123,8 +123,8 @@ def add_correlations(path, result):
 
 
 def draw_predictions(trials, predictions, path):
-    """Prediction over truth, a block per task, a panel per method, a colour per recording; path of
-    the picture.
+    """Return the prediction over truth, a block per task, a panel per method, a colour per
+    recording; path of the picture.
     """
     names = [name for name in predictions if name != "constant"]
     n_rows = -(-len(names) // PANELS)

@@ -62,7 +62,7 @@ def timing(
 
 
 def derive(dataset):
-    """Truth by column, and the delay computed in the other way: see `probe_derived`."""
+    """Return the truth by column, and the delay computed in the other way: see `probe_derived`."""
     delay, other = delays(dataset)
     labels = {"delay": delay, "delay_change": delay - medians(delay, dataset.recording)}
     change = other - medians(other, dataset.recording)
@@ -70,12 +70,14 @@ def derive(dataset):
 
 
 def medians(x, recording):
-    """Median of the known values of each recording, for each of its windows: (n,), (n,) -> (n,)."""
+    """Return the median of the known values of each recording, for each of its windows: (n,), (n,)
+    -> (n,).
+    """
     return pd.Series(x).groupby(recording).transform("median").to_numpy()
 
 
 def delays(windows):
-    """Delay of every window of a store with ECG, in two ways.
+    """Return the delay of every window of a store with ECG, in two ways.
 
     Returns
     -------
@@ -104,7 +106,9 @@ def delays(windows):
 
 
 def usual_delay(slope, peak):
-    """Samples after an R peak at which the PPG rises most, on average; None without beats."""
+    """Return samples after an R peak at which the PPG rises most, on average; None without
+    beats.
+    """
     lags = np.arange(round(SEARCH_S[0] * SFREQ), round(SEARCH_S[1] * SFREQ) + 1)
     peak = peak[peak + lags[-1] < len(slope)]
     return (
@@ -115,8 +119,8 @@ def usual_delay(slope, peak):
 
 
 def beat_delays(ecg, slope, peak, usual):
-    """R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between samples by
-    parabolas.
+    """Return R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between
+    samples by parabolas.
     """
     reach = round(AROUND_S * SFREQ)
     peak = peak[peak + usual + reach + 1 < len(slope)]
@@ -130,8 +134,8 @@ def beat_delays(ecg, slope, peak, usual):
 
 
 def mean_beat_delays(ecg, slope, peak, usual, n_windows):
-    """Delay (ms) of the mean beat of each window, shape (n_windows,); the usual one where there is
-    no beat.
+    """Return the delay (ms) of the mean beat of each window, shape (n_windows,); the usual one
+    where there is no beat.
     """
     reach = round(AROUND_S * SFREQ)
     lags = usual + np.arange(-reach, reach + 1)

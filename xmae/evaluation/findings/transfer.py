@@ -17,6 +17,7 @@ from xmae.evaluation.evaluate import (
 )
 from xmae.evaluation.protocol.datasets import Dataset, load_datasets
 from xmae.evaluation.protocol.folds import Trial, make_trial
+from xmae.evaluation.protocol.result import NotEvaluated
 from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.files import write_json
 from xmae.models import load_encoder
@@ -94,10 +95,10 @@ def transfer(
         except UserError as error:
             if tasks != "all":
                 raise
-            reasons.append({"dataset": target.name, "task": name, "reason": str(error)})
+            reasons.append(NotEvaluated(target.name, name, str(error)))
     if not trials:
         raise UserError(
-            "nothing can be evaluated: " + "; ".join(reason["reason"] for reason in reasons)
+            "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
         )
     names = method_names(models)
     encoders = [load_encoder(model) for model in models]
@@ -108,15 +109,15 @@ def transfer(
         for name, encoder in zip(names, encoders, strict=True)
     }
     found |= predict_baselines(encoders[0], trials, seed=seed)
-    result = summarise(trials, reasons, found, seed)
+    result = summarise(trials, reasons, found, seed).as_json()
     result |= {"protocol": protocol, "seed": seed, "models": models, "seconds": joined.seconds}
     write_json(Path(out) / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
 
 
 def join(source, target):
-    """Both datasets, one after the other, in windows of the shorter length; only the labels that
-    both have.
+    """Return both datasets, one after the other, in windows of the shorter length; only the labels
+    that both have.
     """
     seconds = min(source.seconds, target.seconds)
     parts = [dataset.shortened(seconds) for dataset in (source, target)]
@@ -128,8 +129,8 @@ def join(source, target):
 
 
 def transfer_trials(joined, source, target, task, protocol, seed):
-    """Two trials on the joined windows that score the same folds: fitted on the source, and within
-    the target.
+    """Return two trials on the joined windows that score the same folds: fitted on the source, and
+    within the target.
     """
     within = make_trial(target, task, protocol, None, seed)
     offset = len(source.subject)

@@ -138,7 +138,7 @@ def fuse(
 
 
 def load_modality(name, file):
-    """The encoder of a modality, which must be of its kind."""
+    """Return the encoder of a modality, which must be of its kind."""
     encoder = load_encoder(file, ppg=name == "ppg")
     if name != "ppg" and not isinstance(encoder, CrissCrossEncoder):
         raise UserError(f"{file}: a {type(encoder).__name__} is no encoder of {name}")
@@ -146,7 +146,9 @@ def load_modality(name, file):
 
 
 def modality_signals(windows, name, channels):
-    """What the encoder of a modality takes of windows: float32 (n, C, n_times), NaN = missing."""
+    """Say what the encoder of a modality takes of windows: float32 (n, C, n_times), NaN =
+    missing.
+    """
     if name == "ppg":
         return minmax_scale(windows.ppg)[0][:, None].astype(np.float32)
     return choose_leads(windows, channels)
@@ -154,8 +156,8 @@ def modality_signals(windows, name, channels):
 
 @torch.no_grad()
 def embed_signals(encoder, signals, batch_size=64):
-    """Signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN where a
-    signal has NaN.
+    """Return signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN
+    where a signal has NaN.
     """
     whole = np.flatnonzero(~np.isnan(signals).any((1, 2)))
     embeddings = np.full((len(signals), encoder.embed_dim), np.nan, np.float32)
@@ -166,7 +168,7 @@ def embed_signals(encoder, signals, batch_size=64):
 
 
 def ways_of(modalities, fusions, pairs=True):
-    """Ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at
+    """Return ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at
     inference).
 
     The first is all modalities fused the first way; then the other fusions, the first few
@@ -265,7 +267,9 @@ def with_gain(way, task):
 
 
 def fusion_table(result):
-    """Markdown: for each task a row per way, with its value and what the fused one is better by."""
+    """Return the Markdown: for each task a row per way, with its value and what the fused one is
+    better by.
+    """
     lines = []
     for task in result["tasks"].values():
         unit = f" {task['units']}" if task["units"] else ""

@@ -13,7 +13,7 @@ from xmae.models.fusion import FusionHead, FusionModel
 
 
 def fit_head(embeddings, target, subject, kind, fusion):
-    """A `FusionHead` on frozen embeddings of the windows to fit on.
+    """Return a `FusionHead` on frozen embeddings of the windows to fit on.
 
     Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by
     gradient.
@@ -74,15 +74,15 @@ def train_gated(head, embeddings, target, kind, steps=200):
 
 
 def with_encoders(encoders, head):
-    """The `FusionModel` of encoders and a head that was fitted on their embeddings."""
+    """Return the `FusionModel` of encoders and a head that was fitted on their embeddings."""
     model = FusionModel(encoders, head.fusion, drop=0.1)
     model.head.load_state_dict(head.state_dict())
     return model.eval()
 
 
 def loss_of(target, kind):
-    """Loss of outputs against targets: squared error over the variance, or cross entropy with
-    classes in balance.
+    """Return the loss of outputs against targets: squared error over the variance, or cross entropy
+    with classes in balance.
     """
     if kind == "regression":
         variance = target.var().clamp(min=1e-12)
@@ -127,12 +127,12 @@ class Tuning:
         return model.eval()
 
     def batch(self, head, rows):
-        """Signals of windows, of the modalities that a head takes."""
+        """Return signals of windows, of the modalities that a head takes."""
         return {name: self.signals[name][rows] for name in head.widths}
 
     @torch.no_grad()
     def predict(self, model, rows, without=()):
-        """Outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
+        """Return outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
         parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         signals = (
             {k: x for k, x in self.batch(model.head, part).items() if k not in without}

@@ -45,7 +45,7 @@ NAMES = (
 
 
 def ppg_features(ppg):
-    """Hand-made features of cleaned PPG windows.
+    """Return hand-made features of cleaned PPG windows.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def ppg_features(ppg):
 
 
 def _rate_from_autocorrelation(x):
-    """Rate (/min) and regularity (0-1) of standardised windows: a period must repeat once, twice
-    and three times.
+    """Return the rate (/min) and regularity (0-1) of standardised windows: a period must repeat
+    once, twice and three times.
     """
     n_times = x.shape[1]
     full = np.fft.irfft(np.abs(np.fft.rfft(x, 2 * n_times)) ** 2)[:, :n_times]
@@ -114,8 +114,8 @@ def _rate_from_autocorrelation(x):
 
 
 def _rate_from_spectrum(power, frequency):
-    """Rate (/min) with the most power in its first three harmonics, the higher ones weighing
-    less.
+    """Return the rate (/min) with the most power in its first three harmonics, the higher ones
+    weighing less.
     """
     rates = np.arange(RATE_RANGE[0], RATE_RANGE[1] + RATE_STEP, RATE_STEP)
     bins = rates / 60 / frequency[1]
@@ -127,8 +127,8 @@ def _rate_from_spectrum(power, frequency):
 
 
 def _interpolate(rows, position):
-    """Linear interpolation of rows (n, m) at the same fractional positions (k,): (n, k), 0 beyond
-    the end.
+    """Return the linear interpolation of rows (n, m) at the same fractional positions (k,): (n, k),
+    0 beyond the end.
     """
     low = np.minimum(position.astype(int), rows.shape[1] - 2)
     weight = position - low
@@ -136,8 +136,8 @@ def _interpolate(rows, position):
 
 
 def _pulse_band(x, rate):
-    """Instantaneous period (s) and envelope of the pulse's fundamental, without the half second at
-    both ends.
+    """Return instantaneous period (s) and envelope of the pulse's fundamental, without the half
+    second at both ends.
 
     The analytic signal is taken of a Gaussian band at the rate, 25 % wide (one standard deviation),
     which lets breathing pass as side bands and holds the second harmonic out.
@@ -155,8 +155,8 @@ def _pulse_band(x, rate):
 
 
 def _beats(x):
-    """Rate (/min) of detected beats, standard deviation and RMSSD of their intervals (s); zeros
-    below 3 beats.
+    """Return the rate (/min) of detected beats, standard deviation and RMSSD of their intervals
+    (s); zeros below 3 beats.
 
     Systolic peaks after Elgendi et al., PLoS ONE 8(10): e76585, 2013: where the squared positive
     signal, averaged over 0.111 s, exceeds its average over 0.667 s plus 2 % of its mean, for at
@@ -197,8 +197,8 @@ def _beats(x):
 
 
 def _spectral_shape(power, frequency, rate):
-    """Logarithm of relative band powers, entropy (0-1), centroid (Hz), harmonics 2-4 over the
-    fundamental (log).
+    """Return the logarithm of relative band powers, entropy (0-1), centroid (Hz), harmonics 2-4
+    over the fundamental (log).
     """
     inside = (frequency >= BANDS_HZ[0]) & (frequency < BANDS_HZ[-1])
     share = power[:, inside] / np.maximum(power[:, inside].sum(axis=1, keepdims=True), 1e-12)
@@ -232,8 +232,8 @@ def _spectral_shape(power, frequency, rate):
 
 
 def _modulation(period, envelope):
-    """What breathing does to rate and amplitude: deviations, then rate (/min) and power (log) of
-    both spectra.
+    """Say what breathing does to rate and amplitude: deviations, then rate (/min) and power (log)
+    of both spectra.
     """
     envelope = envelope / np.maximum(envelope.mean(axis=1, keepdims=True), 1e-12)
     am, frequency = _breath_spectrum(envelope)
@@ -248,7 +248,9 @@ def _modulation(period, envelope):
 
 
 def _breath_spectrum(x):
-    """Power (n, k) of detrended rows in the respiration band, and its frequencies (k,) in Hz."""
+    """Return the power (n, k) of detrended rows in the respiration band, and its frequencies (k,)
+    in Hz.
+    """
     t = np.linspace(-1, 1, x.shape[1])
     x = x - x.mean(axis=1, keepdims=True)
     x = x - (x @ t / (t @ t))[:, None] * t
@@ -259,8 +261,8 @@ def _breath_spectrum(x):
 
 
 def _moment(x, order):
-    """Standardised central moment of every row (3: skewness, 4: kurtosis, 3 for a Gaussian); 0 for
-    flat rows.
+    """Return standardised central moment of every row (3: skewness, 4: kurtosis, 3 for a Gaussian);
+    0 for flat rows.
     """
     x = x - x.mean(axis=1, keepdims=True)
     deviation = x.std(axis=1)

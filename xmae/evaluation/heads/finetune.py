@@ -21,8 +21,8 @@ EPOCHS, BATCH, LR = 5, 32, 1e-4
 
 
 def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
-    """Out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: number or log
-    odds.
+    """Return out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: number
+    or log odds.
 
     Parameters
     ----------

@@ -48,23 +48,20 @@ def fit_heads(embeddings, windows, tasks):
 
 
 def worth_shipping(heads):
-    """Split heads of `fit_heads` into those that ship and the labels of those at chance.
-
-    The heart rate always ships: drift of int8 is measured by it, and it says its skill.
-    """
-    kept = {task: head for task, head in heads.items() if task == "hr" or has_skill(head)}
+    """Split heads of `fit_heads` into those that ship and the labels of those at chance."""
+    kept = {task: head for task, head in heads.items() if has_skill(head)}
     return kept, [head["label"] for task, head in heads.items() if task not in kept]
 
 
 def has_skill(head):
-    """Whether a head explains enough of a constant's loss on subjects left out; a head of unknown
-    skill is believed.
+    """Tell whether a head explains enough of a constant's loss on subjects left out; a head of
+    unknown skill is believed.
     """
     return head.get("skill", 1) >= MIN_SKILL
 
 
 def apply_head(head, embedding):
-    """What a head says about embeddings (n, D): the number, or the probability of the positive
+    """Say what a head says about embeddings (n, D): the number, or the probability of the positive
     class; shape (n,).
     """
     value = np.asarray(embedding, dtype=np.float64) @ np.asarray(head["weight"]) + head["bias"]

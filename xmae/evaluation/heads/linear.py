@@ -45,7 +45,7 @@ class LinearModel:
     skill: float
 
     def predict(self, embedding):
-        """Number or log odds for every row of `embedding` (n, D), shape (n,)."""
+        """Return the number or log odds for every row of `embedding` (n, D), shape (n,)."""
         return embedding @ self.weight + self.bias
 
 
@@ -118,13 +118,13 @@ def fit_linear(embedding, target, subject, kind):
 
 
 def balanced_log_loss(y, log_odds):
-    """Cross entropy with both classes weighing the same, as in the fit."""
+    """Return the cross entropy with both classes weighing the same, as in the fit."""
     loss = np.logaddexp(0, np.where(y == 1, -log_odds, log_odds))
     return np.mean([loss[y == label].mean() for label in np.unique(y)])
 
 
 def _ridge_path(x, y, alphas):
-    """Weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a
+    """Return weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a
     penalty each.
     """
     z, fold = _standardise(x)
@@ -133,7 +133,7 @@ def _ridge_path(x, y, alphas):
 
 
 def _logistic_path(x, y, strengths):
-    """Weights (k, D) and biases (k,) for k strengths, each started from the one before."""
+    """Return weights (k, D) and biases (k,) for k strengths, each started from the one before."""
     z, fold = _standardise(x)
     model = LogisticRegression(class_weight="balanced", warm_start=True, max_iter=1000, tol=1e-3)
     rows = [
@@ -143,8 +143,8 @@ def _logistic_path(x, y, strengths):
 
 
 def _standardise(x):
-    """Rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to undo it
-    in the weights.
+    """Return rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to
+    undo it in the weights.
     """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     inverse = np.divide(

@@ -80,7 +80,7 @@ def match_beats(windows, recording, reading):
 
 
 def best_lag(truth, mine):
-    """The lag in 0 to 1 s with the best F1, of equal ones that with the smallest mean error.
+    """Return the lag in 0 to 1 s with the best F1, of equal ones that with the smallest mean error.
 
     Parameters
     ----------
@@ -109,15 +109,17 @@ def best_lag(truth, mine):
 
 
 def tolerances(truth):
-    """Tolerance at each beat, s: 0.15, or a quarter of the shorter interval beside it."""
+    """Return the tolerance at each beat, s: 0.15, or a quarter of the shorter interval beside
+    it.
+    """
     interval = np.diff(truth)
     before, after = np.append(np.inf, interval), np.append(interval, np.inf)
     return np.minimum(TOLERANCE_S, QUARTER * np.minimum(before, after))
 
 
 def pair(truth, mine, tolerance):
-    """Number of the nearest of `mine` within the tolerance of each of `truth` (both ascending, s);
-    -1 = none.
+    """Return the number of the nearest of `mine` within the tolerance of each of `truth` (both
+    ascending, s); -1 = none.
 
     Tolerances do not overlap, so no beat is the partner of two.
     """
@@ -131,8 +133,8 @@ def pair(truth, mine, tolerance):
 
 
 def window_at(time, starts):
-    """Number among windows with these ascending starts (s) in which each time lies; -1 = in none:
-    (m,), (n,) -> (m,).
+    """Return the number among windows with these ascending starts (s) in which each time lies; -1 =
+    in none: (m,), (n,) -> (m,).
     """
     number = np.searchsorted(starts, time, side="right") - 1
     inside = (number >= 0) & (time < starts[number] + WINDOW_S)
@@ -140,7 +142,7 @@ def window_at(time, starts):
 
 
 def matched_intervals(windows, recording, matched):
-    """Intervals of the ECG and, where a method has both beats, its own.
+    """Return intervals of the ECG and, where a method has both beats, its own.
 
     Returns
     -------

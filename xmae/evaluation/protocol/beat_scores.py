@@ -47,13 +47,13 @@ class Scored:
 
 
 def true_values(windows):
-    """Truth of every window by name of `VALUES`: float arrays (n,), NaN = not known."""
+    """Return the truth of every window by name of `VALUES`: float arrays (n,), NaN = not known."""
     window, time = beats_by_window(windows.beats)
     return {"hr": windows.labels["hr_ecg"]} | values_of_beats(time, window, len(windows.beats))
 
 
 def values_of_beats(time, window, n_windows):
-    """RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
+    """Return the RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
     (n_windows,).
     """
     found = variability(time, window, n_windows)
@@ -93,7 +93,8 @@ def score_reading(windows, recording, subject, reading, constants):
 
 
 def subject_means(x, subject, rows=None):
-    """Mean of x over the windows of each subject: (n,) -> (S,); NaN for a subject without any.
+    """Return the mean of x over the windows of each subject: (n,) -> (S,); NaN for a subject
+    without any.
 
     Parameters
     ----------
@@ -111,8 +112,8 @@ def subject_means(x, subject, rows=None):
 
 
 def surest(certainty, error, share=SUREST):
-    """The surest share of all windows with truth, pooled: bool (n,); None if the method does not
-    say how sure it is.
+    """Return the surest share of all windows with truth, pooled: bool (n,); None if the method does
+    not say how sure it is.
     """
     known = np.flatnonzero(np.isfinite(error))
     if np.isnan(certainty[known]).any():
@@ -124,8 +125,8 @@ def surest(certainty, error, share=SUREST):
 
 
 def rate_scores(scored):
-    """Heart rate by subject: error (bpm), share within 5 bpm, answered share, wrong but sure; dict
-    of arrays (S,).
+    """Return the heart rate by subject: error (bpm), share within 5 bpm, answered share, wrong but
+    sure; dict of arrays (S,).
     """
     known = np.isfinite(scored.error)
     far = scored.answered & (scored.error > FAR_BPM)
@@ -141,7 +142,7 @@ def rate_scores(scored):
 
 
 def match_scores(scored):
-    """Matched beats by subject: recall, precision, F1; dict of arrays (S,)."""
+    """Return matched beats by subject: recall, precision, F1; dict of arrays (S,)."""
     matched, subject = scored.matched, scored.subject
     n_subjects = int(subject.max()) + 1
 
@@ -159,7 +160,7 @@ def match_scores(scored):
 
 
 def interval_scores(windows, recording, scored, clean):
-    """Interval error of several methods, on the intervals that all of them have.
+    """Return the interval error of several methods, on the intervals that all of them have.
 
     Parameters
     ----------
@@ -197,14 +198,17 @@ def interval_scores(windows, recording, scored, clean):
 
 
 def by_subject(function, x, of, subject):
-    """A function of the known values of each subject: (k,), (k,) -> (S,); NaN without any."""
+    """Return a function of the known values of each subject: (k,), (k,) -> (S,); NaN without
+    any.
+    """
     n_subjects = int(subject.max()) + 1
     parts = [x[(of == number) & np.isfinite(x)] for number in range(n_subjects)]
     return np.array([function(part) if len(part) else np.nan for part in parts])
 
 
 def value_scores(truth, scored, name):
-    """One of `VALUES` against the truth: error by subject (S,), correlations pooled and within.
+    """Return one of `VALUES` against the truth: error by subject (S,), correlations pooled and
+    within.
 
     Returns
     -------
@@ -228,12 +232,12 @@ def value_scores(truth, scored, name):
 
 
 def correlation(kind, a, b):
-    """Correlation of two arrays, 0 if one of them does not vary."""
+    """Return the correlation of two arrays, 0 if one of them does not vary."""
     return float(kind(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
 def detection_auroc(truth, score):
-    """AUROC of a score (n,) for truth above 0; windows without truth do not count."""
+    """Return the AUROC of a score (n,) for truth above 0; windows without truth do not count."""
     known = np.isfinite(truth)
     positive, rank = truth[known] > 0, rankdata(score[known])
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -244,7 +248,9 @@ def detection_auroc(truth, score):
 
 
 def interval_coverage(truth, low, high, subject):
-    """Share of windows whose truth lies in their interval by subject (S,), and the median width."""
+    """Return the share of windows whose truth lies in their interval by subject (S,), and the
+    median width.
+    """
     known = np.isfinite(truth)
     inside = ((truth >= low) & (truth <= high)).astype(float)
     return subject_means(inside, subject, known), float(np.median((high - low)[known]))

@@ -17,11 +17,16 @@ import numpy as np
 
 N_RESAMPLES, LEVEL = 2000, 0.95
 MIN_SUBJECTS = 3  # fewer scored subjects than this give no interval worth printing
+# for the head of each table with bootstrap-t intervals: below 93 % at 34 subjects
+COVERAGE_NOTE = (
+    "Intervals are bootstrap-t over subjects "
+    "(95 %; simulated coverage at 34 subjects 92.3 to 94.4 %)."
+)
 
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):
-    """How often each subject is drawn in each resample, shape (n_resamples, n_subjects); rows sum
-    to n_subjects.
+    """Say how often each subject is drawn in each resample, shape (n_resamples, n_subjects); rows
+    sum to n_subjects.
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(
@@ -30,14 +35,15 @@ def draw_weights(n_subjects, n_resamples=1000, seed=77):
 
 
 def resamples(n_subjects, n_resamples=1000, seed=77):
-    """All subjects as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
+    """Return all subjects as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
     n_subjects).
     """
     return np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
 
 
 def mae(truth, prediction, subject, weights):
-    """Mean over subjects of their mean absolute errors, under each weighting of the subjects.
+    """Return the mean over subjects of their mean absolute errors, under each weighting of the
+    subjects.
 
     Parameters
     ----------
@@ -57,8 +63,8 @@ def mae(truth, prediction, subject, weights):
 
 
 def subject_mae(truth, prediction, subject, n_subjects):
-    """Mean absolute error of each subject (0 without windows), and whether it has any: (S,),
-    (S,).
+    """Return the mean absolute error of each subject (0 without windows), and whether it has any:
+    (S,), (S,).
     """
     error = np.bincount(subject, np.abs(truth - prediction), minlength=n_subjects)
     count = np.bincount(subject, minlength=n_subjects)
@@ -66,8 +72,8 @@ def subject_mae(truth, prediction, subject, n_subjects):
 
 
 def auroc(truth, score, subject, weights):
-    """Area under the ROC curve (Mann-Whitney, ties count one half) under each weighting of the
-    subjects.
+    """Return the area under the ROC curve (Mann-Whitney, ties count one half) under each weighting
+    of the subjects.
 
     A pair of subjects counts once: the positive windows of one against the negative ones of the
     other. Parameters as in `mae`; `truth` is 0 or 1.
@@ -90,7 +96,7 @@ def auroc(truth, score, subject, weights):
 
 
 def count_wins(positive, positive_subject, negative, negative_subject, n_subjects):
-    """How often the positive windows of subject i score above the negative ones of j (ties one
+    """Say how often the positive windows of subject i score above the negative ones of j (ties one
     half): (S, S).
     """
     wins = np.zeros((n_subjects, n_subjects))
@@ -104,9 +110,9 @@ def count_wins(positive, positive_subject, negative, negative_subject, n_subject
 
 
 def f1(truth, log_odds, subject, weights):
-    """F1 score of the positive class, log odds above 0 being called positive, under each weighting
-    of the subjects; each subject's windows together weigh one. Parameters as in `mae`; `truth` is
-    0 or 1.
+    """Return the F1 score of the positive class, log odds above 0 being called positive, under each
+    weighting of the subjects; each subject's windows together weigh one. Parameters as in `mae`;
+    `truth` is 0 or 1.
 
     Returns
     -------
@@ -121,8 +127,8 @@ def f1(truth, log_odds, subject, weights):
 
 
 def interval(values, level=0.95):
-    """Percentile interval [low, high] of resampled values, NaN left out; None if most of them are
-    NaN.
+    """Return the percentile interval [low, high] of resampled values, NaN left out; None if most of
+    them are NaN.
     """
     values = values[~np.isnan(values)] if np.isnan(values).mean() <= 0.5 else values[:0]
     if not values.size:
@@ -131,7 +137,7 @@ def interval(values, level=0.95):
 
 
 def mean_interval(x, level=LEVEL, n_resamples=N_RESAMPLES, seed=77):
-    """Bootstrap-t interval of the mean of the subjects' scores: (S,) -> (low, high).
+    """Return the bootstrap-t interval of the mean of the subjects' scores: (S,) -> (low, high).
 
     NaN scores are left out; None with fewer than 3 subjects, or if all scores are equal.
     """
@@ -150,12 +156,14 @@ def mean_interval(x, level=LEVEL, n_resamples=N_RESAMPLES, seed=77):
 
 
 def with_interval(value, low_high):
-    """A number with its interval, as text: "0.87 (0.59 to 0.99)"."""
+    """Return a number with its interval, as text: "0.87 (0.59 to 0.99)"."""
     return f"{value:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")
 
 
 def mean_with_interval(x, digits=2):
-    """Mean of the subjects' scores (S,) with its bootstrap-t interval, as text; NaN left out."""
+    """Return the mean of the subjects' scores (S,) with its bootstrap-t interval, as text; NaN left
+    out.
+    """
     x = x[np.isfinite(x)]
     mean, low_high = (x.mean() if len(x) else np.nan), mean_interval(x)
     shown = f"{mean:.{digits}f}"

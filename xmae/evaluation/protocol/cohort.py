@@ -43,7 +43,7 @@ class Cohort:
 
 
 def load_cohort(store):
-    """Windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
+    """Return windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring beats")
     truth = true_values(windows)

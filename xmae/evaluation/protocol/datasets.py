@@ -64,34 +64,34 @@ class Dataset:
 
     @property
     def seconds(self):
-        """Length of a window, s."""
+        """Return the length of a window, s."""
         return self.ppg.shape[1] / SFREQ
 
     @property
     def recording(self):
-        """Number of each window's recording, int (n,); recordings of two subjects may have one
-        name.
+        """Return the number of each window's recording, int (n,); recordings of two subjects may
+        have one name.
         """
         return pd.MultiIndex.from_arrays([self.subject, self.record]).factorize()[0]
 
     @property
     def follows(self):
-        """Whether the next of the windows goes on where each one ends: bool (n,)."""
+        """Tell whether the next of the windows goes on where each one ends: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
     def tasks(self, known=REGISTRY):
-        """Names of the `known` tasks that have a label here."""
+        """Return names of the `known` tasks that have a label here."""
         return [name for name, task in known.items() if np.isfinite(task.target(self)).any()]
 
     def scored(self, protocol):
-        """Windows to score, bool (n,): those of the split "test", or all ("all", or where there is
-        no such split).
+        """Return windows to score, bool (n,): those of the split "test", or all ("all", or where
+        there is no such split).
         """
         test = self.split == "test"
         return test if protocol == "test" and test.any() else np.ones(len(test), bool)
 
     def shortened(self, seconds):
-        """The same with the first `seconds` of every window, and no ECG."""
+        """Return the same with the first `seconds` of every window, and no ECG."""
         return Dataset(
             **vars(self)
             | {
@@ -151,12 +151,12 @@ def load_datasets(data, labels=None, tasks=None, known=REGISTRY):
 
 
 def sampling_rate(item):
-    """Sampling rate of the windows of a store (or "ppg_bp"), Hz."""
+    """Return the sampling rate of the windows of a store (or "ppg_bp"), Hz."""
     return float(SFREQ if item == PPG_BP else WindowStore(item).meta["window"]["sfreq"])
 
 
 def load_dataset(item, labels=None, tasks=None, known=REGISTRY):
-    """One store, or "ppg_bp"; see `load_datasets`."""
+    """Return one store, or "ppg_bp"; see `load_datasets`."""
     if item == PPG_BP:
         ppg, subject, segment, given = ppg_bp_segments()
         record = np.char.add(np.char.add(subject, "-"), (segment + 1).astype(str))

@@ -31,7 +31,7 @@ SAME_SHAPE = 0.8  # correlation with the median beat
 
 
 def ectopic_labels(windows):
-    """Labels of every window.
+    """Return labels of every window.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def ectopic_labels(windows):
 
 
 def judge_windows(ecg, peak, n_windows):
-    """Verdicts of one detector: `ectopic` and `pvc` per window of a stretch, shape (n_windows,);
-    NaN if irregular.
+    """Return verdicts of one detector: `ectopic` and `pvc` per window of a stretch, shape
+    (n_windows,); NaN if irregular.
     """
     premature, foreign, irregular = judge_beats(ecg, peak)
     window = peak // N_TIMES
@@ -74,8 +74,8 @@ def judge_windows(ecg, peak, n_windows):
 
 
 def judge_beats(ecg, peak):
-    """Every beat: premature, of another QRS shape, amid an irregular rhythm; three bool arrays,
-    shape (n_beats,).
+    """Return every beat: premature, of another QRS shape, amid an irregular rhythm; three bool
+    arrays, shape (n_beats,).
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from xmae.errors import UserError
 from xmae.evaluation.heads.linear import fit_linear
 from xmae.evaluation.protocol.bootstrap import MIN_SUBJECTS, score
 from xmae.evaluation.protocol.datasets import Dataset
+from xmae.evaluation.protocol.result import Score
 from xmae.evaluation.protocol.tasks import Task
 
 MAX_FOLDS = 5
@@ -45,17 +46,17 @@ class Trial:
 
     @property
     def name(self):
-        """Of the dataset and the task."""
+        """Return of the dataset and the task."""
         return f"{self.dataset.name}/{self.task.name}"
 
     @property
     def rows(self):
-        """Rows that are scored, fold after fold."""
+        """Return rows that are scored, fold after fold."""
         return np.concatenate([scored for _, scored in self.folds])
 
     @property
     def subject(self):
-        """Subject of each of `rows`."""
+        """Return the subject of each of `rows`."""
         return self.dataset.subject[self.rows]
 
 
@@ -98,42 +99,62 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
             + advice(dataset, usable, protocol)
         )
     lost = not_scored(dataset, usable, score)
-    most, whose = len(subjects), "scored subjects"
-    if task.kind == "binary":
-        positive, negative = (
-            np.bincount(subject[truth[rows] == c], minlength=most) > 0 for c in (1, 0)
-        )
-        most, whose = min(
-            (positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0")
-        )
-        if most == 0:
-            raise UserError(f"{where}: all scored subjects are of a single class")
+    positive, most, whose = fewest_of_a_class(task, truth[rows], subject, where)
     if protocol == "loso":
         return Trial(dataset, task, truth, one_out(task, truth, rows, subject, always, where), lost)
-    if n_folds is None:
-        n_folds = int(min(MAX_FOLDS, most))
+    n_folds = int(min(MAX_FOLDS, most)) if n_folds is None else n_folds
     if not 2 <= n_folds <= most:
         raise UserError(
             f"{where}: {most} {whose}, too few for {max(n_folds, 2)} folds"
             + advice(dataset, usable, protocol)
         )
-    split = split_subjects(subjects, positive if task.kind == "binary" else None, n_folds, seed)
     folds = []
-    for others, held in split:
+    for others, held in split_subjects(subjects, positive, n_folds, seed):
         fitted, scored = (rows[np.isin(subject, part)] for part in (others, held))
-        fitted = np.concatenate([always, fitted])
-        for part, doing in ((fitted, "fit on"), (scored, "score")):
-            if task.kind == "binary" and np.ptp(truth[part]) == 0:
-                raise UserError(
-                    f"{where}: the subjects to {doing} in fold {len(folds) + 1} are of a single "
-                    "class"
-                )
-        folds.append((fitted, scored))
+        folds.append((np.concatenate([always, fitted]), scored))
+    if task.kind == "binary":
+        refuse_single_class(truth, folds, where)
     return Trial(dataset, task, truth, folds, lost)
 
 
+def fewest_of_a_class(task, truth, subject, where):
+    """Count the subjects that limit the number of folds.
+
+    Returns
+    -------
+    positive : bool array, shape (S,), or None
+        Of a binary task: which subjects have a window of the class 1.
+    most : int
+        All subjects, or those of the rarer class.
+    whose : str
+        Which they are, in words.
+    """
+    n_subjects = int(subject.max()) + 1
+    if task.kind != "binary":
+        return None, n_subjects, "scored subjects"
+    positive, negative = (
+        np.bincount(subject[truth == kind], minlength=n_subjects) > 0 for kind in (1, 0)
+    )
+    most, whose = min(
+        (positive.sum(), "scored subjects of the class 1"), (negative.sum(), "of the class 0")
+    )
+    if most == 0:
+        raise UserError(f"{where}: all scored subjects are of a single class")
+    return positive, most, whose
+
+
+def refuse_single_class(truth, folds, where):
+    """Raise a `UserError` if what is fitted on or scored in a fold has a single class."""
+    for number, (fitted, scored) in enumerate(folds, 1):
+        for part, doing in ((fitted, "fit on"), (scored, "score")):
+            if np.ptp(truth[part]) == 0:
+                raise UserError(
+                    f"{where}: the subjects to {doing} in fold {number} are of a single class"
+                )
+
+
 def one_out(task, truth, rows, subject, always, where):
-    """Folds that leave one subject out at a time; for a binary task each subject needs both
+    """Return folds that leave one subject out at a time; for a binary task each subject needs both
     classes.
     """
     folds = []
@@ -150,8 +171,8 @@ def one_out(task, truth, rows, subject, always, where):
 
 
 def not_scored(dataset, usable, score):
-    """Why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score` say
-    which windows have a label, and are to be scored.
+    """Say why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score`
+    say which windows have a label, and are to be scored.
     """
     everybody = set(dataset.subject)
     labelled, chosen = set(dataset.subject[usable]), set(dataset.subject[usable & score])
@@ -163,7 +184,7 @@ def not_scored(dataset, usable, score):
 
 
 def advice(dataset, usable, protocol):
-    """What to do where too few subjects are scored, as the end of a message."""
+    """Say what to do where too few subjects are scored, as the end of a message."""
     labelled = len(set(dataset.subject[usable]))
     if protocol == "test" and labelled >= MIN_SUBJECTS and (dataset.split == "test").any():
         return f"; {labelled} have one in all splits: --protocol all or loso scores them"
@@ -190,8 +211,8 @@ def split_subjects(subjects, positive, n_folds, seed=77):
 
 
 def probe_trial(trial, embedding):
-    """Out-of-fold predictions of linear probes on a frozen embedding (n, D), for `trial.rows`:
-    number or log odds.
+    """Return out-of-fold predictions of linear probes on a frozen embedding (n, D), for
+    `trial.rows`: number or log odds.
     """
     parts = []
     for fitted, scored in trial.folds:
@@ -203,7 +224,7 @@ def probe_trial(trial, embedding):
 
 
 def constant_trial(trial):
-    """What predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
+    """Say what predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
     binary = trial.task.kind == "binary"
     return np.concatenate(
         [np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds]
@@ -211,8 +232,8 @@ def constant_trial(trial):
 
 
 def fold_constants(x, trial):
-    """The mean of a column over the subjects of the other folds, for each window: (n,) -> (n,); NaN
-    for subjects in no fold.
+    """Return the mean of a column over the subjects of the other folds, for each window: (n,) ->
+    (n,); NaN for subjects in no fold.
     """
     subject, constant = trial.dataset.subject, np.full(len(x), np.nan)
     for fitted, scored in trial.folds:
@@ -222,7 +243,7 @@ def fold_constants(x, trial):
 
 
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
-    """Metrics of out-of-fold predictions.
+    """Return metrics of out-of-fold predictions.
 
     Parameters
     ----------
@@ -234,11 +255,11 @@ def score_trial(trial, prediction, n_resamples=1000, seed=77):
 
     Returns
     -------
-    dict
-        Per metric `value` and `interval`; see `xmae.evaluation.protocol.bootstrap.score`.
+    dict of str to Score
+        By metric.
     """
     truth, subject = trial.truth[trial.rows], trial.subject
     return {
-        name: score(name, truth, prediction, subject, n_resamples, seed)
+        name: Score(**score(name, truth, prediction, subject, n_resamples, seed))
         for name in METRICS_OF[trial.task.kind]
     }

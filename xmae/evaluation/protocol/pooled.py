@@ -15,8 +15,8 @@ from xmae.evaluation.protocol.folds import MAX_FOLDS, split_subjects
 
 
 def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
-    """Index pairs (fitted rows, scored rows): every scored row with a label is scored once, by
-    subjects other than its own.
+    """Return index pairs (fitted rows, scored rows): every scored row with a label is scored once,
+    by subjects other than its own.
 
     Parameters
     ----------
@@ -78,53 +78,56 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
         `ways`: per way `value`, `interval`, and `minus_first` with `minus_first_interval`.
     """
     truth = task.target(windows)
-    usable = ~np.isnan(truth)
-    rows = np.flatnonzero(usable & score)
+    rows = np.flatnonzero(~np.isnan(truth) & score)
     subjects, subject = np.unique(windows.subject[rows], return_inverse=True)
     if len(subjects) < MIN_SUBJECTS:
-        return {
-            "reason": (
-                f"{len(subjects)} scored subjects have the label {task.column!r}, "
-                f"{MIN_SUBJECTS} are needed"
-            )
-        }
+        why = f"{len(subjects)} scored subjects have the label {task.column!r}, "
+        return {"reason": f"{why}{MIN_SUBJECTS} are needed"}
     folds = list(probe_folds(windows.subject, truth, score, fit, task.kind, n_folds))
-    if (fewest := min(len(np.unique(windows.subject[fitted])) for fitted, _ in folds)) < 2:
-        return {
-            "reason": f"{fewest} subjects to fit on have the label {task.column!r}, 2 are needed"
-        }
-    if task.kind == "binary":
-        if np.ptp(truth[rows]) == 0:
-            return {"reason": "all scored subjects are of one class"}
-        if any(np.ptp(truth[fitted]) == 0 for fitted, _ in folds):
-            return {"reason": "the subjects to fit on in one fold are of one class"}
-    predicted = {}
-    for fitted, held in folds:
-        said = predict(truth, fitted, held)
-        said["constant"] = truth[fitted].mean() if task.kind == "regression" else 0.0
-        for name, value in said.items():
-            predicted.setdefault(name, np.empty(len(truth)))[held] = value
+    if reason := cannot_be_fitted(task, windows.subject, truth, rows, folds):
+        return {"reason": reason}
+    predicted = out_of_fold(task, truth, folds, predict)
+    metric = METRICS[task.metric]
     weights = resamples(len(subjects), n_resamples, seed)
-    values = {
-        name: METRICS[task.metric](truth[rows], x[rows], subject, weights)
-        for name, x in predicted.items()
-    }
-    scores = {
-        name: bootstrap.score(task.metric, truth[rows], x[rows], subject, n_resamples, seed)
-        for name, x in predicted.items()
-    }
+    values, scores = {}, {}
+    for name, x in predicted.items():
+        values[name] = metric(truth[rows], x[rows], subject, weights)
+        scores[name] = bootstrap.score(
+            task.metric, truth[rows], x[rows], subject, n_resamples, seed
+        )
     constant, first = scores.pop("constant"), next(iter(values.values()))
+    for name, found in scores.items():
+        less = values[name] - first
+        found |= {"minus_first": float(less[0]), "minus_first_interval": interval(less[1:])}
     return {
         "n_windows": len(rows),
         "n_subjects": len(subjects),
         "baseline": constant["value"],
         "baseline_interval": constant["interval"],
-        "ways": {
-            name: found
-            | {
-                "minus_first": float(values[name][0] - first[0]),
-                "minus_first_interval": interval(values[name][1:] - first[1:]),
-            }
-            for name, found in scores.items()
-        },
+        "ways": scores,
     }
+
+
+def cannot_be_fitted(task, subject, truth, rows, folds):
+    """Say why a task cannot be evaluated on these folds, or None."""
+    fewest = min(len(np.unique(subject[fitted])) for fitted, _ in folds)
+    if fewest < 2:
+        return f"{fewest} subjects to fit on have the label {task.column!r}, 2 are needed"
+    if task.kind != "binary":
+        return None
+    if np.ptp(truth[rows]) == 0:
+        return "all scored subjects are of one class"
+    if any(np.ptp(truth[fitted]) == 0 for fitted, _ in folds):
+        return "the subjects to fit on in one fold are of one class"
+    return None
+
+
+def out_of_fold(task, truth, folds, predict):
+    """Predict every scored row by subjects other than its own: {way: (n,)}, with "constant"."""
+    predicted = {}
+    for fitted, held in folds:
+        found = predict(truth, fitted, held)
+        found["constant"] = truth[fitted].mean() if task.kind == "regression" else 0.0
+        for name, value in found.items():
+            predicted.setdefault(name, np.empty(len(truth)))[held] = value
+    return predicted

@@ -21,7 +21,7 @@ MIN_BEATS = 5
 
 
 def pressure_beats(abp, sfreq):
-    """Systolic and diastolic pressure beat by beat.
+    """Return the systolic and diastolic pressure beat by beat.
 
     A beat is a peak of the pressure, low-passed at 10 Hz (Butterworth, order 2, forward and
     backward), at least 0.3 s after the one before and 15 mmHg above its surroundings; its diastolic

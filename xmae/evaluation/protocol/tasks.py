@@ -10,10 +10,27 @@ our reading.
 """
 
 from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
 
 import numpy as np
 
 from xmae.errors import UserError, did_you_mean, require_choice
+
+
+class Labelled(Protocol):
+    """What a task is read from: windows of a store, or a dataset.
+
+    Attributes
+    ----------
+    subject : array, shape (n,)
+        Whose each window is.
+    labels : dict of str to array, shape (n,)
+        By column, NaN = missing.
+    """
+
+    subject: np.ndarray
+    labels: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,13 +65,13 @@ class Task:
     fill: str = ""
 
     @property
-    def metric(self):
-        """What it is scored by: "mae" (in `units`) or "auroc"."""
+    def metric(self) -> str:
+        """Say what it is scored by: "mae" (in `units`) or "auroc"."""
         return {"regression": "mae", "binary": "auroc"}[self.kind]
 
-    def target(self, windows):
-        """Value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN where the
-        label is missing.
+    def target(self, windows: Labelled) -> np.ndarray:
+        """Return the value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN
+        where the label is missing.
         """
         value = np.asarray(
             windows.labels.get(self.column, np.full(len(windows.subject), np.nan)), dtype=np.float64
@@ -64,15 +81,22 @@ class Task:
         )
 
 
-def _binary(name, label, source, fill="", column=None, above=None):
+def _binary(
+    name: str,
+    label: str,
+    source: str,
+    fill: str = "",
+    column: str | None = None,
+    above: float | None = None,
+) -> Task:
     return Task(name, label, "binary", "", column or name, source, above, fill)
 
 
-def _number(name, label, units, source, fill=""):
+def _number(name: str, label: str, units: str, source: str, fill: str = "") -> Task:
     return Task(name, label, "regression", units, name, source, None, fill)
 
 
-def _by_name(*tasks):
+def _by_name(*tasks: Task) -> dict[str, Task]:
     return {task.name: task for task in tasks}
 
 
@@ -158,8 +182,9 @@ _filled = _by_name(
             "cuff",
             "mmHg; subject or time of the reading",
         )
-        for key, words in SETTINGS.items()
-        for name, label in (("sbp", "Systolic"), ("dbp", "Diastolic"))
+        for (key, words), (name, label) in product(
+            SETTINGS.items(), (("sbp", "Systolic"), ("dbp", "Diastolic"))
+        )
     ),
     _number("age", "Age", "years", "hospital record", "years; subject"),
     _number("bmi", "Body-mass index", "kg/m2", "height and weight", "kg/m2; subject"),
@@ -206,8 +231,8 @@ REGISTRY = (
 KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
 
 
-def declared_tasks(names):
-    """Tasks that users declare themselves, as "stress:binary" or "load:number:W".
+def declared_tasks(names: list[str]) -> tuple[list[str], dict[str, Task]]:
+    """Return tasks that users declare themselves, as "stress:binary" or "load:number:W".
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def open_foreign(file, architecture=None, contract=None, licence=None, seed=77):
 
 
 def from_checkpoint(path, architecture):
-    """The encoder of a published architecture with the tensors of a checkpoint."""
+    """Return the encoder of a published architecture with the tensors of a checkpoint."""
     require_choice("architecture", architecture, ARCHITECTURES)
     known, state = ARCHITECTURES[architecture], read_state(path)
     try:
@@ -81,7 +81,7 @@ def from_checkpoint(path, architecture):
 
 
 def from_program(kind, content, contract):
-    """The encoder of a program; it is run once to see that it gives an embedding."""
+    """Return the encoder of a program; it is run once to see that it gives an embedding."""
     encoder = ProgramEncoder(kind, contract.plain(), 1, len(content)).eval()
     encoder.content.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     ramp = torch.linspace(-1, 1, N_TIMES).expand(2, 1, -1)
@@ -146,7 +146,7 @@ def adopt_module(module, contract, licence):
 
 
 def random_foreign(architecture, seed):
-    """A published architecture with random weights, to try the way without a file."""
+    """Return a published architecture with random weights, to try the way without a file."""
     require_choice("architecture", architecture, ARCHITECTURES)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -155,7 +155,9 @@ def random_foreign(architecture, seed):
 
 
 def with_origin(encoder: nn.Module, licence, name, digest):
-    """The encoder with its provenance: what it is, whose, from which file, and what it hears."""
+    """Return the encoder with its provenance: what it is, whose, from which file, and what it
+    hears.
+    """
     architecture = encoder.config.get("architecture")
     encoder.provenance = {
         "method": "adopted",

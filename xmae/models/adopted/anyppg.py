@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
         self.se_fc2 = nn.Linear(n_out // 2, n_out)
 
     def forward(self, x):
-        """(B, n_in, L) -> (B, n_out, ceil(L / stride))."""
+        """Map (B, n_in, L) -> (B, n_out, ceil(L / stride))."""
         y = self.conv1(x if self.is_first else F.silu(self.bn1(x)))
         y = self.conv2(F.silu(self.bn2(y)))
         y = self.conv3(F.silu(self.bn3(y)))
@@ -75,7 +75,7 @@ class AnyPPG(nn.Module):
             self.stage_list.append(Stage(blocks))
 
     def tokens(self, x):
-        """(B, 1, L) -> (B, n, E), a token each 0.51 s."""
+        """Map (B, 1, L) -> (B, n, E), a token each 0.51 s."""
         x = F.silu(self.first_bn(self.first_conv(x)))
         for stage in self.stage_list:
             for block in stage.block_list:
@@ -83,12 +83,12 @@ class AnyPPG(nn.Module):
         return x.transpose(1, 2)
 
     def pool(self, tokens):
-        """(B, n, E) -> (B, E)."""
+        """Map (B, n, E) -> (B, E)."""
         return tokens.mean(1)
 
 
 def layout(state):
-    """The settings of `AnyPPG` that a state dict asks for."""
+    """Return the settings of `AnyPPG` that a state dict asks for."""
     stages = [f"stage_list.{i}.block_list." for i in range(count(state, "stage_list."))]
     width, _, kernel = state["first_conv.conv.weight"].shape
     return {

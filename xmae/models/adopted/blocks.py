@@ -18,7 +18,7 @@ class SameConv(nn.Module):
         self.conv = nn.Conv1d(n_in, n_out, kernel, stride, groups=groups)
 
     def forward(self, x):
-        """(B, n_in, L) -> (B, n_out, ceil(L / stride))."""
+        """Map (B, n_in, L) -> (B, n_out, ceil(L / stride))."""
         (kernel,), (stride,) = self.conv.kernel_size, self.conv.stride
         n_out = -(-x.shape[-1] // stride)
         total = max(0, (n_out - 1) * stride + kernel - x.shape[-1])
@@ -26,7 +26,9 @@ class SameConv(nn.Module):
 
 
 def shortcut(x, n_out, stride):
-    """Identity of a block: pooled by `stride`, with zero channels on both sides up to `n_out`."""
+    """Return the identity of a block: pooled by `stride`, with zero channels on both sides up to
+    `n_out`.
+    """
     if stride > 1:
         x = F.max_pool1d(F.pad(x, ((stride - 1) // 2, stride - 1 - (stride - 1) // 2)), stride)
     more = n_out - x.shape[1]
@@ -45,7 +47,7 @@ class PreactivationBlock(nn.Module):
         self.conv2 = SameConv(n_out, n_out, kernel)
 
     def forward(self, x):
-        """(B, n_in, L) -> (B, n_out, ceil(L / stride))."""
+        """Map (B, n_in, L) -> (B, n_out, ceil(L / stride))."""
         y = x if self.is_first else F.relu(self.bn1(x))
         y = self.conv2(F.relu(self.bn2(self.conv1(y))))
         return y + shortcut(x, self.n_out, self.stride)
@@ -77,7 +79,7 @@ class ResNet1D(nn.Module):
         self.n_out = n_out
 
     def features(self, x):
-        """(B, 1, L) -> (B, C, L / 2 ** (n_blocks // 2) rounded up)."""
+        """Map (B, 1, L) -> (B, C, L / 2 ** (n_blocks // 2) rounded up)."""
         x = F.relu(self.first_block_bn(self.first_block_conv(x)))
         for block in self.basicblock_list:
             x = block(x)
@@ -85,6 +87,6 @@ class ResNet1D(nn.Module):
 
 
 def count(state, prefix):
-    """How many modules of a list a state dict holds: 1 + the largest number after `prefix`."""
+    """Say how many modules of a list a state dict holds: 1 + the largest number after `prefix`."""
     numbers = [int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)]
     return 1 + max(numbers, default=-1)

@@ -98,7 +98,7 @@ class Contract:
 
     @classmethod
     def of(cls, values, path="contract"):
-        """A contract from a dict, such as JSON gives; `path` is for messages."""
+        """Return a contract from a dict, such as JSON gives; `path` is for messages."""
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
@@ -112,16 +112,19 @@ class Contract:
             raise UserError(f"{path}: a setting has the wrong type ({error})") from error
 
     def plain(self):
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return asdict(self) | {"band_hz": list(self.band_hz) if self.band_hz else None}
 
     def describe(self):
-        """What goes into a manifest: the settings, what of the band is given, and what is lost."""
+        """Say what goes into a manifest: the settings, what of the band is given, and what is
+        lost.
+        """
         given = [float(x) for x in PPG_BANDPASS]
         if self.band_hz is None:
             return self.plain() | {"band_given_hz": given, "band_lost_hz": []}
         low, high = self.band_hz
-        lost = [[low, given[0]]] * (low < given[0]) + [[given[1], high]] * (high > given[1])
+        below, above = [low, given[0]], [given[1], high]
+        lost = [band for band in (below, above) if band[0] < band[1]]
         return self.plain() | {
             "band_given_hz": [max(low, given[0]), min(high, given[1])],
             "band_lost_hz": lost,
@@ -129,12 +132,12 @@ class Contract:
 
     @property
     def n_times(self):
-        """Samples of one input."""
+        """Return samples of one input."""
         return round((self.length_s or WINDOW_S) * self.sfreq)
 
     @property
     def n_parts(self):
-        """Parts of a window that are heard one by one."""
+        """Return parts of a window that are heard one by one."""
         return int(np.ceil(WINDOW_S / (self.length_s or WINDOW_S)))
 
 
@@ -158,7 +161,7 @@ class Prepare(nn.Module):
         self.starts = np.linspace(0, last, contract.n_parts).round().astype(int).tolist()
 
     def forward(self, ppg):
-        """(B, 1, 1000) -> (B, parts, 1, n_times)."""
+        """Map (B, 1, 1000) -> (B, parts, 1, n_times)."""
         whole = ppg @ self.matrix
         n_times = self.contract.n_times
         parts = [whole[..., start : start + n_times] for start in self.starts]
@@ -166,8 +169,8 @@ class Prepare(nn.Module):
 
 
 def window_matrix(contract):
-    """Matrix (1000, n) that takes a window to the rate, and where it is narrower the band, of a
-    foreign encoder.
+    """Return the matrix (1000, n) that takes a window to the rate, and where it is narrower the
+    band, of a foreign encoder.
     """
     impulses = np.eye(N_TIMES)
     low, high = contract.describe()["band_given_hz"]

@@ -26,19 +26,21 @@ class Foreign(nn.Module):
         self.contract, self.embed_dim, self.prepare = contract, embed_dim, Prepare(contract)
 
     def tokens(self, ppg):
-        """Scaled windows (B, 1, 1000) -> tokens (B, n, D), of all parts of a window in order."""
+        """Return scaled windows (B, 1, 1000) -> tokens (B, n, D), of all parts of a window in
+        order.
+        """
         parts = self.prepare(ppg)  # (B, parts, 1, n_times)
         heard = self.hear(parts.flatten(0, 1))
         return heard.unflatten(0, (-1, parts.shape[1])).flatten(1, 2)
 
     def pool(self, tokens):
-        """Tokens (B, n, D) -> embedding (B, E): the mean over the parts of a window."""
+        """Return tokens (B, n, D) -> embedding (B, E): the mean over the parts of a window."""
         n_parts = self.contract.n_parts
         each = self.pool_part(tokens.unflatten(1, (n_parts, -1)).flatten(0, 1))
         return each.unflatten(0, (-1, n_parts)).mean(1)
 
     def forward(self, ppg):
-        """Scaled windows (B, 1, 1000) -> embedding (B, E)."""
+        """Return scaled windows (B, 1, 1000) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
 
@@ -60,11 +62,11 @@ class AdoptedEncoder(Foreign):
         self.network, self.config = network, {"architecture": architecture, "layout": layout}
 
     def hear(self, x):
-        """Inputs (B, 1, n_times) -> tokens."""
+        """Return inputs (B, 1, n_times) -> tokens."""
         return self.network.tokens(x)
 
     def pool_part(self, tokens):
-        """Tokens of one input -> embedding."""
+        """Return tokens of one input -> embedding."""
         return self.network.pool(tokens)
 
 
@@ -95,7 +97,7 @@ class ProgramEncoder(Foreign):
         self.opened = None
 
     def hear(self, x):
-        """Inputs (B, 1, n_times) -> the embedding as one token (B, 1, E)."""
+        """Return inputs (B, 1, n_times) -> the embedding as one token (B, 1, E)."""
         if self.opened is None:
             self.opened = open_program(self.config["program"], bytes(self.content.cpu().numpy()))
         y = self.opened(x)
@@ -104,5 +106,5 @@ class ProgramEncoder(Foreign):
         return (y if time is None else y.mean(time))[:, None]
 
     def pool_part(self, tokens):
-        """(B, 1, E) -> (B, E)."""
+        """Map (B, 1, E) -> (B, E)."""
         return tokens[:, 0]

@@ -46,7 +46,8 @@ class NormWear(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def tokens(self, x):
-        """(B, 1, L) -> (B, L / 9, E): the patches of a moment averaged, with their share of [CLS].
+        """Map (B, 1, L) -> (B, L / 9, E): the patches of a moment averaged, with their share of
+        [CLS].
 
         Their mean is that of [CLS] and all patches.
         """
@@ -62,7 +63,7 @@ class NormWear(nn.Module):
         return sums / (n_scales + 1 / n_times)
 
     def positions(self, n_times, n_scales):
-        """Positions of [CLS] (1, 1, E) and of a grid of patches (1, n_times n_scales, E), by
+        """Return positions of [CLS] (1, 1, E) and of a grid of patches (1, n_times n_scales, E), by
         bicubic interpolation.
         """
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
@@ -73,7 +74,7 @@ class NormWear(nn.Module):
         return first, rest
 
     def pool(self, tokens):
-        """(B, n, E) -> (B, E)."""
+        """Map (B, n, E) -> (B, E)."""
         return tokens.mean(1)
 
 
@@ -86,7 +87,7 @@ class Layer(nn.Module):
         self.cls_fusion = Block(width, n_heads) if has_fusion else None
 
     def forward(self, x):
-        """(B, 1 + n, E) -> the same shape."""
+        """Map (B, 1 + n, E) -> the same shape."""
         x = self.variate_encoder(x)
         if self.cls_fusion is None:
             return x
@@ -105,7 +106,7 @@ class Block(nn.Module):
         self.n_heads = n_heads
 
     def forward(self, x):
-        """(B, n, E) -> the same shape."""
+        """Map (B, n, E) -> the same shape."""
         packed = self.attn.qkv(self.norm1(x)).unflatten(2, (3, self.n_heads, -1))
         q, k, v = packed.permute(2, 0, 3, 1, 4)  # each (B, heads, n, E / heads)
         heads = F.scaled_dot_product_attention(q, k, v)
@@ -114,7 +115,7 @@ class Block(nn.Module):
 
 
 def scalogram(x):
-    """Signal (B, L) and its two differences by Ricker wavelets: (B, 3, time, 65)."""
+    """Return the signal (B, L) and its two differences by Ricker wavelets: (B, 3, time, 65)."""
     first = x[:, 1:] - x[:, :-1]
     three = torch.stack([x[:, 2:], first[:, 1:], first[:, 1:] - first[:, :-1]], 1)
     n_taps = min(640, three.shape[-1])
@@ -124,7 +125,7 @@ def scalogram(x):
 
 
 def ricker(n_taps, scales):
-    """Ricker wavelets (Mexican hats) of these scales (S,), in samples: (S, n_taps)."""
+    """Return ricker wavelets (Mexican hats) of these scales (S,), in samples: (S, n_taps)."""
     t = torch.arange(n_taps, device=scales.device) - (n_taps - 1) / 2
     square = (t / scales[:, None]) ** 2
     size = 2 / (torch.sqrt(3 * scales) * math.pi**0.25)
@@ -132,7 +133,9 @@ def ricker(n_taps, scales):
 
 
 def layout(state):
-    """The settings of `NormWear` that a state dict asks for; heads are 64 wide, as published."""
+    """Return the settings of `NormWear` that a state dict asks for; heads are 64 wide, as
+    published.
+    """
     embed_dim = state["cls_token"].shape[-1]
     n_heads = max(1, embed_dim // 64)
     n_layers = count(state, "encoder_blocks.")

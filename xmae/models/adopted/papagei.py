@@ -65,17 +65,19 @@ class PaPaGei(ResNet1D):
             )  # fmt: skip
 
     def tokens(self, x):
-        """(B, 1, L) -> (B, n, 512), a token each 4.1 s."""
+        """Map (B, 1, L) -> (B, n, 512), a token each 4.1 s."""
         return F.relu(self.final_bn(self.features(x))).transpose(1, 2)
 
     def pool(self, tokens):
-        """(B, n, 512) -> (B, E)."""
+        """Map (B, n, 512) -> (B, E)."""
         pooled = tokens.mean(1)
         return self.dense(pooled) if self.uses_dense else pooled
 
 
 def layout_of(uses_dense):
-    """Function from a state dict to the settings of `PaPaGei` that its tensors ask for."""
+    """Return the function from a state dict to the settings of `PaPaGei` that its tensors ask
+    for.
+    """
 
     def layout(state):
         return {

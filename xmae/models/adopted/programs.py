@@ -54,7 +54,7 @@ def open_program(kind, content):
 
 
 def open_onnx(content):
-    """An `.onnx` file in ONNX Runtime, window by window where its batch is fixed."""
+    """Return an `.onnx` file in ONNX Runtime, window by window where its batch is fixed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -76,7 +76,7 @@ def open_onnx(content):
 
 
 def open_script(content):
-    """A TorchScript file, unless it reaches for files or Python."""
+    """Return a TorchScript file, unless it reaches for files or Python."""
     module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
     if found := [name for name in FILE_OPERATORS if name in str(module.inlined_graph)]:
         raise UserError(f"the TorchScript file uses {', '.join(found)}, which is refused")
@@ -84,7 +84,7 @@ def open_script(content):
 
 
 def open_export(content):
-    """A `.pt2` file of torch.export, without pickled objects and with plain sizes."""
+    """Return a `.pt2` file of torch.export, without pickled objects and with plain sizes."""
     refuse_code(content)
     with weights_only():
         program = torch.export.load(io.BytesIO(content))
@@ -119,7 +119,7 @@ def refuse_code(content):
 
 
 def sizes_in(value):
-    """All expressions of sizes in the JSON of a graph."""
+    """Return all expressions of sizes in the JSON of a graph."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "expr_str" and isinstance(inner, str):
@@ -133,7 +133,9 @@ def sizes_in(value):
 
 @contextmanager
 def weights_only():
-    """PyTorch's own switch: whatever is loaded inside makes tensors and plain values only."""
+    """Return PyTorch's own switch: whatever is loaded inside makes tensors and plain values
+    only.
+    """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -27,16 +27,16 @@ class PulsePPG(ResNet1D):
         self.embed_dim, self.normalise = self.n_out, nn.InstanceNorm1d(1)
 
     def tokens(self, x):
-        """(B, 1, L) -> (B, n, 512), a token each 1.28 s."""
+        """Map (B, 1, L) -> (B, n, 512), a token each 1.28 s."""
         return self.features(self.normalise(x)).transpose(1, 2)
 
     def pool(self, tokens):
-        """(B, n, 512) -> (B, 512)."""
+        """Map (B, n, 512) -> (B, 512)."""
         return tokens.amax(1)
 
 
 def layout(state):
-    """The settings of `PulsePPG` that a state dict asks for."""
+    """Return the settings of `PulsePPG` that a state dict asks for."""
     width, _, kernel = state["first_block_conv.conv.weight"].shape
     return {"width": width, "kernel": kernel, "n_blocks": count(state, "basicblock_list.")}
 

@@ -21,7 +21,7 @@ PLAIN = [  # numbers of NumPy, which scripts save beside the weights
 
 
 def read_state(path):
-    """Tensors of a checkpoint by name.
+    """Return tensors of a checkpoint by name.
 
     Reads safetensors, and files of `torch.save` by PyTorch's restricted unpickler, which makes
     tensors and plain values only. Names lose what wrappers such as DataParallel put before them.
@@ -61,7 +61,7 @@ def read_state(path):
 
 
 def tensors_in(found, path):
-    """The dict of tensors in what a file held, perhaps one level down."""
+    """Return the dict of tensors in what a file held, perhaps one level down."""
     for name in INSIDE:
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             found = found[name]
@@ -74,7 +74,7 @@ def tensors_in(found, path):
 
 
 def plain_names(state):
-    """Tensors under their names without wrappers."""
+    """Return tensors under their names without wrappers."""
     for wrapper in WRAPPERS:
         if all(name.startswith(wrapper) for name in state):
             state = {name[len(wrapper) :]: value for name, value in state.items()}

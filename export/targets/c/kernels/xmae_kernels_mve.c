@@ -2,16 +2,18 @@
  * SPDX-FileCopyrightText: the xMAE authors */
 /* The fast kernels of Armv8.1-M with Helium (Cortex-M55, M85): VMLADAV, sixteen products at once.
  *
- * A convolution takes blocks of four positions by two output channels: one VLD2 gives sixteen weights of either output,
- * and each of the four windows' vectors is used twice. Eight sums stay in general registers. */
+ * A convolution takes blocks of four positions by two output channels: one VLD2 gives sixteen
+ * weights of either output, and each of the four windows' vectors is used twice. Eight sums stay in
+ * general registers. */
 #include "xmae_kernels.h"
 
 #ifdef XMAE_MVE
 #include <arm_mve.h>
 #include <string.h>
 
-/* Sums to steps of the output, see xmae_rescale. VQRDMULH is the first rounding; VRSHL rounds ties up, so where outputs
- * below the zero point exist (`exact`), one is taken off what is negative first. */
+/* Sums to steps of the output, see xmae_rescale. VQRDMULH is the first rounding; VRSHL rounds ties
+ * up, so where outputs below the zero point exist (`exact`), one is taken off what is negative
+ * first. */
 static inline int32x4_t steps(int32x4_t acc, int32_t multiplier, int32_t shift, int exact) {
   if (shift > 0) acc = vshlq_r_s32(acc, shift), shift = 0;
   int32x4_t high = vqrdmulhq_n_s32(acc, multiplier);
@@ -19,14 +21,15 @@ static inline int32x4_t steps(int32x4_t acc, int32_t multiplier, int32_t shift, 
   return vrshlq_n_s32(high, shift);
 }
 
-/* Two vectors of steps, in turn the even and odd lanes of the result, to codes. Sixteen bits are enough for what is
- * limited to eight afterwards. */
+/* Two vectors of steps, in turn the even and odd lanes of the result, to codes. Sixteen bits are
+ * enough for what is limited to eight afterwards. */
 typedef struct {
   int16x8_t zero, low, high;
 } limits_t;
 
 static inline limits_t limits_of(const xmae_conv_t *layer) {
-  limits_t l = {vdupq_n_s16(layer->out_zero), vdupq_n_s16(layer->out_min), vdupq_n_s16(layer->out_max)};
+  limits_t l = {vdupq_n_s16(layer->out_zero), vdupq_n_s16(layer->out_min),
+                vdupq_n_s16(layer->out_max)};
   return l;
 }
 
@@ -35,14 +38,15 @@ static inline int16x8_t codes(int32x4_t even, int32x4_t odd, const limits_t *l) 
   return vminq_s16(vmaxq_s16(vqaddq_s16(y, l->zero), l->low), l->high);
 }
 
-/* Sums of four positions for outputs a and b over `blocks` times sixteen inputs. VMLADAVA takes even registers only:
- * all eight are sums here, and the odd ones point. */
+/* Sums of four positions for outputs a and b over `blocks` times sixteen inputs. VMLADAVA takes
+ * even registers only: all eight are sums here, and the odd ones point. */
 typedef struct {
   const int8_t *weights, *x[4];
   int32_t blocks, bias_a, bias_b, acc[8];
 } block_t;
 
-__attribute__((naked, noinline)) static void block(block_t *b __attribute__((unused))) { /* it is in r0 */
+/* it is in r0 */
+__attribute__((naked, noinline)) static void block(block_t *b __attribute__((unused))) {
   __asm__ volatile(
       "push {r0, r4-r11, lr}\n"
       "ldr r1, [r0]\n ldr r3, [r0, #4]\n ldr r5, [r0, #8]\n ldr r7, [r0, #12]\n ldr r9, [r0, #16]\n"
@@ -87,10 +91,12 @@ void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, vo
   block_t b;
   b.blocks = k / 16;
   for (int p = 0; p < positions; p += 4) {
-    if (p > positions - 4) p = positions < 4 ? 0 : positions - 4; /* the last block may overlap the one before */
+    /* the last block may overlap the one before */
+    if (p > positions - 4) p = positions < 4 ? 0 : positions - 4;
     xmae_windows(layer, input, p, (int8_t *)scratch, k, b.x);
     uint16_t to[8]; /* where outputs a and b of the four positions go */
-    for (int i = 0; i < 4; i++) { /* with fewer than four positions the last one is computed more than once */
+    /* with fewer than four positions the last one is computed more than once */
+    for (int i = 0; i < 4; i++) {
       int at = p + i < positions ? p + i : positions - 1;
       to[2 * i] = (uint16_t)((at - p) * channels), to[2 * i + 1] = (uint16_t)(to[2 * i] + 1);
     }
@@ -103,21 +109,25 @@ void xmae_conv(const xmae_conv_t *layer, const int8_t *input, int8_t *output, vo
       if (k % 16) last_eight(&b, b.weights + 2 * (k - 8), k - 8);
       int32x4_t even = steps(vldrwq_s32(b.acc), layer->multiplier[c], layer->shift[c], exact);
       if (c + 1 < channels) {
-        int32x4_t odd = steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
+        int32x4_t odd =
+            steps(vldrwq_s32(b.acc + 4), layer->multiplier[c + 1], layer->shift[c + 1], exact);
         vstrbq_scatter_offset_s16(out + c, offsets, codes(even, odd, &limits));
-      } else /* of an odd number the last one alone, twice; GCC 12 stores all lanes of a predicated scatter */
-        vstrbq_scatter_offset_s16(out + c, vsubq_u16(offsets, vldrhq_u16(odd_lanes)), codes(even, even, &limits));
+      } else /* of an odd number the last one alone, twice: GCC 12 predicates no scatter */
+        vstrbq_scatter_offset_s16(out + c, vsubq_u16(offsets, vldrhq_u16(odd_lanes)),
+                                  codes(even, even, &limits));
     }
   }
 }
 
-/* Depthwise: eight channels at a time along the positions of a row. Products of int16 lanes are summed apart for even
- * and odd channels, and come together again in `codes`. `w`: eight channels' weights by tap. */
+/* Depthwise: eight channels at a time along the positions of a row. Products of int16 lanes are
+ * summed apart for even and odd channels, and come together again in `codes`. `w`: eight channels'
+ * weights by tap. */
 typedef struct {
   int32x4x2_t bias, multiplier, shift;
   limits_t limits;
   const int8_t *w;
-  int32_t k_h, k_w, channels, row_step, step, exact; /* bytes between taps of two rows, and between positions */
+  /* bytes between taps of two rows, and between positions */
+  int32_t k_h, k_w, channels, row_step, step, exact;
 } eight_t;
 
 typedef struct {
@@ -132,7 +142,8 @@ static inline sums_t tap(sums_t acc, int16x8_t x, int16x8_t w) {
 
 static inline int32x4_t steps4(int32x4_t acc, int32x4_t multiplier, int32x4_t shift, int exact) {
   int32x4_t high = vqrdmulhq_s32(acc, multiplier);
-  if (exact) high = vaddq_s32(high, vshrq_n_s32(vandq_s32(high, shift), 31)); /* -1 where both are negative */
+  /* -1 where both are negative */
+  if (exact) high = vaddq_s32(high, vshrq_n_s32(vandq_s32(high, shift), 31));
   return vrshlq_s32(high, shift);
 }
 
@@ -147,34 +158,40 @@ static inline void inside(eight_t e, const int8_t *input, int8_t *output, int po
     const int8_t *w = e.w, *row = input;
     for (int i = e.k_h; i > 0; i--, row += e.row_step) {
       const int8_t *x = row;
-      for (int j = e.k_w; j > 0; j--, x += e.channels, w += 8) acc = tap(acc, vldrbq_s16(x), vldrbq_s16(w));
+      for (int j = e.k_w; j > 0; j--, x += e.channels, w += 8)
+        acc = tap(acc, vldrbq_s16(x), vldrbq_s16(w));
     }
     vstrbq_s16(output, finish(acc, &e));
   }
 }
 
-/* A position with taps in the padding; `y`, `x`: its first tap, which `input` points at if it is there. */
-static void at_edge(const xmae_conv_t *layer, const eight_t *e, const int8_t *input, int8_t *output, int y, int x) {
+/* A position with taps in the padding; `y`, `x`: its first tap, which `input` points at if it is
+ * there. */
+static void at_edge(const xmae_conv_t *layer, const eight_t *e, const int8_t *input, int8_t *output,
+                    int y, int x) {
   sums_t acc = {e->bias.val[0], e->bias.val[1]};
   const int8_t *w = e->w;
   for (int i = 0; i < e->k_h; i++)
     for (int j = 0; j < e->k_w; j++, w += 8) {
       int there = y + i >= 0 && y + i < layer->in_h && x + j >= 0 && x + j < layer->in_w;
-      int16x8_t in = there ? vldrbq_s16(input + i * e->row_step + j * e->channels) : vdupq_n_s16(layer->in_zero);
+      int16x8_t in = there ? vldrbq_s16(input + i * e->row_step + j * e->channels)
+                           : vdupq_n_s16(layer->in_zero);
       acc = tap(acc, in, vldrbq_s16(w));
     }
   vstrbq_s16(output, finish(acc, e));
 }
 
 void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *output, void *scratch) {
-  int taps = layer->k_h * layer->k_w, channels = layer->in_c, out_w = layer->out_w, plain = channels % 8;
+  int taps = layer->k_h * layer->k_w, channels = layer->in_c, out_w = layer->out_w,
+      plain = channels % 8;
   for (int c = 0; c < channels; c++) plain |= layer->shift[c] > 0;
   if (plain) {
     xmae_depthwise_plain(layer, input, output, scratch);
     return;
   }
   /* positions [first, last) of a row have no tap left or right of the input */
-  int room = layer->in_w + layer->pad_w - layer->k_w, first = (layer->pad_w + layer->stride_w - 1) / layer->stride_w;
+  int room = layer->in_w + layer->pad_w - layer->k_w,
+      first = (layer->pad_w + layer->stride_w - 1) / layer->stride_w;
   int last = room < 0 ? 0 : room / layer->stride_w + 1;
   if (last > out_w) last = out_w;
   int8_t *w = (int8_t *)scratch;
@@ -195,7 +212,8 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
     for (int oy = 0; oy < layer->out_h; oy++) {
       int y = oy * layer->stride_h - layer->pad_h, whole = y >= 0 && y + layer->k_h <= layer->in_h;
       for (int ox = 0; ox < out_w;) {
-        int x = ox * layer->stride_w - layer->pad_w, n = whole && ox == first && first < last ? last - first : 0;
+        int x = ox * layer->stride_w - layer->pad_w,
+            n = whole && ox == first && first < last ? last - first : 0;
         const int8_t *from = input + (y * layer->in_w + x) * channels + c;
         if (n)
           inside(e, from, to, n);
@@ -207,7 +225,8 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
   }
 }
 
-static inline int32x4_t term(int32x4_t x, int32_t multiplier, int32_t shift) { /* shift <= 0, as in every ADD */
+/* shift <= 0, as in every ADD */
+static inline int32x4_t term(int32x4_t x, int32_t multiplier, int32_t shift) {
   int32x4_t high = vqrdmulhq_n_s32(x, multiplier);
   if (shift) high = vaddq_s32(high, vshrq_n_s32(high, 31));
   return vrshlq_n_s32(high, shift);
@@ -215,8 +234,10 @@ static inline int32x4_t term(int32x4_t x, int32_t multiplier, int32_t shift) { /
 
 void xmae_add(const xmae_add_t *layer, const int8_t *input1, const int8_t *input2, int8_t *output) {
   int32x4_t low = vdupq_n_s32(layer->out_min), high = vdupq_n_s32(layer->out_max);
-  int32_t zero1 = layer->zero1, zero2 = layer->zero2, m1 = layer->multiplier1, m2 = layer->multiplier2;
-  int32_t m = layer->multiplier_out, shift1 = layer->shift1, shift2 = layer->shift2, shift = layer->shift_out;
+  int32_t zero1 = layer->zero1, zero2 = layer->zero2, m1 = layer->multiplier1,
+          m2 = layer->multiplier2;
+  int32_t m = layer->multiplier_out, shift1 = layer->shift1, shift2 = layer->shift2,
+          shift = layer->shift_out;
   for (int32_t i = 0; i + 4 <= layer->size; i += 4) {
     int32x4_t a = term(vshlq_n_s32(vsubq_n_s32(vldrbq_s32(input1 + i), zero1), 20), m1, shift1);
     int32x4_t b = term(vshlq_n_s32(vsubq_n_s32(vldrbq_s32(input2 + i), zero2), 20), m2, shift2);

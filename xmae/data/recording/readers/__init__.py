@@ -5,6 +5,7 @@ that cannot be used is yielded as the `UserError` that says why, and what holds 
 `PassedOver`. `docs/data.md` lists the formats and the channel names.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from xmae.data.recording.channels import ChannelMap
@@ -76,7 +77,7 @@ def read_recordings(path, channel_map=None):
 
 
 def read_each(path, channel_map=None):
-    """As `read_recordings`, but what cannot be used of several recordings is yielded as a
+    """Do as `read_recordings`, but what cannot be used of several recordings is yielded as a
     `UserError`.
     """
     path = Path(path)
@@ -140,7 +141,7 @@ def read_recording(path, sfreq=None, channel_map=None):
 
 
 def why_unusable(path, channel_map):
-    """What its reader says about a file in which it found no PPG."""
+    """Say what its reader says about a file in which it found no PPG."""
     try:
         list(read_recordings(path, channel_map))
     except UserError as error:
@@ -149,11 +150,11 @@ def why_unusable(path, channel_map):
 
 
 def not_ours(files, folder):
-    """The files in a folder that belong to no store and are not hidden, as a store is while it is
-    being made.
+    """Return the files in a folder that belong to no store and are not hidden, as a store is while
+    it is being made.
     """
     within = {path: path.relative_to(folder) for path in files}
-    parents = {parent for path in within.values() for parent in path.parents}
+    parents = set(chain.from_iterable(path.parents for path in within.values()))
     stores = {
         parent
         for parent in parents
@@ -167,8 +168,8 @@ def not_ours(files, folder):
 
 
 def without_session_parts(files):
-    """The same files without those that a session manifest names, and without other YAML files,
-    such as channel maps.
+    """Return the same files without those that a session manifest names, and without other YAML
+    files, such as channel maps.
     """
     written = [path for path in files if READERS[path.suffix.lower()] == "session"]
     if not written:
@@ -176,13 +177,16 @@ def without_session_parts(files):
     from xmae.data.recording.readers import session
 
     manifests = [path for path in written if session.recognises(path)]
-    parts = {part.resolve() for path in manifests for part in session.files_of(path)[1:]}
+    parts = {
+        part.resolve()
+        for part in chain.from_iterable(session.files_of(path)[1:] for path in manifests)
+    }
     others = set(written) - set(manifests)
     return [path for path in files if path.resolve() not in parts and path not in others]
 
 
 def find_in_folder(folder, channel_map=None):
-    """Recordings below a folder, by suffix and the channel names inside.
+    """Return recordings below a folder, by suffix and the channel names inside.
 
     Parameters
     ----------
@@ -208,7 +212,7 @@ def find_in_folder(folder, channel_map=None):
     if headers:
         from xmae.data.recording.readers.wfdb import segments_of
 
-        parts = {part for path in headers for part in segments_of(path)}
+        parts = set(chain.from_iterable(segments_of(path) for path in headers))
         files = [path for path in files if path not in parts]
     files = without_session_parts(files)
     found = []

@@ -22,19 +22,19 @@ SAMPLE = re.compile(r'\s*"?-?[\d.,]+"?\s*,?')
 
 
 def recognises(path):
-    """Whether the first lines state the date and the rate of a recording."""
+    """Tell whether the first lines state the date and the rate of a recording."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         said = values_of([file.readline() for _ in range(HEAD_LINES)])
     return all(any(kind.fullmatch(value) for value in said) for kind in (DATE, RATE))
 
 
 def values_of(lines):
-    """What stands behind the name in each line of the head."""
+    """Say what stands behind the name in each line of the head."""
     return [line.partition(",")[2].strip(' "\r\n') for line in lines[:HEAD_LINES]]
 
 
 def part_of(path, channel_map):
-    """The one channel of a file."""
+    """Return the one channel of a file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -23,7 +23,7 @@ DAMAGE = (
 
 
 def part_of(path, channel_map):
-    """The channels of a file; "ECG100C" and "PPG100C" in a name tell what a channel is."""
+    """Return the channels of a file; "ECG100C" and "PPG100C" in a name tell what a channel is."""
     try:
         import bioread
     except ImportError:
@@ -56,7 +56,7 @@ def part_of(path, channel_map):
 
 
 def unit_of(text):
-    """A unit as others write it: Biopac says "Volts"."""
+    """Return a unit as others write it: Biopac says "Volts"."""
     return {"volts": "V", "mv": "mV"}.get(str(text or "").strip().lower(), str(text or "").strip())
 
 
@@ -66,5 +66,5 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has PPG."""
+    """Tell whether the file has PPG."""
     return parts.holds_ppg(part_of, path, channel_map)

@@ -11,6 +11,7 @@ import io
 import mmap
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ class Dialect:
 
 
 def dialect_of(path):
-    """How the table in a text file is written.
+    """Say how the table in a text file is written.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def dialect_of(path):
         first_row = place + 1  # an empty line is a missing sample of the only column
     rows = [row for _, row in rows[n_unit_rows:]]
     refuse_field_counts(path, names, rows)
-    cells = [cell for row in rows for cell in row]
+    cells = list(chain.from_iterable(rows))
     names = tuple(unrepeated(names))
     return Dialect(
         names=names,
@@ -112,7 +113,7 @@ def dialect_of(path):
 
 
 def sample_lines(path):
-    """The first lines of a text file, without their ends."""
+    """Return the first lines of a text file, without their ends."""
     with path.open("rb") as file:
         data = file.read(SAMPLE_BYTES)
     whole = len(data) < SAMPLE_BYTES
@@ -140,19 +141,19 @@ def wide_encoding(data):
 
 
 def is_content(line):
-    """Whether a line is neither empty nor a comment."""
+    """Tell whether a line is neither empty nor a comment."""
     return bool(line.strip("\0\r\n ")) and not line.startswith(COMMENTS)
 
 
 def fields_of(line, separator):
-    """The fields of a line, without the spaces about them."""
+    """Return the fields of a line, without the spaces about them."""
     fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     return [field.strip() for field in fields]
 
 
 def separator_of(header, rows):
-    """The character by which most rows have as many fields as the names, or one more that is empty;
-    of several the one with most fields.
+    """Return the character by which most rows have as many fields as the names, or one more that is
+    empty; of several the one with most fields.
 
     First those count by which rows have exactly as many, as "Time, s;PPG" may stand above "0.1;3".
     """
@@ -182,12 +183,14 @@ def separator_of(header, rows):
 
 
 def share_of_values(header, rows, separator):
-    """The share of fields that are values, if most rows have as many as the names; else 0."""
+    """Return the share of fields that are values, if most rows have as many as the names; else
+    0.
+    """
     n_names = len(fields_of(header.rstrip(separator + " "), separator))
     split = [fields_of(row.rstrip(separator + " "), separator) for row in rows]
     if n_names < 2 or not split or np.mean([len(row) == n_names for row in split]) < MOSTLY:
         return 0.0
-    return float(np.mean([is_value(cell) for row in split for cell in row]))
+    return float(np.mean([is_value(cell) for cell in chain.from_iterable(split)]))
 
 
 def refuse_unnamed(path, before, header, names, separator):
@@ -208,8 +211,8 @@ def refuse_unnamed(path, before, header, names, separator):
 
 
 def unit_row(rows):
-    """The units of the columns, from rows between names and values, and how many such rows there
-    are.
+    """Return the units of the columns, from rows between names and values, and how many such rows
+    there are.
 
     A row of units has no number, at least one unit that is known, and words only in columns in
     which the rows below have none.
@@ -228,13 +231,13 @@ def unit_row(rows):
 
 
 def is_words(rows, column):
-    """Whether most rows hold words in a column."""
+    """Tell whether most rows hold words in a column."""
     cells = [row[column] for row in rows if column < len(row)]
     return bool(cells) and np.mean([not is_value(cell) for cell in cells]) > 0.5
 
 
 def is_value(cell):
-    """Whether a field is a number, a date, or says that there is none."""
+    """Tell whether a field is a number, a date, or says that there is none."""
     return bool(NUMBER.fullmatch(cell) or DATE.match(cell)) or cell.lower() in MISSING
 
 
@@ -252,7 +255,7 @@ def refuse_field_counts(path, names, rows):
 
 
 def unrepeated(names):
-    """The names; one that came before gets ".1" behind it, and so on."""
+    """Return the names; one that came before gets ".1" behind it, and so on."""
     seen = {}
     for name in names:
         count = seen[name] = seen.get(name, -1) + 1
@@ -335,8 +338,8 @@ def refuse_double_spacing(path, table):
 
 
 def uneven_rows(path, end, dialect, table):
-    """What is to be counted of rows: "short_rows" if some have fewer fields than there are names,
-    "blank_rows" if lines between rows are empty.
+    """Say what is to be counted of rows: "short_rows" if some have fewer fields than there are
+    names, "blank_rows" if lines between rows are empty.
 
     The fields that are not there are missing samples. The last row is not looked at: a file may
     break off in it.
@@ -360,8 +363,8 @@ def uneven_rows(path, end, dialect, table):
 
 
 def look_through(path):
-    """Where the zero bytes at the end of a file begin (None: there are none), and whether lines of
-    comment, or doubled line ends, stand between its rows; zero bytes elsewhere are refused.
+    """Say where the zero bytes at the end of a file begin (None: there are none), and whether lines
+    of comment, or doubled line ends, stand between its rows; zero bytes elsewhere are refused.
     """
     if not path.stat().st_size:
         return None, False
@@ -379,7 +382,7 @@ def look_through(path):
 
 
 def without_comments(path, end, n_lines):
-    """The bytes of a text file before `end` without its first lines, and without lines of
+    """Return the bytes of a text file before `end` without its first lines, and without lines of
     comment.
     """
     lines = LINE_END.split(path.read_bytes()[:end])[n_lines:]
@@ -388,7 +391,7 @@ def without_comments(path, end, n_lines):
 
 
 def cut_fields(path, end, dialect):
-    """How many fields the last line has, if the file breaks off within it; else 0."""
+    """Say how many fields the last line has, if the file breaks off within it; else 0."""
     size = path.stat().st_size if end is None else end
     with path.open("rb") as file:
         file.seek(max(0, size - 65536))
@@ -400,7 +403,9 @@ def cut_fields(path, end, dialect):
 
 
 def without_cut(table, n_fields):
-    """The table whose last row has only those fields that are whole: all but the last written."""
+    """Return the table whose last row has only those fields that are whole: all but the last
+    written.
+    """
     table = table.copy()
     table.iloc[-1, n_fields - 1 :] = None if table.dtypes.eq(object).any() else np.nan
     return table if n_fields > 1 else table.iloc[:-1]

@@ -8,12 +8,13 @@ EEG and ECG Signals From Wireless Low-cost Off-the-Shelf Devices*, IEEE J Biomed
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from scipy import io
 
-from xmae.data.recording.sizes import check_matlab
+from xmae.data.recording.matlab import check_matlab
 from xmae.errors import UserError
 
 EEG_SFREQ, ECG_SFREQ = 128, 256  # Hz
@@ -92,9 +93,11 @@ def read_dreamer(path):
             )
         electrodes = [str(name) for name in np.atleast_1d(dreamer.EEG_Electrodes)]
         people = np.atleast_1d(dreamer.Data)
-        trials = [
-            trial for number, person in enumerate(people, 1) for trial in trials_of(person, number)
-        ]
+        trials = list(
+            chain.from_iterable(
+                trials_of(person, number) for number, person in enumerate(people, 1)
+            )
+        )
     except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, UserError):
             raise
@@ -105,7 +108,7 @@ def read_dreamer(path):
 
 
 def trials_of(person, number):
-    """The trials of one element of the field `Data`."""
+    """Return the trials of one element of the field `Data`."""
     columns = [np.atleast_1d(getattr(person, f"Score{name.capitalize()}")) for name in RATINGS]
     parts = [person.EEG.stimuli, person.EEG.baseline, person.ECG.stimuli, person.ECG.baseline]
     parts = [np.atleast_1d(part) for part in parts]

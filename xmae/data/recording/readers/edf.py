@@ -8,6 +8,7 @@ at the start of its annotations (Kemp & Olivan, Clinical Neurophysiology 114, 20
 
 import re
 from datetime import date, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def read(path, channel_map):
         raise UserError(
             f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}"
         )
-    chosen = {channel for listed in roles.values() for channel in listed}
+    chosen = set(chain.from_iterable(roles.values()))
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
     code, labels = patient_of(edf)
     begun, named = start_of(edf, path), bool(code)
@@ -83,7 +84,7 @@ def read(path, channel_map):
 
 
 def patient_of(edf):
-    """Who the header says was recorded ("": nobody who can be told apart), and their sex."""
+    """Say who the header says was recorded ("": nobody who can be told apart), and their sex."""
     text = " ".join(edf.local_patient_identification.split())
     subfields = SUBFIELDS.match(text)
     words = text.split(" ")
@@ -97,7 +98,7 @@ def patient_of(edf):
 
 
 def start_of(edf, path):
-    """When the recording began, or None where the header has no such date.
+    """Return the when the recording began, or None where the header has no such date.
 
     EDF+ says it in the recording field too, which `edfio` prefers; where that says X, the date of
     plain EDF counts, whose years are 1985 to 2084.
@@ -108,7 +109,7 @@ def start_of(edf, path):
 
 
 def stated_start(edf, path):
-    """When the header says that the recording began, or None."""
+    """Return the when the header says that the recording began, or None."""
     try:
         return edf.startdatetime
     except (ValueError, IndexError):
@@ -122,15 +123,15 @@ def stated_start(edf, path):
 
 
 def samples_of(signal, stretch):
-    """Samples of a signal in a run of data records, given by their numbers: (n_times,), in its
-    unit.
+    """Return samples of a signal in a run of data records, given by their numbers: (n_times,), in
+    its unit.
     """
     n = signal.samples_per_data_record
     return np.asarray(signal.data[stretch[0] * n : (stretch[-1] + 1) * n], np.float64)
 
 
 def record_onsets(path, edf):
-    """Start of each data record, s after the start of the file: (n_records,)."""
+    """Return the start of each data record, s after the start of the file: (n_records,)."""
     content = path.read_bytes()
     n_signals = int(content[252:256])
     labels = [content[256 + 16 * k : 272 + 16 * k].strip() for k in range(n_signals)]
@@ -145,7 +146,7 @@ def record_onsets(path, edf):
 
 
 def open_edf(path):
-    """The file's header and signals; samples are read when they are asked for.
+    """Return the file's header and signals; samples are read when they are asked for.
 
     Headers should be ASCII, and are not: "µV" and names with accents are read as Latin-1, or as
     UTF-8 where they are that.
@@ -165,7 +166,7 @@ def open_edf(path):
 
 
 def holds_ppg(path, channel_map):
-    """Whether one of the file's signals is PPG."""
+    """Tell whether one of the file's signals is PPG."""
     try:
         return "ppg" in find_roles(
             [signal.label.strip() for signal in open_edf(path).signals], channel_map.roles

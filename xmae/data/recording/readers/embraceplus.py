@@ -20,7 +20,7 @@ CODECS = ("null", "deflate")
 
 
 def part_of(path, channel_map):
-    """The channels of a file."""
+    """Return the channels of a file."""
     record = load(path)
     try:
         bvp = record["rawData"]["bvp"]
@@ -38,7 +38,7 @@ def part_of(path, channel_map):
 
 
 def load(path):
-    """The one record of an Avro file."""
+    """Return the one record of an Avro file."""
     try:
         import fastavro
     except ImportError:
@@ -102,7 +102,7 @@ def check_unpacked(path, codec):
 
 
 def whole_number(content, place):
-    """A number in Avro's form, and the place after it."""
+    """Return a number in Avro's form, and the place after it."""
     value, shift = 0, 0
     while True:
         byte = content[place]
@@ -115,7 +115,7 @@ def whole_number(content, place):
 
 
 def axes(acc, start_s):
-    """Channels of acceleration: in g, or in counts where their step is not stated."""
+    """Return channels of acceleration: in g, or in counts where their step is not stated."""
     step = step_of(acc.get("imuParams") or {})
     rate, unit = float(acc["samplingFrequency"]), "g" if step else ""
     counts = {axis: np.asarray(acc[axis.lower()], np.float64) for axis in "XYZ"}
@@ -123,7 +123,7 @@ def axes(acc, start_s):
 
 
 def step_of(scale):
-    """Gravities a count of the accelerometer; 0 where the file does not say."""
+    """Return gravities a count of the accelerometer; 0 where the file does not say."""
     if scale.get("conversionFactor"):
         return float(scale["conversionFactor"])
     physical, digital = (
@@ -138,5 +138,5 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has PPG."""
+    """Tell whether the file has PPG."""
     return parts.holds_ppg(part_of, path, channel_map)

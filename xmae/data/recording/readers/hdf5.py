@@ -15,6 +15,7 @@ a group above it or of the file, or a dataset of that name with one number; the 
 import math
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 
 import h5py
 import numpy as np
@@ -61,7 +62,9 @@ def read(path, channel_map):
 
 
 def what_is_there(file):
-    """What to say of a file without a PPG: its datasets, and the shape of one that has the name."""
+    """Say what to say of a file without a PPG: its datasets, and the shape of one that has the
+    name.
+    """
     found = {}
     file.visititems(lambda name, x: found.update({name: x.shape} if not is_group(x) else {}))
     for name, shape in found.items():
@@ -89,7 +92,7 @@ def damage_told(path):
 
 
 def groups_with_ppg(file, channel_map):
-    """Groups that hold a PPG dataset, in the order of their names."""
+    """Return groups that hold a PPG dataset, in the order of their names."""
     found = []
 
     def visit(_, group):
@@ -103,7 +106,7 @@ def groups_with_ppg(file, channel_map):
 
 
 def roles_of(group, channel_map):
-    """Roles of the vectors of a group; a map's names that are not there are passed over."""
+    """Return roles of the vectors of a group; a map's names that are not there are passed over."""
     names = [name for name in group if is_vector(item_of(group, name))]
     check_columns(len(names), group.file.filename)
     listed = {
@@ -136,7 +139,8 @@ def item_of(group, name, links=0):
 
 
 def values_of(dataset):
-    """The values of a dataset that lie in the file itself, after a look at how many there are.
+    """Return the values of a dataset that lie in the file itself, after a look at how many there
+    are.
 
     Raises
     ------
@@ -153,15 +157,17 @@ def values_of(dataset):
 
 
 def is_vector(item):
-    """Whether an item is a dataset of one row of samples: (n,), and of MATLAB (1, n) or (n, 1)."""
+    """Tell whether an item is a dataset of one row of samples: (n,), and of MATLAB (1, n) or (n,
+    1).
+    """
     if not isinstance(item, h5py.Dataset) or item.ndim == 0 or item.size < 2:
         return False
     return item.size == max(item.shape)
 
 
 def attribute(group, names):
-    """The first of several attributes, or datasets of a single number or text as MATLAB has them,
-    that the group, or a group above it, has; None if there is none.
+    """Return the first of several attributes, or datasets of a single number or text as MATLAB has
+    them, that the group, or a group above it, has; None if there is none.
     """
     while True:
         spelt = {key.lower(): key for key in (*group, *group.attrs)} if is_group(group) else {}
@@ -178,12 +184,14 @@ def attribute(group, names):
 
 
 def is_group(item):
-    """Whether an item is a group."""
+    """Tell whether an item is a group."""
     return isinstance(item, h5py.Group)
 
 
 def rate_of(value, name, path):
-    """A sampling rate (Hz) as a number; None where none is stated, a `UserError` for a text."""
+    """Return a sampling rate (Hz) as a number; None where none is stated, a `UserError` for a
+    text.
+    """
     if value is None:
         return None
     try:
@@ -197,17 +205,17 @@ def rate_of(value, name, path):
 
 
 def is_text(item):
-    """Whether a dataset is a text of MATLAB: codes of letters, (n, 1) or (1, n)."""
+    """Tell whether a dataset is a text of MATLAB: codes of letters, (n, 1) or (1, n)."""
     return item.dtype == np.uint16 and item.attrs.get("MATLAB_class", b"") in (b"char", "char")
 
 
 def letters_of(item):
-    """The text of a dataset of MATLAB."""
+    """Return the text of a dataset of MATLAB."""
     return "".join(map(chr, np.ravel(values_of(item))))
 
 
 def text_of(value):
-    """An attribute as text, a whole number without ".0"; None stays None."""
+    """Return an attribute as text, a whole number without ".0"; None stays None."""
     if value is None:
         return None
     value = np.ravel(value)[0] if np.size(value) == 1 else value
@@ -218,10 +226,10 @@ def text_of(value):
 
 
 def read_group(path, group, channel_map):
-    """One `Recording` of the datasets of a group."""
+    """Return one `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
     timed, places, uneven = grid_of(path, group, channel_map)
-    for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
+    for name in dict.fromkeys(chain.from_iterable(roles.values())):
         item = item_of(group, name)
         rate = rate_of(channel_map.sfreqs.get(name, attribute(item, RATE_NAMES)), name, path)
         on_times = len(places) == item.size
@@ -256,8 +264,8 @@ def read_group(path, group, channel_map):
 
 
 def grid_of(path, group, channel_map):
-    """Rate (Hz), place of each sample and what was mended, by a dataset of times in a group; None
-    and no places without one.
+    """Return the rate (Hz), place of each sample and what was mended, by a dataset of times in a
+    group; None and no places without one.
     """
     vectors = [name for name in group if name != "T" and is_vector(item_of(group, name))]
     wanted = channel_map.time.lower() if channel_map.time else None
@@ -279,7 +287,7 @@ def grid_of(path, group, channel_map):
 
 
 def scaled(values, dataset):
-    """The numbers of a dataset, with the scale and offset that its attributes state.
+    """Return the numbers of a dataset, with the scale and offset that its attributes state.
 
     Raises
     ------
@@ -305,7 +313,7 @@ def read_pulsedb(path, file, channel_map):
         raise UserError(f"{path}: Subj_Wins is no struct array")
 
     def column(name):
-        """The values of a field, one array a window; a struct array of one window has no
+        """Return the values of a field, one array a window; a struct array of one window has no
         references.
         """
         if name not in fields:
@@ -373,13 +381,15 @@ LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
 
 
 def texts(values):
-    """One text a window, from MATLAB's codes of letters; an empty list if the field is absent."""
+    """Return one text a window, from MATLAB's codes of letters; an empty list if the field is
+    absent.
+    """
     return ["".join(map(chr, np.ravel(x).astype(int))) for x in values or []]
 
 
 def began(case, seconds):
-    """Time of a sample (ISO 8601) that many seconds after a MIMIC case such as "2174-11-06-10-12";
-    "" for others.
+    """Return the time of a sample (ISO 8601) that many seconds after a MIMIC case such as
+    "2174-11-06-10-12"; "" for others.
     """
     try:
         return (
@@ -390,7 +400,7 @@ def began(case, seconds):
 
 
 def numbers(values):
-    """One number a window, or None if the field is absent."""
+    """Return one number a window, or None if the field is absent."""
     return (
         None
         if values is None
@@ -399,7 +409,7 @@ def numbers(values):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file is PulseDB's, or has a PPG dataset."""
+    """Tell whether the file is PulseDB's, or has a PPG dataset."""
     try:
         with h5py.File(path) as file:
             return "Subj_Wins" in file or bool(groups_with_ppg(file, channel_map))

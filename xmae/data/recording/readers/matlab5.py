@@ -17,15 +17,16 @@ beside them, at the top or within a structure.
 import re
 import zlib
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
+from xmae.data.recording.matlab import check_matlab
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
 from xmae.data.recording.recording import attempt, real_numbers
-from xmae.data.recording.sizes import check_matlab
 from xmae.data.recording.window_labels import rates_of_windows
 from xmae.errors import UserError
 
@@ -36,14 +37,14 @@ MAGIC = b"MATLAB 5.0"
 
 
 def recognises(path):
-    """Whether the file is one of MATLAB 5."""
+    """Tell whether the file is one of MATLAB 5."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has signals of one of the data sets, or a PPG by its name; a damaged one is
-    to be told.
+    """Tell whether the file has signals of one of the data sets, or a PPG by its name; a damaged
+    one is to be told.
     """
     try:
         names = set(names_in(path))
@@ -89,7 +90,9 @@ def read_named(path, channel_map, names):
 
 
 def named_recording(path, place, values, roles, channel_map):
-    """The recording of one group of vectors; `place` names their structure, "" at the top."""
+    """Return the recording of one group of vectors; `place` names their structure, "" at the
+    top.
+    """
     known = {name.lower(): x for name, x in values.items() if np.size(x) == 1}
     rate = next((float(known[name]) for name in RATE_NAMES if name in known), None)
     who = next((str(known[n.lower()]) for n in SUBJECT_NAMES if n.lower() in known), "")
@@ -99,7 +102,7 @@ def named_recording(path, place, values, roles, channel_map):
         Channel(
             name, values[name], channel_map.sfreqs.get(name) or channel_map.check_sfreq(rate, path)
         )
-        for name in dict.fromkeys(name for chosen in roles.values() for name in chosen)
+        for name in dict.fromkeys(chain.from_iterable(roles.values()))
     ]
     return recording_of(
         channels,
@@ -136,19 +139,19 @@ def groups_with_ppg(path, channel_map):
 
 
 def is_vector(x):
-    """Whether a value is one row of numbers."""
+    """Tell whether a value is one row of numbers."""
     return isinstance(x, np.ndarray) and x.ndim == 1 and len(x) > 1 and x.dtype.kind in "iuf"
 
 
 def names_in(path):
-    """Names of the arrays in a file."""
+    """Return names of the arrays in a file."""
     with damage_told(path):
         check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 
 def load(path, name):
-    """One array of a file as float64."""
+    """Return one array of a file as float64."""
     with damage_told(path):
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
@@ -158,6 +161,8 @@ def damage_told(path):
     """Turn what SciPy raises on a damaged file into a `UserError`."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, MatReadError, zlib.error) as error:
         raise UserError(
             f"{path}: not readable as a MATLAB 5 file, perhaps truncated ({error})"
@@ -165,7 +170,7 @@ def damage_told(path):
 
 
 def spc(path):
-    """Channels, heart rates (n,) or None, and subject of a file of the IEEE SPC."""
+    """Return channels, heart rates (n,) or None, and subject of a file of the IEEE SPC."""
     signals = load(path, "sig")
     if signals.ndim != 2 or len(signals) not in (5, 6):
         raise UserError(f"{path}: sig has the shape {signals.shape}; expected 5 or 6 rows")
@@ -178,7 +183,7 @@ def spc(path):
 
 
 def rate_files(path):
-    """Names that the file with the heart rates may have."""
+    """Return names that the file with the heart rates may have."""
     stem = path.stem
     return (
         stem.replace("DATA_", "REF_", 1) + ".mat",
@@ -188,7 +193,7 @@ def rate_files(path):
 
 
 def bami(path):
-    """Channels, heart rates (n,) and subject of a file of BAMI."""
+    """Return channels, heart rates (n,) and subject of a file of BAMI."""
     ppg, acc = load(path, "rawPPG"), load(path, "rawAcc")
     if ppg.ndim != 2 or len(ppg) != 3 or acc.shape != ppg.shape:
         raise UserError(

@@ -55,24 +55,28 @@ def read(path, channel_map):
 
 
 def plain_shape(key, x):
-    """An array without the axes of length 1 that MATLAB gives: (1, n) -> (n,); a number is ()."""
+    """Return an array without the axes of length 1 that MATLAB gives: (1, n) -> (n,); a number is
+    ().
+    """
     if x.size == 1 and not key.startswith("breaths"):
         return x.reshape(())
     return x.ravel() if x.ndim > 1 and x.size == max(x.shape) else x
 
 
 def is_read(key):
-    """Whether an array of an archive is one of those listed at the top of this file."""
+    """Tell whether an array of an archive is one of those listed at the top of this file."""
     return KEYS.fullmatch(key) is not None
 
 
 def holds_ppg(path, channel_map):
-    """Any archive counts as a recording; one without PPG is refused when it is read."""
+    """Take any archive for a recording; one without PPG is refused when it is read."""
     return True
 
 
 def from_archive(data, path, units):
-    """The `Recording` that the arrays of an archive describe; `units` by the names of the leads."""
+    """Return the `Recording` that the arrays of an archive describe; `units` by the names of the
+    leads.
+    """
     sfreq, ppg = float(data["fs"]), physical(data, "ppg")
     labels = {}
     if "age" in data:
@@ -111,12 +115,12 @@ def from_archive(data, path, units):
 
 
 def lead(data, name):
-    """The lead that an ECG key says it is: "ecg2" -> "V", or its own name in capitals."""
+    """Return the lead that an ECG key says it is: "ecg2" -> "V", or its own name in capitals."""
     return str(data.get(f"{name}_lead", name.upper()))
 
 
 def physical(data, name):
-    """Samples in physical units, float64, NaN where missing: x * scale + offset."""
+    """Return samples in physical units, float64, NaN where missing: x * scale + offset."""
     x = data[name]
     if x.dtype.kind not in "iufb":
         raise UserError(f"'{name}' holds {x.dtype}, no numbers")
@@ -125,7 +129,7 @@ def physical(data, name):
 
 
 def breath_rate(marks, duration):
-    """Respiration rate from marked breaths.
+    """Return the respiration rate from marked breaths.
 
     Between two marks one breath passes evenly; the rate in a second is the share of breaths passed
     in it, times 60, so the mean over a window counts its breaths without rounding to whole ones.

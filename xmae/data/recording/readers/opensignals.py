@@ -23,13 +23,13 @@ PULSE = ("BVP", "PPG", "PULSE")
 
 
 def recognises(path):
-    """Whether a file begins with the mark of this format."""
+    """Tell whether a file begins with the mark of this format."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().startswith(MARK)
 
 
 def part_of(path, channel_map):
-    """The channels of the one device of a file."""
+    """Return the channels of the one device of a file."""
     device, rows, resolution, kinds = load(path)
     names = [str(name) for name in device["column"]]
     if rows.shape[1] != len(names):
@@ -54,7 +54,9 @@ def part_of(path, channel_map):
 
 
 def load(path):
-    """The header of the device, samples (n, n_columns), bits and kind of sensor by column."""
+    """Return the header of the device, samples (n, n_columns), bits and kind of sensor by
+    column.
+    """
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = list(takewhile(lambda line: not line.startswith("# EndOfHeader"), file))
@@ -73,8 +75,8 @@ def load(path):
 
 
 def packet_places(number):
-    """Places of packets on the grid of samples: the numbers run from 0 to some highest one, again
-    and again.
+    """Return places of packets on the grid of samples: the numbers run from 0 to some highest one,
+    again and again.
     """
     period = int(number.max()) + 1
     steps = np.diff(number) % period if period > 1 else np.ones(len(number) - 1, int)
@@ -82,7 +84,7 @@ def packet_places(number):
 
 
 def plain(start):
-    """The start in ISO 8601; "" for what is no time."""
+    """Return the start in ISO 8601; "" for what is no time."""
     try:
         return pd.Timestamp(start).isoformat() if start else ""
     except ValueError:
@@ -95,5 +97,5 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has PPG."""
+    """Tell whether the file has PPG."""
     return parts.holds_ppg(part_of, path, channel_map)

@@ -50,27 +50,27 @@ def read(path, channel_map):
 
 
 def plain_text(x):
-    """A name or a number as text."""
+    """Return a name or a number as text."""
     if not isinstance(x, str | int | float):
         raise UserError("holds something else where a name or a number is expected")
     return str(x)
 
 
 def matrix(x):
-    """An array of the file as float64; nested lists, which may be endless, are refused."""
+    """Return an array of the file as float64; nested lists, which may be endless, are refused."""
     if not isinstance(x, plain_pickle.Array):
         raise UserError("holds something else where an array is expected")
     return real_numbers(x)
 
 
 def column(x):
-    """A channel as one row of samples: (n, 1) or (n,) -> float64 (n,)."""
+    """Return a channel as one row of samples: (n, 1) or (n,) -> float64 (n,)."""
     return matrix(x).reshape(-1)
 
 
 def labels_of(data):
-    """Age, sex and heart rate; WESAD's `label` is the condition at 700 Hz, not a heart rate, and is
-    passed over.
+    """Return the age, sex and heart rate; WESAD's `label` is the condition at 700 Hz, not a heart
+    rate, and is passed over.
     """
     labels, said = (
         {},
@@ -87,7 +87,7 @@ def labels_of(data):
 
 
 def holds_ppg(path, channel_map):
-    """Any such file counts as a recording; one that is something else is refused when it is
+    """Return any such file counts as a recording; one that is something else is refused when it is
     read.
     """
     return True

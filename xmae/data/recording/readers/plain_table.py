@@ -38,12 +38,14 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Any table counts as a recording; one without PPG is refused when it is read."""
+    """Return any table counts as a recording; one without PPG is refused when it is read."""
     return True
 
 
 def read_numbers(path):
-    """Names of the columns, and the rows as float64 (n_times, n_columns), NaN where empty."""
+    """Return names of the columns, and the rows as float64 (n_times, n_columns), NaN where
+    empty.
+    """
     try:
         lines = [line for line in path.read_text("utf-8-sig").splitlines() if line[:1] != "#"]
     except (OSError, UnicodeDecodeError) as error:
@@ -63,13 +65,13 @@ def read_numbers(path):
 
 
 def seconds_of(time, channel_map, path):
-    """Seconds of one unit of the time column, by the map or by brackets in its name."""
+    """Return seconds of one unit of the time column, by the map or by brackets in its name."""
     unit = channel_map.time_unit or split_unit(time)[1] or "s"
     return seconds_in(unit, f"{path}: column '{time}'")
 
 
 def rate_of(times, unit, path):
-    """Sampling rate (Hz) of times with even steps."""
+    """Return the sampling rate (Hz) of times with even steps."""
     steps = np.diff(times)
     step = (times[-1] - times[0]) / max(len(steps), 1)
     if not len(steps) or not step > 0 or not np.isfinite(times).all():

@@ -22,13 +22,13 @@ SIGNALS = {"ecg [uv]": ("ECG", "uV", 1), "channel 0": ("PPG", "", -1)} | {
 
 
 def recognises(path):
-    """Whether a file begins with the names of these columns."""
+    """Tell whether a file begins with the names of these columns."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().lower().startswith(f"{PHONE};{SENSOR}")
 
 
 def part_of(path, channel_map):
-    """The channels of a file, and of the `..._ACC.txt` beside one of PPG or ECG."""
+    """Return the channels of a file, and of the `..._ACC.txt` beside one of PPG or ECG."""
     begun_ns, start, channels = load(path, 0)
     stem = path.stem.rpartition("_")[0]
     beside = path.with_name(f"{stem}_ACC.txt")
@@ -38,8 +38,8 @@ def part_of(path, channel_map):
 
 
 def load(path, zero_ns):
-    """First time of the sensor (ns), first time of the phone (ISO 8601), and channels whose times
-    count from `zero_ns`, or from the first sample if that is 0.
+    """Return the first time of the sensor (ns), first time of the phone (ISO 8601), and channels
+    whose times count from `zero_ns`, or from the first sample if that is 0.
     """
     try:
         table = pd.read_csv(path, sep=";", encoding="utf-8-sig")
@@ -76,10 +76,10 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has PPG."""
+    """Tell whether the file has PPG."""
     return parts.holds_ppg(part_of, path, channel_map)
 
 
 def files_of(path):
-    """The files that a recording is made of."""
+    """Return the files that a recording is made of."""
     return [path, path.with_name(f"{path.stem.rpartition('_')[0]}_ACC.txt")]

@@ -66,7 +66,7 @@ class Session:
 
 
 def recognises(path):
-    """Whether a YAML file is a manifest: it has `sources`."""
+    """Tell whether a YAML file is a manifest: it has `sources`."""
     try:
         return isinstance(read_keys(path).get("sources"), list)
     except UserError:
@@ -74,12 +74,12 @@ def recognises(path):
 
 
 def holds_ppg(path, channel_map):
-    """Any manifest counts as a recording; other YAML files do not."""
+    """Return any manifest counts as a recording; other YAML files do not."""
     return recognises(path)
 
 
 def files_of(path):
-    """The manifest and the files that it names."""
+    """Return the manifest and the files that it names."""
     return [path, *(source.path for source in load(path).sources)]
 
 
@@ -106,7 +106,9 @@ def read(path, channel_map):
                 raise UserError(f"{path}: two sources have {role}; name one, or leave one out")
             wanted.setdefault(role, []).append(channel.name)
             channels.append(replace(channel, start_s=channel.start_s + start_s))
-    start = parts[zero][0].start if not session.sources[zero].start else session.sources[zero].start
+    start = session.sources[zero].start or parts[zero][0].start
+    if start and session.zone and not (time := time_of(start, path, "")).tzinfo:
+        start = time.replace(tzinfo=session.zone).isoformat()
     recording = recording_of(
         channels,
         session.subject,
@@ -121,7 +123,9 @@ def read(path, channel_map):
 
 
 def on_known_clock(recording, session, ppg_clock, ecg_clock):
-    """The recording with the clocks that the manifest knows; else marked as of several clocks."""
+    """Return the recording with the clocks that the manifest knows; else marked as of several
+    clocks.
+    """
     if ecg_clock is None or ecg_clock == ppg_clock:
         return recording
     known = session.clocks.get(ppg_clock)
@@ -134,7 +138,7 @@ def on_known_clock(recording, session, ppg_clock, ecg_clock):
 
 
 def read_part(source):
-    """What a file of a session holds, and role -> names of its channels."""
+    """Say what a file of a session holds, and role -> names of its channels."""
     from xmae.data.recording.readers.formats import reader_of
 
     if not source.path.is_file():
@@ -160,7 +164,9 @@ def read_part(source):
 
 
 def renamed(part: Part, roles, source):
-    """Role and channel of all that a source brings, by names that no other source has."""
+    """Return the role and channel of all that a source brings, by names that no other source
+    has.
+    """
     by_name = {channel.name: channel for channel in part.channels}
     for role, names in roles.items():
         for place, name in enumerate(names[:1] if role in SINGLE else names):
@@ -174,8 +180,8 @@ def renamed(part: Part, roles, source):
 
 
 def clocks_of(session, parts):
-    """The clock of each source: as named; else "ecg" for a file with ECG, and else that of the
-    PPG.
+    """Return the clock of each source: as named; else "ecg" for a file with ECG, and else that of
+    the PPG.
     """
     unnamed = next(
         (s.clock for s, (_, roles) in zip(session.sources, parts, strict=True) if "ppg" in roles),
@@ -194,14 +200,14 @@ def clocks_of(session, parts):
 
 
 def clock_with(role, parts, clocks):
-    """The clock of the first source with a role; None if there is none."""
+    """Return the clock of the first source with a role; None if there is none."""
     return next(
         (clock for (_, roles), clock in zip(parts, clocks, strict=True) if role in roles), None
     )
 
 
 def seconds_from(session, parts, zero):
-    """Start of each source, s after that of the source `zero`.
+    """Return the start of each source, s after that of the source `zero`.
 
     Raises
     ------
@@ -232,7 +238,7 @@ def seconds_from(session, parts, zero):
 
 
 def time_of(start, path, name):
-    """A start as a time; a `UserError` names the source."""
+    """Return a start as a time; a `UserError` names the source."""
     try:
         return datetime.fromisoformat(start)
     except ValueError as error:
@@ -240,7 +246,7 @@ def time_of(start, path, name):
 
 
 def load(path):
-    """The manifest; a `UserError` names what is wrong in it."""
+    """Return the manifest; a `UserError` names what is wrong in it."""
     values = read_keys(path)
     if unknown := [key for key in values if key not in KEYS]:
         hint = did_you_mean(str(unknown[0]), KEYS)
@@ -279,7 +285,9 @@ def load(path):
 
 
 def zone_of(path, name):
-    """The time zone of a session, such as Europe/Berlin or +02:00; None where it names none."""
+    """Return the time zone of a session, such as Europe/Berlin or +02:00; None where it names
+    none.
+    """
     if name is None:
         return None
     if re.fullmatch(r"[+-]\d\d:\d\d", str(name)):
@@ -293,7 +301,7 @@ def zone_of(path, name):
 
 
 def source_of(path, entry):
-    """One entry of `sources`: a file's name, or a file with its keys."""
+    """Return one entry of `sources`: a file's name, or a file with its keys."""
     entry = {"file": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise UserError(f"{path}: each of sources has a file, as in file: watch.csv")
@@ -309,6 +317,6 @@ def source_of(path, entry):
 
 
 def read_keys(path):
-    """A YAML file as a dict; {} for anything else in YAML."""
+    """Return a YAML file as a dict; {} for anything else in YAML."""
     values = read_yaml(path, "a session")
     return values if isinstance(values, dict) else {}

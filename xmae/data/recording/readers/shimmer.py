@@ -22,14 +22,14 @@ COLUMNS = {
 
 
 def recognises(path):
-    """Whether the names of columns begin with "Shimmer"."""
+    """Tell whether the names of columns begin with "Shimmer"."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         lines = [file.readline().lower() for _ in range(2)]
     return any(line.lstrip('"').startswith("shimmer_") for line in lines)
 
 
 def part_of(path, channel_map):
-    """The channels of a file, as a table with names of its own."""
+    """Return the channels of a file, as a table with names of its own."""
     if channel_map.roles:
         return table.part_of(path, channel_map)
     found = {}
@@ -55,7 +55,7 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the file has PPG."""
+    """Tell whether the file has PPG."""
     if channel_map.roles:
         return table.holds_ppg(path, channel_map)
     return parts.holds_ppg(part_of, path, channel_map)

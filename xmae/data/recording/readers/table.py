@@ -7,6 +7,8 @@ missing samples; times that stand still, go back or change their rate are refuse
 is written is found by `xmae.data.recording.readers.dialect`.
 """
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -68,7 +70,7 @@ def read(path, channel_map):
 
 
 def part_of(path, channel_map):
-    """The columns of a table that play a role, with or without PPG, as a part of a session.
+    """Return the columns of a table that play a role, with or without PPG, as a part of a session.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def part_of(path, channel_map):
     if len(places) and np.diff(places).max(initial=0) > MAX_GAP_S * sfreq:
         raise UserError(f"{path}: has a gap of more than an hour; a session is one recording")
     check_places(places, path)
-    names = dict.fromkeys(name for chosen in roles.values() for name in chosen)
+    names = dict.fromkeys(chain.from_iterable(roles.values()))
     channels = [
         Channel(
             name,
@@ -112,7 +114,7 @@ def part_of(path, channel_map):
 
 
 def load(path, channel_map):
-    """The table, the units that a row of it states, by column, and what was mended."""
+    """Return the table, the units that a row of it states, by column, and what was mended."""
     if path.suffix.lower() != ".parquet":
         names = dialect_of(path).names
         who = subject_column(names, channel_map, path)
@@ -143,7 +145,7 @@ def check_nested(path, schema, channel_map):
     """Raise a `UserError` if a column that is a channel holds lists or the like."""
     names = [name.strip() for name in schema.names]
     roles = find_roles(names, wanted(names, channel_map), units_of(names, {}))
-    channels = {name for chosen in roles.values() for name in chosen}
+    channels = set(chain.from_iterable(roles.values()))
     for name, field in zip(names, schema, strict=True):
         if field.type.num_fields and name in channels:
             raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")
@@ -199,7 +201,9 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
 
 
 def numbers_of(column, name, path):
-    """The values of a column, float64 (n,); a `UserError` names the first that is no number."""
+    """Return the values of a column, float64 (n,); a `UserError` names the first that is no
+    number.
+    """
     try:
         values = column.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
@@ -225,12 +229,12 @@ def numbers_of(column, name, path):
 
 
 def units_of(names, units):
-    """What name or row of units states for each column."""
+    """Say what name or row of units states for each column."""
     return {name: split_unit(name)[1] or units.get(name, "") for name in names}
 
 
 def wanted(columns, channel_map):
-    """The roles of the channel map, with the names as the table spells them."""
+    """Return the roles of the channel map, with the names as the table spells them."""
     spelt = {name.lower(): name for name in columns}
     listed = {
         role: [names] if isinstance(names, str) else names
@@ -242,7 +246,7 @@ def wanted(columns, channel_map):
 
 
 def channel_columns(names, channel_map, path, units):
-    """The columns that play a role."""
+    """Return the columns that play a role."""
     try:
         roles = find_roles(list(names), wanted(names, channel_map), units_of(names, units))
     except UserError as error:
@@ -256,7 +260,7 @@ def channel_columns(names, channel_map, path, units):
 
 
 def holds_ppg(path, channel_map):
-    """Whether the table has a PPG column."""
+    """Tell whether the table has a PPG column."""
     try:
         if path.suffix.lower() == ".parquet":
             names, units = pq.read_schema(path).names, {}

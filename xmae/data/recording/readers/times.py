@@ -35,8 +35,8 @@ DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 
 
 def time_column(table, channel_map, path, units):
-    """The column with times: the one that the map names, or one of a usual name; None if there is
-    none.
+    """Return the column with times: the one that the map names, or one of a usual name; None if
+    there is none.
 
     "T" is no such name, but a temperature; and what is called "t" without a unit, or by one of the
     less usual names, only counts where its values rise as times do. So does a column without a
@@ -61,7 +61,7 @@ def time_column(table, channel_map, path, units):
 
 
 def is_no_time(column, name):
-    """Whether a column of a doubtful name holds something else than times."""
+    """Tell whether a column of a doubtful name holds something else than times."""
     if name == "T" or len(column) < 2:
         return True
     if pd.api.types.is_numeric_dtype(column):
@@ -75,7 +75,7 @@ def is_no_time(column, name):
 
 
 def seconds_of(table, name, channel_map, path, unit_below):
-    """Times in s (n,), and when the first of them was, where the column says it; else "".
+    """Return times in s (n,), and when the first of them was, where the column says it; else "".
 
     Times then count from the first.
     """
@@ -103,13 +103,13 @@ def seconds_of(table, name, channel_map, path, unit_below):
 
 
 def begun_at(seconds):
-    """A time in s since 1970 as a date in UTC, to the microsecond."""
+    """Return a time in s since 1970 as a date in UTC, to the microsecond."""
     return pd.Timestamp(round(1e6 * seconds), unit="us", tz="UTC")
 
 
 def seconds_of_day(table, name):
-    """Times of day in s from the first (n,), and when that was if a column beside them has the
-    date; else "". Midnight may pass.
+    """Return times of day in s from the first (n,), and when that was if a column beside them has
+    the date; else "". Midnight may pass.
     """
     words = table[name].astype(str).str.strip().str.replace(",", ".")
     seconds = np.unwrap(pd.to_timedelta(words).dt.total_seconds().to_numpy(), period=DAY_S)
@@ -121,8 +121,8 @@ def seconds_of_day(table, name):
 
 
 def dates_of(column, name, path):
-    """The dates of a column, in UTC if they have a zone; a `UserError` if only some have one, or if
-    they are no dates.
+    """Return the dates of a column, in UTC if they have a zone; a `UserError` if only some have
+    one, or if they are no dates.
     """
     written = column.astype(str)
     words = written.str.match("[A-Za-z]") & column.notna()  # pandas knows "now" and "today"
@@ -169,7 +169,9 @@ def refuse_time_unit(times, name, path):
 
 
 def on_grid(x, places):
-    """Samples at whole-numbered places of a grid, NaN between: (n,), (n,) -> (places[-1] + 1,)."""
+    """Return samples at whole-numbered places of a grid, NaN between: (n,), (n,) -> (places[-1] +
+    1,).
+    """
     if len(places) and places[-1] + 1 == len(x):
         return x
     filled = np.full(int(places[-1]) + 1 if len(places) else 0, np.nan)
@@ -178,8 +180,8 @@ def on_grid(x, places):
 
 
 def regular_times(times, name, path):
-    """Rate (Hz) of times (s), the place of each sample on the grid of that rate, and what was
-    mended.
+    """Return the rate (Hz) of times (s), the place of each sample on the grid of that rate, and
+    what was mended.
 
     Times that jitter, but keep within one step or 0.1 s of an even count, are taken as even:
     "time_jitter". Steps of more than one and a half median steps are gaps in the grid: "time_gaps".

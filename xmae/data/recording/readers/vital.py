@@ -4,6 +4,7 @@ SNUADC/ECG_II.
 
 import zlib
 from datetime import UTC, datetime
+from itertools import chain
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def read(path, channel_map):
             f"{path}: no PPG among its tracks {waves}; expected {' or '.join(PPG_NAMES)}"
         )
     channels = []
-    for name in dict.fromkeys(name for chosen in roles.values() for name in chosen):
+    for name in dict.fromkeys(chain.from_iterable(roles.values())):
         track = file.trks[name]
         rate = channel_map.check_sfreq(float(track.srate), path)
         check_samples((file.dtend - file.dtstart) * rate, path)
@@ -59,7 +60,7 @@ def read(path, channel_map):
 
 
 def open_vital(path, tracks):
-    """The file with these tracks, or all."""
+    """Return the file with these tracks, or all."""
     import vitaldb
 
     try:
@@ -83,5 +84,5 @@ def open_vital(path, tracks):
 
 
 def holds_ppg(path, channel_map):
-    """Any such file counts as a recording; one without PPG is refused when it is read."""
+    """Return any such file counts as a recording; one without PPG is refused when it is read."""
     return True

@@ -9,6 +9,7 @@ nothing was recorded.
 
 import re
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def read(path, channel_map):
         for k in places
     }
     whole = [header, *(part for part in parts.values() if not isinstance(part, UserError))]
-    labels = labels_of([line for part in whole for line in part.comments or []])
+    labels = labels_of(list(chain.from_iterable(part.comments or [] for part in whole)))
     used = 0
     for k, part in parts.items():
         if isinstance(part, UserError):
@@ -74,7 +75,7 @@ def read(path, channel_map):
 
 
 def read_header(name):
-    """The header of a record or segment."""
+    """Return the header of a record or segment."""
     try:
         return wfdb.rdheader(name)
     except DAMAGE as error:
@@ -84,7 +85,7 @@ def read_header(name):
 
 
 def why_passed_over(part, length, sfreq, channel_map):
-    """Why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
+    """Say why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
     if length < WINDOW_S * sfreq:
         return "segments under 10 s"
     try:
@@ -96,8 +97,8 @@ def why_passed_over(part, length, sfreq, channel_map):
 
 
 def read_segment(name, header, channel_map, record, labels, start_s, whole):
-    """One `Recording` of a record, or of a segment that starts `start_s` after the start of the
-    `whole` record.
+    """Return one `Recording` of a record, or of a segment that starts `start_s` after the start of
+    the `whole` record.
     """
     names = [channel.strip(" ,") for channel in header.sig_name or []]
     try:
@@ -105,7 +106,7 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
         roles = find_roles(names, channel_map.roles, dict(zip(names, stated, strict=True)))
         if "ppg" not in roles:
             raise UserError(f"no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}")
-        channels = sorted({names.index(channel) for chosen in roles.values() for channel in chosen})
+        channels = sorted({names.index(channel) for channel in chain.from_iterable(roles.values())})
         check_lengths(name, header)
         data = wfdb.rdrecord(name, channels=channels, smooth_frames=False, physical=False)
         refuse_wrong_sums(data)
@@ -165,8 +166,8 @@ def refuse_wrong_sums(data):
 
 
 def stated_units(path, units):
-    """The units of all channels as the header has them: `wfdb` loses every letter that is not
-    ASCII, so that "µV" becomes "V".
+    """Return the units of all channels as the header has them: `wfdb` loses every letter that is
+    not ASCII, so that "µV" becomes "V".
     """
     raw = path.read_bytes()
     if raw.isascii():
@@ -182,7 +183,7 @@ def stated_units(path, units):
 
 
 def labels_of(comments):
-    """Age and sex as the comments of a header state them."""
+    """Return the age and sex as the comments of a header state them."""
     labels, text = {}, " ".join(comments or [])
     if age := re.search(r"\bage\W{1,4}(\d+)", text, re.IGNORECASE):
         labels["age"] = float(age[1])
@@ -192,7 +193,9 @@ def labels_of(comments):
 
 
 def segments_of(path):
-    """Headers of the segments that a record consists of; none for a record of one segment."""
+    """Return headers of the segments that a record consists of; none for a record of one
+    segment.
+    """
     lines = [
         line
         for line in path.read_text(errors="replace").splitlines()
@@ -204,36 +207,38 @@ def segments_of(path):
 
 
 def files_of(path):
-    """Files that a record consists of: its header, those of its segments, and the signal files that
-    they name.
+    """Return files that a record consists of: its header, those of its segments, and the signal
+    files that they name.
     """
     headers = [path, *sorted(segments_of(path))]
-    signals = {
-        part.parent / line.split()[0]
-        for part in headers
-        if part.is_file()
-        for line in signal_lines(part)
-    }
+    signals = set()
+    for part in filter(Path.is_file, headers):
+        signals |= {part.parent / line.split()[0] for line in signal_lines(part)}
     return [*headers, *sorted(signals)]
 
 
 def holds_ppg(path, channel_map):
-    """Whether a header names a PPG channel, or segments of which one does."""
+    """Tell whether a header names a PPG channel, or segments of which one does."""
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
     wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
-    names = {plain_name(channel_of(line)) for part in parts for line in signal_lines(part)}
+    names = {
+        plain_name(channel_of(line))
+        for line in chain.from_iterable(signal_lines(part) for part in parts)
+    }
     return bool(names & wanted)
 
 
 def channel_of(line):
-    """The name of the channel in a line of a header: what stands behind eight fields."""
+    """Return the name of the channel in a line of a header: what stands behind eight fields."""
     fields = line.split(None, 8)
     return fields[8] if len(fields) > 8 else fields[-1]
 
 
 def signal_lines(path):
-    """The lines of a header that describe signals; the name of the channel is the last word."""
+    """Return the lines of a header that describe signals; the name of the channel is the last
+    word.
+    """
     lines = [
         line
         for line in path.read_text(errors="replace").splitlines()

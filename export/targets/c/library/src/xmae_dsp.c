@@ -23,7 +23,7 @@ typedef struct {
 
 typedef char xmae_dsp_fits[sizeof(dsp_t) <= XMAE_DSP_BYTES ? 1 : -1];
 
-static int32_t product(const int8_t *x, int lag) {
+static int32_t autocorrelation(const int8_t *x, int lag) {
   int32_t sum = 0;
   for (int i = 0; i + lag < SPAN; i++) sum += x[i] * x[i + lag];
   return sum;
@@ -35,10 +35,12 @@ static uint8_t square_root(int32_t n) {
   return (uint8_t)root;
 }
 
-/* The shortest lag whose autocorrelation is a peak of at least 7/8 of the highest, and its height; 0 = none. */
+/* The shortest lag whose autocorrelation is a peak of at least 7/8 of the highest, and its height;
+ * 0 = none. */
 static int period(const int8_t *x, int32_t *height) {
   int32_t r[LONGEST + 2 - SHORTEST + 1], highest = 0;
-  for (int lag = SHORTEST - 1; lag <= LONGEST + 1; lag++) r[lag - SHORTEST + 1] = product(x, lag);
+  for (int lag = SHORTEST - 1; lag <= LONGEST + 1; lag++)
+    r[lag - SHORTEST + 1] = autocorrelation(x, lag);
   for (int turn = 0; turn < 2; turn++)
     for (int lag = SHORTEST; lag <= LONGEST; lag++) {
       const int32_t *here = &r[lag - SHORTEST + 1];
@@ -53,7 +55,7 @@ static int period(const int8_t *x, int32_t *height) {
 
 static void find_period(dsp_t *d) {
   const int8_t *x = d->x + KEPT - SPAN;
-  int32_t energy = product(x, 0), height = 0;
+  int32_t energy = autocorrelation(x, 0), height = 0;
   int lag = period(x, &height);
   d->length = 0;
   if (energy < SILENT || !lag) return;
@@ -72,7 +74,8 @@ static int32_t sum_of(const int8_t *x, int n) {
 static int8_t sine(const dsp_t *d, int k) {
   int at = k - DELAY, narrow = d->lag / 8, width = 2 * narrow + 1, wide = d->lag;
   int half = wide / 2 < DELAY ? wide / 2 : DELAY;
-  int32_t difference = sum_of(d->x + at - narrow, width) * wide - sum_of(d->x + at + half - wide + 1, wide) * width;
+  int32_t difference =
+      sum_of(d->x + at - narrow, width) * wide - sum_of(d->x + at + half - wide + 1, wide) * width;
   int32_t size = (difference < 0 ? -difference : difference) / (wide * width);
   size = (size * d->length) >> 6;
   if (size > STEEP) size = STEEP;
@@ -95,10 +98,10 @@ static const int8_t *dsp_run(const xmae_model_t *model, int8_t *memory) {
   dsp_t *d = (dsp_t *)(void *)memory;
   memmove(d->x, d->x + XMAE_OUTPUTS, KEPT - XMAE_OUTPUTS);
   for (int k = 0; k < XMAE_OUTPUTS; k++)
-    d->x[KEPT - XMAE_OUTPUTS + k] = (int8_t)(sum_of(d->samples + 4 * k, 4) >> 2);
+    d->x[KEPT - XMAE_OUTPUTS + k] = (int8_t)(sum_of(d->samples + (intptr_t)4 * k, 4) >> 2);
   find_period(d);
   for (int k = 0; k < XMAE_OUTPUTS; k++) {
-    int8_t *out = d->map + XMAE_MAP_CHANNELS * k;
+    int8_t *out = d->map + (intptr_t)XMAE_MAP_CHANNELS * k;
     out[0] = (int8_t)d->length;
     out[1] = sine(d, KEPT - XMAE_OUTPUTS + k);
     out[2] = model->lag_code[d->lag];

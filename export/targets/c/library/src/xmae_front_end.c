@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The streaming front end: codes at any rate become int8 samples at 100 Hz; see xmae/signals/front_end.py, step by
- * step. Codes are not negative, so that every division rounds down. */
+/* The streaming front end: codes at any rate become int8 samples at 100 Hz; see
+ * xmae/signals/front_end.py, step by step. Codes are not negative, so that every division rounds
+ * down. */
 #include "xmae_internal.h"
 
 #include <string.h>
@@ -26,7 +27,8 @@ static int32_t band(xmae_front_end_t *f, uint32_t sample) {
   f->base += x[(n - 4u) & RING];
   f->base -= x[(n - 105u) & RING];
   uint64_t smooth = 5u * (uint64_t)x[(n - 54u) & RING];
-  for (uint32_t k = 1; k < 5; k++) smooth += (uint64_t)(5u - k) * (x[(n - 54u - k) & RING] + x[(n - 54u + k) & RING]);
+  for (uint32_t k = 1; k < 5; k++)
+    smooth += (uint64_t)(5u - k) * (x[(n - 54u - k) & RING] + x[(n - 54u + k) & RING]);
   int64_t deviation = BASELINE * (int64_t)smooth - TRIANGLE * (int64_t)f->base;
   return (int32_t)(deviation >> SHIFT);
 }
@@ -47,7 +49,8 @@ static int8_t scale(xmae_front_end_t *f, int32_t deviation) {
   return (int8_t)(step < -127 ? -127 : step > 127 ? 127 : step);
 }
 
-void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, xmae_samples_t *samples) {
+void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code,
+                         xmae_samples_t *samples) {
   uint32_t left = CODE_UNITS;
   samples->n = samples->resampled = 0;
   while (left) {

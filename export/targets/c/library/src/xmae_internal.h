@@ -9,14 +9,14 @@
 
 #define XMAE_MODEL_MAGIC 0x6d616578u /* "xeam" */
 #define XMAE_MODEL_VERSION 3u
-#define XMAE_CHUNK 100               /* samples at 100 Hz that are computed at once */
-#define XMAE_OUTPUTS 25              /* of the map for these */
+#define XMAE_CHUNK 100  /* samples at 100 Hz that are computed at once */
+#define XMAE_OUTPUTS 25 /* of the map for these */
 #define XMAE_MAP_CHANNELS 3
-#define XMAE_SILENCE 5               /* chunks of zeros that set the state before the first sample */
-#define XMAE_HISTORY 108             /* samples that an output of the front end needs beside its own */
+#define XMAE_SILENCE 5   /* chunks of zeros that set the state before the first sample */
+#define XMAE_HISTORY 108 /* samples that an output of the front end needs beside its own */
 
-/* A convolution over a chunk: `conv.in_w` is what its kernel keeps and what is new. Places are bytes in the instance's
- * memory; a layer writes behind the columns that the next one keeps. */
+/* A convolution over a chunk: `conv.in_w` is what its kernel keeps and what is new. Places are
+ * bytes in the instance's memory; a layer writes behind the columns that the next one keeps. */
 typedef struct {
   xmae_conv_t conv;
   uint32_t input, output;
@@ -24,7 +24,8 @@ typedef struct {
   uint16_t depthwise;
 } xmae_layer_t;
 
-/* A call of a kernel in the network over a window. Places are bytes in the memory for an embedding. */
+/* A call of a kernel in the network over a window. Places are bytes in the memory for an embedding.
+ */
 typedef enum {
   XMAE_STEP_CONV,
   XMAE_STEP_DEPTHWISE,
@@ -60,7 +61,8 @@ typedef struct {
 typedef struct {
   int8_t *(*input)(const xmae_model_t *model, int8_t *memory); /* where the second's samples go */
   void (*reset)(const xmae_model_t *model, int8_t *memory);
-  const int8_t *(*run)(const xmae_model_t *model, int8_t *memory); /* gives [25][3] codes of the map */
+  /* gives [25][3] codes of the map */
+  const int8_t *(*run)(const xmae_model_t *model, int8_t *memory);
 } xmae_engine_t;
 
 extern const xmae_engine_t xmae_network_engine, xmae_dsp_engine;
@@ -69,29 +71,30 @@ struct xmae_model {
   uint32_t magic;
   uint16_t version, n_layers;
   const xmae_layer_t *layers;
-  const uint16_t *interval;    /* ticks by code of the log interval, 511 */
-  const uint16_t *half_width;  /* of the heart rate's interval by certainty / 16, 1/100 bpm, 16 */
-  const xmae_step_t *steps;    /* of the network over a window */
+  const uint16_t *interval;   /* ticks by code of the log interval, 511 */
+  const uint16_t *half_width; /* of the heart rate's interval by certainty / 16, 1/100 bpm, 16 */
+  const xmae_step_t *steps;   /* of the network over a window */
   const xmae_head_t *heads;
   const xmae_blob_t *blobs;
   uint16_t n_steps, n_heads, n_blobs, embedding_size;
-  uint32_t memory_bytes, map, scratch, window; /* places in the memory: of the last layer's output, of the kernels',
-                                                  of the last 10 s */
-  uint32_t embed_bytes, source, embedding; /* places in the memory for an embedding */
+  uint32_t memory_bytes, map, scratch, window; /* places in the memory: of the last layer's output,
+                                                  of the kernels', of the last 10 s */
+  uint32_t embed_bytes, source, embedding;     /* places in the memory for an embedding */
   uint32_t crc32;
-  uint32_t steps_per_one; /* 256 steps of the window for 1, where each window is scaled by itself; else 0 */
+  /* 256 steps of the window for 1, where each window is scaled by itself; else 0 */
+  uint32_t steps_per_one;
   int16_t input_zero, map_zero, embedding_zero; /* zero points */
-  uint16_t unit;               /* codes of the map for a length of 1 */
+  uint16_t unit;                                /* codes of the map for a length of 1 */
   uint16_t look_ahead;         /* samples at 100 Hz after an output's four that it sees */
   uint8_t least;               /* certainty from which a heart rate is given */
   const xmae_engine_t *engine; /* NULL if it reads no beats */
-  const int8_t *lag_code;      /* of the tier without a network: code of the log interval by lag, 51 */
+  const int8_t *lag_code; /* of the tier without a network: code of the log interval by lag, 51 */
 };
 
 #define XMAE_DSP_BYTES 496u /* memory of the tier without a network */
 
-/* What reads acceleration beside a stream: called with a second's input before the network runs, with the map after it,
- * and when a result is made. */
+/* What reads acceleration beside a stream: called with a second's input before the network runs,
+ * with the map after it, and when a result is made. */
 struct xmae_companion {
   void (*fill)(xmae_t *x, int8_t *input);
   void (*follow)(xmae_t *x, const int8_t *map);
@@ -100,12 +103,13 @@ struct xmae_companion {
 typedef struct xmae_companion xmae_companion_t;
 
 /* As xmae_init(), for a model of so many input channels. */
-xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes, uint32_t inputs);
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes,
+                         uint32_t inputs);
 
 void xmae_front_end_reset(xmae_front_end_t *f);
 
-/* What a code completes: at most 4 samples, scaled by the last 4 s, and before scaling; `resampled` is their number at
- * 100 Hz before the filters. */
+/* What a code completes: at most 4 samples, scaled by the last 4 s, and before scaling; `resampled`
+ * is their number at 100 Hz before the filters. */
 typedef struct {
   uint32_t n, resampled;
   int8_t scaled[4];
@@ -113,7 +117,8 @@ typedef struct {
 } xmae_samples_t;
 
 /* Take a code, already the right way up. */
-void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code, xmae_samples_t *samples);
+void xmae_front_end_push(xmae_front_end_t *f, uint32_t rate, uint32_t code,
+                         xmae_samples_t *samples);
 
 /* Where the chunk's samples go. */
 int8_t *xmae_network_input(const xmae_model_t *model, int8_t *memory);
@@ -124,18 +129,20 @@ const int8_t *xmae_network_run(const xmae_model_t *model, int8_t *memory);
 /* Run the network over a window that lies at model->source; gives the embedding's codes. */
 const int8_t *xmae_steps_run(const xmae_model_t *model, int8_t *memory);
 /* Scale 10 s of deviations, a ring whose oldest is at `newest`, by their range. */
-void xmae_scale_window(const xmae_model_t *model, const int32_t *ring, uint32_t newest, int8_t *window);
+void xmae_scale_window(const xmae_model_t *model, const int32_t *ring, uint32_t newest,
+                       int8_t *window);
 
 void xmae_reader_reset(xmae_reader_t *r);
 void xmae_reader_push(xmae_reader_t *r, const xmae_model_t *model, const int8_t *map);
 /* Fill in what beats tell: certainty, rate, irregularity, rhythm, beats (at most `most`). */
 void xmae_reader_result(xmae_reader_t *r, uint32_t most, xmae_result_t *result);
 
-/* Whether 250 samples at 25 Hz speak against a heart rate (1/100 bpm) of beats with this irregularity. */
+/* Whether 250 samples at 25 Hz speak against a heart rate (1/100 bpm) of beats with this
+ * irregularity. */
 int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity);
 
-/* n / d where n < 2^48, d < 2^19 and the quotient fits: three of the core's own divisions, no call of the compiler's
- * library. */
+/* n / d where n < 2^48, d < 2^19 and the quotient fits: three of the core's own divisions, no call
+ * of the compiler's library. */
 static inline uint32_t xmae_divide(uint64_t n, uint32_t d) {
   uint32_t rest = (uint32_t)(n >> 26), quotient = rest / d;
   rest = (rest % d) << 13 | ((uint32_t)(n >> 13) & 0x1fffu);
@@ -144,7 +151,8 @@ static inline uint32_t xmae_divide(uint64_t n, uint32_t d) {
   return (quotient << 13) + rest / d;
 }
 
-/* The shifts of negative numbers in this library are arithmetic, as with every compiler for these cores. */
+/* The shifts of negative numbers in this library are arithmetic, as with every compiler for these
+ * cores. */
 typedef char xmae_shifts_are_arithmetic[(-5 >> 1) == -3 ? 1 : -1];
 
 #endif

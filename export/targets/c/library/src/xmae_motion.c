@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* PPG and acceleration: see export/motion_stream.py and `Acceleration` in xmae/signals/front_end.py, step by step. */
+/* PPG and acceleration: see export/motion_stream.py and `Acceleration` in
+ * xmae/signals/front_end.py, step by step. */
 #include "xmae/xmae_motion.h"
 
 #include <string.h>
@@ -9,7 +10,7 @@
 
 #define AXES 3u
 #define CHANNELS 4u
-#define BIAS (1 << 24)     /* makes codes positive; a constant does not pass the front end */
+#define BIAS (1 << 24) /* makes codes positive; a constant does not pass the front end */
 #define GAIN (101 * 25 * 16)
 #define SHIFT 10
 #define FULL 100u
@@ -30,7 +31,7 @@ static void fill(xmae_t *x, int8_t *input) {
   int32_t zero = x->config->model->input_zero;
   uint32_t first = XMAE_CHUNK * m->n_seconds;
   for (uint32_t i = 0; i < XMAE_CHUNK; i++) {
-    int8_t *to = input + CHANNELS * i, *sample = m->samples + CHANNELS * i;
+    int8_t *to = input + (size_t)CHANNELS * i, *sample = m->samples + (size_t)CHANNELS * i;
     const int8_t *axes = first + i < m->n_samples ? m->axes[(first + i) % XMAE_MOTION_AHEAD] : NULL;
     sample[0] = (int8_t)(to[0] - zero);
     for (uint32_t axis = 0; axis < AXES; axis++) {
@@ -44,7 +45,8 @@ static void fill(xmae_t *x, int8_t *input) {
 static void follow(xmae_t *x, const int8_t *map) {
   xmae_motion_t *m = whole(x);
   const xmae_model_t *model = x->config->model;
-  for (uint32_t i = 0; i < XMAE_OUTPUTS * XMAE_MAP_CHANNELS; i++) m->map[i] = (int16_t)(map[i] - model->map_zero);
+  for (uint32_t i = 0; i < XMAE_OUTPUTS * XMAE_MAP_CHANNELS; i++)
+    m->map[i] = (int16_t)(map[i] - model->map_zero);
   xmae_tracker_push(&m->tracker, m->samples, CHANNELS, m->map, model->unit);
   m->n_seconds++;
   uint32_t end = PER_SECOND * m->n_seconds, known = m->n_samples / BLOCK;
@@ -53,7 +55,9 @@ static void follow(xmae_t *x, const int8_t *map) {
   for (uint32_t block = start; block < end && block < known; block++)
     if ((uint32_t)m->peaks[block % RING] > largest) largest = (uint32_t)m->peaks[block % RING];
   uint32_t level = largest / one_g * 1000u + largest % one_g * 1000u / one_g;
-  m->activity = (int16_t)(!m->worn ? XMAE_NO_ACCELEROMETER : level < MOST_ACTIVE ? (int32_t)level : (int32_t)MOST_ACTIVE);
+  m->activity = (int16_t)(!m->worn              ? XMAE_NO_ACCELEROMETER
+                          : level < MOST_ACTIVE ? (int32_t)level
+                                                : (int32_t)MOST_ACTIVE);
 }
 
 /* Choose between beats and belief. */
@@ -65,7 +69,8 @@ static void decide(xmae_t *x) {
   m->followed = tracked.rate, m->belief = tracked.certainty;
   if (result->reasons & (XMAE_FLAT | XMAE_START)) return;
   int32_t apart = result->rate - tracked.rate;
-  if (m->activity < MOVES || (!tracked.given && result->rate && apart <= AGREE && apart >= -AGREE)) return;
+  if (m->activity < MOVES || (!tracked.given && result->rate && apart <= AGREE && apart >= -AGREE))
+    return;
   result->reasons = (uint8_t)(result->reasons & ~OTHERWISE);
   result->rhythm = XMAE_RHYTHM_UNKNOWN;
   result->rate = result->low = result->high = 0;
@@ -79,7 +84,8 @@ static const xmae_companion_t companion = {fill, follow, decide};
 
 static int is_ready(const xmae_motion_t *m) { return m->stream.companion == &companion; }
 
-xmae_status_t xmae_motion_init(xmae_motion_t *m, const xmae_motion_config_t *config, void *memory, uint32_t bytes) {
+xmae_status_t xmae_motion_init(xmae_motion_t *m, const xmae_motion_config_t *config, void *memory,
+                               uint32_t bytes) {
   if (!m || !config || !config->table) return XMAE_ERROR_NULL;
   if (config->acc_rate < XMAE_MIN_RATE || config->acc_rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->one_g < XMAE_MIN_ONE_G || config->one_g > XMAE_MAX_ONE_G) return XMAE_ERROR_BITS;
@@ -124,9 +130,11 @@ static void take_axes(xmae_motion_t *m, const int32_t deviations[AXES]) {
 static void accelerate(xmae_motion_t *m, const int32_t *codes) {
   xmae_samples_t done[AXES];
   for (uint32_t axis = 0; axis < AXES; axis++)
-    xmae_front_end_push(&m->front_ends[axis], m->config->acc_rate, (uint32_t)(codes[axis] + BIAS), &done[axis]);
+    xmae_front_end_push(&m->front_ends[axis], m->config->acc_rate, (uint32_t)(codes[axis] + BIAS),
+                        &done[axis]);
   for (uint32_t i = 0; i < done[0].n; i++) {
-    const int32_t deviations[AXES] = {done[0].deviations[i], done[1].deviations[i], done[2].deviations[i]};
+    const int32_t deviations[AXES] = {done[0].deviations[i], done[1].deviations[i],
+                                      done[2].deviations[i]};
     take_axes(m, deviations);
   }
 }
@@ -140,7 +148,7 @@ xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uin
   if (ahead + more > XMAE_MOTION_AHEAD) return XMAE_ERROR_OVERRUN;
   for (uint32_t i = 0; i < AXES * n; i++)
     if (codes[i] <= -BIAS || codes[i] >= BIAS) return XMAE_ERROR_CODE;
-  for (uint32_t i = 0; i < n; i++) accelerate(m, codes + AXES * i);
+  for (uint32_t i = 0; i < n; i++) accelerate(m, codes + (size_t)AXES * i);
   if (n) m->worn = 1;
   return XMAE_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* A second opinion on a heart rate: after which time the signal repeats; see xmae/beats/periods.py, step by step. */
+/* A second opinion on a heart rate: after which time the signal repeats; see xmae/beats/periods.py,
+ * step by step. */
 #include "xmae_internal.h"
 
 #define SPAN 250
@@ -21,7 +22,7 @@
 #define N_BEATS 4
 
 /* The sum of products of samples `lag` apart; at most 250 x 128 x 128. */
-static int32_t product(const int8_t *x, int lag) {
+static int32_t autocorrelation(const int8_t *x, int lag) {
   int32_t sum = 0;
   for (int i = 0; i < SPAN - lag; i++) sum += x[i] * x[i + lag];
   return sum;
@@ -29,11 +30,12 @@ static int32_t product(const int8_t *x, int lag) {
 
 /* How well the signal repeats after `lag` samples, 0 to about 256. */
 static int32_t height(const int8_t *x, int lag, int32_t energy) {
-  int32_t sum = product(x, lag);
+  int32_t sum = autocorrelation(x, lag);
   return sum > 0 ? sum * SPAN / (SPAN - lag) * FULL / energy : 0;
 }
 
-/* The greatest height within one sample of a lag, between samples by a parabola; -1 beyond the longest. */
+/* The greatest height within one sample of a lag, between samples by a parabola; -1 beyond the
+ * longest. */
 static int32_t around(const int8_t *x, int lag, int32_t energy) {
   if (lag + 2 > MOST) return -1;
   int32_t h[5];
@@ -66,16 +68,18 @@ static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity) {
   if (!rate || irregularity >= IRREGULAR) return 0;
-  int32_t energy = product(x, 0), after[N_BEATS];
+  int32_t energy = autocorrelation(x, 0), after[N_BEATS];
   if (energy < QUIET) return 0;
   int beats[N_BEATS];
   for (int m = 0; m < N_BEATS; m++) {
     beats[m] = (int)(((uint32_t)(m + 1) * BEAT_LAG + rate / 2u) / rate);
     after[m] = around(x, beats[m], energy);
   }
-  int32_t odd = greater(after[0], after[2]), even = smaller(after[1], after[3]), few = greater(after[0], after[1]);
+  int32_t odd = greater(after[0], after[2]), even = smaller(after[1], after[3]),
+          few = greater(after[0], after[1]);
   int32_t many = greater(after[2], after[3]), apart = even - odd;
-  if (irregularity < REGULAR && after[1] >= LIKE && apart >= LEAST_APART && apart <= MOST_APART) return 1;
+  if (irregularity < REGULAR && after[1] >= LIKE && apart >= LEAST_APART && apart <= MOST_APART)
+    return 1;
   if (many >= CLEAR && many - few >= MANY_BEATS) return 1;
   int32_t best = off_beat(x, beats, energy);
   return best >= CLEAR && best - greater(few, many) >= OFF_BEAT;

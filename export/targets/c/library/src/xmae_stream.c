@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The public calls: codes -> front end -> network -> beats -> result; see export/stream.py, step by step. */
+/* The public calls: codes -> front end -> network -> beats -> result; see export/stream.py, step by
+ * step. */
 #include "xmae_internal.h"
 
 #include <string.h>
 
 #define READY 0x3e5a31f7u
-#define SPAN 10u        /* s that quality looks back */
-#define STILL 2u        /* s without any movement: nothing there */
-#define MOST_BEATS 6u   /* of one second */
+#define SPAN 10u      /* s that quality looks back */
+#define STILL 2u      /* s without any movement: nothing there */
+#define MOST_BEATS 6u /* of one second */
 #define REFUSING (XMAE_FLAT | XMAE_START | XMAE_UNSURE | XMAE_MIXED)
 #define CERTAINTY_STEP 16u
 #define MIN_BPM 3000
 #define MAX_BPM 22000
-#define FRONT_END_MS 560 /* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
+/* 10 ms x (54 samples that the front end looks ahead + 0.5 + 1.5 to an output's middle) */
+#define FRONT_END_MS 560
 #define CODE_UNITS 100000u
 #define BACKWARDS 0x80000000u /* ms: differences of times from here on are negative */
 #define MOST_MS 8000000u      /* longer gaps leave no room whatever the hop */
@@ -24,10 +26,14 @@ static xmae_status_t known_model(const xmae_model_t *model) {
   return model->version == XMAE_MODEL_VERSION ? XMAE_OK : XMAE_ERROR_VERSION;
 }
 
-static uint32_t channels(const xmae_config_t *config) { return config->channels ? config->channels : 1u; }
+static uint32_t channels(const xmae_config_t *config) {
+  return config->channels ? config->channels : 1u;
+}
 
 /* Channels of the model's input. */
-static uint32_t inputs_of(const xmae_model_t *model) { return model->n_layers ? (uint32_t)model->layers->conv.in_c : 1u; }
+static uint32_t inputs_of(const xmae_model_t *model) {
+  return model->n_layers ? (uint32_t)model->layers->conv.in_c : 1u;
+}
 
 static int is_ready(const xmae_t *x) { return x && x->ready_mark == READY; }
 
@@ -46,7 +52,8 @@ xmae_status_t xmae_check_model(const xmae_model_t *model) {
   xmae_status_t known = known_model(model);
   if (known != XMAE_OK) return known;
   uint32_t crc = 0;
-  for (uint32_t i = 0; i < model->n_blobs; i++) crc = xmae_crc32(crc, model->blobs[i].data, model->blobs[i].bytes);
+  for (uint32_t i = 0; i < model->n_blobs; i++)
+    crc = xmae_crc32(crc, model->blobs[i].data, model->blobs[i].bytes);
   return crc == model->crc32 ? XMAE_OK : XMAE_ERROR_MODEL;
 }
 
@@ -63,7 +70,8 @@ static void start(xmae_t *x, const xmae_config_t *config, int8_t *memory) {
   x->ready_mark = READY;
 }
 
-xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes, uint32_t inputs) {
+xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, uint32_t bytes,
+                         uint32_t inputs) {
   if (!x || !config || !memory) return XMAE_ERROR_NULL;
   xmae_status_t known = known_model(config->model);
   if (known != XMAE_OK) return known;
@@ -71,7 +79,8 @@ xmae_status_t xmae_start(xmae_t *x, const xmae_config_t *config, void *memory, u
   if (config->rate < XMAE_MIN_RATE || config->rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->bits < XMAE_MIN_BITS || config->bits > XMAE_MAX_BITS) return XMAE_ERROR_BITS;
   if (config->hop_s < 1 || config->hop_s > XMAE_MAX_HOP_S) return XMAE_ERROR_HOP;
-  if (config->channels > XMAE_MAX_CHANNELS || config->channel >= channels(config)) return XMAE_ERROR_CHANNEL;
+  if (config->channels > XMAE_MAX_CHANNELS || config->channel >= channels(config))
+    return XMAE_ERROR_CHANNEL;
   if (bytes < config->model->memory_bytes || (uintptr_t)memory % 4) return XMAE_ERROR_MEMORY;
   start(x, config, (int8_t *)memory);
   return XMAE_OK;
@@ -100,7 +109,8 @@ static void make_result(xmae_t *x) {
   if (x->still >= STILL) reasons |= XMAE_FLAT;
   if (x->seconds < SPAN) reasons |= XMAE_START;
   if (result->certainty < model->least || !result->rate) reasons |= XMAE_UNSURE;
-  if (!(reasons & REFUSING) && xmae_doubt(x->recent, result->rate, result->irregularity)) reasons |= XMAE_MIXED;
+  if (!(reasons & REFUSING) && xmae_doubt(x->recent, result->rate, result->irregularity))
+    reasons |= XMAE_MIXED;
   result->reasons = (uint8_t)reasons;
   result->low = result->high = 0;
   if (reasons & REFUSING) {
@@ -135,7 +145,8 @@ static void end_second(xmae_t *x) {
   if (x->seconds < SPAN) x->seconds++;
   if (--x->hop_left) return;
   x->hop_left = x->config->hop_s;
-  x->samples_left += XMAE_CHUNK * (uint32_t)x->config->hop_s; /* the code may have completed samples beyond */
+  /* the code may have completed samples beyond */
+  x->samples_left += XMAE_CHUNK * (uint32_t)x->config->hop_s;
   make_result(x);
 }
 
@@ -162,7 +173,8 @@ static void take_sample(xmae_t *x, int8_t scaled, int32_t deviation) {
   x->newest = (uint16_t)(x->newest + 1u < XMAE_WINDOW ? x->newest + 1u : 0u);
   if (scaled) x->moved = 1;
   keep_recent(x, scaled);
-  if (model->engine) model->engine->input(model, x->memory)[x->n_samples * inputs_of(model)] = input;
+  if (model->engine)
+    model->engine->input(model, x->memory)[(size_t)x->n_samples * inputs_of(model)] = input;
   if (++x->n_samples < XMAE_CHUNK) return;
   x->n_samples = 0;
   end_second(x);
@@ -220,8 +232,8 @@ xmae_status_t xmae_push(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t lo
   if (n) codes += x->config->channel;
   int32_t held = x->last_code >= 0 ? x->last_code : n ? codes[0] : 0;
   for (uint32_t i = 0; i < lost; i++) push_code(x, (uint32_t)held, 1);
-  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[i * stride], 0);
-  x->last_code = n ? codes[(n - 1) * stride] : held;
+  for (uint32_t i = 0; i < n; i++) push_code(x, (uint32_t)codes[(size_t)i * stride], 0);
+  x->last_code = n ? codes[(size_t)(n - 1) * stride] : held;
   x->timed = 0;
   return XMAE_OK;
 }
@@ -231,7 +243,8 @@ xmae_status_t xmae_push_at(xmae_t *x, const int32_t *codes, uint32_t n, uint32_t
   if (status != XMAE_OK || !n) return status;
   uint32_t ahead = x->timed ? time - x->next_ms : 0, rate = x->config->rate, lost = 0;
   if (ahead >= BACKWARDS) {
-    if (ahead < 0u - (uint32_t)XMAE_JITTER_MS) return XMAE_ERROR_TIME;
+    uint32_t behind = 0u - ahead;
+    if (behind > (uint32_t)XMAE_JITTER_MS) return XMAE_ERROR_TIME;
   } else if (ahead > MOST_MS) {
     return XMAE_ERROR_OVERRUN;
   } else if (ahead > (uint32_t)XMAE_JITTER_MS) {
@@ -290,7 +303,8 @@ xmae_status_t xmae_copy_window(const xmae_t *x, int8_t *window) {
   return status;
 }
 
-xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding, uint32_t size) {
+xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *embedding,
+                         uint32_t size) {
   xmae_status_t status = has_window(x);
   if (status < XMAE_OK) return status;
   const xmae_model_t *model = x->config->model;
@@ -303,13 +317,16 @@ xmae_status_t xmae_embed(const xmae_t *x, void *memory, uint32_t bytes, int8_t *
   return XMAE_OK;
 }
 
-uint32_t xmae_heads(const xmae_model_t *model) { return known_model(model) == XMAE_OK ? model->n_heads : 0; }
+uint32_t xmae_heads(const xmae_model_t *model) {
+  return known_model(model) == XMAE_OK ? model->n_heads : 0;
+}
 
 const char *xmae_head_name(const xmae_model_t *model, uint32_t head) {
   return head < xmae_heads(model) ? model->heads[head].name : 0;
 }
 
-xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding, int32_t *value) {
+xmae_status_t xmae_head(const xmae_model_t *model, uint32_t head, const int8_t *embedding,
+                        int32_t *value) {
   xmae_status_t status = known_model(model);
   if (status != XMAE_OK) return status;
   if (!embedding || !value) return XMAE_ERROR_NULL;

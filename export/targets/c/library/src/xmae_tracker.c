@@ -9,14 +9,14 @@
 #define SPAN XMAE_TRACKER_SPAN
 #define VALUES XMAE_TRACKER_VALUES
 #define LEVELS XMAE_TRACKER_LEVELS
-#define LOWEST 30u       /* bpm */
-#define STEP 2u          /* bpm */
-#define TURN 1500u       /* steps: 1 bpm is one a value */
+#define LOWEST 30u /* bpm */
+#define STEP 2u    /* bpm */
+#define TURN 1500u /* steps: 1 bpm is one a value */
 #define QUARTER 375u
 #define SHIFT 10
 #define DROP 6
 #define STEADY(amplitude) ((amplitude) * 25u * 82u >> DROP)
-#define STILL 2000u      /* root of acceleration's power below which nobody moves */
+#define STILL 2000u /* root of acceleration's power below which nobody moves */
 #define FULL 255u
 #define LEAK 14
 #define TOP 65535u
@@ -25,25 +25,30 @@
 
 /* 1024 cos of a quarter of a turn; halves are no issue: no value lies on one. */
 static const int16_t quarter_wave[QUARTER + 1] = {
-    1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 1023, 1023, 1023, 1023, 1023, 1022, 1022, 1022, 1022, 1021, 1021, 1021,
-    1020, 1020, 1020, 1019, 1019, 1018, 1018, 1017, 1017, 1016, 1016, 1015, 1015, 1014, 1014, 1013, 1012, 1012, 1011, 1010,
-    1010, 1009, 1008, 1007, 1007, 1006, 1005, 1004, 1003, 1003, 1002, 1001, 1000, 999, 998, 997, 996, 995, 994, 993,
-    992, 991, 990, 989, 987, 986, 985, 984, 983, 982, 980, 979, 978, 976, 975, 974, 973, 971, 970, 968,
-    967, 966, 964, 963, 961, 960, 958, 957, 955, 954, 952, 951, 949, 947, 946, 944, 942, 941, 939, 937,
-    935, 934, 932, 930, 928, 927, 925, 923, 921, 919, 917, 915, 913, 911, 909, 907, 905, 903, 901, 899,
-    897, 895, 893, 891, 889, 887, 885, 882, 880, 878, 876, 874, 871, 869, 867, 865, 862, 860, 858, 855,
-    853, 851, 848, 846, 843, 841, 838, 836, 833, 831, 828, 826, 823, 821, 818, 816, 813, 810, 808, 805,
-    803, 800, 797, 794, 792, 789, 786, 784, 781, 778, 775, 772, 770, 767, 764, 761, 758, 755, 752, 749,
-    746, 744, 741, 738, 735, 732, 729, 726, 723, 720, 716, 713, 710, 707, 704, 701, 698, 695, 692, 688,
-    685, 682, 679, 676, 672, 669, 666, 663, 659, 656, 653, 649, 646, 643, 639, 636, 633, 629, 626, 623,
-    619, 616, 612, 609, 605, 602, 598, 595, 591, 588, 584, 581, 577, 574, 570, 567, 563, 560, 556, 552,
-    549, 545, 541, 538, 534, 530, 527, 523, 519, 516, 512, 508, 505, 501, 497, 493, 490, 486, 482, 478,
-    474, 471, 467, 463, 459, 455, 451, 448, 444, 440, 436, 432, 428, 424, 420, 416, 413, 409, 405, 401,
-    397, 393, 389, 385, 381, 377, 373, 369, 365, 361, 357, 353, 349, 345, 341, 337, 333, 329, 325, 321,
-    316, 312, 308, 304, 300, 296, 292, 288, 284, 280, 275, 271, 267, 263, 259, 255, 251, 246, 242, 238,
-    234, 230, 225, 221, 217, 213, 209, 205, 200, 196, 192, 188, 183, 179, 175, 171, 167, 162, 158, 154,
-    150, 145, 141, 137, 133, 128, 124, 120, 116, 111, 107, 103, 99, 94, 90, 86, 81, 77, 73, 69,
-    64, 60, 56, 51, 47, 43, 39, 34, 30, 26, 21, 17, 13, 9, 4, 0};
+    1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 1023, 1023, 1023, 1023, 1023, 1022, 1022, 1022,
+    1022, 1021, 1021, 1021, 1020, 1020, 1020, 1019, 1019, 1018, 1018, 1017, 1017, 1016, 1016, 1015,
+    1015, 1014, 1014, 1013, 1012, 1012, 1011, 1010, 1010, 1009, 1008, 1007, 1007, 1006, 1005, 1004,
+    1003, 1003, 1002, 1001, 1000, 999,  998,  997,  996,  995,  994,  993,  992,  991,  990,  989,
+    987,  986,  985,  984,  983,  982,  980,  979,  978,  976,  975,  974,  973,  971,  970,  968,
+    967,  966,  964,  963,  961,  960,  958,  957,  955,  954,  952,  951,  949,  947,  946,  944,
+    942,  941,  939,  937,  935,  934,  932,  930,  928,  927,  925,  923,  921,  919,  917,  915,
+    913,  911,  909,  907,  905,  903,  901,  899,  897,  895,  893,  891,  889,  887,  885,  882,
+    880,  878,  876,  874,  871,  869,  867,  865,  862,  860,  858,  855,  853,  851,  848,  846,
+    843,  841,  838,  836,  833,  831,  828,  826,  823,  821,  818,  816,  813,  810,  808,  805,
+    803,  800,  797,  794,  792,  789,  786,  784,  781,  778,  775,  772,  770,  767,  764,  761,
+    758,  755,  752,  749,  746,  744,  741,  738,  735,  732,  729,  726,  723,  720,  716,  713,
+    710,  707,  704,  701,  698,  695,  692,  688,  685,  682,  679,  676,  672,  669,  666,  663,
+    659,  656,  653,  649,  646,  643,  639,  636,  633,  629,  626,  623,  619,  616,  612,  609,
+    605,  602,  598,  595,  591,  588,  584,  581,  577,  574,  570,  567,  563,  560,  556,  552,
+    549,  545,  541,  538,  534,  530,  527,  523,  519,  516,  512,  508,  505,  501,  497,  493,
+    490,  486,  482,  478,  474,  471,  467,  463,  459,  455,  451,  448,  444,  440,  436,  432,
+    428,  424,  420,  416,  413,  409,  405,  401,  397,  393,  389,  385,  381,  377,  373,  369,
+    365,  361,  357,  353,  349,  345,  341,  337,  333,  329,  325,  321,  316,  312,  308,  304,
+    300,  296,  292,  288,  284,  280,  275,  271,  267,  263,  259,  255,  251,  246,  242,  238,
+    234,  230,  225,  221,  217,  213,  209,  205,  200,  196,  192,  188,  183,  179,  175,  171,
+    167,  162,  158,  154,  150,  145,  141,  137,  133,  128,  124,  120,  116,  111,  107,  103,
+    99,   94,   90,   86,   81,   77,   73,   69,   64,   60,   56,   51,   47,   43,   39,   34,
+    30,   26,   21,   17,   13,   9,    4,    0};
 static const uint8_t window[SPAN] = {1, 4, 8, 13, 15, 15, 13, 8, 4, 1};
 
 /* Cosine and sine of a step, each 1024 at the most. */
@@ -66,17 +71,20 @@ void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table) {
 }
 
 /* Keep the sums of a second. */
-static void keep(xmae_spectra_t *spectra, uint32_t second, uint32_t k, int32_t cosine, int32_t sine) {
+static void keep(xmae_spectra_t *spectra, uint32_t second, uint32_t k, int32_t cosine,
+                 int32_t sine) {
   spectra->blocks[second][k][0] = (int16_t)(cosine >> SHIFT);
   spectra->blocks[second][k][1] = (int16_t)(sine >> SHIFT);
 }
 
-/* One second of PPG, three axes and the map, turned at each rate. The map turns as a complex number. */
+/* One second of PPG, three axes and the map, turned at each rate. The map turns as a complex
+ * number. */
 static void add_second(xmae_tracker_t *t) {
-  int16_t(*v)[VALUES] = t->work.values;
+  int16_t (*v)[VALUES] = t->work.values;
   for (uint32_t k = 0; k < RATES; k++) {
     uint32_t rate = LOWEST + STEP * k, step = rate * t->place % TURN;
-    int32_t c, s, c0 = 0, c1 = 0, c2 = 0, c3 = 0, s0 = 0, s1 = 0, s2 = 0, s3 = 0, map_c = 0, map_s = 0;
+    int32_t c, s, c0 = 0, c1 = 0, c2 = 0, c3 = 0, s0 = 0, s1 = 0, s2 = 0, s3 = 0, map_c = 0,
+                  map_s = 0;
     for (uint32_t i = 0; i < VALUES; i++) {
       turn(step, &c, &s);
       c0 += v[0][i] * c, s0 -= v[0][i] * s;
@@ -98,9 +106,9 @@ static void add_second(xmae_tracker_t *t) {
 }
 
 /* Add weighted sums of seconds, those of block `from` and after. */
-static const uint8_t *weighted(int32_t total[2], const xmae_spectra_t *spectra, uint32_t k, uint32_t from, uint32_t to,
-                               const uint8_t *weight) {
-  const int16_t(*block)[2] = &spectra->blocks[from][k];
+static const uint8_t *weighted(int32_t total[2], const xmae_spectra_t *spectra, uint32_t k,
+                               uint32_t from, uint32_t to, const uint8_t *weight) {
+  const int16_t (*block)[2] = &spectra->blocks[from][k];
   for (uint32_t i = from; i < to; i++, block += RATES) {
     total[0] += *weight * block[0][0];
     total[1] += *weight++ * block[0][1];
@@ -141,7 +149,8 @@ static void weigh(xmae_tracker_t *t) {
   uint16_t *ppg = t->work.levels[0], *acc = t->work.levels[1];
   for (uint32_t k = 0; k < RATES; k++) {
     ppg[k] = (uint16_t)root(power(t, &t->ppg, k));
-    acc[k] = (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
+    acc[k] =
+        (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
   }
   normalise(ppg, 1), normalise(acc, STILL);
   for (uint32_t k = 0; k < RATES; k++) ppg[k] = (uint16_t)(ppg[k] > acc[k] ? ppg[k] - acc[k] : 0);
@@ -180,7 +189,8 @@ static int16_t clipped(int32_t x) { return (int16_t)(x < -511 ? -511 : x > 511 ?
 /* Divide, rounded down. */
 static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
 
-void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels, const int16_t *map, uint32_t unit) {
+void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
+                       const int16_t *map, uint32_t unit) {
   memset(&t->work, 0, sizeof t->work);
   for (uint32_t i = 0; i < VALUES; i++) {
     const int8_t *x = samples + 4 * i * channels;
@@ -210,7 +220,8 @@ void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked) {
   tracked->given = t->seconds >= FIRST_S && tracked->certainty >= t->table->least;
   tracked->low = tracked->high = 0;
   if (!tracked->given) return;
-  int32_t half = t->table->half_width[tracked->certainty / 16], low = tracked->rate - half, high = tracked->rate + half;
+  int32_t half = t->table->half_width[tracked->certainty / 16], low = tracked->rate - half,
+          high = tracked->rate + half;
   tracked->low = (uint16_t)(low < 3000 ? 3000 : low);
   tracked->high = (uint16_t)(high > 22000 ? 22000 : high);
 }

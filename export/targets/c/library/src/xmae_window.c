@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The last 10 s, their embedding, and what heads make of it; see export/targets/c/window.py, step by step. */
+/* The last 10 s, their embedding, and what heads make of it; see export/targets/c/window.py, step
+ * by step. */
 #include "xmae_internal.h"
 
 #include <string.h>
 
 #define FINEST 65536 /* a window's range is at most so large before it is scaled */
 
-void xmae_scale_window(const xmae_model_t *model, const int32_t *ring, uint32_t newest, int8_t *window) {
+void xmae_scale_window(const xmae_model_t *model, const int32_t *ring, uint32_t newest,
+                       int8_t *window) {
   int32_t low = ring[0], high = ring[0];
   for (uint32_t i = 1; i < XMAE_WINDOW; i++) {
     if (ring[i] < low) low = ring[i];
@@ -31,17 +33,32 @@ static void run_step(const xmae_step_t *step, int8_t *memory) {
   int8_t *output = memory + step->output;
   void *scratch = memory + step->scratch;
   switch (step->kind) {
-    case XMAE_STEP_CONV: xmae_conv((const xmae_conv_t *)step->layer, input, output, scratch); break;
-    case XMAE_STEP_DEPTHWISE: xmae_depthwise((const xmae_conv_t *)step->layer, input, output, scratch); break;
-    case XMAE_STEP_ADD: xmae_add((const xmae_add_t *)step->layer, input, second, output); break;
-    case XMAE_STEP_MEAN: xmae_mean((const xmae_mean_t *)step->layer, input, output); break;
-    case XMAE_STEP_AVERAGE_POOL: xmae_average_pool((const xmae_pool_t *)step->layer, input, output); break;
-    case XMAE_STEP_PAD: xmae_pad((const xmae_pad_t *)step->layer, input, output); break;
+    case XMAE_STEP_CONV:
+      xmae_conv((const xmae_conv_t *)step->layer, input, output, scratch);
+      break;
+    case XMAE_STEP_DEPTHWISE:
+      xmae_depthwise((const xmae_conv_t *)step->layer, input, output, scratch);
+      break;
+    case XMAE_STEP_ADD:
+      xmae_add((const xmae_add_t *)step->layer, input, second, output);
+      break;
+    case XMAE_STEP_MEAN:
+      xmae_mean((const xmae_mean_t *)step->layer, input, output);
+      break;
+    case XMAE_STEP_AVERAGE_POOL:
+      xmae_average_pool((const xmae_pool_t *)step->layer, input, output);
+      break;
+    case XMAE_STEP_PAD:
+      xmae_pad((const xmae_pad_t *)step->layer, input, output);
+      break;
     case XMAE_STEP_CONCATENATE:
       xmae_concatenate((const xmae_concatenate_t *)step->layer, input, second, output);
       break;
-    case XMAE_STEP_REQUANTIZE: xmae_requantize((const xmae_requantize_t *)step->layer, input, output); break;
-    default: break;
+    case XMAE_STEP_REQUANTIZE:
+      xmae_requantize((const xmae_requantize_t *)step->layer, input, output);
+      break;
+    default:
+      break;
   }
 }
 

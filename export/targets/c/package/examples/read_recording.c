@@ -5,10 +5,12 @@
 #include "recording.h"
 #include "xmae/xmae_model_@name@.h"
 
+#define MODEL xmae_model_@name@
+#define MODEL_BYTES XMAE_MODEL_@NAME@_BYTES
 #define BURST 32 /* codes that come at once, as from the FIFO of an optical front end */
 
 static xmae_t stream;
-static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1];
+static uint32_t memory[MODEL_BYTES / 4 + 1];
 static xmae_result_t result;
 
 static char line[512];
@@ -47,7 +49,8 @@ static int32_t time_in(int32_t step, int64_t ticks) {
 }
 
 static void put_heart_rate(void) {
-  static const char *const rhythms[] = {"rhythm unknown", "regular", "ectopic-like", "irregularly irregular"};
+  static const char *const rhythms[] = {"rhythm unknown", "regular", "ectopic-like",
+                                        "irregularly irregular"};
   if (!result.rate) {
     put("no heart rate");
     return;
@@ -71,9 +74,9 @@ static void put_beats(void) {
 }
 
 static void put_reasons(void) {
-  static const char *const reasons[] = {"samples lost", "at the converter's rail", "nothing moves",
-                                        "less than 10 s of signal", "not sure enough",
-                                        "the signal repeats after another time"};
+  static const char *const reasons[] = {"samples lost",    "at the converter's rail",
+                                        "nothing moves",   "less than 10 s of signal",
+                                        "not sure enough", "the signal repeats after another time"};
   const char *before = " [";
   for (uint32_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
     if (!(result.reasons >> i & 1u)) continue;
@@ -104,9 +107,13 @@ static void say_result(void) {
 
 int main(void) {
   static const xmae_config_t config = {
-      &xmae_model_@name@, /* model */
-      1000u * XMAE_RECORDING_HZ, XMAE_RECORDING_BITS, 0, /* rate, bits, inverted */
-      1, 1, 0 /* hop, channels, channel */
+      &MODEL,                    /* model */
+      1000u * XMAE_RECORDING_HZ, /* rate */
+      XMAE_RECORDING_BITS,       /* bits */
+      0,                         /* inverted */
+      1,                         /* hop */
+      1,                         /* channels */
+      0,                         /* channel */
   };
   if (xmae_check_model(config.model) != XMAE_OK) return 1;
   if (xmae_init(&stream, &config, memory, sizeof memory) != XMAE_OK) return 2;

@@ -12,9 +12,9 @@
 #define EMBED_BYTES XMAE_MODEL_@NAME@_EMBED_BYTES
 #define EMBEDDING_SIZE XMAE_MODEL_@NAME@_EMBEDDING_SIZE
 
-#define CHECK(condition) \
-  do {                   \
-    if (!(condition)) return __LINE__; \
+#define CHECK(condition)                                                                           \
+  do {                                                                                             \
+    if (!(condition)) return __LINE__;                                                             \
   } while (0)
 #define WORDS ((MODEL_BYTES + 3) / 4)
 
@@ -30,7 +30,9 @@ static void remember(void) {
   before = stream;
   memcpy(before_memory, memory, sizeof memory);
 }
-static int same(void) { return !memcmp(&before, &stream, sizeof stream) && !memcmp(before_memory, memory, sizeof memory); }
+static int same(void) {
+  return !memcmp(&before, &stream, sizeof stream) && !memcmp(before_memory, memory, sizeof memory);
+}
 
 static int init_refuses(void) {
   const xmae_config_t config = {&MODEL, 100000, 16, 0, 1, 1, 0};
@@ -72,15 +74,20 @@ static int init_refuses(void) {
 }
 
 static int calls_before_init_refuse(void) {
-  CHECK(xmae_push(0, good, 3, 0) == XMAE_ERROR_NULL && xmae_push(&stream, good, 3, 0) == XMAE_ERROR_STATE);
-  CHECK(xmae_read(0, &result) == XMAE_ERROR_NULL && xmae_read(&stream, &result) == XMAE_ERROR_STATE);
+  CHECK(xmae_push(0, good, 3, 0) == XMAE_ERROR_NULL &&
+        xmae_push(&stream, good, 3, 0) == XMAE_ERROR_STATE);
+  CHECK(xmae_read(0, &result) == XMAE_ERROR_NULL &&
+        xmae_read(&stream, &result) == XMAE_ERROR_STATE);
   CHECK(xmae_reset(0) == XMAE_ERROR_NULL && xmae_reset(&stream) == XMAE_ERROR_STATE);
   CHECK(!xmae_room(0) && !xmae_room(&stream) && !xmae_ready(0) && !xmae_ready(&stream));
   CHECK(!xmae_milliseconds(0, 1) && !xmae_milliseconds(&stream, 1));
-  CHECK(xmae_push_at(0, good, 3, 0) == XMAE_ERROR_NULL && xmae_push_at(&stream, good, 3, 0) == XMAE_ERROR_STATE);
-  CHECK(xmae_copy_window(0, window) == XMAE_ERROR_NULL && xmae_copy_window(&stream, window) == XMAE_ERROR_STATE);
+  CHECK(xmae_push_at(0, good, 3, 0) == XMAE_ERROR_NULL &&
+        xmae_push_at(&stream, good, 3, 0) == XMAE_ERROR_STATE);
+  CHECK(xmae_copy_window(0, window) == XMAE_ERROR_NULL &&
+        xmae_copy_window(&stream, window) == XMAE_ERROR_STATE);
   CHECK(xmae_embed(0, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_ERROR_NULL);
-  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_ERROR_STATE);
+  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE) ==
+        XMAE_ERROR_STATE);
   return 0;
 }
 
@@ -95,7 +102,8 @@ static int push_refuses(const xmae_config_t *config) {
   CHECK(xmae_push(&stream, 0, 0, 0xffffffffu) == XMAE_ERROR_OVERRUN && same());
   CHECK(xmae_push(&stream, good, 1, 0xffffffffu) == XMAE_ERROR_OVERRUN && same());
   CHECK(xmae_push(&stream, 0, 0, 0) == XMAE_OK && same());
-  CHECK(xmae_read(&stream, 0) == XMAE_ERROR_NULL && xmae_read(&stream, &result) == XMAE_EMPTY && same());
+  CHECK(xmae_read(&stream, 0) == XMAE_ERROR_NULL && xmae_read(&stream, &result) == XMAE_EMPTY &&
+        same());
   return 0;
 }
 
@@ -107,7 +115,8 @@ static int a_second_result_waits_outside(void) {
   CHECK(xmae_room(&stream) == 0);
   remember();
   CHECK(xmae_push(&stream, good, 1, 0) == XMAE_ERROR_OVERRUN && same());
-  CHECK(xmae_read(&stream, &result) == XMAE_OK && result.time == 6400 && result.reasons & XMAE_START);
+  CHECK(xmae_read(&stream, &result) == XMAE_OK && result.time == 6400 &&
+        result.reasons & XMAE_START);
   CHECK(xmae_milliseconds(&stream, result.time) == 1000 + 560 - 10 * (int64_t)MODEL.look_ahead - 5);
   CHECK(xmae_push(&stream, good, 1, 0) == XMAE_OK && xmae_ready(&stream));
   return 0;
@@ -137,13 +146,15 @@ static int instances_are_apart(const xmae_config_t *config) {
 
 /* Of three channels the second is read; what the others hold does not matter. */
 static int channels_are_apart(void) {
-  static const xmae_config_t one = {&MODEL, 100000, 16, 0, 1, 1, 0}, second_of_three = {&MODEL, 100000, 16, 0, 1, 3, 1};
+  static const xmae_config_t one = {&MODEL, 100000, 16, 0, 1, 1, 0},
+                             second_of_three = {&MODEL, 100000, 16, 0, 1, 3, 1};
   CHECK(xmae_init(&stream, &one, memory, sizeof memory) == XMAE_OK);
   CHECK(xmae_init(&other, &second_of_three, other_memory, sizeof other_memory) == XMAE_OK);
   for (int32_t i = 0; i < 350; i++) {
     int32_t code = i * 7919 % 30000;
     const int32_t codes[6] = {-1, code, 1 << 30, -5, code, 99};
-    CHECK(xmae_push(&stream, codes + 1, 1, 0) == XMAE_OK && xmae_push(&stream, codes + 4, 1, 0) == XMAE_OK);
+    CHECK(xmae_push(&stream, codes + 1, 1, 0) == XMAE_OK &&
+          xmae_push(&stream, codes + 4, 1, 0) == XMAE_OK);
     CHECK(xmae_push(&other, codes, 2, 0) == XMAE_OK);
     int got = xmae_read(&stream, &result) == XMAE_OK;
     CHECK(got == (xmae_read(&other, &result) == XMAE_OK));
@@ -159,7 +170,8 @@ static int times_are_watched(const xmae_config_t *config) {
   CHECK(xmae_init(&stream, config, memory, sizeof memory) == XMAE_OK);
   CHECK(xmae_push_at(&stream, good, 3, start) == XMAE_OK); /* 30 ms */
   CHECK(xmae_push_at(&stream, good, 3, start + 30) == XMAE_OK && stream.lost[0] == 0);
-  CHECK(xmae_push_at(&stream, good, 3, start + 60 + XMAE_JITTER_MS) == XMAE_OK && stream.lost[0] == 0);
+  CHECK(xmae_push_at(&stream, good, 3, start + 60 + XMAE_JITTER_MS) == XMAE_OK &&
+        stream.lost[0] == 0);
   uint32_t due = start + 90 + XMAE_JITTER_MS;
   remember();
   CHECK(xmae_push_at(&stream, good, 3, due - XMAE_JITTER_MS - 1) == XMAE_ERROR_TIME && same());
@@ -182,7 +194,8 @@ static int bursts_are_refused_whole(const xmae_config_t *config) {
   remember();
   CHECK(xmae_push(&stream, burst, 308, 0) == XMAE_ERROR_OVERRUN && same());
   CHECK(xmae_push(&stream, burst, 300, 8) == XMAE_ERROR_OVERRUN && same());
-  CHECK(xmae_push(&stream, burst, 307, 0) == XMAE_OK && xmae_room(&stream) == 0 && xmae_ready(&stream));
+  CHECK(xmae_push(&stream, burst, 307, 0) == XMAE_OK && xmae_room(&stream) == 0 &&
+        xmae_ready(&stream));
   CHECK(xmae_read(&stream, &result) == XMAE_OK && xmae_room(&stream) == 100);
   return 0;
 }
@@ -197,16 +210,22 @@ static int embedding_refuses(const xmae_config_t *config) {
     (void)xmae_read(&stream, &result);
   }
   remember();
-  CHECK(xmae_copy_window(&stream, 0) == XMAE_ERROR_NULL && xmae_copy_window(&stream, window) == XMAE_OK);
+  CHECK(xmae_copy_window(&stream, 0) == XMAE_ERROR_NULL &&
+        xmae_copy_window(&stream, window) == XMAE_OK);
   CHECK(xmae_embed(&stream, 0, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_ERROR_NULL);
   CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, 0, EMBEDDING_SIZE) == XMAE_ERROR_NULL);
-  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES - 1, embedding, EMBEDDING_SIZE) == XMAE_ERROR_MEMORY);
-  CHECK(xmae_embed(&stream, (char *)embed_memory + 1, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_ERROR_MEMORY);
-  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE - 1) == XMAE_ERROR_SIZE);
-  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_OK && same());
+  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES - 1, embedding, EMBEDDING_SIZE) ==
+        XMAE_ERROR_MEMORY);
+  CHECK(xmae_embed(&stream, (char *)embed_memory + 1, EMBED_BYTES, embedding, EMBEDDING_SIZE) ==
+        XMAE_ERROR_MEMORY);
+  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE - 1) ==
+        XMAE_ERROR_SIZE);
+  CHECK(xmae_embed(&stream, embed_memory, EMBED_BYTES, embedding, EMBEDDING_SIZE) == XMAE_OK &&
+        same());
   CHECK(xmae_head(0, 0, embedding, &value) == XMAE_ERROR_NULL);
   CHECK(xmae_head(&MODEL, xmae_heads(&MODEL), embedding, &value) == XMAE_ERROR_HEAD && value == 7);
-  CHECK(xmae_head(&MODEL, 0, 0, &value) == XMAE_ERROR_NULL && xmae_head(&MODEL, 0, embedding, 0) == XMAE_ERROR_NULL);
+  CHECK(xmae_head(&MODEL, 0, 0, &value) == XMAE_ERROR_NULL &&
+        xmae_head(&MODEL, 0, embedding, 0) == XMAE_ERROR_NULL);
   CHECK(!xmae_head_name(&MODEL, xmae_heads(&MODEL)) && !xmae_head_name(0, 0) && !xmae_heads(0));
   return 0;
 }

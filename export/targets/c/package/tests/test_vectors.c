@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* All models side by side in one image read the shipped recording: each number must be the one of Python. */
+/* All models side by side in one image read the shipped recording: each number must be the one of
+ * Python. */
 #include "port.h"
 #include "recording.h"
 #include "vectors.h"
@@ -20,15 +21,17 @@ static int same(const int8_t *a, const int8_t *b, uint32_t n) {
 }
 
 static const char *check_result(const vectors_t *v, uint32_t number) {
-  const int64_t fields[10] = {result.time,         result.rate,   result.low,  result.high,      result.certainty,
-                              result.irregularity, result.rhythm, result.lost, result.saturated, result.reasons};
+  const int64_t fields[10] = {result.time,      result.rate,         result.low,    result.high,
+                              result.certainty, result.irregularity, result.rhythm, result.lost,
+                              result.saturated, result.reasons};
   if (n_results[number] >= v->n_results) return "more results than expected\n";
   for (int i = 0; i < 10; i++)
     if (fields[i] != v->results[n_results[number]][i]) return "a result differs\n";
   for (uint32_t i = 0; i < result.n_beats; i++) {
     if (n_beats[number] >= v->n_beats) return "more beats than expected\n";
     const int64_t *beat = v->beats[n_beats[number]++];
-    if (result.beats[i].time != beat[0] || result.beats[i].confidence != beat[1]) return "a beat differs\n";
+    if (result.beats[i].time != beat[0] || result.beats[i].confidence != beat[1])
+      return "a beat differs\n";
   }
   n_results[number]++;
   return 0;
@@ -39,9 +42,11 @@ static const char *check_window(const vectors_t *v, uint32_t number) {
   if (at >= v->n_windows) return "more windows than expected\n";
   if (xmae_copy_window(&streams[number], window) != XMAE_OK) return "no window\n";
   if (!same(window, v->windows + at * XMAE_WINDOW, XMAE_WINDOW)) return "a window differs\n";
-  if (xmae_embed(&streams[number], embed_memory, sizeof embed_memory, embedding, sizeof embedding) != XMAE_OK)
+  if (xmae_embed(&streams[number], embed_memory, sizeof embed_memory, embedding,
+                 sizeof embedding) != XMAE_OK)
     return "no embedding\n";
-  if (!same(embedding, v->embeddings + at * v->embedding_size, v->embedding_size)) return "an embedding differs\n";
+  if (!same(embedding, v->embeddings + at * v->embedding_size, v->embedding_size))
+    return "an embedding differs\n";
   for (uint32_t i = 0; i < v->n_heads; i++) {
     int32_t value;
     if (xmae_head(v->model, i, embedding, &value) != XMAE_OK) return "no head\n";
@@ -54,7 +59,8 @@ static const char *check_window(const vectors_t *v, uint32_t number) {
 static const char *push(const vectors_t *v, uint32_t number, uint32_t from, uint32_t n) {
   const char *wrong = 0;
   for (uint32_t i = from; i < from + n && !wrong; i++) {
-    if (xmae_push(&streams[number], xmae_recording + i, 1, 0) != XMAE_OK) return "a code was refused\n";
+    if (xmae_push(&streams[number], xmae_recording + i, 1, 0) != XMAE_OK)
+      return "a code was refused\n";
     if (xmae_read(&streams[number], &result) != XMAE_OK) continue;
     wrong = check_result(v, number);
     if (!wrong && n_results[number] % WINDOW_EVERY == 0) wrong = check_window(v, number);
@@ -69,7 +75,8 @@ static const char *start(const vectors_t *v, uint32_t number, xmae_config_t *con
   config->inverted = config->channels = config->channel = 0;
   config->hop_s = 1;
   if (xmae_check_model(v->model) != XMAE_OK) return "a model is damaged\n";
-  if (xmae_init(&streams[number], config, memories[number], sizeof memories[number]) != XMAE_OK) return "no start\n";
+  if (xmae_init(&streams[number], config, memories[number], sizeof memories[number]) != XMAE_OK)
+    return "no start\n";
   return 0;
 }
 
@@ -82,7 +89,8 @@ static const char *run(void) {
     for (uint32_t k = 0; k < N_VECTORS && !wrong; k++) wrong = push(&vectors[k], k, i, now);
   }
   for (uint32_t k = 0; k < N_VECTORS && !wrong; k++)
-    if (n_results[k] != vectors[k].n_results || n_beats[k] != vectors[k].n_beats || n_windows[k] != vectors[k].n_windows)
+    if (n_results[k] != vectors[k].n_results || n_beats[k] != vectors[k].n_beats ||
+        n_windows[k] != vectors[k].n_windows)
       wrong = "fewer numbers than expected\n";
   return wrong;
 }

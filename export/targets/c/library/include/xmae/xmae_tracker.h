@@ -2,7 +2,8 @@
  * SPDX-FileCopyrightText: the xMAE authors */
 /**
  * @file xmae_tracker.h
- * @brief A belief over heart rate that seconds of PPG, acceleration and timing map move; whole numbers only.
+ * @brief A belief over heart rate that seconds of PPG, acceleration and timing map move; whole
+ * numbers only.
  *
  * The same bits as xmae/beats/tracker.py, step by step. No heap; about 20 kB an instance.
  */
@@ -15,16 +16,17 @@
 extern "C" {
 #endif
 
-#define XMAE_TRACKER_RATES 96      /**< 30 to 220 bpm in steps of 2. */
-#define XMAE_TRACKER_SPAN 10       /**< Seconds of a spectrum. */
-#define XMAE_TRACKER_VALUES 25     /**< Values a second. */
-#define XMAE_TRACKER_LEVELS 16     /**< Of what the timing map and the PPG say for a rate. */
-#define XMAE_TRACKER_REACH 6       /**< Steps of the grid that a belief moves within a second. */
+#define XMAE_TRACKER_RATES 96  /**< 30 to 220 bpm in steps of 2. */
+#define XMAE_TRACKER_SPAN 10   /**< Seconds of a spectrum. */
+#define XMAE_TRACKER_VALUES 25 /**< Values a second. */
+#define XMAE_TRACKER_LEVELS 16 /**< Of what the timing map and the PPG say for a rate. */
+#define XMAE_TRACKER_REACH 6   /**< Steps of the grid that a belief moves within a second. */
 
 /** @brief What a tracker knows; constants in flash. */
 typedef struct {
-  uint16_t evidence[XMAE_TRACKER_LEVELS][XMAE_TRACKER_LEVELS]; /**< Likelihood by levels of map and PPG. */
-  uint16_t transition[XMAE_TRACKER_REACH + 1];                 /**< Of 4096, on each side. */
+  /** Likelihood by levels of map and PPG. */
+  uint16_t evidence[XMAE_TRACKER_LEVELS][XMAE_TRACKER_LEVELS];
+  uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
   uint8_t least;                               /**< Certainty from which a heart rate is given. */
 } xmae_tracker_table_t;
@@ -40,14 +42,14 @@ typedef struct {
   xmae_spectra_t map, ppg, acc[3];
   uint16_t belief[XMAE_TRACKER_RATES];
   uint16_t likely[XMAE_TRACKER_RATES];
-  union { /* working memory of a second */
+  union {                                   /* working memory of a second */
     int16_t values[6][XMAE_TRACKER_VALUES]; /* PPG, three axes, cosine and sine of the map */
     uint16_t levels[2][XMAE_TRACKER_RATES]; /* PPG, acceleration */
     uint32_t next[XMAE_TRACKER_RATES];
   } work;
-  uint16_t place;   /* of the next value within a turn */
-  uint8_t newest;   /* block that the next second goes to */
-  uint8_t seconds;  /* taken, up to 10 */
+  uint16_t place;  /* of the next value within a turn */
+  uint8_t newest;  /* block that the next second goes to */
+  uint8_t seconds; /* taken, up to 10 */
 } xmae_tracker_t;
 
 /** @brief What is believed at the end of a second. */
@@ -73,7 +75,8 @@ void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
  * @param map      25 outputs of three codes less their zero point, or NULL for none.
  * @param unit     Codes of the map for a length of 1.
  */
-void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels, const int16_t *map, uint32_t unit);
+void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
+                       const int16_t *map, uint32_t unit);
 
 /**
  * @brief Say what is believed now.

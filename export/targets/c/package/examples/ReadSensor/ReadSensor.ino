@@ -3,13 +3,16 @@
 // Reads an analog optical sensor 50 times a second and prints a line a second.
 #include <libxmae.h>
 
+#define MODEL xmae_model_@name@
+#define MODEL_BYTES XMAE_MODEL_@NAME@_BYTES
+
 const uint32_t RATE_HZ = 50;
-const uint8_t BITS = 10; // of analogRead
+const uint8_t BITS = 10;  // of analogRead
 
 static xmae_t stream;
-static uint32_t memory[XMAE_MODEL_@NAME@_BYTES / 4 + 1];
+static uint32_t memory[MODEL_BYTES / 4 + 1];
 static xmae_result_t result;
-static const xmae_config_t config = {&xmae_model_@name@, 1000 * RATE_HZ, BITS, 0, 1, 1, 0};
+static const xmae_config_t config = {&MODEL, 1000 * RATE_HZ, BITS, 0, 1, 1, 0};
 static uint32_t next_us;
 
 void setup() {
@@ -19,7 +22,7 @@ void setup() {
 }
 
 static void show() {
-  Serial.print(result.rate / 100.0, 2); // 0: none is sure
+  Serial.print(result.rate / 100.0, 2);  // 0: none is sure
   Serial.print(" bpm, beats: ");
   Serial.println(result.n_beats);
 }

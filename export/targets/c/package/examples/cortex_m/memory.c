@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* The functions of string.h that firmware may use or compilers call, so that no C library is linked and counts depend
- * on none. */
+/* The functions of string.h that firmware may use or compilers call, so that no C library is linked
+ * and counts depend on none. */
 #include <string.h>
 
-/* Volatile accesses keep the compiler from recognising a loop as the very function that it is in. */
+/* Volatile accesses keep the compiler from recognising a loop as the very function that it is in.
+ */
 void *memcpy(void *to, const void *from, size_t bytes) {
   volatile unsigned char *t = to;
   const unsigned char *f = from;
@@ -19,7 +20,8 @@ void *memcpy(void *to, const void *from, size_t bytes) {
 void *memset(void *to, int value, size_t bytes) {
   volatile unsigned char *t = to;
   unsigned word = (unsigned char)value * 0x01010101u;
-  for (; bytes >= 4; bytes -= 4, t += 4) __asm__ volatile("str %0, [%1]" : : "r"(word), "r"(t) : "memory");
+  for (; bytes >= 4; bytes -= 4, t += 4)
+    __asm__ volatile("str %0, [%1]" : : "r"(word), "r"(t) : "memory");
   while (bytes--) *t++ = (unsigned char)value;
   return to;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
-/* Start of a Cortex-M4 program on QEMU's board mps2-an386, and text by semihosting (Arm IHI 0100). */
+/* Start of a Cortex-M4 program on QEMU's board mps2-an386, and text by semihosting (Arm IHI 0100).
+ */
 #include "port.h"
 
 #include <stdint.h>
@@ -33,7 +34,8 @@ void fault(void) {
 }
 
 void reset(void) {
-  *(volatile uint32_t *)0xe000ed88 |= 0xfu << 20; /* CPACR: compilers may copy through registers of the FPU */
+  /* CPACR: compilers may copy through registers of the FPU */
+  *(volatile uint32_t *)0xe000ed88 |= 0xfu << 20;
   __asm__ volatile("dsb\n isb" ::: "memory");
   memcpy(&data_start, &data_image, (uint32_t)((char *)&data_end - (char *)&data_start));
   memset(&bss_start, 0, (uint32_t)((char *)&bss_end - (char *)&bss_start));
@@ -41,6 +43,19 @@ void reset(void) {
 }
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    &stack_top,         (const void *)reset, (const void *)fault, (const void *)fault, (const void *)fault,
-    (const void *)fault, (const void *)fault, (const void *)fault, 0, 0, 0, (const void *)fault, (const void *)fault, 0,
-    (const void *)fault, (const void *)fault};
+    &stack_top,
+    (const void *)reset,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    (const void *)fault,
+    0,
+    0,
+    0,
+    (const void *)fault,
+    (const void *)fault,
+    0,
+    (const void *)fault,
+    (const void *)fault};
