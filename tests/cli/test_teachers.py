@@ -5,9 +5,11 @@ import json
 import pytest
 
 from xmae.cli import main, teachers
+from xmae.cli.adopt import token_weight
 from xmae.errors import UserError
-from xmae.models import save_encoder
+from xmae.models import load_encoder, save_encoder
 from xmae.models.adopted.adopt import open_foreign
+from xmae.models.adopted.encoder import ProgramEncoder
 
 
 @pytest.fixture
@@ -54,6 +56,12 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     assert f"xmae compare teachers student-mcu-s {adopted} --data {store} --tier" in page
     main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
     assert "not evaluable: 2 scored subjects" in (tmp_path / "few" / "teachers.md").read_text()
+
+
+def test_only_programs_teach_without_tokens():
+    program = ProgramEncoder("onnx", {"sfreq": 50}, 8, 4)
+    teachers = [load_encoder("base"), open_foreign("random", "papagei-p"), program]
+    assert [token_weight(teacher) for teacher in teachers] == [0.5, 0.5, 0.0]
 
 
 def test_what_cannot_be_compared_is_one_line(small_store, tmp_path):

@@ -44,7 +44,7 @@ def person(sfreq, acc_sfreq, seconds=36):
     """Someone who rests, then shakes an arm harder and harder: codes of PPG, and of 1/2048 g."""
     rng = np.random.default_rng(4)
     t, at = np.arange(sfreq * seconds) / sfreq, np.arange(acc_sfreq * seconds) / acc_sfreq
-    arm = lambda t: np.clip((t - 12) / 10, 0, 1.5) * np.sin(2 * np.pi * 2.1 * t)  # noqa: E731
+    arm = lambda t: np.clip((t - 12) / 10, 0, 1.5) * np.sin(2 * np.pi * 2.1 * t)
     pulse = np.sin(2 * np.pi * 1.4 * t) + 0.4 * np.sin(2 * np.pi * 2.8 * t)
     ppg = 30000 + 2000 * (pulse + arm(t) + 0.1 * rng.standard_normal(len(t)))
     acc = np.stack([0.5 * arm(at), -0.2 * arm(at), 1 - 0.1 * arm(at)])

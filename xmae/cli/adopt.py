@@ -4,12 +4,13 @@ from pathlib import Path
 
 from xmae.benchmarks.validate import validate
 from xmae.distill.beats import BEATS
-from xmae.distill.distill import CROPS, EPOCHS, distill
+from xmae.distill.distill import CROPS, EPOCHS, TOKEN_WEIGHT, distill
 from xmae.errors import UserError
 from xmae.export.export import export
 from xmae.files import write_json
 from xmae.models.adopted.adopt import open_foreign
 from xmae.models.adopted.contract import Contract
+from xmae.models.adopted.encoder import ProgramEncoder
 from xmae.models.checkpoint import save_encoder
 
 
@@ -148,9 +149,9 @@ def take_to_watch(
         `agreement`, `beats` (name of the shipped student with the same timing, or None), `student`
         and `bundle` (their places), `validate` (its result).
     """
-    # a program has one token, its embedding: nothing to learn from twice
-    without = {"token_weight": 0.0} if "program" in getattr(encoder, "config", {}) else {}
-    taught = distill(teacher, data, str(out / "student"), **settings, **without)
+    taught = distill(
+        teacher, data, str(out / "student"), **settings, token_weight=token_weight(encoder)
+    )
     bundle = str(out / "bundle")
     export(
         teacher, taught["student"], data, bundle, targets=targets, precisions=precisions,
@@ -164,6 +165,11 @@ def take_to_watch(
         "bundle": bundle,
         "validate": gate,
     }
+
+
+def token_weight(teacher):
+    """Weight of the loss on tokens: 0 for a program, whose one token is its embedding."""
+    return 0.0 if isinstance(teacher, ProgramEncoder) else TOKEN_WEIGHT
 
 
 def describe(result):

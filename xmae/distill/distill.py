@@ -22,6 +22,7 @@ from xmae.training.module import Pretraining
 
 STUDENTS = (*TIERS, *BEATS)
 CROPS, EPOCHS = 20_000, 30  # the default budget: 600,000 windows
+TOKEN_WEIGHT = 0.5
 
 
 def distill(
@@ -34,7 +35,7 @@ def distill(
     epochs: int = EPOCHS,
     batch_size: int = 128,
     lr: float = 3e-3,
-    token_weight: float = 0.5,
+    token_weight: float = TOKEN_WEIGHT,
     rate_weight: float = 1.0,
     patience: int = 10,
     init: str | None = None,

@@ -88,7 +88,7 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
     Pulse
     """
     time, n = rhythm.time, len(rhythm.time)
-    u = lambda low, high, m=1: uniform((n, m), generator, low, high)  # noqa: E731
+    u = lambda low, high, m=1: uniform((n, m), generator, low, high)
     rr = torch.cat([time[:, 1:2] - time[:, :1], time[:, 1:] - time[:, :-1]], 1)
     mean = rr.mean(1, keepdim=True)
     breath = torch.sin(
@@ -136,7 +136,7 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
     complex tensor, shape (B, length / 2 + 1)
     """
     n = len(mean)
-    u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low, high: uniform((n, 1), generator, low, high)
     frequency = torch.fft.rfftfreq(length, 1 / sfreq)
     scale = mean.clamp(0.3, 1.6).sqrt()
     if family == "skewed":

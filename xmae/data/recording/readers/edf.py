@@ -98,7 +98,7 @@ def patient_of(edf):
 
 
 def start_of(edf, path):
-    """Return the when the recording began, or None where the header has no such date.
+    """Say when the recording began, or None where the header has no such date.
 
     EDF+ says it in the recording field too, which `edfio` prefers; where that says X, the date of
     plain EDF counts, whose years are 1985 to 2084.
@@ -109,7 +109,7 @@ def start_of(edf, path):
 
 
 def stated_start(edf, path):
-    """Return the when the header says that the recording began, or None."""
+    """Say when the header says that the recording began, or None."""
     try:
         return edf.startdatetime
     except (ValueError, IndexError):
