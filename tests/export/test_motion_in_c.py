@@ -25,7 +25,8 @@ FIELDS = (
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("motion")
-    model = motion_model(int8_file(STUDENT), shipped_certainty(), shipped_tracker(), STUDENT)
+    certainty, tracker = shipped_certainty(STUDENT), shipped_tracker()
+    model = motion_model(int8_file(STUDENT), certainty, tracker, STUDENT)
     for name, text in motion_texts(model).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
