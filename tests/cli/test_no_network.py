@@ -1,4 +1,6 @@
-"""Nothing phones home: import, prepare, pretrain, export, bench and simulate open no connection."""
+"""Nothing phones home: import, prepare, pretrain, export, bench and simulate look up no name and
+open no connection: not in Python, where this machine itself counts too, nor in libraries in C.
+"""
 
 import json
 import os
@@ -10,6 +12,7 @@ import pytest
 
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recording
+from xmae.privacy import OFF
 
 # read by every Python that starts with this folder on its path: those of workers and of bench too
 CUSTOMIZE = """
@@ -46,7 +49,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.extended
-def test_no_verb_opens_a_connection(tmp_path):
+def test_no_verb_opens_a_connection(recorder, tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "in").mkdir()
     for path in bidmc_files()[:3]:
@@ -100,26 +103,29 @@ def test_no_verb_opens_a_connection(tmp_path):
             "4",
         ],
     ]
-    run_trapped(verbs, tmp_path)
+    run_trapped(recorder, verbs, tmp_path)
 
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_an_emulated_watch_opens_no_connection(watch_bundle, tmp_path):
+def test_an_emulated_watch_opens_no_connection(recorder, watch_bundle, tmp_path):
     pytest.importorskip("unicorn")
     words = ["simulate", str(watch_bundle.path), "--signal", str(bidmc_files()[1])]
-    run_trapped([[*words, "--device", "stm32u5", "--out", str(tmp_path / "watch")]], tmp_path)
+    words += ["--device", "stm32u5", "--out", str(tmp_path / "watch")]
+    run_trapped(recorder, [words], tmp_path)
 
 
-def run_trapped(verbs, folder):
+def run_trapped(recorder, verbs, folder):
     """Import all, run verbs in turn; fail if one asks for a connection or does not end well."""
     (folder / "verbs.py").write_text(SCRIPT)
     (folder / "sitecustomize.py").write_text(CUSTOMIZE)
     command = [sys.executable, "verbs.py", json.dumps(verbs)]
-    env = os.environ | {"PYTHONPATH": str(folder)}
+    plain = {name: value for name, value in os.environ.items() if name not in OFF}
+    watched = {"LD_PRELOAD": str(recorder), "NET_LOG": str(folder / "net.log")}
+    env = plain | watched | {"PYTHONPATH": str(folder)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
-    asked = folder / "asked.txt"
-    assert not asked.exists(), asked.read_text()
+    for asked in (folder / "asked.txt", folder / "net.log"):
+        assert not asked.exists(), asked.read_text()
     assert done.returncode == 0, done.stderr[-3000:]
 
 

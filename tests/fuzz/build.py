@@ -71,7 +71,11 @@ ALL = {
             longest=512,
             share=6,
         ),
-        Harness("push", library("stream", "front_end", "network", "window", "beats"), share=10),
+        Harness(
+            "push",
+            library("stream", "front_end", "network", "window", "beats", "periods"),
+            share=10,
+        ),
         Harness("beats", library("beats"), share=4),
         Harness("network", library("network"), longest=512, share=6),
     )

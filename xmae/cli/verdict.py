@@ -64,6 +64,11 @@ def of_training(result):
     if result.get("val_ratio", 0) >= 1:
         lines.append("warning: ECG is rebuilt no better than by its mean")
     lines += near_teacher(result)
+    if result.get("without_delay"):
+        lines.append(
+            f"{result['without_delay']} of {result['stretches']} stretches of recordings left out: "
+            "no steady delay from R peak to pulse"
+        )
     if known := result.get("known_before"):
         lines.append(
             f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a "

@@ -124,8 +124,9 @@ def pretrain(
         Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"),
         epochs, windows seen, windows per second, seconds, device, loss history, "finished",
         `known_before` (subjects not to be trained on that the weights of `init` were trained or
-        chosen on: they cannot be scored), "encoder" and "out". If time ran out, `finished` is false
-        and there is no encoder yet.
+        chosen on: they cannot be scored), "encoder" and "out"; with methods that learn timing
+        `stretches` of recordings and those `without_delay`, which were left out. If time ran out,
+        `finished` is false and there is no encoder yet.
 
     Raises
     ------
@@ -193,6 +194,7 @@ def pretrain(
         logger,
     )
     result |= {"method": method, "known_before": known_to(origin, store.splits)}
+    result |= train.facts()
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
     objective = module.objective

@@ -65,6 +65,10 @@ class SteppedBatches:
     def end_epoch(self, train_loss):
         """Told the smoothed training loss at the end of an epoch."""
 
+    def facts(self):
+        """What a run should say of its training data, by name."""
+        return {}
+
     def state_dict(self):
         """The place in the order, for checkpoints."""
         return {"step": self.step}

@@ -25,6 +25,7 @@ N_OUTPUTS = N_TIMES // STEP
 LONGEST_DELAY_S = 1.0
 LEAST_BEATS = 20  # of a recording, to know its delay
 LEAST_SHARPNESS = 1.5  # of the mean slope after R peaks: its largest value over its deviation
+LEAST_Z = 5.0  # and over the error of a mean of so many beats that no pulse follows
 DOUBT_S = 1.0  # s around a beat that one detector found alone
 BEFORE = 500  # samples before a crop, for the running scale and the filters
 GAP = 1000  # samples between recordings in memory
@@ -77,7 +78,8 @@ def recording_delay(ppg, peaks):
     slope = np.gradient(ppg)
     slope = np.clip(slope / (np.std(slope) + 1e-12), -4, 4)
     mean = slope[at[:, None] + np.arange(reach)].mean(0)
-    if mean.max() < LEAST_SHARPNESS * mean.std() or mean.std() == 0:
+    least = max(LEAST_SHARPNESS * mean.std(), LEAST_Z / np.sqrt(len(at)))
+    if mean.max() < least or mean.std() == 0:
         return None
     return float(mean.argmax())
 
@@ -166,7 +168,7 @@ class TimedRecordings:
         at = start[:, None] + speed[:, None] * torch.arange(N_TIMES + BEFORE)
         left = at.floor().long().clamp(max=len(self.ppg) - 2)
         share = (at - left).float()
-        take = lambda x: x[left] * (1 - share) + x[left + 1] * share  # noqa: E731
+        take = lambda x: x[left] * (1 - share) + x[left + 1] * share
         zero = start + speed * BEFORE
         first = torch.searchsorted(self.pulses, zero) - 3
         index = (first[:, None] + torch.arange(KNOWN_PULSES)).clamp(0, len(self.pulses) - 1)
@@ -220,6 +222,13 @@ class TimingBatches(SteppedBatches):
         self.twin = Twin(ecg=ecg, stream=stream, flip=flip, aligned=True, **wrist)
         self.response = stream_response(N_TIMES + BEFORE)
 
+    def facts(self):
+        """Stretches of recordings, and those that are left out as their delay was not found."""
+        if self.recordings is None:
+            return {}
+        of = self.recordings
+        return {"stretches": of.n_recordings, "without_delay": of.without_delay}
+
     def batch(self, step, seed):
         """Make the batch of one step."""
         generator = torch.Generator().manual_seed(seed)
@@ -244,7 +253,7 @@ class TimingBatches(SteppedBatches):
     def real(self, n, generator):
         """Draw real windows, as the columns of a `TimingBatch`."""
         ppg, ecg, doubt, pulses = self.recordings.crops(n, generator)
-        u = lambda: torch.rand(n, 1, generator=generator)  # noqa: E731
+        u = lambda: torch.rand(n, 1, generator=generator)
         noise = 0.15 * u() ** 3 * ppg.std(1, keepdim=True)
         ppg = ppg + noise * torch.randn(ppg.shape, generator=generator)
         ppg = torch.where(u() < self.flip, -ppg, ppg)
