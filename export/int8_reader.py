@@ -1,5 +1,7 @@
 """Windows read by an int8 file: what an exported student makes of them, beat by beat."""
 
+from itertools import chain
+
 import numpy as np
 
 from xmae.beats.codes import as_codes
@@ -75,7 +77,8 @@ class Int8Reader:
         """
         stream, codes = Stream(self.path, SFREQ), as_codes(ppg)
         results = stream.push(np.concatenate([codes, np.repeat(codes[-1:], TAIL_S * SFREQ)]))
-        beats = np.array([beat for one in results for beat in one.beats], float).reshape(-1, 2)
+        beats = chain.from_iterable(one.beats for one in results)
+        beats = np.array(list(beats), float).reshape(-1, 2)
         found = np.column_stack([stream.seconds_of(beats[:, 0]), beats[:, 1] / 255])
         sure = np.array([one.certainty / 255 for one in results])
         return found, sure, np.array([stream.seconds_of(one.time) for one in results])

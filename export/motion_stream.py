@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from xmae.beats.certainty import shipped_certainty, shipped_tables
 from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.export.stream import MIXED, REFUSING, SPAN, UNSURE, Stream, StreamResult
@@ -67,7 +68,8 @@ class MotionStream(Stream):
     ):  # fmt: skip
         self.acc_sfreq, self.one_g = acc_sfreq, one_g
         self.tracker_table = tracker or shipped_tracker()
-        super().__init__(model, sfreq, bits, hop_s, inverted, certainty)
+        known = shipped_certainty(model) if model in shipped_tables() else None
+        super().__init__(model, sfreq, bits, hop_s, inverted, certainty or known)
 
     def reset(self):
         """Forget everything, as after a pause."""

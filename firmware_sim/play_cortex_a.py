@@ -121,44 +121,53 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
     frames, steps = run_front_end(built, device.core, fifo_words(codes, rate), timeout_s)
     results, inputs = results_and_inputs(frames)
     ends, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
-    network, embeddings = {}, np.zeros((0, ends["output"]["shape"][-1]), np.float32)
-    if len(inputs):
-        for entry in entries(bundle, student, cpu.formats):
-            path, format = bundle.path / entry["file"], entry["format"]
-            output, counts = run_model(path, format, inputs, ends, device.core, timeout_s)
-            network[format] = counts, compared(bundle, entry, inputs, ends, output, cpu)
-            embeddings = output if format == "litert" else embeddings
+    network, embeddings = run_models(bundle, student, inputs, ends, device.core, timeout_s)
     macs = sum(layer["macs"] for layer in built["layers"])
     outer = split(steps, results)
     costs = {format: cost(outer, counts, macs, device) for format, (counts, _) in network.items()}
     main = costs.pop("litert", None) or cost(outer, None, macs, device)
     results, said, plausible = apply_heads(results, embeddings.astype(np.float64), heads)
+    rows = []
+    for one, values in zip(results, said, strict=True):
+        when = one.start_ms / 1000
+        rows.append(timeline_row(when, main, one.status, one.lost, one.saturated, values, heads))
+    runtimes = {}
+    for format, of_format in costs.items():
+        found = {key: of_format[key] for key in ("counts", "estimated")}
+        runtimes[TITLES[format]] = found | {"bit_exact": network[format][1]}
     return {
         "boot": [frame.status.name or "OK" for frame in frames if isinstance(frame, Boot)],
-        "results": [
-            timeline_row(
-                result.start_ms / 1000,
-                main,
-                result.status,
-                result.lost,
-                result.saturated,
-                values,
-                heads,
-            )
-            for result, values in zip(results, said, strict=True)
-        ],
+        "results": rows,
         **heads_of(bundle, student),
         "windows": len(results),
         "valid": int(plausible.sum()),
         "bit_exact": network["litert"][1] if network else not_compared("no valid window"),
         **main,
-        "runtimes": {
-            TITLES[format]: {key: costs[format][key] for key in ("counts", "estimated")}
-            | {"bit_exact": same}
-            for format, (_, same) in network.items()
-            if format in costs
-        },
+        "runtimes": runtimes,
     }, to_int8(embeddings[plausible], ends["output"]["scale"], ends["output"]["zero_point"])
+
+
+def run_models(bundle, student, inputs, ends, core, timeout_s):
+    """Run a student in every runtime of a core.
+
+    Returns
+    -------
+    network : dict
+        By format: its counts, and how its embeddings compare with the same runtime's here.
+    embeddings : float32 array, shape (n_valid, D)
+        Of LiteRT.
+    """
+    cpu, network = CPUS[core], {}
+    embeddings = np.zeros((0, ends["output"]["shape"][-1]), np.float32)
+    if not len(inputs):
+        return network, embeddings
+    for entry in entries(bundle, student, cpu.formats):
+        path, format = bundle.path / entry["file"], entry["format"]
+        output, counts = run_model(path, format, inputs, ends, core, timeout_s)
+        network[format] = counts, compared(bundle, entry, inputs, ends, output, cpu)
+        if format == "litert":
+            embeddings = output
+    return network, embeddings
 
 
 def apply_heads(results, embeddings, heads):

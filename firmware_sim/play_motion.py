@@ -115,7 +115,8 @@ def build_motion(folder, device):
     UserError
         If it does not compile or does not fit.
     """
-    model = motion_model(int8_file(STUDENT), shipped_certainty(), shipped_tracker(), STUDENT)
+    certainty, tracker = shipped_certainty(STUDENT), shipped_tracker()
+    model = motion_model(int8_file(STUDENT), certainty, tracker, STUDENT)
     for name, text in motion_texts(model).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

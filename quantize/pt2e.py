@@ -91,7 +91,7 @@ def observe(observed, inputs, observer=None):
                 for name in ("dtype", "qscheme", "quant_min", "quant_max")
             }
             chosen[module] = MinMaxObserver(**bounds, eps=module.eps.item()), Observer(observer)
-            hook = lambda m, args, o=chosen[module][1]: o.add(args[0].numpy())  # noqa: E731
+            hook = lambda m, args, o=chosen[module][1]: o.add(args[0].numpy())
             hooks.append(chosen[module][0].register_forward_pre_hook(hook))
         observed.set_submodule(node.target, chosen[module][0])
     for window in inputs:

@@ -233,41 +233,16 @@ class LiteRT:
             `shape` and `dtype` of the output.
         """
         size, zero = ctypes.c_size_t, ctypes.c_size_t(0)
-        libc = ctypes.CDLL(None)
-        libc.strdup.restype = ctypes.c_void_p
-        free = ctypes.cast(libc.free, ctypes.c_void_p)
-        environment = self.make("LiteRtCreateEnvironment", 0, None)
-        content = ctypes.create_string_buffer(model, len(model))
-        loaded = self.make("LiteRtCreateModelFromBuffer", environment, content, size(len(model)))
-        options = self.make("LiteRtCreateOptions")
-        self.call("LiteRtSetOptionsHardwareAccelerators", options, 1)  # the CPU
-        payload = ctypes.c_void_p(libc.strdup(b"enable_profiling = true\n"))
-        opaque = self.make("LiteRtCreateOpaqueOptions", b"runtime_options_string", payload, free)
-        self.call("LiteRtAddOpaqueOptions", options, opaque)
-        compiled = self.make("LiteRtCreateCompiledModel", environment, loaded, options)
+        content = ctypes.create_string_buffer(model, len(model))  # must outlive the model
+        environment, compiled = self.compile(content, len(model))
         profiler = self.make("LiteRtCompiledModelGetProfiler", compiled)
-        buffers = []
-        for side, shape, dtype in (
-            ("Input", data.shape, str(data.dtype)),
-            ("Output", sink["shape"], sink["dtype"]),
-        ):
-            needs = self.make(
-                f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, zero, zero
-            )
-            kind = TensorType(dtype, shape)
-            buffers.append(
-                self.make(
-                    "LiteRtCreateManagedTensorBufferFromRequirements",
-                    environment,
-                    ctypes.byref(kind),
-                    needs,
-                )
-            )
+        source = self.buffer(environment, compiled, "Input", data.shape, str(data.dtype))
+        target = self.buffer(environment, compiled, "Output", sink["shape"], sink["dtype"])
         address = ctypes.c_void_p()
-        self.call("LiteRtLockTensorBuffer", buffers[0], ctypes.byref(address), 1)  # to write
+        self.call("LiteRtLockTensorBuffer", source, ctypes.byref(address), 1)  # to write
         ctypes.memmove(address, data.tobytes(), data.nbytes)
-        self.call("LiteRtUnlockTensorBuffer", buffers[0])
-        ends = [(ctypes.c_void_p * 1)(buffer) for buffer in buffers]
+        self.call("LiteRtUnlockTensorBuffer", source)
+        ends = [(ctypes.c_void_p * 1)(buffer) for buffer in (source, target)]
 
         def run(times):
             for _ in range(times):
@@ -284,3 +259,25 @@ class LiteRT:
         events = (Event * count.value)()
         self.call("LiteRtGetProfilerEvents", profiler, count, ctypes.byref(events))
         return events
+
+    def compile(self, content, n_bytes):
+        """Compile a flatbuffer for the CPU with its profiler: environment and compiled model."""
+        libc = ctypes.CDLL(None)
+        libc.strdup.restype = ctypes.c_void_p
+        free = ctypes.cast(libc.free, ctypes.c_void_p)
+        environment = self.make("LiteRtCreateEnvironment", 0, None)
+        size = ctypes.c_size_t(n_bytes)
+        loaded = self.make("LiteRtCreateModelFromBuffer", environment, content, size)
+        options = self.make("LiteRtCreateOptions")
+        self.call("LiteRtSetOptionsHardwareAccelerators", options, 1)  # the CPU
+        payload = ctypes.c_void_p(libc.strdup(b"enable_profiling = true\n"))
+        opaque = self.make("LiteRtCreateOpaqueOptions", b"runtime_options_string", payload, free)
+        self.call("LiteRtAddOpaqueOptions", options, opaque)
+        return environment, self.make("LiteRtCreateCompiledModel", environment, loaded, options)
+
+    def buffer(self, environment, compiled, side, shape, dtype):
+        """Make a buffer for the "Input" or the "Output" of a compiled model."""
+        zero, kind = ctypes.c_size_t(0), TensorType(dtype, shape)
+        needs = self.make(f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, zero, zero)
+        how = "LiteRtCreateManagedTensorBufferFromRequirements"
+        return self.make(how, environment, ctypes.byref(kind), needs)

@@ -21,6 +21,7 @@ from xmae.benchmarks.release.make_rhythm_bank import SETS
 from xmae.benchmarks.studies.runner import run_script
 from xmae.errors import UserError
 from xmae.files import atomic_file
+from xmae.tables import markdown_table
 from xmae.twin.bank import held_out
 
 BEATS = 40
@@ -62,58 +63,14 @@ def choose(folder: str, out: str) -> dict:
     UserError
         If the folder lacks an archive.
     """
-    parts = {False: [], True: []}
-    for name in SETS:
-        path = Path(folder) / f"{name}.npz"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; needed are {', '.join(SETS)}")
-        for record, rr, kind in stretches(path):
-            parts[held_out(record)].append((rr, kind))
-    fit, score = (
-        [np.concatenate(column) for column in zip(*parts[which], strict=True)]
-        for which in (False, True)
-    )
+    fit, score = read_parts(Path(folder))
     best = max(
         product(range(30, 121, 10), range(600, 951, 50), range(200, 551, 50)),
         key=lambda settings: recalls(*fit, settings).mean(),
     )
     found = recalls(*score, best)
-    predicted = with_settings(score[0], best)
-    table = [
-        [int(((score[1] == a) & (predicted == b)).sum()) for b in (*CLASSES, rule.UNKNOWN)]
-        for a in CLASSES
-    ]
-    lines = [
-        "# The rhythm hint",
-        "",
-        (
-            "Written by `python -m xmae.benchmarks.release.choose_rhythm_thresholds`. Rows: what "
-            "is "
-            "annotated."
-        ),
-        (
-            "Columns: what the rule says of 40 beats, from the annotated intervals. Records left "
-            "out "
-            "of the choice."
-        ),
-        "",
-        (
-            f"Thresholds: a change is small below {best[0]} / 1000; regular from {best[1]} / 1000 "
-            "small changes on;"
-        ),
-        f"irregularly irregular up to {best[2]} / 1000.",
-        "",
-        "| annotated | stretches | "
-        + " | ".join(rule.HINTS[k] for k in (*CLASSES, 0))
-        + " | recall |",
-        "|---" * 7 + "|",
-    ]
-    lines += [
-        f"| {rule.HINTS[kind]} | {sum(row)} | " + " | ".join(map(str, row)) + f" | {recall:.3f} |"
-        for kind, row, recall in zip(CLASSES, table, found, strict=True)
-    ]
     with atomic_file(Path(out)) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        temporary.write_text(page(best, found, *score))
     return {
         "small": best[0],
         "regular": best[1],
@@ -121,6 +78,41 @@ def choose(folder: str, out: str) -> dict:
         "recall": found.round(3).tolist(),
         "out": out,
     }
+
+
+def read_parts(folder):
+    """Read stretches to choose by and to score: intervals (n, 39) in ms and class (n,) of each."""
+    parts = {False: [], True: []}
+    for name in SETS:
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; needed are {', '.join(SETS)}")
+        for record, rr, kind in stretches(path):
+            parts[held_out(record)].append((rr, kind))
+    return [
+        [np.concatenate(column) for column in zip(*parts[which], strict=True)]
+        for which in (False, True)
+    ]
+
+
+def page(best, recall, rr, kind):
+    """Return the page: thresholds, and what the rule says of records left out."""
+    predicted, rows = with_settings(rr, best), []
+    for one, share in zip(CLASSES, recall, strict=True):
+        said = [int(((kind == one) & (predicted == b)).sum()) for b in (*CLASSES, rule.UNKNOWN)]
+        rows.append((rule.HINTS[one], sum(said), *said, f"{share:.3f}"))
+    head = ("annotated", "stretches", *(rule.HINTS[k] for k in (*CLASSES, 0)), "recall")
+    return f"""# The rhythm hint
+
+Written by `python -m xmae.benchmarks.release.choose_rhythm_thresholds`. Rows: what is annotated.
+Columns: what the rule says of 40 beats, from the annotated intervals. Records left out of the
+choice.
+
+Thresholds: a change is small below {best[0]} / 1000; regular from {best[1]} / 1000 small changes
+on; irregularly irregular up to {best[2]} / 1000.
+
+{markdown_table(head, rows, right=False)}
+"""
 
 
 def with_settings(rr, settings):

@@ -1,30 +1,36 @@
 """Ship the student for PPG and acceleration: its weights and its int8 file.
 
-    python -m xmae.benchmarks.release.ship_motion RUN/encoder.safetensors
+    python -m xmae.benchmarks.release.ship_motion RUN/encoder.safetensors CINC_STORE
 
-Int8 ranges come from generated people in motion. The tracker's tables are made after that by
-`learn_tracker`, and the certainty of beats at rest is that of `beats-mcu`.
+Int8 ranges come from generated people in motion. What the certainty of beats promises comes from
+the validation recordings of the store, people at rest without an accelerometer, read in floating
+point. The tracker's tables are made after that by `choose_tracker`.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from xmae.beats.certainty import calibrate
+from xmae.beats.truth import truth_of_windows
 from xmae.benchmarks.studies.runner import run_script
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.moving_people import moving_people
 from xmae.export.bundle.provenance import without_folders
 from xmae.export.targets import litert
+from xmae.files import atomic_file
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
 from xmae.quantize.graph import exportable
 
-WEIGHTS = Path("xmae/models/weights")
+WEIGHTS, TABLE = Path("xmae/models/weights"), Path("xmae/beats/certainty.json")
 PEOPLE, SEED = 40, 5_010_000
 
 
-def ship(encoder: str, name: str = "student-motion") -> dict:
-    """Write weights and int8 file.
+def ship(encoder: str, store: str, name: str = "student-motion") -> dict:
+    """Write weights, int8 file and certainty table.
 
     Raises
     ------
@@ -38,8 +44,22 @@ def ship(encoder: str, name: str = "student-motion") -> dict:
     samples = moving_people(PEOPLE, SEED).samples
     windows = samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / 127
     litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
-    return {"windows": len(windows)}
+    table = calibrate_beats(student, WindowStore(store).windows("val"))
+    tables = json.loads(TABLE.read_text())
+    tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
+    with atomic_file(TABLE) as temporary:
+        temporary.write_text(json.dumps(tables, indent=1) + "\n")
+    return {"windows": len(windows), "least": table.least}
+
+
+def calibrate_beats(student, windows):
+    """Make the certainty table of beats from windows with ECG: a `Certainty`."""
+    truth = truth_of_windows(windows).hr_ecg
+    known = np.isfinite(truth)
+    reading = student.read_windows(windows.ppg[known])
+    codes = np.rint(reading.certainty * 255).astype(int)
+    return calibrate(codes, reading.rate, truth[known], windows.subject[known])
 
 
 if __name__ == "__main__":
-    print(run_script(ship, *sys.argv[1:3]))
+    print(run_script(ship, *sys.argv[1:4]))

@@ -11,6 +11,7 @@ test subject; which variant to take is read off the validation columns.
 """
 
 import copy
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -98,52 +99,23 @@ def distill_losses(
         "tier": "mcu",
         "crops": crops,
         "epochs": epochs,
-    }
-    common |= {
         "batch_size": 128,
         "lr": 3e-3,
         "patience": epochs,
         "seed": seed,
         "precision": default_precision(),
     }
-    train = TaughtCrops(
-        encoder, windows.select(windows.split == "train"), crops, common["batch_size"], seed
-    )
+    fitted = windows.select(windows.split == "train")
+    train = TaughtCrops(encoder, fitted, crops, common["batch_size"], seed)
     val = TaughtWindows(encoder, windows.select(windows.split == "val"), seed)
-    embeddings, of = {}, made_of(encoder, opened, ())
-    for name, (loss, token_weight, rate_weight) in VARIANTS.items():
-        settings = common | {"loss": loss, "token_weight": token_weight, "rate_weight": rate_weight}
-        folder = runs / f"{name.replace(' + ', '-').replace(' ', '_')}-{digest([settings, of])}"
-        if not (folder / "metrics.json").is_file():
-            resume = (folder / "checkpoints" / "last.ckpt").is_file()
-            last = check_start(folder, settings, resume)
-            learn(encoder, opened.splits, copy.copy(train), val, folder, settings, last)
-        student = load_encoder(folder / "student.safetensors")
+    embeddings = {}
+    for name, student in students(opened, encoder, train, val, common, runs):
         embeddings[name] = embed_windows(student, windows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         embeddings["untrained student"] = embed_windows(untrained_like(student).eval(), windows)
     embeddings["teacher"] = embed_windows(encoder, windows)
-
-    mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     splits = {name: windows.split == name for name in ("val", "test")}
-    rates = {
-        name: probe_embeddings(embeddings, windows, ["hr"], rows, windows.split == "train")[
-            "tasks"
-        ]["hr"]
-        for name, rows in splits.items()
-    }
-    lines = []
-    for name, embedding in embeddings.items():
-        cells = []
-        for same in (same_cosine, same_distances):
-            for rows in splits.values():
-                parts = (standard(x[rows], mean, std) for x in (embedding, embeddings["teacher"]))
-                cells.append(f"{same(*parts).item():.3f}")
-        for split, key in (("val", "value"), ("test", "value"), ("test", "minus_first")):
-            entry = rates[split].get("encoders", {}).get(name)
-            cells.append(number(entry, key) if entry else "too few subjects")
-        lines.append((name, *cells))
     subjects = {name: len(np.unique(windows.subject[rows])) for name, rows in splits.items()}
     head = HEAD.format(
         **common,
@@ -152,7 +124,41 @@ def distill_losses(
         n_val=subjects["val"],
         n_test=subjects["test"],
     )
-    return head + markdown_table(COLUMNS, lines, right=False) + "\n"
+    rows = rows_of(embeddings, windows, splits, train)
+    return head + markdown_table(COLUMNS, rows, right=False) + "\n"
+
+
+def students(opened, encoder, train, val, common, runs):
+    """Yield name and student of each variant, trained if it is not there yet."""
+    of = made_of(encoder, opened, ())
+    for name, (loss, token_weight, rate_weight) in VARIANTS.items():
+        settings = common | {"loss": loss, "token_weight": token_weight, "rate_weight": rate_weight}
+        folder = runs / f"{name.replace(' + ', '-').replace(' ', '_')}-{digest([settings, of])}"
+        if not (folder / "metrics.json").is_file():
+            resume = (folder / "checkpoints" / "last.ckpt").is_file()
+            last = check_start(folder, settings, resume)
+            learn(encoder, opened.splits, copy.copy(train), val, folder, settings, last)
+        yield name, load_encoder(folder / "student.safetensors")
+
+
+def rows_of(embeddings, windows, splits, train):
+    """Return cells of each embedding: how like the teacher's, and the heart rate's probe."""
+    mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
+    fit, rates = windows.split == "train", {}
+    for split, rows in splits.items():
+        probed = probe_embeddings(embeddings, windows, ["hr"], rows, fit)
+        rates[split] = probed["tasks"]["hr"].get("encoders", {})
+    found = []
+    for name, embedding in embeddings.items():
+        cells = [name]
+        for same, rows in product((same_cosine, same_distances), splits.values()):
+            parts = (standard(x[rows], mean, std) for x in (embedding, embeddings["teacher"]))
+            cells.append(f"{same(*parts).item():.3f}")
+        for split, key in (("val", "value"), ("test", "value"), ("test", "minus_first")):
+            entry = rates[split].get(name)
+            cells.append(number(entry, key) if entry else "too few subjects")
+        found.append(cells)
+    return found
 
 
 def standard(embedding, mean, std):

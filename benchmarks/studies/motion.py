@@ -32,6 +32,7 @@ from xmae.tables import markdown_table
 PEOPLE, SEED = 12, 8_000_000
 SETS = {"cadence on the pulse": 1.0, "on its double": 2.0, "on its half": 0.5, "as it comes": None}
 WRONG = 10.0  # bpm
+CERTAINTY = "student-motion"  # whose table says when beats are believed
 HEADS = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "MAE, all"]
 
 
@@ -72,34 +73,47 @@ METHODS = {
 ALONE, FIRST = "model alone, 10 s, no tracker", "first rival, thirty lines"
 
 
-def answers(people, model, method):
-    """Heart rates (n, seconds) in bpm, and whether each is given."""
-    rows = people.samples.copy()
-    if not method.worn:
-        rows[:, 1:] = 0
-    maps = maps_of(model, rows)
+def shown_by(people, model):
+    """Evidence of people, by whether the accelerometer is there and whether the model is asked."""
+    bare = people.samples.copy()
+    bare[:, 1:] = 0
+    return {
+        (worn, asked): evidence(rows, maps_of(model, rows) if asked else None)
+        for worn, rows in ((True, people.samples), (False, bare))
+        for asked in (True, False)
+    }
+
+
+def answers(people, shown, seconds, method):
+    """Heart rates (n, seconds) in bpm, and whether each is given.
+
+    Parameters
+    ----------
+    people : MovingPeople
+    shown : dict
+        See `shown_by`.
+    seconds : list of dict
+        See `read_seconds`.
+    method : Method
+    """
     table, both_ways = shipped_tracker(method.kind, method.way), method.way == "both ways"
-    shown = evidence(rows, maps if method.kind.startswith("model") else None)
-    rate, sure = follow(shown, table, both_ways)
+    levels = shown[method.worn, method.kind.startswith("model")]
+    rate, sure = follow(levels, table, both_ways)
     if not method.beats:
         return rate / 100, sure >= table.certainty.least
     given = np.full(rate.shape, np.nan)
-    for k, levels in enumerate(people.levels):
-        seconds = read_seconds(maps[k], rows[k, 0], shipped_certainty())
-        follow_moving(seconds, rows[k : k + 1], maps[k : k + 1], levels, table, both_ways)
-        given[k, : len(seconds["rate"])] = seconds["rate"]
+    for k, own in enumerate(seconds):
+        own = {name: values.copy() for name, values in own.items()}
+        follow_moving(own, rate[k], sure[k], people.levels[k], table.certainty)
+        given[k, : len(own["rate"])] = own["rate"]
     known = np.isfinite(given)
     return np.where(known, given, rate / 100), known
 
 
-def alone(people, model):
+def alone(seconds):
     """Heart rates of the model's beats in each 10 s by themselves, and whether each is given."""
-    least = shipped_certainty().least / 255
-    rows = zip(maps_of(model, people.samples), people.samples, strict=True)
-    seconds = [read_seconds(maps, samples[0], shipped_certainty()) for maps, samples in rows]
     rate = np.stack([one["rate"] for one in seconds])
-    sure = np.stack([one["certainty"] for one in seconds])
-    return rate, np.isfinite(rate) & (sure >= least)
+    return rate, np.isfinite(rate)
 
 
 def score(rate, given, truth):
@@ -136,10 +150,16 @@ def clips(folder):
 
 def rows_of(name, people, model):
     """Rows of the table for one set."""
-    ways = {method: lambda how=how: answers(people, model, how) for method, how in METHODS.items()}
-    ways |= {ALONE: lambda: alone(people, model), FIRST: lambda: first_rival(people.samples)}
-    for method, way in ways.items():
-        error, answered, fewest, wrong, every = score(*way(), people.truth)
+    shown = shown_by(people, model)
+    maps = maps_of(model, people.samples)
+    seconds = [
+        read_seconds(own, samples[0], shipped_certainty(CERTAINTY))
+        for own, samples in zip(maps, people.samples, strict=True)
+    ]
+    found = {method: answers(people, shown, seconds, how) for method, how in METHODS.items()}
+    found |= {ALONE: alone(seconds), FIRST: first_rival(people.samples)}
+    for method, (rate, given) in found.items():
+        error, answered, fewest, wrong, every = score(rate, given, people.truth)
         shares = [f"{100 * share:.0f} %" for share in (answered, fewest)]
         row = [name, method, f"{error:.1f}", *shares, f"{100 * wrong:.1f} %", f"{every:.1f}"]
         print(" | ".join(row), file=sys.stderr, flush=True)

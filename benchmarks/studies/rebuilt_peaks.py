@@ -10,7 +10,6 @@ ridge, fitted across folds by subject, and so are tokens of an untrained encoder
 the PPG's own patches. All are scored on the same hidden patches.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +19,14 @@ from scipy.signal import find_peaks
 
 from xmae.beats.intervals import beats_by_window
 from xmae.beats.r_peaks import fraction_of_peak
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.batches.timing import recording_delay
 from xmae.errors import UserError
 from xmae.evaluation.probe import seen_subjects, untrained_like
 from xmae.evaluation.protocol.beat_matching import pair
 from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
-from xmae.files import atomic_file, read_json
+from xmae.files import read_json
 from xmae.models import load_encoder
 from xmae.models.xmae import SIZES, XMAE
 from xmae.objectives.curriculum import RATIOS
@@ -238,22 +237,15 @@ def strengths(windows, models):
     yield "PPG as it is, linear", read_linearly(windows, with_neighbours(patches))
 
 
-def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
-    """Score R peaks in hidden patches, and write rebuilt_peaks.md.
+def rebuilt_peaks(store: str, models: list = ("base",), /) -> str:
+    """Score R peaks in hidden patches.
 
     Parameters
     ----------
     store : str
         Store of `xmae prepare --min-quality -1`, with ECG.
-    models : sequence of str
+    models : list of str
         Encoders with tokens, or folders of runs.
-    out : str
-        Folder.
-
-    Returns
-    -------
-    list
-        Rows of the table.
     """
     windows, rows = load_windows(store), []
     for name, strength in strengths(windows, models):
@@ -262,10 +254,8 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
             name, mean_with_interval(recall, 3), f"{np.nanmean(precision):.3f}",
             mean_with_interval(error, 1),
         ])  # fmt: skip
-    command = " ".join(["python -m xmae.benchmarks.studies.rebuilt_peaks", store, *models])
-    text = (
+    return (
         f"# R peaks in hidden patches of the ECG, on {len(np.unique(windows.subject))} subjects\n\n"
-        f"    {command}\n\n"
         f"{len(windows.peaks):,} windows of 10 s with truth. {100 * RATIOS[0]:.0f} % of the ECG's "
         "patches are hidden, all but one run. Each recording's delay from R peak to pulse is taken "
         "off before. A row's own median error for each subject is taken off too. Peaks are looked "
@@ -275,15 +265,7 @@ def rebuilt_peaks(store, models=("base",), out="benchmarks/results"):
         "better than untrained "
         f"tokens.\n\n{markdown_table(COLUMNS, rows)}\n"
     )
-    with atomic_file(Path(out) / "rebuilt_peaks.md") as temporary:
-        temporary.write_text(text)
-    return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("store")
-    parser.add_argument("models", nargs="*", default=["base"])
-    parser.add_argument("--out", default="benchmarks/results")
-    chosen = parser.parse_args()
-    run_script(rebuilt_peaks, chosen.store, chosen.models, chosen.out)
+    run_study(rebuilt_peaks, "rebuilt_peaks.md")

@@ -9,7 +9,6 @@ second is only looked at. The twin draws the windows that it draws for training,
 the window pipeline. Pulses of all are found by one plain rule.
 """
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from sklearn.model_selection import GroupKFold
 
 from xmae.beats.intervals import variability
 from xmae.beats.r_peaks import r_peaks, stretches
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_study
 from xmae.data.batches.timing import recording_delay
 from xmae.data.ppg_bp import ppg_bp_segments
 from xmae.data.store.store import WindowStore
@@ -240,22 +239,17 @@ def draw(twin, real, path):
         figure.savefig(temporary, dpi=90, format="png")
 
 
-def twin_reality(chosen, seen, out="benchmarks/results"):
-    """Compare generated with real windows; write twin_reality.md, .png and .json.
+def twin_reality(chosen: str, seen: str, /, *, out: str) -> str:
+    """Measure how far generated windows are from real ones.
 
     Parameters
     ----------
     chosen : str
-        Store of `cinc2015_vt`, which may choose the twin's ranges.
+        Store of cinc2015_vt.
     seen : str
-        Store of BIDMC, which is only looked at.
+        Store of BIDMC.
     out : str
-        Folder.
-
-    Returns
-    -------
-    dict
-        Distances by source and measure.
+        Folder for twin_reality.png and twin_reality.json.
     """
     out, rng = Path(out), np.random.default_rng(SEED)
     ppg, subject, _, _ = ppg_bp_segments()
@@ -270,9 +264,7 @@ def twin_reality(chosen, seen, out="benchmarks/results"):
     told = {one.name: tell_apart(own, one) for own, one in pairs}
     draw(twin, real, out / "twin_reality.png")
     write_json(out / "twin_reality.json", kept(pairs, found))
-    with atomic_file(out / "twin_reality.md") as temporary:
-        temporary.write_text(page(twin, real, found, told, f"{chosen} {seen}"))
-    return found
+    return page(twin, real, found, told)
 
 
 def kept(pairs, found):
@@ -287,7 +279,7 @@ def kept(pairs, found):
     return {"shares": QUANTILES.round(3).tolist(), "sources": sources}
 
 
-def page(twin, real, found, told, stores):
+def page(twin, real, found, told):
     """Return the page: tables of distances and of the classifier."""
     rows = []
     for key, (what, unit) in MEASURES.items():
@@ -307,7 +299,6 @@ def page(twin, real, found, told, stores):
     )
     return (
         "# Generated and real windows, side by side\n\n"
-        f"    python -m xmae.benchmarks.studies.twin_reality {stores}\n\n"
         f"{N_TWIN:,} generated windows as training draws them, upright, through the window "
         f"pipeline; {counts}. Median and range from 10 to 90 %, then the distance of Kolmogorov "
         "and Smirnov to the twin (0 the same, 1 no overlap). PPG-BP is compared with 2 s of the "
@@ -324,9 +315,4 @@ def page(twin, real, found, told, stores):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("chosen", help="store of cinc2015_vt")
-    parser.add_argument("seen", help="store of BIDMC")
-    parser.add_argument("--out", default="benchmarks/results")
-    given = parser.parse_args()
-    run_script(twin_reality, given.chosen, given.seen, given.out)
+    run_study(twin_reality, "twin_reality.md")

@@ -6,16 +6,11 @@ The limits are those of a training on one core: 2,000 windows/s with ECG and PPG
 accelerometer beside them.
 """
 
-import argparse
-import os
 import time
-from pathlib import Path
 
 import torch
 
-from xmae.benchmarks.harness.hardware import hardware
-from xmae.benchmarks.studies.runner import run_script
-from xmae.files import atomic_file
+from xmae.benchmarks.studies.runner import run_study
 from xmae.tables import markdown_table
 from xmae.twin.windows import Twin
 
@@ -42,32 +37,30 @@ def speeds(settings, n, draws=DRAWS):
     return sorted(found)
 
 
-def twin_speed(out="benchmarks/results", draws=DRAWS):
-    """Measure all kinds and batches, and write twin_speed.md into a folder; the rows."""
+def twin_speed(*, draws: int = DRAWS) -> str:
+    """Time how fast the twin draws windows.
+
+    Parameters
+    ----------
+    draws : int
+        Of each kind and batch.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    before, rows = os.getloadavg()[0], []
+    rows = []
     for kind, (settings, limit) in KINDS.items():
         for n in BATCHES:
             found = speeds(settings, n, draws)
             rows.append([kind, n, round(found[len(found) // 2]), round(found[-1]), limit])
     torch.set_num_threads(threads)
-    machine = hardware()
-    text = (
+    return (
         "# Speed of the twin\n\n"
-        "    python -m xmae.benchmarks.studies.twin_speed\n\n"
         f"Generated windows of 10 s a second of processor time, one thread, {draws} draws. "
-        f"{machine['cpu']}, {machine['cores']} cores, load {before:.0f} at the start. Other "
-        "work on the same cores takes caches and memory, so the best draw is nearest to an idle "
-        "machine.\n\n"
+        "Other work on the same cores takes caches and memory, so the best draw is nearest to an "
+        "idle machine.\n\n"
         f"{markdown_table(('windows', 'batch', 'median', 'best', 'wanted'), rows)}\n"
     )
-    with atomic_file(Path(out) / "twin_speed.md") as temporary:
-        temporary.write_text(text)
-    return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--out", default="benchmarks/results")
-    run_script(twin_speed, parser.parse_args().out)
+    run_study(twin_speed, "twin_speed.md")

@@ -25,7 +25,8 @@ FIELDS = (
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("motion")
-    model = motion_model(int8_file(STUDENT), shipped_certainty(), shipped_tracker(), STUDENT)
+    certainty, tracker = shipped_certainty(STUDENT), shipped_tracker()
+    model = motion_model(int8_file(STUDENT), certainty, tracker, STUDENT)
     for name, text in motion_texts(model).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -43,7 +44,7 @@ def person(sfreq, acc_sfreq, seconds=36):
     """Someone who rests, then shakes an arm harder and harder: codes of PPG, and of 1/2048 g."""
     rng = np.random.default_rng(4)
     t, at = np.arange(sfreq * seconds) / sfreq, np.arange(acc_sfreq * seconds) / acc_sfreq
-    arm = lambda t: np.clip((t - 12) / 10, 0, 1.5) * np.sin(2 * np.pi * 2.1 * t)  # noqa: E731
+    arm = lambda t: np.clip((t - 12) / 10, 0, 1.5) * np.sin(2 * np.pi * 2.1 * t)
     pulse = np.sin(2 * np.pi * 1.4 * t) + 0.4 * np.sin(2 * np.pi * 2.8 * t)
     ppg = 30000 + 2000 * (pulse + arm(t) + 0.1 * rng.standard_normal(len(t)))
     acc = np.stack([0.5 * arm(at), -0.2 * arm(at), 1 - 0.1 * arm(at)])

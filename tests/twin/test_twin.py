@@ -188,7 +188,7 @@ def test_cadence_can_sit_on_the_pulse_its_half_and_its_double(ratio):
 def test_the_pulse_follows_effort_with_its_lag():
     outing = draw_outing(200, generator(2), plan=[("rest", 60), ("run", 140)])
     rate = outing.rate[0].numpy()
-    at = lambda second: rate[25 * second - 50 : 25 * second].mean()  # noqa: E731
+    at = lambda second: rate[25 * second - 50 : 25 * second].mean()
     assert at(190) > at(58) + 15
     assert at(66) < (at(58) + at(190)) / 2 < at(150)
 

@@ -23,6 +23,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 
 SHORTEST_S = 4  # of a recording that can be read
 SECOND = MAP_SFREQ  # outputs
+RESTING, MOVING = "beats-mcu", "student-motion"  # whose certainty, by what a model takes
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     sfreq : float
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
-        Default: the shipped table.
+        Default: the shipped table of `beats-mcu`, or of `student-motion` where a model takes
+        acceleration.
     acc : array, shape (3, n_times), optional
         Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
         motion, with an eye on what comes later; see `xmae.beats.tracker`.
@@ -125,10 +127,13 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     maps = model.timing(x).numpy()
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
-    seconds = read_seconds(maps.mean(0), rows[0, 0], certainty or shipped_certainty())
+    table = certainty or shipped_certainty(MOVING if model.sizes.n_inputs > 1 else RESTING)
+    seconds = read_seconds(maps.mean(0), rows[0, 0], table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
-        follow_moving(seconds, rows, maps, levels[1:], table)
+        shown = evidence(rows, maps, together=True)
+        rate, sure = (x[0] for x in follow(shown, table, both_ways=True))
+        follow_moving(seconds, rate, sure, levels[1:], table.certainty)
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
     inside = (beats >= 0) & (beats <= n_codes / sfreq)
     beats, confidence = beats[inside], confidence[inside]
@@ -157,32 +162,28 @@ def samples_of(codes, sfreq):
     return FrontEnd(sfreq).push(np.append(codes, np.full(int(np.ceil(sfreq)) + 1, codes[-1])))
 
 
-def follow_moving(seconds, rows, maps, levels, table, both_ways=True):
-    """Put what beats and belief agree on into the seconds of a reading, in place.
+def follow_moving(seconds, rate, sure, levels, table):
+    """Put what beats and belief make together into the seconds of a reading, in place.
 
     Parameters
     ----------
     seconds : dict
         See `read_seconds`.
-    rows : int8 array, shape (n_channels, 4, n_times)
-        Samples of the front ends.
-    maps : float array, shape (n_channels, 3, n_times / 4)
+    rate, sure : int arrays, shape (seconds,)
+        Of the belief; see `xmae.beats.track.follow`.
     levels : int array
         How much people move, second by second, 1 / 1000 g.
-    table : TrackerTable
-    both_ways : bool
-        Also look at what comes later.
+    table : Certainty
+        Of the belief.
     """
     n = len(seconds["time"])
-    shown = evidence(rows, maps, together=True)
-    rate, sure = (x[0] for x in follow(shown, table, both_ways))
     seconds["activity"] = np.zeros(n)
     for k in range(n):
         level = int(levels[min(k, len(levels) - 1)])
         seconds["activity"][k] = level / 1000
         known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
         beats = tuple(int(round(100 * x)) for x in known)
-        chosen = decide(beats, (int(rate[k]), int(sure[k])), table.certainty, level)
+        chosen = decide(beats, (int(rate[k]), int(sure[k])), table, level)
         if chosen != beats:
             seconds["rhythm"][k], seconds["certainty"][k] = HINTS[0], sure[k] / 255
             for name, value in zip(("rate", "low", "high"), chosen, strict=True):

@@ -67,6 +67,14 @@ def stretch_rates(dataset, part, model):
     return np.where(sure[ends] >= table.certainty.least, rate[ends] / 100, np.nan)
 
 
+def off(trial, rate):
+    """Say how far answered rates, in the order of `trial.rows`, are off: a mean over subjects."""
+    error, known = np.abs(rate - trial.truth[trial.rows]), np.isfinite(rate)
+    subjects = np.unique(trial.subject[known])
+    means = [error[known & (trial.subject == subject)].mean() for subject in subjects]
+    return f"{np.mean(means):.2f} bpm off there" if means else "none"
+
+
 def followed_predictions(encoders, trials):
     """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the
     constant.
@@ -88,6 +96,8 @@ def followed_predictions(encoders, trials):
             rate = followed_rates(trial.dataset, model)[trial.rows]
             known = np.isfinite(rate)
             found[name][trial.name] = np.where(known, rate, constant_trial(trial))
-            shares.append(f"{100 * known.mean():.0f} % of {trial.dataset.name}")
+            shares.append(
+                f"{100 * known.mean():.0f} % of {trial.dataset.name} ({off(trial, rate)})"
+            )
         lines.append(f"{name} answered {', '.join(shares)}; the rest scores as the constant.")
     return found, lines

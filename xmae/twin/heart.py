@@ -34,7 +34,7 @@ def draw_ecg(rhythm, length, sfreq, generator, gain):
         R waves of about 1.
     """
     time, n = rhythm.time, len(rhythm.time)
-    u = lambda low, high, m=1: uniform((n, m), generator, low, high)  # noqa: E731
+    u = lambda low, high, m=1: uniform((n, m), generator, low, high)
     rr = torch.cat([time[:, 1:] - time[:, :-1], time[:, -1:] - time[:, -2:-1]], 1)
     wide = rhythm.kind == VENTRICULAR
     breath = torch.sin(
@@ -65,7 +65,7 @@ def draw_ecg(rhythm, length, sfreq, generator, gain):
     t_sign = torch.where(u(0, 1) < 0.12, -1.0, 1.0)
     t_wave = gaussians(length, sfreq, zero, u(0.03, 0.06), t_sign * u(0.05, 0.45))
     qt = u(0.22, 0.34) * rr.clamp(0.3, 1.6).sqrt()
-    train = lambda at, weight: transform(impulses(at, weight, length, sfreq))  # noqa: E731
+    train = lambda at, weight: transform(impulses(at, weight, length, sfreq))
     t_size = torch.where(wide, -sign * 0.9, torch.ones(()))
     beats = train(time, normal)
     spectrum = beats * qrs

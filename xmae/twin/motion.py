@@ -68,7 +68,7 @@ def draw_activities(n, length, generator, moving=1.0):
     cadence : float tensor, alike
         Hz.
     """
-    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
     first, second = torch.multinomial(torch.tensor(SHARES), 2 * n, True, generator=generator).view(
         2, n, 1
     )
@@ -81,7 +81,7 @@ def draw_activities(n, length, generator, moving=1.0):
 def at_effort(rhythm, activity, generator):
     """Change the pulse rate of windows as their first activity asks for: a `Rhythm`."""
     n = len(activity)
-    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
     rr = rhythm.time.diff(dim=1)
     resting = 60 / rr.mean(1, keepdim=True)
     effort = between(EFFORT, activity[:, :1], u())
@@ -94,7 +94,7 @@ def at_effort(rhythm, activity, generator):
 def tie(activity, cadence, rate_hz, generator):
     """Put some cadences on the pulse rate, its half or its double, where a person can move so."""
     n = len(cadence)
-    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
     ratio = torch.tensor(RATIOS)[torch.randint(0, 3, (n, 1), generator=generator)]
     tied = rate_hz * ratio * (1 + 0.05 * u(-1, 1))
     low, high = torch.tensor(CADENCE).T
@@ -119,8 +119,8 @@ def move(activity, cadence, generator):
         Of T x 4 samples at 100 Hz.
     """
     n, t = activity.shape
-    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)  # noqa: E731
-    envelope = lambda ranges: smooth(between(ranges, activity, u()))  # noqa: E731
+    u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
+    envelope = lambda ranges: smooth(between(ranges, activity, u()))
     dynamic = envelope(STEPS)[:, None] * gait(activity, cadence, generator)
     free = low_frequencies(3 * n, t, MOTION_SFREQ, generator, 0.7, 0.4).view(n, 3, t)
     bursts = low_frequencies(n, t, MOTION_SFREQ, generator, 1.0, 0.2).square().clamp(max=3)
@@ -181,7 +181,7 @@ def couple(dynamic, generator):
     A filter is a gain, a delay up to 0.25 s and a share of low-pass; two sets of them take turns.
     """
     n, _, t = dynamic.shape
-    draw = lambda low, high: uniform((n, 2, 3, 1), generator, low, high)  # noqa: E731
+    draw = lambda low, high: uniform((n, 2, 3, 1), generator, low, high)
     w = 2 * torch.pi * torch.fft.rfftfreq(t, 1 / MOTION_SFREQ)
     corner = 2 * torch.pi * torch.exp(draw(-0.7, 1.8))
     gain = torch.randn(n, 2, 3, 1, generator=generator)

@@ -55,7 +55,7 @@ def draw_outing(seconds, generator, ratio=None, plan=None):
     -------
     Outing
     """
-    u = lambda low=0.0, high=1.0: float(uniform((1,), generator, low, high))  # noqa: E731
+    u = lambda low=0.0, high=1.0: float(uniform((1,), generator, low, high))
     t = int(round(seconds * MOTION_SFREQ))
     resting, most = u(*REST_BPM), u(*MOST_BPM)
     activity, cadence = torch.zeros(t, dtype=torch.long), torch.ones(t)

@@ -88,7 +88,7 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
     Pulse
     """
     time, n = rhythm.time, len(rhythm.time)
-    u = lambda low, high, m=1: uniform((n, m), generator, low, high)  # noqa: E731
+    u = lambda low, high, m=1: uniform((n, m), generator, low, high)
     rr = torch.cat([time[:, 1:2] - time[:, :1], time[:, 1:] - time[:, :-1]], 1)
     mean = rr.mean(1, keepdim=True)
     breath = torch.sin(
@@ -136,16 +136,17 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
     complex tensor, shape (B, length / 2 + 1)
     """
     n = len(mean)
-    u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low, high: uniform((n, 1), generator, low, high)
     frequency = torch.fft.rfftfreq(length, 1 / sfreq)
     scale = mean.clamp(0.3, 1.6).sqrt()
     if family == "skewed":
         shape, tau = u(2.0, 4.0), u(0.05, 0.12) * scale
         rise = tau * (shape - 1 - (shape - 1).sqrt())  # of a gamma density: its steepest rise
         w = 2 * torch.pi * frequency[None]
-        wave = (1 + 1j * w * tau) ** (-shape) * torch.exp(1j * w * rise)
+        peak = torch.exp((shape - 1) * ((shape - 1).log() - 1) - torch.lgamma(shape)) / tau
+        wave = (1 + 1j * w * tau) ** (-shape) * torch.exp(1j * w * rise) * sfreq / peak
         echo = u(0.0, 0.4) * torch.exp(-1j * w * u(0.2, 0.35) * scale)
-        return wave * (1 + echo) / tau.sqrt() * 0.5
+        return wave * (1 + echo)
     width = torch.cat([u(0.05, 0.12), u(0.06, 0.16), u(0.04, 0.12)], 1) * scale
     place = torch.cat([torch.zeros(n, 1), u(0.1, 0.26), u(0.28, 0.46)], 1) * scale
     height = torch.cat([torch.ones(n, 1), u(0.0, 0.8), u(0.0, 0.4)], 1)

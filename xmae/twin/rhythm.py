@@ -55,7 +55,7 @@ def draw_rhythm(n, seconds, generator, shares=SHARES, rate_bpm=None):
     Rhythm
     """
     k = min(STRETCH - 8, int(seconds / 0.27) + 4)
-    u = lambda *shape, low=0.0, high=1.0: uniform(shape, generator, low, high)  # noqa: E731
+    u = lambda *shape, low=0.0, high=1.0: uniform(shape, generator, low, high)
     choice = torch.multinomial(torch.tensor(list(shares.values())), n, True, generator=generator)
     bank_row, fibrillates, ectopic = (
         choice == place_of(shares, name) for name in ("bank", "fibrillation", "ectopic")
@@ -101,7 +101,7 @@ def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
     s.
     """
     n = len(mean)
-    u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low, high: uniform((n, 1), generator, low, high)
     time = mean[:, None] * torch.arange(k) - 1.0
     breath = (
         0.12
@@ -121,7 +121,7 @@ def add_ectopics(rr, kind, where, generator):
     sinus.
     """
     n, k = rr.shape
-    u = lambda *shape, low=0.0, high=1.0: uniform(shape, generator, low, high)  # noqa: E731
+    u = lambda *shape, low=0.0, high=1.0: uniform(shape, generator, low, high)
     every = torch.randint(2, 5, (n, 1), generator=generator)
     regular = u(n, 1) < 0.35
     at_random = u(n, k) < u(n, 1, low=0.02, high=0.35)

@@ -31,7 +31,7 @@ def stretch_of(n, length, sfreq, generator, share, low, high):
 
 def some_stretches(n, length, sfreq, generator, share, low, high):
     """Draw one stretch of `low` to `high` s in a share of `n` windows: rows (m,), bool (m, L)."""
-    u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
+    u = lambda low, high: uniform((n, 1), generator, low, high)
     duration = u(low, high) * sfreq
     start = u(0, 1) * length - duration / 2
     rows = chosen(u(0, 1) < share)
@@ -50,7 +50,7 @@ def cadence(n, length, sfreq, rate_hz, generator, rows=slice(None)):
 
     Of `n` draws only those of `rows` are made.
     """
-    u = lambda low, high, m=1: uniform((n, m), generator, low, high)[rows]  # noqa: E731
+    u = lambda low, high, m=1: uniform((n, m), generator, low, high)[rows]
     ratio = torch.tensor([0.5, 1.0, 2.0])[torch.randint(0, 3, (n, 1), generator=generator)][rows]
     tied = rate_hz[rows, None] * ratio * (1 + 0.04 * u(-1, 1))
     frequency = torch.where(u(0, 1) < 0.4, tied, u(0.6, 3.2)).clamp(0.4, 4.5)
@@ -85,9 +85,9 @@ def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22, mo
     Sensed
     """
     n, length = pulse.shape
-    u = lambda low, high: uniform((n, 1), generator, low, high)  # noqa: E731
-    slow = lambda *shape, rows: low_frequencies(n, length, sfreq, generator, *shape, rows=rows)  # noqa: E731
-    some = lambda *settings: some_stretches(n, length, sfreq, generator, *settings)  # noqa: E731
+    u = lambda low, high: uniform((n, 1), generator, low, high)
+    slow = lambda *shape, rows: low_frequencies(n, length, sfreq, generator, *shape, rows=rows)
+    some = lambda *settings: some_stretches(n, length, sfreq, generator, *settings)
     time = torch.arange(length) / sfreq
     if moved is not None:
         pulse = pulse * moved.loose + moved.artefact

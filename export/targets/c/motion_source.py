@@ -45,11 +45,9 @@ class MotionModel:
     @property
     def constants(self):
         """Return arrays for flash, by their names in C."""
-        arrays = {
-            f"{key}_{number:02d}": layer.constants[key]
-            for number, layer in sorted(self.beats.layers.items())
-            for key in CONSTANTS
-        }
+        arrays = {}
+        for number, layer in sorted(self.beats.layers.items()):
+            arrays |= {f"{key}_{number:02d}": layer.constants[key] for key in CONSTANTS}
         return arrays | {"interval": self.beats.interval, "half_width": self.beats.half_width}
 
     @property

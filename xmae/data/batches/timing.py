@@ -168,7 +168,7 @@ class TimedRecordings:
         at = start[:, None] + speed[:, None] * torch.arange(N_TIMES + BEFORE)
         left = at.floor().long().clamp(max=len(self.ppg) - 2)
         share = (at - left).float()
-        take = lambda x: x[left] * (1 - share) + x[left + 1] * share  # noqa: E731
+        take = lambda x: x[left] * (1 - share) + x[left + 1] * share
         zero = start + speed * BEFORE
         first = torch.searchsorted(self.pulses, zero) - 3
         index = (first[:, None] + torch.arange(KNOWN_PULSES)).clamp(0, len(self.pulses) - 1)
@@ -253,7 +253,7 @@ class TimingBatches(SteppedBatches):
     def real(self, n, generator):
         """Draw real windows, as the columns of a `TimingBatch`."""
         ppg, ecg, doubt, pulses = self.recordings.crops(n, generator)
-        u = lambda: torch.rand(n, 1, generator=generator)  # noqa: E731
+        u = lambda: torch.rand(n, 1, generator=generator)
         noise = 0.15 * u() ** 3 * ppg.std(1, keepdim=True)
         ppg = ppg + noise * torch.randn(ppg.shape, generator=generator)
         ppg = torch.where(u() < self.flip, -ppg, ppg)

@@ -4,6 +4,7 @@ windows.
 
 import base64
 import io
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -49,28 +50,7 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         If the store cannot be read, or `out` cannot be written.
     """
     opened = WindowStore(store)
-    tables, extremes, with_acc = {}, [], 0
-    for windows in opened.shards():
-        ecg = {} if windows.ecg is None else {"ecg_quality": windows.ecg_quality}
-        columns = {"ppg_quality": windows.ppg_quality, **ecg, **windows.measures}
-        for name, values in (
-            columns | {f"label {name}": x for name, x in windows.labels.items()}
-        ).items():
-            tables.setdefault(name, []).append(values)
-        extremes.append(candidates(windows))
-        if windows.acc is not None:
-            with_acc += int(np.isfinite(windows.acc).all(axis=(1, 2)).sum())
-    columns = {name: np.concatenate(parts) for name, parts in tables.items()}
-    quality = {
-        name: [round(float(q), 3) for q in np.nanpercentile(values, [0, 5, 50, 95, 100])]
-        for name, values in columns.items()
-        if not name.startswith("label ") and np.isfinite(values).any()
-    }
-    labels = {
-        name[6:]: int(np.isfinite(x).sum())
-        for name, x in columns.items()
-        if name.startswith("label ")
-    }
+    columns, labels, extremes, with_acc = gathered(opened)
     meta = opened.meta
     result = {
         "windows": meta["windows"],
@@ -82,13 +62,13 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         "left_out": meta.get("left_out", []),
         "passed_over": meta.get("passed_over", {}),
         "settings": meta["settings"] | {"limits": meta.get("limits", {})},
-        "clocks": [
-            {key: value for key, value in row.items() if key == "record" or key.startswith("clock")}
-            for row in opened.index()
-            if row.get("clock_state")
-        ],
+        "clocks": [clock_of(row) for row in opened.index() if row.get("clock_state")],
         "out_of_step": [row for row in meta.get("left_out", []) if row.get("out_of_step")],
-        "quality": quality,
+        "quality": {
+            name: [round(float(q), 3) for q in np.nanpercentile(values, [0, 5, 50, 95, 100])]
+            for name, values in columns.items()
+            if np.isfinite(values).any()
+        },
         "labels": {name: n for name, n in labels.items() if n},
         "windows_with_acceleration": with_acc,
     }
@@ -97,6 +77,38 @@ def report(store: str, out: str = "runs/data_report") -> dict:
         temporary.write_text(page(store, result, picture(Windows.concatenate(extremes))))
     write_json(Path(out) / "report.json", result)
     return result | {"summary": summary_of(result), "out": str(path)}
+
+
+def gathered(opened):
+    """Walk through a store.
+
+    Returns
+    -------
+    columns : dict of str to array, shape (n,)
+        Quality and measures of all windows.
+    labels : Counter
+        Windows that have each label.
+    extremes : list of Windows
+        Candidates for the picture.
+    with_acc : int
+        Windows with acceleration.
+    """
+    tables, labels, extremes, with_acc = {}, Counter(), [], 0
+    for windows in opened.shards():
+        ecg = {} if windows.ecg is None else {"ecg_quality": windows.ecg_quality}
+        for name, values in {"ppg_quality": windows.ppg_quality, **ecg, **windows.measures}.items():
+            tables.setdefault(name, []).append(values)
+        labels.update({name: int(np.isfinite(x).sum()) for name, x in windows.labels.items()})
+        extremes.append(candidates(windows))
+        if windows.acc is not None:
+            with_acc += int(np.isfinite(windows.acc).all(axis=(1, 2)).sum())
+    columns = {name: np.concatenate(parts) for name, parts in tables.items()}
+    return columns, labels, extremes, with_acc
+
+
+def clock_of(row):
+    """Return what the index says of a recording's clocks."""
+    return {key: value for key, value in row.items() if key == "record" or key.startswith("clock")}
 
 
 def summary_of(result):
@@ -176,65 +188,55 @@ def picture(windows):
 
 def page(store, result, image):
     """Return the report as one HTML page."""
-    total = result["windows"] + sum(result["dropped"].values())
-    counts = {"kept": result["windows"], **result["dropped"]}
-    both = dict.fromkeys(("ppg_quality", "ecg_quality"), result["settings"]["min_quality"])
-    limits = both | result["settings"]["limits"]
     parts = [
         f"<!doctype html><meta charset=utf-8><title>Data report</title><style>{STYLE}</style>",
-        (
-            f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows "
-            f"({result['hours']} h).</p>"
-        ),
+        f"<h1>Data report</h1><p>{escape(str(store))}: {result['windows']:,} windows "
+        f"({result['hours']} h).</p>",
         *clock_parts(result),
-        rows(
-            "Windows",
-            ("", "windows", "share"),
-            [(name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()],
-        ),
-        rows(
-            "Splits",
-            ("", "subjects", "windows"),
-            [
-                (
-                    name,
-                    result["subjects_by_split"][name],
-                    f"{result['windows_by_split'].get(name, 0):,}",
-                )
-                for name in ("train", "val", "test")
-                if name in result["subjects_by_split"]
-            ],
-        ),
-        rows("Mended (recordings)", ("rule", "recordings"), result["repairs"].items()),
-        rows(
-            "Left out (recordings)",
-            ("recording", "why"),
-            [(row.get("record", row["source"]), row["why"]) for row in result["left_out"]],
-        ),
-        rows(
-            "Passed over (without PPG, mapped channels or 10 s)",
-            ("files or parts of them", ""),
-            [(name, f"{n:,}") for name, n in result["passed_over"].items()],
-        ),
-        rows(
-            "Quality of the kept windows",
-            ("", "lowest", "5 %", "median", "95 %", "highest", "limit"),
-            [(name, *values, limits.get(name, "")) for name, values in result["quality"].items()],
-        ),
-        rows("Labels", ("", "windows"), result["labels"].items()),
-        rows(
-            "Accelerometer",
-            ("", "windows"),
-            [("three axes, g, at 100 Hz", f"{result['windows_with_acceleration']:,}")]
-            if result["windows_with_acceleration"]
-            else [],
-        ),
-        (
-            "<h2>Windows kept</h2><img alt='best, typical and worst windows' "
-            f"src='data:image/png;base64,{image}'>"
-        ),
+        *count_parts(result),
+        *quality_parts(result),
+        "<h2>Windows kept</h2><img alt='best, typical and worst windows' "
+        f"src='data:image/png;base64,{image}'>",
     ]
     return "\n".join(parts)
+
+
+def count_parts(result):
+    """Return tables of what was kept, mended, left out and passed over."""
+    counts = {"kept": result["windows"], **result["dropped"]}
+    total, splits = sum(counts.values()), result["subjects_by_split"]
+    kept = [(name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()]
+    by_split = [
+        (name, splits[name], f"{result['windows_by_split'].get(name, 0):,}")
+        for name in ("train", "val", "test")
+        if name in splits
+    ]
+    gone = [(row.get("record", row["source"]), row["why"]) for row in result["left_out"]]
+    passed = [(name, f"{n:,}") for name, n in result["passed_over"].items()]
+    without = "Passed over (without PPG, mapped channels or 10 s)"
+    return [
+        rows("Windows", ("", "windows", "share"), kept),
+        rows("Splits", ("", "subjects", "windows"), by_split),
+        rows("Mended (recordings)", ("rule", "recordings"), result["repairs"].items()),
+        rows("Left out (recordings)", ("recording", "why"), gone),
+        rows(without, ("files or parts of them", ""), passed),
+    ]
+
+
+def quality_parts(result):
+    """Return tables of quality, labels and acceleration."""
+    both = dict.fromkeys(("ppg_quality", "ecg_quality"), result["settings"]["min_quality"])
+    limits = both | result["settings"]["limits"]
+    head = ("", "lowest", "5 %", "median", "95 %", "highest", "limit")
+    body = [(name, *values, limits.get(name, "")) for name, values in result["quality"].items()]
+    moved = []
+    if n := result["windows_with_acceleration"]:
+        moved.append(("three axes, g, at 100 Hz", f"{n:,}"))
+    return [
+        rows("Quality of the kept windows", head, body),
+        rows("Labels", ("", "windows"), result["labels"].items()),
+        rows("Accelerometer", ("", "windows"), moved),
+    ]
 
 
 def clock_parts(result):

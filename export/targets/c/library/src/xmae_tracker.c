@@ -70,28 +70,36 @@ void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table) {
   for (uint32_t k = 0; k < RATES; k++) t->belief[k] = TOP;
 }
 
-/* One second of up to five signals, turned at each rate. The map turns as a complex number. */
-static void add_second(xmae_tracker_t *t, uint32_t channels, int has_map) {
-  int16_t (*values)[VALUES] = t->work.values, (*map)[VALUES] = values + 4;
+/* Keep the sums of a second. */
+static void keep(xmae_spectra_t *spectra, uint32_t second, uint32_t k, int32_t cosine,
+                 int32_t sine) {
+  spectra->blocks[second][k][0] = (int16_t)(cosine >> SHIFT);
+  spectra->blocks[second][k][1] = (int16_t)(sine >> SHIFT);
+}
+
+/* One second of PPG, three axes and the map, turned at each rate. The map turns as a complex
+ * number. */
+static void add_second(xmae_tracker_t *t) {
+  int16_t (*v)[VALUES] = t->work.values;
   for (uint32_t k = 0; k < RATES; k++) {
     uint32_t rate = LOWEST + STEP * k, step = rate * t->place % TURN;
-    int32_t sums[4][2] = {{0}}, turned[2] = {0};
+    int32_t c, s, c0 = 0, c1 = 0, c2 = 0, c3 = 0, s0 = 0, s1 = 0, s2 = 0, s3 = 0, map_c = 0,
+                  map_s = 0;
     for (uint32_t i = 0; i < VALUES; i++) {
-      int32_t c, s;
       turn(step, &c, &s);
-      for (uint32_t n = 0; n < channels; n++)
-        sums[n][0] += values[n][i] * c, sums[n][1] -= values[n][i] * s;
-      if (has_map)
-        turned[0] += map[0][i] * c + map[1][i] * s, turned[1] += map[1][i] * c - map[0][i] * s;
+      c0 += v[0][i] * c, s0 -= v[0][i] * s;
+      c1 += v[1][i] * c, s1 -= v[1][i] * s;
+      c2 += v[2][i] * c, s2 -= v[2][i] * s;
+      c3 += v[3][i] * c, s3 -= v[3][i] * s;
+      map_c += v[4][i] * c + v[5][i] * s, map_s += v[5][i] * c - v[4][i] * s;
       step += rate;
       if (step >= TURN) step -= TURN;
     }
-    for (int p = 0; p < 2; p++) {
-      t->ppg.blocks[t->newest][k][p] = (int16_t)(sums[0][p] >> SHIFT);
-      for (uint32_t n = 1; n < 4; n++)
-        t->acc[n - 1].blocks[t->newest][k][p] = (int16_t)(sums[n][p] >> SHIFT);
-      t->map.blocks[t->newest][k][p] = (int16_t)(turned[p] >> SHIFT);
-    }
+    keep(&t->ppg, t->newest, k, c0, s0);
+    keep(&t->acc[0], t->newest, k, c1, s1);
+    keep(&t->acc[1], t->newest, k, c2, s2);
+    keep(&t->acc[2], t->newest, k, c3, s3);
+    keep(&t->map, t->newest, k, map_c, map_s);
   }
   t->place = (uint16_t)((t->place + VALUES) % TURN);
   t->newest = (uint8_t)((t->newest + 1u) % SPAN);
@@ -183,15 +191,15 @@ static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
 
 void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
                        const int16_t *map, uint32_t unit) {
+  memset(&t->work, 0, sizeof t->work);
   for (uint32_t i = 0; i < VALUES; i++) {
-    const int8_t *x = samples + (size_t)4 * i * channels;
+    const int8_t *x = samples + 4 * i * channels;
     for (uint32_t n = 0; n < channels; n++, x++)
-      t->work.values[n][i] =
-          (int16_t)(x[0] + x[channels] + x[(size_t)2 * channels] + x[(size_t)3 * channels]);
+      t->work.values[n][i] = (int16_t)(x[0] + x[channels] + x[2 * channels] + x[3 * channels]);
     for (uint32_t p = 0; map && p < 2; p++)
       t->work.values[4 + p][i] = clipped(down(256 * map[3 * i + p], (int32_t)unit));
   }
-  add_second(t, channels, map != NULL);
+  add_second(t);
   weigh(t);
   believe(t);
   if (t->seconds < FIRST_S) t->seconds++;
