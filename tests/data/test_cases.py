@@ -377,7 +377,15 @@ def test_case(name, tmp_path):
     check(tmp_path)
 
 
-def test_other_placeholder_dates(tmp_path):
-    case_files.clock_without_battery(tmp_path, datetime(1970, 1, 1, 0, 3))
+@pytest.mark.parametrize(
+    "first",
+    [
+        datetime(1970, 1, 1, 0, 3), datetime(1969, 12, 31, 19, 0, 5), datetime(2010, 1, 1, 0, 0, 9),
+        datetime(1989, 12, 31), datetime(2038, 1, 19, 3, 14, 7),
+    ],
+)  # fmt: skip
+def test_other_placeholder_dates(tmp_path, first):
+    """Zones west of Greenwich, the first hour of a year, the last second that 32 bits count."""
+    case_files.clock_without_battery(tmp_path, first)
     recording = read(tmp_path / "P0" / "session0.csv")
     assert recording.start == "" and "placeholder_date" in recording.repairs

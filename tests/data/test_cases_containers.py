@@ -102,6 +102,15 @@ def test_channels_of_wfdb_with_names_of_two_words(tmp_path):
     np.testing.assert_allclose(read_all(found[0])[0].ppg, PPG, atol=1e-3)
 
 
+@pytest.mark.parametrize("said, age", [("7 months", 7 / 12), ("64", 64), ("3 days", 3 / 365.25)])
+def test_ages_of_wfdb_in_months(tmp_path, said, age):
+    signals = np.stack([PPG, ECG], 1)
+    wfdb.wrsamp("a", 50, ["NU", "mV"], ["PLETH", "II"], signals, fmt=["16"] * 2,
+                comments=[f"age: {said} sex: F"], write_dir=str(tmp_path))  # fmt: skip
+    (recording,) = read_all(tmp_path / "a.hea")
+    assert recording.labels["age"] == pytest.approx(age) and recording.labels["sex"] == "F"
+
+
 def test_a_wrong_name_in_a_map_names_the_file(tmp_path):
     rows = ["1544027337.0", "64.0", *map(str, PPG)]
     (tmp_path / "BVP.csv").write_text("\n".join(rows) + "\n")

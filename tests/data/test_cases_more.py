@@ -217,6 +217,8 @@ def edf(path, patient="X X X X", reserved="", date="04.05.26", signals=None):
         ("P 001", "", "P 001"), ("S 1", "EDF+C", "S 1"),
         ("12345 M 02-MAR-1960 Doe", "EDF+C", "12345"), ("unknown unknown", "", None),
         ("Test Test", "", None), ("Anonymous, M", "", None), ("0", "", None), ("F X X X", "", None),
+        ("Female 34 yrs", "", None), ("Patient, 34 years", "", None),
+        ("S12 F 34 yrs", "", "S12 F 34 yrs"),
         ("XXXX XX", "", None),
     ],
 )  # fmt: skip

@@ -179,12 +179,11 @@ def test_embedding_and_head_from_the_bundle_alone(built, store):
     np.testing.assert_allclose(
         bundle.embed(val.ppg, "student", "onnx", "fp32"), expected, atol=1e-4
     )
-    rate = apply_head(
-        bundle.heads["student"]["hr"], bundle.embed(val.ppg, "student", "onnx", "int8")
+    head = bundle.drift_heads("student")["hr"]  # six subjects may be too few for a head that ships
+    rate, meant = (
+        apply_head(head, x) for x in (bundle.embed(val.ppg, "student", "onnx", "int8"), expected)
     )
-    assert np.abs(rate - val.labels["hr_ecg"]).mean() == pytest.approx(
-        bundle.manifest["metrics"]["heads_on_val"]["student"]["hr"]["mae"], abs=1
-    )
+    assert np.abs(rate - meant).mean() < 1
 
 
 def test_the_card_counts_long_lists_of_numbers():

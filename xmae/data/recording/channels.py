@@ -30,7 +30,8 @@ PPG_NAMES = (
 ECG_NAMES = (
     "II", "ECG", "MLII", "ECGRAW", "ECG1", "ECGF", "I", "V", "V5", "MCL1", "MCL", "III", "AVR",
     "AVL", "AVF", "V1", "V2", "V3", "V4", "V6", "MLI", "MLIII", "MV1", "ECG2", "ECG3", "CHAN1",
-    "CHAN2",
+    "CHAN2", "ECG1ECG2",
+    "ECGLR", "ECGRL", "ECGLECGR", "ECGRECGL",
 )  # fmt: skip
 RESP_NAMES = (
     "RESP",

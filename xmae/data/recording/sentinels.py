@@ -23,7 +23,8 @@ PLAUSIBLE = {  # of numerics; outside nothing was measured
 }  # fmt: skip
 # first days of clocks that lost their battery, and of dates that stand for none
 PLACEHOLDER_DAYS = {
-    (1970, 1, 1), (1980, 1, 1), (1980, 1, 6), (1984, 1, 1), (1985, 1, 1), (1999, 11, 30),
+    (1969, 12, 31), (1989, 12, 31), (2036, 2, 7), (2038, 1, 19), (2106, 2, 7), (1970, 1, 1),
+    (1980, 1, 1), (1980, 1, 6), (1984, 1, 1), (1985, 1, 1), (1999, 11, 30),
     (2000, 1, 1), (2001, 1, 1),
 }  # fmt: skip
 FIRST_YEAR = 1950  # nothing digital was recorded before
@@ -131,4 +132,6 @@ def is_placeholder(when):
     say.
     """
     time = datetime.fromisoformat(when)
-    return (time.year, time.month, time.day) in PLACEHOLDER_DAYS or time.year < FIRST_YEAR
+    new_year = (time.month, time.day, time.hour) == (1, 1, 0)  # a clock's first hour, of any year
+    first_day = (time.year, time.month, time.day) in PLACEHOLDER_DAYS
+    return first_day or new_year or time.year < FIRST_YEAR

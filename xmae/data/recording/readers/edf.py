@@ -27,6 +27,7 @@ ANONYMOUS = {
     "anonymized", "anonymised", "anon", "patient", "subject", "male", "female", "m", "f", "no name",
     "noname", "default", "test",
 }  # fmt: skip
+AGE_WORDS = {"yrs", "yr", "years", "year", "yo", "y/o", "old", "age", "aged", "jahre"}
 
 
 def read(path, channel_map):
@@ -90,7 +91,10 @@ def patient_of(edf):
     words = text.split(" ")
     plus = edf.reserved.startswith("EDF+") and len(words) > 1 and words[1] in ("M", "F", "X")
     if not subfields and not plus:  # free text, as "Subject 12 F"
-        nobody = all(word.strip(".,;:_-").lower() in ANONYMOUS for word in words)
+        plain = [word.strip(".,;:_-").lower() for word in words]
+        nobody = set(plain) <= ANONYMOUS
+        if AGE_WORDS & set(plain):  # "Female 34 yrs" is true of many
+            nobody = all(word in ANONYMOUS | AGE_WORDS or word.isdigit() for word in plain)
         return ("" if nobody or set(text) <= set("Xx ") else text), {}
     code, sex = subfields.groups() if subfields else (words[0], "X")
     code = "" if code.lower() in ANONYMOUS else code

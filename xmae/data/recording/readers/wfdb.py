@@ -23,6 +23,7 @@ from xmae.manifest import path_below
 from xmae.signals.window import WINDOW_S
 
 MAX_SEGMENTS = 100_000  # of a record; the longest of MIMIC has some thousands
+YEARS = {"month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25}  # in which ages are stated
 # what wfdb raises on damaged or truncated files
 DAMAGE = (OSError, ValueError, IndexError, TypeError)
 
@@ -185,8 +186,8 @@ def stated_units(path, units):
 def labels_of(comments):
     """Return the age and sex as the comments of a header state them."""
     labels, text = {}, " ".join(comments or [])
-    if age := re.search(r"\bage\W{1,4}(\d+)", text, re.IGNORECASE):
-        labels["age"] = float(age[1])
+    if age := re.search(rf"\bage\W{{1,4}}(\d+)\s*({'|'.join(YEARS)})?", text, re.IGNORECASE):
+        labels["age"] = float(age[1]) * YEARS.get((age[2] or "").lower(), 1)
     if sex := re.search(r"\b(?:sex|gender)\W{1,4}([MF])", text, re.IGNORECASE):
         labels["sex"] = sex[1].upper()
     return labels
