@@ -46,7 +46,8 @@ wheel: $(STAMP)  ## dist/xmae-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 faults: $(STAMP)  ## damaged files of every kind, kills of every writer: minutes of one core
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --notes runs/faults.json --out runs/faults.md
 
 fuzz: $(STAMP)  ## coverage-guided fuzzing of the C code, by clang; half an hour of one core
 	$(BIN)/python -m tests.fuzz

@@ -81,7 +81,8 @@ def bare_environment(folder, wheel, extra):
     venv.create(folder, with_pip=True)
     python = Path(folder) / "bin" / "python"
     wanted = str(wheel) if extra == "plain" else f"{wheel}[{extra}]"
-    run([python, "-m", "pip", "install", "--quiet", wanted])
+    known = ROOT / "constraints.txt"  # else the newest PyTorch comes, with CUDA: 3 GB more
+    run([python, "-m", "pip", "install", "--quiet", "--constraint", known, wanted])
     return python
 
 

@@ -2,6 +2,7 @@
 HTML report.
 """
 
+from xmae.benchmarks.report.watch_table import failed
 from xmae.tables import markdown_table
 
 COLUMNS = (
@@ -51,14 +52,6 @@ def broken_limits(played):
         for name, limit in played["limits"].items()
         if not limit["met"]
     ]
-
-
-def failed(result):
-    """Say what did not pass, a sentence each."""
-    lines = []
-    for name, found in result["failures"].items():
-        lines += [f"{name}: {what}" for what in found]
-    return lines
 
 
 def markdown(result):

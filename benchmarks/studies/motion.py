@@ -9,6 +9,7 @@ trained or chosen on. Set off by `make` nowhere.
 
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +78,10 @@ def shown_by(people, model):
     """Evidence of people, by whether the accelerometer is there and whether the model is asked."""
     bare = people.samples.copy()
     bare[:, 1:] = 0
+    ways = product(((True, people.samples), (False, bare)), (True, False))
     return {
         (worn, asked): evidence(rows, maps_of(model, rows) if asked else None)
-        for worn, rows in ((True, people.samples), (False, bare))
-        for asked in (True, False)
+        for (worn, rows), asked in ways
     }
 
 

@@ -21,6 +21,10 @@ from filelock import FileLock
 from xmae.errors import UserError
 from xmae.files import atomic_folder, cache_folder
 
+# pinned wheels alone, without what they depend on
+PIP_INSTALL = (
+    sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:",
+)  # fmt: skip
 ENVIRONMENTS = {  # name: packages, pinned
     # tosa-tools pins ml_dtypes below what the rest wants
     "arm": ("tosa-tools==2026.5.0", "ml_dtypes==0.5.1"),
@@ -59,17 +63,8 @@ def environment(name):
 
 def install(packages, folder):
     """Install pinned packages, without what they depend on, into a folder."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
     done = subprocess.run(
-        [*command, "--target", str(folder), *packages], capture_output=True, text=True
+        [*PIP_INSTALL, "--target", str(folder), *packages], capture_output=True, text=True
     )
     if done.returncode:
         lines = (

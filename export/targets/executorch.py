@@ -62,19 +62,8 @@ def open_model(path, threads=1):
 
     Parameters
     ----------
-    path : str or Path
-        The file.
-    threads : int
-        Size of ExecuTorch's thread pool, which all its sessions in this process share.
-
-    Returns
-    -------
-    Session
-
-    Raises
-    ------
-    UserError
-        If ExecuTorch is not installed or the file is damaged.
+    path, threads
+        As `Target.open`; the pool of threads is that of all sessions in this process.
     """
     from executorch.extension.pybindings.portable_lib import (
         _threadpool_get_thread_count,

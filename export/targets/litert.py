@@ -277,22 +277,11 @@ def open_model(path, threads=1, reference=False):
 
     Parameters
     ----------
-    path : str or Path
-        The file.
-    threads : int
-        Threads of the interpreter.
+    path, threads
+        As `Target.open`.
     reference : bool
         Use LiteRT's reference kernels instead of XNNPACK's: slow, and what microcontrollers
         compute.
-
-    Returns
-    -------
-    Session
-
-    Raises
-    ------
-    UserError
-        If ai-edge-litert is not installed or the file is damaged.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

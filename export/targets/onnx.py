@@ -261,19 +261,8 @@ def open_model(path, threads=1):
 
     Parameters
     ----------
-    path : str or Path
-        The file.
-    threads : int
-        Threads within an operator.
-
-    Returns
-    -------
-    Session
-
-    Raises
-    ------
-    UserError
-        If onnxruntime is not installed or the file is damaged.
+    path, threads
+        As `Target.open`; the threads are those within an operator.
     """
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from xmae.errors import UserError
+from xmae.export.targets.environments import PIP_INSTALL
 from xmae.files import atomic_folder, cache_folder, sha256
 from xmae.firmware_sim.build.compile import BOARDS, build, zig
 
@@ -148,13 +148,7 @@ def setup_root(arch):
             platforms = list(chain.from_iterable(("--platform", name) for name in made.platforms))
             command(
                 [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--no-deps",
-                    "--only-binary=:all:",
+                    *PIP_INSTALL,
                     *platforms,
                     "--python-version",
                     "3.11",

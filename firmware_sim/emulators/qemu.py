@@ -47,15 +47,10 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
     files, markers, timeout_s, patches
         As for `run_unicorn`.
 
-    Returns
-    -------
-    Run
-
     Raises
     ------
     UserError
-        If QEMU or a C compiler is not installed, a marker is no symbol, QEMU refuses, or the
-        program takes too long.
+        As `run_unicorn`, and if no C compiler is installed or QEMU refuses.
     """
     if not have_qemu():
         raise UserError("qemu-system-arm is not installed; apt-get install qemu-system-arm")

@@ -16,6 +16,7 @@ from xmae.models.adopted.encoder import ProgramEncoder
 def taken(monkeypatch, watch_bundle):
     """Every teacher's student is the shipped one, exported before: what is tested is the table."""
     row = {"model": "student", "format": "litert", "precision": "int8", "bytes": 270_000}
+    row["violations"] = []
     row["centred"] = {"median": 0.99, "p5": 0.98}
     calls = []
 
@@ -23,7 +24,7 @@ def taken(monkeypatch, watch_bundle):
         calls.append((teacher, settings))
         return {
             "agreement": 0.8, "student": "student-mcu", "bundle": str(watch_bundle.path),
-            "validate": {"passed": True, "models": [row]},
+            "validate": {"passed": False, "models": [row]},  # a teacher of ours may fail
         }  # fmt: skip
 
     monkeypatch.setattr(teachers, "take_to_watch", take)
@@ -40,6 +41,7 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     found = json.loads((tmp_path / "out" / "teachers.json").read_text())
     assert [row["teacher"] for row in found["teachers"]] == ["student-mcu-s", "papagei"]
     assert found["teachers"][1]["licence"] == "none: random weights"
+    assert all(row["int8_gate"] for row in found["teachers"])
     assert [settings for _, settings in taken] == [found["settings"]] * 2
     for row in found["teachers"]:
         (probes,) = row["probes"].values()

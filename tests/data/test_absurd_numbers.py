@@ -231,3 +231,30 @@ def test_nobody_is_no_subject(tmp_path, name):
     np.savez(tmp_path / "a.npz", ppg=np.sin(np.arange(2500) / 15), fs=125.0, patient=name)
     with pytest.raises(UserError, match="nobody's name"):
         read_recording(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("rate", ["-125", "nan", "1e9", "inf", "0x7d"])
+def test_a_rate_that_wfdb_cannot_read_is_not_250_hz(tmp_path, rate):
+    x = np.sin(np.arange(5000) / 15)[:, None]
+    wfdb.wrsamp("a", 125, ["NU"], ["PLETH"], x, fmt=["16"], write_dir=str(tmp_path))
+    text = (tmp_path / "a.hea").read_text()
+    assert read_recording(tmp_path / "a.hea").sfreq == 125
+    (tmp_path / "a.hea").write_text(text.replace(" 125 ", f" {rate} ", 1))
+    with pytest.raises(UserError, match="rate"):
+        read_recording(tmp_path / "a.hea")
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("value", ["nan", "inf", "x", "same"])
+def test_codes_of_edf_are_not_taken_for_values(tmp_path, real, place, value):
+    signals = [edfio.EdfSignal(real[0], 125, label="Pleth")]
+    edfio.Edf(signals, data_record_duration=1).write(tmp_path / "a.edf")
+    content = bytearray((tmp_path / "a.edf").read_bytes())
+    n = int(content[252:256])  # signals; then labels, transducers, units, and the four limits
+    begin = 256 + n * (16 + 80 + 8)
+    other = begin + 8 * n * (place ^ 1)
+    text = bytes(content[other : other + 8]) if value == "same" else f"{value:8}".encode()
+    content[begin + 8 * n * place : begin + 8 * n * place + 8] = text
+    (tmp_path / "a.edf").write_bytes(content)
+    with pytest.raises(UserError):
+        read_recording(tmp_path / "a.edf")

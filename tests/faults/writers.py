@@ -7,6 +7,7 @@ whole generation afterwards, none that was finished is lost, and the next run le
 import errno
 import os
 import random
+import select
 import shutil
 import signal
 import tempfile
@@ -31,6 +32,7 @@ STEPS = (
     (os, "link"), (os, "chmod"), (shutil, "rmtree"), (files, "exchange"), (Path, "unlink"),
     (Path, "write_bytes"), (shutil, "copyfile"), (os, "sendfile"),
 )  # fmt: skip
+PATIENCE = 60  # s that an owner waits for the others to be refused
 ENDED = 7  # exit code of a process that came to its end
 
 
@@ -367,9 +369,12 @@ def in_a_crowd(writer, place, other, row, n=6):
 
 
 def one_owner(place, other, row, n=6):
-    """Of several processes that want a folder at once, one gets it."""
+    """Of several processes that want a folder at once, one gets it; it keeps it until the others
+    were refused, however late they come.
+    """
     with fresh(place, other) as folder:
         start, processes = time.time() + 0.2, []
+        source, sink = os.pipe()
         for _ in range(n):
             process = os.fork()
             if process == 0:
@@ -377,9 +382,12 @@ def one_owner(place, other, row, n=6):
                 try:
                     time.sleep(max(0, start - time.time()))
                     with ownership.owned(folder / "run"):
-                        time.sleep(1)
+                        for _ in range(n - 1):
+                            if select.select([source], [], [], PATIENCE)[0]:
+                                os.read(source, 1)
                         code = 0
                 except UserError as error:
+                    os.write(sink, b"x")
                     code = 3 if "another xmae process is writing" in str(error) else 1
                 finally:
                     os._exit(code)
@@ -387,6 +395,8 @@ def one_owner(place, other, row, n=6):
         codes = sorted(
             os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes
         )
+        os.close(source)
+        os.close(sink)
         row.add("" if codes == [0] + [3] * (n - 1) else f"owners: {codes}")
         left = {path.name for path in folder.iterdir()} - {".run.lock"}
         row.add(f"owners left {left}" if left else "")

@@ -44,6 +44,9 @@ static inline int32_t saturate8(int32_t a) {
   return r;
 }
 
+/* -1 for a number below zero, else 0. */
+static inline int32_t sign(int32_t a) { return -(int32_t)((uint32_t)a >> 31); }
+
 /* `n` sums of one output channel to codes, `stride` bytes apart. The first rounding is SMMULR of
  * twice the sum; rounding ties below zero away from it (`fix`) shows only where outputs below the
  * zero point are not clamped to it. */
@@ -62,7 +65,7 @@ static inline void rescale(const xmae_conv_t *layer, int c, const int32_t *acc, 
   int32_t fix = right && low < layer->out_zero ? -1 : 0;
   for (int i = 0; i < n; i++, to += stride) {
     int32_t y = (int32_t)smmulr((uint32_t)acc[i] << left, multiplier);
-    *to = (int8_t)xmae_clamp((y + (y < 0 ? fix : 0) + offset) >> right, low, high);
+    *to = (int8_t)xmae_clamp((y + (sign(y) & fix) + offset) >> right, low, high);
   }
 }
 
@@ -271,7 +274,7 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
 static inline int32_t term(int32_t twice, int32_t multiplier, int32_t offset, int32_t right,
                            int32_t fix) {
   int32_t high = (int32_t)smmulr((uint32_t)twice, (uint32_t)multiplier);
-  return (high + (high < 0 ? fix : 0) + offset) >> right;
+  return (high + (sign(high) & fix) + offset) >> right;
 }
 
 static inline int32_t half_of(int32_t right) { return (int32_t)((1u << right) >> 1); }

@@ -129,7 +129,19 @@ def stated_start(edf, path):
 def samples_of(signal, stretch):
     """Return samples of a signal in a run of data records, given by their numbers: (n_times,), in
     its unit.
+
+    Raises
+    ------
+    UserError
+        If the header does not say what the codes stand for: `edfio` would give the codes.
     """
+    try:
+        (low, high), (least, most) = signal.physical_range, signal.digital_range
+        stated = np.isfinite(low) and np.isfinite(high) and low != high and least != most
+    except ValueError:
+        stated = False
+    if not stated:
+        raise UserError(f"'{signal.label}' has no range of values and codes that fit each other")
     n = signal.samples_per_data_record
     return np.asarray(signal.data[stretch[0] * n : (stretch[-1] + 1) * n], np.float64)
 

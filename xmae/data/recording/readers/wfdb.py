@@ -78,11 +78,26 @@ def read(path, channel_map):
 def read_header(name):
     """Return the header of a record or segment."""
     try:
-        return wfdb.rdheader(name)
+        header = wfdb.rdheader(name)
+        refuse_unread_rate(name, header)
+        return header
+    except UserError:
+        raise
     except DAMAGE as error:
         raise UserError(
             f"{name}.hea: not readable as a WFDB record, perhaps truncated ({error})"
         ) from error
+
+
+def refuse_unread_rate(name, header):
+    """Raise a `UserError` if a header states a rate that `wfdb` cannot read: it would take 250 Hz,
+    the rate of headers that state none.
+    """
+    lines = Path(f"{name}.hea").read_text(errors="replace").splitlines()
+    words = next(line for line in lines if line.strip() and line[0] != "#").split()
+    stated = re.match(r"[0-9.eE+]+", words[2]) if len(words) > 2 else None
+    if len(words) > 2 and (not stated or float(stated[0]) != header.fs):
+        raise UserError(f"{name}.hea: states the rate '{words[2][:20]}', which is none")
 
 
 def why_passed_over(part, length, sfreq, channel_map):
