@@ -286,8 +286,8 @@ TIMES = {  # as exports write them: name of the column, values from seconds, sta
         lambda t: pd.Timestamp("2024-05-06 09:08+0200") + pd.to_timedelta(t, "s"),
         "2024-05-06T07:08:00",
     ),
-    "unit": ("Timestamp (ms)", lambda t: np.rint(1.7e12 + 1000 * t), ""),
-    "epoch": ("timestamp", lambda t: 1.7e9 + t, ""),
+    "unit": ("Timestamp (ms)", lambda t: np.rint(1.7e12 + 1000 * t), "2023-11-14T22:13:20"),
+    "epoch": ("timestamp", lambda t: 1.7e9 + t, "2023-11-14T22:13:20"),
 }
 
 
