@@ -104,7 +104,7 @@ class MotionStream(Stream):
         late = min(self.skip, new.shape[1])
         self.skip -= late
         self.axes = np.concatenate([self.axes, new[:, late:]], 1)
-        self.worn = True
+        self.worn = self.worn or codes.shape[1] > 0
 
     def second(self, chunk):
         """Read a second of samples."""
@@ -141,7 +141,7 @@ class MotionStream(Stream):
             return told
         beats = at_rest.rate, at_rest.low, at_rest.high
         chosen = decide(beats, (rate, sure), self.tracker_table.certainty, activity)
-        if chosen == beats:
+        if chosen is None:
             return told
         status = told.status & ~(UNSURE | MIXED) | (0 if chosen[0] else UNSURE)
         return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)

@@ -55,7 +55,7 @@ def test_an_encoder_reads_raw_counts_of_any_rate(recording):
 @pytest.mark.parametrize(
     "ppg, sfreq, complaint",
     [
-        (np.zeros((2, 640)), 64, "expected one row of PPG samples, got shape"),
+        (np.zeros((640, 2)), 64, "expected one row of PPG samples,"),
         (np.arange(6400.0), 6400, "sampling rate 6400 Hz; expected 25 to 500 Hz"),
         (np.arange(64.0), 64, "1.0 s"),
         (np.zeros(6400), 64, "flat|does not move"),

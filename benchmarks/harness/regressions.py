@@ -85,7 +85,7 @@ def worse(row, was, alike):
     if row is None:
         return ["is no longer there"] if was.get("kind", "measured") == "measured" else []
     if why := row.get("failure") or row.get("missing"):
-        return [f"no longer runs: {why}"]
+        return [f"fails now: {why}"]
     found = []
     if "relative" in row and "relative" in was:
         ratio = row["relative"] / was["relative"]

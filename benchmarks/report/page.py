@@ -185,7 +185,7 @@ def cost_lines(results):
         )
     benched = results.get("bench", {"models": []})["models"]
     if failed := [entry_name(row) for row in benched if "failure" in row]:
-        lines.append(f"Does not run: {', '.join(failed)}.")
+        lines.append(f"Fails: {', '.join(failed)}.")
     return lines
 
 

@@ -246,10 +246,10 @@ def bench_row(**changes):
         ({"peak_memory_bytes": 2 * 10**8}, "peak memory"),
         ({"centred": {"median": 0.99, "p5": 0.98}}, "centred cosine"),
         ({"heads": {"hr": {"value": 4.2}}}, "heart-rate error"),
-        ({"failure": "crash"}, "no longer runs: crash"),
+        ({"failure": "crash"}, "fails now: crash"),
         (
             {"missing": "onnxruntime is not installed"},
-            "no longer runs: onnxruntime is not installed",
+            "fails now: onnxruntime is not installed",
         ),
         ({"format": "onnx"}, "student int8 litert host: is no longer there"),
         ({"centred": None}, "accuracy was measured and no longer is"),

@@ -13,13 +13,16 @@ from xmae.export.stream import int8_file
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.motion_source import motion_model, motion_texts
 from xmae.firmware_sim.build.compile import KERNELS, compile_host
+from xmae.twin.traps import make, with_echo
 
 LIBRARY = KERNELS.parent / "library"
 FIXTURES = KERNELS.parents[3] / "tests" / "fixtures"
 STUDENT = "student-motion"
 FIELDS = (
     "time", "rate", "low", "high", "certainty", "status", "activity", "followed", "belief",
+    "irregularity", "rhythm", "lost", "saturated",
 )  # fmt: skip
+MOST_BEATS = 6
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,14 @@ def host(tmp_path_factory):
     )
 
 
+def row_of(result):
+    """Every field of a result, and its beats, as the program writes them."""
+    beats = np.zeros(2 * MOST_BEATS, np.int64)
+    flat = np.ravel(result.beats).astype(np.int64)
+    beats[: len(flat)] = flat
+    return [*(getattr(result, name) for name in FIELDS), len(result.beats), *beats]
+
+
 def person(sfreq, acc_sfreq, seconds=36):
     """Someone who rests, then shakes an arm harder and harder: codes of PPG, and of 1/2048 g."""
     rng = np.random.default_rng(4)
@@ -52,10 +63,17 @@ def person(sfreq, acc_sfreq, seconds=36):
     return np.rint(ppg).astype(np.int64), np.rint(acc).astype(np.int64)
 
 
-@pytest.mark.parametrize(("sfreq", "acc_sfreq", "case"), [(100, 50, "late"), (64, 32, "none")])
+@pytest.mark.parametrize(
+    ("sfreq", "acc_sfreq", "case"), [(100, 50, "late"), (64, 32, "none"), (100, 50, "mixed")]
+)
 def test_motion_in_c_gives_the_bits_of_python(host, sfreq, acc_sfreq, case):
     ppg, acc = person(sfreq, acc_sfreq)
+    if case == "mixed":  # a second wave half a beat later: the beats are sure, and doubted
+        trap = make("echo", bpm=64, change=with_echo, seed=104)
+        ppg = trap.codes[: len(ppg)]
     stream = MotionStream(STUDENT, sfreq, acc_sfreq=acc_sfreq, one_g=2048)
+    said, doubt = [], stream.periods.doubt
+    stream.periods.doubt = lambda *given: said.append(doubt(*given)) or said[-1]
     data, expected = [np.array([1000 * sfreq, 16, 1, 1000 * acc_sfreq, 2048])], []
     step, acc_step = sfreq // 2, acc_sfreq // 2
     for k in range(len(ppg) // step):
@@ -72,10 +90,14 @@ def test_motion_in_c_gives_the_bits_of_python(host, sfreq, acc_sfreq, case):
     (host.parent / "in.bin").write_bytes(np.concatenate(data).astype("<i4").tobytes())
     ran = subprocess.run([host], cwd=host.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    found = np.frombuffer((host.parent / "out.bin").read_bytes(), "<i8").reshape(-1, len(FIELDS))
-    wanted = np.array([[getattr(result, name) for name in FIELDS] for result in expected])
+    found = np.frombuffer((host.parent / "out.bin").read_bytes(), "<i8")
+    found = found.reshape(-1, len(FIELDS) + 1 + 2 * MOST_BEATS)
+    wanted = np.array([row_of(result) for result in expected])
     np.testing.assert_array_equal(found, wanted)
     assert len(found) > 30 and (found[:, 1] > 0).any()
+    if case == "mixed":
+        assert sum(said) > 3 and (found[-10:, 6] > 50).all()
+        return
     assert (found[:, 6].max() > 300) == (case == "late") and (found[:, 6] == -1).any() == (
         case == "none"
     )

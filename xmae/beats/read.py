@@ -22,6 +22,7 @@ from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
 
 SHORTEST_S = 4  # of a recording that can be read
+MOST_CHANNELS = 8  # of PPG, read together
 SECOND = MAP_SFREQ  # outputs
 RESTING, MOVING = "beats-mcu", "student-motion"  # whose certainty, by what a model takes
 
@@ -114,7 +115,13 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     """
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
         raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-    channels = [as_codes(channel) for channel in np.atleast_2d(ppg)]
+    ppg = np.atleast_2d(ppg)
+    if ppg.ndim != 2 or len(ppg) > MOST_CHANNELS:
+        raise UserError(
+            f"expected one row of PPG samples, or one for each of at most {MOST_CHANNELS} channels,"
+            f" got shape {ppg.shape}"
+        )
+    channels = [as_codes(channel) for channel in ppg]
     n_codes = len(channels[0])
     if n_codes < SHORTEST_S * sfreq:
         raise UserError(
@@ -128,12 +135,14 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     maps = model.timing(x).numpy()
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
     table = certainty or shipped_certainty(MOVING if model.sizes.n_inputs > 1 else RESTING)
-    seconds = read_seconds(maps.mean(0), rows[0, 0], table)
+    seconds = read_seconds(maps.mean(0), np.rint(rows[:, 0].mean(0)), table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
         shown = evidence(rows, maps, together=True)
         rate, sure = (x[0] for x in follow(shown, table, both_ways=True))
-        follow_moving(seconds, rate, sure, levels[1:], table.certainty)
+        follow_moving(
+            seconds, rate, sure, levels[1:] if len(levels) > 1 else levels, table.certainty
+        )
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
     inside = (beats >= 0) & (beats <= n_codes / sfreq)
     beats, confidence = beats[inside], confidence[inside]
@@ -184,7 +193,7 @@ def follow_moving(seconds, rate, sure, levels, table):
         known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
         beats = tuple(int(round(100 * x)) for x in known)
         chosen = decide(beats, (int(rate[k]), int(sure[k])), table, level)
-        if chosen != beats:
+        if chosen is not None:
             seconds["rhythm"][k], seconds["certainty"][k] = HINTS[0], sure[k] / 255
             for name, value in zip(("rate", "low", "high"), chosen, strict=True):
                 seconds[name][k] = value / 100 if chosen[0] else np.nan

@@ -177,7 +177,7 @@ def read_belief(belief):
 
 
 def decide(beats, belief, table, activity):
-    """Choose between the heart rate of beats and that of the belief.
+    """Say what takes the place of the heart rate of beats, if anything does.
 
     At rest the beats decide. Where people move, the belief does if it is sure enough; else the
     beats' rate counts if the belief agrees; else there is none.
@@ -195,13 +195,13 @@ def decide(beats, belief, table, activity):
 
     Returns
     -------
-    (int, int, int)
-        Heart rate and its interval; 0 = none.
+    (int, int, int) or None
+        Heart rate and its interval, 0 = none; None where the beats decide.
     """
     rate, sure = belief
     if activity < MOVES:
-        return beats
+        return None
     if sure >= table.least:
         low, high = (int(x) for x in table.interval(rate, sure))
         return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
-    return beats if beats[0] and abs(beats[0] - rate) <= AGREE else (0, 0, 0)
+    return None if beats[0] and abs(beats[0] - rate) <= AGREE else (0, 0, 0)

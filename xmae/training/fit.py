@@ -32,6 +32,7 @@ from xmae.files import atomic_file, read_json, write_json
 from xmae.launch import is_torchrun, own_environment, rank
 from xmae.ownership import LEAST_SPACE, check_output, owned
 from xmae.training.loggers import make_loggers
+from xmae.training.module import parameter_groups
 from xmae.training.processes import layout
 
 for library in ("lightning.pytorch", "lightning.fabric"):  # no lines about devices, no tips
@@ -112,6 +113,8 @@ def fit(
     )
     if trainer.is_global_zero and last is None:
         write_json(out / "config.json", settings)
+    if last is not None:
+        refuse_other_groups(last, module)
     finished = run(trainer, module, train, val, out, last)
     # not before: other processes, which start in between, compare with what it was
     if trainer.is_global_zero and last is not None:
@@ -435,6 +438,20 @@ def check_resume(out, settings):
             file=sys.stderr,
         )
     return str(found[whole])
+
+
+def refuse_other_groups(path, module):
+    """Raise a `UserError` if the optimizer of a checkpoint has other groups of parameters: it is of
+    an older version of its method.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    before = [len(one["param_groups"]) for one in state["optimizer_states"]]
+    now = [len(parameter_groups(module.objective))]
+    if before != now:
+        raise UserError(
+            f"{path}: of an older version, which trained this method otherwise; start again, or"
+            " begin with its weights by --init"
+        )
 
 
 def damage_of(path):

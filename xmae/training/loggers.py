@@ -35,17 +35,20 @@ def make_loggers(names, out):
     """Return Lightning's loggers for a run folder; an empty list where none is asked for.
 
     CSV and TensorBoard write into logs/, a version each time. Weights & Biases and MLflow take
-    their server from their own environment variables. MLflow without one writes mlflow.db, as
-    its later versions refuse plain folders.
+    their server from their own environment variables. MLflow without one writes mlflow.db and
+    mlruns/, as its later versions refuse plain folders.
     """
     from lightning.pytorch import loggers
 
     out = Path(out)
-    server = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{out.absolute() / 'mlflow.db'}"
+    server, files = os.environ.get("MLFLOW_TRACKING_URI"), None
+    if not server:
+        server = f"sqlite:///{out.absolute() / 'mlflow.db'}"
+        files = (out.absolute() / "mlruns").as_uri()
     make = {
         "csv": lambda: loggers.CSVLogger(out, "logs"),
         "tensorboard": lambda: loggers.TensorBoardLogger(out, "logs"),
         "wandb": lambda: loggers.WandbLogger(name=out.name, project="xmae", save_dir=out),
-        "mlflow": lambda: loggers.MLFlowLogger("xmae", out.name, server),
+        "mlflow": lambda: loggers.MLFlowLogger("xmae", out.name, server, artifact_location=files),
     }
     return [make[name]() for name in check_loggers(names)]

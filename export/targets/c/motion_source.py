@@ -146,7 +146,7 @@ def numbers(array):
 HEADER = """{spdx}/**
  * @file xmae_model_{name}.h
  * @brief The model {title} for libxmae, for PPG and acceleration (xmae_motion.h). It reads beats
- * and follows the heart rate; it gives no embeddings. Written by `xmae export`.
+ * and follows the heart rate; it gives no embeddings. Written by xmae.
  */
 #ifndef {prefix}_H
 #define {prefix}_H
@@ -172,7 +172,7 @@ extern const xmae_tracker_table_t xmae_model_{name}_tracker;
 #endif
 """
 
-SOURCE = """{spdx}/* The model {title} for libxmae. Written by `xmae export`. */
+SOURCE = """{spdx}/* The model {title} for libxmae. Written by xmae. */
 #include "xmae/xmae_model_{name}.h"
 #include "xmae_internal.h"
 

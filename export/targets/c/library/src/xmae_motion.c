@@ -154,11 +154,19 @@ xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uin
 }
 
 xmae_status_t xmae_motion_push(xmae_motion_t *m, const int32_t *codes, uint32_t n, uint32_t lost) {
-  return m ? xmae_push(&m->stream, codes, n, lost) : XMAE_ERROR_NULL;
+  if (!m) return XMAE_ERROR_NULL;
+  return is_ready(m) ? xmae_push(&m->stream, codes, n, lost) : XMAE_ERROR_STATE;
+}
+
+xmae_status_t xmae_motion_reset(xmae_motion_t *m) {
+  if (!m) return XMAE_ERROR_NULL;
+  if (!is_ready(m)) return XMAE_ERROR_STATE;
+  return xmae_motion_init(m, m->config, m->stream.memory, m->config->ppg.model->memory_bytes);
 }
 
 xmae_status_t xmae_motion_read(xmae_motion_t *m, xmae_motion_result_t *result) {
   if (!m || !result) return XMAE_ERROR_NULL;
+  if (!is_ready(m)) return XMAE_ERROR_STATE;
   xmae_status_t status = xmae_read(&m->stream, &result->result);
   if (status != XMAE_OK) return status;
   result->activity = m->activity, result->followed = m->followed, result->belief = m->belief;

@@ -28,7 +28,7 @@ extern "C" {
 /** @brief How codes come. Must live as long as the instance. */
 typedef struct {
   xmae_config_t ppg;                 /**< As for xmae_init(); its model takes PPG and three axes. */
-  const xmae_tracker_table_t *table; /**< Such as &xmae_model_student_motion_tracker. */
+  const xmae_tracker_table_t *table; /**< Of the model's file; no checksum covers it. */
   uint32_t acc_rate; /**< Rate of acceleration, 1/1000 Hz, XMAE_MIN_RATE to XMAE_MAX_RATE. */
   uint32_t one_g;    /**< Codes for 1 g, XMAE_MIN_ONE_G to XMAE_MAX_ONE_G. */
 } xmae_motion_config_t;
@@ -72,6 +72,14 @@ xmae_status_t xmae_motion_init(xmae_motion_t *m, const xmae_motion_config_t *con
                                uint32_t bytes);
 
 /**
+ * @brief Forget everything, as after a pause. Calls for streams that only look, such as
+ * xmae_room(), take &m->stream; xmae_reset() must not, as it would end the instance.
+ * @param m  Instance.
+ * @return XMAE_OK, XMAE_ERROR_NULL or XMAE_ERROR_STATE.
+ */
+xmae_status_t xmae_motion_reset(xmae_motion_t *m);
+
+/**
  * @brief Take acceleration, before the PPG of the same time.
  * @param m      Instance.
  * @param codes  n times three axes, each less than 2^24 in size.
@@ -88,7 +96,7 @@ xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uin
  * @param codes  As of xmae_push().
  * @param n      As of xmae_push().
  * @param lost   As of xmae_push().
- * @return As of xmae_push().
+ * @return As of xmae_push(); XMAE_ERROR_STATE also after xmae_reset() of its stream.
  */
 xmae_status_t xmae_motion_push(xmae_motion_t *m, const int32_t *codes, uint32_t n, uint32_t lost);
 

@@ -82,8 +82,8 @@ JNIEXPORT jint JNICALL Java_xmae_PpgStream_room(JNIEnv *env, jclass type, jlong 
 JNIEXPORT void JNICALL Java_xmae_PpgStream_push(JNIEnv *env, jclass type, jlong handle,
                                                 jintArray codes, jint n, jint lost) {
   (void)type;
-  if (n < 0 || lost < 0 || n > (*env)->GetArrayLength(env, codes)) {
-    refuse(env, "negative numbers, or more codes than the array has");
+  if (!codes || n < 0 || lost < 0 || n > (*env)->GetArrayLength(env, codes)) {
+    refuse(env, "no array, negative numbers, or more codes than the array has");
     return;
   }
   jint *values = (*env)->GetIntArrayElements(env, codes, 0);
