@@ -116,3 +116,24 @@ def test_a_wrong_name_in_a_map_names_the_file(tmp_path):
     (tmp_path / "BVP.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(UserError, match="BVP.csv: no channel 'green' for ppg"):
         read_all(tmp_path / "BVP.csv", roles={"ppg": "green"})
+
+
+@pytest.mark.parametrize(
+    "subject, named",
+    [({"age": 57.0, "sex": "M"}, "a"), (7.0, "7"), (np.float32(7), "7"), (" S1 ", "S1")],
+)
+def test_subjects_of_matlab_5(tmp_path, subject, named):
+    """A struct of that name is nobody's name; a number is the same in each kind of file."""
+    content = {"ppg": PPG, "fs": 50.0, "subject": subject}
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    (recording,) = read_all(tmp_path / "a.mat")
+    assert recording.subject == named
+    assert ("subject_from_file_name" in recording.repairs) == (named == "a")
+
+
+def test_a_rate_of_matlab_5_that_is_a_struct(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"ppg": PPG, "fs": {"ppg": 50.0}, "age": {"years": 57.0}})
+    with pytest.raises(UserError, match="no sampling rate"):
+        read_all(tmp_path / "a.mat")
+    (recording,) = read_all(tmp_path / "a.mat", sfreq=50)
+    assert "age" not in recording.labels

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+import numpy as np
 import pandas as pd
 
 from xmae.errors import UserError
@@ -114,5 +115,5 @@ def subject_name(value):
         value = value.decode("utf-8", errors="replace")
     if pd.isna(value) or not str(value).strip():
         return None
-    whole = isinstance(value, float) and value.is_integer()
+    whole = isinstance(value, float | np.floating) and value.is_integer()
     return composed(str(int(value) if whole else value))
