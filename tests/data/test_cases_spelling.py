@@ -230,3 +230,25 @@ def test_a_table_without_rows(tmp_path):
     write(tmp_path, "a.csv", "time,ppg", [])
     with pytest.raises(UserError, match="has no rows below its names"):
         read_all(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["PT100", "PAT", "pt", "case", "ID"])
+def test_slow_measurements_are_no_people(tmp_path, name):
+    rows = [f"{36.5 + k // 500 / 10:.1f},{p:.5f}" for k, p in enumerate(PPG)]
+    write(tmp_path, "table.csv", f"{name},ppg", rows)
+    (recording,) = read_all(tmp_path / "table.csv", SFREQ)
+    assert recording.subject == "table" and len(recording.ppg) == len(PPG)
+    pd.read_csv(tmp_path / "table.csv").to_parquet(tmp_path / "table.parquet")
+    (recording,) = read_all(tmp_path / "table.parquet", SFREQ)
+    assert recording.subject == "table"
+
+
+@pytest.mark.parametrize("names", ["subject_1,subject_2", "Subject,other", "id,pid"])
+def test_a_column_of_the_map_is_nobody(tmp_path, names):
+    """As in tables with a column a person."""
+    rows = [f"{p:.5f},{p:.5f}" for p in np.round(PPG, 5)]
+    write(tmp_path, "table.csv", names, rows)
+    said = ChannelMap(roles={"ppg": names.split(",")[0]}, sfreq=SFREQ)
+    (recording,) = read_each(tmp_path / "table.csv", said)
+    assert recording.subject == "table"
+    np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
