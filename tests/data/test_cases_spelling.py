@@ -252,3 +252,29 @@ def test_a_column_of_the_map_is_nobody(tmp_path, names):
     (recording,) = read_each(tmp_path / "table.csv", said)
     assert recording.subject == "table"
     np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda table: table.drop(index=range(100, 120)),
+        lambda table: table.iloc[::2],
+        lambda table: pd.concat([table, table]),
+        lambda table: table.set_index(2.0 * table.index),
+    ],
+)
+def test_an_index_that_leaves_rows_out_is_no_time(tmp_path, cut):
+    """What pandas writes beside a table of which rows were dropped, thinned or joined."""
+    table = cut(pd.DataFrame({"ppg": PPG}))
+    table.to_csv(tmp_path / "a.csv")
+    table.to_parquet(tmp_path / "b.parquet")
+    for name in ("a.csv", "b.parquet"):
+        (recording,) = read_all(tmp_path / name, SFREQ)
+        assert len(recording.ppg) == len(table) and recording.sfreq == SFREQ
+
+
+def test_a_column_in_other_letters_is_no_time(tmp_path):
+    rows = [f"{30 + s / 7:.4f},{p:.5f}" for s, p in zip(TIME, PPG, strict=True)]
+    write(tmp_path, "table.csv", "\u6e29\u5ea6,ppg", rows)
+    (recording,) = read_all(tmp_path / "table.csv", SFREQ)
+    assert recording.sfreq == SFREQ
