@@ -278,3 +278,20 @@ def test_a_column_in_other_letters_is_no_time(tmp_path):
     write(tmp_path, "table.csv", "\u6e29\u5ea6,ppg", rows)
     (recording,) = read_all(tmp_path / "table.csv", SFREQ)
     assert recording.sfreq == SFREQ
+
+
+def test_times_of_day_beside_dates_of_each_row(tmp_path):
+    """Two days lie between, of which times of day alone say nothing."""
+    moments = MOMENTS + pd.to_timedelta(np.where(np.arange(len(PPG)) < 500, 0, 2), unit="D")
+    days = zip(moments, PPG, strict=True)
+    rows = [f"{day:%Y-%m-%d};{day:%H:%M:%S.%f};{p:.5f}" for day, p in days]
+    write(tmp_path, "table.csv", "Date;Time;ppg", rows)
+    first, second = read_all(tmp_path / "table.csv")
+    assert (first.start, len(first.ppg)) == ("2026-05-04T10:00:00", 500)
+    assert (second.start[:19], len(second.ppg)) == ("2026-05-06T10:00:10", 1000)
+
+
+def test_dates_that_change_at_midnight(tmp_path):
+    moments = pd.Timestamp("2026-05-04T23:59:50") + pd.to_timedelta(TIME, unit="s")
+    cells = [f"{moment:%Y-%m-%d};{moment:%H:%M:%S.%f}" for moment in moments]
+    assert timed(tmp_path, "Date;Time", cells).start == "2026-05-04T23:59:50"

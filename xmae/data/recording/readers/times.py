@@ -115,15 +115,29 @@ def begun_at(seconds):
 
 def seconds_of_day(table, name):
     """Return times of day in s from the first (n,), and when that was if a column beside them has
-    the date; else "". Midnight may pass.
+    the date; else "". Midnight may pass, where one date, that of the beginning, or none is said.
     """
     words = table[name].astype(str).str.strip().str.replace(",", ".")
-    seconds = np.unwrap(pd.to_timedelta(words).dt.total_seconds().to_numpy(), period=DAY_S)
-    day = next((other for other in table.columns if plain_name(other) in DATE_NAMES), None)
-    begun = ""
-    if day is not None and re.fullmatch(r"\d{4}-\d\d-\d\d", str(table[day].iloc[0])[:10]):
-        begun = pd.Timestamp(str(table[day].iloc[0])[:10]) + pd.Timedelta(seconds=seconds[0])
+    seconds = pd.to_timedelta(words).dt.total_seconds().to_numpy()
+    days = days_beside(table)
+    if days is not None and days.notna().all() and days.nunique() > 1:
+        seconds = seconds + (days - days.iloc[0]).dt.days.to_numpy() * DAY_S
+    else:
+        seconds = np.unwrap(seconds, period=DAY_S)
+    known = days is not None and pd.notna(days.iloc[0])
+    begun = days.iloc[0] + pd.Timedelta(seconds=seconds[0]) if known else ""
     return seconds - seconds[0], begun
+
+
+def days_beside(table):
+    """Return the date of each row of a table, NaT where none can be read; None without a column of
+    dates.
+    """
+    name = next((other for other in table.columns if plain_name(other) in DATE_NAMES), None)
+    if name is None:
+        return None
+    written = table[name].astype(str).str.slice(0, 10)
+    return pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
 
 
 def dates_of(column, name, path):
