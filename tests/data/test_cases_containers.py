@@ -137,3 +137,29 @@ def test_a_rate_of_matlab_5_that_is_a_struct(tmp_path):
         read_all(tmp_path / "a.mat")
     (recording,) = read_all(tmp_path / "a.mat", sfreq=50)
     assert "age" not in recording.labels
+
+
+@pytest.mark.parametrize(
+    "name, values, unit",
+    [
+        ("time", np.arange(7.0), {}),
+        ("t", np.zeros(3), {}),
+        ("timestamp", np.array([b"2026-05-04T10:00:00"] * len(PPG)), {}),
+        ("time", np.arange(len(PPG)), {"units": "ticks"}),
+    ],
+)
+def test_other_times_of_hdf5_do_not_count(tmp_path, name, values, unit):
+    """Times of something else, and times that cannot be read beside a rate that is stated."""
+    items = {"ppg": PPG, "fs": 50.0, name: values}
+    (recording,) = read_all(hdf5(tmp_path / "a.h5", {name: unit}, **items))
+    assert recording.sfreq == SFREQ
+    np.testing.assert_array_equal(recording.ppg, PPG)
+
+
+def test_times_of_hdf5_that_are_needed_are_told(tmp_path):
+    path = hdf5(tmp_path / "a.h5", {"time": {"unit": "ticks"}}, ppg=PPG, time=TIME)
+    with pytest.raises(UserError, match="the unit 'ticks'"):
+        read_all(path)
+    path = hdf5(tmp_path / "b.h5", ppg=PPG, time=np.array([b"10:00"] * len(PPG)))
+    with pytest.raises(UserError, match="no numbers"):
+        read_all(path)
