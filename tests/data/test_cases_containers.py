@@ -163,3 +163,18 @@ def test_times_of_hdf5_that_are_needed_are_told(tmp_path):
     path = hdf5(tmp_path / "b.h5", ppg=PPG, time=np.array([b"10:00"] * len(PPG)))
     with pytest.raises(UserError, match="no numbers"):
         read_all(path)
+
+
+@pytest.mark.parametrize(
+    "comments, age",
+    [
+        (["Age: 65", "Day: 3"], 65), (["age: 7 months", "sex: F"], 7 / 12),
+        (["Age:", "12 leads"], None), (["age: 65 daytime"], 65), (["age: 1 day"], 1 / 365.25),
+    ],
+)  # fmt: skip
+def test_ages_of_wfdb_end_with_their_line(tmp_path, comments, age):
+    signals = np.stack([PPG, ECG], 1)
+    wfdb.wrsamp("a", 50, ["NU", "mV"], ["PLETH", "II"], signals, fmt=["16"] * 2,
+                comments=comments, write_dir=str(tmp_path))  # fmt: skip
+    (recording,) = read_all(tmp_path / "a.hea")
+    assert recording.labels.get("age") == (None if age is None else pytest.approx(age))
