@@ -154,6 +154,7 @@ def names_in(path):
 def load(path, name):
     """Return one array of a file as float64."""
     with damage_told(path):
+        check_matlab(path)
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
