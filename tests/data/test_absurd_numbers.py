@@ -3,12 +3,15 @@
 import edfio
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import wfdb
 from scipy import io
 
 from xmae.data.bidmc import bidmc_files
+from xmae.data.recording.parquet import check_parquet
 from xmae.data.recording.readers import read_recording
 from xmae.data.recording.readers.dreamer import read_dreamer
 from xmae.data.recording.recording import Recording
@@ -203,6 +206,14 @@ def test_a_matlab_file_that_unpacks_to_far_more(tmp_path):
         read_recording(path)
     with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
         read_dreamer(path)
+
+
+@pytest.mark.parametrize("name", ["ppg", "ppg.green"])
+def test_a_parquet_column_that_unpacks_to_far_more(tmp_path, name):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({name: np.zeros(FREE_SAMPLES + 10**6, np.int8)}), path)
+    with pytest.raises(UserError, match="a.parquet: says that it holds"):
+        check_parquet(path, path, columns=[name])
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf, 1e9])

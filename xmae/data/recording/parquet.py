@@ -34,9 +34,11 @@ def check_parquet(content, path, size=None, columns=None):
     meta = pq.ParquetFile(content).metadata
     check_columns(meta.num_columns, path)
     values = unpacked = 0
+    wanted = None if columns is None else set(columns)
     for group in map(meta.row_group, range(meta.num_row_groups)):
         for part in map(group.column, range(group.num_columns)):
-            if columns is None or part.path_in_schema.split(".")[0] in columns:
+            name = part.path_in_schema  # of a flat column, or "outer.inner"
+            if wanted is None or wanted & {name, name.split(".")[0]}:
                 values += max(part.num_values, group.num_rows)
                 unpacked += part.total_uncompressed_size
     check_samples(max(values, unpacked // 8), path, size)
