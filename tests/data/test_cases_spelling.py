@@ -230,3 +230,16 @@ def test_a_table_without_rows(tmp_path):
     write(tmp_path, "a.csv", "time,ppg", [])
     with pytest.raises(UserError, match="has no rows below its names"):
         read_all(tmp_path / "a.csv")
+@pytest.mark.parametrize("name", ["", "__index_level_0__", "\u6e29\u5ea6"])
+def test_an_index_of_rows_is_no_time(tmp_path, name):
+    """Rows that were left out leave a count that jumps; a temperature may rise too."""
+    rest = pd.DataFrame({"ppg": PPG}, index=4 * np.arange(len(PPG))).drop(index=[40, 44])
+    rest.to_csv(tmp_path / "a.csv", index_label=name)
+    rest.to_parquet(tmp_path / "a.parquet")
+    for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
+        (recording,) = read_all(path, 125)
+        assert recording.sfreq == 125 and len(recording.ppg) == len(rest)
+    pd.DataFrame({"ppg": PPG}, index=TIME).to_csv(tmp_path / "b.csv")
+    assert read_all(tmp_path / "b.csv")[0].sfreq == pytest.approx(SFREQ)
+
+
