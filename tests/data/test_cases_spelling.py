@@ -8,6 +8,7 @@ import pytest
 from case_files import synth, write
 
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.part import Part
 from xmae.data.recording.people import words_of
 from xmae.data.recording.readers import read_each, session
 from xmae.errors import UserError
@@ -146,6 +147,16 @@ def test_times_since_1970_place_the_files_of_a_session(tmp_path):
     assert recording.start == "2026-05-04T10:00:05" and recording.sfreq == 200
     there = recording.ppg[:4000:4]
     assert np.corrcoef(there, PPG[250 : 250 + len(there)])[0, 1] > 0.99
+
+
+def test_a_night_in_which_clocks_go_back(tmp_path):
+    """From one o'clock in summer to four in winter it is four hours."""
+    (tmp_path / "session.yaml").write_text(
+        "sources: [{file: a.csv, start: 2026-10-25T01:00}, {file: b.csv, start: 2026-10-25T04:00}]"
+        "\ntimezone: Europe/Berlin\n"
+    )
+    parts = [(Part([]), {}), (Part([]), {})]
+    assert session.seconds_from(session.load(tmp_path / "session.yaml"), parts, 0) == [0, 4 * 3600]
 
 
 def test_a_zone_beside_none_is_told(tmp_path):

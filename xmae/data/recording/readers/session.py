@@ -21,7 +21,7 @@ the files roughly in place; `prepare` then finds from the beats how the clocks s
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -255,6 +255,8 @@ def load(path):
         )
     sources, clocks = values.get("sources"), values.get("clocks") or {}
     if not isinstance(sources, list) or not sources:
+    # of two times of one zone, the wall clock alone would count, which may be set between them
+    times = [time.astimezone(UTC) if time.tzinfo else time for time in times]
         raise UserError(f"{path}: a session lists its files under sources; see docs/data.md")
     if len(sources) > MAX_SOURCES:
         raise UserError(f"{path}: {len(sources)} sources; expected at most {MAX_SOURCES}")
