@@ -79,3 +79,13 @@ def test_names_are_the_same_however_they_are_written(tmp_path):
     assert read_subjects(tmp_path / "people.csv") == {"Zo\u00eb": {"subject": "Zo\u00eb"}}
     (tmp_path / "split.csv").write_text("Patient ID,split\nZoe\u0308,test\n")
     assert read_splits(tmp_path / "split.csv") == {"Zo\u00eb": "test"}
+
+
+def test_cells_beyond_the_names_are_told(tmp_path):
+    """An unquoted decimal comma would make 120 of 120,5."""
+    (tmp_path / "comma.csv").write_text("subject,sbp\np01,120,5\np02,118,0\n")
+    for read in (read_labels, read_relabel):
+        with pytest.raises(UserError, match="comma.csv: not readable as"):
+            read(tmp_path / "comma.csv")
+    (tmp_path / "end.csv").write_text("subject,sbp\np01,120,\np02,118,\n")
+    assert read_labels(tmp_path / "end.csv")["sbp"].tolist() == [120, 118]
