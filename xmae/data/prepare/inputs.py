@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.people import names_subject
+from xmae.data.recording.people import names_subject, subject_name
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
 from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
-from xmae.text import composed
 
 
 def find_recordings(inputs, channel_map=None):
@@ -78,8 +77,8 @@ def read_subjects(path):
     except ValueError as error:
         raise UserError(f"{path}: an age is no number ({error})") from error
     people = {}
-    for row, record in enumerate(table["record"].map(composed)):
-        people[record] = {"subject": composed(table["subject"][row])}
+    for row, record in enumerate(table["record"].map(subject_name)):
+        people[record] = {"subject": subject_name(table["subject"][row])}
         if ages is not None and np.isfinite(ages[row]):
             people[record]["age"] = float(ages[row])
         if "sex" in table and isinstance(table["sex"][row], str):
@@ -107,7 +106,7 @@ def read_splits(path):
         raise UserError(
             f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"
         )
-    return dict(zip(table["subject"].map(composed), table["split"], strict=True))
+    return dict(zip(table["subject"].map(subject_name), table["split"], strict=True))
 
 
 def read_shares(text):
