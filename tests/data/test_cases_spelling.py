@@ -237,10 +237,6 @@ def test_parquet_of_other_tools(tmp_path):
         read_all(tmp_path / "twice.parquet")
 
 
-def test_a_table_without_rows(tmp_path):
-    write(tmp_path, "a.csv", "time,ppg", [])
-    with pytest.raises(UserError, match="has no rows below its names"):
-        read_all(tmp_path / "a.csv")
 @pytest.mark.parametrize("name", ["", "__index_level_0__", "\u6e29\u5ea6"])
 def test_an_index_of_rows_is_no_time(tmp_path, name):
     """Rows that were left out leave a count that jumps; a temperature may rise too."""
@@ -254,3 +250,7 @@ def test_an_index_of_rows_is_no_time(tmp_path, name):
     assert read_all(tmp_path / "b.csv")[0].sfreq == pytest.approx(SFREQ)
 
 
+def test_a_table_without_rows(tmp_path):
+    write(tmp_path, "a.csv", "time,ppg", [])
+    with pytest.raises(UserError, match="has no rows below its names"):
+        read_all(tmp_path / "a.csv")
