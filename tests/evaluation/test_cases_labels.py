@@ -102,3 +102,6 @@ def test_ids_beside_an_empty_cell_are_whole_numbers(tmp_path):
     people.to_parquet(tmp_path / "people.parquet")
     assert read_subjects(tmp_path / "people.parquet") == {"1": {"subject": "7"}}
     assert read_splits(tmp_path / "people.parquet") == {"7": "test"}
+    (tmp_path / "blank.csv").write_text("record,subject\na, \n")
+    with pytest.raises(UserError, match="without empty cells"):
+        read_subjects(tmp_path / "blank.csv")

@@ -63,22 +63,19 @@ def read_subjects(path):
         "F").
     """
     table = with_plain_names(read_small_table(path, "a table of subjects"))
-    if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
-        axis=None
-    ):
+    keys = [name for name in ("record", "subject") if name in table]
+    names = table[keys].map(subject_name)
+    if len(keys) < 2 or names.isna().any(axis=None):
         raise UserError(f"{path}: expected the columns record,subject without empty cells")
-    if table["record"].duplicated().any():
-        raise UserError(
-            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} "
-            "twice"
-        )
+    if (twice := names["record"].duplicated()).any():
+        raise UserError(f"{path}: names the record {names['record'][twice].iloc[0]} twice")
     try:
         ages = table["age"].astype(float) if "age" in table else None
     except ValueError as error:
         raise UserError(f"{path}: an age is no number ({error})") from error
     people = {}
-    for row, record in enumerate(table["record"].map(subject_name)):
-        people[record] = {"subject": subject_name(table["subject"][row])}
+    for row, record in enumerate(names["record"]):
+        people[record] = {"subject": names["subject"][row]}
         if ages is not None and np.isfinite(ages[row]):
             people[record]["age"] = float(ages[row])
         if "sex" in table and isinstance(table["sex"][row], str):
