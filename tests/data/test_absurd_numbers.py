@@ -150,6 +150,19 @@ def test_declared_sizes():
             refuse()
 
 
+@pytest.mark.parametrize("columns", [["ppg.green"], ["ppg"], None])
+def test_a_column_with_a_dot_that_unpacks_to_far_more(tmp_path, monkeypatch, columns):
+    """Its name is no path of a field; nor is a field's path passed over."""
+    monkeypatch.setattr("xmae.data.recording.sizes.FREE_SAMPLES", 1000)
+    path, zeros = tmp_path / "a.parquet", np.zeros(10**6)
+    column = pa.StructArray.from_arrays([zeros], ["green"]) if columns == ["ppg"] else zeros
+    name = "ppg" if columns == ["ppg"] else "ppg.green"
+    pq.write_table(pa.table({name: column, "time": zeros}), path)
+    check_parquet(path, path, columns=["green"])
+    with pytest.raises(UserError, match="a.parquet: says that it holds"):
+        check_parquet(path, path, columns=columns)
+
+
 def test_arrays_that_are_not_needed_are_not_read(tmp_path, real):
     ppg, ecg = real
     huge = np.broadcast_to(np.int8(0), (2**26,))
@@ -206,14 +219,6 @@ def test_a_matlab_file_that_unpacks_to_far_more(tmp_path):
         read_recording(path)
     with pytest.raises(UserError, match="DATA_01.mat: says that it holds"):
         read_dreamer(path)
-
-
-@pytest.mark.parametrize("name", ["ppg", "ppg.green"])
-def test_a_parquet_column_that_unpacks_to_far_more(tmp_path, name):
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({name: np.zeros(FREE_SAMPLES + 10**6, np.int8)}), path)
-    with pytest.raises(UserError, match="a.parquet: says that it holds"):
-        check_parquet(path, path, columns=[name])
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf, 1e9])

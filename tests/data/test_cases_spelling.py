@@ -8,6 +8,7 @@ import pytest
 from case_files import synth, write
 
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.part import Part
 from xmae.data.recording.people import words_of
 from xmae.data.recording.readers import read_each, session
 from xmae.errors import UserError
@@ -148,6 +149,16 @@ def test_times_since_1970_place_the_files_of_a_session(tmp_path):
     assert np.corrcoef(there, PPG[250 : 250 + len(there)])[0, 1] > 0.99
 
 
+def test_a_night_in_which_clocks_go_back(tmp_path):
+    """From one o'clock in summer to four in winter it is four hours."""
+    (tmp_path / "session.yaml").write_text(
+        "sources: [{file: a.csv, start: 2026-10-25T01:00}, {file: b.csv, start: 2026-10-25T04:00}]"
+        "\ntimezone: Europe/Berlin\n"
+    )
+    parts = [(Part([]), {}), (Part([]), {})]
+    assert session.seconds_from(session.load(tmp_path / "session.yaml"), parts, 0) == [0, 4 * 3600]
+
+
 def test_a_zone_beside_none_is_told(tmp_path):
     """A time zone in the manifest settles it."""
     rows = [f"{moment.isoformat()}Z,{x}" for moment, x in zip(MOMENTS, PPG, strict=True)]
@@ -226,6 +237,19 @@ def test_parquet_of_other_tools(tmp_path):
         read_all(tmp_path / "twice.parquet")
 
 
+@pytest.mark.parametrize("name", ["", "__index_level_0__", "\u6e29\u5ea6"])
+def test_an_index_of_rows_is_no_time(tmp_path, name):
+    """Rows that were left out leave a count that jumps; a temperature may rise too."""
+    rest = pd.DataFrame({"ppg": PPG}, index=4 * np.arange(len(PPG))).drop(index=[40, 44])
+    rest.to_csv(tmp_path / "a.csv", index_label=name)
+    rest.to_parquet(tmp_path / "a.parquet")
+    for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
+        (recording,) = read_all(path, 125)
+        assert recording.sfreq == 125 and len(recording.ppg) == len(rest)
+    pd.DataFrame({"ppg": PPG}, index=TIME).to_csv(tmp_path / "b.csv")
+    assert read_all(tmp_path / "b.csv")[0].sfreq == pytest.approx(SFREQ)
+
+
 def test_a_table_without_rows(tmp_path):
     write(tmp_path, "a.csv", "time,ppg", [])
     with pytest.raises(UserError, match="has no rows below its names"):
@@ -252,32 +276,6 @@ def test_a_column_of_the_map_is_nobody(tmp_path, names):
     (recording,) = read_each(tmp_path / "table.csv", said)
     assert recording.subject == "table"
     np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "cut",
-    [
-        lambda table: table.drop(index=range(100, 120)),
-        lambda table: table.iloc[::2],
-        lambda table: pd.concat([table, table]),
-        lambda table: table.set_index(2.0 * table.index),
-    ],
-)
-def test_an_index_that_leaves_rows_out_is_no_time(tmp_path, cut):
-    """What pandas writes beside a table of which rows were dropped, thinned or joined."""
-    table = cut(pd.DataFrame({"ppg": PPG}))
-    table.to_csv(tmp_path / "a.csv")
-    table.to_parquet(tmp_path / "b.parquet")
-    for name in ("a.csv", "b.parquet"):
-        (recording,) = read_all(tmp_path / name, SFREQ)
-        assert len(recording.ppg) == len(table) and recording.sfreq == SFREQ
-
-
-def test_a_column_in_other_letters_is_no_time(tmp_path):
-    rows = [f"{30 + s / 7:.4f},{p:.5f}" for s, p in zip(TIME, PPG, strict=True)]
-    write(tmp_path, "table.csv", "\u6e29\u5ea6,ppg", rows)
-    (recording,) = read_all(tmp_path / "table.csv", SFREQ)
-    assert recording.sfreq == SFREQ
 
 
 def test_times_of_day_beside_dates_of_each_row(tmp_path):

@@ -1,5 +1,7 @@
 """Parquet files from outside: what they say they hold is checked before they are unpacked."""
 
+from itertools import accumulate
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,15 +36,20 @@ def check_parquet(content, path, size=None, columns=None):
     meta = pq.ParquetFile(content).metadata
     check_columns(meta.num_columns, path)
     values = unpacked = 0
-    wanted = None if columns is None else set(columns)
     for group in map(meta.row_group, range(meta.num_row_groups)):
         for part in map(group.column, range(group.num_columns)):
-            name = part.path_in_schema  # of a flat column, or "outer.inner"
-            if wanted is None or wanted & {name, name.split(".")[0]}:
+            if columns is None or lies_in(part.path_in_schema, columns):
                 values += max(part.num_values, group.num_rows)
                 unpacked += part.total_uncompressed_size
     check_samples(max(values, unpacked // 8), path, size)
     check_texts(content, path, columns)
+
+
+def lies_in(path, columns):
+    """Say whether a path such as "ppg.green" lies in one of the columns: in a field of "ppg", or it
+    is the column "ppg.green".
+    """
+    return not set(accumulate(path.split("."), "{}.{}".format)).isdisjoint(columns)
 
 
 def check_texts(content, path, columns=None):

@@ -27,8 +27,8 @@ ANONYMOUS = {
     "anonymized", "anonymised", "anon", "patient", "subject", "male", "female", "m", "f", "no name",
     "noname", "default", "test",
 }  # fmt: skip
-YEAR_WORDS = {"yrs", "yr", "years", "year", "yo", "y/o", "jahre"}  # behind an age
-AGE_WORDS = {"age", "aged", "old"} | YEAR_WORDS
+AGE = re.compile(r"\baged? \d+\b|\b\d+ (?:yrs?|years?|yo|y/o|old|jahre)\b")
+AGE_WORDS = {"yrs", "yr", "years", "year", "yo", "y/o", "old", "age", "aged", "jahre"}
 
 
 def read(path, channel_map):
@@ -93,22 +93,13 @@ def patient_of(edf):
     plus = edf.reserved.startswith("EDF+") and len(words) > 1 and words[1] in ("M", "F", "X")
     if not subfields and not plus:  # free text, as "Subject 12 F"
         plain = [word.strip(".,;:_-").lower() for word in words]
-        return ("" if is_anyone(plain) or set(text) <= set("Xx ") else text), {}
+        # "Female 34 yrs" is true of many, "Subject 12 F, 34 yrs" is not
+        without_age = AGE.sub(" ", " ".join(word for word in plain if word)).split()
+        nobody = set(without_age) <= ANONYMOUS | AGE_WORDS
+        return ("" if nobody or set(text) <= set("Xx ") else text), {}
     code, sex = subfields.groups() if subfields else (words[0], "X")
     code = "" if code.lower() in ANONYMOUS else code
     return code, {"sex": sex} if sex in ("M", "F") else {}
-
-
-def is_anyone(words):
-    """Tell whether the words of a field are true of many: "Female 34 yrs", but not of somebody:
-    "Subject 12 F, 34 yrs".
-    """
-    places = [k for k, word in enumerate(words) if word.isdigit() and word not in ANONYMOUS]
-    others = {word for k, word in enumerate(words) if k not in places}
-    if not others <= ANONYMOUS | AGE_WORDS or len(places) > 1:
-        return False
-    before, behind = ["", *words], [*words, ""]
-    return all(before[k] in AGE_WORDS or behind[k + 1] in YEAR_WORDS for k in places)
 
 
 def start_of(edf, path):

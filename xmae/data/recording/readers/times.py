@@ -21,7 +21,7 @@ OTHER_NAMES = {
     "UTCTIME", "TIMEUTC", "LSLTIME", "LSLTIMESTAMP", "RECORDEDAT", "SYSTEMTIME", "DEVICETIME",
     "TEMPS", "TIEMPO", "TEMPO", "HORA", "MILLISECONDS", "MILLIS", "MICROSECONDS",
 }  # fmt: skip
-INDEX_NAMES = ("", "__index_level_0__")  # of an index that pandas writes with a table
+INDEX_NAMES = ("", "__index_level_0__")  # of an index that pandas wrote with the table
 NAMED_UNITS = {"MILLISECONDS": "ms", "MILLIS": "ms", "MICROSECONDS": "us"}
 DATE_NAMES = ("DATE", "DATUM")  # of a column beside times of day
 UNIT_SUFFIX = re.compile(
@@ -40,8 +40,8 @@ def time_column(table, channel_map, path, units):
     there is none.
 
     "T" is no such name, but a temperature; and what is called "t" without a unit, or by one of the
-    less usual names, only counts where its values rise as times do. So does a column without a
-    name, as an index that was written with the table; whole numbers there count rows.
+    less usual names, only counts where its values rise as times do. So does an index that was
+    written with the table, where it holds other than whole numbers, which count rows.
     """
     names = list(table.columns)
     if channel_map.time is not None:
@@ -62,8 +62,8 @@ def time_column(table, channel_map, path, units):
 
 
 def is_index(name):
-    """Tell whether a column has the name of an index that pandas wrote with the table."""
-    return name.strip().lower() in INDEX_NAMES
+    """Tell whether a column is called as an index is that was written with the table."""
+    return name.strip() in INDEX_NAMES
 
 
 def is_no_time(column, name):
