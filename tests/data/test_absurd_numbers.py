@@ -3,12 +3,15 @@
 import edfio
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import wfdb
 from scipy import io
 
 from xmae.data.bidmc import bidmc_files
+from xmae.data.recording.parquet import check_parquet
 from xmae.data.recording.readers import read_recording
 from xmae.data.recording.readers.dreamer import read_dreamer
 from xmae.data.recording.recording import Recording
@@ -145,6 +148,19 @@ def test_declared_sizes():
     ):
         with pytest.raises(UserError, match="a: "):
             refuse()
+
+
+@pytest.mark.parametrize("columns", [["ppg.green"], ["ppg"], None])
+def test_a_column_with_a_dot_that_unpacks_to_far_more(tmp_path, monkeypatch, columns):
+    """Its name is no path of a field; nor is a field's path passed over."""
+    monkeypatch.setattr("xmae.data.recording.sizes.FREE_SAMPLES", 1000)
+    path, zeros = tmp_path / "a.parquet", np.zeros(10**6)
+    column = pa.StructArray.from_arrays([zeros], ["green"]) if columns == ["ppg"] else zeros
+    name = "ppg" if columns == ["ppg"] else "ppg.green"
+    pq.write_table(pa.table({name: column, "time": zeros}), path)
+    check_parquet(path, path, columns=["green"])
+    with pytest.raises(UserError, match="a.parquet: says that it holds"):
+        check_parquet(path, path, columns=columns)
 
 
 def test_arrays_that_are_not_needed_are_not_read(tmp_path, real):

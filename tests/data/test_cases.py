@@ -13,9 +13,10 @@ import pytest
 from xmae.data.prepare.prepare import prepare
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.acceleration import UNKNOWN, length
-from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.channels import Channel, ChannelMap, recording_of
 from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import find_in_folder, read_each
+from xmae.data.recording.sentinels import is_placeholder
 from xmae.errors import UserError
 from xmae.signals.defects import motion
 from xmae.signals.resample import resample, resampling_ratio
@@ -389,3 +390,19 @@ def test_other_placeholder_dates(tmp_path, first):
     case_files.clock_without_battery(tmp_path, first)
     recording = read(tmp_path / "P0" / "session0.csv")
     assert recording.start == "" and "placeholder_date" in recording.repairs
+
+
+@pytest.mark.parametrize(
+    "start", ["2024-01-01T00:40:00", "2023-12-31T19:01:00-05:00", "2024-01-01T00:01:00+00:00"]
+)
+def test_the_first_hour_of_a_year_is_no_placeholder(start):
+    """A night of New Year is real; only a clock without a zone starts a year by itself."""
+    assert not is_placeholder(start) and is_placeholder("2024-01-01T00:01:00")
+    _, ppg, _ = case_files.synth(100)
+    recording = recording_of([Channel("PPG", ppg, 100.0)], "p", "night", start=start)
+    assert recording.start and "placeholder_date" not in recording.repairs
+
+
+@pytest.mark.parametrize("start", ["1999-12-31T19:00:05-05:00", "2000-01-01T01:00:05+01:00"])
+def test_a_placeholder_with_a_zone(start):
+    assert is_placeholder(start)

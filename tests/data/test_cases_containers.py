@@ -116,3 +116,65 @@ def test_a_wrong_name_in_a_map_names_the_file(tmp_path):
     (tmp_path / "BVP.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(UserError, match="BVP.csv: no channel 'green' for ppg"):
         read_all(tmp_path / "BVP.csv", roles={"ppg": "green"})
+
+
+@pytest.mark.parametrize(
+    "subject, named",
+    [({"age": 57.0, "sex": "M"}, "a"), (7.0, "7"), (np.float32(7), "7"), (" S1 ", "S1")],
+)
+def test_subjects_of_matlab_5(tmp_path, subject, named):
+    """A struct of that name is nobody's name; a number is the same in each kind of file."""
+    content = {"ppg": PPG, "fs": 50.0, "subject": subject}
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    (recording,) = read_all(tmp_path / "a.mat")
+    assert recording.subject == named
+    assert ("subject_from_file_name" in recording.repairs) == (named == "a")
+
+
+def test_a_rate_of_matlab_5_that_is_a_struct(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"ppg": PPG, "fs": {"ppg": 50.0}, "age": {"years": 57.0}})
+    with pytest.raises(UserError, match="no sampling rate"):
+        read_all(tmp_path / "a.mat")
+    (recording,) = read_all(tmp_path / "a.mat", sfreq=50)
+    assert "age" not in recording.labels
+
+
+@pytest.mark.parametrize(
+    "name, values, unit",
+    [
+        ("time", np.arange(7.0), {}),
+        ("t", np.zeros(3), {}),
+        ("timestamp", np.array([b"2026-05-04T10:00:00"] * len(PPG)), {}),
+        ("time", np.arange(len(PPG)), {"units": "ticks"}),
+    ],
+)
+def test_other_times_of_hdf5_do_not_count(tmp_path, name, values, unit):
+    """Times of something else, and times that cannot be read beside a rate that is stated."""
+    items = {"ppg": PPG, "fs": 50.0, name: values}
+    (recording,) = read_all(hdf5(tmp_path / "a.h5", {name: unit}, **items))
+    assert recording.sfreq == SFREQ
+    np.testing.assert_array_equal(recording.ppg, PPG)
+
+
+def test_times_of_hdf5_that_are_needed_are_told(tmp_path):
+    path = hdf5(tmp_path / "a.h5", {"time": {"unit": "ticks"}}, ppg=PPG, time=TIME)
+    with pytest.raises(UserError, match="the unit 'ticks'"):
+        read_all(path)
+    path = hdf5(tmp_path / "b.h5", ppg=PPG, time=np.array([b"10:00"] * len(PPG)))
+    with pytest.raises(UserError, match="no numbers"):
+        read_all(path)
+
+
+@pytest.mark.parametrize(
+    "comments, age",
+    [
+        (["Age: 65", "Day: 3"], 65), (["age: 7 months", "sex: F"], 7 / 12),
+        (["Age:", "12 leads"], None), (["age: 65 daytime"], 65), (["age: 1 day"], 1 / 365.25),
+    ],
+)  # fmt: skip
+def test_ages_of_wfdb_end_with_their_line(tmp_path, comments, age):
+    signals = np.stack([PPG, ECG], 1)
+    wfdb.wrsamp("a", 50, ["NU", "mV"], ["PLETH", "II"], signals, fmt=["16"] * 2,
+                comments=comments, write_dir=str(tmp_path))  # fmt: skip
+    (recording,) = read_all(tmp_path / "a.hea")
+    assert recording.labels.get("age") == (None if age is None else pytest.approx(age))

@@ -219,6 +219,10 @@ def edf(path, patient="X X X X", reserved="", date="04.05.26", signals=None):
         ("Test Test", "", None), ("Anonymous, M", "", None), ("0", "", None), ("F X X X", "", None),
         ("Female 34 yrs", "", None), ("Patient, 34 years", "", None),
         ("S12 F 34 yrs", "", "S12 F 34 yrs"),
+        ("Subject 12 F, 34 yrs", "", "Subject 12 F, 34 yrs"), ("Age: 34 years", "", None),
+        ("Patient 12, aged 34", "", "Patient 12, aged 34"), ("M, aged 34", "", None),
+        ("Subject 12, age X", "", "Subject 12, age X"), ("Age: 34, F", "", None),
+        ("Subject 12 age 34", "", "Subject 12 age 34"), ("12 M 34 yrs old", "", "12 M 34 yrs old"),
         ("XXXX XX", "", None),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from case_files import synth, write
 
 from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.part import Part
 from xmae.data.recording.people import words_of
 from xmae.data.recording.readers import read_each, session
 from xmae.errors import UserError
@@ -148,6 +149,16 @@ def test_times_since_1970_place_the_files_of_a_session(tmp_path):
     assert np.corrcoef(there, PPG[250 : 250 + len(there)])[0, 1] > 0.99
 
 
+def test_a_night_in_which_clocks_go_back(tmp_path):
+    """From one o'clock in summer to four in winter it is four hours."""
+    (tmp_path / "session.yaml").write_text(
+        "sources: [{file: a.csv, start: 2026-10-25T01:00}, {file: b.csv, start: 2026-10-25T04:00}]"
+        "\ntimezone: Europe/Berlin\n"
+    )
+    parts = [(Part([]), {}), (Part([]), {})]
+    assert session.seconds_from(session.load(tmp_path / "session.yaml"), parts, 0) == [0, 4 * 3600]
+
+
 def test_a_zone_beside_none_is_told(tmp_path):
     """A time zone in the manifest settles it."""
     rows = [f"{moment.isoformat()}Z,{x}" for moment, x in zip(MOMENTS, PPG, strict=True)]
@@ -226,7 +237,59 @@ def test_parquet_of_other_tools(tmp_path):
         read_all(tmp_path / "twice.parquet")
 
 
+@pytest.mark.parametrize("name", ["", "__index_level_0__", "\u6e29\u5ea6"])
+def test_an_index_of_rows_is_no_time(tmp_path, name):
+    """Rows that were left out leave a count that jumps; a temperature may rise too."""
+    rest = pd.DataFrame({"ppg": PPG}, index=4 * np.arange(len(PPG))).drop(index=[40, 44])
+    rest.to_csv(tmp_path / "a.csv", index_label=name)
+    rest.to_parquet(tmp_path / "a.parquet")
+    for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
+        (recording,) = read_all(path, 125)
+        assert recording.sfreq == 125 and len(recording.ppg) == len(rest)
+    pd.DataFrame({"ppg": PPG}, index=TIME).to_csv(tmp_path / "b.csv")
+    assert read_all(tmp_path / "b.csv")[0].sfreq == pytest.approx(SFREQ)
+
+
 def test_a_table_without_rows(tmp_path):
     write(tmp_path, "a.csv", "time,ppg", [])
     with pytest.raises(UserError, match="has no rows below its names"):
         read_all(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["PT100", "PAT", "pt", "case", "ID"])
+def test_slow_measurements_are_no_people(tmp_path, name):
+    rows = [f"{36.5 + k // 500 / 10:.1f},{p:.5f}" for k, p in enumerate(PPG)]
+    write(tmp_path, "table.csv", f"{name},ppg", rows)
+    (recording,) = read_all(tmp_path / "table.csv", SFREQ)
+    assert recording.subject == "table" and len(recording.ppg) == len(PPG)
+    pd.read_csv(tmp_path / "table.csv").to_parquet(tmp_path / "table.parquet")
+    (recording,) = read_all(tmp_path / "table.parquet", SFREQ)
+    assert recording.subject == "table"
+
+
+@pytest.mark.parametrize("names", ["subject_1,subject_2", "Subject,other", "id,pid"])
+def test_a_column_of_the_map_is_nobody(tmp_path, names):
+    """As in tables with a column a person."""
+    rows = [f"{p:.5f},{p:.5f}" for p in np.round(PPG, 5)]
+    write(tmp_path, "table.csv", names, rows)
+    said = ChannelMap(roles={"ppg": names.split(",")[0]}, sfreq=SFREQ)
+    (recording,) = read_each(tmp_path / "table.csv", said)
+    assert recording.subject == "table"
+    np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
+
+
+def test_times_of_day_beside_dates_of_each_row(tmp_path):
+    """Two days lie between, of which times of day alone say nothing."""
+    moments = MOMENTS + pd.to_timedelta(np.where(np.arange(len(PPG)) < 500, 0, 2), unit="D")
+    days = zip(moments, PPG, strict=True)
+    rows = [f"{day:%Y-%m-%d};{day:%H:%M:%S.%f};{p:.5f}" for day, p in days]
+    write(tmp_path, "table.csv", "Date;Time;ppg", rows)
+    first, second = read_all(tmp_path / "table.csv")
+    assert (first.start, len(first.ppg)) == ("2026-05-04T10:00:00", 500)
+    assert (second.start[:19], len(second.ppg)) == ("2026-05-06T10:00:10", 1000)
+
+
+def test_dates_that_change_at_midnight(tmp_path):
+    moments = pd.Timestamp("2026-05-04T23:59:50") + pd.to_timedelta(TIME, unit="s")
+    cells = [f"{moment:%Y-%m-%d};{moment:%H:%M:%S.%f}" for moment in moments]
+    assert timed(tmp_path, "Date;Time", cells).start == "2026-05-04T23:59:50"

@@ -15,6 +15,7 @@ import scipy.sparse
 from tests.faults.crafted import mat_deep
 from tests.faults.run import in_a_process
 from xmae.data.recording.matlab import DEEPEST, check_matlab
+from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 
 OF_SCIPY = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
@@ -81,3 +82,12 @@ def test_the_deep_file_ends_a_process_without_the_walk(tmp_path):
         scipy.io.loadmat(path)
 
     assert os.waitstatus_to_exitcode(in_a_process(load)) == -signal.SIGSEGV
+
+
+def test_the_file_with_the_heart_rates_is_walked_too(tmp_path):
+    """The one beside a recording of the IEEE SPC."""
+    signals = np.random.default_rng(0).normal(size=(6, 2500))
+    scipy.io.savemat(tmp_path / "DATA_01_TYPE01.mat", {"sig": signals})
+    scipy.io.savemat(tmp_path / "REF_01_TYPE01.mat", {"BPM0": cells(DEEPEST)})
+    with pytest.raises(UserError, match="REF_01_TYPE01.mat: .*nested more than"):
+        read_recording(tmp_path / "DATA_01_TYPE01.mat")

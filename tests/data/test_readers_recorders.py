@@ -142,6 +142,22 @@ def test_people_and_counts_of_embraceplus(tmp_path, real):
     assert np.nanmedian(np.linalg.norm(recording.acc, axis=0)) == pytest.approx(1, abs=0.01)
 
 
+def test_the_person_of_embraceplus_in_a_session(tmp_path, real):
+    """The manifest goes first; files of two people are no session."""
+    pytest.importorskip("fastavro")
+    for name in ("P01", "P02"):
+        files.embraceplus(tmp_path / f"{name}.avro", real["ppg"], SECONDS, name)
+    path = tmp_path / "night.yaml"
+    path.write_text("sources: [P01.avro]\n")
+    recording = read_recording(path)
+    assert recording.subject == "P01" and "subject_from_file_name" not in recording.repairs
+    path.write_text("subject: S9\nsources: [P01.avro]\n")
+    assert read_recording(path).subject == "S9"
+    path.write_text("sources: [P01.avro, {file: P02.avro, ppg: [], acc: [ACC_X]}]\n")
+    with pytest.raises(UserError, match="its files name several people, P01, P02; say who"):
+        read_recording(path)
+
+
 def test_a_heart_rate_of_shimmer_is_no_ppg(tmp_path, real):
     path = files.shimmer(tmp_path / "a.csv", real["ppg"], real["ecg"], "PPGtoHR_CAL")
     with pytest.raises(UserError, match="a.csv: has no PPG"):

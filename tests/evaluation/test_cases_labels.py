@@ -79,3 +79,29 @@ def test_names_are_the_same_however_they_are_written(tmp_path):
     assert read_subjects(tmp_path / "people.csv") == {"Zo\u00eb": {"subject": "Zo\u00eb"}}
     (tmp_path / "split.csv").write_text("Patient ID,split\nZoe\u0308,test\n")
     assert read_splits(tmp_path / "split.csv") == {"Zo\u00eb": "test"}
+
+
+def test_cells_beyond_the_names_are_told(tmp_path):
+    """An unquoted decimal comma would make 120 of 120,5."""
+    (tmp_path / "comma.csv").write_text("subject,sbp\np01,120,5\np02,118,0\n")
+    for read in (read_labels, read_relabel):
+        with pytest.raises(UserError, match="comma.csv: not readable as"):
+            read(tmp_path / "comma.csv")
+    (tmp_path / "end.csv").write_text("subject,sbp\np01,120,\np02,118,\n")
+    assert read_labels(tmp_path / "end.csv")["sbp"].tolist() == [120, 118]
+
+
+def test_ids_beside_an_empty_cell_are_whole_numbers(tmp_path):
+    """In Parquet they are floats then: 7.0."""
+    labels = pd.DataFrame({"subject": [7, np.nan], "record": [1, np.nan], "sbp": [120.0, 118]})
+    labels.to_parquet(tmp_path / "labels.parquet")
+    assert read_labels(tmp_path / "labels.parquet")["subject"].tolist() == ["7", ""]
+    assert read_labels(tmp_path / "labels.parquet")["record"].tolist() == ["1", ""]
+    assert read_relabel(tmp_path / "labels.parquet").index[0] == ("7", "1")
+    people = labels[:1].assign(split="test")
+    people.to_parquet(tmp_path / "people.parquet")
+    assert read_subjects(tmp_path / "people.parquet") == {"1": {"subject": "7"}}
+    assert read_splits(tmp_path / "people.parquet") == {"7": "test"}
+    (tmp_path / "blank.csv").write_text("record,subject\na, \n")
+    with pytest.raises(UserError, match="without empty cells"):
+        read_subjects(tmp_path / "blank.csv")

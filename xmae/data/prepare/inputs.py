@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.recording.people import names_subject
+from xmae.data.recording.people import names_subject, subject_name
 from xmae.data.recording.readers import find_in_folder, why_unusable
 from xmae.data.recording.readers.formats import READERS
 from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.store import SPLITS
 from xmae.errors import UserError
-from xmae.text import composed
 
 
 def find_recordings(inputs, channel_map=None):
@@ -64,22 +63,19 @@ def read_subjects(path):
         "F").
     """
     table = with_plain_names(read_small_table(path, "a table of subjects"))
-    if not {"record", "subject"} <= set(table) or table[["record", "subject"]].isna().any(
-        axis=None
-    ):
+    keys = [name for name in ("record", "subject") if name in table]
+    names = table[keys].map(subject_name)
+    if len(keys) < 2 or names.isna().any(axis=None):
         raise UserError(f"{path}: expected the columns record,subject without empty cells")
-    if table["record"].duplicated().any():
-        raise UserError(
-            f"{path}: names the record {table['record'][table['record'].duplicated()].iloc[0]} "
-            "twice"
-        )
+    if (twice := names["record"].duplicated()).any():
+        raise UserError(f"{path}: names the record {names['record'][twice].iloc[0]} twice")
     try:
         ages = table["age"].astype(float) if "age" in table else None
     except ValueError as error:
         raise UserError(f"{path}: an age is no number ({error})") from error
     people = {}
-    for row, record in enumerate(table["record"].map(composed)):
-        people[record] = {"subject": composed(table["subject"][row])}
+    for row, record in enumerate(names["record"]):
+        people[record] = {"subject": names["subject"][row]}
         if ages is not None and np.isfinite(ages[row]):
             people[record]["age"] = float(ages[row])
         if "sex" in table and isinstance(table["sex"][row], str):
@@ -107,7 +103,7 @@ def read_splits(path):
         raise UserError(
             f"{path}: expected the columns subject,split with the splits {', '.join(SPLITS)}"
         )
-    return dict(zip(table["subject"].map(composed), table["split"], strict=True))
+    return dict(zip(table["subject"].map(subject_name), table["split"], strict=True))
 
 
 def read_shares(text):

@@ -350,9 +350,9 @@ def recording_of(
     mended |= set(repair)
     labels, absent = plausible_labels(labels or {})
     mended |= {f"{name}_no_value" for name in absent}
-    start = plain_time(start)
-    if start and is_placeholder(start):
+    if plain_time(start) and is_placeholder(start):
         start, mended = "", mended | {"placeholder_date"}
+    start = plain_time(start)
     if start and start_s:  # of what all channels share
         start = (datetime.fromisoformat(start) + timedelta(seconds=start_s)).isoformat()
     resp = roles.get("resp")

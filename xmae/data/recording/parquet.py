@@ -1,5 +1,7 @@
 """Parquet files from outside: what they say they hold is checked before they are unpacked."""
 
+from itertools import accumulate
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -36,11 +38,18 @@ def check_parquet(content, path, size=None, columns=None):
     values = unpacked = 0
     for group in map(meta.row_group, range(meta.num_row_groups)):
         for part in map(group.column, range(group.num_columns)):
-            if columns is None or part.path_in_schema.split(".")[0] in columns:
+            if columns is None or lies_in(part.path_in_schema, columns):
                 values += max(part.num_values, group.num_rows)
                 unpacked += part.total_uncompressed_size
     check_samples(max(values, unpacked // 8), path, size)
     check_texts(content, path, columns)
+
+
+def lies_in(path, columns):
+    """Say whether a path such as "ppg.green" lies in one of the columns: in a field of "ppg", or it
+    is the column "ppg.green".
+    """
+    return not set(accumulate(path.split("."), "{}.{}".format)).isdisjoint(columns)
 
 
 def check_texts(content, path, columns=None):

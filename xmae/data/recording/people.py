@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from itertools import chain
 
+import numpy as np
 import pandas as pd
 
 from xmae.errors import UserError
@@ -22,12 +24,13 @@ BESIDE = {
     "ID", "IDS", "NAME", "CODE", "NO", "NR", "NUMBER", "NUM", "NUMMER", "IDENTIFIER", "KEY", "SRC",
     "STUDY", "DATASET", "ANON", "ANONYMIZED", "UNIQUE", "THE", "C\u00d3DIGO", "CODIGO",
     "N\u00daMERO", "NUMERO", "NOM", "NOMBRE", "KENNUNG",
+    "PAT", "PT",  # with "ID"; alone they are a pulse's arrival and a thermometer
 }  # fmt: skip
 # names of people where they stand in many rows, of rows, devices or visits where they do not
 MAYBE_PEOPLE = {
-    "ID", "PID", "UID", "UUID", "VP", "VPN", "SUB", "USER", "NAME", "WEARER", "PAT", "PT", "SSID",
-    "CASE", "STUDYID", "CLIENT", "ATHLETE", "RIDER", "DRIVER", "PILOT", "RESIDENT", "INFANT",
-    "CHILD", "ANIMAL",
+    "ID", "PID", "UID", "UUID", "VP", "VPN", "SUB", "USER", "NAME", "WEARER", "SSID", "CASE",
+    "STUDYID", "CLIENT", "ATHLETE", "RIDER", "DRIVER", "PILOT", "RESIDENT", "INFANT", "CHILD",
+    "ANIMAL",
 }  # fmt: skip
 STEADY_ROWS = 200  # rows on average for which a value stays that may name a person
 
@@ -63,6 +66,15 @@ def may_name_subject(name):
     return bool(MAYBE_PEOPLE & set(words)) and all(w in MAYBE_PEOPLE | BESIDE for w in words)
 
 
+def unclaimed(names, channel_map):
+    """Return columns that may name people: without a role in the map, and without a digit in the
+    name, as `subject_1` beside `subject_2`.
+    """
+    roles = [[x] if isinstance(x, str) else x for x in channel_map.roles.values()]
+    taken = {name.lower() for name in chain([channel_map.time or ""], *roles)}
+    return [name for name in names if name.lower() not in taken and not re.search(r"\d", name)]
+
+
 def says_id(name):
     """Tell whether a name has the word "ID", of people or of something else."""
     return "ID" in words_of(name)
@@ -74,12 +86,19 @@ def is_steady(column):
     return changes * STEADY_ROWS <= len(column) and column.notna().any()
 
 
+def may_be_people(column):
+    """Tell whether all values of a column are texts or whole numbers, as names of people are."""
+    numbers = pd.to_numeric(pd.Series(column.dropna().unique()).astype(str), errors="coerce")
+    return bool((numbers.dropna() % 1 == 0).all())
+
+
 def subject_column(names, channel_map, path, table=None):
     """Return the column that names the person: the one of the map, or one of a usual name; None if
     there is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
-    many rows: else it numbers the rows.
+    many rows: else it numbers the rows. A column with a digit in its name, or with a role in the
+    map, does not count.
 
     Raises
     ------
@@ -94,10 +113,12 @@ def subject_column(names, channel_map, path, table=None):
                 f" {', '.join(names)}"
             )
         return found
-    if (usual := next((name for name in names if names_subject(name)), None)) is not None:
+    free = unclaimed(names, channel_map)
+    if (usual := next((name for name in free if names_subject(name)), None)) is not None:
         return usual
-    others = [name for name in names if may_name_subject(name)] if table is not None else []
-    return next((name for name in others if is_steady(table[name])), None)
+    others = [name for name in free if may_name_subject(name)] if table is not None else []
+    steady = (name for name in others if is_steady(table[name]))
+    return next((name for name in steady if may_be_people(table[name])), None)
 
 
 def unread_ids(table):
@@ -114,5 +135,5 @@ def subject_name(value):
         value = value.decode("utf-8", errors="replace")
     if pd.isna(value) or not str(value).strip():
         return None
-    whole = isinstance(value, float) and value.is_integer()
+    whole = isinstance(value, float | np.floating) and value.is_integer()
     return composed(str(int(value) if whole else value))

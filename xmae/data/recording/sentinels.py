@@ -5,7 +5,7 @@ missing samples. A value counts as such a mark by where it lies, not by what it 
 or highest of all, further from its neighbours than they are from each other.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -27,6 +27,7 @@ PLACEHOLDER_DAYS = {
     (1980, 1, 1), (1980, 1, 6), (1984, 1, 1), (1985, 1, 1), (1999, 11, 30),
     (2000, 1, 1), (2001, 1, 1),
 }  # fmt: skip
+FIRST_MINUTES = 5  # of a year, in which a clock starts that only keeps a year
 FIRST_YEAR = 1950  # nothing digital was recorded before
 
 
@@ -129,9 +130,10 @@ def refuse_no_values(values, where):
 
 def is_placeholder(when):
     """Tell whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10,
-    say.
+    say. With a zone, its day in UTC counts too.
     """
     time = datetime.fromisoformat(when)
-    new_year = (time.month, time.day, time.hour) == (1, 1, 0)  # a clock's first hour, of any year
-    first_day = (time.year, time.month, time.day) in PLACEHOLDER_DAYS
-    return first_day or new_year or time.year < FIRST_YEAR
+    days = {time.date(), time.astimezone(UTC).date() if time.tzinfo else time.date()}
+    first_day = any((day.year, day.month, day.day) in PLACEHOLDER_DAYS for day in days)
+    new_year = (time.month, time.day, time.hour) == (1, 1, 0) and time.minute < FIRST_MINUTES
+    return first_day or (new_year and not time.tzinfo) or time.year < FIRST_YEAR

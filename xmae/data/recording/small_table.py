@@ -1,5 +1,6 @@
 """Small tables of people, splits and labels, from a CSV or Parquet file, with limits."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,8 @@ def read_small_table(path, kind, texts=None):
     Raises
     ------
     UserError
-        If it cannot be read, or has more columns or longer texts than any such table.
+        If it cannot be read, has rows longer than its names, or has more columns or longer texts
+        than any such table.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,4 +45,6 @@ def read_small_table(path, kind, texts=None):
             head = file.readline(LONGEST_HEAD)
         check_columns(head.count(b",") + 1, path)
         kinds = str if texts is None else dict.fromkeys(texts, str)
-        return pd.read_csv(path, dtype=kinds, index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # that cells would be lost
+            return pd.read_csv(path, dtype=kinds, index_col=False)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from xmae.data.recording.people import subject_name
 from xmae.data.recording.sentinels import refuse_no_values
 from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.remote import publish_remote
@@ -18,7 +19,6 @@ from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.files import write_json
 from xmae.ownership import owned
-from xmae.text import composed
 
 KEYS = ("subject", "record", "start_s", "split")
 
@@ -83,7 +83,7 @@ def read_labels(table):
     for name in names:
         refuse_no_values(given[name], f"{table}: column {name}")
     for name in {"subject", "record"} & set(keys):
-        given[name] = given[name].map(composed, na_action="ignore")
+        given[name] = given[name].map(subject_name)
     if given.duplicated(keys).any():
         raise UserError(f"{table}: two rows for the same {' and '.join(keys)}")
     return given.set_index(keys)[names]

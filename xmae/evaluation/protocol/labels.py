@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xmae.data.recording.people import subject_name
 from xmae.data.recording.sentinels import refuse_no_values
 from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
-from xmae.text import composed, out_of_cell
+from xmae.text import out_of_cell
 
 KEYS = ("subject", "record", "time")
 
@@ -55,8 +56,8 @@ def read_labels(path, tasks=None, known=REGISTRY):
     for name in ("time", *names) if "time" in table else names:
         table[name] = numbers_of(path, table[name])
     table = table.assign(
-        subject=table["subject"].astype(str).map(composed),
-        record=table["record"].fillna("").astype(str).map(composed) if "record" in table else "",
+        subject=table["subject"].map(subject_name).fillna(""),
+        record=table["record"].map(subject_name).fillna("") if "record" in table else "",
         time=table.get("time", np.nan),
     )
     check_classes(path, table, known)

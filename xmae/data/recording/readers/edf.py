@@ -27,6 +27,7 @@ ANONYMOUS = {
     "anonymized", "anonymised", "anon", "patient", "subject", "male", "female", "m", "f", "no name",
     "noname", "default", "test",
 }  # fmt: skip
+AGE = re.compile(r"\baged? \d+\b|\b\d+ (?:yrs?|years?|yo|y/o|old|jahre)\b")
 AGE_WORDS = {"yrs", "yr", "years", "year", "yo", "y/o", "old", "age", "aged", "jahre"}
 
 
@@ -92,9 +93,9 @@ def patient_of(edf):
     plus = edf.reserved.startswith("EDF+") and len(words) > 1 and words[1] in ("M", "F", "X")
     if not subfields and not plus:  # free text, as "Subject 12 F"
         plain = [word.strip(".,;:_-").lower() for word in words]
-        nobody = set(plain) <= ANONYMOUS
-        if AGE_WORDS & set(plain):  # "Female 34 yrs" is true of many
-            nobody = all(word in ANONYMOUS | AGE_WORDS or word.isdigit() for word in plain)
+        # "Female 34 yrs" is true of many, "Subject 12 F, 34 yrs" is not
+        without_age = AGE.sub(" ", " ".join(word for word in plain if word)).split()
+        nobody = set(without_age) <= ANONYMOUS | AGE_WORDS
         return ("" if nobody or set(text) <= set("Xx ") else text), {}
     code, sex = subfields.groups() if subfields else (words[0], "X")
     code = "" if code.lower() in ANONYMOUS else code

@@ -24,7 +24,7 @@ from xmae.data.recording.channels import Channel, find_roles, plain_name, record
 from xmae.data.recording.readers.times import on_grid, refuse_time_unit, regular_times
 from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.sizes import check_columns, check_places, check_samples
-from xmae.data.recording.units import TIME_NAMES, seconds_in, split_unit
+from xmae.data.recording.units import SECONDS, TIME_NAMES, plain_unit, seconds_in, split_unit
 from xmae.errors import UserError
 
 PULSEDB_SFREQ = 125.0  # Hz
@@ -35,6 +35,7 @@ RATE_NAMES = (
     "frequency", "sampling_frequency", "samplingfrequency",
 )  # fmt: skip
 UNIT_NAMES = ("unit", "units")
+NUMBERS = "iufb"  # kinds of types of NumPy
 SUBJECT_NAMES = (
     "subject",
     "subject_id",
@@ -228,7 +229,7 @@ def text_of(value):
 def read_group(path, group, channel_map):
     """Return one `Recording` of the datasets of a group."""
     roles, channels = roles_of(group, channel_map), []
-    timed, places, uneven = grid_of(path, group, channel_map)
+    timed, places, uneven = grid_of(path, group, channel_map, roles)
     for name in dict.fromkeys(chain.from_iterable(roles.values())):
         item = item_of(group, name)
         rate = rate_of(channel_map.sfreqs.get(name, attribute(item, RATE_NAMES)), name, path)
@@ -263,27 +264,48 @@ def read_group(path, group, channel_map):
     )
 
 
-def grid_of(path, group, channel_map):
+def grid_of(path, group, channel_map, roles):
     """Return the rate (Hz), place of each sample and what was mended, by a dataset of times in a
     group; None and no places without one.
     """
-    vectors = [name for name in group if name != "T" and is_vector(item_of(group, name))]
-    wanted = channel_map.time.lower() if channel_map.time else None
-    time = next(
-        (x for x in vectors if x.lower() == wanted or (not wanted and plain_name(x) in TIME_NAMES)),
-        None,
-    )
+    channels = list(chain.from_iterable(roles.values()))
+    time = times_in(group, channel_map, channels)
     if time is None:
         return None, (), []
     item = item_of(group, time)
-    values = scaled(values_of(item), item)
     unit = channel_map.time_unit or text_of(attribute(item, UNIT_NAMES))
     unit = unit or split_unit(time)[1] or "s"
+    readable = item.dtype.kind in NUMBERS and plain_unit(unit) in SECONDS
+    if not readable and not channel_map.time and has_rates(group, channel_map, channels):
+        return None, (), []
+    values = scaled(values_of(item), item)
     seconds = (values - values[0]) * seconds_in(unit, f"{path}: dataset '{time}'")
     refuse_time_unit(seconds, time, path)
     sfreq, places, uneven = regular_times(seconds, time, path)
     check_places(places, path)
     return sfreq, places, uneven
+
+
+def times_in(group, channel_map, channels):
+    """Return the dataset with the times of channels: the one that the map names, or one of a usual
+    name that is as long as a channel; None if there is none.
+    """
+    vectors = [name for name in group if name != "T" and is_vector(item_of(group, name))]
+    if channel_map.time:
+        wanted = channel_map.time.lower()
+        return next((name for name in vectors if name.lower() == wanted), None)
+    sizes = {item_of(group, name).size for name in channels}
+    called = (name for name in vectors if plain_name(name) in TIME_NAMES)
+    return next((name for name in called if item_of(group, name).size in sizes), None)
+
+
+def has_rates(group, channel_map, channels):
+    """Tell whether the rate of each channel is stated, by the file or the map."""
+    stated = (
+        channel_map.sfreqs.get(name, attribute(item_of(group, name), RATE_NAMES))
+        for name in channels
+    )
+    return channel_map.sfreq is not None or all(rate is not None for rate in stated)
 
 
 def scaled(values, dataset):
@@ -294,7 +316,7 @@ def scaled(values, dataset):
     UserError
         If they are complex or no numbers.
     """
-    if values.dtype.kind not in "iufb":
+    if values.dtype.kind not in NUMBERS:
         raise UserError(
             f"{dataset.file.filename}: '{dataset.name}' holds {values.dtype}, no numbers"
         )

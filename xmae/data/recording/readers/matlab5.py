@@ -25,6 +25,7 @@ from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
 from xmae.data.recording.matlab import check_matlab
+from xmae.data.recording.people import subject_name
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
 from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.window_labels import rates_of_windows
@@ -93,9 +94,9 @@ def named_recording(path, place, values, roles, channel_map):
     """Return the recording of one group of vectors; `place` names their structure, "" at the
     top.
     """
-    known = {name.lower(): x for name, x in values.items() if np.size(x) == 1}
+    known = {name.lower(): x for name, x in values.items() if np.isscalar(x)}  # of no struct
     rate = next((float(known[name]) for name in RATE_NAMES if name in known), None)
-    who = next((str(known[n.lower()]) for n in SUBJECT_NAMES if n.lower() in known), "")
+    who = next((subject_name(known[n.lower()]) for n in SUBJECT_NAMES if n.lower() in known), None)
     labels = {"age": float(known["age"])} if "age" in known else {}
     labels |= {"sex": str(known["sex"])[:1].upper()} if "sex" in known else {}
     channels = [
@@ -153,6 +154,7 @@ def names_in(path):
 def load(path, name):
     """Return one array of a file as float64."""
     with damage_told(path):
+        check_matlab(path)
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 

@@ -1,7 +1,8 @@
 """A session: one recording from several files of several devices, joined by a manifest in YAML.
 
 ```yaml
-subject: p01                    # who; default: the manifest's name. Also age (years), sex (M or F)
+subject: p01                    # who; default: as a file says, or this file's name
+age: 34                         # years; also sex (M or F)
 sources:
   - file: watch_ppg.csv         # beside the manifest; then the keys of a channel map, for this file
     ppg: green
@@ -21,7 +22,7 @@ the files roughly in place; `prepare` then finds from the beats how the clocks s
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -109,17 +110,37 @@ def read(path, channel_map):
     start = session.sources[zero].start or parts[zero][0].start
     if start and session.zone and not (time := time_of(start, path, "")).tzinfo:
         start = time.replace(tzinfo=session.zone).isoformat()
+    person = person_of(session, parts)
     recording = recording_of(
         channels,
-        session.subject,
+        person or session.subject,
         session.record,
         session.labels,
         wanted=wanted,
         start=start,
-        repairs=[*repairs, *([] if session.named else ["subject_from_file_name"])],
+        repairs=[*repairs, *([] if person else ["subject_from_file_name"])],
         where=f"{path}: channel",
     )
     yield on_known_clock(recording, session, ppg_clock, ecg_clock)
+
+
+def person_of(session, parts):
+    """Return who was recorded, as the manifest says, or else its files; "" if nobody says it.
+
+    Raises
+    ------
+    UserError
+        If the manifest does not say it, and the files differ.
+    """
+    if session.named:
+        return session.subject
+    people = {part.subject: None for part, _ in parts if part.subject}
+    if len(people) > 1:
+        raise UserError(
+            f"{session.path}: its files name several people, {', '.join(people)}; say who it is, "
+            "as in subject: p01"
+        )
+    return next(iter(people), "")
 
 
 def on_known_clock(recording, session, ppg_clock, ecg_clock):
@@ -234,6 +255,8 @@ def seconds_from(session, parts, zero):
             f"{session.path}: the start of {local} has no time zone, and others have one; say "
             "timezone: Europe/Berlin in the session, or give its start with one"
         )
+    # of two times of one zone, the wall clock alone would count, which may be set between them
+    times = [time.astimezone(UTC) if time.tzinfo else time for time in times]
     return [(time - times[zero]).total_seconds() for time in times]
 
 

@@ -19,8 +19,9 @@ OTHER_NAMES = {
     "DATETIME", "DATE", "DATUM", "TS", "SEC", "ZEIT", "ZEITSTEMPEL", "UHRZEIT", "EPOCH",
     "EPOCHTIME", "UNIX", "UNIXTIME", "UNIXTIMESTAMP", "ELAPSED", "ELAPSEDTIME", "LOCALTIME", "UTC",
     "UTCTIME", "TIMEUTC", "LSLTIME", "LSLTIMESTAMP", "RECORDEDAT", "SYSTEMTIME", "DEVICETIME",
-    "TEMPS", "TIEMPO", "TEMPO", "HORA", "MILLISECONDS", "MILLIS", "MICROSECONDS", "", "INDEXLEVEL0",
+    "TEMPS", "TIEMPO", "TEMPO", "HORA", "MILLISECONDS", "MILLIS", "MICROSECONDS",
 }  # fmt: skip
+INDEX_NAMES = ("", "__index_level_0__")  # of an index that pandas wrote with the table
 NAMED_UNITS = {"MILLISECONDS": "ms", "MILLIS": "ms", "MICROSECONDS": "us"}
 DATE_NAMES = ("DATE", "DATUM")  # of a column beside times of day
 UNIT_SUFFIX = re.compile(
@@ -39,8 +40,8 @@ def time_column(table, channel_map, path, units):
     there is none.
 
     "T" is no such name, but a temperature; and what is called "t" without a unit, or by one of the
-    less usual names, only counts where its values rise as times do. So does a column without a
-    name, as an index that was written with the table.
+    less usual names, only counts where its values rise as times do. So does an index that was
+    written with the table, where it holds other than whole numbers, which count rows.
     """
     names = list(table.columns)
     if channel_map.time is not None:
@@ -56,8 +57,13 @@ def time_column(table, channel_map, path, units):
         bare = name in ("t", "T") and not units.get(name)
         if plain_name(name) in TIME_NAMES and not (bare and is_no_time(table[name], name)):
             return name
-    others = [name for name in names if plain_name(name) in OTHER_NAMES]
+    others = [name for name in names if is_index(name) or plain_name(name) in OTHER_NAMES]
     return next((name for name in others if not is_no_time(table[name], name)), None)
+
+
+def is_index(name):
+    """Tell whether a column is called as an index is that was written with the table."""
+    return name.strip() in INDEX_NAMES
 
 
 def is_no_time(column, name):
@@ -65,9 +71,9 @@ def is_no_time(column, name):
     if name == "T" or len(column) < 2:
         return True
     if pd.api.types.is_numeric_dtype(column):
-        steps = np.diff(column.to_numpy(np.float64, na_value=np.nan))
-        counts_rows = plain_name(name) in ("", "INDEXLEVEL0") and (steps == 1).all()
-        return counts_rows or np.mean(steps > 0) < 0.5
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        counts_rows = is_index(name) and (values == np.rint(values)).all()
+        return counts_rows or np.mean(np.diff(values) > 0) < 0.5
     if pd.api.types.is_timedelta64_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
     some = column.astype(str)[:100]
@@ -109,15 +115,29 @@ def begun_at(seconds):
 
 def seconds_of_day(table, name):
     """Return times of day in s from the first (n,), and when that was if a column beside them has
-    the date; else "". Midnight may pass.
+    the date; else "". Midnight may pass, where one date, that of the beginning, or none is said.
     """
     words = table[name].astype(str).str.strip().str.replace(",", ".")
-    seconds = np.unwrap(pd.to_timedelta(words).dt.total_seconds().to_numpy(), period=DAY_S)
-    day = next((other for other in table.columns if plain_name(other) in DATE_NAMES), None)
-    begun = ""
-    if day is not None and re.fullmatch(r"\d{4}-\d\d-\d\d", str(table[day].iloc[0])[:10]):
-        begun = pd.Timestamp(str(table[day].iloc[0])[:10]) + pd.Timedelta(seconds=seconds[0])
+    seconds = pd.to_timedelta(words).dt.total_seconds().to_numpy()
+    days = days_beside(table)
+    if days is not None and days.notna().all() and days.nunique() > 1:
+        seconds = seconds + (days - days.iloc[0]).dt.days.to_numpy() * DAY_S
+    else:
+        seconds = np.unwrap(seconds, period=DAY_S)
+    known = days is not None and pd.notna(days.iloc[0])
+    begun = days.iloc[0] + pd.Timedelta(seconds=seconds[0]) if known else ""
     return seconds - seconds[0], begun
+
+
+def days_beside(table):
+    """Return the date of each row of a table, NaT where none can be read; None without a column of
+    dates.
+    """
+    name = next((other for other in table.columns if plain_name(other) in DATE_NAMES), None)
+    if name is None:
+        return None
+    written = table[name].astype(str).str.slice(0, 10)
+    return pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
 
 
 def dates_of(column, name, path):

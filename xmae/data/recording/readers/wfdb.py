@@ -200,10 +200,11 @@ def stated_units(path, units):
 
 def labels_of(comments):
     """Return the age and sex as the comments of a header state them."""
-    labels, text = {}, " ".join(comments or [])
-    if age := re.search(rf"\bage\W{{1,4}}(\d+)\s*({'|'.join(YEARS)})?", text, re.IGNORECASE):
+    labels, text = {}, "\n".join(comments or [])
+    units = "|".join(YEARS)
+    if age := re.search(rf"\bage[^\w\n]{{1,4}}(\d+)[ \t]*(?:({units})s?\b)?", text, re.IGNORECASE):
         labels["age"] = float(age[1]) * YEARS.get((age[2] or "").lower(), 1)
-    if sex := re.search(r"\b(?:sex|gender)\W{1,4}([MF])", text, re.IGNORECASE):
+    if sex := re.search(r"\b(?:sex|gender)[^\w\n]{1,4}([MF])", text, re.IGNORECASE):
         labels["sex"] = sex[1].upper()
     return labels
 
