@@ -23,6 +23,14 @@ from xmae.ownership import owned
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 OLD = ".old"
 LONGEST_YAML = 1 << 17  # characters
+DEEPEST = 100  # levels of a YAML file
+OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 LONGEST_JSON = 32 << 20  # bytes: of empty lists, these take a gigabyte
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-\w+(\..+)?")
 
@@ -261,8 +269,13 @@ def read_yaml(path, kind):
         text = Path(path).read_text()
         if len(text) > LONGEST_YAML:
             raise UserError(f"{path}: {len(text)} characters are too many for {kind}")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(f"{path}: holds a reference ('*name'); write the value out")
+        depth = 0
+        for token in yaml.scan(text):  # each further level costs it more: not beyond DEEPEST
+            if isinstance(token, yaml.AliasToken):
+                raise UserError(f"{path}: holds a reference ('*name'); write the value out")
+            depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+            if depth > DEEPEST:
+                raise UserError(f"{path}: not readable as {kind} in YAML (nested too deep)")
         return yaml.safe_load(text)
     except UserError:
         raise

@@ -25,6 +25,7 @@ def cluster():
     ray.shutdown()
 
 
+@pytest.mark.extended
 def test_ray_gives_the_same_store(cluster, tmp_path):
     files = [str(path) for path in bidmc_files()[:3]]
     arguments = {"split": "0.4,0.3,0.3", "min_quality": 0.9}
@@ -49,6 +50,7 @@ def test_ray_gives_the_same_store(cluster, tmp_path):
     assert WindowStore(tmp_path / "local").meta == WindowStore(tmp_path / "ray").meta
 
 
+@pytest.mark.extended
 def test_what_is_wrong_with_a_file_is_told(cluster, tmp_path):
     def prepare_file(path, number, stage, settings):
         raise UserError(f"{path}: not readable")
@@ -57,6 +59,7 @@ def test_what_is_wrong_with_a_file_is_told(cluster, tmp_path):
         list(run_ray(prepare_file, [Path("broken.npz")], 0, tmp_path, None, None))
 
 
+@pytest.mark.extended
 def test_work_of_a_worker_that_died_is_done_again(cluster, tmp_path):
     """The first worker that gets a file dies of it, as when its node is taken away."""
     paths = [Path(f"{k}.npz") for k in range(6)]

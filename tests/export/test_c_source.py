@@ -147,10 +147,7 @@ def test_a_thousand_real_windows_are_bit_exact_in_every_layer(model, codes, tmp_
 
 @pytest.mark.parametrize(
     "tier",
-    [
-        "app",
-        *(pytest.param(t, marks=pytest.mark.extended) for t in TIERS if t not in ("mcu", "app")),
-    ],
+    [pytest.param(t, marks=pytest.mark.extended) for t in TIERS if t != "mcu"],
 )
 def test_other_sizes_of_student_are_bit_exact_in_every_layer(tier, ppg, codes, tmp_path):
     """Random weights, batch normalisation of real windows: real windows, noise and extremes."""

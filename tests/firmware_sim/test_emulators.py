@@ -138,6 +138,7 @@ def test_two_emulators_count_the_same(network, ran, core):
     }
 
 
+@pytest.mark.extended
 def test_counts_repeat_and_fast_paths_are_worth_it(network, firmware, ran):
     _, info, codes, expected = network
     fast, again = (

@@ -335,6 +335,7 @@ int has_pulse(const int8_t *input) {
 """
 
 
+@pytest.mark.extended
 def test_time_does_not_depend_on_the_input(firmware, tmp_path):
     """Pulse, noise, square wave and a single spike, window after window: instructions differ by
     less than 5 %.

@@ -36,6 +36,7 @@ def rows(student):
     return sensitivity(*student[:2])
 
 
+@pytest.mark.extended
 def test_layers_alone_add_up_to_what_all_lose_together(student, rows):
     graph, calibration, ppg = student
     assert [row["noise"] for row in rows] == sorted((row["noise"] for row in rows), reverse=True)

@@ -56,6 +56,7 @@ def test_rounded_activations_follow_the_batches_in_training_only():
     assert clipped.grad.tolist() == [0, 1]
 
 
+@pytest.mark.extended
 def test_rounding_is_that_of_the_exported_graph(taught, small_store):
     """The rounded student agrees with the int8 graph better than either does with float."""
     student = load_encoder("student-mcu")
