@@ -137,12 +137,13 @@ def simulate(
         raise UserError(
             "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
         )
+    moving = bundle == STUDENT and not Path(bundle).exists()
+    opened = None if moving else Bundle.open(bundle, public_key)
     chosen, not_run = chosen_devices(device, emulator)
     recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
     played = PlayedSignal(recording, Path(signal).name, sfreq, hop_s or 1, adc_bits, seconds)
-    if bundle == STUDENT and not Path(bundle).exists():
+    if moving:
         return simulate_motion(chosen, not_run, played, out, speed)
-    opened = Bundle.open(bundle, public_key)
     if opened.reads_beats(model):
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
     rate = sfreq or front_end_rate(recording.sfreq)

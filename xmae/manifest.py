@@ -73,7 +73,7 @@ def matching(pattern, what, longest):
 # the one rule for names of files: a part of a path, never a path, and never hidden
 FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
 # such a name, or a few of them with "/" between: a file in folders of a folder
-FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,5}", "plain path", 400)
+FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,9}", "plain path", 400)
 # names of other people's recordings: also with spaces and brackets
 PathPart = matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)
 # models, tasks, formats, precisions, operators

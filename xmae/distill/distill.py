@@ -21,7 +21,8 @@ from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 
 STUDENTS = (*TIERS, *BEATS)
-CROPS, EPOCHS = 20_000, 30  # the default budget: 600,000 windows
+CROPS = 20_000  # the default budget: 600,000 windows
+EPOCHS = 30
 TOKEN_WEIGHT = 0.5
 
 
