@@ -53,7 +53,8 @@ from xmae.quantize.calibration import (
 )
 from xmae.quantize.graph import INPUT_SHAPE, BeatGraph, exportable
 from xmae.quantize.layers import drift_of_embeddings, run_graph
-from xmae.quantize.observers import known_observer
+from xmae.quantize.observers import MINMAX, known_observer
+from xmae.quantize.pt2e import with_mean_kept
 from xmae.signals.window import N_TIMES, SFREQ
 
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
@@ -471,7 +472,8 @@ def export_model(
             # not those it was chosen by
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
-            target.convert(graph, path, precision, calibration, observer)
+            kept = mean_kept(graph, precision, calibration, observer)
+            target.convert(kept, path, precision, calibration, observer)
         refuse_saturated(target, path)
         seconds, drift = time.perf_counter() - start, None
         if target.can_open:
@@ -492,6 +494,15 @@ def export_model(
             }
         )
     return entries
+
+
+def mean_kept(graph, precision, calibration, observer):
+    """Return the graph to quantize: of a student that reads beats, one whose embedding keeps its
+    mean, as its few features are averaged and round the same way in every window.
+    """
+    if precision == "int8" and isinstance(graph, BeatGraph) and graph.channels == 1:
+        return with_mean_kept(graph, calibration, observer or MINMAX)
+    return graph
 
 
 def refuse_saturated(target, path):

@@ -2,6 +2,7 @@
 are compared in it.
 """
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -60,6 +61,28 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
     observed = prepare_pt2e(exported, quantizer)
     observe(observed, inputs, observer)
     return convert_pt2e(observed)
+
+
+@torch.no_grad()
+def with_mean_kept(graph, calibration, observer=MINMAX):
+    """Return a graph whose embedding has the mean of the float one when it is quantized.
+
+    What rounding adds to the mean over the calibration windows is taken off the bias of the last
+    layer (bias correction: Nagel et al., ICCV 2019).
+
+    Parameters
+    ----------
+    graph : BeatGraph
+        Its embedding comes from a linear layer, `encoder.head`.
+    calibration, observer
+        As of `quantize_graph`.
+    """
+    inputs = torch.from_numpy(calibration).view(len(calibration), 1, 1, -1, calibration.shape[-1])
+    quantized, kept = quantize_graph(graph, calibration, observer), copy.deepcopy(graph)
+    head = kept.encoder.head
+    lost = torch.cat([(graph(x) - quantized(x))[:, : head.out_features] for x in inputs])
+    head.bias.add_(lost.mean(0))
+    return kept
 
 
 @torch.no_grad()

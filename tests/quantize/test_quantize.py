@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare
-from xmae.data.store.store import WindowStore
+from xmae.data.prepare.prepare import prepare, prepare_recording
+from xmae.data.recording.readers import read_recording
+from xmae.data.store.store import Windows, WindowStore
 from xmae.errors import UserError
 from xmae.export.targets import executorch
 from xmae.models import McuStudent, PPGEncoder, XMAEConfig, load_encoder
@@ -23,6 +24,7 @@ from xmae.quantize import (
 from xmae.quantize.calibration import evenly, spread
 from xmae.quantize.graph import Normalise
 from xmae.quantize.layers import centred_cosine, drift_of_embeddings, error_of, run_graph
+from xmae.quantize.pt2e import quantize_graph, with_mean_kept
 from xmae.signals.scale import minmax_scale
 
 
@@ -230,3 +232,19 @@ def test_few_windows_are_of_as_many_subjects_as_there_are(store):
 def test_scaled_windows_are_what_the_store_holds(store):
     ppg = held_out(store, 10_000, seed=0)
     assert np.array_equal(ppg, minmax_scale(store.windows("val").ppg)[0])
+
+
+@pytest.mark.extended
+def test_a_student_of_beats_keeps_the_mean_of_its_embedding():
+    graph = exportable(load_encoder("beats-mcu"))
+    recordings = [prepare_recording(read_recording(path))[0] for path in bidmc_files()[:4]]
+    windows = minmax_scale(Windows.concatenate(recordings).ppg)[0][::4]
+    inputs = [torch.from_numpy(window).view(1, 1, 1, -1) for window in windows]
+
+    def missed(kept):
+        quantized = quantize_graph(kept, windows)
+        with torch.no_grad():
+            lost = torch.cat([(graph(x) - quantized(x))[:, :256] for x in inputs])
+        return lost.mean(0).abs().mean().item()
+
+    assert missed(with_mean_kept(graph, windows)) < 0.9 * missed(graph)
