@@ -287,11 +287,16 @@ def export_all(plan, folder, precisions, observer, drift_budget):
         model: (run_graph(graph, plan.ppg), run_graph(graph, plan.ranges.ppg).mean(0))
         for model, graph in plan.graphs.items()
     }
+    rounded = dict(plan.graphs)
+    if "int8" in precisions:
+        stage("what rounding does to the mean")
+        for model, graph in plan.graphs.items():
+            rounded[model] = with_mean_kept(graph, plan.ranges.ppg, observer or MINMAX)
     common = folder, precisions, plan.ranges.ppg, plan.ppg
     work = []
     for format in [name for name in plan.taken if name in TARGETS]:
         for model in plan.taken[format]:
-            what = TARGETS[format], model, plan.graphs[model], *common
+            what = TARGETS[format], model, plan.graphs[model], rounded[model], *common
             work.append((*what, *expected[model], observer, drift_budget))
     entries = []
     with two_processes() as pool:
@@ -427,6 +432,7 @@ def export_model(
     target,
     model,
     graph,
+    rounded,
     folder,
     precisions,
     calibration,
@@ -443,8 +449,8 @@ def export_model(
     target : Target
     model : str
         "teacher", "student", ...
-    graph : torch.nn.Module
-        From `exportable`.
+    graph, rounded : torch.nn.Module
+        From `exportable`; and what becomes int8, see `with_mean_kept`.
     folder : Path
         Where to.
     precisions : list of str
@@ -472,8 +478,8 @@ def export_model(
             # not those it was chosen by
             mixed, compared = {"float_layers": kept["float_layers"]}, slice(1, None, 2)
         else:
-            kept = mean_kept(graph, precision, calibration, observer)
-            target.convert(kept, path, precision, calibration, observer)
+            source = rounded if precision == "int8" else graph
+            target.convert(source, path, precision, calibration, observer)
         refuse_saturated(target, path)
         seconds, drift = time.perf_counter() - start, None
         if target.can_open:
@@ -494,15 +500,6 @@ def export_model(
             }
         )
     return entries
-
-
-def mean_kept(graph, precision, calibration, observer):
-    """Return the graph to quantize: of a student that reads beats, one whose embedding keeps its
-    mean, as its few features are averaged and round the same way in every window.
-    """
-    if precision == "int8" and isinstance(graph, BeatGraph) and graph.channels == 1:
-        return with_mean_kept(graph, calibration, observer or MINMAX)
-    return graph
 
 
 def refuse_saturated(target, path):

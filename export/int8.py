@@ -17,6 +17,7 @@ from xmae.quantize.calibration import evenly, held_out, training_windows
 from xmae.quantize.graph import exportable
 from xmae.quantize.layers import drift_of_embeddings, error_of, run_graph
 from xmae.quantize.observers import MINMAX, known_observer
+from xmae.quantize.pt2e import with_mean_kept
 
 FORMATS = {name: target for name, target in TARGETS.items() if target.compare_layers}
 # held-out windows on which files are compared; a budget is judged on as many others
@@ -88,6 +89,7 @@ def quantize(
     calibration = training_windows(store.windows("train"), n_calibration, seed)
     ppg = held_out(store, N_COMPARED * (1 if drift_budget is None else 2), seed, calibration)
     graph = exportable(load_encoder(model))
+    rounded = with_mean_kept(graph, calibration.ppg, observer)
     rows, layers = [], {}
     with atomic_folder(out, "calibration.npz") as folder:
         calibration.save(folder / "calibration.npz")
@@ -95,7 +97,7 @@ def quantize(
         for name in tqdm(names, "quantize", unit="format"):
             path = folder / f"int8{FORMATS[name].suffix}"
             row, layers[name] = quantize_for(
-                FORMATS[name], graph, path, calibration.ppg, ppg, observer, drift_budget
+                FORMATS[name], graph, rounded, path, calibration.ppg, ppg, observer, drift_budget
             )
             rows.append({"format": name, "file": path.name} | row)
         about = {
@@ -113,21 +115,22 @@ def quantize(
     }
 
 
-def quantize_for(target, graph, path, calibration, ppg, observer, budget):
+def quantize_for(target, graph, rounded, path, calibration, ppg, observer, budget):
     """Write one int8 file and compare it with float: its row of the result, and a row for each of
     its layers.
     """
     kept = {"float_layers": [], "float_modules": ()}
     stage(f"{target.name}: calibrate on {len(calibration)} windows and write {path.name}")
     if budget is None:
-        target.convert(graph, path, "int8", calibration, observer)
+        target.convert(rounded, path, "int8", calibration, observer)
     else:
         judging, ppg = ppg[::2], ppg[1::2]  # what a file was chosen by says too much good of it
+        rounded = graph
         kept = export_within(target, graph, path, calibration, judging, budget, observer)
     reference, actual = run_graph(graph, ppg), target.open(path)(ppg)
     few = evenly(ppg, N_LAYERS)
     stage(f"{target.name}: every layer against float, on {len(few)} windows")
-    layers = target.compare_layers(graph, path, calibration, observer, kept["float_modules"], few)
+    layers = target.compare_layers(rounded, path, calibration, observer, kept["float_modules"], few)
     worst = min(layers, key=lambda layer: layer["snr_db"])
     row = {
         "bytes": os.path.getsize(path),

@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 
 from xmae.beats.codes import as_codes
+from xmae.beats.intervals import rate_by_window
 from xmae.beats.r_peaks import stretches
 from xmae.beats.reader import MapCode, read_maps
 from xmae.beats.reading import Reading
@@ -69,7 +70,7 @@ class Int8Reader:
             last = WINDOW_S * np.arange(1, length + 1)
             certainty[stretch] = sure[np.abs(ends - last[:, None]).argmin(1)]
         window, time, confidence = (np.concatenate(x) for x in (window, time, confidence))
-        return Reading(window, time, confidence, rate_of(window, time, n), certainty)
+        return Reading(window, time, confidence, rate_by_window(time, window, n), certainty)
 
     def read_stretch(self, ppg):
         """Read PPG at 100 Hz (n,): beats (k, 2), times in s and confidences; certainties (m,) and
@@ -82,16 +83,3 @@ class Int8Reader:
         found = np.column_stack([stream.seconds_of(beats[:, 0]), beats[:, 1] / 255])
         sure = np.array([one.certainty / 255 for one in results])
         return found, sure, np.array([stream.seconds_of(one.time) for one in results])
-
-
-def rate_of(window, time, n):
-    """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first): (n,) bpm;
-    NaN below two beats.
-    """
-    count = np.bincount(window, minlength=n)
-    some = count >= 2
-    first = np.searchsorted(window, np.flatnonzero(some))
-    span = time[first + count[some] - 1] - time[first]
-    rate = np.full(n, np.nan)
-    rate[some] = 60 * (count[some] - 1) / span
-    return rate

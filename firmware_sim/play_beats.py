@@ -163,25 +163,39 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
         device.ram_bytes,
     )
     pushes, seconds = pushes_of(codes, rate), len(codes) / rate
-    run = runner(emulator)(
-        firmware,
-        {"in.bin": encoded(rate, bits, False, hop_s, pushes)},
-        (WORK, REST),
-        max(600, PATIENCE * seconds),
-    )
-    if run.exit_code:
-        said = run.console.strip()[-200:]
-        raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
+    run = run_streaming(firmware, emulator, encoded(rate, bits, False, hop_s, pushes), seconds)
     found = results_of(run.files.get("out.bin", b""))
     stream = Stream(path, rate, bits, hop_s, certainty=bundle.certainty(student))
     expected = list(chain.from_iterable(stream.push(part, lost) for part, lost in pushes))
-    cost = second_cost(run, model, device, seconds)
-    sizes = firmware.sizes
-    instance = instance_bytes(firmware)
     return {
         "lines": [stream.line(result) for result in found],
         "results": [row_of(result, stream) for result in found],
         "bit_exact": equality_of(found, expected),
+        **spent(run, firmware, model, device, seconds, LIMITS),
+    }, found
+
+
+def run_streaming(firmware, emulator, data, seconds):
+    """Run firmware that reads `in.bin`, for so many seconds of signal.
+
+    Raises
+    ------
+    UserError
+        If it fails.
+    """
+    patience = max(600, PATIENCE * seconds)
+    run = runner(emulator)(firmware, {"in.bin": data}, (WORK, REST), patience)
+    if run.exit_code:
+        said = run.console.strip()[-200:]
+        raise UserError(f"the firmware ended with code {run.exit_code}: {said}")
+    return run
+
+
+def spent(run, firmware, model, device, seconds, limits):
+    """Say what a run took: `memory`, `limits`, `counts` and `estimated`."""
+    cost = second_cost(run, model, device, seconds)
+    sizes, instance = firmware.sizes, instance_bytes(firmware)
+    return {
         "memory": {
             "constants": model.constant_bytes,
             "flash": sizes["flash"],
@@ -190,9 +204,9 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
             "stack_used": run.stack_used,
             "compiler": firmware.compiler,
         },
-        "limits": limits_of(cost["counts"]["instructions_a_second"], instance),
+        "limits": limits_of(cost["counts"]["instructions_a_second"], instance, limits),
         **cost,
-    }, found
+    }
 
 
 def instance_bytes(firmware):
@@ -200,7 +214,7 @@ def instance_bytes(firmware):
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
-def limits_of(instructions, instance, limits=LIMITS):
+def limits_of(instructions, instance, limits):
     """Say what must be kept, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}

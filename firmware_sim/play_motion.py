@@ -12,20 +12,15 @@ from xmae.export.stream import int8_file
 from xmae.export.targets.c.motion_source import motion_model, motion_texts
 from xmae.firmware_sim.build.compile import BOARDS, compile_firmware
 from xmae.firmware_sim.build.generate import STACK_BYTES
-from xmae.firmware_sim.emulators.registry import runner
 from xmae.firmware_sim.play_beats import (
     BURST_S,
     LIBRARY,
     MOST_BEATS,
-    PATIENCE,
-    REST,
     SCALARS,
-    WORK,
     equality_of,
-    instance_bytes,
-    limits_of,
     row_of,
-    second_cost,
+    run_streaming,
+    spent,
 )
 
 STUDENT = "student-motion"
@@ -166,15 +161,7 @@ def play_motion(device, emulator, signal, folder, hop_s=1):
     """
     model, firmware = build_motion(folder / "firmware", device)
     seconds = len(signal.ppg) / signal.rate
-    run = runner(emulator)(
-        firmware,
-        {"in.bin": encoded(signal, hop_s)},
-        (WORK, REST),
-        max(600, PATIENCE * seconds),
-    )
-    if run.exit_code:
-        words = run.console.strip()[-200:]
-        raise UserError(f"the firmware ended with code {run.exit_code}: {words}")
+    run = run_streaming(firmware, emulator, encoded(signal, hop_s), seconds)
     found = results_of(run.files.get("out.bin", b""))
     stream = MotionStream(
         STUDENT, signal.rate, signal.bits, hop_s, acc_sfreq=signal.acc_rate, one_g=ONE_G
@@ -183,22 +170,11 @@ def play_motion(device, emulator, signal, folder, hop_s=1):
     for axes, codes in signal.bursts():
         stream.accelerate(axes)
         expected += stream.push(codes)
-    cost = second_cost(run, model, device, seconds)
-    sizes, instance = firmware.sizes, instance_bytes(firmware)
     return {
         "lines": [stream.line(result) for result in found],
         "results": [moving_row(result, stream) for result in found],
         "bit_exact": equality_of(found, expected) | {"with": "xmae.MotionStream"},
-        "memory": {
-            "constants": model.constant_bytes,
-            "flash": sizes["flash"],
-            "instance": instance,
-            "ram": sizes["ram"],
-            "stack_used": run.stack_used,
-            "compiler": firmware.compiler,
-        },
-        "limits": limits_of(cost["counts"]["instructions_a_second"], instance, LIMITS),
-        **cost,
+        **spent(run, firmware, model, device, seconds, LIMITS),
     }, found
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from xmae.native import one_thread, quietly
+from xmae.quantize.graph import BeatGraph
 from xmae.quantize.observers import MINMAX, Observer
 
 
@@ -65,18 +66,22 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
 
 @torch.no_grad()
 def with_mean_kept(graph, calibration, observer=MINMAX):
-    """Return a graph whose embedding has the mean of the float one when it is quantized.
+    """Return the graph to quantize: of a student that reads beats, one whose embedding then has the
+    mean of the float one; any other as it is.
 
-    What rounding adds to the mean over the calibration windows is taken off the bias of the last
-    layer (bias correction: Nagel et al., ICCV 2019).
+    Such a student pools a few features, whose rounding shifts the embedding the same way in every
+    window. What rounding adds to the mean over the calibration windows is taken off the bias of the
+    last layer (bias correction: Nagel et al., ICCV 2019).
 
     Parameters
     ----------
-    graph : BeatGraph
-        Its embedding comes from a linear layer, `encoder.head`.
+    graph : torch.nn.Module
+        From `exportable`.
     calibration, observer
         As of `quantize_graph`.
     """
+    if not isinstance(graph, BeatGraph) or graph.channels > 1:
+        return graph
     inputs = torch.from_numpy(calibration).view(len(calibration), 1, 1, -1, calibration.shape[-1])
     quantized, kept = quantize_graph(graph, calibration, observer), copy.deepcopy(graph)
     head = kept.encoder.head

@@ -44,14 +44,14 @@ class Trial:
 
     @property
     def lag_error_s(self):
-        """Return of the lag in the middle: found less what it is."""
+        """Return the error of the lag in the middle: found less what it is."""
         at_middle = self.own_lag_s + self.offset_s
         at_middle += 1e-6 * self.drift_ppm * (self.found.middle_s + self.own_lag_s)
         return self.found.lag_s - at_middle
 
     @property
     def offset_error_s(self):
-        """Return of the offset, the lag less 0.25 s: the recording's own lag stands in it."""
+        """Return the error of the offset, the lag less 0.25 s; the recording's own lag is in it."""
         return self.lag_error_s + self.own_lag_s - 0.25
 
     @property
@@ -63,7 +63,7 @@ class Trial:
 
     @property
     def drift_error_ppm(self):
-        """Return the found less injected."""
+        """Return what was found less what was injected."""
         return self.found.drift_ppm - self.drift_ppm
 
 

@@ -27,6 +27,24 @@ def intervals_of(time, window):
     return np.diff(time)[whole], window[1:][whole]
 
 
+def rate_by_window(time, window, n_windows):
+    """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first).
+
+    Parameters as of `variability`.
+
+    Returns
+    -------
+    float array, shape (n_windows,)
+        bpm; NaN below two beats.
+    """
+    count = np.bincount(window, minlength=n_windows)
+    some = count >= 2
+    first = np.searchsorted(window, np.flatnonzero(some))
+    rate = np.full(n_windows, np.nan)
+    rate[some] = 60 * (count[some] - 1) / (time[first + count[some] - 1] - time[first])
+    return rate
+
+
 def variability(time, window, n_windows):
     """Return the RMSSD, SDNN (ms) and pNN50 (%) for the beats of each window.
 

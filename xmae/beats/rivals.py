@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
+from xmae.beats.intervals import rate_by_window
 from xmae.beats.r_peaks import fraction_of_peak
 from xmae.beats.reading import Reading
 from xmae.errors import require_choice
@@ -51,17 +52,19 @@ def read_classical(ppg, method):
     if method == "autocorrelation":
         return read_autocorrelation(ppg)
     n_windows, beats = len(ppg), []
-    rate, certainty = np.full(n_windows, np.nan), np.zeros(n_windows)
+    certainty = np.zeros(n_windows)
     for number, x in enumerate(ppg):
         peaks = pulse_peaks(x, method)
         time = fraction_of_peak(x, peaks) / SFREQ
         quality = template_quality(x, peaks, SFREQ)
         if len(peaks) >= FEWEST:
-            rate[number] = 60 * (len(peaks) - 1) / (time[-1] - time[0])
             certainty[number] = max(0.0, window_quality(quality, SFREQ)[0])
         beats.append([np.full(len(peaks), number), time, quality[peaks].clip(0, 1)])
     beats = np.concatenate([np.zeros((3, 0)), *beats], axis=1)
-    return Reading(beats[0].astype(int), beats[1], beats[2], rate, certainty)
+    window = beats[0].astype(int)
+    rate = rate_by_window(beats[1], window, n_windows)
+    rate[np.bincount(window, minlength=n_windows) < FEWEST] = np.nan
+    return Reading(window, beats[1], beats[2], rate, certainty)
 
 
 def pulse_peaks(x, method):

@@ -69,8 +69,8 @@ class AppleObjective(Objective):
         return self.loss(queries, keys, person)
 
     def loss(self, queries, keys, person):
-        """Return of online and momentum projections (2n, D) of n pairs; `person` (n, n) is true for
-        pairs of one person.
+        """Return the loss of online and momentum projections (2n, D) of n pairs; `person` (n, n)
+        is true for pairs of one person.
         """
         (one, two), (key_one, key_two) = queries.chunk(2), keys.chunk(2)
         contrast = info_nce(one, key_two, self.temperature, person) + info_nce(

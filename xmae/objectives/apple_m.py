@@ -56,6 +56,6 @@ class AppleMObjective(Objective):
         return self.loss(ppg, ecg)
 
     def loss(self, ppg, ecg):
-        """Return of projections (n, D), row i of both of one moment."""
+        """Return the loss of projections (n, D), row i of both of one moment."""
         contrast = info_nce(ppg, ecg, self.temperature) + info_nce(ecg, ppg, self.temperature)
         return contrast / 2 + self.koleo_weight * (koleo(ppg) + koleo(ecg)) / 2

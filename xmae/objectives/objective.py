@@ -86,7 +86,7 @@ class Objective(nn.Module):
         return self(batch)
 
     def gather(self, x):
-        """Return the while training, the rows of all processes, with gradients; validation is the
+        """Return, while training, the rows of all processes, with gradients; validation is the
         same on each of them.
         """
         return gather(x) if self.training else x
@@ -115,7 +115,7 @@ class Objective(nn.Module):
         """
 
     def end_epoch(self, val_loss):
-        """Return the told the validation loss at the end of an epoch; returns what to log."""
+        """Hear the validation loss at the end of an epoch, and return what to log."""
         return {}
 
     def restart_teacher(self):

@@ -20,11 +20,11 @@ class Draws:
         self.batch, self.generator = batch, torch.Generator().manual_seed(batch.seed)
 
     def rand(self, *shape):
-        """Return the even between 0 and 1, (B, *shape)."""
+        """Draw evenly between 0 and 1, (B, *shape)."""
         return self.mine(torch.rand(self.batch.n_total, *shape, generator=self.generator))
 
     def randn(self, *shape):
-        """Return the normal, (B, *shape)."""
+        """Draw from a normal distribution, (B, *shape)."""
         return self.mine(torch.randn(self.batch.n_total, *shape, generator=self.generator))
 
     def mine(self, x):
@@ -46,7 +46,7 @@ def curve(draws, n_times, knots=6):
 
 
 def noise(x, draws):
-    """Return the white noise of a standard deviation up to 5 % of the range."""
+    """Add white noise of a standard deviation up to 5 % of the range."""
     return x + 0.1 * draws.rand(1, 1) * draws.randn(1, x.shape[-1])
 
 
@@ -59,7 +59,7 @@ def crop(x, draws):
 
 
 def cutout(x, draws):
-    """Return a tenth to 30 % of the window set to zero."""
+    """Set a tenth to 30 % of the window to zero."""
     return x * ~stretch(x, draws, 0.1 + 0.2 * draws.rand(1, 1))
 
 
@@ -71,23 +71,23 @@ def stretch(x, draws, share):
 
 
 def magnitude_warp(x, draws):
-    """Return amplitude times a smooth random curve between 0.5 and 1.5."""
+    """Multiply the amplitude by a smooth random curve between 0.5 and 1.5."""
     return x * (0.5 + curve(draws, x.shape[-1]))
 
 
 def time_warp(x, draws):
-    """Return the local speed of a smooth random curve between 0.5 and 1.5; start and end stay."""
+    """Warp time at a smooth random speed between 0.5 and 1.5; start and end stay."""
     speed = (0.5 + curve(draws, x.shape[-1] - 1)).cumsum(-1)
     return resample(x, F.pad(speed / speed[..., -1:] * (x.shape[-1] - 1), (1, 0)))
 
 
 def negate(x, draws):
-    """Return the upside down."""
+    """Turn windows upside down."""
     return -x
 
 
 def reverse(x, draws):
-    """Return backwards in time."""
+    """Turn windows backwards in time."""
     return x.flip(-1)
 
 

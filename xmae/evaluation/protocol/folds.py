@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def name(self):
-        """Return of the dataset and the task."""
+        """Return the names of the dataset and the task."""
         return f"{self.dataset.name}/{self.task.name}"
 
     @property
