@@ -5,19 +5,17 @@
 The store is a tenth of `cinc2015_vt`. The table is written where it ships; nothing is scored.
 """
 
-import json
 import sys
 
 import numpy as np
 
 from xmae.beats.certainty import calibrate
 from xmae.beats.truth import truth_of_windows
-from xmae.benchmarks.release.ship_beats import TABLE
+from xmae.benchmarks.release.ship_beats import write_table
 from xmae.benchmarks.studies.runner import run_script
 from xmae.benchmarks.studies.tiers import read_stream
 from xmae.data.store.store import WindowStore
 from xmae.export.stream import DSP
-from xmae.files import atomic_file
 
 
 def calibrate_dsp(store):
@@ -27,10 +25,7 @@ def calibrate_dsp(store):
     rate, certainty = read_stream(windows)
     known = np.isfinite(truth)
     table = calibrate(certainty[known], rate[known], truth[known])
-    tables = json.loads(TABLE.read_text())
-    tables[DSP] = {"half_width": table.half_width.tolist(), "least": table.least}
-    with atomic_file(TABLE) as temporary:
-        temporary.write_text(json.dumps(tables, indent=1) + "\n")
+    write_table(DSP, table)
     return {"windows": int(known.sum()), "least": table.least}
 
 

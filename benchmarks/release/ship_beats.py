@@ -55,12 +55,17 @@ def ship(encoder: str, store: str, name: str) -> dict:
     held = windows.windows("val")
     certainty, rate, truth, subject = read_int8(int8, held)
     table = calibrate(certainty, rate, truth, subject)
+    write_table(name, table)
+    error = np.abs(rate - truth)
+    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
+
+
+def write_table(name, table):
+    """Write the certainty table of a shipped model among the others."""
     tables = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
     tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
     with atomic_file(TABLE) as temporary:
         temporary.write_text(json.dumps(tables, indent=1) + "\n")
-    error = np.abs(rate - truth)
-    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
 
 
 def read_int8(path, windows):

@@ -7,7 +7,6 @@ the validation recordings of the store, people at rest without an accelerometer,
 point. The tracker's tables are made after that by `choose_tracker`.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,17 +14,17 @@ import numpy as np
 
 from xmae.beats.certainty import calibrate
 from xmae.beats.truth import truth_of_windows
+from xmae.benchmarks.release.ship_beats import write_table
 from xmae.benchmarks.studies.runner import run_script
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.moving_people import moving_people
 from xmae.export.bundle.provenance import without_folders
 from xmae.export.targets import litert
-from xmae.files import atomic_file
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
 from xmae.quantize.graph import exportable
 
-WEIGHTS, TABLE = Path("xmae/models/weights"), Path("xmae/beats/certainty.json")
+WEIGHTS = Path("xmae/models/weights")
 PEOPLE, SEED = 40, 5_010_000
 
 
@@ -45,10 +44,7 @@ def ship(encoder: str, store: str, name: str = "student-motion") -> dict:
     windows = samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / 127
     litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
     table = calibrate_beats(student, WindowStore(store).windows("val"))
-    tables = json.loads(TABLE.read_text())
-    tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
-    with atomic_file(TABLE) as temporary:
-        temporary.write_text(json.dumps(tables, indent=1) + "\n")
+    write_table(name, table)
     return {"windows": len(windows), "least": table.least}
 
 
