@@ -33,11 +33,13 @@ def test_wandb_and_mlflow_get_the_run_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("xmae.training.loggers.find_spec", lambda name: SimpleNamespace())
     assert len(make_loggers("wandb,mlflow", tmp_path / "run")) == 2
     assert made["wandb"][1]["save_dir"] == tmp_path / "run"
-    assert made["mlflow"] == (("xmae", "run", f"sqlite:///{tmp_path}/run/mlflow.db"), {})
+    files = {"artifact_location": (tmp_path / "run" / "mlruns").as_uri()}
+    assert made["mlflow"] == (("xmae", "run", f"sqlite:///{tmp_path}/run/mlflow.db"), files)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
     made.clear()
     make_loggers("mlflow", tmp_path / "own")
-    assert made["mlflow"] == (("xmae", "own", "http://localhost:5000"), {})
+    own = (("xmae", "own", "http://localhost:5000"), {"artifact_location": None})
+    assert made["mlflow"] == own
 
 
 def test_what_is_not_there_is_one_line(tmp_path, monkeypatch):
