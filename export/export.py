@@ -160,7 +160,7 @@ def export(
     return {
         "models": [{key: entry[key] for key in columns} for entry in entries],
         "heads": {model: list(tasks) for model, tasks in heads.heads.items()},
-        "summary": [*summary_of(entries, heads, plan.brought), *notes],
+        "summary": [*summary_of(entries, heads, plan.brought), *notes, *library_line(manifest)],
         "out": str(out),
     }
 
@@ -569,6 +569,14 @@ def drift_of(session, ppg, reference, mean):
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
+
+
+def library_line(manifest):
+    """Say where the C library is, if there is one."""
+    if "c" not in manifest:
+        return []
+    names = ", ".join(model["name"] for model in manifest["c"]["models"])
+    return [f"libxmae with {names}: {FOLDER}/README.md says how to build and test it"]
 
 
 def beat_tables(students, store):
