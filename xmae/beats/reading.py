@@ -6,6 +6,7 @@ import numpy as np
 
 DOUBTFUL = 0.25  # confidence of a beat below which its intervals are doubtful: half the full length
 
+
 @dataclass(frozen=True)
 class Reading:
     """Beats and heart rate of windows of 10 s.
