@@ -17,8 +17,9 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS, heads_of, written
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
+from xmae.export.bundle.bundle import MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
@@ -41,7 +42,7 @@ from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked
 from xmae.models import load_encoder, save_encoder
 from xmae.models.beat_student import BeatStudent
-from xmae.models.checkpoint import heads_of, is_foreign
+from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
 from xmae.quantize.calibration import (
@@ -326,9 +327,9 @@ def write_heads(plan, store, folder):
         heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
             encoder, store, plan.train, plan.brought[model]
         )
-    write_json(folder / HEADS, heads)
+    write_json(folder / HEADS, written(heads))
     if any(probes.values()):
-        write_json(folder / PROBES, probes)
+        write_json(folder / PROBES, written(probes))
     return MadeHeads(heads, metrics, at_chance)
 
 

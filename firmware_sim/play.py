@@ -149,7 +149,7 @@ def heads_of(bundle, student):
     """
     trusted = bundle.trusted_heads(student)
     rows = [
-        {"name": name, "units": frame_units(head), "kind": head["kind"], "skill": head.get("skill")}
+        {"name": name, "units": frame_units(head), "kind": head.kind, "skill": head.skill}
         for name, head in trusted.items()
     ]
     return {
@@ -188,7 +188,7 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
     none without a result.
     """
     said = {
-        name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
+        name: round(float(expit(value)) if head.kind == "binary" else float(value), 4)
         for (name, head), value in zip(heads.items(), values, strict=False)
     }
     return {

@@ -183,10 +183,10 @@ def apply_heads(results, embeddings, heads):
     plausible : bool array, shape (n_valid,)
     """
     low, high = plausible_range(heads)
-    weights = np.array([head["weight"] for head in heads.values()]).reshape(
+    weights = np.array([head.weight for head in heads.values()]).reshape(
         len(heads), embeddings.shape[1]
     )
-    said = embeddings @ weights.T + [head["bias"] for head in heads.values()]
+    said = embeddings @ weights.T + [head.bias for head in heads.values()]
     plausible = ((said >= low) & (said <= high)).all(axis=1)
     rows, marked, values = iter(zip(said, plausible, strict=True)), [], []
     for result in results:

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WrapValidator,
 )
 
 from xmae.errors import UserError
@@ -58,8 +60,21 @@ def plain(value, depth=0):
     return value
 
 
+def given(value):
+    """Return a value that may be left out but not be null, or raise a `ValueError`."""
+    if value is None:
+        raise ValueError("may be left out, but not be null")
+    return value
+
+
+def as_it_stands(value, check):
+    """Return a number that a check accepts as it stands in the file: 100 stays 100, not 100.0."""
+    check(value)
+    return value
+
+
 def matching(pattern, what, longest):
-    """Return a type of text that matches a pattern as a whole; `what` it must be, in words."""
+    """Return a check that a text matches a pattern as a whole; `what` it must be, in words."""
     rule = re.compile(pattern)
 
     def held(text):
@@ -67,23 +82,24 @@ def matching(pattern, what, longest):
             raise ValueError(f"{text[:40]!a} is no {what}")
         return text
 
-    return Annotated[str, AfterValidator(held)]
+    return AfterValidator(held)
 
 
 # the one rule for names of files: a part of a path, never a path, and never hidden
-FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
+FileName = Annotated[str, matching(r"\w[\w.+-]*", "plain file name", 200)]
 # such a name, or a few of them with "/" between: a file in folders of a folder
-FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,9}", "plain path", 400)
+FilePath = Annotated[str, matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,9}", "plain path", 400)]
 # names of other people's recordings: also with spaces and brackets
-PathPart = matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)
+PathPart = Annotated[str, matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)]
 # models, tasks, formats, precisions, operators
-Word = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)
-Units = matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)
-Digest = matching(r"[0-9a-f]{64}", "SHA-256", 64)
+Word = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)]
+Units = Annotated[str, matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)]
+Digest = Annotated[str, matching(r"[0-9a-f]{64}", "SHA-256", 64)]
 Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(one_line)]
 Text = Annotated[str, StringConstraints(max_length=1000)]  # shown through `xmae.text` only
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Number = Annotated[float, Field(ge=-1e9, le=1e9), WrapValidator(as_it_stands)]
+NotNull = BeforeValidator(given)  # beside a default of None
 Free = Annotated[Any, AfterValidator(plain)]  # what is only shown or passed on
 
 
@@ -91,6 +107,10 @@ class Schema(BaseModel):
     """A part of a manifest: exact types, finite numbers, and no other fields than these."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def as_json(self):
+        """Return the JSON value that it was made of: fields that were left out stay so."""
+        return self.model_dump(exclude_unset=True)
 
 
 class OpenSchema(Schema):
@@ -123,18 +143,32 @@ def read_manifest(path, schema):
 
 
 def checked(value, schema, where):
-    """Return a JSON value that is as a schema says; `where` it is from stands in the message.
+    """Return a JSON value that is as a schema says, as it stands; else as `parsed`."""
+    parsed(value, schema, where)
+    return value
+
+
+def parsed(value, schema, where):
+    """Return a JSON value as an object of a schema; `where` it is from stands in the message.
+
+    Parameters
+    ----------
+    value : object
+        Of dicts, lists, texts, numbers and None.
+    schema : type
+        A `Schema`, or a type made of some, such as ``dict[Word, Head]``.
+    where : Path or str
+        For messages.
 
     Raises
     ------
     UserError
-        If it is not; the message names the first field that is wrong.
+        If it is not as the schema says; the message names the first field that is wrong.
     """
     try:
-        TypeAdapter(schema).validate_python(value)
+        return TypeAdapter(schema).validate_python(value)
     except (ValidationError, RecursionError) as error:
         raise UserError(f"{where}: {first_fault(error)}") from None
-    return value
 
 
 def first_fault(error):

@@ -13,7 +13,6 @@ import numpy as np
 from xmae.benchmarks.harness.baseline import spread
 from xmae.benchmarks.harness.beat_drift import compare_beats
 from xmae.benchmarks.harness.rows import EmbeddingDrift, HeadDrift
-from xmae.evaluation.heads.heads import apply_head
 from xmae.evaluation.protocol.bootstrap import METRICS, draw_weights, interval
 from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.quantize.layers import centred_cosine
@@ -99,7 +98,7 @@ def compare_heads(heads, embedding, original, windows):
         known = ~np.isnan(truth)
         if not known.any() or (task.kind == "binary" and np.ptp(truth[known]) == 0):
             continue
-        shown = (apply_head(head, x[known]) for x in (np.nan_to_num(embedding), original))
+        shown = (head.apply(x[known]) for x in (np.nan_to_num(embedding), original))
         found[name] = head_drift(task, truth[known], *shown, windows.subject, known)
     return found
 

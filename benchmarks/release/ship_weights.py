@@ -19,7 +19,7 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
-from xmae.evaluation.heads.heads import fit_heads, worth_shipping
+from xmae.evaluation.heads.heads import HEADS, fit_heads, worth_shipping, written
 from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.provenance import COSINE_TO, without_folders
@@ -119,7 +119,7 @@ def main(store, out, *given):
             embeddings | {"features": features}, windows, ["hr"], seed=SEED, progress=True
         )
         tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
-    write_json(out / "heads.json", heads)
+    write_json(out / HEADS, written(heads))
     subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]
     with atomic_file(out / "MODEL_CARD.md") as temporary:
         temporary.write_text(

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS
 from xmae.export.bundle.beat_rows import RowSession, table_of
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
@@ -33,7 +34,7 @@ from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "probes.json"
+MANIFEST, PROBES = "manifest.json", "probes.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
@@ -75,11 +76,11 @@ class Bundle:
         The folder.
     manifest : dict
         `manifest.json`.
-    heads : dict
-        Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
+    heads : dict of str to dict of str to Head
+        Linear heads, by model and task.
     verdict : Verdict
         Whether it is signed, and by the key that was given; as text a line for people.
-    probes : dict
+    probes : dict of str to dict of str to Head
         Heads of the heart rate that are at chance, by model and task: they measure drift.
 
     Examples
@@ -196,16 +197,14 @@ class Bundle:
         """Return those of a model's heads that do better than a constant on subjects left out, in
         the order of heads.json.
         """
-        from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
-
-        return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
+        return {task: head for task, head in self.heads.get(model, {}).items() if head.has_skill}
 
     def at_chance(self, model):
         """Say what a model's embedding was asked for and does not know better than a constant:
         labels of tasks without a head, and of heads without skill in older bundles.
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
-        left = [head["label"] for task, head in heads.items() if task not in trusted]
+        left = [head.label for task, head in heads.items() if task not in trusted]
         return [*self.manifest.get("metrics", {}).get("heads_at_chance", {}).get(model, []), *left]
 
     def session(self, entry, threads=1):

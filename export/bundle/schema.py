@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xmae.errors import UserError
+from xmae.evaluation.heads.head import MAX_WIDTH, Heads
 from xmae.manifest import (
     Count,
     Digest,
@@ -17,13 +18,11 @@ from xmae.manifest import (
     Number,
     OpenSchema,
     Schema,
-    Units,
     Word,
-    checked,
     matching,
+    parsed,
 )
 
-MAX_WIDTH = 65_536  # numbers of an embedding
 CODES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}  # least, greatest
 Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
 
@@ -166,7 +165,7 @@ class CModel(OpenSchema):
     """A student in libxmae."""
 
     model: Word
-    name: matching(r"\w+", "name in C", 100)
+    name: Annotated[str, matching(r"\w+", "name in C", 100)]
     int8: FileName
     memory_bytes: Count
     constant_bytes: Count
@@ -232,42 +231,21 @@ class Draft(Manifest):
     files: dict[FilePath, Digest] = {}
 
 
-class Head(Schema):
-    """A linear head: `weight @ embedding + bias` is its answer.
-
-    Attributes
-    ----------
-    kind : str
-        "regression": the answer is in `units`. "binary": it is the log odds of the class.
-    label, units : str
-        What it answers, in words, and the unit of a regression ("bpm").
-    weight, bias : list of float, float
-        A weight for each number of the embedding.
-    skill : float
-        Share of a constant's loss that it explains on training subjects left out, at most 1.
-    """
-
-    kind: Literal["regression", "binary"]
-    label: Line
-    units: Units
-    weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
-    bias: Number
-    skill: Annotated[float, Field(ge=-1e9, le=1)] = 1
-
-
-Heads = dict[Word, dict[Word, Head]]  # by model and task
-
-
 class Signature(Schema):
     """`manifest.sig`."""
 
     algorithm: Literal["Ed25519"]
-    public_key: matching(r"[0-9a-f]{64}", "public key of 32 bytes in hexadecimal", 64)
-    signature: matching(r"[0-9a-f]{128}", "signature of 64 bytes in hexadecimal", 128)
+    public_key: Annotated[
+        str, matching(r"[0-9a-f]{64}", "public key of 32 bytes in hexadecimal", 64)
+    ]
+    signature: Annotated[
+        str, matching(r"[0-9a-f]{128}", "signature of 64 bytes in hexadecimal", 128)
+    ]
 
 
 def checked_heads(heads, models, where):
-    """Return heads that are as `Heads` says and as wide as the embeddings of their models.
+    """Return the heads of a file, by model and task; they are as wide as the embeddings of their
+    models.
 
     Parameters
     ----------
@@ -283,15 +261,15 @@ def checked_heads(heads, models, where):
     UserError
         If they are not.
     """
-    checked(heads, Heads, where)
+    heads = parsed(heads, Heads, where)
     for entry in models:
         if not entry.get("output"):
             continue
         width = entry.get("embedding") or entry["output"]["shape"][-1]
         for task, head in heads.get(entry["model"], {}).items():
-            if len(head["weight"]) != width:
+            if len(head.weight) != width:
                 raise UserError(
-                    f"{where}: {entry['model']}.{task}: {len(head['weight'])} weights for an "
+                    f"{where}: {entry['model']}.{task}: {len(head.weight)} weights for an "
                     f"embedding of {width}"
                 )
     return heads

@@ -184,8 +184,8 @@ def head_constants(heads, output, check=True):
     scale, zero, rows = output["scale"], output["zero_point"], max(len(heads), 1)
     weight, bias = np.zeros((rows, output["shape"][-1])), np.zeros(rows)
     for i, head in enumerate(heads.values()):
-        weight[i] = np.array(head["weight"]) * scale
-        bias[i] = head["bias"] - zero * weight[i].sum()
+        weight[i] = np.array(head.weight) * scale
+        bias[i] = head.bias - zero * weight[i].sum()
     low, high = plausible_range(heads if check and heads else [""] * rows)
     arrays = {"head_bias": bias, "head_low": low, "head_high": high, "head_weight": weight}
     return {name: array.astype("<f4") for name, array in arrays.items()}
@@ -207,7 +207,7 @@ def described(heads):
 
 def frame_units(head):
     """Units of a head as it is in a frame."""
-    return "log-odds" if head["kind"] == "binary" else head["units"]
+    return "log-odds" if head.kind == "binary" else head.units
 
 
 def config_header(defines, constants):

@@ -11,8 +11,9 @@ import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS
 from xmae.export.bundle.beat_rows import certainty_of, read_rows
-from xmae.export.bundle.bundle import HEADS, Bundle, seal
+from xmae.export.bundle.bundle import Bundle, seal
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import int8_file
 from xmae.models import load_encoder

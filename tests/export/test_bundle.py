@@ -22,7 +22,6 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head
 from xmae.export import Bundle, seal
 from xmae.export import export as building
 from xmae.export.bundle.card import brief
@@ -181,7 +180,7 @@ def test_embedding_and_head_from_the_bundle_alone(built, store):
     )
     head = bundle.drift_heads("student")["hr"]  # six subjects may be too few for a head that ships
     rate, meant = (
-        apply_head(head, x) for x in (bundle.embed(val.ppg, "student", "onnx", "int8"), expected)
+        head.apply(x) for x in (bundle.embed(val.ppg, "student", "onnx", "int8"), expected)
     )
     assert np.abs(rate - meant).mean() < 1
 

@@ -15,7 +15,9 @@ import pytest
 
 from xmae.beats.certainty import Certainty
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.evaluation.heads.head import Head
+from xmae.evaluation.heads.heads import HEADS, written
+from xmae.export.bundle.bundle import Bundle, preprocessing, seal
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.schema import Manifest
 from xmae.export.bundle.verify import SAME, check_library, verify
@@ -74,14 +76,8 @@ def random_heads(seed):
     rng = np.random.default_rng(seed)
     weight = rng.normal(0, 3, 256).tolist()
     return {
-        "hr": {
-            "kind": "regression",
-            "units": "bpm",
-            "label": "Heart rate",
-            "weight": weight,
-            "bias": 70.0,
-        },
-        "af": {"kind": "binary", "units": "", "label": "AF", "weight": weight[::-1], "bias": -0.3},
+        "hr": Head(kind="regression", units="bpm", label="Heart rate", weight=weight, bias=70.0),
+        "af": Head(kind="binary", units="", label="AF", weight=weight[::-1], bias=-0.3),
     }
 
 
@@ -293,7 +289,7 @@ def test_embeddings_are_those_of_the_reference_kernels():
 def test_heads_in_whole_numbers_are_those_in_float():
     head, scale, zero = random_heads(5)["hr"], 0.0085, -7
     codes = np.random.default_rng(0).integers(-128, 128, 256).astype(np.int8)
-    expected = scale * (codes.astype(float) - zero) @ np.array(head["weight"]) + head["bias"]
+    expected = scale * (codes.astype(float) - zero) @ np.array(head.weight) + head.bias
     assert head_code("hr", head, scale).value(codes, zero) == pytest.approx(
         1000 * expected, abs=0.51
     )
@@ -373,7 +369,7 @@ def test_two_students_of_one_name_are_refused(tmp_path):
 
 
 def test_heads_of_another_width_are_refused(tmp_path):
-    head = random_heads(1)["hr"] | {"weight": [1.0, 2.0]}
+    head = random_heads(1)["hr"].model_copy(update={"weight": [1.0, 2.0]})
     with pytest.raises(UserError, match="not as wide"):
         write_package(tmp_path, [PackagedStudent("student", "x", MODEL, {"hr": head})])
 
@@ -393,7 +389,7 @@ def bundle(students, tmp_path_factory):
     for before, after in zip(students, inside, strict=True):
         shutil.copy(before.path, after.path)
     described = write_package(folder / "c", inside)
-    write_json(folder / HEADS, {student.model: student.heads for student in students})
+    write_json(folder / HEADS, written({student.model: student.heads for student in students}))
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     certainty = {"student": {"half_width": TABLE.half_width.tolist(), "least": TABLE.least}}
     manifest = {

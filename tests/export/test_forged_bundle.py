@@ -14,7 +14,9 @@ from xmae.benchmarks.validate import validate
 from xmae.cli.embed import embed
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, PROBES, Bundle, preprocessing, seal
+from xmae.evaluation.heads.head import Head
+from xmae.evaluation.heads.heads import HEADS
+from xmae.export.bundle.bundle import PROBES, Bundle, preprocessing, seal
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.signature import SMALL_ORDER, refuse_small_order
@@ -115,7 +117,7 @@ MANIFEST_FORGERIES = {
 
 
 def test_a_sound_bundle_opens(folder):
-    assert Bundle.open(folder).heads["student"]["hr"]["units"] == "bpm"
+    assert Bundle.open(folder).heads["student"]["hr"].units == "bpm"
 
 
 def test_a_heart_rate_at_chance_measures_drift_and_is_no_head(folder):
@@ -171,7 +173,8 @@ def unopened(folder, monkeypatch):
 
     def header(heads, **ends):
         manifest = opened.manifest | {"models": [opened.all_models[0] | ends]}
-        forged = Bundle(opened.path, manifest, {"student": heads})
+        unseen = {name: Head.model_construct(**head) for name, head in heads.items()}
+        forged = Bundle(opened.path, manifest, {"student": unseen})
         generate.write_firmware(forged, folder / "c", 2**20, 2**20)
         return (folder / "c" / "watch_config.h").read_text()
 
