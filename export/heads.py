@@ -13,6 +13,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.heads import fit_heads, worth_shipping
 from xmae.evaluation.heads.linear import balanced_log_loss
 from xmae.evaluation.protocol.tasks import REGISTRY, TASKS
+from xmae.export.bundle.schema import HeadError
 from xmae.models.beat_student import BeatStudent
 from xmae.native import one_thread
 
@@ -34,9 +35,8 @@ def make_heads(encoder, store, train, brought=None):
     -------
     heads : dict of str to Head
         By task, without those at chance.
-    metrics : dict
-        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
-        `windows` of `subjects`.
+    metrics : dict of str to HeadError
+        By task.
     at_chance : list of str
         Labels of the tasks that have no head, since it would say no more than a constant.
     probes : dict
@@ -86,19 +86,19 @@ def known_truth(name, windows):
 
 def missed(name, head, embeddings, val, train):
     """Say what a head that gives a number misses by on val, beside the mean of the training
-    subjects; {} where nothing is known.
+    subjects; None where nothing is known.
     """
     (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
     if head.kind != "regression" or not known.any() or not is_fitted.any():
-        return {}
+        return None
     said, constant = head.apply(embeddings[known]), fitted[is_fitted].mean()
-    return {
-        "units": head.units,
-        "mae": float(np.abs(said - truth[known]).mean()),
-        "mae_constant": float(np.abs(constant - truth[known]).mean()),
-        "windows": int(known.sum()),
-        "subjects": len(set(val.subject[known])),
-    }
+    return HeadError(
+        units=head.units,
+        mae=float(np.abs(said - truth[known]).mean()),
+        mae_constant=float(np.abs(constant - truth[known]).mean()),
+        windows=int(known.sum()),
+        subjects=len(set(val.subject[known])),
+    )
 
 
 def lower_skill(name, head, embeddings, val, train):
@@ -111,9 +111,9 @@ def lower_skill(name, head, embeddings, val, train):
         lost, least = balanced_log_loss(truth[known], np.log(p / (1 - p))), np.log(2)
     else:
         row = missed(name, head, embeddings, val, train)
-        if not row:
+        if row is None:
             return head
-        lost, least = row["mae"], row["mae_constant"]
+        lost, least = row.mae, row.mae_constant
     before = 1 if head.skill is None else head.skill
     skill = float(min(before, 1 - lost / max(least, 1e-12)))
     return head.model_copy(update={"skill": skill})

@@ -7,7 +7,7 @@ name is a name and a number is a number from there on.
 
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -99,7 +99,9 @@ Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(one_lin
 Text = Annotated[str, StringConstraints(max_length=1000)]  # shown through `xmae.text` only
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9), WrapValidator(as_it_stands)]
-NotNull = BeforeValidator(given)  # beside a default of None
+Value = TypeVar("Value")
+# what may be left out of a file, and is then None; in the file it may not be null
+Omitted = Annotated[Value | None, BeforeValidator(given)]
 Free = Annotated[Any, AfterValidator(plain)]  # what is only shown or passed on
 
 

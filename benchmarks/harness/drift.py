@@ -48,7 +48,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     """
     if given is None:
         return {}
-    model, embedding = entry["model"], given[:, : entry.get("embedding")]
+    model, embedding = entry.model, given[:, : entry.embedding]
     original = recorded.embeddings[model][chosen]
     drift = compare_embeddings(embedding, original, recorded.train_mean[model])
     if drift is None:
@@ -141,11 +141,11 @@ def beats_of(bundle, entry, rows, recorded, windows, chosen):
     dict
         `beats`, or `failure` where the map is not finite; {} for a file that reads none.
     """
-    if "embedding" not in entry:
+    if entry.embedding is None:
         return {}
     if not np.isfinite(rows).all():
         return {"failure": NO_MAP}
-    model = entry["model"]
+    model = entry.model
     least, truth = bundle.certainty(model).least, windows.labels.get("hr_ecg")
     original = recorded.rows[model][chosen]
     return {"beats": compare_beats(rows, entry, original, least, truth, windows.subject)}

@@ -183,21 +183,17 @@ def contestants(bundle):
         }
     for entry in bundle.models:
         if (
-            entry["precision"] == "int8"
-            and entry["format"] in RUNTIMES
-            and entry["model"] in weight_files(bundle)
+            entry.precision == "int8"
+            and entry.format in RUNTIMES
+            and entry.model in weight_files(bundle)
         ):
-            head = bundle.heads[entry["model"]]["hr"]
-            found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
+            head = bundle.heads[entry.model]["hr"]
+            found[f"{entry.model} int8, {TITLES[entry.format]}"] = {
                 "run": bundle.session(entry),
                 "scaled": True,
                 "rate": head.apply,
-                "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
-                | {
-                    "parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"][
-                        "parameters"
-                    ]
-                },
+                "size": {"bytes": entry.bytes, "macs": entry.macs}
+                | {"parameters": found[f"{entry.model} fp32, PyTorch eager"]["size"]["parameters"]},
             }
     found["NeuroKit2: clean, find beats"] = {
         "run": neurokit_rate,

@@ -242,8 +242,7 @@ def test_a_file_that_could_not_run_has_not_passed(
     def run_some(opened, entries, ppg):
         absent = None, {"missing": "onnxruntime is not installed"}
         return [
-            absent if e["precision"] == "int8" else (open_session(opened, e)(ppg), {})
-            for e in entries
+            absent if e.precision == "int8" else (open_session(opened, e)(ppg), {}) for e in entries
         ]
 
     monkeypatch.setattr(drift, "run_all_apart", run_some)

@@ -19,6 +19,7 @@ from xmae.evaluation.heads.heads import HEADS
 from xmae.export.bundle.bundle import PROBES, Bundle, preprocessing, seal
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.export.bundle.schema import End
 from xmae.export.bundle.signature import SMALL_ORDER, refuse_small_order
 from xmae.files import sha256, write_json
 from xmae.firmware_sim.build import generate
@@ -172,7 +173,9 @@ def unopened(folder, monkeypatch):
     opened = Bundle.open(folder)
 
     def header(heads, **ends):
-        manifest = opened.manifest | {"models": [opened.all_models[0] | ends]}
+        described = {end: End.model_construct(**value) for end, value in ends.items()}
+        entry = opened.all_models[0].model_copy(update=described)
+        manifest = opened.manifest.model_copy(update={"models": [entry]})
         unseen = {name: Head.model_construct(**head) for name, head in heads.items()}
         forged = Bundle(opened.path, manifest, {"student": unseen})
         generate.write_firmware(forged, folder / "c", 2**20, 2**20)

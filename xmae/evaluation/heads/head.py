@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from xmae.manifest import Line, NotNull, Number, Schema, Units, Word
+from xmae.manifest import Line, Number, Omitted, Schema, Units, Word
 
 MAX_WIDTH = 65_536  # numbers of an embedding
 MIN_SKILL = 0.05  # our choice: with some twenty subjects, chance alone reaches a few hundredths
@@ -32,7 +32,7 @@ class Head(Schema):
     units: Units
     weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
     bias: Number
-    skill: Annotated[Annotated[float, Field(ge=-1e9, le=1)] | None, NotNull] = None
+    skill: Omitted[Annotated[float, Field(ge=-1e9, le=1)]] = None
 
     @property
     def has_skill(self) -> bool:
