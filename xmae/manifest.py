@@ -7,6 +7,8 @@ name is a name and a number is a number from there on.
 
 import math
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -30,14 +32,14 @@ MAX_TEXT = 20_000  # characters of a text in them
 MAX_INTEGER = 2**53  # JSON numbers beyond are not exact everywhere
 
 
-def one_line(text):
+def one_line(text: str) -> str:
     """Return a text, or raise a `ValueError` if a terminal would obey a character of it."""
     if any(map(hidden, text)):
         raise ValueError("has control characters")
     return text
 
 
-def plain(value, depth=0):
+def plain(value: Any, depth: int = 0) -> Any:
     """Return a JSON value, or raise a `ValueError` if it is nested too deep, too long or not
     finite.
     """
@@ -60,24 +62,24 @@ def plain(value, depth=0):
     return value
 
 
-def given(value):
+def given(value: Any) -> Any:
     """Return a value that may be left out but not be null, or raise a `ValueError`."""
     if value is None:
         raise ValueError("may be left out, but not be null")
     return value
 
 
-def as_it_stands(value, check):
+def as_it_stands(value: Any, check: Callable[[Any], Any]) -> Any:
     """Return a number that a check accepts as it stands in the file: 100 stays 100, not 100.0."""
     check(value)
     return value
 
 
-def matching(pattern, what, longest):
+def matching(pattern: str, what: str, longest: int) -> AfterValidator:
     """Return a check that a text matches a pattern as a whole; `what` it must be, in words."""
     rule = re.compile(pattern)
 
-    def held(text):
+    def held(text: str) -> str:
         if len(text) > longest or not rule.fullmatch(text):
             raise ValueError(f"{text[:40]!a} is no {what}")
         return text
@@ -110,7 +112,7 @@ class Schema(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
         """Return the JSON value that it was made of: fields that were left out stay so."""
         return self.model_dump(exclude_unset=True)
 
@@ -122,7 +124,7 @@ class OpenSchema(Schema):
     __pydantic_extra__: dict[str, Free] = Field(init=False)
 
 
-def read_manifest(path, schema):
+def read_manifest(path: Path | str, schema: Any) -> Any:
     """Read a JSON file and hold it against a schema.
 
     Parameters
@@ -144,13 +146,13 @@ def read_manifest(path, schema):
     return checked(read_json(path), schema, path)
 
 
-def checked(value, schema, where):
+def checked(value: Any, schema: Any, where: object) -> Any:
     """Return a JSON value that is as a schema says, as it stands; else as `parsed`."""
     parsed(value, schema, where)
     return value
 
 
-def parsed(value, schema, where):
+def parsed(value: Any, schema: type[Value], where: object) -> Value:
     """Return a JSON value as an object of a schema; `where` it is from stands in the message.
 
     Parameters
@@ -173,7 +175,7 @@ def parsed(value, schema, where):
         raise UserError(f"{where}: {first_fault(error)}") from None
 
 
-def first_fault(error):
+def first_fault(error: ValidationError | RecursionError) -> str:
     """Say in one line what the first fault of a failed validation is, and how many there are."""
     if isinstance(error, RecursionError):
         return "nested too deep"
@@ -189,7 +191,7 @@ def first_fault(error):
     return f"{place or 'the whole'}: {message}{more}"
 
 
-def path_below(name, where):
+def path_below(name: object, where: object) -> str:
     """Return a relative path that stays below the folder of the manifest `where`.
 
     Raises
@@ -205,7 +207,7 @@ def path_below(name, where):
     return str(name)
 
 
-def file_name(name, where):
+def file_name(name: object, where: object) -> str:
     """Return a name that is one part of a path, for joining to the folder or URL `where`.
 
     Raises

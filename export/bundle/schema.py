@@ -2,7 +2,7 @@
 and as it is written.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,7 +49,7 @@ class End(Schema):
     zero_point: Annotated[int, Field(ge=-(2**15), lt=2**15)] | None
 
     @model_validator(mode="after")
-    def is_a_code(self):
+    def is_a_code(self) -> Self:
         """Hold the zero point within the codes of its type."""
         low, high = CODES.get(self.dtype, (0, 0))
         if self.zero_point is not None and not low <= self.zero_point <= high:
@@ -283,13 +283,13 @@ class Signature(Schema):
     ]
 
 
-def checked_heads(heads, models, where):
+def checked_heads(value: Any, models: list[Entry], where: object) -> Heads:
     """Return the heads of a file, by model and task; they are as wide as the embeddings of their
     models.
 
     Parameters
     ----------
-    heads : object
+    value : object
         The JSON value of `heads.json`.
     models : list of Entry
         Of the manifest.
@@ -301,7 +301,7 @@ def checked_heads(heads, models, where):
     UserError
         If they are not.
     """
-    heads = parsed(heads, Heads, where)
+    heads = parsed(value, Heads, where)
     for entry in models:
         if entry.output is None:
             continue
