@@ -55,7 +55,7 @@ def test_heads_that_an_encoder_came_with_are_kept(small_store, tuned):
     encoder, train = load_encoder(tuned["encoder"]), store.windows("train")
     heads, metrics, _, probes = make_heads(encoder, store, train, brought["student"])
     assert heads["hr"].weight == brought["student"]["hr"].weight and not probes
-    assert metrics["hr"]["mae"] == pytest.approx(tuned["after"], rel=1e-3)
+    assert metrics["hr"].mae == pytest.approx(tuned["after"], rel=1e-3)
     with pytest.raises(UserError, match="--keep-heads: beats-mcu came without heads"):
         brought_heads({"student": "beats-mcu"}, True)
 
