@@ -9,7 +9,6 @@ kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 """
 
 import re
-import sys
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -22,7 +21,7 @@ from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.rows import EmbeddingDrift, HeadDrift
 from xmae.benchmarks.harness.sessions import find_entries, open_session
 from xmae.benchmarks.harness.stopwatch import load, time_entries
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
@@ -176,14 +175,17 @@ class Measured:
     cpu_ms: float | None = None
 
 
-def support_matrix(bundle, data, out):
+def support_matrix(bundle: str, data: str, out: str, /) -> None:
     """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
 
     Parameters
     ----------
-    bundle, data, out : str
-        Folder of a bundle with all targets and precisions, the store it was made with, and the page
-        to write.
+    bundle : str
+        Folder of a bundle with all targets and precisions.
+    data : str
+        The store it was made with.
+    out : str
+        The page to write.
 
     Raises
     ------
@@ -367,6 +369,4 @@ def estimates(bundle):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    run_script(support_matrix, *sys.argv[1:])
+    run_tool(support_matrix)

@@ -78,7 +78,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         and all(state in ("runs", "not run here") for state in models.values())
         and all(state in (SAME, NOT_COMPARED) for state in library.values()),
         "summary": [
-            f"{len(opened.manifest['files'])} files are what was written",
+            f"{len(opened.manifest.files)} files are what was written",
             *(f"{name}: not listed in the manifest" for name in unlisted),
             *(f"{name}: {state}" for name, state in models.items()),
             *(f"libxmae, {name}: {state}" for name, state in library.items()),
