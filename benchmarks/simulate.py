@@ -133,9 +133,11 @@ def simulate(
         return listing()
     if setup:
         return {"out": "\n".join(map(str, setup_roots()))}
-    if bundle is None or signal is None:
+    given = {"--bundle": bundle, "--signal": signal}
+    if missing := [name for name, value in given.items() if value is None]:
         raise UserError(
-            "simulate needs a bundle and --signal RECORDING (or --list-devices, or --setup)"
+            f"simulate: {' and '.join(missing)} must be given,"
+            " as in xmae simulate BUNDLE --signal RECORDING (or --list-devices, or --setup)"
         )
     moving = bundle == STUDENT and not Path(bundle).exists()
     opened = None if moving else Bundle.open(bundle, public_key)

@@ -27,6 +27,7 @@ from xmae.export.bundle.schema import CertaintyTable, Draft, Entry
 from xmae.export.bundle.signature import load_key
 from xmae.export.heads import make_heads
 from xmae.export.mixed import check_budget, export_within
+from xmae.export.motion import write_int8, write_motion_vectors
 from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
     DEFAULT,
@@ -42,7 +43,7 @@ from xmae.export.vectors import write_vectors
 from xmae.files import atomic_folder, write_json
 from xmae.manifest import Word, checked, parsed
 from xmae.models import load_encoder, save_encoder
-from xmae.models.beat_student import BeatStudent
+from xmae.models.beat_student import BeatStudent, takes_acceleration
 from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
@@ -91,7 +92,7 @@ def export(
     student : list of str or str
         Encoders: names such as "student-mcu" or .safetensors files. In the bundle the first is
         "student", which a watch runs unless told otherwise; others carry their tier, such as
-        "student-app".
+        "student-app". Those that take acceleration too are in the folder `c` only.
     data : str
         Store of windows. Calibration and heads see its train split only; its val split judges them.
     out : str
@@ -153,17 +154,17 @@ def export(
         made = export_all(plan, folder, chosen, observer, drift_budget)
         entries = [one.entry for one in made]
         heads = write_heads(plan, store, folder)
-        certainty, notes = beat_tables(plan.students, store)
+        certainty, notes = beat_tables(plan.students | plan.moving, store)
         manifest = manifest_of(plan, entries, heads, certainty, formats)
         manifest |= data_part(store, plan.ranges, data_licence)
-        manifest |= c_library(folder, plan.taken.get(SOURCE), plan.names, heads.heads, certainty)
+        manifest |= c_library(folder, plan, heads.heads, certainty)
         draft = parsed(manifest, Draft, Path(out) / MANIFEST)
         (folder / "model_card.md").write_text(model_card(draft))
         seal(folder, manifest, sign_with)
     return {
         "models": [row_of(one) for one in made],
         "heads": {model: list(tasks) for model, tasks in heads.heads.items()},
-        "summary": [*summary_of(entries, heads, plan.brought), *notes],
+        "summary": [*summary_of(entries, heads, plan.brought), *notes, *library_line(draft)],
         "out": str(out),
     }
 
@@ -175,7 +176,9 @@ class Plan:
     Attributes
     ----------
     encoders, students : dict of str to nn.Module
-        All that go into the bundle, and those of them that are students, by model.
+        All that are exported for runtimes, and those of them that are students, by model.
+    moving : dict of str to nn.Module
+        Students that take acceleration too; they become C only.
     names : dict of str to str
         What each student's file is called.
     brought : dict of str to (dict or None)
@@ -194,6 +197,7 @@ class Plan:
 
     encoders: dict
     students: dict
+    moving: dict
     names: dict
     brought: dict
     graphs: dict
@@ -254,10 +258,13 @@ def prepare(teacher, student, store, formats, calibration, n_calibration, seed, 
     original = load_encoder(teacher)
     # weights of others stay with their owners: the bundle has the student only
     own = {} if is_foreign(original) else {"teacher": original}
-    students = load_students(student)
-    encoders = own | students
+    every = load_students(student)
     given = [student] if isinstance(student, str) else student
-    sources = dict(zip(encoders, [*[teacher for _ in own], *given], strict=True))
+    sources = dict.fromkeys(own, teacher) | dict(zip(every, given, strict=True))
+    moving = {model: encoder for model, encoder in every.items() if takes_acceleration(encoder)}
+    check_moving(moving, every, formats)
+    students = {model: encoder for model, encoder in every.items() if model not in moving}
+    encoders = own | students
     graphs = {model: exportable(encoder) for model, encoder in encoders.items()}
     taken = {
         format: [model for model, graph in graphs.items() if takes(format, model, graph)]
@@ -266,14 +273,28 @@ def prepare(teacher, student, store, formats, calibration, n_calibration, seed, 
     return Plan(
         encoders,
         students,
-        names={model: Path(sources[model]).stem for model in students},
-        brought=brought_heads(sources, keep_heads),
+        moving,
+        names={model: Path(sources[model]).stem for model in every},
+        brought=brought_heads({model: sources[model] for model in encoders}, keep_heads),
         graphs=graphs,
         taken=taken,
         train=train,
         ranges=ranges,
         ppg=ppg,
     )
+
+
+def check_moving(moving, students, formats):
+    """Raise a `UserError` if students that take acceleration cannot go into the bundle."""
+    if not moving:
+        return
+    if next(iter(students)) in moving:
+        raise UserError(
+            f"{next(iter(moving))} takes acceleration: give a student for PPG alone before it, such"
+            " as --student beats-mcu,student-motion"
+        )
+    if SOURCE not in formats:
+        raise UserError(f"{', '.join(moving)} takes acceleration, which only --targets c carries")
 
 
 def refuse_idle(taken):
@@ -364,7 +385,8 @@ def manifest_of(plan, entries, heads, certainty, formats):
             "heads_at_chance": heads.at_chance,
         },
         "provenance": {
-            model: without_folders(encoder.provenance) for model, encoder in plan.encoders.items()
+            model: without_folders(encoder.provenance)
+            for model, encoder in (plan.encoders | plan.moving).items()
         },
     }
 
@@ -418,7 +440,8 @@ def load_students(names):
     students = {}
     for name in [names] if isinstance(names, str) else names:
         encoder = load_encoder(name)
-        tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else Path(name).stem
+        stem = Path(name).stem.removeprefix("student-")
+        tier = encoder.config["tier"] if isinstance(encoder, McuStudent) else stem
         model = checked(f"student-{tier}" if students else "student", Word, name)
         if model in students:
             raise UserError(
@@ -430,19 +453,28 @@ def load_students(names):
     return students
 
 
-def c_library(folder, models, names, heads, certainty):
-    """Write the folder `c` for these models, if there are any; its part of the manifest."""
+def c_library(folder, plan, heads, certainty):
+    """Write the folder `c`, if it was asked for; its part of the manifest."""
+    models = plan.taken.get(SOURCE)
     if not models:
         return {}
+    for model, encoder in plan.moving.items():
+        write_int8(encoder, plan.names[model], folder / f"{model}_int8.tflite")
     tables = {model: table_of(table) for model, table in certainty.items()}
-    students = [
-        PackagedStudent(
-            model, names[model], folder / f"{model}_int8.tflite", heads[model], tables.get(model)
-        )
-        for model in models
-    ]
-    library = write_package(folder / FOLDER, students)
-    write_vectors(folder / FOLDER, students)
+    plain, moving = (
+        [
+            PackagedStudent(
+                model, plan.names[model], folder / f"{model}_int8.tflite", heads.get(model, {}),
+                tables.get(model),
+            )
+            for model in group
+        ]
+        for group in (models, plan.moving)
+    )  # fmt: skip
+    library = write_package(folder / FOLDER, [*plain, *moving])
+    write_vectors(folder / FOLDER, plain)
+    if moving:
+        write_motion_vectors(folder / FOLDER, moving)
     return {"c": library}
 
 
@@ -590,6 +622,14 @@ def drift_of(session, ppg, reference, mean):
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
     return {"windows": len(ppg)} | drift_of_embeddings(session(ppg), reference, mean)
+
+
+def library_line(manifest):
+    """Say where the C library is, if there is one."""
+    if manifest.c is None:
+        return []
+    names = ", ".join(model.name for model in manifest.c.models)
+    return [f"libxmae with {names}: {FOLDER}/README.md says how to build and test it"]
 
 
 def beat_tables(students, store):

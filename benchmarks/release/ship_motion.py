@@ -17,14 +17,14 @@ from xmae.benchmarks.release.ship_beats import write_table
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.moving_people import moving_people
 from xmae.export.bundle.provenance import without_folders
+from xmae.export.motion import motion_ranges
 from xmae.export.targets import litert
+from xmae.models.beat_student import takes_acceleration
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
 from xmae.quantize.graph import exportable
 
 WEIGHTS = Path("xmae/models/weights")
-PEOPLE, SEED = 40, 5_010_000
 
 
 def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
@@ -45,11 +45,10 @@ def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
         If the encoder takes no acceleration.
     """
     student = load_encoder(encoder)
-    if getattr(getattr(student, "sizes", None), "n_inputs", 1) == 1:
+    if not takes_acceleration(student):
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
-    samples = moving_people(PEOPLE, SEED).samples
-    windows = samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / 127
+    windows = motion_ranges()
     litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
     table = calibrate_beats(student, WindowStore(store).windows("val"))
     write_table(name, table)

@@ -179,7 +179,7 @@ Range = Annotated[list[Count], Field(min_length=2, max_length=2)]  # least, grea
 
 
 class CModel(OpenSchema):
-    """A student in libxmae."""
+    """A student in libxmae; `embed_bytes` is 0 where it gives no embeddings."""
 
     model: Word
     name: Annotated[str, matching(r"\w+", "name in C", 100)]
@@ -188,6 +188,7 @@ class CModel(OpenSchema):
     constant_bytes: Count
     macs_per_second: Count
     reads_beats: bool
+    takes_acceleration: bool = False
     embed_bytes: Count
     heads: list[Word]
     crc32: Annotated[int, Field(ge=0, lt=2**32)]

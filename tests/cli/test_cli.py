@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from xmae import __version__
-from xmae.cli import VERBS, function_of, main
+from xmae.cli import VERBS, described, function_of, main
 from xmae.cli.options import KINDS
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
@@ -209,6 +209,34 @@ def test_a_mistake_is_one_line_and_code_2(capsys, tmp_path, monkeypatch, argumen
     monkeypatch.chdir(tmp_path)
     assert re.search(message, complaint(capsys, *arguments))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_too_few_or_too_many_words_name_what_is_missing(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parameters = signature(described(verb)).parameters
+    required = [f"--{name}" for name, p in parameters.items() if p.default is p.empty]
+    first = parameters[next(iter(parameters))]
+    for words in ([], ["here"], ["here", "there"]):
+        missing = set(required) - ({f"--{first.name}"} if words else set())
+        a_list = first.annotation == list[str]
+        if not missing and (a_list or len(words) < 2):
+            continue  # nothing is missing: the verb would run
+        line = complaint(capsys, *verb.split(), *words)
+        assert missing <= set(re.findall(r"--[\w-]+", line)), line
+        assert a_list or len(words) < 2 or f"--{first.name}: one value expected, got 2" in line
+    line = complaint(capsys, *verb.split(), "here", f"--{first.name}", "there")
+    assert line == f"xmae: {verb}: --{first.name} is given twice: here --{first.name} there\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_word_may_come_last(calls, capsys):
+    assert run(capsys, "try", "--name", "base", "a", "b")[0] == 0
+    assert calls[-1]["inputs"] == ["a", "b"] and calls[-1]["name"] == "base"
+    line = complaint(capsys, "embed", "--out", "here", "absent.npz")
+    assert line == "xmae: absent.npz: no such file\n"
+    line = complaint(capsys, "distill", "--data", "store", "base", "student")
+    assert line == "xmae: --teacher: one value expected, got 2: base student\n"
 
 
 def test_as_a_process_without_waiting_for_pytorch():
@@ -429,6 +457,13 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     np.testing.assert_allclose(
         table.filter(regex=r"^e\d"), embed_windows(load_encoder(encoder), windows), atol=1e-6
     )
+
+
+def test_embed_with_a_student_that_reads_beats_says_where_they_are(capsys, tmp_path):
+    path = tmp_path / "recording.csv"
+    assert run(capsys, "data", "example", "--out", path)[0] == 0
+    code, _, err = run(capsys, "embed", path, "--model", "beats-mcu", "--out", tmp_path / "run")
+    assert code == 0 and "this student reads beats" in err and "MODEL).read" in err
 
 
 def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tmp_path):

@@ -71,6 +71,7 @@ def cohort():
 def scored(cohort, **changes):
     windows, subject, reading = cohort
     constants = {name: np.full(len(subject), 70.0) for name in true_values(windows)}
+    changes = {"confidence": np.ones(len(changes.get("time", reading.time)))} | changes
     return score_reading(windows, subject, subject, replace(reading, **changes), constants)
 
 
@@ -171,6 +172,23 @@ def test_variability_and_correlations_against_plain_sums(cohort):
     assert found["spearman"] == pytest.approx(stats.spearmanr(truth["rmssd"], mine).statistic)
     assert found["pearson"] == pytest.approx(np.corrcoef(truth["rmssd"], mine)[0, 1])
     assert 0 < found["pearson_within"] <= 1
+
+
+def test_intervals_of_a_doubtful_beat_stay_out_of_variability():
+    time = np.cumsum(np.random.default_rng(3).normal(0.8, 0.05, 12))
+    confidence = np.where(np.arange(12) == 5, 0.1, 0.9)
+    interval = 1000 * np.diff(time)
+    sure = np.delete(interval, [4, 5])  # before and after the doubtful beat
+    changes = np.diff(interval)[[0, 1, 2, 6, 7, 8, 9]]  # none of them touches it
+    wild = np.where(np.arange(12) == 5, time - 0.3, time)  # a beat in the wrong place
+    for beats in (time, wild):
+        found = variability(beats, np.zeros(12, int), 2, confidence)
+        assert found["rmssd"][0] == pytest.approx(np.sqrt(np.mean(changes**2)))
+        assert found["sdnn"][0] == pytest.approx(sure.std(ddof=1))
+        assert found["pnn50"][0] == pytest.approx(100 * np.mean(np.abs(changes) > 50))
+        assert all(np.isnan(x[1]) for x in found.values())
+    few = variability(time, np.zeros(12, int), 1, np.where(np.arange(12) % 4 == 3, 0.1, 0.9))
+    assert np.isnan(few["rmssd"][0]) and np.isfinite(few["sdnn"][0])  # 6 sure intervals, 3 changes
 
 
 def test_premature_beats_are_early_and_have_a_pause():

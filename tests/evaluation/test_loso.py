@@ -109,5 +109,5 @@ def test_words_of_the_line(dalia):
     assert words_and_data([str(dalia)], None) == (["base"], [str(dalia)])
     assert words_and_data(["a", str(dalia)], None) == (["a"], [str(dalia)])
     assert words_and_data(["a"], "x,y") == (["a"], ["x", "y"])
-    with pytest.raises(UserError, match="no data given"):
+    with pytest.raises(UserError, match="--data must be given"):
         words_and_data(["a"], None)

@@ -353,6 +353,7 @@ def test_verify_finds_a_model_that_computes_something_else(copy, student, harm):
     assert set(found["models"].values()) == {"runs"}
 
 
+@pytest.mark.extended
 def test_verify_without_float_weights_compares_with_the_first_file(copy):
     for path in copy.glob("*.safetensors"):
         path.unlink()

@@ -481,3 +481,37 @@ def test_its_tests_pass_on_an_emulated_cortex_m4(package, tmp_path):
         ["ctest", "--test-dir", tmp_path], capture_output=True, text=True, env=environment
     )
     assert "100% tests passed, 0 tests failed out of 3" in done.stdout, done.stdout
+
+
+def blocks_of(readme):
+    """Return the fenced blocks of a README before its section on limits: (language, text)."""
+    before = readme.partition("## What it takes without being made anew")[0]
+    return re.findall(r"^```(sh|cmake|python)\n(.*?)^```", before, re.M | re.S)
+
+
+@pytest.mark.extended
+@pytest.mark.skipif(not have_qemu(), reason="qemu-system-arm is not installed")
+@pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
+def test_the_readme_works_as_it_stands(bundle, students, tmp_path):
+    """A new project on host and Cortex-M4 prints the lines of Python, by the README's own lines."""
+    folder = shutil.copytree(bundle.path, tmp_path / "bundle")
+    write_vectors(folder / "c", students)
+    seal(folder, {key: value for key, value in bundle.manifest.items() if key != "files"})
+    files = {"cmake": "mine/CMakeLists.txt", "python": "libxmae/lines.py"}
+    commands = ["set -e"]
+    for language, text in blocks_of((folder / "c" / "README.md").read_text()):
+        if language == "sh":
+            commands.append(text)
+        else:
+            commands.append(f"cat > {tmp_path / files[language]} <<'END'\n{text}END")
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(commands)],
+        cwd=tmp_path,
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert len((tmp_path / "mine" / "python.txt").read_text().splitlines()) == 58
+    assert verify(str(folder), run=False)["unlisted"] == []

@@ -505,7 +505,7 @@ def test_mistakes_give_one_line(watch_bundle, tmp_path, capsys):
         ),
         ([str(tmp_path), "--signal", PATIENT], "no bundle"),
         ([bundle, "--signal", PATIENT, "--cmsis-nn", str(tmp_path)], "no CMSIS-NN"),
-        ([], "needs a bundle"),
+        ([], "--bundle and --signal must be given"),
     ):
         assert main(["simulate", *arguments, "--out", out]) == 2
         assert words in capsys.readouterr().err.strip().splitlines()[-1]

@@ -48,7 +48,7 @@ def encoders(small_store):
     ("kind", "format"),
     [
         ("resnet", "onnx"),
-        ("vit", "litert"),
+        pytest.param("vit", "litert", marks=pytest.mark.extended),
         pytest.param("resnet", "litert", marks=pytest.mark.extended),
         pytest.param("vit", "onnx", marks=pytest.mark.extended),
     ],

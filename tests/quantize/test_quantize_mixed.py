@@ -75,6 +75,7 @@ def test_a_layer_that_was_spoilt_is_found_and_left_in_float(student, tmp_path, f
     assert np.percentile(centred_cosine(target.open(path)(ppg), reference, mean), 5) >= 0.97
 
 
+@pytest.mark.extended
 def test_layers_in_float_are_float_in_the_file(student, tmp_path):
     graph, calibration, _ = student
     head = ["encoder.head"]

@@ -136,7 +136,7 @@ def scales(format, path):
         pytest.param("onnx", "minmax", marks=pytest.mark.extended),
         ("onnx", "percentile"),
         pytest.param("litert", "minmax", marks=pytest.mark.extended),
-        ("litert", "percentile"),
+        pytest.param("litert", "percentile", marks=pytest.mark.extended),
         ("executorch", "mse"),
     ],
 )

@@ -6,6 +6,8 @@ RMSSD, SDNN and pNN50: Task Force, Circulation 93(5), 1996. Ten seconds are very
 
 import numpy as np
 
+from xmae.beats.reading import DOUBTFUL
+
 MIN_INTERVALS = 5
 PREMATURE = 0.8  # of the window's median interval
 PAUSE = 1.2  # next interval over the premature one
@@ -45,8 +47,11 @@ def rate_by_window(time, window, n_windows):
     return rate
 
 
-def variability(time, window, n_windows):
+def variability(time, window, n_windows, confidence=None):
     """Return the RMSSD, SDNN (ms) and pNN50 (%) for the beats of each window.
+
+    Intervals at a doubtful beat are left out, as one missed or invented beat outweighs ten true
+    changes.
 
     Parameters
     ----------
@@ -55,26 +60,38 @@ def variability(time, window, n_windows):
     window : int array, shape (n_beats,)
         Number of the window that each beat is in, ascending.
     n_windows : int
+    confidence : float array, shape (n_beats,), optional
+        Of each beat, 0 to 1; below `xmae.beats.reading.DOUBTFUL` a beat is doubtful. Default: all
+        are sure.
 
     Returns
     -------
     dict of float arrays, shape (n_windows,)
-        "rmssd", "sdnn", "pnn50"; NaN below 5 intervals.
+        "rmssd", "sdnn", "pnn50"; NaN below 5 sure intervals, the first and the last also below 4
+        changes from one sure interval to the next.
     """
     interval, of = intervals_of(time, window)
-    interval = 1000 * interval  # ms
+    sure = np.ones(len(interval), bool)
+    if confidence is not None:
+        within = window[1:] == window[:-1]
+        sure = np.minimum(confidence[1:], confidence[:-1])[within] >= DOUBTFUL
+    follows = (of[1:] == of[:-1]) & sure[1:] & sure[:-1]
+    change, changed = 1000 * np.diff(interval)[follows], of[1:][follows]  # ms
+    interval, of = 1000 * interval[sure], of[sure]
     count = np.bincount(of, minlength=n_windows)
     mean = np.bincount(of, interval, minlength=n_windows) / np.maximum(count, 1)
     square = np.bincount(of, (interval - mean[of]) ** 2, minlength=n_windows)
-    follows = of[1:] == of[:-1]
-    change, of = np.diff(interval)[follows], of[1:][follows]
-    changes = np.maximum(np.bincount(of, minlength=n_windows), 1)
-    values = {
-        "rmssd": np.sqrt(np.bincount(of, change**2, minlength=n_windows) / changes),
-        "sdnn": np.sqrt(square / np.maximum(count - 1, 1)),
-        "pnn50": 100 * np.bincount(of[np.abs(change) > 50], minlength=n_windows) / changes,
+    n_changes = np.bincount(changed, minlength=n_windows)
+    some = np.maximum(n_changes, 1)
+    large = np.bincount(changed[np.abs(change) > 50], minlength=n_windows)
+    known = count >= MIN_INTERVALS
+    enough = known & (n_changes >= MIN_INTERVALS - 1)
+    rmssd = np.sqrt(np.bincount(changed, change**2, minlength=n_windows) / some)
+    return {
+        "rmssd": np.where(enough, rmssd, np.nan),
+        "sdnn": np.where(known, np.sqrt(square / np.maximum(count - 1, 1)), np.nan),
+        "pnn50": np.where(enough, 100 * large / some, np.nan),
     }
-    return {name: np.where(count >= MIN_INTERVALS, value, np.nan) for name, value in values.items()}
 
 
 def premature_share(time, window, n_windows):

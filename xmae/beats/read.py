@@ -11,8 +11,10 @@ import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.codes import as_codes
+from xmae.beats.intervals import variability
 from xmae.beats.periods import Periods
 from xmae.beats.reader import FLOAT_STEP, TICKS_S, BeatReader, MapCode
+from xmae.beats.reading import DOUBTFUL
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
@@ -68,6 +70,21 @@ class HeartReading:
     rhythm: list
     embedding: np.ndarray
     activity: np.ndarray | None = None
+
+    @property
+    def rmssd(self):
+        """Root mean square of the changes from one sure interval to the next, ms; NaN below 4."""
+        return float(self._variability("rmssd"))
+
+    @property
+    def sdnn(self):
+        """Standard deviation of the sure intervals, ms; NaN below 5."""
+        return float(self._variability("sdnn"))
+
+    def _variability(self, name):
+        """Return a number of `xmae.beats.intervals.variability` over the whole recording."""
+        one = np.zeros(len(self.beats), int)
+        return variability(self.beats, one, 1, self.confidence)[name][0]
 
     def __str__(self):
         """Say the reading in a line."""
@@ -146,7 +163,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     beats, confidence = seconds.pop("beats") + offset, seconds.pop("confidence")
     inside = (beats >= 0) & (beats <= n_codes / sfreq)
     beats, confidence = beats[inside], confidence[inside]
-    sure = np.minimum(confidence[:-1], confidence[1:]) >= 0.25
+    sure = np.minimum(confidence[:-1], confidence[1:]) >= DOUBTFUL
     kept = seconds["time"] + offset <= n_codes / sfreq + 0.5
     seconds = {
         name: [v for v, k in zip(values, kept, strict=True) if k]

@@ -24,7 +24,7 @@ RATE_TICKS = 10 * TICKS_S  # beats of the last 10 s make the heart rate
 N_BEATS = 40  # that are kept: the last 10 s at 240 bpm; rhythm looks at all of them
 REFRACTORY = (2, 5)  # two fifths of the interval
 RATE_RANGE = (3000, 22000)  # 1 / 100 bpm
-DOUBTFUL = 64  # confidence of a beat below which its intervals are doubtful: half the full length
+DOUBTFUL_CODE = 64  # `DOUBTFUL` of 255, rounded up
 FLOAT_STEP = 100  # codes a unit for maps in floating point
 
 
@@ -136,7 +136,7 @@ class BeatReader:
         """Return the last intervals (n, 39) in ticks, 0 where unknown or doubtful."""
         gap = np.diff(self.beats, axis=1)
         sure = (self.beats[:, :-1] >= 0) & (
-            np.minimum(self.confidence[:, :-1], self.confidence[:, 1:]) >= DOUBTFUL
+            np.minimum(self.confidence[:, :-1], self.confidence[:, 1:]) >= DOUBTFUL_CODE
         )
         return np.where(sure, gap, 0)
 

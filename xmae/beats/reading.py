@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+DOUBTFUL = 0.25  # confidence of a beat below which its intervals are doubtful: half the full length
+
 
 @dataclass(frozen=True)
 class Reading:

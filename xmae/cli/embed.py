@@ -29,6 +29,10 @@ TOLD = {  # repairs that change what an embedding means
     "no_value": "samples that say 'no value' (such as 0 or -1) were taken as missing",
     "ecg_unit": "the stated unit of the ECG was wrong",
 }
+BEATS_NOTE = (
+    "this student reads beats, so no head says a heart rate: xmae.load(MODEL).read in Python does,"
+    " and xmae simulate"
+)
 # of a bundle; first: default
 TARGETS = ("litert", "executorch", "onnx")
 PRECISIONS = ("int8", "fp32")
@@ -155,7 +159,9 @@ def answer_of_bundle(model, windows, target, precision, part, public_key):
     bundle, part = Bundle.open(model, public_key), part or "student"
     entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
     embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-    return embedding, bundle.trusted_heads(part), bundle.at_chance(part), [str(bundle.verdict)]
+    notes = [BEATS_NOTE] if bundle.reads_beats(part) else []
+    notes.append(str(bundle.verdict))
+    return embedding, bundle.trusted_heads(part), bundle.at_chance(part), notes
 
 
 def answer_of_weights(model, windows, **_):
@@ -166,12 +172,14 @@ def answer_of_weights(model, windows, **_):
         )
     from xmae.evaluation.heads.embedding import embed_windows
     from xmae.evaluation.heads.heads import heads_of
+    from xmae.models.beat_student import BeatStudent
     from xmae.models.checkpoint import load_encoder
 
-    embedding, brought = embed_windows(load_encoder(model), windows), heads_of(model)
+    encoder = load_encoder(model)
+    embedding, brought = embed_windows(encoder, windows), heads_of(model)
     heads = {task: head for task, head in brought.items() if head.has_skill}
     without = [head.label for task, head in brought.items() if task not in heads]
-    return embedding, heads, without, []
+    return embedding, heads, without, [BEATS_NOTE] if isinstance(encoder, BeatStudent) else []
 
 
 def lines_of_heads(heads, medians, without):

@@ -49,8 +49,8 @@ def read_settings(verb, function, arguments):
     kinds = {name: p.annotation for name, p in parameters.items()} | {
         name: kind for name, (kind, _) in OWN.items()
     }
-    words = words_of(verb, arguments, kinds)
     first = next(iter(parameters))  # paths may have commas
+    words = with_first(verb, parameters, *words_of(verb, arguments, kinds))
     line = {
         name: from_words(found, kinds[name], option(name), commas=name != first)
         for name, found in words.items()
@@ -66,17 +66,48 @@ def read_settings(verb, function, arguments):
     return settings, as_json
 
 
+def with_first(verb, parameters, leading, words):
+    """Return {setting: its words} with the words that stand without an option, which are those of
+    the first setting.
+
+    Raises
+    ------
+    UserError
+        If there are too many of them, with the options that are missing; or if the first setting
+        is given by its option too.
+    """
+    first = next(iter(parameters))
+    if not leading:
+        return words
+    if first in words:
+        twice = " ".join([*leading, option(first), *words[first]])
+        raise UserError(f"{verb}: {option(first)} is given twice: {twice}")
+    line = {first: leading} | words
+    needed = [name for name, p in parameters.items() if p.default is Parameter.empty]
+    missing = [name for name in needed if name not in line]
+    several = len(leading) > 1 and list not in kinds_of(parameters[first].annotation)
+    if not several or not missing or "config" in words:
+        return line
+    given = [option(name) for name in missing]
+    example = [leading[0], *(f"{option(name)} {name.upper()}" for name in missing)]
+    raise UserError(
+        f"{option(first)}: one value expected, got {len(leading)}: {' '.join(leading)};"
+        f" {' and '.join(given)} must be given too, as in xmae {verb} {' '.join(example)}"
+    )
+
+
 def words_of(verb, arguments, kinds):
-    """Return {setting: its words}, as they stand on the line; of a dict, as in
-    ``--options.rate=3``, {setting: {key: ...}}.
+    """Return the words that stand without an option, and {setting: its words} as they stand on
+    the line; of a dict, as in ``--options.rate=3``, {setting: {key: ...}}.
     """
     words = {}
     into = leading = []
     first, single = next(iter(kinds), None), False
+    several = list in kinds_of(kinds[first])
     for word in arguments:
         if word[:1] != "-" or re.match(r"-[\d.]*$", word):  # a value; it may be below zero
             # an option of one value has had it: the word is one of the first setting again
-            into = leading if into and single else into
+            into = leading if into and single and (several or not leading) else into
             into.append(word)
             continue
         said, equals, value = word.partition("=")
@@ -93,9 +124,9 @@ def words_of(verb, arguments, kinds):
             )
         into = [value] if equals else []
         takes = set(kinds_of(kinds[name]))
-        single = list in kinds_of(kinds[first]) and not takes & {list, dict}
+        single = not takes & {list, dict}
         words[name] = words.get(name, {}) | {key: into} if key else into
-    return ({next(iter(kinds)): leading} if leading else {}) | words
+    return leading, words
 
 
 def read_config(path, verb, parameters):
@@ -195,11 +226,12 @@ def option(name):
 def help_of(verb, function):
     """Say what `xmae VERB --help` prints: usage, what it does, and its options."""
     parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
-    first = next(iter(parameters.values()))
-    needed = f" {first.name.upper()}" if first.default is Parameter.empty else ""
+    required = [name for name, p in parameters.items() if p.default is Parameter.empty]
+    needed = [f"{option(name)} {name.upper()}" for name in required[1:]]
+    usage = " ".join([verb, *map(str.upper, required[:1]), *needed])
     width = min(shutil.get_terminal_size().columns, 120)
     paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
-    lines = [f"usage: xmae {verb}{needed} [--option VALUE ...]"]
+    lines = [f"usage: xmae {usage} [--option VALUE ...]"]
     lines += ["\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text]
     lines.append("")
     for name, (kind, meaning) in OWN.items():

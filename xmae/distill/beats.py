@@ -7,7 +7,7 @@ are those of the shipped student to the bit. Only what leads to the embedding al
 import torch
 
 from xmae.models.beat_student import BeatStudent
-from xmae.models.checkpoint import load_encoder
+from xmae.models.checkpoint import MOVING, load_encoder
 
 BEATS = ("beats-mcu",)  # shipped students of PPG alone
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
@@ -41,7 +41,7 @@ def shipped_timing(student):
     has.
     """
     own = timing_state(student)
-    for name in BEATS:
+    for name in (*BEATS, *MOVING):
         shipped = load_encoder(name)
         known = timing_state(shipped)
         same = own.keys() == known.keys() and student.padding == shipped.padding

@@ -31,7 +31,7 @@ def words_and_data(models, data):
         return models, data.split(",")
     folders = [word for word in models if Path(word).is_dir()]
     if not folders:
-        raise UserError("no data given; name a store, or a folder of a data set")
+        raise UserError("evaluate: --data must be given: a store, or a folder of a data set")
     return [word for word in models if word not in folders] or ["base"], folders
 
 

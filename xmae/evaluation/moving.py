@@ -13,6 +13,7 @@ from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import shipped_tracker
 from xmae.errors import UserError
 from xmae.evaluation.protocol.folds import constant_trial
+from xmae.models.beat_student import takes_acceleration
 from xmae.signals.front_end import FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
 
@@ -87,7 +88,7 @@ def followed_predictions(encoders, trials):
     models = {CLASSICAL: None} | {
         f"{name}, followed": encoder
         for name, encoder in encoders.items()
-        if getattr(getattr(encoder, "sizes", None), "n_inputs", 1) > 1
+        if takes_acceleration(encoder)
     }
     found, lines = {}, ["", "**Followed with the accelerometer**, nothing fitted here:"]
     for name, model in models.items():

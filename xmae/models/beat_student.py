@@ -167,6 +167,11 @@ class BeatStudent(nn.Module):
         return self.embedding(first if len(self.slow) else last), self.to_map(last)
 
 
+def takes_acceleration(encoder):
+    """Tell whether an encoder takes three axes of acceleration beside PPG."""
+    return isinstance(encoder, BeatStudent) and encoder.sizes.n_inputs > 1
+
+
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
     """Return the Conv2d of kernel (1, `kernel`) without bias and padding, batch norm, ReLU."""
     return nn.Sequential(

@@ -1,5 +1,6 @@
 """Where the weights of a pretraining begin: with those of an encoder, a run, or a checkpoint."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import safetensors.torch
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.files import read_json
-from xmae.models.checkpoint import load_encoder, subjects_of
+from xmae.models.checkpoint import SHIPPED, load_encoder, subjects_of
 
 ENCODER, WHOLE, SETTINGS = "encoder.safetensors", "model.safetensors", "config.json"
 PREFIX = "objective."  # of the objective's weights in a checkpoint
@@ -21,8 +22,8 @@ def begin_from(objective, name):
     Parameters
     ----------
     objective : Objective
-        Gets weights in place: all of them from a run of the same method and sizes, else those of
-        the encoder.
+        Gets weights in place: all of them from a run of the same method and sizes, or from a
+        shipped encoder whose whole model is shipped too; else those of the encoder.
     name : str
         A shipped encoder, an encoder's file, "hf://org/name", the folder of a pretraining, or one
         of its checkpoints (.ckpt).
@@ -42,9 +43,9 @@ def begin_from(objective, name):
         state, encoder = checkpoint_state(path), None
         origin = provenance_of(path.parent.parent)
     else:
-        a_run = (path / ENCODER).is_file()
-        encoder = load_encoder(path / ENCODER if a_run else name, ppg=False)
-        state = whole_state(path / WHOLE) if a_run and (path / WHOLE).is_file() else {}
+        encoder = load_encoder(path / ENCODER if (path / ENCODER).is_file() else name, ppg=False)
+        whole = whole_of(name)
+        state = whole_state(whole) if whole.is_file() else {}
         origin = encoder.provenance
     for whole in (state, {f"model.{key}": tensor for key, tensor in state.items()}):
         if same_tensors(objective.state_dict(), whole):
@@ -77,6 +78,13 @@ def checkpoint_state(path):
     except Exception as error:  # a damaged file raises any of a dozen types
         raise UserError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
     return {key[len(PREFIX) :]: x for key, x in state.items() if key.startswith(PREFIX)}
+
+
+def whole_of(name):
+    """Return where the whole model of a shipped encoder, or of the folder of a run, would be."""
+    if name in SHIPPED:
+        return files("xmae.models.weights") / f"{name}-whole.safetensors"
+    return Path(name) / WHOLE
 
 
 def whole_state(path):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmae.errors import UserError
+from xmae.export.targets.c.layers import read_layers
 from xmae.export.targets.c.library import CONSTANTS, BeatPart, beat_part
 from xmae.export.targets.c.literals import comment, identifier, integer
 from xmae.export.targets.c.model_source import SPDX, VERSION, beats_tables, constant
 from xmae.export.targets.c.network import StreamNetwork
+from xmae.signals.window import N_TIMES
 
 INPUTS = 4  # PPG and three axes
 ZEROS = (-1, 0)  # zero points of an input whose codes are not clipped
@@ -58,9 +60,20 @@ class MotionModel:
         return sum(array.nbytes for array in self.constants.values()) + 2 * numbers + 2
 
     @property
+    def crc32(self):
+        """Return the CRC-32 that `xmae_check_model` compares."""
+        return crc_of(self.constants)
+
+    @property
     def macs(self):
         """Return products of the network a second of signal."""
         return sum(layer.macs for layer in self.beats.layers.values())
+
+
+def takes_acceleration(path):
+    """Tell whether an int8 `.tflite` takes three axes of acceleration beside PPG."""
+    tensors, _, source, _ = read_layers(path)
+    return tuple(tensors[source].shape) == (1, 1, N_TIMES, INPUTS)
 
 
 def motion_model(path, certainty, tracker, name):
@@ -113,7 +126,7 @@ def motion_texts(model):
             memory=model.memory_bytes,
             map=beats.outputs[-1],
             scratch=beats.scratch,
-            crc=crc_of(constants),
+            crc=model.crc32,
             zeros=f"{integer(model.input_zero)}, {integer(beats.map_zero)}, 0",
             reading=f"{beats.unit}u, {beats.look_ahead}u, {beats.least}u",
             tracker=tracker_literal(model.tracker),

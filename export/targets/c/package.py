@@ -14,10 +14,18 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from xmae.beats.certainty import SILENT, Certainty, shipped_certainty
+from xmae.beats.tracker import shipped_tracker
 from xmae.errors import UserError
 from xmae.export.targets.c.dsp_source import dsp_texts
 from xmae.export.targets.c.library import library_model
+from xmae.export.targets.c.literals import identifier
 from xmae.export.targets.c.model_source import model_texts
+from xmae.export.targets.c.motion_source import (
+    MotionModel,
+    motion_model,
+    motion_texts,
+    takes_acceleration,
+)
 from xmae.export.targets.c.source import export_networks
 from xmae.export.targets.c.systems import PRODUCT, write_systems
 from xmae.export.targets.c.tflm_recipe import recipe_text
@@ -73,6 +81,7 @@ def write_package(folder, students):
     folder : str or Path
         Made if it is missing.
     students : sequence of PackagedStudent
+        The first takes PPG alone; others may take acceleration too.
 
     Returns
     -------
@@ -82,39 +91,50 @@ def write_package(folder, students):
     Raises
     ------
     UserError
-        If two students have one name as C spells it, a file is no int8 network, or the folder
-        cannot be written.
+        If two students have one name as C spells it, all take acceleration, a file is no int8
+        network, or the folder cannot be written.
     """
     folder = Path(folder)
-    models = [library_model(s.path, s.certainty or SILENT, s.name, s.heads) for s in students]
+    models = [model_of(student) for student in students]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"two students have the same name in C: {', '.join(names)}")
+    plain = [s for s, m in zip(students, models, strict=True) if not isinstance(m, MotionModel)]
+    if not plain:
+        raise UserError("libxmae needs a student for PPG alone beside those with acceleration")
     copy_sources(folder, words_of(students, models) | PRODUCT.words())
+    texts = dsp_texts(shipped_certainty("dsp"))
     for model in models:
-        for name, text in model_texts(model).items():
-            with atomic_file(folder / name) as temporary:
-                temporary.write_text(text)
-    for student, name in zip(students, names, strict=True):
-        with atomic_file(folder / "tflm" / f"xmae_tflm_{name}.h") as temporary:
-            temporary.write_text(recipe_text(student.path, name))
-    for name, text in dsp_texts(shipped_certainty("dsp")).items():
+        texts |= motion_texts(model) if isinstance(model, MotionModel) else model_texts(model)
+    for student in plain:
+        name = identifier(student.name)
+        texts[f"tflm/xmae_tflm_{name}.h"] = recipe_text(student.path, name)
+    for name, text in texts.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text)
     write_systems(folder, __version__, [*names, "dsp"])
-    export_networks(folder / "network", [student.path for student in students])
+    export_networks(folder / "network", [student.path for student in plain])
     return LIMITS | {
         "version": __version__,
         "models": [entry(s, m) for s, m in zip(students, models, strict=True)],
     }
 
 
+def model_of(student):
+    """Read a student for libxmae: a `LibraryModel`, or a `MotionModel` if it takes acceleration."""
+    certainty = student.certainty or SILENT
+    if takes_acceleration(student.path):
+        return motion_model(student.path, certainty, shipped_tracker(), student.name)
+    return library_model(student.path, certainty, student.name, student.heads)
+
+
 def words_of(students, models):
-    """Return what is filled into the package's files; examples take the first student that reads
-    beats.
+    """Return what is filled into the package's files; examples take the first student for PPG
+    alone, one that reads beats if there is any.
     """
     pairs = list(zip(students, models, strict=True))
-    student, model = next((pair for pair in pairs if pair[1].beats), pairs[0])
+    plain = [pair for pair in pairs if not isinstance(pair[1], MotionModel)]
+    student, model = next((pair for pair in plain if pair[1].beats), plain[0])
     return {
         "@VERSION@": __version__,
         "@name@": model.name,
@@ -127,8 +147,12 @@ def words_of(students, models):
 
 def row(model):
     """Return a model's row of the README."""
+    name = f"`xmae_model_{model.name}`"
+    if isinstance(model, MotionModel):
+        gives, sizes = "beats, with acceleration", (model.constant_bytes, model.memory_bytes)
+        return [name, gives, "none", *(f"{size:,}" for size in sizes), "", f"{model.macs:,}", ""]
     return [
-        f"`xmae_model_{model.name}`",
+        name,
         "beats, embedding" if model.beats else "embedding",
         ", ".join(head.name for head in model.heads) or "none",
         f"{model.constant_bytes:,}",
@@ -141,6 +165,7 @@ def row(model):
 
 def entry(student, model):
     """Return a model's part of the manifest."""
+    moving = isinstance(model, MotionModel)
     return {
         "model": student.model,
         "name": model.name,
@@ -149,8 +174,9 @@ def entry(student, model):
         "constant_bytes": model.constant_bytes,
         "macs_per_second": model.macs,
         "reads_beats": model.beats is not None,
-        "embed_bytes": model.window.arena_bytes,
-        "heads": [head.name for head in model.heads],
+        "takes_acceleration": moving,
+        "embed_bytes": 0 if moving else model.window.arena_bytes,
+        "heads": [] if moving else [head.name for head in model.heads],
         "crc32": model.crc32,
     }
 

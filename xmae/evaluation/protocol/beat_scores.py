@@ -52,11 +52,11 @@ def true_values(windows):
     return {"hr": windows.labels["hr_ecg"]} | values_of_beats(time, window, len(windows.beats))
 
 
-def values_of_beats(time, window, n_windows):
+def values_of_beats(time, window, n_windows, confidence=None):
     """Return the RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
-    (n_windows,).
+    (n_windows,). What is doubtful by `confidence` stays out of RMSSD and SDNN.
     """
-    found = variability(time, window, n_windows)
+    found = variability(time, window, n_windows, confidence)
     premature = premature_share(time, window, n_windows)
     return {"rmssd": found["rmssd"], "sdnn": found["sdnn"], "premature": premature}
 
@@ -80,7 +80,8 @@ def score_reading(windows, recording, subject, reading, constants):
     Scored
     """
     n_windows = len(subject)
-    own = {"hr": reading.rate} | values_of_beats(reading.time, reading.window, n_windows)
+    beats = reading.time, reading.window, n_windows, reading.confidence
+    own = {"hr": reading.rate} | values_of_beats(*beats)
     values = {name: np.where(np.isfinite(own[name]), own[name], constants[name]) for name in own}
     return Scored(
         subject=subject,
