@@ -21,7 +21,7 @@ def test_each_has_a_page_and_is_in_the_site():
     assert {path.stem for path in FOLDER.glob("*.py")} == set(SAID)
     for name in SAID:
         assert f"tutorials/{name}.md" in site
-        assert f'"tutorials/{name}.py"' in (FOLDER / f"{name}.md").read_text()
+        assert f'\n--8<-- "tutorials/{name}.py"\n' in (FOLDER / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize(

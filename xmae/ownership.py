@@ -6,8 +6,6 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from xmae.errors import UserError
 
 LEAST_SPACE = 64 << 20  # bytes: the smallest result with its logs and tables
@@ -26,6 +24,8 @@ def owned(path, shown=None):
     UserError
         If another process, or another thread, owns the path, or nothing can be written there.
     """
+    from filelock import FileLock, Timeout  # a quarter of the time that `xmae --help` took
+
     path = Path(path).resolve()  # a link may lead to another disk
     missing = [folder for folder in path.parents if not folder.exists()]
     try:

@@ -14,9 +14,12 @@ result = xmae.embed(path, out="embedded")
 table = pd.read_csv(result["out"])
 print(f"{len(table)} windows of 10 s; heart rate {table['hr'].median():.0f} bpm")
 
-# the same by hand: windows of the recording through the encoder
+# beats, heart rate and certainty second by second: a student that reads beats
 recording = xmae.read(path)
 print(f"{recording.ppg.size / recording.sfreq:.0f} s of PPG at {recording.sfreq:g} Hz")
+print(xmae.load("beats-mcu").read(recording.ppg, recording.sfreq))
+
+# neighbouring embeddings resemble each other
 embedding = table.filter(regex=r"^e\d+$").to_numpy()
 distance = np.linalg.norm(np.diff(embedding, axis=0), axis=1)
 print(f"neighbouring windows differ by {distance.mean():.2f}, embeddings have length "

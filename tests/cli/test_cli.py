@@ -459,6 +459,13 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     )
 
 
+def test_embed_with_a_student_that_reads_beats_says_where_they_are(capsys, tmp_path):
+    path = tmp_path / "recording.csv"
+    assert run(capsys, "data", "example", "--out", path)[0] == 0
+    code, _, err = run(capsys, "embed", path, "--model", "beats-mcu", "--out", tmp_path / "run")
+    assert code == 0 and "this student reads beats" in err and "MODEL).read" in err
+
+
 def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tmp_path):
     path = tmp_path / "recording.csv"
     assert run(capsys, "data", "example", "--out", path)[:2] == (0, f"{path}\n")
