@@ -171,12 +171,12 @@ def load_reference(path):
 
 def refuse_lacking(reference, bundle):
     """Raise a `UserError` if a model that a bundle holds for this machine is not in a reference."""
-    if lacking := {entry["model"] for entry in bundle.models} - reference.embeddings.keys():
+    if lacking := {entry.model for entry in bundle.models} - reference.embeddings.keys():
         raise UserError(
             f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this "
             "bundle"
         )
-    beats = {entry["model"] for entry in bundle.models if "embedding" in entry}
+    beats = {entry.model for entry in bundle.models if entry.embedding}
     if lacking := beats - reference.rows.keys():
         raise UserError(
             f"the reference has no beats of {' and '.join(sorted(lacking))}; record it again"
