@@ -329,10 +329,10 @@ def device_rows(bundle):
     return [
         BenchRow(
             **describe(entry),
-            device=entry["format"],
+            device=entry.format,
             kind="estimated",
             missing="runs on its device only",
-            cycles=entry.get("estimated", {}).get("cycles"),
+            cycles=entry.estimated.cycles if entry.estimated else None,
         )
         for entry in bundle.all_models
         if entry not in bundle.models

@@ -118,19 +118,17 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
         )[0]
 
     origin = {"student": model, "signature": bundle.verdict.state}
-    result = play_all(chosen, not_run, play, signal, origin, out)
+    result = play_all(chosen, not_run, play, signal, origin, out, speed)
     result["summary"].append(str(bundle.verdict))
-    show(next(iter(result["devices"].values())), signal.hop_s, speed)
-    tqdm.write(printable(beat_table.terminal(result)))
     return result
 
 
-def play_all(chosen, not_run, play, signal, origin, out):
-    """Play a signal on devices and write what came out.
+def play_all(chosen, not_run, play, signal, origin, out, speed):
+    """Play a signal on devices, write what came out, and show it.
 
     Parameters
     ----------
-    chosen, not_run, signal, out
+    chosen, not_run, signal, out, speed
         As of `simulate_beats`.
     play : callable
         `play(device, emulator, folder)` returns what `play_beats` does.
@@ -168,6 +166,8 @@ def play_all(chosen, not_run, play, signal, origin, out):
         write_json(folder / RESULTS, result)
         (folder / TABLE).write_text(beat_table.markdown(result) + "\n")
         write_report({"simulate": result}, folder, "xMAE on emulated watches")
+    show(next(iter(devices.values())), signal.hop_s, speed)
+    tqdm.write(printable(beat_table.terminal(result)))
     guests = sorted({one["guest"] for one in devices.values() if "guest" in one})
     return {
         **result,

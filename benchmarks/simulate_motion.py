@@ -3,14 +3,11 @@
 """
 
 import numpy as np
-from tqdm import tqdm
 
-from xmae.benchmarks.report import beat_table
-from xmae.benchmarks.simulate_beats import play_all, show
+from xmae.benchmarks.simulate_beats import play_all
 from xmae.errors import UserError
 from xmae.firmware_sim.play_motion import ONE_G, STUDENT, MovingCodes, play_motion
 from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
-from xmae.text import printable
 
 LARGEST = (1 << 15) - 1  # code of an accelerometer
 
@@ -20,15 +17,8 @@ def simulate_motion(chosen, not_run, signal, out, speed):
 
     Parameters
     ----------
-    chosen : list of (Device, str)
-        Devices and the emulator of each.
-    not_run : dict of str
-        Devices that were left out, and why.
-    signal : PlayedSignal
-    out : str
-        Folder for simulate.json, watch.md, report.html and each device's lines.txt.
-    speed : float
-        Pace at which lines are shown, times real time; 0 = at once.
+    chosen, not_run, signal, out, speed
+        As of `xmae.benchmarks.simulate_beats.simulate_beats`.
 
     Returns
     -------
@@ -46,10 +36,7 @@ def simulate_motion(chosen, not_run, signal, out, speed):
     def play(profile, emulator, place):
         return play_motion(profile, emulator, codes, place, signal.hop_s)[0]
 
-    result = play_all(chosen, not_run, play, signal, origin, out)
-    show(next(iter(result["devices"].values())), signal.hop_s, speed)
-    tqdm.write(printable(beat_table.terminal(result)))
-    return result
+    return play_all(chosen, not_run, play, signal, origin, out, speed)
 
 
 def moving_codes(signal):

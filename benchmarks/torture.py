@@ -139,7 +139,7 @@ def reader_of(program):
         return lambda trap: by_command(trap, shlex.split(program.removeprefix("command:")))
     if (Path(program) / MANIFEST).is_file():
         bundle = Bundle.open(program)
-        path = bundle.path / bundle.entry("student", "litert", "int8")["file"]
+        path = bundle.path / bundle.entry("student", "litert", "int8").file
         return lambda trap: by_stream(trap, path, bundle.certainty("student"))
     if program == DSP or program in SHIPPED or program.endswith(".tflite"):
         return lambda trap: by_stream(trap, program)

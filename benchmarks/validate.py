@@ -175,7 +175,7 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
     for entry, (given, report) in zip(entries, run_all_apart(opened, entries, ppg), strict=True):
         row = DriftRow(**describe(entry), **report)
         row = replace(row, **compare(opened, entry, given, recorded, windows, chosen))
-        held_to = limits["fp32" if entry["precision"] == "fp32" else "int8"]
+        held_to = limits["fp32" if entry.precision == "fp32" else "int8"]
         rows.append(replace(row, violations=find_violations(row, held_to)))
     if not any(row.missing is None for row in exports(rows)):
         raise UserError(

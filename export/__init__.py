@@ -5,9 +5,7 @@ The verb is `xmae.export.export.export`; what is imported here opens a bundle wi
 one needs.
 """
 
-from importlib import import_module
-
-from xmae.callable_package import make_callable
+from xmae.callable_package import make_callable, when_asked_for
 
 PUBLIC = {  # imported when asked for: targets need PyTorch, which the light runtime does not have
     "TARGETS": "xmae.export.targets.registry",
@@ -16,11 +14,7 @@ PUBLIC = {  # imported when asked for: targets need PyTorch, which the light run
 }
 __all__ = ["TARGETS", "Bundle", "seal"]
 
-
-def __getattr__(name):
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PUBLIC[name]), name)
+__getattr__ = when_asked_for(__name__, PUBLIC)
 
 
 make_callable(__name__)  # `xmae.export(...)` is `xmae.export.export.export(...)`

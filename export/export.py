@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -17,11 +17,13 @@ from tqdm import tqdm
 from xmae.data.store.store import WindowStore
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS, heads_of, written
 from xmae.export.bundle.beat_rows import certainty_of, table_of
-from xmae.export.bundle.bundle import HEADS, MANIFEST, PROBES, preprocessing, seal
+from xmae.export.bundle.bundle import MANIFEST, PROBES, preprocessing, seal
 from xmae.export.bundle.card import model_card
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.provenance import data_provenance, tool_versions, without_folders
+from xmae.export.bundle.schema import CertaintyTable, Draft, Entry
 from xmae.export.bundle.signature import load_key
 from xmae.export.heads import make_heads
 from xmae.export.mixed import check_budget, export_within
@@ -39,10 +41,10 @@ from xmae.export.targets.registry import (
 from xmae.export.targets.session import ApartSession
 from xmae.export.vectors import write_vectors
 from xmae.files import atomic_folder, write_json
-from xmae.manifest import Word, checked
+from xmae.manifest import Word, checked, parsed
 from xmae.models import load_encoder, save_encoder
 from xmae.models.beat_student import BeatStudent, takes_acceleration
-from xmae.models.checkpoint import heads_of, is_foreign
+from xmae.models.checkpoint import is_foreign
 from xmae.models.student import McuStudent, count_macs
 from xmae.progress import stage
 from xmae.quantize.calibration import (
@@ -149,19 +151,20 @@ def export(
     if targets != "all":
         refuse_idle(plan.taken)
     with atomic_folder(out, MANIFEST) as folder:
-        entries = export_all(plan, folder, chosen, observer, drift_budget)
+        made = export_all(plan, folder, chosen, observer, drift_budget)
+        entries = [one.entry for one in made]
         heads = write_heads(plan, store, folder)
         certainty, notes = beat_tables(plan.students | plan.moving, store)
         manifest = manifest_of(plan, entries, heads, certainty, formats)
         manifest |= data_part(store, plan.ranges, data_licence)
         manifest |= c_library(folder, plan, heads.heads, certainty)
-        (folder / "model_card.md").write_text(model_card(manifest))
+        draft = parsed(manifest, Draft, Path(out) / MANIFEST)
+        (folder / "model_card.md").write_text(model_card(draft))
         seal(folder, manifest, sign_with)
-    columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated", "export_s")
     return {
-        "models": [{key: entry[key] for key in columns} for entry in entries],
+        "models": [row_of(one) for one in made],
         "heads": {model: list(tasks) for model, tasks in heads.heads.items()},
-        "summary": [*summary_of(entries, heads, plan.brought), *notes, *library_line(manifest)],
+        "summary": [*summary_of(entries, heads, plan.brought), *notes, *library_line(draft)],
         "out": str(out),
     }
 
@@ -202,6 +205,14 @@ class Plan:
     train: Windows
     ranges: Calibration
     ppg: np.ndarray
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file of the bundle, and how long it took to make, s."""
+
+    entry: Entry
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -299,8 +310,7 @@ def export_all(plan, folder, precisions, observer, drift_budget):
 
     Returns
     -------
-    list of dict
-        Entries of the manifest, with `export_s`, the seconds that each took.
+    list of Exported
     """
     n_ranges, n_compared = len(plan.ranges.ppg), len(plan.ppg)
     stage(f"what PyTorch says on {n_ranges} calibration and {n_compared} other windows")
@@ -319,12 +329,16 @@ def export_all(plan, folder, precisions, observer, drift_budget):
         for model in plan.taken[format]:
             what = TARGETS[format], model, plan.graphs[model], rounded[model], *common
             work.append((*what, *expected[model], observer, drift_budget))
-    entries = []
+    made = []
     with two_processes() as pool:
         done = pool.map(export_model, *zip(*work, strict=True))
         for found in tqdm(done, "export", len(work), unit="model"):
-            entries += found
-    return [entry | {"params": n_parameters(plan.encoders[entry["model"]])} for entry in entries]
+            made += found
+    params = {model: n_parameters(encoder) for model, encoder in plan.encoders.items()}
+    return [
+        replace(one, entry=one.entry.model_copy(update={"params": params[one.entry.model]}))
+        for one in made
+    ]
 
 
 def n_parameters(encoder):
@@ -347,9 +361,9 @@ def write_heads(plan, store, folder):
         heads[model], metrics[model], at_chance[model], probes[model] = make_heads(
             encoder, store, plan.train, plan.brought[model]
         )
-    write_json(folder / HEADS, heads)
+    write_json(folder / HEADS, written(heads))
     if any(probes.values()):
-        write_json(folder / PROBES, probes)
+        write_json(folder / PROBES, written(probes))
     return MadeHeads(heads, metrics, at_chance)
 
 
@@ -361,11 +375,15 @@ def manifest_of(plan, entries, heads, certainty, formats):
         "tools": tool_versions(formats),
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]},
         "preprocessing": preprocessing(),
-        "models": [
-            {key: value for key, value in entry.items() if key != "export_s"} for entry in entries
-        ],
-        "certainty": certainty,
-        "metrics": {"heads_on_val": heads.metrics, "heads_at_chance": heads.at_chance},
+        "models": [entry.as_json() for entry in entries],
+        "certainty": {model: table.as_json() for model, table in certainty.items()},
+        "metrics": {
+            "heads_on_val": {
+                model: {task: row.as_json() for task, row in rows.items()}
+                for model, rows in heads.metrics.items()
+            },
+            "heads_at_chance": heads.at_chance,
+        },
         "provenance": {
             model: without_folders(encoder.provenance)
             for model, encoder in (plan.encoders | plan.moving).items()
@@ -474,7 +492,7 @@ def export_model(
     observer=None,
     budget=None,
 ):
-    """Write one model in one format and compare each file with PyTorch: entries of the manifest.
+    """Write one model in one format and compare each file with PyTorch.
 
     Parameters
     ----------
@@ -496,11 +514,11 @@ def export_model(
 
     Returns
     -------
-    list of dict
+    list of Exported
         `macs` are those of the graph: what the file computes for a window, which may be more than
         what the encoder does (kernels of several widths joined into one).
     """
-    entries = []
+    made = []
     for precision in [name for name in precisions if name in target.precisions]:
         path = folder / f"{model}_{precision}{target.suffix}"
         start = time.perf_counter()
@@ -516,22 +534,27 @@ def export_model(
         seconds, drift = time.perf_counter() - start, None
         if target.can_open:
             drift = drift_of(target.open(path), ppg[compared], reference[compared], mean)
-        entries.append(
-            {
-                "model": model,
-                "format": target.name,
-                "precision": precision,
-                "file": path.name,
-                "bytes": path.stat().st_size,
-                "macs": count_macs(graph, INPUT_SHAPE),
-                **({"embedding": graph.encoder.embed_dim} if isinstance(graph, BeatGraph) else {}),
-                **target.inspect(path),
-                **mixed,
-                "drift": drift,
-                "export_s": round(seconds, 1),
-            }
-        )
-    return entries
+        entry = {
+            "model": model,
+            "format": target.name,
+            "precision": precision,
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "macs": count_macs(graph, INPUT_SHAPE),
+            **({"embedding": graph.encoder.embed_dim} if isinstance(graph, BeatGraph) else {}),
+            **target.inspect(path),
+            **mixed,
+            "drift": drift,
+        }
+        made.append(Exported(parsed(entry, Entry, path), round(seconds, 1)))
+    return made
+
+
+def row_of(made):
+    """Return what `xmae export` says of an `Exported` file."""
+    columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated")
+    entry = made.entry.as_json()
+    return {key: entry[key] for key in columns} | {"export_s": made.seconds}
 
 
 def refuse_saturated(target, path):
@@ -571,10 +594,8 @@ def brought_heads(names, keep):
 
 def summary_of(models, heads, brought):
     """Say what was exported and whether it is good, in a few lines."""
-    lines = [f"{len(models)} files of {len({entry['model'] for entry in models})} models"]
-    cosines = {
-        entry["file"]: entry["drift"]["centred_cosine_median"] for entry in models if entry["drift"]
-    }
+    lines = [f"{len(models)} files of {len({entry.model for entry in models})} models"]
+    cosines = {entry.file: entry.drift.centred_cosine_median for entry in models if entry.drift}
     if cosines:
         worst = min(cosines, key=cosines.get)
         lines.append(
@@ -605,9 +626,9 @@ def drift_of(session, ppg, reference, mean):
 
 def library_line(manifest):
     """Say where the C library is, if there is one."""
-    if "c" not in manifest:
+    if manifest.c is None:
         return []
-    names = ", ".join(model["name"] for model in manifest["c"]["models"])
+    names = ", ".join(model.name for model in manifest.c.models)
     return [f"libxmae with {names}: {FOLDER}/README.md says how to build and test it"]
 
 
@@ -622,5 +643,5 @@ def beat_tables(students, store):
         if table is None:
             notes.append(f"warning: {model} has no certainty table and gives no heart rate: {how}")
         else:
-            tables[model] = {"half_width": table.half_width.tolist(), "least": table.least}
+            tables[model] = CertaintyTable(half_width=table.half_width.tolist(), least=table.least)
     return tables, notes

@@ -10,9 +10,10 @@ nothing, by the definitions of this project). So a head may still fail on test s
 import numpy as np
 
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, fit_heads, worth_shipping
+from xmae.evaluation.heads.heads import fit_heads, worth_shipping
 from xmae.evaluation.heads.linear import balanced_log_loss
 from xmae.evaluation.protocol.tasks import REGISTRY, TASKS
+from xmae.export.bundle.schema import HeadError
 from xmae.models.beat_student import BeatStudent
 from xmae.native import one_thread
 
@@ -27,34 +28,30 @@ def make_heads(encoder, store, train, brought=None):
     store : WindowStore
     train : Windows
         Its train split.
-    brought : dict or None
+    brought : dict of str to Head, or None
         Heads that the encoder came with, which are then kept; None: fit new ones on `train`.
 
     Returns
     -------
-    heads : dict
+    heads : dict of str to Head
         By task, without those at chance.
-    metrics : dict
-        By task: `mae` of the head and `mae_constant` of the training mean, in `units`, over
-        `windows` of `subjects`.
+    metrics : dict of str to HeadError
+        By task.
     at_chance : list of str
         Labels of the tasks that have no head, since it would say no more than a constant.
     probes : dict
         The heart rate's head where it is at chance: it measures the drift of int8, and ships as no
         head.
     """
-    heads = (
-        {task: dict(head) for task, head in brought.items()}
-        if brought
-        else fit_heads(embed_windows(encoder, train, progress=True), train, tasks_of(encoder))
+    heads = brought or fit_heads(
+        embed_windows(encoder, train, progress=True), train, tasks_of(encoder)
     )
     if "val" not in store.splits.values():
         kept, at_chance = worth_shipping(heads)
         return kept, {}, at_chance, drift_probes(heads, kept)
     val = store.windows("val")
     embeddings = embed_windows(encoder, val, progress=True)
-    for name, head in heads.items():
-        lower_skill(name, head, embeddings, val, train)
+    heads = {name: lower_skill(name, head, embeddings, val, train) for name, head in heads.items()}
     kept, at_chance = worth_shipping(heads)
     metrics = {
         name: row
@@ -89,32 +86,34 @@ def known_truth(name, windows):
 
 def missed(name, head, embeddings, val, train):
     """Say what a head that gives a number misses by on val, beside the mean of the training
-    subjects; {} where nothing is known.
+    subjects; None where nothing is known.
     """
     (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
-    if head["kind"] != "regression" or not known.any() or not is_fitted.any():
-        return {}
-    said, constant = apply_head(head, embeddings[known]), fitted[is_fitted].mean()
-    return {
-        "units": head["units"],
-        "mae": float(np.abs(said - truth[known]).mean()),
-        "mae_constant": float(np.abs(constant - truth[known]).mean()),
-        "windows": int(known.sum()),
-        "subjects": len(set(val.subject[known])),
-    }
+    if head.kind != "regression" or not known.any() or not is_fitted.any():
+        return None
+    said, constant = head.apply(embeddings[known]), fitted[is_fitted].mean()
+    return HeadError(
+        units=head.units,
+        mae=float(np.abs(said - truth[known]).mean()),
+        mae_constant=float(np.abs(constant - truth[known]).mean()),
+        windows=int(known.sum()),
+        subjects=len(set(val.subject[known])),
+    )
 
 
 def lower_skill(name, head, embeddings, val, train):
-    """Lower the skill of a head to what it has on val, where labels tell."""
-    if head["kind"] == "binary":
+    """Return a head whose skill is no more than it has on val, where labels tell."""
+    if head.kind == "binary":
         truth, known = known_truth(name, val)
         if np.unique(truth[known]).size < 2:
-            return
-        p = np.clip(apply_head(head, embeddings[known]), 1e-6, 1 - 1e-6)
+            return head
+        p = np.clip(head.apply(embeddings[known]), 1e-6, 1 - 1e-6)
         lost, least = balanced_log_loss(truth[known], np.log(p / (1 - p))), np.log(2)
     else:
         row = missed(name, head, embeddings, val, train)
-        if not row:
-            return
-        lost, least = row["mae"], row["mae_constant"]
-    head["skill"] = float(min(head.get("skill", 1), 1 - lost / max(least, 1e-12)))
+        if row is None:
+            return head
+        lost, least = row.mae, row.mae_constant
+    before = 1 if head.skill is None else head.skill
+    skill = float(min(before, 1 - lost / max(least, 1e-12)))
+    return head.model_copy(update={"skill": skill})

@@ -41,6 +41,13 @@ STILL = 2  # s without any movement: nothing there
 MOST_BEATS = 6  # of one second, at 220 bpm 4
 
 
+# fields of a result that are one number, in the order of libxmae's `xmae_result_t`
+SCALARS = (
+    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated",
+    "status",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class StreamResult:
     """What is known at the end of a second.

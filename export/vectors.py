@@ -12,7 +12,7 @@ import numpy as np
 
 from xmae.beats.certainty import SILENT
 from xmae.data.bidmc import FOLDER
-from xmae.export.stream import UNSURE, Stream
+from xmae.export.stream import SCALARS, UNSURE, Stream
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.literals import integer, table_block
 from xmae.export.targets.c.model_source import SPDX, constant
@@ -89,21 +89,7 @@ def make_vectors(student, model, codes):
 
 def beat_rows(results):
     """Return results of `Stream` as rows."""
-    rows = [
-        [
-            r.time,
-            r.rate,
-            r.low,
-            r.high,
-            r.certainty,
-            r.irregularity,
-            r.rhythm,
-            r.lost,
-            r.saturated,
-            r.status,
-        ]
-        for r in results
-    ]
+    rows = [[getattr(result, name) for name in SCALARS] for result in results]
     beats = list(chain.from_iterable(result.beats for result in results))
     return np.array(rows, np.int64), np.array(beats, np.int64).reshape(-1, 2)
 

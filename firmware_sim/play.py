@@ -90,9 +90,9 @@ def play(
     frames = parse_frames(run.files.get("out.bin", b""))
     results, inputs = results_and_inputs(frames)
     entry, heads = bundle.entry(student, "litert", "int8"), bundle.trusted_heads(student)
-    model = bundle.path / entry["file"]
+    model = bundle.path / entry.file
     embeddings = [result.embedding for result in results if result.valid]
-    embeddings = np.array(embeddings, np.int8).reshape(-1, entry["output"]["shape"][-1])
+    embeddings = np.array(embeddings, np.int8).reshape(-1, entry.output.shape[-1])
     seconds, flash = len(codes) / rate, firmware.sizes["flash"]
     cost = window_cost(run, built["layers"], device, seconds, hop_s, flash)
     has_npu = device.npu and find_spec("ethosu")
@@ -149,7 +149,7 @@ def heads_of(bundle, student):
     """
     trusted = bundle.trusted_heads(student)
     rows = [
-        {"name": name, "units": frame_units(head), "kind": head["kind"], "skill": head.get("skill")}
+        {"name": name, "units": frame_units(head), "kind": head.kind, "skill": head.skill}
         for name, head in trusted.items()
     ]
     return {
@@ -188,7 +188,7 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
     none without a result.
     """
     said = {
-        name: round(float(expit(value)) if head["kind"] == "binary" else float(value), 4)
+        name: round(float(expit(value)) if head.kind == "binary" else float(value), 4)
         for (name, head), value in zip(heads.items(), values, strict=False)
     }
     return {
@@ -210,7 +210,7 @@ def bit_exact(model, entry, codes, embeddings):
     ----------
     model : Path
         Int8 `.tflite`.
-    entry : dict
+    entry : Entry
         The bundle's, with scales and zero points.
     codes : int8 array, shape (n, 1000)
         What the network saw.
@@ -227,7 +227,7 @@ def bit_exact(model, entry, codes, embeddings):
     if find_spec("tflite_micro") is None:
         return not_compared("tflite-micro is not installed; pip install 'xmae[firmware]'")
     (in_scale, in_zero), (out_scale, out_zero) = (
-        (entry[end]["scale"], entry[end]["zero_point"]) for end in ("input", "output")
+        (end.scale, end.zero_point) for end in (entry.input, entry.output)
     )
     expected = run_tflm(model, (codes.astype(np.float64) - in_zero) * in_scale, AMPLE)
     same = (to_int8(expected, out_scale, out_zero) == embeddings).all(axis=1)

@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 
 from xmae.errors import UserError
-from xmae.export.stream import Stream, StreamResult
+from xmae.export.stream import SCALARS, Stream, StreamResult
 from xmae.export.targets.c.library import library_model
 from xmae.export.targets.c.model_source import model_texts
 from xmae.firmware_sim.build.compile import BOARDS, KERNELS, compile_firmware
@@ -18,10 +18,6 @@ from xmae.firmware_sim.emulators.registry import runner
 LIBRARY = KERNELS.parent / "library"
 NAME = "student"  # of the model in C
 MOST_BEATS = 40  # in a result
-SCALARS = (
-    "time", "rate", "low", "high", "certainty", "irregularity", "rhythm", "lost", "saturated",
-    "status",
-)  # fmt: skip
 ROW = len(SCALARS) + 2 * MOST_BEATS  # numbers of a result, as boards/stream_codes.c writes them
 BURST_S = 0.25  # codes that a front end's FIFO hands over at once
 WORK, REST = "measured_push", "host_begins"
@@ -98,24 +94,55 @@ def build_model(path, certainty, folder, core, flash_bytes, ram_bytes):
         If it does not compile or does not fit.
     """
     model = library_model(path, certainty, NAME)
-    for name, text in model_texts(model).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    sources = [*sorted(LIBRARY.glob("src/*.c")), BOARDS / "stream_codes.c"]
-    upper = NAME.upper()
-    return model, compile_firmware(
-        [*sources, folder / "models" / f"xmae_model_{NAME}.c"],
+    sizes = {"flash_bytes": flash_bytes, "ram_bytes": ram_bytes}
+    return model, with_library(NAME, model_texts(model), "stream_codes.c", folder, core, sizes)
+
+
+def with_library(name, texts, program, folder, core, sizes, more=()):
+    """Compile libxmae with a model and a program for one core.
+
+    Parameters
+    ----------
+    name : str
+        Of the model in C.
+    texts : dict of str to str
+        The model's sources, by their place in `folder`.
+    program : str
+        Of `BOARDS`: what feeds the library.
+    folder : Path
+        For sources and ELF file.
+    core : str
+    sizes : dict
+        `flash_bytes` and `ram_bytes` of the device.
+    more : tuple of str
+        Further definitions for C.
+
+    Returns
+    -------
+    Firmware
+
+    Raises
+    ------
+    UserError
+        If it does not compile or does not fit.
+    """
+    for place, text in texts.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text)
+    sources = [*sorted(LIBRARY.glob("src/*.c")), BOARDS / program]
+    return compile_firmware(
+        [*sources, folder / "models" / f"xmae_model_{name}.c"],
         core,
         folder / "watch.elf",
         include=[LIBRARY / "include", LIBRARY / "src", folder / "include"],
         defines=(
-            f'MODEL_HEADER="xmae/xmae_model_{NAME}.h"',
-            f"MODEL_BYTES=XMAE_MODEL_{upper}_BYTES",
-            f"MODEL=xmae_model_{NAME}",
+            f'MODEL_HEADER="xmae/xmae_model_{name}.h"',
+            f"MODEL_BYTES=XMAE_MODEL_{name.upper()}_BYTES",
+            f"MODEL=xmae_model_{name}",
+            *more,
         ),
-        flash_bytes=flash_bytes,
-        ram_bytes=ram_bytes,
         stack_bytes=STACK_BYTES,
+        **sizes,
     )
 
 

@@ -144,7 +144,7 @@ def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, st
         "bit_exact": network["litert"][1] if network else not_compared("no valid window"),
         **main,
         "runtimes": runtimes,
-    }, to_int8(embeddings[plausible], ends["output"]["scale"], ends["output"]["zero_point"])
+    }, to_int8(embeddings[plausible], ends.output.scale, ends.output.zero_point)
 
 
 def run_models(bundle, student, inputs, ends, core, timeout_s):
@@ -158,11 +158,11 @@ def run_models(bundle, student, inputs, ends, core, timeout_s):
         Of LiteRT.
     """
     cpu, network = CPUS[core], {}
-    embeddings = np.zeros((0, ends["output"]["shape"][-1]), np.float32)
+    embeddings = np.zeros((0, ends.output.shape[-1]), np.float32)
     if not len(inputs):
         return network, embeddings
     for entry in entries(bundle, student, cpu.formats):
-        path, format = bundle.path / entry["file"], entry["format"]
+        path, format = bundle.path / entry.file, entry.format
         output, counts = run_model(path, format, inputs, ends, core, timeout_s)
         network[format] = counts, compared(bundle, entry, inputs, ends, output, cpu)
         if format == "litert":
@@ -183,10 +183,10 @@ def apply_heads(results, embeddings, heads):
     plausible : bool array, shape (n_valid,)
     """
     low, high = plausible_range(heads)
-    weights = np.array([head["weight"] for head in heads.values()]).reshape(
+    weights = np.array([head.weight for head in heads.values()]).reshape(
         len(heads), embeddings.shape[1]
     )
-    said = embeddings @ weights.T + [head["bias"] for head in heads.values()]
+    said = embeddings @ weights.T + [head.bias for head in heads.values()]
     plausible = ((said >= low) & (said <= high)).all(axis=1)
     rows, marked, values = iter(zip(said, plausible, strict=True)), [], []
     for result in results:
@@ -204,8 +204,8 @@ def entries(bundle, student, formats):
     """Return the bundle's int8 files of a student in the formats that a core has runtimes for, in
     that order.
     """
-    found = {entry["format"]: entry for entry in bundle.all_models
-             if (entry["model"], entry["precision"]) == (student, "int8")}  # fmt: skip
+    found = {entry.format: entry for entry in bundle.all_models
+             if (entry.model, entry.precision) == (student, "int8")}  # fmt: skip
     return [found[format] for format in formats if format in found]
 
 
@@ -235,8 +235,8 @@ def run_model(model, format, codes, ends, core, timeout_s):
         "litert", "executorch" or "onnx".
     codes : int8 array, shape (n, 1000)
         Inputs.
-    ends : dict
-        LiteRT's entry: scales and zero points of input and output.
+    ends : Entry
+        LiteRT's: scales and zero points of input and output.
     core : str
         Of `CPUS`.
     timeout_s : float
@@ -261,7 +261,7 @@ def run_model(model, format, codes, ends, core, timeout_s):
             len(codes), -1
         )
     if format == "litert":
-        output = from_int8(output, ends["output"]["scale"], ends["output"]["zero_point"])
+        output = from_int8(output, ends.output.scale, ends.output.zero_point)
     return output, counts
 
 
@@ -325,16 +325,16 @@ def cpuinfo(cpu):
 
 def real(codes, ends):
     """Return the windows that int8 codes stand for, float32 in [-1, 1]."""
-    return np.clip(from_int8(codes, ends["input"]["scale"], ends["input"]["zero_point"]), -1, 1)
+    return np.clip(from_int8(codes, ends.input.scale, ends.input.zero_point), -1, 1)
 
 
 def compared(bundle, entry, codes, ends, output, cpu):
     """Say how the embeddings of an emulated runtime compare with those of LiteRT's reference
     kernels, or, of another runtime, with its own on this machine.
     """
-    title = TITLES[entry["format"]]
-    if entry["format"] == "litert":
-        session, steps = litert.open_model(bundle.path / entry["file"], reference=True), cpu.steps
+    title = TITLES[entry.format]
+    if entry.format == "litert":
+        session, steps = litert.open_model(bundle.path / entry.file, reference=True), cpu.steps
         reference = "LiteRT's reference kernels"
     else:
         session, steps = bundle.session(entry), XNNPACK_STEPS
@@ -344,7 +344,7 @@ def compared(bundle, entry, codes, ends, output, cpu):
         "windows": len(here),
         "equal": int((here == output).all(axis=1).sum()),
         "with": reference,
-        "largest_step": round(float(np.abs(here - output).max()) / ends["output"]["scale"], 3),
+        "largest_step": round(float(np.abs(here - output).max()) / ends.output.scale, 3),
         "allowed_step": steps,
     }
 

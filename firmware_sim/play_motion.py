@@ -8,19 +8,16 @@ from xmae.beats.certainty import shipped_certainty
 from xmae.beats.tracker import shipped_tracker
 from xmae.errors import UserError
 from xmae.export.motion_stream import MotionResult, MotionStream
-from xmae.export.stream import int8_file
+from xmae.export.stream import SCALARS, int8_file
 from xmae.export.targets.c.motion_source import motion_model, motion_texts
-from xmae.firmware_sim.build.compile import BOARDS, compile_firmware
-from xmae.firmware_sim.build.generate import STACK_BYTES
 from xmae.firmware_sim.play_beats import (
     BURST_S,
-    LIBRARY,
     MOST_BEATS,
-    SCALARS,
     equality_of,
     row_of,
     run_streaming,
     spent,
+    with_library,
 )
 
 STUDENT = "student-motion"
@@ -112,24 +109,10 @@ def build_motion(folder, device):
     """
     certainty, tracker = shipped_certainty(STUDENT), shipped_tracker()
     model = motion_model(int8_file(STUDENT), certainty, tracker, STUDENT)
-    for name, text in motion_texts(model).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    sources = [*sorted(LIBRARY.glob("src/*.c")), BOARDS / "motion_codes.c"]
-    return model, compile_firmware(
-        [*sources, folder / "models" / f"xmae_model_{model.name}.c"],
-        device.core,
-        folder / "watch.elf",
-        include=[LIBRARY / "include", LIBRARY / "src", folder / "include"],
-        defines=(
-            f'MODEL_HEADER="xmae/xmae_model_{model.name}.h"',
-            f"MODEL_BYTES=XMAE_MODEL_{model.name.upper()}_BYTES",
-            f"MODEL=xmae_model_{model.name}",
-            f"TRACKER=xmae_model_{model.name}_tracker",
-        ),
-        flash_bytes=device.flash_bytes,
-        ram_bytes=device.ram_bytes,
-        stack_bytes=STACK_BYTES,
+    sizes = {"flash_bytes": device.flash_bytes, "ram_bytes": device.ram_bytes}
+    tracker = f"TRACKER=xmae_model_{model.name}_tracker"
+    return model, with_library(
+        model.name, motion_texts(model), "motion_codes.c", folder, device.core, sizes, (tracker,)
     )
 
 

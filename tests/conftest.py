@@ -61,12 +61,12 @@ def watch_bundle(tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     from xmae.data.prepare.prepare import prepare_recording
     from xmae.data.recording.readers import read_recording
-    from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+    from xmae.evaluation.heads.heads import HEADS, heads_of, written
+    from xmae.export.bundle.bundle import Bundle, preprocessing, seal
     from xmae.export.bundle.migrate import SCHEMA_VERSION
     from xmae.export.targets import litert
     from xmae.files import write_json
     from xmae.models import load_encoder
-    from xmae.models.checkpoint import heads_of
     from xmae.quantize import exportable
     from xmae.signals.scale import minmax_scale
 
@@ -75,7 +75,7 @@ def watch_bundle(tmp_path_factory):
     path = folder / "student_int8.tflite"
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[1]))[0].ppg)[0]
     litert.export(exportable(load_encoder("student-mcu")), path, "int8", ppg)
-    write_json(folder / HEADS, {"student": heads_of("student-mcu")})
+    write_json(folder / HEADS, written({"student": heads_of("student-mcu")}))
     entry = {"model": "student", "format": "litert", "precision": "int8", "file": path.name}
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     manifest = {
@@ -95,7 +95,8 @@ def beat_bundle(tmp_path_factory):
     import shutil
 
     from xmae.beats.certainty import shipped_certainty
-    from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+    from xmae.evaluation.heads.heads import HEADS
+    from xmae.export.bundle.bundle import Bundle, preprocessing, seal
     from xmae.export.bundle.migrate import SCHEMA_VERSION
     from xmae.export.stream import int8_file
     from xmae.export.targets import litert

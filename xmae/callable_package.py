@@ -1,10 +1,12 @@
-"""Packages that are called like the verb they are named after.
+"""Packages that import their names when asked for, and those called like the verb they are named
+after.
 
 `xmae.export` is a package, whose modules are imported as `xmae.export.bundle`, and a verb of the
 public face, called as `xmae.export(...)`. Both must work whichever comes first.
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,25 @@ class CallablePackage(ModuleType):
         """Call the verb."""
         verb = self.__name__.rpartition(".")[2]
         return getattr(import_module(f"{self.__name__}.{verb}"), verb)(*arguments, **settings)
+
+
+def when_asked_for(package: str, public: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package that imports a name from its module when it is used.
+
+    Parameters
+    ----------
+    package : str
+        Its dotted name.
+    public : dict
+        Name -> module.
+    """
+
+    def getter(name: str) -> Any:
+        if name not in public:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(public[name]), name)
+
+    return getter
 
 
 def make_callable(package: str) -> None:

@@ -7,16 +7,20 @@ name is a name and a number is a number from there on.
 
 import math
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WrapValidator,
 )
 
 from xmae.errors import UserError
@@ -28,14 +32,14 @@ MAX_TEXT = 20_000  # characters of a text in them
 MAX_INTEGER = 2**53  # JSON numbers beyond are not exact everywhere
 
 
-def one_line(text):
+def one_line(text: str) -> str:
     """Return a text, or raise a `ValueError` if a terminal would obey a character of it."""
     if any(map(hidden, text)):
         raise ValueError("has control characters")
     return text
 
 
-def plain(value, depth=0):
+def plain(value: Any, depth: int = 0) -> Any:
     """Return a JSON value, or raise a `ValueError` if it is nested too deep, too long or not
     finite.
     """
@@ -58,32 +62,48 @@ def plain(value, depth=0):
     return value
 
 
-def matching(pattern, what, longest):
-    """Return a type of text that matches a pattern as a whole; `what` it must be, in words."""
+def given(value: Any) -> Any:
+    """Return a value that may be left out but not be null, or raise a `ValueError`."""
+    if value is None:
+        raise ValueError("may be left out, but not be null")
+    return value
+
+
+def as_it_stands(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Return a number that a check accepts as it stands in the file: 100 stays 100, not 100.0."""
+    check(value)
+    return value
+
+
+def matching(pattern: str, what: str, longest: int) -> AfterValidator:
+    """Return a check that a text matches a pattern as a whole; `what` it must be, in words."""
     rule = re.compile(pattern)
 
-    def held(text):
+    def held(text: str) -> str:
         if len(text) > longest or not rule.fullmatch(text):
             raise ValueError(f"{text[:40]!a} is no {what}")
         return text
 
-    return Annotated[str, AfterValidator(held)]
+    return AfterValidator(held)
 
 
 # the one rule for names of files: a part of a path, never a path, and never hidden
-FileName = matching(r"\w[\w.+-]*", "plain file name", 200)
+FileName = Annotated[str, matching(r"\w[\w.+-]*", "plain file name", 200)]
 # such a name, or a few of them with "/" between: a file in folders of a folder
-FilePath = matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,9}", "plain path", 400)
+FilePath = Annotated[str, matching(r"\w[\w.+-]*(/\w[\w.+-]*){0,9}", "plain path", 400)]
 # names of other people's recordings: also with spaces and brackets
-PathPart = matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)
+PathPart = Annotated[str, matching(r"[\w(\[][\w.+() \[\]&,'~@#=-]*", "plain file name", 200)]
 # models, tasks, formats, precisions, operators
-Word = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)
-Units = matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)
-Digest = matching(r"[0-9a-f]{64}", "SHA-256", 64)
+Word = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*", "plain name", 100)]
+Units = Annotated[str, matching(r"[A-Za-z0-9%/. ^°µ-]*", "plain unit", 20)]
+Digest = Annotated[str, matching(r"[0-9a-f]{64}", "SHA-256", 64)]
 Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(one_line)]
 Text = Annotated[str, StringConstraints(max_length=1000)]  # shown through `xmae.text` only
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Number = Annotated[float, Field(ge=-1e9, le=1e9), WrapValidator(as_it_stands)]
+Value = TypeVar("Value")
+# what may be left out of a file, and is then None; in the file it may not be null
+Omitted = Annotated[Value | None, BeforeValidator(given)]
 Free = Annotated[Any, AfterValidator(plain)]  # what is only shown or passed on
 
 
@@ -91,6 +111,10 @@ class Schema(BaseModel):
     """A part of a manifest: exact types, finite numbers, and no other fields than these."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON value that it was made of: fields that were left out stay so."""
+        return self.model_dump(exclude_unset=True)
 
 
 class OpenSchema(Schema):
@@ -100,7 +124,7 @@ class OpenSchema(Schema):
     __pydantic_extra__: dict[str, Free] = Field(init=False)
 
 
-def read_manifest(path, schema):
+def read_manifest(path: Path | str, schema: Any) -> Any:
     """Read a JSON file and hold it against a schema.
 
     Parameters
@@ -122,22 +146,36 @@ def read_manifest(path, schema):
     return checked(read_json(path), schema, path)
 
 
-def checked(value, schema, where):
-    """Return a JSON value that is as a schema says; `where` it is from stands in the message.
+def checked(value: Any, schema: Any, where: object) -> Any:
+    """Return a JSON value that is as a schema says, as it stands; else as `parsed`."""
+    parsed(value, schema, where)
+    return value
+
+
+def parsed(value: Any, schema: type[Value], where: object) -> Value:
+    """Return a JSON value as an object of a schema; `where` it is from stands in the message.
+
+    Parameters
+    ----------
+    value : object
+        Of dicts, lists, texts, numbers and None.
+    schema : type
+        A `Schema`, or a type made of some, such as ``dict[Word, Head]``.
+    where : Path or str
+        For messages.
 
     Raises
     ------
     UserError
-        If it is not; the message names the first field that is wrong.
+        If it is not as the schema says; the message names the first field that is wrong.
     """
     try:
-        TypeAdapter(schema).validate_python(value)
+        return TypeAdapter(schema).validate_python(value)
     except (ValidationError, RecursionError) as error:
         raise UserError(f"{where}: {first_fault(error)}") from None
-    return value
 
 
-def first_fault(error):
+def first_fault(error: ValidationError | RecursionError) -> str:
     """Say in one line what the first fault of a failed validation is, and how many there are."""
     if isinstance(error, RecursionError):
         return "nested too deep"
@@ -153,7 +191,7 @@ def first_fault(error):
     return f"{place or 'the whole'}: {message}{more}"
 
 
-def path_below(name, where):
+def path_below(name: object, where: object) -> str:
     """Return a relative path that stays below the folder of the manifest `where`.
 
     Raises
@@ -169,7 +207,7 @@ def path_below(name, where):
     return str(name)
 
 
-def file_name(name, where):
+def file_name(name: object, where: object) -> str:
     """Return a name that is one part of a path, for joining to the folder or URL `where`.
 
     Raises

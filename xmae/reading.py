@@ -77,7 +77,8 @@ def load(name):
             f"{name}: weights need PyTorch (pip install 'xmae[train]');"
             " without it, xmae.Stream reads beats, and xmae.embed the folder of a bundle"
         )
-    from xmae.models.checkpoint import heads_of, load_encoder
+    from xmae.evaluation.heads.heads import heads_of
+    from xmae.models.checkpoint import load_encoder
 
     encoder = load_encoder(name)
     encoder.register_forward_pre_hook(refuse_raw)
@@ -116,7 +117,7 @@ def read_windows(encoder, ppg, sfreq, heads=None):
         Raw PPG in any unit, either way up; NaN = missing.
     sfreq : float
         Its rate, Hz, 25 to 500.
-    heads : dict, optional
+    heads : dict of str to Head, optional
         Linear heads by task; those no better than a constant are left out.
 
     Returns
@@ -139,14 +140,13 @@ def read_windows(encoder, ppg, sfreq, heads=None):
 def of_recording(encoder, recording, heads):
     """Read the PPG of a `Recording`: `WindowReading`."""
     from xmae.evaluation.heads.embedding import embed_windows
-    from xmae.evaluation.heads.heads import apply_head, has_skill
 
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
     windows, _ = prepare_recording(upright(bare), min_quality=-1)
     if not len(windows):
         raise UserError(f"{recording.record}: no window of 10 s without missing or flat stretches")
     embedding = embed_windows(encoder, windows)
-    said = {task: apply_head(head, embedding) for task, head in heads.items() if has_skill(head)}
+    said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 
@@ -174,6 +174,7 @@ def embed(recording, out="runs/embed", model="base", **settings):
         return embed_file(str(recording), out, model, **settings)
     if settings:
         raise UserError(f"{next(iter(settings))} is for a file; a recording is taken as it is")
-    from xmae.models.checkpoint import heads_of, load_encoder
+    from xmae.evaluation.heads.heads import heads_of
+    from xmae.models.checkpoint import load_encoder
 
     return of_recording(load_encoder(model), recording, heads_of(model))

@@ -31,8 +31,8 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
     ----------
     rows : float array, shape (n, D)
         What the file gives for n windows.
-    entry : dict
-        The bundle's, with `embedding` and `output`.
+    entry : Entry
+        The file's, with `embedding` and `output`.
     original : float array, shape (n, D)
         Rows of the float original.
     least : int
@@ -44,8 +44,8 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
     -------
     BeatDrift
     """
-    float_entry = {"embedding": entry["embedding"], "output": {"dtype": "float32"}}
-    ours, theirs = read_rows(rows, entry), read_rows(original, float_entry)
+    ours = read_rows(rows, entry.embedding, entry.output)
+    theirs = read_rows(original, entry.embedding)
     truth = theirs.window * WINDOW_GAP_S + theirs.time
     mine = ours.window * WINDOW_GAP_S + ours.time
     pairs = pair(truth, mine, tolerances(truth))

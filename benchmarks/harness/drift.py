@@ -13,7 +13,6 @@ import numpy as np
 from xmae.benchmarks.harness.baseline import spread
 from xmae.benchmarks.harness.beat_drift import compare_beats
 from xmae.benchmarks.harness.rows import EmbeddingDrift, HeadDrift
-from xmae.evaluation.heads.heads import apply_head
 from xmae.evaluation.protocol.bootstrap import METRICS, draw_weights, interval
 from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.quantize.layers import centred_cosine
@@ -49,7 +48,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     """
     if given is None:
         return {}
-    model, embedding = entry["model"], given[:, : entry.get("embedding")]
+    model, embedding = entry.model, given[:, : entry.embedding]
     original = recorded.embeddings[model][chosen]
     drift = compare_embeddings(embedding, original, recorded.train_mean[model])
     if drift is None:
@@ -99,7 +98,7 @@ def compare_heads(heads, embedding, original, windows):
         known = ~np.isnan(truth)
         if not known.any() or (task.kind == "binary" and np.ptp(truth[known]) == 0):
             continue
-        shown = (apply_head(head, x[known]) for x in (np.nan_to_num(embedding), original))
+        shown = (head.apply(x[known]) for x in (np.nan_to_num(embedding), original))
         found[name] = head_drift(task, truth[known], *shown, windows.subject, known)
     return found
 
@@ -142,11 +141,11 @@ def beats_of(bundle, entry, rows, recorded, windows, chosen):
     dict
         `beats`, or `failure` where the map is not finite; {} for a file that reads none.
     """
-    if "embedding" not in entry:
+    if entry.embedding is None:
         return {}
     if not np.isfinite(rows).all():
         return {"failure": NO_MAP}
-    model = entry["model"]
+    model = entry.model
     least, truth = bundle.certainty(model).least, windows.labels.get("hr_ecg")
     original = recorded.rows[model][chosen]
     return {"beats": compare_beats(rows, entry, original, least, truth, windows.subject)}

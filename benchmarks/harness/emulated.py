@@ -68,10 +68,10 @@ def emulate(bundle, name, ppg):
         compile or run.
     """
     device, emulator, entry = cortex_m(name, bundle)
-    source, sink = entry["input"], entry["output"]
-    codes = to_int8(ppg, source["scale"], source["zero_point"])
+    source, sink = entry.input, entry.output
+    codes = to_int8(ppg, source.scale, source.zero_point)
     with tempfile.TemporaryDirectory() as folder:
-        built = write_c(bundle.path / entry["file"], folder)
+        built = write_c(bundle.path / entry.file, folder)
         firmware = compile_firmware(
             [BOARDS / "embed_windows.c", Path(folder) / "student_int8.c"],
             device.core,
@@ -106,7 +106,7 @@ def emulate(bundle, name, ppg):
         peak_memory_bytes=firmware.sizes["ram"],
         layers=layers,
     )
-    return from_int8(embedding, sink["scale"], sink["zero_point"]), row
+    return from_int8(embedding, sink.scale, sink.zero_point), row
 
 
 def layer_times(layers, run, n, device):

@@ -39,7 +39,7 @@ def run_apart(bundle, entry, ppg, profile=False):
     Parameters
     ----------
     bundle : Bundle
-    entry : dict
+    entry : Entry
         One of `find_entries`.
     ppg : float32 array, shape (n, 1000)
         Windows, min-max scaled to [-1, 1].
@@ -64,7 +64,9 @@ def run_apart(bundle, entry, ppg, profile=False):
             Path(folder) / name for name in ("windows.npy", "embeddings.npy", "report.json")
         )
         np.save(source, ppg)
-        arguments = map(str, (bundle.path, json.dumps(entry), source, target, said, profile))
+        arguments = map(
+            str, (bundle.path, json.dumps(entry.as_json()), source, target, said, profile)
+        )
         failure = run_to_the_end(
             [sys.executable, "-m", "xmae.benchmarks.harness.isolated", *arguments]
         )
@@ -95,10 +97,12 @@ def main(path, entry, source, target, said, profile):
 
     from xmae.benchmarks.harness.sessions import import_runtime, open_session
     from xmae.export.bundle.bundle import Bundle
+    from xmae.export.bundle.schema import Entry
+    from xmae.manifest import parsed
 
     torch.set_num_threads(1)
     ppg = np.load(source)
-    bundle, entry = Bundle.open(path), json.loads(entry)
+    bundle, entry = Bundle.open(path), parsed(json.loads(entry), Entry, path)
     if absent := import_runtime(entry):
         write_json(said, {"missing": f"{absent} is not installed"})
         return
@@ -114,7 +118,7 @@ def main(path, entry, source, target, said, profile):
         "peak_memory_bytes": peak,
         "model_memory_bytes": max(peak - before, 0) if counted else None,
     }
-    report["code_bytes"] = loaded_bytes(entry["format"])
+    report["code_bytes"] = loaded_bytes(entry.format)
     write_json(said, report)
     if profile == "True":
         from xmae.benchmarks.harness.per_layer import per_layer

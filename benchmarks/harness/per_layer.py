@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import trim_mean
 
-from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.harness.sessions import weight_files
 from xmae.models import load_encoder
 from xmae.native import quietly
 from xmae.quantize.graph import INPUT_SHAPE
@@ -41,7 +41,7 @@ def per_layer(bundle, entry, ppg):
     Parameters
     ----------
     bundle : Bundle
-    entry : dict
+    entry : Entry
         One of `find_entries`.
     ppg : float32 array, shape (1000,)
         A window in [-1, 1].
@@ -53,10 +53,10 @@ def per_layer(bundle, entry, ppg):
         half of 50 runs).
     """
     window = np.ascontiguousarray(ppg, np.float32).reshape(INPUT_SHAPE)
-    if entry["format"] == "pytorch":
-        return pytorch(load_encoder(weight_files(bundle)[entry["model"]]).eval(), window)
-    return {"executorch": executorch, "litert": litert, "onnx": onnx}[entry["format"]](
-        bundle.path / entry["file"], window
+    if entry.format == "pytorch":
+        return pytorch(load_encoder(weight_files(bundle)[entry.model]).eval(), window)
+    return {"executorch": executorch, "litert": litert, "onnx": onnx}[entry.format](
+        bundle.path / entry.file, window
     )
 
 

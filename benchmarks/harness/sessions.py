@@ -5,12 +5,13 @@ PyTorch.
 from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from xmae.benchmarks.harness.baseline import weight_files
 from xmae.export.bundle.beat_rows import RowSession, float_rows
+from xmae.export.bundle.schema import Entry
 from xmae.models import load_encoder
 from xmae.models.beat_student import BeatStudent
 from xmae.models.student import count_macs
@@ -40,30 +41,38 @@ def find_entries(bundle):
 
     Returns
     -------
-    list of dict
-        Each with `model`, `format`, `precision`, `file`, `bytes` and `macs`: of weights those of
-        the encoder, of a file those of the graph that was exported.
+    list of Entry
+        Their `macs`: of weights those of the encoder, of a file those of the graph that was
+        exported.
     """
-    weights = [
-        {
-            "model": model,
-            "format": "pytorch",
-            "precision": "fp32",
-            "file": path.name,
-            "bytes": path.stat().st_size,
-            **about(load_encoder(path).eval()),
-        }
-        for model, path in weight_files(bundle).items()
-    ]
+    weights = [entry_of_weights(model, path) for model, path in weight_files(bundle).items()]
     return weights + list(bundle.models)
 
 
-def about(encoder):
-    """Say what an entry of PyTorch says of its encoder: `macs`, and how a row is split, if it reads
-    beats.
+def weight_files(bundle):
+    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
+    that exist.
     """
-    split = {"embedding": encoder.embed_dim, "output": {"dtype": "float32"}}
-    return {"macs": count_macs(encoder)} | (split if isinstance(encoder, BeatStudent) else {})
+    paths = sorted(
+        Path(bundle.path).glob("*.safetensors"),
+        key=lambda path: (path.stem != "teacher", path.stem),
+    )
+    return {path.stem: path for path in paths}
+
+
+def entry_of_weights(model, path):
+    """Return the `Entry` of a model's weights in PyTorch."""
+    encoder = load_encoder(path).eval()
+    split = {"embedding": encoder.embed_dim} if isinstance(encoder, BeatStudent) else {}
+    return Entry(
+        model=model,
+        format="pytorch",
+        precision="fp32",
+        file=path.name,
+        bytes=path.stat().st_size,
+        macs=count_macs(encoder),
+        **split,
+    )
 
 
 def open_session(bundle, entry, threads=1):
@@ -72,7 +81,7 @@ def open_session(bundle, entry, threads=1):
     Parameters
     ----------
     bundle : Bundle
-    entry : dict
+    entry : Entry
         One of `find_entries`.
     threads : int
         Threads of the runtime; PyTorch uses those of `torch.set_num_threads`.
@@ -82,9 +91,9 @@ def open_session(bundle, entry, threads=1):
     UserError
         If its runtime is not installed or its file is damaged.
     """
-    if entry["format"] != "pytorch":
+    if entry.format != "pytorch":
         return bundle.session(entry, threads)
-    encoder = load_encoder(weight_files(bundle)[entry["model"]]).eval()
+    encoder = load_encoder(weight_files(bundle)[entry.model]).eval()
     if isinstance(encoder, BeatStudent):
         return RowSession(
             lambda ppg: np.concatenate([float_rows(encoder, row[None]) for row in ppg]),
@@ -104,7 +113,7 @@ def import_runtime(entry):
 
     One that is installed but cannot be imported raises what it raises: it is broken, not missing.
     """
-    module = RUNTIMES[entry["format"]]
+    module = RUNTIMES[entry.format]
     package = module.partition(".")[0]
     if find_spec(package) is None:
         return package
@@ -125,9 +134,9 @@ def not_checked(rows):
 
 def describe(entry):
     """Say what names an entry in a table, and its size."""
-    return {key: entry[key] for key in ("model", "format", "precision", "bytes", "macs")}
+    return {key: getattr(entry, key) for key in ("model", "format", "precision", "bytes", "macs")}
 
 
 def entry_name(entry):
     """Return `student int8 litert`, for messages."""
-    return f"{entry['model']} {entry['precision']} {entry['format']}"
+    return f"{entry.model} {entry.precision} {entry.format}"

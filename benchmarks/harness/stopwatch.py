@@ -30,7 +30,7 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
     Parameters
     ----------
     bundle : Bundle
-    entries : list of dict
+    entries : list of Entry
         As `find_entries` gives them.
     rows : list of Row
         One for each; that of a model that does not run is left as it is.
@@ -58,8 +58,8 @@ def time_entries(bundle, entries, ppg, rounds, threads=1):
     found = {}
     for key, entry in entries.items():
         found[key] = summarise(times[key], times[YARDSTICK])
-        macs = entry.get("macs")
-        found[key]["mac_per_s"] = 1e3 * macs / found[key]["latency_ms"] if macs else None
+        speed = 1e3 * entry.macs / found[key]["latency_ms"] if entry.macs else None
+        found[key]["mac_per_s"] = speed
     return found
 
 

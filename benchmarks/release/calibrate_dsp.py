@@ -5,21 +5,25 @@
 The store is a tenth of `cinc2015_vt`. The table is written where it ships; nothing is scored.
 """
 
-import sys
-
 import numpy as np
 
 from xmae.beats.certainty import calibrate
 from xmae.beats.truth import truth_of_windows
 from xmae.benchmarks.release.ship_beats import write_table
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.benchmarks.studies.tiers import read_stream
 from xmae.data.store.store import WindowStore
 from xmae.export.stream import DSP
 
 
-def calibrate_dsp(store):
-    """Calibrate the tier on a store's validation recordings, and write its table."""
+def calibrate_dsp(store: str, /) -> dict:
+    """Calibrate the tier on a store's validation recordings, and write its table.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows with ECG.
+    """
     windows = WindowStore(store).windows("val")
     truth = truth_of_windows(windows).hr_ecg
     rate, certainty = read_stream(windows)
@@ -30,6 +34,4 @@ def calibrate_dsp(store):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    print(run_script(calibrate_dsp, *sys.argv[1:]))
+    run_tool(calibrate_dsp)

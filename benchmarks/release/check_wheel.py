@@ -18,6 +18,7 @@ import time
 import venv
 from pathlib import Path
 
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.bidmc import bidmc_files
 
 ROOT = Path(__file__).parents[2]
@@ -186,5 +187,18 @@ def check(extra, bundle=None):
         return found | {"wheel_megabytes": round(wheel.stat().st_size / 1e6, 1)}
 
 
+def check_wheel(extra: str, bundle: str | None = None, /) -> str:
+    """Build, install and measure the wheel with one extra; JSON.
+
+    Parameters
+    ----------
+    extra : str
+        "plain" (none), "lite", "train", "edge" or "firmware".
+    bundle : str or None
+        Folder of a bundle, for lite and firmware.
+    """
+    return json.dumps(check(extra, bundle), indent=2)
+
+
 if __name__ == "__main__":
-    print(json.dumps(check(*sys.argv[1:3]), indent=2))
+    run_tool(check_wheel)

@@ -10,7 +10,6 @@ scores. The intervals are those of the annotations, so this is the rule alone, w
 beats from PPG.
 """
 
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from xmae.beats import rhythm as rule
 from xmae.benchmarks.release.make_rhythm_bank import SETS
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.errors import UserError
 from xmae.files import atomic_file
 from xmae.tables import markdown_table
@@ -55,8 +54,15 @@ def stretches(path):
         yield str(record), rr[chosen], kind[chosen]
 
 
-def choose(folder: str, out: str) -> dict:
+def choose(folder: str, out: str, /) -> dict:
     """Choose thresholds and write the page.
+
+    Parameters
+    ----------
+    folder : str
+        Where the archives of rhythms are.
+    out : str
+        The page.
 
     Raises
     ------
@@ -132,4 +138,4 @@ def recalls(rr, kind, settings):
 
 
 if __name__ == "__main__":
-    print(run_script(choose, *sys.argv[1:3]))
+    run_tool(choose)

@@ -10,7 +10,6 @@ real recording in motion may calibrate them.
 """
 
 import json
-import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -22,6 +21,7 @@ from xmae.beats.certainty import SILENT, calibrate
 from xmae.beats.spectra import GRID
 from xmae.beats.track import evidence, follow
 from xmae.beats.tracker import KINDS, LEVELS, REACH, TOP, WAYS, TrackerTable
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.evaluation.moving_people import maps_of, moving_people
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
@@ -117,8 +117,14 @@ def rule(levels, truth, table, both_ways):
     return {"half_width": made.half_width.tolist(), "least": int(made.least)}
 
 
-def main(path="student-motion"):
-    """Choose settings and rules, and write them."""
+def choose_tracker(path: str = "student-motion", /) -> None:
+    """Choose settings and rules, and write them.
+
+    Parameters
+    ----------
+    path : str
+        Encoder with timing for PPG and three axes.
+    """
     torch.set_num_threads(1)
     model = load_encoder(path)
     people, truth, _ = moving_people(PEOPLE, SEED)
@@ -141,4 +147,4 @@ def main(path="student-motion"):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    run_tool(choose_tracker)

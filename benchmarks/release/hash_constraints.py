@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json
 
@@ -74,5 +75,10 @@ def hash_constraints(source=SOURCE, target=TARGET):
     return len(lines)
 
 
+def main() -> str:
+    """Write constraints-hashed.txt from constraints.txt; asks the package index."""
+    return json.dumps({"packages": hash_constraints(), "out": TARGET})
+
+
 if __name__ == "__main__":
-    print(json.dumps({"packages": hash_constraints(), "out": TARGET}))
+    run_tool(main)

@@ -6,12 +6,11 @@ The folder holds `mitdb.npz`, `ltdb.npz` and `ltafdb.npz` (annotations only; see
 the bank). A tenth of the records, by hash of their names, is left out: it scores the rhythm hint.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.errors import UserError
 from xmae.twin.bank import CLASSES, STRETCH, held_out
 
@@ -21,7 +20,7 @@ LONGEST_MS, SHORTEST_MS = 3000, 200
 VENTRICULAR, SUPRAVENTRICULAR = "VEF", "AaJSej"
 
 
-def make_bank(folder: str, out: str, seed: int = 77) -> dict:
+def make_bank(folder: str, out: str, /, *, seed: int = 77) -> dict:
     """Draw stretches of 128 beats of each rhythm from annotated records.
 
     Parameters
@@ -109,4 +108,4 @@ def class_of(kind, rhythm):
 
 
 if __name__ == "__main__":
-    print(run_script(make_bank, *sys.argv[1:3]))
+    run_tool(make_bank)

@@ -5,18 +5,22 @@
 Codes differ by a step where another processor draws them, so they are shipped as drawn here.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.files import atomic_file, write_json
 from xmae.twin.traps import digest, draw_traps
 
 
-def make_traps(folder: str) -> dict:
+def make_traps(folder: str, /) -> dict:
     """Write traps.npz (steps from code to code, pulses, readable seconds) and traps.json.
+
+    Parameters
+    ----------
+    folder : str
+        Where to.
 
     Returns
     -------
@@ -37,4 +41,4 @@ def make_traps(folder: str) -> dict:
 
 
 if __name__ == "__main__":
-    print(run_script(make_traps, sys.argv[1]))
+    run_tool(make_traps)

@@ -8,7 +8,6 @@ touched.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 
 from xmae.beats.certainty import calibrate
 from xmae.beats.truth import truth_of_windows
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.batches.timing import TimedRecordings, TimingBatches
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -32,8 +31,17 @@ WEIGHTS, TABLE = Path("xmae/models/weights"), Path("xmae/beats/certainty.json")
 CALIBRATION, SEED = 512, 77
 
 
-def ship(encoder: str, store: str, name: str) -> dict:
+def ship(encoder: str, store: str, name: str, /) -> dict:
     """Write weights, int8 file and certainty table of one student.
+
+    Parameters
+    ----------
+    encoder : str
+        Encoder that reads beats.
+    store : str
+        Store of windows with ECG.
+    name : str
+        Under which it is shipped.
 
     Raises
     ------
@@ -80,4 +88,4 @@ def read_int8(path, windows):
 
 
 if __name__ == "__main__":
-    print(run_script(ship, *sys.argv[1:4]))
+    run_tool(ship)

@@ -7,7 +7,6 @@ the validation recordings of the store, people at rest without an accelerometer,
 point. The tracker's tables are made after that by `choose_tracker`.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from xmae.beats.certainty import calibrate
 from xmae.beats.truth import truth_of_windows
 from xmae.benchmarks.release.ship_beats import write_table
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
@@ -28,8 +27,17 @@ from xmae.quantize.graph import exportable
 WEIGHTS = Path("xmae/models/weights")
 
 
-def ship(encoder: str, store: str, name: str = "student-motion") -> dict:
+def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
     """Write weights, int8 file and certainty table.
+
+    Parameters
+    ----------
+    encoder : str
+        Encoder of PPG and acceleration that reads beats.
+    store : str
+        Store of windows with ECG.
+    name : str
+        Under which it is shipped.
 
     Raises
     ------
@@ -57,4 +65,4 @@ def calibrate_beats(student, windows):
 
 
 if __name__ == "__main__":
-    print(run_script(ship, *sys.argv[1:4]))
+    run_tool(ship)

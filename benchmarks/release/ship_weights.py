@@ -9,17 +9,16 @@ store, the card's numbers are measured on its test subjects.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
-from xmae.evaluation.heads.heads import fit_heads, worth_shipping
+from xmae.evaluation.heads.heads import HEADS, fit_heads, worth_shipping, written
 from xmae.evaluation.probe import probe_embeddings, probe_table, refuse_seen, untrained_like
 from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.provenance import COSINE_TO, without_folders
@@ -88,9 +87,17 @@ def describe(name, encoder):
     return "\n".join([*lines, f"- settings: `{json.dumps(settings)}`", "", ""])
 
 
-def main(store, out, *given):
-    """Write the weights given as "name=file", heads.json and MODEL_CARD.md into the folder
-    `out`.
+def main(store: str, out: str, given: list = (), /) -> None:
+    """Write weights, heads.json and MODEL_CARD.md into a folder.
+
+    Parameters
+    ----------
+    store : str
+        Store of windows, with labels.
+    out : str
+        The folder.
+    given : list of str
+        Weights, as "name=file".
     """
     if wrong := [
         pair for pair in given if not pair.startswith(tuple(f"{name}=" for name in SHIPPED))
@@ -119,7 +126,7 @@ def main(store, out, *given):
             embeddings | {"features": features}, windows, ["hr"], seed=SEED, progress=True
         )
         tables.append(f"### `{name}`\n\n{probe_table(result)}\n")
-    write_json(out / "heads.json", heads)
+    write_json(out / HEADS, written(heads))
     subjects = [len(set(windows.subject[windows.split == split])) for split in ("train", "test")]
     with atomic_file(out / "MODEL_CARD.md") as temporary:
         temporary.write_text(
@@ -134,6 +141,4 @@ def main(store, out, *given):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    run_script(main, *sys.argv[1:])
+    run_tool(main)

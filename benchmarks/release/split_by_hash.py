@@ -7,17 +7,23 @@ so they may train and choose, and no result is reported on them.
 """
 
 import csv
-import sys
 from pathlib import Path
 
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.errors import UserError
 from xmae.files import atomic_file
 from xmae.twin.bank import held_out
 
 
-def split_by_hash(folder: str, out: str) -> dict:
+def split_by_hash(folder: str, out: str, /) -> dict:
     """Write subject and split of every .npz recording in a folder.
+
+    Parameters
+    ----------
+    folder : str
+        With the recordings.
+    out : str
+        CSV file to write.
 
     Raises
     ------
@@ -34,4 +40,4 @@ def split_by_hash(folder: str, out: str) -> dict:
 
 
 if __name__ == "__main__":
-    print(run_script(split_by_hash, *sys.argv[1:3]))
+    run_tool(split_by_hash)

@@ -9,8 +9,7 @@ kernels, TensorFlow Lite Micro and tflite-runtime 2.14.
 """
 
 import re
-import sys
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -19,12 +18,14 @@ from tqdm import tqdm
 from xmae.benchmarks.harness.baseline import make_reference, reference_windows
 from xmae.benchmarks.harness.drift import compare_embeddings, compare_heads
 from xmae.benchmarks.harness.hardware import hardware
+from xmae.benchmarks.harness.rows import EmbeddingDrift, HeadDrift
 from xmae.benchmarks.harness.sessions import find_entries, open_session
 from xmae.benchmarks.harness.stopwatch import load, time_entries
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import Bundle
+from xmae.export.bundle.schema import Entry
 from xmae.export.targets import litert, tflite_runtime
 from xmae.export.targets.registry import TARGETS, runs_here
 from xmae.files import atomic_file
@@ -152,14 +153,39 @@ installed with pip on first use. The rest is `pip install 'xmae[edge,firmware]'`
 """
 
 
-def support_matrix(bundle, data, out):
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a file; None: it cannot run here.
+
+    Attributes
+    ----------
+    entry : Entry
+        The file.
+    drift : EmbeddingDrift or None
+        Its embeddings against PyTorch's.
+    hr : HeadDrift or None
+        The heart rate's head.
+    cpu_ms : float or None
+        Processor time of a window, ms.
+    """
+
+    entry: Entry
+    drift: EmbeddingDrift | None = None
+    hr: HeadDrift | None = None
+    cpu_ms: float | None = None
+
+
+def support_matrix(bundle: str, data: str, out: str, /) -> None:
     """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
 
     Parameters
     ----------
-    bundle, data, out : str
-        Folder of a bundle with all targets and precisions, the store it was made with, and the page
-        to write.
+    bundle : str
+        Folder of a bundle with all targets and precisions.
+    data : str
+        The store it was made with.
+    out : str
+        The page to write.
 
     Raises
     ------
@@ -172,7 +198,7 @@ def support_matrix(bundle, data, out):
     test = reference_windows(recorded, windows).select(chosen)
     originals = {model: embedding[chosen] for model, embedding in recorded.embeddings.items()}
     rows = measure(opened, originals, recorded.train_mean, test)
-    entries = [entry for entry in opened.all_models if entry["format"] == "litert"]
+    entries = [entry for entry in opened.all_models if entry.format == "litert"]
     cells, footnotes = runtimes(
         opened, entries, originals, recorded.train_mean, minmax_scale(test.ppg)[0]
     )
@@ -183,7 +209,7 @@ def support_matrix(bundle, data, out):
         machine=(
             f"{machine['cpu']}, {machine['cores']} cores, load {before} to {load()}. Made with `"
         )
-        + ", ".join(f"{name} {number}" for name, number in opened.manifest["tools"].items())
+        + ", ".join(f"{name} {number}" for name, number in opened.manifest.tools.items())
         + "`",
         n=len(test.ppg),
         n_subjects=len(set(test.subject)),
@@ -218,35 +244,36 @@ def support_matrix(bundle, data, out):
 
 
 def measure(bundle, originals, train_mean, test):
-    """Return entries of PyTorch's weights and of all files, with `centred`, `heads` and `cpu_ms`
-    where they can run here.
-    """
+    """Return a list of `Measured`: PyTorch's weights, and all files."""
     ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
     few = evenly(np.arange(len(ppg)), N_CHECKED)
     devices = [entry for entry in bundle.all_models if entry not in bundle.models]
     for entry in tqdm(entries + devices, "files"):
-        model, row = entry["model"], dict(entry)
-        if entry["format"] == "pytorch" or TARGETS[entry["format"]].can_open:
+        model, row = entry.model, Measured(entry)
+        if entry.format == "pytorch" or TARGETS[entry.format].can_open:
             chosen = few if entry in devices else np.arange(len(ppg))
             embedding, original = open_session(bundle, entry)(ppg[chosen]), originals[model][chosen]
-            row |= asdict(compare_embeddings(embedding, original, train_mean[model]))
+            drift = compare_embeddings(embedding, original, train_mean[model])
             heads = {name: head for name, head in bundle.drift_heads(model).items() if name == "hr"}
-            row["heads"] = compare_heads(heads, embedding, original, test.select(chosen))
+            compared = compare_heads(heads, embedding, original, test.select(chosen))
+            row = replace(row, drift=drift, hr=compared.get("hr"))
         rows.append(row)
     times = time_entries(bundle, dict(enumerate(entries)), evenly(ppg, N_TIMED), ROUNDS)
-    return [row | times.get(i, {}) for i, row in enumerate(rows)]
+    return [
+        replace(row, cpu_ms=times[i]["cpu_ms"]) if i in times else row for i, row in enumerate(rows)
+    ]
 
 
 def matrix(rows):
     """Return the table of the cosines: a row for each target and model, a column for each
     precision.
     """
-    rows = [row for row in rows if row["format"] != "pytorch"]
-    precisions = list(dict.fromkeys(row["precision"] for row in rows))
-    cells = {
-        (row["format"], row["model"], row["precision"]): said(row.get("centred"), "as TFLM")
-        for row in rows
-    }
+    rows = [row for row in rows if row.entry.format != "pytorch"]
+    precisions = list(dict.fromkeys(row.entry.precision for row in rows))
+    cells = {}
+    for row in rows:
+        cell = said(row.drift.centred.median) if row.drift else "as TFLM"
+        cells[row.entry.format, row.entry.model, row.entry.precision] = cell
     lines = [
         (format, model, *(cells.get((format, model, precision), "–") for precision in precisions))
         for format, model in dict.fromkeys(key[:2] for key in cells)
@@ -254,29 +281,25 @@ def matrix(rows):
     return markdown_table(("target", "model", *precisions), lines)
 
 
-def said(spread, otherwise=""):
+def said(median):
     """Return the median of a cosine as a cell, marked where the file does not compute the model."""
-    if spread is None:
-        return otherwise
-    return (
-        f"{spread['median']:.4f}"
-        if spread["median"] >= WRONG
-        else f"**wrong: {spread['median']:.2f}**"
-    )
+    return f"{median:.4f}" if median >= WRONG else f"**wrong: {median:.2f}**"
 
 
 def file_row(row):
     """Return cells of one file."""
-    hr, undelegated = row.get("heads", {}).get("hr"), row.get("undelegated")
+    entry, drift, hr = row.entry, row.drift, row.hr
     return (
-        *(row[key] for key in ("model", "format", "precision")),
-        f"{row['bytes'] / 1000:,.0f}",
-        said(row.get("centred")),
-        f"{row['centred']['p5']:.4f}" if row.get("centred") else "",
+        entry.model,
+        entry.format,
+        entry.precision,
+        f"{entry.bytes / 1000:,.0f}",
+        said(drift.centred.median) if drift else "",
+        f"{drift.centred.p5:.4f}" if drift else "",
         f"{round(hr.change, 2) + 0:+.2f}" if hr else "",  # no negative zero
-        f"{row['cpu_ms']:.3g}" if "cpu_ms" in row else "",
-        "" if undelegated is None else ", ".join(undelegated) or "none",
-        f"{row['arena_bytes']:,} B planned" if "arena_bytes" in row else "",
+        "" if row.cpu_ms is None else f"{row.cpu_ms:.3g}",
+        "" if entry.undelegated is None else ", ".join(entry.undelegated) or "none",
+        "" if entry.arena_bytes is None else f"{entry.arena_bytes:,} B planned",
     )
 
 
@@ -292,7 +315,7 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
         tflite_runtime.open_model,
     )
     for entry in tqdm(entries, "TFLite files"):
-        model, path, cells = entry["model"], bundle.path / entry["file"], []
+        model, path, cells = entry.model, bundle.path / entry.file, []
         for open_model in ways:
             try:
                 actual = open_model(path)(ppg)
@@ -300,9 +323,9 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
                 cells.append(f"no [{footnotes.setdefault(reason(error), len(footnotes) + 1)}]")
                 continue
             cosine = centred_cosine(actual, evenly(originals[model], N_CHECKED), train_mean[model])
-            cells.append(said({"median": np.median(cosine)}))
+            cells.append(said(np.median(cosine)))
         arena = "" if cells[2].startswith("no") else f"{tflm.measure_arena(path):,} B"
-        rows.append((model, entry["precision"], *cells, arena))
+        rows.append((model, entry.precision, *cells, arena))
     header = (
         "model",
         "precision",
@@ -329,7 +352,7 @@ def reason(error):
 def untested(rows):
     """Say which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
     left = {}
-    for model, format in dict.fromkeys((row["model"], row["format"]) for row in rows):
+    for model, format in dict.fromkeys((row.entry.model, row.entry.format) for row in rows):
         if format in TARGETS and not runs_here(format) and model not in COMPILED.get(format, ()):
             left.setdefault(format, []).append(model)
     return "; ".join(f"{format} of {', '.join(models)}" for format, models in left.items())
@@ -339,13 +362,11 @@ def estimates(bundle):
     """Return the table of what Vela estimates."""
     rows = []
     for entry in bundle.all_models:
-        if e := entry.get("estimated"):
-            counts = f"{e['cycles']:,}", f"{e['inference_ms']:.3f}", f"{e['macs'] / 1e6:.2f}"
-            rows.append((entry["model"], entry["format"], *counts, e["source"]))
+        if e := entry.estimated:
+            counts = f"{e.cycles:,}", f"{e.inference_ms:.3f}", f"{e.macs / 1e6:.2f}"
+            rows.append((entry.model, entry.format, *counts, e.source))
     return markdown_table(("model", "target", "cycles", "ms", "M MAC", "estimated by"), rows)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    run_script(support_matrix, *sys.argv[1:])
+    run_tool(support_matrix)

@@ -21,7 +21,7 @@ from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import shipped_tracker
 from xmae.beats.truth import truth_of
 from xmae.benchmarks.studies.first_rival import first_rival
-from xmae.benchmarks.studies.runner import run_script
+from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.recording.readers import read_recording
 from xmae.evaluation.moving_people import MovingPeople, maps_of, moving_people
 from xmae.models.checkpoint import load_encoder
@@ -167,8 +167,16 @@ def rows_of(name, people, model):
         yield row
 
 
-def main(model="student-motion", folder=None):
-    """Make the table: Markdown."""
+def motion(model: str = "student-motion", folder: str | None = None, /) -> str:
+    """Make the table of heart rates in motion: Markdown.
+
+    Parameters
+    ----------
+    model : str
+        Encoder with timing for PPG and three axes.
+    folder : str or None
+        Clips with acceleration, as a further check.
+    """
     torch.set_num_threads(1)
     net = load_encoder(model)
     rows = []
@@ -184,4 +192,4 @@ def main(model="student-motion", folder=None):
 
 
 if __name__ == "__main__":
-    print(run_script(main, *sys.argv[1:3]))
+    run_tool(motion)

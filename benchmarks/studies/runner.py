@@ -8,6 +8,8 @@ takes `out`, the folder of the page.
     def latency(store: str, /, *, model: str = "beats-mcu") -> str: ...
     if __name__ == "__main__":
         run_study(latency, "latency.md")
+
+A tool of the release has the same command line, by `run_tool`, and writes no page.
 """
 
 import argparse
@@ -61,6 +63,22 @@ def run_study(study, page, arguments=None):
     print(run_script(write_page, study, settings, target, words))
 
 
+def run_tool(tool, arguments=None):
+    """Run a tool as its command line asks, and print what it returns.
+
+    Parameters
+    ----------
+    tool : callable
+        Its signature and docstring are its command line, as of a study.
+    arguments : list of str, optional
+        Words of the line; default: those of this process.
+    """
+    settings = vars(parser_of(tool).parse_args(arguments))
+    found = run_script(tool, *words_of(tool, settings), **settings)
+    if found is not None:
+        print(found)
+
+
 def with_out(words):
     """Return the words with `--out` before a last one that names a page and is of no option."""
     of_option = len(words) > 1 and words[-2].startswith("--")
@@ -74,15 +92,18 @@ def page_path(out, page):
     return Path(out) if str(out).endswith(".md") else Path(out) / page
 
 
-def parser_of(study, page):
-    """Make the parser of a study's command line from its signature and docstring."""
+def parser_of(study, page=None):
+    """Make the parser of a command line from the signature and docstring of a study, which writes a
+    page, or of a tool.
+    """
     parsed = docstring_parser.parse(study.__doc__)
     meanings = {found.arg_name: found.description for found in parsed.params}
     parser = argparse.ArgumentParser(description=parsed.short_description)
     for name, parameter in signature(study).parameters.items():
-        if name != "out":
+        if name != "out" or page is None:
             add_setting(parser, parameter, meanings.get(name, ""))
-    parser.add_argument("--out", default=RESULTS, help=f"folder for {page}, or another file")
+    if page is not None:
+        parser.add_argument("--out", default=RESULTS, help=f"folder for {page}, or another file")
     return parser
 
 
@@ -111,15 +132,19 @@ def nargs_of(several, needed):
     return None if needed else "?"
 
 
-def write_page(study, settings, target, words):
-    """Run a study and write its page into the file `target`; its path."""
-    parameters = signature(study).parameters
-    given = [
+def words_of(study, settings):
+    """Take out of the settings those that are words, in their order."""
+    return [
         settings.pop(name)
-        for name, parameter in parameters.items()
+        for name, parameter in signature(study).parameters.items()
         if parameter.kind is Parameter.POSITIONAL_ONLY
     ]
-    if "out" in parameters:
+
+
+def write_page(study, settings, target, words):
+    """Run a study and write its page into the file `target`; its path."""
+    given = words_of(study, settings)
+    if "out" in signature(study).parameters:
         settings["out"] = str(target.parent)
     begun = Begun(time.monotonic(), time.process_time(), load())
     text = study(*given, **settings)

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.baseline import weight_files
-from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES
+from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES, weight_files
 from xmae.benchmarks.harness.stopwatch import all_threads, summarise, time_sessions
 from xmae.benchmarks.studies.published_encoders import (
     PAPAGEI_SHAPE,
@@ -33,7 +32,6 @@ from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.features import NAMES, ppg_features
-from xmae.evaluation.heads.heads import apply_head
 from xmae.evaluation.protocol.bootstrap import draw_weights, interval, mae
 from xmae.export.bundle.bundle import Bundle
 from xmae.models import load_encoder
@@ -184,21 +182,17 @@ def contestants(bundle):
         }
     for entry in bundle.models:
         if (
-            entry["precision"] == "int8"
-            and entry["format"] in RUNTIMES
-            and entry["model"] in weight_files(bundle)
+            entry.precision == "int8"
+            and entry.format in RUNTIMES
+            and entry.model in weight_files(bundle)
         ):
-            head = bundle.heads[entry["model"]]["hr"]
-            found[f"{entry['model']} int8, {TITLES[entry['format']]}"] = {
+            head = bundle.heads[entry.model]["hr"]
+            found[f"{entry.model} int8, {TITLES[entry.format]}"] = {
                 "run": bundle.session(entry),
                 "scaled": True,
-                "rate": lambda x, head=head: apply_head(head, x),
-                "size": {"bytes": entry["bytes"], "macs": entry["macs"]}
-                | {
-                    "parameters": found[f"{entry['model']} fp32, PyTorch eager"]["size"][
-                        "parameters"
-                    ]
-                },
+                "rate": head.apply,
+                "size": {"bytes": entry.bytes, "macs": entry.macs}
+                | {"parameters": found[f"{entry.model} fp32, PyTorch eager"]["size"]["parameters"]},
             }
     found["NeuroKit2: clean, find beats"] = {
         "run": neurokit_rate,
@@ -223,7 +217,7 @@ def network(encoder, size, head):
     """Return a contestant that is a PyTorch encoder with a linear head."""
     return {
         "run": lambda ppg: encoder(torch.from_numpy(ppg)[:, None]).numpy(),
-        "scaled": True, "rate": lambda x: apply_head(head, x), "size": size,
+        "scaled": True, "rate": head.apply, "size": size,
     }  # fmt: skip
 
 

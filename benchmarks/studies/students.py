@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.baseline import weight_files
 from xmae.benchmarks.harness.drift import compare_heads
+from xmae.benchmarks.harness.sessions import weight_files
 from xmae.benchmarks.studies.distill_losses import number
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
@@ -77,10 +77,10 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
             untrained_like(encoders["teacher"]).eval(), windows
         )
     formats = []
-    for entry in tqdm([entry for entry in opened.models if entry["precision"] == "int8"], "int8"):
-        formats += [entry["format"]] if entry["format"] not in formats else []
-        embeddings[entry["model"], entry["format"]] = opened.embed(
-            windows.ppg, entry["model"], entry["format"], "int8"
+    for entry in tqdm([entry for entry in opened.models if entry.precision == "int8"], "int8"):
+        formats += [entry.format] if entry.format not in formats else []
+        embeddings[entry.model, entry.format] = opened.embed(
+            windows.ppg, entry.model, entry.format, "int8"
         )
     tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
     test = windows.select(windows.split == "test")
@@ -94,7 +94,7 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
     }
     text = HEAD.format(
         seed=seed,
-        tools=", ".join(f"{k} {v}" for k, v in opened.manifest["tools"].items()),
+        tools=", ".join(f"{k} {v}" for k, v in opened.manifest.tools.items()),
         n_test=len(np.unique(test.subject)),
         n_train=len(np.unique(windows.subject[windows.split == "train"])),
     )

@@ -47,19 +47,27 @@ def float_rows(encoder, ppg):
     return np.concatenate(rows)
 
 
-def read_rows(rows, entry):
-    """Read beats and heart rates from rows (n, D) of one of a bundle's entries.
+def read_rows(rows, width, output=None):
+    """Read beats and heart rates from rows (n, D).
 
     Codes of an int8 file are taken as they are; floats are rounded as in `read_maps`.
+
+    Parameters
+    ----------
+    rows : float array, shape (n, D)
+    width : int
+        Numbers of the embedding, before the map.
+    output : End, optional
+        What the file gives, with its scale; None: floats.
 
     Returns
     -------
     Reading
     """
-    maps = np.asarray(rows)[:, entry["embedding"] :]
+    maps = np.asarray(rows)[:, width:]
     maps = maps.reshape(len(maps), -1, CHANNELS).transpose(0, 2, 1)
-    if entry["output"]["dtype"] == "int8":
-        scale, zero = entry["output"]["scale"], entry["output"]["zero_point"]
+    if output is not None and output.dtype == "int8":
+        scale, zero = output.scale, output.zero_point
         codes = np.clip(np.rint(maps / scale), -128 - zero, 127 - zero).astype(np.int64)
         return read_maps(codes, MapCode.of_scale(scale, LOG_SHARE))
     return read_maps(maps / np.array([1, 1, LOG_SHARE])[:, None])
@@ -91,7 +99,7 @@ def certainty_of(encoder, windows):
 
 
 def table_of(described):
-    """Read the certainty table of a student from a bundle's manifest; without one it is silent."""
+    """Read a `CertaintyTable` of a bundle's manifest; None: the student is silent."""
     if described is None:
         return SILENT
-    return Certainty(np.array(described["half_width"], np.int64), described["least"])
+    return Certainty(np.array(described.half_width, np.int64), described.least)

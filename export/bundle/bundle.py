@@ -21,19 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS
 from xmae.export.bundle.beat_rows import RowSession, table_of
 from xmae.export.bundle.migrate import migrated
 from xmae.export.bundle.schema import Draft, Manifest, checked_heads
 from xmae.export.bundle.signature import SIGNATURE, Verdict, sign, signature_of
 from xmae.export.targets.light import is_light, open_light
 from xmae.files import read_json, sha256, write_json
-from xmae.manifest import checked
+from xmae.manifest import parsed
 from xmae.signals.filters import PPG_BANDPASS, ppg_sos
 from xmae.signals.resample import resampling_ratio
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 
-MANIFEST, HEADS, PROBES = "manifest.json", "heads.json", "probes.json"
+MANIFEST, PROBES = "manifest.json", "probes.json"
 RUN_RECORDS = ("config.yaml", "metrics.json")
 RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
@@ -45,7 +46,7 @@ def seal(folder, manifest, key=None):
     ----------
     folder : str or Path
     manifest : dict
-        With `models`.
+        The JSON value, as `Draft` describes it.
     key : str, Path or None
         PEM file of an Ed25519 key to sign it with.
 
@@ -55,11 +56,12 @@ def seal(folder, manifest, key=None):
         If the manifest is not as its schema says, or the key cannot be used.
     """
     folder = Path(folder)
-    checked(manifest, Draft, folder / MANIFEST)
+    draft = parsed(manifest, Draft, folder / MANIFEST)
     others = (MANIFEST, SIGNATURE, *RUN_RECORDS)
     files = {name: sha256(folder / name) for name in names_in(folder) if name not in others}
-    models = [entry | {"sha256": files[entry["file"]]} for entry in manifest["models"]]
-    write_json(folder / MANIFEST, manifest | {"models": models, "files": files})
+    models = [entry.model_copy(update={"sha256": files[entry.file]}) for entry in draft.models]
+    sealed = {"models": [entry.as_json() for entry in models], "files": files}
+    write_json(folder / MANIFEST, manifest | sealed)
     (folder / SIGNATURE).unlink(missing_ok=True)  # of what it was before
     if key:
         sign(folder / MANIFEST, key)
@@ -73,13 +75,13 @@ class Bundle:
     ----------
     path : Path
         The folder.
-    manifest : dict
+    manifest : Manifest
         `manifest.json`.
-    heads : dict
-        Linear heads, by model and task; see `xmae.evaluation.heads.heads.apply_head`.
+    heads : dict of str to dict of str to Head
+        Linear heads, by model and task.
     verdict : Verdict
         Whether it is signed, and by the key that was given; as text a line for people.
-    probes : dict
+    probes : dict of str to dict of str to Head
         Heads of the heart rate that are at chance, by model and task: they measure drift.
 
     Examples
@@ -90,7 +92,7 @@ class Bundle:
     """
 
     path: Path
-    manifest: dict
+    manifest: Manifest
     heads: dict
     verdict: Verdict = Verdict("unsigned")
     probes: dict = field(default_factory=dict)
@@ -119,21 +121,20 @@ class Bundle:
             raise UserError(f"{path}: no bundle (no {MANIFEST} in it); make one with `xmae export`")
         verdict = signature_of(path / MANIFEST, public_key)
         manifest = migrated(read_json(path / MANIFEST), path)
-        checked(manifest, Manifest, path / MANIFEST)
-        window = (manifest["window"].get("sfreq"), manifest["window"].get("n_times"))
+        manifest = parsed(manifest, Manifest, path / MANIFEST)
+        window = (manifest.window.sfreq, manifest.window.n_times)
         if window != (SFREQ, N_TIMES):
             raise UserError(
                 f"{path}: made for windows of (Hz, samples) {window}, expected {(SFREQ, N_TIMES)}"
             )
-        if not same(manifest["preprocessing"], preprocessing()):
+        if not same(manifest.preprocessing, preprocessing()):
             raise UserError(
                 f"{path}: made with another pre-processing than this version's; export it again"
             )
-        for name in {HEADS, *(entry["file"] for entry in manifest["models"])} - manifest[
-            "files"
-        ].keys():
+        named = {HEADS, *(entry.file for entry in manifest.models)}
+        for name in named - manifest.files.keys():
             raise UserError(f"{path / MANIFEST}: has no hash of {name}")
-        for name, digest in manifest["files"].items():
+        for name, digest in manifest.files.items():
             if not (path / name).is_file():
                 raise UserError(f"{path}: lacks the file {name}")
             if sha256(path / name) != digest:
@@ -142,8 +143,8 @@ class Bundle:
                     "differs)"
                 )
         heads, probes = (
-            checked_heads(read_json(path / name), manifest["models"], path / name)
-            if name in manifest["files"]
+            checked_heads(read_json(path / name), manifest.models, path / name)
+            if name in manifest.files
             else {}
             for name in (HEADS, PROBES)
         )
@@ -151,29 +152,28 @@ class Bundle:
 
     @property
     def all_models(self):
-        """Return the exported models: dicts with `model`, `format`, `precision`, `file`, `bytes`,
-        ...
+        """Return the exported models: a list of `Entry`.
 
         `params` are those of the encoder, `macs` those of the exported graph.
         """
-        return self.manifest["models"]
+        return self.manifest.models
 
     def reads_beats(self, model):
         """Tell whether a model has a timing map beside its embedding."""
-        return any("embedding" in entry for entry in self.all_models if entry["model"] == model)
+        return any(entry.embedding for entry in self.all_models if entry.model == model)
 
     def certainty(self, model):
         """Return the certainty table of a model; without one it gives no heart rate:
         `Certainty`.
         """
-        return table_of(self.manifest.get("certainty", {}).get(model))
+        return table_of(self.manifest.certainty.get(model))
 
     @property
     def models(self):
         """Return those of `all_models` for which this machine has a runtime."""
         from xmae.export.targets.registry import runs_here  # brings PyTorch
 
-        return [entry for entry in self.all_models if runs_here(entry["format"])]
+        return [entry for entry in self.all_models if runs_here(entry.format)]
 
     def entry(self, model, format, precision):
         """Return the one of `all_models` with this model, format and precision.
@@ -184,7 +184,7 @@ class Bundle:
             If there is none.
         """
         for entry in self.all_models:
-            if (entry["model"], entry["format"], entry["precision"]) == (model, format, precision):
+            if (entry.model, entry.format, entry.precision) == (model, format, precision):
                 return entry
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
@@ -196,17 +196,15 @@ class Bundle:
         """Return those of a model's heads that do better than a constant on subjects left out, in
         the order of heads.json.
         """
-        from xmae.evaluation.heads.heads import has_skill  # brings scikit-learn
-
-        return {task: head for task, head in self.heads.get(model, {}).items() if has_skill(head)}
+        return {task: head for task, head in self.heads.get(model, {}).items() if head.has_skill}
 
     def at_chance(self, model):
         """Say what a model's embedding was asked for and does not know better than a constant:
         labels of tasks without a head, and of heads without skill in older bundles.
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
-        left = [head["label"] for task, head in heads.items() if task not in trusted]
-        return [*self.manifest.get("metrics", {}).get("heads_at_chance", {}).get(model, []), *left]
+        left = [head.label for task, head in heads.items() if task not in trusted]
+        return [*self.manifest.metrics.heads_at_chance.get(model, []), *left]
 
     def session(self, entry, threads=1):
         """Open one of `all_models` in its runtime: a `Session` from scaled windows (n, 1000) to
@@ -218,20 +216,20 @@ class Bundle:
             If the runtime is not installed, the file damaged, or it runs on its device only.
         """
         opened = self.open_file(entry, threads)
-        return RowSession(opened, entry["embedding"]) if "embedding" in entry else opened
+        return RowSession(opened, entry.embedding) if entry.embedding else opened
 
     def open_file(self, entry, threads=1):
         """Open one of `all_models`: all numbers that it gives for windows; see `session`."""
         if is_light():
-            return open_light(self.path / entry["file"], entry["format"], threads)
+            return open_light(self.path / entry.file, entry.format, threads)
         from xmae.export.targets.registry import TARGETS  # brings PyTorch
 
-        target = TARGETS[entry["format"]]
+        target = TARGETS[entry.format]
         if not target.can_open:
             raise UserError(
-                f"{self.path / entry['file']}: runs on {entry['format']} only, not on this machine"
+                f"{self.path / entry.file}: runs on {entry.format} only, not on this machine"
             )
-        return target.open(self.path / entry["file"], threads)
+        return target.open(self.path / entry.file, threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
         """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns

@@ -50,53 +50,55 @@ MOST_NUMBERS = 16  # of a list that is shown
 
 
 def model_card(manifest):
-    """Return the Markdown from a manifest (a dict as in manifest.json; hashes are not needed)."""
-    window, data = manifest["window"], manifest["data"]
+    """Return the Markdown from a `Draft` of a manifest, whose entries say all that is measured."""
+    window, data = manifest.window, manifest.data
     calibration = data["calibration"]
     models = [
         (
-            *(entry[key] for key in ("model", "format", "precision", "file")),
-            f"{entry['bytes'] / 1000:.0f}",
-            f"{entry['params']:,}",
-            f"{entry['macs'] / 1e6:.1f}",
-            *measured(entry["drift"]),
-            "n/a" if entry["undelegated"] is None else ", ".join(entry["undelegated"]) or "none",
-            f"{entry['arena_bytes']:,} B" if "arena_bytes" in entry else "",
+            entry.model,
+            entry.format,
+            entry.precision,
+            entry.file,
+            f"{entry.bytes / 1000:.0f}",
+            f"{entry.params:,}",
+            f"{entry.macs / 1e6:.1f}",
+            *measured(entry.drift),
+            "n/a" if entry.undelegated is None else ", ".join(entry.undelegated) or "none",
+            "" if entry.arena_bytes is None else f"{entry.arena_bytes:,} B",
         )
-        for entry in manifest["models"]
+        for entry in manifest.models
     ]
     heads = []
-    for model, tasks in manifest["metrics"]["heads_on_val"].items():
+    for model, tasks in manifest.metrics.heads_on_val.items():
         heads += [(model, task, *head_cells(row)) for task, row in tasks.items()]
     return TEMPLATE.format(
-        name=manifest["name"],
-        seconds=window["n_times"] / window["sfreq"],
-        sfreq=window["sfreq"],
-        n_times=window["n_times"],
-        low=window["range"][0],
-        high=window["range"][1],
+        name=manifest.name,
+        seconds=window.n_times / window.sfreq,
+        sfreq=window.sfreq,
+        n_times=window.n_times,
+        low=window.range[0],
+        high=window.range[1],
         models=markdown_table(MODEL_COLUMNS, models, right=False),
         n_calibration=calibration["n"],
         n_subjects=len(calibration["subjects"]),
         heads=markdown_table(HEAD_COLUMNS, heads, right=False),
-        at_chance=at_chance(manifest["metrics"].get("heads_at_chance", {})),
-        provenance=json.dumps(brief(manifest["provenance"]), indent=2),
-        made_with=", ".join(f"{package} {number}" for package, number in manifest["tools"].items()),
-        estimates=estimates(manifest["models"]),
+        at_chance=at_chance(manifest.metrics.heads_at_chance),
+        provenance=json.dumps(brief(manifest.provenance), indent=2),
+        made_with=", ".join(f"{package} {number}" for package, number in manifest.tools.items()),
+        estimates=estimates(manifest.models),
         data=sources(data),
-        licence=manifest["licences"]["models"],
-        data_licence=manifest["licences"]["data"],
+        licence=manifest.licences.models,
+        data_licence=manifest.licences.data,
     )
 
 
 def head_cells(row):
-    """Return cells of what a head misses by on val."""
-    units = row["units"]
+    """Return cells of a `HeadError`."""
     return (
-        f"{row['mae']:.2f} {units}",
-        f"{row['mae_constant']:.2f} {units}",
-        row["windows"],
-        row["subjects"],
+        f"{row.mae:.2f} {row.units}",
+        f"{row.mae_constant:.2f} {row.units}",
+        row.windows,
+        row.subjects,
     )
 
 
@@ -128,24 +130,24 @@ def at_chance(tasks):
 
 
 def measured(drift):
-    """Return cells of a comparison with PyTorch."""
+    """Return cells of a `Drift`, a comparison with PyTorch."""
     if drift is None:
         return ("", "runs on its device only", "", "")
-    median, p5 = (f"{drift[key]:.4f}" for key in ("centred_cosine_median", "centred_cosine_p5"))
-    return drift["windows"], median, p5, f"{drift['max_error']:.2g}"
+    median, p5 = f"{drift.centred_cosine_median:.4f}", f"{drift.centred_cosine_p5:.4f}"
+    return drift.windows, median, p5, f"{drift.max_error:.2g}"
 
 
 def estimates(models):
     """Return a table of what Vela estimates for the files compiled for an NPU, if there are any."""
     rows = [
         (
-            entry["file"],
-            f"{e['cycles']:,}",
-            f"{e['inference_ms']:.3f}" if "inference_ms" in e else "",
-            e["source"],
+            entry.file,
+            f"{entry.estimated.cycles:,}",
+            "" if entry.estimated.inference_ms is None else f"{entry.estimated.inference_ms:.3f}",
+            entry.estimated.source,
         )
         for entry in models
-        if (e := entry.get("estimated"))
+        if entry.estimated
     ]
     if not rows:
         return ""

@@ -1,6 +1,7 @@
 """`xmae bundle inspect`: what is in a bundle, without running any of it."""
 
 from xmae.export.bundle.bundle import MANIFEST, Bundle
+from xmae.export.bundle.schema import Licences
 from xmae.files import read_json
 
 
@@ -33,21 +34,22 @@ def inspect(bundle: str, public_key: str | None = None) -> dict:
     manifest = opened.manifest
     columns = ("model", "format", "precision", "file", "bytes", "params", "macs")
     models = [
-        {key: entry.get(key) for key in columns}
-        | {"centred_cosine": (entry.get("drift") or {}).get("centred_cosine_median")}
+        {key: getattr(entry, key) for key in columns}
+        | {"centred_cosine": entry.drift.centred_cosine_median if entry.drift else None}
         for entry in opened.all_models
     ]
+    licences = manifest.licences or Licences(models="not recorded", data="not recorded")
     result = {
-        "name": manifest.get("name", "xmae"),
+        "name": manifest.name,
         "schema_version": {
             "written": read_json(opened.path / MANIFEST)["schema_version"],
-            "read_as": manifest["schema_version"],
+            "read_as": manifest.schema_version,
         },
         "models": models,
-        "window": manifest["window"],
-        "tools": manifest.get("tools", {}),
-        "data": manifest.get("data", {}),
-        "licences": manifest.get("licences", {"models": "not recorded", "data": "not recorded"}),
+        "window": manifest.window.as_json(),
+        "tools": manifest.tools,
+        "data": manifest.data,
+        "licences": licences.as_json(),
         "signature": opened.verdict.state,
         "signed_by": opened.verdict.key,
     }

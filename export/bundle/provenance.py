@@ -62,15 +62,14 @@ def data_provenance(store, calibration, licence=None):
         shards; `settings` of the preparation; `subjects_by_split`; `calibration`: windows,
         subjects, and SHA-256 of the samples; `licence`.
     """
-    shards = store.meta["shards"]
-    sources = sorted({entry["source"] for entry in shards})
+    sources = sorted({shard.source for shard in store.entries})
     shipped = {path.name for path in bidmc_files()}
     if licence is None and shipped.issuperset(sources):
         licence = BIDMC_LICENCE
     return {
         "sources": sources,
         "shards_sha256": hashlib.sha256(
-            "".join(entry["sha256"] for entry in shards).encode()
+            "".join(shard.sha256 for shard in store.entries).encode()
         ).hexdigest(),
         "settings": names_only(store.meta.get("settings", {})),
         "subjects_by_split": store.meta.get("subjects_by_split", {}),

@@ -2,11 +2,12 @@
 and as it is written.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from xmae.errors import UserError
+from xmae.evaluation.heads.head import MAX_WIDTH, Heads
 from xmae.manifest import (
     Count,
     Digest,
@@ -15,15 +16,15 @@ from xmae.manifest import (
     Free,
     Line,
     Number,
+    Omitted,
     OpenSchema,
     Schema,
     Units,
     Word,
-    checked,
     matching,
+    parsed,
 )
 
-MAX_WIDTH = 65_536  # numbers of an embedding
 CODES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}  # least, greatest
 Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
 
@@ -48,7 +49,7 @@ class End(Schema):
     zero_point: Annotated[int, Field(ge=-(2**15), lt=2**15)] | None
 
     @model_validator(mode="after")
-    def is_a_code(self):
+    def is_a_code(self) -> Self:
         """Hold the zero point within the codes of its type."""
         low, high = CODES.get(self.dtype, (0, 0))
         if self.zero_point is not None and not low <= self.zero_point <= high:
@@ -81,65 +82,80 @@ class Estimate(OpenSchema):
 
     Attributes
     ----------
-    cycles : float
-        Of the accelerator, for one window.
-    inference_ms : float
-        Time of one window, ms.
     source : str
         Which compiler, for which accelerator.
+    inference_ms : float
+        Time of one window, ms.
+    cycles : float
+        Of the accelerator, for one window.
+    clock_mhz : float
+        Its clock, MHz.
+    macs : int
+        Multiply-accumulates of one window.
+    sram_kib, weights_kib : float
+        Working memory, and weights as the accelerator stores them, KiB.
     """
 
-    cycles: Number = 0
-    inference_ms: Number = 0
     source: Line = ""
+    inference_ms: Omitted[Number] = None
+    cycles: Omitted[Number] = None
+    clock_mhz: Omitted[Number] = None
+    macs: Omitted[Count] = None
+    sram_kib: Omitted[Number] = None
+    weights_kib: Omitted[Number] = None
 
 
 class Entry(OpenSchema):
-    """One exported file. What has a default may be left out, but not be null.
+    """One exported file. A field that is None was left out of the manifest, but for `drift` and
+    `undelegated`, which may be null there.
 
     Attributes
     ----------
     model, format, precision : str
         What was exported ("student"), for which target ("litert"), and its arithmetic ("int8").
-    file, sha256, bytes : str, str, int
-        Name in the bundle, hash, and size in bytes.
-    params, macs : int
-        Weights of the encoder, and multiply-accumulates of one window.
-    arena_bytes : int
-        Working memory of TensorFlow Lite Micro, bytes.
+    file, bytes : str, int
+        Name in the bundle, and size in bytes.
+    macs : int
+        Multiply-accumulates of one window.
+    embedding : int
+        How many numbers of the output are the embedding; those of the timing map follow. None: all.
     ops : dict
         Operators by kind, with their number.
-    undelegated, float_layers : list of str
-        Operators that do not run as they should (None: of no meaning for the format), and layers
-        that were left in float.
+    undelegated : list of str
+        Operators that do not run as they should; None: of no meaning for the format.
     input, output : End
         What goes in and comes out.
-    embedding : int
-        How many numbers of the output are the embedding.
-    drift : Drift or None
-        Comparison with PyTorch; None: this machine cannot run the file.
+    arena_bytes : int
+        Working memory of TensorFlow Lite Micro, bytes.
     estimated : Estimate
         What an NPU's compiler says, where there is one.
+    float_layers : list of str
+        Layers that were left in float.
+    drift : Drift or None
+        Comparison with PyTorch; None: this machine cannot run the file.
+    params : int
+        Weights of the encoder.
+    sha256 : str
+        Hash of the file.
     """
 
     model: Word
     format: Word
     precision: Word
     file: FileName
-    sha256: Digest = None
-    bytes: Count = 0
-    params: Count = 0
-    macs: Count = 0
-    arena_bytes: Count = 0
+    bytes: Omitted[Count] = None
+    macs: Omitted[Count] = None
+    embedding: Omitted[Annotated[int, Field(ge=1, le=MAX_WIDTH)]] = None
     ops: dict[Line, Count] = {}
     undelegated: list[Line] | None = None
+    input: Omitted[End] = None
+    output: Omitted[End] = None
+    arena_bytes: Omitted[Count] = None
+    estimated: Omitted[Estimate] = None
     float_layers: list[Line] = []
-    input: End = None
-    output: End = None
-    # numbers of the output; the timing map's follow
-    embedding: Annotated[int, Field(ge=1, le=MAX_WIDTH)] = None
-    drift: Drift | None = None  # null: this machine cannot run it
-    estimated: Estimate = None
+    drift: Drift | None = None
+    params: Omitted[Count] = None
+    sha256: Omitted[Digest] = None
 
 
 class CertaintyTable(Schema):
@@ -166,7 +182,7 @@ class CModel(OpenSchema):
     """A student in libxmae; `embed_bytes` is 0 where it gives no embeddings."""
 
     model: Word
-    name: matching(r"\w+", "name in C", 100)
+    name: Annotated[str, matching(r"\w+", "name in C", 100)]
     int8: FileName
     memory_bytes: Count
     constant_bytes: Count
@@ -190,15 +206,38 @@ class CLibrary(OpenSchema):
     models: Annotated[list[CModel], Field(min_length=1)]
 
 
+class HeadError(OpenSchema):
+    """What a head misses by on the val split.
+
+    Attributes
+    ----------
+    units : str
+        Of the errors.
+    mae, mae_constant : float
+        Mean absolute error of the head, and of the mean of the training subjects.
+    windows, subjects : int
+        How many were judged.
+    """
+
+    units: Units
+    mae: Number
+    mae_constant: Number
+    windows: Count
+    subjects: Count
+
+
 class Metrics(OpenSchema):
     """What the export measured.
 
     Attributes
     ----------
+    heads_on_val : dict
+        By model and task, what its heads miss by.
     heads_at_chance : dict
         By model, the labels that its embedding knows no better than a constant.
     """
 
+    heads_on_val: dict[Word, dict[Word, HeadError]] = {}
     heads_at_chance: dict[Word, list[Line]] = {}
 
 
@@ -221,10 +260,10 @@ class Manifest(OpenSchema):
     tools: dict[Word, Line] = {}
     certainty: dict[Word, CertaintyTable] = {}  # by model
     data: dict[Word, Free] = {}
-    metrics: Metrics = {}
+    metrics: Metrics = Metrics()
     provenance: dict[Word, Free] = {}
-    licences: Licences = None
-    c: CLibrary = None
+    licences: Omitted[Licences] = None
+    c: Omitted[CLibrary] = None
 
 
 class Draft(Manifest):
@@ -233,49 +272,28 @@ class Draft(Manifest):
     files: dict[FilePath, Digest] = {}
 
 
-class Head(Schema):
-    """A linear head: `weight @ embedding + bias` is its answer.
-
-    Attributes
-    ----------
-    kind : str
-        "regression": the answer is in `units`. "binary": it is the log odds of the class.
-    label, units : str
-        What it answers, in words, and the unit of a regression ("bpm").
-    weight, bias : list of float, float
-        A weight for each number of the embedding.
-    skill : float
-        Share of a constant's loss that it explains on training subjects left out, at most 1.
-    """
-
-    kind: Literal["regression", "binary"]
-    label: Line
-    units: Units
-    weight: Annotated[list[Number], Field(min_length=1, max_length=MAX_WIDTH)]
-    bias: Number
-    skill: Annotated[float, Field(ge=-1e9, le=1)] = 1
-
-
-Heads = dict[Word, dict[Word, Head]]  # by model and task
-
-
 class Signature(Schema):
     """`manifest.sig`."""
 
     algorithm: Literal["Ed25519"]
-    public_key: matching(r"[0-9a-f]{64}", "public key of 32 bytes in hexadecimal", 64)
-    signature: matching(r"[0-9a-f]{128}", "signature of 64 bytes in hexadecimal", 128)
+    public_key: Annotated[
+        str, matching(r"[0-9a-f]{64}", "public key of 32 bytes in hexadecimal", 64)
+    ]
+    signature: Annotated[
+        str, matching(r"[0-9a-f]{128}", "signature of 64 bytes in hexadecimal", 128)
+    ]
 
 
-def checked_heads(heads, models, where):
-    """Return heads that are as `Heads` says and as wide as the embeddings of their models.
+def checked_heads(value: Any, models: list[Entry], where: object) -> Heads:
+    """Return the heads of a file, by model and task; they are as wide as the embeddings of their
+    models.
 
     Parameters
     ----------
-    heads : dict
-        `heads.json`.
-    models : list of dict
-        Entries of the manifest.
+    value : object
+        The JSON value of `heads.json`.
+    models : list of Entry
+        Of the manifest.
     where : Path
         For messages.
 
@@ -284,15 +302,15 @@ def checked_heads(heads, models, where):
     UserError
         If they are not.
     """
-    checked(heads, Heads, where)
+    heads = parsed(value, Heads, where)
     for entry in models:
-        if not entry.get("output"):
+        if entry.output is None:
             continue
-        width = entry.get("embedding") or entry["output"]["shape"][-1]
-        for task, head in heads.get(entry["model"], {}).items():
-            if len(head["weight"]) != width:
+        width = entry.embedding or entry.output.shape[-1]
+        for task, head in heads.get(entry.model, {}).items():
+            if len(head.weight) != width:
                 raise UserError(
-                    f"{where}: {entry['model']}.{task}: {len(head['weight'])} weights for an "
+                    f"{where}: {entry.model}.{task}: {len(head.weight)} weights for an "
                     f"embedding of {width}"
                 )
     return heads

@@ -56,20 +56,20 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         wrong.
     """
     opened = Bundle.open(bundle, public_key)
-    listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest["files"]}
+    listed = {MANIFEST, SIGNATURE, *RUN_RECORDS, *opened.manifest.files}
     unlisted = [name for name in names_in(opened.path) if name not in listed]
     here = versions_here(opened)
     models = run_models(opened) if run else {}
     library = check_library(opened) if run else {}
     return {
-        "files": len(opened.manifest["files"]),
-        "schema_version": opened.manifest["schema_version"],
+        "files": len(opened.manifest.files),
+        "schema_version": opened.manifest.schema_version,
         "signature": opened.verdict.state,
         "signed_by": opened.verdict.key,
         "unlisted": unlisted,
         "other_versions": {
             name: [made, here[name]]
-            for name, made in opened.manifest.get("tools", {}).items()
+            for name, made in opened.manifest.tools.items()
             if here.get(name, made) != made
         },
         "models": models,
@@ -78,7 +78,7 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
         and all(state in ("runs", "not run here") for state in models.values())
         and all(state in (SAME, NOT_COMPARED) for state in library.values()),
         "summary": [
-            f"{len(opened.manifest['files'])} files are what was written",
+            f"{len(opened.manifest.files)} files are what was written",
             *(f"{name}: not listed in the manifest" for name in unlisted),
             *(f"{name}: {state}" for name, state in models.items()),
             *(f"libxmae, {name}: {state}" for name, state in library.items()),
@@ -96,7 +96,7 @@ def versions_here(bundle):
         return {}
     from xmae.export.bundle.provenance import tool_versions  # brings PyTorch
 
-    return tool_versions({entry["format"] for entry in bundle.all_models})
+    return tool_versions({entry.format for entry in bundle.all_models})
 
 
 def runs_here(format):
@@ -127,19 +127,19 @@ def run_models(bundle):
     others) takes their place.
     """
     ppg, states, references = some_windows(), {}, {}
-    for entry in sorted(bundle.all_models, key=lambda entry: entry["precision"] != "fp32"):
-        if not runs_here(entry["format"]):
-            states[entry["file"]] = "not run here"
+    for entry in sorted(bundle.all_models, key=lambda entry: entry.precision != "fp32"):
+        if not runs_here(entry.format):
+            states[entry.file] = "not run here"
             continue
-        if full := saturated(entry["format"], bundle.path / entry["file"]):
-            states[entry["file"]] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
+        if full := saturated(entry.format, bundle.path / entry.file):
+            states[entry.file] = f"the bias {full[0]} does not fit into 32 bits; export it anew"
             continue
         try:
             embedding = bundle.session(entry)(ppg)
         except UserError as error:
-            states[entry["file"]] = str(error)
+            states[entry.file] = str(error)
             continue
-        model = entry["model"]
+        model = entry.model
         if model not in references:
             weights = bundle.path / f"{model}.safetensors"
             has_reference = weights.is_file() and not is_light()
@@ -149,7 +149,7 @@ def run_models(bundle):
             f"differs from its float weights (error {lost:.2g} of the variance, expected "
             f"{most:.2g} at most)"
         )
-        states[entry["file"]] = "runs" if lost <= most else differs
+        states[entry.file] = "runs" if lost <= most else differs
     return states
 
 
@@ -157,20 +157,20 @@ def check_library(bundle):
     """Return {model in C: `SAME`, `NOT_COMPARED` or what differs}: the folder `c` is written anew
     from the int8 files, and must be the same to the byte.
     """
-    described = bundle.manifest.get("c")
+    described = bundle.manifest.c
     if described is None:
         return {}
-    names = [model["name"] for model in described["models"]]
-    if is_light() or described["version"] != __version__:
+    names = [model.name for model in described.models]
+    if is_light() or described.version != __version__:
         return dict.fromkeys(names, NOT_COMPARED)
     from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 
     students = [
         PackagedStudent(
-            model["model"], model["name"], bundle.path / model["int8"],
-            bundle.heads.get(model["model"], {}), bundle.certainty(model["model"]),
+            model.model, model.name, bundle.path / model.int8,
+            bundle.heads.get(model.model, {}), bundle.certainty(model.model),
         )
-        for model in described["models"]
+        for model in described.models
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         write_package(folder, students)
@@ -242,10 +242,10 @@ def most_noise(entry, reference):
     coarse beside embeddings (n, D) that hardly differ, its rounding comes on top. More than half of
     the variance is granted to none.
     """
-    if entry["precision"] == "fp32":
+    if entry.precision == "fp32":
         return FP32_NOISE
-    recorded = (entry.get("drift") or {}).get("centred_cosine_median", 1)
-    step = (entry.get("output") or {}).get("scale") or 0
+    recorded = entry.drift.centred_cosine_median if entry.drift else 1
+    step = (entry.output.scale if entry.output else None) or 0
     variance = np.square(reference - reference.mean(0)).mean()
     rounding = step**2 / 12 / max(variance, 1e-30)
     return float(min(np.clip(10 * 2 * (1 - recorded), 0.05, 0.5) + rounding, 0.5))

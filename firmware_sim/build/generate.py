@@ -87,10 +87,8 @@ def write_firmware(
     entry, heads = int8_entry(bundle, student), bundle.trusted_heads(student)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    network = write_c(bundle.path / entry["file"], folder, cmsis_nn=cmsis_nn)
-    constants = front_end_constants(int(sfreq)) | head_constants(
-        heads, entry["output"], check_heads
-    )
+    network = write_c(bundle.path / entry.file, folder, cmsis_nn=cmsis_nn)
+    constants = front_end_constants(int(sfreq)) | head_constants(heads, entry.output, check_heads)
     (folder / "watch_config.c").write_text(constants_source(constants))
     defines = front_end_defines(int(sfreq), hop_s, adc_bits, constants)
     defines |= network_defines(entry, heads, trace, flash_bytes, ram_bytes)
@@ -124,10 +122,10 @@ def network_defines(entry, heads, trace, flash_bytes, ram_bytes):
     """Scales, heads and memory, as C: name to value; what comes from the bundle is written here."""
     sizes = {"FLASH_BYTES": flash_bytes, "RAM_BYTES": ram_bytes, "STACK_BYTES": STACK_BYTES}
     return {
-        "INPUT_SCALE": real(entry["input"]["scale"]),
-        "INPUT_ZERO": integer(entry["input"]["zero_point"]),
+        "INPUT_SCALE": real(entry.input.scale),
+        "INPUT_ZERO": integer(entry.input.zero_point),
         "N_HEADS": f"{integer(len(heads))} /* {comment(described(heads))} */",
-        "EMBEDDING_N": integer(entry["output"]["shape"][-1]),
+        "EMBEDDING_N": integer(entry.output.shape[-1]),
         "TRACE": integer(trace),
         **{name: integer(size, "u") for name, size in sizes.items()},
     }
@@ -142,11 +140,11 @@ def int8_entry(bundle, student):
         If there is none, or the manifest does not say them.
     """
     entry = bundle.entry(student, "litert", "int8")
-    ends = [entry.get("input"), entry.get("output")]
-    if not all(end and end["dtype"] == "int8" and end["scale"] is not None for end in ends):
-        raise UserError(f"{bundle.path}: {entry['file']} has no int8 input and output")
-    if not all(end["zero_point"] is not None and -128 <= end["zero_point"] < 128 for end in ends):
-        raise UserError(f"{bundle.path}: {entry['file']} has a zero point that is no int8")
+    ends = [entry.input, entry.output]
+    if not all(end and end.dtype == "int8" and end.scale is not None for end in ends):
+        raise UserError(f"{bundle.path}: {entry.file} has no int8 input and output")
+    if not all(end.zero_point is not None and -128 <= end.zero_point < 128 for end in ends):
+        raise UserError(f"{bundle.path}: {entry.file} has a zero point that is no int8")
     return entry
 
 
@@ -181,11 +179,11 @@ def head_constants(heads, output, check=True):
     """Biases and limits (n_heads,) and weights (n_heads, D) on int8 codes, float32; one row of
     zeros without heads.
     """
-    scale, zero, rows = output["scale"], output["zero_point"], max(len(heads), 1)
-    weight, bias = np.zeros((rows, output["shape"][-1])), np.zeros(rows)
+    scale, zero, rows = output.scale, output.zero_point, max(len(heads), 1)
+    weight, bias = np.zeros((rows, output.shape[-1])), np.zeros(rows)
     for i, head in enumerate(heads.values()):
-        weight[i] = np.array(head["weight"]) * scale
-        bias[i] = head["bias"] - zero * weight[i].sum()
+        weight[i] = np.array(head.weight) * scale
+        bias[i] = head.bias - zero * weight[i].sum()
     low, high = plausible_range(heads if check and heads else [""] * rows)
     arrays = {"head_bias": bias, "head_low": low, "head_high": high, "head_weight": weight}
     return {name: array.astype("<f4") for name, array in arrays.items()}
@@ -207,7 +205,7 @@ def described(heads):
 
 def frame_units(head):
     """Units of a head as it is in a frame."""
-    return "log-odds" if head["kind"] == "binary" else head["units"]
+    return "log-odds" if head.kind == "binary" else head.units
 
 
 def config_header(defines, constants):

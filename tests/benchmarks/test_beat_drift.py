@@ -11,11 +11,13 @@ from xmae.benchmarks.harness.beat_drift import FP32_BEATS, beat_violations, comp
 from xmae.benchmarks.harness.drift import NO_MAP, beats_of
 from xmae.benchmarks.harness.rows import DriftRow, Spread
 from xmae.benchmarks.validate import find_violations, validate
+from xmae.export.bundle.schema import End, Entry
 
 INT8_BEATS = {name: signature(validate).parameters[name].default for name in FP32_BEATS}
 
-FLOAT = {"embedding": 4, "output": {"dtype": "float32"}}
-INT8 = {"embedding": 4, "output": {"dtype": "int8", "scale": 0.01, "zero_point": 3}}
+FLOAT = Entry(model="student", format="onnx", precision="fp32", file="a", embedding=4)
+CODES = End(shape=[1, 754], dtype="int8", scale=0.01, zero_point=3)
+INT8 = FLOAT.model_copy(update={"precision": "int8", "output": CODES})
 
 
 def rows_of(intervals, shift=0.0, length=1.0):
@@ -82,8 +84,9 @@ def test_float_files_are_held_to_less_than_int8():
 def test_a_map_that_is_not_finite_fails_the_gate():
     rows = rows_of(INTERVALS)
     rows[1, 40] = np.nan  # of the map; the embedding is whole
-    said = beats_of(None, FLOAT | {"model": "student"}, rows, None, None, slice(None))
+    said = beats_of(None, FLOAT, rows, None, None, slice(None))
     row = DriftRow("student", "onnx", "int8", centred=Spread(1.0, 1.0), heads={}, **said)
     limits = {"min_cosine": 0.98, "min_cosine_p5": 0.95} | INT8_BEATS
     assert find_violations(row, limits) == [f"fails: {NO_MAP}"]
-    assert beats_of(None, {"model": "teacher"}, rows, None, None, slice(None)) == {}
+    teacher = FLOAT.model_copy(update={"embedding": None})
+    assert beats_of(None, teacher, rows, None, None, slice(None)) == {}

@@ -20,13 +20,12 @@ from xmae.benchmarks.harness.baseline import (
     reference_windows,
     refuse_lacking,
     save_reference,
-    weight_files,
 )
 from xmae.benchmarks.harness.emulated import emulate
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_apart
 from xmae.benchmarks.harness.regressions import find_regressions, other_windows, read_result
-from xmae.benchmarks.harness.sessions import find_entries, import_runtime
+from xmae.benchmarks.harness.sessions import find_entries, import_runtime, weight_files
 from xmae.benchmarks.harness.stopwatch import resample, resampled_medians, summarise, time_sessions
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording
@@ -34,6 +33,7 @@ from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
+from xmae.export.bundle.schema import Entry
 from xmae.export.targets.registry import TARGETS
 from xmae.files import read_json
 from xmae.models import McuStudent, load_encoder, save_encoder
@@ -140,8 +140,13 @@ def test_a_gpu_is_used_where_there_is_one_and_named(windows, weights, monkeypatc
     ]
 
 
+def entry(model, format="onnx", **numbers):
+    """An exported int8 file of a model."""
+    return Entry(model=model, format=format, precision="int8", file="a", **numbers)
+
+
 def test_a_reference_without_one_of_the_models_is_refused(windows, weights):
-    bundle = SimpleNamespace(models=[{"model": "student"}, {"model": "student-app"}])
+    bundle = SimpleNamespace(models=[entry("student"), entry("student-app")])
     with pytest.raises(UserError, match="has no student-app; record it again"):
         refuse_lacking(make_reference(weights, windows, "cpu"), bundle)
 
@@ -157,28 +162,21 @@ def test_weights_of_every_model_are_found_teacher_first(tmp_path):
 
 
 def test_weights_are_counted_as_they_are_in_every_row(windows, weights):
-    exported = {
-        "model": "student",
-        "format": "onnx",
-        "precision": "int8",
-        "macs": 1,
-        "file": "",
-        "bytes": 1,
-    }
+    exported = entry("student", macs=1, bytes=1)
     eager, onnx = find_entries(SimpleNamespace(path=weights.path, models=[exported]))
     recorded = reference_rows(make_reference(weights, windows, "cpu", precisions=True).info)
-    assert eager["macs"] == recorded[0].macs == count_macs(McuStudent()) and onnx["macs"] == 1
+    assert eager.macs == recorded[0].macs == count_macs(McuStudent()) and onnx.macs == 1
 
 
 def test_a_broken_runtime_is_not_one_that_is_missing(monkeypatch):
-    entry = {"format": "executorch"}
-    assert import_runtime({"format": "pytorch"}) is None
+    executorch = entry("student", format="executorch")
+    assert import_runtime(entry("student", format="pytorch")) is None
     # the package is there, a part of it is not
     monkeypatch.setitem(sys.modules, "executorch.runtime", None)
     with pytest.raises(ModuleNotFoundError):
-        import_runtime(entry)
+        import_runtime(executorch)
     monkeypatch.setitem(sys.modules, "executorch", None)
-    assert import_runtime(entry) == "executorch"
+    assert import_runtime(executorch) == "executorch"
 
 
 def test_reference_of_other_windows_is_refused(windows, weights):
@@ -413,9 +411,9 @@ def test_a_watch_is_estimated_from_what_it_computed(watch_bundle):
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[2]))[0].ppg[:2])[0]
     embedding, row = emulate(watch_bundle, "apollo4", ppg)
     reference = TARGETS["litert"].open(
-        watch_bundle.path / watch_bundle.models[0]["file"], reference=True
+        watch_bundle.path / watch_bundle.models[0].file, reference=True
     )(ppg)
-    assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0]["output"]["scale"]
+    assert np.abs(embedding - reference).max() <= 1.01 * watch_bundle.models[0].output.scale
     assert (
         row.kind == "estimated"
         and row.latency_interval[0] < row.latency_ms < row.latency_interval[1]

@@ -27,6 +27,7 @@ from xmae.benchmarks.validate import (
 from xmae.cli import main
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
+from xmae.evaluation.heads.head import Head
 from xmae.export import Bundle, seal
 from xmae.export.export import export
 from xmae.files import read_json
@@ -87,20 +88,20 @@ def test_heads_give_the_metrics_of_scikit_learn():
         subject=np.repeat(np.arange(6), 10), labels={"hr_ecg": hr, "age": age, "sex": np.ones(60)}
     )
     heads = {
-        name: {"kind": kind, "weight": rng.normal(size=4).tolist(), "bias": 1.0}
+        name: Head(kind=kind, label=name, units="", weight=rng.normal(size=4).tolist(), bias=1.0)
         for name, kind in (("hr", "regression"), ("age_over_65", "binary"), ("sex", "binary"))
     }
     original = rng.normal(size=(60, 4))
     embedding = original + 0.1 * rng.normal(size=(60, 4))
     found = compare_heads(heads, embedding, original, windows)
     assert set(found) == {"hr", "age_over_65"}  # one sex only
-    shown = embedding @ heads["hr"]["weight"] + 1
+    shown = embedding @ heads["hr"].weight + 1
     by_subject = [mean_absolute_error(hr[5:10], shown[5:10])]
     by_subject += [
         mean_absolute_error(hr[k : k + 10], shown[k : k + 10]) for k in range(10, 60, 10)
     ]
     assert found["hr"].value == pytest.approx(np.mean(by_subject))
-    shown = original @ heads["age_over_65"]["weight"]
+    shown = original @ heads["age_over_65"].weight
     old = (age > 65).astype(int)  # each pair of subjects counts once
     count = np.stack([np.bincount(windows.subject[old == k], minlength=6) for k in (0, 1)])
     one = 1 / count[old, windows.subject]
@@ -241,8 +242,7 @@ def test_a_file_that_could_not_run_has_not_passed(
     def run_some(opened, entries, ppg):
         absent = None, {"missing": "onnxruntime is not installed"}
         return [
-            absent if e["precision"] == "int8" else (open_session(opened, e)(ppg), {})
-            for e in entries
+            absent if e.precision == "int8" else (open_session(opened, e)(ppg), {}) for e in entries
         ]
 
     monkeypatch.setattr(drift, "run_all_apart", run_some)

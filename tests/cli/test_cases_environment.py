@@ -36,7 +36,7 @@ def xmae(*words, **variables):
 def test_a_gate_fails_whatever_the_rank(small_store, tmp_path, name):
     damaged = tmp_path / "damaged"
     shutil.copytree(small_store, damaged)
-    shard = damaged / WindowStore(small_store).meta["shards"][0]["file"]
+    shard = damaged / WindowStore(small_store).entries[0].file
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(bytes(data))

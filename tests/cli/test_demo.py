@@ -84,7 +84,7 @@ def test_no_patient_is_in_two_splits_and_tests_are_of_unseen_ones(demo, drift):
         store.windows("test")
     )
     assert (
-        set(Bundle.open(demo[0] / "bundle").manifest["data"]["calibration"]["subjects"])
+        set(Bundle.open(demo[0] / "bundle").manifest.data["calibration"]["subjects"])
         <= parts["train"]
     )
 
@@ -116,9 +116,7 @@ def test_beats_are_read_on_people_that_the_timing_never_saw(demo, page):
 
 def test_the_page_shows_what_was_measured(demo, drift, page):
     run, bundle = demo[0], demo[0] / "bundle"
-    files = {
-        (e["model"], e["format"], e["precision"]): e["file"] for e in Bundle.open(bundle).models
-    }
+    files = {(e.model, e.format, e.precision): e.file for e in Bundle.open(bundle).models}
     assert len(files) == 2 * len(RUNTIMES) * 2
     files |= {
         (model, "pytorch", "fp32"): f"{model}.safetensors" for model in ("teacher", "student")

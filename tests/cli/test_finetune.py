@@ -13,10 +13,10 @@ from xmae.data.store.store import WindowStore
 from xmae.distill.distill import distill
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head
+from xmae.evaluation.heads.heads import heads_of
 from xmae.export.export import brought_heads
 from xmae.export.heads import make_heads
-from xmae.models.checkpoint import heads_of, load_encoder, subjects_of
+from xmae.models.checkpoint import load_encoder, subjects_of
 from xmae.models.student import McuStudent
 
 
@@ -40,7 +40,7 @@ def test_labels_leave_an_encoder_with_its_head(small_store, tuned):
     val = WindowStore(small_store).windows("val")
     truth = val.labels["hr_ecg"]
     known = np.isfinite(truth)
-    said = apply_head(heads_of(tuned["encoder"])["hr"], embed_windows(encoder, val))
+    said = heads_of(tuned["encoder"])["hr"].apply(embed_windows(encoder, val))
     assert np.abs(said - truth)[known].mean() == pytest.approx(tuned["after"], rel=1e-3)
     assert tuned["after"] < tuned["constant"]
     assert any(line.startswith("MAE bpm") for line in tuned["summary"])
@@ -50,24 +50,24 @@ def test_heads_that_an_encoder_came_with_are_kept(small_store, tuned):
     store = WindowStore(small_store)
     names = {"student": tuned["encoder"], "student-app": "student-app"}
     brought = brought_heads(names, None)
-    assert brought["student"]["hr"]["weight"] == heads_of(tuned["encoder"])["hr"]["weight"]
+    assert brought["student"]["hr"].weight == heads_of(tuned["encoder"])["hr"].weight
     assert brought_heads(names, False) == {"student": None, "student-app": None}
     encoder, train = load_encoder(tuned["encoder"]), store.windows("train")
     heads, metrics, _, probes = make_heads(encoder, store, train, brought["student"])
-    assert heads["hr"]["weight"] == brought["student"]["hr"]["weight"] and not probes
-    assert metrics["hr"]["mae"] == pytest.approx(tuned["after"], rel=1e-3)
+    assert heads["hr"].weight == brought["student"]["hr"].weight and not probes
+    assert metrics["hr"].mae == pytest.approx(tuned["after"], rel=1e-3)
     with pytest.raises(UserError, match="--keep-heads: beats-mcu came without heads"):
         brought_heads({"student": "beats-mcu"}, True)
 
 
 def test_a_head_that_is_worse_than_a_constant_on_val_is_not_trusted(small_store):
     store, encoder = WindowStore(small_store), load_encoder("student-mcu-s")
-    wrong = heads_of("student-mcu-s")["hr"] | {"skill": 0.9}
-    wrong["bias"] += 100
-    brought = {"hr": wrong, "spo2": wrong | {"label": "SpO2"}}
+    shipped = heads_of("student-mcu-s")["hr"]
+    wrong = shipped.model_copy(update={"skill": 0.9, "bias": shipped.bias + 100})
+    brought = {"hr": wrong, "spo2": wrong.model_copy(update={"label": "SpO2"})}
     heads, _, at_chance, probes = make_heads(encoder, store, store.windows("train"), brought)
-    assert heads == {} and at_chance == [wrong["label"], "SpO2"]
-    assert list(probes) == ["hr"] and probes["hr"]["skill"] < 0  # for the gate
+    assert heads == {} and at_chance == [wrong.label, "SpO2"]
+    assert list(probes) == ["hr"] and probes["hr"].skill < 0  # for the gate
 
 
 @pytest.mark.extended

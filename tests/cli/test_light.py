@@ -149,7 +149,7 @@ def test_a_stream_reads_the_same_beats(csv_file):
 def test_formats_are_opened_or_named(watch_bundle):
     entry = watch_bundle.all_models[0]
     windows = np.random.default_rng(0).uniform(-1, 1, (3, 1000)).astype(np.float32)
-    got = open_light(watch_bundle.path / entry["file"], "litert")(windows)
+    got = open_light(watch_bundle.path / entry.file, "litert")(windows)
     np.testing.assert_array_equal(got, watch_bundle.session(entry)(windows))
     with pytest.raises(UserError, match="executorch needs PyTorch"):
         open_light("x.pte", "executorch")

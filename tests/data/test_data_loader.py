@@ -145,11 +145,11 @@ def test_flat_files_of_what_a_store_was_are_cleared_away(store, tmp_path):
         shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
     )
     FlatWindows(opened, "train", ("ppg",))
-    opened.splits[opened.meta["shards"][0]["subject"]] = "val"
+    opened.splits[opened.entries[0].subject] = "val"
     FlatWindows(opened, "val", ("ppg",))  # all windows are still "train" as it was, so these stay
     assert len(list((opened.path / "cache").glob("*-ppg"))) == 2
     (opened.path / "cache" / ".0123456789abcdef-ppg.k1l2").touch()  # of a process that was killed
-    opened.meta["shards"].pop()
+    opened.entries.pop()
     FlatWindows(opened, "train", ("ppg",))
     # both splits as they are now, and the lock
     assert len(list((opened.path / "cache").iterdir())) == 2 * 2 + 1

@@ -94,7 +94,7 @@ def test_a_store_lives_in_an_object_store(bucket, tmp_path, monkeypatch):
     import fsspec
 
     fs = fsspec.filesystem("s3")
-    shard = f"data/store/{WindowStore(url).meta['shards'][0]['file']}"
+    shard = f"data/store/{WindowStore(url).entries[0].file}"
     content = bytearray(fs.cat_file(shard))
     content[len(content) // 2] ^= 1
     fs.pipe_file(shard, bytes(content))

@@ -290,7 +290,7 @@ def test_a_hundred_thousand_files_are_not_too_many(store):
         json.dumps({key: x for key, x in meta.items() if key != "index"})
     )
     prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1, append=True)
-    assert [shard["file"][:7] for shard in WindowStore(store).meta["shards"]] == [
+    assert [shard.file[:7] for shard in WindowStore(store).entries] == [
         f"10000{k}-" for k in range(4)
     ]
     prepare([FILES[3]], str(store), split="1,0,0", min_quality=-1)  # and none of them stays

@@ -259,8 +259,7 @@ def test_processes_give_the_same_store(tmp_path):
     ]
     assert results[0] | {"out": ""} == results[1] | {"out": ""}
     hashes = [
-        [shard["sha256"] for shard in WindowStore(tmp_path / str(jobs)).meta["shards"]]
-        for jobs in (1, 2)
+        [shard.sha256 for shard in WindowStore(tmp_path / str(jobs)).entries] for jobs in (1, 2)
     ]
     assert hashes[0] == hashes[1]
 

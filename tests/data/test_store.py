@@ -107,7 +107,7 @@ def test_select_and_concatenate(windows):
 
 
 def test_damage_is_reported(store, tmp_path):
-    shard = store / WindowStore(store).meta["shards"][1]["file"]
+    shard = store / WindowStore(store).entries[1].file
     whole = shard.read_bytes()
     for content in (whole[: len(whole) // 2], b"", whole[:-9] + b"x" + whole[-8:]):
         shard.write_bytes(content)

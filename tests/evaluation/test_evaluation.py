@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head, fit_heads, has_skill
+from xmae.evaluation.heads.heads import fit_heads, head_of
 from xmae.evaluation.heads.linear import fit_linear
 from xmae.evaluation.probe import probe_embeddings, probe_table
 from xmae.evaluation.protocol import bootstrap
@@ -182,7 +182,8 @@ def test_skill_is_nothing_without_a_signal_and_what_is_explained_with_one():
             of_noise.append(fit_linear(noise, y, subject, kind).skill)
             of_signal.append(fit_linear(np.hstack([signal, noise]), y, subject, kind).skill)
         assert np.mean(of_noise) < 0 and 0.15 < np.mean(of_signal) < 0.55
-        assert not any(has_skill({"skill": skill}) for skill in of_noise)
+        heads = [head_of(TASKS["hr"], [0.0], 0.0, skill) for skill in of_noise]
+        assert not any(head.has_skill for head in heads)
 
 
 def test_without_a_test_split_everyone_is_scored():
@@ -208,14 +209,14 @@ def test_heads_are_the_linear_models_and_skip_what_has_no_label():
     windows.labels["hr_ecg"][:10] = np.nan
     heads = fit_heads(x, windows, TASKS.values())
     assert set(heads) == {"hr", "sex", "age_over_65"}
-    assert heads["hr"]["skill"] > 0.5 and heads["sex"]["skill"] < 0.05
-    assert len(heads["hr"]["weight"]) == 6
+    assert heads["hr"].skill > 0.5 and heads["sex"].skill < 0.05
+    assert len(heads["hr"].weight) == 6
     ok = slice(10, None)
     expected = fit_linear(
         x[ok], windows.labels["hr_ecg"][ok], windows.subject[ok], "regression"
     ).predict(x)
-    assert apply_head(heads["hr"], x) == pytest.approx(expected)
-    probability = apply_head(heads["sex"], x)
+    assert heads["hr"].apply(x) == pytest.approx(expected)
+    probability = heads["sex"].apply(x)
     assert ((probability > 0) & (probability < 1)).all()
 
 

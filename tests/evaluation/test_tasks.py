@@ -19,13 +19,13 @@ from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
+from xmae.evaluation.heads.heads import heads_of
 from xmae.evaluation.protocol.datasets import SHIPPED, load_datasets
 from xmae.evaluation.protocol.ectopic import ectopic_labels, judge_beats
 from xmae.evaluation.protocol.labels import join_labels, read_labels
 from xmae.evaluation.protocol.pressure import pressure_beats, pressure_table
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
 from xmae.models import load_encoder
-from xmae.models.checkpoint import heads_of
 from xmae.signals.filters import ecg_clean, ppg_clean
 from xmae.signals.resample import resample
 

@@ -11,8 +11,9 @@ import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import HEADS
 from xmae.export.bundle.beat_rows import certainty_of, read_rows
-from xmae.export.bundle.bundle import HEADS, Bundle, seal
+from xmae.export.bundle.bundle import Bundle, seal
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import int8_file
 from xmae.models import load_encoder
@@ -29,7 +30,7 @@ def test_rows_are_split_into_embedding_and_map(beat_bundle, ppg):
     scaled = minmax_scale(ppg)[0]
     assert beat_bundle.reads_beats("student") and not beat_bundle.reads_beats("teacher")
     assert beat_bundle.session(entry)(scaled).shape == (6, 256)
-    read = read_rows(beat_bundle.open_file(entry)(scaled), entry)
+    read = read_rows(beat_bundle.open_file(entry)(scaled), entry.embedding, entry.output)
     known = Int8Reader(int8_file("beats-mcu")).read_windows(ppg)
     np.testing.assert_array_equal(read.time, known.time)
     np.testing.assert_array_equal(read.rate, known.rate)
@@ -41,7 +42,7 @@ def test_float_rows_read_as_the_encoder_reads(ppg):
     encoder = load_encoder("beats-mcu").eval()
     scaled = torch.from_numpy(minmax_scale(ppg)[0])[:, None, None]
     rows = torch.cat([exportable(encoder)(x[None]) for x in scaled]).numpy()
-    read = read_rows(rows, {"embedding": 256, "output": {"dtype": "float32"}})
+    read = read_rows(rows, 256)
     known = encoder.read_windows(ppg)
     np.testing.assert_allclose(read.rate, known.rate, atol=0.05)
     assert len(read.time) == len(known.time)

@@ -22,7 +22,6 @@ from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.evaluation.heads.heads import apply_head
 from xmae.export import Bundle, seal
 from xmae.export import export as building
 from xmae.export.bundle.card import brief
@@ -100,34 +99,33 @@ def edit(folder, change):
 def test_manifest_says_what_is_there(built, store):
     path, result = built
     bundle = Bundle.open(path)
-    assert {(e["model"], e["format"], e["precision"]) for e in bundle.models} == {
+    assert {(e.model, e.format, e.precision) for e in bundle.models} == {
         (model, "onnx", precision)
         for model in ("teacher", "student", "student-mcu-s")
         for precision in ("fp32", "int8")
     }
     assert bundle.heads.keys() == {"teacher", "student", "student-mcu-s"}
     for entry in bundle.models:
-        assert entry["bytes"] == (path / entry["file"]).stat().st_size
-        assert entry["macs"] < 4_000_000
-        assert entry["input"]["shape"] == [1, 1, 1, 1000]
+        assert entry.bytes == (path / entry.file).stat().st_size
+        assert entry.macs < 4_000_000
+        assert entry.input.shape == [1, 1, 1, 1000]
     manifest = bundle.manifest
-    assert manifest["window"] == {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
-    assert np.array_equal(manifest["preprocessing"]["cleaning"]["sos"]["125"], ppg_sos(125))
-    assert {store.splits[s] for s in manifest["data"]["calibration"]["subjects"]} == {"train"}
-    assert manifest["data"]["sources"] == sorted(p.name for p in bidmc_files()[:9])
-    assert "Open Data Commons Attribution" in manifest["licences"]["data"]
-    assert set(manifest["files"]) == {p.name for p in path.iterdir()} - {"manifest.json"}
-    assert {"python", "torch", "onnxruntime"} <= manifest[
-        "tools"
-    ].keys() and "executorch" not in manifest["tools"]
+    assert manifest.window.as_json() == {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
+    assert np.array_equal(manifest.preprocessing["cleaning"]["sos"]["125"], ppg_sos(125))
+    assert {store.splits[s] for s in manifest.data["calibration"]["subjects"]} == {"train"}
+    assert manifest.data["sources"] == sorted(p.name for p in bidmc_files()[:9])
+    assert "Open Data Commons Attribution" in manifest.licences.data
+    assert set(manifest.files) == {p.name for p in path.iterdir()} - {"manifest.json"}
+    assert {"python", "torch", "onnxruntime"} <= manifest.tools.keys()
+    assert "executorch" not in manifest.tools
     assert list(result)[-1] == "out"
 
 
 def test_parameters_are_those_of_the_encoder_and_mac_those_of_the_file(built):
     for entry in Bundle.open(built[0]).models:
-        encoder = load_encoder("student-mcu" if entry["model"] == "student" else "student-mcu-s")
-        assert entry["params"] == sum(parameter.numel() for parameter in encoder.parameters())
-        assert entry["macs"] == count_macs(exportable(encoder), INPUT_SHAPE)
+        encoder = load_encoder("student-mcu" if entry.model == "student" else "student-mcu-s")
+        assert entry.params == sum(parameter.numel() for parameter in encoder.parameters())
+        assert entry.macs == count_macs(exportable(encoder), INPUT_SHAPE)
 
 
 def test_no_file_says_where_it_was_made_or_trained(built, store):
@@ -138,7 +136,7 @@ def test_no_file_says_where_it_was_made_or_trained(built, store):
     for path in built[0].iterdir():
         assert not [folder for folder in here if folder.encode() in path.read_bytes()], path.name
     origin = load_encoder(built[0] / "student.safetensors").provenance
-    assert origin == Bundle.open(built[0]).manifest["provenance"]["student"]
+    assert origin == Bundle.open(built[0]).manifest.provenance["student"]
     assert (
         origin["settings"]["teacher"] == "teacher.safetensors"
         and origin["settings"]["data"] == store.path.name
@@ -181,7 +179,7 @@ def test_embedding_and_head_from_the_bundle_alone(built, store):
     )
     head = bundle.drift_heads("student")["hr"]  # six subjects may be too few for a head that ships
     rate, meant = (
-        apply_head(head, x) for x in (bundle.embed(val.ppg, "student", "onnx", "int8"), expected)
+        head.apply(x) for x in (bundle.embed(val.ppg, "student", "onnx", "int8"), expected)
     )
     assert np.abs(rate - meant).mean() < 1
 
@@ -194,8 +192,8 @@ def test_the_card_counts_long_lists_of_numbers():
 def test_model_card_shows_the_measured_numbers(built):
     card, bundle = (built[0] / "model_card.md").read_text(), Bundle.open(built[0])
     for entry in bundle.models:
-        assert f"{entry['drift']['centred_cosine_median']:.4f}" in card
-        assert f"{entry['bytes'] / 1000:.0f}" in card
+        assert f"{entry.drift.centred_cosine_median:.4f}" in card
+        assert f"{entry.bytes / 1000:.0f}" in card
 
 
 @pytest.mark.parametrize(
@@ -257,10 +255,10 @@ def test_a_bundle_of_version_1_is_migrated_as_it_is_read(built, copy):
     now = Bundle.open(built[0]).manifest
     edit(copy, as_version_1)
     then = Bundle.open(copy).manifest
-    assert then["schema_version"] == SCHEMA_VERSION
-    assert then["tools"] == now["tools"] and then["models"] == now["models"]
-    assert then["data"]["calibration"] == now["data"]["calibration"]
-    assert then["licences"] == {"models": "Apache-2.0", "data": "not recorded"}
+    assert then.schema_version == SCHEMA_VERSION
+    assert then.tools == now.tools and then.models == now.models
+    assert then.data["calibration"] == now.data["calibration"]
+    assert then.licences.as_json() == {"models": "Apache-2.0", "data": "not recorded"}
     assert inspect(str(copy))["schema_version"] == {"written": 1, "read_as": SCHEMA_VERSION}
     assert verify(str(copy))["passed"]
 
@@ -368,7 +366,7 @@ def test_verify_without_float_weights_compares_with_the_first_file(copy):
 def test_inspect_says_it_as_text_too(built):
     found = inspect(str(built[0]))
     assert [row["file"] for row in found["models"]] == [
-        e["file"] for e in Bundle.open(built[0]).models
+        e.file for e in Bundle.open(built[0]).models
     ]
     assert found["signed_by"] is None and "no signature" in found["out"]
     assert all(f"{row['centred_cosine']:.4f}" in found["out"] for row in found["models"])

@@ -15,7 +15,9 @@ import pytest
 
 from xmae.beats.certainty import Certainty
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, Bundle, preprocessing, seal
+from xmae.evaluation.heads.head import Head
+from xmae.evaluation.heads.heads import HEADS, written
+from xmae.export.bundle.bundle import Bundle, preprocessing, seal
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.schema import Manifest
 from xmae.export.bundle.verify import SAME, check_library, verify
@@ -74,14 +76,8 @@ def random_heads(seed):
     rng = np.random.default_rng(seed)
     weight = rng.normal(0, 3, 256).tolist()
     return {
-        "hr": {
-            "kind": "regression",
-            "units": "bpm",
-            "label": "Heart rate",
-            "weight": weight,
-            "bias": 70.0,
-        },
-        "af": {"kind": "binary", "units": "", "label": "AF", "weight": weight[::-1], "bias": -0.3},
+        "hr": Head(kind="regression", units="bpm", label="Heart rate", weight=weight, bias=70.0),
+        "af": Head(kind="binary", units="", label="AF", weight=weight[::-1], bias=-0.3),
     }
 
 
@@ -293,7 +289,7 @@ def test_embeddings_are_those_of_the_reference_kernels():
 def test_heads_in_whole_numbers_are_those_in_float():
     head, scale, zero = random_heads(5)["hr"], 0.0085, -7
     codes = np.random.default_rng(0).integers(-128, 128, 256).astype(np.int8)
-    expected = scale * (codes.astype(float) - zero) @ np.array(head["weight"]) + head["bias"]
+    expected = scale * (codes.astype(float) - zero) @ np.array(head.weight) + head.bias
     assert head_code("hr", head, scale).value(codes, zero) == pytest.approx(
         1000 * expected, abs=0.51
     )
@@ -373,7 +369,7 @@ def test_two_students_of_one_name_are_refused(tmp_path):
 
 
 def test_heads_of_another_width_are_refused(tmp_path):
-    head = random_heads(1)["hr"] | {"weight": [1.0, 2.0]}
+    head = random_heads(1)["hr"].model_copy(update={"weight": [1.0, 2.0]})
     with pytest.raises(UserError, match="not as wide"):
         write_package(tmp_path, [PackagedStudent("student", "x", MODEL, {"hr": head})])
 
@@ -393,7 +389,7 @@ def bundle(students, tmp_path_factory):
     for before, after in zip(students, inside, strict=True):
         shutil.copy(before.path, after.path)
     described = write_package(folder / "c", inside)
-    write_json(folder / HEADS, {student.model: student.heads for student in students})
+    write_json(folder / HEADS, written({student.model: student.heads for student in students}))
     window = {"sfreq": 100, "n_times": 1000, "range": [-1, 1]}
     certainty = {"student": {"half_width": TABLE.half_width.tolist(), "least": TABLE.least}}
     manifest = {
@@ -407,7 +403,7 @@ def bundle(students, tmp_path_factory):
 
 def test_verify_compares_the_library_with_the_int8_files(bundle):
     assert check_library(bundle) == {"untrained": SAME, "plain": SAME}
-    assert "c/include/xmae/xmae.h" in bundle.manifest["files"]
+    assert "c/include/xmae/xmae.h" in bundle.manifest.files
 
 
 def test_verify_finds_a_model_with_other_weights(bundle, tmp_path, monkeypatch):
@@ -418,7 +414,7 @@ def test_verify_finds_a_model_with_other_weights(bundle, tmp_path, monkeypatch):
     text = path.read_text()
     number = re.compile(r"-?\d+").search(text, text.index("weights_02[") + 20)
     path.write_text(text[: number.start()] + str(int(number[0]) ^ 1) + text[number.end() :])
-    seal(folder, {key: value for key, value in bundle.manifest.items() if key != "files"})
+    seal(folder, bundle.manifest.as_json())
     states = verify(str(folder))
     assert not states["passed"]
     assert "models/xmae_model_plain.c differs" in states["library"]["plain"]
@@ -432,7 +428,7 @@ def test_a_file_outside_the_manifest_is_found_in_the_folder_too(bundle, tmp_path
 
 @pytest.mark.parametrize("name", ["c/../../x.c", "/etc/passwd", "c//x.c", "c/.hidden", "../x"])
 def test_a_name_that_leads_out_of_the_bundle_is_refused(bundle, name):
-    manifest = bundle.manifest | {"files": {name: "0" * 64}}
+    manifest = bundle.manifest.as_json() | {"files": {name: "0" * 64}}
     with pytest.raises(UserError, match="no plain path"):
         checked(manifest, Manifest, "manifest.json")
 

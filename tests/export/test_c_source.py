@@ -45,7 +45,7 @@ def ppg():
 
 @pytest.fixture(scope="module")
 def model(watch_bundle):
-    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8")["file"]
+    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8").file
 
 
 class Built:

@@ -10,7 +10,8 @@ import torch
 
 import xmae
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, preprocessing, seal
+from xmae.evaluation.heads.heads import HEADS
+from xmae.export.bundle.bundle import preprocessing, seal
 from xmae.export.bundle.migrate import SCHEMA_VERSION
 from xmae.export.bundle.verify import verify
 from xmae.export.export import refuse_saturated

@@ -14,9 +14,12 @@ from xmae.benchmarks.validate import validate
 from xmae.cli.embed import embed
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
-from xmae.export.bundle.bundle import HEADS, PROBES, Bundle, preprocessing, seal
+from xmae.evaluation.heads.head import Head
+from xmae.evaluation.heads.heads import HEADS
+from xmae.export.bundle.bundle import PROBES, Bundle, preprocessing, seal
 from xmae.export.bundle.inspect import inspect
 from xmae.export.bundle.migrate import SCHEMA_VERSION
+from xmae.export.bundle.schema import End
 from xmae.export.bundle.signature import SMALL_ORDER, refuse_small_order
 from xmae.files import sha256, write_json
 from xmae.firmware_sim.build import generate
@@ -115,7 +118,7 @@ MANIFEST_FORGERIES = {
 
 
 def test_a_sound_bundle_opens(folder):
-    assert Bundle.open(folder).heads["student"]["hr"]["units"] == "bpm"
+    assert Bundle.open(folder).heads["student"]["hr"].units == "bpm"
 
 
 def test_a_heart_rate_at_chance_measures_drift_and_is_no_head(folder):
@@ -170,8 +173,11 @@ def unopened(folder, monkeypatch):
     opened = Bundle.open(folder)
 
     def header(heads, **ends):
-        manifest = opened.manifest | {"models": [opened.all_models[0] | ends]}
-        forged = Bundle(opened.path, manifest, {"student": heads})
+        described = {end: End.model_construct(**value) for end, value in ends.items()}
+        entry = opened.all_models[0].model_copy(update=described)
+        manifest = opened.manifest.model_copy(update={"models": [entry]})
+        unseen = {name: Head.model_construct(**head) for name, head in heads.items()}
+        forged = Bundle(opened.path, manifest, {"student": unseen})
         generate.write_firmware(forged, folder / "c", 2**20, 2**20)
         return (folder / "c" / "watch_config.h").read_text()
 

@@ -31,13 +31,13 @@ def network(watch_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("network")
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[0]))[0].ppg)[0]
     entry = watch_bundle.entry("student", "litert", "int8")
-    path, described = watch_bundle.path / entry["file"], entry["input"]
+    path, described = watch_bundle.path / entry.file, entry.input
     info = write_c(path, folder)
-    codes = to_int8(ppg[:2], described["scale"], described["zero_point"])
+    codes = to_int8(ppg[:2], described.scale, described.zero_point)
     micro = tflite_micro.runtime.Interpreter.from_file(str(path), arena_size=2**20)
     expected = b""
     for window in codes:
-        micro.set_input(window.reshape(described["shape"]), 0)
+        micro.set_input(window.reshape(described.shape), 0)
         micro.invoke()
         expected += micro.get_output(0).tobytes()
     return folder / "student_int8.c", info, codes.tobytes(), expected

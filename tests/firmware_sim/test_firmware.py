@@ -16,7 +16,6 @@ from xmae.benchmarks.studies.pulse_check import WITHOUT_PULSE
 from xmae.data.bidmc import bidmc_files
 from xmae.data.recording.readers import read_recording
 from xmae.errors import UserError
-from xmae.evaluation.heads.heads import apply_head
 from xmae.export.targets.session import from_int8, to_int8
 from xmae.firmware_sim.build.compile import BOARDS, compile_host
 from xmae.firmware_sim.build.generate import SOURCES, write_firmware
@@ -170,7 +169,9 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
     assert "hr" in heads
     assert all(len(result.heads) == len(heads) for result in valid)
     for i, head in enumerate(heads.values()):
-        value = apply_head({**head, "kind": "regression"}, real)  # the watch sends log-odds
+        value = head.model_copy(update={"kind": "regression"}).apply(
+            real
+        )  # the watch sends log-odds
         assert np.allclose([result.heads[i] for result in valid], value, atol=1e-3)
 
 
@@ -188,20 +189,19 @@ def run_once(bundle, folder, words):
 
 def test_heads_without_skill_are_not_sent(codes, watch_bundle, tmp_path):
     head = watch_bundle.heads["student"]["hr"]
-    unknown = {key: value for key, value in head.items() if key != "skill"}
     heads = {
-        "first": head | {"skill": -0.1},
-        "second": unknown,
-        "third": head | {"skill": 0.0},
+        "first": head.model_copy(update={"skill": -0.1}),
+        "second": head.model_copy(update={"skill": None}),
+        "third": head.model_copy(update={"skill": 0.0}),
         "fourth": head,
     }
     found = heads_of(replace(watch_bundle, heads={"student": heads}), "student")
     assert [(row["name"], row["skill"]) for row in found["heads"]] == [
         ("second", None),
-        ("fourth", head["skill"]),
+        ("fourth", head.skill),
     ]
-    assert found["without_skill"][-2:] == [head["label"], head["label"]]
-    none = replace(watch_bundle, heads={"student": {"hr": head | {"skill": 0.0}}})
+    assert found["without_skill"][-2:] == [head.label, head.label]
+    none = replace(watch_bundle, heads={"student": {"hr": heads["third"]}})
     sent = run_once(none, tmp_path, fifo_words(codes, RATE))
     assert "embedding only" in (tmp_path / "watch_config.h").read_text()
     assert len(sent) == 5 and all(
@@ -211,7 +211,8 @@ def test_heads_without_skill_are_not_sent(codes, watch_bundle, tmp_path):
 
 def test_a_heart_rate_that_nobody_has_is_not_sent(codes, watch_bundle, tmp_path):
     head = watch_bundle.heads["student"]["hr"]
-    fast = replace(watch_bundle, heads={"student": {"hr": head | {"bias": head["bias"] + 200}}})
+    fast = head.model_copy(update={"bias": head.bias + 200})
+    fast = replace(watch_bundle, heads={"student": {"hr": fast}})
     check_flagged(run_once(fast, tmp_path, fifo_words(codes, RATE)), Status.IMPLAUSIBLE)
 
 

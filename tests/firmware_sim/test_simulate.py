@@ -16,6 +16,7 @@ from xmae.benchmarks.simulate import chosen_devices, failures, simulate
 from xmae.cli import main
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
+from xmae.evaluation.heads.head import Head
 from xmae.firmware_sim.build import arm_root
 from xmae.firmware_sim.build.arm_root import is_set_up, root_path, setup_roots
 from xmae.firmware_sim.build.compile import CORES, CRC_AT, compile_firmware, have_gcc
@@ -162,7 +163,8 @@ def test_a_cortex_a_gives_no_number_for_a_bad_signal(watch_bundle, tmp_path):
 
 def test_a_cortex_a_sends_no_heart_rate_that_nobody_has():
     """Its heads are applied apart from the firmware, by the same rule."""
-    none, head = np.zeros(0, np.float32), {"weight": [1.0, 0.0], "bias": 60.0}
+    none = np.zeros(0, np.float32)
+    head = Head(kind="regression", label="x", units="bpm", weight=[1.0, 0.0], bias=60.0)
     results = [
         Result(i, 0, status, 0, 0, none, none)
         for i, status in enumerate((Status(0), Status.INVALID, Status(0)))

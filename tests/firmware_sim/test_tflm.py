@@ -24,7 +24,7 @@ def ppg():
 
 @pytest.fixture(scope="module")
 def model(watch_bundle):
-    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8")["file"]
+    return watch_bundle.path / watch_bundle.entry("student", "litert", "int8").file
 
 
 def test_arena_fits_the_budget_and_is_the_smallest(model, ppg):

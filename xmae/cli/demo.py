@@ -103,7 +103,7 @@ def read(bundle, student, store, picture):
 
     bundle = Bundle.open(bundle)
     models = {
-        "watch, int8": Int8Reader(bundle.path / bundle.entry("student", "litert", "int8")["file"]),
+        "watch, int8": Int8Reader(bundle.path / bundle.entry("student", "litert", "int8").file),
         "watch, fp32": load_encoder(student),
     }
     result = read_people(store, models, picture)

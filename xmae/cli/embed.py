@@ -104,9 +104,7 @@ def embed(
     windows, counts, repairs = usable_windows(recordings, file, polarity)
     answer = answer_of_bundle if is_bundle else answer_of_weights
     embedding, heads, without, notes = answer(model, windows, **of_bundle)
-    from xmae.evaluation.heads.heads import apply_head
-
-    said = {task: apply_head(head, embedding) for task, head in heads.items()}
+    said = {task: head.apply(embedding) for task, head in heads.items()}
     columns = {
         "record": windows.record,
         "start_s": windows.start_s,
@@ -149,7 +147,7 @@ def answer_of_bundle(model, windows, target, precision, part, public_key):
     Returns
     -------
     embedding : float array, shape (n, D)
-    heads : dict
+    heads : dict of str to Head
         By task, those with skill.
     without : list of str
         Labels of the tasks without a head.
@@ -173,21 +171,21 @@ def answer_of_weights(model, windows, **_):
             f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
         )
     from xmae.evaluation.heads.embedding import embed_windows
-    from xmae.evaluation.heads.heads import has_skill
+    from xmae.evaluation.heads.heads import heads_of
     from xmae.models.beat_student import BeatStudent
-    from xmae.models.checkpoint import heads_of, load_encoder
+    from xmae.models.checkpoint import load_encoder
 
     encoder = load_encoder(model)
     embedding, brought = embed_windows(encoder, windows), heads_of(model)
-    heads = {task: head for task, head in brought.items() if has_skill(head)}
-    without = [head["label"] for task, head in brought.items() if task not in heads]
+    heads = {task: head for task, head in brought.items() if head.has_skill}
+    without = [head.label for task, head in brought.items() if task not in heads]
     return embedding, heads, without, [BEATS_NOTE] if isinstance(encoder, BeatStudent) else []
 
 
 def lines_of_heads(heads, medians, without):
     """Say what the heads say, a line each, and what has none."""
     lines = [
-        f"{heads[task]['label']}: median {value:.1f} {heads[task]['units']}"
+        f"{heads[task].label}: median {value:.1f} {heads[task].units}"
         for task, value in medians.items()
     ]
     if without:

@@ -12,12 +12,13 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError, require_at_least
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.finetune import finetune as train_further
+from xmae.evaluation.heads.heads import HEADS, head_of, written
 from xmae.evaluation.heads.linear import balanced_log_loss, fit_linear
 from xmae.evaluation.protocol.datasets import load_dataset
 from xmae.evaluation.protocol.tasks import declared_tasks
 from xmae.files import write_json
 from xmae.models.beat_student import BeatStudent
-from xmae.models.checkpoint import HEADS, SHIPPED, load_encoder, save_encoder
+from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
 from xmae.models.student import McuStudent
 
 FEWEST = 2  # subjects with labels to fit on
@@ -208,15 +209,9 @@ def keep(network, before, task, result, splits, out):
         "begun_from": before.provenance,
     }
     save_encoder(trained, path, origin)
-    head = {
-        "kind": task.kind,
-        "label": task.label,
-        "units": task.units,
-        "weight": [float(w) for w in linear.weight.detach()[0]],
-        "bias": float(linear.bias.detach()[0]),
-        "skill": 1 - result["after"] / max(result["constant"], 1e-12),
-    }
-    write_json(out / HEADS, {path.stem: {task.name: head}})
+    skill = 1 - result["after"] / max(result["constant"], 1e-12)
+    head = head_of(task, linear.weight.detach()[0], linear.bias.detach()[0], skill)
+    write_json(out / HEADS, written({path.stem: {task.name: head}}))
     result |= {"summary": summary_of(result, path), "encoder": str(path), "out": str(out)}
     write_json(out / "metrics.json", result)
     return result

@@ -2,7 +2,7 @@
 BIDMC.
 """
 
-from importlib import import_module
+from xmae.callable_package import when_asked_for
 
 PUBLIC = {  # imported when asked for: a store needs Arrow, which the light runtime does not have
     "Recording": "xmae.data.recording.recording",
@@ -11,8 +11,4 @@ PUBLIC = {  # imported when asked for: a store needs Arrow, which the light runt
 }
 __all__ = ["Recording", "WindowStore", "Windows"]
 
-
-def __getattr__(name):
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PUBLIC[name]), name)
+__getattr__ = when_asked_for(__name__, PUBLIC)

@@ -1,7 +1,5 @@
 """`xmae data clocks`: are the clocks of ECG and PPG in step? A page with a picture a recording."""
 
-import base64
-import io
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -16,7 +14,7 @@ from xmae.data.recording.checks import upright
 from xmae.data.recording.clocks import examine, sentence
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.recording import PassedOver
-from xmae.data.store.overview import STYLE
+from xmae.data.store.overview import STYLE, embedded_png
 from xmae.errors import UserError
 from xmae.files import atomic_file, write_json
 from xmae.signals.offset import ARRIVAL_S
@@ -144,9 +142,7 @@ def picture(found):
     axis.set_ylim(min(line.min(), ARRIVAL_S) - 0.3, max(line.max(), ARRIVAL_S) + 0.3)
     axis.set_xlabel("minutes"), axis.set_ylabel("lag behind R peak, s")
     axis.legend(fontsize=7, loc="center right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return embedded_png(figure)
 
 
 def html(head, findings, pictures):

@@ -180,9 +180,7 @@ def record(result, out):
 def epochs_of(store, budget, batch_size):
     """Return epochs of the training split with which at least `budget` windows are seen."""
     n_windows = sum(
-        shard["windows"]
-        for shard in store.meta["shards"]
-        if store.splits[shard["subject"]] == "train"
+        shard.windows for shard in store.entries if store.splits[shard.subject] == "train"
     )
     return -(-budget // (max(2, n_windows // batch_size) * batch_size))
 

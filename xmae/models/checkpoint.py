@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from xmae.errors import UserError, refusing
-from xmae.files import atomic_file, read_json
+from xmae.files import atomic_file
 from xmae.manifest import checked
 from xmae.models.adopted.encoder import AdoptedEncoder, ProgramEncoder
 from xmae.models.beat_student import BeatStudent
@@ -21,7 +21,6 @@ from xmae.models.student import McuStudent
 from xmae.models.vit import ViTEncoder
 from xmae.models.xmae import PPGEncoder, TimedPPGEncoder, XMAEConfig, config_dict
 
-HEADS = "heads.json"
 FILES = ("encoder", "student", "model")  # of a training's folder, and of a published one
 KINDS = {  # what a file says of itself: the class, made from its attribute `config`
     "ppg": PPGEncoder,
@@ -96,27 +95,6 @@ def file_of(name):
         return folder
     there = (folder / f"{kind}.safetensors" for kind in FILES)
     return next((path for path in there if path.is_file()), folder / f"{FILES[-1]}.safetensors")
-
-
-def heads_of(name):
-    """Return linear heads that came with an encoder, by task; {} if there are none.
-
-    Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
-    the name of the file, as `xmae finetune` and `xmae export` write it.
-
-    Raises
-    ------
-    UserError
-        If heads.json is no JSON.
-    """
-    if name in SHIPPED | MOVING:
-        return read_json(files("xmae.models.weights") / HEADS).get(name, {})
-    if str(name).startswith("hf://"):
-        return {}
-    path = file_of(name)
-    beside = path.with_name(HEADS)
-    found = read_json(beside) if beside.is_file() else {}
-    return found.get(path.stem, {}) if isinstance(found, dict) else {}
 
 
 def load_encoder(name, ppg=True):

@@ -3,6 +3,18 @@
 import torch.nn.functional as F
 from torch import nn
 
+from xmae.signals.window import N_TIMES, PATCH
+
+
+def check_waveform(x):
+    """Raise a `ValueError` unless x is (B, 1, L), L a whole number of 40-sample patches between 1
+    and 25.
+    """
+    if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
+        raise ValueError(
+            f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got {tuple(x.shape)}"
+        )
+
 
 class Attention(nn.Module):
     """Multi-head attention with packed query, key and value weights: queries (B, N, D), keys (B, M,

@@ -8,7 +8,7 @@ the mean of the tokens, normalised.
 import torch
 from torch import nn
 
-from xmae.models.transformer import Block
+from xmae.models.transformer import Block, check_waveform
 from xmae.signals.window import N_TIMES, PATCH
 
 SIZES = {  # base: 6.67 M parameters
@@ -54,11 +54,7 @@ class ViTEncoder(nn.Module):
         ValueError
             If the length is not a whole number of 40-sample patches between 1 and 25.
         """
-        if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
-            raise ValueError(
-                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got "
-                f"{tuple(x.shape)}"
-            )
+        check_waveform(x)
         x = self.patches(x).transpose(1, 2)  # (B, n, D)
         if first is None:
             return x + self.positions[:, : x.shape[1]]

@@ -19,7 +19,7 @@ from torch import nn
 from xmae.beats.timing_map import STEP
 from xmae.models.map_reading import read_by_map
 from xmae.models.stem import Stem
-from xmae.models.transformer import Block, CrossBlock
+from xmae.models.transformer import Block, CrossBlock, check_waveform
 from xmae.signals.window import N_TIMES, PATCH
 
 
@@ -77,11 +77,7 @@ class PathEncoder(nn.Module):
         ValueError
             If the length is not a whole number of 40-sample patches between 1 and 25.
         """
-        if x.dim() != 3 or x.shape[1] != 1 or x.shape[-1] % PATCH or not 0 < x.shape[-1] <= N_TIMES:
-            raise ValueError(
-                f"expected (B, 1, L) with L a multiple of {PATCH} up to {N_TIMES}, got "
-                f"{tuple(x.shape)}"
-            )
+        check_waveform(x)
         x = self.patches(self.stem(x)).transpose(1, 2)  # (B, n, D)
         return self.blocks(x + self.positions[:, : x.shape[1]])
 

@@ -20,7 +20,6 @@ even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell from 4.3 to 2.
 small size, measured when the prototypes started 28 times as long).
 """
 
-import copy
 from itertools import chain, product
 
 import torch
@@ -31,26 +30,18 @@ from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import cosines, mlp, small_start, start_prototypes
 from xmae.objectives.gather import mean_over_processes
-from xmae.objectives.objective import (
-    Defaults,
-    Objective,
-    cosine,
-    first_momentum,
-    follow,
-    is_weight,
-    register,
-)
+from xmae.objectives.momentum import MomentumTeacher
+from xmae.objectives.objective import Defaults, cosine, register
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
 LONG, SHORT = 20 * PATCH, 8 * PATCH  # samples
 LONGEST_GRADIENT = 3.0  # norm, of each parameter
 REST = 0.01  # share of the run in which prototypes do not move: 1 of 100 epochs
-LAST_DECAY = 0.4
 
 
 @register
-class DINOObjective(Objective):
+class DINOObjective(MomentumTeacher):
     """Self-distillation without labels.
 
     Parameters
@@ -80,9 +71,7 @@ class DINOObjective(Objective):
         self.n_short, self.temperature, self.momentum = n_short, temperature, momentum
         self.encoder = ViTEncoder(**SIZES[size])
         self.head = PrototypeHead(self.encoder.embed_dim, prototypes)
-        self.teacher, self.teacher_head = (
-            copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)
-        )
+        self.add_teacher()
         self.register_buffer("centre", torch.zeros(prototypes))
         self.register_buffer("centred", torch.tensor(False))
 
@@ -125,22 +114,6 @@ class DINOObjective(Objective):
         pieces, first = (torch.cat(parts) for parts in zip(*crops, strict=True))
         return head(encoder(pieces, first)).chunk(len(crops))
 
-    def restart_teacher(self):
-        """The teacher begins where the encoder does."""
-        follow(self.teacher, self.encoder, 0.0)
-
-    def begin(self, n_steps):
-        """Start the teacher's momentum where the run can forget its random weights."""
-        self.momentum = first_momentum(self.momentum, n_steps)
-
-    def decays(self, name, parameter):
-        """Let weight decay pull at weights alone."""
-        return is_weight(name, parameter)
-
-    def weight_decay(self, progress):
-        """Go from 0.04 to 0.4 by cosine."""
-        return cosine(self.defaults.weight_decay, LAST_DECAY, progress)
-
     def before_step(self, progress):
         """Bound each gradient; prototypes rest at the start."""
         for parameter in self.parameters():
@@ -152,8 +125,7 @@ class DINOObjective(Objective):
     def after_step(self, progress):
         """The teacher follows, more slowly towards the end."""
         momentum = cosine(self.momentum, 1.0, progress)
-        follow(self.teacher, self.encoder, momentum)
-        follow(self.teacher_head, self.head, momentum)
+        self.follow_student(momentum)
 
 
 class PrototypeHead(nn.Module):

@@ -19,7 +19,6 @@ cosine over 1.25 runs); in runs of fewer than 2,500 steps the momentum starts lo
 targets would stay random.
 """
 
-import copy
 import math
 
 import torch
@@ -30,25 +29,18 @@ from xmae.errors import require_choice
 from xmae.models.vit import SIZES, ViTEncoder
 from xmae.objectives.contrast import cosines, mlp, small_start, start_prototypes
 from xmae.objectives.masks import n_hidden, scatter
-from xmae.objectives.objective import (
-    Defaults,
-    Objective,
-    cosine,
-    first_momentum,
-    follow,
-    is_weight,
-    register,
-)
+from xmae.objectives.momentum import MomentumTeacher
+from xmae.objectives.objective import Defaults, register
 from xmae.objectives.views import MILD, Draws, time_crop, view
 from xmae.signals.window import PATCH
 
 RANDOM, FOCAL = (8, 25), (2, 7)  # patches of a view: 30 to 100 %, and 5 to 30 % of 25
 LONGEST_GRADIENT = 3.0  # norm, of encoder and head together
-LAST_DECAY, BEYOND = 0.4, 1.25  # schedules are made for so many runs
+BEYOND = 1.25  # schedules are made for so many runs
 
 
 @register
-class MSNObjective(Objective):
+class MSNObjective(MomentumTeacher):
     """Masked siamese networks.
 
     Parameters
@@ -87,9 +79,7 @@ class MSNObjective(Objective):
         width = self.encoder.embed_dim
         self.head = small_start(mlp(width, 4 * width, 4 * width, 256, activation=nn.GELU))
         self.prototypes = start_prototypes(prototypes, 256)
-        self.teacher, self.teacher_head = (
-            copy.deepcopy(part).requires_grad_(False) for part in (self.encoder, self.head)
-        )
+        self.add_teacher()
 
     def forward(self, batch):
         """Return the cross-entropy of anchors to sharpened targets, less the entropy of the
@@ -125,21 +115,9 @@ class MSNObjective(Objective):
         seen = order[:, : n - n_hidden(n, self.mask_ratio)]
         return self.encoder.pool(self.encoder.tokens(piece, seen, first))
 
-    def restart_teacher(self):
-        """The teacher begins where the encoder does."""
-        follow(self.teacher, self.encoder, 0.0)
-
-    def begin(self, n_steps):
-        """Start the targets' momentum where the run can forget their random weights."""
-        self.momentum = first_momentum(self.momentum, n_steps)
-
-    def decays(self, name, parameter):
-        """Let weight decay pull at weights alone."""
-        return is_weight(name, parameter)
-
     def weight_decay(self, progress):
         """Make it from 0.04 towards 0.4 by cosine."""
-        return cosine(self.defaults.weight_decay, LAST_DECAY, progress / BEYOND)
+        return super().weight_decay(progress / BEYOND)
 
     def before_step(self, progress):
         """Bound the gradient of encoder and head."""
@@ -149,8 +127,7 @@ class MSNObjective(Objective):
     def after_step(self, progress):
         """The target encoder follows, more slowly towards the end."""
         momentum = self.momentum + (1 - self.momentum) * progress / BEYOND
-        follow(self.teacher, self.encoder, momentum)
-        follow(self.teacher_head, self.head, momentum)
+        self.follow_student(momentum)
 
 
 def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):

@@ -47,8 +47,7 @@ def head_code(name, head, scale):
     ----------
     name : str
         Task.
-    head : dict
-        `weight`, `bias`, `units`, `kind`.
+    head : Head
     scale : float
         Of the embedding's codes.
 
@@ -57,11 +56,11 @@ def head_code(name, head, scale):
     UserError
         If its numbers are too large.
     """
-    weights = np.asarray(head["weight"], np.float64) * scale * UNIT
+    weights = np.asarray(head.weight, np.float64) * scale * UNIT
     largest = max(float(np.abs(weights).max()), 1e-9)
     shift = min(WIDEST, WIDEST - math.ceil(math.log2(largest)) - 1)
-    bias = round(head["bias"] * UNIT * 2.0 ** max(shift, 0))
+    bias = round(head.bias * UNIT * 2.0 ** max(shift, 0))
     if shift < 0 or abs(bias) >= 1 << 62:
         raise UserError(f"head {name}: its numbers are too large for libxmae")
-    units = "" if head["kind"] == "binary" else head["units"]
+    units = "" if head.kind == "binary" else head.units
     return HeadCode(name, units, np.rint(weights * 2.0**shift).astype("<i4"), bias, shift)

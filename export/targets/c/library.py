@@ -163,7 +163,7 @@ def library_model(path, certainty, name, heads=None):
         Its table.
     name : str
         For the model; characters that C does not know become underscores.
-    heads : dict, optional
+    heads : dict of str to Head, optional
         From a bundle's `heads.json`, by task.
 
     Returns

@@ -60,7 +60,7 @@ class PackagedStudent:
         In C, as `xmae_model_NAME`; characters that C does not know become underscores.
     path : Path
         Its int8 `.tflite`.
-    heads : dict
+    heads : dict of str to Head
         From `heads.json`, by task.
     certainty : Certainty or None
         Its table; None: it reads no beats, or never gives a heart rate.

@@ -75,7 +75,7 @@ class WindowLoader(IterableDataset):
                 f"batch_size {batch_size} cannot be shared evenly by {world_size} processes"
             )
         self.shards = shards_of(self.store, split)
-        self.first = np.cumsum([0, *(shard["windows"] for shard in self.shards)])
+        self.first = np.cumsum([0, *(shard.windows for shard in self.shards)])
         self.batch_size, self.seed, self.rank, self.world_size, self.stream = (
             batch_size,
             seed,
@@ -154,5 +154,5 @@ class WindowLoader(IterableDataset):
     def decode(self, shard):
         """Return records of each signal of one shard, after its SHA-256 was checked."""
         columns = list(chain.from_iterable(columns_of(name) for name in SIGNALS))
-        table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
+        table = read_table(self.store.file(shard.file), shard.sha256, columns)
         return [records_of(table, name) for name in SIGNALS]

@@ -15,11 +15,12 @@ import numpy as np
 from xmae.data.prepare.prepare_file import save_shard, sort_leads
 from xmae.data.prepare.windowing import LIMITS
 from xmae.data.recording.checks import settle_doubles
-from xmae.data.store.schema import OURS, STORE, checked_store, named_files
+from xmae.data.store.schema import OURS, STORE, Shard, checked_store, named_files
 from xmae.data.store.shard import read_shard
 from xmae.data.store.store import SCHEMA_VERSION, write_index
 from xmae.errors import UserError
 from xmae.files import atomic_file, read_json, write_json
+from xmae.manifest import parsed
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
 
@@ -71,8 +72,7 @@ def assemble(notes, stage, old, settings, split):
         )
     if not shards:
         raise UserError(nothing_left(len(notes), dropped, left_out, settings.min_quality))
-    splits = split.of({shard["subject"] for shard in shards}, same, before.get("splits", {}))
-    shards = [*before.get("shards", []), *shards]
+    splits = split.of({shard.subject for shard in shards}, same, before.get("splits", {}))
     leads = sort_leads(chain(before.get("leads", []), *(note["leads"] for note in notes)))
     meta = {
         "schema_version": SCHEMA_VERSION,
@@ -80,13 +80,13 @@ def assemble(notes, stage, old, settings, split):
         "limits": limits_of(settings),
         "window": {"sfreq": SFREQ, "n_times": N_TIMES, "seconds": WINDOW_S},
         "recordings": len(notes) + before.get("recordings", 0),
-        **counted(shards, splits),
+        **counted([*(old.entries if old else []), *shards], splits),
         **{what: {name: n for name, n in found.items() if n} for what, found in counts.items()},
         "left_out": [*before.get("left_out", []), *left_out],
         **({"leads": leads} if leads else {}),
         **({"labels": before["labels"]} if "labels" in before else {}),
         "splits": {subject: splits[subject] for subject in sorted(splits)},
-        "shards": shards,
+        "shards": [*before.get("shards", []), *(shard.as_json() for shard in shards)],
     }
     return meta, [*before["index"], *(row for row in index if row["windows"])]
 
@@ -118,11 +118,11 @@ def counted(shards, splits):
     """Count windows and subjects of all shards."""
     windows = Counter()
     for shard in shards:
-        windows[splits[shard["subject"]]] += shard["windows"]
-    subjects = {shard["subject"] for shard in shards}
+        windows[splits[shard.subject]] += shard.windows
+    subjects = {shard.subject for shard in shards}
     return {
         "windows": sum(windows.values()),
-        "windows_with_truth": sum(shard.get("with_truth", 0) for shard in shards),
+        "windows_with_truth": sum(shard.with_truth or 0 for shard in shards),
         "windows_by_split": dict(windows),
         "subjects_by_split": dict(Counter(splits[subject] for subject in subjects)),
     }
@@ -139,24 +139,24 @@ def nothing_left(n_files, dropped, left_out, min_quality):
 
 
 def without_left_out(note, stage):
-    """Return the shards of a note less the recordings that are left out; what changes is written
-    under a new name.
+    """Return a list of `Shard`: those of a note less the recordings that are left out. What changes
+    is written under a new name.
     """
     shards = []
-    for shard in note["shards"]:
-        rows = [row for row in note["recordings"] if row["shard"] == shard["file"]]
+    for shard in parsed(note["shards"], list[Shard], stage):
+        rows = [row for row in note["recordings"] if row["shard"] == shard.file]
         gone = [row["record"] for row in rows if row.get("left_out")]
         if len(gone) == len(rows):
             continue
         if gone:
-            windows = read_shard(stage / shard["file"], shard["sha256"])
+            windows = read_shard(stage / shard.file, shard.sha256)
             windows = windows.select(~np.isin(windows.record, gone))
-            shard = shard | save_shard(stage, shard["file"].rsplit("-", 1)[0], windows)
+            shard = save_shard(stage, shard.file.rsplit("-", 1)[0], windows, shard.source)
         shards.append(shard)
         first = 0
         for row in rows:
             if not row.get("left_out"):
-                row |= {"shard": shard["file"], "row": first}
+                row |= {"shard": shard.file, "row": first}
                 first += row["windows"]
     for row in note["recordings"]:
         if row.get("left_out"):
@@ -187,9 +187,9 @@ def publish(out, stage, meta, index):
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for shard in meta["shards"]:
-            if (stage / shard["file"]).is_file():
-                bring(stage / shard["file"], out / shard["file"])
+        for name in sorted(named_files(meta)):
+            if (stage / name).is_file():
+                bring(stage / name, out / name)
         meta["index"] = write_index(out, index)
         write_json(out / "store.json", meta)
         shutil.rmtree(out / "cache", ignore_errors=True)  # of a loader, of the windows that were

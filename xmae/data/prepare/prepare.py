@@ -177,10 +177,10 @@ def prepare(
 def next_number(old):
     """Return the number of the next file of recordings in a store, which names its shards."""
     before = [-1]
-    for shard in old.meta["shards"] if old else ():
-        number = shard["file"].split("-")[0]
+    for shard in old.entries if old else ():
+        number = shard.file.split("-")[0]
         if not re.fullmatch(r"[0-9]{1,9}", number):
-            raise UserError(f"{old.path}: {shard['file']} is no name of a shard; prepare it again")
+            raise UserError(f"{old.path}: {shard.file} is no name of a shard; prepare it again")
         before.append(int(number))
     return 1 + max(before)
 

@@ -17,12 +17,12 @@ from xmae.data.recording.clocks import OutOfStep, settle_clocks
 from xmae.data.recording.readers import read_each
 from xmae.data.recording.readers.formats import reader_of
 from xmae.data.recording.recording import PassedOver
-from xmae.data.store.schema import Note
+from xmae.data.store.schema import Note, Shard
 from xmae.data.store.shard import write_named, write_shard
 from xmae.data.store.windows import Windows
 from xmae.errors import UserError
 from xmae.files import write_json
-from xmae.manifest import read_manifest
+from xmae.manifest import parsed, read_manifest
 from xmae.text import composed
 
 SHARD_WINDOWS = 4096  # a shard is closed beyond this, so that memory stays bounded: about 40 MB
@@ -70,9 +70,7 @@ def prepare_file(path, number, stage, settings):
         if parts:
             leads = sort_leads(chain.from_iterable(part.lead_names for part in parts))
             windows = Windows.concatenate([part.with_leads(leads) for part in parts])
-            shards.append(
-                save_shard(stage, f"{number:05d}-{name}", windows) | {"source": path.name}
-            )
+            shards.append(save_shard(stage, f"{number:05d}-{name}", windows, path.name))
             parts.clear()
 
     counts, repairs, passed_over, leads = Counter(), Counter(), Counter(), {}
@@ -97,11 +95,12 @@ def prepare_file(path, number, stage, settings):
             parts.append(windows)
     close()
     for row in recordings:
-        row["shard"] = shards[row["shard"]]["file"] if row["windows"] else ""
+        row["shard"] = shards[row["shard"]].file if row["windows"] else ""
     note = {
         "of": state, "source": path.name, "counts": counts, "repairs": repairs,
         "passed_over": passed_over, "leads": list(leads), "refused": refused,
-        "out_of_step": out_of_step, "shards": shards, "recordings": recordings,
+        "out_of_step": out_of_step, "shards": [shard.as_json() for shard in shards],
+        "recordings": recordings,
     }  # fmt: skip
     write_json(written, note)
     return note
@@ -136,7 +135,8 @@ def earlier_note(written, state):
         note = read_manifest(written, Note)
     except UserError:
         return None
-    there = all((written.parent / shard["file"]).is_file() for shard in note["shards"])
+    shards = parsed(note["shards"], list[Shard], written)
+    there = all((written.parent / shard.file).is_file() for shard in shards)
     return note if there and note["of"] == state and not note["refused"] else None
 
 
@@ -182,15 +182,14 @@ def clock_columns(note):
     }
 
 
-def save_shard(folder, name, windows):
-    """Write windows of one subject; the shard's entry in `store.json`: file, sha256, subject,
-    windows, and those whose heart rate the ECG gives.
-    """
+def save_shard(folder, name, windows, source):
+    """Write windows of one subject, prepared from the file named `source`; a `Shard`."""
     plain = re.sub(r"[^\w.-]+", "_", name)[:80]
     written = write_named(folder, plain, lambda path: write_shard(path, windows))
     known = int(np.isfinite(windows.labels["hr_ecg"]).sum())
+    subject = str(windows.subject[0])
     counts = {"windows": len(windows), "with_truth": known}
-    return written | {"subject": str(windows.subject[0])} | counts
+    return parsed(written | {"subject": subject, "source": source} | counts, Shard, source)
 
 
 def unique_names(paths):

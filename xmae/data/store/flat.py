@@ -64,8 +64,8 @@ class FlatWindows:
 
     def __init__(self, store, split, signals=SIGNALS, cache=None):
         self.store, self.shards = store, shards_of(store, split)
-        counts = [shard["windows"] for shard in self.shards]
-        _, subject = np.unique([shard["subject"] for shard in self.shards], return_inverse=True)
+        counts = [shard.windows for shard in self.shards]
+        _, subject = np.unique([shard.subject for shard in self.shards], return_inverse=True)
         self.subject, self.n_windows = np.repeat(subject.astype(np.int32), counts), sum(counts)
         folders, content = [Path(cache)] if cache else caches_of(store), content_of(self.shards)
         dtypes = dict.fromkeys(signals, RECORD) | {"follows": np.dtype(bool)}
@@ -113,11 +113,10 @@ class FlatWindows:
             files = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
             columns = [*CHAIN, *chain.from_iterable(columns_of(name) for name in files)]
             for shard in tqdm(self.shards if files else (), "flat files", unit="shard"):
-                table = read_table(self.store.file(shard["file"]), shard["sha256"], columns)
-                if len(table) != shard["windows"]:
+                table = read_table(self.store.file(shard.file), shard.sha256, columns)
+                if len(table) != shard.windows:
                     raise UserError(
-                        f"{shard['file']}: holds {len(table)} windows, store.json says "
-                        f"{shard['windows']}"
+                        f"{shard.file}: holds {len(table)} windows, store.json says {shard.windows}"
                     )
                 for name, file in files.items():
                     rows = (
@@ -134,9 +133,7 @@ def shards_of(store, split):
     none.
     """
     shards = [
-        shard
-        for shard in store.meta["shards"]
-        if split is None or store.splits[shard["subject"]] == split
+        shard for shard in store.entries if split is None or store.splits[shard.subject] == split
     ]
     if not shards:
         raise UserError(f"{store.path}: holds no windows for the split '{split}'")
@@ -161,16 +158,16 @@ def caches_of(store):
 
 def content_of(shards):
     """Begin of the names of flat files of these shards, which changes with any of them."""
-    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()[:16]
 
 
 def clear_away(folder, store):
     """Remove flat files of what the store was before, and what a killed process left, from a folder
     of its own.
     """
-    shards = store.meta["shards"]
+    shards = store.entries
     parts = [
-        [shard for shard in shards if store.splits[shard["subject"]] == split] for split in SPLITS
+        [shard for shard in shards if store.splits[shard.subject] == split] for split in SPLITS
     ]
     valid = {content_of(part) for part in (shards, *parts)}
     for path in folder.iterdir():

@@ -33,24 +33,24 @@ def verify(store: str, out: str = "") -> dict:
         If there is no store, or its store.json cannot be read.
     """
     opened, problems, windows, rows = WindowStore(store), [], 0, {}
-    for shard in tqdm(opened.meta["shards"], "verify", unit="shard"):
+    for shard in tqdm(opened.entries, "verify", unit="shard"):
         try:
-            content = read_shard(opened.file(shard["file"]), shard["sha256"])
+            content = read_shard(opened.file(shard.file), shard.sha256)
         except UserError as error:
             problems.append(str(error))
             continue
         windows += len(content)
-        if len(content) != shard["windows"] or set(content.subject) != {shard["subject"]}:
-            problems.append(f"{shard['file']}: other windows or subjects than store.json says")
+        if len(content) != shard.windows or set(content.subject) != {shard.subject}:
+            problems.append(f"{shard.file}: other windows or subjects than store.json says")
         values, counts = np.unique(content.record, return_counts=True)
         rows |= {
-            (shard["file"].rsplit("/", 1)[-1], record): n
+            (shard.file.rsplit("/", 1)[-1], record): n
             for record, n in zip(values, counts, strict=True)
         }
         if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
-            problems.append(f"{shard['file']}: samples that are no numbers")
+            problems.append(f"{shard.file}: samples that are no numbers")
         if content.acc is not None and np.isinf(content.acc).any():
-            problems.append(f"{shard['file']}: infinite acceleration")
+            problems.append(f"{shard.file}: infinite acceleration")
     try:
         index = {(row["shard"], row["record"]): row["windows"] for row in opened.index()}
         if index and not problems and index != rows:
@@ -65,7 +65,7 @@ def verify(store: str, out: str = "") -> dict:
     result = {
         "passed": not problems,
         "problems": problems,
-        "shards": len(opened.meta["shards"]),
+        "shards": len(opened.entries),
         "windows": windows,
         "unused": unused_files(opened),
     }

@@ -181,6 +181,11 @@ def picture(windows):
     for axis in axes.ravel():
         axis.tick_params(labelsize=7)
     axes[0, 0].set_ylabel("PPG"), axes[1, 0].set_ylabel("ECG"), axes[-1, 0].set_xlabel("s")
+    return embedded_png(figure)
+
+
+def embedded_png(figure):
+    """Return a figure as a PNG in base64, for a page of one file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -95,20 +95,18 @@ def write_labels(opened, folder, given):
     """
     keys, names = list(given.index.names), list(given)
     parts, changed, before = [], dict.fromkeys(names, 0), opened.new_labels()
-    for shard in tqdm(opened.meta["shards"], "relabel", unit="shard"):
+    for shard in tqdm(opened.entries, "relabel", unit="shard"):
         windows = opened.shard(shard)
         where = pd.DataFrame({name: getattr(windows, name) for name in keys})
         matched = where.join(given, on=keys)
-        old = windows.labels | before.get(shard["file"], {})
+        old = windows.labels | before.get(shard.file, {})
         new = {}
         for name in names:
             known = matched[name].notna().to_numpy()
             changed[name] += int(known.sum())
             new[name] = np.where(known, matched[name].to_numpy(), old.get(name, np.nan))
         parts.append(
-            pa.table(
-                {"shard": [shard["file"]] * len(windows), "row": np.arange(len(windows)), **new}
-            )
+            pa.table({"shard": [shard.file] * len(windows), "row": np.arange(len(windows)), **new})
         )
     if not any(changed.values()):
         raise UserError(f"{opened.path}: the table of labels matches no window of this store")

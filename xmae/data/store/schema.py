@@ -4,7 +4,7 @@ read.
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict
 
@@ -14,10 +14,10 @@ from xmae.manifest import (
     Digest,
     FileName,
     Free,
+    Omitted,
     OpenSchema,
     Text,
-    checked,
-    file_name,
+    parsed,
 )
 
 STORE = "store.json"
@@ -26,7 +26,7 @@ STORE = "store.json"
 SCHEMA_VERSION = 3
 READABLE = (1, 2, 3)
 # what older versions did not count
-UNKNOWN = {
+UNKNOWN: dict[str, Any] = {
     "settings": {},
     "dropped": {},
     "windows_by_split": {},
@@ -39,7 +39,7 @@ OURS = re.compile(
 )
 
 
-def time_or_nothing(text):
+def time_or_nothing(text: str) -> str:
     """Return a text that is a time as ISO 8601 writes it, or empty."""
     if text:
         datetime.fromisoformat(text)
@@ -62,12 +62,15 @@ class Shard(Table):
         Whose they are.
     windows : int
         How many.
+    with_truth : int or None
+        How many of them have a heart rate of the ECG; None: not counted, in older stores.
     source : str
         Name of the file that they were prepared from.
     """
 
     subject: Text
     windows: Count
+    with_truth: Omitted[Count] = None
     source: Text = ""
 
 
@@ -85,7 +88,7 @@ class Store(OpenSchema):
     splits: dict[Text, Literal["train", "val", "test"]]
     shards: list[Shard]
     windows: Count
-    index: Table = None  # or not there: it may not be null
+    index: Omitted[Table] = None
     labels: list[Table] = []
     leads: list[Text] = []
     settings: dict[Text, Free] = {}
@@ -126,7 +129,7 @@ class Note(OpenSchema):
     passed_over: dict[Text, Count]
 
 
-def checked_store(meta, where):
+def checked_store(meta: Any, where: object) -> dict[str, Any]:
     """Return a `store.json` that is as the schema says, and whose subjects have a split.
 
     Raises
@@ -140,19 +143,19 @@ def checked_store(meta, where):
             f"{where}: store of version {str(version)[:20]}, expected {SCHEMA_VERSION}; "
             "prepare it again"
         )
-    checked(meta, Store, f"{where}/{STORE}")
-    for shard in meta["shards"]:
-        if shard["subject"] not in meta["splits"]:
+    store = parsed(meta, Store, f"{where}/{STORE}")
+    for shard in store.shards:
+        if shard.subject not in store.splits:
             raise UserError(
-                f"{where}/{STORE}: {shard['file']}: the subject {shard['subject']} has no split"
+                f"{where}/{STORE}: {shard.file}: the subject {shard.subject} has no split"
             )
     return UNKNOWN | meta
 
 
-def named_files(meta):
+def named_files(meta: dict[str, Any]) -> set[str]:
     """Return names of all files that a `store.json` names, and its own; each is one part of a
     path.
     """
     index = [meta["index"]] if meta.get("index") else []
     entries = (*meta["shards"], *meta.get("labels", []), *index)
-    return {STORE} | {file_name(entry["file"], STORE) for entry in entries}
+    return {STORE} | {table.file for table in parsed([*entries], list[Table], STORE)}

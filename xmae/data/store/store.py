@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmae.data.store.remote import read_remote_store
-from xmae.data.store.schema import SCHEMA_VERSION, STORE, Row, checked_store
+from xmae.data.store.schema import SCHEMA_VERSION, STORE, Row, Shard, Table, checked_store
 from xmae.data.store.shard import read_shard, read_table, write_named
 from xmae.data.store.windows import OLD_NAMES, Windows
 from xmae.errors import UserError, refusing
 from xmae.files import read_json
-from xmae.manifest import checked, file_name
+from xmae.manifest import checked, file_name, parsed
 
 SPLITS = ("train", "val", "test")
 INDEX, NEW_LABELS = "index", "labels"  # names of these tables start so, and end with what they hold
@@ -62,6 +62,8 @@ class WindowStore:
     meta : dict
         `store.json`: schema version, settings, counts of kept and dropped windows, shards with
         their SHA-256.
+    entries : list of Shard
+        Its shards, as `store.json` lists them.
     splits : dict
         Split ("train", "val" or "test") of each subject.
 
@@ -75,6 +77,7 @@ class WindowStore:
         self.remote = "://" in str(path)
         self.path = str(path).rstrip("/") if self.remote else Path(path)
         self.meta = self.read_meta()
+        self.entries = parsed(self.meta["shards"], list[Shard], self.path)
         self.splits = self.meta["splits"]
 
     @property
@@ -82,7 +85,7 @@ class WindowStore:
         """Return the SHA-256 over signals and splits: what a training depends on, whatever the
         store's path and labels.
         """
-        what = [[shard["sha256"] for shard in self.meta["shards"]], self.splits]
+        what = [[shard.sha256 for shard in self.entries], self.splits]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def file(self, name):
@@ -112,23 +115,21 @@ class WindowStore:
         and samples_sha256.
         """
         if "index" not in self.meta:
-            return list(
-                chain.from_iterable(self.recordings_in(shard) for shard in self.meta["shards"])
-            )
-        file = self.file(self.meta["index"]["file"])
-        rows = read_table(file, self.meta["index"]["sha256"]).to_pylist()
+            return list(chain.from_iterable(self.recordings_in(shard) for shard in self.entries))
+        table = parsed(self.meta["index"], Table, self.path)
+        file = self.file(table.file)
+        rows = read_table(file, table.sha256).to_pylist()
         return checked(rows, list[Row], getattr(file, "path", file))
 
     def recordings_in(self, shard):
         """Return rows of an index for the recordings of one shard, as far as it knows of them."""
-        record = read_table(self.file(shard["file"]), shard["sha256"], ["record"])[
-            "record"
-        ].to_numpy()
+        table = read_table(self.file(shard.file), shard.sha256, ["record"])
+        record = table["record"].to_numpy()
         names, first, counts = np.unique(record.astype(str), return_index=True, return_counts=True)
         known = {
-            "subject": shard["subject"],
-            "source": shard.get("source", ""),
-            "shard": shard["file"],
+            "subject": shard.subject,
+            "source": shard.source,
+            "shard": shard.file,
             "start": "",
         }
         return [
@@ -145,31 +146,29 @@ class WindowStore:
     def shards(self, split=None):
         """Yield the windows of one shard after another; of all, or of one split."""
         relabelled = self.new_labels()
-        for shard in self.meta["shards"]:
-            if split is None or self.splits[shard["subject"]] == split:
+        for shard in self.entries:
+            if split is None or self.splits[shard.subject] == split:
                 yield self.shard(shard, relabelled)
 
     def shard(self, shard, relabelled=None):
-        """Return the windows of one entry of `meta["shards"]`, with leads, split and labels as the
+        """Return the windows of one of `entries`, with leads, split and labels as the
         store has them.
         """
-        windows = read_shard(self.file(shard["file"]), shard["sha256"]).with_leads(
-            self.meta.get("leads")
-        )
-        given = (relabelled or {}).get(shard["file"], {})
+        windows = read_shard(self.file(shard.file), shard.sha256).with_leads(self.meta.get("leads"))
+        given = (relabelled or {}).get(shard.file, {})
         if any(len(values) != len(windows) for values in given.values()):
-            raise UserError(f"{self.path}: its labels are of other windows than {shard['file']}")
+            raise UserError(f"{self.path}: its labels are of other windows than {shard.file}")
         labels = windows.labels | given
         return replace(
-            windows, split=np.full(len(windows), self.splits[shard["subject"]]), labels=labels
+            windows, split=np.full(len(windows), self.splits[shard.subject]), labels=labels
         )
 
     def new_labels(self):
         """Return labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
         tables = {}
-        for entry in self.meta.get("labels", []):
-            table = read_table(self.file(entry["file"]), entry["sha256"])
-            with refusing(f"{self.path}/{entry['file']}", "labels of a store"):
+        for entry in parsed(self.meta.get("labels", []), list[Table], self.path):
+            table = read_table(self.file(entry.file), entry.sha256)
+            with refusing(f"{self.path}/{entry.file}", "labels of a store"):
                 for shard, values in labels_by_shard(table):
                     tables.setdefault(shard, {}).update(values)
         return tables
@@ -191,7 +190,7 @@ class WindowStore:
 
     def of_subject(self, subject):
         """Return all windows of one subject, reading only their shards."""
-        shards = [shard for shard in self.meta["shards"] if shard["subject"] == subject]
+        shards = [shard for shard in self.entries if shard.subject == subject]
         if not shards:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
         relabelled = self.new_labels()

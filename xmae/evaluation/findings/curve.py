@@ -193,16 +193,16 @@ def subset_store(store, subjects, path):
     copies of remote ones.
     """
     shards = [
-        s
-        for s in store.meta["shards"]
-        if store.splits[s["subject"]] != "train" or s["subject"] in subjects
+        shard
+        for shard in store.entries
+        if store.splits[shard.subject] != "train" or shard.subject in subjects
     ]
-    splits = {shard["subject"]: store.splits[shard["subject"]] for shard in shards}
+    splits = {shard.subject: store.splits[shard.subject] for shard in shards}
     meta = {key: value for key, value in store.meta.items() if key != "index"}
     meta |= {
-        "shards": shards,
+        "shards": [shard.as_json() for shard in shards],
         "splits": splits,
-        "windows": sum(shard["windows"] for shard in shards),
+        "windows": sum(shard.windows for shard in shards),
     }
     with atomic_folder(path, "store.json") as folder:
         for name in named_files(meta) - {"store.json"}:

@@ -1,8 +1,14 @@
 """Linear heads that travel in the bundle, so that a watch gets numbers and not only vectors."""
 
+from importlib.resources import files
+
 import numpy as np
 
-MIN_SKILL = 0.05  # our choice: with some twenty subjects, chance alone reaches a few hundredths
+from xmae.evaluation.heads.head import Head, TaskHeads
+from xmae.files import read_json
+from xmae.manifest import parsed
+
+HEADS = "heads.json"  # beside weights, and in a bundle
 
 
 def fit_heads(embeddings, windows, tasks):
@@ -19,11 +25,9 @@ def fit_heads(embeddings, windows, tasks):
 
     Returns
     -------
-    dict
-        Per task `kind`, `label`, `units`, `weight` (list of D numbers), `bias` and `skill`: the
-        share of a constant's loss that the head explains on training subjects left out, see
-        `LinearModel`. A head without skill (`has_skill`) says no more than a constant. A task
-        without labels, with fewer than two subjects or with one class has no head.
+    dict of str to Head
+        By task; of their skill see `LinearModel`. A task without labels, with fewer than two
+        subjects or with one class has no head.
     """
     from xmae.evaluation.heads.linear import fit_linear  # brings scikit-learn
 
@@ -36,33 +40,67 @@ def fit_heads(embeddings, windows, tasks):
         if task.kind == "binary" and np.ptp(truth[usable]) == 0:
             continue
         model = fit_linear(embeddings[usable], truth[usable], windows.subject[usable], task.kind)
-        heads[task.name] = {
-            "kind": task.kind,
-            "label": task.label,
-            "units": task.units,
-            "weight": [float(w) for w in model.weight],
-            "bias": model.bias,
-            "skill": model.skill,
-        }
+        heads[task.name] = head_of(task, model.weight, model.bias, model.skill)
     return heads
+
+
+def head_of(task, weight, bias, skill):
+    """Return the `Head` of a task from weights (D,), bias and skill.
+
+    Raises
+    ------
+    UserError
+        If the task's label or units are no plain text.
+    """
+    words = {"kind": task.kind, "label": task.label, "units": task.units}
+    numbers = {"weight": [float(w) for w in weight], "bias": float(bias), "skill": float(skill)}
+    return parsed(words | numbers, Head, f"task {task.name}")
+
+
+def heads_of(name):
+    """Return linear heads that came with an encoder, by task; {} if there are none.
+
+    Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
+    the name of the file, as `xmae finetune` and `xmae export` write it.
+
+    Parameters
+    ----------
+    name : str or Path
+        As `load_encoder` takes it.
+
+    Returns
+    -------
+    dict of str to Head
+
+    Raises
+    ------
+    UserError
+        If heads.json is no JSON, or its heads are none.
+    """
+    from xmae.models.checkpoint import MOVING, SHIPPED, file_of  # brings PyTorch
+
+    if name in SHIPPED | MOVING:
+        path, model = files("xmae.models.weights") / HEADS, name
+    elif str(name).startswith("hf://"):
+        return {}
+    else:
+        weights = file_of(name)
+        path, model = weights.with_name(HEADS), weights.stem
+        if not path.is_file():
+            return {}
+    found = read_json(path)
+    return parsed(found.get(model, {}) if isinstance(found, dict) else {}, TaskHeads, path)
+
+
+def written(heads):
+    """Return heads by model and task as heads.json keeps them."""
+    return {
+        model: {task: head.as_json() for task, head in tasks.items()}
+        for model, tasks in heads.items()
+    }
 
 
 def worth_shipping(heads):
     """Split heads of `fit_heads` into those that ship and the labels of those at chance."""
-    kept = {task: head for task, head in heads.items() if has_skill(head)}
-    return kept, [head["label"] for task, head in heads.items() if task not in kept]
-
-
-def has_skill(head):
-    """Tell whether a head explains enough of a constant's loss on subjects left out; a head of
-    unknown skill is believed.
-    """
-    return head.get("skill", 1) >= MIN_SKILL
-
-
-def apply_head(head, embedding):
-    """Say what a head says about embeddings (n, D): the number, or the probability of the positive
-    class; shape (n,).
-    """
-    value = np.asarray(embedding, dtype=np.float64) @ np.asarray(head["weight"]) + head["bias"]
-    return 1 / (1 + np.exp(-value)) if head["kind"] == "binary" else value
+    kept = {task: head for task, head in heads.items() if head.has_skill}
+    return kept, [head.label for task, head in heads.items() if task not in kept]
