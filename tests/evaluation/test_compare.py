@@ -77,6 +77,8 @@ def test_what_cannot_be_evaluated_is_said_among_all_and_an_error_by_name(store, 
         any("methods" in row for row in result["trials"])
         and reasons["sbp"] in (tmp_path / "table.md").read_text()
     )
+    # beside each number, so that none is bold that is not better
+    assert all("constant" in row["methods"] for row in result["trials"] if "methods" in row)
     with pytest.raises(UserError, match="1 scored subjects have a label"):
         evaluate([encoder], store, "sbp", out=str(tmp_path))
 

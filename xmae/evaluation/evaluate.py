@@ -73,7 +73,8 @@ def evaluate(
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     baselines : bool
-        Also an untrained encoder of the first's design, hand-made features and a constant.
+        Also an untrained encoder of the first's design and hand-made features. A constant always
+        stands beside.
     out : str
         Folder for metrics.json and table.md, table.csv, table.html.
     seed : int
@@ -105,6 +106,8 @@ def evaluate(
     predictions |= followed
     if baselines:
         predictions |= predict_baselines(next(iter(encoders.values())), trials, finetune, seed)
+    else:  # no number is bold that is not better
+        predictions["constant"] = {trial.name: constant_trial(trial) for trial in trials}
     result = summarise(trials, reasons, predictions, seed).as_json()
     result |= {"protocol": protocol, "finetune": finetune, "seed": seed, "models": models}
     write_json(Path(out) / "metrics.json", result)
