@@ -16,6 +16,7 @@ from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.checks import upright
 from xmae.data.recording.recording import Recording
 from xmae.errors import UserError
+from xmae.export.targets.light import is_light
 from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
 
 ROUNDING = 1.01  # scaled windows lie in [-1, 1], but for rounding
@@ -68,8 +69,14 @@ def load(name):
     Raises
     ------
     UserError
-        If there is no such encoder, or later if the model is given something else than it takes.
+        If there is no such encoder, no PyTorch, or later if the model is given something else than
+        it takes.
     """
+    if is_light():
+        raise UserError(
+            f"{name}: weights need PyTorch (pip install 'xmae[train]');"
+            " without it, xmae.Stream reads beats, and xmae.embed the folder of a bundle"
+        )
     from xmae.evaluation.heads.heads import heads_of
     from xmae.models.checkpoint import load_encoder
 

@@ -19,6 +19,7 @@ import torch
 
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.rows import Spread
+from xmae.benchmarks.harness.sessions import weight_files
 from xmae.data.recording.sizes import read_arrays
 from xmae.errors import UserError, refusing
 from xmae.evaluation.heads.embedding import embed_windows
@@ -223,17 +224,6 @@ def fingerprint(windows):
     for x in (windows.ppg, windows.labels.get("hr_ecg", np.empty(0))):
         digest.update(np.ascontiguousarray(x))
     return digest.hexdigest()
-
-
-def weight_files(bundle):
-    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
-    that exist.
-    """
-    paths = sorted(
-        Path(bundle.path).glob("*.safetensors"),
-        key=lambda path: (path.stem != "teacher", path.stem),
-    )
-    return {path.stem: path for path in paths}
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import trim_mean
 
-from xmae.benchmarks.harness.baseline import weight_files
+from xmae.benchmarks.harness.sessions import weight_files
 from xmae.models import load_encoder
 from xmae.native import quietly
 from xmae.quantize.graph import INPUT_SHAPE

@@ -5,11 +5,11 @@ PyTorch.
 from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from xmae.benchmarks.harness.baseline import weight_files
 from xmae.export.bundle.beat_rows import RowSession, float_rows
 from xmae.export.bundle.schema import Entry
 from xmae.models import load_encoder
@@ -47,6 +47,17 @@ def find_entries(bundle):
     """
     weights = [entry_of_weights(model, path) for model, path in weight_files(bundle).items()]
     return weights + list(bundle.models)
+
+
+def weight_files(bundle):
+    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
+    that exist.
+    """
+    paths = sorted(
+        Path(bundle.path).glob("*.safetensors"),
+        key=lambda path: (path.stem != "teacher", path.stem),
+    )
+    return {path.stem: path for path in paths}
 
 
 def entry_of_weights(model, path):

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.baseline import weight_files
-from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES
+from xmae.benchmarks.harness.sessions import RUNTIMES, TITLES, weight_files
 from xmae.benchmarks.harness.stopwatch import all_threads, summarise, time_sessions
 from xmae.benchmarks.studies.published_encoders import (
     PAPAGEI_SHAPE,

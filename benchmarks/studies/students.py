@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.benchmarks.harness.baseline import weight_files
 from xmae.benchmarks.harness.drift import compare_heads
+from xmae.benchmarks.harness.sessions import weight_files
 from xmae.benchmarks.studies.distill_losses import number
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore

@@ -20,13 +20,12 @@ from xmae.benchmarks.harness.baseline import (
     reference_windows,
     refuse_lacking,
     save_reference,
-    weight_files,
 )
 from xmae.benchmarks.harness.emulated import emulate
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_apart
 from xmae.benchmarks.harness.regressions import find_regressions, other_windows, read_result
-from xmae.benchmarks.harness.sessions import find_entries, import_runtime
+from xmae.benchmarks.harness.sessions import find_entries, import_runtime, weight_files
 from xmae.benchmarks.harness.stopwatch import resample, resampled_medians, summarise, time_sessions
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare_recording

@@ -22,6 +22,7 @@ from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import plain_table, table
 from xmae.errors import UserError
 from xmae.export.targets.light import open_light
+from xmae.reading import load
 
 WITHOUT = (
     "torch", "lightning", "scipy", "pandas", "pyarrow", "sklearn", "neurokit2", "wfdb",
@@ -96,6 +97,12 @@ def test_a_python_call_says_the_extra_too():
     done = subprocess.run(command, capture_output=True, text=True)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: xmae.pretrain needs ") and "'xmae[train]'" in last
+
+
+def test_weights_without_pytorch_are_one_line(monkeypatch):
+    monkeypatch.setenv("XMAE_LIGHT", "1")
+    with pytest.raises(UserError, match=r"base: weights need PyTorch .* xmae.Stream reads beats"):
+        load("base")
 
 
 def test_the_smallest_extra_is_named(monkeypatch):

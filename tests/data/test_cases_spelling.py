@@ -278,6 +278,18 @@ def test_a_column_of_the_map_is_nobody(tmp_path, names):
     np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
 
 
+def test_a_lone_name_with_a_digit_names_people(tmp_path):
+    """As a column that a merge of tables renamed; one that changes in each row is a signal."""
+    half = len(PPG) // 2
+    people = ["007"] * half + ["bert"] * (len(PPG) - half)
+    rows = [f"{who},{p:.5f}" for who, p in zip(people, PPG, strict=True)]
+    write(tmp_path, "table.csv", "subject_1,ppg", rows)
+    assert [one.subject for one in read_all(tmp_path / "table.csv", SFREQ)] == ["007", "bert"]
+    rows = [f"{p + 1:.5f},{p:.5f}" for p in PPG]
+    write(tmp_path, "other.csv", "subject_1,ppg", rows)
+    assert [one.subject for one in read_all(tmp_path / "other.csv", SFREQ)] == ["other"]
+
+
 def test_times_of_day_beside_dates_of_each_row(tmp_path):
     """Two days lie between, of which times of day alone say nothing."""
     moments = MOMENTS + pd.to_timedelta(np.where(np.arange(len(PPG)) < 500, 0, 2), unit="D")

@@ -155,6 +155,8 @@ def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
     )  # a Gaussian rises steepest at -1 sigma
     lowest = -1.5 if family == "wrist" else -0.6
     tilt = (frequency.clamp(min=0.3) / 1.5)[None] ** u(lowest, 0.6)
+    if family == "wrist":
+        tilt[:, 0] = 1.0  # else a constant of many pulses, which clipping takes for the signal
     return wave * tilt
 
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from itertools import chain
 
 import numpy as np
@@ -67,12 +68,31 @@ def may_name_subject(name):
 
 
 def unclaimed(names, channel_map):
-    """Return columns that may name people: without a role in the map, and without a digit in the
-    name, as `subject_1` beside `subject_2`.
+    """Return columns that may name people: without a role in the map, and without another of the
+    same name but for its digits, as `subject_1` beside `subject_2`.
     """
     roles = [[x] if isinstance(x, str) else x for x in channel_map.roles.values()]
     taken = {name.lower() for name in chain([channel_map.time or ""], *roles)}
-    return [name for name in names if name.lower() not in taken and not re.search(r"\d", name)]
+    alike = Counter(without_digits(name) for name in names if has_digit(name))
+    free = (name for name in names if name.lower() not in taken)
+    return [name for name in free if not has_digit(name) or alike[without_digits(name)] == 1]
+
+
+def has_digit(name):
+    """Tell whether a name has a digit."""
+    return bool(re.search(r"\d", name))
+
+
+def without_digits(name):
+    """Return a name in small letters without its digits."""
+    return re.sub(r"\d+", "", name.lower())
+
+
+def uncertain_people(names, channel_map):
+    """Return columns that name people where their values stay for long."""
+    free = unclaimed(names, channel_map)
+    lone = [name for name in free if names_subject(name) and has_digit(name)]
+    return [*lone, *(name for name in free if may_name_subject(name) and not has_digit(name))]
 
 
 def says_id(name):
@@ -97,8 +117,8 @@ def subject_column(names, channel_map, path, table=None):
     there is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
-    many rows: else it numbers the rows. A column with a digit in its name, or with a role in the
-    map, does not count.
+    many rows: else it numbers the rows. So does a lone name with a digit, such as "subject_1":
+    beside a "subject_2" it is a signal. A column with a role in the map does not count.
 
     Raises
     ------
@@ -113,10 +133,10 @@ def subject_column(names, channel_map, path, table=None):
                 f" {', '.join(names)}"
             )
         return found
-    free = unclaimed(names, channel_map)
+    free = [name for name in unclaimed(names, channel_map) if not has_digit(name)]
     if (usual := next((name for name in free if names_subject(name)), None)) is not None:
         return usual
-    others = [name for name in free if may_name_subject(name)] if table is not None else []
+    others = uncertain_people(names, channel_map) if table is not None else []
     steady = (name for name in others if is_steady(table[name]))
     return next((name for name in steady if may_be_people(table[name])), None)
 

@@ -22,10 +22,9 @@ from xmae.data.recording.channels import (
 from xmae.data.recording.parquet import check_parquet
 from xmae.data.recording.part import Part
 from xmae.data.recording.people import (
-    may_name_subject,
     subject_column,
     subject_name,
-    unclaimed,
+    uncertain_people,
     unread_ids,
 )
 from xmae.data.recording.readers.dialect import dialect_of, read_text_table
@@ -119,7 +118,7 @@ def load(path, channel_map):
     if path.suffix.lower() != ".parquet":
         names = dialect_of(path).names
         who = subject_column(names, channel_map, path)
-        texts = [who] if who else list(filter(may_name_subject, unclaimed(names, channel_map)))
+        texts = [who] if who else uncertain_people(names, channel_map)
         table, dialect, repairs = read_text_table(path, texts)
         if not len(table):
             raise UserError(f"{path}: has no rows below its names")
