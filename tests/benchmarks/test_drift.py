@@ -70,7 +70,8 @@ def test_another_width_or_values_that_are_not_finite_are_a_violation(embedding):
     recorded = SimpleNamespace(
         embeddings={"student": np.ones((4, 2))}, train_mean={"student": np.zeros(2)}
     )
-    found = compare(None, {"model": "student"}, embedding, recorded, None, slice(None))
+    entry = SimpleNamespace(model="student", embedding=None)
+    found = compare(None, entry, embedding, recorded, None, slice(None))
     assert "width" in find_violations(row(**found), INT8_LIMITS)[0]
 
 
