@@ -13,7 +13,7 @@ from tqdm import tqdm
 from xmae.benchmarks.report.page import write_report
 from xmae.benchmarks.report.watch_table import broken_limits, equality, markdown, terminal
 from xmae.benchmarks.simulate_beats import PlayedSignal, simulate_beats
-from xmae.benchmarks.simulate_motion import simulate_motion
+from xmae.benchmarks.simulate_motion import moving_student, simulate_motion
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
@@ -27,7 +27,7 @@ from xmae.firmware_sim.emulators.registry import chosen_emulator, installed, wha
 from xmae.firmware_sim.frontend import digitise, front_end_rate
 from xmae.firmware_sim.play import play
 from xmae.firmware_sim.play_cortex_a import play_cortex_a
-from xmae.firmware_sim.play_motion import STUDENT
+from xmae.firmware_sim.play_motion import STUDENT, shipped_student
 from xmae.signals.stream import BUFFER_S, MARGIN_S
 from xmae.text import printable
 
@@ -99,7 +99,7 @@ def simulate(
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
     model : str
-        Which of the bundle's students, such as "student-app".
+        Which of the bundle's students, such as "student-app", or "student-motion" in its folder c.
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
     channels : str or None
@@ -139,13 +139,15 @@ def simulate(
             f"simulate: {' and '.join(missing)} must be given,"
             " as in xmae simulate BUNDLE --signal RECORDING (or --list-devices, or --setup)"
         )
-    moving = bundle == STUDENT and not Path(bundle).exists()
-    opened = None if moving else Bundle.open(bundle, public_key)
+    shipped = bundle == STUDENT and not Path(bundle).exists()
+    opened = None if shipped else Bundle.open(bundle, public_key)
+    moving = shipped_student() if shipped else moving_student(opened, model)
     chosen, not_run = chosen_devices(device, emulator)
     recording = upright(read_recording(signal, channel_map=ChannelMap.load(channels)), polarity)
     played = PlayedSignal(recording, Path(signal).name, sfreq, hop_s or 1, adc_bits, seconds)
     if moving:
-        return simulate_motion(chosen, not_run, played, out, speed)
+        state = "shipped" if shipped else opened.verdict.state
+        return simulate_motion(moving, state, chosen, not_run, played, out, speed)
     if opened.reads_beats(model):
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
     played = played_codes(recording, signal, sfreq, seconds, hop_s or 10, adc_bits)

@@ -1,4 +1,4 @@
-"""`xmae simulate student-motion`: PPG and acceleration, a line a second, the bits of
+"""`xmae simulate` of a student for PPG and acceleration: a line a second, the bits of
 `xmae.MotionStream`.
 """
 
@@ -6,17 +6,32 @@ import numpy as np
 
 from xmae.benchmarks.simulate_beats import play_all
 from xmae.errors import UserError
-from xmae.firmware_sim.play_motion import ONE_G, STUDENT, MovingCodes, play_motion
+from xmae.firmware_sim.play_motion import ONE_G, MovingCodes, MovingStudent, play_motion
 from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
 
 LARGEST = (1 << 15) - 1  # code of an accelerometer
 
 
-def simulate_motion(chosen, not_run, signal, out, speed):
+def moving_student(bundle, model):
+    """Return the student of a bundle with this name if it takes acceleration: `MovingStudent`; else
+    None.
+    """
+    library = bundle.manifest.c
+    for described in library.models if library else ():
+        if described.model == model and described.takes_acceleration:
+            path = bundle.path / described.int8
+            return MovingStudent(described.name, path, bundle.certainty(model))
+    return None
+
+
+def simulate_motion(student, state, chosen, not_run, signal, out, speed):
     """Play a recording with acceleration through libxmae on devices.
 
     Parameters
     ----------
+    student : MovingStudent
+    state : str
+        Whether its bundle is signed, or "shipped".
     chosen, not_run, signal, out, speed
         As of `xmae.benchmarks.simulate_beats.simulate_beats`.
 
@@ -31,10 +46,10 @@ def simulate_motion(chosen, not_run, signal, out, speed):
         If the recording has no acceleration, or sensors are out of range.
     """
     codes = moving_codes(signal)
-    origin = {"student": STUDENT, "signature": "shipped"}
+    origin = {"student": student.name, "signature": state}
 
     def play(profile, emulator, place):
-        return play_motion(profile, emulator, codes, place, signal.hop_s)[0]
+        return play_motion(profile, emulator, codes, place, student, signal.hop_s)[0]
 
     return play_all(chosen, not_run, play, signal, origin, out, speed)
 
@@ -49,7 +64,9 @@ def moving_codes(signal):
     """
     recording = signal.recording
     if recording.acc is None or np.isfinite(recording.acc).sum() == 0:
-        raise UserError(f"{signal.name}: no acceleration; {STUDENT} is for recordings that have it")
+        raise UserError(
+            f"{signal.name}: no acceleration; this student is for recordings that have it"
+        )
     rate = round(float(recording.sfreq), 3)
     if not MIN_SFREQ <= rate <= MAX_SFREQ:
         raise UserError(

@@ -1,10 +1,11 @@
 """PPG and acceleration through libxmae on an emulated Cortex-M, beside `xmae.MotionStream`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from xmae.beats.certainty import shipped_certainty
+from xmae.beats.certainty import Certainty, shipped_certainty
 from xmae.beats.tracker import shipped_tracker
 from xmae.errors import UserError
 from xmae.export.motion_stream import MotionResult, MotionStream
@@ -25,6 +26,29 @@ MOVING = (*SCALARS, "activity", "followed", "belief")
 ROW = len(MOVING) + 2 * MOST_BEATS  # numbers of a result, as boards/motion_codes.c writes them
 ONE_G = 2048  # codes of an accelerometer's 1 g
 LIMITS = {"instructions": 1_500_000, "ram": 60_000}  # a second of signal; bytes without stack
+
+
+@dataclass(frozen=True)
+class MovingStudent:
+    """A student for PPG and acceleration.
+
+    Parameters
+    ----------
+    name : str
+    path : Path
+        Its int8 `.tflite`.
+    certainty : Certainty
+        Of its beats.
+    """
+
+    name: str
+    path: Path
+    certainty: Certainty
+
+
+def shipped_student():
+    """Return the shipped one."""
+    return MovingStudent(STUDENT, int8_file(STUDENT), shipped_certainty(STUDENT))
 
 
 @dataclass(frozen=True)
@@ -89,14 +113,15 @@ def results_of(data):
     return found
 
 
-def build_motion(folder, device):
-    """Compile libxmae with the shipped student for PPG and acceleration.
+def build_motion(folder, device, student):
+    """Compile libxmae with a student for PPG and acceleration.
 
     Parameters
     ----------
     folder : Path
         For sources and ELF file.
     device : Device
+    student : MovingStudent
 
     Returns
     -------
@@ -107,8 +132,7 @@ def build_motion(folder, device):
     UserError
         If it does not compile or does not fit.
     """
-    certainty, tracker = shipped_certainty(STUDENT), shipped_tracker()
-    model = motion_model(int8_file(STUDENT), certainty, tracker, STUDENT)
+    model = motion_model(student.path, student.certainty, shipped_tracker(), student.name)
     sizes = {"flash_bytes": device.flash_bytes, "ram_bytes": device.ram_bytes}
     tracker = f"TRACKER=xmae_model_{model.name}_tracker"
     return model, with_library(
@@ -116,7 +140,7 @@ def build_motion(folder, device):
     )
 
 
-def play_motion(device, emulator, signal, folder, hop_s=1):
+def play_motion(device, emulator, signal, folder, student, hop_s=1):
     """Read PPG and acceleration by libxmae on a device and by `xmae.MotionStream` here.
 
     Parameters
@@ -128,6 +152,7 @@ def play_motion(device, emulator, signal, folder, hop_s=1):
     signal : MovingCodes
     folder : Path
         For sources and ELF file.
+    student : MovingStudent
     hop_s : int
         Seconds from one result to the next.
 
@@ -142,13 +167,14 @@ def play_motion(device, emulator, signal, folder, hop_s=1):
     UserError
         If the firmware does not compile, does not fit or fails.
     """
-    model, firmware = build_motion(folder / "firmware", device)
+    model, firmware = build_motion(folder / "firmware", device, student)
     seconds = len(signal.ppg) / signal.rate
     run = run_streaming(firmware, emulator, encoded(signal, hop_s), seconds)
     found = results_of(run.files.get("out.bin", b""))
     stream = MotionStream(
-        STUDENT, signal.rate, signal.bits, hop_s, acc_sfreq=signal.acc_rate, one_g=ONE_G
-    )
+        student.path, signal.rate, signal.bits, hop_s, certainty=student.certainty,
+        acc_sfreq=signal.acc_rate, one_g=ONE_G,
+    )  # fmt: skip
     expected = []
     for axes, codes in signal.bursts():
         stream.accelerate(axes)

@@ -14,6 +14,7 @@ from xmae.benchmarks.studies.motion import Method, answers, score
 from xmae.benchmarks.studies.runner import run_study
 from xmae.benchmarks.validate import validate
 from xmae.evaluation.moving_people import maps_of, moving_people
+from xmae.export.bundle.schema import End, Entry
 from xmae.export.stream import int8_file
 from xmae.export.targets.c.network import StreamNetwork
 from xmae.models.checkpoint import load_encoder
@@ -38,8 +39,8 @@ def int8_codes(network, samples):
 
 
 def windows_of(maps):
-    """Cut maps (n, T / 4, 3) into windows of 10 s: rows (m, 750)."""
-    return maps.reshape(-1, N_TIMES // STEP * 3)
+    """Cut maps (n, T / 4, 3) into windows of 10 s: rows (m, 1 + 750), an empty embedding first."""
+    return np.pad(maps.reshape(-1, N_TIMES // STEP * 3), ((0, 0), (1, 0)))
 
 
 def heart_rates(people, maps):
@@ -67,12 +68,16 @@ def motion_int8(*, people: int = 12) -> str:
         The page.
     """
     torch.set_num_threads(1)
-    network = StreamNetwork(int8_file(MODEL))
+    path = int8_file(MODEL)
+    network = StreamNetwork(path)
     moving = moving_people(people, SEED, family="skewed")
     original = maps_of(load_encoder(MODEL), moving.samples)
     codes = np.stack([int8_codes(network, rows) for rows in moving.samples])
     scale = np.array([1, 1, LOG_SHARE])
-    entry = {"embedding": 0, "output": {"dtype": "int8", "scale": network.scale, "zero_point": 0}}
+    sink = End(shape=[1, 751], dtype="int8", scale=network.scale, zero_point=0)
+    entry = Entry(
+        model=MODEL, format="litert", precision="int8", file=path.name, embedding=1, output=sink
+    )
     ends = moving.truth[:, SPAN_S - 1 :: SPAN_S]
     drift = compare_beats(
         windows_of(codes * network.scale),
