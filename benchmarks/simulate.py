@@ -150,15 +150,7 @@ def simulate(
         return simulate_motion(moving, state, chosen, not_run, played, out, speed)
     if opened.reads_beats(model):
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
-    rate = sfreq or front_end_rate(recording.sfreq)
-    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)
-    if seconds is not None:
-        codes = codes[: int(seconds * rate)]
-    if (known_s := np.isfinite(codes).sum() / rate) < BUFFER_S:
-        raise UserError(
-            f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window"
-        )
-    played = PlayedCodes(codes, rate, hop_s or 10, adc_bits)
+    played = played_codes(recording, signal, sfreq, seconds, hop_s or 10, adc_bits)
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
@@ -206,6 +198,25 @@ class PlayedCodes:
     rate: int
     hop_s: int
     bits: int
+
+
+def played_codes(recording, signal, sfreq, seconds, hop_s, adc_bits):
+    """Sample a recording as a watch does: `PlayedCodes`; the arguments are those of `simulate`.
+
+    Raises
+    ------
+    UserError
+        If the recording is too short, or rate or width are out of range.
+    """
+    rate = sfreq or front_end_rate(recording.sfreq)
+    codes = digitise(recording.ppg, recording.sfreq, rate, adc_bits)
+    if seconds is not None:
+        codes = codes[: int(seconds * rate)]
+    if (known_s := np.isfinite(codes).sum() / rate) < BUFFER_S:
+        raise UserError(
+            f"{signal}: {known_s:.1f} s of samples; a watch needs {BUFFER_S} s for its first window"
+        )
+    return PlayedCodes(codes, rate, hop_s, adc_bits)
 
 
 def play_on(opened, profile, runs_in, played, folder, cmsis_nn, model):

@@ -233,26 +233,10 @@ class Stream:
         irregularity = int(reader.irregularity()[0])
         lost, saturated = self.in_span(self.lost_at), self.in_span(self.rail_at)
         status = (LOST if lost else 0) | (SATURATED if saturated else 0)
-        if self.still >= STILL:
-            status |= FLAT
-        if self.seconds < SPAN:
-            status |= START
-        if certainty < self.table.least or rate == 0:
-            status |= UNSURE
+        status |= self.reasons(rate, certainty)
         if not status & REFUSING and self.periods.doubt(rate, irregularity):
             status |= MIXED
-        new = min(
-            int(reader.count[0]) - self.reported, MOST_BEATS * self.hop_s, reader.beats.shape[1]
-        )
-        self.reported = int(reader.count[0])
-        beats = tuple(
-            (int(t), int(c))
-            for t, c in zip(
-                reader.beats[0, len(reader.beats[0]) - new :],
-                reader.confidence[0, len(reader.confidence[0]) - new :],
-                strict=True,
-            )
-        )
+        beats = self.new_beats()
         hint = 0 if status & REFUSING else int(rhythm_hint(reader.intervals())[0])
         low = high = 0
         if status & REFUSING:
@@ -273,6 +257,27 @@ class Stream:
             saturated,
             status,
         )
+
+    def reasons(self, rate, certainty):
+        """Return the sum of reasons to doubt a heart rate that a second of signal gives by itself;
+        see `REASONS`.
+        """
+        status = FLAT if self.still >= STILL else 0
+        if self.seconds < SPAN:
+            status |= START
+        if certainty < self.table.least or rate == 0:
+            status |= UNSURE
+        return status
+
+    def new_beats(self):
+        """Return ticks and confidence of the beats since the last call: a tuple of pairs."""
+        reader = self.reader
+        found = int(reader.count[0])
+        new = min(found - self.reported, MOST_BEATS * self.hop_s, reader.beats.shape[1])
+        self.reported = found
+        times = reader.beats[0, len(reader.beats[0]) - new :]
+        confidence = reader.confidence[0, len(reader.confidence[0]) - new :]
+        return tuple((int(t), int(c)) for t, c in zip(times, confidence, strict=True))
 
     @property
     def delay_ms(self):

@@ -169,17 +169,7 @@ def as_header(parts):
             rows_of(prefix + "results", vectors.results),
             rows_of(prefix + "beats", vectors.beats),
         ]
-        sizes = len(vectors.results), len(vectors.beats), len(vectors.windows), *shape_of(vectors)
-        heads = prefix + "heads" if vectors.heads.size else "0"
-        beats = prefix + "beats" if len(vectors.beats) else "0"
-        rows.append(
-            (
-                f"  {{&xmae_model_{model.name}, {prefix}results, {beats}, {prefix}windows,\n   "
-                f"{prefix}embeddings, {heads}, "
-            )
-            + ", ".join(integer(size, "u") for size in sizes)
-            + "},\n"
-        )
+        rows.append(entry_of(prefix, model, vectors))
     includes = "".join(f'#include "xmae/xmae_model_{model.name}.h"\n' for model, _ in parts)
     most = {
         "MOST_MEMORY": max(model.memory_bytes for model, _ in parts),
@@ -210,6 +200,18 @@ typedef struct {{
 {table_block(text)}
 #endif
 """
+
+
+def entry_of(prefix, model, vectors):
+    """Return a model's entry in the table of vectors, as C."""
+    sizes = len(vectors.results), len(vectors.beats), len(vectors.windows), *shape_of(vectors)
+    heads = prefix + "heads" if vectors.heads.size else "0"
+    beats = prefix + "beats" if len(vectors.beats) else "0"
+    arrays = (
+        f"  {{&xmae_model_{model.name}, {prefix}results, {beats}, {prefix}windows,\n   "
+        f"{prefix}embeddings, {heads}, "
+    )
+    return arrays + ", ".join(integer(size, "u") for size in sizes) + "},\n"
 
 
 def shape_of(vectors):

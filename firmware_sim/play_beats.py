@@ -180,7 +180,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
     UserError
         If the firmware does not compile, does not fit or fails.
     """
-    path = bundle.path / bundle.entry(student, "litert", "int8")["file"]
+    path = bundle.path / bundle.entry(student, "litert", "int8").file
     model, firmware = build_model(
         path,
         bundle.certainty(student),

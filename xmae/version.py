@@ -1,3 +1,3 @@
-"""Hold the version of the package: this line is the one place that a release changes."""
+"""Hold the version of the package. CITATION.cff repeats it, and a test holds the two together."""
 
 __version__ = "0.2.0"

@@ -53,6 +53,9 @@ COMPILED = {
     "vela-u65": ("student", "student-mcu-s", "student-app"),
     "vela-u85": ("student", "student-mcu-s", "student-app"),
 }
+FILE_COLUMNS = (
+    "model", "target", "precision", "kB", "cosine", "5 %", "bpm", "ms", "outside", "memory",
+)  # fmt: skip
 TESTED = {  # target or interpreter: where each of its cells is held to PyTorch and to the others
     "executorch, litert, onnx": (
         "tests/export/test_export.py::test_file_computes_what_pytorch_does, ::test_runtimes_agree"
@@ -215,21 +218,7 @@ def support_matrix(bundle: str, data: str, out: str, /) -> None:
         n_subjects=len(set(test.subject)),
         n_checked=N_CHECKED,
         matrix=matrix(rows),
-        files=markdown_table(
-            (
-                "model",
-                "target",
-                "precision",
-                "kB",
-                "cosine",
-                "5 %",
-                "bpm",
-                "ms",
-                "outside",
-                "memory",
-            ),
-            [file_row(row) for row in rows],
-        ),
+        files=markdown_table(FILE_COLUMNS, [file_row(row) for row in rows]),
         runtimes=cells,
         footnotes="\n".join(f"{number}. {why}" for why, number in footnotes.items()),
         estimates=estimates(opened),

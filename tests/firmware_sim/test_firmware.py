@@ -162,9 +162,9 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
     embeddings = np.stack([result.embedding for result in valid])
     inputs = np.stack([frame.codes for frame in frames if isinstance(frame, Input)])
     entry = watch_bundle.entry("student", "litert", "int8")
-    assert bit_exact(watch_bundle.path / entry["file"], entry, inputs, embeddings)["equal"] == 5
-    output = entry["output"]
-    real = from_int8(embeddings, output["scale"], output["zero_point"])
+    assert bit_exact(watch_bundle.path / entry.file, entry, inputs, embeddings)["equal"] == 5
+    output = entry.output
+    real = from_int8(embeddings, output.scale, output.zero_point)
     heads = watch_bundle.trusted_heads("student")
     assert "hr" in heads
     assert all(len(result.heads) == len(heads) for result in valid)

@@ -130,20 +130,8 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     UserError
         If the rate is outside 25 to 500 Hz, or the recording is flat or shorter than 4 s.
     """
-    if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
-        raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-    ppg = np.atleast_2d(ppg)
-    if ppg.ndim != 2 or len(ppg) > MOST_CHANNELS:
-        raise UserError(
-            f"expected one row of PPG samples, or one for each of at most {MOST_CHANNELS} channels,"
-            f" got shape {ppg.shape}"
-        )
-    channels = [as_codes(channel) for channel in ppg]
+    channels = channels_of(ppg, sfreq)
     n_codes = len(channels[0])
-    if n_codes < SHORTEST_S * sfreq:
-        raise UserError(
-            f"{n_codes / sfreq:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
-        )
     axes, levels = None, None
     if acc is not None:
         axes, levels = acceleration_samples(acc, acc_sfreq or sfreq)
@@ -179,6 +167,32 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
         embedding=embed_parts(model, x[:1]),
         **seconds,
     )
+
+
+def channels_of(ppg, sfreq):
+    """Return the codes (n_times,) of each channel of raw PPG; the arguments are those of
+    `read_recording`.
+
+    Raises
+    ------
+    UserError
+        If the rate is outside 25 to 500 Hz, or a channel is flat or shorter than 4 s.
+    """
+    if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
+        raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
+    ppg = np.atleast_2d(ppg)
+    if ppg.ndim != 2 or len(ppg) > MOST_CHANNELS:
+        raise UserError(
+            f"expected one row of PPG samples, or one for each of at most {MOST_CHANNELS} channels,"
+            f" got shape {ppg.shape}"
+        )
+    channels = [as_codes(channel) for channel in ppg]
+    seconds = len(channels[0]) / sfreq
+    if seconds < SHORTEST_S:
+        raise UserError(
+            f"{seconds:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
+        )
+    return channels
 
 
 def samples_of(codes, sfreq):

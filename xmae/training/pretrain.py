@@ -135,20 +135,12 @@ def pretrain(
         unknown, the weights to begin from are of another encoder, there is nothing to resume, or
         training diverged.
     """
-    require_choice("method", method, OBJECTIVES)
-    require_choice("recipe", recipe, RECIPES)
-    require_choice("strategy", strategy, STRATEGIES)
-    require_choice("precision", precision or "fp32", PRECISIONS)
-    check_loggers(logger)
+    check_choices(method, recipe, strategy, precision, logger)
     chosen = OBJECTIVES[method]
-    asked = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "patience": patience,
-        "keep": keep,
-    }
-    asked = asked_or_own(chosen.defaults, asked)
+    asked = asked_or_own(
+        chosen.defaults,
+        {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "keep": keep},
+    )
     epochs, batch_size, lr, patience, keep = asked.values()
     require_choice("keep", keep, ("best", "last"))
     require_at_least(1, devices=devices, accumulate=accumulate)
@@ -180,44 +172,68 @@ def pretrain(
     )  # fmt: skip
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
     result = fit(
-        module,
-        train,
-        val,
-        out,
-        settings,
-        last,
-        keep,
-        devices,
-        pictures,
-        strategy,
-        max_minutes,
+        module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes,
         logger,
-    )
+    )  # fmt: skip
     result |= {"method": method, "known_before": known_to(origin, store.splits)}
     result |= train.facts()
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
-    objective = module.objective
+    return record(module.objective, result, origin, store.splits, val, out)
+
+
+def record(objective, result, origin, splits, val, out):
+    """Write what a finished run leaves: encoder, whole model, picture and metrics.json; of several
+    processes the first writes.
+
+    Parameters
+    ----------
+    objective : Objective
+        Trained.
+    result : dict
+        What is known of the run.
+    origin : dict or None
+        Provenance of the weights that it began from.
+    splits : dict
+        Of the store's subjects.
+    val : object
+        Validation batches, for the picture.
+    out : Path
+        The run's folder.
+
+    Returns
+    -------
+    dict
+        What `pretrain` returns.
+    """
     if objective.rebuilds_ecg:
         result |= {"variance": val.variance, "val_ratio": result["val_loss"] / val.variance}
         result |= {"picture": str(out / "reconstruction.png")}
     result |= {"encoder": str(out / "encoder.safetensors"), "out": str(out)}
-    if rank() == 0:
-        keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
-        provenance = {key: result[key] for key in keys if key in result} | {
-            "paper": objective.paper
-        }
-        if origin is not None:
-            provenance |= {"begun_from": origin}
-        save_encoder(objective.encoder, result["encoder"], provenance | {"splits": store.splits})
-        with atomic_file(out / "model.safetensors") as temporary:
-            whole = objective.model if objective.rebuilds_ecg else objective
-            tensors = {name: tensor.contiguous() for name, tensor in whole.state_dict().items()}
-            temporary.write_bytes(safetensors.torch.save(tensors))
-        if objective.rebuilds_ecg:
-            draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
-        write_json(out / "metrics.json", result)
+    if rank() != 0:
+        return result
+    keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
+    provenance = {key: result[key] for key in keys if key in result} | {"paper": objective.paper}
+    if origin is not None:
+        provenance |= {"begun_from": origin}
+    save_encoder(objective.encoder, result["encoder"], provenance | {"splits": splits})
+    with atomic_file(out / "model.safetensors") as temporary:
+        whole = objective.model if objective.rebuilds_ecg else objective
+        tensors = {name: tensor.contiguous() for name, tensor in whole.state_dict().items()}
+        temporary.write_bytes(safetensors.torch.save(tensors))
+    if objective.rebuilds_ecg:
+        draw_reconstruction(objective.model, *sample(val), out / "reconstruction.png")
+    write_json(out / "metrics.json", result)
     return result
+
+
+def check_choices(method, recipe, strategy, precision, logger):
+    """Raise a `UserError` if one of these settings of `pretrain` is unknown."""
+    require_choice("method", method, OBJECTIVES)
+    require_choice("recipe", recipe, RECIPES)
+    require_choice("strategy", strategy, STRATEGIES)
+    require_choice("precision", precision or "fp32", PRECISIONS)
+    check_loggers(logger)
 
 
 def asked_or_own(defaults, asked):

@@ -311,16 +311,8 @@ def recording_of(
         If there is no PPG, a rate is implausible, a stated unit is not known, or PPG and ECG share
         no time.
     """
-    units, where, by_name, marked = units or {}, where or f"{record}: channel", {}, []
-    for channel in channels:
-        x = without_marks(np.asarray(channel.x, np.float64))
-        marked = (
-            ["no_value"]
-            if x is not channel.x and np.isnan(x).sum() > np.isnan(channel.x).sum()
-            else marked
-        )
-        unit = units.get(channel.name, channel.unit)
-        by_name.setdefault(channel.name, replace(channel, x=x, unit=unit))  # of two, the first
+    where = where or f"{record}: channel"
+    by_name, marked = channels_by_name(channels, units or {})
     try:
         roles = find_roles(list(by_name), wanted, {c.name: c.unit for c in by_name.values()})
     except UserError as error:
@@ -352,9 +344,7 @@ def recording_of(
     mended |= {f"{name}_no_value" for name in absent}
     if plain_time(start) and is_placeholder(start):
         start, mended = "", mended | {"placeholder_date"}
-    start = plain_time(start)
-    if start and start_s:  # of what all channels share
-        start = (datetime.fromisoformat(start) + timedelta(seconds=start_s)).isoformat()
+    start = later(plain_time(start), start_s)  # of what all channels share
     resp = roles.get("resp")
     return Recording(
         subject=subject,
@@ -369,6 +359,27 @@ def recording_of(
         start=start,
         repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def channels_by_name(channels, units):
+    """Return channels by name, of two the first, with the units that the user says, and repairs:
+    whether marks of missing values became NaN.
+    """
+    by_name, marked = {}, []
+    for channel in channels:
+        x = without_marks(np.asarray(channel.x, np.float64))
+        if x is not channel.x and np.isnan(x).sum() > np.isnan(channel.x).sum():
+            marked = ["no_value"]
+        unit = units.get(channel.name, channel.unit)
+        by_name.setdefault(channel.name, replace(channel, x=x, unit=unit))
+    return by_name, marked
+
+
+def later(start, seconds):
+    """Return a time (ISO 8601) so many seconds later; "" stays."""
+    if not start or not seconds:
+        return start
+    return (datetime.fromisoformat(start) + timedelta(seconds=seconds)).isoformat()
 
 
 def check_rates(record, channels, least):

@@ -40,17 +40,12 @@ def verify(store: str, out: str = "") -> dict:
             problems.append(str(error))
             continue
         windows += len(content)
-        if len(content) != shard.windows or set(content.subject) != {shard.subject}:
-            problems.append(f"{shard.file}: other windows or subjects than store.json says")
+        problems += faults_of(shard, content)
         values, counts = np.unique(content.record, return_counts=True)
         rows |= {
             (shard.file.rsplit("/", 1)[-1], record): n
             for record, n in zip(values, counts, strict=True)
         }
-        if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
-            problems.append(f"{shard.file}: samples that are no numbers")
-        if content.acc is not None and np.isinf(content.acc).any():
-            problems.append(f"{shard.file}: infinite acceleration")
     try:
         index = {(row["shard"], row["record"]): row["windows"] for row in opened.index()}
         if index and not problems and index != rows:
@@ -76,6 +71,26 @@ def verify(store: str, out: str = "") -> dict:
         "summary": summary,
         "out": out or f"{store}: {'damaged' if problems else 'whole'}",
     }
+
+
+def faults_of(shard, content):
+    """Say what is wrong with the windows of a shard, a line each.
+
+    Parameters
+    ----------
+    shard : Shard
+        As `store.json` lists it.
+    content : Windows
+        What its file holds.
+    """
+    found = []
+    if len(content) != shard.windows or set(content.subject) != {shard.subject}:
+        found.append(f"{shard.file}: other windows or subjects than store.json says")
+    if not all(np.isfinite(x).all() for x in (content.ppg, content.ecg) if x is not None):
+        found.append(f"{shard.file}: samples that are no numbers")
+    if content.acc is not None and np.isinf(content.acc).any():
+        found.append(f"{shard.file}: infinite acceleration")
+    return found
 
 
 def unused_files(store):

@@ -15,6 +15,7 @@ a group above it or of the file, or a dataset of that name with one number; the 
 import math
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 
 import h5py
@@ -333,23 +334,7 @@ def read_pulsedb(path, file, channel_map):
     fields = item_of(file, "Subj_Wins")
     if not is_group(fields):
         raise UserError(f"{path}: Subj_Wins is no struct array")
-
-    def column(name):
-        """Return the values of a field, one array a window; a struct array of one window has no
-        references.
-        """
-        if name not in fields:
-            return None
-        item = item_of(fields, name)
-        if item.dtype == object and item.size > path.stat().st_size // BYTES_A_WINDOW:
-            raise UserError(f"{path}: says that it holds {item.size} windows; damaged or forged")
-        values = values_of(item)
-        if values.dtype != object:
-            return [values]
-        windows = [file[ref] for ref in values.ravel()]
-        check_samples(sum(window.size for window in windows), path)
-        return [values_of(window) for window in windows]
-
+    column = partial(column_of, path, file, fields)
     if "PPG_Raw" not in fields or "ECG_Raw" not in fields:
         raise UserError(f"{path}: Subj_Wins has no PPG_Raw and ECG_Raw")
     ppg, ecg = (
@@ -368,13 +353,8 @@ def read_pulsedb(path, file, channel_map):
         raise UserError(
             f"{path}: windows of different lengths ({min(length)} to {max(length)} samples)"
         )
-    _, whose = np.unique(
-        [f"{subject}/{case}" for subject, case in zip(subjects, cases, strict=True)],
-        return_inverse=True,
-    )
-    order, step = np.lexsort((starts, whose)), length.pop() / PULSEDB_SFREQ
-    follows = np.abs(np.diff(starts[order]) - step) < 0.5 / PULSEDB_SFREQ
-    runs = np.split(order, np.flatnonzero(~(follows & (np.diff(whose[order]) == 0))) + 1)
+    step = length.pop() / PULSEDB_SFREQ
+    runs = runs_of([*zip(subjects, cases, strict=True)], starts, step)
     for number, run in enumerate(runs):
         labels = {
             name: (values[run], 1 / step) for name, values in known.items() if values is not None
@@ -394,6 +374,41 @@ def read_pulsedb(path, file, channel_map):
             repairs=repairs,
             units=channel_map.units,
         )
+
+
+def column_of(path, file, fields, name):
+    """Return the values of a field of PulseDB's struct array, one array a window; None if it is
+    absent. A struct array of one window has no references.
+    """
+    if name not in fields:
+        return None
+    item = item_of(fields, name)
+    if item.dtype == object and item.size > path.stat().st_size // BYTES_A_WINDOW:
+        raise UserError(f"{path}: says that it holds {item.size} windows; damaged or forged")
+    values = values_of(item)
+    if values.dtype != object:
+        return [values]
+    windows = [file[ref] for ref in values.ravel()]
+    check_samples(sum(window.size for window in windows), path)
+    return [values_of(window) for window in windows]
+
+
+def runs_of(cases, starts, step):
+    """Return the numbers of windows that follow each other, an array a run.
+
+    Parameters
+    ----------
+    cases : list of (str, str)
+        Subject and case of each window.
+    starts : array, shape (n,)
+        Start of each within its case, s.
+    step : float
+        Length of a window, s.
+    """
+    _, whose = np.unique([f"{subject}/{case}" for subject, case in cases], return_inverse=True)
+    order = np.lexsort((starts, whose))
+    follows = np.abs(np.diff(starts[order]) - step) < 0.5 / PULSEDB_SFREQ
+    return np.split(order, np.flatnonzero(~(follows & (np.diff(whose[order]) == 0))) + 1)
 
 
 LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
