@@ -25,7 +25,7 @@ WHAT_TO_DO = "model.read(ppg, sfreq) takes raw PPG as it was recorded"
 
 @dataclass(frozen=True)
 class WindowReading:
-    """What an encoder without a map of beats says of a recording, window by window.
+    """What an encoder says of a recording, window by window.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class WindowReading:
         How alike the beats of a window are, 0 to 1.
     embedding : float32 array, shape (n, D)
     heads : dict of float arrays, shape (n,)
-        What linear heads that came with the encoder say: "hr" in bpm, and so on.
+        What linear heads that came with the encoder say: "hr" in bpm, and so on. The heart rate of
+        an encoder that finds beats is that of its beats; NaN where there are too few.
     """
 
     start_s: np.ndarray
@@ -45,7 +46,8 @@ class WindowReading:
 
     def __str__(self):
         """Say the reading in a line."""
-        said = [f"{task} {np.median(values):.1f}" for task, values in self.heads.items()]
+        known = {task: values[np.isfinite(values)] for task, values in self.heads.items()}
+        said = [f"{task} {np.median(values):.1f}" for task, values in known.items() if len(values)]
         quality = f"median quality {np.median(self.quality):.2f}"
         return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said])
 
@@ -56,8 +58,8 @@ def load(name):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu"), a
-        file, the folder of a training, or "hf://org/name".
+        A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
+        "beats-mcu"), a file, the folder of a training, or "hf://org/name".
 
     Returns
     -------
@@ -147,6 +149,8 @@ def of_recording(encoder, recording, heads):
         raise UserError(f"{recording.record}: no window of 10 s without missing or flat stretches")
     embedding = embed_windows(encoder, windows)
     said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
+    if hasattr(encoder, "read_windows"):  # its own beats say more than a head could
+        said["hr"] = encoder.read_windows(windows.ppg).rate
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from importlib.resources import files
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from xmae.cli.verdict import verdict
+from xmae.data.bidmc import SHIPPED_SPLIT
+from xmae.data.prepare.inputs import read_splits
 from xmae.errors import UserError
 from xmae.models import load_encoder
 from xmae.models.checkpoint import subjects_of
@@ -61,6 +64,19 @@ def weights(name, **settings):
     """An objective that began with those weights, and their provenance."""
     objective = OBJECTIVES[settings.pop("method", "mae")](**{"size": "small"} | settings)
     return objective, begin_from(objective, name)
+
+
+def test_a_shipped_teacher_brings_its_whole_model_and_has_seen_nobody_of_bidmc():
+    folder = files("xmae.models.weights")
+    whole = load_file(folder / "base-timing-whole.safetensors")
+    objective, origin = weights("base-timing", method="xmae-timing")
+    state = objective.model.state_dict()
+    assert whole.keys() == state.keys()
+    assert all(torch.equal(state[key], tensor) for key, tensor in whole.items())
+    for key, tensor in load_encoder("base-timing").state_dict().items():
+        assert torch.equal(tensor, whole[f"encoder.{key}"])
+    assert origin["method"] == "xmae-timing"
+    assert subjects_of(origin) and not subjects_of(origin) & set(read_splits(SHIPPED_SPLIT))
 
 
 def test_all_weights_of_a_run_or_those_of_its_encoder(finished, tmp_path):

@@ -34,7 +34,14 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
     "adopted": AdoptedEncoder,
     "program": ProgramEncoder,
 }
-SHIPPED_NAMES = ("base", "student-mcu", "student-mcu-s", "student-app", "beats-mcu")
+SHIPPED_NAMES = (
+    "base",
+    "base-timing",
+    "student-mcu",
+    "student-mcu-s",
+    "student-app",
+    "beats-mcu",
+)
 SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
 MOVING = {"student-motion": "student-motion.safetensors"}  # of PPG and acceleration
 
@@ -103,7 +110,7 @@ def load_encoder(name, ppg=True):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
+        A shipped encoder ("base", "base-timing", "student-mcu", ...), a safetensors
         file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it,
         or "hf://org/name" on a hub.
     ppg : bool
