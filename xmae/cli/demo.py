@@ -16,10 +16,10 @@ PROVENANCE = {
     "Goldberger et al. 2000), a modified excerpt under the Open Data Commons Attribution License "
     "1.0. ICU patients at "
     "rest: not wearable data; the delay from ECG to PPG includes the monitor's own processing.",
-    "Weights": "The teacher goes on from the shipped base-timing, which never saw these people, on the "
-    "training subjects and on generated people (xmae twin). The student's timing is that of the shipped beats-mcu, which never saw these "
-    "people; its embedding "
-    "was distilled in this run. Generated people are in no result.",
+    "Weights": "The teacher goes on from the shipped base-timing, which never saw these people, "
+    "on the training subjects and on generated people (xmae twin). The student's timing is that "
+    "of the shipped beats-mcu, which never saw these people; its embedding was distilled in this "
+    "run. Generated people are in no result.",
 }
 
 
