@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmae.beats.certainty import answered, table_of_name
 from xmae.cli.embed import embed as embed_file
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.checks import upright
@@ -36,7 +37,7 @@ class WindowReading:
     embedding : float32 array, shape (n, D)
     heads : dict of float arrays, shape (n,)
         What linear heads that came with the encoder say: "hr" in bpm, and so on. The heart rate of
-        an encoder that finds beats is that of its beats; NaN where there are too few.
+        an encoder that finds beats is that of its beats; NaN where they are not sure enough.
     """
 
     start_s: np.ndarray
@@ -85,7 +86,8 @@ def load(name):
     encoder = load_encoder(name)
     encoder.register_forward_pre_hook(refuse_raw)
     if not hasattr(encoder, "read"):
-        encoder.read = partial(read_windows, encoder, heads=heads_of(name))
+        known = {"heads": heads_of(name), "table": table_of_name(name)}
+        encoder.read = partial(read_windows, encoder, **known)
     return encoder
 
 
@@ -109,7 +111,7 @@ def refuse_raw(_, arguments):
         )
 
 
-def read_windows(encoder, ppg, sfreq, heads=None):
+def read_windows(encoder, ppg, sfreq, heads=None, table=None):
     """Read raw PPG with an encoder, in windows of 10 s.
 
     Parameters
@@ -121,6 +123,8 @@ def read_windows(encoder, ppg, sfreq, heads=None):
         Its rate, Hz, 25 to 500.
     heads : dict of str to Head, optional
         Linear heads by task; those no better than a constant are left out.
+    table : Certainty, optional
+        Of an encoder that finds beats: from which certainty on their heart rate is given.
 
     Returns
     -------
@@ -136,10 +140,10 @@ def read_windows(encoder, ppg, sfreq, heads=None):
         raise UserError(f"expected one row of PPG samples, got shape {x.shape}")
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
         raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-    return of_recording(encoder, Recording("somebody", "ppg", float(sfreq), x), heads or {})
+    return of_recording(encoder, Recording("somebody", "ppg", float(sfreq), x), heads or {}, table)
 
 
-def of_recording(encoder, recording, heads):
+def of_recording(encoder, recording, heads, table):
     """Read the PPG of a `Recording`: `WindowReading`."""
     from xmae.evaluation.heads.embedding import embed_windows
 
@@ -150,7 +154,8 @@ def of_recording(encoder, recording, heads):
     embedding = embed_windows(encoder, windows)
     said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
     if hasattr(encoder, "read_windows"):  # its own beats say more than a head could
-        said["hr"] = encoder.read_windows(windows.ppg).rate
+        reading = encoder.read_windows(windows.ppg)
+        said["hr"] = reading.rate if table is None else answered(reading, table)
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 
@@ -181,4 +186,4 @@ def embed(recording, out="runs/embed", model="base", **settings):
     from xmae.evaluation.heads.heads import heads_of
     from xmae.models.checkpoint import load_encoder
 
-    return of_recording(load_encoder(model), recording, heads_of(model))
+    return of_recording(load_encoder(model), recording, heads_of(model), table_of_name(model))

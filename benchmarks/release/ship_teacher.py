@@ -1,15 +1,20 @@
 """Ship a teacher: its encoder, and the whole model that a pretraining can go on from.
 
-    python -m xmae.benchmarks.release.ship_teacher RUN base-timing
+    python -m xmae.benchmarks.release.ship_teacher RUN CINC_STORE base-timing
 
-RUN is the folder of a finished `xmae pretrain`.
+RUN is the folder of a finished `xmae pretrain`. What its certainty promises comes from validation
+recordings of the store, and from no other data.
 """
 
-import sys
 from pathlib import Path
 
-from xmae.benchmarks.release.ship_beats import WEIGHTS
-from xmae.benchmarks.studies.runner import run_script
+import numpy as np
+
+from xmae.beats.certainty import calibrate
+from xmae.beats.truth import truth_of_windows
+from xmae.benchmarks.release.ship_beats import WEIGHTS, write_table
+from xmae.benchmarks.studies.runner import run_tool
+from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
 from xmae.files import atomic_file
@@ -17,8 +22,17 @@ from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
 from xmae.training.begin import ENCODER, WHOLE
 
 
-def ship(run: str, name: str) -> dict:
-    """Write both files of one teacher.
+def ship(run: str, store: str, name: str, /) -> dict:
+    """Write both files of one teacher, and its certainty table.
+
+    Parameters
+    ----------
+    run : str
+        Folder of a pretraining whose encoder finds beats.
+    store : str
+        Store of windows with ECG.
+    name : str
+        Under which it is shipped.
 
     Raises
     ------
@@ -34,9 +48,16 @@ def ship(run: str, name: str) -> dict:
     save_encoder(encoder, WEIGHTS / SHIPPED[name], without_folders(encoder.provenance))
     with atomic_file(WEIGHTS / f"{name}-whole.safetensors") as temporary:
         temporary.write_bytes((folder / WHOLE).read_bytes())
-    kept = ("method", "val_ratio", "windows_seen", "seconds", "device")
-    return {key: encoder.provenance[key] for key in kept if key in encoder.provenance}
+    held = WindowStore(store).windows("val")
+    truth = truth_of_windows(held).hr_ecg
+    known = np.isfinite(truth)
+    reading = encoder.read_windows(held.ppg[known])
+    codes = np.rint(255 * reading.certainty).astype(int)
+    table = calibrate(codes, reading.rate, truth[known], held.subject[known])
+    write_table(name, table)
+    error = np.abs(reading.rate - truth[known])
+    return {"least": table.least, "windows": len(error), "median error": float(np.nanmedian(error))}
 
 
 if __name__ == "__main__":
-    print(run_script(ship, *sys.argv[1:3]))
+    run_tool(ship)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import h5py
+import neurokit2
 import numpy as np
 import pandas as pd
 import pytest
@@ -459,11 +460,38 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     )
 
 
-def test_embed_with_a_student_that_reads_beats_says_where_they_are(capsys, tmp_path):
+@pytest.mark.parametrize("model", ["beats-mcu", "base-timing"])
+def test_embed_with_a_model_that_finds_beats_gives_them(capsys, tmp_path, model):
+    """They are the ECG's beats of the same minute, and the heart rates are those of the beats."""
     path = tmp_path / "recording.csv"
     assert run(capsys, "data", "example", "--out", path)[0] == 0
-    code, _, err = run(capsys, "embed", path, "--model", "beats-mcu", "--out", tmp_path / "run")
-    assert code == 0 and "this student reads beats" in err and "MODEL).read" in err
+    code, out, err = run(capsys, "embed", path, "--model", model, "--out", tmp_path / "run")
+    table, beats = pd.read_csv(out.strip()), pd.read_csv(tmp_path / "run" / "beats.csv")
+    assert code == 0 and len(beats) == table["n_beats"].sum()
+    median = f"median {table['hr'].median():.1f} bpm, given in 6 of 6 windows"
+    assert f"Heart rate of the beats: {median}; {len(beats)} beats in beats.csv" in err
+    ecg = neurokit2.ecg_clean(pd.read_csv(path)["ecg [mV]"], sampling_rate=125)
+    truth = neurokit2.ecg_peaks(ecg, sampling_rate=125)[1]["ECG_R_Peaks"] / 125
+    delay = np.median([t - truth[truth < t].max() for t in beats["time_s"] if t > truth.min()])
+    apart = np.abs(beats["time_s"].to_numpy()[:, None] - delay - truth).min(1)
+    assert (apart < 0.15).mean() > 0.95
+    first = beats[beats["time_s"] < 10]
+    rate = 60 * (len(first) - 1) / (first["time_s"].max() - first["time_s"].min())
+    assert table["hr"][0] == pytest.approx(rate, abs=0.02)
+    known = beats["interval_s"].dropna()
+    assert known.to_numpy() == pytest.approx(beats["time_s"].diff()[known.index], abs=1e-3)
+
+
+def test_a_heart_rate_that_is_not_sure_enough_is_not_given(capsys, tmp_path):
+    noise = np.random.default_rng(1).normal(size=7500)
+    columns = {"time [s]": np.arange(7500) / 125, "ppg": noise}
+    pd.DataFrame(columns).to_csv(tmp_path / "noise.csv", index=False)
+    out = tmp_path / "run"
+    code, _, err = run(
+        capsys, "embed", tmp_path / "noise.csv", "--model", "beats-mcu", "--out", out
+    )
+    table = pd.read_csv(out / "embeddings.csv")
+    assert code == 0 and table["hr"].isna().all() and "given in 0 of 6 windows" in err
 
 
 def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tmp_path):

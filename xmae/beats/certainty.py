@@ -42,6 +42,14 @@ class Certainty:
         return rate - half, rate + half
 
 
+def answered(reading, table):
+    """Return the heart rates of a `Reading` that are sure enough by a table: float array, shape
+    (n_windows,), bpm; NaN = none.
+    """
+    codes = np.rint(255 * reading.certainty).astype(int)
+    return np.where(codes >= table.least, reading.rate, np.nan)
+
+
 SILENT = Certainty(np.full(STEPS, 15000), 255)  # of a student that nobody has calibrated
 
 
@@ -65,6 +73,11 @@ def shipped_certainty(model="beats-mcu"):
         raise UserError(f"no certainty table for {model}; there are {', '.join(tables)}")
     table = tables[model]
     return Certainty(np.array(table["half_width"], np.int64), int(table["least"]))
+
+
+def table_of_name(name):
+    """Return the table of a shipped model by its name; None of any other."""
+    return shipped_certainty(name) if name in shipped_tables() else None
 
 
 def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):

@@ -4,11 +4,14 @@ say about it.
 
 import csv
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from xmae.beats.certainty import Certainty, answered, table_of_name
+from xmae.beats.intervals import variability
+from xmae.beats.reading import DOUBTFUL, Reading
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
@@ -29,13 +32,37 @@ TOLD = {  # repairs that change what an embedding means
     "no_value": "samples that say 'no value' (such as 0 or -1) were taken as missing",
     "ecg_unit": "the stated unit of the ECG was wrong",
 }
-BEATS_NOTE = (
-    "this student reads beats, so no head says a heart rate: xmae.load(MODEL).read in Python does,"
-    " and xmae simulate"
-)
+NOT_CALIBRATED = "its certainty was calibrated on nobody, so every heart rate is given"
 # of a bundle; first: default
 TARGETS = ("litert", "executorch", "onnx")
 PRECISIONS = ("int8", "fp32")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of n windows.
+
+    Parameters
+    ----------
+    embedding : float array, shape (n, D)
+    heads : dict of str to Head
+        By task, those with skill.
+    without : list of str
+        Labels of the tasks without a head.
+    notes : list of str
+        For the terminal.
+    reading : Reading, optional
+        Beats, of a model that finds them.
+    table : Certainty, optional
+        From which certainty on their heart rate is given.
+    """
+
+    embedding: np.ndarray
+    heads: dict
+    without: list
+    notes: list
+    reading: Reading | None = None
+    table: Certainty | None = None
 
 
 def embed(
@@ -58,10 +85,11 @@ def embed(
         A recording, or a file with several, of any format that `xmae prepare` reads.
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
-        embedding, a row per 10 s window.
+        embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
+        beats, RMSSD and SDNN (ms) there, and a row a beat in beats.csv.
     model : str
-        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app"), a safetensors
-        file, or the folder of a bundle.
+        A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
+        "beats-mcu"), a safetensors file, or the folder of a bundle.
     target : str or None
         Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
     precision : str or None
@@ -84,8 +112,9 @@ def embed(
     -------
     dict
         `windows` embedded, `repairs` by rule, `dropped` for missing samples, a flat signal or a
-        flat line of over 1 s, median of each head, `without_skill` (heads left out, since on
-        subjects left out of their training they say no more than a constant), "out".
+        flat line of over 1 s, median of each head and of what beats say, `without_skill` (heads
+        left out, since on subjects left out of their training they say no more than a constant),
+        "out".
 
     Raises
     ------
@@ -102,9 +131,13 @@ def embed(
     check_settings(model, is_bundle, of_bundle)
     recordings = list(read_recordings(file, ChannelMap.load(channels, sfreq)))
     windows, counts, repairs = usable_windows(recordings, file, polarity)
-    answer = answer_of_bundle if is_bundle else answer_of_weights
-    embedding, heads, without, notes = answer(model, windows, **of_bundle)
-    said = {task: head.apply(embedding) for task, head in heads.items()}
+    answer = (answer_of_bundle if is_bundle else answer_of_weights)(model, windows, **of_bundle)
+    said = {task: head.apply(answer.embedding) for task, head in answer.heads.items()}
+    notes = list(answer.notes)
+    if answer.reading is not None:
+        said |= columns_of_beats(answer)
+        write_beats(Path(out) / "beats.csv", windows, answer.reading)
+        notes.insert(0, line_of_beats(said["hr"], answer.reading))
     columns = {
         "record": windows.record,
         "start_s": windows.start_s,
@@ -112,17 +145,17 @@ def embed(
         **said,
     }
     path = Path(out) / "embeddings.csv"
-    write_table(path, columns, embedding)
-    medians = {task: float(np.median(values)) for task, values in said.items()}
+    write_table(path, columns, answer.embedding)
+    medians = {task: median_of(x) for task, x in said.items() if np.isfinite(x).any()}
     return {
         "windows": len(windows),
         "dropped": counts,
         "repairs": repairs,
         "median": medians,
-        "without_skill": without,
+        "without_skill": answer.without,
         "summary": [
             *summary_of(windows, counts, repairs, recordings),
-            *lines_of_heads(heads, medians, without),
+            *lines_of_heads(answer.heads, medians, answer.without),
             *notes,
         ],
         "out": str(path),
@@ -142,51 +175,107 @@ def check_settings(model, is_bundle, of_bundle):
 
 
 def answer_of_bundle(model, windows, target, precision, part, public_key):
-    """Embed windows with a file of a bundle.
-
-    Returns
-    -------
-    embedding : float array, shape (n, D)
-    heads : dict of str to Head
-        By task, those with skill.
-    without : list of str
-        Labels of the tasks without a head.
-    notes : list of str
-        For the terminal.
-    """
+    """Embed windows with a file of a bundle: `Answer`."""
+    from xmae.export.bundle.beat_rows import read_rows
     from xmae.export.bundle.bundle import Bundle
 
     bundle, part = Bundle.open(model, public_key), part or "student"
     entry = bundle.entry(part, target or TARGETS[0], precision or PRECISIONS[0])
-    embedding = bundle.session(entry)(minmax_scale(windows.ppg)[0].astype(np.float32))
-    notes = [BEATS_NOTE] if bundle.reads_beats(part) else []
-    notes.append(str(bundle.verdict))
-    return embedding, bundle.trusted_heads(part), bundle.at_chance(part), notes
+    session, ppg = bundle.session(entry), minmax_scale(windows.ppg)[0].astype(np.float32)
+    heads, without = bundle.trusted_heads(part), bundle.at_chance(part)
+    notes = [str(bundle.verdict)]
+    if not bundle.reads_beats(part):
+        return Answer(session(ppg), heads, without, notes)
+    rows = session.rows(ppg)
+    reading = read_rows(rows, session.width, entry.output)
+    embedding, table = rows[:, : session.width], bundle.certainty(part)
+    return Answer(embedding, heads, without, notes, reading, table)
 
 
 def answer_of_weights(model, windows, **_):
-    """Embed windows with weights in PyTorch; as `answer_of_bundle`."""
+    """Embed windows with weights in PyTorch: `Answer`."""
     if is_light():
         raise UserError(
             f"{model}: weights need PyTorch; give the folder of a bundle, or xmae[train]"
         )
     from xmae.evaluation.heads.embedding import embed_windows
     from xmae.evaluation.heads.heads import heads_of
-    from xmae.models.beat_student import BeatStudent
     from xmae.models.checkpoint import load_encoder
 
     encoder = load_encoder(model)
     embedding, brought = embed_windows(encoder, windows), heads_of(model)
     heads = {task: head for task, head in brought.items() if head.has_skill}
     without = [head.label for task, head in brought.items() if task not in heads]
-    return embedding, heads, without, [BEATS_NOTE] if isinstance(encoder, BeatStudent) else []
+    if not hasattr(encoder, "read_windows"):
+        return Answer(embedding, heads, without, [])
+    reading, table = encoder.read_windows(windows.ppg), table_of_weights(model, encoder)
+    notes = [NOT_CALIBRATED] if table is None else []
+    return Answer(embedding, heads, without, notes, reading, table)
+
+
+def table_of_weights(model, encoder):
+    """Return the certainty table of a shipped encoder, or of one with the timing of a shipped
+    student; None if there is none.
+    """
+    from xmae.export.bundle.beat_rows import certainty_of
+    from xmae.models.beat_student import BeatStudent
+
+    if isinstance(encoder, BeatStudent):
+        return certainty_of(encoder, None)[0]
+    return table_of_name(model)
+
+
+def columns_of_beats(answer):
+    """Return what beats say of each window, by column: heart rate (bpm) where it is sure enough,
+    certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the sure intervals.
+    """
+    reading, n = answer.reading, len(answer.embedding)
+    rate = reading.rate if answer.table is None else answered(reading, answer.table)
+    found = variability(reading.time, reading.window, n, reading.confidence)
+    return {
+        "hr": rate,
+        "certainty": reading.certainty.round(3),
+        "n_beats": np.bincount(reading.window, minlength=n),
+        "rmssd": found["rmssd"].round(1),
+        "sdnn": found["sdnn"].round(1),
+    }
+
+
+def write_beats(path, windows, reading):
+    """Write a row a beat: record, time from the record's start (s), the interval since the beat
+    before (s; none at the first of a window, or at a doubtful beat), confidence (0 to 1).
+    """
+    first = np.diff(reading.window, prepend=-1) > 0
+    sure = np.minimum(reading.confidence, np.roll(reading.confidence, 1)) >= DOUBTFUL
+    interval = np.where(~first & sure, np.diff(reading.time, prepend=0), np.nan)
+    columns = {
+        "record": windows.record[reading.window],
+        "time_s": (windows.start_s[reading.window] + reading.time).round(4),
+        "interval_s": interval.round(4),
+        "confidence": reading.confidence.round(3),
+    }
+    write_table(path, columns, np.zeros((len(first), 0)))
+
+
+def line_of_beats(rate, reading):
+    """Say the heart rate that beats give, and in how many windows it is given."""
+    known = np.isfinite(rate)
+    said = f"median {median_of(rate):.1f} bpm, " if known.any() else ""
+    return (
+        f"Heart rate of the beats: {said}given in {known.sum()} of {len(rate)} windows; "
+        f"{len(reading.time)} beats in beats.csv"
+    )
+
+
+def median_of(values):
+    """Return the median of the known values, a float."""
+    return float(np.median(values[np.isfinite(values)]))
 
 
 def lines_of_heads(heads, medians, without):
     """Say what the heads say, a line each, and what has none."""
     lines = [
-        f"{heads[task].label}: median {value:.1f} {heads[task].units}"
-        for task, value in medians.items()
+        f"{head.label}: median {medians[task]:.1f} {head.units}" for task, head in heads.items()
     ]
     if without:
         labels = ", ".join(without)
