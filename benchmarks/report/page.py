@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from xmae.benchmarks.harness.sessions import TITLES, entry_name
+from xmae.benchmarks.harness.sessions import TITLES
 from xmae.benchmarks.report import beat_table, watch_table
 from xmae.benchmarks.report.charts import draw_loss, draw_pareto, draw_probe
 from xmae.files import atomic_file
@@ -184,7 +184,10 @@ def cost_lines(results):
             f" ({runtime(best['format'])}, one core)."
         )
     benched = results.get("bench", {"models": []})["models"]
-    if failed := [entry_name(row) for row in benched if "failure" in row]:
+    failed = [
+        f"{row['model']} {row['precision']} {row['format']}" for row in benched if "failure" in row
+    ]
+    if failed:
         lines.append(f"Fails: {', '.join(failed)}.")
     return lines
 

@@ -316,10 +316,11 @@ def test_an_embedding_that_is_none_is_a_failure():
     recorded = SimpleNamespace(
         embeddings={"student": np.ones((3, 4))}, train_mean={"student": np.zeros(4)}
     )
+    entry = SimpleNamespace(model="student", embedding=None)
     for embedding in (np.full((3, 4), np.nan), np.ones((3, 5))):
-        row = accuracy(None, {"model": "student"}, embedding, recorded, None, slice(None))
+        row = accuracy(None, entry, embedding, recorded, None, slice(None))
         assert "not finite" in row["failure"] and row["windows"] == 3
-    assert accuracy(None, {"model": "student"}, None, recorded, None, slice(None)) == {}
+    assert accuracy(None, entry, None, recorded, None, slice(None)) == {}
 
 
 def test_csv_has_a_column_for_each_number(tmp_path):

@@ -33,7 +33,8 @@ from xmae.quantize.layers import centred_cosine, run_graph
 from xmae.signals.scale import minmax_scale
 
 STUDENTS = [name for name in SHIPPED if not name.startswith("base")]
-NOT_ON_THE_PAGE = "beats-mcu"  # tested as the others are; docs/targets.md was made before it
+# tested as the others are; docs/targets.md was made before them
+NOT_ON_THE_PAGE = ("beats-mcu", "base-timing")
 # what a bundle calls a shipped encoder, if not by its name
 IN_BUNDLES = {"base": "teacher", "student-mcu": "student"}
 DEVICE_CELLS = [(name, target) for target, models in COMPILED.items() for name in STUDENTS
@@ -398,7 +399,7 @@ def test_every_cell_of_the_page_has_a_test():
     cells = [tuple(cell.strip("| ") for cell in row) for row in cells[2:]]
     tested = {*test_export.CELLS, *((*cell, "int8") for cell in DEVICE_CELLS)}
     tested = {
-        (IN_BUNDLES.get(name, name), *rest) for name, *rest in tested if name != NOT_ON_THE_PAGE
+        (IN_BUNDLES.get(name, name), *rest) for name, *rest in tested if name not in NOT_ON_THE_PAGE
     }
     listed = re.search("In no test, but compiled and run for this page: (.*?)\\. Vela", page)[
         1

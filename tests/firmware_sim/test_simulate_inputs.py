@@ -22,7 +22,7 @@ def played(monkeypatch, tmp_path):
     """Function of settings: codes and rate that would be played from a file of this PPG."""
     device = [(load_device("apollo4"), "unicorn")]
     monkeypatch.setattr(module, "chosen_devices", lambda *names: (device, {}))
-    opened = SimpleNamespace(reads_beats=lambda model: False)
+    opened = SimpleNamespace(reads_beats=lambda model: False, manifest=SimpleNamespace(c=None))
     monkeypatch.setattr(module.Bundle, "open", lambda *arguments: opened)
 
     def stop(bundle, profile, emulator, codes, place, rate, *others):

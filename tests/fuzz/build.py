@@ -4,7 +4,10 @@ import subprocess
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
+from xmae.evaluation.heads.head import Head
+from xmae.export.bundle.schema import End
 from xmae.firmware_sim.build.compile import KERNELS
 from xmae.firmware_sim.build.generate import (
     SOURCES,
@@ -84,10 +87,13 @@ ALL = {
 
 def write_config(folder):
     """Write the watch's configuration: two heads, a network that repeats its input."""
-    head = {"kind": "value", "units": "bpm", "weight": [0.5] * EMBEDDING_N, "bias": 80.0}
-    heads = {"hr": head, "spo2": head | {"units": "%"}}
-    output = {"scale": 0.1, "zero_point": -3, "shape": [1, EMBEDDING_N]}
-    entry = {"input": {"scale": 2 / 255, "zero_point": 0}, "output": output}
+    rate = Head(
+        kind="regression", label="Heart rate", units="bpm", weight=[0.5] * EMBEDDING_N, bias=80.0
+    )
+    heads = {"hr": rate, "spo2": rate.model_copy(update={"label": "SpO2", "units": "%"})}
+    taken = End(shape=[1, 1000], dtype="int8", scale=2 / 255, zero_point=0)
+    output = End(shape=[1, EMBEDDING_N], dtype="int8", scale=0.1, zero_point=-3)
+    entry = SimpleNamespace(input=taken, output=output)
     constants = front_end_constants(SFREQ) | head_constants(heads, output)
     defines = front_end_defines(SFREQ, HOP_S, BITS, constants)
     defines |= network_defines(entry, heads, True, 2**20, 2**20)
