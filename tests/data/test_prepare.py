@@ -78,6 +78,7 @@ def test_quality_keeps_what_the_recipe_keeps():
     assert np.mean(agree) > 0.9  # one template a recording against one a window
 
 
+@pytest.mark.extended
 def test_preparation_is_ten_times_as_fast_as_the_recipe():
     result = prepare_speed(n_recordings=1, n_scaling=0)
     assert result["windows"] == 48 and result["ratio"] > 10 and result["same_verdict"] > 0.8

@@ -103,6 +103,7 @@ def test_a_short_training(small_store, tmp_path):
     assert reading.certainty.shape == (3,)
 
 
+@pytest.mark.extended
 def test_loss_falls_on_generated_windows():
     torch.manual_seed(0)
     objective = OBJECTIVES["xmae-timing"]()
