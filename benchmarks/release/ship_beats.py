@@ -61,7 +61,7 @@ def ship(encoder: str, store: str, name: str, /) -> dict:
     ranges = train.real(CALIBRATION, generator)[0][:, 0].numpy()
     litert.export(exportable(student), int8, "int8", ranges)
     held = windows.windows("val")
-    certainty, rate, truth, subject = read_int8(int8, held)
+    certainty, rate, truth, subject = read_known(Int8Reader(int8), held)
     table = calibrate(certainty, rate, truth, subject)
     write_table(name, table)
     error = np.abs(rate - truth)
@@ -76,13 +76,13 @@ def write_table(name, table):
         temporary.write_text(json.dumps(tables, indent=1) + "\n")
 
 
-def read_int8(path, windows):
-    """Read the windows with truth by an int8 file: certainty (0 to 255), heart rate and truth
-    (bpm), subject.
+def read_known(model, windows):
+    """Read the windows with truth by a model with `read_windows`: certainty (0 to 255), heart rate
+    and truth (bpm), subject.
     """
     truth = truth_of_windows(windows).hr_ecg
     known = np.isfinite(truth)
-    reading = Int8Reader(path).read_windows(windows.ppg[known])
+    reading = model.read_windows(windows.ppg[known])
     codes = np.rint(reading.certainty * 255).astype(int)
     return codes, reading.rate, truth[known], windows.subject[known]
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xmae.beats.certainty import calibrate
-from xmae.beats.truth import truth_of_windows
-from xmae.benchmarks.release.ship_beats import WEIGHTS, write_table
+from xmae.benchmarks.release.ship_beats import WEIGHTS, read_known, write_table
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -48,15 +47,11 @@ def ship(run: str, store: str, name: str, /) -> dict:
     save_encoder(encoder, WEIGHTS / SHIPPED[name], without_folders(encoder.provenance))
     with atomic_file(WEIGHTS / f"{name}-whole.safetensors") as temporary:
         temporary.write_bytes((folder / WHOLE).read_bytes())
-    held = WindowStore(store).windows("val")
-    truth = truth_of_windows(held).hr_ecg
-    known = np.isfinite(truth)
-    reading = encoder.read_windows(held.ppg[known])
-    codes = np.rint(255 * reading.certainty).astype(int)
-    table = calibrate(codes, reading.rate, truth[known], held.subject[known])
+    certainty, rate, truth, subject = read_known(encoder, WindowStore(store).windows("val"))
+    table = calibrate(certainty, rate, truth, subject)
     write_table(name, table)
-    error = np.abs(reading.rate - truth[known])
-    return {"least": table.least, "windows": len(error), "median error": float(np.nanmedian(error))}
+    error = np.abs(rate - truth)
+    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
 
 
 if __name__ == "__main__":
