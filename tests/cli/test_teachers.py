@@ -64,8 +64,9 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
 def test_parameters_of_a_program_are_not_said_to_be_none():
     program = ProgramEncoder("onnx", {"sfreq": 50}, 8, 4)
     program.provenance = {"licence": "CC0-1.0"}
-    model = {"model": "student", "format": "litert", "precision": "int8", "bytes": 1}
-    took = {"agreement": 0.5, "validate": {"models": [model | {"violations": [], "centred": {"median": 1.0, "p5": 1.0}}]}}
+    file = {"model": "student", "format": "litert", "precision": "int8", "bytes": 1}
+    file |= {"violations": [], "centred": {"median": 1.0, "p5": 1.0}}
+    took = {"agreement": 0.5, "validate": {"models": [file]}}
     row = teachers.row_of("toy", program, took)
     assert teachers.parameters_of(row) == "a program"
     row = teachers.row_of("base", load_encoder("base"), took)
