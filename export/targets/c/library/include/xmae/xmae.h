@@ -187,7 +187,8 @@ xmae_status_t xmae_init(xmae_t *x, const xmae_config_t *config, void *memory, ui
  * be NULL where n is 0.
  * @param n      How many of a channel.
  * @param lost   Codes that are missing before the first of these, such as those that a FIFO
- * overwrote. The last code known stands for them.
+ * overwrote. The last code known stands for them; before any is known, the first of these does, or
+ * 0 if n is 0.
  * @return XMAE_OK, XMAE_ERROR_NULL, XMAE_ERROR_STATE, XMAE_ERROR_CODE, or XMAE_ERROR_OVERRUN where
  * n + lost is more than xmae_room(). After an error none of the codes was taken.
  */
