@@ -162,7 +162,8 @@ class Stream:
         codes : int array, shape (n,)
             0 to 2^bits - 1.
         lost : int
-            Codes that are missing before the first of these; the last one known stands for them.
+            Codes that are missing before the first of these. The last one known stands for them;
+            before any is known, the first of these does, or 0 if there are none.
 
         Returns
         -------

@@ -159,7 +159,7 @@ def of_recording(encoder, recording, heads, table):
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 
-def embed(recording, out="runs/embed", model="base", **settings):
+def embed(recording, out="runs/embed", model="base-timing", **settings):
     """Embed a recording, or the recordings of a file.
 
     Parameters

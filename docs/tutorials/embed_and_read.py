@@ -9,7 +9,7 @@ from xmae.data.example import example
 # a minute of a shipped recording as CSV; use your own file here
 path = example("recording.csv")["out"]
 
-# a row for each 10 s: quality, heart rate of the model's head, and the embedding
+# a row for each 10 s: quality, heart rate of the beats, and the embedding
 result = xmae.embed(path, out="embedded")
 table = pd.read_csv(result["out"])
 print(f"{len(table)} windows of 10 s; heart rate {table['hr'].median():.0f} bpm")

@@ -202,7 +202,7 @@ def test_version(capsys):
             ["embed", "a.npz", "--target", "tflite"],
             "unknown --target 'tflite'; expected one of litert, executorch",
         ),
-        (["embed", "a.npz", "--target", "onnx"], "--target onnx: base is no bundle"),
+        (["embed", "a.npz", "--target", "onnx"], "--target onnx: base-timing is no bundle"),
         (["embed", "."], "a folder; expected one recording$"),
     ],
 )
@@ -500,12 +500,15 @@ def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tm
     code, out, err = run(capsys, "embed", path, "--out", tmp_path / "run")
     table = pd.read_csv(out.strip())
     lines = err.splitlines()
-    quality, rate, *others = lines[lines.index("6 windows of 10 s at 125 Hz") + 1 :]
+    quality, rate = lines[lines.index("6 windows of 10 s at 125 Hz") + 1 :]
     assert code == 0 and len(table) == 6
     clear = (table["ppg_quality"] >= 0.8).sum()
     assert quality.endswith(f"a clear pulse (0.8 or more) in {clear} of 6 windows")
-    assert rate == f"Heart rate: median {table['hr'].median():.1f} bpm"
-    assert all(line.startswith("no better than a constant on other") for line in others)
+    assert f"median {table['hr'].median():.1f} bpm, given in 6 of 6 windows" in rate
+    ecg = neurokit2.ecg_clean(pd.read_csv(path)["ecg [mV]"], sampling_rate=125)
+    truth = neurokit2.ecg_peaks(ecg, sampling_rate=125)[1]["ECG_R_Peaks"] / 125
+    # some beats of this heart have no pulse; the head of "base" is off by 10 here
+    assert table["hr"].median() == pytest.approx(60 / np.median(np.diff(truth)), abs=5)
     swapped = pd.read_csv(path).rename(columns={"ppg": "ecg", "ecg [mV]": "ppg"})
     swapped.to_csv(tmp_path / "swapped.csv", index=False)
     assert "ppg and ecg look swapped" in complaint(capsys, "embed", tmp_path / "swapped.csv")

@@ -42,7 +42,8 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     assert [row["teacher"] for row in found["teachers"]] == ["student-mcu-s", "papagei"]
     assert found["teachers"][1]["licence"] == "none: random weights"
     assert all(row["int8_gate"] for row in found["teachers"])
-    assert [settings for _, settings in taken] == [found["settings"]] * 2
+    rest = {"tasks": "hr", "n_calibration": 256}
+    assert [settings | rest for _, settings in taken] == [found["settings"]] * 2
     for row in found["teachers"]:
         (probes,) = row["probes"].values()
         assert probes.keys() == {"teacher", "student", "int8"}
@@ -58,6 +59,18 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     assert f"xmae compare teachers student-mcu-s {adopted} --data {store} --tier" in page
     main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
     assert "not evaluable: 2 scored subjects" in (tmp_path / "few" / "teachers.md").read_text()
+
+
+def test_parameters_of_a_program_are_not_said_to_be_none():
+    program = ProgramEncoder("onnx", {"sfreq": 50}, 8, 4)
+    program.provenance = {"licence": "CC0-1.0"}
+    file = {"model": "student", "format": "litert", "precision": "int8", "bytes": 1}
+    file |= {"violations": [], "centred": {"median": 1.0, "p5": 1.0}}
+    took = {"agreement": 0.5, "validate": {"models": [file]}}
+    row = teachers.row_of("toy", program, took)
+    assert teachers.parameters_of(row) == "a program"
+    row = teachers.row_of("base", load_encoder("base"), took)
+    assert teachers.parameters_of(row) == "2,235,396"
 
 
 def test_only_programs_teach_without_tokens():

@@ -274,7 +274,10 @@ def test_heads_at_chance_do_not_ship(capsys, tmp_path):
         main(["embed", str(bidmc_files()[0]), "--model", "base", "--out", str(tmp_path), "--json"])
         == 0
     )
-    result = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert "warning: Heart rate: median" in captured.err
+    assert "off the beats" in captured.err, "0.72 of a constant's loss: a rough guess, and so said"
     # what is at chance does not ship
     assert set(result["median"]) == set(heads_of("base")) == {"hr"}
     assert not result["without_skill"]

@@ -1,6 +1,7 @@
 """The folder `c` as a package of each build system, with stand-ins for what is not here.
 
-Zephyr itself is used where ZEPHYR_BASE names its tree; docs/packages.md says what else was tried.
+Zephyr itself is used where ZEPHYR_BASE names its tree, the schema of CMSIS-Pack where PACK_XSD
+names it; docs/packages.md says what else was tried.
 """
 
 import json
@@ -20,7 +21,7 @@ import yaml
 from xmae.beats.certainty import Certainty
 from xmae.export.stream import Stream
 from xmae.export.targets.c.package import PackagedStudent, write_package
-from xmae.export.targets.c.systems import PRODUCT
+from xmae.export.targets.c.systems import PRODUCT, pack_description
 from xmae.export.vectors import recording_codes, write_vectors
 from xmae.version import __version__
 
@@ -248,6 +249,47 @@ def test_cmsis_pack_follows_the_specification(package):
     sources = {file.get("name") for file in root.iter("file") if file.get("category") == "source"}
     there = [*package.glob("src/*.c"), *package.glob("models/*.c")]
     assert sources == {path.relative_to(package).as_posix() for path in there}
+
+
+def parts_of(text):
+    """The names of a description's components."""
+    return [part.get("Csub") for part in ElementTree.fromstring(text).iter("component")]
+
+
+def test_long_names_of_models_fit_into_a_pack(tmp_path):
+    """CsubType of PACK.xsd: 32 letters at most, each of a few kinds."""
+    names = ["short", f"{'long' * 12}_a", f"{'long' * 12}_b"]
+    parts = parts_of(pack_description(tmp_path, __version__, names))
+    assert parts[:2] == ["Library", "Model short"] and len(set(parts)) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+():/\- .]{0,31}", part) for part in parts)
+
+
+@pytest.mark.extended
+@pytest.mark.skipif("PACK_XSD" not in os.environ, reason="PACK_XSD names no schema of CMSIS-Pack")
+def test_cmsis_pack_is_valid_by_its_schema(package, tmp_path):
+    """By xmllint, as the tools of CMSIS-Pack do; and the schema refuses what is wrong."""
+    names = ["first", "long" * 13, "second"]
+    text = pack_description(package, __version__, names)
+    assert valid_by_schema(tmp_path, next(package.glob("*.pdsc")).read_text())
+    assert valid_by_schema(tmp_path, text)
+    version, part = f'Cversion="{__version__}"', 'Csub="Model first"'
+    for right, wrong in (
+        ("<url>https://xmae.invalid/</url>", ""),
+        (version, 'Cversion="new"'),
+        (part, f'Csub="{"long" * 13}"'),
+        ('category="source"', 'category="C"'),
+        ("<releases>", "<releases><notes />"),
+    ):
+        assert right in text and not valid_by_schema(tmp_path, text.replace(right, wrong)), wrong
+
+
+def valid_by_schema(folder, text):
+    """Whether a description is valid by the schema that PACK_XSD names."""
+    (folder / "any.pdsc").write_text(text)
+    words = ["xmllint", "--noout", "--schema", os.environ["PACK_XSD"], folder / "any.pdsc"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode in (0, 3), done.stderr  # 3: not valid
+    return done.returncode == 0
 
 
 def test_every_package_says_the_same(package):

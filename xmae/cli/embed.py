@@ -32,6 +32,8 @@ TOLD = {  # repairs that change what an embedding means
     "no_value": "samples that say 'no value' (such as 0 or -1) were taken as missing",
     "ecg_unit": "the stated unit of the ECG was wrong",
 }
+WEAK = 0.9  # skill below which a head's error is above a third of how much people differ
+BY_BEATS = "; base-timing and beats-mcu read it off the beats"
 NOT_CALIBRATED = "its certainty was calibrated on nobody, so every heart rate is given"
 # of a bundle; first: default
 TARGETS = ("litert", "executorch", "onnx")
@@ -68,7 +70,7 @@ class Answer:
 def embed(
     file: str,
     out: str = "runs/embed",
-    model: str = "base",
+    model: str = "base-timing",
     target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
@@ -274,13 +276,23 @@ def median_of(values):
 
 def lines_of_heads(heads, medians, without):
     """Say what the heads say, a line each, and what has none."""
-    lines = [
-        f"{head.label}: median {medians[task]:.1f} {head.units}" for task, head in heads.items()
-    ]
+    lines = [line_of_head(task, head, medians[task]) for task, head in heads.items()]
     if without:
         labels = ", ".join(without)
         lines.append(f"no better than a constant on other subjects, so left out: {labels}")
     return lines
+
+
+def line_of_head(task, head, median):
+    """Say the median answer of a head, and a warning where it explains too little."""
+    line = f"{head.label}: median {median:.1f} {head.units}".rstrip()
+    if head.skill is None or head.skill >= WEAK:
+        return line
+    hint = BY_BEATS if task == "hr" else ""
+    return (
+        f"warning: {line}, a rough guess: on other subjects the head explains"
+        f" {head.skill:.0%} of a constant's loss{hint}"
+    )
 
 
 def usable_windows(recordings, file, polarity):

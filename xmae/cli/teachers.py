@@ -15,6 +15,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen
 from xmae.evaluation.protocol.bootstrap import with_interval
 from xmae.files import atomic_file, write_json
+from xmae.models.adopted.encoder import ProgramEncoder
 from xmae.models.checkpoint import load_encoder
 from xmae.tables import markdown_table
 
@@ -102,8 +103,12 @@ def teachers(
     probes = probe_embeddings(embeddings, windows, chosen, seed=seed)
     for row in rows:
         row["probes"] = probes_of(row["teacher"], probes)
-    result = {"settings": settings, "scored_subjects": probes["scored_subjects"], "teachers": rows}
-    result["hardware"] = hardware()
+    result = {
+        "settings": settings | {"tasks": tasks, "n_calibration": n_calibration},
+        "scored_subjects": probes["scored_subjects"],
+        "teachers": rows,
+        "hardware": hardware(),
+    }
     write_json(out / "teachers.json", result)
     table = markdown(rows, probes)
     with atomic_file(out / "teachers.md") as temporary:
@@ -152,9 +157,10 @@ def row_of(name, encoder, took):
         for row in took["validate"]["models"]
         if (row["model"], row["format"], row["precision"]) == ("student", "litert", "int8")
     )
+    program = isinstance(encoder, ProgramEncoder)  # its numbers are not told apart from its code
     return {
         "teacher": name,
-        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "parameters": None if program else sum(p.numel() for p in encoder.parameters()),
         "licence": encoder.provenance.get("licence", "Apache-2.0"),
         "agreement": took["agreement"],
         "int8_gate": not int8["violations"],  # of the student: a teacher of ours has a file too
@@ -172,6 +178,11 @@ def three_embeddings(name, encoder, took, windows):
         f"{name}/student": embed_windows(load_encoder(took["student"]), windows),
         f"{name}/int8": np.asarray(Bundle.open(took["bundle"]).embed(windows.ppg)),
     }
+
+
+def parameters_of(row):
+    """Say how many parameters a teacher has; those of a program are not counted."""
+    return "a program" if row["parameters"] is None else f"{row['parameters']:,}"
 
 
 def probes_of(name, probes):
@@ -196,7 +207,7 @@ def markdown(rows, probes):
     table = []
     for row in rows:
         cells = [
-            row["teacher"], f"{row['parameters']:,}", row["licence"], f"{row['agreement']:.3f}",
+            row["teacher"], parameters_of(row), row["licence"], f"{row['agreement']:.3f}",
             "passed" if row["int8_gate"] else "not passed", f"{row['int8_bytes'] / 1000:.0f}",
         ]  # fmt: skip
         for stages in row["probes"].values():

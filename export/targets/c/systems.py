@@ -6,11 +6,13 @@ lists models or files is written here. `Product` is the one place for names, lic
 
 from dataclasses import dataclass
 from xml.etree import ElementTree
+from zlib import crc32
 
 from xmae.files import atomic_file
 
 RELEASE_DATE = "2026-11-30"  # of xmae.version
 PACK_SCHEMA = "1.7.2"  # least version of CMSIS-Pack that knows all that is used here
+PART_LETTERS = 32  # of a component's name, at most: CsubType of PACK.xsd
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,27 @@ def pack_description(folder, version, models):
             ("header", f"include/xmae/xmae_model_{name}.h"),
             ("source", f"models/xmae_model_{name}.c"),
         ]
-        component = add_component(components, version, f"Model {name}", f"Model {name}.", files)
+        component = add_component(components, version, part_of(name), f"Model {name}.", files)
         component.set("condition", "xMAE Library")
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def part_of(name):
+    """Return what a model's component is called: no longer than a CMSIS-Pack allows, and another
+    one for each model.
+
+    Examples
+    --------
+    >>> part_of("student"), part_of("student_of_thirty_two_thousand_people")
+    ('Model student', 'Model student_of_thirty_ba652562')
+    """
+    part = f"Model {name}"
+    if len(part) <= PART_LETTERS:
+        return part
+    ending = f"_{crc32(name.encode()):08x}"
+    return part[: PART_LETTERS - len(ending)] + ending
 
 
 def add_conditions(root):

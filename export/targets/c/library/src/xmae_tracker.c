@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: the xMAE authors */
 /* A belief over heart rate; see xmae/beats/spectra.py and xmae/beats/tracker.py, step by step. */
-#include "xmae/xmae_tracker.h"
+#include "xmae_internal.h"
 
 #include <string.h>
 
