@@ -53,7 +53,7 @@ fuzz: $(STAMP)  ## coverage-guided fuzzing of the C code, by clang; half an hour
 	$(BIN)/python -m tests.fuzz
 
 $(DEMO): pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): packages of constraints.txt (2.4 GB on disk; 3.2 GB with those of the tests), for this folder only; no system package, no sudo."
+	@echo "Setting up $(VENV): packages of constraints.txt (2.4 GB on disk; 3.3 GB with those of the tests), for this folder only; no system package, no sudo."
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install it (Debian/Ubuntu: apt install python3.11-venv) or name another: make PYTHON=python3"; exit 1; }
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); test -x $(BIN)/pip || test $$free -ge 5 || { echo "Only $$free GB are free on this disk; the set-up needs 5 GB. Free some and call make again."; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { echo "no venv module; on Debian/Ubuntu: apt install python3.11-venv"; exit 1; }

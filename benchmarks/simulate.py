@@ -150,7 +150,18 @@ def simulate(
         return simulate_motion(moving, state, chosen, not_run, played, out, speed)
     if opened.reads_beats(model):
         return simulate_beats(opened, chosen, not_run, played, out, model, speed)
-    played = played_codes(recording, signal, sfreq, seconds, hop_s or 10, adc_bits)
+    codes = played_codes(recording, signal, sfreq, seconds, hop_s or 10, adc_bits)
+    return simulate_windows(
+        opened, chosen, not_run, codes, Path(signal).name, recording, out, model, cmsis_nn, speed
+    )
+
+
+def simulate_windows(
+    opened, chosen, not_run, played, signal, recording, out, model, cmsis_nn, speed
+):
+    """Play a recording window by window through a student that gives embeddings alone; the result
+    of `simulate`.
+    """
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
         for profile, runs_in in tqdm(chosen, "devices", disable=len(chosen) == 1):
@@ -160,7 +171,7 @@ def simulate(
         result = {
             "student": model,
             "signature": opened.verdict.state,
-            "signal": Path(signal).name,
+            "signal": signal,
             "kernels": "CMSIS-NN" if cmsis_nn else "xmae",
             **result_of(devices, not_run, played),
         }

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
@@ -63,6 +63,10 @@ from xmae.signals.window import N_TIMES, SFREQ
 N_COMPARED = 64  # held-out windows on which each exported file is compared with PyTorch
 POOR = 0.95  # centred cosine to PyTorch below which a file is warned of
 N_CHECKED = 16  # of them, where an interpreter in Python stands for the device
+PRELOADED = [
+    "xmae.quantize",
+    "xmae.export.targets.trace",
+]  # what every process of an export imports
 
 
 def export(
@@ -407,10 +411,12 @@ def two_processes():
     UserError
         If one of them is killed.
     """
+    # where processes can be forked from a server, PyTorch is imported there, once for all exports
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    context = get_context(method)
+    context.set_forkserver_preload(PRELOADED)
     before = active_children()
-    with ProcessPoolExecutor(
-        min(2, os.cpu_count()), get_context("spawn"), initializer=end_with_parent
-    ) as pool:
+    with ProcessPoolExecutor(min(2, os.cpu_count()), context, initializer=end_with_parent) as pool:
         try:
             yield pool
         except BaseException as error:  # an interrupt too

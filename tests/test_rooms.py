@@ -1,6 +1,7 @@
 """The rooms of the house: every folder stands on a floor, and imports only from floors below."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -178,3 +179,12 @@ def test_every_room_is_on_the_page_of_the_architecture():
     page = (ROOT / "docs" / "architecture.md").read_text()
     folders = {MODULES[module].parent.relative_to(ROOT).as_posix() for module in MODULES}
     assert not [folder for folder in sorted(folders) if f"`{folder}/`" not in page]
+
+
+def test_every_file_is_named_in_its_room_on_the_page_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Files of each room")[2]
+    rows = re.findall(r"^\| `(.+)/` \| (.+) \|$", page.partition("## Rules")[0], re.MULTILINE)
+    listed = {(room, name) for room, names in rows for name in names.split(", ")}
+    paths = [MODULES[module].relative_to(ROOT) for module in MODULES]
+    there = {(p.parent.as_posix(), p.stem.strip("_")) for p in paths if p.stem != "__init__"}
+    assert listed == there

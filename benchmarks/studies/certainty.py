@@ -213,26 +213,20 @@ def made_rows(model):
     return rows
 
 
+COVERAGE = ("windows", "coverage, %", "median width, bpm", "windows", "subjects")
+RISK = (
+    "answered, %", "least certainty", "mean error, bpm", "off by more than 10 bpm, % of all", "",
+)  # fmt: skip
+
+
 def page_of(model, judged, table, made):
     """Write the page as Markdown."""
     refused = 100 * (1 - (judged.certainty >= table.least).mean())
     good = judged.good
     subjects = len(np.unique(judged.subject))
     lost = 100 * (judged.certainty[good] < table.least).mean() if good.any() else np.nan
-    coverage = markdown_table(
-        ("windows", "coverage, %", "median width, bpm", "windows", "subjects"),
-        coverage_rows(judged, table, cross_conformal(judged)),
-    )
-    risk = markdown_table(
-        (
-            "answered, %",
-            "least certainty",
-            "mean error, bpm",
-            "off by more than 10 bpm, % of all",
-            "",
-        ),
-        risk_rows(judged, table),
-    )
+    coverage = markdown_table(COVERAGE, coverage_rows(judged, table, cross_conformal(judged)))
+    risk = markdown_table(RISK, risk_rows(judged, table))
     without = markdown_table(("signal without a pulse", "seconds with a heart rate, %"), made)
     return f"""# What certainty is worth
 

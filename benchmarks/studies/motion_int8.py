@@ -74,14 +74,10 @@ def motion_int8(*, people: int = 12) -> str:
     original = maps_of(load_encoder(MODEL), moving.samples)
     codes = np.stack([int8_codes(network, rows) for rows in moving.samples])
     scale = np.array([1, 1, LOG_SHARE])
-    sink = End(shape=[1, 751], dtype="int8", scale=network.scale, zero_point=0)
-    entry = Entry(
-        model=MODEL, format="litert", precision="int8", file=path.name, embedding=1, output=sink
-    )
     ends = moving.truth[:, SPAN_S - 1 :: SPAN_S]
     drift = compare_beats(
         windows_of(codes * network.scale),
-        entry,
+        entry_of(path, network),
         windows_of(original.transpose(0, 2, 1) * scale),
         shipped_certainty(MODEL).least,
         ends.ravel(),
@@ -114,6 +110,14 @@ Followed through motion, second by second:
 
 {markdown_table(heads, rows)}
 """
+
+
+def entry_of(path, network):
+    """Return the int8 file as a bundle would name it."""
+    sink = End(shape=[1, 751], dtype="int8", scale=network.scale, zero_point=0)
+    return Entry(
+        model=MODEL, format="litert", precision="int8", file=path.name, embedding=1, output=sink
+    )
 
 
 if __name__ == "__main__":

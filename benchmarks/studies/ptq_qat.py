@@ -185,9 +185,7 @@ def page(results):
         ("budget", *COLUMNS[:3], "validation, chosen on", *COLUMNS[4:]),
         [(row["budget"], *cells(row, ())) for row in mixed],
     )
-    paired = [cells_before(row, trained) for row, trained in pairs(whole)]
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
-    loss = learned["history"]["train_loss"]
     return f"""# Int8 by observer, after quantization-aware training, and mixed
 
 Seed {SEED}, {N_CALIBRATION} calibration windows of training subjects; {cpu:.0f} min of processor
@@ -218,7 +216,14 @@ validation columns say what it was chosen by; the test columns say what to expec
 
 {floats(mixed)}
 
-## Training and not training, against the same
+{trained_and_not(whole, learned)}"""
+
+
+def trained_and_not(whole, learned):
+    """Write the section on files with and without quantization-aware training."""
+    paired = [cells_before(row, trained) for row, trained in pairs(whole)]
+    loss = learned["history"]["train_loss"]
+    return f"""## Training and not training, against the same
 
 Above, each file is held against the float weights that it was made from, and QAT changes them. Here
 both are held against the student in float before QAT, which is what a file is meant to replace:

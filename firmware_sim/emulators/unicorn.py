@@ -63,21 +63,12 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
         raise UserError(f"Unicorn has no core {firmware.core!r}; known: {', '.join(models)}")
     machine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
     machine.ctl_set_cpu_model(models[firmware.core])
-    core = CORES[firmware.core]
-    machine.mem_map(core.flash, core.flash_bytes)
-    machine.mem_map(core.ram, AMPLE_RAM)
-    # system control space: plain memory is enough for what startup does with it
-    machine.mem_map(0xE000E000, 0x1000)
-    image, segments, _ = read_elf(firmware.path)
-    for offset, _, physical, size in segments:
-        machine.mem_write(physical, image[offset : offset + size])
-    for address, value in (patches or {}).items():
-        machine.mem_write(address, value)
+    load(machine, firmware, patches or {})
     counter = BlockCounter(machine, marker_addresses(firmware, markers))
     host = Host(machine, files, arm)
     machine.hook_add(unicorn.UC_HOOK_BLOCK, counter.block)
     machine.hook_add(unicorn.UC_HOOK_INTR, host.interrupt)
-    stack, entry = struct.unpack("<II", machine.mem_read(core.flash, 8))
+    stack, entry = struct.unpack("<II", machine.mem_read(CORES[firmware.core].flash, 8))
     machine.reg_write(arm.UC_ARM_REG_SP, stack)
     try:
         machine.emu_start(entry | 1, 0xFFFFFFFE, timeout=int(timeout_s * 1e6))
@@ -94,6 +85,22 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
         counter.visits(),
         counter.by_address(),
     )
+
+
+def load(machine, firmware, patches):
+    """Give a machine its memories, with the firmware and then `patches` (bytes by address) in
+    them.
+    """
+    core = CORES[firmware.core]
+    machine.mem_map(core.flash, core.flash_bytes)
+    machine.mem_map(core.ram, AMPLE_RAM)
+    # system control space: plain memory is enough for what startup does with it
+    machine.mem_map(0xE000E000, 0x1000)
+    image, segments, _ = read_elf(firmware.path)
+    for offset, _, physical, size in segments:
+        machine.mem_write(physical, image[offset : offset + size])
+    for address, value in patches.items():
+        machine.mem_write(address, value)
 
 
 def marker_addresses(firmware, markers):

@@ -20,7 +20,7 @@ def host(tmp_path_factory):
     return compile_host(
         [LIBRARY / "src" / "xmae_tracker.c", FIXTURES / "host_tracker.c"],
         folder / "host",
-        include=[LIBRARY / "include"],
+        include=[LIBRARY / "include", LIBRARY / "src"],
         shared=False,
         sanitize=True,
     )

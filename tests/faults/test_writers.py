@@ -9,7 +9,7 @@ from . import writers
 
 @pytest.fixture(scope="module")
 def rows():
-    return list(writers.run_writers(kills=2))
+    return list(writers.run_writers(kills=1))
 
 
 def test_nothing_is_lost_and_nothing_is_left(rows):

@@ -79,6 +79,13 @@ ALL = {
             library("stream", "front_end", "network", "window", "beats", "periods"),
             share=10,
         ),
+        Harness(
+            "motion",
+            library(
+                "motion", "tracker", "stream", "front_end", "network", "window", "beats", "periods"
+            ),
+            share=6,
+        ),
         Harness("beats", library("beats"), share=4),
         Harness("network", library("network"), longest=512, share=6),
     )

@@ -121,8 +121,9 @@ def test_budgets_that_cannot_be(student, tmp_path, monkeypatch):
         export_within(TARGETS["onnx"], graph, tmp_path / "s.onnx", calibration, ppg, 0.99)
 
 
-def test_verb_writes_files_layers_and_calibration(small_store, tmp_path):
-    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, targets="litert,onnx")
+@pytest.mark.parametrize("targets", ["onnx", pytest.param("litert", marks=pytest.mark.extended)])
+def test_verb_writes_files_layers_and_calibration(small_store, tmp_path, targets):
+    result = quantize("student-mcu", small_store, str(tmp_path / "q"), 32, targets=targets)
     written = read_json(tmp_path / "q" / "layers.json")
     assert written["formats"] == result["formats"]
     for row in result["formats"]:

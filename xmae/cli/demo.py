@@ -44,34 +44,10 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
         each step, and "out": the report.
     """
     from xmae.benchmarks.report.page import summary_lines, write_report
-    from xmae.benchmarks.validate import validate
-    from xmae.data.prepare.prepare import prepare
-    from xmae.distill.distill import distill
-    from xmae.export.export import export
     from xmae.native import one_thread
-    from xmae.training.pretrain import pretrain
 
-    epochs, crops, student_epochs = (1, 640, 2) if quick else (2, 5120, 36)
     out = Path(out)
-    store, teacher, student = (
-        str(out / name)
-        for name in ("store", "pretrain/encoder.safetensors", "distill/student.safetensors")
-    )
-    steps = {
-        "prepare": lambda: prepare(["bidmc"], store, min_quality=-1),
-        "pretrain": lambda: pretrain(
-            store, str(out / "pretrain"), method="xmae-timing", size="small", init="base-timing",
-            epochs=epochs, batch_size=32, lr=3e-4, seed=seed,
-            options={"steps": 20 if quick else 100},
-        ),
-        "distill": lambda: distill(
-            teacher, store, str(out / "distill"), tier="beats-mcu", crops=crops,
-            epochs=student_epochs, seed=seed
-        ),
-        "export": lambda: export(teacher, student, store, str(out / "bundle")),
-        "read": lambda: read(out / "bundle", student, store, out / "beats.png"),
-        "validate": lambda: validate(str(out / "bundle"), store, str(out / "validate")),
-    }  # fmt: skip
+    steps = steps_of(out, quick, seed)
     for trained in (out / "pretrain", out / "distill"):
         if (trained / "config.json").is_file():  # of an earlier demo
             shutil.rmtree(trained)
@@ -92,6 +68,36 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
     }
     write_json(out / "metrics.json", result)
     return result
+
+
+def steps_of(out, quick, seed):
+    """Return the steps of the demo by name, each a function that takes nothing."""
+    from xmae.benchmarks.validate import validate
+    from xmae.data.prepare.prepare import prepare
+    from xmae.distill.distill import distill
+    from xmae.export.export import export
+    from xmae.training.pretrain import pretrain
+
+    epochs, crops, student_epochs = (1, 640, 2) if quick else (2, 5120, 36)
+    store, teacher, student = (
+        str(out / name)
+        for name in ("store", "pretrain/encoder.safetensors", "distill/student.safetensors")
+    )
+    return {
+        "prepare": lambda: prepare(["bidmc"], store, min_quality=-1),
+        "pretrain": lambda: pretrain(
+            store, str(out / "pretrain"), method="xmae-timing", size="small", init="base-timing",
+            epochs=epochs, batch_size=32, lr=3e-4, seed=seed,
+            options={"steps": 20 if quick else 100},
+        ),
+        "distill": lambda: distill(
+            teacher, store, str(out / "distill"), tier="beats-mcu", crops=crops,
+            epochs=student_epochs, seed=seed
+        ),
+        "export": lambda: export(teacher, student, store, str(out / "bundle")),
+        "read": lambda: read(out / "bundle", student, store, out / "beats.png"),
+        "validate": lambda: validate(str(out / "bundle"), store, str(out / "validate")),
+    }  # fmt: skip
 
 
 def read(bundle, student, store, picture):

@@ -1,7 +1,8 @@
 """`xmae data example`: a recording to try things on."""
 
+import csv
+
 import numpy as np
-import pandas as pd
 
 from xmae.data.bidmc import FOLDER
 from xmae.data.recording.readers import read_recording
@@ -31,11 +32,11 @@ def example(out: str = "recording.csv") -> dict:
     """
     recording = read_recording(FOLDER / f"{SOURCE}.npz")
     n_times = int(SECONDS * recording.sfreq)
-    table = pd.DataFrame(
-        {"ppg": recording.ppg[:n_times], "ecg [mV]": recording.ecg[:n_times]}
-    ).round(5)
-    table.insert(0, "time", np.arange(len(table)) / recording.sfreq)
-    with atomic_file(out) as temporary:
-        table.to_csv(temporary, index=False)
+    time = np.arange(n_times) / recording.sfreq
+    ppg, ecg = recording.ppg[:n_times].round(5), recording.ecg[:n_times].round(5)
+    with atomic_file(out) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["time", "ppg", "ecg [mV]"])
+        writer.writerows(zip(time, ppg, ecg, strict=True))
     about = f"{SECONDS} s of {SOURCE}, an intensive-care patient in the BIDMC dataset (ODC-By 1.0)"
     return {"summary": [about], "out": str(out)}

@@ -165,11 +165,8 @@ def pretrain(
         accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None
-    module = Pretraining(
-        objective, len(train) * epochs // accumulate, lr, seed,
-        val.variance if objective.rebuilds_ecg else None,
-        count_flops(objective, train.batch(1, 0)), compile,
-    )  # fmt: skip
+    n_steps = len(train) * epochs // accumulate
+    module = module_of(objective, train, val, n_steps, lr, seed, compile)
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
     result = fit(
         module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes,
@@ -180,6 +177,13 @@ def pretrain(
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
     return record(module.objective, result, origin, store.splits, val, out)
+
+
+def module_of(objective, train, val, n_steps, lr, seed, compiled):
+    """Return the Lightning module that trains an objective for `n_steps`."""
+    variance = val.variance if objective.rebuilds_ecg else None
+    flops = count_flops(objective, train.batch(1, 0))
+    return Pretraining(objective, n_steps, lr, seed, variance, flops, compiled)
 
 
 def record(objective, result, origin, splits, val, out):

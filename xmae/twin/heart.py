@@ -33,6 +33,14 @@ def draw_ecg(rhythm, length, sfreq, generator, gain):
     tensor, shape (B, length)
         R waves of about 1.
     """
+    ecg = torch.fft.irfft(draw_waves(rhythm, length, sfreq, generator), length)
+    return disturbed_ecg(ecg, rhythm, sfreq, generator, gain)
+
+
+def draw_waves(rhythm, length, sfreq, generator):
+    """Draw P waves, QRS complexes and T waves of a rhythm: the spectrum of a clean ECG, (B, length
+    / 2 + 1).
+    """
     time, n = rhythm.time, len(rhythm.time)
     u = lambda low, high, m=1: uniform((n, m), generator, low, high)
     rr = torch.cat([time[:, 1:] - time[:, :-1], time[:, -1:] - time[:, -2:-1]], 1)
@@ -71,8 +79,16 @@ def draw_ecg(rhythm, length, sfreq, generator, gain):
     spectrum = beats * qrs
     spectrum[odd] += train(time[odd], early[odd]) * own
     spectrum[atrial] += beats[atrial] * p_wave
-    spectrum += train(time + qt, t_size * size) * t_wave
-    ecg = torch.fft.irfft(spectrum, length)
+    return spectrum + train(time + qt, t_size * size) * t_wave
+
+
+def disturbed_ecg(ecg, rhythm, sfreq, generator, gain):
+    """Return an ECG (B, length) with f waves, baseline, noise and clipping, at times upside down.
+
+    `ecg` is written over.
+    """
+    n, length = ecg.shape
+    u = lambda low, high, m=1: uniform((n, m), generator, low, high)
     t, rows = torch.arange(length) / sfreq, chosen(rhythm.irregular[:, None])
     size, hertz, phase = (u(low, high)[rows] for low, high in ((0, 1), (4, 9), (0, 6.28)))
     ecg[rows] += 0.08 * size * torch.sin(2 * torch.pi * hertz * t + phase)  # f waves

@@ -97,11 +97,7 @@ def model_header(model):
     """Return the text of `xmae_model_NAME.h`."""
     name, prefix = model.name, f"XMAE_MODEL_{model.name.upper()}"
     output = model.window.tensors[model.window.embedding]
-    heads = "".join(
-        f"/** @brief Number of the head {comment(head_name(head))}, for xmae_head(). */\n"
-        f"#define {prefix}_HEAD_{identifier(head.name).upper()} {i}u\n"
-        for i, head in enumerate(model.heads)
-    )
+    size = integer(model.constant_bytes)
     reads = "beats, heart rate and rhythm, and gives" if model.beats else "no beats; it gives"
     return f"""{SPDX}/**
  * @file xmae_model_{name}.h
@@ -133,7 +129,7 @@ extern "C" {{
 #define {prefix}_EMBEDDING_SCALE {real(output.scale)}
 /** @brief Zero point of an embedding's codes. */
 #define {prefix}_EMBEDDING_ZERO ({integer(output.zero)})
-{heads}/** @brief The model: {integer(model.constant_bytes)} bytes of weights and tables. */
+{head_numbers(model, prefix)}/** @brief The model: {size} bytes of weights and tables. */
 extern const xmae_model_t xmae_model_{name};
 
 #ifdef __cplusplus
@@ -141,6 +137,15 @@ extern const xmae_model_t xmae_model_{name};
 #endif
 #endif
 """
+
+
+def head_numbers(model, prefix):
+    """Return the text that names the number of each head."""
+    return "".join(
+        f"/** @brief Number of the head {comment(head_name(head))}, for xmae_head(). */\n"
+        f"#define {prefix}_HEAD_{identifier(head.name).upper()} {i}u\n"
+        for i, head in enumerate(model.heads)
+    )
 
 
 def head_name(head):

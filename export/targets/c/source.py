@@ -6,6 +6,7 @@ The kernels that it calls are in the folder `kernels`, and are copied beside it 
 
 import shutil
 import zlib
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
         layers = [for_cmsis_nn(layer) for layer in layers]
     arena, offsets = plan(tensors, layers, source, sink)
     image, structs = constants(layers)
-    header, body = render(name, tensors, layers, offsets, arena, image, structs, source, sink)
+    network = Network(name, tensors, layers, source, sink, arena, offsets, image, structs)
+    header, body = header_of(network), body_of(network)
     if cmsis_nn:
         body = body.replace('#include "xmae_kernels.h"', '#include "xmae_cmsis_nn.h"')
     written = [Path(folder) / f"{name}{suffix}" for suffix in (".h", ".c")]
@@ -171,13 +173,50 @@ def numbers(array):
     return ",\n".join(",".join(items[i : i + per_line]) for i in range(0, len(items), per_line))
 
 
-def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
-    """Texts of the header and of the source file."""
-    x, y = tensors[source], tensors[sink]
-    guard = identifier(name).upper() + "_H"
-    calls = [i for i, layer in enumerate(layers) if layer.kernel]
-    macs = sum(layer.macs for layer in layers)
-    header = f"""/* {comment(name)}: {macs} multiply-accumulates.
+@dataclass(frozen=True)
+class Network:
+    """What is written as C: a network, laid out in memory.
+
+    Attributes
+    ----------
+    name : str
+        Of the two files.
+    tensors, layers : list
+        As `read_layers` gives them.
+    source, sink : int
+        Numbers of the input's and the output's tensor.
+    arena : int
+        Bytes of working memory.
+    offsets : dict
+        Each tensor's place in it, as `plan` gives them.
+    image : bytes
+        All constants, as they lie in flash.
+    structs : list of tuple
+        Its parts, as `constants` gives them.
+    """
+
+    name: str
+    tensors: list
+    layers: list
+    source: int
+    sink: int
+    arena: int
+    offsets: dict
+    image: bytes
+    structs: list
+
+    def place(self, key):
+        """Return the C expression of where a tensor lies."""
+        offset = self.offsets[key]
+        return {-1: "source", -2: "sink"}.get(offset, f"arena.bytes + {offset}")
+
+
+def header_of(network):
+    """Return the text of the header."""
+    x, y = network.tensors[network.source], network.tensors[network.sink]
+    guard = identifier(network.name).upper() + "_H"
+    macs = sum(layer.macs for layer in network.layers)
+    return f"""/* {comment(network.name)}: {macs} multiply-accumulates.
  *
  * Written by `xmae export --targets c`. */
 #ifndef {guard}
@@ -190,53 +229,64 @@ def render(name, tensors, layers, offsets, arena, image, structs, source, sink):
 #define XMAE_INPUT_ZERO_POINT ({integer(x.zero)})
 #define XMAE_OUTPUT_SCALE {real(y.scale)}
 #define XMAE_OUTPUT_ZERO_POINT ({integer(y.zero)})
-#define XMAE_ARENA_BYTES {arena}
-#define XMAE_WEIGHTS_BYTES {len(image)}
+#define XMAE_ARENA_BYTES {network.arena}
+#define XMAE_WEIGHTS_BYTES {len(network.image)}
 /* of `xmae_weights` as it lies in flash */
-#define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(image):08x}u
+#define XMAE_WEIGHTS_CRC32 0x{zlib.crc32(network.image):08x}u
 void xmae_model(const int8_t *input, int8_t *output); /* not reentrant: one static arena */
 uint32_t xmae_weights_crc32(void);
 #endif
 """
-    members = "\n".join(
-        f"  {ctype} {key}_{i:02d}[{array.size}];" for i, key, ctype, _, array in structs
-    )
-    padding = len(image) - sum(array.nbytes for *_, array in structs)
+
+
+def weights_of(network):
+    """Return the text of the constants: a struct without gaps, and its values."""
+    members = [f"  {ctype} {key}_{i:02d}[{a.size}];" for i, key, ctype, _, a in network.structs]
+    values = [f"{{{numbers(array)}}}" for *_, array in network.structs]
+    padding = len(network.image) - sum(array.nbytes for *_, array in network.structs)
     if padding:
-        members += f"\n  int8_t padding[{padding}];"
-    values = ",\n".join(f"{{{numbers(array)}}}" for *_, array in structs)
+        members.append(f"  int8_t padding[{padding}];")
+        values[-1] += ",{0}"
+    members, values = "\n".join(members), ",\n".join(values)
+    return f"""typedef struct {{
+{members}
+}} weights_t;
+typedef char weights_have_no_gaps[sizeof(weights_t) == XMAE_WEIGHTS_BYTES ? 1 : -1];
 
-    def place(key):
-        offset = offsets[key]
-        return {-1: "source", -2: "sink"}.get(offset, f"arena.bytes + {offset}")
+extern const weights_t xmae_weights;
+/* clang-format off */
+__attribute__((section(".weights"))) const weights_t xmae_weights = {{
+{values}
+}};
+/* clang-format on */
+"""
 
-    def call(i):
-        layer = layers[i]
-        arguments = [place(number) for number in (*layer.inputs, layer.output)]
-        if layer.scratch:
-            arguments.append(place(("scratch", i)))
-        struct = STRUCTS.get(layer.kernel, f"{layer.kernel}_t")
-        fields = [f".{key} = xmae_weights.{key}_{i:02d}" for key in layer.constants]
-        fields += [f".{key} = {integer(value)}" for key, value in layer.fields.items()]
-        opening = f"  static const {struct} layer = {{"
-        inner = ", ".join(fields)
-        if len(opening) + len(inner) > LINE - 2:
-            inner = (",\n" + " " * len(opening)).join(fields)
-        return f"""
+
+def layer_of(network, i):
+    """Return the text of the function of layer `i`, which calls its kernel."""
+    layer = network.layers[i]
+    arguments = [network.place(number) for number in (*layer.inputs, layer.output)]
+    if layer.scratch:
+        arguments.append(network.place(("scratch", i)))
+    struct = STRUCTS.get(layer.kernel, f"{layer.kernel}_t")
+    fields = [f".{key} = xmae_weights.{key}_{i:02d}" for key in layer.constants]
+    fields += [f".{key} = {integer(value)}" for key, value in layer.fields.items()]
+    opening = f"  static const {struct} layer = {{"
+    inner = ", ".join(fields)
+    if len(opening) + len(inner) > LINE - 2:
+        inner = (",\n" + " " * len(opening)).join(fields)
+    output, size = network.place(layer.output), integer(network.tensors[layer.output].size)
+    return f"""
 void {function(i)}(void); /* {layer.op}, {layer.macs} multiply-accumulates */
 MARKER void {function(i)}(void) {{
 {opening}{inner}}};
   {layer.kernel}(&layer, {", ".join(arguments)});
-  TRACE({i}, {place(layer.output)}, {integer(tensors[layer.output].size)});
+  TRACE({i}, {output}, {size});
 }}
 """
 
-    body = f"""/* {comment(name)}: constants and layers.
- *
- * Written by `xmae export --targets c`. */
-#include "{name}.h"
-#include "xmae_kernels.h"
 
+PREAMBLE = """
 /* So that an emulator can count instructions per layer. */
 #define MARKER __attribute__((noinline))
 /* The program wants to see what each layer gives. */
@@ -247,35 +297,36 @@ void xmae_trace(int layer, const int8_t *output, int bytes);
 #define TRACE(layer, output, bytes)
 #endif
 
-typedef struct {{
-{members}
-}} weights_t;
-typedef char weights_have_no_gaps[sizeof(weights_t) == XMAE_WEIGHTS_BYTES ? 1 : -1];
+"""
 
-extern const weights_t xmae_weights;
-/* clang-format off */
-__attribute__((section(".weights"))) const weights_t xmae_weights = {{
-{values}{",{0}" if padding else ""}
-}};
-/* clang-format on */
 
+def body_of(network):
+    """Return the text of the source file."""
+    calls = [i for i, layer in enumerate(network.layers) if layer.kernel]
+    functions = "".join(layer_of(network, i) for i in calls)
+    steps = "\n".join(f"  {function(i)}();" for i in calls)
+    return f"""/* {comment(network.name)}: constants and layers.
+ *
+ * Written by `xmae export --targets c`. */
+#include "{network.name}.h"
+#include "xmae_kernels.h"
+{PREAMBLE}{weights_of(network)}
 static union {{
   int8_t bytes[XMAE_ARENA_BYTES];
   uint64_t alignment;
 }} arena;
 static const int8_t *source;
 static int8_t *sink;
-{"".join(call(i) for i in calls)}
+{functions}
 void xmae_model_end(void);
 MARKER void xmae_model_end(void) {{ __asm__ volatile("" ::: "memory"); }}
 
 void xmae_model(const int8_t *input, int8_t *output) {{
   source = input;
   sink = output;
-{chr(10).join(f"  {function(i)}();" for i in calls)}
+{steps}
   xmae_model_end();
 }}
 
 uint32_t xmae_weights_crc32(void) {{ return xmae_crc32(0, &xmae_weights, sizeof xmae_weights); }}
 """
-    return header, body

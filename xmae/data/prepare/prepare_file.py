@@ -85,12 +85,8 @@ def prepare_file(path, number, stage, settings):
         full = sum(map(len, parts)) >= SHARD_WINDOWS
         if parts and (full or parts[0].subject[0] != recording.subject):
             close()
-        recordings.append({
-            "subject": recording.subject, "record": recording.record, "source": path.name,
-            "start": recording.start, "seconds": len(recording.ppg) / recording.sfreq,
-            "windows": len(windows), "shard": len(shards), "row": sum(map(len, parts)),
-            "samples_sha256": fingerprint(recording),
-        } | clock_columns(recording.clocks))  # fmt: skip
+        place = {"shard": len(shards), "row": sum(map(len, parts))}
+        recordings.append(row_of(recording, path, len(windows)) | place)
         if len(windows):
             parts.append(windows)
     close()
@@ -104,6 +100,15 @@ def prepare_file(path, number, stage, settings):
     }  # fmt: skip
     write_json(written, note)
     return note
+
+
+def row_of(recording, path, n_windows):
+    """Return a recording's row in the index, all but the place of its windows."""
+    return {
+        "subject": recording.subject, "record": recording.record, "source": path.name,
+        "start": recording.start, "seconds": len(recording.ppg) / recording.sfreq,
+        "windows": n_windows, "samples_sha256": fingerprint(recording),
+    } | clock_columns(recording.clocks)  # fmt: skip
 
 
 def each_prepared(recordings, path, name, settings, passed_over, out_of_step, refused):

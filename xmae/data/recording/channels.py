@@ -313,15 +313,9 @@ def recording_of(
     """
     where = where or f"{record}: channel"
     by_name, marked = channels_by_name(channels, units or {})
-    try:
-        roles = find_roles(list(by_name), wanted, {c.name: c.unit for c in by_name.values()})
-    except UserError as error:
-        raise UserError(f"{record}: {error}") from None
-    if "ppg" not in roles:
-        raise UserError(
-            f"{record}: no PPG among its channels {list(by_name)}; expected "
-            f"{' or '.join(PPG_NAMES)}"
-        )
+    roles = roles_with_ppg(
+        list(by_name), wanted, {c.name: c.unit for c in by_name.values()}, record
+    )
     ppg, *ecgs = (by_name[name] for name in roles["ppg"][:1] + roles.get("ecg", []))
     check_rates(record, (ppg, *ecgs), MIN_SFREQ)
     slow = roles.get("resp", [])[:1] + roles.get("acc", [])[:3]
@@ -359,6 +353,32 @@ def recording_of(
         start=start,
         repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def roles_with_ppg(names, wanted, units, where):
+    """Return the roles of channels, as `find_roles`, of a file that must have PPG.
+
+    Parameters
+    ----------
+    names, wanted, units
+        As in `find_roles`.
+    where : str or Path
+        What an error begins with.
+
+    Raises
+    ------
+    UserError
+        If none is PPG, or a channel that was asked for is not there.
+    """
+    try:
+        roles = find_roles(names, wanted, units)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if "ppg" not in roles:
+        raise UserError(
+            f"{where}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}"
+        )
+    return roles
 
 
 def channels_by_name(channels, units):

@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as np
 
-from xmae.data.recording.channels import PPG_NAMES, Channel, find_roles, recording_of
+from xmae.data.recording.channels import Channel, find_roles, recording_of, roles_with_ppg
 from xmae.data.recording.recording import PassedOver, attempt
 from xmae.data.recording.sizes import check_columns
 from xmae.errors import UserError
@@ -41,27 +41,14 @@ def read(path, channel_map):
     edf = open_edf(path)
     names = [signal.label.strip() for signal in edf.signals]
     stated = {signal.label.strip(): signal.physical_dimension for signal in edf.signals}
-    try:
-        roles = find_roles(names, channel_map.roles, stated)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if "ppg" not in roles:
-        raise UserError(
-            f"{path}: no PPG among its channels {names}; expected {' or '.join(PPG_NAMES)}"
-        )
+    roles = roles_with_ppg(names, channel_map.roles, stated, path)
     chosen = set(chain.from_iterable(roles.values()))
     signals = [signal for signal in edf.signals if signal.label.strip() in chosen]
     code, labels = patient_of(edf)
     begun, named = start_of(edf, path), bool(code)
-    length = edf.data_record_duration
-    onsets = (
-        length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
-    )
-    stretches = np.split(
-        np.arange(len(onsets)), np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1
-    )
+    onsets, stretches = continuous_stretches(path, edf)
     for number, stretch in enumerate(stretches):
-        if len(stretches) > 1 and len(stretch) * length < WINDOW_S:
+        if len(stretches) > 1 and len(stretch) * edf.data_record_duration < WINDOW_S:
             yield PassedOver("segments under 10 s")
             continue
         yield attempt(
@@ -83,6 +70,16 @@ def read(path, channel_map):
             repairs=[] if named else ["subject_from_file_name"],
             units=channel_map.units,
         )
+
+
+def continuous_stretches(path, edf):
+    """Return each data record's onset, s, and the numbers of those that follow without a gap."""
+    length = edf.data_record_duration
+    onsets = (
+        length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
+    )
+    gaps = np.flatnonzero(np.abs(np.diff(onsets) - length) > 1e-6) + 1
+    return onsets, np.split(np.arange(len(onsets)), gaps)
 
 
 def patient_of(edf):

@@ -5,6 +5,7 @@
 #define XMAE_INTERNAL_H
 
 #include "xmae/xmae.h"
+#include "xmae/xmae_tracker.h"
 #include "xmae_kernels.h"
 
 #define XMAE_MODEL_MAGIC 0x6d616578u /* "xeam" */
@@ -140,6 +141,23 @@ void xmae_reader_result(xmae_reader_t *r, uint32_t most, xmae_result_t *result);
 /* Whether 250 samples at 25 Hz speak against a heart rate (1/100 bpm) of beats with this
  * irregularity. */
 int xmae_doubt(const int8_t *x, uint32_t rate, int32_t irregularity);
+
+/* What is believed of the heart rate at the end of a second. */
+typedef struct {
+  uint16_t rate;      /* likeliest, 1/100 bpm */
+  uint16_t low, high; /* holds it in nine of ten cases; 0 if it is not given */
+  uint8_t certainty;  /* 0 to 255 */
+  uint8_t given;      /* 1: sure enough to be shown */
+} xmae_tracked_t;
+
+/* The belief over heart rate, the same bits as xmae/beats/tracker.py. The table must live as long
+ * as the tracker. */
+void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
+/* Take a second: 100 samples of the front ends, interleaved, of PPG and three axes (4 channels) or
+ * PPG alone (1); and 25 outputs of three codes of the map less their zero point, or NULL. */
+void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
+                       const int16_t *map, uint32_t unit);
+void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked);
 
 /* n / d where n < 2^48, d < 2^19 and the quotient fits: three of the core's own divisions, no call
  * of the compiler's library. */

@@ -24,18 +24,16 @@
 extern "C" {
 #endif
 
-#define XMAE_VERSION_MAJOR 0
-#define XMAE_VERSION_MINOR 2
-#define XMAE_VERSION_PATCH 0
+#define XMAE_VERSION_MAJOR 0 /**< First number of the version. */
+#define XMAE_VERSION_MINOR 2 /**< Second number of the version. */
+#define XMAE_VERSION_PATCH 0 /**< Third number of the version. */
 /** @brief Version as text, such as "0.2.0". */
 #define XMAE_VERSION "0.2.0"
 
-/** @brief Least and greatest rate of the codes, 1/1000 Hz: 25 to 500 Hz. */
-#define XMAE_MIN_RATE 25000u
-#define XMAE_MAX_RATE 500000u
-/** @brief Least and greatest width of a code, bits. */
-#define XMAE_MIN_BITS 8u
-#define XMAE_MAX_BITS 24u
+#define XMAE_MIN_RATE 25000u  /**< Least rate of the codes, 1/1000 Hz: 25 Hz. */
+#define XMAE_MAX_RATE 500000u /**< Greatest rate of the codes, 1/1000 Hz: 500 Hz. */
+#define XMAE_MIN_BITS 8u      /**< Least width of a code, bits. */
+#define XMAE_MAX_BITS 24u     /**< Greatest width of a code, bits. */
 /** @brief Greatest time from one result to the next, s. */
 #define XMAE_MAX_HOP_S 3600u
 /** @brief Most beats in a result: 40, and 6 for each second of the hop. */

@@ -2,10 +2,8 @@
  * SPDX-FileCopyrightText: the xMAE authors */
 /**
  * @file xmae_tracker.h
- * @brief A belief over heart rate that seconds of PPG, acceleration and timing map move; whole
- * numbers only.
- *
- * The same bits as xmae/beats/tracker.py, step by step. No heap; about 20 kB an instance.
+ * @brief What an instance of xmae_motion.h holds for its belief over heart rate; there is nothing
+ * to call. About 20 kB, no heap.
  */
 #ifndef XMAE_TRACKER_H
 #define XMAE_TRACKER_H
@@ -31,12 +29,12 @@ typedef struct {
   uint8_t least;                               /**< Certainty from which a heart rate is given. */
 } xmae_tracker_table_t;
 
-/** @brief Sums of the last seconds of one signal. */
+/** @brief Sums of the last seconds of one signal. Private. */
 typedef struct {
   int16_t blocks[XMAE_TRACKER_SPAN][XMAE_TRACKER_RATES][2];
 } xmae_spectra_t;
 
-/** @brief A tracker. Its fields are the library's own. */
+/** @brief A tracker. Private. */
 typedef struct {
   const xmae_tracker_table_t *table;
   xmae_spectra_t map, ppg, acc[3];
@@ -51,39 +49,6 @@ typedef struct {
   uint8_t newest;  /* block that the next second goes to */
   uint8_t seconds; /* taken, up to 10 */
 } xmae_tracker_t;
-
-/** @brief What is believed at the end of a second. */
-typedef struct {
-  uint16_t rate;      /**< Likeliest heart rate, 1/100 bpm. */
-  uint16_t low, high; /**< Interval that holds it in nine of ten cases; 0 if it is not given. */
-  uint8_t certainty;  /**< 0 to 255. */
-  uint8_t given;      /**< 1: sure enough to be shown. */
-} xmae_tracked_t;
-
-/**
- * @brief Forget everything.
- * @param t      Tracker.
- * @param table  What it knows; must live as long as the tracker.
- */
-void xmae_tracker_reset(xmae_tracker_t *t, const xmae_tracker_table_t *table);
-
-/**
- * @brief Take a second.
- * @param t        Tracker.
- * @param samples  100 samples of the front ends, interleaved: PPG and three axes, or PPG alone.
- * @param channels 4 or 1.
- * @param map      25 outputs of three codes less their zero point, or NULL for none.
- * @param unit     Codes of the map for a length of 1.
- */
-void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
-                       const int16_t *map, uint32_t unit);
-
-/**
- * @brief Say what is believed now.
- * @param t        Tracker.
- * @param tracked  Where to.
- */
-void xmae_tracker_read(const xmae_tracker_t *t, xmae_tracked_t *tracked);
 
 #ifdef __cplusplus
 }
