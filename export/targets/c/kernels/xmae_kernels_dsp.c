@@ -246,12 +246,13 @@ void xmae_depthwise(const xmae_conv_t *layer, const int8_t *input, int8_t *outpu
   uint32_t *constants = (uint32_t *)scratch, *row = constants + 16 + 4 * pairs;
   int first, last;
   xmae_inside(layer, 2 * pairs, &first, &last);
+  run_t run;
+  run.constants = constants, run.pairs = pairs;
   for (int c = 0; c < channels; c += 4) {
     quad_constants(layer, c, taps, constants);
     for (int p = 0; p < positions;) {
       int inside = p == first && first < last;
-      run_t run;
-      run.constants = constants, run.pairs = pairs, run.output = output + p * channels + c;
+      run.output = output + p * channels + c;
       if (inside) {
         run.x = input + (p * layer->stride_w - layer->pad_w) * channels + c;
         run.stride = channels, run.step = layer->stride_w * channels, run.out_step = channels;

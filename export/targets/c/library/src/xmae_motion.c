@@ -18,8 +18,9 @@
 #define PER_SECOND (XMAE_CHUNK / BLOCK)
 #define BLOCKS 16u
 #define RING 32u
-#define MOVES 50  /* 1/1000 g: below this the wrist rests */
-#define AGREE 800 /* 1/100 bpm between beats and belief */
+#define FOLD (1u << 20) /* s: whole turns of the rings, which are 4 and 8 s */
+#define MOVES 50        /* 1/1000 g: below this the wrist rests */
+#define AGREE 800       /* 1/100 bpm between beats and belief */
 #define MOST_ACTIVE 32767u
 #define OTHERWISE (XMAE_UNSURE | XMAE_MIXED) /* reasons that a sure belief takes away */
 
@@ -41,6 +42,14 @@ static void fill(xmae_t *x, int8_t *input) {
   }
 }
 
+/* Take whole turns of the rings off both counts, which would run over after 497 days. */
+static void fold_counts(xmae_motion_t *m) {
+  const uint32_t fold = XMAE_CHUNK * FOLD, turn = RING * BLOCK;
+  if (m->n_seconds < 2u * FOLD) return;
+  m->n_seconds -= FOLD;
+  m->n_samples = m->n_samples > fold ? m->n_samples - fold : m->n_samples % turn;
+}
+
 /* Move the belief by a second, and say how much the wrist moved. */
 static void follow(xmae_t *x, const int8_t *map) {
   xmae_motion_t *m = whole(x);
@@ -58,6 +67,7 @@ static void follow(xmae_t *x, const int8_t *map) {
   m->activity = (int16_t)(!m->worn              ? XMAE_NO_ACCELEROMETER
                           : level < MOST_ACTIVE ? (int32_t)level
                                                 : (int32_t)MOST_ACTIVE);
+  fold_counts(m);
 }
 
 /* Choose between beats and belief. */
