@@ -295,6 +295,8 @@ that day, trust the ratios. NeuroKit2 {neurokit2.__version__}.
   this study) with random weights: they are here for their cost alone, and say nothing about their
   accuracy. PaPaGei-S takes 10 s at 125 Hz, TimePPG 8 s of PPG and acceleration at 32 Hz. TimePPG's
   layers were found by a search; here is its seed's pattern at two sizes.
+- `{BEATS}` reads its beats in NumPy, made for many windows at once. One at a time costs it
+  almost all that is seen here; on a watch it is C.
 - BIDMC: ICU patients at rest; motion, which wearable methods are made for, is not in it.
 """
 
