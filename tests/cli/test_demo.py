@@ -21,6 +21,7 @@ from xmae.models.checkpoint import load_encoder
 
 pytestmark = pytest.mark.extended
 RUNTIMES = ("executorch", "litert", "onnx")
+OF_BEATS = {"hr", "certainty", "n_beats", "rmssd", "sdnn"}
 RECORDING = str(bidmc_files()[0])
 
 
@@ -183,9 +184,9 @@ def test_it_embeds_from_the_bundle_alone(alone, tmp_path, runtime):
         result = json.loads(done.stdout)
         tables[precision] = pd.read_csv(tmp_path / result["out"])
         assert result["windows"] == len(tables[precision]) == 48
-        # so short a training may know no heart rate of the validation subjects: then none is said
-        assert result["median"].keys() == trusted
-        assert all(20 < value < 220 for value in result["median"].values())
+        # what beats say, and heads with skill; the heart rate is that of the beats
+        assert result["median"].keys() == trusted | OF_BEATS
+        assert 20 < result["median"]["hr"] < 220
     plain = xmae(
         "embed",
         RECORDING,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from case_files import synth, write
 
+from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.readers import read_each
 from xmae.errors import UserError
@@ -307,3 +308,33 @@ def test_other_containers(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=complaint):
         read_all(tmp_path / name, SFREQ)
+
+
+def test_the_end_mark_of_dos_is_a_row_that_breaks_off(tmp_path):
+    """Its cell made text of all times, and the first good one was named as the fault."""
+    write(tmp_path, "table.csv", "time,ppg,ecg", TIMED)
+    path = tmp_path / "table.csv"
+    path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n\x1a")
+    (recording,) = read_all(path)
+    np.testing.assert_allclose(recording.ppg, PPG, atol=1e-5)
+    assert "cut_row" in recording.repairs
+
+
+def test_what_has_two_values_is_no_pulse(tmp_path):
+    rows = [f"{s:.2f},{x > 0.3}" for s, x in zip(TIME, PPG, strict=True)]
+    with pytest.raises(UserError, match="ppg holds no value but 0 and 1; that is no pulse wave"):
+        table(tmp_path, "time,ppg", rows)
+
+
+def test_an_array_of_two_signals_is_told_by_its_shape(tmp_path):
+    np.savez(tmp_path / "two.npz", ppg=np.stack([PPG, -PPG]), fs=SFREQ)
+    with pytest.raises(UserError, match=r"'ppg' has shape \(2, 1500\); expected one row"):
+        read_all(tmp_path / "two.npz")
+
+
+@pytest.mark.parametrize("word, value", [("male", 1), ("f", 0), ("Female ", 0), ("W", np.nan)])
+def test_words_for_a_sex(tmp_path, word, value):
+    np.savez(tmp_path / "who.npz", ppg=PPG, fs=SFREQ, sex=word)
+    (recording,) = read_all(tmp_path / "who.npz")
+    windows, _ = prepare_recording(recording, min_quality=-1)
+    np.testing.assert_array_equal(windows.labels["sex"], np.full(len(windows), value))

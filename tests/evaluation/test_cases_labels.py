@@ -49,12 +49,15 @@ def test_labels_that_say_no_value_are_refused(people, tmp_path, mark):
             read(path)
 
 
-def test_51_labels_in_spreadsheet_styles(people, tmp_path):
+def test_51_labels_in_spreadsheet_styles(people, tmp_path, capsys):
     frame = pd.DataFrame({"subject": people, "wake": [k % 2 for k in range(len(people))]})
     bom = label(frame, tmp_path / "bom.csv", encoding="utf-8-sig")
     assert read_labels(bom)["wake"].tolist() == frame["wake"].tolist()
     below = label(frame.assign(sbp=-1).drop(columns="wake"), tmp_path / "below.csv")
     assert (read_labels(below)["sbp"] == -1).all()
+    some = label(frame.assign(sbp=[-1, *range(120, 119 + len(people))]), tmp_path / "some.csv")
+    assert read_labels(some)["sbp"][0] == -1
+    assert "column sbp is -1 in 1 rows, which are taken as measured" in capsys.readouterr().err
     with pytest.raises(UserError, match="label table"):
         read_labels(label(frame, tmp_path / "semicolon.csv", sep=";"))
     words = frame.assign(wake=["yes", "no"] * (len(people) // 2))

@@ -5,19 +5,24 @@ numbers, without a warning.
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from xmae.beats.certainty import shipped_certainty
 from xmae.errors import UserError
 from xmae.export.bundle.schema import CLibrary
 from xmae.export.export import check_moving
-from xmae.export.motion import write_motion_vectors
+from xmae.export.motion import write_int8, write_motion_vectors
 from xmae.export.stream import int8_file
 from xmae.export.targets.c.package import PackagedStudent, write_package
+from xmae.export.vectors import write_vectors
+from xmae.firmware_sim.emulators.qemu import have_qemu
 from xmae.manifest import checked
+from xmae.models import load_encoder
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 RESTING = PackagedStudent(
@@ -40,7 +45,7 @@ def package(tmp_path_factory):
 
 def said(folder):
     """Compile `test_motion.c` strictly and run it: what it says."""
-    sources = [*folder.glob("src/*.c"), folder / "models" / "xmae_model_student_motion.c"]
+    sources = [*folder.glob("src/*.c"), *folder.glob("models/*.c")]
     sources += [folder / "examples" / "port_host.c", folder / "tests" / "test_motion.c"]
     include = [f"-I{folder / name}" for name in ("include", "src", "examples", "tests")]
     words = ["gcc", "-std=c99", "-O1", *STRICT, *include, *sources, "-o", folder / "test_motion"]
@@ -79,6 +84,47 @@ def test_the_manifest_says_which_model_takes_acceleration(package):
     readme = (folder / "README.md").read_text()
     assert "| `xmae_model_student_motion` | beats, with acceleration |" in readme
     assert "XMAE_MODEL_STUDENT_MOTION" in (folder / "zephyr" / "Kconfig").read_text()
+
+
+def test_the_readme_s_c_compiles_as_it_stands(package):
+    readme = (package[0] / "README.md").read_text()
+    blocks = re.findall(r"^```c\n(.*?)^```", readme, re.M | re.S)
+    assert len(blocks) == 2 and "xmae_motion_push" in blocks[1]
+    words = ["gcc", "-std=c99", *STRICT, f"-I{package[0] / 'include'}", "-fsyntax-only", "-xc", "-"]
+    done = subprocess.run(words, input="".join(blocks), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.extended
+@pytest.mark.skipif(not have_qemu(), reason="qemu-system-arm is not installed")
+@pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
+def test_a_student_of_ones_own_is_read_as_in_python_on_host_and_cortex_m4(tmp_path):
+    """One of other weights than the shipped one's, from its float weights to both machines."""
+    encoder = load_encoder("student-motion")
+    generator = torch.Generator().manual_seed(14)
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.mul_(1 + 0.05 * torch.randn(weight.shape, generator=generator))
+    write_int8(encoder, "wrist.safetensors", tmp_path / "wrist_int8.tflite")
+    own = replace(MOVING, model="student-wrist", name="wrist", path=tmp_path / "wrist_int8.tflite")
+    assert own.path.read_bytes() != MOVING.path.read_bytes()
+    folder = tmp_path / "c"
+    write_package(folder, [RESTING, own])
+    write_vectors(folder, [RESTING])
+    write_motion_vectors(folder, [own])
+    assert "xmae_model_wrist_tracker" in (folder / "README.md").read_text()
+    for name, options in (
+        ("host", []),
+        ("m4", ["-DCMAKE_TOOLCHAIN_FILE=cmake/cortex-m4.cmake", "-DCMAKE_BUILD_TYPE=Release"]),
+    ):
+        for words in (
+            ["cmake", "-S", ".", "-B", name, *options],
+            ["cmake", "--build", name],
+            ["ctest", "--test-dir", name],
+        ):
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert "100% tests passed, 0 tests failed out of 4" in done.stdout
 
 
 def test_a_library_needs_a_student_for_ppg_alone(tmp_path):

@@ -299,5 +299,7 @@ def test_every_package_says_the_same(package):
         text = (package / name).read_text()
         assert __version__ in text and PRODUCT.summary in text
     left = [path for path in package.rglob("*") if path.is_file() and "network" not in path.parts]
-    words = re.compile(r"@(VERSION|NAME|name|SUMMARY|LICENCE|AUTHORS|URL)@")
+    words = re.compile(
+        r"@(VERSION|NAME|name|MOTION|motion|motion_model|SUMMARY|LICENCE|AUTHORS|URL)@"
+    )
     assert not [path for path in left if words.search(path.read_text(errors="replace"))]

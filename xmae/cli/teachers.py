@@ -135,6 +135,7 @@ def head(files, data, result):
     if settings["tier"] in BEATS:
         lines += [f"All students read the beats of `{settings['tier']}`, whoever teaches them."]
     lines += [
+        "Agreement is the mean centred cosine of student and teacher on validation subjects.",
         f"Probes score {result['scored_subjects']} test subjects, with 95 % intervals by subject."
         " The int8 gate is that of `xmae validate`.",
         f"{machine['cpu']}, xMAE {machine['packages']['xmae']}, {date.today()}.",

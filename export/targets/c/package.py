@@ -39,6 +39,10 @@ COLUMNS = (
     "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes",
     "RAM of `xmae_embed`, bytes", "products a second", "products an embedding",
 )  # fmt: skip
+MOVING = (
+    "student-motion",
+    "student_motion",
+)  # what README names where no student takes acceleration
 LIMITS = {  # of the configuration, those of xmae.h
     "rates_hz": [25, 500],
     "bits": [8, 24],
@@ -130,10 +134,12 @@ def model_of(student):
 
 def words_of(students, models):
     """Return what is filled into the package's files; examples take the first student for PPG
-    alone, one that reads beats if there is any.
+    alone, one that reads beats if there is any, and the first that takes acceleration.
     """
     pairs = list(zip(students, models, strict=True))
     plain = [pair for pair in pairs if not isinstance(pair[1], MotionModel)]
+    moving = [(s.model, m.name) for s, m in pairs if isinstance(m, MotionModel)]
+    moving_model, moving_name = moving[0] if moving else MOVING
     student, model = next((pair for pair in plain if pair[1].beats), plain[0])
     return {
         "@VERSION@": __version__,
@@ -141,6 +147,9 @@ def words_of(students, models):
         "@NAME@": model.name.upper(),
         "@model@": student.model,
         "@int8@": student.path.name,
+        "@motion@": moving_name,
+        "@MOTION@": moving_name.upper(),
+        "@motion_model@": moving_model,
         "@models@": markdown_table(COLUMNS, [row(model) for model in models]),
     }
 

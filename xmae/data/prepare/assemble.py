@@ -23,6 +23,8 @@ from xmae.files import atomic_file, read_json, write_json
 from xmae.manifest import parsed
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
+BY_SHAPE = {"ppg_quality", "ecg_quality"}  # reasons to drop a window that --min-quality sets
+
 
 def assemble(notes, stage, old, settings, split):
     """Check the recordings against each other and split the subjects.
@@ -132,9 +134,13 @@ def nothing_left(n_files, dropped, left_out, min_quality):
     """Say why no window is left, as one line."""
     reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
+    line = f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])})"
+    if not BY_SHAPE & {reason for reason, n in dropped.items() if n} or min_quality <= -1:
+        return f"{line}; --min-quality {min_quality:g}"
     return (
-        f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])}); "
-        f"--min-quality {min_quality:g}"
+        f"{line}: beats within a window differ in shape, by noise, motion or rhythm, more than"
+        f" --min-quality {min_quality:g} allows; a lower one keeps more windows, and -1 all that"
+        " miss no sample"
     )
 
 

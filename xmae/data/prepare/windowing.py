@@ -288,7 +288,7 @@ def window_label(label, n_windows):
     if label is None:
         return np.full(n_windows, np.nan)
     if isinstance(label, str):
-        return np.full(n_windows, {"M": 1.0, "F": 0.0}.get(label, np.nan))
+        return np.full(n_windows, {"M": 1.0, "F": 0.0}.get(label.strip()[:1].upper(), np.nan))
     if np.isscalar(label):
         return np.full(n_windows, float(label))
     values, sfreq = label

@@ -101,6 +101,18 @@ def refuse_beyond_float32(x, what):
         raise UserError(f"{what} spans {high - low:.3g} in all; no sensor resolves that")
 
 
+def refuse_no_wave(ppg, name):
+    """Raise a `UserError` if a PPG (n_times,) has no known sample, or but one or two values."""
+    finite = ppg[np.isfinite(ppg)]
+    lowest, highest = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    if lowest >= highest:
+        raise UserError(f"{name}: ppg is flat or missing throughout")
+    if not ((lowest < finite) & (finite < highest)).any():
+        raise UserError(
+            f"{name}: ppg holds no value but {lowest:g} and {highest:g}; that is no pulse wave"
+        )
+
+
 def same_shape(one, other):
     """Tell whether two signals are the same but for scale and offset, to the sixth digit."""
     both = np.isfinite(one) & np.isfinite(other)
@@ -151,8 +163,8 @@ class Recording:
     ------
     UserError
         On a subject without a name, an implausible rate, different lengths, less than one window,
-        infinite samples, numbers that no sensor gives, PPG that never changes, or ECG that is the
-        PPG once more.
+        infinite samples, numbers that no sensor gives, PPG that has but one or two values, or ECG
+        that is the PPG once more.
     """
 
     subject: str
@@ -196,9 +208,7 @@ class Recording:
                 f"{name}: {len(self.ppg) / self.sfreq:.1f} s long, shorter than a window of "
                 f"{WINDOW_S} s"
             )
-        finite = self.ppg[np.isfinite(self.ppg)]
-        if not len(finite) or finite.min() == finite.max():
-            raise UserError(f"{name}: ppg is flat or missing throughout")
+        refuse_no_wave(self.ppg, name)
         if self.ecg is not None and same_shape(self.ppg, self.ecg):
             raise UserError(
                 f"{name}: ecg is the same signal as ppg; name the right channel in a channel map"

@@ -252,7 +252,10 @@ def clock_parts(result):
             f"<p><b>Not in step: {len(gone)} recordings were left out.</b> Their ECG and PPG have "
             "no certain clocks, so nothing that needs both can use them.</p>"
         )
-    head = ("recording", "clocks", "offset corrected, s", "drift corrected, ppm", "offset left, s")
+    head = (
+        "recording", "clocks", "offset corrected (lag less 0.25 s), s", "drift corrected, ppm",
+        "offset left, s",
+    )  # fmt: skip
     body = [
         (
             row["record"],

@@ -18,6 +18,7 @@ from xmae.data.recording.small_table import read_small_table
 from xmae.data.store.windows import OLD_NAMES
 from xmae.errors import UserError
 from xmae.evaluation.protocol.tasks import REGISTRY
+from xmae.progress import stage
 from xmae.text import out_of_cell
 
 KEYS = ("subject", "record", "time")
@@ -103,6 +104,12 @@ def numbers_of(path, column):
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: column {column.name}: {error}") from error
     refuse_no_values(column, f"{path}: column {column.name}")
+    minus_one = int((column == -1).sum())
+    if minus_one and column[column != -1].min() > 0:
+        stage(
+            f"warning: {path}: column {column.name} is -1 in {minus_one} rows, which are taken as"
+            " measured; leave a missing label empty"
+        )
     return column
 
 

@@ -124,6 +124,8 @@ def physical(data, name):
     x = data[name]
     if x.dtype.kind not in "iufb":
         raise UserError(f"'{name}' holds {x.dtype}, no numbers")
+    if x.ndim != 1:
+        raise UserError(f"'{name}' has shape {x.shape}; expected one row of samples")
     values = x * float(data.get(f"{name}_scale", 1)) + float(data.get(f"{name}_offset", 0))
     return np.where(x == MISSING, np.nan, values) if x.dtype == np.int16 else values
 

@@ -85,7 +85,7 @@ def seconds_of(table, name, channel_map, path, unit_below):
 
     Times then count from the first.
     """
-    column = table[name]
+    column = numbers_again(table[name])
     if pd.api.types.is_timedelta64_dtype(column):
         raise UserError(f"{path}: column '{name}' holds durations; write times in s or as dates")
     if not pd.api.types.is_numeric_dtype(column):
@@ -106,6 +106,18 @@ def seconds_of(table, name, channel_map, path, unit_below):
         # ns since 1970 are beyond the digits of a float
         return (column - column.iloc[0]).to_numpy(np.float64) * unit, begun_at(first)
     return column.to_numpy(np.float64) * unit, ""
+
+
+def numbers_again(column):
+    """Return a column of text as numbers, if numbers are all that is left of it: the row that a
+    file breaks off in was text, and is missing by now.
+    """
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    if pd.api.types.is_timedelta64_dtype(column):
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers if numbers.notna().equals(column.notna()) else column
 
 
 def begun_at(seconds):

@@ -191,11 +191,12 @@ static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
 
 void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
                        const int16_t *map, uint32_t unit) {
+  const size_t stride = channels;
   memset(&t->work, 0, sizeof t->work);
   for (uint32_t i = 0; i < VALUES; i++) {
-    const int8_t *x = samples + 4 * i * channels;
+    const int8_t *x = samples + 4 * stride * i;
     for (uint32_t n = 0; n < channels; n++, x++)
-      t->work.values[n][i] = (int16_t)(x[0] + x[channels] + x[2 * channels] + x[3 * channels]);
+      t->work.values[n][i] = (int16_t)(x[0] + x[stride] + x[2 * stride] + x[3 * stride]);
     for (uint32_t p = 0; map && p < 2; p++)
       t->work.values[4 + p][i] = clipped(down(256 * map[3 * i + p], (int32_t)unit));
   }
