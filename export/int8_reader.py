@@ -35,11 +35,12 @@ class Int8Reader:
 
     def __init__(self, path):
         self.path, self.scale = path, StreamNetwork(path).scale
+        self.session = litert.open_model(path)
 
     def read_windows(self, ppg):
         """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""
         scaled = minmax_scale(np.asarray(ppg, np.float32))[0]
-        rows = litert.open_model(self.path)(scaled)[:, -N_OUTPUTS * MAP_CHANNELS :]
+        rows = self.session(scaled)[:, -N_OUTPUTS * MAP_CHANNELS :]
         codes = np.rint(rows / self.scale).astype(np.int64).reshape(len(rows), -1, MAP_CHANNELS)
         return read_maps(codes.transpose(0, 2, 1), MapCode.of_scale(self.scale, LOG_SHARE))
 

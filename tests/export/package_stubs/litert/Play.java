@@ -22,6 +22,7 @@ public final class Play {
                 }
             }
             refuse(() -> stream.push(new int[] {1 << 16}, 1, 0));
+            refuse(() -> stream.push(null, 1, 0));
             refuse(() -> stream.push(new int[1], 2, 0));
             refuse(() -> stream.push(new int[1], 1, -1));
         }
