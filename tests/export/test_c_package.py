@@ -496,7 +496,7 @@ def test_the_readme_works_as_it_stands(bundle, students, tmp_path):
     """A new project on host and Cortex-M4 prints the lines of Python, by the README's own lines."""
     folder = shutil.copytree(bundle.path, tmp_path / "bundle")
     write_vectors(folder / "c", students)
-    seal(folder, {key: value for key, value in bundle.manifest.items() if key != "files"})
+    seal(folder, bundle.manifest.as_json())
     files = {"cmake": "mine/CMakeLists.txt", "python": "libxmae/lines.py"}
     commands = ["set -e"]
     for language, text in blocks_of((folder / "c" / "README.md").read_text()):

@@ -39,4 +39,8 @@ def example(out: str = "recording.csv") -> dict:
         writer.writerow(["time", "ppg", "ecg [mV]"])
         writer.writerows(zip(time, ppg, ecg, strict=True))
     about = f"{SECONDS} s of {SOURCE}, an intensive-care patient in the BIDMC dataset (ODC-By 1.0)"
-    return {"summary": [about], "out": str(out)}
+    what = (
+        f"{n_times} rows at {recording.sfreq:g} Hz; its beats are irregular, so xmae prepare keeps"
+        " its windows with --min-quality -1"
+    )
+    return {"summary": [about, what], "out": str(out)}
