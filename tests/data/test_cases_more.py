@@ -332,7 +332,9 @@ def test_an_array_of_two_signals_is_told_by_its_shape(tmp_path):
         read_all(tmp_path / "two.npz")
 
 
-@pytest.mark.parametrize("word, value", [("male", 1), ("f", 0), ("Female ", 0), ("W", np.nan)])
+@pytest.mark.parametrize(
+    "word, value", [("male", 1), ("f", 0), ("Female ", 0), ("W", np.nan), ("mujer", np.nan)]
+)
 def test_words_for_a_sex(tmp_path, word, value):
     np.savez(tmp_path / "who.npz", ppg=PPG, fs=SFREQ, sex=word)
     (recording,) = read_all(tmp_path / "who.npz")

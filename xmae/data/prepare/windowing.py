@@ -15,6 +15,7 @@ from xmae.signals.quality import ecg_peaks, ppg_peaks, template_quality, window_
 from xmae.signals.resample import bridge_gaps, resample, resample_with_gaps, resampling_ratio
 from xmae.signals.window import N_TIMES, SFREQ, WINDOW_S
 
+SEXES = {"M": 1.0, "MALE": 1.0, "F": 0.0, "FEMALE": 0.0}  # other words are no label
 CHAIN = {"ppg": (ppg_clean, ppg_peaks), "ecg": (ecg_clean, ecg_peaks)}
 # measure: (1 = must not be above, -1 = must not be below, limit); 4 of 1,339 well-shaped BIDMC
 # windows are beyond one
@@ -288,7 +289,7 @@ def window_label(label, n_windows):
     if label is None:
         return np.full(n_windows, np.nan)
     if isinstance(label, str):
-        return np.full(n_windows, {"M": 1.0, "F": 0.0}.get(label.strip()[:1].upper(), np.nan))
+        return np.full(n_windows, SEXES.get(label.strip().upper(), np.nan))
     if np.isscalar(label):
         return np.full(n_windows, float(label))
     values, sfreq = label
