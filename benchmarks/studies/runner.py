@@ -98,7 +98,7 @@ def parser_of(study, page=None):
     """
     parsed = docstring_parser.parse(study.__doc__)
     meanings = {found.arg_name: found.description for found in parsed.params}
-    parser = argparse.ArgumentParser(description=parsed.short_description)
+    parser = argparse.ArgumentParser(description=(parsed.description or "").split("\n\n")[0])
     for name, parameter in signature(study).parameters.items():
         if name != "out" or page is None:
             add_setting(parser, parameter, meanings.get(name, ""))

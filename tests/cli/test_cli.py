@@ -118,6 +118,13 @@ def calls(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_help_says_what_a_verb_does_in_whole_sentences(verb, capsys):
+    main([*verb.split(), "--help"])
+    paragraphs = capsys.readouterr().out.partition("\n  --config")[0].split("\n\n")[1:]
+    assert paragraphs and all(text.rstrip()[-1] in ".:" for text in paragraphs)
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_names_every_setting_with_its_meaning_unit_and_default(verb, capsys):
     code, out = main([*verb.split(), "--help"]), capsys.readouterr().out
     shown = " ".join(out.split())

@@ -230,7 +230,7 @@ def help_of(verb, function):
     needed = [f"{option(name)} {name.upper()}" for name in required[1:]]
     usage = " ".join([verb, *map(str.upper, required[:1]), *needed])
     width = min(shutil.get_terminal_size().columns, 120)
-    paragraphs = [parsed.short_description, *(parsed.long_description or "").split("\n\n")]
+    paragraphs = (parsed.description or "").split("\n\n")
     lines = [f"usage: xmae {usage} [--option VALUE ...]"]
     lines += ["\n" + textwrap.fill(" ".join(text.split()), width) for text in paragraphs if text]
     lines.append("")
