@@ -91,7 +91,8 @@ def test_importing_every_verb_and_preparing_asks_nobody(recorder, tmp_path):
 
 @pytest.mark.extended
 def test_the_whole_way_asks_nobody(recorder, tmp_path):
-    code = "import sys\nfrom xmae.cli import main\nsys.exit(main(sys.argv[1:]))"
+    # 1: the gate, after so little training
+    code = "import sys\nfrom xmae.cli import main\nassert main(sys.argv[1:]) in (0, 1)"
     out = tmp_path / "demo"
     asked, _ = recorded(recorder, tmp_path, code, "demo", "--quick", "--out", out)
     assert asked == [] and (out / "report.html").is_file()
