@@ -154,8 +154,7 @@ def of_recording(encoder, recording, heads, table):
     embedding = embed_windows(encoder, windows)
     said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
     if hasattr(encoder, "read_windows"):  # its own beats say more than a head could
-        reading = encoder.read_windows(windows.ppg)
-        said["hr"] = reading.rate if table is None else answered(reading, table)
+        said["hr"] = answered(encoder.read_windows(windows.ppg), table)
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 

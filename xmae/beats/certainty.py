@@ -43,9 +43,11 @@ class Certainty:
 
 
 def answered(reading, table):
-    """Return the heart rates of a `Reading` that are sure enough by a table: float array, shape
-    (n_windows,), bpm; NaN = none.
+    """Return the heart rates of a `Reading` that are sure enough by a table, all of them without
+    one: float array, shape (n_windows,), bpm; NaN = none.
     """
+    if table is None:
+        return reading.rate
     codes = np.rint(255 * reading.certainty).astype(int)
     return np.where(codes >= table.least, reading.rate, np.nan)
 

@@ -232,10 +232,9 @@ def columns_of_beats(answer):
     certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the sure intervals.
     """
     reading, n = answer.reading, len(answer.embedding)
-    rate = reading.rate if answer.table is None else answered(reading, answer.table)
     found = variability(reading.time, reading.window, n, reading.confidence)
     return {
-        "hr": rate,
+        "hr": answered(reading, answer.table),
         "certainty": reading.certainty.round(3),
         "n_beats": np.bincount(reading.window, minlength=n),
         "rmssd": found["rmssd"].round(1),

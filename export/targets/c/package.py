@@ -39,10 +39,8 @@ COLUMNS = (
     "model", "gives", "heads", "flash: constants, bytes", "RAM: memory, bytes",
     "RAM of `xmae_embed`, bytes", "products a second", "products an embedding",
 )  # fmt: skip
-MOVING = (
-    "student-motion",
-    "student_motion",
-)  # what README names where no student takes acceleration
+# what README names where no student takes acceleration: the model, and its name in C
+MOVING = ("student-motion", "student_motion")
 LIMITS = {  # of the configuration, those of xmae.h
     "rates_hz": [25, 500],
     "bits": [8, 24],
