@@ -18,7 +18,7 @@ from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
-from xmae.export.motion import motion_ranges
+from xmae.export.motion import OBSERVER, motion_ranges
 from xmae.export.targets import litert
 from xmae.models.beat_student import takes_acceleration
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
@@ -49,7 +49,7 @@ def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
     windows = motion_ranges()
-    litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
+    litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows, OBSERVER)
     table = calibrate_beats(student, WindowStore(store).windows("val"))
     write_table(name, table)
     return {"windows": len(windows), "least": table.least}

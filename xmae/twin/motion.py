@@ -103,7 +103,9 @@ def tie(activity, cadence, rate_hz, generator):
     tied = near[:, None] * torch.tensor(RATIOS)[:, None]
     fits = (tied > 0.7 * low) & (tied < 1.15 * high)
     some = fits.any(2).float() + 1e-6
-    ratio = torch.multinomial(some, 1, generator=generator)[:, :, None].expand(-1, -1, fits.shape[2])
+    ratio = torch.multinomial(some, 1, generator=generator)[:, :, None].expand(
+        -1, -1, fits.shape[2]
+    )
     at = tied.expand_as(fits).gather(1, ratio)[:, 0]
     return torch.where((u() < TIED) & fits.gather(1, ratio)[:, 0], at, cadence)
 
