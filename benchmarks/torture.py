@@ -123,7 +123,7 @@ def page_of(program, rows):
 
 
 def reader_of(program):
-    """Find what reads: a function from a trap to times (s), heart rates (bpm) and certainties."""
+    """Return the function that reads a trap: times (s), heart rates (bpm) and certainties."""
     if program in METHODS:
         return lambda trap: by_windows(trap, program)
     if program.startswith("python:"):
@@ -150,7 +150,7 @@ def reader_of(program):
 
 
 def by_stream(trap, model, certainty=None):
-    """Read a trap by `xmae.Stream`."""
+    """Read a trap with `xmae.Stream`."""
     stream = Stream(model, trap.sfreq, trap.bits, certainty=certainty)
     results = stream.push(trap.codes)
     rate = [result.rate / 100 if result.rate else np.nan for result in results]
@@ -162,7 +162,7 @@ def by_stream(trap, model, certainty=None):
 
 
 def by_windows(trap, method):
-    """Read a trap by a classical detector: 10 s, each second."""
+    """Read a trap with a classical detector: 10 s windows, every second."""
     clean = resample(ppg_clean(trap.codes.astype(float), trap.sfreq), trap.sfreq, SFREQ)
     windows = np.lib.stride_tricks.sliding_window_view(clean, N_TIMES)[::SFREQ]
     reading = read_classical(windows, method)
@@ -170,7 +170,7 @@ def by_windows(trap, method):
 
 
 def by_command(trap, words):
-    """Read a trap by a program on standard input and output."""
+    """Read a trap with a program that uses standard input and output."""
     text = f"{trap.sfreq:g} {trap.bits}\n" + "\n".join(map(str, trap.codes.tolist())) + "\n"
     try:
         done = subprocess.run(

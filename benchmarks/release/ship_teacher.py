@@ -22,7 +22,7 @@ from xmae.training.begin import ENCODER, WHOLE
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write both files of one teacher, and its certainty table.
+    """Write weights and int8 file of one teacher, and its certainty table.
 
     Parameters
     ----------
