@@ -36,7 +36,7 @@ CAP = 40.0  # bpm that an error counts at the most
 
 @dataclass(frozen=True)
 class Settings:
-    """How levels become likelihoods, (level + floor) ^ power, and how fast a belief spreads.
+    """How levels become likelihoods, (level + floor) ^ power, and how far a belief spreads.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from xmae.training.begin import ENCODER, WHOLE
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write weights and int8 file of one teacher, and its certainty table.
+    """Write the encoder and the whole model of one teacher, and its certainty table.
 
     Parameters
     ----------
