@@ -13,7 +13,8 @@ NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
 def download(name):
-    """Return the path of the weights of "hf://org/name[@revision]", from the hub or its cache.
+    """Return the path of the weights of "hf://org/name[@revision]", from the cache or downloaded
+    from the hub.
 
     Raises
     ------
