@@ -127,7 +127,7 @@ def page_of(program, rows):
 
 
 def reader_of(program):
-    """Find what reads: a function from a trap to times (s), heart rates (bpm) and certainties."""
+    """Return the function that reads a trap: times (s), heart rates (bpm) and certainties."""
     if program in METHODS:
         return lambda trap: by_windows(trap, program)
     if program.startswith("python:"):
@@ -154,12 +154,12 @@ def reader_of(program):
 
 
 def by_stream(trap, model, certainty=None):
-    """Read a trap by `xmae.Stream`."""
+    """Read a trap with `xmae.Stream`."""
     return answers_of(Stream(model, trap.sfreq, trap.bits, certainty=certainty), trap)
 
 
 def by_motion_stream(trap, model):
-    """Read a trap and its acceleration by `xmae.MotionStream`."""
+    """Read a trap and its acceleration with `xmae.MotionStream`."""
     stream = MotionStream(model, trap.sfreq, trap.bits, acc_sfreq=ACC_SFREQ, one_g=ONE_G)
     stream.accelerate(trap.acceleration)
     return answers_of(stream, trap)
@@ -184,7 +184,7 @@ def by_function(trap, function):
 
 
 def by_windows(trap, method):
-    """Read a trap by a classical detector: 10 s, each second."""
+    """Read a trap with a classical detector: 10 s windows, every second."""
     clean = resample(ppg_clean(trap.codes.astype(float), trap.sfreq), trap.sfreq, SFREQ)
     windows = np.lib.stride_tricks.sliding_window_view(clean, N_TIMES)[::SFREQ]
     reading = read_classical(windows, method)
@@ -192,7 +192,7 @@ def by_windows(trap, method):
 
 
 def by_command(trap, words):
-    """Read a trap by a program on standard input and output."""
+    """Read a trap with a program that uses standard input and output."""
     text = f"{trap.sfreq:g} {trap.bits}\n" + "\n".join(map(str, trap.codes.tolist())) + "\n"
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Ship a teacher: its encoder, and the whole model that a pretraining can go on from.
+"""Ship a teacher: its encoder, and what stands around it, so that a pretraining can go on.
 
     python -m xmae.benchmarks.release.ship_teacher RUN CINC_STORE base-timing
 
@@ -9,6 +9,7 @@ recordings of the store, and from no other data.
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 
 from xmae.beats.certainty import calibrate
 from xmae.benchmarks.release.ship_beats import WEIGHTS, read_known, write_table
@@ -17,12 +18,12 @@ from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
 from xmae.files import atomic_file
-from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
-from xmae.training.begin import ENCODER, WHOLE
+from xmae.models.checkpoint import SHIPPED, in_order, load_encoder, save_encoder
+from xmae.training.begin import ENCODER, INNER, WHOLE, around
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write both files of one teacher, and its certainty table.
+    """Write the encoder and the whole model of one teacher, and its certainty table.
 
     Parameters
     ----------
@@ -45,8 +46,10 @@ def ship(run: str, store: str, name: str, /) -> dict:
         raise UserError(f"{run}: no {WHOLE}; the training is not finished")
     encoder = load_encoder(folder / ENCODER)
     save_encoder(encoder, WEIGHTS / SHIPPED[name], without_folders(encoder.provenance))
-    with atomic_file(WEIGHTS / f"{name}-whole.safetensors") as temporary:
-        temporary.write_bytes((folder / WHOLE).read_bytes())
+    whole = safetensors.torch.load_file(folder / WHOLE)
+    rest = {key: tensor for key, tensor in whole.items() if not key.startswith(INNER)}
+    with atomic_file(WEIGHTS / around(name)) as temporary:
+        temporary.write_bytes(in_order(safetensors.torch.save(rest)))
     certainty, rate, truth, subject = read_known(encoder, WindowStore(store).windows("val"))
     table = calibrate(certainty, rate, truth, subject)
     write_table(name, table)

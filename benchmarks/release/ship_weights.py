@@ -53,7 +53,7 @@ License 1.0. Weights: Apache-2.0. Method: Zhou et al., ICML 2026, arXiv 2605.009
 
 
 def describe(name, encoder):
-    """Return one encoder's section of the card."""
+    """Return the section of the model card on one encoder."""
     origin = encoder.provenance
     parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
     int8 = (

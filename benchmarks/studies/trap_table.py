@@ -11,14 +11,14 @@ from xmae.tables import markdown_table
 
 
 def shown(row):
-    """Say a trap's score: wrong but sure, and in brackets what was answered, %."""
+    """Format a trap's score: wrong but sure and, in brackets, answered, %."""
     answered = row["answered"]
     given = "-" if answered is None else f"{100 * answered:.0f}"
     return f"{100 * row['wrong_but_sure']:.1f} ({given})"
 
 
 def trap_table(results: list, /) -> str:
-    """Put the scores of several programs on the traps beside each other.
+    """Compare the scores of several programs on the traps.
 
     Parameters
     ----------
