@@ -48,7 +48,8 @@ Generated recordings of 80 s with exact truth, a heart rate each second. It is n
 Each cell is the share of all seconds in which an answer is wrong but sure, %: off by more than 10
 bpm, or any answer where there is no pulse. In brackets is the share of the seconds with a readable
 pulse that is answered, %. Our students and the tier without a network (dsp) read a stream and
-refuse where they are unsure. The classical detectors read windows of 10 s as the table of the
+refuse where they are unsure. `student-motion` also gets an accelerometer, which sees the cadence of
+the four traps that have one. The classical detectors read windows of 10 s as the table of the
 readings does, and always answer.
 
 {markdown_table(("trap", *scores), rows)}

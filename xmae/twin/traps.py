@@ -23,6 +23,8 @@ SECONDS = 80.0
 SEED = 2**40  # training's seeds lie far below
 SPAN_S = 10.0  # beats of the last 10 s make the true heart rate
 WANDER = 0.03  # share by which the rate moves slowly
+ACC_SFREQ, ONE_G = 25, 4096  # of the accelerometer: Hz, and codes that 1 g makes
+SWING = 0.4  # g of the first harmonic of a cadence
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Trap:
         Whether a pulse can be read in each second.
     cadence : bool
         Whether rhythmic motion lies on the pulse.
+    acceleration : int64 array, shape (3, seconds * 25)
+        Codes of an accelerometer beside it, `ONE_G` to 1 g; still where nothing moves.
     """
 
     name: str
@@ -51,7 +55,8 @@ class Trap:
     bits: int
     pulses: np.ndarray
     readable: np.ndarray
-    cadence: bool = False
+    cadence: bool
+    acceleration: np.ndarray
 
     def true_rate(self, time):
         """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be
@@ -115,10 +120,20 @@ def digitise(x, bits, share=0.25):
 
 
 def cadence(n, sfreq, hertz, rng, strength):
-    """Draw rhythmic motion with harmonics: (n,)."""
+    """Draw rhythmic motion with harmonics: (n,). Its phase wanders alike whatever is drawn."""
     t = np.arange(n) / sfreq
     angle = 2 * np.pi * hertz * t + 0.3 * np.sin(2 * np.pi * 0.05 * t)
     return strength * sum(np.sin(h * angle + rng.uniform(0, 6.28)) / h for h in (1, 2, 3))
+
+
+def acceleration_of(hertz, rng):
+    """Draw what an accelerometer on the wrist gives: codes (3, n); `hertz` None for a still one."""
+    n = int(SECONDS * ACC_SFREQ)
+    axes = np.outer([0.0, 0.6, 0.8], np.ones(n))  # gravity, g
+    if hertz:
+        shares = (1.0, 0.5, 0.3)  # of the axes
+        axes += [cadence(n, ACC_SFREQ, hertz, rng, SWING * share) for share in shares]
+    return np.rint(ONE_G * axes).astype(np.int64)
 
 
 def make(
@@ -131,10 +146,12 @@ def make(
     change=None,
     pulseless=None,
     lost=None,
-    moving=False,
+    moving=None,
 ):
-    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they
-    move.
+    """Make one trap.
+
+    `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they move. `moving` is the
+    cadence in Hz that an accelerometer sees.
     """
     ppg, pulses = wave(bpm, sfreq, seed, kind, pulseless)
     rng = np.random.default_rng(SEED + 1000 + seed)
@@ -147,7 +164,9 @@ def make(
     if lost:
         part = slice(int(lost[0] * sfreq), int(lost[1] * sfreq))
         ppg[part] = 6 + 0.05 * rng.standard_normal(part.stop - part.start)
-    return Trap(name, digitise(ppg, bits), sfreq, bits, pulses, readable, moving)
+    acceleration = acceleration_of(moving, np.random.default_rng(SEED + 2000 + seed))
+    codes = digitise(ppg, bits)
+    return Trap(name, codes, sfreq, bits, pulses, readable, moving is not None, acceleration)
 
 
 def with_noise(level):
@@ -211,13 +230,16 @@ def traps():
     found = []
     for number, about in enumerate(pinned):
         codes = np.cumsum(parts[f"steps{number}"], dtype=np.int64)
-        if digest(codes) != about.pop("sha256"):
+        acceleration = parts[f"acceleration{number}"].astype(np.int64)
+        pins = about.pop("sha256"), about.pop("acceleration_sha256")
+        if (digest(codes), digest(acceleration)) != pins:
             raise UserError(f"trap '{about['name']}' is damaged; install the package again")
         found.append(
             Trap(
                 codes=codes,
                 pulses=parts[f"pulses{number}"],
                 readable=parts[f"readable{number}"],
+                acceleration=acceleration,
                 **about,
             )
         )
@@ -238,18 +260,28 @@ def draw_traps():
             bpm=80,
             change=with_cadence(1.03, 80),
             seed=7,
-            moving=True,
+            moving=1.03 * 80 / 60,
         ),
-        make("cadence at double, 75 bpm", bpm=75, change=with_cadence(2, 75), seed=8, moving=True),
         make(
-            "cadence at half, 110 bpm", bpm=110, change=with_cadence(0.5, 110), seed=9, moving=True
+            "cadence at double, 75 bpm",
+            bpm=75,
+            change=with_cadence(2, 75),
+            seed=8,
+            moving=2 * 75 / 60,
+        ),
+        make(
+            "cadence at half, 110 bpm",
+            bpm=110,
+            change=with_cadence(0.5, 110),
+            seed=9,
+            moving=0.5 * 110 / 60,
         ),
         make(
             "cadence elsewhere, 85 bpm",
             bpm=85,
             change=with_cadence(1.4, 85, 2.0),
             seed=10,
-            moving=True,
+            moving=1.4 * 85 / 60,
         ),
         make("low perfusion, 70 bpm", bpm=70, change=with_noise(0.6), seed=11),
         make("upside down, 66 bpm", bpm=66, change=lambda x, p, f, r: (-x, p), seed=12),
