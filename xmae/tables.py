@@ -9,14 +9,11 @@ from xmae.text import cell
 
 NOTE = (
     "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of "
-    "predictions by "
-    "models that never saw them, in brackets the 95 % interval by resampling subjects "
-    "(of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs from "
-    "{reference} "
-    "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the "
-    "number of other rows; "
-    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better "
-    "than the constant."
+    "predictions by models that never saw them, in brackets the 95 % interval by resampling "
+    "subjects (of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs "
+    "from {reference} (two-sided permutation test that swaps methods for whole subjects, "
+    "Holm-adjusted for the number of other rows; * p < 0.05, ** p < 0.01, *** p < 0.001). Bold: "
+    "best method, baselines aside, if it is better than the constant."
 )
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")

@@ -210,10 +210,9 @@ def read_lines(read):
     first, second, *_, rival = read["methods"]
     return [
         f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
-        "saw, off by"
-        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows "
-        "within 5 bpm);"
-        f" the classical detector {rival['name']}: {rival['error_bpm']:.2f} bpm.",
+        f"saw, off by {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} "
+        f"% of windows within 5 bpm); the classical detector {rival['name']}: "
+        f"{rival['error_bpm']:.2f} bpm.",
         f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} "
         f"{100 * rival['f1']:.1f} %), intervals"
         f" off by {first['interval_ms']:.1f} ms (median).",

@@ -173,8 +173,7 @@ def page(rows, unlike):
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
         f"- *wrong beat*: further than {WRONG_S} s from the recording's own lag, estimated from "
-        "all "
-        "of it without injection.",
+        "all of it without injection.",
         "- *own lag unknown*: certain, but the recording as it is gives no lag of "
         f"{OWN_LAG_S[0]} to {OWN_LAG_S[1]} s to compare with.",
         "- Errors are median / 95th percentile of their sizes. *Offset error*: the offset is the "

@@ -326,8 +326,7 @@ def summary_of(windows, dropped, repairs, recordings):
         clear = int((windows.ppg_quality >= CLEAR).sum())
         lines.append(
             f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or "
-            "more)"
-            f" in {clear} of {len(windows)} windows"
+            f"more) in {clear} of {len(windows)} windows"
             + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
         )
     told = [TOLD[rule] for rule in TOLD if rule in repairs]

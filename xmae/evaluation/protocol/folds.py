@@ -163,8 +163,7 @@ def one_out(task, truth, rows, subject, always, where):
         if task.kind == "binary" and np.ptp(truth[scored]) == 0:
             raise UserError(
                 f"{where}: leaving one subject out needs both classes in every subject, and one "
-                "has a"
-                " single class; use --protocol all"
+                "has a single class; use --protocol all"
             )
         folds.append((np.concatenate([always, fitted]), scored))
     return folds
