@@ -75,7 +75,7 @@ class Target(ABC):
     @staticmethod
     @abstractmethod
     def inspect(path):
-        """Read what is in a file.
+        """Describe the content of a file.
 
         Returns
         -------

@@ -133,7 +133,7 @@ class Debugger:
         return f"F{result:x}" if result >= 0 else f"F-1,{-result:x}"
 
     def memory(self, where, size):
-        """Return bytes of the machine's memory."""
+        """Read bytes of the machine's memory."""
         data = b""
         for at in range(0, size, STEP):
             self.send(f"m{where + at:x},{min(STEP, size - at):x}")

@@ -45,7 +45,7 @@ class MapCode:
 
     @classmethod
     def of_scale(cls, scale, log_share=1.0):
-        """Make it from the scale of the codes.
+        """Make a `MapCode` from the scale of the codes.
 
         `log_share` is by how much the log interval is made smaller before it becomes a code.
         """

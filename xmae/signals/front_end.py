@@ -56,7 +56,7 @@ def check_rate(sfreq):
 
 
 def checked(codes):
-    """Return codes as int64.
+    """Check converter codes and return them as int64.
 
     Raises
     ------

@@ -95,7 +95,7 @@ class DspTier:
         self.length = square_root(31 * min(height, FULL_HEIGHT))
 
     def output(self, k):
-        """Return cosine, sine and log interval of the sample DELAY before number `k`."""
+        """Return the cosine, sine and log interval of the sample DELAY before number `k`."""
         at, narrow, half = k - DELAY, self.lag // 8, min(self.lag // 2, DELAY)
         wide = self.lag
         first = at + half - wide + 1

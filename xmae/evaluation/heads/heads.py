@@ -93,7 +93,7 @@ def heads_of(name):
 
 
 def written(heads):
-    """Return heads by model and task in the form of heads.json."""
+    """Return the heads by model and task, in the form of heads.json."""
     return {
         model: {task: head.as_json() for task, head in tasks.items()}
         for model, tasks in heads.items()
