@@ -61,8 +61,8 @@ def simulate(
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
-    A student that reads beats is played through libxmae: a line a second, and every field of every
-    result is compared with `xmae.Stream` here. Exit code 1 where they differ.
+    A student that reads beats is played through libxmae: one line per second, and every field of
+    every result is compared with `xmae.Stream` here. Exit code 1 where they differ.
 
     Parameters
     ----------

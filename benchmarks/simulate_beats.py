@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the same bits as
+"""`xmae simulate` of a student that reads beats: one line per second, the same bits as
 `xmae.Stream`.
 """
 

@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student for PPG and acceleration: a line a second, the bits of
+"""`xmae simulate` of a student for PPG and acceleration: one line per second, the bits of
 `xmae.MotionStream`.
 """
 

@@ -88,7 +88,7 @@ def embed(
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
-        beats, RMSSD and SDNN (ms) there, and a row a beat in beats.csv.
+        beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
     model : str
         A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu"), a safetensors file, or the folder of a bundle.

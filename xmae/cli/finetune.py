@@ -59,7 +59,7 @@ def finetune(
     epochs : int
         Passes over the training windows.
     batch_size : int or None
-        Windows a step; default 32 with a task, else what the encoder was made with.
+        Windows per step; default 32 with a task, else what the encoder was made with.
     lr : float or None
         Peak learning rate; default 1e-4 with a task, else a third of that from random weights.
     teacher : str or None

@@ -67,7 +67,7 @@ def distill(
     epochs : int
         Passes over the crops.
     batch_size : int
-        Crops a step.
+        Crops per step.
     lr : float
         Peak learning rate of AdamW.
     token_weight : float

@@ -140,7 +140,7 @@ class TaughtCrops(SteppedBatches):
     n_crops : int
         Crops in the bank.
     batch_size : int
-        Crops a step.
+        Crops per step.
     seed : int
         Seed of crops and order.
     """

@@ -74,7 +74,7 @@ def compare(
     size : str
         "base" (as published) or "small".
     batch_size : int
-        Windows a step.
+        Windows per step.
     recipe : str
         Augmentations of `xmae pretrain`: "published" or "small-data".
     finetune : bool
@@ -82,7 +82,7 @@ def compare(
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     max_minutes : float or None
-        Stop a method after so many minutes, with a checkpoint; call again to go on.
+        Stop a method after this many minutes, with a checkpoint; call again to go on.
     out : str
         Folder: a run folder per method, table.md, table.csv, table.html and metrics.json.
     seed : int

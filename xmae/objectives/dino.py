@@ -51,7 +51,7 @@ class DINOObjective(MomentumTeacher):
     prototypes : int
         Width of the head's output.
     n_short : int
-        Short crops a window.
+        Short crops per window.
     temperature : float
         Of the teacher's answers; the lower, the sharper.
     momentum : float

@@ -21,11 +21,11 @@ class Defaults:
     Parameters
     ----------
     epochs, batch_size : int
-        Passes over the training windows; windows a step, over all processes.
+        Passes over the training windows; windows per step, over all processes.
     lr, weight_decay : float
         Of AdamW: peak learning rate, decoupled weight decay.
     lr_batch : int or None
-        Windows a step that `lr` is for; other batch sizes scale it linearly, as the paper does.
+        Windows per step that `lr` is for; other batch sizes scale it linearly, as the paper does.
         None: the paper has no such rule, and `lr` stays.
     betas : (float, float)
         Of AdamW.

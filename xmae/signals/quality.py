@@ -1,7 +1,7 @@
 """How far to trust a beat: its correlation with the average beat of the recording.
 
 This is NeuroKit2's `templatematch` (version 0.2.13; loosely after Orphanidou et al., IEEE JBHI 19,
-2015), computed for all beats at once instead of through one data frame a beat. Peaks come from
+2015), computed for all beats at once instead of through one data frame per beat. Peaks come from
 NeuroKit2's detectors, which are quick on a whole recording.
 """
 

@@ -77,7 +77,7 @@ def fit(
         How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a
         part).
     max_minutes : float, optional
-        Stop after so many minutes with a checkpoint to resume from.
+        Stop after this many minutes, with a checkpoint to resume from.
     logger : str, optional
         Loggers, separated by commas; see `xmae.training.loggers`.
 

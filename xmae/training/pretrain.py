@@ -76,7 +76,7 @@ def pretrain(
         Passes over the training windows. Default here, and of batch_size, lr, patience and keep:
         the method's own (xmae: 37, 512, 3e-4, 17, "best").
     batch_size : int
-        Windows a step, over all devices.
+        Windows per step, over all devices.
     accumulate : int
         Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
         methods compare within a part.
@@ -102,7 +102,7 @@ def pretrain(
     seed : int
         Seed of everything random.
     devices : int
-        GPUs, or CPU processes, that share each batch; torchrun says it itself.
+        GPUs, or CPU processes, that share each batch; under torchrun, its own number.
     strategy : str
         How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser
         states in shards).
@@ -111,7 +111,7 @@ def pretrain(
     compile : bool
         Compile the networks' blocks (torch.compile): a slower start, then faster steps.
     max_minutes : float
-        Stop after so many minutes with a checkpoint; `--resume` goes on. Default: never.
+        Stop after this many minutes, with a checkpoint; `--resume` goes on. Default: never.
     logger : str
         Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
         none; metrics.json has the history.

@@ -47,7 +47,7 @@ def twin(
     Parameters
     ----------
     people : int
-        How many; a file each.
+        Number of people; each gets a file.
     minutes : float
         Length of each recording, 0.5 to 1440.
     out : str

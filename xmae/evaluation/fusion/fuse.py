@@ -77,7 +77,7 @@ def fuse(
     epochs : int
         Passes of fine-tuning over the training windows.
     batch_size : int
-        Windows a step of fine-tuning.
+        Windows per step of fine-tuning.
     lr : float
         Peak learning rate of fine-tuning.
     seed : int

@@ -78,7 +78,7 @@ def finetune(
     seed : int
         Of their order.
     batch_size : int
-        Windows a step.
+        Windows per step.
     lr : float
         Peak learning rate of AdamW.
     progress : bool
