@@ -196,7 +196,7 @@ class PlayedCodes:
     Attributes
     ----------
     codes : float array, shape (n,)
-        Of its converter; NaN = missing.
+        Codes of the converter; NaN = missing.
     rate : int
         Hz.
     hop_s : int

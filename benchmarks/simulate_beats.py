@@ -39,7 +39,7 @@ class PlayedSignal:
     recording : Recording
         Systole rises.
     name : str
-        Of its file.
+        Name of the recording's file.
     sfreq : float or None
         Rate of the front end, Hz; None: the recording's, if it is 25 to 500 Hz, else 100 Hz.
     hop_s, bits : int

@@ -164,11 +164,11 @@ def limits(sizes, latency_ms, rate):
     Parameters
     ----------
     sizes : dict
-        Of a `Firmware`.
+        Sizes of a `Firmware`.
     latency_ms : float
         The longest that a window may take, ms: samples that arrive meanwhile wait in the FIFO.
     rate : int
-        Of the front end, Hz.
+        Sampling rate of the front end, Hz.
     """
     used = {"weights": sizes["flash_weights"], "code": sizes["flash_code"], "ram": sizes["ram"]}
     kept = {

@@ -38,7 +38,7 @@ class MovingStudent:
     path : Path
         Its int8 `.tflite`.
     certainty : Certainty
-        Of its beats.
+        Certainty table of its beats.
     """
 
     name: str

@@ -112,7 +112,7 @@ def held_out(store, n, seed, calibration=None):
     seed : int
         Seed of the draw.
     calibration : Calibration, optional
-        Of train subjects, windows that set the ranges are left out.
+        Windows that set the ranges; those of train subjects are left out of the result.
 
     Returns
     -------

@@ -124,7 +124,8 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
     heads : dict of str to Head, optional
         Linear heads by task; those no better than a constant are left out.
     table : Certainty, optional
-        Of an encoder that finds beats: from which certainty on their heart rate is given.
+        Certainty table of an encoder that finds beats: from which certainty on their heart rate is
+        given.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     ----------
     bundle : Bundle
     entry : dict
-        Of the file.
+        Entry of the file.
     given : float array, shape (n, D), or None
         Embeddings, or rows with a timing map; None: it did not run.
     recorded : Reference
@@ -110,7 +110,7 @@ def head_drift(task, truth, exported, original, subjects, known):
     ----------
     task : Task
     truth, exported, original : float arrays, shape (k,)
-        Of the windows with a label.
+        Values of the windows with a label.
     subjects : array, shape (n,)
         Whose all windows are.
     known : bool array, shape (n,)

@@ -53,7 +53,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     Returns
     -------
     Path
-        Of the page.
+        Path of the page.
 
     Raises
     ------

@@ -87,7 +87,7 @@ class Estimate(OpenSchema):
     inference_ms : float
         Time of one window, ms.
     cycles : float
-        Of the accelerator, for one window.
+        Cycles of the accelerator for one window.
     clock_mhz : float
         Its clock, MHz.
     macs : int
@@ -212,7 +212,7 @@ class HeadError(OpenSchema):
     Attributes
     ----------
     units : str
-        Of the errors.
+        Units of the errors.
     mae, mae_constant : float
         Mean absolute error of the head, and of the mean of the training subjects.
     windows, subjects : int
@@ -293,7 +293,7 @@ def checked_heads(value: Any, models: list[Entry], where: object) -> Heads:
     value : object
         The JSON value of `heads.json`.
     models : list of Entry
-        Of the manifest.
+        Entries of the manifest.
     where : Path
         For messages.
 

@@ -62,7 +62,7 @@ class Run:
     Attributes
     ----------
     exit_code : int
-        Of the program; 99 from the fault handler.
+        Exit code of the program; 99 from the fault handler.
     console : str
         What it wrote as text.
     files : dict of bytes

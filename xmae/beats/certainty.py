@@ -28,7 +28,7 @@ class Certainty:
     Parameters
     ----------
     half_width : int array, shape (16,)
-        Of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
+        Half width of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
     least : int
         Certainty (0 to 255) from which a heart rate is given.
     """
@@ -95,7 +95,7 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
         Whose window it is. All count the same then, as coverage is a mean over subjects; without it
         all windows do.
     wrong_share : float
-        Of all windows, so many may be answered and off by more than 10 bpm.
+        Largest share of all windows that may be answered and off by more than 10 bpm.
 
     Returns
     -------

@@ -189,7 +189,7 @@ def decide(beats, belief, table, activity):
     belief : (int, int)
         Heart rate, 1 / 100 bpm, and how sure it is, 0 to 255.
     table : Certainty
-        Of the belief.
+        Certainty table of the belief.
     activity : int
         1 / 1000 g.
 

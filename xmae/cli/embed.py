@@ -93,11 +93,12 @@ def embed(
         A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu"), a safetensors file, or the folder of a bundle.
     target : str or None
-        Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
+        Runtime for a bundle: "litert" (the default), "executorch" or "onnx". Other models run in
+        PyTorch.
     precision : str or None
-        Of a bundle: "int8" (the default) or "fp32".
+        Precision for a bundle: "int8" (the default) or "fp32".
     part : str or None
-        Of a bundle: "student" (the default), "teacher", or a further student, such as
+        Model of a bundle: "student" (the default), "teacher", or a further student, such as
         "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.

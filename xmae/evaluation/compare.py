@@ -229,7 +229,7 @@ def cached(folder, protocol, encoder, trials, seed):
     encoder : Path
     trials : list of Trial
     seed : int
-        Of fine-tuning.
+        Seed of fine-tuning.
     """
     path = folder / f"{protocol}.npz"
     digest = sha256(encoder)

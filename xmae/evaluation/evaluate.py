@@ -226,7 +226,7 @@ def summarise(trials, reasons, predictions, seed=77):
         Method -> trial's name -> out-of-fold predictions. The first method is the reference of the
         tests; p-values are adjusted for the number of other methods by Holm's procedure.
     seed : int
-        Of the resamples and the tests.
+        Seed of the resamples and the tests.
 
     Returns
     -------

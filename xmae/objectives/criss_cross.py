@@ -219,7 +219,7 @@ def dual_mask(
     batch, n_leads, n_patches : int
         Shape of the mask; 1 to 12 leads.
     generator : torch.Generator
-        Of the draw, on the CPU.
+        Generator of the draw, on the CPU.
     masking : str
         "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole
         leads, their number drawn evenly from 0 (or 1, as the only mask: a window with nothing

@@ -317,7 +317,7 @@ class Watch(Checkpoint):
     Parameters
     ----------
     folder : Path
-        Of the checkpoints.
+        Folder of the checkpoints.
     every : int
         Steps of the optimiser between checkpoints.
     max_minutes : float, optional

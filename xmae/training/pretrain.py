@@ -66,10 +66,10 @@ def pretrain(
         "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the
         widths, or less).
     mask : str
-        Of xmae: shape of the ECG mask, "anchor" (published), "block", "scatter" or "mixed".
+        Shape of the ECG mask of xmae, "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule"
-        (over epochs) or "none" (0.80).
+        Curriculum of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default),
+        "schedule" (over epochs) or "none" (0.80).
     options : dict
         Further settings of the method, by name, as in `--options.temperature=0.1`.
     epochs : int
@@ -199,7 +199,7 @@ def record(objective, result, origin, splits, val, out):
     origin : dict or None
         Provenance of the weights that it began from.
     splits : dict
-        Of the store's subjects.
+        Splits of the store's subjects.
     val : object
         Validation batches, for the picture.
     out : Path

@@ -63,7 +63,7 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
     folder : str or Path
         Where to.
     name : str
-        Of the two files.
+        Name of the two files.
     cmsis_nn : bool
         Call CMSIS-NN's convolutions instead of this package's, through `xmae_cmsis_nn.h`.
 
@@ -181,7 +181,7 @@ class Network:
     Attributes
     ----------
     name : str
-        Of the two files.
+        Name of the two files.
     tensors, layers : list
         As `read_layers` gives them.
     source, sink : int

@@ -42,7 +42,7 @@ class WindowLoader(IterableDataset):
         Windows of the global batch, over all ranks; the last, smaller batch of an epoch is left
         out.
     seed : int
-        Of the order.
+        Seed of the order.
     rank, world_size : int
         This process takes every `world_size`-th window of each batch, beginning with `rank`.
     cache : str, Path or None

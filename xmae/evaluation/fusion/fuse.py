@@ -201,7 +201,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     tuned : Tuning, optional
         Fine-tune on the train split alone; else linear probes in folds over the test subjects.
     seed, n_resamples : int
-        Of the resamples.
+        Seed and number of the resamples.
 
     Returns
     -------

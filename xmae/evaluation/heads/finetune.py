@@ -34,7 +34,7 @@ def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
     epochs : int
         Passes over the fitted windows of a fold.
     seed : int
-        Of the order of the windows.
+        Seed of the order of the windows.
     """
     parts = []
     for fitted, scored in tqdm(trial.folds, "finetune", unit="fold", leave=False):
@@ -76,7 +76,7 @@ def finetune(
     epochs : int
         Passes over the windows.
     seed : int
-        Of their order.
+        Seed of their order.
     batch_size : int
         Windows per step.
     lr : float

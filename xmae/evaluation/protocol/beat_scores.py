@@ -73,7 +73,7 @@ def score_reading(windows, recording, subject, reading, constants):
     recording, subject : int arrays, shape (n,)
         Numbers of each window's recording and subject.
     reading : Reading
-        Of these windows.
+        Reading of these windows.
     constants : dict of float arrays, shape (n,)
         By name of `VALUES`: what stands for a missing answer.
 

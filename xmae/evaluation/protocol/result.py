@@ -28,7 +28,8 @@ class MethodResult:
     scores : dict of str to Score
         By metric: "mae", "auroc", "f1".
     p : float or None
-        Of the paired test against the first method, adjusted by Holm; None of a method without one.
+        p-value of the paired test against the first method, adjusted by Holm; None of a method
+        without one.
     stars : str
         "*" below 0.05, "**" below 0.01, "***" below 0.001.
     """

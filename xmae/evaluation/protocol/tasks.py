@@ -44,7 +44,7 @@ class Task:
     kind : str
         "regression" or "binary".
     units : str
-        Of a number; "" for a class.
+        Units of a number; "" for a class.
     column : str
         Label of the store, or column of the label table, it comes from.
     above : float or None
