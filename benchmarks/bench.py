@@ -69,8 +69,8 @@ def bench(
     compare: str | None = None,
     public_key: str | None = None,
 ) -> dict:
-    """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and
-    on emulated devices.
+    """Measure cost and accuracy of every model of a bundle, in every installed runtime and on
+    emulated devices.
 
     One window at a time, on one thread and on all. The models take turns, so that whatever else the
     machine does hits all of them. Exit code 1 if a model fails or `compare` finds a regression; a
@@ -165,8 +165,8 @@ def bench(
 
 
 def known_devices(devices, opened):
-    """Return names of the emulated devices that were asked for; a wrong one is known before the
-    work.
+    """Return the names of the emulated devices that were asked for; refuse an unknown one before
+    any work.
     """
     names = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in names:
@@ -203,7 +203,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
 
 
 def emulated(opened, recorded, windows, chosen, watches):
-    """Return rows of the emulated devices, on a few of the windows."""
+    """Measure the models on emulated devices, on a few of the windows: a list of `BenchRow`."""
     few, rows = evenly(np.arange(len(windows)), EMULATED_WINDOWS), []
     ppg, _ = minmax_scale(windows.ppg[few])
     for name in tqdm(watches, "emulated devices", disable=not watches):
@@ -215,7 +215,9 @@ def emulated(opened, recorded, windows, chosen, watches):
 
 
 def compared(result, old, path):
-    """Say what is worse than in an earlier result, which was read from `path`."""
+    """Compare a result with an earlier one, read from `path`: the regressions, or why accuracy is
+    not compared.
+    """
     with refusing(path, "a result of xmae bench"):
         return {
             "regressions": find_regressions(result, old),
@@ -224,7 +226,7 @@ def compared(result, old, path):
 
 
 def sum_up(rows, result, signature):
-    """Tell whether the run passed, and lines for the terminal: `passed`, `summary`."""
+    """Sum up a run: `passed`, and `summary`, the lines for the terminal."""
     failures = [f"{row.name}: fails: {row.failure}" for row in rows if row.failure is not None]
     regressions = result.get("regressions", [])
     summary = [
@@ -289,7 +291,7 @@ def timed(bundle, entries, rows, ppg, rounds):
 
 
 def fastest_and_worst(rows):
-    """Return lines that say which int8 file is fastest here, and which lost most."""
+    """Return lines that name the fastest int8 file on this machine, and the least accurate one."""
     int8 = [row for row in rows if row.kind == "measured" and row.precision == "int8"]
     timed = [row for row in int8 if row.latency_ms is not None]
     judged = [row for row in int8 if row.centred]
@@ -306,8 +308,8 @@ def fastest_and_worst(rows):
 
 
 def with_cold_starts(bundle, entries, rows, ppg, starts):
-    """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms`
-    becomes the median.
+    """Start every model in fresh processes until it has `starts` cold starts; `cold_start_ms`
+    becomes their median.
     """
     runs = [i for i, row in enumerate(rows) if row.cold_start_ms is not None]
     times = {i: [rows[i].cold_start_ms] for i in runs}
@@ -323,8 +325,8 @@ def with_cold_starts(bundle, entries, rows, ppg, starts):
 
 
 def device_rows(bundle):
-    """Return rows of the files that only their device runs, with the cycles that their compiler
-    estimates, where it does.
+    """Return the rows of files that run on their device only, with cycles where their compiler
+    estimates them.
     """
     return [
         BenchRow(
@@ -340,13 +342,13 @@ def device_rows(bundle):
 
 
 def reference_rows(info):
-    """Return rows of the device that a reference was recorded on, a GPU if there was one."""
+    """Return the rows recorded with a reference on its device (a GPU if there was one)."""
     named = {"format": "pytorch", "device": info["device"], "kind": "recorded"}
     return [BenchRow.from_json(named | row) for row in info.get("precisions", [])]
 
 
 def write_csv(path, rows):
-    """The rows without what is nested deeper, one column a number."""
+    """Write the rows as CSV, one number per column; nested values are left out."""
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()

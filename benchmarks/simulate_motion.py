@@ -78,7 +78,9 @@ def moving_codes(signal):
 
 
 def held(x):
-    """Hold the value before where rows (n, m) miss one, and the first known at the start."""
+    """Fill missing values in rows (n, m) with the value before, or at the start with the first
+    known one.
+    """
     known = np.isfinite(x)
     last = np.maximum.accumulate(np.where(known, np.arange(x.shape[1]), -1), 1)
     last = np.where(last < 0, known.argmax(1)[:, None], last)

@@ -55,7 +55,7 @@ def validate(
     rounds: int = 5,
     public_key: str | None = None,
 ) -> dict:
-    """Judge every model of a bundle, in every runtime installed, against its fp32 original. The
+    """Compare every model of a bundle, in every installed runtime, with its fp32 original. The
     limits are for int8.
 
     fp32 exports must keep a centred cosine of 0.9999 (5th percentile 0.999), the heart-rate error
@@ -146,7 +146,7 @@ def validate(
 
 
 def judge(opened, recorded, windows, chosen, limits, rounds):
-    """Run every model of a bundle, and hold it against its limits.
+    """Run every model of a bundle, and compare it with its limits.
 
     Parameters
     ----------
@@ -185,12 +185,13 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
 
 
 def exports(rows):
-    """Return the rows of exported files."""
+    """Return the rows of the exported files."""
     return [row for row in rows if row.format != "pytorch"]
 
 
 def verdict(rows, other, signature, windows):
-    """Sum up the rows: what `drift.json` says of all, and `summary`, lines for the terminal.
+    """Sum up the rows: what `drift.json` says of the whole, and `summary`, the lines for the
+    terminal.
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ def verdict(rows, other, signature, windows):
 
 
 def find_violations(row, limits):
-    """Say what in a row is beyond the limits: a list of sentences, empty if nothing is."""
+    """List what in a row is beyond the limits: a list of sentences, empty if nothing is."""
     if row.missing is not None:
         return []
     if row.failure is not None:

@@ -26,7 +26,7 @@ WHAT_TO_DO = "model.read(ppg, sfreq) takes raw PPG as it was recorded"
 
 @dataclass(frozen=True)
 class WindowReading:
-    """What an encoder says of a recording, window by window.
+    """An encoder's reading of a recording, window by window.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class WindowReading:
     heads: dict
 
     def __str__(self):
-        """Say the reading in a line."""
+        """Return the reading as one line of text."""
         known = {task: values[np.isfinite(values)] for task, values in self.heads.items()}
         said = [f"{task} {np.median(values):.1f}" for task, values in known.items() if len(values)]
         quality = f"median quality {np.median(self.quality):.2f}"
@@ -92,7 +92,7 @@ def load(name):
 
 
 def refuse_raw(_, arguments):
-    """Raise a `UserError` if an encoder is called with anything but scaled windows."""
+    """Raise a `UserError` if an encoder is called with anything other than scaled windows."""
     import torch
 
     if torch.compiler.is_compiling():

@@ -25,7 +25,7 @@ UNUSABLE = "the embedding has another width, or values that are not finite"
 
 
 def compare(bundle, entry, given, recorded, windows, chosen):
-    """Compare what a file gave for windows with what the fp32 original gives.
+    """Compare the output of an exported file with that of the fp32 original, on the same windows.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
 
 
 def compare_embeddings(embedding, original, mean):
-    """Compare rows of two embeddings (n, D), as they are and with `mean` (D,) taken off both.
+    """Compare the rows of two embeddings (n, D), plain and with `mean` (D,) subtracted from both.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def compare_embeddings(embedding, original, mean):
 
 
 def compare_heads(heads, embedding, original, windows):
-    """Give the metric of every head on exported and original embeddings (n, D).
+    """Compute the metric of every head on exported and original embeddings (n, D).
 
     Returns
     -------
@@ -104,7 +104,7 @@ def compare_heads(heads, embedding, original, windows):
 
 
 def head_drift(task, truth, exported, original, subjects, known):
-    """Give a task's metric on what the head shows (k,) from both embeddings.
+    """Compute a task's metric from a head's answers (k,) on exported and on original embeddings.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def emulate(bundle, name, ppg):
 
 
 def layer_times(layers, run, n, device):
-    """Estimate the layers' times from counts of their instructions over `n` windows.
+    """Estimate the time of each layer from its instruction counts over `n` windows.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and 5th percentile of a cosine over windows; 1 = the same direction."""
+    """Median and 5th percentile of a cosine over windows; 1 = same direction."""
 
     median: float
     p5: float
@@ -19,7 +19,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class EmbeddingDrift:
-    """How far embeddings are from those of the fp32 original.
+    """Distance of embeddings from those of the fp32 original.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class HeadDrift:
 
 @dataclass(frozen=True)
 class BeatDrift:
-    """What an exported student reads, against what its float original reads.
+    """What an exported student reads, compared with its float original.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class BeatDrift:
 
 @dataclass(frozen=True)
 class Row:
-    """What both files say of a model.
+    """The columns that `drift.json` and `bench.json` share.
 
     Attributes
     ----------
@@ -156,12 +156,12 @@ class Row:
         return self.missing is None and self.failure is None
 
     def as_json(self) -> dict:
-        """Return the row as it stands in the file: without what was not measured."""
+        """Return the row as JSON, without the columns that were not measured."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, row: dict) -> "Row":
-        """Read a row of a file; a `pydantic.ValidationError` if it is none."""
+        """Read a row from JSON; raises a `pydantic.ValidationError` if it is not one."""
         return TypeAdapter(cls).validate_python(row)
 
 

@@ -69,7 +69,7 @@ def ship(encoder: str, store: str, name: str, /) -> dict:
 
 
 def write_table(name, table):
-    """Write the certainty table of a shipped model among the others."""
+    """Add the certainty table of a model to the shipped tables."""
     tables = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
     tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
     with atomic_file(TABLE) as temporary:
@@ -77,8 +77,8 @@ def write_table(name, table):
 
 
 def read_known(model, windows):
-    """Read the windows with truth by a model with `read_windows`: certainty (0 to 255), heart rate
-    and truth (bpm), subject.
+    """Read the windows with truth by a model's `read_windows`: certainty (0 to 255), heart rate and
+    truth (bpm), subject.
     """
     truth = truth_of_windows(windows).hr_ecg
     known = np.isfinite(truth)

@@ -23,7 +23,7 @@ from xmae.training.begin import ENCODER, INNER, WHOLE, around
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write both files of one teacher, and its certainty table.
+    """Write the encoder and the whole model of one teacher, and its certainty table.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ EACH, SIGNAL_S, MADE_SFREQ, MADE_BITS = 12, 30, 50, 18  # recordings without a p
 
 @dataclass(frozen=True)
 class Judged:
-    """Windows with truth and what was read from them.
+    """Windows with truth, and what was read from them.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ class Judged:
     good: np.ndarray
 
     def select(self, rows):
-        """Keep some windows."""
+        """Keep the windows that a mask or list of numbers picks."""
         return Judged(*(values[rows] for values in vars(self).values()))
 
     def interval(self, table):
-        """Return the interval of each heart rate by a table, bpm: low, high."""
+        """Return the interval of each heart rate by a certainty table, bpm: low, high."""
         rate = np.nan_to_num(100 * self.rate)
         low, high = table.interval(rate, self.certainty)
         known = np.isfinite(self.rate)
@@ -97,8 +97,8 @@ def judge(store, model):
 
 
 def irregularity_of(beats):
-    """Return the mean change of neighbouring intervals over their mean, by window; 0 with too few
-    beats.
+    """Return the mean change between neighbouring intervals over their mean, by window; 0 with too
+    few beats.
     """
     window, time = beats_by_window(beats)
     interval, of = intervals_of(time, window)
@@ -111,7 +111,7 @@ def irregularity_of(beats):
 
 
 def coverage_row(name, judged, low, high):
-    """Return cells of a row: coverage with its interval over subjects, median width, windows,
+    """Return the cells of a row: coverage with its interval over subjects, median width, windows,
     subjects.
     """
     inside, width = interval_coverage(judged.truth, low, high, judged.subject)
@@ -121,8 +121,8 @@ def coverage_row(name, judged, low, high):
 
 
 def coverage_rows(judged, table, cross):
-    """Return rows of coverage: given, all, irregular; by the shipped table and by those of other
-    folds.
+    """Return the rows on coverage (given, all and irregular windows), by the shipped table and by
+    tables of other folds.
     """
     low, high = judged.interval(table)
     known = np.isfinite(judged.rate)
@@ -142,8 +142,8 @@ def coverage_rows(judged, table, cross):
 
 
 def cross_conformal(judged):
-    """Return intervals (low, high) of every window by the table of the other folds' subjects,
-    bpm.
+    """Return an interval (low, high) for every window from the table fitted on the subjects of the
+    other folds, bpm.
     """
     low, high = np.full((2, len(judged.truth)), np.nan)
     for fold in range(N_FOLDS):
@@ -155,7 +155,7 @@ def cross_conformal(judged):
 
 
 def risk_rows(judged, table):
-    """Return points of the risk-coverage curve: share answered, mean error, share wrong of all
+    """Return the points of the risk-coverage curve: share answered, mean error, share wrong of all
     windows.
     """
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
@@ -174,7 +174,7 @@ def risk_rows(judged, table):
 
 
 def draw(judged, table):
-    """Draw the risk-coverage curve: PNG as bytes."""
+    """Draw the risk-coverage curve: PNG, bytes."""
     from matplotlib.figure import Figure
 
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
@@ -197,7 +197,7 @@ def draw(judged, table):
 
 
 def made_rows(model):
-    """Return rows of signals without a pulse: share of the seconds in which a heart rate is
+    """Return the rows on generated signals without a pulse: share of seconds with a heart rate
     given.
     """
     t, random, rows = np.arange(SIGNAL_S * MADE_SFREQ) / MADE_SFREQ, np.random.default_rng(0), []
@@ -260,7 +260,8 @@ check of the older students passes 43 % of random walks and 100 % of square wave
 
 
 def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
-    """Score the certainty of a student that reads beats.
+    """Score the certainty of a student that reads beats: coverage of its intervals, and risk
+    against coverage.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ COLUMNS = (
 def int8_methods(
     compared: str, store: str, /, *, methods: str | None = None, work: str | None = None
 ) -> str:
-    """Export every method's encoder in every format, and hold it against PyTorch.
+    """Export every method's encoder in every format, and compare it with PyTorch.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def known_methods(compared, methods):
 
 
 def measure(encoder, store, folder):
-    """Return a row for each format of one encoder: bytes, largest error of fp32, centred cosines of
+    """Return one row per format of an encoder: bytes, largest error of fp32, centred cosines of
     int8, seconds.
     """
     graph, chosen = (
@@ -137,7 +137,7 @@ did not take.
 
 
 def cells_of(row):
-    """Return cells of a file."""
+    """Return the cells of one file."""
     return (
         row["method"],
         row["encoder"],

@@ -47,7 +47,7 @@ FEATURES = "hand-made features, ridge"
 
 
 def read_embedding(cohort, embedding):
-    """Return the heart rate that a ridge on an embedding reads, fitted on the other folds:
+    """Read the heart rate by a ridge regression on an embedding, fitted on the other folds:
     `Reading`.
     """
     rate = np.full(len(cohort.subject), np.nan)
@@ -58,12 +58,14 @@ def read_embedding(cohort, embedding):
 
 
 def open_model(path):
-    """Open an encoder by name or path, or the int8 `.tflite` of one that reads beats."""
+    """Open an encoder by name or path, or the int8 `.tflite` of a student that reads beats."""
     return Int8Reader(path) if str(path).endswith(".tflite") else load_encoder(path)
 
 
 def read_all(cohort, models):
-    """Return readings by name: the models in their order, then the rivals."""
+    """Read all windows by every method: {name: reading}, the models in their order, then the
+    rivals.
+    """
     ppg, readings = cohort.windows.ppg, {}
     for path in models:
         model, name = open_model(path), Path(path).stem
@@ -81,9 +83,7 @@ def read_all(cohort, models):
 
 
 def remembered(ppg, method):
-    """Return a rival's reading of these windows, from the cache if it was made before: minutes of
-    work.
-    """
+    """Return a rival's reading of these windows, cached because it takes minutes to compute."""
     content = hashlib.sha256(np.ascontiguousarray(ppg).tobytes())
     content.update(json.dumps([method, SETTINGS], sort_keys=True).encode())
     path = cache_folder() / "readings" / f"{content.hexdigest()[:24]}.npz"
@@ -97,7 +97,7 @@ def remembered(ppg, method):
 
 
 def rate_rows(scored):
-    """Return cells of the heart-rate table, and the rows as numbers."""
+    """Return the cells of the heart-rate table, and the rows as numbers."""
     first = next(iter(scored.values()))
     scores = {name: rate_scores(one) for name, one in scored.items()}
     ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
@@ -122,12 +122,14 @@ def rate_rows(scored):
 
 
 def percent(x):
-    """Return the mean of subjects' shares as text, %; NaN left out."""
+    """Return the mean of the subjects' shares as text, %; NaN left out."""
     return f"{100 * np.nanmean(x):.1f}"
 
 
 def shown(x):
-    """Return the mean of subjects' scores as text, with the number of subjects that have one."""
+    """Return the mean of the subjects' scores as text, with the number of subjects that have
+    one.
+    """
     return None if x is None else f"{np.nanmean(x):.2f} ({np.isfinite(x).sum()})"
 
 
@@ -141,7 +143,7 @@ DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
-    """Return cells of the table of beats, and the share of intervals that all methods have."""
+    """Return the cells of the table of beats, and the share of intervals that all methods found."""
     found = {name: one for name, one in scored.items() if one.matched}
     windows = cohort.windows
     clean = (windows.ppg_quality >= QUALITY) & (windows.ecg_quality >= QUALITY)
@@ -164,7 +166,7 @@ def beat_rows(cohort, scored):
 
 
 def variability_rows(cohort, scored, name):
-    """Return cells of the table of RMSSD, SDNN or another value in ms."""
+    """Return the cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -176,8 +178,8 @@ def variability_rows(cohort, scored, name):
 
 
 def delay_rows(cohort, scored):
-    """Return cells of the table of the delay's change within a recording: methods, then no
-    change.
+    """Return the cells of the table on changes of the delay within a recording: the methods, then
+    "no change".
     """
     windows, recording = cohort.windows, cohort.recording
     changes = {
@@ -195,7 +197,7 @@ def delay_rows(cohort, scored):
 
 
 def premature_rows(cohort, scored):
-    """Return cells of the table of premature beats."""
+    """Return the cells of the table on premature beats."""
     rows, truth = [], cohort.truth["premature"]
     for method, one in scored.items():
         if one.matched:
@@ -207,7 +209,7 @@ def premature_rows(cohort, scored):
 
 
 def readings(store: str, models: list = (), /) -> str:
-    """Score models and rivals on all subjects of a store.
+    """Score models and rivals on all subjects of a store that have truth.
 
     Parameters
     ----------
@@ -235,26 +237,23 @@ def readings(store: str, models: list = (), /) -> str:
 
 
 def head(cohort, n_rivals, share):
-    """Say what stands above the tables: on whom, how, and what the design can tell."""
+    """Return the text above the tables: subjects, protocol, and the power of the tests."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
         f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
-        "two "
-        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
-        "is "
-        f"the mean over subjects of their means over windows. {COVERAGE_NOTE} "
-        "A window without an answer scores as the constant of the other folds. "
-        "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
-        "Heart rate is the primary endpoint, the others are secondary. "
-        f"{power_note(n_subjects, n_rivals)}"
-        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. "
-        f"Interval errors are of the intervals that all methods have ({100 * share:.1f} %); clean "
-        "windows have a quality of 0.9. The pulse's delay is from R peak to steepest rise, median "
-        "of a window's beats, less the recording's median; a method's is that of its beats. "
-        "Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
-        "settings were frozen before (xmae/beats/rivals.json).\n"
+        f"two detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A "
+        f"score is the mean over subjects of their means over windows. {COVERAGE_NOTE} A window "
+        "without an answer scores as the constant of the other folds. Tests are sign flips on the "
+        "subjects' errors against the first row, Holm over all rows. Heart rate is the primary "
+        f"endpoint, the others are secondary. {power_note(n_subjects, n_rivals)}Beats: after one "
+        "delay per recording, within 150 ms and a quarter of the interval. Interval errors are of "
+        f"the intervals that all methods have ({100 * share:.1f} %); clean windows have a quality "
+        "of 0.9. The pulse's delay is from R peak to steepest rise, median of a window's beats, "
+        "less the recording's median; a method's is that of its beats. Numbers in brackets beside "
+        "the surest 80 % are subjects. Rivals and their settings were frozen before "
+        "(xmae/beats/rivals.json).\n"
     )
 
 

@@ -17,7 +17,7 @@ BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}
 
 @dataclass(frozen=True)
 class Span:
-    """A number that is known within a range: `low` <= `value` <= `high`."""
+    """A number with a range: `low` <= `value` <= `high`."""
 
     low: float
     value: float
@@ -33,11 +33,11 @@ class Span:
 
     @classmethod
     def read(cls, described):
-        """Make it from what `describe` gives."""
+        """Make a `Span` from the output of `describe`."""
         return cls(described["low"], described["estimated"], described["high"])
 
     def describe(self, digits=4):
-        """Do as plain numbers: {"estimated", "low", "high"}."""
+        """Return the range as plain numbers: {"estimated", "low", "high"}."""
         return {
             key: float(f"{number:.{digits}g}")
             for key, number in (("estimated", self.value), ("low", self.low), ("high", self.high))
@@ -99,7 +99,7 @@ class Device:
 
 
 def device_names():
-    """Return names of all profiles."""
+    """Return the names of all profiles."""
     return sorted(path.stem for path in DEVICES.glob("*.json"))
 
 
@@ -144,6 +144,6 @@ def load_device(name):
 
 
 def span(number):
-    """Return a number of a profile as a `Span`; without a range it is exact."""
+    """Convert a number of a profile to a `Span`; without a range it is exact."""
     value = number["value"]
     return Span(number.get("low", value), value, number.get("high", value))

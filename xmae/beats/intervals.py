@@ -14,7 +14,7 @@ PAUSE = 1.2  # next interval over the premature one
 
 
 def beats_by_window(beats):
-    """Return beats of a store as a list: (n, 40) in s, NaN padded -> int window (m,) and float time
+    """List the beats of a store: (n, 40) in s, NaN padded -> int window (m,) and float time
     (m,).
     """
     window, place = np.nonzero(np.isfinite(beats))
@@ -22,15 +22,15 @@ def beats_by_window(beats):
 
 
 def intervals_of(time, window):
-    """Return intervals between beats of the same window, s, and their windows: (m,), (m,) -> (k,),
-    (k,).
+    """Return the intervals between beats of the same window, s, and their windows: (m,), (m,) ->
+    (k,), (k,).
     """
     whole = window[1:] == window[:-1]
     return np.diff(time)[whole], window[1:][whole]
 
 
 def rate_by_window(time, window, n_windows):
-    """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first).
+    """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first), bpm.
 
     Parameters as of `variability`.
 

@@ -15,7 +15,7 @@ FIRST_S = 10  # s before which nothing is said
 
 
 def acceleration_samples(acc, sfreq):
-    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value
+    """Filter acceleration in g, (3, n_times), by its front end; a missing sample repeats the one
     before.
 
     Returns

@@ -118,8 +118,8 @@ def evaluate(
 
 
 def method_names(models):
-    """Return a short name for each model: the stem of its path, or as much of the path as tells
-    them apart.
+    """Return a short name for each model: the stem of its path, with as many parent folders as are
+    needed to tell them apart.
     """
     if not models:
         raise UserError("no model given")
@@ -135,7 +135,7 @@ def method_names(models):
 
 
 def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):
-    """Return trials for the tasks named, on every dataset that has labels for them.
+    """Make the trials of the named tasks, on every dataset that has labels for them.
 
     Returns
     -------
@@ -172,14 +172,14 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
 
 
 def refuse_scored(encoder, trials):
-    """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
+    """Raise a `UserError` if the encoder was trained or chosen on a subject to be scored."""
     refuse_seen(
         encoder, set(chain.from_iterable(trial.dataset.subject[trial.rows] for trial in trials))
     )
 
 
 def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
-    """Return out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is
+    """Return out-of-fold predictions of an encoder: {trial's name: array}. Uses a GPU if there is
     one.
     """
     encoder = encoder.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -196,7 +196,7 @@ def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
 
 
 def predict_baselines(encoder, trials, finetune=False, seed=77):
-    """Return out-of-fold predictions of what a method must beat, by name.
+    """Return out-of-fold predictions of the baselines, by name.
 
     "untrained" is an encoder of the same design with random weights.
     """
@@ -265,8 +265,8 @@ def trial_result(trial, predictions, reference, seed):
 
 
 def tested(trial, predictions, reference, seed):
-    """Return results of the methods on a trial, by name, and with how many the reference was
-    compared.
+    """Return the results of the methods on a trial by name, and the number of methods that the
+    reference was compared with.
     """
     rivals = [name for name in predictions if name not in (reference, "constant")]
     truth, subject, kind = trial.truth[trial.rows], trial.subject, trial.task.kind
@@ -285,7 +285,7 @@ def tested(trial, predictions, reference, seed):
 
 
 def count_best(trials, methods):
-    """Count on how many tasks each method (baselines aside) has the best mean; ties count for
+    """Count the tasks on which each method (baselines aside) has the best mean; ties count for
     each.
     """
     count = Counter()

@@ -86,6 +86,6 @@ def true_rates(pulses, seconds):
 
 @torch.no_grad()
 def maps_of(model, samples):
-    """Return timing maps of samples: (n, 3, T / 4)."""
+    """Compute the timing maps of samples: (n, 3, T / 4)."""
     x = torch.from_numpy(samples.astype(np.float32) / 127)
     return np.concatenate([model.timing(part).numpy() for part in x.split(4)])

@@ -14,8 +14,8 @@ NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
 def download(name):
-    """Return the path of the weights of "hf://org/name[@revision]", from the hub or its cache; the
-    heads, if it has some, lie beside them.
+    """Return the path of the weights of "hf://org/name[@revision]", from the cache or downloaded
+    from the hub. Its heads, if it has some, lie beside them.
 
     Raises
     ------

@@ -84,5 +84,5 @@ class InvertedBlock(nn.Module):
 
 
 def rounded(channels):
-    """Return the nearest multiple of 8, at least 8."""
+    """Round to the nearest multiple of 8, at least 8."""
     return max(8, round(channels / 8) * 8)

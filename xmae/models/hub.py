@@ -73,11 +73,11 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         self.encoder, self.licence, self.name, self.heads = encoder, licence, name, heads
 
     def forward(self, ppg):
-        """Return scaled PPG (B, 1, 1000) -> embedding (B, E)."""
+        """Map scaled PPG (B, 1, 1000) -> embedding (B, E)."""
         return self.encoder(ppg)
 
     def _save_pretrained(self, save_directory):
-        """Write the three files, and the heads if there are some."""
+        """Write the three files of a published model, and its heads if it has some."""
         folder, provenance = Path(save_directory), self.encoder.provenance
         header = save_encoder(self.encoder, folder / WEIGHTS, provenance)
         window = {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]}
@@ -99,7 +99,7 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         cls, pretrained_model_name_or_path, *, revision=None, cache_dir=None, force_download=False,
         local_files_only=False, token=None, **settings
     ):  # fmt: skip
-        """Read a folder, or the weights of a name on the hub.
+        """Load an encoder from a folder, or from a name on the hub.
 
         The weights' own header says what they are; config.json is for other programs and not read.
         """

@@ -180,15 +180,15 @@ def pretrain(
 
 
 def module_of(objective, train, val, n_steps, lr, seed, compiled):
-    """Return the Lightning module that trains an objective for `n_steps`."""
+    """Make the Lightning module that trains an objective for `n_steps`."""
     variance = val.variance if objective.rebuilds_ecg else None
     flops = count_flops(objective, train.batch(1, 0))
     return Pretraining(objective, n_steps, lr, seed, variance, flops, compiled)
 
 
 def record(objective, result, origin, splits, val, out):
-    """Write what a finished run leaves: encoder, whole model, picture and metrics.json; of several
-    processes the first writes.
+    """Write the results of a finished run: encoder, whole model, picture and metrics.json; of
+    several processes the first writes.
 
     Parameters
     ----------
@@ -241,7 +241,9 @@ def check_choices(method, recipe, strategy, precision, logger):
 
 
 def asked_or_own(defaults, asked):
-    """Settings that were asked for, else the method's own; its learning rate at the batch size."""
+    """Return the settings that were asked for, else the method's own, with its learning rate at
+    this batch size.
+    """
     whole = {
         key: getattr(defaults, key) if value is None else value for key, value in asked.items()
     }
@@ -251,8 +253,8 @@ def asked_or_own(defaults, asked):
 
 
 def own_settings(method, given):
-    """All settings of a method's constructor but `n_epochs`: those given (None: not given), else
-    its defaults.
+    """Return all settings of a method's constructor but `n_epochs`: the given ones (None: not
+    given), else its defaults.
     """
     parameters = signature(OBJECTIVES[method]).parameters.values()
     defaults = {
@@ -280,8 +282,8 @@ def own_settings(method, given):
 
 
 def applied(recipe, objective):
-    """A recipe as it applies to a method: the start aligned if it is to be; no ramp where no ECG is
-    rebuilt.
+    """Return a recipe as it applies to a method: aligned start if requested; no ramp where no ECG
+    is reconstructed.
     """
     if recipe.aligned:
         objective.align()

@@ -162,8 +162,8 @@ def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outin
 
 
 def long_rhythm(seconds, generator, shares):
-    """Join stretches of one person's rhythm, each of 20 s, whose rates wander slowly: a `Rhythm` of
-    one row.
+    """Join stretches of one person's rhythm, each 20 s long, with slowly changing rates: a `Rhythm`
+    of one row.
     """
     n = int(np.ceil(seconds / PART_S)) + 1
     kind = {name: share for name, share in shares.items() if share > 0}
@@ -184,7 +184,7 @@ def long_rhythm(seconds, generator, shares):
 
 
 def as_int16(name, x):
-    """Round a signal to int16 with scale and offset, as recordings are kept."""
+    """Round a signal to int16 with scale and offset, as in stored recordings."""
     low, high = float(x.min()), float(x.max())
     scale = max(high - low, 1e-9) / STEPS
     offset = (low + high) / 2

@@ -63,6 +63,6 @@ static inline TfLiteStatus xmae_tflm_{name}_operators(xmae_tflm_{name}_resolver_
 
 
 def arena_bytes(tensors, layers):
-    """Return bytes of an arena: all activations, a record for each tensor and operator."""
+    """Return the bytes of an arena: all activations, and a record for each tensor and operator."""
     activations, _ = plan(tensors, layers, None, None)
     return activations + RECORD * (len(tensors) + len(layers))

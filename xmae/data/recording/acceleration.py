@@ -15,7 +15,7 @@ UNKNOWN = "acceleration_unit_unknown"
 
 
 def in_g(axes, scales):
-    """Bring one to three axes to g.
+    """Convert acceleration of one to three axes to g.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def in_g(axes, scales):
 
 
 def length(acc):
-    """Return the length of the vector: (..., 3, n_times) -> (..., n_times)."""
+    """Return the length of the acceleration vector: (..., 3, n_times) -> (..., n_times)."""
     return np.sqrt(np.square(acc).sum(axis=-2))
 
 
@@ -59,8 +59,8 @@ def spread(lengths):
 
 
 def gravity(lengths, units=ONE_G):
-    """Say what one g is in the unit of these lengths (n_times,), from their median; None if it is
-    none of `units`.
+    """Return one g in the unit of these lengths (n_times,), guessed from their median; None if it
+    matches none of `units`.
     """
     known = lengths[np.isfinite(lengths)]
     median = np.median(known) if len(known) else 0.0

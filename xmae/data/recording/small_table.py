@@ -13,7 +13,7 @@ LONGEST_HEAD = 1 << 20  # bytes of the line that names the columns
 
 
 def read_small_table(path, kind, texts=None):
-    """Read a table whose first row names its columns.
+    """Read a table whose first row holds the column names.
 
     Parameters
     ----------

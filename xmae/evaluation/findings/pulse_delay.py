@@ -62,7 +62,9 @@ def timing(
 
 
 def derive(dataset):
-    """Return the truth by column, and the delay computed in the other way: see `probe_derived`."""
+    """Return the truth by column, and the delay computed by the other method: see
+    `probe_derived`.
+    """
     delay, other = delays(dataset)
     labels = {"delay": delay, "delay_change": delay - medians(delay, dataset.recording)}
     change = other - medians(other, dataset.recording)
@@ -70,14 +72,14 @@ def derive(dataset):
 
 
 def medians(x, recording):
-    """Return the median of the known values of each recording, for each of its windows: (n,), (n,)
-    -> (n,).
+    """Return the median of the known values in its recording, for each window: (n,), (n,) ->
+    (n,).
     """
     return pd.Series(x).groupby(recording).transform("median").to_numpy()
 
 
 def delays(windows):
-    """Return the delay of every window of a store with ECG, in two ways.
+    """Compute the delay of every window in a store with ECG, by two methods.
 
     Returns
     -------
@@ -106,8 +108,8 @@ def delays(windows):
 
 
 def usual_delay(slope, peak):
-    """Return samples after an R peak at which the PPG rises most, on average; None without
-    beats.
+    """Return the number of samples after an R peak at which the PPG rises fastest, on average; None
+    without beats.
     """
     lags = np.arange(round(SEARCH_S[0] * SFREQ), round(SEARCH_S[1] * SFREQ) + 1)
     peak = peak[peak + lags[-1] < len(slope)]
@@ -119,8 +121,8 @@ def usual_delay(slope, peak):
 
 
 def beat_delays(ecg, slope, peak, usual):
-    """Return R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between
-    samples by parabolas.
+    """Return the R peaks with a pulse (n,), and their delays (n,) in ms; both ends are refined
+    between samples by parabolas.
     """
     reach = round(AROUND_S * SFREQ)
     peak = peak[peak + usual + reach + 1 < len(slope)]
@@ -134,7 +136,7 @@ def beat_delays(ecg, slope, peak, usual):
 
 
 def mean_beat_delays(ecg, slope, peak, usual, n_windows):
-    """Return the delay (ms) of the mean beat of each window, shape (n_windows,); the usual one
+    """Return the delay (ms) of the mean beat in each window, shape (n_windows,); the usual delay
     where there is no beat.
     """
     reach = round(AROUND_S * SFREQ)

@@ -21,7 +21,7 @@ EPOCHS, BATCH, LR = 5, 32, 1e-4
 
 
 def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
-    """Return out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: number
+    """Return out-of-fold predictions of fine-tuned copies of an encoder, for `trial.rows`: numbers
     or log odds.
 
     Parameters
@@ -59,7 +59,7 @@ def finetune(
     lr=LR,
     progress=False,
 ):
-    """Train a copy of an encoder with a linear head.
+    """Fine-tune a copy of an encoder with a linear head.
 
     Parameters
     ----------

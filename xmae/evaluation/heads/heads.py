@@ -45,7 +45,7 @@ def fit_heads(embeddings, windows, tasks):
 
 
 def head_of(task, weight, bias, skill):
-    """Return the `Head` of a task from weights (D,), bias and skill.
+    """Make the `Head` of a task from weights (D,), bias and skill.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def head_of(task, weight, bias, skill):
 
 
 def heads_of(name):
-    """Return linear heads that came with an encoder, by task; {} if there are none.
+    """Return the linear heads that came with an encoder, by task; {} if there are none.
 
     Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
     the name of the file, as `xmae finetune`, `xmae export` and `xmae publish` write it.
@@ -91,7 +91,7 @@ def heads_of(name):
 
 
 def written(heads):
-    """Return heads by model and task as heads.json keeps them."""
+    """Return the heads by model and task, in the form of heads.json."""
     return {
         model: {task: head.as_json() for task, head in tasks.items()}
         for model, tasks in heads.items()
@@ -99,6 +99,8 @@ def written(heads):
 
 
 def worth_shipping(heads):
-    """Split heads of `fit_heads` into those that ship and the labels of those at chance."""
+    """Split the heads of `fit_heads` into those that are shipped and the labels of those at
+    chance.
+    """
     kept = {task: head for task, head in heads.items() if head.has_skill}
     return kept, [head.label for task, head in heads.items() if task not in kept]

@@ -21,7 +21,7 @@ MIN_BEATS = 5
 
 
 def pressure_beats(abp, sfreq):
-    """Return the systolic and diastolic pressure beat by beat.
+    """Return the systolic and diastolic pressure of each beat.
 
     A beat is a peak of the pressure, low-passed at 10 Hz (Butterworth, order 2, forward and
     backward), at least 0.3 s after the one before and 15 mmHg above its surroundings; its diastolic
@@ -62,7 +62,8 @@ def pressure_beats(abp, sfreq):
 
 
 def pressure_table(abp, sfreq, subject, record):
-    """Label table (see `xmae.evaluation.protocol.labels`) of one recording, a row for each 10 s.
+    """Make a label table (see `xmae.evaluation.protocol.labels`) of one recording, a row for each
+    10 s.
 
     Returns
     -------

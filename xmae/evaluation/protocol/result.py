@@ -38,7 +38,7 @@ class MethodResult:
     stars: str = ""
 
     def as_json(self) -> dict:
-        """Return the method as it stands in the file."""
+        """Return the method as JSON."""
         found: dict = {name: asdict(score) for name, score in self.scores.items()}
         if self.p is not None:
             found |= {"p": self.p, "stars": self.stars}
@@ -47,7 +47,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A task on a dataset, by all methods.
+    """Results of all methods for a task on a dataset.
 
     Attributes
     ----------
@@ -84,14 +84,14 @@ class TrialResult:
     methods: dict[str, MethodResult]
 
     def as_json(self) -> dict:
-        """Return the trial as it stands in the file."""
+        """Return the trial as JSON."""
         methods = {name: method.as_json() for name, method in self.methods.items()}
         return asdict(self) | {"methods": methods}
 
 
 @dataclass(frozen=True)
 class NotEvaluated:
-    """A task that a dataset cannot tell, and why."""
+    """A task that cannot be evaluated on a dataset, and the reason."""
 
     dataset: str
     task: str
@@ -100,7 +100,7 @@ class NotEvaluated:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Methods against each other on tasks.
+    """Comparison of methods on tasks.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Evaluation:
     best: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict:
-        """Return the evaluation as it stands in the file."""
+        """Return the evaluation as JSON."""
         trials = [trial.as_json() for trial in self.trials]
         return {
             "reference": self.reference,

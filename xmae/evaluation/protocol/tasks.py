@@ -19,7 +19,7 @@ from xmae.errors import UserError, did_you_mean, require_choice
 
 
 class Labelled(Protocol):
-    """What a task is read from: windows of a store, or a dataset.
+    """Anything with labels: windows of a store, or a dataset.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to predict for a window.
+    """A quantity to predict for a window.
 
     Attributes
     ----------
@@ -66,11 +66,11 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """Say what it is scored by: "mae" (in `units`) or "auroc"."""
+        """Return the metric: "mae" (in `units`) or "auroc"."""
         return {"regression": "mae", "binary": "auroc"}[self.kind]
 
     def target(self, windows: Labelled) -> np.ndarray:
-        """Return the value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN
+        """Return the value of each of the `windows`, shape (n,) float64: a number, or 0/1; NaN
         where the label is missing.
         """
         value = np.asarray(
@@ -232,7 +232,7 @@ KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
 
 
 def declared_tasks(names: list[str]) -> tuple[list[str], dict[str, Task]]:
-    """Return tasks that users declare themselves, as "stress:binary" or "load:number:W".
+    """Make the tasks that users declare themselves, such as "stress:binary" or "load:number:W".
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ ROWS = {"subject": ["subject"], "record": ["subject", "record"], "window": list(
 
 
 def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "runs/labels") -> dict:
-    """Write a label table to be filled in, and say what belongs into each column.
+    """Write a label table to be filled in, and explain what belongs in each column.
 
     Parameters
     ----------

@@ -38,14 +38,14 @@ MAGIC = b"MATLAB 5.0"
 
 
 def recognises(path):
-    """Tell whether the file is one of MATLAB 5."""
+    """Tell whether the file is a MATLAB 5 file."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def holds_ppg(path, channel_map):
-    """Tell whether the file has signals of one of the data sets, or a PPG by its name; a damaged
-    one is to be told.
+    """Tell whether the file has the signals of one of the data sets, or PPG by its name; a damaged
+    file counts, so that it is reported.
     """
     try:
         names = set(names_in(path))
@@ -55,7 +55,7 @@ def holds_ppg(path, channel_map):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file; its heart rate becomes the label `hr_reference`."""
+    """Yield the only recording of a file; its heart rate becomes the label `hr_reference`."""
     names = names_in(path)
     if not {"sig", "rawPPG"} & set(names):
         yield from read_named(path, channel_map, names)
@@ -78,7 +78,7 @@ def read(path, channel_map):
 
 
 def read_named(path, channel_map, names):
-    """Yield the recordings of a file whose vectors are known by their names alone."""
+    """Yield the recordings of a file whose vectors are identified by their names alone."""
     groups = list(groups_with_ppg(path, channel_map))
     if not groups:
         there = ", ".join(names) or "nothing"
@@ -91,8 +91,8 @@ def read_named(path, channel_map, names):
 
 
 def named_recording(path, place, values, roles, channel_map):
-    """Return the recording of one group of vectors; `place` names their structure, "" at the
-    top.
+    """Read one group of vectors as a recording; `place` is the name of their structure, "" at the
+    top level.
     """
     known = {name.lower(): x for name, x in values.items() if np.isscalar(x)}  # of no struct
     rate = next((float(known[name]) for name in RATE_NAMES if name in known), None)
@@ -118,7 +118,7 @@ def named_recording(path, place, values, roles, channel_map):
 
 
 def groups_with_ppg(path, channel_map):
-    """Yield name, values and roles of each structure with a PPG, the top of the file ("") first."""
+    """Yield the name, values and roles of each structure with a PPG, the top level ("") first."""
     with damage_told(path):
         content = scipy.io.loadmat(path, simplify_cells=True)
     top = {name: x for name, x in content.items() if not name.startswith("__")}
@@ -140,19 +140,19 @@ def groups_with_ppg(path, channel_map):
 
 
 def is_vector(x):
-    """Tell whether a value is one row of numbers."""
+    """Tell whether a value is a single row of numbers."""
     return isinstance(x, np.ndarray) and x.ndim == 1 and len(x) > 1 and x.dtype.kind in "iuf"
 
 
 def names_in(path):
-    """Return names of the arrays in a file."""
+    """Return the names of the arrays in a file."""
     with damage_told(path):
         check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 
 def load(path, name):
-    """Return one array of a file as float64."""
+    """Read one array of a file as float64."""
     with damage_told(path):
         check_matlab(path)
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
@@ -160,7 +160,7 @@ def load(path, name):
 
 @contextmanager
 def damage_told(path):
-    """Turn what SciPy raises on a damaged file into a `UserError`."""
+    """Turn exceptions of SciPy on a damaged file into a `UserError`."""
     try:
         yield
     except UserError:
@@ -172,7 +172,9 @@ def damage_told(path):
 
 
 def spc(path):
-    """Return channels, heart rates (n,) or None, and subject of a file of the IEEE SPC."""
+    """Return the channels, heart rates (n,) or None, and subject of a file of the IEEE Signal
+    Processing Cup (SPC).
+    """
     signals = load(path, "sig")
     if signals.ndim != 2 or len(signals) not in (5, 6):
         raise UserError(f"{path}: sig has the shape {signals.shape}; expected 5 or 6 rows")
@@ -185,7 +187,7 @@ def spc(path):
 
 
 def rate_files(path):
-    """Return names that the file with the heart rates may have."""
+    """Return the possible names of the file with the heart rates."""
     stem = path.stem
     return (
         stem.replace("DATA_", "REF_", 1) + ".mat",
@@ -195,7 +197,7 @@ def rate_files(path):
 
 
 def bami(path):
-    """Return channels, heart rates (n,) and subject of a file of BAMI."""
+    """Return the channels, heart rates (n,) and subject of a BAMI file."""
     ppg, acc = load(path, "rawPPG"), load(path, "rawAcc")
     if ppg.ndim != 2 or len(ppg) != 3 or acc.shape != ppg.shape:
         raise UserError(
