@@ -61,7 +61,7 @@ def heads_of(name):
     """Return the linear heads that came with an encoder, by task; {} if there are none.
 
     Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
-    the name of the file, as `xmae finetune` and `xmae export` write it.
+    the name of the file, as `xmae finetune`, `xmae export` and `xmae publish` write it.
 
     Parameters
     ----------
@@ -81,8 +81,6 @@ def heads_of(name):
 
     if name in SHIPPED | MOVING:
         path, model = files("xmae.models.weights") / HEADS, name
-    elif str(name).startswith("hf://"):
-        return {}
     else:
         weights = file_of(name)
         path, model = weights.with_name(HEADS), weights.stem
