@@ -99,7 +99,7 @@ def simulate(
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
     model : str
-        Which of the bundle's students, such as "student-app", or "student-motion" in its folder c.
+        Student of the bundle, such as "student-app", or "student-motion" in its folder c.
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
     channels : str or None

@@ -101,7 +101,7 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
     out : str
         Folder for simulate.json, watch.md, report.html and each device's lines.txt.
     model : str
-        Which of the bundle's students.
+        Student of the bundle.
     speed : float
         Pace at which lines are shown, times real time; 0 = at once.
 
@@ -129,16 +129,16 @@ def play_all(chosen, not_run, play, signal, origin, out, speed):
     Parameters
     ----------
     chosen, not_run, signal, out, speed
-        As of `simulate_beats`.
+        As in `simulate_beats`.
     play : callable
         `play(device, emulator, folder)` returns what `play_beats` does.
     origin : dict
-        Which student was played, and whether it is signed.
+        The student that was played, and whether it is signed.
 
     Returns
     -------
     dict
-        What is in simulate.json, "summary" and "out".
+        Content of simulate.json, with "summary" and "out".
     """
     able, left = split_devices(chosen)
     with atomic_folder(out, RESULTS) as folder:

@@ -33,7 +33,7 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
     state : str
         Whether its bundle is signed, or "shipped".
     chosen, not_run, signal, out, speed
-        As of `xmae.benchmarks.simulate_beats.simulate_beats`.
+        As in `xmae.benchmarks.simulate_beats.simulate_beats`.
 
     Returns
     -------

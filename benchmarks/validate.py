@@ -155,7 +155,7 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
     windows : Windows
         Those to run, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     limits : dict
         Limits of "int8" and "fp32", by name.
     rounds : int

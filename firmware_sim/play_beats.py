@@ -168,7 +168,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
     hop_s, bits : int
         Seconds from one result to the next; width of a code, 8 to 24.
     student : str
-        Which of the bundle's students.
+        Student of the bundle.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     windows : Windows
         The n windows.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
 
     Returns
     -------
@@ -112,9 +112,9 @@ def head_drift(task, truth, exported, original, subjects, known):
     truth, exported, original : float arrays, shape (k,)
         Values of the windows with a label.
     subjects : array, shape (n,)
-        Whose all windows are.
+        Subjects of all windows.
     known : bool array, shape (n,)
-        Which of them have a label.
+        Whether each window has a label.
     """
     names, number = np.unique(subjects, return_inverse=True)
     metric, subject = METRICS[task.metric], number[known]

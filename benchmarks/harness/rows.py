@@ -97,7 +97,8 @@ class Row:
     bytes, macs : int
         Size of the file, and multiply-accumulates of one window.
     missing, failure : str
-        Which runtime is not installed; why there are no numbers, or none that can be compared.
+        Runtime that is not installed; reason why there are no numbers, or none that can be
+        compared.
     cosine, centred, max_error, histogram
         See `EmbeddingDrift`.
     heads : dict of str to HeadDrift
@@ -172,7 +173,7 @@ class DriftRow(Row):
     Attributes
     ----------
     violations : list of str
-        What is beyond the limits, a sentence each.
+        Sentences on what is beyond the limits.
     """
 
     violations: list[str] | None = None

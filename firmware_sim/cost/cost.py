@@ -100,9 +100,9 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
     device : Device
         The profile.
     seconds, hop_s : float
-        How much signal was played; from one window to the next, s.
+        Length of the signal that was played; time from one window to the next, s.
     flash_bytes : int
-        What is checked at the start.
+        Bytes of flash that are checked at the start.
 
     Returns
     -------

@@ -64,7 +64,7 @@ class Run:
     exit_code : int
         Exit code of the program; 99 from the fault handler.
     console : str
-        What it wrote as text.
+        Text that the program wrote.
     files : dict of bytes
         Files it wrote.
     visits : list of (str, int)

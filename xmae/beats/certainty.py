@@ -92,8 +92,8 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     rate, truth : array, shape (n,)
         Heart rates, bpm; NaN in `rate` = none.
     subject : array, shape (n,), optional
-        Whose window it is. All count the same then, as coverage is a mean over subjects; without it
-        all windows do.
+        Subject of each window. With it all subjects count the same, as coverage is a mean over
+        subjects; without it all windows do.
     wrong_share : float
         Largest share of all windows that may be answered and off by more than 10 bpm.
 

@@ -56,7 +56,7 @@ class Answer:
     reading : Reading, optional
         Beats, of a model that finds them.
     table : Certainty, optional
-        From which certainty on their heart rate is given.
+        Certainty table of the model: from which certainty a heart rate is given.
     """
 
     embedding: np.ndarray

@@ -162,7 +162,7 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
     logger : str, optional
         Logger as in `distill`.
     before : McuStudent, optional
-        Whose weights to begin with.
+        Student whose weights to begin with.
 
     Returns
     -------

@@ -68,7 +68,7 @@ def compare(
     others : str
         Further data to evaluate on (stores, or "ppg_bp"), separated by commas; "" for none.
     tasks : str
-        As of `xmae evaluate`: names separated by commas, or "all" that have labels.
+        As in `xmae evaluate`: names separated by commas, or "all" that have labels.
     labels : str or None
         Label table of the store; see `xmae evaluate`.
     size : str

@@ -158,7 +158,7 @@ class LeadBatches(SteppedBatches):
         Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of
         10 s, where so much was recorded without a gap. (1, 1) crops only.
     rank, world_size, accumulate : int
-        As of `xmae.data.batches.batches.TrainingBatches`.
+        As in `xmae.data.batches.batches.TrainingBatches`.
     """
 
     def __init__(

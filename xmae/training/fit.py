@@ -54,7 +54,7 @@ def fit(
     Parameters
     ----------
     module : Pretraining
-        What to train.
+        Module to train.
     train : SteppedBatches
         Training batches; their place is part of each checkpoint.
     val : iterable of batches
@@ -68,7 +68,7 @@ def fit(
     last : str, optional
         Checkpoint to go on from; what `check_start` gave.
     keep : str
-        Which weights to leave in `module`: "best" (lowest validation loss) or "last".
+        Weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
         GPUs, or CPU processes; under torchrun, it says how many.
     callbacks : sequence of lightning.Callback

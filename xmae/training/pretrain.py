@@ -61,7 +61,7 @@ def pretrain(
     out : str
         Run folder: encoder.safetensors, metrics.json, pictures and checkpoints.
     method : str
-        How to pretrain; see docs/methods.md.
+        Method of pretraining; see docs/methods.md.
     size : str
         "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the
         widths, or less).
@@ -96,7 +96,7 @@ def pretrain(
         and size all weights are taken, else those of the PPG encoder. A lower `lr` than for random
         weights keeps more of what they know.
     keep : str
-        Which weights to keep: "best" (lowest validation loss) or "last". With few validation
+        Weights to keep: "best" (lowest validation loss) or "last". With few validation
         subjects, whose ECG can be mispredicted while the PPG embedding still gets better, the last
         may serve better.
     seed : int
@@ -195,7 +195,7 @@ def record(objective, result, origin, splits, val, out):
     objective : Objective
         Trained.
     result : dict
-        What is known of the run.
+        Result of the run.
     origin : dict or None
         Provenance of the weights that it began from.
     splits : dict
@@ -208,7 +208,7 @@ def record(objective, result, origin, splits, val, out):
     Returns
     -------
     dict
-        What `pretrain` returns.
+        Result of `pretrain`.
     """
     if objective.rebuilds_ecg:
         result |= {"variance": val.variance, "val_ratio": result["val_loss"] / val.variance}

@@ -48,7 +48,7 @@ class DspTier:
     Attributes
     ----------
     scale, zero, look_ahead : float, int, int
-        As of `StreamNetwork`.
+        As in `StreamNetwork`.
     lag, length : int
         Period at 25 Hz, and the length of (cosine, sine) in codes, since the last second.
     """

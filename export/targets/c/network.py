@@ -34,7 +34,7 @@ class StreamLayer:
     in_zero : int
         Zero point of the input.
     columns : int8 array, shape (n, in)
-        What is not used up.
+        Input columns that are still needed.
     """
 
     weights: np.ndarray

@@ -45,7 +45,7 @@ def assemble(notes, stage, old, settings, split):
     Returns
     -------
     meta : dict
-        What `store.json` will say, but for the index.
+        Content of `store.json`, without the index.
     index : list of dict
         Rows of the index.
 

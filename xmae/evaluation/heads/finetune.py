@@ -65,7 +65,7 @@ def finetune(
     ----------
     encoder : nn.Module
     probe : LinearModel
-        Where the head starts.
+        Linear probe at which the head starts.
     ppg : array, shape (n, L)
         Cleaned PPG at 100 Hz.
     truth : array, shape (n,)

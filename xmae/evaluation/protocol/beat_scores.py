@@ -168,7 +168,7 @@ def interval_scores(windows, recording, scored, clean):
     Parameters
     ----------
     windows, recording
-        As of `score_reading`.
+        As in `score_reading`.
     scored : dict of Scored
         Methods that find beats, by name.
     clean : bool array, shape (n,)

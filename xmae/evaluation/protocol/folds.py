@@ -125,9 +125,9 @@ def fewest_of_a_class(task, truth, subject, where):
     positive : bool array, shape (S,), or None
         For a binary task: which subjects have a window of the class 1.
     most : int
-        All subjects, or those of the rarer class.
+        Number of all subjects, or of those of the rarer class.
     whose : str
-        Which they are, in words.
+        Description of these subjects.
     """
     n_subjects = int(subject.max()) + 1
     if task.kind != "binary":

@@ -53,13 +53,13 @@ class TrialResult:
     Attributes
     ----------
     dataset, task, label, kind, metric, units, source : str
-        Which task; see `xmae.evaluation.protocol.tasks.Task`.
+        Identity of the task; see `xmae.evaluation.protocol.tasks.Task`.
     in_paper : bool
         Whether the paper has the task.
     n_windows, n_subjects, n_folds : int
         Scored windows (10 s each), their subjects, and folds.
     power : str
-        What so few subjects cannot tell; "" if they can.
+        Sentence on what so few subjects cannot show; "" if they are enough.
     n_positive_subjects : int or None
         Subjects with a window of the class 1; None of a regression.
     not_scored : dict of str to list of str

@@ -24,7 +24,7 @@ class Labelled(Protocol):
     Attributes
     ----------
     subject : array, shape (n,)
-        Whose each window is.
+        Subject of each window.
     labels : dict of str to array, shape (n,)
         By column, NaN = missing.
     """
@@ -50,9 +50,9 @@ class Task:
     above : float or None
         Binary tasks from a number: positive where the column is greater than this.
     source : str
-        Who measured it.
+        Origin of the labels.
     fill : str
-        What a user writes into the column, and for what: subject, record or time.
+        Values that a user writes into the column, and for what: subject, record or time.
     """
 
     name: str
