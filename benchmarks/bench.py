@@ -184,7 +184,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
     windows : Windows
         Those that accuracy is measured on, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     timed_windows, rounds, starts : int
         See `bench`.
 

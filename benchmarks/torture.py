@@ -75,8 +75,7 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     summary = [
         (
             f"{program}: worst trap {worst['trap']} with {100 * worst['wrong_but_sure']:.1f} % "
-            "wrong "
-            "but sure"
+            "wrong but sure"
         ),
         (
             "wrong but sure over all traps: "
@@ -118,10 +117,9 @@ def page_of(program, rows):
     head = ["trap", "answered, %", "wrong but sure, %", "median error, bpm"]
     return (
         f"# Traps: {program}\n\n    xmae torture --program {shlex.quote(program)}\n\nGenerated "
-        "recordings with exact "
-        "truth, a heart rate each second: no result on people. Answered: share of the seconds with "
-        "a\nreadable "
-        "pulse. Wrong but sure: off by more than 10 bpm, or any answer where there is no pulse, of "
+        "recordings with exact truth, a heart rate each second: no result on people. Answered: "
+        "share of the seconds with a\nreadable pulse. Wrong but sure: off by more than 10 bpm, or "
+        "any answer where there is no pulse, of "
         "all seconds.\n\n" + markdown_table(head, cells) + "\n"
     )
 

@@ -257,7 +257,7 @@ def read_yaml(path, kind):
     ----------
     path : str or Path
     kind : str
-        What it should be, for the message.
+        Expected content, for the message.
 
     Raises
     ------

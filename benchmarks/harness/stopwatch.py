@@ -38,7 +38,7 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
         Windows in [-1, 1], each run once a round after one to warm up.
     rounds : int
     threads : int
-        Of each runtime.
+        Threads of each runtime.
 
     Returns
     -------
@@ -123,12 +123,12 @@ def summarise(times, yardstick):
 
 
 def resample(rounds, n_resamples=500, seed=77):
-    """Return rounds drawn with replacement, shape (n_resamples, rounds)."""
+    """Draw rounds with replacement, shape (n_resamples, rounds)."""
     return np.random.default_rng(seed).integers(rounds, size=(n_resamples, rounds))
 
 
 def resampled_medians(times, drawn):
-    """Return medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
+    """Return the medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
     return np.median(times[drawn].reshape(len(drawn), -1), axis=1)
 
 

@@ -41,7 +41,7 @@ def ship(encoder: str, store: str, name: str, /) -> dict:
     store : str
         Store of windows with ECG.
     name : str
-        Under which it is shipped.
+        Name of the shipped model.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def ship(run: str, store: str, name: str, /) -> dict:
     store : str
         Store of windows with ECG.
     name : str
-        Under which it is shipped.
+        Name of the shipped encoder.
 
     Raises
     ------

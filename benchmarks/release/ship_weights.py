@@ -65,8 +65,7 @@ def describe(name, encoder):
         f"- {parameters:,} parameters, {macs:.2f} M MAC/window{int8}",
         (
             f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h "
-            "on "
-            f"{origin['device']}"
+            f"on {origin['device']}"
         ),
     ]
     if "val_ratio" in origin:

@@ -61,8 +61,7 @@ def markdown(result):
     rows, front = table_rows(result), result["front_end"]
     text = (
         f"Recording {result['signal']}: {front['sfreq']:g} Hz, {front['adc_bits']} bits, a result "
-        "every"
-        f" {front['hop_s']} s, read by libxmae. {result['note']}\n\n"
+        f"every {front['hop_s']} s, read by libxmae. {result['note']}\n\n"
     )
     text += markdown_table(COLUMNS, [row.values() for row in rows])
     text += "".join(f"\n\n**Not passed**: {sentence}." for sentence in failed(result))

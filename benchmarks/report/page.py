@@ -34,18 +34,17 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         its section:
 
         - ``prepare``: `recordings`, `windows`, `dropped` (by reason), `windows_by_split`,
-        `subjects_by_split`
+          `subjects_by_split`
         - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`,
-        `train_loss`, `val_loss`),
-          `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
+          `train_loss`, `val_loss`), `picture` (path of a PNG), and if known `epochs`,
+          `windows_seen`, `seconds`, `device`
         - ``read``: what `xmae.evaluation.read_people.read_people` returned
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
-        - ``distill``: any plain numbers and words; listed as they are (so are those of
-        ``quantize``)
+        - ``distill``, ``quantize``: any plain numbers and words, listed as they are
         - ``export``: what `xmae export` returned; its operators outside the delegate are listed
         - ``bench``, ``validate``, ``simulate``: what these verbs returned
         - ``provenance``: dict from a heading to a sentence (data, its licence and attribution,
-        weights)
+          weights)
     out : str or Path
         Folder, made if it is missing.
     title : str
@@ -54,7 +53,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     Returns
     -------
     Path
-        Of the page.
+        Path of the page.
 
     Raises
     ------
@@ -210,10 +209,9 @@ def read_lines(read):
     first, second, *_, rival = read["methods"]
     return [
         f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
-        "saw, off by"
-        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows "
-        "within 5 bpm);"
-        f" the classical detector {rival['name']}: {rival['error_bpm']:.2f} bpm.",
+        f"saw, off by {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} "
+        f"% of windows within 5 bpm); the classical detector {rival['name']}: "
+        f"{rival['error_bpm']:.2f} bpm.",
         f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} "
         f"{100 * rival['f1']:.1f} %), intervals"
         f" off by {first['interval_ms']:.1f} ms (median).",

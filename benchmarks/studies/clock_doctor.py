@@ -173,8 +173,7 @@ def page(rows, unlike):
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
         f"- *wrong beat*: further than {WRONG_S} s from the recording's own lag, estimated from "
-        "all "
-        "of it without injection.",
+        "all of it without injection.",
         "- *own lag unknown*: certain, but the recording as it is gives no lag of "
         f"{OWN_LAG_S[0]} to {OWN_LAG_S[1]} s to compare with.",
         "- Errors are median / 95th percentile of their sizes. *Offset error*: the offset is the "
@@ -209,7 +208,7 @@ def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
     cinc : str or None
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
-        Of CinC 2015, every so many.
+        Use every so many recordings of CinC 2015.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

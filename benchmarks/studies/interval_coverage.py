@@ -92,8 +92,7 @@ def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
     return (
         "# Coverage of 95 % intervals of a mean over subjects\n\n"
         f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard "
-        "error "
-        f"about {error:.1f} points); in brackets the median width over the true mean. "
+        f"error about {error:.1f} points); in brackets the median width over the true mean. "
         f"{N_RESAMPLES:,} resamples each. Tables print the bootstrap-t.\n\n"
         f"{markdown_table(columns, rows)}\n"
     )

@@ -137,7 +137,7 @@ def measure(batch_size=64, rounds=8, threads=1):
     Parameters
     ----------
     batch_size : int
-        Windows a step.
+        Windows per step.
     rounds : int
         Timed steps of each; two more go before and are not counted.
     threads : int

@@ -116,7 +116,7 @@ def weight_scales(graph, ranges):
     Parameters
     ----------
     graph : onnx.GraphProto
-        Of the float model.
+        Graph of the float model.
     ranges : dict
         (low, high) of its activations by name.
     """

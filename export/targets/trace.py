@@ -23,7 +23,7 @@ def traced(module, target, memory_format=torch.contiguous_format):
     target : str
         For messages.
     memory_format : torch.memory_format
-        Of the input.
+        Memory format of the input.
 
     Returns
     -------
@@ -53,8 +53,8 @@ def traced(module, target, memory_format=torch.contiguous_format):
         if isinstance(values, torch.Tensor) and not all(isinstance(n, int) for n in values.shape):
             raise UserError(
                 f"{target}: {node.target} of layer {place_of(node)} gives a shape that depends on "
-                "the signal; "
-                "every target runs fixed shapes, so mask values instead of picking them"
+                "the signal; every target runs fixed shapes, so mask values instead of picking "
+                "them"
             )
     return program
 

@@ -20,14 +20,14 @@ class Files:
     Parameters
     ----------
     files : dict of bytes
-        What the firmware can open, by name.
+        Files that the firmware can open, by name.
 
     Attributes
     ----------
     console : str
-        What it wrote as text.
+        Text that the firmware wrote.
     refused : list of str
-        What else it asked for.
+        Calls that were refused.
     """
 
     def __init__(self, files):
@@ -86,7 +86,7 @@ class Debugger:
     to_qemu, from_qemu : binary files
         Standard input, not buffered, and output of QEMU.
     files : Files
-        What the firmware reads and writes.
+        Files that the firmware reads and writes.
     """
 
     def __init__(self, to_qemu, from_qemu, files):
@@ -133,7 +133,7 @@ class Debugger:
         return f"F{result:x}" if result >= 0 else f"F-1,{-result:x}"
 
     def memory(self, where, size):
-        """Return bytes of the machine's memory."""
+        """Read bytes of the machine's memory."""
         data = b""
         for at in range(0, size, STEP):
             self.send(f"m{where + at:x},{min(STEP, size - at):x}")

@@ -61,8 +61,8 @@ def variability(time, window, n_windows, confidence=None):
         Number of the window that each beat is in, ascending.
     n_windows : int
     confidence : float array, shape (n_beats,), optional
-        Of each beat, 0 to 1; below `xmae.beats.reading.DOUBTFUL` a beat is doubtful. Default: all
-        are sure.
+        Confidence of each beat, 0 to 1; below `xmae.beats.reading.DOUBTFUL` it is doubtful.
+        Default: all are sure.
 
     Returns
     -------

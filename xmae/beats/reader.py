@@ -45,7 +45,7 @@ class MapCode:
 
     @classmethod
     def of_scale(cls, scale, log_share=1.0):
-        """Make it from the scale of the codes.
+        """Make a `MapCode` from the scale of the codes.
 
         `log_share` is by how much the log interval is made smaller before it becomes a code.
         """
@@ -162,7 +162,7 @@ def read_maps(maps, code=None):
     maps : array, shape (n, 3, 250)
         Floats, or whole numbers with their `code`.
     code : MapCode, optional
-        Of whole numbers.
+        Relation between whole numbers and the map.
 
     Returns
     -------

@@ -15,7 +15,7 @@ FIRST_S = 10  # s before which nothing is said
 
 
 def acceleration_samples(acc, sfreq):
-    """Pass acceleration in g, (3, n_times), through its front end; what is missing holds the value
+    """Filter acceleration in g, (3, n_times), by its front end; a missing sample repeats the one
     before.
 
     Returns
@@ -62,7 +62,7 @@ def evidence(samples, maps=None, together=False):
     Parameters
     ----------
     samples : int8 array, shape (n, 4, n_times)
-        Of the front ends.
+        Samples of the front ends.
     maps : float array, shape (n, 3, n_times / 4), optional
     together : bool
         Whether the rows are PPG channels of one wrist: what they show is averaged.

@@ -155,7 +155,7 @@ class Tracker:
         self.belief = within_16_bits(self.spread() * self.table.evidence[turning, less])
 
     def read(self):
-        """Return heart rates (n,) in 1 / 100 bpm and how sure they are, 0 to 255."""
+        """Return the heart rates (n,) in 1 / 100 bpm, and their certainty, 0 to 255."""
         return read_belief(self.belief)
 
 
@@ -177,7 +177,7 @@ def read_belief(belief):
 
 
 def decide(beats, belief, table, activity):
-    """Say what takes the place of the heart rate of beats, if anything does.
+    """Choose between the heart rate of beats, that of the tracker's belief, and none.
 
     At rest the beats decide. Where people move, the belief does if it is sure enough; else the
     beats' rate counts if the belief agrees; else there is none.
@@ -189,7 +189,7 @@ def decide(beats, belief, table, activity):
     belief : (int, int)
         Heart rate, 1 / 100 bpm, and how sure it is, 0 to 255.
     table : Certainty
-        Of the belief.
+        Certainty table of the belief.
     activity : int
         1 / 1000 g.
 

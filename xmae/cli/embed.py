@@ -56,7 +56,7 @@ class Answer:
     reading : Reading, optional
         Beats, of a model that finds them.
     table : Certainty, optional
-        From which certainty on their heart rate is given.
+        Certainty table of the model: from which certainty a heart rate is given.
     """
 
     embedding: np.ndarray
@@ -88,16 +88,17 @@ def embed(
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
-        beats, RMSSD and SDNN (ms) there, and a row a beat in beats.csv.
+        beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
     model : str
         A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu"), a safetensors file, or the folder of a bundle.
     target : str or None
-        Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
+        Runtime for a bundle: "litert" (the default), "executorch" or "onnx". Other models run in
+        PyTorch.
     precision : str or None
-        Of a bundle: "int8" (the default) or "fp32".
+        Precision for a bundle: "int8" (the default) or "fp32".
     part : str or None
-        Of a bundle: "student" (the default), "teacher", or a further student, such as
+        Model of a bundle: "student" (the default), "teacher", or a further student, such as
         "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
@@ -326,8 +327,7 @@ def summary_of(windows, dropped, repairs, recordings):
         clear = int((windows.ppg_quality >= CLEAR).sum())
         lines.append(
             f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or "
-            "more)"
-            f" in {clear} of {len(windows)} windows"
+            f"more) in {clear} of {len(windows)} windows"
             + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
         )
     told = [TOLD[rule] for rule in TOLD if rule in repairs]

@@ -22,7 +22,7 @@ def verdict(verb, result):
     verb : str
         "pretrain" and so on.
     result : dict
-        What its function gave.
+        Result of the verb's function.
 
     Returns
     -------
@@ -58,8 +58,7 @@ def of_training(result):
         fall = 1 - result["val_loss"] / losses[0]
         lines.append(
             f"validation loss {losses[0]:.4g} after the first epoch, {result['val_loss']:.4g} in "
-            "the"
-            " end"
+            "the end"
         )
         if fall < SMALL_FALL:
             lines.append("warning: the loss hardly fell: more epochs, more windows or another --lr")
@@ -74,8 +73,7 @@ def of_training(result):
     if known := result.get("known_before"):
         lines.append(
             f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a "
-            "part in"
-            " the weights of --init; they cannot be scored"
+            "part in the weights of --init; they cannot be scored"
         )
     if "encoder" in result:
         lines.append(f"what it knows, against a constant: xmae probe {result['encoder']} STORE")

@@ -22,6 +22,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 # mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the
 # mean
 RATE_SIZE = 0.5
+LEAST_SPREAD = 0.01  # of a dimension, over that of all
 
 
 class TaughtBatch(NamedTuple):
@@ -71,7 +72,7 @@ class Distillation(Objective):
         self.loss, self.agreement = LOSSES[loss]
         self.student, self.token_weight = student, token_weight
         self.register_buffer("mean", mean := taught.embedding.mean(0))
-        self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
+        self.register_buffer("std", spread(taught.embedding))
         known = taught.rate[taught.rate.isfinite()]
         self.rate_weight = rate_weight if len(known) > 1 else 0.0
         self.register_buffer(
@@ -128,6 +129,16 @@ class Distillation(Objective):
         return 1 - AGREEMENTS[self.agreement](*parts)
 
 
+def spread(embedding):
+    """Return the standard deviation of each dimension of embeddings (n, E): shape (E,).
+
+    A dead unit gives the same number always, and so nothing to learn. Divided by next to nothing it
+    would outweigh all others, so no deviation is below a hundredth of their root mean square.
+    """
+    std = embedding.std(0)
+    return std.clamp(min=max(1e-6, LEAST_SPREAD * float(std.square().mean().sqrt())))
+
+
 class TaughtCrops(SteppedBatches):
     """Random PPG crops with the teacher's answers, computed once and shuffled for each epoch.
 
@@ -140,7 +151,7 @@ class TaughtCrops(SteppedBatches):
     n_crops : int
         Crops in the bank.
     batch_size : int
-        Crops a step.
+        Crops per step.
     seed : int
         Seed of crops and order.
     """

@@ -18,7 +18,7 @@ INNER = "encoder."  # of the encoder's weights in a whole model
 
 
 def begin_from(objective, name):
-    """Give an objective the weights to begin from.
+    """Set the initial weights of an objective.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def begin_from(objective, name):
 
 
 def same_tensors(one, other):
-    """Tell whether two states have tensors of the same names and shapes."""
+    """Tell whether two state dicts have tensors with the same names and shapes."""
     one, other = (
         {key: x.shape for key, x in state.items() if torch.is_tensor(x)} for state in (one, other)
     )
@@ -71,7 +71,7 @@ def same_tensors(one, other):
 
 
 def checkpoint_state(path):
-    """Return the objective's weights in a checkpoint of a training."""
+    """Return the objective's weights from a checkpoint of a training."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # a damaged file raises any of a dozen types
@@ -120,7 +120,8 @@ def read_weights(path):
 
 
 def provenance_of(run):
-    """Say what is known of a run that has a checkpoint: its settings, and the splits of its store.
+    """Return the provenance of a run that has a checkpoint: its settings, and the splits of its
+    store.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def provenance_of(run):
 
 
 def known_to(origin, splits):
-    """Return subjects of the splits "val" and "test" that the weights to begin from were trained or
+    """Return the subjects of the splits "val" and "test" that the initial weights were trained or
     chosen on, sorted; `origin` is from `begin_from`.
     """
     held_out = {subject for subject, split in splits.items() if split != "train"}

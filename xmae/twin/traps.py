@@ -29,7 +29,7 @@ SWING = 0.4  # g of the first harmonic of a cadence
 
 @dataclass(frozen=True)
 class Trap:
-    """One recording.
+    """One recording with a known pulse that is easy to misread.
 
     Parameters
     ----------
@@ -71,13 +71,17 @@ class Trap:
         return rates
 
     def empty(self, time):
-        """Tell where the 10 s before each time hold no pulse at all: any answer is wrong there."""
+        """Tell where the 10 s before each time contain no pulse at all, so that any answer is
+        wrong.
+        """
         starts = [slice(max(0, int(t - SPAN_S)), max(1, int(t))) for t in time]
         return np.array([not self.readable[part].any() for part in starts])
 
 
 def intervals_of(kind, bpm, rng):
-    """Draw intervals (s) for a recording: "sinus", "fibrillation" or "bigeminy" at a mean rate."""
+    """Draw the intervals (s) of a recording: "sinus", "fibrillation" or "bigeminy" at a mean
+    rate.
+    """
     n = int(SECONDS * bpm / 60 * 1.6) + 20
     mean = 60 / bpm
     slow = 1 + WANDER * np.sin(np.arange(n) * mean * 2 * np.pi / 40 + rng.uniform(0, 6))
@@ -91,7 +95,9 @@ def intervals_of(kind, bpm, rng):
 
 
 def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
-    """Draw clean waves: (n,) of about 1, pulse times, with no pulse within `pulseless` (s, s)."""
+    """Draw clean pulse waves: (n,) of about 1, and pulse times, without pulses in the stretch
+    `pulseless` (s, s).
+    """
     rng = np.random.default_rng(SEED + seed)
     generator = torch.Generator().manual_seed(SEED + seed)
     time = torch.tensor(np.cumsum(intervals_of(kind, bpm, rng)) - 1.0)[None].float()
@@ -183,7 +189,7 @@ def with_cadence(ratio, bpm, strength=1.2):
 
 
 def with_echo(ppg, pulses, sfreq, rng):
-    """Add a second wave half a beat later, nearly as large as the first: a trap of the double
+    """Add a second wave half a beat later, nearly as large as the first, which suggests the double
     rate.
     """
     late = int(0.5 * np.median(np.diff(pulses)) * sfreq)
@@ -191,21 +197,21 @@ def with_echo(ppg, pulses, sfreq, rng):
 
 
 def dropping(ppg, pulses, sfreq, rng):
-    """Return the lose one sample in 200 and say nothing: time runs short."""
+    """Drop one sample in 200 without marking it as lost, so that time seems to run faster."""
     keep = rng.random(len(ppg)) > 0.005
     clock = np.cumsum(keep) / sfreq
     return ppg[keep], clock[np.minimum((pulses * sfreq).astype(int), len(ppg) - 1)]
 
 
 def doubling(ppg, pulses, sfreq, rng):
-    """Send one sample in 200 twice."""
+    """Repeat one sample in 200."""
     times = 1 + (rng.random(len(ppg)) < 0.005)
     clock = np.cumsum(times) / sfreq
     return np.repeat(ppg, times), clock[np.minimum((pulses * sfreq).astype(int), len(ppg) - 1)]
 
 
 def jittering(ppg, pulses, sfreq, rng):
-    """Take each sample up to 4 ms early or late."""
+    """Take each sample up to 4 ms too early or too late."""
     t = np.arange(len(ppg)) / sfreq
     return np.interp(t + rng.uniform(-0.004, 0.004, len(t)), t, ppg), pulses
 

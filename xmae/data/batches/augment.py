@@ -161,9 +161,9 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
         White noise added to the PPG: its largest standard deviation, as a share of the crop's
         range; each crop draws a level from 0 to this.
     draw : float64 tensor, shape (4, n, 1), optional
-        What `draw_crops` gave, where the caller needs to know or to change the places.
+        Random numbers of `draw_crops`, where the caller needs to know or to change the places.
     rows : slice
-        Which of the n windows to make.
+        The rows to make, of the n windows.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def vary_ppg(ppg, generator, strength=1.0, share=None):
     strength : float
         0 leaves everything as it is, 1 is all of the above.
     share : (int, slice), optional
-        As of `augment`.
+        As in `augment`.
 
     Returns
     -------

@@ -278,7 +278,7 @@ def clean_and_judge(x, sfreq, kind):
 
 
 def finite_runs(finite):
-    """Return starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
+    """Return the starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
     return np.flatnonzero(np.diff(np.concatenate([[0], finite, [0]]))).reshape(-1, 2)
 
 

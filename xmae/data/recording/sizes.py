@@ -61,8 +61,7 @@ def check_places(places, path):
     if len(places) and not 0 <= places[-1] <= FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
         raise UserError(
             f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that "
-            "is"
-            " there"
+            "is there"
         )
 
 

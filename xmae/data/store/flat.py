@@ -2,7 +2,7 @@
 those asked for.
 
 Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record
-of 2 kB a window, its int16 codes beside their scale and offset; the files are made once from the
+of 2 kB per window, its int16 codes beside their scale and offset; the files are made once from the
 shards, whose SHA-256 is checked then.
 """
 

@@ -27,7 +27,7 @@ class Windows:
     ecg : float32 array, shape (n, 1000), or None
         Cleaned ECG of the same time in the recorder's unit; None if any recording had none.
     subject, record, split : str arrays, shape (n,)
-        Whose window, of which recording, and its part: "train", "val" or "test" ("" before the
+        Subject, recording and split of each window: "train", "val" or "test" ("" before the
         split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.

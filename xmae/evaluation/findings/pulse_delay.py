@@ -87,7 +87,7 @@ def delays(windows):
         Median over the window's beats, ms; NaN where the detectors disagree on its beats, or below
         4 of them.
     other : float array, shape (n,)
-        Of the mean beat of the window, with the second detector, ms; 0 where it found no beat.
+        Delay of the window's mean beat by the second detector, ms; 0 where it found no beat.
     """
     delay, other = np.full(len(windows.record), np.nan), np.zeros(len(windows.record))
     for stretch in stretches(windows):

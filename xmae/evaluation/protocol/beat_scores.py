@@ -81,7 +81,7 @@ def score_reading(windows, recording, subject, reading, constants):
     recording, subject : int arrays, shape (n,)
         Numbers of each window's recording and subject.
     reading : Reading
-        Of these windows.
+        Reading of these windows.
     constants : dict of float arrays, shape (n,)
         By name of `VALUES`: what stands for a missing answer.
 
@@ -176,7 +176,7 @@ def interval_scores(windows, recording, scored, clean):
     Parameters
     ----------
     windows, recording
-        As of `score_reading`.
+        As in `score_reading`.
     scored : dict of Scored
         Methods that find beats, by name.
     clean : bool array, shape (n,)

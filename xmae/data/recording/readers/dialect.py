@@ -205,8 +205,7 @@ def refuse_unnamed(path, before, header, names, separator):
         )
     raise UserError(
         f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the "
-        "columns"
-        " above it"
+        "columns above it"
     )
 
 
@@ -249,8 +248,7 @@ def refuse_field_counts(path, names, rows):
     if len(counts) and np.mean(counts < len(names)) > 1 - MOSTLY and len(counts) > 1:
         raise UserError(
             f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} "
-            "names:"
-            f" {', '.join(names)}"
+            f"names: {', '.join(names)}"
         )
 
 
@@ -309,10 +307,9 @@ def read_text_table(path, text_columns=()):
         filled = np.flatnonzero(table[name].notna())
         if len(filled):
             raise UserError(
-                f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column, and remove what stands above "
-                "the"
-                " names"
+                f"{path}: row {filled[0] + 1} has more fields than there are names "
+                f"({', '.join(dialect.names)}); name every column, and remove what stands above "
+                "the names"
             )
     table = table[list(dialect.names)]
     refuse_double_spacing(path, table)
@@ -374,8 +371,8 @@ def look_through(path):
             row = data[:first].count(b"\n") + 1
             raise UserError(
                 f"{path}: zero bytes from line {row} on, as of a card that was not written; the "
-                "rows"
-                " there are lost: cut the file before them, or take the rest as a file of its own"
+                "rows there are lost: cut the file before them, or take the rest as a file of its "
+                "own"
             )
         uneven = bool(COMMENT_LINE.search(data)) or data.find(DOUBLED_END) >= 0
         return (first if first >= 0 else None), uneven
