@@ -94,6 +94,25 @@ def variability(time, window, n_windows, confidence=None):
     }
 
 
+def irregularity(time, window, n_windows):
+    """Return the mean change from one interval to the next over the mean interval, by window.
+
+    NaN below 2 intervals. Parameters as of `variability`.
+
+    Returns
+    -------
+    float array, shape (n_windows,)
+    """
+    interval, of = intervals_of(time, window)
+    both = of[1:] == of[:-1]
+    change, changed = np.abs(np.diff(interval))[both], of[1:][both]
+    n_changes = np.bincount(changed, minlength=n_windows)
+    mean_change = np.bincount(changed, change, n_windows) / np.maximum(n_changes, 1)
+    count = np.bincount(of, minlength=n_windows)
+    mean = np.bincount(of, interval, n_windows) / np.maximum(count, 1)
+    return np.where(n_changes > 0, mean_change / np.maximum(mean, 1e-9), np.nan)
+
+
 def premature_share(time, window, n_windows):
     """Return the share of premature beats among the intervals of each window, %, shape
     (n_windows,).
