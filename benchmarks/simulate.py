@@ -212,7 +212,7 @@ class PlayedCodes:
 
 
 def played_codes(recording, signal, sfreq, seconds, hop_s, adc_bits):
-    """Sample a recording as a watch does: `PlayedCodes`; the arguments are those of `simulate`.
+    """Sample a recording like a watch: `PlayedCodes`; the arguments are those of `simulate`.
 
     Raises
     ------

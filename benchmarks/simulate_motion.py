@@ -55,7 +55,8 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
 
 
 def moving_codes(signal):
-    """Return what the sensors of a watch give: `MovingCodes`. A gap holds the value before it.
+    """Sample a recording like the sensors of a watch: `MovingCodes`. In a gap the value before it
+    is repeated.
 
     Raises
     ------

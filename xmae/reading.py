@@ -145,7 +145,7 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
 
 
 def of_recording(encoder, recording, heads, table):
-    """Read the PPG of a `Recording`: `WindowReading`."""
+    """Read the PPG of a `Recording` window by window: `WindowReading`."""
     from xmae.evaluation.heads.embedding import embed_windows
 
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)

@@ -148,7 +148,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Name the row for messages: `student int8 litert`."""
+        """Return the name of the row for messages: `student int8 litert`."""
         return f"{self.model} {self.precision} {self.format}"
 
     @property

@@ -46,8 +46,8 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Return windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1]
-    and mask (B, 25).
+    """Return windows of the shipped recordings and a mask of the kind "anchor": ppg, ecg (B, 1,
+    1000) in [-1, 1] and mask (B, 25).
     """
     parts = []
     for path in bidmc_files():

@@ -227,7 +227,7 @@ class HeadError(OpenSchema):
 
 
 class Metrics(OpenSchema):
-    """What the export measured.
+    """Measurements of the export.
 
     Attributes
     ----------

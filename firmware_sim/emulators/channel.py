@@ -79,7 +79,7 @@ class Files:
 
 
 class Debugger:
-    """The other end of QEMU's ``-gdb stdio``.
+    """The debugger at the other end of QEMU's ``-gdb stdio``.
 
     Parameters
     ----------

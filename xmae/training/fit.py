@@ -346,7 +346,7 @@ class Watch(Checkpoint):
                 raise OutOfTime
 
     def on_validation_end(self, trainer, module):
-        """Check the validation loss too."""
+        """Check the validation loss."""
         self.check(trainer, module, trainer.callback_metrics["val_loss"])
 
     def check(self, trainer, module, loss=None, weights=False):

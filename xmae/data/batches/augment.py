@@ -23,8 +23,7 @@ MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
 
 def augment(ppg, ecg, generator, flip=0.5, share=None):
-    """Return the augmentations of the xMAE recipe, drawn for each window, then min-max scaling
-    again.
+    """Augment windows by the xMAE recipe, drawn for each window, and min-max scale them again.
 
     One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to
     7 samples, the edge sample repeated. And with probability one half the polarity of the ECG is

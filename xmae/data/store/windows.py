@@ -87,7 +87,9 @@ class Windows:
         return Windows(**picked, **tables, lead_names=self.lead_names)
 
     def require_ecg(self, what):
-        """Raise a `UserError` if ECG is missing; `what` names the work that needs it."""
+        """Raise a `UserError` if ECG is missing; `what` is the work that needs it, for the
+        message.
+        """
         if self.ecg is None:
             raise UserError(
                 f"{what} needs ECG beside the PPG, and some of these recordings have none"
