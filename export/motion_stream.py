@@ -85,7 +85,7 @@ class MotionStream(Stream):
     def accelerate(self, codes):
         """Take acceleration; call it before the PPG of the same time is pushed.
 
-        What has not come when a second of PPG is complete counts as no movement.
+        Acceleration that has not arrived when a second of PPG is complete counts as no movement.
 
         Parameters
         ----------

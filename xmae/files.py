@@ -165,7 +165,7 @@ def prefix_of(name):
 def sweep(folder):
     """Remove what killed processes of this machine left in a folder, once per process.
 
-    A folder that was out of the way for its successor, which never came, gets its name back.
+    A folder that was moved aside for a successor that never came gets its name back.
     """
     for path in folder.glob(".*"):
         match = LEFTOVER.fullmatch(path.name)

@@ -32,7 +32,7 @@ def intervals_of(time, window):
 def rate_by_window(time, window, n_windows):
     """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first), bpm.
 
-    Parameters as of `variability`.
+    Parameters as in `variability`.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def variability(time, window, n_windows, confidence=None):
 def irregularity(time, window, n_windows):
     """Return the mean change from one interval to the next over the mean interval, by window.
 
-    NaN below 2 intervals. Parameters as of `variability`.
+    NaN below 2 intervals. Parameters as in `variability`.
 
     Returns
     -------

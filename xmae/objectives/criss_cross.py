@@ -82,9 +82,9 @@ class CrissCrossObjective(Objective):
         """Initialise the output at the mean and the blocks with small contributions, for a recipe
         that asks for it.
 
-        The published start draws noise of ten times the signal's power, which takes longer to
-        unlearn than a small store has steps (measured in benchmarks/results/fusion.md). The scale
-        is GPT-2's, 1 / sqrt(branches).
+        The published initialisation predicts noise of ten times the signal's power, which takes
+        longer to unlearn than a small store has steps (measured in benchmarks/results/fusion.md).
+        The scale is GPT-2's, 1 / sqrt(branches).
         """
         head, layers = self.model.proj_out[0], self.encoder.encoder["layers"]
         torch.nn.init.zeros_(head.weight)

@@ -41,7 +41,7 @@ def template_quality(clean, peaks, sfreq):
 
     A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean
     of the rate, interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal
-    are left out, and so is the last.
+    are left out, and so is the last beat.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class Runs:
         """Return the PPG and ECG of consecutive windows, `n_windows` from each window `first` (n,)
         on: float32 (2, n, n_windows * 1000).
 
-        What lies beyond the last window is the last window again.
+        Beyond the last window, the last window is repeated.
         """
         rows = (first[:, None] + torch.arange(n_windows)).clamp_(max=len(self.windows) - 1)
         # (2, n * n_windows, 1000)

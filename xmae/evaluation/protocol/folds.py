@@ -64,8 +64,8 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     """Divide the labelled subjects to be scored into folds; for a binary task each fold gets its
     share of both classes.
 
-    Fitted are the other folds and, under the protocol "test", the labelled windows of the split
-    "train".
+    A model is fitted on the other folds and, under the protocol "test", also on the labelled
+    windows of the split "train".
 
     Parameters
     ----------
