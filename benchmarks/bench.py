@@ -70,8 +70,8 @@ def bench(
     compare: str | None = None,
     public_key: str | None = None,
 ) -> dict:
-    """Measure cost and accuracy of every model of a bundle, in every runtime that is installed and
-    on emulated devices.
+    """Measure cost and accuracy of every model of a bundle, in every installed runtime and on
+    emulated devices.
 
     One window at a time, on one thread and on all. The models take turns, so that whatever else the
     machine does hits all of them. Exit code 1 if a model fails or `compare` finds a regression; a
@@ -167,8 +167,8 @@ def bench(
 
 
 def known_devices(devices, opened):
-    """Return names of the emulated devices that were asked for; a wrong one is known before the
-    work.
+    """Return the names of the emulated devices that were asked for; refuse an unknown one before
+    any work.
     """
     names = list(dict.fromkeys(filter(None, map(str.strip, devices.split(",")))))
     for name in names:
@@ -186,7 +186,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
     windows : Windows
         Those that accuracy is measured on, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     timed_windows, rounds, starts : int
         See `bench`.
 
@@ -205,7 +205,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
 
 
 def emulated(opened, recorded, windows, chosen, watches):
-    """Return rows of the emulated devices, on a few of the windows."""
+    """Measure the models on emulated devices, on a few of the windows: a list of `BenchRow`."""
     few, rows = evenly(np.arange(len(windows)), EMULATED_WINDOWS), []
     ppg, _ = minmax_scale(windows.ppg[few])
     for name in tqdm(watches, "emulated devices", disable=not watches):
@@ -217,7 +217,9 @@ def emulated(opened, recorded, windows, chosen, watches):
 
 
 def compared(result, old, path):
-    """Say what is worse than in an earlier result, which was read from `path`."""
+    """Compare a result with an earlier one, read from `path`: the regressions, or why accuracy is
+    not compared.
+    """
     with refusing(path, "a result of xmae bench"):
         return {
             "regressions": find_regressions(result, old),
@@ -226,7 +228,7 @@ def compared(result, old, path):
 
 
 def sum_up(rows, result, signature):
-    """Tell whether the run passed, and lines for the terminal: `passed`, `summary`."""
+    """Sum up a run: `passed`, and `summary`, the lines for the terminal."""
     failures = [f"{row.name}: fails: {row.failure}" for row in rows if row.failure is not None]
     regressions = result.get("regressions", [])
     summary = [
@@ -250,7 +252,7 @@ def record(result, out):
 
 
 def check_settings(windows, rounds, starts, record_baseline, baseline):
-    """Refuse counts below 1, and a baseline that is both recorded and reused."""
+    """Raise a `UserError` for counts below 1, or a baseline that is both recorded and reused."""
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
     if record_baseline and baseline:
@@ -260,7 +262,7 @@ def check_settings(windows, rounds, starts, record_baseline, baseline):
 
 
 def baseline_of(opened, store, baseline, record_baseline):
-    """Read the recorded baseline at `baseline`, of the weights of this bundle; else make one."""
+    """Read the recorded baseline at `baseline` for the weights of this bundle, or make one."""
     if not baseline:
         return make_reference(
             opened, store, None if record_baseline else "cpu", precisions=record_baseline
@@ -291,7 +293,7 @@ def timed(bundle, entries, rows, ppg, rounds):
 
 
 def fastest_and_worst(rows):
-    """Return lines that say which int8 file is fastest here, and which lost most."""
+    """Return lines that name the fastest int8 file on this machine, and the least accurate one."""
     int8 = [row for row in rows if row.kind == "measured" and row.precision == "int8"]
     timed = [row for row in int8 if row.latency_ms is not None]
     judged = [row for row in int8 if row.centred]
@@ -308,8 +310,8 @@ def fastest_and_worst(rows):
 
 
 def with_cold_starts(bundle, entries, rows, ppg, starts):
-    """Start every model in fresh processes until there are `starts`, in turns; `cold_start_ms`
-    becomes the median.
+    """Start every model in fresh processes until it has `starts` cold starts; `cold_start_ms`
+    becomes their median.
     """
     runs = [i for i, row in enumerate(rows) if row.cold_start_ms is not None]
     times = {i: [rows[i].cold_start_ms] for i in runs}
@@ -325,8 +327,8 @@ def with_cold_starts(bundle, entries, rows, ppg, starts):
 
 
 def device_rows(bundle):
-    """Return rows of the files that only their device runs, with the cycles that their compiler
-    estimates, where it does.
+    """Return the rows of files that run on their device only, with cycles where their compiler
+    estimates them.
     """
     return [
         BenchRow(
@@ -342,13 +344,13 @@ def device_rows(bundle):
 
 
 def reference_rows(info):
-    """Return rows of the device that a reference was recorded on, a GPU if there was one."""
+    """Return the rows recorded with a reference on its device (a GPU if there was one)."""
     named = {"format": "pytorch", "device": info["device"], "kind": "recorded"}
     return [BenchRow.from_json(named | row) for row in info.get("precisions", [])]
 
 
 def write_csv(path, rows):
-    """The rows without what is nested deeper, one column a number."""
+    """Write the rows as CSV, one number per column; nested values are left out."""
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
@@ -356,7 +358,7 @@ def write_csv(path, rows):
 
 
 def flat(row):
-    """Return a row whose intervals, cosines and heart rate are columns of their own."""
+    """Return a row with its intervals, cosines and heart rate as separate columns."""
     low, high = row.get("latency_interval") or ("", "")
     values = row | {"latency_low": low, "latency_high": high}
     if threaded := row.get("all_threads"):

@@ -61,8 +61,8 @@ def simulate(
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
-    A student that reads beats is played through libxmae: a line a second, and every field of every
-    result is compared with `xmae.Stream` here. Exit code 1 where they differ.
+    A student that reads beats is played through libxmae: one line per second, and every field of
+    every result is compared with `xmae.Stream` here. Exit code 1 where they differ.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def simulate(
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
     model : str
-        Which of the bundle's students, such as "student-app", or "student-motion" in its folder c.
+        Student of the bundle, such as "student-app", or "student-motion" in its folder c.
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
     channels : str or None
@@ -159,8 +159,8 @@ def simulate(
 def simulate_windows(
     opened, chosen, not_run, played, signal, recording, out, model, cmsis_nn, speed
 ):
-    """Play a recording window by window through a student that gives embeddings alone; the result
-    of `simulate`.
+    """Play a recording window by window through a student that gives embeddings only; see
+    `simulate`.
     """
     with atomic_folder(out, RESULTS) as folder:
         devices = {}
@@ -191,12 +191,12 @@ def simulate_windows(
 
 @dataclass(frozen=True)
 class PlayedCodes:
-    """A recording as a watch samples it.
+    """A recording as the converter of a watch samples it.
 
     Attributes
     ----------
     codes : float array, shape (n,)
-        Of its converter; NaN = missing.
+        Codes of the converter; NaN = missing.
     rate : int
         Hz.
     hop_s : int
@@ -212,7 +212,7 @@ class PlayedCodes:
 
 
 def played_codes(recording, signal, sfreq, seconds, hop_s, adc_bits):
-    """Sample a recording as a watch does: `PlayedCodes`; the arguments are those of `simulate`.
+    """Sample a recording like a watch: `PlayedCodes`; the arguments are those of `simulate`.
 
     Raises
     ------
@@ -231,7 +231,9 @@ def played_codes(recording, signal, sfreq, seconds, hop_s, adc_bits):
 
 
 def play_on(opened, profile, runs_in, played, folder, cmsis_nn, model):
-    """Play a recording on one device, keep its embeddings in a folder of its own; its results."""
+    """Play a recording on one device, save its embeddings in a folder of its own, and return its
+    results.
+    """
     place = folder / profile.name
     place.mkdir()
     where = played.codes, place, played.rate, played.hop_s, played.bits
@@ -247,7 +249,7 @@ def play_on(opened, profile, runs_in, played, folder, cmsis_nn, model):
 
 
 def result_of(devices, not_run, played):
-    """Say what `simulate.json` says of all devices."""
+    """Return what `simulate.json` holds on all devices."""
     wrong = {name: failures(one) for name, one in devices.items()}
     wrong = {name: found for name, found in wrong.items() if found}
     return {
@@ -266,7 +268,7 @@ def result_of(devices, not_run, played):
 
 
 def summary_of(result, recording):
-    """Say what came out and whether it is good: the rate, then a line a device."""
+    """Summarise the simulation: the rate, then one line per device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
     over = (
@@ -280,8 +282,8 @@ def summary_of(result, recording):
 
 
 def chosen_devices(names, emulator):
-    """Return the profiles that are asked for, each with its emulator; and what those left out of
-    "all" would need.
+    """Return the profiles that were asked for, each with its emulator, and why others of "all" were
+    left out.
     """
     profiles = [
         load_device(name) for name in (device_names() if names == "all" else names.split(","))
@@ -305,9 +307,7 @@ def chosen_devices(names, emulator):
 
 
 def failures(played):
-    """Say what is not as it should be on a device, in words: nothing to compare, other embeddings,
-    limits not kept.
-    """
+    """List what is wrong on a device: nothing to compare, other embeddings, limits not kept."""
     found = []
     if not played["valid"]:
         flags = sorted(set(chain.from_iterable(row["status"] for row in played["results"])))
@@ -324,15 +324,15 @@ def failures(played):
 
 
 def near(same):
-    """Tell whether embeddings of a runtime whose kernels round in another way are as near as they
-    may be.
+    """Tell whether the embeddings of a runtime that rounds differently are within the allowed
+    step.
     """
     allowed = same.get("allowed_step", 0) * (1 + 1e-5)  # int8 codes as float32 numbers
     return same.get("largest_step", np.inf) <= allowed
 
 
 def listing():
-    """Return all devices with what they need; "out" is a table to read."""
+    """List all devices and what they need; "out" is a table to read."""
     devices = [
         {
             "device": device.name,
@@ -353,7 +353,7 @@ def listing():
 
 
 def show(played, speed):
-    """Results on standard error, as they would come: `speed` times as fast as in life, 0 = at
+    """Print the results on standard error as they would arrive: `speed` times real time, 0 = at
     once.
     """
     before = 0.0

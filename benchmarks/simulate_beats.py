@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the same bits as
+"""`xmae simulate` of a student that reads beats: one line per second, the same bits as
 `xmae.Stream`.
 """
 
@@ -32,14 +32,14 @@ NOTE = (
 
 @dataclass(frozen=True)
 class PlayedSignal:
-    """A recording, and how a front end samples it.
+    """A recording, and the front end that samples it.
 
     Parameters
     ----------
     recording : Recording
         Systole rises.
     name : str
-        Of its file.
+        Name of the recording's file.
     sfreq : float or None
         Rate of the front end, Hz; None: the recording's, if it is 25 to 500 Hz, else 100 Hz.
     hop_s, bits : int
@@ -57,12 +57,12 @@ class PlayedSignal:
 
     @property
     def rate(self):
-        """Return the rate of the front end, Hz."""
+        """Return the sampling rate of the front end, Hz."""
         own = round(float(self.recording.sfreq), 3)
         return float(self.sfreq or (own if MIN_SFREQ <= own <= MAX_SFREQ else SFREQ))
 
     def codes(self):
-        """Return codes of the front end, NaN = lost.
+        """Return the codes of the front end, NaN = lost.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class PlayedSignal:
 
 
 def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
-    """Play a recording through libxmae on devices, and write what it read and what that cost.
+    """Play a recording through libxmae on devices, and write what was read and what it cost.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
     out : str
         Folder for simulate.json, watch.md, report.html and each device's lines.txt.
     model : str
-        Which of the bundle's students.
+        Student of the bundle.
     speed : float
         Pace at which lines are shown, times real time; 0 = at once.
 
@@ -124,21 +124,21 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
 
 
 def play_all(chosen, not_run, play, signal, origin, out, speed):
-    """Play a signal on devices, write what came out, and show it.
+    """Play a signal on devices, write the results, and print them.
 
     Parameters
     ----------
     chosen, not_run, signal, out, speed
-        As of `simulate_beats`.
+        As in `simulate_beats`.
     play : callable
         `play(device, emulator, folder)` returns what `play_beats` does.
     origin : dict
-        Which student was played, and whether it is signed.
+        The student that was played, and whether it is signed.
 
     Returns
     -------
     dict
-        What is in simulate.json, "summary" and "out".
+        Content of simulate.json, with "summary" and "out".
     """
     able, left = split_devices(chosen)
     with atomic_folder(out, RESULTS) as folder:
@@ -177,7 +177,7 @@ def play_all(chosen, not_run, play, signal, origin, out, speed):
 
 
 def split_devices(chosen):
-    """Return those with a Cortex-M, and why the others do not run libxmae.
+    """Return the devices with a Cortex-M, and why the others cannot run libxmae.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def split_devices(chosen):
 
 
 def failures(played):
-    """Say what is not as it should be on a device, in words."""
+    """List what is wrong on a device, in words."""
     same, found = played["bit_exact"], []
     if not same["results"]:
         found.append("no result")
@@ -206,7 +206,7 @@ def failures(played):
 
 
 def show(played, hop_s, speed):
-    """Show the lines of a device, `speed` times as fast as in life; 0 = at once."""
+    """Print the lines of a device, `speed` times as fast as real time; 0 = at once."""
     for line in played["lines"]:
         if speed > 0:
             time.sleep(hop_s / speed)
@@ -214,7 +214,7 @@ def show(played, hop_s, speed):
 
 
 def summary_of(result, recording):
-    """Say what came out and whether it is good: the rate, then a line a device."""
+    """Summarise the simulation: the rate, then one line per device."""
     rate = result["front_end"]["sfreq"]
     own = "" if recording.sfreq == rate else f" (the recording has {recording.sfreq:.7g} Hz)"
     turned = "inverted_ppg" in recording.repairs

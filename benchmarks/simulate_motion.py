@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student for PPG and acceleration: a line a second, the bits of
+"""`xmae simulate` of a student for PPG and acceleration: one line per second, the bits of
 `xmae.MotionStream`.
 """
 
@@ -33,7 +33,7 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
     state : str
         Whether its bundle is signed, or "shipped".
     chosen, not_run, signal, out, speed
-        As of `xmae.benchmarks.simulate_beats.simulate_beats`.
+        As in `xmae.benchmarks.simulate_beats.simulate_beats`.
 
     Returns
     -------
@@ -55,7 +55,8 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
 
 
 def moving_codes(signal):
-    """Return what the sensors of a watch give: `MovingCodes`. A gap holds the value before it.
+    """Sample a recording like the sensors of a watch: `MovingCodes`. In a gap the value before it
+    is repeated.
 
     Raises
     ------
@@ -78,7 +79,9 @@ def moving_codes(signal):
 
 
 def held(x):
-    """Hold the value before where rows (n, m) miss one, and the first known at the start."""
+    """Fill missing values in rows (n, m) with the value before, or at the start with the first
+    known one.
+    """
     known = np.isfinite(x)
     last = np.maximum.accumulate(np.where(known, np.arange(x.shape[1]), -1), 1)
     last = np.where(last < 0, known.argmax(1)[:, None], last)

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ from tqdm import tqdm
 from xmae.beats.rivals import METHODS, read_classical
 from xmae.errors import UserError
 from xmae.export.bundle.bundle import MANIFEST, Bundle
+from xmae.export.motion_stream import MotionStream
 from xmae.export.stream import DSP, Stream
 from xmae.files import atomic_file, write_json
-from xmae.models.checkpoint import SHIPPED
+from xmae.models.checkpoint import MOVING, SHIPPED
 from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import resample
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.tables import markdown_table
-from xmae.twin.traps import traps
+from xmae.twin.traps import ACC_SFREQ, ONE_G, traps
 
 WRONG_BPM = 10.0  # off by more is wrong
 WARM_UP_S = 15  # s that are not scored
@@ -33,12 +35,14 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     Parameters
     ----------
     program : str
-        A shipped model that reads beats ("beats-mcu"), the tier without a network ("dsp"), an int8
-        `.tflite` of a student, a bundle with one (its folder), a classical detector
-        ("elgendi", "bishop", "charlton", "autocorrelation"), "python:MODULE:FUNCTION" (called with
-        codes, sfreq in Hz and bits; returns rows of time in s, heart rate in bpm or NaN, certainty
-        or NaN), or "command:..." (reads a line `sfreq bits`, then a code a line, on standard input;
-        prints `time rate [certainty]` a line, `nan` for no rate).
+        A shipped model that reads beats ("beats-mcu"; "student-motion", which gets the acceleration
+        too), the tier without a network ("dsp"), an int8 `.tflite` of a student, a bundle with one
+        (its folder), a classical detector ("elgendi", "bishop", "charlton", "autocorrelation"),
+        "python:MODULE:FUNCTION" (called with codes, sfreq in Hz and bits, and with `acceleration`,
+        codes (3, n) at 25 Hz of 4096 to 1 g, if it has a parameter of that name; returns rows of
+        time in s, heart rate in bpm or NaN, certainty or NaN), or "command:..." (reads a line
+        `sfreq bits`, then a code a line, on standard input; prints `time rate [certainty]` a line,
+        `nan` for no rate).
     out : str
         Folder for torture.md and torture.json.
     least : float
@@ -71,8 +75,7 @@ def torture(program: str = "beats-mcu", out: str = "runs/torture", least: float 
     summary = [
         (
             f"{program}: worst trap {worst['trap']} with {100 * worst['wrong_but_sure']:.1f} % "
-            "wrong "
-            "but sure"
+            "wrong but sure"
         ),
         (
             "wrong but sure over all traps: "
@@ -114,16 +117,15 @@ def page_of(program, rows):
     head = ["trap", "answered, %", "wrong but sure, %", "median error, bpm"]
     return (
         f"# Traps: {program}\n\n    xmae torture --program {shlex.quote(program)}\n\nGenerated "
-        "recordings with exact "
-        "truth, a heart rate each second: no result on people. Answered: share of the seconds with "
-        "a\nreadable "
-        "pulse. Wrong but sure: off by more than 10 bpm, or any answer where there is no pulse, of "
+        "recordings with exact truth, a heart rate each second: no result on people. Answered: "
+        "share of the seconds with a\nreadable pulse. Wrong but sure: off by more than 10 bpm, or "
+        "any answer where there is no pulse, of "
         "all seconds.\n\n" + markdown_table(head, cells) + "\n"
     )
 
 
 def reader_of(program):
-    """Find what reads: a function from a trap to times (s), heart rates (bpm) and certainties."""
+    """Return the function that reads a trap: times (s), heart rates (bpm) and certainties."""
     if program in METHODS:
         return lambda trap: by_windows(trap, program)
     if program.startswith("python:"):
@@ -132,26 +134,37 @@ def reader_of(program):
             function = getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UserError(f"{program}: {error}") from error
-        return lambda trap: (
-            np.array(function(trap.codes, trap.sfreq, trap.bits), float).reshape(-1, 3).T
-        )
+        return lambda trap: by_function(trap, function)
     if program.startswith("command:"):
         return lambda trap: by_command(trap, shlex.split(program.removeprefix("command:")))
     if (Path(program) / MANIFEST).is_file():
         bundle = Bundle.open(program)
         path = bundle.path / bundle.entry("student", "litert", "int8").file
         return lambda trap: by_stream(trap, path, bundle.certainty("student"))
+    if program in MOVING:
+        return lambda trap: by_motion_stream(trap, program)
     if program == DSP or program in SHIPPED or program.endswith(".tflite"):
         return lambda trap: by_stream(trap, program)
     raise UserError(
-        f"unknown program '{program}'; expected beats-mcu, dsp, a bundle, a .tflite file, "
-        f"{', '.join(METHODS)}, python:... or command:..."
+        f"unknown program '{program}'; expected beats-mcu, student-motion, dsp, a bundle, a "
+        f".tflite file, {', '.join(METHODS)}, python:... or command:..."
     )
 
 
 def by_stream(trap, model, certainty=None):
-    """Read a trap by `xmae.Stream`."""
-    stream = Stream(model, trap.sfreq, trap.bits, certainty=certainty)
+    """Read a trap with `xmae.Stream`."""
+    return answers_of(Stream(model, trap.sfreq, trap.bits, certainty=certainty), trap)
+
+
+def by_motion_stream(trap, model):
+    """Read a trap and its acceleration with `xmae.MotionStream`."""
+    stream = MotionStream(model, trap.sfreq, trap.bits, acc_sfreq=ACC_SFREQ, one_g=ONE_G)
+    stream.accelerate(trap.acceleration)
+    return answers_of(stream, trap)
+
+
+def answers_of(stream, trap):
+    """Push a trap's codes into a stream: times (s), heart rates (bpm) and certainties."""
     results = stream.push(trap.codes)
     rate = [result.rate / 100 if result.rate else np.nan for result in results]
     return (
@@ -161,8 +174,15 @@ def by_stream(trap, model, certainty=None):
     )
 
 
+def by_function(trap, function):
+    """Read a trap by a Python function, which gets the acceleration if it asks for it."""
+    asks = "acceleration" in signature(function).parameters
+    more = {"acceleration": trap.acceleration} if asks else {}
+    return np.array(function(trap.codes, trap.sfreq, trap.bits, **more), float).reshape(-1, 3).T
+
+
 def by_windows(trap, method):
-    """Read a trap by a classical detector: 10 s, each second."""
+    """Read a trap with a classical detector: 10 s windows, every second."""
     clean = resample(ppg_clean(trap.codes.astype(float), trap.sfreq), trap.sfreq, SFREQ)
     windows = np.lib.stride_tricks.sliding_window_view(clean, N_TIMES)[::SFREQ]
     reading = read_classical(windows, method)
@@ -170,7 +190,7 @@ def by_windows(trap, method):
 
 
 def by_command(trap, words):
-    """Read a trap by a program on standard input and output."""
+    """Read a trap with a program that uses standard input and output."""
     text = f"{trap.sfreq:g} {trap.bits}\n" + "\n".join(map(str, trap.codes.tolist())) + "\n"
     try:
         done = subprocess.run(

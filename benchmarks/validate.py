@@ -56,7 +56,7 @@ def validate(
     rounds: int = 5,
     public_key: str | None = None,
 ) -> dict:
-    """Judge every model of a bundle, in every runtime installed, against its fp32 original. The
+    """Compare every model of a bundle, in every installed runtime, with its fp32 original. The
     limits are for int8.
 
     Students for PPG and acceleration are judged by their beats on generated people in motion.
@@ -149,7 +149,7 @@ def validate(
 
 
 def judge(opened, recorded, windows, chosen, limits, rounds):
-    """Run every model of a bundle, and hold it against its limits.
+    """Run every model of a bundle, and compare it with its limits.
 
     Parameters
     ----------
@@ -158,11 +158,11 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
     windows : Windows
         Those to run, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     limits : dict
-        Of "int8" and "fp32", by name.
+        Limits of "int8" and "fp32", by name.
     rounds : int
-        Of the latency measurement; 0 = none.
+        Rounds of the latency measurement; 0 = none.
 
     Returns
     -------
@@ -194,12 +194,13 @@ def judge_moving(opened, limits):
 
 
 def exports(rows):
-    """Return the rows of exported files."""
+    """Return the rows of the exported files."""
     return [row for row in rows if row.format != "pytorch"]
 
 
 def verdict(rows, other, signature, windows):
-    """Sum up the rows: what `drift.json` says of all, and `summary`, lines for the terminal.
+    """Sum up the rows: what `drift.json` says of the whole, and `summary`, the lines for the
+    terminal.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def verdict(rows, other, signature, windows):
     other : list of str
         Models of which the bundle has other weights than the reference.
     signature : Verdict
-        Of the bundle.
+        Verdict on the bundle's signature.
     windows : Windows
         Those that were run.
     """
@@ -246,7 +247,7 @@ def verdict(rows, other, signature, windows):
 
 
 def find_violations(row, limits):
-    """Say what in a row is beyond the limits: a list of sentences, empty if nothing is."""
+    """List what in a row is beyond the limits: a list of sentences, empty if nothing is."""
     if row.missing is not None:
         return []
     if row.failure is not None:

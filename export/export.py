@@ -175,20 +175,20 @@ def export(
 
 @dataclass(frozen=True)
 class Plan:
-    """What an export is made of.
+    """Everything that an export is made from.
 
     Attributes
     ----------
     encoders, students : dict of str to nn.Module
-        All that are exported for runtimes, and those of them that are students, by model.
+        All models that are exported for runtimes, and the students among them, by model.
     moving : dict of str to nn.Module
         Students that take acceleration too; they become C only.
     names : dict of str to str
-        What each student's file is called.
+        Name of each student's file.
     brought : dict of str to (dict or None)
         Heads that a model came with and that are kept.
     graphs : dict of str to nn.Module
-        What is exported, by model.
+        Graph of each model to export.
     taken : dict of str to list of str
         Models that each format takes.
     train : Windows
@@ -213,7 +213,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Exported:
-    """A file of the bundle, and how long it took to make, s."""
+    """A file of the bundle, and the time it took to make, s."""
 
     entry: Entry
     seconds: float
@@ -221,7 +221,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class MadeHeads:
-    """Heads by model, what they miss by on val, and labels of tasks that have none."""
+    """Heads by model, their errors on val, and the labels of tasks without a head."""
 
     heads: dict
     metrics: dict
@@ -229,7 +229,7 @@ class MadeHeads:
 
 
 def check_settings(formats, precisions, sign_with, observer, drift_budget):
-    """Raise a `UserError` before the work if a setting is wrong."""
+    """Raise a `UserError` before the work begins if a setting is wrong."""
     if sign_with:
         load_key(sign_with, "load_pem_private_key", password=None)
     if observer is not None:
@@ -247,7 +247,7 @@ def check_settings(formats, precisions, sign_with, observer, drift_budget):
 
 
 def prepare(teacher, student, store, formats, calibration, n_calibration, seed, keep_heads):
-    """Read encoders and windows; the arguments are those of `export`.
+    """Read the encoders and windows; the arguments are those of `export`.
 
     Returns
     -------
@@ -302,7 +302,7 @@ def check_moving(moving, students, formats):
 
 
 def refuse_idle(taken):
-    """Raise a `UserError` if a format that was asked for takes none of the models."""
+    """Raise a `UserError` if a requested format can take none of the models."""
     if idle := ", ".join(format for format, models in taken.items() if not models):
         raise UserError(
             f"target {idle} has no operators for attention; give a student without, or leave it out"
@@ -310,7 +310,7 @@ def refuse_idle(taken):
 
 
 def export_all(plan, folder, precisions, observer, drift_budget):
-    """Write every model in every format that takes it, in two processes.
+    """Write every model in every format that takes it, with two processes.
 
     Returns
     -------
@@ -372,7 +372,7 @@ def write_heads(plan, store, folder):
 
 
 def manifest_of(plan, entries, heads, certainty, formats):
-    """Say what the manifest says of models and tools."""
+    """Return the manifest's part on models and tools."""
     return {
         "schema_version": SCHEMA_VERSION,
         "name": "xmae",
@@ -396,15 +396,15 @@ def manifest_of(plan, entries, heads, certainty, formats):
 
 
 def data_part(store, ranges, licence):
-    """Say what the manifest says of the data, and of the licences."""
+    """Return the manifest's part on data and licences."""
     data = data_provenance(store, ranges, licence)
     return {"data": data, "licences": {"models": "Apache-2.0", "data": data["licence"]}}
 
 
 @contextmanager
 def two_processes():
-    """Return a pool for long work, whose processes end with this one however that ends, and at once
-    if the work fails here.
+    """Yield a pool of two processes for long work; they end with this process, however it ends, and
+    at once if the work fails.
 
     Raises
     ------
@@ -431,12 +431,13 @@ def two_processes():
 
 
 def end_with_parent():
-    """Let this process of a pool end as soon as the one that started it has ended."""
+    """Make this process of a pool end as soon as its parent has ended."""
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def load_students(names):
-    """Return {"student": the first, "student-app": another by its tier, or else by its file}.
+    """Load the students: {"student": the first, "student-app": another, named by its tier or else
+    by its file}.
 
     Raises
     ------
@@ -460,7 +461,7 @@ def load_students(names):
 
 
 def c_library(folder, plan, heads, certainty):
-    """Write the folder `c`, if it was asked for; its part of the manifest."""
+    """Write the folder `c`, if it was asked for, and return its part of the manifest."""
     models = plan.taken.get(SOURCE)
     if not models:
         return {}
@@ -500,7 +501,7 @@ def export_model(
     observer=None,
     budget=None,
 ):
-    """Write one model in one format and compare each file with PyTorch.
+    """Write one model in one format, and compare each file with PyTorch.
 
     Parameters
     ----------
@@ -510,13 +511,13 @@ def export_model(
     graph, rounded : torch.nn.Module
         From `exportable`; and what becomes int8, see `with_mean_kept`.
     folder : Path
-        Where to.
+        Folder to write into.
     precisions : list of str
         Those that the target does not have are skipped.
     calibration, ppg : float32 arrays, shape (n, 1000)
         Scaled windows that set the int8 ranges, and others to compare on.
     reference, mean : float32 arrays, shapes (n, D) and (D,)
-        What PyTorch gives on `ppg`, and on average on `calibration`.
+        Embeddings of PyTorch on `ppg`, and their mean on `calibration`.
     observer, budget : str, float, optional
         See `export`.
 
@@ -559,14 +560,14 @@ def export_model(
 
 
 def row_of(made):
-    """Return what `xmae export` says of an `Exported` file."""
+    """Return the row on an `Exported` file in the result of `xmae export`."""
     columns = ("model", "format", "precision", "file", "bytes", "drift", "undelegated")
     entry = made.entry.as_json()
     return {key: entry[key] for key in columns} | {"export_s": made.seconds}
 
 
 def refuse_saturated(target, path):
-    """Raise a `UserError` if a bias of an int8 file does not fit into 32 bits."""
+    """Raise a `UserError` if a bias of an int8 file overflows 32 bits."""
     if full := target.saturated(path):
         raise UserError(
             f"{path.name}: the bias {full[0]} does not fit into 32 bits, so its channel is lost;"
@@ -575,7 +576,7 @@ def refuse_saturated(target, path):
 
 
 def brought_heads(names, keep):
-    """Return {model: heads that it came with and that are to be kept, or None}.
+    """Return {model: the heads that it came with, if they are to be kept, or None}.
 
     Parameters
     ----------
@@ -601,7 +602,7 @@ def brought_heads(names, keep):
 
 
 def summary_of(models, heads, brought):
-    """Say what was exported and whether it is good, in a few lines."""
+    """Summarise in a few lines what was exported, and whether it is good."""
     lines = [f"{len(models)} files of {len({entry.model for entry in models})} models"]
     cosines = {entry.file: entry.drift.centred_cosine_median for entry in models if entry.drift}
     if cosines:
@@ -624,8 +625,8 @@ def summary_of(models, heads, brought):
 
 
 def drift_of(session, ppg, reference, mean):
-    """Return embeddings of an opened file against PyTorch's; on fewer windows where only an
-    interpreter can check it.
+    """Compare the embeddings of an opened file with PyTorch's, on fewer windows where an
+    interpreter is slow.
     """
     if isinstance(session, ApartSession):
         ppg, reference = evenly(ppg, N_CHECKED), evenly(reference, N_CHECKED)
@@ -633,7 +634,7 @@ def drift_of(session, ppg, reference, mean):
 
 
 def library_line(manifest):
-    """Say where the C library is, if there is one."""
+    """Name the folder of the C library, if there is one."""
     if manifest.c is None:
         return []
     names = ", ".join(model.name for model in manifest.c.models)
@@ -641,7 +642,7 @@ def library_line(manifest):
 
 
 def beat_tables(students, store):
-    """Return certainty tables of the students that read beats, for the manifest, and warnings."""
+    """Return the manifest's certainty tables for the students that read beats, and warnings."""
     tables, notes = {}, []
     for model, encoder in students.items():
         if not isinstance(encoder, BeatStudent):

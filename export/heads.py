@@ -20,7 +20,7 @@ from xmae.native import one_thread
 
 @one_thread()
 def make_heads(encoder, store, train, brought=None):
-    """Make the heads of one encoder, and say what those that give numbers miss by on val.
+    """Fit the heads of one encoder, and measure on val the errors of those that predict numbers.
 
     Parameters
     ----------
@@ -62,21 +62,21 @@ def make_heads(encoder, store, train, brought=None):
 
 
 def drift_probes(heads, kept):
-    """Return the heart rate's head where it does not ship: the gate measures drift by it."""
+    """Return the heart-rate head if it is not shipped: the drift gate needs it."""
     return {name: heads[name] for name in ("hr",) if name in heads and name not in kept}
 
 
 def tasks_of(encoder):
-    """Return tasks that an encoder gets heads for; the rate of one that reads beats is read off its
-    beats.
+    """Return the tasks that an encoder gets heads for; the heart rate of one that reads beats comes
+    from its beats.
     """
     reads_beats = isinstance(encoder, BeatStudent)
     return [task for task in TASKS.values() if not (reads_beats and task.name == "hr")]
 
 
 def known_truth(name, windows):
-    """Return the truth of a task and where it is known, (n,) each; none of a task that nobody
-    knows.
+    """Return the truth of a task and a mask of where it is known, (n,) each; nothing is known of an
+    unregistered task.
     """
     if name not in REGISTRY:
         return np.zeros(len(windows)), np.zeros(len(windows), bool)
@@ -85,8 +85,8 @@ def known_truth(name, windows):
 
 
 def missed(name, head, embeddings, val, train):
-    """Say what a head that gives a number misses by on val, beside the mean of the training
-    subjects; None where nothing is known.
+    """Return the error on val of a head that predicts numbers, beside that of the training
+    subjects' mean; None without labels.
     """
     (truth, known), (fitted, is_fitted) = known_truth(name, val), known_truth(name, train)
     if head.kind != "regression" or not known.any() or not is_fitted.any():
@@ -102,7 +102,7 @@ def missed(name, head, embeddings, val, train):
 
 
 def lower_skill(name, head, embeddings, val, train):
-    """Return a head whose skill is no more than it has on val, where labels tell."""
+    """Return a head whose skill is lowered to that on val, if it is smaller there."""
     if head.kind == "binary":
         truth, known = known_truth(name, val)
         if np.unique(truth[known]).size < 2:

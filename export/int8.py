@@ -35,7 +35,8 @@ def quantize(
     targets: str = "executorch,litert,onnx",
     drift_budget: float | None = None,
 ) -> dict:
-    """Quantize an encoder to int8 in each format, and say what the embedding and each layer lost.
+    """Quantize an encoder to int8 in each format, and report the loss in the embedding and in each
+    layer.
 
     Writes the files int8.pte, int8.tflite and int8.onnx, `calibration.npz` (the windows that set
     the ranges; `xmae export` takes them) and `layers.json` (every layer against fp32, in running
@@ -54,8 +55,8 @@ def quantize(
     seed : int
         Seed of the choice of windows.
     observer : str
-        How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error),
-        entropy.
+        How ranges are chosen: minmax, percentile (without the rarest 0.01 %), mse (least squared
+        error), entropy.
     targets : str
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None
@@ -116,8 +117,8 @@ def quantize(
 
 
 def quantize_for(target, graph, rounded, path, calibration, ppg, observer, budget):
-    """Write one int8 file and compare it with float: its row of the result, and a row for each of
-    its layers.
+    """Write one int8 file and compare it with float: its row of the result, and one row per
+    layer.
     """
     kept = {"float_layers": [], "float_modules": ()}
     stage(f"{target.name}: calibrate on {len(calibration)} windows and write {path.name}")

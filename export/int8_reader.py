@@ -21,7 +21,7 @@ TAIL_S = 3  # s of the last code after a stretch, so that its last beats are ans
 
 
 class Int8Reader:
-    """Windows read by an int8 `.tflite` of a student that reads beats, as exported.
+    """Reader of windows by the int8 `.tflite` of a student that reads beats.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Int8Reader:
         return read_maps(codes.transpose(0, 2, 1), MapCode.of_scale(self.scale, LOG_SHARE))
 
     def read_streamed(self, windows):
-        """Read windows as a watch does: each stretch of a recording as a stream.
+        """Read windows as a watch does: consecutive windows of a recording as one stream.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class Int8Reader:
 
     def read_stretch(self, ppg):
         """Read PPG at 100 Hz (n,): beats (k, 2), times in s and confidences; certainties (m,) and
-        their times (m,), s.
+        their times (m,) in s.
         """
         stream, codes = Stream(self.path, SFREQ), as_codes(ppg)
         results = stream.push(np.concatenate([codes, np.repeat(codes[-1:], TAIL_S * SFREQ)]))

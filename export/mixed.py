@@ -14,12 +14,13 @@ from xmae.quantize.sensitivity import WHOLE, sensitivity, units
 
 
 def export_within(target, module, path, calibration, ppg, budget, observer=MINMAX):
-    """Write an int8 file whose embeddings, from its own runtime, keep to a drift budget.
+    """Write an int8 file that stays within a drift budget: layers that lose too much are left in
+    float.
 
     Layers are left in float from the worst on, each with those that read its results, which int8
-    would round. How many is foretold: noise of independent layers adds up, and one minus the cosine
-    is half of it. The file is then written and run; if it drifts more than foretold, more layers
-    follow.
+    would round. Their number is predicted: noise of independent layers adds up, and one minus the
+    cosine is half of it. The file is then written and run; if it drifts more than predicted, more
+    layers follow.
 
     Parameters
     ----------
@@ -88,5 +89,5 @@ def check_budget(budget):
 
 
 def low_cosine(actual, reference, mean):
-    """Return the centred cosine that 19 of 20 windows keep."""
+    """Return the 5th percentile of the centred cosine over windows."""
     return float(np.percentile(centred_cosine(actual, reference, mean), 5))

@@ -35,11 +35,17 @@ CODE_RANGE = 127  # int8 samples of the front ends stand for [-1, 1]
 
 
 def motion_ranges():
+<<<<<<< HEAD
     """Return the windows that set int8 ranges, float32 (n, 1000, 4) in [-1, 1]."""
     samples = moving_people(PEOPLE, RANGES_SEED).samples[::2, :, N_TIMES:]
     n = samples.shape[2] // N_TIMES
     windows = samples[:, :, : n * N_TIMES].reshape(len(samples), -1, n, N_TIMES)
     return windows.transpose(0, 2, 3, 1).reshape(-1, N_TIMES, 4).astype(np.float32) / CODE_RANGE
+=======
+    """Return the windows from which int8 ranges are set, float32 (n, 1000, 4) in [-1, 1]."""
+    samples = moving_people(PEOPLE, RANGES_SEED).samples
+    return samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / CODE_RANGE
+>>>>>>> main
 
 
 def write_int8(encoder, source, path):
@@ -49,7 +55,7 @@ def write_int8(encoder, source, path):
     ----------
     encoder : BeatStudent
     source : str
-        What it was loaded from. A shipped one has its file already, for which its tables were made.
+        File it was loaded from. A shipped one has its file already, for which its tables were made.
     path : Path
     """
     if source in MOVING:
@@ -59,7 +65,7 @@ def write_int8(encoder, source, path):
 
 
 def person_codes():
-    """Draw a person who moves: codes of PPG (n,) at 100 Hz, and of acceleration (3, m)."""
+    """Generate a moving person: PPG codes (n,) at 100 Hz and acceleration codes (3, m)."""
     generator = torch.Generator().manual_seed(PERSON_SEED)
     person = draw_person(SECONDS, generator, RHYTHMS["sinus"], True, 0.0, "wrist", plan=PLAN)
     axes = np.rint(acceleration_of(person) * ONE_G).astype(np.int64)
@@ -82,7 +88,7 @@ def motion_rows(student, codes, axes):
 
 
 def write_motion_vectors(folder, students):
-    """Write what `tests/test_motion.c` compares with, of the first student for acceleration.
+    """Write the vectors of `tests/test_motion.c`, from the first student for acceleration.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class MotionResult(StreamResult):
     followed : int
         Heart rate that the belief holds likeliest, 1 / 100 bpm, given or not.
     belief : int
-        How sure it is, 0 to 255.
+        Certainty of the belief, 0 to 255.
     """
 
     activity: int = -1
@@ -41,14 +41,14 @@ class MotionResult(StreamResult):
 
 
 class MotionStream(Stream):
-    """Beats, heart rate, rhythm and certainty of PPG and acceleration as they come.
+    """Stream of beats, heart rate, rhythm and certainty from PPG and acceleration.
 
     Parameters
     ----------
     model : str or Path
         Int8 `.tflite` of a student for PPG and three axes, or for PPG alone.
     sfreq, bits, hop_s, inverted, certainty
-        As of `Stream`.
+        As in `Stream`.
     acc_sfreq : float
         Rate of the acceleration, Hz, 25 to 500.
     one_g : int
@@ -83,9 +83,9 @@ class MotionStream(Stream):
         self.evidence, self.tracker = Evidence(self.code.unit), Tracker(self.tracker_table)
 
     def accelerate(self, codes):
-        """Take acceleration, to be given before the PPG of the same time.
+        """Take acceleration; call it before the PPG of the same time is pushed.
 
-        What has not come when a second of PPG is complete counts as no movement.
+        Acceleration that has not arrived when a second of PPG is complete counts as no movement.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class MotionStream(Stream):
         self.tracker.push(self.evidence.levels())
 
     def look_at_blocks(self):
-        """Find the largest deviation of the blocks of the last 4 s that have come."""
+        """Find the largest deviation in the blocks of the last 4 s."""
         blocks = self.acceleration.fresh
         end = (self.seconds + 1) * CHUNK // BLOCK
         gone = min(len(blocks), max(0, end - BLOCKS - self.dropped))
@@ -129,7 +129,7 @@ class MotionStream(Stream):
         self.largest = max(blocks[: max(0, end - self.dropped)], default=0)
 
     def result(self):
-        """Say what is known now."""
+        """Return what is known now: a `MotionResult`."""
         at_rest = super().result()
         rate, sure = (int(x[0]) for x in self.tracker.read())
         sure = sure if self.seconds >= SPAN else 0
@@ -147,7 +147,7 @@ class MotionStream(Stream):
         return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)
 
     def line(self, result):
-        """Say a result in a line that a person understands."""
+        """Return the result as a line of text for people."""
         if result.activity < 0:
             return f"{super().line(result)}, no accelerometer"
         belief = 100 * result.belief // 255

@@ -1,4 +1,4 @@
-"""`xmae.Stream`: samples in, a line a second out, with the same bits as the C library.
+"""`xmae.Stream`: samples in, one line per second out, with the same bits as the C library.
 
     codes -> front end (100 Hz, int8) -> network -> timing map -> beats -> result
 
@@ -87,18 +87,18 @@ class StreamResult:
     status: int
 
     def reasons(self):
-        """Return in words why there is no heart rate, or what is to be known of it."""
+        """Return in words why there is no heart rate, or what limits it."""
         return [words for bit, words in REASONS.items() if self.status & bit]
 
 
 def int8_file(model):
-    """Find the int8 file of a shipped student by its name; other names are paths."""
+    """Return the int8 file of a shipped student by its name; any other name is a path."""
     path = files("xmae") / "models" / "weights" / f"{model}_int8.tflite"  # xmae.models has PyTorch
     return Path(str(path)) if path.is_file() else Path(model)
 
 
 class Stream:
-    """Beats, heart rate, rhythm and certainty of PPG as it comes.
+    """Stream of beats, heart rate, rhythm and certainty from PPG.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class Stream:
         self.lost_at = self.rail_at = np.zeros(0, np.int64)
 
     def push(self, codes, lost=0):
-        """Take codes, and how many were lost before them.
+        """Take codes, and the number of codes lost before them.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class Stream:
         self.reader.push(self.network.push(chunk)[None])
 
     def read(self, ppg):
-        """Take a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.
+        """Read a whole recording at this stream's rate, raw PPG (n,) in any unit; NaN = missing.
 
         Returns
         -------
@@ -219,8 +219,8 @@ class Stream:
         return self.push(as_codes(ppg, self.bits))
 
     def in_span(self, at):
-        """Count the codes `at` these numbers that lie in the last 10 s when this second was
-        complete.
+        """Count how many of the codes with the numbers `at` lie in the last 10 s, as of the end of
+        this second.
         """
         rate = self.front_end.rate
         needed = -(-(CHUNK * self.seconds + HISTORY) * rate // (SFREQ * 1000))
@@ -228,7 +228,7 @@ class Stream:
         return int(((at < needed) & (at * 1000 // rate > second - SPAN)).sum())
 
     def result(self):
-        """Say what is known now."""
+        """Return what is known now: a `StreamResult`."""
         reader = self.reader
         certainty, rate = int(reader.certainty()[0]), int(reader.rate()[0])
         irregularity = int(reader.irregularity()[0])
@@ -260,9 +260,7 @@ class Stream:
         )
 
     def reasons(self, rate, certainty):
-        """Return the sum of reasons to doubt a heart rate that a second of signal gives by itself;
-        see `REASONS`.
-        """
+        """Return the bits of `REASONS` that a second of signal sets by itself."""
         status = FLAT if self.still >= STILL else 0
         if self.seconds < SPAN:
             status |= START
@@ -271,7 +269,7 @@ class Stream:
         return status
 
     def new_beats(self):
-        """Return ticks and confidence of the beats since the last call: a tuple of pairs."""
+        """Return the beats since the last call: a tuple of pairs (tick, confidence)."""
         reader = self.reader
         found = int(reader.count[0])
         new = min(found - self.reported, MOST_BEATS * self.hop_s, reader.beats.shape[1])
@@ -282,21 +280,19 @@ class Stream:
 
     @property
     def delay_ms(self):
-        """Return the time from the first sample of the front end to output 0, ms."""
+        """Return the delay from the first sample of the front end to output 0, ms."""
         return FRONT_END_MS - 10 * self.network.look_ahead
 
     def milliseconds(self, ticks):
-        """Return the time of ticks on the clock of the codes, whole ms after the first code was
-        taken, rounded down.
-        """
+        """Convert ticks of the codes' clock to whole ms after the first code, rounded down."""
         return (ticks * 5 >> 5) + self.delay_ms - 500_000 // round(self.sfreq * 1000)
 
     def seconds_of(self, ticks):
-        """Return the time of ticks on the clock of the codes, s after the first code was taken."""
+        """Convert ticks of the codes' clock to s after the first code."""
         return ticks / TICKS_S + self.delay_ms / 1000 - 0.5 / self.sfreq
 
     def line(self, result):
-        """Say a result in a line that a person understands; the C library's example says the same.
+        """Return the result as a line of text for people; the C library's example prints the same.
 
         Time, heart rate with its interval, rhythm hint, certainty, beats, and reasons if any.
         """

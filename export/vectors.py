@@ -30,7 +30,7 @@ WINDOW_EVERY = 10  # results
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a model must give.
+    """The expected results of a model.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def recording_codes():
 
 
 def make_vectors(student, model, codes):
-    """Compute what a model must give for codes.
+    """Compute the expected results of a model for codes.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def make_vectors(student, model, codes):
 
 
 def beat_rows(results):
-    """Return results of `Stream` as rows."""
+    """Return the results of `Stream` as rows."""
     rows = [[getattr(result, name) for name in SCALARS] for result in results]
     beats = list(chain.from_iterable(result.beats for result in results))
     return np.array(rows, np.int64), np.array(beats, np.int64).reshape(-1, 2)
 
 
 def silent_rows(n):
-    """Return the rows of a model that reads no beats, for a signal without faults."""
+    """Return the expected rows of a model that reads no beats, for a signal without faults."""
     rows = np.zeros((n, 10), np.int64)
     rows[:, 5], rows[:, 9] = -1, UNSURE
     rows[: min(n, 9), 9] |= 8
@@ -103,7 +103,7 @@ def silent_rows(n):
 
 
 def write_vectors(folder, students):
-    """Write recording and vectors into the folder `c` of a bundle.
+    """Write the recording and the vectors into the folder `c` of a bundle.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ def put(path, content):
 
 
 def as_binary(vectors):
-    """Blocks, little-endian: name (16 bytes), bytes an element, rows, columns (int32), the
-    numbers.
+    """Pack blocks as bytes, little-endian: name (16 bytes), bytes per element, rows, columns
+    (int32), the numbers.
     """
     blocks = []
     for name, array in vars(vectors).items():
@@ -158,7 +158,7 @@ def as_binary(vectors):
 
 
 def as_header(parts):
-    """Return `vectors.h` of models and their vectors."""
+    """Return `vectors.h` with the models and their vectors."""
     arrays, rows = [], []
     for model, vectors in parts:
         prefix = f"{model.name}_"
@@ -203,7 +203,7 @@ typedef struct {{
 
 
 def entry_of(prefix, model, vectors):
-    """Return a model's entry in the table of vectors, as C."""
+    """Return a model's entry in the C table of vectors."""
     sizes = len(vectors.results), len(vectors.beats), len(vectors.windows), *shape_of(vectors)
     heads = prefix + "heads" if vectors.heads.size else "0"
     beats = prefix + "beats" if len(vectors.beats) else "0"
@@ -215,12 +215,12 @@ def entry_of(prefix, model, vectors):
 
 
 def shape_of(vectors):
-    """Return the width of an embedding, and how many heads there are."""
+    """Return the width of the embedding, and the number of heads."""
     return vectors.embeddings.shape[1], vectors.heads.shape[1]
 
 
 def rows_of(name, array):
-    """Return a table of int64 as C, or nothing for an empty one."""
+    """Return a table of int64 as C; nothing for an empty one."""
     if not len(array):
         return ""
     rows = "".join("  {" + ", ".join(integer(v) for v in row) + "},\n" for row in array.tolist())

@@ -21,7 +21,7 @@ _RESULT = struct.Struct("<IIHHHHH")
 
 
 class Status(IntFlag):
-    """What is to be known about a result; INVALID: there is none."""
+    """Flags of a result; with INVALID there is no result."""
 
     LOST = 1
     SATURATED = 2
@@ -37,8 +37,8 @@ class Status(IntFlag):
 
 @dataclass(frozen=True)
 class Boot:
-    """The watch has started: `status` (BAD_FLASH: it will not measure) and the CRC-32 of the flash
-    it found.
+    """Message of a watch that has started: `status` (BAD_FLASH: it will not measure) and the CRC-32
+    of its flash.
     """
 
     status: Status
@@ -47,7 +47,7 @@ class Boot:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One window.
+    """Result of one window.
 
     Attributes
     ----------
@@ -73,19 +73,19 @@ class Result:
 
     @property
     def valid(self):
-        """Tell whether there is a result at all."""
+        """Tell whether the frame holds a result."""
         return not self.status & Status.INVALID
 
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """What the network saw, int8 (1000,): sent after its result by firmware built with TRACE."""
+    """Input of the network, int8 (1000,); sent after its result by firmware built with TRACE."""
 
     codes: np.ndarray
 
 
 def parse_frames(stream):
-    """Return all whole and undamaged frames in a stream.
+    """Return all complete and undamaged frames in a stream.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def frame_bytes(kind, payload):
 
 
 def results_and_inputs(frames):
-    """Return the results among frames, and what the network saw of the valid ones: int8 (n_valid,
+    """Return the results among frames, and the network's inputs of the valid ones: int8 (n_valid,
     1000); see TRACE.
     """
     results = [frame for frame in frames if isinstance(frame, Result)]
@@ -128,8 +128,8 @@ def results_and_inputs(frames):
 
 
 def _frame_at(stream, at):
-    """Return the frame whose sync is at `at` and its length; (None, 1) if there is none: the search
-    goes on behind.
+    """Return the frame whose sync is at `at` and its length; (None, 1) if there is none, so that
+    the search goes on.
     """
     if len(stream) - at < HEADER + TRAILER:
         return None, 1

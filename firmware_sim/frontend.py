@@ -21,9 +21,9 @@ ROUNDED = 1e-3  # share by which a stated rate may be off
 
 
 def front_end_rate(sfreq):
-    """Return the rate at which a recording of `sfreq` Hz is played: its own where a watch has it,
-    else 100 Hz. Rates off a whole number by less than a thousandth, as of times that were rounded,
-    are that.
+    """Return the rate at which a recording of `sfreq` Hz is played: its own where a watch supports
+    it, else 100 Hz. A rate within a thousandth of a whole number, as from rounded times, counts as
+    that number.
     """
     whole = round(sfreq)
     near = abs(sfreq - whole) <= ROUNDED * whole
@@ -31,7 +31,7 @@ def front_end_rate(sfreq):
 
 
 def digitise(ppg, sfreq, rate, adc_bits):
-    """Return converter codes of a recording.
+    """Convert a recording to converter codes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def digitise(ppg, sfreq, rate, adc_bits):
 
 
 def fifo_words(codes, rate, saturated=None):
-    """Say what the front end delivers.
+    """Return the words that the front end's FIFO delivers.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def play(
     cmsis_nn=None,
     student="student",
 ):
-    """Build the firmware for a device and run it on a recording.
+    """Build the firmware for a device, and run it on a recording.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def play(
     cmsis_nn : str or None
         Folder of CMSIS-NN, to use instead of the kernels of this package.
     student : str
-        Which of the bundle's students.
+        Student of the bundle.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def play(
 
 
 def run_to_the_end(firmware, emulator, layers, codes, rate, hop_s):
-    """Run a program on a recording's codes; a `UserError` if it fails."""
+    """Run a program on the codes of a recording; raises a `UserError` if it fails."""
     functions = [layer["function"] for layer in layers if layer["function"] in firmware.symbols]
     words = fifo_words(codes, rate).astype("<u4").tobytes()
     timeout_s = max(600, PATIENCE_S * len(codes) / rate / hop_s)
@@ -128,7 +128,7 @@ def run_to_the_end(firmware, emulator, layers, codes, rate, hop_s):
 
 
 def memory_of(firmware, arena_bytes, stack_used):
-    """Return bytes that a program takes of flash and RAM."""
+    """Return the flash and RAM that a program takes, bytes."""
     sizes = firmware.sizes
     return {
         "weights": sizes["flash_weights"],
@@ -144,8 +144,8 @@ def memory_of(firmware, arena_bytes, stack_used):
 
 
 def heads_of(bundle, student):
-    """Return `heads`: a dict for each number of a frame, in its order; `without_skill`: labels of
-    what the embedding does not know better than a constant.
+    """Return `heads`, a dict for each number of a frame in order, and `without_skill`, labels of
+    tasks not predicted better than a constant.
     """
     trusted = bundle.trusted_heads(student)
     rows = [
@@ -159,16 +159,16 @@ def heads_of(bundle, student):
 
 
 def limits(sizes, latency_ms, rate):
-    """Say what must be kept, each with `used`, `limit`, `unit` and `met`.
+    """Return the limits that a device must keep, each with `used`, `limit`, `unit` and `met`.
 
     Parameters
     ----------
     sizes : dict
-        Of a `Firmware`.
+        Sizes of a `Firmware`.
     latency_ms : float
         The longest that a window may take, ms: samples that arrive meanwhile wait in the FIFO.
     rate : int
-        Of the front end, Hz.
+        Sampling rate of the front end, Hz.
     """
     used = {"weights": sizes["flash_weights"], "code": sizes["flash_code"], "ram": sizes["ram"]}
     kept = {
@@ -184,8 +184,8 @@ def limits(sizes, latency_ms, rate):
 
 
 def timeline_row(start_s, cost, status, lost, saturated, values, heads):
-    """Return one window for the timeline; `values`: what the heads give (log-odds of binary ones),
-    none without a result.
+    """Return one window of the timeline; `values` are the heads' answers (log-odds of binary ones),
+    empty without a result.
     """
     said = {
         name: round(float(expit(value)) if head.kind == "binary" else float(value), 4)
@@ -204,7 +204,8 @@ def timeline_row(start_s, cost, status, lost, saturated, values, heads):
 
 
 def bit_exact(model, entry, codes, embeddings):
-    """Return windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for byte.
+    """Count the windows whose embedding equals the TensorFlow Lite Micro interpreter's, byte for
+    byte.
 
     Parameters
     ----------
@@ -213,9 +214,9 @@ def bit_exact(model, entry, codes, embeddings):
     entry : Entry
         The bundle's, with scales and zero points.
     codes : int8 array, shape (n, 1000)
-        What the network saw.
+        Input of the network.
     embeddings : int8 array, shape (n, D)
-        What it gave.
+        Output of the network.
 
     Returns
     -------
@@ -235,5 +236,5 @@ def bit_exact(model, entry, codes, embeddings):
 
 
 def not_compared(why):
-    """Do as `bit_exact`, of nothing."""
+    """Return the result of `bit_exact` for no windows, with the reason."""
     return {"windows": 0, "equal": 0, "with": None, "not_compared": why}

@@ -26,7 +26,9 @@ PATIENCE = 30  # s of wall time for a second of signal, many times what the slow
 
 
 def pushes_of(codes, rate):
-    """Cut codes (n,), NaN = lost, into bursts: list of (int64 codes, how many were lost before)."""
+    """Cut codes (n,), NaN = lost, into bursts: list of (int64 codes, number of codes lost
+    before).
+    """
     step, pushes, lost = max(1, int(BURST_S * rate)), [], 0
     for start in range(0, len(codes), step):
         part = codes[start : start + step]
@@ -42,14 +44,14 @@ def pushes_of(codes, rate):
 
 
 def encoded(rate, bits, inverted, hop_s, pushes):
-    """Return the file that boards/stream_codes.c reads, bytes."""
+    """Return the input file of boards/stream_codes.c, bytes."""
     head = [round(1000 * rate), bits, int(inverted), hop_s]
     parts = [np.array([lost, len(codes), *codes]) for codes, lost in pushes]
     return np.concatenate([head, *parts]).astype("<i4").tobytes()
 
 
 def results_of(data):
-    """Read the file that boards/stream_codes.c writes: list of StreamResult."""
+    """Read the output file of boards/stream_codes.c: list of StreamResult."""
     if len(data) % (8 * ROW):
         raise UserError("the firmware ended in the middle of a result")
     found = []
@@ -61,7 +63,7 @@ def results_of(data):
 
 
 def equality_of(found, expected):
-    """Count results that are the same in every field, and name the first field that is not.
+    """Count the results that agree in every field, and name the first field that differs.
 
     Returns
     -------
@@ -104,11 +106,11 @@ def with_library(name, texts, program, folder, core, sizes, more=()):
     Parameters
     ----------
     name : str
-        Of the model in C.
+        Name of the model in C.
     texts : dict of str to str
         The model's sources, by their place in `folder`.
     program : str
-        Of `BOARDS`: what feeds the library.
+        Program in `BOARDS` that feeds the library.
     folder : Path
         For sources and ELF file.
     core : str
@@ -147,7 +149,7 @@ def with_library(name, texts, program, folder, core, sizes, more=()):
 
 
 def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, student="student"):
-    """Read a recording by libxmae on a device and by `xmae.Stream` here.
+    """Read a recording with libxmae on a device and with `xmae.Stream` here, and compare.
 
     Parameters
     ----------
@@ -162,11 +164,11 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
     folder : Path
         For sources and ELF file.
     rate : float
-        Of the codes, Hz, 25 to 500.
+        Sampling rate of the codes, Hz, 25 to 500.
     hop_s, bits : int
         Seconds from one result to the next; width of a code, 8 to 24.
     student : str
-        Which of the bundle's students.
+        Student of the bundle.
 
     Returns
     -------
@@ -203,7 +205,7 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
 
 
 def run_streaming(firmware, emulator, data, seconds):
-    """Run firmware that reads `in.bin`, for so many seconds of signal.
+    """Run firmware that reads `in.bin`, for this many seconds of signal.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def run_streaming(firmware, emulator, data, seconds):
 
 
 def spent(run, firmware, model, device, seconds, limits):
-    """Say what a run took: `memory`, `limits`, `counts` and `estimated`."""
+    """Return the cost of a run: `memory`, `limits`, `counts` and `estimated`."""
     cost = second_cost(run, model, device, seconds)
     sizes, instance = firmware.sizes, instance_bytes(firmware)
     return {
@@ -237,12 +239,12 @@ def spent(run, firmware, model, device, seconds, limits):
 
 
 def instance_bytes(firmware):
-    """Return bytes of RAM of one instance: its struct and the model's working memory."""
+    """Return the RAM of one instance, bytes: its struct and the model's working memory."""
     return sum(firmware.symbols[name][1] for name in ("stream", "memory"))
 
 
 def limits_of(instructions, instance, limits):
-    """Say what must be kept, each with `used`, `limit`, `unit` and `met`."""
+    """Return the limits that a device must keep, each with `used`, `limit`, `unit` and `met`."""
     used = {"instructions": instructions, "ram": instance}
     units = {"instructions": "a second of signal", "ram": "bytes of an instance"}
     return {
@@ -252,7 +254,9 @@ def limits_of(instructions, instance, limits):
 
 
 def second_cost(run, model, device, seconds):
-    """Say what a second of signal costs: counted, and estimated by the device's profile."""
+    """Return the cost of a second of signal: counted instructions, and estimates by the device's
+    profile.
+    """
     mix = mean_mix(run.mix[WORK], seconds)
     pushes = [count for name, count in run.visits if name == WORK]
     first = next(i for i, (name, _) in enumerate(run.visits) if name == WORK)

@@ -47,8 +47,8 @@ XNNPACK_STEPS = 4  # of int8, between kernels of two processors; 2 were the most
 
 @dataclass(frozen=True)
 class Cpu:
-    """A core: its system, QEMU's name for it, what `/proc/cpuinfo` says, formats of its runtimes,
-    the main one first.
+    """A core: its system, QEMU's name for it, its `/proc/cpuinfo`, the formats of its runtimes, the
+    main one first.
 
     `steps`: by how many int8 steps its LiteRT (tflite-runtime on 32-bit Arm) may differ from
     LiteRT's reference kernels, which give the same bits on every processor. tflite-runtime 2.14
@@ -85,8 +85,8 @@ TITLES = {"litert": "LiteRT", "executorch": "ExecuTorch", "onnx": "ONNX Runtime"
 
 
 def play_cortex_a(bundle, device, codes, folder, rate, hop_s=10, adc_bits=18, student="student"):
-    """Return a recording through a student on a Cortex-A: result and embeddings as
-    `xmae.firmware_sim.play.play` gives them.
+    """Play a recording through a student on a Cortex-A; returns result and embeddings as
+    `xmae.firmware_sim.play.play`.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def run_models(bundle, student, inputs, ends, core, timeout_s):
     network : dict
         By format: its counts, and how its embeddings compare with the same runtime's here.
     embeddings : float32 array, shape (n_valid, D)
-        Of LiteRT.
+        Embeddings by LiteRT.
     """
     cpu, network = CPUS[core], {}
     embeddings = np.zeros((0, ends.output.shape[-1]), np.float32)
@@ -171,15 +171,15 @@ def run_models(bundle, student, inputs, ends, core, timeout_s):
 
 
 def apply_heads(results, embeddings, heads):
-    """Say what the firmware does with the embedding of each valid window, (n_valid, D), where the
-    network is not apart.
+    """Apply the heads to the embedding of each valid window, (n_valid, D), as the firmware does
+    when the network runs in a process of its own.
 
     Returns
     -------
     results : list of Result
         Marked where a head says what is not plausible.
     values : list of array
-        Of each result: a number for each head, none where it is invalid.
+        Answers of each result: a number for each head, none where it is invalid.
     plausible : bool array, shape (n_valid,)
     """
     low, high = plausible_range(heads)
@@ -201,8 +201,8 @@ def apply_heads(results, embeddings, heads):
 
 
 def entries(bundle, student, formats):
-    """Return the bundle's int8 files of a student in the formats that a core has runtimes for, in
-    that order.
+    """Return a student's int8 files in a bundle, in the formats and order of the core's
+    runtimes.
     """
     found = {entry.format: entry for entry in bundle.all_models
              if (entry.model, entry.precision) == (student, "int8")}  # fmt: skip
@@ -210,9 +210,7 @@ def entries(bundle, student, formats):
 
 
 def run_front_end(built, core, words, timeout_s):
-    """Return the watch without its network on FIFO words: frames, and instructions between
-    marks.
-    """
+    """Run the watch without its network on FIFO words: frames, and instructions between marks."""
     sources = [source for source in built["sources"] if source.name != "student_int8.c"]
     sources += [SOURCES / "host" / "host.c", SOURCES / "host" / "apart.c"]
     with tempfile.TemporaryDirectory() as folder:
@@ -224,7 +222,7 @@ def run_front_end(built, core, words, timeout_s):
 
 
 def run_model(model, format, codes, ends, core, timeout_s):
-    """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), instructions of each
+    """Embed int8 windows (n, 1000) in a runtime: real embeddings (n, D), and instructions of each
     inference.
 
     Parameters
@@ -238,7 +236,7 @@ def run_model(model, format, codes, ends, core, timeout_s):
     ends : Entry
         LiteRT's: scales and zero points of input and output.
     core : str
-        Of `CPUS`.
+        Name in `CPUS`.
     timeout_s : float
         Wall time that it may take.
 
@@ -266,7 +264,7 @@ def run_model(model, format, codes, ends, core, timeout_s):
 
 
 def run_user(core, program, folder, timeout_s, readable=()):
-    """Run a program of the small system under qemu-user, in `folder`: instructions between marks 1
+    """Run a program of the Arm system under qemu-user, in `folder`: instructions between marks 1
     and 2, in order.
 
     Its system calls are made on this machine, so it is confined: it sees `folder`, which it can
@@ -314,7 +312,7 @@ def run_user(core, program, folder, timeout_s, readable=()):
 
 
 def cpuinfo(cpu):
-    """Return an Arm `/proc/cpuinfo` with one core."""
+    """Return the `/proc/cpuinfo` of an Arm machine with one core."""
     lines = [
         "processor\t: 0", "BogoMIPS\t: 48.00", f"Features\t: {cpu.features}",
         "CPU implementer\t: 0x41", f"CPU architecture: {cpu.architecture}", "CPU variant\t: 0x0",
@@ -324,13 +322,13 @@ def cpuinfo(cpu):
 
 
 def real(codes, ends):
-    """Return the windows that int8 codes stand for, float32 in [-1, 1]."""
+    """Convert int8 codes to scaled windows, float32 in [-1, 1]."""
     return np.clip(from_int8(codes, ends.input.scale, ends.input.zero_point), -1, 1)
 
 
 def compared(bundle, entry, codes, ends, output, cpu):
-    """Say how the embeddings of an emulated runtime compare with those of LiteRT's reference
-    kernels, or, of another runtime, with its own on this machine.
+    """Compare the embeddings of an emulated runtime with LiteRT's reference kernels, or those of
+    another runtime with its own on this machine.
     """
     title = TITLES[entry.format]
     if entry.format == "litert":
@@ -350,8 +348,8 @@ def compared(bundle, entry, codes, ends, output, cpu):
 
 
 def split(counts, results):
-    """Return instructions (front end, heads and frame) of each valid window; of each window without
-    heads if none is valid.
+    """Return the instructions (front end; heads and frame) of each valid window; if none is valid,
+    of each window.
     """
     counts = iter(counts)
     rows = [(result.valid, next(counts), next(counts) if result.valid else 0) for result in results]
@@ -360,16 +358,16 @@ def split(counts, results):
 
 
 def cost(outer, network, macs, device):
-    """Return `counts`, `estimated` and `layers` as `window_cost` has them.
+    """Return the cost as `counts`, `estimated` and `layers`; see `window_cost`.
 
     Parameters
     ----------
     outer : int array, shape (n, 2)
         Instructions of front end, and of heads and frame.
     network : list of int or None
-        Of each inference, if there was any.
+        Instructions of each inference, if there was any.
     macs : int
-        Of the network.
+        Multiply-accumulates of the network.
     device : Device
         With the cost of an instruction.
     """

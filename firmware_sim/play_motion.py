@@ -38,7 +38,7 @@ class MovingStudent:
     path : Path
         Its int8 `.tflite`.
     certainty : Certainty
-        Of its beats.
+        Certainty table of its beats.
     """
 
     name: str
@@ -47,13 +47,13 @@ class MovingStudent:
 
 
 def shipped_student():
-    """Return the shipped one."""
+    """Return the shipped student for PPG and acceleration."""
     return MovingStudent(STUDENT, int8_file(STUDENT), shipped_certainty(STUDENT))
 
 
 @dataclass(frozen=True)
 class MovingCodes:
-    """What the sensors of a watch give.
+    """Codes of a watch's sensors.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class MovingCodes:
     bits: int
 
     def bursts(self):
-        """Cut into what a FIFO hands over at once: list of (acceleration (3, m), codes (n,))."""
+        """Cut the codes into the bursts of a FIFO: list of (acceleration (3, m), codes (n,))."""
         count = int(len(self.ppg) / self.rate / BURST_S)
         edges = [
             [round(k * BURST_S * rate) for k in range(count + 1)]
@@ -86,7 +86,7 @@ class MovingCodes:
 
 
 def encoded(signal, hop_s):
-    """Return the file that boards/motion_codes.c reads, bytes."""
+    """Return the input file of boards/motion_codes.c, bytes."""
     head = [round(1000 * signal.rate), signal.bits, 0, hop_s, round(1000 * signal.acc_rate), ONE_G]
     parts = [np.array(head)]
     for axes, codes in signal.bursts():
@@ -95,7 +95,7 @@ def encoded(signal, hop_s):
 
 
 def results_of(data):
-    """Read the file that boards/motion_codes.c writes: list of MotionResult.
+    """Read the output file of boards/motion_codes.c: list of MotionResult.
 
     Raises
     ------
@@ -141,7 +141,8 @@ def build_motion(folder, device, student):
 
 
 def play_motion(device, emulator, signal, folder, student, hop_s=1):
-    """Read PPG and acceleration by libxmae on a device and by `xmae.MotionStream` here.
+    """Read PPG and acceleration with libxmae on a device and with `xmae.MotionStream` here, and
+    compare.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ def play_motion(device, emulator, signal, folder, student, hop_s=1):
     Returns
     -------
     played : dict
-        As of `xmae.firmware_sim.play_beats.play_beats`.
+        As in `xmae.firmware_sim.play_beats.play_beats`.
     found : list of MotionResult
 
     Raises

@@ -18,14 +18,14 @@ FEWEST = 16  # windows below which ranges are guesswork
 
 @dataclass(frozen=True)
 class Calibration:
-    """Windows that set the ranges.
+    """Windows from which the ranges of activations are set.
 
     Attributes
     ----------
     ppg : float32 array, shape (n, 1000)
         PPG, min-max scaled to [-1, 1].
     subject, record : str arrays, shape (n,)
-        Whose windows, of which recordings.
+        Subject and recording of each window.
     start_s : float array, shape (n,)
         Start of each within its recording, s.
     """
@@ -44,13 +44,13 @@ class Calibration:
             np.savez_compressed(file, **vars(self))
 
     def describe(self):
-        """Return the number of windows and the subjects they are of, for a manifest."""
+        """Return the number of windows and their subjects, for a manifest."""
         return {"n": len(self), "subjects": sorted(set(self.subject.tolist()))}
 
 
 def spread(windows, n, seed):
-    """Return numbers of `n` windows (all if there are fewer), evenly over the subjects, drawn with
-    `seed`, in rising order.
+    """Draw `n` window numbers (all if there are fewer) with `seed`, evenly over the subjects, in
+    rising order.
     """
     order = np.random.default_rng(seed).permutation(len(windows.subject))
     # a subject's first window, its second, ...
@@ -59,8 +59,8 @@ def spread(windows, n, seed):
 
 
 def evenly(windows, n):
-    """Return at most `n` of some windows (0: all), evenly over them, and so over subjects that come
-    one after the other.
+    """Return at most `n` windows (0: all) at even distances, and so evenly over subjects that are
+    stored one after the other.
     """
     return windows[
         np.linspace(0, len(windows) - 1, min(n or len(windows), len(windows))).round().astype(int)
@@ -68,14 +68,14 @@ def evenly(windows, n):
 
 
 def training_windows(windows, n=256, seed=77):
-    """Choose calibration windows.
+    """Choose calibration windows of training subjects.
 
     Parameters
     ----------
     windows : Windows
         The train split of a store.
     n : int
-        How many; all usable ones if there are fewer.
+        Number of windows; all usable ones if there are fewer.
     seed : int
         Seed of the draw.
 
@@ -101,18 +101,18 @@ def training_windows(windows, n=256, seed=77):
 
 
 def held_out(store, n, seed, calibration=None):
-    """Choose windows to compare float and int8 on: of val subjects, or, in a store without, of
+    """Choose windows on which float and int8 are compared: of val subjects or, without any, of
     train subjects.
 
     Parameters
     ----------
     store : WindowStore
     n : int
-        How many; all if there are fewer.
+        Number of windows; all if there are fewer.
     seed : int
         Seed of the draw.
     calibration : Calibration, optional
-        Of train subjects, windows that set the ranges are left out.
+        Windows that set the ranges; those of train subjects are left out of the result.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def held_out(store, n, seed, calibration=None):
 
 
 def read_calibration(path, splits):
-    """Read a file written by `xmae quantize`.
+    """Read a calibration file of `xmae quantize`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def read_calibration(path, splits):
 
 
 def refuse_leakage(subjects):
-    """Raise a `UserError` that names `subjects` if there are any: they are not for training."""
+    """Raise a `UserError` that names `subjects` if there are any: calibration must not see them."""
     if len(subjects):
         names = ", ".join(sorted(set(subjects)))
         raise UserError(f"calibration on subjects outside the train split would leak: {names}")

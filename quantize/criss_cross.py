@@ -63,7 +63,7 @@ class CrissCrossGraph(nn.Module):
 
 class SpectrumNormalise(nn.Module):
     """Magnitude of the real FFT (norm "forward") of patches (1, n, 200) -> (1, n, 101), as one
-    fixed product.
+    fixed matrix product.
 
     Squares span too wide a range for 8 bits; quantizers that can leave it in float do so, as they
     do with norms.
@@ -89,7 +89,7 @@ class SpectrumNormalise(nn.Module):
 
 
 class GroupNormalise(nn.Module):
-    """Group norm of (1, C, H, W), in plain means."""
+    """Group norm of (1, C, H, W), computed by plain means."""
 
     def __init__(self, norm):
         super().__init__()
@@ -108,7 +108,7 @@ class GroupNormalise(nn.Module):
 
 
 class TokenNormalise(nn.Module):
-    """Layer norm of (1, N, 200) without affine, in plain means."""
+    """Layer norm of (1, N, 200) without affine, computed by plain means."""
 
     def forward(self, x):
         """Map (1, N, 200) -> (1, N, 200)."""
@@ -160,7 +160,7 @@ class AxisAttention(nn.Module):
         self.out = attention.out_proj
 
     def heads(self, x):
-        """Map (1, C * n, 100) -> (others * heads, along the axis, 100 / heads)."""
+        """Split into heads: (1, C * n, 100) -> (others * heads, along the axis, 100 / heads)."""
         x = x.view(*self.shape, self.n_heads, -1)
         x = x.permute(1, 2, 0, 3) if self.axis == 0 else x.permute(0, 2, 1, 3)
         return x.reshape(-1, *x.shape[2:])
@@ -175,16 +175,14 @@ class AxisAttention(nn.Module):
 
 
 def folded(gain, shift, weight, bias):
-    """Return the Linear that takes x where (weight, bias) took gain x + shift."""
+    """Fold the affine map gain x + shift into a Linear with (weight, bias): it then takes x."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight * gain), nn.Parameter(bias + weight @ shift)
     return layer
 
 
 def cut_kernel(conv, n_chans, n_patches):
-    """Return the positional convolution with only the part of its kernel that inputs of C x n
-    reach.
-    """
+    """Cut the kernel of the positional convolution to the part that inputs of C x n reach."""
     reach = [
         min(full // 2, size - 1)
         for full, size in zip(conv.kernel_size, (n_chans, n_patches), strict=True)

@@ -33,8 +33,8 @@ INPUT_SHAPE = (1, 1, 1, N_TIMES)  # batch, channel, height, time of every export
 
 
 def exportable(encoder, n_chans=2):
-    """Return the inference module with input (1, 1, 1, 1000) and output (1, D) that computes what
-    `encoder` does.
+    """Return an inference module with input (1, 1, 1, 1000) and output (1, D) that computes the
+    same as `encoder`.
 
     Parameters
     ----------
@@ -72,19 +72,19 @@ def exportable(encoder, n_chans=2):
 
 
 def input_shape(graph):
-    """Return the shape of the input of an exportable graph."""
+    """Return the input shape of an exportable graph."""
     return getattr(graph, "input_shape", INPUT_SHAPE)
 
 
 def as_input(window):
-    """Return one window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times)
+    """Shape one window as the input of a graph: (1000,) -> (1, 1, 1, 1000), channels (C, n_times)
     -> (1, 1, C, n_times).
     """
     return window.reshape(1, 1, -1, window.shape[-1])
 
 
 class ConvGraph(nn.Module):
-    """`McuStudent` or another encoder of 2-D convolutions, with its batch norms folded."""
+    """`McuStudent` or another encoder of 2-D convolutions, with folded batch norms."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -104,7 +104,7 @@ class ConvGraph(nn.Module):
 
 
 class BeatGraph(ConvGraph):
-    """`BeatStudent`: the embedding and, behind it, the timing map, in one row of numbers.
+    """`BeatStudent`: the embedding followed by the timing map, in one row of numbers.
 
     The map is (250, 3) in the order of time. Its log interval is halved, so that all of the row
     lies within about the same range, as int8 has one scale for it.
@@ -131,7 +131,7 @@ class BeatGraph(ConvGraph):
 
 
 def zero_padded(pool, channels):
-    """Return a max pool of what is not negative, as after a ReLU, that pads with 0: int8 has no
+    """Return a max pool for non-negative values, as after a ReLU, that pads with 0: int8 has no
     code for minus infinity.
 
     A convolution with a kernel of 1 pads: a padding of its own is what some delegates cannot load.
@@ -143,7 +143,7 @@ def zero_padded(pool, channels):
 
 class TeacherGraph(nn.Module):
     """`PPGEncoder` or `ViTEncoder`: stem if any, patches, transformer blocks, mean over the tokens
-    (and their spread, of a `TimedPPGEncoder`), layer norm.
+    (and their deviation, of a `TimedPPGEncoder`), layer norm.
     """
 
     def __init__(self, encoder):
@@ -189,7 +189,7 @@ class BlockGraph(nn.Module):
         self.norm = Normalise()
 
     def heads(self, x):
-        """Map (1, N, D) -> (heads, N, D / heads)."""
+        """Split into heads: (1, N, D) -> (heads, N, D / heads)."""
         return x.view(x.shape[1], self.n_heads, -1).transpose(0, 1)
 
     def forward(self, x):
@@ -203,7 +203,7 @@ class BlockGraph(nn.Module):
 
 
 class StemGraph(nn.Module):
-    """`Stem` on (1, channels, 1, time), batch norms folded."""
+    """`Stem` on (1, channels, 1, time), with folded batch norms."""
 
     def __init__(self, stem):
         super().__init__()
@@ -230,7 +230,7 @@ class StemGraph(nn.Module):
 
 
 def inception(block):
-    """Return an inception block as two folded convolutions with SiLU: the joined kernel 7 wide,
+    """Convert an inception block to two folded convolutions with SiLU: the joined kernel 7 wide,
     then 1x1.
     """
     kernel = block.joined_kernel()
@@ -244,12 +244,12 @@ def inception(block):
 
 
 def folded(conv, norm):
-    """Return the Conv1d and BatchNorm1d as one Conv2d."""
+    """Fold a Conv1d and its BatchNorm1d into one Conv2d."""
     return conv2d(fuse_conv_bn_eval(conv.eval(), norm))
 
 
 def conv2d(conv):
-    """Return Conv1d as Conv2d with kernel (1, k)."""
+    """Convert a Conv1d to a Conv2d with kernel (1, k)."""
     (kernel,), (stride,), (padding,) = conv.kernel_size, conv.stride, conv.padding
     flat = nn.Conv2d(
         conv.in_channels,
@@ -265,21 +265,19 @@ def conv2d(conv):
 
 
 def linear(weight, bias):
-    """Return the linear layer of given weight (out, in) and bias (out,)."""
+    """Return a Linear with the given weight (out, in) and bias (out,)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     return layer
 
 
 def after_norm(norm, layer):
-    """Return the Linear that takes x without affine where `layer` took `norm`'s affine output: W (g
-    x + b) + c.
-    """
+    """Fold the affine part of `norm` into the Linear `layer` behind it: W (g x + b) + c."""
     return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
 
 
 class Normalise(nn.Module):
-    """Layer norm of (1, N, D) over D without affine, in operations that XNNPACK takes whole.
+    """Layer norm of (1, N, D) over D without affine, from operations that XNNPACK delegates.
 
     A variance that int8 rounds to zero must not become a division by zero: hence the reciprocal
     square root, which int8 kernels saturate. Quantizers that can leave it in float do so.
@@ -295,5 +293,5 @@ class Normalise(nn.Module):
 
 
 def upsample(x):
-    """Return the linear interpolation to twice the length: (1, C, 1, L) -> (1, C, 1, 2 L)."""
+    """Interpolate linearly to twice the length: (1, C, 1, L) -> (1, C, 1, 2 L)."""
     return F.interpolate(x, size=(1, 2 * x.shape[-1]), mode="bilinear", align_corners=False)

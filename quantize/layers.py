@@ -13,14 +13,14 @@ MOVES = ("view", "reshape", "transpose", "flatten", "unflatten")  # operations t
 @one_thread()
 @torch.no_grad()
 def run_graph(graph, ppg):
-    """Return outputs (n, D) of a graph with input (1, 1, 1, 1000) on windows (n, 1000)."""
+    """Run a graph with input (1, 1, 1, 1000) on windows (n, 1000): outputs (n, D)."""
     return torch.cat(
         [graph(window.view(1, 1, -1, window.shape[-1])) for window in torch.from_numpy(ppg)]
     ).numpy()
 
 
 def centred_cosine(actual, reference, mean):
-    """Return the cosine of each row after the common mean is taken away: embeddings (n, D), mean
+    """Return the cosine of each row after the common mean is subtracted: embeddings (n, D), mean
     (D,) or 0 -> (n,).
 
     Embeddings share a large mean; without centring any two of them look alike. A row of zeros has
@@ -32,8 +32,8 @@ def centred_cosine(actual, reference, mean):
 
 
 def error_of(actual, reference):
-    """Return the cosine, signal-to-noise ratio (dB) and largest absolute error of `actual`, over
-    all elements of two arrays.
+    """Return the cosine, signal-to-noise ratio (dB) and largest absolute error of `actual` against
+    a reference, over all elements.
     """
     a, b = (np.asarray(x, np.float64).ravel() for x in (actual, reference))
     noise = np.sum((a - b) ** 2)
@@ -45,8 +45,8 @@ def error_of(actual, reference):
 
 
 def drift_of_embeddings(actual, reference, mean):
-    """Say how far embeddings (n, D) are from those they should be: centred cosine (median, 5th
-    percentile), largest error.
+    """Compare embeddings (n, D) with their reference: centred cosine (median, 5th percentile),
+    largest error.
 
     `mean` (D,) is that of the training windows, see `centred_cosine`.
     """
@@ -59,10 +59,11 @@ def drift_of_embeddings(actual, reference, mean):
 
 
 def error_rows(reference, actual, layers):
-    """Return every activation of an int8 model, in running order, against that of the same name in
+    """Compare every activation of an int8 model, in running order, with that of the same name in
     the float one.
 
-    Errors add up along the network: each operator is fed with what the int8 ones before it gave.
+    Errors add up along the network: the input of each operator is the output of the int8 ones
+    before it.
 
     Parameters
     ----------
@@ -91,8 +92,8 @@ def error_rows(reference, actual, layers):
 @quietly()
 @torch.no_grad()
 def compare_graphs(graph, quantized, ppg):
-    """Return every operation of an int8 graph that changes values, against the float graph, in
-    running order.
+    """Compare every operation of an int8 graph that changes values with the float graph, in running
+    order.
 
     Parameters
     ----------
@@ -119,8 +120,8 @@ def compare_graphs(graph, quantized, ppg):
 
 
 def node_outputs(graph, ppg):
-    """Say what each node of an exported graph gives on windows (n, 1000): {node in the float graph:
-    (modules, (n, ..))}.
+    """Return the output of each node of an exported graph on windows (n, 1000): {node in the float
+    graph: (modules, (n, ..))}.
     """
     from torchao.quantization.pt2e import (
         extract_results_from_loggers,

@@ -23,7 +23,7 @@ STEPS = 255  # between the smallest and largest code of 8 bits
 
 
 def known_observer(name):
-    """Return `name` if there is such an observer.
+    """Return `name` if it is a known observer; raises a `UserError` otherwise.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def known_observer(name):
 
 
 class Observer:
-    """Values of one activation, window after window, and the range to give them.
+    """Collector of one activation's values, window after window, from which its range is chosen.
 
     Values are counted in bins whose width, a power of two, doubles when a value falls outside; two
     bins then become one, exactly. Zeros are not counted: every scale has a code for 0, and after a
@@ -64,7 +64,7 @@ class Observer:
         self.width, self.counts = 2.0**-30, np.zeros(2 * HALF, np.int64)
 
     def add(self, values):
-        """Take in an array of any shape."""
+        """Add the values of an array of any shape."""
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.name == "minmax":
@@ -78,7 +78,7 @@ class Observer:
         self.counts += np.bincount(np.clip(bins, 0, 2 * HALF - 1), minlength=2 * HALF)
 
     def range(self):
-        """Return the lowest and highest value that the codes stand for."""
+        """Return the lowest and highest value of the chosen range."""
         full = min(self.low, 0.0), max(self.high, 0.0)  # every scale must have a code for 0
         there = np.flatnonzero(self.counts)
         if self.name == "minmax" or not len(there):
@@ -97,9 +97,7 @@ class Observer:
 
 
 def narrowed(full, loss):
-    """Return the part of a range with the least loss: its upper end is tried first, then the lower,
-    each with the other.
-    """
+    """Narrow a range to the least loss: first its upper end, then its lower one."""
     low, high = full
     if high > 0:
         high = full[1] * min(SHARES, key=lambda share: loss(low, full[1] * share))
@@ -109,8 +107,8 @@ def narrowed(full, loss):
 
 
 def codes_of(values, low, high):
-    """Return the scale, and the code (0 to 255) less the zero point, of values in a range that
-    holds 0.
+    """Return the scale, and the codes (0 to 255) less the zero point, of values in a range that
+    includes 0.
     """
     scale = (high - low) / STEPS
     zero = np.rint(-low / scale)
@@ -118,14 +116,14 @@ def codes_of(values, low, high):
 
 
 def squared_error(counts, centres, low, high):
-    """Sum over the values of the squared distance to what their codes stand for."""
+    """Return the sum of squared quantization errors over the values."""
     scale, codes = codes_of(centres, low, high)
     return float(counts @ (centres - codes * scale) ** 2)
 
 
 def divergence(counts, centres, low, high):
-    """Return the Kullback-Leibler divergence of the values, clipped, from values spread evenly over
-    the bins of each code.
+    """Return the Kullback-Leibler divergence between the clipped values and values spread evenly
+    over the bins of each code.
     """
     _, codes = codes_of(centres, low, high)
     inside = (centres >= low) & (centres <= high)
@@ -143,7 +141,7 @@ def divergence(counts, centres, low, high):
 
 
 def ranges(stream, name):
-    """Return ranges of all activations.
+    """Return the ranges of all activations.
 
     Parameters
     ----------

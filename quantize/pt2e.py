@@ -24,7 +24,7 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
     calibration : float32 array, shape (n, 1000)
         Scaled training windows: the values that each activation takes on them set its range.
     observer : str
-        How; one of `xmae.quantize.observers.OBSERVERS`.
+        How ranges are chosen; one of `xmae.quantize.observers.OBSERVERS`.
     keep : collection of str
         Layers that stay float, by the names of their modules in `graph`; layer norms always do.
 
@@ -66,8 +66,8 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
 
 @torch.no_grad()
 def with_mean_kept(graph, calibration, observer=MINMAX):
-    """Return the graph to quantize: of a student that reads beats, one whose embedding then has the
-    mean of the float one; any other as it is.
+    """Return the graph to quantize; of a student that reads beats, with its last bias corrected so
+    that the embedding keeps the float mean.
 
     Such a student pools a few features, whose rounding shifts the embedding the same way in every
     window. What rounding adds to the mean over the calibration windows is taken off the bias of the
@@ -78,7 +78,7 @@ def with_mean_kept(graph, calibration, observer=MINMAX):
     graph : torch.nn.Module
         From `exportable`.
     calibration, observer
-        As of `quantize_graph`.
+        As in `quantize_graph`.
     """
     if not isinstance(graph, BeatGraph) or graph.channels > 1:
         return graph
@@ -92,14 +92,14 @@ def with_mean_kept(graph, calibration, observer=MINMAX):
 
 @torch.no_grad()
 def observe(observed, inputs, observer=None):
-    """Show a graph from `prepare_pt2e` the calibration windows.
+    """Run a graph from `prepare_pt2e` on the calibration windows.
 
     Parameters
     ----------
     observed : torch.fx.GraphModule
         Its observers are set, or replaced.
     inputs : iterable of torch.Tensor
-        What it takes.
+        Inputs of the graph.
     observer : str, optional
         One of `xmae.quantize.observers.OBSERVERS`, for all activations but the input, which is
         known to be scaled and keeps its own; None: those that the backend's quantizer chose.
@@ -133,8 +133,8 @@ def observe(observed, inputs, observer=None):
 
 
 def outside_norms(node):
-    """False for a node of a layer norm: its variance spans too wide a range for 8 bits, and its
-    float work is small.
+    """Tell whether a node is outside layer norms, whose variance spans too wide a range for 8 bits
+    and which are cheap in float.
     """
     return not any(
         kind.endswith("Normalise") for _, kind in node.meta.get("nn_module_stack", {}).values()
@@ -142,8 +142,8 @@ def outside_norms(node):
 
 
 def layer_of(node):
-    """Return the innermost module of a node of an exported graph, "encoder.blocks.3.depthwise"; ""
-    for the whole graph's own.
+    """Return the innermost module of a node in an exported graph, "encoder.blocks.3.depthwise"; ""
+    for the graph itself.
     """
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return (stack[-1][0] if stack else "").removeprefix("L['self'].").replace("L['self']", "")

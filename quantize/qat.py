@@ -44,8 +44,7 @@ def qat(
     logger: str | None = None,
     resume: bool = False,
 ) -> dict:
-    """Train a conv-only student a little further with int8 rounding, against its own embedding in
-    float.
+    """Fine-tune a conv-only student with int8 rounding, to match its own embedding in float.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ def qat(
     epochs : int
         Passes over the crops.
     batch_size : int
-        Crops a step.
+        Crops per step.
     lr : float
         Peak learning rate of AdamW.
     patience : int
@@ -123,8 +122,7 @@ def qat(
 
 
 class QuantizationAware(Objective):
-    """A student whose weights and activations are rounded as it runs, and its distance to given
-    embeddings.
+    """A student with rounded weights and activations, and its distance to given embeddings.
 
     Parameters
     ----------
@@ -153,12 +151,14 @@ class QuantizationAware(Objective):
             parametrize.register_parametrization(layer, "weight", RoundedWeight(), unsafe=True)
 
     def rounder(self):
-        """Return a new `RoundedActivation` of this student."""
+        """Add a new `RoundedActivation` to this student, and return it."""
         self.ranges.append(RoundedActivation())
         return self.ranges[-1]
 
     def train(self, mode=True):
-        """Batch norms stay as they are folded; ranges of activations move in training only."""
+        """Set the mode; batch norms stay folded, and ranges of activations are updated in training
+        only.
+        """
         super().train(mode)
         for module in self.student.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -166,8 +166,8 @@ class QuantizationAware(Objective):
         return self
 
     def forward(self, batch):
-        """Return the mean squared error of the rounded embedding, each dimension in its standard
-        deviations.
+        """Return the mean squared error of the rounded embedding, with each dimension in its
+        standard deviations.
         """
         return F.mse_loss(
             (self.student(batch.ppg) - self.mean) / self.std,
@@ -175,7 +175,9 @@ class QuantizationAware(Objective):
         )
 
     def validate(self, batch):
-        """Return one minus the mean centred cosine of the rounded embedding to the one in float."""
+        """Return one minus the mean centred cosine between the rounded embedding and the float
+        one.
+        """
         return (
             1
             - F.cosine_similarity(
@@ -185,15 +187,15 @@ class QuantizationAware(Objective):
 
     @torch.no_grad()
     def first_look(self, batch, unseen):
-        """Set the ranges by a training batch; the centred cosine of the rounded embedding of an
-        unseen one.
+        """Set the ranges by a training batch; return the centred cosine of the rounded embedding on
+        an unseen one.
         """
         self.train()
         self.student(batch.ppg)
         return 1 - self.eval().validate(unseen).item()
 
     def plain(self):
-        """Return the student without roundings."""
+        """Return the student without rounding."""
         for layer in [m for m in self.student.modules() if parametrize.is_parametrized(m)]:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
         for module in self.student.modules():
@@ -203,8 +205,8 @@ class QuantizationAware(Objective):
 
 
 class RoundedWeight(nn.Module):
-    """Weights as int8 codes from -127 to 127 with a scale for each output channel, gradients as of
-    the weights.
+    """Round weights to int8 codes from -127 to 127, with a scale per output channel; gradients pass
+    straight through.
     """
 
     def forward(self, weight):
@@ -217,7 +219,7 @@ class RoundedWeight(nn.Module):
 
 
 class RoundedActivation(nn.Module):
-    """Values as int8 codes; the range follows the smallest and largest values of the training
+    """Round values to int8 codes; the range is a running average of the extremes in training
     batches.
     """
 
@@ -227,15 +229,15 @@ class RoundedActivation(nn.Module):
         self.register_buffer("high", torch.tensor(float("nan")))
 
     def of_output(self, module, inputs, output):
-        """Return the hook that rounds what a module gives."""
+        """Round a module's output; a forward hook."""
         return self(output)
 
     def of_input(self, module, inputs):
-        """Return the hook that rounds what a module takes."""
+        """Round a module's input; a forward pre-hook."""
         return self(inputs[0])
 
     def forward(self, x):
-        """Return any shape, the same."""
+        """Map any shape to the same shape."""
         if self.training:
             low, high = x.detach().aminmax()
             self.low = (
@@ -254,8 +256,7 @@ class RoundedActivation(nn.Module):
 
 
 def folded(student):
-    """Return a copy of a student that computes the same, its batch norms doing nothing but adding a
-    bias.
+    """Copy a student into one that computes the same, with batch norms that only add a bias.
 
     The affine part of each goes into the convolution before it, so that the weights that are
     rounded are those of the exported file; only the bias is left to learn in the batch norm.

@@ -26,7 +26,7 @@ WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 @one_thread()
 @torch.no_grad()
 def sensitivity(graph, calibration):
-    """Say how much of the embedding's variance each layer's rounding alone would turn into noise.
+    """Measure how much of the embedding's variance becomes noise when one layer alone is rounded.
 
     Parameters
     ----------
@@ -70,16 +70,16 @@ def sensitivity(graph, calibration):
 
 
 def readers_of(node):
-    """Return nodes that compute with the result of one, looking through those that only move it."""
+    """Yield the nodes that compute with the result of a node, looking through those that only move
+    it.
+    """
     for user in node.users:
         if user.op == "call_function":
             yield from readers_of(user) if user.name.startswith(MOVES) else (user,)
 
 
 def units(graph):
-    """Return {module: layer that it belongs to}, both by name: a Sequential of single operations is
-    one layer.
-    """
+    """Return {module: its layer}, both by name; a Sequential of single operations is one layer."""
     found = {}
     for name, module in graph.named_modules():
         parts = list(module.children())
@@ -92,8 +92,8 @@ def units(graph):
 
 
 class Rounding(fx.Interpreter):
-    """Runs an exported graph with the results and weights of some modules in 8 bits, everything
-    else in float.
+    """Interpreter of an exported graph that rounds the results and weights of some modules to 8
+    bits, and keeps the rest in float.
 
     Parameters
     ----------
@@ -110,19 +110,19 @@ class Rounding(fx.Interpreter):
                 self.observers[node] = Observer(MINMAX)
 
     def watch(self, windows):
-        """Set the ranges by these windows."""
+        """Set the ranges from these windows."""
         self.watching = True
         for window in windows:
             self.run(window)
         self.watching = False
 
     def run(self, window, modules=()):
-        """Return the embedding, with `modules` in 8 bits."""
+        """Compute the embedding with `modules` in 8 bits."""
         self.chosen = modules
         return super().run(window)
 
     def run_node(self, node):
-        """Return the result of one operation."""
+        """Run one operation."""
         rounded = node in self.observers and not self.watching and layer_of(node) in self.chosen
         if rounded and node.target in WEIGHTED:
             (x, weight, *rest), options = self.fetch_args_kwargs_from_env(node)
@@ -138,7 +138,7 @@ class Rounding(fx.Interpreter):
 
 
 def fake_quantize(x, low, high):
-    """Return `x` rounded to 256 levels from `low` to `high`, 0 among them."""
+    """Round `x` to 256 levels from `low` to `high`, with 0 among them."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / STEPS, 1e-12)
     zero = round(-low / scale) - 128

@@ -66,7 +66,7 @@ FACE = {  # name: module and name in it
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of the public face when it is first used."""
+    """Import a name of the public interface when it is first used."""
     if name not in FACE:
         raise AttributeError(f"module 'xmae' has no attribute '{name}'")
     module, attribute = FACE[name]
@@ -81,5 +81,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return names of the public face, whether imported yet or not."""
+    """Return the names of the public interface, imported or not."""
     return sorted({*globals(), *FACE})

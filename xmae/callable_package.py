@@ -13,16 +13,18 @@ from typing import Any
 
 
 class CallablePackage(ModuleType):
-    """A package with a module and a function of its own name: `xmae.export.export.export`."""
+    """A package that holds a module and a function of its own name, such as
+    `xmae.export.export.export`.
+    """
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """Call the verb."""
+        """Call the function of the package's name."""
         verb = self.__name__.rpartition(".")[2]
         return getattr(import_module(f"{self.__name__}.{verb}"), verb)(*arguments, **settings)
 
 
 def when_asked_for(package: str, public: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package that imports a name from its module when it is used.
+    """Return a package's `__getattr__` that imports a name from its module on first use.
 
     Parameters
     ----------
@@ -41,5 +43,5 @@ def when_asked_for(package: str, public: Mapping[str, str]) -> Callable[[str], A
 
 
 def make_callable(package: str) -> None:
-    """Let a package, which is being imported, be called like its verb."""
+    """Make a package, while it is imported, callable like its function."""
     sys.modules[package].__class__ = CallablePackage

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user can mend: a missing file, a wrong rate, a flat signal, a damaged
+    """An error that the user can fix: a missing file, a wrong rate, a flat signal, a damaged
     checkpoint.
 
     The command line prints its message as one line and exits with code 2, without a traceback; so
@@ -19,7 +19,7 @@ class UserError(ValueError):
 
 @contextmanager
 def refusing(where: object, kind: str) -> Iterator[None]:
-    """Turn whatever a parser stumbles over inside a block into a `UserError` of one line.
+    """Turn any exception of a parser inside a block into a `UserError` of one line.
 
     A damaged or forged file can raise anything in a library that reads it. This is the one boundary
     for all of them; a `UserError` passes as it is.
@@ -29,7 +29,7 @@ def refusing(where: object, kind: str) -> Iterator[None]:
     where : str or Path
         The file.
     kind : str
-        What it should have been, such as "a TFLite model".
+        Expected content, such as "a TFLite model".
 
     Raises
     ------
@@ -52,14 +52,14 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def require_at_least(least: float, **settings: float) -> None:
-    """Raise a `UserError` if one of the settings, which are numbers, is below `least`."""
+    """Raise a `UserError` if one of the numeric settings is below `least`."""
     for name, value in settings.items():
         if not value >= least:
             raise UserError(f"{name} is {value:g}; expected at least {least:g}")
 
 
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """Return the end of a message: "; did you mean NAME?", with the choice that is most like the
+    """Return the end of a message, "; did you mean NAME?", with the choice most similar to the
     word; "" if none is.
     """
     close = get_close_matches(str(word), [str(choice) for choice in choices], n=1)

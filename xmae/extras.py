@@ -9,7 +9,7 @@ REQUIRED = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")  # "torch>=2.11
 
 
 def extra_of(package: str) -> str:
-    """Return the name of the smallest extra that brings a package, as it is imported.
+    """Return the smallest extra that installs a package (given by its import name).
 
     Examples
     --------
@@ -32,7 +32,7 @@ def extra_of(package: str) -> str:
 
 
 def needs(what: str, error: ImportError) -> str:
-    """Say in a line which package is missing for `what`, and how to get it."""
+    """Return a line that says which package is missing for `what`, and how to install it."""
     package = (error.name or "a package").partition(".")[0]
     extra = extra_of(package)
     return f"{what} needs {package}, which is not installed; try pip install 'xmae[{extra}]'"

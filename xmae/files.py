@@ -36,7 +36,7 @@ LEFTOVER = re.compile(r"\.(?P<name>.+)\.x(?P<host>[0-9a-f]{6})-(?P<process>\d+)-
 
 
 def cache_folder():
-    """Say where things that can be made again are kept: `$XDG_CACHE_HOME/xmae`, by default
+    """Return the folder for files that can be made again: `$XDG_CACHE_HOME/xmae`, by default
     `~/.cache/xmae`.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmae"
@@ -117,7 +117,7 @@ def atomic_folder(path, marker=None):
 
 
 def put_in_place(new, path):
-    """Rename the folder `new` to `path`; what was there is then called `new`, or gone.
+    """Rename the folder `new` to `path`; what was there before is then called `new`, or removed.
 
     Where the system can exchange two names, that is one step. Else the old folder is out of the way
     for a moment, under a name from which `sweep` brings it back if the process is killed then.
@@ -136,7 +136,8 @@ def put_in_place(new, path):
 
 
 def exchange(one, other):
-    """Let two paths change names in one step; False where the system or the disk cannot.
+    """Exchange the names of two paths in one step; return False where the system or the disk
+    cannot.
 
     Raises
     ------
@@ -156,17 +157,15 @@ def exchange(one, other):
 
 
 def prefix_of(name):
-    """Begin the name of a temporary file or folder: whose it will be, and which process makes
-    it.
-    """
+    """Return the start of a temporary name, which tells the final name and the process."""
     return f".{name}.x{HOST}-{os.getpid()}-"
 
 
 @cache
 def sweep(folder):
-    """Clear away what killed processes of this machine left in a folder, once in each process.
+    """Remove what killed processes of this machine left in a folder, once per process.
 
-    A folder that was out of the way for its successor, which never came, gets its name back.
+    A folder that was moved aside for a successor that never came gets its name back.
     """
     for path in folder.glob(".*"):
         match = LEFTOVER.fullmatch(path.name)
@@ -182,7 +181,7 @@ def sweep(folder):
 
 
 def is_running(process):
-    """Say whether a process of this machine, given by its number, is there."""
+    """Tell whether a process of this machine, given by its number, is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -193,7 +192,7 @@ def is_running(process):
 
 
 def flush(path):
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the names in a folder, are written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -205,7 +204,7 @@ def flush(path):
 
 
 def flush_tree(folder):
-    """Wait until a folder and all in it are on the disk."""
+    """Wait until a folder and everything in it are written to the disk."""
     for path in (*folder.rglob("*"), folder):
         if not path.is_symlink() and (path.is_file() or path.is_dir()):
             flush(path)
@@ -218,7 +217,7 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read a JSON file; a missing, damaged or endlessly nested one is a `UserError`."""
+    """Read a JSON file; raises a `UserError` if it is missing, damaged or nested too deeply."""
     try:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
@@ -228,7 +227,7 @@ def read_json(path):
 
 
 def parse_json(content, where):
-    """Return the JSON value in bytes or text; what is none is a `UserError` that says `where`."""
+    """Parse bytes or text as JSON; a `UserError` for anything else names `where` it is from."""
     if len(content) > LONGEST_JSON:
         raise UserError(f"{where}: longer than {LONGEST_JSON >> 20} MB; no manifest is")
     try:
@@ -238,8 +237,8 @@ def parse_json(content, where):
 
 
 def without_twins(pairs):
-    """Return the fields of a JSON object; one that stands there twice, and would be read in another
-    way by another program, is a `ValueError`.
+    """Return the fields of a JSON object; raises a `ValueError` for a repeated field, which other
+    programs would read differently.
     """
     fields = {}
     for name, value in pairs:
@@ -258,7 +257,7 @@ def read_yaml(path, kind):
     ----------
     path : str or Path
     kind : str
-        What it should be, for the message.
+        Expected content, for the message.
 
     Raises
     ------

@@ -24,7 +24,7 @@ def is_helper():
 
 
 def rank():
-    """Return the number of this process among all of the training run; 0 where there is one."""
+    """Return the rank of this process in the training run; 0 if it is the only one."""
     if is_torchrun():
         return int(os.environ["RANK"])
     return int(os.environ.get("LOCAL_RANK", 0)) if is_helper() else 0
@@ -32,8 +32,8 @@ def rank():
 
 @contextmanager
 def own_environment():
-    """Hide what a batch system says of its processes, for as long as a training runs, unless
-    torchrun started this process, or another training of ours.
+    """Hide the variables of a batch system while a training runs, unless torchrun or another
+    training of ours started this process.
     """
     if is_torchrun() or is_helper():
         yield

@@ -33,14 +33,16 @@ MAX_INTEGER = 2**53  # JSON numbers beyond are not exact everywhere
 
 
 def one_line(text: str) -> str:
-    """Return a text, or raise a `ValueError` if a terminal would obey a character of it."""
+    """Return a text; raises a `ValueError` if it contains control characters, which a terminal
+    would obey.
+    """
     if any(map(hidden, text)):
         raise ValueError("has control characters")
     return text
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value, or raise a `ValueError` if it is nested too deep, too long or not
+    """Return a JSON value; raises a `ValueError` if it is nested too deeply, too long or not
     finite.
     """
     if depth > MAX_DEPTH:
@@ -63,20 +65,22 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def given(value: Any) -> Any:
-    """Return a value that may be left out but not be null, or raise a `ValueError`."""
+    """Return a value that may be left out but not be null; raises a `ValueError` for null."""
     if value is None:
         raise ValueError("may be left out, but not be null")
     return value
 
 
 def as_it_stands(value: Any, check: Callable[[Any], Any]) -> Any:
-    """Return a number that a check accepts as it stands in the file: 100 stays 100, not 100.0."""
+    """Return a value unchanged after a check that may convert it: 100 stays 100, not 100.0."""
     check(value)
     return value
 
 
 def matching(pattern: str, what: str, longest: int) -> AfterValidator:
-    """Return a check that a text matches a pattern as a whole; `what` it must be, in words."""
+    """Return a check that a text matches a pattern completely; `what` describes the expected
+    text.
+    """
     rule = re.compile(pattern)
 
     def held(text: str) -> str:
@@ -108,24 +112,24 @@ Free = Annotated[Any, AfterValidator(plain)]  # what is only shown or passed on
 
 
 class Schema(BaseModel):
-    """A part of a manifest: exact types, finite numbers, and no other fields than these."""
+    """A part of a manifest, with exact types, finite numbers, and no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON value that it was made of: fields that were left out stay so."""
+        """Return the JSON value that the part was made from: omitted fields stay omitted."""
         return self.model_dump(exclude_unset=True)
 
 
 class OpenSchema(Schema):
-    """A part that may have further fields, of plain values that are only shown or passed on."""
+    """A part that may have further fields, whose plain values are only shown or passed on."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Free] = Field(init=False)
 
 
 def read_manifest(path: Path | str, schema: Any) -> Any:
-    """Read a JSON file and hold it against a schema.
+    """Read a JSON file and check it against a schema.
 
     Parameters
     ----------
@@ -147,18 +151,18 @@ def read_manifest(path: Path | str, schema: Any) -> Any:
 
 
 def checked(value: Any, schema: Any, where: object) -> Any:
-    """Return a JSON value that is as a schema says, as it stands; else as `parsed`."""
+    """Check a JSON value against a schema and return it unchanged; see `parsed`."""
     parsed(value, schema, where)
     return value
 
 
 def parsed(value: Any, schema: type[Value], where: object) -> Value:
-    """Return a JSON value as an object of a schema; `where` it is from stands in the message.
+    """Convert a JSON value to an object of a schema; messages say `where` it is from.
 
     Parameters
     ----------
     value : object
-        Of dicts, lists, texts, numbers and None.
+        JSON value of dicts, lists, texts, numbers and None.
     schema : type
         A `Schema`, or a type made of some, such as ``dict[Word, Head]``.
     where : Path or str
@@ -176,7 +180,7 @@ def parsed(value: Any, schema: type[Value], where: object) -> Value:
 
 
 def first_fault(error: ValidationError | RecursionError) -> str:
-    """Say in one line what the first fault of a failed validation is, and how many there are."""
+    """Describe the first fault of a failed validation in one line, with the number of faults."""
     if isinstance(error, RecursionError):
         return "nested too deep"
     faults = error.errors(include_url=False, include_context=False, include_input=False)
@@ -192,7 +196,8 @@ def first_fault(error: ValidationError | RecursionError) -> str:
 
 
 def path_below(name: object, where: object) -> str:
-    """Return a relative path that stays below the folder of the manifest `where`.
+    """Return a relative path that stays below the folder of the manifest `where`; raises a
+    `UserError` for any other.
 
     Raises
     ------
@@ -208,7 +213,8 @@ def path_below(name: object, where: object) -> str:
 
 
 def file_name(name: object, where: object) -> str:
-    """Return a name that is one part of a path, for joining to the folder or URL `where`.
+    """Return a name that is one part of a path, to be joined to the folder or URL `where`; raises a
+    `UserError` for any other.
 
     Raises
     ------

@@ -14,8 +14,8 @@ from xmae.extras import extra_of
 
 @contextmanager
 def quietly():
-    """Keep what converters and runtimes print (Python and native) off the standard streams; also a
-    decorator.
+    """Keep the output of converters and runtimes (Python and native) off the standard streams; also
+    a decorator.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def quietly():
 
 @contextmanager
 def one_thread():
-    """Run PyTorch on one thread: a window at a time is too little work to share. Also a
+    """Run PyTorch on one thread, since single windows are too little work for several. Also a
     decorator.
     """
     import torch  # not in the light runtime, which reads files quietly too

@@ -13,7 +13,8 @@ LEAST_SPACE = 64 << 20  # bytes: the smallest result with its logs and tables
 
 @contextmanager
 def owned(path, shown=None):
-    """Refuse to work on a folder or file, known to the user as `shown`, while another does.
+    """Hold the lock of a folder or file (known to the user as `shown`); raises a `UserError` while
+    another process works on it.
 
     A process may own a path several times over; only its last leaving gives it back. A lock is a
     hidden file beside the path, or in the folder where nothing can be written beside it. The system
@@ -45,7 +46,7 @@ def owned(path, shown=None):
 
 
 def remove_empty(folders):
-    """Remove folders, the innermost first, as long as nothing is in them."""
+    """Remove empty folders, the innermost first, up to the first that is not empty."""
     for folder in folders:
         try:
             folder.rmdir()
@@ -54,7 +55,7 @@ def remove_empty(folders):
 
 
 def lock_file(path):
-    """Name the lock of a path, and make the folder that it lies in."""
+    """Return the lock file of a path, and make the folder that it lies in."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,12 +65,12 @@ def lock_file(path):
 
 
 def check_output(path, a_file=False, least_space=LEAST_SPACE):
-    """Refuse a place that a result cannot be written to, before any work is done for it.
+    """Raise a `UserError` before any work if a result cannot be written to a path.
 
     Parameters
     ----------
     path : str or Path
-        What is to be written: a folder, or with `a_file` a file. It need not exist yet.
+        Place of the result: a folder, or with `a_file` a file. It need not exist yet.
     a_file : bool
         Whether it is one file.
     least_space : int

@@ -15,6 +15,6 @@ OFF = {
 
 
 def stay_home():
-    """Turn usage statistics off, but for those that the user has set."""
+    """Turn off usage statistics of libraries, except where the user has set them."""
     for name, value in OFF.items():
         os.environ.setdefault(name, value)

@@ -8,6 +8,6 @@ from xmae.launch import rank
 
 
 def stage(text):
-    """Say which step begins, as a line that does not break a bar."""
+    """Print which step begins, as a line that does not break progress bars."""
     if rank() == 0:
         tqdm.write(f"... {text}", file=sys.stderr)

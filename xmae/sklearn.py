@@ -50,7 +50,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         self.features = features
 
     def fit(self, X, y=None):
-        """Load the encoder and check X; nothing is learnt.
+        """Load the encoder and check X; nothing is fitted.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Return embeddings and beat features.
+        """Compute embeddings and beat features.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         return (sums / counts[:, None]).astype(np.float32)
 
     def get_feature_names_out(self, input_features=None):
-        """Return names of the columns: e0, e1, ..., then those of the beats."""
+        """Return the names of the columns: e0, e1, ..., then those of the beats."""
         check_is_fitted(self, "encoder_")
         named = {"embedding": [f"e{i}" for i in range(self.encoder_.embed_dim)], "beats": BEATS}
         return np.array(
@@ -102,11 +102,11 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         )
 
     def _chosen(self):
-        """Return names of the parts of the table."""
+        """Return the names of the chosen parts of the table."""
         return [name.strip() for name in self.features.split(",")]
 
     def _windows(self, X, reset):
-        """Return scaled windows (m, 1000) and the row of X that each is of, (m,)."""
+        """Return scaled windows (m, 1000), and the row of X that each belongs to, (m,)."""
         if self.sfreq is None:
             X = validate_data(self, X, reset=reset, dtype=np.float64)
             places = (
@@ -122,28 +122,28 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def _embed(self, windows):
-        """Return embeddings (m, E) of scaled windows (m, 1000)."""
+        """Embed scaled windows (m, 1000): (m, E)."""
         padded = np.zeros((-(-len(windows) // BATCH) * BATCH, N_TIMES), np.float32)
         padded[: len(windows)] = windows
         batches = torch.from_numpy(padded)[:, None].split(BATCH)
         return torch.cat([self.encoder_(batch) for batch in batches]).numpy()[: len(windows)]
 
     def __sklearn_tags__(self):
-        """Say what scikit-learn's checks may expect: float32 out, whatever comes in."""
+        """Return the tags for scikit-learn's checks: the output is float32 for any input."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
 
 
 def stretched(x, places):
-    """Return rows of x (n, n_times) at these places, between samples by straight lines."""
+    """Interpolate rows of x (n, n_times) linearly at these places."""
     low = np.minimum(places.astype(int), max(x.shape[1] - 2, 0))
     high = np.minimum(low + 1, x.shape[1] - 1)
     return x[:, low] + (x[:, high] - x[:, low]) * (places - low)
 
 
 def windows_of(x, sfreq, row):
-    """Return cleaned windows (m, 1000) of one raw signal (n_times,)."""
+    """Cut one raw signal (n_times,) into cleaned windows (m, 1000)."""
     x = np.asarray(x, np.float64)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError(f"row {row} of X: expected a line of finite samples, shape {x.shape}")
@@ -156,7 +156,7 @@ def windows_of(x, sfreq, row):
 
 
 def beat_features(windows):
-    """Return the columns `BEATS` of windows (m, 1000): (m, 5)."""
+    """Compute the columns `BEATS` of windows (m, 1000): (m, 5)."""
     reading = read_classical(windows, "elgendi")
     table = np.zeros((len(windows), len(BEATS)))
     for number in range(len(windows)):

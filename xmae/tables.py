@@ -9,14 +9,11 @@ from xmae.text import cell
 
 NOTE = (
     "AUROC in %, higher is better; MAE in the unit given, lower is better. Mean over subjects of "
-    "predictions by "
-    "models that never saw them, in brackets the 95 % interval by resampling subjects "
-    "(of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs from "
-    "{reference} "
-    "(two-sided permutation test that swaps methods for whole subjects, Holm-adjusted for the "
-    "number of other rows; "
-    "* p < 0.05, ** p < 0.01, *** p < 0.001). Bold: best method, baselines aside, if it is better "
-    "than the constant."
+    "predictions by models that never saw them, in brackets the 95 % interval by resampling "
+    "subjects (of an MAE it covers 91.5 to 95 % at 8 to 34 subjects, simulated). Stars: differs "
+    "from {reference} (two-sided permutation test that swaps methods for whole subjects, "
+    "Holm-adjusted for the number of other rows; * p < 0.05, ** p < 0.01, *** p < 0.001). Bold: "
+    "best method, baselines aside, if it is better than the constant."
 )
 TRAINING = ("method", "windows seen", "minutes", "windows/s", "precision", "hardware")
 COLUMNS = ("dataset", "task", "label", "units", "n_windows", "n_subjects", "n_folds")
@@ -34,7 +31,7 @@ STYLE = (
 
 
 def markdown_table(columns, rows, right=True):
-    """Write a Markdown table; its first column is aligned left.
+    """Return a Markdown table whose first column is aligned left.
 
     Parameters
     ----------
@@ -58,8 +55,8 @@ def markdown_table(columns, rows, right=True):
 
 
 def write_tables(result, out):
-    """Write table.md, table.csv and table.html of an evaluation's result into `out`; path of the
-    first.
+    """Write table.md, table.csv and table.html of an evaluation's result into `out`; return the
+    path of the first.
     """
     out = Path(out)
     for name, text in (
@@ -73,7 +70,7 @@ def write_tables(result, out):
 
 
 def csv_text(result):
-    """Return one row per dataset, task, metric and method."""
+    """Return the result as CSV: one row per dataset, task, metric and method."""
     import pandas as pd  # the light core has none
 
     rows = []
@@ -100,8 +97,8 @@ def csv_text(result):
 
 
 def markdown_text(result):
-    """Return a table per dataset: a row per method, a column per task; and what each method was
-    trained with, if it was.
+    """Return the result as Markdown: one table per dataset, with a row per method and a column per
+    task; and what each method was trained with.
     """
     lines = []
     for dataset, trials, methods in _by_dataset(result):
@@ -123,7 +120,7 @@ def markdown_text(result):
 
 
 def html_text(result):
-    """Return the same with intervals, F1 and numbers of subjects."""
+    """Return the result as an HTML page, with intervals, F1 and numbers of subjects."""
     parts = [
         (
             "<!doctype html><meta "
@@ -160,7 +157,7 @@ def html_text(result):
 
 
 def _by_dataset(result):
-    """Return dataset, its evaluated trials, and the methods."""
+    """Yield each dataset with its evaluated trials and the methods."""
     done = [trial for trial in result["trials"] if "methods" in trial]
     for dataset in dict.fromkeys(trial["dataset"] for trial in done):
         trials = [trial for trial in done if trial["dataset"] == dataset]
@@ -168,13 +165,15 @@ def _by_dataset(result):
 
 
 def _powers(trials):
-    """Say what the designs of these trials cannot tell, as lines; none if they can."""
+    """Return lines on what the designs of these trials are too small to show; none if they are
+    large enough.
+    """
     notes = dict.fromkeys(trial["power"].strip() for trial in trials if trial.get("power"))
     return list(chain.from_iterable((note, "") for note in notes))
 
 
 def _training(result):
-    """Return rows of what each method was trained with, as text, in the columns of `TRAINING`."""
+    """Return rows on what each method was trained with, as text, in the columns of `TRAINING`."""
     return [
         (
             name,
@@ -197,8 +196,8 @@ def _number(trial, value):
 
 
 def best_methods(trial):
-    """Return names of the methods with the best mean, baselines aside; several where they are
-    equal, none where the constant is as good.
+    """Return the names of the methods with the best mean, baselines aside; several if equal, none
+    if the constant is as good.
     """
     sign = -1 if trial["metric"] == "mae" else 1
     means = {name: sign * x[trial["metric"]]["value"] for name, x in trial["methods"].items()}

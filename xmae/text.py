@@ -7,7 +7,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20
 
 
 def printable(text):
-    r"""Replace what a terminal would obey or hide by what it is called; newlines and tabs stay.
+    r"""Replace control and invisible characters by their names; newlines and tabs stay.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def printable(text):
 
 
 def composed(name):
-    """Return a name as most programs write it: letters with their accents as one character (NFC),
-    no spaces about it. Names of files on a Mac have them apart, and would be another person.
+    """Return a name as most programs write it: accented letters as one character (NFC), without
+    surrounding spaces. File names on a Mac are decomposed, and would count as another person.
 
     Examples
     --------
@@ -43,12 +43,12 @@ def composed(name):
 
 
 def hidden(char):
-    """Say whether a character is control, format, surrogate, private, or ends lines unseen."""
+    """Tell whether a character is control, format, surrogate, private, or an unusual line end."""
     return category(char)[0] == "C" or category(char) in ("Zl", "Zp")
 
 
 def cell(value):
-    """Return what stands for a value in a CSV file: text that looks like a formula is quoted.
+    """Return a value as a cell of a CSV file: text that looks like a formula is quoted.
 
     Examples
     --------
@@ -62,6 +62,6 @@ def cell(value):
 
 
 def out_of_cell(value):
-    """Return what `cell` made text of, as it was."""
+    """Return the value from which `cell` made a text."""
     quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA)
     return value[1:] if quoted else value

@@ -42,7 +42,7 @@ COMPARED = 64  # test windows on which bf16 is compared with fp32
 
 
 class ReferenceInfo(OpenSchema):
-    """`reference.json`."""
+    """What `reference.json` says of a reference."""
 
     device: Line
     weights: dict[Word, Digest]
@@ -52,14 +52,14 @@ class ReferenceInfo(OpenSchema):
 
 @dataclass
 class Reference:
-    """fp32 embeddings of test windows by model.
+    """fp32 embeddings of the test windows, by model.
 
     Attributes
     ----------
     embeddings : dict of str to float32 array, shape (n, D)
     train_mean : dict of str to float32 array, shape (D,)
     subject, record, start_s : arrays, shape (n,)
-        Which windows.
+        Identity of each window.
     rows : dict of float32 array, shape (n, D)
         By model that reads beats: embedding and timing map.
     info : dict
@@ -170,7 +170,7 @@ def load_reference(path):
 
 
 def refuse_lacking(reference, bundle):
-    """Raise a `UserError` if a model that a bundle holds for this machine is not in a reference."""
+    """Raise a `UserError` if a reference lacks a model of the bundle that runs on this machine."""
     if lacking := {entry.model for entry in bundle.models} - reference.embeddings.keys():
         raise UserError(
             f"the reference has no {' and no '.join(sorted(lacking))}; record it again from this "
@@ -184,7 +184,7 @@ def refuse_lacking(reference, bundle):
 
 
 def other_weights(reference, bundle):
-    """Return models whose weights in a bundle are not those that a reference was made from."""
+    """Return the models whose weights in a bundle differ from those of a reference."""
     made = reference.info["weights"]
     return [
         model for model, path in weight_files(bundle).items() if made.get(model) != sha256(path)
@@ -192,7 +192,7 @@ def other_weights(reference, bundle):
 
 
 def reference_windows(reference, windows):
-    """Return the windows of a store that a reference was made from, in its order.
+    """Return the windows of a store that a reference was computed on, in its order.
 
     Raises
     ------
@@ -211,13 +211,13 @@ def reference_windows(reference, windows):
 
 
 def _names(windows):
-    """Say what names each window: (subject, record, start in s)."""
+    """Return what identifies each window: (subject, record, start in s)."""
     return zip(windows.subject, windows.record, np.round(windows.start_s, 3), strict=True)
 
 
 def fingerprint(windows):
-    """Return the SHA-256 of what an accuracy on windows depends on besides the model: whose they
-    are, signals, heart rates.
+    """Return the SHA-256 of everything that accuracy depends on besides the model: subjects,
+    signals, heart rates.
     """
     named = [list(map(str, name)) for name in _names(windows)]
     digest = hashlib.sha256(json.dumps(named).encode())
@@ -228,8 +228,8 @@ def fingerprint(windows):
 
 @torch.no_grad()
 def measure_precisions(encoder, ppg, mean):
-    """Return the latency of one window in fp32 and bf16 on the encoder's device, and how far bf16
-    is from fp32.
+    """Measure latency of one window in fp32 and bf16 on the encoder's device, and the error of bf16
+    against fp32.
 
     Parameters
     ----------
@@ -262,14 +262,14 @@ def measure_precisions(encoder, ppg, mean):
 
 
 def spread(values):
-    """Give median and 5th percentile of numbers (n,)."""
+    """Return the median and 5th percentile of numbers (n,)."""
     median, low = np.quantile(values, [0.5, 0.05])
     return Spread(float(median), float(low))
 
 
 @torch.no_grad()
 def _latency_ms(encoder, ppg, calls=50):
-    """Return the median time of one window in milliseconds, after 10 calls to warm up."""
+    """Return the median latency of one window in ms, after 10 warm-up calls."""
     weight = next(encoder.parameters())
     x = torch.as_tensor(minmax_scale(ppg)[0], dtype=weight.dtype, device=weight.device)[:, None]
     times = []

@@ -25,12 +25,12 @@ WORDS = {  # what each limit is of: field of `BeatDrift`, words, unit
 
 
 def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
-    """Compare what an exported student reads with what its float original reads.
+    """Compare the beats and heart rates of an exported student with those of its float original.
 
     Parameters
     ----------
     rows : float array, shape (n, D)
-        What the file gives for n windows.
+        Output of the file for n windows.
     entry : Entry
         The file's, with `embedding` and `output`.
     original : float array, shape (n, D)
@@ -63,13 +63,13 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
 
 
 def answered(reading, least):
-    """Tell where a reading's heart rate is given."""
+    """Tell in which windows a reading gives a heart rate."""
     return np.isfinite(reading.rate) & (np.rint(reading.certainty * 255) >= least)
 
 
 def rate_change(ours, theirs, truth, subject):
-    """Return the change of the heart-rate error in bpm, mean over subjects; without truth, of the
-    heart rate.
+    """Return the change of the mean absolute heart-rate error over subjects, bpm; without truth,
+    the change of the heart rate.
     """
     known = np.isfinite(ours) & np.isfinite(theirs)
     if truth is None or not (known & np.isfinite(truth)).any():
@@ -81,7 +81,7 @@ def rate_change(ours, theirs, truth, subject):
 
 
 def beat_violations(beats, limits):
-    """Say what is beyond the limits: a list of sentences."""
+    """List what is beyond the limits: a list of sentences."""
     found = []
     for name, (key, words, unit) in WORDS.items():
         value, limit = getattr(beats, key), limits[name]

@@ -25,20 +25,20 @@ UNUSABLE = "the embedding has another width, or values that are not finite"
 
 
 def compare(bundle, entry, given, recorded, windows, chosen):
-    """Compare what a file gave for windows with what the fp32 original gives.
+    """Compare the output of an exported file with that of the fp32 original, on the same windows.
 
     Parameters
     ----------
     bundle : Bundle
     entry : dict
-        Of the file.
+        Entry of the file.
     given : float array, shape (n, D), or None
         Embeddings, or rows with a timing map; None: it did not run.
     recorded : Reference
     windows : Windows
         The n windows.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def compare(bundle, entry, given, recorded, windows, chosen):
 
 
 def compare_embeddings(embedding, original, mean):
-    """Compare rows of two embeddings (n, D), as they are and with `mean` (D,) taken off both.
+    """Compare the rows of two embeddings (n, D), plain and with `mean` (D,) subtracted from both.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def compare_embeddings(embedding, original, mean):
 
 
 def compare_heads(heads, embedding, original, windows):
-    """Give the metric of every head on exported and original embeddings (n, D).
+    """Compute the metric of every head on exported and original embeddings (n, D).
 
     Returns
     -------
@@ -104,17 +104,17 @@ def compare_heads(heads, embedding, original, windows):
 
 
 def head_drift(task, truth, exported, original, subjects, known):
-    """Give a task's metric on what the head shows (k,) from both embeddings.
+    """Compute a task's metric from a head's answers (k,) on exported and on original embeddings.
 
     Parameters
     ----------
     task : Task
     truth, exported, original : float arrays, shape (k,)
-        Of the windows with a label.
+        Values of the windows with a label.
     subjects : array, shape (n,)
-        Whose all windows are.
+        Subjects of all windows.
     known : bool array, shape (n,)
-        Which of them have a label.
+        Whether each window has a label.
     """
     names, number = np.unique(subjects, return_inverse=True)
     metric, subject = METRICS[task.metric], number[known]

@@ -25,9 +25,7 @@ TIMEOUT_S = 900
 
 
 def run_all_apart(bundle, entries, ppg, profile=False, at_a_time=None):
-    """Return `run_apart` for every entry, by default as many at a time as there are cores; a list
-    of its results.
-    """
+    """Run every entry by `run_apart`, by default one process per core; a list of the results."""
     with ThreadPoolExecutor(at_a_time or os.cpu_count()) as pool:
         runs = pool.map(lambda entry: run_apart(bundle, entry, ppg, profile), entries)
         return list(tqdm(runs, desc="models", total=len(entries)))
@@ -49,7 +47,7 @@ def run_apart(bundle, entry, ppg, profile=False):
     Returns
     -------
     embedding : float32 array, shape (n, D), or None
-        Of a student that reads beats whole rows; see `xmae.export.bundle.beat_rows`.
+        Embeddings; whole rows of a student that reads beats, see `xmae.export.bundle.beat_rows`.
     report : dict
         `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a
         window), `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes`
@@ -77,7 +75,7 @@ def run_apart(bundle, entry, ppg, profile=False):
 
 
 def run_to_the_end(command):
-    """Run a command; None if it ended well, else a sentence that says how it ended."""
+    """Run a command; return None if it succeeded, else a sentence that says how it failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -90,7 +88,7 @@ def run_to_the_end(command):
 
 
 def main(path, entry, source, target, said, profile):
-    """Embed the windows of the file `source` into the file `target`, and write what it took as JSON
+    """Embed the windows of the file `source` into the file `target`; write time and memory as JSON
     into `said`.
     """
     import torch
@@ -134,8 +132,8 @@ def main(path, entry, source, target, said, profile):
 
 
 def loaded_bytes(format):
-    """Return the size of the shared libraries of a format's runtime that this process has loaded;
-    None outside Linux.
+    """Return the size of the shared libraries of a format's runtime that this process has loaded,
+    bytes; None outside Linux.
     """
     from xmae.benchmarks.harness.sessions import RUNTIMES
 
@@ -151,7 +149,9 @@ def loaded_bytes(format):
 
 
 def restart_peak():
-    """Count the peak of resident memory from here on; False where the system does not allow it."""
+    """Reset the peak of this process's resident memory; return False where the system does not
+    allow it.
+    """
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -2,9 +2,8 @@
 
 - PyTorch: `torch.profiler`.
 - ExecuTorch: an ETDump, read by `executorch.devtools.Inspector`; XNNPACK's operators are in it.
-- LiteRT: its Python package has no profiler, the C library inside it has one
-(`litert/c/litert_profiler.h`), which is
-  called here through `ctypes`; XNNPACK's operators are in it.
+- LiteRT: the profiler of the C library in its Python package (`litert/c/litert_profiler.h`), called
+  through `ctypes`; XNNPACK's operators are in it.
 - ONNX Runtime: the trace of `SessionOptions.enable_profiling`.
 
 Profiling costs time, most where operators are small, and ExecuTorch and LiteRT cut each time down
@@ -36,7 +35,7 @@ OPERATOR, OPERATOR_INSIDE_DELEGATE = 2, 8
 
 @quietly()
 def per_layer(bundle, entry, ppg):
-    """Return the mean time of each operator of a model on one thread, in the order they run.
+    """Return the mean time of each operator of a model on one thread, in running order.
 
     Parameters
     ----------
@@ -62,8 +61,8 @@ def per_layer(bundle, entry, ppg):
 
 @torch.no_grad()
 def pytorch(encoder, window):
-    """Return operators of an encoder in eager PyTorch: time spent in each kind itself, in the order
-    of first use.
+    """Return the operators of an encoder in eager PyTorch: self time by kind, in order of first
+    use.
     """
     x = torch.from_numpy(window[0])
     for _ in range(WARM_UP):
@@ -83,7 +82,9 @@ def pytorch(encoder, window):
 
 
 def executorch(path, window):
-    """Return operators of a `.pte` from an ETDump, those inside XNNPACK with their names there."""
+    """Return the operators of a `.pte` from an ETDump, those inside XNNPACK under XNNPACK's
+    names.
+    """
     from executorch.devtools import Inspector
     from executorch.extension.pybindings.portable_lib import _load_for_executorch
 
@@ -108,7 +109,7 @@ def executorch(path, window):
 
 
 def onnx(path, window):
-    """Return operators of an `.onnx` model from ONNX Runtime's trace."""
+    """Return the operators of an `.onnx` model from ONNX Runtime's trace."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -135,8 +136,8 @@ def onnx(path, window):
 
 
 def litert(path, window):
-    """Return operators of a `.tflite` from the profiler of LiteRT's C library, those inside XNNPACK
-    with their names there.
+    """Return the operators of a `.tflite` from LiteRT's profiler, those inside XNNPACK under
+    XNNPACK's names.
     """
     from xmae.export.targets.litert import inspect_model
     from xmae.export.targets.session import to_int8
@@ -160,7 +161,7 @@ def litert(path, window):
 
 
 def middle(us):
-    """Return the mean of the middle half: what another process cut into does not count."""
+    """Return the mean of the middle half of the times, which other processes hardly disturb."""
     return float(trim_mean(us, 0.25))
 
 
@@ -204,7 +205,7 @@ class Event(ctypes.Structure):
 
 
 class LiteRT:
-    """The few calls of LiteRT's C library that profiling takes; each must return 0."""
+    """The few functions of LiteRT's C library that profiling needs; each must return status 0."""
 
     def __init__(self):
         self.library = ctypes.CDLL(str(files("ai_edge_litert") / "libLiteRt.so"))
@@ -215,13 +216,15 @@ class LiteRT:
             raise RuntimeError(f"{name} failed with status {status}")
 
     def make(self, name, *arguments):
-        """Call a function whose last parameter is where to put what it makes."""
+        """Call a function whose last parameter is a pointer for the object it creates; return that
+        object.
+        """
         made = ctypes.c_void_p()
         self.call(name, *arguments, ctypes.byref(made))
         return made
 
     def profile(self, model, data, sink):
-        """Run a flatbuffer `RUNS` times on one thread; what the profiler saw, as an array of
+        """Run a flatbuffer `RUNS` times on one thread and return the profiler's events: an array of
         `Event`.
 
         Parameters
@@ -261,7 +264,7 @@ class LiteRT:
         return events
 
     def compile(self, content, n_bytes):
-        """Compile a flatbuffer for the CPU with its profiler: environment and compiled model."""
+        """Compile a flatbuffer for the CPU with the profiler on: environment and compiled model."""
         libc = ctypes.CDLL(None)
         libc.strdup.restype = ctypes.c_void_p
         free = ctypes.cast(libc.free, ctypes.c_void_p)

@@ -45,7 +45,7 @@ def read_result(path):
 
 
 def find_regressions(new, old):
-    """Say what is worse in `new` than in `old`: a list of sentences, empty if nothing is.
+    """List what is worse in `new` than in `old`: a list of sentences, empty if nothing is.
 
     Parameters
     ----------
@@ -65,7 +65,9 @@ def find_regressions(new, old):
 
 
 def other_windows(new, old):
-    """Say why the accuracy of two results cannot be compared: a sentence, or None if it can."""
+    """Return a sentence that says why the accuracies of two results cannot be compared; None if
+    they can.
+    """
     if "windows_sha256" not in old:
         return "Accuracy was not compared: the earlier run does not say which windows it scored"
     if new["windows_sha256"] != old["windows_sha256"]:
@@ -74,13 +76,13 @@ def other_windows(new, old):
 
 
 def key(row):
-    """Say what tells a row from the others."""
+    """Return the key that identifies a row: model, precision, format, device."""
     return row["model"], row["precision"], row["format"], row["device"]
 
 
 def worse(row, was, alike):
-    """Say what is worse in a row (None: it is no longer there): a list of sentences. `alike`: on
-    the same windows.
+    """List what is worse in a row than before (None: it is gone): a list of sentences. `alike` says
+    whether both were measured on the same windows.
     """
     if row is None:
         return ["is no longer there"] if was.get("kind", "measured") == "measured" else []
@@ -105,7 +107,7 @@ def worse(row, was, alike):
 
 
 def less_accurate(row, was):
-    """Say what is less accurate in a row than it was on the same windows: a list of sentences."""
+    """List what is less accurate in a row than before, on the same windows: a list of sentences."""
     found = []
     if row.get("centred") and was.get("centred"):
         loss = was["centred"]["median"] - row["centred"]["median"]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and 5th percentile of a cosine over windows; 1 = the same direction."""
+    """Median and 5th percentile of a cosine over windows; 1 = same direction."""
 
     median: float
     p5: float
@@ -19,7 +19,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class EmbeddingDrift:
-    """How far embeddings are from those of the fp32 original.
+    """Distance of embeddings from those of the fp32 original.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class HeadDrift:
     metric, units : str
         "mae" in `units` ("bpm"), or "auroc" (0 to 1, no unit).
     value, reference, change : float
-        Of the exported file, of the original, and their difference.
+        Metric on the exported file, on the original, and their difference.
     interval : list of float or None
         95 % interval of `value`, by resampling subjects; None where there are too few.
     """
@@ -61,7 +61,7 @@ class HeadDrift:
 
 @dataclass(frozen=True)
 class BeatDrift:
-    """What an exported student reads, against what its float original reads.
+    """What an exported student reads, compared with its float original.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class BeatDrift:
 
 @dataclass(frozen=True)
 class Row:
-    """What both files say of a model.
+    """The columns that `drift.json` and `bench.json` share.
 
     Attributes
     ----------
@@ -97,15 +97,20 @@ class Row:
     bytes, macs : int
         Size of the file, and multiply-accumulates of one window.
     missing, failure : str
-        Which runtime is not installed; why there are no numbers, or none that can be compared.
+        Runtime that is not installed; reason why there are no numbers, or none that can be
+        compared.
     cosine, centred, max_error, histogram
         See `EmbeddingDrift`.
     heads : dict of str to HeadDrift
         By task.
     beats : BeatDrift
+<<<<<<< HEAD
         Of a student that reads beats.
     people : str
         Whom it was judged on, where not on the store's windows.
+=======
+        Drift of the beats of a student that reads them.
+>>>>>>> main
     latency_ms, cpu_ms : float
         Median time of one window: by the clock, and of the processor over all threads, ms.
     relative : float
@@ -150,7 +155,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Name the row for messages: `student int8 litert`."""
+        """Return the name of the row for messages: `student int8 litert`."""
         return f"{self.model} {self.precision} {self.format}"
 
     @property
@@ -159,12 +164,12 @@ class Row:
         return self.missing is None and self.failure is None
 
     def as_json(self) -> dict:
-        """Return the row as it stands in the file: without what was not measured."""
+        """Return the row as JSON, without the columns that were not measured."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, row: dict) -> "Row":
-        """Read a row of a file; a `pydantic.ValidationError` if it is none."""
+        """Read a row from JSON; raises a `pydantic.ValidationError` if it is not one."""
         return TypeAdapter(cls).validate_python(row)
 
 
@@ -175,7 +180,7 @@ class DriftRow(Row):
     Attributes
     ----------
     violations : list of str
-        What is beyond the limits, a sentence each.
+        Sentences on what is beyond the limits.
     """
 
     violations: list[str] | None = None
@@ -194,9 +199,9 @@ class BenchRow(Row):
     all_threads : dict
         `threads`, `latency_ms` and `latency_interval` on all cores, ms.
     cycles, instructions : float, int
-        Of one window, by a compiler's estimate and counted in an emulator.
+        Cost of one window, by a compiler's estimate and counted in an emulator.
     energy_mj, energy_interval : float, list of float
-        Of one window by the device's profile, mJ, with low and high end.
+        Energy of one window by the device's profile, mJ, with low and high end.
     layers : list of dict
         Time of each operator: `name`, `op` and `us`, microseconds.
     profile_failure : str

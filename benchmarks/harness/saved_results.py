@@ -10,7 +10,7 @@ from xmae.files import read_json, write_json
 
 
 def made_of(encoder, store, formats, **settings):
-    """Say what the numbers of an encoder on a store depend on.
+    """Collect everything that the results of an encoder on a store depend on.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def made_of(encoder, store, formats, **settings):
 
 
 def kept(path, of, make):
-    """Say what `make` gives, a JSON value, from `path` if it was made of the same things, or else
-    made and kept there.
+    """Return the JSON result stored at `path` if it depends on the same things; else compute it by
+    `make` and store it.
     """
     if path.is_file() and (before := read_json(path)).get("of") == of:
         return before["result"]
@@ -50,5 +50,5 @@ def kept(path, of, make):
 
 
 def digest(of):
-    """Return eight characters that stand for a JSON value, for a folder's name."""
+    """Return an 8-character digest of a JSON value, for a folder's name."""
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:8]

@@ -33,7 +33,7 @@ TITLES = {
 
 
 def find_entries(bundle):
-    """Return the models of a bundle, and its fp32 weights as entries of format "pytorch".
+    """Return the models of a bundle, with its fp32 weights as entries of format "pytorch".
 
     Parameters
     ----------
@@ -50,9 +50,7 @@ def find_entries(bundle):
 
 
 def weight_files(bundle):
-    """Return the fp32 weights that a bundle carries: {"teacher": path, "student": path, ...}, those
-    that exist.
-    """
+    """Return the fp32 weight files in a bundle: {"teacher": path, "student": path, ...}."""
     paths = sorted(
         Path(bundle.path).glob("*.safetensors"),
         key=lambda path: (path.stem != "teacher", path.stem),
@@ -76,7 +74,8 @@ def entry_of_weights(model, path):
 
 
 def open_session(bundle, entry, threads=1):
-    """Open an entry: a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), one by one.
+    """Open an entry as a function from windows (n, 1000) in [-1, 1] to embeddings (n, D), run one
+    by one.
 
     Parameters
     ----------
@@ -108,10 +107,10 @@ def open_session(bundle, entry, threads=1):
 
 
 def import_runtime(entry):
-    """Import what a session of this entry needs; the name of its package if that is not installed,
-    else None.
+    """Import the runtime of an entry; return the name of its package if that is not installed, else
+    None.
 
-    One that is installed but cannot be imported raises what it raises: it is broken, not missing.
+    An installed runtime that fails to import raises its own error: it is broken, not missing.
     """
     module = RUNTIMES[entry.format]
     package = module.partition(".")[0]
@@ -122,9 +121,7 @@ def import_runtime(entry):
 
 
 def not_checked(rows):
-    """Say which exported files did not run for want of a runtime: a sentence for each
-    package.
-    """
+    """List the exported files that did not run for want of a runtime: one sentence per package."""
     counts = Counter(row.missing for row in rows if row.missing)
     return [
         f"{why}: {n} {'file' if n == 1 else 'files'} not checked; try pip install 'xmae[edge]'"
@@ -133,10 +130,10 @@ def not_checked(rows):
 
 
 def describe(entry):
-    """Say what names an entry in a table, and its size."""
+    """Return an entry's identity and size as columns of a table."""
     return {key: getattr(entry, key) for key in ("model", "format", "precision", "bytes", "macs")}
 
 
 def entry_name(entry):
-    """Return `student int8 litert`, for messages."""
+    """Return an entry's name for messages, such as `student int8 litert`."""
     return f"{entry.model} {entry.precision} {entry.format}"

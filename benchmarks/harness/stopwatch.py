@@ -25,7 +25,7 @@ YARDSTICK = "yardstick"
 
 
 def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
-    """Measure the latency of all entries that are known to run, and add it to their rows.
+    """Measure the latency of every entry that is known to run, and add it to its row.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
         Windows in [-1, 1], each run once a round after one to warm up.
     rounds : int
     threads : int
-        Of each runtime.
+        Threads of each runtime.
 
     Returns
     -------
@@ -51,7 +51,9 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
 
 
 def time_entries(bundle, entries, ppg, rounds, threads=1):
-    """Time entries by any key, in turns; {key: fields of a `Row`}. The rest as `add_latency`."""
+    """Time entries by any key, in turns: {key: columns of a `Row`}. Other parameters are those of
+    `add_latency`.
+    """
     with all_threads(threads):
         sessions = {key: open_session(bundle, entry, threads) for key, entry in entries.items()}
         times = time_sessions(sessions | {YARDSTICK: make_yardstick()}, ppg, rounds)
@@ -65,7 +67,7 @@ def time_entries(bundle, entries, ppg, rounds, threads=1):
 
 @contextmanager
 def all_threads(threads):
-    """Run PyTorch and BLAS on so many threads."""
+    """Let PyTorch and BLAS use this many threads inside a `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -76,15 +78,15 @@ def all_threads(threads):
 
 
 def make_yardstick():
-    """Return a function that takes about as long as a small model: a product of float32 matrices
-    and a sort, in NumPy.
+    """Return a function that takes about as long as a small model: a float32 matrix product and a
+    sort, in NumPy.
     """
     numbers = np.random.default_rng(77).random((96, 96), np.float32)
     return lambda _: np.sort(numbers @ numbers, axis=None)
 
 
 def time_sessions(sessions, ppg, rounds):
-    """Return seconds per call, {key: array (2, rounds, n)}: by the clock, and of the processor.
+    """Return seconds per call, {key: array (2, rounds, n)}: wall-clock time and processor time.
 
     In each round every session runs all n windows, one by one. The order of the sessions is drawn
     anew in each round.
@@ -105,8 +107,8 @@ def time_sessions(sessions, ppg, rounds):
 
 
 def summarise(times, yardstick):
-    """Return medians of latency and processor time in ms, and of the latter in yardsticks, of times
-    (2, rounds, n) in s.
+    """Summarise times (2, rounds, n) in s: medians of latency and processor time in ms, and of
+    processor time in yardsticks.
     """
     (wall, cpu), (_, ruler), drawn = times, yardstick, resample(times.shape[1])
     resampled = resampled_medians(cpu, drawn)
@@ -121,17 +123,17 @@ def summarise(times, yardstick):
 
 
 def resample(rounds, n_resamples=500, seed=77):
-    """Return rounds drawn with replacement, shape (n_resamples, rounds)."""
+    """Draw rounds with replacement, shape (n_resamples, rounds)."""
     return np.random.default_rng(seed).integers(rounds, size=(n_resamples, rounds))
 
 
 def resampled_medians(times, drawn):
-    """Return medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
+    """Return the medians of `times` (rounds, n) over the drawn rounds, shape (n_resamples,)."""
     return np.median(times[drawn].reshape(len(drawn), -1), axis=1)
 
 
 def load():
-    """Return processes that wanted a core in the last minute, on average; None where the system
-    does not tell.
+    """Return the load average of the last minute, in processes; None where the system does not
+    tell.
     """
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

@@ -17,7 +17,7 @@ from xmae.export.stream import DSP
 
 
 def calibrate_dsp(store: str, /) -> dict:
-    """Calibrate the tier on a store's validation recordings, and write its table.
+    """Calibrate the tier without a network on a store's validation recordings, and write its table.
 
     Parameters
     ----------

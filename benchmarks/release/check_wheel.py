@@ -79,13 +79,21 @@ def build_wheel(folder):
 
 
 def bare_environment(folder, wheel, extra):
-    """Make an environment with nothing but the wheel and one extra; path of its Python."""
-    venv.create(folder, with_pip=True)
+    """Make an environment with nothing but the wheel and one extra; path of its Python.
+
+    The pip of this interpreter installs into it. One of its own would bring setuptools on 3.11.
+    """
+    venv.create(folder)
     python = Path(folder) / "bin" / "python"
     wanted = str(wheel) if extra == "plain" else f"{wheel}[{extra}]"
     known = ROOT / "constraints.txt"  # else the newest PyTorch comes, with CUDA: 3 GB more
-    run([python, "-m", "pip", "install", "--quiet", "--constraint", known, wanted])
+    run([*pip_for(python), "install", "--quiet", "--constraint", known, wanted])
     return python
+
+
+def pip_for(python):
+    """Return the command of our pip on the environment of another Python."""
+    return [sys.executable, "-m", "pip", "--python", python]
 
 
 def measure(python, extra, bundle=None, out=None):
@@ -105,18 +113,18 @@ def measure(python, extra, bundle=None, out=None):
     Returns
     -------
     dict
-        `packages` (number), `megabytes` (of site-packages, pip aside), `import_s` and `help_s`
+        `packages` (number), `megabytes` (of site-packages, with bytecode), `import_s` and `help_s`
         (processor time, best of ten, interpreter included), seconds on the clock for each verb;
         with lite also `windows` and `median` of the heads, and what `READ` prints of a stream.
     """
     code = "import site; print(site.getsitepackages()[0])"
     site = Path(run([python, "-c", code]).strip())
-    listed = json.loads(run([python, "-m", "pip", "list", "--format", "json"]))
+    listed = json.loads(run([*pip_for(python), "list", "--format", "json"]))
     for module in MODULES[extra]:
         run([python, "-c", f"import {module}"])
     xmae = [str(python.with_name("xmae"))]
     found = {
-        "packages": len(listed) - 1,
+        "packages": len(listed),
         "megabytes": round(bytes_of(site) / 1e6),
         "import_s": best([python, "-c", "import xmae"]),
         "help_s": best([*xmae, "--help"]),
@@ -137,9 +145,8 @@ def measure(python, extra, bundle=None, out=None):
 
 
 def bytes_of(site):
-    """Return bytes of an environment's packages on disk, pip aside."""
-    files = [path for path in site.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files if path.relative_to(site).parts[0] != "pip")
+    """Return bytes of an environment's packages on disk."""
+    return sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 
 
 def best(command):

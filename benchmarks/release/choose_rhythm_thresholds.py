@@ -29,7 +29,7 @@ CLASSES = (rule.REGULAR, rule.ECTOPIC, rule.IRREGULAR)
 
 
 def stretches(path):
-    """Yield record name, intervals (n, 39) in ms and class (n,) of each record."""
+    """Yield the record name, intervals (n, 39) in ms and classes (n,) of each record."""
     archive = np.load(path)
     symbols, names = archive["symbols"][archive["symbol"]], archive["rhythms"][archive["rhythm"]]
     early = np.isin(symbols, list("VEFAaJS"))
@@ -60,7 +60,7 @@ def choose(folder: str, out: str, /) -> dict:
     Parameters
     ----------
     folder : str
-        Where the archives of rhythms are.
+        Folder of the rhythm archives.
     out : str
         The page.
 
@@ -87,7 +87,9 @@ def choose(folder: str, out: str, /) -> dict:
 
 
 def read_parts(folder):
-    """Read stretches to choose by and to score: intervals (n, 39) in ms and class (n,) of each."""
+    """Read the stretches to choose by and those to score: intervals (n, 39) in ms and classes (n,)
+    of each.
+    """
     parts = {False: [], True: []}
     for name in SETS:
         path = folder / f"{name}.npz"
@@ -102,7 +104,7 @@ def read_parts(folder):
 
 
 def page(best, recall, rr, kind):
-    """Return the page: thresholds, and what the rule says of records left out."""
+    """Return the page: the thresholds, and the score of the rule on held-out records."""
     predicted, rows = with_settings(rr, best), []
     for one, share in zip(CLASSES, recall, strict=True):
         said = [int(((kind == one) & (predicted == b)).sum()) for b in (*CLASSES, rule.UNKNOWN)]
@@ -122,7 +124,7 @@ on; irregularly irregular up to {best[2]} / 1000.
 
 
 def with_settings(rr, settings):
-    """Apply the rule with other thresholds: (n, 39) -> (n,)."""
+    """Apply the rule with other thresholds: intervals (n, 39) -> classes (n,)."""
     before = rule.SMALL, rule.REGULAR_SHARE, rule.IRREGULAR_SHARE
     rule.SMALL, rule.REGULAR_SHARE, rule.IRREGULAR_SHARE = settings
     try:
@@ -132,7 +134,7 @@ def with_settings(rr, settings):
 
 
 def recalls(rr, kind, settings):
-    """Return the share of each class that the rule names right: (3,)."""
+    """Return the recall of each class: (3,)."""
     predicted = with_settings(rr, settings)
     return np.array([(predicted[kind == k] == k).mean() for k in CLASSES])
 

@@ -41,7 +41,7 @@ class Settings:
     Parameters
     ----------
     ppg_power, ppg_floor, map_power, map_floor : float
-        Of levels from 0 to 1.
+        Powers and floors of levels from 0 to 1.
     spread : float
         Standard deviation of a heart rate's change in a second, bpm.
     """
@@ -65,8 +65,8 @@ class Settings:
 
 
 def error(levels, truth, settings):
-    """Return the mean error over people and both ways, bpm, of all seconds; none counts more than
-    40.
+    """Return the mean absolute error over people and both ways, bpm, of all seconds; each error
+    counts 40 at most.
     """
     errors = []
     for way in WAYS:
@@ -77,7 +77,7 @@ def error(levels, truth, settings):
 
 
 def best_of(candidates, levels, truth):
-    """Choose the settings with the least error."""
+    """Choose the settings with the smallest error."""
     errors = {settings: error(levels, truth, settings) for settings in candidates}
     best = min(errors, key=errors.get)
     print(f"{errors[best]:.2f} bpm with {best}", flush=True)
@@ -85,7 +85,9 @@ def best_of(candidates, levels, truth):
 
 
 def choose(levels, truth):
-    """Choose settings on people: those of spectra without the map, then those of the map."""
+    """Choose settings on people: first those of the spectra without the map, then those of the
+    map.
+    """
     spectral = [Settings(*values) for values in product(PPG_POWERS, PPG_FLOORS, SPREADS)]
     best = best_of(spectral, levels["classical"], truth)
     beside = [
@@ -108,7 +110,9 @@ def evidence_of(people, model):
 
 
 def rule(levels, truth, table, both_ways):
-    """Choose when to say nothing and how wide the interval is: a `Certainty`, as a dict."""
+    """Choose the certainty below which nothing is said, and the width of the interval: a
+    `Certainty`, as a dict.
+    """
     rate, sure = follow(levels, table, both_ways)
     known = np.isfinite(truth) & (sure > 0)
     made = calibrate(sure[known], rate[known] / 100, truth[known], wrong_share=WRONG)
@@ -118,7 +122,7 @@ def rule(levels, truth, table, both_ways):
 
 
 def choose_tracker(path: str = "student-motion", /) -> None:
-    """Choose settings and rules, and write them.
+    """Choose the tracker's settings and rules, and write them.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ HEAD = (
 
 
 def report_of(pins):
-    """Say what pip would install for some pins: its report (a JSON value).
+    """Return pip's report of what it would install for some pins (a JSON value).
 
     Raises
     ------
@@ -48,7 +48,7 @@ def report_of(pins):
 
 
 def hashed_lines(report):
-    """Return lines of a requirements file from pip's report: ``name==version
+    """Return the lines of a requirements file from pip's report: ``name==version
     --hash=sha256:...``.
     """
     lines = []
@@ -60,7 +60,7 @@ def hashed_lines(report):
 
 
 def hash_constraints(source=SOURCE, target=TARGET):
-    """Write the hashed pins beside the plain ones; returns how many there are."""
+    """Write the hashed pins beside the plain ones; return how many there are."""
     pins = [line for line in Path(source).read_text().splitlines() if line and line[0] != "#"]
     pins = [pin for pin in pins if pin.partition("==")[0].lower() not in EXEMPT]
     lines = hashed_lines(report_of(pins))
@@ -76,7 +76,7 @@ def hash_constraints(source=SOURCE, target=TARGET):
 
 
 def main() -> str:
-    """Write constraints-hashed.txt from constraints.txt; asks the package index."""
+    """Write constraints-hashed.txt from constraints.txt; asks the package index for the hashes."""
     return json.dumps({"packages": hash_constraints(), "out": TARGET})
 
 

@@ -26,7 +26,7 @@ def make_bank(folder: str, out: str, /, *, seed: int = 77) -> dict:
     Parameters
     ----------
     folder : str
-        Where the three archives are.
+        Folder of the three archives.
     out : str
         The bank, an .npz file.
     seed : int
@@ -68,8 +68,8 @@ def make_bank(folder: str, out: str, /, *, seed: int = 77) -> dict:
 
 
 def records_of(path):
-    """Yield intervals (ms), kinds (0 normal, 1 ventricular, 2 supraventricular) and rhythm
-    names.
+    """Yield the intervals (ms), beat kinds (0 normal, 1 ventricular, 2 supraventricular) and rhythm
+    names of each record.
     """
     archive = np.load(path)
     symbols, rhythms = archive["symbols"], archive["rhythms"]
@@ -88,7 +88,9 @@ def records_of(path):
 
 
 def class_of(kind, rhythm):
-    """Name the rhythm of a stretch: what is annotated for most of it, else what its beats say."""
+    """Name the rhythm of a stretch: the one annotated for most of it, else the one that its beat
+    kinds show.
+    """
     share = {name: float((rhythm == name).mean()) for name in ("AFIB", "B", "T", "SBR")}
     if (rhythm == "VT").sum() >= 3:
         return "vt"

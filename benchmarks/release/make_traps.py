@@ -2,7 +2,8 @@
 
     python -m xmae.benchmarks.release.make_traps xmae/twin
 
-Codes differ by a step where another processor draws them, so they are shipped as drawn here.
+Codes differ by a step where another processor draws them, so they are shipped as drawn here. Those
+that are in the folder already stay, if what is drawn is the same but for a step.
 """
 
 from pathlib import Path
@@ -15,29 +16,45 @@ from xmae.twin.traps import digest, draw_traps
 
 
 def make_traps(folder: str, /) -> dict:
-    """Write traps.npz (steps from code to code, pulses, readable seconds) and traps.json.
+    """Write traps.npz (steps from code to code, acceleration, pulses, readable seconds) and
+    traps.json.
 
     Parameters
     ----------
     folder : str
-        Where to.
+        Folder to write into.
 
     Returns
     -------
     dict
         Number of traps, and bytes of the archive.
     """
+    path = Path(folder) / "traps.npz"
+    before = dict(np.load(path)) if path.is_file() else {}
     parts, about = {}, []
     for number, trap in enumerate(draw_traps()):
-        parts[f"steps{number}"] = np.diff(trap.codes, prepend=0).astype(np.int32)
+        codes = same_but_for_a_step(trap.codes, before.get(f"steps{number}"))
+        parts[f"steps{number}"] = np.diff(codes, prepend=0).astype(np.int32)
+        parts[f"acceleration{number}"] = trap.acceleration.astype(np.int16)
         parts[f"pulses{number}"], parts[f"readable{number}"] = trap.pulses, trap.readable
         kept = {"name": trap.name, "sfreq": trap.sfreq, "bits": trap.bits, "cadence": trap.cadence}
-        about.append(kept | {"sha256": digest(trap.codes)})
-    path = Path(folder) / "traps.npz"
+        pins = {
+            "sha256": digest(codes),
+            "acceleration_sha256": digest(trap.acceleration),
+        }
+        about.append(kept | pins)
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **parts)
     write_json(Path(folder) / "traps.json", about)
     return {"traps": len(about), "bytes": path.stat().st_size}
+
+
+def same_but_for_a_step(codes, steps):
+    """Return the codes of `steps` if they are there and nowhere more than 1 off; else `codes`."""
+    if steps is None or len(steps) != len(codes):
+        return codes
+    before = np.cumsum(steps, dtype=np.int64)
+    return before if np.abs(before - codes).max() <= 1 else codes
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ship a teacher: its encoder, and the whole model that a pretraining can go on from.
+"""Ship a teacher: its encoder, and what stands around it, so that a pretraining can go on.
 
     python -m xmae.benchmarks.release.ship_teacher RUN CINC_STORE base-timing
 
@@ -8,21 +8,20 @@ recordings of the store, and from no other data.
 
 from pathlib import Path
 
-import numpy as np
+import safetensors.torch
 
-from xmae.beats.certainty import calibrate
-from xmae.benchmarks.release.ship_beats import WEIGHTS, read_known, write_table
+from xmae.benchmarks.release.ship_beats import WEIGHTS, ship_certainty
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
 from xmae.files import atomic_file
-from xmae.models.checkpoint import SHIPPED, load_encoder, save_encoder
-from xmae.training.begin import ENCODER, WHOLE
+from xmae.models.checkpoint import SHIPPED, in_order, load_encoder, save_encoder
+from xmae.training.begin import ENCODER, INNER, WHOLE, around
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write both files of one teacher, and its certainty table.
+    """Write the encoder of one teacher, the rest of its model, and its certainty table.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ def ship(run: str, store: str, name: str, /) -> dict:
     store : str
         Store of windows with ECG.
     name : str
-        Under which it is shipped.
+        Name of the shipped encoder.
 
     Raises
     ------
@@ -45,13 +44,11 @@ def ship(run: str, store: str, name: str, /) -> dict:
         raise UserError(f"{run}: no {WHOLE}; the training is not finished")
     encoder = load_encoder(folder / ENCODER)
     save_encoder(encoder, WEIGHTS / SHIPPED[name], without_folders(encoder.provenance))
-    with atomic_file(WEIGHTS / f"{name}-whole.safetensors") as temporary:
-        temporary.write_bytes((folder / WHOLE).read_bytes())
-    certainty, rate, truth, subject = read_known(encoder, WindowStore(store).windows("val"))
-    table = calibrate(certainty, rate, truth, subject)
-    write_table(name, table)
-    error = np.abs(rate - truth)
-    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
+    whole = safetensors.torch.load_file(folder / WHOLE)
+    rest = {key: tensor for key, tensor in whole.items() if not key.startswith(INNER)}
+    with atomic_file(WEIGHTS / around(name)) as temporary:
+        temporary.write_bytes(in_order(safetensors.torch.save(rest)))
+    return ship_certainty(encoder, WindowStore(store).windows("val"), name)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ License 1.0. Weights: Apache-2.0. Method: Zhou et al., ICML 2026, arXiv 2605.009
 
 
 def describe(name, encoder):
-    """Return one encoder's section of the card."""
+    """Return the section of the model card on one encoder."""
     origin = encoder.provenance
     parameters, macs = sum(p.numel() for p in encoder.parameters()), count_macs(encoder) / 1e6
     int8 = (
@@ -65,8 +65,7 @@ def describe(name, encoder):
         f"- {parameters:,} parameters, {macs:.2f} M MAC/window{int8}",
         (
             f"- trained on {origin['windows_seen']:,} windows in {origin['seconds'] / 3600:.2f} h "
-            "on "
-            f"{origin['device']}"
+            f"on {origin['device']}"
         ),
     ]
     if "val_ratio" in origin:

@@ -16,7 +16,7 @@ from xmae.twin.bank import held_out
 
 
 def split_by_hash(folder: str, out: str, /) -> dict:
-    """Write subject and split of every .npz recording in a folder.
+    """Write the subject and split of every .npz recording in a folder.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ installed with pip on first use. The rest is `pip install 'xmae[edge,firmware]'`
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a file; None: it cannot run here.
+    """What was measured of a file; None where it cannot run on this machine.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class Measured:
 
 
 def support_matrix(bundle: str, data: str, out: str, /) -> None:
-    """Run a bundle's files, the TFLite ones in all four interpreters, and write the page.
+    """Run the files of a bundle, the TFLite ones in all four interpreters, and write the page.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def support_matrix(bundle: str, data: str, out: str, /) -> None:
 
 
 def measure(bundle, originals, train_mean, test):
-    """Return a list of `Measured`: PyTorch's weights, and all files."""
+    """Measure PyTorch's weights and all files: a list of `Measured`."""
     ppg, entries, rows = minmax_scale(test.ppg)[0], find_entries(bundle), []
     few = evenly(np.arange(len(ppg)), N_CHECKED)
     devices = [entry for entry in bundle.all_models if entry not in bundle.models]
@@ -254,9 +254,7 @@ def measure(bundle, originals, train_mean, test):
 
 
 def matrix(rows):
-    """Return the table of the cosines: a row for each target and model, a column for each
-    precision.
-    """
+    """Return the table of cosines: a row per target and model, a column per precision."""
     rows = [row for row in rows if row.entry.format != "pytorch"]
     precisions = list(dict.fromkeys(row.entry.precision for row in rows))
     cells = {}
@@ -271,12 +269,14 @@ def matrix(rows):
 
 
 def said(median):
-    """Return the median of a cosine as a cell, marked where the file does not compute the model."""
+    """Return the median of a cosine as a cell, with a mark where the file does not compute the
+    model.
+    """
     return f"{median:.4f}" if median >= WRONG else f"**wrong: {median:.2f}**"
 
 
 def file_row(row):
-    """Return cells of one file."""
+    """Return the cells of one file."""
     entry, drift, hr = row.entry, row.drift, row.hr
     return (
         entry.model,
@@ -293,8 +293,8 @@ def file_row(row):
 
 
 def runtimes(bundle, entries, originals, train_mean, ppg):
-    """Return the table of the TFLite files in four interpreters, and why some do not run: {reason:
-    number of its footnote}.
+    """Return the table of TFLite files in four interpreters, and the footnotes on those that do not
+    run: {reason: number}.
     """
     rows, footnotes, ppg = [], {}, evenly(ppg, N_CHECKED)
     ways = (
@@ -328,7 +328,7 @@ def runtimes(bundle, entries, originals, train_mean, ppg):
 
 
 def reason(error):
-    """Say what an interpreter says, without the file and line of its own source."""
+    """Return an interpreter's message without the file and line of its own source."""
     said = str(error).partition(" (")[2].rstrip(")") or str(error)
     said = (
         re.sub(r"(RuntimeError: )?\S+\.cc(:\d+)? ", "", said)
@@ -339,7 +339,7 @@ def reason(error):
 
 
 def untested(rows):
-    """Say which models of which devices are in no test: "ethos-u55 of student-app, ..."."""
+    """List the models of devices that no test covers: "ethos-u55 of student-app, ..."."""
     left = {}
     for model, format in dict.fromkeys((row.entry.model, row.entry.format) for row in rows):
         if format in TARGETS and not runs_here(format) and model not in COMPILED.get(format, ()):
@@ -348,7 +348,7 @@ def untested(rows):
 
 
 def estimates(bundle):
-    """Return the table of what Vela estimates."""
+    """Return the table of Vela's estimates."""
     rows = []
     for entry in bundle.all_models:
         if e := entry.estimated:

@@ -13,7 +13,7 @@ COLUMNS = (
 
 
 def table_rows(result):
-    """Return cells of each device under `COLUMNS`: a list of dicts of str."""
+    """Return the cells of each device under `COLUMNS`: a list of dicts of str."""
     rows = []
     for name, played in result["devices"].items():
         counts, estimated, memory = played["counts"], played["estimated"], played["memory"]
@@ -35,18 +35,18 @@ def table_rows(result):
 
 
 def span(number):
-    """Say an estimate with its low and high end: "1.2 (0.9 to 2)"."""
+    """Format an estimate with its range: "1.2 (0.9 to 2)"."""
     return f"{number['estimated']:.3g} ({number['low']:.3g} to {number['high']:.3g})"
 
 
 def equality(same):
-    """Say how many results are the same in every field, and where the first is not."""
+    """Say how many results agree in every field, and where the first difference is."""
     text = f"{same['equal']} of {same['results']} results the same bits as {same['with']}"
     return text + (f" ({same['first_difference']})" if "first_difference" in same else "")
 
 
 def broken_limits(played):
-    """Name limits of a device that are not kept."""
+    """List the limits of a device that are not kept."""
     return [
         f"over: {limit['used']:,} of {limit['limit']:,} {name} ({limit['unit']})"
         for name, limit in played["limits"].items()
@@ -55,12 +55,13 @@ def broken_limits(played):
 
 
 def markdown(result):
-    """Return the table with a sentence on what it is, and the first device's lines."""
+    """Return the table as Markdown, with a sentence that explains it, and the result lines of the
+    first device.
+    """
     rows, front = table_rows(result), result["front_end"]
     text = (
         f"Recording {result['signal']}: {front['sfreq']:g} Hz, {front['adc_bits']} bits, a result "
-        "every"
-        f" {front['hop_s']} s, read by libxmae. {result['note']}\n\n"
+        f"every {front['hop_s']} s, read by libxmae. {result['note']}\n\n"
     )
     text += markdown_table(COLUMNS, [row.values() for row in rows])
     text += "".join(f"\n\n**Not passed**: {sentence}." for sentence in failed(result))
@@ -69,7 +70,7 @@ def markdown(result):
 
 
 def terminal(result):
-    """Return a line a device, for a terminal."""
+    """Return the terminal's lines, one per device."""
     lines = []
     for row in table_rows(result):
         lines.append(
@@ -82,7 +83,7 @@ def terminal(result):
 
 
 def summary(result):
-    """Return one sentence for the head of the report."""
+    """Return the sentence for the head of the report."""
     same = [one["bit_exact"] for one in result["devices"].values()]
     equal, results = (sum(one[key] for one in same) for key in ("equal", "results"))
     verdict = "limits kept" if result["passed"] else "NOT passed: " + "; ".join(failed(result))

@@ -29,7 +29,7 @@ COSTS = (  # of the Pareto plots: field, words, factor
 
 
 def draw_loss(pretrain):
-    """Return the training and validation loss by epoch with the line at the ECG's variance, as
+    """Draw the training and validation loss by epoch, with a line at the variance of the ECG:
     SVG.
     """
     history = pretrain["history"]
@@ -65,7 +65,7 @@ def draw_loss(pretrain):
 
 
 def draw_probe(task):
-    """Return the value and 95 % interval of each encoder in one task, as SVG."""
+    """Draw the value and 95 % interval of each encoder in one task: SVG."""
     encoders = task["encoders"]
     with rc_context(_style()):
         figure = Figure(figsize=(5, 0.75 + 0.36 * len(encoders)), layout="constrained")
@@ -85,8 +85,8 @@ def draw_probe(task):
 
 
 def draw_pareto(rows):
-    """Say what accuracy costs: heart-rate error, and drift from fp32, against latency, size and
-    MAC, a picture each.
+    """Draw heart-rate error and drift from fp32 against latency, size and MAC, one picture for each
+    pair.
 
     Rows without both are left out, and fp32 from the drift. Colour is the runtime, the mark's shape
     the model, a filled mark is quantised, a ring around it says that it is estimated; the line
@@ -116,21 +116,23 @@ def draw_pareto(rows):
 
 
 def heart_rate_error(row):
-    """Return the mean absolute error of the bundle's head on this row's embeddings, bpm; None where
-    it was not measured.
+    """Return the mean absolute error of the bundle's heart-rate head on this row's embeddings, bpm;
+    None if not measured.
     """
     return (row.get("heads") or {}).get("hr", {}).get("value")
 
 
 def drift(row):
-    """Return one minus the median centred cosine of a row's embeddings to fp32 of its model, at
-    least 1e-7 (rounding).
+    """Return one minus the median centred cosine of a row's embeddings to fp32; at least 1e-7
+    (rounding).
     """
     return max(1e-7, 1 - row["centred"]["median"]) if row.get("centred") else None
 
 
 def front(points):
-    """Return those of (cost, error, row) that no other point beats in both, cheapest first."""
+    """Return the Pareto front: those of (cost, error, row) that no other point beats in both,
+    cheapest first.
+    """
     best, kept = float("inf"), []
     for point in sorted(points, key=lambda point: point[:2]):
         if point[1] < best:
@@ -170,9 +172,7 @@ def _pareto(points, marks, cost, error, logarithmic):
 
 
 def logarithmic_axis(axes, which, values):
-    """A logarithmic axis with some room around the values, and ticks at 1, 2 and 5 that say what
-    they are.
-    """
+    """Set a logarithmic axis with a margin around the values, and labelled ticks at 1, 2 and 5."""
     axis = getattr(axes, f"{which}axis")
     axes.set(**{f"{which}scale": "log", f"{which}lim": (min(values) / 1.6, max(values) * 1.6)})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 100 * min(values) else (1,)))
@@ -196,7 +196,7 @@ def _style():
 
 
 def _svg(figure):
-    """Return a figure as inline SVG whose ink is the page's text colour."""
+    """Return a figure as inline SVG, with its black drawn in the text colour of the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

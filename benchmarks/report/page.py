@@ -34,18 +34,17 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         its section:
 
         - ``prepare``: `recordings`, `windows`, `dropped` (by reason), `windows_by_split`,
-        `subjects_by_split`
+          `subjects_by_split`
         - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`,
-        `train_loss`, `val_loss`),
-          `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
+          `train_loss`, `val_loss`), `picture` (path of a PNG), and if known `epochs`,
+          `windows_seen`, `seconds`, `device`
         - ``read``: what `xmae.evaluation.read_people.read_people` returned
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
-        - ``distill``: any plain numbers and words; listed as they are (so are those of
-        ``quantize``)
+        - ``distill``, ``quantize``: any plain numbers and words, listed as they are
         - ``export``: what `xmae export` returned; its operators outside the delegate are listed
         - ``bench``, ``validate``, ``simulate``: what these verbs returned
         - ``provenance``: dict from a heading to a sentence (data, its licence and attribution,
-        weights)
+          weights)
     out : str or Path
         Folder, made if it is missing.
     title : str
@@ -54,7 +53,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     Returns
     -------
     Path
-        Of the page.
+        Path of the page.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
 
 
 def sections(results):
-    """Say what the template shows, by its names; None for a verb that did not run."""
+    """Return the variables of the template by name; None for a verb that did not run."""
     pretrain, read = results.get("pretrain"), results.get("read")
     probe, costs = merge_probes(results.get("probe")), cost_rows(results)
     bench, validate = results.get("bench"), results.get("validate")
@@ -116,12 +115,12 @@ def reads_beats(results):
 
 
 def table_of(results):
-    """Return the module that shows a simulation."""
+    """Return the module that makes the tables of a simulation."""
     return beat_table if reads_beats(results) else watch_table
 
 
 def summary_lines(results):
-    """Say the run in a sentence each, at most eight, for the head of the page and the end of the
+    """Sum up the run in at most eight sentences, for the head of the page and the end of the
     terminal.
     """
     lines = []
@@ -144,7 +143,7 @@ def summary_lines(results):
 
 
 def data_line(prepare):
-    """Say how many windows of how many subjects were kept."""
+    """Say how many windows of how many subjects are in the store."""
     by_split = prepare["subjects_by_split"]
     total = prepare["windows"] + sum(prepare["dropped"].values())
     return (
@@ -154,7 +153,9 @@ def data_line(prepare):
 
 
 def rate_lines(results):
-    """Say how well encoders know the heart rate; none where they were not probed for it."""
+    """Say how accurately the encoders tell the heart rate; no lines if they were not probed for
+    it.
+    """
     probe = merge_probes(results.get("probe")) or {"tasks": {}}
     hr = probe["tasks"].get("hr", {})
     if "encoders" not in hr:
@@ -171,7 +172,7 @@ def rate_lines(results):
 
 
 def cost_lines(results):
-    """Say which int8 student is fastest, and what does not run."""
+    """Say which int8 student is fastest, and which files do not run."""
     int8 = [
         row for row in cost_rows(results) if (row["precision"], row["kind"]) == ("int8", "measured")
     ]
@@ -193,7 +194,7 @@ def cost_lines(results):
 
 
 def gate_line(validate):
-    """Return the verdict of the drift gate."""
+    """Return the line with the verdict of the drift gate."""
     found, checked = len(validate["violations"]), f"{validate['checked']} exports"
     verdict = f"INCOMPLETE, {checked} within their limits"
     if found:
@@ -204,14 +205,13 @@ def gate_line(validate):
 
 
 def read_lines(read):
-    """Say what the watch reads, how far off, on how many unseen people, and what int8 costs."""
+    """Say what the watch reads, with what error, on how many unseen people, and what int8 costs."""
     first, second, *_, rival = read["methods"]
     return [
         f"What the watch reads: the heart rate of {read['subjects']} people that its timing never "
-        "saw, off by"
-        f" {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} % of windows "
-        "within 5 bpm);"
-        f" the classical detector {rival['name']}: {rival['error_bpm']:.2f} bpm.",
+        f"saw, off by {first['error_bpm']:.2f} bpm on average ({100 * first['within_5_bpm']:.0f} "
+        f"% of windows within 5 bpm); the classical detector {rival['name']}: "
+        f"{rival['error_bpm']:.2f} bpm.",
         f"Beats: {100 * first['f1']:.1f} % found and right (F1; {rival['name']} "
         f"{100 * rival['f1']:.1f} %), intervals"
         f" off by {first['interval_ms']:.1f} ms (median).",
@@ -223,14 +223,14 @@ def read_lines(read):
 
 
 def embedded_picture(result):
-    """Return the picture of a result as a data URL; None if there is none."""
+    """Return the picture of a result as a data URL; None if it has none."""
     path = result and result.get("picture")
     return _png(path) if path and Path(path).is_file() else None
 
 
 def merge_probes(probes):
-    """Return one probe result or a list of them as one, with the encoders side by side; None if
-    there is none.
+    """Merge one or several probe results into one, with the encoders side by side; None without
+    any.
 
     Baselines of the second and later results are named after their model, and hand-made features
     appear once.
@@ -257,16 +257,16 @@ def merge_probes(probes):
 
 
 def cost_rows(results):
-    """Return rows with latency, size and memory, of `bench` or else of `validate`; None for what
-    was not measured.
+    """Return the rows of `bench`, or else of `validate`, with latency, size and memory; None for
+    what was not measured.
     """
     rows = (results.get("bench") or results.get("validate") or {"models": []})["models"]
     return [dict.fromkeys(MEASURED) | {"kind": "measured"} | row for row in rows]
 
 
 def layer_bars(rows):
-    """List for each row with a profile its name, total in microseconds, and (operator, us, share of
-    the largest) in order.
+    """List, for each row with a profile, its name, total time (us), and (operator, us, share of the
+    largest) in running order.
 
     Operators below half a percent are summed up at the end.
     """
@@ -291,8 +291,8 @@ def layer_bars(rows):
 
 
 def plain(value):
-    """Return the entries of a verb's result that fit on a line: numbers, words (no paths) and short
-    lists.
+    """Return the entries of a verb's result that fit on one line: numbers, words (no paths) and
+    short lists.
     """
     shown = {}
     for key, item in value.items():
@@ -310,8 +310,8 @@ def plain(value):
 
 
 def number(value, digits=3):
-    """Return a number with three significant digits and thousands separators; words as they are;
-    None as a dash.
+    """Format a number with three significant digits and thousands separators; words stay, None is a
+    dash.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -325,14 +325,14 @@ def number(value, digits=3):
 
 
 def size(n_bytes):
-    """Return bytes as kB or MB (powers of ten)."""
+    """Format bytes as kB or MB (powers of ten)."""
     if n_bytes is None:
         return "–"
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
 def span(interval, digits=2):
-    """Return `[low, high]` as "low to high"; nothing for None."""
+    """Format `[low, high]` as "low to high"; None as ""."""
     return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else ""
 
 

@@ -25,7 +25,7 @@ WITHOUT_SAMPLES = (
 
 
 def table_rows(result):
-    """Return cells of each device, of its accelerator and its other runtimes, under `COLUMNS`: a
+    """Return the cells of each device, its accelerator and its other runtimes, under `COLUMNS`: a
     list of dicts of str.
     """
     rows = []
@@ -71,7 +71,7 @@ def table_rows(result):
 
 
 def broken_limits(played):
-    """Return limits of a device that are not kept, in words."""
+    """List the limits of a device that are not kept."""
     return [
         f"over: {name} {limit['used']:,} of {limit['limit']:,} {limit['unit']}"
         for name, limit in played.get("limits", {}).items()
@@ -80,8 +80,8 @@ def broken_limits(played):
 
 
 def equality(same):
-    """Say how many embeddings equal the reference's, and how far off the others are; or why nobody
-    looked.
+    """Say how many embeddings equal the reference's and how far the others are off, or why they
+    were not compared.
     """
     if "not_compared" in same:
         return f"not compared: {same['not_compared']}"
@@ -91,17 +91,17 @@ def equality(same):
 
 
 def estimated_cells(estimated):
-    """Return the latency and energy with their ranges."""
+    """Return the latency and energy, each with its range."""
     return [span(estimated["latency_ms"]), span(estimated["energy_mj"])]
 
 
 def span(number):
-    """Return an estimate with its low and high end: "1.2 (0.9 to 2)"."""
+    """Format an estimate with its range: "1.2 (0.9 to 2)"."""
     return f"{number['estimated']:.3g} ({number['low']:.3g} to {number['high']:.3g})"
 
 
 def markdown(result):
-    """Return the table with a sentence on what it is."""
+    """Return the table as Markdown, with a sentence that explains it."""
     rows, front = table_rows(result), result["front_end"]
     no_samples = any(
         played["emulator"].startswith("qemu-user") for played in result["devices"].values()
@@ -130,7 +130,7 @@ def markdown(result):
 
 
 def frame_contents(result):
-    """Say which numbers a result frame holds, in a sentence or two: the same ones on all
+    """Describe the numbers in a result frame in a sentence or two; they are the same on all
     devices.
     """
     played = next(iter(result["devices"].values()))
@@ -145,7 +145,7 @@ def frame_contents(result):
 
 
 def failed(result):
-    """Say what did not pass, a sentence each."""
+    """List what did not pass, one sentence each."""
     lines = []
     for name, found in result["failures"].items():
         lines += [f"{name}: {what}" for what in found]
@@ -153,7 +153,7 @@ def failed(result):
 
 
 def terminal(result):
-    """Return the table without ranges, in columns."""
+    """Return the table without ranges, in columns for a terminal."""
     cells = [
         list(COLUMNS.values()),
         *(
@@ -171,7 +171,7 @@ def terminal(result):
 
 
 def summary(result):
-    """Return one sentence for the head of the report."""
+    """Return the sentence for the head of the report."""
     compared = [one["bit_exact"] for one in result["devices"].values()]
     equal, windows = (sum(same[key] for same in compared) for key in ("equal", "windows"))
     not_passed = "NOT passed: " + "; ".join(failed(result))

@@ -23,28 +23,30 @@ INTERVALS_S = (1, 10, 60)  # between packets
 
 
 def led(rate):
-    """Return the charge of the LED a day at `rate` samples a second, mAh: a `Span`."""
+    """Return the charge that the LED takes in a day at `rate` samples per second, mAh: a `Span`."""
     mean_ma = LED_MA * PULSE_US * (1e-6 * rate)
     return mean_ma * (HOURS * LED_V / CELL_V / CONVERTER)
 
 
 def front_end(rate):
-    """Return the charge of receiver and converter a day, mAh: a `Span`."""
+    """Return the charge that receiver and converter take in a day, mAh: a `Span`."""
     return FRONT_END_UA * (1e-3 * HOURS * rate / RATES[0])
 
 
 def radio(interval_s):
-    """Return the charge of the radio a day with a packet every `interval_s`, mAh: a `Span`."""
+    """Return the charge that the radio takes in a day with a packet every `interval_s`, mAh: a
+    `Span`.
+    """
     return RADIO_UC * (1e-3 / interval_s * HOURS)
 
 
 def shown(span):
-    """Say a range: "1.2 (0.9 to 2)"."""
+    """Format a range: "1.2 (0.9 to 2)"."""
     return f"{span.value:.3g} ({span.low:.3g} to {span.high:.3g})"
 
 
 def battery(result: str, /) -> str:
-    """Say what a day costs a watch, from a result of `xmae simulate`.
+    """Estimate the charge that a watch needs for a day, from a result of `xmae simulate`.
 
     Parameters
     ----------

@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 
 from xmae.beats.certainty import PROMISE, TOO_WIDE, calibrate, shipped_certainty
-from xmae.beats.intervals import beats_by_window, intervals_of
 from xmae.benchmarks.studies.pulse_check import LOOK_ALIKES, WITHOUT_PULSE
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.protocol.beat_scores import interval_coverage, true_values
+from xmae.evaluation.protocol.beat_scores import IRREGULAR, interval_coverage, true_values
 from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import Stream, int8_file
@@ -30,7 +29,6 @@ from xmae.files import atomic_file
 from xmae.tables import markdown_table
 
 N_FOLDS = 5  # of subjects, for the cross-conformal tables
-IRREGULAR = 0.1  # mean change of neighbouring intervals over their mean, from here on
 GOOD = 0.8  # quality of PPG and ECG of a good window
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the windows that are answered, surest first
 EACH, SIGNAL_S, MADE_SFREQ, MADE_BITS = 12, 30, 50, 18  # recordings without a pulse, of each kind
@@ -38,7 +36,7 @@ EACH, SIGNAL_S, MADE_SFREQ, MADE_BITS = 12, 30, 50, 18  # recordings without a p
 
 @dataclass(frozen=True)
 class Judged:
-    """Windows with truth and what was read from them.
+    """Windows with truth, and what was read from them.
 
     Parameters
     ----------
@@ -59,11 +57,11 @@ class Judged:
     good: np.ndarray
 
     def select(self, rows):
-        """Keep some windows."""
+        """Keep the windows that a mask or list of numbers picks."""
         return Judged(*(values[rows] for values in vars(self).values()))
 
     def interval(self, table):
-        """Return the interval of each heart rate by a table, bpm: low, high."""
+        """Return the interval of each heart rate by a certainty table, bpm: low, high."""
         rate = np.nan_to_num(100 * self.rate)
         low, high = table.interval(rate, self.certainty)
         known = np.isfinite(self.rate)
@@ -80,7 +78,8 @@ def judge(store, model):
     """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring a certainty")
-    truth = true_values(windows)["hr"]
+    true = true_values(windows)
+    truth = true["hr"]
     known = np.isfinite(truth)
     if not known.any():
         raise UserError(f"{store}: no window has truth from its ECG; prepare it again")
@@ -91,27 +90,13 @@ def judge(store, model):
         reading.rate,
         np.rint(reading.certainty * 255).astype(int),
         pd.factorize(windows.subject[known])[0],
-        irregularity_of(windows.beats)[known] >= IRREGULAR,
+        true["irregularity"][known] >= IRREGULAR,
         good[known],
     )
 
 
-def irregularity_of(beats):
-    """Return the mean change of neighbouring intervals over their mean, by window; 0 with too few
-    beats.
-    """
-    window, time = beats_by_window(beats)
-    interval, of = intervals_of(time, window)
-    both = of[1:] == of[:-1]
-    change, of_change = np.abs(np.diff(interval))[both], of[1:][both]
-    n = len(beats)
-    changes = np.bincount(of_change, change, n) / np.maximum(np.bincount(of_change, minlength=n), 1)
-    mean = np.bincount(of, interval, n) / np.maximum(np.bincount(of, minlength=n), 1)
-    return changes / np.maximum(mean, 1e-9)
-
-
 def coverage_row(name, judged, low, high):
-    """Return cells of a row: coverage with its interval over subjects, median width, windows,
+    """Return the cells of a row: coverage with its interval over subjects, median width, windows,
     subjects.
     """
     inside, width = interval_coverage(judged.truth, low, high, judged.subject)
@@ -121,8 +106,8 @@ def coverage_row(name, judged, low, high):
 
 
 def coverage_rows(judged, table, cross):
-    """Return rows of coverage: given, all, irregular; by the shipped table and by those of other
-    folds.
+    """Return the rows on coverage (given, all and irregular windows), by the shipped table and by
+    tables of other folds.
     """
     low, high = judged.interval(table)
     known = np.isfinite(judged.rate)
@@ -142,8 +127,8 @@ def coverage_rows(judged, table, cross):
 
 
 def cross_conformal(judged):
-    """Return intervals (low, high) of every window by the table of the other folds' subjects,
-    bpm.
+    """Return an interval (low, high) for every window from the table fitted on the subjects of the
+    other folds, bpm.
     """
     low, high = np.full((2, len(judged.truth)), np.nan)
     for fold in range(N_FOLDS):
@@ -155,7 +140,7 @@ def cross_conformal(judged):
 
 
 def risk_rows(judged, table):
-    """Return points of the risk-coverage curve: share answered, mean error, share wrong of all
+    """Return the points of the risk-coverage curve: share answered, mean error, share wrong of all
     windows.
     """
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
@@ -174,7 +159,7 @@ def risk_rows(judged, table):
 
 
 def draw(judged, table):
-    """Draw the risk-coverage curve: PNG as bytes."""
+    """Draw the risk-coverage curve: PNG, bytes."""
     from matplotlib.figure import Figure
 
     error = np.where(np.isfinite(judged.rate), np.abs(judged.rate - judged.truth), np.inf)
@@ -197,7 +182,7 @@ def draw(judged, table):
 
 
 def made_rows(model):
-    """Return rows of signals without a pulse: share of the seconds in which a heart rate is
+    """Return the rows on generated signals without a pulse: share of seconds with a heart rate
     given.
     """
     t, random, rows = np.arange(SIGNAL_S * MADE_SFREQ) / MADE_SFREQ, np.random.default_rng(0), []
@@ -260,7 +245,8 @@ check of the older students passes 43 % of random walks and 100 % of square wave
 
 
 def certainty(store: str, model: str = "beats-mcu", /, *, out: str) -> str:
-    """Score the certainty of a student that reads beats.
+    """Score the certainty of a student that reads beats: coverage of its intervals, and risk
+    against coverage.
 
     Parameters
     ----------

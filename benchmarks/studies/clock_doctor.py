@@ -33,7 +33,7 @@ SEARCHED_S = 10.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One estimate: what was injected, what was found."""
+    """One estimate: the offset and drift that were injected, and those that were found."""
 
     subject: str
     minutes: int
@@ -44,31 +44,33 @@ class Trial:
 
     @property
     def lag_error_s(self):
-        """Return the error of the lag in the middle: found less what it is."""
+        """Return the error of the lag in the middle of the recording: found less true, s."""
         at_middle = self.own_lag_s + self.offset_s
         at_middle += 1e-6 * self.drift_ppm * (self.found.middle_s + self.own_lag_s)
         return self.found.lag_s - at_middle
 
     @property
     def offset_error_s(self):
-        """Return the error of the offset, the lag less 0.25 s; the recording's own lag is in it."""
+        """Return the error of the offset (the lag less 0.25 s); the recording's own lag is part of
+        it.
+        """
         return self.lag_error_s + self.own_lag_s - 0.25
 
     @property
     def offset_inside(self):
-        """Tell whether the offset injected lies in the range that was stated."""
+        """Tell whether the injected offset lies in the stated range."""
         low, high = self.found.offset_range_s
         middle = self.offset_s + 1e-6 * self.drift_ppm * self.found.middle_s
         return low <= middle <= high
 
     @property
     def drift_error_ppm(self):
-        """Return what was found less what was injected."""
+        """Return the error of the drift: found less injected, ppm."""
         return self.found.drift_ppm - self.drift_ppm
 
 
 def beats_of(recording):
-    """Return R peaks and steepest rises of the pulses of a recording, s."""
+    """Return the R peaks and the steepest rises of the pulses of a recording, s."""
     sfreq = recording.sfreq
     ecg, ppg = (bridge_gaps(x, np.isfinite(x)) for x in (recording.ecg, recording.ppg))
     clean = ppg_clean(ppg, sfreq)
@@ -77,15 +79,13 @@ def beats_of(recording):
 
 
 def own_lag(r_peaks, pulses):
-    """Return the lag of a whole recording as it is, s; NaN if the best one is none that its monitor
-    can have.
-    """
+    """Return the lag of an unchanged recording, s; NaN if its monitor cannot have such a lag."""
     found = estimate_clocks(r_peaks, pulses, SEARCHED_S)
     return found.lag_s if OWN_LAG_S[0] <= found.lag_s <= OWN_LAG_S[1] else np.nan
 
 
 def trials_of(path, random):
-    """Return trials of one recording, one for each number of minutes; empty where it cannot be
+    """Return the trials of one recording, one for each duration in minutes; none where it cannot be
     used.
     """
     trials = []
@@ -107,7 +107,7 @@ def trials_of(path, random):
 
 
 def rows_of(name, trials):
-    """Return rows of the table of one data set."""
+    """Return the rows of the table on one data set."""
     rows = []
     for minutes in MINUTES:
         some = [trial for trial in trials if trial.minutes == minutes]
@@ -131,22 +131,22 @@ def rows_of(name, trials):
 
 
 def percent(value):
-    """Return a share as text."""
+    """Format a share in percent."""
     return f"{100 * value:.0f} %"
 
 
 def share(flags):
-    """Return the share of what is true, as text."""
+    """Return the share of true values, as text."""
     return percent(np.mean(flags)) if flags else "-"
 
 
 def middle(values):
-    """Return the median as text."""
+    """Return the median, as text."""
     return f"{np.median(values):.0f}" if values else "-"
 
 
 def quantiles(values, digits):
-    """Return the median and 95th percentile, as text."""
+    """Return the median and the 95th percentile, as text."""
     if not values:
         return "-"
     return " / ".join(f"{x:.{digits}f}" for x in np.quantile(values, [0.5, 0.95]))
@@ -158,7 +158,7 @@ HEAD = ("data", "minutes", "recordings", "refused", "wrong beat", "own lag unkno
 
 
 def page(rows, unlike):
-    """Return the page in Markdown."""
+    """Return the page as Markdown."""
     lines = [
         "# The clock doctor: error and refusals against minutes of data",
         "",
@@ -173,8 +173,7 @@ def page(rows, unlike):
         '- *refused*: the answer was "not certain", and no number is used. The other columns are '
         "of those that were certain.",
         f"- *wrong beat*: further than {WRONG_S} s from the recording's own lag, estimated from "
-        "all "
-        "of it without injection.",
+        "all of it without injection.",
         "- *own lag unknown*: certain, but the recording as it is gives no lag of "
         f"{OWN_LAG_S[0]} to {OWN_LAG_S[1]} s to compare with.",
         "- Errors are median / 95th percentile of their sizes. *Offset error*: the offset is the "
@@ -195,21 +194,21 @@ def page(rows, unlike):
 
 
 def of_other_people(beats):
-    """Say how often the pulses of another recording were taken for the own."""
+    """Count how often the pulses of another recording were accepted as a recording's own."""
     pairs = [(beats[k][0], beats[k - 1][1]) for k in range(len(beats))]
     certain = sum(estimate_clocks(*pair, SEARCHED_S).certain for pair in tqdm(pairs, "others"))
     return f"{certain} of {len(pairs)} pairs of BIDMC recordings were called certain"
 
 
 def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
-    """Hold the clock doctor's answers against clocks set apart by known amounts.
+    """Test the clock doctor on recordings whose clocks were shifted by known amounts.
 
     Parameters
     ----------
     cinc : str or None
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
-        Of CinC 2015, every so many.
+        Use every so many recordings of CinC 2015.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

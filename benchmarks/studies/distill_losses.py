@@ -74,7 +74,7 @@ def distill_losses(
     epochs: int = 8,
     seed: int = 77,
 ) -> str:
-    """Train a student by each variant of the loss that is not there yet, and compare them.
+    """Train a student by each variant of the loss, unless it is already there, and compare them.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def distill_losses(
     crops : int
         Crops that the teacher answers once.
     epochs : int
-        Of each training.
+        Epochs of each training.
     seed : int
-        Of everything random.
+        Seed of everything random.
     """
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()
@@ -129,7 +129,7 @@ def distill_losses(
 
 
 def students(opened, encoder, train, val, common, runs):
-    """Yield name and student of each variant, trained if it is not there yet."""
+    """Yield the name and student of each variant, trained unless it is already there."""
     of = made_of(encoder, opened, ())
     for name, (loss, token_weight, rate_weight) in VARIANTS.items():
         settings = common | {"loss": loss, "token_weight": token_weight, "rate_weight": rate_weight}
@@ -142,7 +142,9 @@ def students(opened, encoder, train, val, common, runs):
 
 
 def rows_of(embeddings, windows, splits, train):
-    """Return cells of each embedding: how like the teacher's, and the heart rate's probe."""
+    """Return the cells of each embedding: its similarity to the teacher's, and its heart-rate
+    probe.
+    """
     mean, std = train.embedding.mean(0), train.embedding.std(0).clamp(min=1e-6)
     fit, rates = windows.split == "train", {}
     for split, rows in splits.items():
@@ -162,8 +164,8 @@ def rows_of(embeddings, windows, splits, train):
 
 
 def standard(embedding, mean, std):
-    """Return embeddings (n, E), standardised, their mean over the dimensions taken off: the part
-    that is the teacher's.
+    """Return the teacher's part of embeddings (n, E): standardised, less its mean over the
+    dimensions.
     """
     x = (torch.from_numpy(embedding) - mean) / std
     return x - x.mean(1, keepdim=True)

@@ -45,7 +45,7 @@ SECTIONS = (  # verb, question, its table, its picture
 def findings(
     store: str, /, *, models: list = SHIPPED, runs: str = "runs/findings", seed: int = 77, out: str
 ) -> str:
-    """Run what is missing, and gather the findings with their pictures.
+    """Run the findings that are missing, and gather all of them with their pictures.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def findings(
     runs : str
         Folder of the results of the commands.
     seed : int
-        Of everything random.
+        Seed of everything random.
     out : str
         Folder for findings-*.png.
     """
@@ -106,7 +106,7 @@ def run_verb(name, models, options, folder):
 
 
 def data_of(name, store):
-    """Return arguments of a command that name its data."""
+    """Return the arguments of a command that name its data."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
     return [
@@ -117,7 +117,7 @@ def data_of(name, store):
 
 
 def shrink(source, target, width=1200):
-    """Copy a picture at most `width` pixels wide, in 64 colours: a third of its size."""
+    """Copy a picture, at most `width` pixels wide and with 64 colours: a third of its size."""
     image = Image.open(source).convert("RGB")
     image.thumbnail((width, 10 * width))
     with atomic_file(target) as temporary:

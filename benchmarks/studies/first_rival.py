@@ -16,19 +16,21 @@ FLOOR = 0.02  # of a rate that shows nothing
 
 
 def spectra(x):
-    """Return amplitudes of signals (n, 1000) at `RATES`."""
+    """Return the spectral amplitudes of signals (n, 1000) at `RATES`."""
     x = (x - x.mean(-1, keepdims=True)) * np.hanning(x.shape[-1])
     frequency = np.fft.rfftfreq(PADDED, 1 / SFREQ)
     return np.abs(np.fft.rfft(x, PADDED))[:, np.searchsorted(frequency, RATES / 60)]
 
 
 def normalised(x):
-    """Divide by the largest value."""
+    """Divide an array by its largest value."""
     return x / max(x.max(), 1e-9)
 
 
 def first_rival(samples):
-    """Follow people by samples (n, 4, T): rates (n, seconds) in bpm, and whether each is given."""
+    """Track the heart rate of people in samples (n, 4, T): rates (n, seconds) in bpm, and whether
+    each is given.
+    """
     transition = np.exp(-0.5 * ((RATES[:, None] - RATES) / SPREAD) ** 2)
     transition /= transition.sum(0)
     rate = np.full((len(samples), samples.shape[2] // SFREQ), np.nan)

@@ -40,7 +40,7 @@ COLUMNS = (
 def int8_methods(
     compared: str, store: str, /, *, methods: str | None = None, work: str | None = None
 ) -> str:
-    """Export every method's encoder in every format, and hold it against PyTorch.
+    """Export every method's encoder in every format, and compare it with PyTorch.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def int8_methods(
 
 
 def known_methods(compared, methods):
-    """Return the methods to export; a `UserError` if one has no encoder."""
+    """Return the methods to export; raises a `UserError` if one has no encoder."""
     there = sorted(path.parent.name for path in compared.glob("*/encoder.safetensors"))
     chosen = methods.split(",") if methods else there
     if not there or not set(chosen) <= set(there):
@@ -85,7 +85,7 @@ def known_methods(compared, methods):
 
 
 def measure(encoder, store, folder):
-    """Return a row for each format of one encoder: bytes, largest error of fp32, centred cosines of
+    """Return one row per format of an encoder: bytes, largest error of fp32, centred cosines of
     int8, seconds.
     """
     graph, chosen = (
@@ -137,7 +137,7 @@ did not take.
 
 
 def cells_of(row):
-    """Return cells of a file."""
+    """Return the cells of one file."""
     return (
         row["method"],
         row["encoder"],

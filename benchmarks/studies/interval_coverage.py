@@ -22,14 +22,16 @@ TAILS = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 
 
 def draw(sigma, shape, rng):
-    """Return errors of subjects and their true mean: normal about 5, or log-normal."""
+    """Draw the errors of subjects, normal about 5 or log-normal; return them and their true
+    mean.
+    """
     if sigma is None:
         return rng.normal(5, 1, shape), 5.0
     return rng.lognormal(0, sigma, shape), float(np.exp(sigma**2 / 2))
 
 
 def resampled_means(x, seed):
-    """Return means of resamples of the subjects, (n_resamples,)."""
+    """Return the means of bootstrap resamples of the subjects, (n_resamples,)."""
     return x[np.random.default_rng(seed).integers(0, len(x), (N_RESAMPLES, len(x)))].mean(axis=1)
 
 
@@ -49,7 +51,7 @@ def corrected(x, seed):
 
 
 def studentised(x, seed):
-    """Return the bootstrap-t interval of the mean: what our tables print."""
+    """Return the bootstrap-t interval of the mean: the one in our tables."""
     return mean_interval(x, n_resamples=N_RESAMPLES, seed=seed)
 
 
@@ -57,7 +59,7 @@ METHODS = {"bootstrap-t": studentised, "BCa": corrected, "percentile": percentil
 
 
 def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
-    """Return the coverage and median width over the true mean of each method: {name: (float,
+    """Return the coverage of each method and its median width over the true mean: {name: (float,
     float)}.
     """
     samples, true = draw(sigma, (n_trials, n_subjects), np.random.default_rng(seed))
@@ -70,7 +72,7 @@ def simulate(sigma, n_subjects, n_trials=N_TRIALS, seed=SEED):
 
 
 def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
-    """Simulate how often intervals hold the true mean.
+    """Simulate how often the intervals of each method contain the true mean.
 
     Parameters
     ----------
@@ -90,8 +92,7 @@ def interval_coverage(*, n_trials: int = N_TRIALS) -> str:
     return (
         "# Coverage of 95 % intervals of a mean over subjects\n\n"
         f"Share of {n_trials:,} simulated tables whose interval holds the true mean (standard "
-        "error "
-        f"about {error:.1f} points); in brackets the median width over the true mean. "
+        f"error about {error:.1f} points); in brackets the median width over the true mean. "
         f"{N_RESAMPLES:,} resamples each. Tables print the bootstrap-t.\n\n"
         f"{markdown_table(columns, rows)}\n"
     )

@@ -67,7 +67,7 @@ def kernel_cost(*, bundle: str | None = None) -> str:
 
 
 def measure(core, folder, info, library, codes):
-    """Return runs on one core: {"fast", "plain", "cmsis"} to instructions by layer's function,
+    """Return the runs on one core: {"fast", "plain", "cmsis"} to instructions by layer function,
     sizes and embedding.
     """
     marks = [layer["function"] for layer in info["layers"] if layer["op"] != "RESHAPE"]
@@ -90,7 +90,7 @@ def measure(core, folder, info, library, codes):
 
 
 def cmsis_nn(folder):
-    """Fetch the package, check its hash and unpack CMSIS-NN: its folder."""
+    """Fetch the CMSIS-NN package, check its hash and unpack it; return its folder."""
     (folder / "requirements.txt").write_text(PACKAGE)
     command = [
         sys.executable,
@@ -142,7 +142,7 @@ column was used. Code: all of the program but the weights.
 
 
 def core_row(title, cost, info):
-    """Return cells of a core."""
+    """Return the cells of a core."""
     macs = {layer["function"]: layer["macs"] for layer in info["layers"]}
     total, with_macs = {}, {}
     for kind, run in cost.items():
@@ -167,7 +167,7 @@ def core_row(title, cost, info):
 
 
 def layer_row(layer, costs):
-    """Return cells of a layer on all cores."""
+    """Return the cells of a layer on all cores."""
     name, macs = layer["function"], layer["macs"]
     cells = [layer["name"], f"{macs:,}"]
     for cost in costs.values():

@@ -33,8 +33,8 @@ NEAR_BPM, WRONG_BPM = 5.0, 10.0
 
 
 class MovedFrontEnd(FrontEnd):
-    """The front end with `ahead` samples of its baseline after the sample, as long as its rest
-    is.
+    """A front end whose baseline filter looks `ahead` samples into the future, with its length
+    unchanged.
     """
 
     def __init__(self, sfreq, ahead):
@@ -42,7 +42,7 @@ class MovedFrontEnd(FrontEnd):
         self.ahead = ahead
 
     def band(self, samples):
-        """Do as `FrontEnd.band` with the baseline moved back by (50 - ahead) samples."""
+        """Filter as `FrontEnd.band`, with the baseline moved back by (50 - ahead) samples."""
         back = BASELINE // 2 - self.ahead
         history = HISTORY + back
         x = np.concatenate([np.full(back, samples[0]), samples])  # the whole recording at once
@@ -56,7 +56,7 @@ class MovedFrontEnd(FrontEnd):
 
 
 def windows_of(windows, ahead):
-    """Say what the network sees of each window: int8 codes (n, 1000)."""
+    """Return the network's input for each window: int8 codes (n, 1000)."""
     seen = np.zeros(windows.ppg.shape, np.int8)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -70,7 +70,7 @@ def windows_of(windows, ahead):
 
 
 def rates_of(path, seen):
-    """Return heart rates that an int8 file reads from what it sees, bpm."""
+    """Return the heart rates that an int8 file reads from such codes, bpm."""
     network, rows = StreamNetwork(path), litert.open_model(path)
     given = rows(np.clip(seen * network.input_scale, -1, 1).astype(np.float32))[:, EMBED_DIM:]
     codes = np.rint(given / network.scale).astype(np.int64).reshape(len(given), -1, MAP_CHANNELS)
@@ -78,7 +78,7 @@ def rates_of(path, seen):
 
 
 def latency(store: str, /, *, model: str = "beats-mcu") -> str:
-    """Say what a shorter look-ahead of the band-pass loses.
+    """Measure what a shorter look-ahead of the band-pass costs in accuracy.
 
     Parameters
     ----------

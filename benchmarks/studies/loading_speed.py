@@ -32,7 +32,7 @@ SECONDS = 5.0  # for each measurement
 
 
 def enlarge(store, copies):
-    """Let `store.json` name every shard several times."""
+    """List every shard of `store.json` several times, so that the store looks larger."""
     meta = read_json(store / "store.json")
     meta["shards"] = meta["shards"] * copies
     meta["windows"] *= copies
@@ -41,8 +41,8 @@ def enlarge(store, copies):
 
 
 def rate(batches, seconds):
-    """Return windows per second, and per second of CPU, over at least this time, of batches without
-    end.
+    """Return windows per second, and per second of CPU time, over at least this time, of an endless
+    loader.
     """
     n_windows, begun, cpu = 0, time.perf_counter(), time.process_time()
     for ppg, *_ in batches:
@@ -55,19 +55,19 @@ def rate(batches, seconds):
 
 
 def epochs(loader):
-    """Return the batches of a loader, epoch after epoch."""
+    """Yield the batches of a loader, epoch after epoch."""
     while True:
         yield from loader
 
 
 def steps(flat, recipe, batch_size):
-    """Return the training batches of flat windows, step after step."""
+    """Yield the training batches of flat windows, step after step."""
     train = TrainingBatches(flat, batch_size, 1, 77, replace(RECIPES[recipe], ramp=0.0))
     return (train.batch(step, step) for step in count(1))
 
 
 def measure(copies=COPIES, seconds=SECONDS):
-    """Measure; dict of windows, rates by way (see `rate`)."""
+    """Measure how fast windows are loaded; dict of windows, and rates by way (see `rate`)."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
@@ -108,7 +108,7 @@ tensors.
 
 
 def loading_speed() -> str:
-    """Time how fast windows reach training."""
+    """Time how fast windows reach the training loop."""
     return page(measure())
 
 

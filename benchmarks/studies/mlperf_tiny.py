@@ -50,7 +50,7 @@ int app(void) {
 
 
 def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
-    """Return the convolution, batch normalisation and ReLU; padded on both sides alike, where
+    """Return a convolution, batch normalisation and ReLU; padded equally on both sides, where
     TensorFlow pads more at the end.
     """
     padding = kernel // 2 if padding is None else padding
@@ -62,7 +62,7 @@ def conv(n_in, n_out, kernel=3, stride=1, groups=1, relu=True, padding=None):
 
 
 class Residual(nn.Module):
-    """Two convolutions and a shortcut, which has a 1x1 convolution where the shape changes."""
+    """Two convolutions and a shortcut, with a 1x1 convolution in it where the shape changes."""
 
     def __init__(self, n_in, n_out, stride):
         super().__init__()
@@ -75,7 +75,7 @@ class Residual(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A body, the mean over height and width, and a linear layer; softmax is left out."""
+    """A body, the mean over height and width, and a linear layer; without softmax."""
 
     def __init__(self, body, n_features, n_classes):
         super().__init__()
@@ -87,15 +87,13 @@ class Classifier(nn.Module):
 
 
 def resnet8():
-    """Return the ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and the shape of its input."""
+    """Return ResNet-8 for 32 x 32 colour images, 12.5 M MAC, and its input shape."""
     body = nn.Sequential(conv(3, 16), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2))
     return Classifier(body, 64, 10), (1, 3, 32, 32)
 
 
 def ds_cnn():
-    """Return the DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and the shape of its
-    input.
-    """
+    """Return DS-CNN for 49 x 10 cepstral coefficients, 2.66 M MAC, and its input shape."""
     first = conv(1, 64, (10, 4), 2, padding=(5, 1))
     blocks = []
     for _ in range(4):
@@ -107,8 +105,8 @@ NETWORKS = {"ResNet-8": resnet8, "DS-CNN": ds_cnn}
 
 
 def sane(network, shape, seed=77):
-    """Return the network with He weights, batch normalisation that fits its inputs and is folded;
-    and calibration inputs.
+    """Give a network He weights, fit and fold its batch normalisation; return it with calibration
+    inputs.
     """
     torch.manual_seed(seed)
     for module in network.modules():
@@ -131,7 +129,9 @@ def sane(network, shape, seed=77):
 
 @quietly()
 def write_tflite(network, inputs, path):
-    """Int8 `.tflite` of a network, ranges by minimum and maximum over `inputs`."""
+    """Write a network as an int8 `.tflite`, with the ranges from minimum and maximum over
+    `inputs`.
+    """
     import litert_torch
     from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
@@ -150,7 +150,7 @@ def write_tflite(network, inputs, path):
 
 
 def tflm_output(path, codes):
-    """Say what the TensorFlow Lite Micro interpreter gives for int8 `codes`."""
+    """Return the output of the TensorFlow Lite Micro interpreter for int8 `codes`."""
     from tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(str(path), arena_size=2**22)
@@ -160,7 +160,7 @@ def tflm_output(path, codes):
 
 
 def measure(path, device, folder, seed=77):
-    """Return one inference on an emulated device.
+    """Measure one inference on an emulated device.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def measure(path, device, folder, seed=77):
 
 
 def compare(published=PUBLISHED):
-    """Return estimates beside published latencies: a row for each."""
+    """Put estimated beside published latencies: one row each."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -219,7 +219,7 @@ def compare(published=PUBLISHED):
 
 
 def mlperf_tiny() -> str:
-    """Hold estimated latencies against those of MLPerf Tiny v1.2."""
+    """Compare estimated latencies with those published for MLPerf Tiny v1.2."""
     return report(compare())
 
 
@@ -249,7 +249,7 @@ devices more than milliseconds.
 
 
 def cells_of(row, error):
-    """Return cells of one estimate."""
+    """Return the cells of one estimate."""
     span, truth = row["estimated"], row["published_ms"]
     return (
         row["device"],

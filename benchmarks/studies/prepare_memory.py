@@ -30,8 +30,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def copies(n_recordings, folder):
-    """Write this many recordings of 8 minutes into a folder: the shipped ones, renamed and moved by
-    a few steps.
+    """Write this many recordings of 8 minutes into a folder: the shipped ones, renamed and shifted
+    by a few samples.
     """
     folder.mkdir(parents=True)
     files = bidmc_files()
@@ -54,7 +54,9 @@ def peak(n_recordings, folder):
 
 
 def measure(amounts=AMOUNTS):
-    """Measure all amounts; dict of windows, peak MiB of each, and growth from first to last."""
+    """Measure all amounts; dict of windows, peak MiB of each, and growth from the first to the
+    last.
+    """
     with tempfile.TemporaryDirectory() as folder:
         peaks = {n: round(peak(n, folder), 1) for n in tqdm(amounts, "prepare_memory")}
     return {
@@ -79,7 +81,7 @@ From the least to {max(AMOUNTS) // min(AMOUNTS)} times the data memory grows by 
 
 
 def prepare_memory() -> str:
-    """Measure how memory grows with what is prepared."""
+    """Measure how memory grows with the amount of data that is prepared."""
     return page(measure())
 
 

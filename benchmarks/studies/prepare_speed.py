@@ -36,8 +36,8 @@ FREE = 0.5  # load below which a machine has nothing else to do
 
 
 def prepare_by_windows(recording):
-    """Return the recipe as published: NeuroKit2 cleans and judges, resamples and scales one window
-    after another.
+    """Prepare windows by the published recipe: NeuroKit2 cleans and judges, resamples and scales
+    them one by one.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def prepare_by_windows(recording):
 
 
 def prepare_at_once(recording):
-    """Return the same with `prepare_recording`."""
+    """Prepare the same windows by `prepare_recording`."""
     windows, _ = prepare_recording(recording, -1)
     kept = np.minimum(windows.ppg_quality, windows.ecg_quality) >= MIN_QUALITY
     return minmax_scale(windows.ppg)[0], minmax_scale(windows.ecg)[0], kept
@@ -105,8 +105,8 @@ def speed(n_recordings):
 
 
 def scaling(n_recordings, rounds=3):
-    """Return seconds of `xmae prepare` for copies of the shipped recordings with one and two
-    processes; see `main`.
+    """Time `xmae prepare` on copies of the shipped recordings with one and two processes, s; see
+    `main`.
     """
     with tempfile.TemporaryDirectory() as folder:
         copies(n_recordings, Path(folder) / "data")
@@ -130,7 +130,7 @@ def scaling(n_recordings, rounds=3):
 
 
 def measure(n_recordings=12, n_scaling=200):
-    """Measure both.
+    """Measure the speed and its scaling with processes.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ to keep them.
 
 
 def scaling_table(result):
-    """Return the part of the page on one and two processes."""
+    """Return the part of the page on scaling from one to two processes."""
     if "scaling" not in result:
         return (
             "One process against two: not measured, as the machine was not free (load "
@@ -190,7 +190,7 @@ Two processes are **{result["scaling"]} times** as fast as one."""
 
 
 def prepare_speed() -> str:
-    """Time preparation against the recipe window by window."""
+    """Compare the speed of our preparation with the recipe that goes window by window."""
     return page(measure())
 
 

@@ -63,7 +63,8 @@ PAIRED = ("observer", "format", "validation", "validation, QAT", "test", "test, 
 
 
 def ptq_qat(*, work: str | None = None) -> str:
-    """Measure what int8 costs by observer, after training for it, and with layers left in float.
+    """Measure the cost of int8 by observer, after quantization-aware training, and with some layers
+    left in float.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def ptq_qat(*, work: str | None = None) -> str:
 
 
 def measure(folder):
-    """Return all rows, each kept in a file of `folder` once it is known.
+    """Return all rows, each saved in a file of `folder` once it is known.
 
     Returns
     -------
@@ -117,8 +118,8 @@ def measure(folder):
 
 
 class Subject:
-    """An encoder with what all its int8 files are held against: embeddings and heads of its own
-    float weights.
+    """An encoder with what its int8 files are compared with: embeddings and heads of its own float
+    weights.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ class Subject:
         self.before = before or self
 
     def row(self, format, observer, budget, folder):
-        """Quantize for one format, run the file, and compare on each split."""
+        """Quantize for one format, run the file, and compare it on each split."""
         target, started, cpu = FORMATS[format], time.monotonic(), time.process_time()
         path = folder / f"int8{target.suffix}"
         kept = {"float_layers": []}
@@ -220,7 +221,7 @@ validation columns say what it was chosen by; the test columns say what to expec
 
 
 def trained_and_not(whole, learned):
-    """Write the section on files with and without quantization-aware training."""
+    """Return the section on files with and without quantization-aware training."""
     paired = [cells_before(row, trained) for row, trained in pairs(whole)]
     loss = learned["history"]["train_loss"]
     return f"""## Training and not training, against the same
@@ -248,7 +249,7 @@ def floats(rows):
 
 
 def pairs(rows):
-    """Return rows of the student, each with that of the same file after QAT."""
+    """Pair each row of the student with that of the same file after QAT."""
     named = {(row["model"], row["format"], row["observer"]): row for row in rows}
     return [
         (row, named["student, QAT", *key])
@@ -258,8 +259,8 @@ def pairs(rows):
 
 
 def cells_before(row, trained):
-    """Return a row that holds a file without QAT and one with it against the student in float
-    before QAT.
+    """Return one row that compares a file without and one with QAT with the float student before
+    QAT.
     """
     parts = [one[split]["before"] for split, one in product(SPLITS, (row, trained))]
     return (
@@ -270,8 +271,8 @@ def cells_before(row, trained):
 
 
 def cells(row, rows):
-    """Return cells of a row after the first; the best on validation of its model and format among
-    `rows` is bold.
+    """Return the cells of a row after the first; the best on validation for its model and format
+    among `rows` is bold.
     """
     alike = [
         r["val"]["p5"] for r in rows if (r["model"], r["format"]) == (row["model"], row["format"])

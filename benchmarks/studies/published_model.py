@@ -16,7 +16,7 @@ N_TIMES, PATCH = 1000, 40
 
 
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
-    """Return the Conv1d without bias, BatchNorm1d, SiLU."""
+    """Return a Conv1d without bias, BatchNorm1d and SiLU."""
     return nn.Sequential(
         nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm1d(n_out),

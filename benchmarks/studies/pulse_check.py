@@ -29,13 +29,13 @@ QUALITIES = {"all windows": -np.inf, "quality 0.5 and more": 0.5, "0.8 and more"
 
 
 def sensor(t, random):
-    """Say what a sensor sees in the dark: noise of 2 codes, codes (n,)."""
+    """Simulate a sensor in the dark: noise of 2 codes, codes (n,)."""
     return LEVEL + random.normal(0, 2, len(t))
 
 
 def wave(shape, low, high):
-    """Return a periodic signal of 20,000 codes with a frequency from `low` to `high` Hz, and any
-    phase.
+    """Make a function that draws a periodic signal of 20,000 codes, with a frequency from `low` to
+    `high` Hz and any phase.
     """
 
     def signal(t, random):
@@ -47,7 +47,7 @@ def wave(shape, low, high):
 
 
 def spikes(least, most):
-    """Return single samples 20,000 codes off."""
+    """Make a function that draws single samples that are 20,000 codes too high."""
 
     def signal(t, random):
         at = random.integers(0, len(t), random.integers(least, most + 1))
@@ -57,7 +57,9 @@ def spikes(least, most):
 
 
 def steps(least, most):
-    """Return the level goes up by 20,000 codes, and down again, and so on."""
+    """Make a function that draws a level that jumps up by 20,000 codes and down again, several
+    times.
+    """
 
     def signal(t, random):
         at = np.sort(random.integers(0, len(t), random.integers(least, most + 1)))
@@ -67,13 +69,13 @@ def steps(least, most):
 
 
 def pink(t, random):
-    """Return the noise whose power falls as 1/f, 10,000 codes."""
+    """Draw noise whose power falls as 1/f, with a deviation of about 10,000 codes."""
     spectrum = np.fft.rfft(random.normal(0, 1e4, len(t)))
     return LEVEL + np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(t))
 
 
 def square(phase):
-    """Between -1 and 1."""
+    """Return a square wave between -1 and 1."""
     return np.sign(np.sin(phase))
 
 
@@ -99,12 +101,12 @@ LOOK_ALIKES = {  # what is not: known limits
 
 
 def codes_of(windows):
-    """Return scaled windows as int8 input codes."""
+    """Scale windows and return them as int8 input codes."""
     return to_int8(windows, 2 / 255, 0)
 
 
 def passing(signal, random):
-    """Return the share of windows of a signal without a pulse that pass."""
+    """Return the share of windows that pass the check, of a signal without a pulse."""
     seen = []
     for rate in RATES:
         t = np.arange(BUFFER_S * rate) / rate
@@ -114,8 +116,8 @@ def passing(signal, random):
 
 
 def real_windows(recording):
-    """Say what a watch sees of a recording, every 5 s: int8 windows (n, 1000) and their starts,
-    s.
+    """Return the windows that a watch sees in a recording, every 5 s: int8 (n, 1000), and their
+    starts, s.
     """
     rate = int(recording.sfreq)
     windows, start_s = stream_windows(
@@ -125,8 +127,8 @@ def real_windows(recording):
 
 
 def judged(path):
-    """Tell whether each window of a recording passes, and the lowest quality of the prepared ones
-    that it overlaps.
+    """Tell whether each window of a recording passes, and the lowest quality of the prepared
+    windows that it overlaps.
     """
     recording = read_recording(path)
     windows, start_s = real_windows(recording)
@@ -137,7 +139,9 @@ def judged(path):
 
 
 def pulse_check() -> str:
-    """Count how often the watch's check for a pulse is wrong, on real windows and made signals."""
+    """Count how often the watch's check for a pulse is wrong, on real windows and generated
+    signals.
+    """
     split = pd.read_csv(SHIPPED_SPLIT).set_index("patient")["split"]
     patient = pd.read_csv(FOLDER / "subjects.csv").set_index("record")["patient"]
     found = defaultdict(list)
@@ -162,7 +166,7 @@ Made signals, {EACH} windows at each of {rates} Hz:
 
 
 def rejected(name, recordings):
-    """Return cells of a split: how many of its windows were rejected, by quality."""
+    """Return the cells of a split: the share of its windows that were rejected, by quality."""
     passed, quality = (np.concatenate(parts) for parts in zip(*recordings, strict=True))
     cells = []
     for least in QUALITIES.values():

@@ -25,6 +25,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
 from xmae.evaluation.protocol.beat_scores import (
+    IRREGULAR,
     detection_auroc,
     interval_scores,
     match_scores,
@@ -33,7 +34,13 @@ from xmae.evaluation.protocol.beat_scores import (
     surest,
     value_scores,
 )
-from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
+from xmae.evaluation.protocol.bootstrap import (
+    COVERAGE_NOTE,
+    auroc,
+    interval,
+    mean_with_interval,
+    resamples,
+)
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
@@ -47,7 +54,7 @@ FEATURES = "hand-made features, ridge"
 
 
 def read_embedding(cohort, embedding):
-    """Return the heart rate that a ridge on an embedding reads, fitted on the other folds:
+    """Read the heart rate by a ridge regression on an embedding, fitted on the other folds:
     `Reading`.
     """
     rate = np.full(len(cohort.subject), np.nan)
@@ -58,12 +65,14 @@ def read_embedding(cohort, embedding):
 
 
 def open_model(path):
-    """Open an encoder by name or path, or the int8 `.tflite` of one that reads beats."""
+    """Open an encoder by name or path, or the int8 `.tflite` of a student that reads beats."""
     return Int8Reader(path) if str(path).endswith(".tflite") else load_encoder(path)
 
 
 def read_all(cohort, models):
-    """Return readings by name: the models in their order, then the rivals."""
+    """Read all windows by every method: {name: reading}, the models in their order, then the
+    rivals.
+    """
     ppg, readings = cohort.windows.ppg, {}
     for path in models:
         model, name = open_model(path), Path(path).stem
@@ -81,9 +90,7 @@ def read_all(cohort, models):
 
 
 def remembered(ppg, method):
-    """Return a rival's reading of these windows, from the cache if it was made before: minutes of
-    work.
-    """
+    """Return a rival's reading of these windows, cached because it takes minutes to compute."""
     content = hashlib.sha256(np.ascontiguousarray(ppg).tobytes())
     content.update(json.dumps([method, SETTINGS], sort_keys=True).encode())
     path = cache_folder() / "readings" / f"{content.hexdigest()[:24]}.npz"
@@ -97,7 +104,7 @@ def remembered(ppg, method):
 
 
 def rate_rows(scored):
-    """Return cells of the heart-rate table, and the rows as numbers."""
+    """Return the cells of the heart-rate table, and the rows as numbers."""
     first = next(iter(scored.values()))
     scores = {name: rate_scores(one) for name, one in scored.items()}
     ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
@@ -122,12 +129,14 @@ def rate_rows(scored):
 
 
 def percent(x):
-    """Return the mean of subjects' shares as text, %; NaN left out."""
+    """Return the mean of the subjects' shares as text, %; NaN left out."""
     return f"{100 * np.nanmean(x):.1f}"
 
 
 def shown(x):
-    """Return the mean of subjects' scores as text, with the number of subjects that have one."""
+    """Return the mean of the subjects' scores as text, with the number of subjects that have
+    one.
+    """
     return None if x is None else f"{np.nanmean(x):.2f} ({np.isfinite(x).sum()})"
 
 
@@ -137,11 +146,12 @@ BEATS = ("method", "F1", "recall", "precision", "interval error, median, ms", "m
          "clean windows, median", "mean")  # fmt: skip
 HRV = ("method", "error, ms", "Pearson", "Spearman", "Pearson within", "Spearman within")
 PREMATURE = ("method", "error, points", "Spearman", "AUROC")
+IRREGULAR_COLUMNS = ("method", "AUROC", "the first's lead", "Spearman")
 DELAY = "delay_change"
 
 
 def beat_rows(cohort, scored):
-    """Return cells of the table of beats, and the share of intervals that all methods have."""
+    """Return the cells of the table of beats, and the share of intervals that all methods found."""
     found = {name: one for name, one in scored.items() if one.matched}
     windows = cohort.windows
     clean = (windows.ppg_quality >= QUALITY) & (windows.ecg_quality >= QUALITY)
@@ -164,7 +174,7 @@ def beat_rows(cohort, scored):
 
 
 def variability_rows(cohort, scored, name):
-    """Return cells of the table of RMSSD, SDNN or another value in ms."""
+    """Return the cells of the table of RMSSD, SDNN or another value in ms."""
     keys = ("pearson", "spearman", "pearson_within", "spearman_within")
     rows = []
     for method, one in scored.items():
@@ -176,8 +186,8 @@ def variability_rows(cohort, scored, name):
 
 
 def delay_rows(cohort, scored):
-    """Return cells of the table of the delay's change within a recording: methods, then no
-    change.
+    """Return the cells of the table on changes of the delay within a recording: the methods, then
+    "no change".
     """
     windows, recording = cohort.windows, cohort.recording
     changes = {
@@ -195,7 +205,7 @@ def delay_rows(cohort, scored):
 
 
 def premature_rows(cohort, scored):
-    """Return cells of the table of premature beats."""
+    """Return the cells of the table on premature beats."""
     rows, truth = [], cohort.truth["premature"]
     for method, one in scored.items():
         if one.matched:
@@ -206,8 +216,34 @@ def premature_rows(cohort, scored):
     return rows
 
 
+def irregular_rows(cohort, scored):
+    """Return the cells of the table on irregular rhythm: how well a method's irregularity tells
+    windows whose ECG is irregular from the others of other subjects.
+    """
+    truth = cohort.truth["irregularity"]
+    known = np.isfinite(truth) & np.isfinite(cohort.truth["hr"])
+    subject, positive = cohort.subject[known], (truth[known] >= IRREGULAR).astype(float)
+    weights, rows, first = resamples(int(cohort.subject.max()) + 1), [], None
+    for method, one in scored.items():
+        if one.matched:
+            found = auroc(positive, one.values["irregularity"][known], subject, weights)
+            spearman = value_scores(truth, one, "irregularity")["spearman"]
+            behind = None if first is None else percentiles(first - found)
+            rows.append([method, percentiles(found), behind, f"{spearman:.2f}"])
+            first = found if first is None else first
+    return rows
+
+
+def percentiles(x):
+    """Return a value with its interval over resamples as text: (1 + n_resamples,), the value
+    first.
+    """
+    low, high = interval(x[1:])
+    return f"{x[0]:.3f} ({low:.3f} to {high:.3f})"
+
+
 def readings(store: str, models: list = (), /) -> str:
-    """Score models and rivals on all subjects of a store.
+    """Score models and rivals on all subjects of a store that have truth.
 
     Parameters
     ----------
@@ -226,6 +262,7 @@ def readings(store: str, models: list = (), /) -> str:
         "RMSSD": (HRV, variability_rows(cohort, scored, "rmssd")),
         "SDNN": (HRV, variability_rows(cohort, scored, "sdnn")),
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
+        "Irregular rhythm": (IRREGULAR_COLUMNS, irregular_rows(cohort, scored)),
         "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
     text = head(cohort, len(scored) - 1, share)
@@ -235,26 +272,26 @@ def readings(store: str, models: list = (), /) -> str:
 
 
 def head(cohort, n_rivals, share):
-    """Say what stands above the tables: on whom, how, and what the design can tell."""
+    """Return the text above the tables: subjects, protocol, and the power of the tests."""
     known = np.isfinite(cohort.truth["hr"])
     n_subjects = len(np.unique(cohort.subject[known]))
     return (
         f"# Beats and heart rate, on {n_subjects} subjects\n\n"
         f"{known.sum():,} of {len(known):,} windows of 10 s have truth: beats of the ECG on which "
-        "two "
-        f"detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A score "
-        "is "
-        f"the mean over subjects of their means over windows. {COVERAGE_NOTE} "
-        "A window without an answer scores as the constant of the other folds. "
-        "Tests are sign flips on the subjects' errors against the first row, Holm over all rows. "
-        "Heart rate is the primary endpoint, the others are secondary. "
-        f"{power_note(n_subjects, n_rivals)}"
-        "Beats: after one delay per recording, within 150 ms and a quarter of the interval. "
-        f"Interval errors are of the intervals that all methods have ({100 * share:.1f} %); clean "
-        "windows have a quality of 0.9. The pulse's delay is from R peak to steepest rise, median "
-        "of a window's beats, less the recording's median; a method's is that of its beats. "
-        "Numbers in brackets beside the surest 80 % are subjects. Rivals and their "
-        "settings were frozen before (xmae/beats/rivals.json).\n"
+        f"two detectors agree ({100 * known.mean():.1f} %; windows without truth are harder). A "
+        f"score is the mean over subjects of their means over windows. {COVERAGE_NOTE} A window "
+        "without an answer scores as the constant of the other folds. Tests are sign flips on the "
+        "subjects' errors against the first row, Holm over all rows. Heart rate is the primary "
+        f"endpoint, the others are secondary. {power_note(n_subjects, n_rivals)}Beats: after one "
+        "delay per recording, within 150 ms and a quarter of the interval. Interval errors are of "
+        f"the intervals that all methods have ({100 * share:.1f} %); clean windows have a quality "
+        "of 0.9. A rhythm is irregular where neighbouring intervals of the ECG change by 10 % or "
+        "more on average; windows are held against those of other subjects only, and intervals are "
+        "percentiles of 1,000 resamples of subjects. The pulse's delay is from R peak to steepest "
+        "rise, median of a window's beats, less the recording's median; a method's is that of its "
+        "beats. Numbers in brackets beside "
+        "the surest 80 % are subjects. Rivals and their settings were frozen before "
+        "(xmae/beats/rivals.json).\n"
     )
 
 

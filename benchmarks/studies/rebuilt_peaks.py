@@ -47,7 +47,8 @@ COLUMNS = ("method", "recall within 100 ms", "precision", "error, median, ms")
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows whose delay is taken off.
+    """Windows whose ECG is shifted by the recording's delay, so that R peaks lie where the pulse
+    rises.
 
     ppg, ecg : (n, 1, 1000) tensors in [-1, 1]; the ECG's R peaks lie where the pulse rises.
     peaks : list of arrays, samples, of each window.
@@ -67,7 +68,9 @@ class Windows:
 
 
 def load_windows(store):
-    """Return windows with truth of a store, each recording's delay taken off its ECG: `Windows`."""
+    """Load the windows with truth of a store, and remove each recording's delay from its ECG:
+    `Windows`.
+    """
     cohort = load_cohort(store)
     windows, late = cohort.windows, np.full(len(cohort.subject), -1)
     ecg = windows.ecg.copy()
@@ -102,13 +105,13 @@ def load_windows(store):
 
 @torch.no_grad()
 def tokens_of(encoder, ppg, batch_size=64):
-    """Return tokens of windows, those beside them too: (n, 25, 3 D)."""
+    """Return the tokens of windows, each joined with its neighbours: (n, 25, 3 D)."""
     tokens = torch.cat([encoder.tokens(part) for part in ppg.split(batch_size)])
     return with_neighbours(tokens.numpy())
 
 
 def with_neighbours(x):
-    """Return patches with the ones before and after: (n, 25, D) -> (n, 25, 3 D), zeros beyond the
+    """Join each patch with the one before and after: (n, 25, D) -> (n, 25, 3 D), zeros beyond the
     ends.
     """
     padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
@@ -116,7 +119,7 @@ def with_neighbours(x):
 
 
 def read_linearly(windows, x):
-    """Say where R peaks are by a ridge on patches, fitted on other folds: (n, 25, D) -> (n,
+    """Score R peaks by a ridge regression on patches, fitted on other folds: (n, 25, D) -> (n,
     1000).
     """
     t = np.arange(N_TIMES)
@@ -131,7 +134,7 @@ def read_linearly(windows, x):
 
 
 def ridge(x, y, new):
-    """Fit y (n, 25, P) to x (n, 25, D) by a ridge, and predict for `new`."""
+    """Fit y (n, 25, P) to x (n, 25, D) by ridge regression, and predict for `new`."""
     x, y, shape = x.reshape(-1, x.shape[2]), y.reshape(-1, y.shape[2]), new.shape[:2]
     mean, spread = x.mean(0), x.std(0) + 1e-6
     x, new = (x - mean) / spread, (new.reshape(-1, len(mean)) - mean) / spread
@@ -141,7 +144,7 @@ def ridge(x, y, new):
 
 
 def open_run(folder):
-    """Open the whole model of a run of a method that rebuilds ECG."""
+    """Open the whole model of a pretraining run that reconstructs ECG."""
     settings = read_json(Path(folder) / "config.json")
     if settings.get("method") not in ("xmae", "xmae-timing"):
         raise UserError(f"{folder}: was made by {settings.get('method')}, which rebuilds no ECG")
@@ -152,8 +155,8 @@ def open_run(folder):
 
 @torch.no_grad()
 def rebuild(model, windows, batch_size=64):
-    """Say how far the rebuilt ECG is from its middle, (n, 1000): largest at R peaks, either way
-    up.
+    """Reconstruct the ECG and return its distance from its median, (n, 1000): largest at R peaks of
+    either sign.
     """
     n_visible = N_TIMES // PATCH - n_hidden(N_TIMES // PATCH, RATIOS[0])
     parts = zip(
@@ -164,8 +167,8 @@ def rebuild(model, windows, batch_size=64):
 
 
 def peaks_of(strength, hidden):
-    """Return peaks in the hidden samples of each window: list of arrays, samples, finer than
-    one.
+    """Find peaks in the hidden samples of each window: list of arrays, in samples, interpolated
+    between them.
     """
     found = []
     for row, seen in zip(strength, ~hidden.repeat_interleave(PATCH, 1).numpy(), strict=True):
@@ -176,8 +179,8 @@ def peaks_of(strength, hidden):
 
 
 def score(windows, found):
-    """Return the recall, precision and median error (ms) by subject, one lag per subject taken
-    off.
+    """Return the recall, precision and median error (ms) of each subject, after one lag per subject
+    is subtracted.
     """
     hidden = windows.hidden.repeat_interleave(PATCH, 1).numpy()
     true = [peaks[hidden[row, peaks]] for row, peaks in enumerate(windows.peaks)]
@@ -194,7 +197,7 @@ def score(windows, found):
 
 def score_subject(truth, found):
     """Return the recall, precision and median error (ms) of times (s), after the median error is
-    taken off.
+    subtracted.
     """
     tolerance = np.full(len(truth), TOLERANCE_S)
     partner = pair(truth, found, tolerance)
@@ -212,7 +215,7 @@ def score_subject(truth, found):
 
 
 def strengths(windows, models):
-    """Say what each method says of R peaks, by name: generator of (name, (n, 1000))."""
+    """Yield each method's strength of R peaks at every sample: (name, (n, 1000))."""
     for name in models:
         if Path(name).is_dir():
             yield f"{name}, rebuilt ECG", rebuild(open_run(name), windows)
@@ -238,7 +241,7 @@ def strengths(windows, models):
 
 
 def rebuilt_peaks(store: str, models: list = ("base",), /) -> str:
-    """Score R peaks in hidden patches.
+    """Score how well R peaks in hidden patches are found.
 
     Parameters
     ----------

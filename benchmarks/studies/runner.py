@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_script(main, *arguments, **settings):
-    """Give what `main` gives; after a `UserError` the process ends with its message as a line and
+    """Return the result of `main`; a `UserError` ends the process with its message as one line, and
     code 2.
     """
     try:
@@ -46,7 +46,7 @@ def run_script(main, *arguments, **settings):
 
 
 def run_study(study, page, arguments=None):
-    """Run a study as its command line asks, write its page, and print the path.
+    """Run a study as the command line asks, write its page, and print the path.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def run_study(study, page, arguments=None):
 
 
 def run_tool(tool, arguments=None):
-    """Run a tool as its command line asks, and print what it returns.
+    """Run a tool as the command line asks, and print its result.
 
     Parameters
     ----------
@@ -80,7 +80,9 @@ def run_tool(tool, arguments=None):
 
 
 def with_out(words):
-    """Return the words with `--out` before a last one that names a page and is of no option."""
+    """Put `--out` before the last word of a command line if that names a page and belongs to no
+    option.
+    """
     of_option = len(words) > 1 and words[-2].startswith("--")
     if words and words[-1].endswith(".md") and not of_option:
         return [*words[:-1], "--out", words[-1]]
@@ -88,13 +90,13 @@ def with_out(words):
 
 
 def page_path(out, page):
-    """Return the file to write: `out` itself if it names a page, else the page in this folder."""
+    """Return the file to write: `out` itself if it names a page, else the page in that folder."""
     return Path(out) if str(out).endswith(".md") else Path(out) / page
 
 
 def parser_of(study, page=None):
-    """Make the parser of a command line from the signature and docstring of a study, which writes a
-    page, or of a tool.
+    """Make the command-line parser of a study (which writes a page) or of a tool, from its
+    signature and docstring.
     """
     parsed = docstring_parser.parse(study.__doc__)
     meanings = {found.arg_name: found.description for found in parsed.params}
@@ -108,7 +110,7 @@ def parser_of(study, page=None):
 
 
 def add_setting(parser, parameter, meaning):
-    """Add a word or an option to a parser."""
+    """Add an option or a positional argument to a parser."""
     kinds, needed = kinds_of(parameter.annotation), parameter.default is Parameter.empty
     how = {"help": " ".join(meaning.split()).replace("%", "%%")}
     if not needed:
@@ -126,14 +128,14 @@ def add_setting(parser, parameter, meaning):
 
 
 def nargs_of(several, needed):
-    """Say to argparse how many words a setting takes."""
+    """Return argparse's `nargs` for a setting."""
     if several:
         return "+" if needed else "*"
     return None if needed else "?"
 
 
 def words_of(study, settings):
-    """Take out of the settings those that are words, in their order."""
+    """Remove the positional arguments from the settings, and return them in order."""
     return [
         settings.pop(name)
         for name, parameter in signature(study).parameters.items()
@@ -142,7 +144,7 @@ def words_of(study, settings):
 
 
 def write_page(study, settings, target, words):
-    """Run a study and write its page into the file `target`; its path."""
+    """Run a study and write its page into the file `target`; return the path."""
     given = words_of(study, settings)
     if "out" in signature(study).parameters:
         settings["out"] = str(target.parent)
@@ -158,8 +160,8 @@ def write_page(study, settings, target, words):
 
 @dataclass(frozen=True)
 class Begun:
-    """When a study began: by the clock and of the processor, s; and the load of the machine, in
-    processes that want a core.
+    """The start of a study: wall-clock and processor time, s, and the load average of the
+    machine.
     """
 
     clock: float
@@ -168,7 +170,7 @@ class Begun:
 
 
 def stamped(text, command, begun):
-    """Put below a page's title how it was made: command, date, commit, machine and time."""
+    """Add to a page, below its title, how it was made: command, date, commit, machine and time."""
     title, _, rest = text.partition("\n")
     machine, after = hardware(), load()
     minutes = (time.monotonic() - begun.clock) / 60
@@ -183,7 +185,7 @@ def stamped(text, command, begun):
 
 
 def commit():
-    """Name the commit of the source, and whether files differ from it."""
+    """Return the commit of the source, and whether files differ from it."""
     say = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         done = subprocess.run(say, capture_output=True, text=True, check=True)

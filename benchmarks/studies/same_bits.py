@@ -38,7 +38,7 @@ LOST_S, RAIL_S = (7.0, 7.3), (15.0, 15.1)  # of each recording
 
 
 def codes_of(path, sfreq, bits, seconds):
-    """Return codes of a recording's first seconds: some lost, some at the rail."""
+    """Return the codes of a recording's first seconds, some of them lost, some at the rail."""
     recording = read_recording(path)
     ppg = recording.ppg[: int(np.ceil(seconds * recording.sfreq))]
     codes = digitise(ppg, recording.sfreq, sfreq, bits)[: int(seconds * sfreq)]
@@ -49,9 +49,7 @@ def codes_of(path, sfreq, bits, seconds):
 
 
 def cases(paths, model, seconds):
-    """Say what each recording is and what `Stream` reads from it: list of (file for the device,
-    results).
-    """
+    """Return {recording: (input file for the device, results that `Stream` reads from it)}."""
     table, found = shipped_certainty(model), []
     for number, path in enumerate(tqdm(paths, "xmae.Stream")):
         sfreq, bits = SETTINGS[number % len(SETTINGS)]
@@ -63,7 +61,7 @@ def cases(paths, model, seconds):
 
 
 def row_of(core, model, played):
-    """Return cells of a core: recordings, results, results that are the same in every field."""
+    """Return the cells of a core: recordings, results, results that agree in every field."""
     equal = results = alike = 0
     with tempfile.TemporaryDirectory() as folder:
         _, firmware = build_model(
@@ -80,7 +78,7 @@ def row_of(core, model, played):
 
 
 def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 20) -> str:
-    """Compare what libxmae and `xmae.Stream` read of recordings, on every emulated core.
+    """Compare what libxmae and `xmae.Stream` read from recordings, on every emulated core.
 
     Parameters
     ----------
@@ -89,7 +87,7 @@ def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 
     model : str
         Shipped student.
     seconds : float
-        Of each recording.
+        Length that is played of each recording, s.
     """
     folder = Path(recordings)
     paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))

@@ -53,7 +53,7 @@ COLUMNS = (
 
 
 def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds: int = 20) -> str:
-    """Put the shipped encoders beside what people would use instead.
+    """Compare the shipped encoders with what people would use instead.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def side_by_side(*, bundle: str | None = None, store: str | None = None, rounds:
 
 
 def shipped(folder):
-    """Return the bundle and store of the shipped encoders and recordings, made in a folder."""
+    """Make the bundle and store of the shipped encoders and recordings in a folder; return both."""
     from xmae.data.prepare.prepare import prepare
     from xmae.export.export import export
 
@@ -90,7 +90,7 @@ def shipped(folder):
 
 
 def measure(bundle, windows, rounds):
-    """Return the accuracy on all test windows, then latency in turns.
+    """Measure accuracy on all test windows, then latency in turns.
 
     Parameters
     ----------
@@ -144,8 +144,8 @@ def measure(bundle, windows, rounds):
 
 
 def on(model, scaled, raw):
-    """Return a session that takes the number of a window (1, 1) and runs it, prepared as this model
-    wants it.
+    """Return a session that takes the number of a window, (1, 1), and runs the window, prepared for
+    this model.
     """
     source = scaled if model["scaled"] else raw
     return lambda number: model["run"](source[number[0, 0]][None])
@@ -166,7 +166,7 @@ def error(windows, rate):
 
 
 def contestants(bundle):
-    """Return everything compared: {name: dict}.
+    """Return everything that is compared: {name: dict}.
 
     `run` takes one window (1, 1000), scaled to [-1, 1] if `scaled`; `rate` makes the heart rate
     (1,) of what it returns, None for the untrained; `size`: what is known of `parameters`, `bytes`
@@ -229,7 +229,7 @@ def beat_reader():
 
 
 def network(encoder, size, head):
-    """Return a contestant that is a PyTorch encoder with a linear head."""
+    """Return the contestant of a PyTorch encoder with a linear head."""
     return {
         "run": lambda ppg: encoder(torch.from_numpy(ppg)[:, None]).numpy(),
         "scaled": True, "rate": head.apply, "size": size,
@@ -237,7 +237,7 @@ def network(encoder, size, head):
 
 
 def untrained(module, shape):
-    """Return a contestant with random weights, which gets an input of its own shape."""
+    """Return a contestant with random weights and an input of its own shape."""
     module, x = module.eval(), torch.randn(shape)
     return {
         "run": lambda _: module(x),
@@ -248,7 +248,7 @@ def untrained(module, shape):
 
 
 def network_size(module, shape):
-    """Return parameters, bytes in float32 and multiply-accumulates of a module."""
+    """Return the parameters, bytes in float32 and multiply-accumulates of a module."""
     parameters = sum(p.numel() for p in module.parameters())
     return {
         "parameters": parameters,
@@ -259,7 +259,7 @@ def network_size(module, shape):
 
 def neurokit_rate(ppg):
     """Return the heart rate (1,) in bpm of a window (1, 1000) from the median interval of
-    NeuroKit2's beats, NaN below two.
+    NeuroKit2's beats; NaN below two beats.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -302,7 +302,7 @@ that day, trust the ratios. NeuroKit2 {neurokit2.__version__}.
 
 
 def cells_of(row):
-    """Return cells of one contestant."""
+    """Return the cells of one contestant."""
     timed = "cpu_ms" in row
     error = "untrained: cost only"
     if "error" in row:
@@ -320,7 +320,7 @@ def cells_of(row):
 
 
 def span(interval):
-    """Return ` (low to high)`."""
+    """Format an interval as ` (low to high)`."""
     return f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
 
 

@@ -51,7 +51,8 @@ The bundle was made with {tools}.
 
 
 def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
-    """Probe every file of a bundle: what students keep, and what int8 costs the teacher.
+    """Probe every file of a bundle: what the students keep of the teacher, and what int8 costs the
+    teacher.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
     bundle : str
         Bundle with the teacher and int8 files.
     seed : int
-        Of the untrained network and the resamples.
+        Seed of the untrained network and the resamples.
     """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()
@@ -107,7 +108,7 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
 
 
 def tiers_table(encoders, tasks, formats):
-    """Return the size and heart rate of each model in fp32 and int8."""
+    """Return the table of size and heart-rate error of each model in fp32 and int8."""
     columns = ("model", "parameters", "M MAC", "kB as int8", "cosine", "heart rate, fp32")
     rows = []
     for model, encoder in encoders.items():
@@ -124,7 +125,9 @@ def tiers_table(encoders, tasks, formats):
 
 
 def gain_table(tasks, formats):
-    """Say what each student, int8, keeps of the teacher's gain over random weights, by task."""
+    """Return the table of the teacher's gain over random weights that each int8 student keeps, by
+    task.
+    """
     evaluable = {name: task for name, task in tasks.items() if "encoders" in task}
     first = next(iter(evaluable.values()))["encoders"]
     students = [key for key in first if key[0].startswith("student") and key[1] in formats]
@@ -161,8 +164,8 @@ def gain_table(tasks, formats):
 
 
 def teacher_table(tasks, heads):
-    """Say how far the int8 teacher is from fp32 in each format, by probe and by the bundle's
-    heads.
+    """Return the table of differences of the int8 teacher from fp32 in each format, by probes and
+    by the bundle's heads.
     """
     names = [
         name
@@ -185,7 +188,7 @@ def teacher_table(tasks, heads):
 
 
 def gain_of(task, key):
-    """Say how much better an embedding's probe is than that of random weights."""
+    """Return an embedding's gain over random weights in a probe."""
     better = task["encoders"][key]["value"] - task["encoders"]["untrained", "pytorch"]["value"]
     return -better if task["metric"] == "mae" else better
 
@@ -197,7 +200,7 @@ def value_of(task, model, format):
 
 
 def section(title, note, columns, rows):
-    """Return a heading, what is to be said, and a table."""
+    """Return a heading, a paragraph, and a table."""
     return f"## {title}\n\n{note}\n\n{markdown_table(columns, rows)}\n"
 
 

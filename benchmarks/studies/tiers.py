@@ -27,9 +27,7 @@ WRONG_BPM, NEAR_BPM = 10.0, 5.0
 
 
 def read_stream(windows):
-    """Read windows that follow each other as one stream: heart rate (bpm, NaN = none),
-    certainty.
-    """
+    """Read consecutive windows as one stream: heart rate (bpm, NaN = none), certainty."""
     rate, certainty = np.full(len(windows.record), np.nan), np.zeros(len(windows.record), int)
     for part in stretches(windows):
         signal = windows.ppg[part].ravel()
@@ -48,7 +46,7 @@ def read_stream(windows):
 
 
 def row_of(name, truth, rate, certainty, least, subject, constant):
-    """Return cells of a method: errors of all windows, and what it refuses."""
+    """Return the cells of a method: its errors on all windows, and the share it refuses."""
     error = np.abs(np.where(np.isfinite(rate), rate, constant) - truth)
     mean = mean_with_interval(subject_means(error, subject))
     near = 100 * np.nanmean(subject_means((error < NEAR_BPM).astype(float), subject))
@@ -61,7 +59,7 @@ def row_of(name, truth, rate, certainty, least, subject, constant):
 
 
 def tiers(store: str, /, *, model: str = "beats-mcu") -> str:
-    """Put the tier without a network beside the network and an autocorrelation.
+    """Compare the tier without a network with the network and with an autocorrelation.
 
     Parameters
     ----------

@@ -46,8 +46,8 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Return windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1]
-    and mask (B, 25).
+    """Return windows of the shipped recordings and a mask of the kind "anchor": ppg, ecg (B, 1,
+    1000) in [-1, 1] and mask (B, 25).
     """
     parts = []
     for path in bidmc_files():
@@ -60,8 +60,8 @@ def real_batch(batch_size):
 
 
 def reference_step(batch, state, dropout):
-    """Return the published design as plain PyTorch: a function that takes one training step and
-    returns its loss.
+    """Make the training step of the published design in plain PyTorch: a function that takes one
+    step and returns its loss.
     """
     model = PlainXMAE(dropout=dropout)
     model.load_state_dict(state)
@@ -78,7 +78,9 @@ def reference_step(batch, state, dropout):
 
 
 def our_step(batch, state, dropout, bf16=False):
-    """Return the same of ours, in float32 or with bfloat16 autocast, as `xmae pretrain` does it."""
+    """Make our training step, in float32 or with bfloat16 autocast, as `xmae pretrain` does it; see
+    `reference_step`.
+    """
     model = XMAE(XMAEConfig(projection=256, dropout=dropout))
     model.load_state_dict(to_ours(state))
     optimizer = torch.optim.AdamW(model.parameters(), **SETTINGS, fused=True)
@@ -104,11 +106,11 @@ WAYS = {
 
 
 class Worker:
-    """What one process does for one way: `start` there, then ask for `losses` and `seconds`."""
+    """One process that times one way: `start` it, then ask for `losses` and `seconds`."""
 
     @classmethod
     def start(cls, name, batch_size, threads):
-        """Make batch, weights and the step to be timed."""
+        """Make the batch, the weights and the step to be timed."""
         torch.set_num_threads(threads)
         torch.manual_seed(SEED)
         cls.arguments = real_batch(batch_size), PlainXMAE().state_dict()
@@ -116,7 +118,7 @@ class Worker:
 
     @classmethod
     def losses(cls):
-        """Return losses of the first three steps without dropout."""
+        """Return the losses of the first three steps without dropout."""
         step = cls.way(*cls.arguments, 0.0)
         return [step() for _ in range(3)]
 
@@ -130,12 +132,12 @@ class Worker:
 
 
 def measure(batch_size=64, rounds=8, threads=1):
-    """Time the steps in turns.
+    """Time the steps of all ways in turns.
 
     Parameters
     ----------
     batch_size : int
-        Windows a step.
+        Windows per step.
     rounds : int
         Timed steps of each; two more go before and are not counted.
     threads : int
@@ -204,7 +206,7 @@ thread(s), in turns, {result["rounds"]} rounds, seed {SEED}.
 
 
 def training_speed() -> str:
-    """Time steps of training against the plain one."""
+    """Compare the speed of our training steps with the plain ones."""
     return page(measure())
 
 

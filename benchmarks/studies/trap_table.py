@@ -11,14 +11,14 @@ from xmae.tables import markdown_table
 
 
 def shown(row):
-    """Say a trap's score: wrong but sure, and in brackets what was answered, %."""
+    """Format a trap's score: wrong but sure and, in brackets, answered, %."""
     answered = row["answered"]
     given = "-" if answered is None else f"{100 * answered:.0f}"
     return f"{100 * row['wrong_but_sure']:.1f} ({given})"
 
 
 def trap_table(results: list, /) -> str:
-    """Put the scores of several programs on the traps beside each other.
+    """Compare the scores of several programs on the traps.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ Generated recordings of 80 s with exact truth, a heart rate each second. It is n
 Each cell is the share of all seconds in which an answer is wrong but sure, %: off by more than 10
 bpm, or any answer where there is no pulse. In brackets is the share of the seconds with a readable
 pulse that is answered, %. Our students and the tier without a network (dsp) read a stream and
-refuse where they are unsure. The classical detectors read windows of 10 s as the table of the
+refuse where they are unsure. `student-motion` also gets an accelerometer, which sees the cadence of
+the four traps that have one. The classical detectors read windows of 10 s as the table of the
 readings does, and always answer.
 
 {markdown_table(("trap", *scores), rows)}

@@ -54,7 +54,7 @@ TREES = {"max_iter": 80, "max_leaf_nodes": 8, "learning_rate": 0.1, "random_stat
 
 @dataclass
 class People:
-    """Windows of one source with their measures.
+    """The windows of one source, with their measures.
 
     name : str
     subject : (n,) array; of generated windows each is its own.
@@ -71,7 +71,7 @@ class People:
 
 
 def pulses_of(x):
-    """Find pulses of one window: peaks and begins of their rises (k,), samples; heights (k,)."""
+    """Find the pulses of one window: peaks and onsets (k,), samples; heights (k,)."""
     low, high = np.quantile(x, (0.05, 0.95))
     peaks, _ = find_peaks(
         x, prominence=PROMINENCE * max(high - low, 1e-6), distance=int(APART_S * SFREQ)
@@ -120,13 +120,13 @@ def measure(name, ppg, subject, delay=None):
 
 
 def columns_of():
-    """Return names of the classifier's columns."""
+    """Return the names of the classifier's columns."""
     own = [key for key in MEASURES if key != "delay"]
     return [*own, "skewness", "kurtosis", *(f"power at {low:g} Hz" for low in BANDS[:-1])]
 
 
 def bands(x):
-    """Return the share of the power in bands of 0.5 Hz (n, k), and its centre (n,) Hz."""
+    """Return the share of power in bands of 0.5 Hz (n, k), and the spectral centroid (n,) in Hz."""
     window = np.hanning(x.shape[1])
     power = np.abs(np.fft.rfft((x - x.mean(1, keepdims=True)) * window, 1024)) ** 2
     hertz = np.fft.rfftfreq(1024, 1 / SFREQ)
@@ -139,7 +139,7 @@ def bands(x):
 
 
 def twin_people(n=N_TWIN, seed=SEED, length=N_TIMES):
-    """Return the draw and measure generated windows, `length` samples from their middle."""
+    """Draw generated windows and measure the `length` samples in their middle: `People`."""
     drawn = Twin(ecg=False, flip=0.0).draw(n, torch.Generator().manual_seed(seed))
     start = (N_TIMES - length) // 2
     ppg = drawn.ppg[:, 0, start : start + length].numpy()
@@ -147,7 +147,7 @@ def twin_people(n=N_TWIN, seed=SEED, length=N_TIMES):
 
 
 def store_people(name, store, rng):
-    """Measure a few windows of each subject of a store."""
+    """Measure a few windows of each subject of a store: `People`."""
     windows = WindowStore(store).windows()
     rows = np.concatenate([
         rng.permutation(np.flatnonzero(windows.subject == subject))[:A_SUBJECT]
@@ -157,7 +157,7 @@ def store_people(name, store, rng):
 
 
 def delays_of(windows):
-    """Return the delay of each stretch without a gap, as training finds it: (r,) ms; NaN = not
+    """Return the delay of each stretch without a gap, found as in training: (r,) ms; NaN = not
     found.
     """
     found = []
@@ -169,13 +169,13 @@ def delays_of(windows):
 
 
 def distance(twin, real):
-    """Return the Kolmogorov and Smirnov's distance of two samples, 0 to 1; None if one is empty."""
+    """Return the Kolmogorov-Smirnov distance between two samples, 0 to 1; None if one is empty."""
     return float(ks_2samp(twin, real).statistic) if len(twin) and len(real) else None
 
 
 def tell_apart(twin, real):
-    """Return the AUROC of a classifier that tells twin from real on subjects it never saw, and what
-    it uses.
+    """Return the AUROC of a classifier that separates generated from real windows of unseen
+    subjects, and the measures it uses.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def tell_apart(twin, real):
 
 
 def middle(x):
-    """Return the median and the range from 10 to 90 % as text."""
+    """Return the median and the range from 10 to 90 %, as text."""
     if not len(x):
         return "none"
     low, median, high = np.quantile(x, (0.1, 0.5, 0.9))
@@ -212,7 +212,7 @@ def middle(x):
 
 
 def draw(twin, real, path):
-    """Draw all measures and the mean spectrum of all sources into one picture."""
+    """Draw all measures and the mean spectra of all sources into one picture."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplots(2, 4).ravel()
     colours = dict(zip([twin.name, *(one.name for one in real)],
@@ -240,7 +240,7 @@ def draw(twin, real, path):
 
 
 def twin_reality(chosen: str, seen: str, /, *, out: str) -> str:
-    """Measure how far generated windows are from real ones.
+    """Measure the distance between generated and real windows.
 
     Parameters
     ----------
@@ -268,7 +268,9 @@ def twin_reality(chosen: str, seen: str, /, *, out: str) -> str:
 
 
 def kept(pairs, found):
-    """Say what a test needs: quantiles of the real sources, and bounds of the distances."""
+    """Return what the test needs: quantiles of the real sources, and upper bounds of the
+    distances.
+    """
     sources = {}
     for _, one in pairs[:2]:
         sources[one.name] = {
@@ -280,7 +282,7 @@ def kept(pairs, found):
 
 
 def page(twin, real, found, told):
-    """Return the page: tables of distances and of the classifier."""
+    """Return the page: tables on the distances and the classifier."""
     rows = []
     for key, (what, unit) in MEASURES.items():
         cells = [f"{what}, {unit}", middle(twin.measures[key])]

@@ -26,7 +26,9 @@ DRAWS, SEED = 30, 77
 
 
 def speeds(settings, n, draws=DRAWS):
-    """Return windows a second of processor time of each of some draws of `n` windows, ascending."""
+    """Return the windows per second of processor time of several draws of `n` windows,
+    ascending.
+    """
     twin, generator = Twin(**settings), torch.Generator().manual_seed(SEED)
     twin.draw(n, generator)
     found = []
@@ -43,7 +45,7 @@ def twin_speed(*, draws: int = DRAWS) -> str:
     Parameters
     ----------
     draws : int
-        Of each kind and batch.
+        Draws of each kind and batch.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

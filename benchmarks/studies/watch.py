@@ -20,7 +20,7 @@ PLAYED = FOLDER / "bidmc34.npz"  # of the test split, 8 minutes
 
 
 def shipped_bundle(folder, targets="litert,c"):
-    """Export the shipped weights in int8 for these targets into a bundle; returns its path."""
+    """Export the shipped weights in int8 for these targets into a bundle; return its path."""
     prepare([str(FOLDER)], f"{folder}/store", split=str(SHIPPED_SPLIT))
     export(
         "base",
@@ -50,7 +50,7 @@ def watch(*, bundle: str | None = None) -> str:
 
 
 def version_of(tool):
-    """Say in one line which version of a tool is installed."""
+    """Return, in one line, the installed version of a tool."""
     done = subprocess.run([tool, "--version"], capture_output=True, text=True)
     return done.stdout.splitlines()[0]
 

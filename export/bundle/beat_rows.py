@@ -34,7 +34,9 @@ class RowSession:
 
 
 def float_rows(encoder, ppg):
-    """Return what a `BeatStudent`'s graph gives for scaled windows (n, 1000): float32 (n, D)."""
+    """Return the output of a `BeatStudent`'s exported graph for scaled windows (n, 1000): float32
+    (n, D).
+    """
     import torch
 
     device = next(encoder.parameters()).device
@@ -58,7 +60,7 @@ def read_rows(rows, width, output=None):
     width : int
         Numbers of the embedding, before the map.
     output : End, optional
-        What the file gives, with its scale; None: floats.
+        Output of the file, with its scale; None: floats.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def read_rows(rows, width, output=None):
 
 
 def certainty_of(encoder, windows):
-    """Return the certainty table of a student, and how it was made, in words.
+    """Return the certainty table of a student, and in words how it was made.
 
     Parameters
     ----------
@@ -99,7 +101,9 @@ def certainty_of(encoder, windows):
 
 
 def table_of(described):
-    """Read a `CertaintyTable` of a bundle's manifest; None: the student is silent."""
+    """Read a `CertaintyTable` from a bundle's manifest; with None the student gives no heart
+    rate.
+    """
     if described is None:
         return SILENT
     return Certainty(np.array(described.half_width, np.int64), described.least)

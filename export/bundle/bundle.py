@@ -40,7 +40,7 @@ RATES = (50, 100, 125)  # Hz: rates for which a bundle lists filter coefficients
 
 
 def seal(folder, manifest, key=None):
-    """Write the manifest of a folder with the SHA-256 of every other file in it.
+    """Write the manifest of a folder, with the SHA-256 of every other file in it.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path, public_key=None):
-        """Open a folder and check its signature, its schema and every file's SHA-256.
+        """Open a folder; check its signature, its schema and every file's SHA-256.
 
         Parameters
         ----------
@@ -152,14 +152,14 @@ class Bundle:
 
     @property
     def all_models(self):
-        """Return the exported models: a list of `Entry`.
+        """Return all exported models: a list of `Entry`.
 
         `params` are those of the encoder, `macs` those of the exported graph.
         """
         return self.manifest.models
 
     def reads_beats(self, model):
-        """Tell whether a model has a timing map beside its embedding."""
+        """Tell whether a model has a timing map beside its embedding, from which beats are read."""
         return any(entry.embedding for entry in self.all_models if entry.model == model)
 
     def certainty(self, model):
@@ -170,13 +170,13 @@ class Bundle:
 
     @property
     def models(self):
-        """Return those of `all_models` for which this machine has a runtime."""
+        """Return the models of `all_models` for which this machine has a runtime."""
         from xmae.export.targets.registry import runs_here  # brings PyTorch
 
         return [entry for entry in self.all_models if runs_here(entry.format)]
 
     def entry(self, model, format, precision):
-        """Return the one of `all_models` with this model, format and precision.
+        """Return the entry of `all_models` with this model, format and precision.
 
         Raises
         ------
@@ -189,18 +189,20 @@ class Bundle:
         raise UserError(f"{self.path}: holds no {precision} {model} for {format}")
 
     def drift_heads(self, model):
-        """Say what measures a model's drift: its heads, and that of the heart rate at chance."""
+        """Return the heads that measure a model's drift: its own, and that of the heart rate even
+        if it is at chance.
+        """
         return self.probes.get(model, {}) | self.heads.get(model, {})
 
     def trusted_heads(self, model):
-        """Return those of a model's heads that do better than a constant on subjects left out, in
-        the order of heads.json.
+        """Return the heads of a model that beat a constant on held-out subjects, in the order of
+        heads.json.
         """
         return {task: head for task, head in self.heads.get(model, {}).items() if head.has_skill}
 
     def at_chance(self, model):
-        """Say what a model's embedding was asked for and does not know better than a constant:
-        labels of tasks without a head, and of heads without skill in older bundles.
+        """Return the labels of the tasks that a model's embedding does not predict better than a
+        constant: tasks without a head and, in older bundles, heads without skill.
         """
         trusted, heads = self.trusted_heads(model), self.heads.get(model, {})
         left = [head.label for task, head in heads.items() if task not in trusted]
@@ -219,7 +221,9 @@ class Bundle:
         return RowSession(opened, entry.embedding) if entry.embedding else opened
 
     def open_file(self, entry, threads=1):
-        """Open one of `all_models`: all numbers that it gives for windows; see `session`."""
+        """Open one of `all_models` as a function that returns all its outputs for windows; see
+        `session`.
+        """
         if is_light():
             return open_light(self.path / entry.file, entry.format, threads)
         from xmae.export.targets.registry import TARGETS  # brings PyTorch
@@ -232,22 +236,24 @@ class Bundle:
         return target.open(self.path / entry.file, threads)
 
     def embed(self, ppg, model="student", format="litert", precision="int8", threads=1):
-        """Embed cleaned windows (n, 1000) at 100 Hz, in any unit: min-max scaled here; returns
+        """Embed cleaned windows (n, 1000) at 100 Hz in any unit, which are min-max scaled here:
         float32 (n, D).
         """
         return self.session(self.entry(model, format, precision), threads)(minmax_scale(ppg)[0])
 
 
 def names_in(folder):
-    """Return names of all files in a bundle's folder, those in folders of it as "c/README.md";
-    sorted.
+    """Return the names of all files in a bundle's folder, sorted; those in subfolders as
+    "c/README.md".
     """
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def preprocessing():
-    """Say how raw PPG becomes a window, with the numbers that another implementation needs."""
+    """Return the steps from raw PPG to a window, with the numbers that another implementation
+    needs.
+    """
     return {
         "cleaning": {
             "what": (
@@ -266,7 +272,7 @@ def preprocessing():
 
 
 def same(a, b):
-    """Tell whether two JSON values are equal, numbers but for rounding."""
+    """Tell whether two JSON values are equal; numbers may differ by rounding."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):

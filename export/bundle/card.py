@@ -50,7 +50,9 @@ MOST_NUMBERS = 16  # of a list that is shown
 
 
 def model_card(manifest):
-    """Return the Markdown from a `Draft` of a manifest, whose entries say all that is measured."""
+    """Return the model card as Markdown, from a `Draft` of a manifest whose entries hold all
+    measurements.
+    """
     window, data = manifest.window, manifest.data
     calibration = data["calibration"]
     models = [
@@ -93,7 +95,7 @@ def model_card(manifest):
 
 
 def head_cells(row):
-    """Return cells of a `HeadError`."""
+    """Return the cells of a `HeadError`."""
     return (
         f"{row.mae:.2f} {row.units}",
         f"{row.mae_constant:.2f} {row.units}",
@@ -103,7 +105,7 @@ def head_cells(row):
 
 
 def brief(value):
-    """Return a JSON value for people: of long lists of numbers only how many there are.
+    """Shorten a JSON value for people: a long list of numbers becomes their count.
 
     Examples
     --------
@@ -121,7 +123,9 @@ def brief(value):
 
 
 def at_chance(tasks):
-    """Say what no model knows better than a constant, as one sentence; tasks by model."""
+    """Say in one sentence which tasks no model predicts better than a constant; `tasks` by
+    model.
+    """
     known = [set(labels) for labels in tasks.values()]
     every = [label for label in next(iter(tasks.values()), []) if all(label in x for x in known)]
     if not every:
@@ -130,7 +134,7 @@ def at_chance(tasks):
 
 
 def measured(drift):
-    """Return cells of a `Drift`, a comparison with PyTorch."""
+    """Return the cells of a `Drift`, the comparison with PyTorch."""
     if drift is None:
         return ("", "runs on its device only", "", "")
     median, p5 = f"{drift.centred_cosine_median:.4f}", f"{drift.centred_cosine_p5:.4f}"
@@ -138,7 +142,7 @@ def measured(drift):
 
 
 def estimates(models):
-    """Return a table of what Vela estimates for the files compiled for an NPU, if there are any."""
+    """Return the table of Vela's estimates for the files compiled for an NPU, if there are any."""
     rows = [
         (
             entry.file,
@@ -156,7 +160,7 @@ def estimates(models):
 
 
 def sources(data):
-    """Say which recordings the windows are of."""
+    """Say which recordings and subjects the windows come from."""
     names, splits = data["sources"], data["subjects_by_split"]
     some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))

@@ -6,7 +6,7 @@ from xmae.files import read_json
 
 
 def inspect(bundle: str, public_key: str | None = None) -> dict:
-    """Say what is in a bundle: models, window, tools, data, licences, signature.
+    """Describe the content of a bundle: models, window, tools, data, licences, signature.
 
     Parameters
     ----------
@@ -19,10 +19,10 @@ def inspect(bundle: str, public_key: str | None = None) -> dict:
     Returns
     -------
     dict
-        `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes),
-        parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`, `licences`,
-        `signature` ("verified", "unverified" or "unsigned"), `signed_by` (null unless verified);
-        "out" is the same as text.
+        `schema_version`, as written and as migrated to; `models`: one row per file with size
+        (bytes), parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`,
+        `licences`, `signature` ("verified", "unverified" or "unsigned"), `signed_by` (null unless
+        verified); "out" is the same as text.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def inspect(bundle: str, public_key: str | None = None) -> dict:
 
 
 def as_text(bundle, result):
-    """Return the same for a terminal."""
+    """Return the description of a bundle as lines for a terminal."""
     window, version = result["window"], result["schema_version"]["written"]
     lines = [
         (

@@ -12,7 +12,9 @@ SCHEMA_VERSION = 2
 
 
 def from_1(manifest):
-    """Return the version 1 as version 2; what it did not record is said to be unknown."""
+    """Turn a manifest of version 1 into version 2; fields that it did not have become "not
+    recorded".
+    """
     kept = {
         key: value
         for key, value in manifest.items()
@@ -29,7 +31,7 @@ def from_1(manifest):
 
 
 def without(entry, key):
-    """Return a JSON value less a field, if it is an object; the schema will refuse other ones."""
+    """Return a JSON object without a field; any other value as it is, for the schema to refuse."""
     return {k: v for k, v in entry.items() if k != key} if isinstance(entry, dict) else entry
 
 
@@ -37,7 +39,7 @@ MIGRATIONS = {1: from_1}  # version: to the next one
 
 
 def migrated(manifest, path):
-    """Return a manifest as this version writes it.
+    """Return a manifest of any version as this version writes it.
 
     Parameters
     ----------

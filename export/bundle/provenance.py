@@ -22,7 +22,7 @@ BIDMC_LICENCE = (
 
 
 def tool_versions(formats):
-    """Return the version of Python and of each tool that writes one of these formats: {name:
+    """Return the versions of Python and of each tool that writes one of these formats: {name:
     version}.
     """
     targets = [TARGETS[name] for name in formats if name in TARGETS]
@@ -45,7 +45,7 @@ def installed(package):
 
 
 def data_provenance(store, calibration, licence=None):
-    """Say which data calibrated and judged a bundle.
+    """Record which data calibrated a bundle and which data it was judged on.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def data_provenance(store, calibration, licence=None):
 
 
 def without_folders(origin):
-    """Return an encoder's provenance whose paths are names only: where a folder lay on the machine
-    that trained is nobody's business.
+    """Return an encoder's provenance with file names in place of paths, which would reveal folders
+    of the training machine.
 
     Parameters
     ----------
@@ -98,5 +98,5 @@ def without_folders(origin):
 
 
 def names_only(settings):
-    """Return settings with the last part alone of each that is a path."""
+    """Return settings with every path cut to its last part."""
     return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}

@@ -30,7 +30,7 @@ Size = Annotated[int, Field(ge=0, le=2**24)]  # 0: any
 
 
 class End(Schema):
-    """Input or output of a file.
+    """The input or output of a file.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class End(Schema):
 
     @model_validator(mode="after")
     def is_a_code(self) -> Self:
-        """Hold the zero point within the codes of its type."""
+        """Check that the zero point is a code of its type."""
         low, high = CODES.get(self.dtype, (0, 0))
         if self.zero_point is not None and not low <= self.zero_point <= high:
             raise ValueError(f"zero_point {self.zero_point} is no code of {self.dtype}")
@@ -58,12 +58,12 @@ class End(Schema):
 
 
 class Drift(OpenSchema):
-    """A file against PyTorch, on held-out windows.
+    """Difference of a file's embeddings from PyTorch's, on held-out windows.
 
     Attributes
     ----------
     windows : int
-        How many were compared.
+        Number of windows compared.
     centred_cosine_median, centred_cosine_p5 : float
         Median and 5th percentile over windows of the cosine between both embeddings, less the mean
         embedding of the training windows; 1 = the same direction.
@@ -78,16 +78,16 @@ class Drift(OpenSchema):
 
 
 class Estimate(OpenSchema):
-    """What an NPU's compiler says of a file.
+    """What an NPU's compiler estimates of a file.
 
     Attributes
     ----------
     source : str
-        Which compiler, for which accelerator.
+        Compiler and accelerator.
     inference_ms : float
         Time of one window, ms.
     cycles : float
-        Of the accelerator, for one window.
+        Cycles of the accelerator for one window.
     clock_mhz : float
         Its clock, MHz.
     macs : int
@@ -106,29 +106,29 @@ class Estimate(OpenSchema):
 
 
 class Entry(OpenSchema):
-    """One exported file. A field that is None was left out of the manifest, but for `drift` and
+    """One exported file. A field that is None is left out of the manifest, except `drift` and
     `undelegated`, which may be null there.
 
     Attributes
     ----------
     model, format, precision : str
-        What was exported ("student"), for which target ("litert"), and its arithmetic ("int8").
+        Exported model ("student"), target ("litert"), and arithmetic ("int8").
     file, bytes : str, int
         Name in the bundle, and size in bytes.
     macs : int
         Multiply-accumulates of one window.
     embedding : int
-        How many numbers of the output are the embedding; those of the timing map follow. None: all.
+        Width of the embedding in the output; the timing map follows. None: all of the output.
     ops : dict
         Operators by kind, with their number.
     undelegated : list of str
         Operators that do not run as they should; None: of no meaning for the format.
     input, output : End
-        What goes in and comes out.
+        Input and output of the file.
     arena_bytes : int
         Working memory of TensorFlow Lite Micro, bytes.
     estimated : Estimate
-        What an NPU's compiler says, where there is one.
+        Estimate by an NPU's compiler, where there is one.
     float_layers : list of str
         Layers that were left in float.
     drift : Drift or None
@@ -159,7 +159,7 @@ class Entry(OpenSchema):
 
 
 class CertaintyTable(Schema):
-    """What a certainty of a student that reads beats promises; see `xmae.beats.certainty`."""
+    """What the certainty of a student that reads beats means; see `xmae.beats.certainty`."""
 
     half_width: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=16, max_length=16)
@@ -168,7 +168,7 @@ class CertaintyTable(Schema):
 
 
 class Window(OpenSchema):
-    """What a model takes: rate (Hz), samples, range of the scaled signal."""
+    """Input of a model: rate (Hz), samples, range of the scaled signal."""
 
     sfreq: Number
     n_times: Count
@@ -195,7 +195,7 @@ class CModel(OpenSchema):
 
 
 class CLibrary(OpenSchema):
-    """The folder `c`: libxmae, and what it takes without being made anew."""
+    """The folder `c`: libxmae, and the settings that it supports without a new build."""
 
     version: Line
     rates_hz: Range
@@ -207,16 +207,16 @@ class CLibrary(OpenSchema):
 
 
 class HeadError(OpenSchema):
-    """What a head misses by on the val split.
+    """Error of a head on the val split.
 
     Attributes
     ----------
     units : str
-        Of the errors.
+        Units of the errors.
     mae, mae_constant : float
         Mean absolute error of the head, and of the mean of the training subjects.
     windows, subjects : int
-        How many were judged.
+        Number of windows and subjects that were judged.
     """
 
     units: Units
@@ -227,7 +227,7 @@ class HeadError(OpenSchema):
 
 
 class Metrics(OpenSchema):
-    """What the export measured.
+    """Measurements of the export.
 
     Attributes
     ----------
@@ -242,7 +242,7 @@ class Metrics(OpenSchema):
 
 
 class Licences(Schema):
-    """Under which licences models and data are."""
+    """Licences of the models and of the data."""
 
     models: Line
     data: Line
@@ -267,7 +267,7 @@ class Manifest(OpenSchema):
 
 
 class Draft(Manifest):
-    """A manifest that is about to be sealed: without hashes."""
+    """A manifest before it is sealed: without hashes."""
 
     files: dict[FilePath, Digest] = {}
 
@@ -285,15 +285,15 @@ class Signature(Schema):
 
 
 def checked_heads(value: Any, models: list[Entry], where: object) -> Heads:
-    """Return the heads of a file, by model and task; they are as wide as the embeddings of their
-    models.
+    """Check the heads of a file, {model: {task: head}}: each must be as wide as its model's
+    embedding.
 
     Parameters
     ----------
     value : object
         The JSON value of `heads.json`.
     models : list of Entry
-        Of the manifest.
+        Entries of the manifest.
     where : Path
         For messages.
 

@@ -56,7 +56,7 @@ def sign(manifest, key):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known about who made a bundle.
+    """What is known about the signer of a bundle.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Verdict:
 
     @property
     def verified(self):
-        """Tell whether the key that was given has signed the manifest."""
+        """Tell whether the given key has signed the manifest."""
         return self.state == "verified"
 
     def __str__(self):
@@ -85,7 +85,7 @@ class Verdict:
 
 
 def signature_of(manifest, public_key=None):
-    """Say whether a manifest is signed, and by the key that is given.
+    """Tell whether a manifest is signed, and whether by the given key: a `Verdict`.
 
     Parameters
     ----------
@@ -131,7 +131,8 @@ def signature_of(manifest, public_key=None):
 
 
 def refuse_small_order(key, where):
-    """Raise a `UserError` for a public key, 32 bytes, that anybody can make signatures for.
+    """Raise a `UserError` for a weak public key (32 bytes, a point of small order), for which
+    anybody can make signatures.
 
     Such a key is a point of order 1, 2, 4 or 8, under which a signature may hold for any message.
     """

@@ -25,8 +25,8 @@ FP32_NOISE = 1e-4  # see `noise`; measured: 1e-12
 
 
 def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict:
-    """Check a bundle: schema, every file's SHA-256, signature, foreign files, tools, and that its
-    models run.
+    """Check a bundle: schema, every file's SHA-256, signature, foreign files, tools, and whether
+    its models run.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def verify(bundle: str, public_key: str | None = None, run: bool = True) -> dict
 
 
 def versions_here(bundle):
-    """Return {tool: version} on this machine of those that made a bundle; the light runtime makes
-    none.
+    """Return {tool: version} on this machine of the tools that made a bundle; {} without
+    PyTorch.
     """
     if is_light():
         return {}
@@ -109,9 +109,7 @@ def runs_here(format):
 
 
 def saturated(format, path):
-    """Return names of the biases of an int8 file that do not fit into 32 bits; the light runtime
-    does not look.
-    """
+    """Return the names of the biases in an int8 file that overflow 32 bits; [] without PyTorch."""
     if is_light():
         return []
     from xmae.export.targets.registry import TARGETS  # brings PyTorch
@@ -120,8 +118,8 @@ def saturated(format, path):
 
 
 def run_models(bundle):
-    """Return {file: "runs", "not run here", or why it does not}, each against the bundle's float
-    weights in PyTorch.
+    """Return {file: "runs", "not run here", or why it fails}; each file is compared with the
+    bundle's float weights in PyTorch.
 
     In a bundle without the weights of a model, and without PyTorch, its first file (fp32 before
     others) takes their place.
@@ -154,8 +152,8 @@ def run_models(bundle):
 
 
 def check_library(bundle):
-    """Return {model in C: `SAME`, `NOT_COMPARED` or what differs}: the folder `c` is written anew
-    from the int8 files, and must be the same to the byte.
+    """Rewrite the folder `c` from the int8 files and compare it byte by byte: {model in C: `SAME`,
+    `NOT_COMPARED` or what differs}.
     """
     described = bundle.manifest.c
     if described is None:
@@ -185,7 +183,7 @@ def check_library(bundle):
 
 
 def fault_of(name, other):
-    """Say which of the files that differ is a model's own, or else the first of them."""
+    """Name a model's own file among those that differ, or else the first of them."""
     own = [file for file in other if Path(file).stem == f"xmae_model_{name}"]
     return f"{(own or other)[0]} differs from what its int8 file gives"
 
@@ -211,7 +209,9 @@ def some_windows():
 
 
 def in_pytorch(weights, ppg):
-    """Return embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors file."""
+    """Return the embeddings (n, D) of scaled windows (n, 1000) by the encoder of a safetensors
+    file.
+    """
     import torch
 
     from xmae.models import load_encoder
@@ -223,8 +223,8 @@ def in_pytorch(weights, ppg):
 def noise(embedding, reference):
     """Return the mean squared error of embeddings (n, D) over their variance between windows.
 
-    A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share
-    flatters the plain one.
+    It shows a wrong scale, which a cosine does not show. The plain cosine is also flattered by the
+    mean that all embeddings share.
     """
     if embedding.shape != reference.shape:
         return np.inf
@@ -234,8 +234,8 @@ def noise(embedding, reference):
 
 
 def most_noise(entry, reference):
-    """Say what a sound file may have: fp32 that of rounding; others ten times what they had when
-    they were exported.
+    """Return the largest `noise` of a sound file: rounding for fp32, ten times the noise recorded
+    at export for others.
 
     Noise is about twice one minus the centred cosine. These windows are not those that the file was
     measured on, so a twentieth of the variance is granted to all. Where the output's own step is

@@ -14,7 +14,7 @@ TARGETS = {}  # {name: Target}; those that run on this machine first
 
 
 class Target(ABC):
-    """A format and its runtime.
+    """A file format and the runtime that runs it.
 
     Attributes
     ----------
@@ -61,7 +61,8 @@ class Target(ABC):
         calibration : float32 array, shape (n, 1000), optional
             Scaled training windows; they set the ranges of int8.
         observer : str, optional
-            How they do; see `xmae.quantize.observers`. None: as is usual for the format.
+            How they set the ranges; see `xmae.quantize.observers`. None: as is usual for the
+            format.
         keep : collection of str
             Layers that stay float in int8. Targets without `compare_layers` need not take it.
 
@@ -75,7 +76,7 @@ class Target(ABC):
     @staticmethod
     @abstractmethod
     def inspect(path):
-        """Read what is in a file.
+        """Describe the content of a file.
 
         Returns
         -------
@@ -86,30 +87,30 @@ class Target(ABC):
 
     @staticmethod
     def open(path, threads=1):
-        """Open a file: a `Session`, which is called with windows (n, 1000) and gives embeddings."""
+        """Open a file: a `Session`, a function from windows (n, 1000) to embeddings."""
         raise UserError(f"{path}: nothing on this machine runs it")
 
     @staticmethod
     def saturated(path):
-        """Name the biases of an int8 file that do not fit into 32 bits, so that they say less than
-        they should; none where the format has other biases, or is not looked into.
+        """Return the names of the biases in an int8 file that overflow 32 bits; [] where the format
+        has no such biases or is not checked.
         """
         return []
 
     compare_layers = None  # with it, `xmae quantize` and drift budgets work for the target
 
     def takes(self, model, graph):
-        """Tell whether the target is meant for a model, "teacher" or a student, with this graph."""
+        """Tell whether the target supports a model ("teacher" or a student) with this graph."""
         return not self.convolutions_only or is_conv_student(model, graph)
 
 
 def is_conv_student(model, graph):
-    """Tell whether a model is a student, and its graph has no attention."""
+    """Tell whether a model is a student whose graph has no attention."""
     return model != "teacher" and isinstance(graph, ConvGraph)
 
 
 def register(target):
-    """Make a subclass of `Target` known by its name; a class decorator."""
+    """Register a subclass of `Target` under its name; a class decorator."""
     TARGETS[target.name] = target()
     ordered = sorted(TARGETS.items(), key=lambda item: (not item[1].runs_here, item[0]))
     TARGETS.clear()

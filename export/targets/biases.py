@@ -11,7 +11,7 @@ MOST = 2**30  # largest code of a bias: half of 32 bits, the rest is for the sum
 
 
 def least_steps(bias, input_step):
-    """Return the least scale of the weights of each channel.
+    """Return the smallest weight scale of each channel with which its bias fits into 32 bits.
 
     Parameters
     ----------
@@ -29,5 +29,5 @@ def least_steps(bias, input_step):
 
 
 def at_the_end(codes):
-    """Tell whether any code of 32 bits is at the end of its range."""
+    """Tell whether any 32-bit code is at the end of its range."""
     return codes.size > 0 and bool((np.abs(codes.astype(np.int64)) >= 2**31 - 1).any())

@@ -11,7 +11,7 @@ import torch
 
 
 def remembered(function):
-    """Decorator: keep the last result of a function, for the next call with the same arguments.
+    """Cache the last result of a function for the next call with the same arguments; a decorator.
 
     Arguments are the same if their contents are: the samples of an array; the names and values of
     all weights of a module, which must also be the same object (two may differ in what is no
@@ -32,7 +32,7 @@ def remembered(function):
 
 
 def contents(argument):
-    """Say what an argument is compared by."""
+    """Return the key by which an argument is compared."""
     if isinstance(argument, np.ndarray):
         return (
             argument.shape,

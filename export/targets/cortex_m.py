@@ -24,8 +24,8 @@ GLUE = ("aten::view_copy", "dim_order_ops::_clone_dim_order", "dim_order_ops::_t
 
 
 def export(module, path, precision, calibration=None, observer=None):
-    """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they run on M4, M7,
-    M33 and M85 too); see `Target.convert`.
+    """Write a graph as a `.pte` program of CMSIS-NN operators for Cortex-M55 (they also run on M4,
+    M7, M33 and M85); see `Target.convert`.
 
     Int8 alone: weights per channel, activations per tensor; input and output stay float. Without an
     observer, its quantizer's (histogram) sets the ranges.
@@ -38,8 +38,8 @@ def export(module, path, precision, calibration=None, observer=None):
 @quietly()
 @one_thread()
 def lower(module, calibration, observer=None):
-    """Return the program's bytes; in the environment "arm", whose serializer ExecuTorch's quantizer
-    imports.
+    """Return the program as bytes; runs in the environment "arm", whose serializer ExecuTorch's
+    quantizer imports.
     """
     # isort: skip  (registers operators)
     from executorch.backends.cortex_m.edge_compile_config import cortex_m_edge_compile_config
@@ -65,7 +65,7 @@ def lower(module, calibration, observer=None):
 
 
 def refuse_foreign(graph):
-    """Raise a `UserError` that names the layers whose operators are not CMSIS-NN's."""
+    """Raise a `UserError` that names the layers with operators other than CMSIS-NN's."""
     foreign = {}
     for node in graph.nodes:
         name = operator_of(node)
@@ -76,9 +76,7 @@ def refuse_foreign(graph):
 
 
 def without_unused(program):
-    """Return a program without the constants that nothing reads: the weights as they were before
-    they were packed.
-    """
+    """Return a program without unused constants: the weights from before they were packed."""
     graph, signature = program.graph_module.graph, program.graph_signature
     for node in [node for node in graph.nodes if node.op == "placeholder" and not node.users]:
         for spec in [
@@ -93,8 +91,7 @@ def without_unused(program):
 
 
 def open_model(path, threads=1):
-    """Open a `.pte` program for checking: its instructions run one by one here, at no speed to
-    speak of.
+    """Open a `.pte` program for checking: its instructions are run one by one here, slowly.
 
     Parameters
     ----------
@@ -116,7 +113,7 @@ def open_model(path, threads=1):
 @one_thread()
 @torch.no_grad()
 def run(path, ppg):
-    """Return embeddings (n, D) of windows (n, 1000); in the environment "arm"."""
+    """Return the embeddings (n, D) of windows (n, 1000); runs in the environment "arm"."""
     import executorch.backends.cortex_m.quantizer.quantizer  # noqa: F401  (registers the operators)
 
     from xmae.export.targets.pte import Program
@@ -128,8 +125,8 @@ def run(path, ppg):
 
 
 def inspect_model(path):
-    """Say what is in a `.pte` program; `undelegated` are operators that are not CMSIS-NN's,
-    `arena_bytes` its memory plan.
+    """Describe a `.pte` program; `undelegated` are operators other than CMSIS-NN's, `arena_bytes`
+    is its memory plan.
 
     See `xmae.export.targets.executorch.inspect_model`.
     """
@@ -144,7 +141,7 @@ def inspect_model(path):
 
 @register
 class CortexM(Target):
-    """ExecuTorch with CMSIS-NN's operators, on a microcontroller."""
+    """ExecuTorch with CMSIS-NN operators, for a microcontroller."""
 
     name = "cortex-m"
     suffix = "_cortex-m.pte"

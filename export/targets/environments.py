@@ -34,8 +34,7 @@ ENVIRONMENTS = {  # name: packages, pinned
 
 
 def environment(name):
-    """Return the folder with the packages of one of `ENVIRONMENTS`, installed if it is not there
-    yet.
+    """Return the folder with the packages of one of `ENVIRONMENTS`; install it if it is missing.
 
     It lies under `$XDG_CACHE_HOME/xmae/environments` (`~/.cache` by default), a folder for each
     Python version and set of packages; removing it only costs the next use the installation.
@@ -62,7 +61,7 @@ def environment(name):
 
 
 def install(packages, folder):
-    """Install pinned packages, without what they depend on, into a folder."""
+    """Install pinned packages into a folder, without their dependencies."""
     done = subprocess.run(
         [*PIP_INSTALL, "--target", str(folder), *packages], capture_output=True, text=True
     )
@@ -79,8 +78,8 @@ def install(packages, folder):
 
 
 def call_apart(name, function, *arguments):
-    """Call a function of this package in a process whose first packages are those of an
-    environment.
+    """Call a function of this package in a process that imports the packages of an environment
+    first.
 
     The process stays for later calls of this one, because its imports take longer than most of
     them.
@@ -90,9 +89,9 @@ def call_apart(name, function, *arguments):
     name : str
         One of `ENVIRONMENTS`.
     function : str
-        Where it is: "xmae.export.targets.cortex_m:lower".
+        Place of the function: "xmae.export.targets.cortex_m:lower".
     *arguments
-        What it takes, and it may give back, whatever can be pickled.
+        Arguments of the function; they and its result must be picklable.
 
     Raises
     ------
@@ -124,8 +123,8 @@ def call_apart(name, function, *arguments):
 
 @lru_cache
 def process_of(name, pid):
-    """Return the process of an environment that serves process `pid`, and the file that collects
-    what it says.
+    """Return the environment's process that serves process `pid`, and the file that collects its
+    messages.
     """
     log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
     paths = [str(environment(name)), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -139,7 +138,7 @@ def process_of(name, pid):
 
 
 def main():
-    """The other process: for each function that is asked for, what it gives, or the user's mistake
+    """Serve calls in the other process: return each function's result, or the user's mistake that
     it found.
     """
     replies = os.fdopen(os.dup(1), "wb")

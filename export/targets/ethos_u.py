@@ -34,7 +34,7 @@ BOUNDARY = (
 
 
 class EthosU(Target):
-    """ExecuTorch on an Ethos-U.
+    """ExecuTorch for an Ethos-U.
 
     Attributes
     ----------
@@ -50,8 +50,8 @@ class EthosU(Target):
     convolutions_only = True
 
     def convert(self, module, path, precision, calibration=None, observer=None):
-        """Write a graph as a `.pte` program, beside it `.tosa` (what Vela was given) and `.csv`
-        (its estimates); see `Target.convert`.
+        """Write a graph as a `.pte` program; beside it `.tosa` (Vela's input) and `.csv` (its
+        estimates); see `Target.convert`.
 
         Int8 alone: weights per channel, activations per tensor; input and output stay float.
         Without an observer, Arm's quantizer's (histogram) sets the ranges.
@@ -69,16 +69,14 @@ class EthosU(Target):
                 temporary.write_bytes(content)
 
     def open(self, path, threads=1):
-        """Open a program for checking: its TOSA graph in Arm's reference model, at no speed to
-        speak of.
-        """
+        """Open a program for checking: Arm's reference model runs its TOSA graph, slowly."""
         return ApartSession(
             lambda ppg: call_apart("arm", "xmae.export.targets.ethos_u:run", os.fspath(path), ppg)
         )
 
     def inspect(self, path):
-        """Say what is in a program, as `xmae.export.targets.executorch.inspect_model`, and
-        `estimated` by Vela.
+        """Describe a program as `xmae.export.targets.executorch.inspect_model`, with `estimated` by
+        Vela.
         """
         with open(Path(path).with_suffix(".csv"), newline="") as file:
             total = list(csv.DictReader(file))[-1]
@@ -117,8 +115,8 @@ class EthosU85(EthosU):
 @quietly()
 @one_thread()
 def lower(module, calibration, accelerator, observer=None):
-    """Return bytes by suffix: the program, its TOSA graph, Vela's summary; in the environment
-    "arm".
+    """Return the files' bytes by suffix: the program, its TOSA graph, Vela's summary; runs in the
+    environment "arm".
     """
     import ethosu.vela  # noqa: F401  (a plain word if it is missing)
     from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
@@ -149,7 +147,7 @@ def lower(module, calibration, accelerator, observer=None):
 
 
 def refuse_leftovers(graph, accelerator):
-    """Raise a `UserError` that names the operators, with their layers, that would run on the
+    """Raise a `UserError` that names the operators, with their layers, that would be left to the
     CPU.
     """
     left = {}
@@ -163,8 +161,8 @@ def refuse_leftovers(graph, accelerator):
 
 @quietly()
 def run(path, ppg):
-    """Return embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; in the
-    environment "arm".
+    """Return the embeddings (n, D) of windows (n, 1000) by the TOSA graph beside a program; runs in
+    the environment "arm".
     """
     import tosa_reference_model
     from executorch.exir._serialize._program import deserialize_pte_binary

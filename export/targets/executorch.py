@@ -42,12 +42,14 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 @remembered
 def int8_graph(module, calibration, observer=None, keep=()):
-    """Return the int8 graph of a graph: made once for its file and its layers' comparison."""
+    """Return the int8 graph of a graph; it is made once, for the file and for the comparison of its
+    layers.
+    """
     return quantize_graph(module, calibration, observer or MINMAX, keep)
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Return every operation of the int8 graph that a program is lowered from, against float; see
+    """Compare every operation of the int8 graph behind a program with float; see
     `xmae.quantize.layers`.
 
     The delegate that runs them on the device computes them all at once and shows none of them.
@@ -85,7 +87,7 @@ def open_model(path, threads=1):
 
 @quietly()
 def inspect_model(path):
-    """Say what is in a `.pte` program.
+    """Describe a `.pte` program.
 
     Returns
     -------

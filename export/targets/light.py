@@ -15,12 +15,12 @@ from xmae.export.targets.session import Session, from_int8, to_int8
 
 
 def is_light():
-    """Tell whether to do without PyTorch, since it is not there or not wanted."""
+    """Tell whether to run without PyTorch: it is not installed or not wanted."""
     return os.environ.get("XMAE_LIGHT") == "1" or find_spec("torch") is None
 
 
 def open_light(path, format, threads=1):
-    """Open a file of a bundle.
+    """Open a file of a bundle without PyTorch.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def open_light(path, format, threads=1):
 
 
 def open_litert(content, threads):
-    """Return a function from one window to one embedding, by LiteRT."""
+    """Open a `.tflite` in LiteRT: a function from one window to one embedding."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -61,8 +61,8 @@ def open_litert(content, threads):
 
 
 def litert_runner(interpreter):
-    """Return a function from one window to one embedding, for an interpreter with its tensors in
-    place.
+    """Return a function from one window to one embedding for an interpreter with allocated
+    tensors.
     """
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
@@ -78,7 +78,7 @@ def litert_runner(interpreter):
 
 
 def open_onnx(content, threads):
-    """Return a function from one window to one embedding, by ONNX Runtime."""
+    """Open an `.onnx` in ONNX Runtime: a function from one window to one embedding."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

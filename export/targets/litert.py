@@ -57,7 +57,7 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 
 def inlined(image):
-    """Return a flatbuffer with all its constants inside, where TensorFlow Lite Micro finds them;
+    """Return a flatbuffer with all constants inside it, where TensorFlow Lite Micro looks for them;
     see `inline_buffers`.
     """
     import flatbuffers
@@ -73,7 +73,7 @@ def inlined(image):
 
 @remembered
 def convert(module):
-    """Return the float flatbuffer of a graph, as bytes."""
+    """Convert a graph to a float flatbuffer, bytes."""
     import litert_torch
 
     traced(module, "litert")  # in plain words why not, if it cannot be
@@ -84,7 +84,7 @@ def convert(module):
 
 
 def quantize(module, precision, calibration, observer=None, keep=()):
-    """Return the flatbuffer of a graph in another precision than float, as bytes."""
+    """Convert a graph to a flatbuffer of another precision than float, bytes."""
     from ai_edge_quantizer import quantizer, recipe, recipe_manager
 
     model, rules = convert(module), recipe_manager.RecipeManager()
@@ -105,8 +105,8 @@ def quantize(module, precision, calibration, observer=None, keep=()):
 
 
 def weight_ranges(model, found):
-    """Return {weight: {"min", "max"}} of the layers of a float flatbuffer with a bias that would
-    not fit into 32 bits, each wide enough for it; `found` are the ranges of its activations.
+    """Return {weight: {"min", "max"}}, wide enough for the bias, for layers of a float flatbuffer
+    whose bias would overflow 32 bits; `found` are the ranges of its activations.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -134,7 +134,7 @@ def weight_ranges(model, found):
 
 
 def constant(flat, tensor, image):
-    """Return values of a constant float tensor of a flatbuffer, None of one that is computed."""
+    """Return the values of a constant float tensor in a flatbuffer; None for a computed one."""
     buffer = flat.buffers[tensor.buffer]
     if buffer.data is not None and len(buffer.data):
         raw = np.asarray(buffer.data, np.uint8).tobytes()
@@ -146,9 +146,7 @@ def constant(flat, tensor, image):
 
 
 def saturated(path):
-    """Return names of the biases of an int8 model that are at the end of 32 bits, so that they say
-    less than they should.
-    """
+    """Return the names of the biases in an int8 model that are clipped at the end of 32 bits."""
     from ai_edge_litert import schema_py_generated as schema
 
     image = Path(path).read_bytes()
@@ -191,9 +189,7 @@ def activation_ranges(model, observer, windows):
 
 
 def values_of(model, ppg):
-    """Say what each activation of a flatbuffer is on each window, read as real numbers: iterator of
-    {name: array}.
-    """
+    """Yield the activations of a flatbuffer for each window, as real numbers: {name: array}."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -228,7 +224,7 @@ def is_float(details):
 
 
 def operators_of(model):
-    """Return (names of what it takes, name of what it gives) of each operator of a flatbuffer."""
+    """Return (names of the inputs, name of the output) of each operator in a flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
@@ -239,7 +235,8 @@ def operators_of(model):
 
 
 def layers_of(model, module):
-    """Return {activation: the layer of `module` it comes from} of its float flatbuffer.
+    """Return {activation: the layer of `module` that it comes from} for the float flatbuffer of
+    `module`.
 
     Activations are named by paths of modules and their classes,
     "a.Outer/torch.nn.modules.linear.Linear_head;2", parts of a fused operator with ";;" between
@@ -260,7 +257,7 @@ def layers_of(model, module):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Return every activation of an int8 flatbuffer against the float one; see
+    """Compare every activation of an int8 flatbuffer with the float one; see
     `xmae.quantize.layers.error_rows`.
 
     Both run in LiteRT's own kernels, those of microcontrollers.
@@ -299,7 +296,7 @@ def open_model(path, threads=1, reference=False):
 
 
 def inspect_model(path):
-    """Say what is in a `.tflite` model.
+    """Describe a `.tflite` model.
 
     Returns
     -------
@@ -337,7 +334,7 @@ def inspect_model(path):
 
 
 def describe(tensor, dtypes):
-    """Shape, dtype, scale and zero point of a tensor of a flatbuffer."""
+    """Describe a tensor of a flatbuffer: shape, dtype, scale and zero point."""
     dtype = dtypes[tensor.type].lower()
     scale, zero_point = (
         (float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))

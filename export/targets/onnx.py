@@ -53,10 +53,10 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 
 @remembered
 def convert(module):
-    """Return the float model of a graph, as bytes.
+    """Convert a graph to a float ONNX model, bytes.
 
-    Of what the exporter notes on each node only its modules and their classes stay: it notes the
-    lines of source that made it too, with the folders that they are in here.
+    Of the exporter's notes on each node, only its modules and their classes are kept: the others
+    hold lines of source, and folders of this machine.
     """
     traced_module = traced(module, "onnx")
     with naming_layers(module, "onnx"):
@@ -71,7 +71,8 @@ def convert(module):
 
 
 def quantize(model, ranges, keep=()):
-    """Return a float model as QDQ int8 with given ranges of its activations, {name: (low, high)}.
+    """Quantize a float model to QDQ int8 with the given ranges of its activations, {name: (low,
+    high)}.
 
     Layer norms stay float (their variance spans too wide a range for 8 bits), and so do the layers
     in `keep`.
@@ -106,8 +107,8 @@ def quantize(model, ranges, keep=()):
 
 
 def weight_scales(graph, ranges):
-    """Return scales of 127 steps, from 0 to the largest weight of each output channel, and the zero
-    point in the middle; wider where the channel's bias would not fit into 32 bits.
+    """Return the weight scales, 127 steps from 0 to the largest weight of each output channel, and
+    the zero point in the middle; wider where the channel's bias would overflow 32 bits.
 
     Left alone, the quantizer spreads 255 steps over both signs: the largest weight would lie
     between the last two codes, and each channel would lose half a step where it matters most.
@@ -115,7 +116,7 @@ def weight_scales(graph, ranges):
     Parameters
     ----------
     graph : onnx.GraphProto
-        Of the float model.
+        Graph of the float model.
     ranges : dict
         (low, high) of its activations by name.
     """
@@ -142,9 +143,7 @@ def weight_scales(graph, ranges):
 
 
 def saturated(path):
-    """Return names of the biases of an int8 model that are at the end of 32 bits, so that they say
-    less than they should.
-    """
+    """Return the names of the biases in an int8 model that are clipped at the end of 32 bits."""
     import onnx
 
     tensors = onnx.load(path).graph.initializer
@@ -154,16 +153,15 @@ def saturated(path):
 
 @remembered
 def activation_ranges(model, observer, windows):
-    """Return {activation: (low, high)} of a float model on windows (n, 1000); the input is not
-    narrowed.
+    """Return {activation: (low, high)} of a float model on windows (n, 1000); the input keeps its
+    full range.
     """
     found = ranges(values_of(model, windows), observer)
     return found | {"ppg": (float(windows.min()), float(windows.max()))}
 
 
 def values_of(model, ppg):
-    """Say what each activation of a model is on each window: iterator of {its name in the float
-    model: float32 array}.
+    """Yield the activations of a model for each window: {name in the float model: float32 array}.
 
     Activations that are kept as codes are read as such, so that the runtime computes as it would
     without being watched.
@@ -200,7 +198,7 @@ def values_of(model, ppg):
 
 
 def compare_layers(module, path, calibration, observer, keep, ppg):
-    """Return every activation of an int8 model against the float one; see
+    """Compare every activation of an int8 model with the float one; see
     `xmae.quantize.layers.error_rows`.
     """
     import onnx
@@ -213,19 +211,17 @@ def compare_layers(module, path, calibration, observer, keep, ppg):
 
 
 def layer_of(node):
-    """Return the name of the innermost module that a node comes from; "" for the whole graph's
-    own.
-    """
+    """Return the name of the innermost module that a node comes from; "" for the graph itself."""
     return noted(node, SCOPES)[-2]
 
 
 def is_norm(node):
-    """Tell whether a node is part of a layer norm."""
+    """Tell whether a node belongs to a layer norm."""
     return any(kind.endswith("Normalise") for kind in noted(node, CLASSES))
 
 
 def noted(node, key):
-    """Say what the exporter noted on a node, from the outermost module to the operator: a list of
+    """Return the exporter's notes on a node, from the outermost module to the operator: a list of
     strings.
     """
     return literal_eval(
@@ -234,7 +230,7 @@ def noted(node, key):
 
 
 def quantize_linear(model):
-    """Return a float model with int8 Linear layers whose activations get their range anew for each
+    """Return a float model with int8 Linear layers whose activation ranges are computed for each
     window.
     """
     import onnx
@@ -286,7 +282,7 @@ def open_model(path, threads=1):
 
 
 def inspect_model(path):
-    """Say what is in an `.onnx` model.
+    """Describe an `.onnx` model.
 
     Returns
     -------

@@ -19,7 +19,7 @@ DTYPES = {
 
 
 class Program:
-    """A program whose operators PyTorch knows.
+    """A program whose operators PyTorch runs.
 
     All tensors that are not constant lie in one stretch of bytes at the offsets that the file
     plans, as on the device: a plan in which one overwrites another too early gives wrong numbers
@@ -56,7 +56,7 @@ class Program:
             self.values.append(self.read(value.val))
 
     def read(self, value):
-        """Return a value of the file as Python's: numbers, lists of numbers, and tensors that share
+        """Convert a value of the file to Python: numbers, lists of numbers, and tensors that share
         the planned memory.
         """
         kind = type(value).__name__
@@ -67,7 +67,7 @@ class Program:
         return None if kind == "Null" else next(iter(vars(value).values()))
 
     def tensor(self, value):
-        """Return a constant, or a view of the memory that a tensor is planned to have."""
+        """Return a constant, or a view of the planned memory of a tensor."""
         dtype, strides = DTYPES[value.scalar_type], [0] * len(value.sizes)
         step = 1
         for axis in reversed(value.dim_order):
@@ -83,7 +83,7 @@ class Program:
         return data[:step].as_strided(value.sizes, strides)
 
     def __call__(self, window):
-        """Return the input tensor -> output tensor."""
+        """Run the program: input tensor -> output tensor."""
         self.values[self.plan.inputs[0]].copy_(window)
         for step in self.plan.chains[0].instructions:
             call = step.instr_args

@@ -26,19 +26,19 @@ SOURCE = "c"
 
 
 def known_targets():
-    """Return names that `--targets` takes, without "all"."""
+    """Return the names that `--targets` accepts, without "all"."""
     return (*TARGETS, SOURCE)
 
 
 def known_precisions():
-    """Return names of the precisions of all targets, each once."""
+    """Return the names of the precisions of all targets, each once."""
     return tuple(
         dict.fromkeys(chain.from_iterable(target.precisions for target in TARGETS.values()))
     )
 
 
 def chosen_targets(names):
-    """Return names of formats from "all" or a list such as "litert,onnx".
+    """Return the names of formats from "all" or a list such as "litert,onnx".
 
     Raises
     ------
@@ -55,7 +55,7 @@ def chosen_targets(names):
 
 
 def chosen_precisions(names, formats):
-    """Return names of precisions from "all" or a list such as "fp32,int8".
+    """Return the names of precisions from "all" or a list such as "fp32,int8".
 
     Raises
     ------
@@ -77,12 +77,12 @@ def chosen_precisions(names, formats):
 
 
 def as_list(names):
-    """Return names of a list such as "onnx, litert", each once."""
+    """Return the names in a list such as "onnx, litert", each once."""
     return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 def takes(format, model, graph):
-    """Tell whether a target, or C source, is meant for a model ("teacher" or a student)."""
+    """Tell whether a target, or the C source, supports a model ("teacher" or a student)."""
     if format == SOURCE:
         return is_conv_student(model, graph)
     return TARGETS[format].takes(model, graph)
@@ -94,5 +94,5 @@ def runs_here(format):
 
 
 def keeps_floats(format):
-    """Tell whether a format can leave layers in float, for a drift budget."""
+    """Tell whether a format can keep some layers in float, for a drift budget."""
     return format in TARGETS and TARGETS[format].compare_layers is not None

@@ -10,7 +10,7 @@ from xmae.signals.window import N_TIMES
 
 @dataclass
 class Session:
-    """An open model.
+    """An open model, called with windows.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Session:
 
 @dataclass
 class ApartSession:
-    """An open model whose runtime is in a process of its own, which takes all windows at once.
+    """An open model whose runtime is in a process of its own; it takes all windows at once.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class ApartSession:
     run: object
 
     def __call__(self, ppg):
-        """Do as `Session`."""
+        """Embed windows as `Session` does."""
         return self.run(checked(ppg))
 
 
 def checked(ppg):
-    """Return windows (n, 1000) as float32, or a `UserError` if they are not scaled windows; see
+    """Return windows (n, 1000) as float32; raises a `UserError` if they are not scaled windows; see
     `Session.__call__`.
     """
     ppg = np.ascontiguousarray(ppg, dtype=np.float32)
@@ -75,15 +75,13 @@ def checked(ppg):
 
 
 def to_int8(x, scale, zero_point, dtype=np.int8):
-    """Map real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x / scale +
-    zero_point.
+    """Quantize real numbers to int8 (or int16) codes, rounded to nearest and clipped: code = x /
+    scale + zero_point.
     """
     limits = np.iinfo(dtype)
     return np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def from_int8(codes, scale, zero_point):
-    """Return the Int8 (or int16) codes to the float32 numbers they stand for: x = (code -
-    zero_point) * scale.
-    """
+    """Dequantize int8 (or int16) codes to float32: x = (code - zero_point) * scale."""
     return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

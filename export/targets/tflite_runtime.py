@@ -47,7 +47,7 @@ np.save(sys.argv[4], np.concatenate(rows))
 
 
 def open_model(path):
-    """Open a `.tflite` in tflite-runtime 2.14, in a process of its own for each call.
+    """Open a `.tflite` in tflite-runtime 2.14, in a new process for each call.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from xmae.quantize.pt2e import layer_of
 
 
 def traced(module, target, memory_format=torch.contiguous_format):
-    """Trace an exportable graph with its one input shape.
+    """Trace an exportable graph with its fixed input shape.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def traced(module, target, memory_format=torch.contiguous_format):
     target : str
         For messages.
     memory_format : torch.memory_format
-        Of the input.
+        Memory format of the input.
 
     Returns
     -------
@@ -53,16 +53,16 @@ def traced(module, target, memory_format=torch.contiguous_format):
         if isinstance(values, torch.Tensor) and not all(isinstance(n, int) for n in values.shape):
             raise UserError(
                 f"{target}: {node.target} of layer {place_of(node)} gives a shape that depends on "
-                "the signal; "
-                "every target runs fixed shapes, so mask values instead of picking them"
+                "the signal; every target runs fixed shapes, so mask values instead of picking "
+                "them"
             )
     return program
 
 
 @contextmanager
 def naming_layers(module, target):
-    """Turn whatever a converter or quantizer raises in the body into a `UserError` with layer and
-    target.
+    """Turn anything that a converter or quantizer raises in the body into a `UserError` that names
+    layer and target.
 
     They raise what they like (assertions among it), with the operator's name somewhere in the text;
     `module` is traced to find its layer.
@@ -85,7 +85,7 @@ def naming_layers(module, target):
 
 
 def unsupported(target, operators):
-    """Return the `UserError` for operators, {name: layer}, that a target does not have."""
+    """Return the `UserError` for operators, {name: layer}, that a target does not support."""
     found = ", ".join(f"{name} of layer {layer}" for name, layer in list(operators.items())[:3])
     more = f" and {len(operators) - 3} more" if len(operators) > 3 else ""
     return UserError(
@@ -96,20 +96,18 @@ def unsupported(target, operators):
 
 
 def operator_of(node):
-    """Return the name of a node's operator, with its overload if it has one: "aten::add.Tensor"; ""
-    of what is no operator.
+    """Return the operator of a node, with its overload if it has one ("aten::add.Tensor"); "" for a
+    node that is not an operator.
     """
     schema = getattr(node.target, "_schema", None)
     return ".".join(filter(None, (schema.name, schema.overload_name))) if schema else ""
 
 
 def place_of(node):
-    """Say where a node of a traced graph is, for messages: its layer, or its own name if it is in
-    none.
-    """
+    """Return the place of a node for messages: its layer, or its own name outside any layer."""
     return layer_of(node) or node.name
 
 
 def plain(name):
-    """Return the name without underscores: erf_inv and erfinv are one operator."""
+    """Return an operator's name without underscores, so that erf_inv and erfinv are equal."""
     return name.replace("_", "")

@@ -27,7 +27,7 @@ SYSTEMS = {
 
 
 class Vela(Target):
-    """TFLite on an Ethos-U; its commands run on the NPU only.
+    """TFLite for an Ethos-U; its commands run on the NPU only.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Vela(Target):
     convolutions_only = True
 
     def convert(self, module, path, precision, calibration=None, observer=None):
-        """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and by
-        layer `.csv`.
+        """Write a graph as a `.tflite` of NPU commands; beside it Vela's estimates: `.json`, and
+        `.csv` by layer.
 
         Raises
         ------
@@ -68,8 +68,8 @@ class Vela(Target):
                     temporary.write_bytes(content)
 
     def inspect(self, path):
-        """Say what is in the file, as `xmae.export.targets.litert.inspect_model`, and `estimated`
-        by Vela.
+        """Describe a file as `xmae.export.targets.litert.inspect_model`, with `estimated` by
+        Vela.
         """
         return litert.inspect_model(path) | {
             "undelegated": [],
@@ -114,7 +114,7 @@ def compile_model(path, accelerator, folder):
     accelerator : str
         One of `SYSTEMS`.
     folder : str or Path
-        Where Vela may write.
+        Folder that Vela may write to.
 
     Returns
     -------
@@ -169,8 +169,8 @@ def layer_of(name):
 
 
 def summary(row):
-    """Say what matters of Vela's summary of a network: all estimated, by Vela's own model of the
-    NPU and its memories.
+    """Return the main numbers of Vela's summary of a network; all are estimates of Vela's model of
+    NPU and memories.
     """
     return {
         "source": (

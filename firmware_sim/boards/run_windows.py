@@ -14,8 +14,8 @@ mark = ctypes.CDLL(None).syscall
 
 
 def litert(path):
-    """Return the type of a window, and functions that put one in, run and get the int8 embedding:
-    LiteRT or tflite-runtime.
+    """Open a model in LiteRT or tflite-runtime: the type of a window, and functions that set it,
+    run, and get the int8 embedding.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -33,7 +33,7 @@ def litert(path):
 
 
 def onnx(path):
-    """Do as `litert` for ONNX Runtime, which takes and gives float32."""
+    """Open a model in ONNX Runtime, which takes and gives float32; see `litert`."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import
     import onnxruntime
 

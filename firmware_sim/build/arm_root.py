@@ -43,7 +43,7 @@ ET_LIBRARIES = (
 
 @dataclass(frozen=True)
 class Root:
-    """One system: QEMU's program, triplet, Debian packages beside `PYTHON`, wheels' platforms,
+    """A system: QEMU's program, triplet, Debian packages beside `PYTHON`, platforms of wheels,
     wheels.
 
     `same`: wheels in the version that is installed here; `pinned`: others.
@@ -73,8 +73,8 @@ ROOTS = {
 
 
 def root_path(arch):
-    """Say where the system of an architecture is kept: a folder for each set of contents, so that
-    versions live together.
+    """Return the folder of an architecture's system; each set of contents has its own, so that
+    versions coexist.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def root_path(arch):
 
 
 def wheels(arch):
-    """Return requirements of a system, as pip takes them.
+    """Return the Python requirements of a system, as pip takes them.
 
     Raises
     ------
@@ -102,8 +102,8 @@ def wheels(arch):
 
 
 def contents(arch):
-    """Say what makes a system this version's: its packages, and the runner that is compiled into
-    it.
+    """Return everything that defines this version's system: its packages, and the source of its
+    runner.
     """
     made = ROOTS[arch]
     runner = sha256(RUNNER) if "executorch" in made.same else None
@@ -111,8 +111,8 @@ def contents(arch):
 
 
 def is_set_up(arch):
-    """Tell whether qemu-user and the system are there, with the runtimes in the versions that are
-    installed here.
+    """Tell whether qemu-user and the system are installed, with the versions of the runtimes that
+    are installed here.
     """
     try:
         return bool(shutil.which(ROOTS[arch].qemu)) and (root_path(arch) / MARKER).is_file()
@@ -121,7 +121,7 @@ def is_set_up(arch):
 
 
 def setup_roots():
-    """Build both systems, at the same time, unless they are there; returns their folders.
+    """Build both systems at the same time, unless they exist; return their folders.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def setup_roots():
 
 
 def setup_root(arch):
-    """Build one system, unless it is there; returns its folder."""
+    """Build one system, unless it exists; return its folder."""
     made, path = ROOTS[arch], root_path(arch)
     for tool, package in ((made.qemu, "qemu-user"), ("apt-get", "apt"), ("dpkg", "dpkg")):
         if shutil.which(tool) is None:
@@ -164,8 +164,8 @@ def setup_root(arch):
 
 
 def fetch_debian(folder, arch):
-    """Download Debian packages with an apt of its own: the system's package lists stay as they
-    are.
+    """Download Debian packages with a private apt configuration, so that the machine's package
+    lists stay unchanged.
     """
     for name in ("lists/partial", "cache/archives/partial", "debs"):
         (folder / name).mkdir(parents=True)
@@ -192,8 +192,8 @@ def fetch_debian(folder, arch):
 
 
 def build_runner(folder, triplet):
-    """Compile the runner of `.pte` files against ExecuTorch's own headers and libraries; of the
-    wheel only those stay.
+    """Compile the runner of `.pte` files against ExecuTorch's headers and libraries, and keep only
+    those of the wheel.
 
     Compiled with libstdc++'s headers, as the libraries are: an exception that crosses over finds
     its handler.
@@ -236,9 +236,7 @@ def build_runner(folder, triplet):
 
 
 def command(words, **options):
-    """Run a program; what it complains about, or that it did not end in its `timeout` (s), becomes
-    the message.
-    """
+    """Run a program; on failure, or after `timeout` s, raise an error with its messages."""
     try:
         done = subprocess.run(
             [str(word) for word in words], capture_output=True, text=True, **options

@@ -28,7 +28,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Wvla", "-Wframe-larger-than=512", "-Werror")
 
 @dataclass(frozen=True)
 class Core:
-    """A processor as compilers name it, and where an emulated board has its memories (addresses in
+    """A processor by its compilers' names, and the memory map of an emulated board (addresses in
     bytes).
 
     `machine`: QEMU's board. `flash_bytes`: how much there is for code on it; a device's own,
@@ -130,8 +130,8 @@ def compile_firmware(
     sources, core, out, *, include=(), defines=(), flash_bytes=4 * MIB, ram_bytes=AMPLE_RAM,
     stack_bytes=4096, fast=True, compiler=None, cmsis_nn=None,
 ):  # fmt: skip
-    """Compile and link a program for one core, with the kernels and the startup code; its flash
-    gets a CRC-32.
+    """Compile and link a program for one core, with kernels and startup code, and write a CRC-32
+    into its flash.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def compile_firmware(
     defines : sequence of str
         Such as "NAME=1".
     flash_bytes, ram_bytes : int
-        What the device has; of more, as much as the emulated board has.
+        Memory of the device; at most that of the emulated board is used.
     stack_bytes : int
         Reserved for the stack.
     fast : bool
@@ -186,7 +186,7 @@ def compile_firmware(
 
 
 def known_compiler(core, compiler):
-    """Return the compiler to use: the one that is named, or the first that is installed.
+    """Return the compiler to use: the named one, or the first that is installed.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def known_compiler(core, compiler):
 
 
 def linker_script(core, flash_bytes, ram_bytes, stack_bytes):
-    """Fill in the linker script of the boards."""
+    """Return the boards' linker script with sizes and addresses filled in."""
     values = {
         "FLASH_ORIGIN": CORES[core].flash,
         "FLASH_LENGTH": min(flash_bytes, CORES[core].flash_bytes),
@@ -221,7 +221,7 @@ def linker_script(core, flash_bytes, ram_bytes, stack_bytes):
 
 
 def compiler_flags(core, compiler, warnings, headers, defines):
-    """Begin a compiler's command line: all but files and linking."""
+    """Return the start of a compiler's command line: all but files and linking."""
     if compiler == "gcc":
         command = ["arm-none-eabi-gcc", *CORES[core].gcc, "-mthumb", "-nostdlib"]
     else:
@@ -240,7 +240,7 @@ def compiler_flags(core, compiler, warnings, headers, defines):
 
 
 def memory_use(path, stack_bytes):
-    """Sum up the sections of a linked program, as `Firmware.sizes`."""
+    """Return the memory use of a linked program by sections, as `Firmware.sizes`."""
     sizes = section_sizes(path)
     data = sizes.get(".data", 0)
     code = sizes[".text"] + sizes.get(".ARM.exidx", 0) + data
@@ -257,8 +257,8 @@ def memory_use(path, stack_bytes):
 
 
 def put_flash_crc(path, start, end):
-    """Write the CRC-32 of a linked program's flash, from `start` to `end` but for this word, into
-    its vectors.
+    """Write the CRC-32 of a linked program's flash, from `start` to `end` without the CRC's own
+    word, into its vector table.
     """
     image, segments, _ = read_elf(path)
     flash, image, word = bytearray(end - start), bytearray(image), None
@@ -272,8 +272,8 @@ def put_flash_crc(path, start, end):
 
 
 def cmsis_nn_files(folder):
-    """Return C files of CMSIS-NN's int8 convolutions, and folders of headers, in a release that a
-    user brought.
+    """Return the C files of CMSIS-NN's int8 convolutions and the include folders, from a release
+    that the user downloaded.
 
     Raises
     ------
@@ -295,8 +295,7 @@ def cmsis_nn_files(folder):
 def compile_host(
     sources, out, *, include=(), defines=(), shared=True, sanitize=False, kernels=True
 ):
-    """Compile for this machine, with the plain kernels: a shared library for `ctypes`, or a
-    program.
+    """Compile for this machine with the plain kernels: a shared library for `ctypes`, or a program.
 
     Parameters
     ----------
@@ -338,8 +337,8 @@ def compile_host(
 
 
 def compile_linux(sources, core, out, *, include=()):
-    """Compile a program for Arm Linux by `ziglang`, with the plain kernels, against the glibc of
-    Debian 12.
+    """Compile a program for Arm Linux by `ziglang`, with the plain kernels and the glibc of Debian
+    12.
 
     Parameters
     ----------
@@ -381,7 +380,7 @@ def zig(*arguments):
 
 
 def build(command):
-    """Run a compiler; what it complains about becomes the message."""
+    """Run a compiler; on failure, raise an error with its messages."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         told = ("error:", "overflow", "will not fit", "undefined")

@@ -9,7 +9,7 @@ from xmae.errors import UserError
 
 
 def read_elf(path):
-    """Return bytes, program headers and section headers of an ELF file.
+    """Read an ELF file: its bytes, program headers and section headers.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def read_elf(path):
 
 
 def read_symbols(path):
-    """Return functions and objects by name: (address without the Thumb bit, size)."""
+    """Return the functions and objects by name: (address without the Thumb bit, size)."""
     image, _, sections = read_elf(path)
     symbols = {}
     for _, kind, _, offset, size, link in sections:
@@ -57,10 +57,10 @@ def read_symbols(path):
 
 
 def section_sizes(path):
-    """Return bytes of each section by name."""
+    """Return the size of each section by name, bytes."""
     return {name: size for name, *_, size, _ in read_elf(path)[2]}
 
 
 def text(image, at):
-    """Return the string that starts there."""
+    """Return the zero-terminated string at an offset."""
     return image[at : image.index(b"\0", at)].decode()

@@ -39,7 +39,7 @@ def write_firmware(
     bundle, folder, ram_bytes, flash_bytes, sfreq=100, hop_s=10, adc_bits=18, trace=False,
     cmsis_nn=False, student="student", check_heads=True,
 ):  # fmt: skip
-    """Write what is particular to a bundle, a device and a front end, and list all sources of the
+    """Write the sources particular to a bundle, a device and a front end; list all sources of the
     firmware.
 
     Parameters
@@ -49,7 +49,7 @@ def write_firmware(
     folder : Path
         For the generated files; made if it is missing.
     ram_bytes, flash_bytes : int
-        What the firmware may use: checked when it is compiled.
+        Memory that the firmware may use: checked when it is compiled.
     sfreq : int
         Sampling rate of the front end, 25-128 Hz.
     hop_s : int
@@ -61,7 +61,7 @@ def write_firmware(
     cmsis_nn : bool
         Call CMSIS-NN instead of the kernels of this package.
     student : str
-        Which of the bundle's students. Of its heads, those with skill are in the firmware; without
+        Student of the bundle. Of its heads, those with skill are in the firmware; without
         any, it sends the embedding alone.
     check_heads : bool
         Hold heads to `PLAUSIBLE`.
@@ -103,7 +103,7 @@ def write_firmware(
 
 
 def front_end_defines(sfreq, hop_s, adc_bits, constants):
-    """Sizes and rates of the front end, as C: name to value."""
+    """Return the sizes and rates of the front end as C: {name: value}."""
     up, down = resampling_ratio(sfreq, SFREQ)
     numbers = {
         "SFREQ": sfreq, "ADC_BITS": adc_bits, "HOP_N": int(sfreq * hop_s),
@@ -119,7 +119,9 @@ def front_end_defines(sfreq, hop_s, adc_bits, constants):
 
 
 def network_defines(entry, heads, trace, flash_bytes, ram_bytes):
-    """Scales, heads and memory, as C: name to value; what comes from the bundle is written here."""
+    """Return the scales, heads and memory sizes as C: {name: value}; what comes from the bundle is
+    escaped.
+    """
     sizes = {"FLASH_BYTES": flash_bytes, "RAM_BYTES": ram_bytes, "STACK_BYTES": STACK_BYTES}
     return {
         "INPUT_SCALE": real(entry.input.scale),
@@ -132,7 +134,8 @@ def network_defines(entry, heads, trace, flash_bytes, ram_bytes):
 
 
 def int8_entry(bundle, student):
-    """The bundle's int8 file of a student for TFLite, with scales and zero points of both ends.
+    """Return a student's int8 TFLite entry in a bundle, with scales and zero points of input and
+    output.
 
     Raises
     ------
@@ -149,8 +152,8 @@ def int8_entry(bundle, student):
 
 
 def front_end_constants(sfreq):
-    """Filter sections, their steady state for a constant 1, and the polyphase taps: float32
-    arrays.
+    """Return the filter sections, their steady state for a constant 1, and the polyphase taps:
+    float32 arrays.
     """
     sos = ppg_sos(sfreq)
     up, down = resampling_ratio(sfreq, SFREQ)
@@ -170,14 +173,16 @@ def front_end_constants(sfreq):
 
 
 def filter_edge(sfreq):
-    """Samples of odd extension that `scipy.signal.sosfiltfilt` adds at each end by default."""
+    """Return the number of samples by which `scipy.signal.sosfiltfilt` extends each end by
+    default.
+    """
     sos = ppg_sos(sfreq)
     return 3 * (2 * len(sos) + 1 - min((sos[:, 2] == 0).sum(), (sos[:, 5] == 0).sum()))
 
 
 def head_constants(heads, output, check=True):
-    """Biases and limits (n_heads,) and weights (n_heads, D) on int8 codes, float32; one row of
-    zeros without heads.
+    """Return the biases and limits (n_heads,) and weights (n_heads, D) of heads on int8 codes,
+    float32; one row of zeros without heads.
     """
     scale, zero, rows = output.scale, output.zero_point, max(len(heads), 1)
     weight, bias = np.zeros((rows, output.shape[-1])), np.zeros(rows)
@@ -190,13 +195,15 @@ def head_constants(heads, output, check=True):
 
 
 def plausible_range(names):
-    """Least and most that each of these heads may say: (2, n_heads)."""
+    """Return the smallest and largest plausible answer of each of these heads: (2, n_heads)."""
     limits = [PLAUSIBLE.get(name, (-NO_LIMIT, NO_LIMIT)) for name in names]
     return np.array(limits, np.float64).reshape(-1, 2).T
 
 
 def described(heads):
-    """Names and units of heads, in the order of the frame; binary ones are sent as log-odds."""
+    """List the names and units of heads in the order of the frame; binary ones are sent as
+    log-odds.
+    """
     return (
         ", ".join(f"{name} ({frame_units(head)})" for name, head in heads.items())
         or "embedding only"
@@ -204,12 +211,12 @@ def described(heads):
 
 
 def frame_units(head):
-    """Units of a head as it is in a frame."""
+    """Return the unit of a head's answer in a frame."""
     return "log-odds" if head.kind == "binary" else head.units
 
 
 def config_header(defines, constants):
-    """`watch_config.h`."""
+    """Return the text of `watch_config.h`."""
     fields = "".join(
         f"  float {name}{''.join(f'[{n}]' for n in array.shape)};\n"
         for name, array in constants.items()
@@ -228,7 +235,7 @@ extern const struct constants constants;
 
 
 def constants_source(constants):
-    """`watch_config.c`: shortest decimals that give the same float32."""
+    """Return the text of `watch_config.c`, with the shortest decimals for the same float32."""
 
     def literal(array):
         if array.ndim:

@@ -7,7 +7,7 @@ PERIODS_S = (10, 60)  # one window every so many seconds
 
 
 def milliamp_hours_per_day(energy_mj, busy_s, period_s, sleep_mw):
-    """Return the charge that the cell gives in a day for one window every `period_s`, mAh: a
+    """Return the charge that the battery needs for a day with one window every `period_s`, mAh: a
     `Span`.
 
     Parameters
@@ -33,12 +33,12 @@ def milliamp_hours_per_day(energy_mj, busy_s, period_s, sleep_mw):
 
 
 def battery_view(energy_mj, busy_ms, sampling_ms, device):
-    """Return the charge a day for each of `PERIODS_S`, mAh as plain numbers.
+    """Return the charge of a day for each of `PERIODS_S`, mAh, as plain numbers.
 
     Parameters
     ----------
     energy_mj, busy_ms : Span
-        Of one window without the work on each sample, mJ and ms.
+        Energy and time of one window without the work on each sample, mJ and ms.
     sampling_ms : Span
         Time for the samples of one second, ms.
     device : Device

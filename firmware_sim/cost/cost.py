@@ -20,7 +20,7 @@ WORD = 4  # bytes
 
 
 def compute_cycles(mix, device):
-    """Return estimated cycles of counted instructions: a `Span`.
+    """Estimate the cycles of counted instructions: a `Span`.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def compute_cycles(mix, device):
 
 
 def memory_cycles(mix, constant_bytes, device):
-    """Return estimated cycles that a layer needs to read its constants from flash: a `Span`.
+    """Estimate the cycles that a layer needs to read its constants from flash: a `Span`.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ def memory_cycles(mix, constant_bytes, device):
 
 
 def layer_cycles(mix, constant_bytes, device):
-    """Return estimated cycles of a layer: the larger of compute and memory; at most their sum."""
+    """Estimate the cycles of a layer: at least the larger of compute and memory, at most their
+    sum.
+    """
     compute, memory = compute_cycles(mix, device), memory_cycles(mix, constant_bytes, device)
     return Span(
         max(compute.low, memory.low), max(compute.value, memory.value), compute.high + memory.high
@@ -71,7 +73,7 @@ def layer_cycles(mix, constant_bytes, device):
 
 
 def milliseconds(cycles, device):
-    """Return cycles at the device's clock as ms."""
+    """Convert cycles at the device's clock to ms."""
     return cycles * (1e-3 / device.clock_mhz.value)
 
 
@@ -81,26 +83,26 @@ def millijoules(time_ms, power_mw):
 
 
 def mean_mix(total, visits):
-    """Return instructions by class of one visit, from the sum over all."""
+    """Return the instructions by class of one visit, from the sum over all visits."""
     return type(total)({kind: count / visits for kind, count in total.items()})
 
 
 def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
-    """Say what one window costs, from front end to frame: counted, and estimated by the device's
-    profile.
+    """Return the cost of one window from front end to frame: counted instructions, and estimates by
+    the device's profile.
 
     Parameters
     ----------
     run : Run
-        Of firmware with the phases of `app/board.h` and the functions of `layers` as markers.
+        Run of firmware with the phases of `app/board.h` and the functions of `layers` as markers.
     layers : list of dict
         From `write_firmware`.
     device : Device
         The profile.
     seconds, hop_s : float
-        How much signal was played; from one window to the next, s.
+        Length of the signal that was played; time from one window to the next, s.
     flash_bytes : int
-        What is checked at the start.
+        Bytes of flash that are checked at the start.
 
     Returns
     -------
@@ -154,9 +156,7 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
 
 
 def layer_row(name, macs, count, cycles, in_network):
-    """Say what one layer, or one part of the work around the network, took: a row of plain
-    numbers.
-    """
+    """Return the cost of one layer, or of one step around the network, as plain numbers."""
     return {
         "name": name,
         "in_network": in_network,
@@ -168,12 +168,13 @@ def layer_row(name, macs, count, cycles, in_network):
 
 
 def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
-    """Say what a window takes, as plain numbers.
+    """Return the estimated cost of a window, as plain numbers.
 
     Parameters
     ----------
     latency_ms, energy_mj, sampling_ms : Span
-        Of a window without the work on each sample, ms and mJ; of the samples of one second, ms.
+        Cost of a window without the work on each sample, ms and mJ; time of one second's samples,
+        ms.
     hop_s : float
         Seconds from one window to the next.
     device : Device
@@ -194,8 +195,8 @@ def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
 
 
 def spread(counted):
-    """Return the fewest and most instructions of a window, and their difference as a share of the
-    most; None without windows.
+    """Return the smallest and largest instruction count of a window, and their difference as a
+    share of the largest; None without windows.
     """
     if not counted:
         return {"windows_min_max": None, "spread": None}
@@ -204,7 +205,9 @@ def spread(counted):
 
 
 def per_window(visits):
-    """Return instructions of each window that went through the network, from front end to frame."""
+    """Return the instruction count of each window that went through the network, from front end to
+    frame.
+    """
     counted, current, network = [], None, False
     for region, count in visits:
         if region == "phase_front_end":

@@ -35,8 +35,8 @@ cache_mem_area=Axi0
 
 
 def npu_estimate(model, device, cost, hop_s):
-    """Return a window with the network on the device's accelerator, by Vela's estimate, and the
-    rest left on the core.
+    """Estimate the cost of a window with the network on the device's accelerator (by Vela) and the
+    rest on the core.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ BUDGET = {"weights": 192 * 1024, "code": 16 * 1024, "ram": 64 * 1024}
 
 @dataclass(frozen=True)
 class Span:
-    """A number that is known within a range: `low` <= `value` <= `high`."""
+    """A number with a range: `low` <= `value` <= `high`."""
 
     low: float
     value: float
@@ -33,11 +33,11 @@ class Span:
 
     @classmethod
     def read(cls, described):
-        """Make it from what `describe` gives."""
+        """Make a `Span` from the output of `describe`."""
         return cls(described["low"], described["estimated"], described["high"])
 
     def describe(self, digits=4):
-        """Do as plain numbers: {"estimated", "low", "high"}."""
+        """Return the range as plain numbers: {"estimated", "low", "high"}."""
         return {
             key: float(f"{number:.{digits}g}")
             for key, number in (("estimated", self.value), ("low", self.low), ("high", self.high))
@@ -53,7 +53,7 @@ class Device:
     name, title, core : str
         File name; words; core as `xmae.firmware_sim.build.compile` names it, or "a53", "a55".
     emulators : list of str
-        Which can run it, the preferred one first: keys of
+        Emulators that can run it, the preferred one first: keys of
         `xmae.firmware_sim.emulators.registry.NEEDS`.
     clock_mhz, active_mw, sleep_mw : Span
         Clock, MHz; power while computing, and while asleep with RAM kept, mW, without sensor, radio
@@ -68,7 +68,7 @@ class Device:
     npu : dict or None
         Accelerator: its name for Vela, and Spans `clock_mhz`, `active_mw`, `latency_share`.
     sources : dict
-        Where each number comes from.
+        Source of each number.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Device:
 
 
 def device_names():
-    """Return names of all profiles."""
+    """Return the names of all profiles."""
     return sorted(path.stem for path in DEVICES.glob("*.json"))
 
 
@@ -144,6 +144,6 @@ def load_device(name):
 
 
 def span(number):
-    """Return a number of a profile as a `Span`; without a range it is exact."""
+    """Convert a number of a profile to a `Span`; without a range it is exact."""
     value = number["value"]
     return Span(number.get("low", value), value, number.get("high", value))

@@ -15,19 +15,19 @@ EPERM, ENOENT, EBADF, EMFILE, ENOSPC = 1, 2, 9, 24, 28  # errors of the protocol
 
 
 class Files:
-    """Files by name, as a run finds and leaves them.
+    """Files in memory, by name, before and after a run.
 
     Parameters
     ----------
     files : dict of bytes
-        What the firmware can open, by name.
+        Files that the firmware can open, by name.
 
     Attributes
     ----------
     console : str
-        What it wrote as text.
+        Text that the firmware wrote.
     refused : list of str
-        What else it asked for.
+        Calls that were refused.
     """
 
     def __init__(self, files):
@@ -36,7 +36,7 @@ class Files:
         self.console, self.refused, self.n_written = "", [], 0
 
     def written(self):
-        """Return files that the firmware wrote: name to bytes."""
+        """Return the files that the firmware wrote: {name: bytes}."""
         return {name: bytes(self.content[name]) for name in sorted(self.changed)}
 
     def open(self, name, flags):
@@ -65,7 +65,7 @@ class Files:
         return data
 
     def write(self, handle, data):
-        """Append bytes to a file or the console: how many, or an error below zero."""
+        """Append bytes to a file or the console; return their number, or an error below zero."""
         if handle in CONSOLE:
             self.console += data.decode("ascii", "replace")
             return len(data)
@@ -79,21 +79,21 @@ class Files:
 
 
 class Debugger:
-    """The other end of QEMU's ``-gdb stdio``.
+    """The debugger at the other end of QEMU's ``-gdb stdio``.
 
     Parameters
     ----------
     to_qemu, from_qemu : binary files
         Standard input, not buffered, and output of QEMU.
     files : Files
-        What the firmware reads and writes.
+        Files that the firmware reads and writes.
     """
 
     def __init__(self, to_qemu, from_qemu, files):
         self.to_qemu, self.from_qemu, self.files = to_qemu, from_qemu, files
 
     def run(self):
-        """Start the machine and serve it until it exits.
+        """Start the machine and serve its calls until it exits.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class Debugger:
         return True  # QEMU has ended
 
     def answer(self, call, *arguments):
-        """Serve one call: the packet that says how it went."""
+        """Serve one call, and return the packet with its result."""
         if call == "open":
             where, size = (int(x, 16) for x in arguments[0].split("/"))
             name = self.memory(where, min(size, STEP)).rstrip(b"\0").decode("utf-8", "replace")
@@ -133,7 +133,7 @@ class Debugger:
         return f"F{result:x}" if result >= 0 else f"F-1,{-result:x}"
 
     def memory(self, where, size):
-        """Return bytes of the machine's memory."""
+        """Read bytes of the machine's memory."""
         data = b""
         for at in range(0, size, STEP):
             self.send(f"m{where + at:x},{min(STEP, size - at):x}")
@@ -151,12 +151,12 @@ class Debugger:
             self.receive()
 
     def send(self, text):
-        """Send one packet, after the sign that the one before has come."""
+        """Send one packet, after the acknowledgement of the one before."""
         body = text.encode()
         self.to_qemu.write(b"+$%b#%02x" % (body, sum(body) % 256))
 
     def receive(self):
-        """Return the next packet, or None where QEMU has ended."""
+        """Receive the next packet; None if QEMU has ended."""
         while (byte := self.from_qemu.read(1)) != b"$":
             if not byte:
                 return None

@@ -26,7 +26,7 @@ UNSHARE = ("unshare", "--net", "--map-root-user")
 
 @dataclass(frozen=True)
 class Confinement:
-    """How far guests are kept apart.
+    """How strictly guest programs are confined.
 
     Attributes
     ----------
@@ -40,16 +40,16 @@ class Confinement:
     words: str
 
     def command(self, words, folder, readable=()):
-        """Return a command line that runs a program in its confinement.
+        """Return the command line that runs a program in its confinement.
 
         Parameters
         ----------
         words : sequence of str or Path
             The program and its arguments.
         folder : Path
-            Where it runs, and the only place that it can write to.
+            Working folder, the only place that the program can write to.
         readable : sequence of Path
-            What else it can read besides the system's programs and libraries.
+            Further paths that it can read, besides the system's programs and libraries.
         """
         words = [str(word) for word in words]
         if self.tool == "unshare":
@@ -83,7 +83,7 @@ KINDS = (
 
 @cache
 def confinement():
-    """Return the best of `KINDS` that works on this machine; tried once."""
+    """Return the strictest of `KINDS` that works on this machine; it is tried once."""
     for kind in KINDS:
         try:
             words = kind.command(["true"], "/tmp")

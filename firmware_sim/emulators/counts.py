@@ -62,9 +62,9 @@ class Run:
     Attributes
     ----------
     exit_code : int
-        Of the program; 99 from the fault handler.
+        Exit code of the program; 99 from the fault handler.
     console : str
-        What it wrote as text.
+        Text that the program wrote.
     files : dict of bytes
         Files it wrote.
     visits : list of (str, int)
@@ -89,7 +89,7 @@ class Run:
 
 
 def classify(path, counts):
-    """Return executed instructions by class.
+    """Return the executed instructions by class.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def code_at(image, segments, address):
 
 
 def name(code, address):
-    """Return (class, words moved if several) of the instruction that `code` starts with."""
+    """Return the class of the instruction that `code` starts with, and the words that it moves."""
     first = int.from_bytes(code[:2], "little")
     if first >= 0xE800 and (helium := vector_class(first, int.from_bytes(code[2:4], "little"))):
         return helium, 0
@@ -149,7 +149,7 @@ def name(code, address):
 
 
 def mnemonic_class(mnemonic):
-    """Return the class of an instruction of the base, DSP and floating-point sets, by its name."""
+    """Return the class of an instruction of the base, DSP or floating-point set, by its name."""
     if mnemonic in BRANCH or (mnemonic[0] == "b" and mnemonic[1:] in CONDITIONS):
         return "branch"
     for kind, starts in (
@@ -188,7 +188,7 @@ def vector_class(first, second):
 
 @cache
 def disassembler():
-    """Return the Capstone for Thumb-2, made once."""
+    """Return the Capstone disassembler for Thumb-2, made once."""
     try:
         from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs
     except ImportError:

@@ -77,7 +77,7 @@ def run_qemu(firmware, files, markers=(), timeout_s=600, patches=None):
 
 
 def converse(command, files, timeout_s):
-    """Run QEMU and be its debugger: exit code (None: it did not end in time) and what it said."""
+    """Run QEMU and act as its debugger: exit code (None after a timeout) and QEMU's messages."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     with (
         tempfile.TemporaryFile() as log,
@@ -102,7 +102,7 @@ def converse(command, files, timeout_s):
 
 
 def code_range(firmware):
-    """Say where the code lies, for the plugin: it counts nothing else."""
+    """Return the address range of the code, the only one in which the plugin counts."""
     address, size = next(
         (at, n) for name, _, at, _, n, _ in read_elf(firmware.path)[2] if name == ".text"
     )
@@ -110,7 +110,7 @@ def code_range(firmware):
 
 
 def read_counts(path, marks):
-    """Return visits, and executions by region and address, from the plugin's file."""
+    """Read the plugin's file: visits, and executions by region and address."""
     visits, counts = [], defaultdict(Counter)
     for line in path.read_text().splitlines():
         kind, mark, *rest = line.split()
@@ -123,7 +123,7 @@ def read_counts(path, marks):
 
 
 def patched(firmware, patches):
-    """Return the ELF file with bytes changed where they are loaded from."""
+    """Return the ELF file with bytes changed at their load addresses."""
     image, segments, _ = read_elf(firmware.path)
     image = bytearray(image)
     for address, value in patches.items():

@@ -18,7 +18,7 @@ ROOTS = {"qemu-user": "arm64", "qemu-user-32": "armhf"}
 
 
 def installed(emulator):
-    """Tell whether an emulator, one of `NEEDS`, can be used."""
+    """Tell whether an emulator, one of `NEEDS`, is installed."""
     if emulator == "unicorn":
         return find_spec("unicorn") is not None
     if emulator == "qemu":
@@ -29,7 +29,7 @@ def installed(emulator):
 
 
 def chosen_emulator(device, name=None):
-    """Return the emulator asked for, or the first of the device's that is installed.
+    """Return the requested emulator, or the first of the device's emulators that is installed.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def chosen_emulator(device, name=None):
 
 
 def what_it_needs(device):
-    """Say how to get one of the device's emulators, in words."""
+    """Say how to install one of the device's emulators."""
     return " or ".join(NEEDS[emulator] for emulator in device.emulators)
 
 

@@ -61,7 +61,7 @@ def measure_arena(path):
 
 
 def run_apart(path, ppg, arena_bytes):
-    """Return outputs (n, D) and the interpreter's log, from a process of its own."""
+    """Run a model in a process of its own: outputs (n, D), and the interpreter's log."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     with tempfile.TemporaryDirectory() as folder:
@@ -87,8 +87,8 @@ def run_apart(path, ppg, arena_bytes):
 
 
 def main(path, source, sink, arena_bytes):
-    """The other process: read windows, run the model, write embeddings; the allocations go to the
-    log.
+    """Serve as the other process: read windows, run the model, write embeddings; allocations go to
+    the log.
     """
     try:
         from tflite_micro import runtime

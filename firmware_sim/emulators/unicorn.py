@@ -30,7 +30,7 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     firmware : Firmware
         For "m4", "m7" or "m33".
     files : dict of bytes
-        What it can open, by name.
+        Files that it can open, by name.
     markers : sequence of str
         Functions; executing the first instruction of one begins a region that lasts until the next
         marker.
@@ -88,9 +88,7 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
 
 
 def load(machine, firmware, patches):
-    """Give a machine its memories, with the firmware and then `patches` (bytes by address) in
-    them.
-    """
+    """Map a machine's memories, and load the firmware and then `patches` (bytes by address)."""
     core = CORES[firmware.core]
     machine.mem_map(core.flash, core.flash_bytes)
     machine.mem_map(core.ram, AMPLE_RAM)
@@ -104,14 +102,14 @@ def load(machine, firmware, patches):
 
 
 def marker_addresses(firmware, markers):
-    """Return the address to name of the marker functions."""
+    """Return the marker functions: {address: name}."""
     if missing := [name for name in markers if name not in firmware.symbols]:
         raise UserError(f"{firmware.path}: no function {', '.join(missing)}")
     return {firmware.symbols[name][0]: name for name in markers}
 
 
 def finished(firmware, exit_code, console, files, visits, counts):
-    """Return a `Run` from counts by address."""
+    """Make a `Run` from counts by address."""
     lines = [line for line in console.splitlines() if line.startswith("stack_used=")]
     rest = "".join(
         line for line in console.splitlines(keepends=True) if not line.startswith("stack_used=")
@@ -121,7 +119,9 @@ def finished(firmware, exit_code, console, files, visits, counts):
 
 
 class BlockCounter:
-    """Executions of each basic block by region, and instructions of each visit of a region."""
+    """Counter of each basic block's executions by region, and of the instructions of each visit of
+    a region.
+    """
 
     def __init__(self, machine, markers):
         self.machine, self.markers = machine, markers
@@ -131,7 +131,7 @@ class BlockCounter:
         self.lengths = {}
 
     def block(self, _, address, size, __):
-        """Act as a block is entered."""
+        """Count a block as it is entered."""
         key = address, size
         if address in self.markers:
             name = self.markers[address]
@@ -146,11 +146,11 @@ class BlockCounter:
         self.order[-1][1] += length
 
     def visits(self):
-        """Return (region, instructions) in order of execution."""
+        """Return (region, instructions) of each visit, in order of execution."""
         return [(name, count) for name, count in self.order]
 
     def by_address(self):
-        """Return the region to address to executions."""
+        """Return the executions by address: {region: {address: count}}."""
         result = {}
         for region, blocks in self.blocks.items():
             addresses = result[region] = Counter()
@@ -161,7 +161,7 @@ class BlockCounter:
 
 
 def starts(code, address):
-    """Return addresses of the Thumb instructions in a stretch of code: a first half-word from
+    """Return the addresses of the Thumb instructions in a stretch of code; a first half-word from
     0xE800 up makes four bytes.
     """
     found, at = [], 0
@@ -172,18 +172,18 @@ def starts(code, address):
 
 
 class Host:
-    """The other side of semihosting, with files in memory."""
+    """Host side of semihosting, with files in memory."""
 
     def __init__(self, machine, files, arm):
         self.machine, self.arm = machine, arm
         self.files, self.exit_code = Files(files), None
 
     def words(self, address, count):
-        """Return `count` words at an address."""
+        """Return the `count` words at an address."""
         return struct.unpack(f"<{count}I", self.machine.mem_read(address, 4 * count))
 
     def interrupt(self, _, number, __):
-        """Act on any exception of the core."""
+        """Handle an exception of the core."""
         arm, machine = self.arm, self.machine
         if number != BREAKPOINT:
             self.files.console += f"exception {number}\n"
@@ -196,7 +196,7 @@ class Host:
         machine.reg_write(arm.UC_ARM_REG_PC, (machine.reg_read(arm.UC_ARM_REG_PC) + 2) | 1)
 
     def serve(self, operation, block):
-        """Answer one semihosting call: the value for r0."""
+        """Serve one semihosting call; return the value for r0."""
         if operation == WRITE0:
             text = bytearray()
             while (byte := self.machine.mem_read(block + len(text), 1)[0]) != 0:

@@ -10,7 +10,7 @@ from xmae.benchmarks import torture as module
 from xmae.cli import main
 from xmae.errors import UserError
 from xmae.files import read_json
-from xmae.twin.traps import SECONDS, draw_traps, make, traps, with_noise
+from xmae.twin.traps import ACC_SFREQ, ONE_G, SECONDS, draw_traps, make, traps, with_noise
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,42 @@ def test_the_traps_are_those_that_were_drawn():
         assert np.abs(pinned.codes - drawn.codes).max() <= max(1, 2 ** (pinned.bits - 14))
         np.testing.assert_allclose(pinned.pulses, drawn.pulses, atol=1e-4)
         np.testing.assert_array_equal(pinned.readable, drawn.readable)
+        assert np.abs(pinned.acceleration - drawn.acceleration).max() <= 1
+
+
+def test_the_accelerometer_sees_a_cadence_where_there_is_one_and_else_gravity():
+    for trap in traps():
+        moved = trap.acceleration - trap.acceleration.mean(1, keepdims=True)
+        if not trap.cadence:
+            assert not moved.any()
+            assert np.linalg.norm(trap.acceleration[:, 0]) == pytest.approx(ONE_G, rel=1e-3)
+            continue
+        rate = 60 * np.abs(np.fft.rfft(moved[0])).argmax() / SECONDS
+        ratio = rate / np.nanmedian(trap.true_rate(np.arange(15.0, 80.0)))
+        assert min(abs(ratio - r) for r in (0.5, 1.03, 1.4, 2.0)) < 0.05
+
+
+def test_with_acceleration_a_heart_rate_beside_a_cadence_is_read_that_is_refused_without(
+    monkeypatch, tmp_path
+):
+    elsewhere = next(trap for trap in traps() if trap.name.startswith("cadence elsewhere"))
+    monkeypatch.setattr(module, "traps", lambda: [elsewhere])
+    (without,) = module.torture("beats-mcu", str(tmp_path))["rows"]
+    (worn,) = module.torture("student-motion", str(tmp_path))["rows"]
+    assert without["answered"] < 0.1
+    assert worn["answered"] > 0.8 and worn["wrong_but_sure"] <= 0.01
+
+
+def test_a_function_gets_the_acceleration_if_it_asks_for_it(only_few, few, monkeypatch, tmp_path):
+    seen = []
+
+    def asking(codes, sfreq, bits, acceleration):
+        seen.append(acceleration.shape)
+        return [(t, 72.0, 1.0) for t in range(10, 80)]
+
+    monkeypatch.setattr(sys.modules[__name__], "oracle", asking)
+    module.torture(f"python:{__name__}:oracle", str(tmp_path))
+    assert seen == [(3, int(SECONDS * ACC_SFREQ))] * len(few)
 
 
 def test_a_damaged_trap_is_refused(monkeypatch):

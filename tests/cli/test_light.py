@@ -117,7 +117,7 @@ def test_the_smallest_extra_is_named(monkeypatch):
     for package, extra in (
         ("torch", "train"), ("sklearn", "train"), ("ai_edge_litert", "lite"),
         ("ai_edge_quantizer", "edge"), ("tflite_micro", "firmware"), ("ray", "scale"),
-        ("huggingface_hub", "hub"), ("polars", "edge"),
+        ("huggingface_hub", "hub"), ("polars", "edge"), ("fsspec", "train"),
     ):  # fmt: skip
         assert extras.extra_of(package) == extra, package
 

@@ -57,8 +57,32 @@ def test_teachers_are_compared_on_the_same_terms(taken, eight_patients, small_st
     # 20,000 crops by 3 epochs of 30
     assert "10 % of the default budget" in page and "no verdict" in page
     assert f"xmae compare teachers student-mcu-s {adopted} --data {store} --tier" in page
+    # the same again: both rows are kept; with another budget it is no row of this table
+    assert main([*words, store, "--epochs", "3", "--out", str(tmp_path / "out")]) == 0
+    again = json.loads((tmp_path / "out" / "teachers.json").read_text())
+    assert len(taken) == 2 and again["teachers"] == found["teachers"]
+    assert main([*words, store, "--epochs", "4", "--out", str(tmp_path / "out")]) == 2
     main([*words, small_store, "--out", str(tmp_path / "few")])  # two to score are too few
     assert "not evaluable: 2 scored subjects" in (tmp_path / "few" / "teachers.md").read_text()
+
+
+def test_a_stopped_comparison_goes_on(taken, eight_patients, tmp_path, monkeypatch):
+    go, stopped = teachers.take_to_watch, []
+
+    def stop(encoder, teacher, *more):
+        if teacher == "student-mcu" and not stopped:
+            stopped.append(teacher)
+            raise KeyboardInterrupt
+        return go(encoder, teacher, *more)
+
+    monkeypatch.setattr(teachers, "take_to_watch", stop)
+    both, store = ["student-mcu-s", "student-mcu"], str(eight_patients / "store")
+    with pytest.raises(KeyboardInterrupt):
+        teachers.teachers(both, store, str(tmp_path))
+    assert [teacher for teacher, _ in taken] == ["student-mcu-s"]
+    found = teachers.teachers(both, store, str(tmp_path))
+    assert [teacher for teacher, _ in taken] == both
+    assert [row["teacher"] for row in found["teachers"]] == both
 
 
 def test_parameters_of_a_program_are_not_said_to_be_none():

@@ -26,6 +26,7 @@ from xmae.distill.objective import (
     TaughtWindows,
     count_beats,
     rate_of,
+    spread,
 )
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
@@ -389,3 +390,16 @@ def test_the_table_of_losses_goes_on_where_it_was(eight_patients, tmp_path, monk
     assert rows[1][5] == "too few subjects" and float(rows[1][6].split()[0]) > 0
     monkeypatch.setattr(distill_losses, "learn", None)
     assert distill_losses.distill_losses(str(eight_patients / "store"), **settings) == page
+
+
+def test_dead_units_of_a_teacher_weigh_nothing():
+    """A unit after a ReLU may be dead, or all but; divided by its deviation it would be all."""
+    embedding = torch.randn(512, 8, generator=torch.Generator().manual_seed(7))
+    alive = spread(embedding)
+    assert torch.equal(alive, embedding.std(0))  # nothing changes where all are alive
+    embedding[:, 2], embedding[:, 5] = 0.3, 1e-5 * embedding[:, 5]
+    std = spread(embedding)
+    least = 0.01 * embedding.std(0).square().mean().sqrt()
+    assert torch.allclose(std[[2, 5]], least.expand(2)) and least > 1e-3
+    rest = [0, 1, 3, 4, 6, 7]
+    assert torch.equal(std[rest], alive[rest])

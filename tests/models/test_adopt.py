@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -355,6 +356,8 @@ def test_programs_of_every_kind_are_the_module(tmp_path):
         ({"length_s": 240}, "mostly made up"),
         ({"sfreq": 1000}, "25 to 500"),
         ({"band_hz": [8, 0.5]}, "lower and a higher"),
+        ({"band_hz": [9, 12]}, "our windows hold 0.5 to 8 Hz"),
+        ({"length_s": 0.01}, "samples of an input"),
         ({"band": [0.5, 8]}, "did you mean band_hz"),
         ({"layout": "tokens"}, "not one of"),
     ],
@@ -389,6 +392,18 @@ def test_adopt_without_a_store_writes_a_teacher(tmp_path, capsys):
     found = json.loads((tmp_path / "run" / "adopt.json").read_text())
     assert found["embed_dim"] == 8 and found["contract"]["sfreq"] == 50
     assert load_encoder(found["teacher"]).provenance["licence"] == "CC0-1.0"
+    # what was adopted is a teacher already: as it is, with its licence
+    again = ["adopt", found["teacher"], "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    assert (
+        Path(found["teacher"]).read_bytes()
+        == (tmp_path / "again" / "teacher.safetensors").read_bytes()
+    )
+    assert main([*again, "--licence", "MIT"]) == 2
+    assert "adopted with the licence CC0-1.0" in capsys.readouterr().err
+    (tmp_path / "run" / "student").mkdir()
+    assert main([*words, "--licence", "MIT"]) == 2
+    assert "the student of another teacher" in capsys.readouterr().err
 
 
 @pytest.mark.extended

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 import xmae
 from xmae.cli import main
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import heads_of
 from xmae.models.hub import HubEncoder
 
 PPG = torch.linspace(-1, 1, 1000).repeat(2, 1, 1)
@@ -111,8 +112,9 @@ def test_a_folder_needs_no_network(tmp_path, no_network, capsys):
     assert main(["publish", str(folder), "--model", "student-mcu-s"]) == 0
     assert "config.json" in capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "model.safetensors", "README.md"
+        "config.json", "model.safetensors", "heads.json", "README.md"
     }  # fmt: skip
+    assert heads_of(folder) == heads_of("student-mcu-s") != {}
     wanted = xmae.load("student-mcu-s")(PPG)
     for encoder in (
         xmae.load(str(folder)),
@@ -133,13 +135,21 @@ def test_a_folder_needs_no_network(tmp_path, no_network, capsys):
 def test_up_to_a_hub_and_back(endpoint, tmp_path, capsys, monkeypatch):
     words = ["publish", str(tmp_path / "pulse"), "--model", "student-mcu-s", "--to", "org/pulse"]
     assert main(words) == 0, capsys.readouterr().err
-    assert {"config.json", "model.safetensors", "README.md"} <= Hub.files.keys()
+    assert {"config.json", "model.safetensors", "heads.json", "README.md"} <= Hub.files.keys()
     wanted = xmae.load("student-mcu-s")(PPG)
     torch.testing.assert_close(xmae.load("hf://org/pulse")(PPG), wanted, rtol=0, atol=0)
+    assert heads_of("hf://org/pulse") == heads_of("student-mcu-s") != {}
     # once it was there, the cache serves while the hub cannot be reached
     gone = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", gone)
     torch.testing.assert_close(xmae.load("hf://org/pulse")(PPG), wanted, rtol=0, atol=0)
+    assert heads_of("hf://org/pulse") != {}
+
+
+def test_a_name_on_a_hub_without_heads(endpoint, tmp_path):
+    assert main(["publish", str(tmp_path / "pulse"), "--model", "student-mcu-s"]) == 0
+    Hub.files = {"model.safetensors": (tmp_path / "pulse" / "model.safetensors").read_bytes()}
+    assert heads_of("hf://org/pulse") == {}
 
 
 def test_what_a_hub_does_not_have_is_one_line(endpoint):

@@ -23,12 +23,12 @@ TOO_WIDE = 10.0  # bpm: further off than this is wrong
 
 @dataclass(frozen=True)
 class Certainty:
-    """How to read certainty.
+    """A certainty table: from which certainty a heart rate is given, and how wide its interval is.
 
     Parameters
     ----------
     half_width : int array, shape (16,)
-        Of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
+        Half width of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
     least : int
         Certainty (0 to 255) from which a heart rate is given.
     """
@@ -37,14 +37,14 @@ class Certainty:
     least: int
 
     def interval(self, rate, certainty):
-        """Return the interval (low, high) of heart rates in the unit of `half_width`."""
+        """Return the interval (low, high) of heart rates, in the unit of `half_width`."""
         half = self.half_width[np.asarray(certainty) // (256 // STEPS)]
         return rate - half, rate + half
 
 
 def answered(reading, table):
-    """Return the heart rates of a `Reading` that are sure enough by a table, all of them without
-    one: float array, shape (n_windows,), bpm; NaN = none.
+    """Return the heart rates of a `Reading` that are certain enough by a table, or all without one:
+    float array, shape (n_windows,), bpm; NaN = none.
     """
     if table is None:
         return reading.rate
@@ -78,12 +78,12 @@ def shipped_certainty(model="beats-mcu"):
 
 
 def table_of_name(name):
-    """Return the table of a shipped model by its name; None of any other."""
+    """Return the table of a shipped model by its name; None for any other name."""
     return shipped_certainty(name) if name in shipped_tables() else None
 
 
 def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
-    """Make a table from windows with truth.
+    """Make a certainty table from windows with truth.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     rate, truth : array, shape (n,)
         Heart rates, bpm; NaN in `rate` = none.
     subject : array, shape (n,), optional
-        Whose window it is. All count the same then, as coverage is a mean over subjects; without it
-        all windows do.
+        Subject of each window. With it all subjects count the same, as coverage is a mean over
+        subjects; without it all windows do.
     wrong_share : float
-        Of all windows, so many may be answered and off by more than 10 bpm.
+        Largest share of all windows that may be answered and off by more than 10 bpm.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
 
 
 def weighted_quantile(x, weight, share):
-    """Find the least of `x` below or at which lies the share of the weight."""
+    """Return the smallest of `x` at or below which this share of the weight lies."""
     order = np.argsort(x, kind="stable")
     below = np.cumsum(weight[order])
     return x[order[min(np.searchsorted(below, share * below[-1]), len(x) - 1)]]

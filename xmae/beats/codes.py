@@ -8,7 +8,7 @@ RAILS = (0.05, 99.95)  # percentiles that become the ends of the code range, wit
 
 
 def as_codes(ppg, bits=16):
-    """Round raw PPG to codes as a converter gives them; missing samples hold the one before.
+    """Round raw PPG to converter codes; a missing sample repeats the one before.
 
     Parameters
     ----------

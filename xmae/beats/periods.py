@@ -32,18 +32,18 @@ BEAT_LAG = 6000 * MAP_SFREQ  # lag of a beat times the heart rate in 1 / 100 bpm
 
 
 class Periods:
-    """The last 10 s of a signal, and whether they speak against a heart rate."""
+    """The last 10 s of a signal, with a check of a heart rate against its periodicity."""
 
     def __init__(self):
         self.x = np.zeros(SPAN, np.int64)
 
     def push(self, samples):
-        """Take int8 samples at 100 Hz, a multiple of four: their means are kept."""
+        """Take int8 samples at 100 Hz, a multiple of four; means of four are stored."""
         new = np.asarray(samples, np.int64).reshape(-1, STEP).sum(1) >> 2
         self.x = np.concatenate([self.x, new])[-SPAN:]
 
     def heights(self):
-        """Return how well the signal repeats after 0 to 125 samples, 0 to about 256; None in
+        """Return the autocorrelation at lags of 0 to 125 samples, 0 to about 256; None in
         silence.
         """
         energy = int(self.x @ self.x)
@@ -54,14 +54,14 @@ class Periods:
         return np.maximum(product, 0) * SPAN // (SPAN - lags) * FULL // energy
 
     def doubt(self, rate, irregularity):
-        """Tell whether the signal speaks against a heart rate.
+        """Tell whether the signal contradicts a heart rate.
 
         Parameters
         ----------
         rate : int
             1 / 100 bpm; 0 = none.
         irregularity : int
-            Of its beats, 1 / 1000; -1 = unknown.
+            Irregularity of the beats, 1 / 1000; -1 = unknown.
 
         Returns
         -------
@@ -83,8 +83,8 @@ class Periods:
 
 
 def around(height, lag):
-    """Return the greatest height within one sample of a lag, by a parabola; -1 beyond
-    the longest.
+    """Return the greatest height within one sample of a lag, by a parabola; -1 beyond the longest
+    lag.
     """
     if lag + 2 > MOST:
         return -1
@@ -97,7 +97,7 @@ def around(height, lag):
 
 
 def off_beat(height, beats):
-    """List the heights of the search's lags that are no multiple of a beat, and 0."""
+    """List 0 and the heights at the lags that are not near a multiple of a beat."""
     lags = np.arange(SHORTEST, LONGEST + 1)
     near = np.zeros(len(lags), bool)
     for beat in beats:

@@ -17,15 +17,15 @@ PEAK_HALF = 5  # samples: the largest |ECG| within 50 ms is the R peak
 
 
 def stretches(windows):
-    """Return slices of windows (in the order of the store) that follow each other without a gap in
-    one recording.
+    """Return slices of consecutive windows (in the order of the store) without a gap in one
+    recording.
     """
     edges = np.concatenate([[0], np.flatnonzero(~windows.follows) + 1])
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
 
 
 def r_peaks(ecg, detector=DETECTORS[0]):
-    """Return R peaks of cleaned ECG at 100 Hz (n_times,), as sample numbers; none where the
+    """Return the R peaks of cleaned ECG at 100 Hz (n_times,), as sample numbers; none where the
     detector gives up.
     """
     from neurokit2 import ecg_findpeaks  # slow to import
@@ -50,8 +50,8 @@ def r_peaks(ecg, detector=DETECTORS[0]):
 
 
 def matched(first, second):
-    """Return for every beat of `first`, whether `second` (both ascending sample numbers) has one
-    within 0.15 s: bool.
+    """Tell for every beat of `first` whether `second` has one within 0.15 s (both ascending sample
+    numbers): bool.
     """
     if not len(second):
         return np.zeros(len(first), bool)
@@ -72,8 +72,8 @@ def agreed(n_windows, first, second):
 
 
 def fraction_of_peak(x, peak):
-    """Return peaks (n,) between samples: vertex of the parabola through each peak of `x` and its
-    two neighbours.
+    """Refine peaks (n,) to fractions of a sample: the vertex of a parabola through each peak of `x`
+    and its two neighbours.
     """
     a, b, c = x[peak - 1], x[peak], x[peak + 1]
     bend = a - 2 * b + c

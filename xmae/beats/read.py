@@ -31,7 +31,7 @@ RESTING, MOVING = "beats-mcu", "student-motion"  # whose certainty, by what a mo
 
 @dataclass(frozen=True)
 class HeartReading:
-    """What was read from a recording.
+    """Beats, heart rate and rhythm that were read from a recording.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class HeartReading:
     rhythm : list of str
         A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
     embedding : float32 array, shape (n // 10, 256)
-        Of each whole 10 s.
+        Embedding of each whole 10 s.
     activity : float array, shape (n,), or None
         Largest movement of the last 4 s, g; None without acceleration.
     """
@@ -73,21 +73,25 @@ class HeartReading:
 
     @property
     def rmssd(self):
-        """Root mean square of the changes from one sure interval to the next, ms; NaN below 4."""
+        """Return the root mean square of the changes between successive certain intervals, ms; NaN
+        below 4.
+        """
         return float(self._variability("rmssd"))
 
     @property
     def sdnn(self):
-        """Standard deviation of the sure intervals, ms; NaN below 5."""
+        """Return the standard deviation of the certain intervals, ms; NaN below 5."""
         return float(self._variability("sdnn"))
 
     def _variability(self, name):
-        """Return a number of `xmae.beats.intervals.variability` over the whole recording."""
+        """Return one of the numbers of `xmae.beats.intervals.variability`, over the whole
+        recording.
+        """
         one = np.zeros(len(self.beats), int)
         return variability(self.beats, one, 1, self.confidence)[name][0]
 
     def __str__(self):
-        """Say the reading in a line."""
+        """Return the reading as one line of text."""
         known = np.isfinite(self.rate)
         if not known.any():
             return f"{len(self.time)} s: no heart rate (not sure enough)"
@@ -170,7 +174,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
 
 
 def channels_of(ppg, sfreq):
-    """Return the codes (n_times,) of each channel of raw PPG; the arguments are those of
+    """Return the converter codes (n_times,) of each channel of raw PPG; the arguments are those of
     `read_recording`.
 
     Raises
@@ -196,25 +200,25 @@ def channels_of(ppg, sfreq):
 
 
 def samples_of(codes, sfreq):
-    """Pass codes through the front end, and a second after them, so that the last beats are
-    answered for.
+    """Filter codes by the front end, with one more second of the last code, so that the last beats
+    are complete.
     """
     return FrontEnd(sfreq).push(np.append(codes, np.full(int(np.ceil(sfreq)) + 1, codes[-1])))
 
 
 def follow_moving(seconds, rate, sure, levels, table):
-    """Put what beats and belief make together into the seconds of a reading, in place.
+    """Combine the beats with the tracker's belief in the seconds of a reading, in place.
 
     Parameters
     ----------
     seconds : dict
         See `read_seconds`.
     rate, sure : int arrays, shape (seconds,)
-        Of the belief; see `xmae.beats.track.follow`.
+        Heart rate and certainty of the belief; see `xmae.beats.track.follow`.
     levels : int array
         How much people move, second by second, 1 / 1000 g.
     table : Certainty
-        Of the belief.
+        Certainty table of the belief.
     """
     n = len(seconds["time"])
     seconds["activity"] = np.zeros(n)

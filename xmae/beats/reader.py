@@ -30,7 +30,7 @@ FLOAT_STEP = 100  # codes a unit for maps in floating point
 
 @dataclass(frozen=True)
 class MapCode:
-    """How codes stand for the map.
+    """Relation between the codes of a timing map and its values.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class MapCode:
 
     @classmethod
     def of_scale(cls, scale, log_share=1.0):
-        """Make it from the real number that a code stands for.
+        """Make a `MapCode` from the scale of the codes.
 
         `log_share` is by how much the log interval is made smaller before it becomes a code.
         """
@@ -55,7 +55,7 @@ class MapCode:
 
 
 class BeatReader:
-    """Beats of `n` streams at once, output by output.
+    """Reader of beats from timing maps, of `n` streams at once, output by output.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ class BeatReader:
         self.last = None  # cosine, sine, length and log interval of the output before
 
     def push(self, codes):
-        """Read outputs (n, m, 3) of whole numbers, -255 to 255: cosine, sine, log interval."""
+        """Take outputs (n, m, 3) of whole numbers, -255 to 255: cosine, sine, log interval."""
         codes = np.asarray(codes, np.int64)
         for k in range(codes.shape[1]):
             self.one(codes[:, k, 0], codes[:, k, 1], codes[:, k, 2])
 
     def one(self, cosine, sine, log):
-        """Read one output of every stream, each (n,)."""
+        """Take one output of every stream, each (n,)."""
         square = cosine * cosine + sine * sine
         length = np.minimum(square * 255 // (self.code.unit * self.code.unit), 255)
         if self.last is not None:
@@ -109,18 +109,20 @@ class BeatReader:
         self.outputs += 1
 
     def append(self, where, time, confidence):
-        """Add a beat to the streams that have one."""
+        """Append a beat to each stream that has one."""
         for kept, value in ((self.beats, time), (self.confidence, confidence)):
             kept[where, :-1] = kept[where, 1:]
             kept[where, -1] = value[where]
         self.count += where
 
     def certainty(self):
-        """Return the mean squared length of the last 250 outputs, (n,), 0 to 255."""
+        """Return the mean squared length of (cosine, sine) over the last 250 outputs, (n,), 0 to
+        255.
+        """
         return self.lengths.sum(1) // SPAN
 
     def rate(self):
-        """Return heart rates (n,) in 1 / 100 bpm from beats of the last 10 s; 0 = none or
+        """Return the heart rates (n,) in 1 / 100 bpm from the beats of the last 10 s; 0 = none or
         impossible.
         """
         end = self.outputs * TICKS
@@ -141,8 +143,8 @@ class BeatReader:
         return np.where(sure, gap, 0)
 
     def irregularity(self):
-        """Return the mean change of neighbouring intervals over their mean, (n,) in 1 / 1000; -1
-        below 8.
+        """Return the mean change between neighbouring intervals over their mean, (n,) in 1 / 1000;
+        -1 with fewer than 8.
         """
         gap = self.intervals()
         both = (gap[:, :-1] > 0) & (gap[:, 1:] > 0)
@@ -152,14 +154,15 @@ class BeatReader:
 
 
 def read_maps(maps, code=None):
-    """Read windows by themselves: maps (n, 3, 250), floats or codes -> `Reading`.
+    """Read beats from the timing maps of separate windows: (n, 3, 250), floats or codes ->
+    `Reading`.
 
     Parameters
     ----------
     maps : array, shape (n, 3, 250)
         Floats, or whole numbers with their `code`.
     code : MapCode, optional
-        Of whole numbers.
+        Relation between whole numbers and the map.
 
     Returns
     -------

@@ -9,7 +9,7 @@ DOUBTFUL = 0.25  # confidence of a beat below which its intervals are doubtful: 
 
 @dataclass(frozen=True)
 class Reading:
-    """Beats and heart rate of windows of 10 s.
+    """Beats and heart rates of windows of 10 s.
 
     Parameters
     ----------

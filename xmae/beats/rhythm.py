@@ -21,7 +21,7 @@ PATTERNS = (1, 2, 3)  # distances
 
 
 def rhythm_hint(intervals):
-    """Give a hint for each row.
+    """Return a hint on the rhythm for each row.
 
     Parameters
     ----------
@@ -46,7 +46,9 @@ def rhythm_hint(intervals):
 
 
 def alike(intervals, lag):
-    """Count known pairs of intervals `lag` apart, and those of them that are alike: (n,), (n,)."""
+    """Count the known pairs of intervals `lag` apart, and those of them that are similar: (n,),
+    (n,).
+    """
     first, second = intervals[:, :-lag], intervals[:, lag:]
     both = (first > 0) & (second > 0)
     small = both & (2000 * np.abs(second - first) <= SMALL * (first + second))

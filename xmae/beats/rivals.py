@@ -68,7 +68,9 @@ def read_classical(ppg, method):
 
 
 def pulse_peaks(x, method):
-    """Return sample numbers of the systolic peaks in one window (n_times,); none in a flat one."""
+    """Return the sample numbers of the systolic peaks in one window (n_times,); none in a flat
+    window.
+    """
     if np.ptp(x) == 0:
         return np.zeros(0, int)
     peaks = multiscale_peaks(x) if method == "bishop" else neurokit_peaks(x, method)
@@ -76,7 +78,7 @@ def pulse_peaks(x, method):
 
 
 def neurokit_peaks(x, method):
-    """Return sample numbers of peaks by a detector of NeuroKit2, with the frozen settings."""
+    """Return the sample numbers of peaks by a detector of NeuroKit2 with fixed settings."""
     from neurokit2 import ppg_findpeaks  # slow to import
 
     with warnings.catch_warnings():
@@ -91,8 +93,8 @@ def neurokit_peaks(x, method):
 
 
 def multiscale_peaks(x):
-    """Return sample numbers of the peaks by multi-scale detection (MSPTD), as NeuroKit2's "bishop"
-    finds them, which takes 0.7 s a window.
+    """Return the sample numbers of peaks by multi-scale detection (MSPTD), as NeuroKit2's "bishop",
+    which takes 0.7 s per window.
 
     A sample is a peak if it is above its neighbours at every distance up to the one at which most
     samples are.
@@ -109,7 +111,9 @@ def multiscale_peaks(x):
 
 
 def read_autocorrelation(ppg):
-    """Read the rate at which the autocorrelation of each window peaks between 30 and 220 bpm."""
+    """Read the heart rate at which the autocorrelation of each window is highest, from 30 to 220
+    bpm.
+    """
     n_windows, n_times = ppg.shape
     centred = ppg - ppg.mean(axis=1, keepdims=True)
     power = np.abs(np.fft.rfft(centred, 2 * n_times)) ** 2

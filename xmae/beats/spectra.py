@@ -25,12 +25,12 @@ LARGEST = 32767  # of each part of what is left
 
 
 def cosines():
-    """Return the table of cosines of a turn: int64 (1500,)."""
+    """Return a table of the cosine over one turn: int64 (1500,)."""
     return np.rint(UNIT * np.cos(2 * np.pi * np.arange(TURN) / TURN)).astype(np.int64)
 
 
 class Spectra:
-    """Spectra of one signal of `n` streams.
+    """Running spectra of one signal of `n` streams.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Spectra:
         self.table = cosines()
 
     def push(self, real, imaginary=None):
-        """Take a second of values, (n, 25) whole numbers of at most 10 bits and a sign each."""
+        """Take a second of values, (n, 25) whole numbers of at most 10 bits and a sign."""
         step = (GRID[None, :] * (self.place + np.arange(MAP_SFREQ))[:, None]) % TURN
         cosine, sine = self.table[step], self.table[(step + TURN * 3 // 4) % TURN]
         real = np.asarray(real, np.int64)
@@ -62,7 +62,7 @@ class Spectra:
         self.place = (self.place + MAP_SFREQ) % TURN
 
     def power(self):
-        """Return the squared amplitude at each rate: (n, 96), below 2^31.
+        """Return the squared amplitude at each heart rate: (n, 96), below 2^31.
 
         A signal that turns with amplitude a gives `steady(a)` squared, a wave a quarter of it.
         """
@@ -116,10 +116,10 @@ def bits(x):
 
 
 def steady(amplitude):
-    """Return the root of the power of a signal that turns steadily with this amplitude."""
+    """Return the square root of the power of a signal that rotates steadily with this amplitude."""
     return amplitude * MAP_SFREQ * WINDOW_SUM >> DROP
 
 
 def root(x):
-    """Return the whole square root, rounded down: int64 array -> int64 array, below 2^52."""
+    """Return the integer square root, rounded down: int64 array -> int64 array, below 2^52."""
     return np.sqrt(np.asarray(x, np.float64)).astype(np.int64)

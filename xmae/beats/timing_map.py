@@ -17,14 +17,14 @@ LOG_SHARE = 0.5  # of the third number in exported rows, see `xmae.quantize.grap
 
 
 def map_times(n):
-    """Return the times of `n` outputs, s from the window's first sample: float tensor (n,)."""
+    """Return the times of `n` outputs, s from the first sample of the window: float tensor (n,)."""
     import torch  # a stream needs the numbers above, and no PyTorch
 
     return FIRST_S + torch.arange(n) * (STEP / 100)
 
 
 def timing_target(pulses, n):
-    """Make the map of known pulses.
+    """Make the timing map of known pulses.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def timing_target(pulses, n):
     target : tensor, shape (B, 3, n)
         Cosine, sine, log interval (0 where unknown).
     known : bool tensor, shape (B, n)
-        Where a pulse lies before and after, no more than 3 s apart.
+        True where a pulse lies before and after, no more than 3 s apart.
     """
     import torch
 

@@ -64,7 +64,7 @@ def truth_of_windows(windows):
 
 
 def beats_of(ecg):
-    """Return beats on which the detectors agree, by window: (n, 1000) -> float32 (n, 40), see
+    """Return the beats on which the detectors agree, by window: (n, 1000) -> float32 (n, 40), see
     `Truth`.
     """
     n_windows, signal = len(ecg), np.asarray(ecg, np.float64).ravel()
@@ -80,7 +80,7 @@ def beats_of(ecg):
 
 
 def no_beats(n_windows):
-    """Return beats of windows without truth: float32 (n_windows, 40), all NaN."""
+    """Return empty beats for windows without truth: float32 (n_windows, 40), all NaN."""
     return np.full((n_windows, MAX_BEATS), np.nan, np.float32)
 
 

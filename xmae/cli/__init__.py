@@ -150,8 +150,8 @@ NO_OUT = "data verify"  # whose --out may be empty
 
 
 def main(arguments=None):
-    """Run one verb; returns the exit code: 0 done, 1 a gate was not passed, 2 a mistake in what was
-    asked for.
+    """Run one verb; return the exit code: 0 = done, 1 = a gate was not passed, 2 = a mistake in the
+    request.
     """
     text, code = run(sys.argv[1:] if arguments is None else list(arguments))
     try:
@@ -164,7 +164,7 @@ def main(arguments=None):
 
 
 def run(arguments):
-    """Say what is to be printed on standard output, and the exit code."""
+    """Run a command line; return the text for standard output, and the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return overview(), 0
     if arguments[0] == "--version":
@@ -188,7 +188,9 @@ def run(arguments):
 
 
 def carry_out(verb, words):
-    """Run a verb with the words after it: what is to be printed, and the exit code."""
+    """Run a verb with the words after it; return the text for standard output, and the exit
+    code.
+    """
     with redirect_stdout(sys.stderr):  # libraries chatter; standard output is for results
         if {"-h", "--help"} & set(words):
             return help_of(verb, described(verb)), 0
@@ -206,7 +208,7 @@ def carry_out(verb, words):
 
 
 def unknown_verb(verb):
-    """Say that there is no such verb, and which one may be meant."""
+    """Return the message that there is no such verb, with the one that may be meant."""
     known = [name for name in VERBS if name.startswith(f"{verb} ")] or VERBS
     hint = did_you_mean(verb, VERBS) or f"; expected one of {', '.join(known)}"
     return f"unknown verb '{verb}'{hint}"
@@ -220,7 +222,7 @@ def function_of(verb):
 
 
 def described(verb):
-    """Return a stand-in for the function of a verb, for help: its docstring and signature."""
+    """Return the docstring and signature of a verb's function for help: a stand-in for it."""
     try:
         return function_in(VERBS[verb][0], verb.split()[-1])
     except NotWritten:
@@ -228,8 +230,8 @@ def described(verb):
 
 
 def taken_output(verb, settings):
-    """Return the place of the result, checked and owned until the verb is done; nothing where there
-    is none on this machine.
+    """Check the output path and lock it until the verb is done; nothing is locked where the result
+    is not on this machine.
     """
     out, a_file = settings.get("out"), verb in INTO_A_FILE
     lists = settings.get("list_devices")
@@ -241,7 +243,7 @@ def taken_output(verb, settings):
 
 
 def keep_record(settings, result):
-    """Write config.yaml (the settings as resolved, for --config) and metrics.json (the result) into
+    """Write config.yaml (the resolved settings, for --config) and metrics.json (the result) into
     the run folder.
     """
     out = settings.get("out")
@@ -254,7 +256,7 @@ def keep_record(settings, result):
 
 
 def overview():
-    """Say what `xmae --help` prints."""
+    """Return the text of `xmae --help`."""
     lines = [
         f"xmae {__version__}: from ECG + PPG recordings to a PPG encoder on a watch",
         "",
@@ -266,8 +268,8 @@ def overview():
 
 
 def fail(message):
-    """Print one line on standard error, below progress bars that were cut short; nothing for
-    standard output, and code 2.
+    """Print a message as one line on standard error, after closing progress bars; return no text
+    and code 2.
     """
     if "tqdm" in sys.modules:  # else there was no bar, and help need not wait for it
         for bar in list(sys.modules["tqdm"].tqdm._instances):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from xmae.benchmarks.validate import validate
 from xmae.distill.beats import BEATS
 from xmae.distill.distill import CROPS, EPOCHS, TOKEN_WEIGHT, distill
@@ -11,7 +13,7 @@ from xmae.files import write_json
 from xmae.models.adopted.adopt import open_foreign
 from xmae.models.adopted.contract import Contract
 from xmae.models.adopted.encoder import ProgramEncoder
-from xmae.models.checkpoint import save_encoder
+from xmae.models.checkpoint import load_encoder, save_encoder
 
 
 def adopt(
@@ -35,14 +37,14 @@ def adopt(
     Without `data` only the teacher is written: a file that every verb takes for an encoder. With
     it, a student learns from it, is quantized and exported, and has to pass two gates: int8 against
     the float student (that of `xmae validate`), and the student against this teacher. Exit code 1
-    if one is not passed.
+    if one is not passed. After a stop, the same call goes on from the last checkpoint.
 
     Parameters
     ----------
     file : str
         Checkpoint (of torch.save or safetensors) of a published architecture; a program (.onnx,
-        .pt2 of torch.export, .ts or .pt of TorchScript); or "random": random weights, to try the
-        way.
+        .pt2 of torch.export, .ts or .pt of TorchScript); a teacher.safetensors of this verb; or
+        "random": random weights, to try the way.
     out : str
         Run folder: teacher.safetensors, and with `data` student/, bundle/, validate/, adopt.json.
     architecture : str
@@ -84,15 +86,12 @@ def adopt(
     ------
     UserError
         If the file cannot be read safely or is not of that architecture, its contract asks for what
-        a window does not hold, or no licence is given.
+        a window does not hold, no licence is given, or the folder is of another teacher.
     """
-    contract = Contract.load(spec) if spec else None
-    if contract and architecture:
-        raise UserError(f"--spec {spec}: {architecture} brings its own contract; leave one out")
-    encoder = open_foreign(file, architecture, contract, licence, seed)
+    encoder = opened(file, architecture, spec, licence, seed)
     out = Path(out)
     teacher = str(out / "teacher.safetensors")
-    save_encoder(encoder, teacher, encoder.provenance)
+    keep_teacher(encoder, out, teacher)
     result = {
         "teacher": teacher, "embed_dim": encoder.embed_dim,
         "licence": encoder.provenance["licence"], "contract": encoder.provenance["contract"],
@@ -119,10 +118,41 @@ def adopt(
     return result | {"summary": summary, "out": str(out)}
 
 
+def opened(file, architecture, spec, licence, seed):
+    """Open a teacher: one that was adopted before as it is, others by `open_foreign`."""
+    contract = Contract.load(spec) if spec else None
+    if contract and architecture:
+        raise UserError(f"--spec {spec}: {architecture} brings its own contract; leave one out")
+    if architecture or contract or not is_adopted(file):
+        return open_foreign(file, architecture, contract, licence, seed)
+    encoder = load_encoder(file)
+    stated = encoder.provenance["licence"]
+    if licence not in (None, stated):
+        raise UserError(f"{file}: adopted with the licence {stated}; adopt it anew to change that")
+    return encoder
+
+
+def is_adopted(file):
+    """Tell whether a file is one that this verb wrote."""
+    try:
+        with safe_open(file, "pt") as opened_file:
+            return (opened_file.metadata() or {}).get("kind") in ("adopted", "program")
+    except (OSError, SafetensorError):
+        return False
+
+
+def keep_teacher(encoder, out, teacher):
+    """Write the teacher, or raise a `UserError` if the folder has the student of another."""
+    before = load_encoder(teacher).provenance if Path(teacher).is_file() else None
+    if (out / "student").is_dir() and before != encoder.provenance:
+        raise UserError(f"{out} holds the student of another teacher; name another folder")
+    save_encoder(encoder, teacher, encoder.provenance)
+
+
 def take_to_watch(
     encoder, teacher, data, out, targets, n_calibration, settings, precisions="fp32,int8"
 ):
-    """Distil, export and judge one student of a teacher.
+    """Distil, export and judge one student of a teacher; after a stop, go on from its checkpoint.
 
     Parameters
     ----------
@@ -149,9 +179,11 @@ def take_to_watch(
         `agreement`, `beats` (name of the shipped student with the same timing, or None), `student`
         and `bundle` (their places), `validate` (its result).
     """
+    student = out / "student"
     taught = distill(
-        teacher, data, str(out / "student"), **settings, token_weight=token_weight(encoder)
-    )
+        teacher, data, str(student), **settings, token_weight=token_weight(encoder),
+        resume=(student / "checkpoints" / "last.ckpt").is_file(),
+    )  # fmt: skip
     bundle = str(out / "bundle")
     export(
         teacher, taught["student"], data, bundle, targets=targets, precisions=precisions,

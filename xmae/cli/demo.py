@@ -24,8 +24,8 @@ PROVENANCE = {
 
 
 def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
-    """Run the whole way on the shipped BIDMC recordings and generated people: prepare, pretrain,
-    distill, export, read, gate.
+    """Run the whole pipeline on the shipped BIDMC recordings and generated people: prepare,
+    pretrain, distill, export, read, gate.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
 
 
 def steps_of(out, quick, seed):
-    """Return the steps of the demo by name, each a function that takes nothing."""
+    """Return the steps of the demo by name, each a function without arguments."""
     from xmae.benchmarks.validate import validate
     from xmae.data.prepare.prepare import prepare
     from xmae.distill.distill import distill
@@ -101,7 +101,7 @@ def steps_of(out, quick, seed):
 
 
 def read(bundle, student, store, picture):
-    """Read all people of the store by the bundle's int8 student and by its float weights."""
+    """Read all people of the store with the bundle's int8 student and with its float weights."""
     from xmae.evaluation.read_people import read_people
     from xmae.export.bundle.bundle import Bundle
     from xmae.export.int8_reader import Int8Reader

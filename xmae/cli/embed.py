@@ -42,7 +42,7 @@ PRECISIONS = ("int8", "fp32")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of n windows.
+    """What a model says about n windows.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Answer:
     reading : Reading, optional
         Beats, of a model that finds them.
     table : Certainty, optional
-        From which certainty on their heart rate is given.
+        Certainty table of the model: from which certainty a heart rate is given.
     """
 
     embedding: np.ndarray
@@ -88,16 +88,17 @@ def embed(
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
-        beats, RMSSD and SDNN (ms) there, and a row a beat in beats.csv.
+        beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
     model : str
         A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu"), a safetensors file, or the folder of a bundle.
     target : str or None
-        Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
+        Runtime for a bundle: "litert" (the default), "executorch" or "onnx". Other models run in
+        PyTorch.
     precision : str or None
-        Of a bundle: "int8" (the default) or "fp32".
+        Precision for a bundle: "int8" (the default) or "fp32".
     part : str or None
-        Of a bundle: "student" (the default), "teacher", or a further student, such as
+        Model of a bundle: "student" (the default), "teacher", or a further student, such as
         "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.
@@ -165,7 +166,7 @@ def embed(
 
 
 def check_settings(model, is_bundle, of_bundle):
-    """Raise a `UserError` if a setting is unknown, or of a bundle and the model is none."""
+    """Raise a `UserError` if a setting is unknown, or is for bundles and the model is not one."""
     require_choice("--target", of_bundle["target"] or TARGETS[0], TARGETS)
     require_choice("--precision", of_bundle["precision"] or PRECISIONS[0], PRECISIONS)
     for name, value in of_bundle.items():
@@ -216,8 +217,8 @@ def answer_of_weights(model, windows, **_):
 
 
 def table_of_weights(model, encoder):
-    """Return the certainty table of a shipped encoder, or of one with the timing of a shipped
-    student; None if there is none.
+    """Return the certainty table of a shipped encoder, or of one whose timing is a shipped
+    student's; None otherwise.
     """
     from xmae.export.bundle.beat_rows import certainty_of
     from xmae.models.beat_student import BeatStudent
@@ -228,8 +229,8 @@ def table_of_weights(model, encoder):
 
 
 def columns_of_beats(answer):
-    """Return what beats say of each window, by column: heart rate (bpm) where it is sure enough,
-    certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the sure intervals.
+    """Return the columns on the beats of each window: heart rate (bpm) where it is certain enough,
+    certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the certain intervals.
     """
     reading, n = answer.reading, len(answer.embedding)
     found = variability(reading.time, reading.window, n, reading.confidence)
@@ -243,8 +244,8 @@ def columns_of_beats(answer):
 
 
 def write_beats(path, windows, reading):
-    """Write a row a beat: record, time from the record's start (s), the interval since the beat
-    before (s; none at the first of a window, or at a doubtful beat), confidence (0 to 1).
+    """Write one row per beat: record, time from the record's start (s), interval since the previous
+    beat (s; none at the first beat of a window, or at a doubtful one), confidence (0 to 1).
     """
     first = np.diff(reading.window, prepend=-1) > 0
     sure = np.minimum(reading.confidence, np.roll(reading.confidence, 1)) >= DOUBTFUL
@@ -259,7 +260,7 @@ def write_beats(path, windows, reading):
 
 
 def line_of_beats(rate, reading):
-    """Say the heart rate that beats give, and in how many windows it is given."""
+    """Return a line with the heart rate from beats, and the number of windows that have one."""
     known = np.isfinite(rate)
     said = f"median {median_of(rate):.1f} bpm, " if known.any() else ""
     return (
@@ -269,12 +270,12 @@ def line_of_beats(rate, reading):
 
 
 def median_of(values):
-    """Return the median of the known values, a float."""
+    """Return the median of the known values: a float."""
     return float(np.median(values[np.isfinite(values)]))
 
 
 def lines_of_heads(heads, medians, without):
-    """Say what the heads say, a line each, and what has none."""
+    """Return one line per head, and one on the tasks without a head."""
     lines = [line_of_head(task, head, medians[task]) for task, head in heads.items()]
     if without:
         labels = ", ".join(without)
@@ -283,7 +284,7 @@ def lines_of_heads(heads, medians, without):
 
 
 def line_of_head(task, head, median):
-    """Say the median answer of a head, and a warning where it explains too little."""
+    """Return a line with a head's median answer, and a warning if it explains too little."""
     line = f"{head.label}: median {median:.1f} {head.units}".rstrip()
     if head.skill is None or head.skill >= WEAK:
         return line
@@ -295,8 +296,8 @@ def line_of_head(task, head, median):
 
 
 def usable_windows(recordings, file, polarity):
-    """Return windows of all recordings in which something was measured, windows dropped by reason,
-    and repairs by rule.
+    """Return the windows of all recordings with a signal, the number of dropped windows by reason,
+    and of repairs by rule.
     """
     found, counts, repairs = [], Counter(), Counter()
     for recording in recordings:
@@ -315,7 +316,7 @@ def usable_windows(recordings, file, polarity):
 
 
 def summary_of(windows, dropped, repairs, recordings):
-    """Say what came out and whether it is good, in two or three lines."""
+    """Summarise the result in two or three lines: what came out, and whether it is good."""
     lost = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
     rates = sorted({f"{recording.sfreq:g}" for recording in recordings}, key=float)
     lines = [
@@ -326,8 +327,7 @@ def summary_of(windows, dropped, repairs, recordings):
         clear = int((windows.ppg_quality >= CLEAR).sum())
         lines.append(
             f"median PPG quality {np.median(windows.ppg_quality):.2f}; a clear pulse ({CLEAR} or "
-            "more)"
-            f" in {clear} of {len(windows)} windows"
+            f"more) in {clear} of {len(windows)} windows"
             + ("" if 2 * clear >= len(windows) else ": do not trust what is said about the others")
         )
     told = [TOLD[rule] for rule in TOLD if rule in repairs]
@@ -335,7 +335,9 @@ def summary_of(windows, dropped, repairs, recordings):
 
 
 def write_table(path, columns, embedding):
-    """Write columns by name, then the embedding (n, D) as e0, e1, ...: a row per window."""
+    """Write a table with one row per window: columns by name, then the embedding (n, D) as e0, e1,
+    ....
+    """
     names = [*columns, *(f"e{i}" for i in range(embedding.shape[1]))]
     with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -59,11 +59,11 @@ def finetune(
     epochs : int
         Passes over the training windows.
     batch_size : int or None
-        Windows a step; default 32 with a task, else what the encoder was made with.
+        Windows per step; default 32 with a task, else what the encoder was made with.
     lr : float or None
         Peak learning rate; default 1e-4 with a task, else a third of that from random weights.
     teacher : str or None
-        Of a student without a task: the encoder that it learns from. Default: the shipped one that
+        Encoder that a student without a task learns from. Default: the shipped one that
         it learnt from before.
     seed : int
         Seed of everything random.
@@ -98,7 +98,9 @@ def finetune(
 
 
 def on_windows(encoder, model, data, out, epochs, batch_size, lr, teacher, seed):
-    """Go on as the encoder was made; the result of `pretrain` or `distill`."""
+    """Continue the training by which the encoder was made; the result of `pretrain` or
+    `distill`.
+    """
     from xmae.distill.distill import distill
     from xmae.objectives import OBJECTIVES
     from xmae.training.pretrain import pretrain
@@ -137,7 +139,7 @@ def on_windows(encoder, model, data, out, epochs, batch_size, lr, teacher, seed)
 
 
 def on_labels(encoder, model, data, out, task, labels, epochs, batch_size, lr, seed):
-    """Train encoder and head on the labels of a task, and judge both on val."""
+    """Train encoder and head on the labels of a task, and score both on val."""
     (name,), known = declared_tasks([task])
     task, dataset = known[name], load_dataset(data, labels, [name], known)
     truth = task.target(dataset)
@@ -179,7 +181,7 @@ def on_labels(encoder, model, data, out, task, labels, epochs, batch_size, lr, s
 
 
 def check_enough(task, truth, subject, fitted, judged):
-    """Raise a `UserError`, before anything is computed, if too few subjects have labels."""
+    """Raise a `UserError` before any work if too few subjects have labels."""
     who = {name: len(set(subject[rows])) for name, rows in (("train", fitted), ("val", judged))}
     if who["train"] < FEWEST or who["val"] < 1:
         raise UserError(
@@ -193,13 +195,15 @@ def check_enough(task, truth, subject, fitted, judged):
 
 
 def error_of(kind, truth, said):
-    """Say what predictions miss by: mean absolute error, or log loss with both classes alike."""
+    """Return the error of predictions: mean absolute error, or log loss with equal weights of both
+    classes.
+    """
     error = np.abs(said - truth).mean() if kind == "regression" else balanced_log_loss(truth, said)
     return float(error)
 
 
 def keep(network, before, task, result, splits, out):
-    """Write the trained encoder, where it is from, its head, and metrics.json."""
+    """Write the trained encoder with its provenance, its head, and metrics.json."""
     trained, linear = network
     path = out / "encoder.safetensors"
     origin = {
@@ -218,7 +222,7 @@ def keep(network, before, task, result, splits, out):
 
 
 def summary_of(result, path):
-    """Say what came out and whether it is good."""
+    """Summarise what came out, and whether it is good."""
     after, before, constant = (result[name] for name in ("after", "before", "constant"))
     unit = f"{result['metric']} {result['units']}".strip()
     lines = [

@@ -57,7 +57,7 @@ RENAMED = {  # verb: {old name: new name}, until 0.3
 
 
 def choices_of(verb: str, setting: str) -> tuple[str, ...]:
-    """Return names that a setting of a verb may have; () if it takes anything."""
+    """Return the names that a setting of a verb accepts; () if it accepts anything."""
     place = CHOICES.get(f"{verb} {setting}") or CHOICES.get(setting)
     if place is None:
         return ()
@@ -73,7 +73,7 @@ def choices_of(verb: str, setting: str) -> tuple[str, ...]:
 
 
 def written(place: str) -> tuple[str, ...]:
-    """Return choices as source states them.
+    """Return the choices that are written in the source.
 
     Raises
     ------
@@ -95,5 +95,5 @@ def written(place: str) -> tuple[str, ...]:
 
 
 def present_name(verb: str, setting: str) -> str:
-    """Return the name that a setting has today."""
+    """Return the current name of a setting."""
     return RENAMED.get(verb, {}).get(setting, setting)

@@ -36,8 +36,8 @@ OWN = {  # options of every verb: (type, meaning)
 
 
 def read_settings(verb, function, arguments):
-    """Return the arguments of `function` that a command line asks for, and whether the result is to
-    be printed as JSON.
+    """Read the arguments of `function` from a command line, and whether the result is printed as
+    JSON.
 
     Raises
     ------
@@ -67,8 +67,7 @@ def read_settings(verb, function, arguments):
 
 
 def with_first(verb, parameters, leading, words):
-    """Return {setting: its words} with the words that stand without an option, which are those of
-    the first setting.
+    """Add the words without an option to {setting: its words}, as the words of the first setting.
 
     Raises
     ------
@@ -97,8 +96,8 @@ def with_first(verb, parameters, leading, words):
 
 
 def words_of(verb, arguments, kinds):
-    """Return the words that stand without an option, and {setting: its words} as they stand on
-    the line; of a dict, as in ``--options.rate=3``, {setting: {key: ...}}.
+    """Split a command line into words without an option and {setting: its words}; a dict, as in
+    ``--options.rate=3``, is {setting: {key: ...}}.
     """
     words = {}
     into = leading = []
@@ -130,7 +129,7 @@ def words_of(verb, arguments, kinds):
 
 
 def read_config(path, verb, parameters):
-    """Return the settings of a YAML file; names may have dashes or underscores."""
+    """Read the settings of a YAML file; names may have dashes or underscores."""
     values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings, a line each, such as seed: 77")
@@ -147,8 +146,8 @@ def read_config(path, verb, parameters):
 
 
 def from_words(words, annotation, name, commas=False):
-    """Return the value of a setting from its words on the line; with `commas`, a list's words are
-    cut at them.
+    """Convert the words of a setting to its value; with `commas`, the words of a list are split at
+    commas.
     """
     kinds = kinds_of(annotation)
     if isinstance(words, dict):
@@ -169,8 +168,8 @@ def from_words(words, annotation, name, commas=False):
 
 
 def as_kind(value, annotation, name):
-    """Return the value as its annotation wants it: words or a value of YAML in; raises a
-    `UserError` that calls it `name`.
+    """Convert words, or a value of YAML, to the annotated type; raises a `UserError` that calls the
+    value `name`.
     """
     kinds = kinds_of(annotation)
     if value is None and NoneType in kinds:
@@ -189,8 +188,8 @@ def as_kind(value, annotation, name):
 
 
 def as_scalar(value, kind):
-    """Return a word, or a value of YAML, as bool, int, float or str; a `ValueError` if it is
-    none.
+    """Convert a word, or a value of YAML, to bool, int, float or str; raises a `ValueError` if it
+    cannot.
     """
     if kind is bool and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
@@ -202,7 +201,7 @@ def as_scalar(value, kind):
 
 
 def number_or_text(value):
-    """Return a word as a number, if it is one."""
+    """Convert a word to a number, if it is one."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -210,7 +209,7 @@ def number_or_text(value):
 
 
 def kinds_of(annotation):
-    """List the types that a value may have.
+    """Return the types that a value may have.
 
     ``float | None`` -> [float, NoneType], ``list[str]`` -> [list].
     """
@@ -219,12 +218,12 @@ def kinds_of(annotation):
 
 
 def option(name):
-    """Return a setting's name as it is on the line: "min_quality" -> "--min-quality"."""
+    """Return a setting's name as an option: "min_quality" -> "--min-quality"."""
     return f"--{name.replace('_', '-')}"
 
 
 def help_of(verb, function):
-    """Say what `xmae VERB --help` prints: usage, what it does, and its options."""
+    """Return the text of `xmae VERB --help`: usage, description, and options."""
     parsed, parameters = docstring_parser.parse(function.__doc__), signature(function).parameters
     required = [name for name, p in parameters.items() if p.default is Parameter.empty]
     needed = [f"{option(name)} {name.upper()}" for name in required[1:]]
@@ -247,7 +246,7 @@ def help_of(verb, function):
 
 
 def entry_of(name, meaning, annotation, default, choices, width):
-    """Return one option in the help: its meaning, choices, type and default."""
+    """Return the help on one option: its meaning, choices, type and default."""
     kind = " or ".join(KINDS[kind] for kind in kinds_of(annotation) if kind is not NoneType)
     fact = "required" if default is Parameter.empty else f"default: {shown(default)}"
     text = " ".join(meaning.split())
@@ -263,7 +262,7 @@ def entry_of(name, meaning, annotation, default, choices, width):
 
 
 def shown(default):
-    """Return a default as one would write it."""
+    """Format a default as a user would write it."""
     if default == "":
         return '""'
     return str(default).lower() if isinstance(default, bool | None) else default

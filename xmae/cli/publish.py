@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 from xmae.errors import UserError
+from xmae.evaluation.heads.heads import heads_of, written
 from xmae.export.bundle.provenance import without_folders
 from xmae.models.checkpoint import is_foreign, load_encoder
 
@@ -15,8 +16,8 @@ def publish(
     to: str | None = None,
     private: bool = False,
 ) -> dict:
-    """Write config.json, model.safetensors and a model card with metadata; with `--to`, upload
-    them.
+    """Write config.json, model.safetensors, its heads and a model card with metadata; with `--to`,
+    upload them.
 
     The folder works by itself: `xmae.load(folder)` needs no network. Without `--to` nothing leaves
     this machine.
@@ -58,7 +59,8 @@ def publish(
         raise UserError(f"{model}: weights of others ({stated}); state --licence, if it allows")
     clean = copy.copy(encoder)
     clean.provenance = without_folders(encoder.provenance)
-    hub = HubEncoder(clean, licence or "apache-2.0", Path(model).stem)
+    name, heads = Path(model).stem, written({model: heads_of(model)})[model]
+    hub = HubEncoder(clean, licence or "apache-2.0", name, heads)
     where = None
     try:
         hub.save_pretrained(folder)

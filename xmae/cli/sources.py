@@ -14,11 +14,11 @@ TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "di
 
 
 class NotWritten(LookupError):
-    """A value is worked out when its module is imported, not written down."""
+    """The value is computed when its module is imported, so it cannot be read from the source."""
 
 
 def file_of(module: str) -> Path:
-    """Return the source file of a module of this package; no package below `xmae` is imported.
+    """Return the source file of a module of this package, without importing anything below `xmae`.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def tree_of(file: Path) -> ast.Module:
 
 
 def function_in(module: str, name: str):
-    """Return a function as its source states it: a stand-in with its docstring and signature.
+    """Read a function from its source: a stand-in with its docstring and signature.
 
     Raises
     ------
@@ -59,9 +59,7 @@ def function_in(module: str, name: str):
 
 
 def stand_in(module, node):
-    """Return a function that does nothing, with the docstring and the signature of a syntax
-    node.
-    """
+    """Make a function without a body, with the docstring and signature of a syntax node."""
 
     def function():
         raise NotImplementedError
@@ -86,7 +84,7 @@ def stand_in(module, node):
 
 
 def type_of(node):
-    """Return the type that an annotation names: `list[str] | None` and the like."""
+    """Return the type that an annotation names, such as `list[str] | None`."""
     if isinstance(node, ast.Constant) and node.value is None:
         return None
     if isinstance(node, ast.Name) and node.id in TYPES:
@@ -101,9 +99,7 @@ def type_of(node):
 
 
 def value_of(module, node):
-    """Return the value of a literal, of a name that stands for one in a module, or of one's
-    entry.
-    """
+    """Return the value of a literal, of a module's name for one, or of an entry of such a value."""
     if isinstance(node, ast.Name):
         return value_of(*definition(module, node.id))
     if isinstance(node, ast.Subscript):
@@ -115,7 +111,7 @@ def value_of(module, node):
 
 
 def definition(module, name):
-    """Say where a name gets its value: (module, syntax node), through imports of this package."""
+    """Find where a name gets its value: (module, syntax node), through imports of this package."""
     for node in tree_of(file_of(module)).body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
@@ -128,12 +124,12 @@ def definition(module, name):
 
 
 def constant_in(module: str, name: str):
-    """Return the value of a constant of a module."""
+    """Return the value of a module's constant."""
     return value_of(*definition(module, name))
 
 
 def names_in(module: str, name: str) -> tuple[str, ...]:
-    """Return names in a collection that is written down: elements of a tuple, keys of a dict.
+    """Return the names in a literal collection: elements of a tuple, keys of a dict.
 
     Examples
     --------
@@ -144,8 +140,8 @@ def names_in(module: str, name: str) -> tuple[str, ...]:
 
 
 def elements(module, node):
-    """Return texts in a tuple or list, or keys of a dict; those of another collection it takes
-    over.
+    """Return the strings in a tuple or list, or the keys of a dict, with those of an unpacked
+    collection.
     """
     if isinstance(node, ast.Name):
         return elements(*definition(module, node.id))
@@ -165,7 +161,7 @@ def elements(module, node):
 
 
 def imported(module, name):
-    """Return the module that a module knows by a name."""
+    """Return the full name of the module that a module imports under a name."""
     for node in tree_of(file_of(module)).body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -175,7 +171,7 @@ def imported(module, name):
 
 
 def attributes_in(package: str, attribute: str, having: str | None = None) -> tuple[str, ...]:
-    """Return texts that the classes of a package's modules have as an attribute, each once.
+    """Return the strings that classes of a package's modules have as an attribute, each once.
 
     With `having`, of classes that have this attribute too.
 

@@ -1,5 +1,7 @@
 """`xmae compare teachers`: which teacher is better on a watch?"""
 
+import hashlib
+import json
 from datetime import date
 from pathlib import Path
 
@@ -7,14 +9,16 @@ import numpy as np
 
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.cli.adopt import take_to_watch
+from xmae.data.recording.sizes import read_arrays
 from xmae.data.store.store import WindowStore
 from xmae.distill.beats import BEATS
 from xmae.distill.distill import CROPS, EPOCHS
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
+from xmae.evaluation.compare import check_same
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen
 from xmae.evaluation.protocol.bootstrap import with_interval
-from xmae.files import atomic_file, write_json
+from xmae.files import atomic_file, read_json, write_json
 from xmae.models.adopted.encoder import ProgramEncoder
 from xmae.models.checkpoint import load_encoder
 from xmae.tables import markdown_table
@@ -37,7 +41,8 @@ def teachers(
     """Distil, quantize and judge a student of each teacher with the same budget, data and gates.
 
     All are scored by the same linear probes, on the same subjects and folds: the teacher, its
-    student and the int8 file that a watch runs.
+    student and the int8 file that a watch runs. Each row is kept as it is done: after a stop, the
+    same call goes on from there, and a further teacher joins those that are done.
 
     Parameters
     ----------
@@ -71,8 +76,8 @@ def teachers(
     Raises
     ------
     UserError
-        If fewer than two teachers are given, one cannot be read or saw a test subject, or two have
-        the same name.
+        If fewer than two teachers are given, one cannot be read or saw a test subject, two have the
+        same name, or the folder was begun with other settings.
     """
     from xmae.evaluation.protocol.tasks import TASKS
 
@@ -82,7 +87,8 @@ def teachers(
     names = {name_of(file): file for file in teacher}
     if len(names) < 2 or len(names) < len(teacher):
         raise UserError("give at least two teachers, each with a name of its own")
-    windows = WindowStore(data).windows()
+    store = WindowStore(data)
+    windows = store.windows()
     encoders = {name: load_encoder(file) for name, file in names.items()}
     for encoder in encoders.values():
         refuse_seen(encoder, windows.subject[windows.split == "test"])
@@ -94,12 +100,15 @@ def teachers(
         "batch_size": batch_size,
         "seed": seed,
     }
+    begun = settings | {"n_calibration": n_calibration, "store_sha256": store.contents}
+    for name, encoder in encoders.items():
+        check_same(out / name / "compared.json", begun | {"teacher": print_of(encoder)})
     for name, file in names.items():
-        took = take_to_watch(
-            encoders[name], file, data, out / name, "litert", n_calibration, settings, "int8"
+        row, embedded = kept(out / name) or compared(
+            name, encoders[name], file, data, windows, out / name, n_calibration, settings
         )
-        rows.append(row_of(name, encoders[name], took))
-        embeddings |= three_embeddings(name, encoders[name], took, windows)
+        rows.append(row)
+        embeddings |= embedded
     probes = probe_embeddings(embeddings, windows, chosen, seed=seed)
     for row in rows:
         row["probes"] = probes_of(row["teacher"], probes)
@@ -114,6 +123,36 @@ def teachers(
     with atomic_file(out / "teachers.md") as temporary:
         temporary.write_text(f"{head(list(names.values()), data, result)}\n\n{table}")
     return result | {"summary": table.splitlines(), "out": str(out / "teachers.md")}
+
+
+def print_of(encoder):
+    """Return the SHA-256 over an encoder's weights and provenance."""
+    digest = hashlib.sha256(json.dumps(encoder.provenance, sort_keys=True).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def kept(folder):
+    """Return the row and the embeddings of a teacher that is done; None if it is not."""
+    row, arrays = folder / "row.json", folder / "embeddings.npz"
+    if not (row.is_file() and arrays.is_file()):
+        return None
+    with refusing(arrays, "kept embeddings (remove it, and they are made anew)"):
+        return read_json(row), read_arrays(arrays, lambda name: True)
+
+
+def compared(name, encoder, file, data, windows, folder, n_calibration, settings):
+    """Take one teacher to the watch, and keep its row and its embeddings; both."""
+    took = take_to_watch(encoder, file, data, folder, "litert", n_calibration, settings, "int8")
+    row, embedded = (
+        row_of(name, encoder, took),
+        three_embeddings(name, encoder, took, windows),
+    )
+    with atomic_file(folder / "embeddings.npz") as temporary:
+        np.savez_compressed(temporary, **embedded)
+    write_json(folder / "row.json", row)
+    return row, embedded
 
 
 def head(files, data, result):

@@ -15,14 +15,14 @@ POOR_INT8 = 0.95  # centred cosine to float, below which an int8 file is warned 
 
 
 def verdict(verb, result):
-    """Return lines to print below the progress of a verb.
+    """Return the lines to print below the progress of a verb.
 
     Parameters
     ----------
     verb : str
         "pretrain" and so on.
     result : dict
-        What its function gave.
+        Result of the verb's function.
 
     Returns
     -------
@@ -38,13 +38,15 @@ def verdict(verb, result):
 
 
 def of_unfinished(result):
-    """Return lines of a run that ran out of time."""
+    """Return the lines on a run that ran out of time."""
     done = f" after {result['epochs']} epochs" if "epochs" in result else ""
     return [f"warning: stopped before the end{done}; the same command with --resume goes on"]
 
 
 def of_training(result):
-    """Return lines of a training: how much, how far the loss fell, and how near the teacher is."""
+    """Return the lines on a training: how much was trained, how far the loss fell, and how close to
+    the teacher it came.
+    """
     if not result.get("finished", True):
         return of_unfinished(result)
     losses = result.get("history", {}).get("val_loss", [])
@@ -56,8 +58,7 @@ def of_training(result):
         fall = 1 - result["val_loss"] / losses[0]
         lines.append(
             f"validation loss {losses[0]:.4g} after the first epoch, {result['val_loss']:.4g} in "
-            "the"
-            " end"
+            "the end"
         )
         if fall < SMALL_FALL:
             lines.append("warning: the loss hardly fell: more epochs, more windows or another --lr")
@@ -72,8 +73,7 @@ def of_training(result):
     if known := result.get("known_before"):
         lines.append(
             f"warning: {len(known)} subjects of val or test ({', '.join(known[:3])} ...) had a "
-            "part in"
-            " the weights of --init; they cannot be scored"
+            "part in the weights of --init; they cannot be scored"
         )
     if "encoder" in result:
         lines.append(f"what it knows, against a constant: xmae probe {result['encoder']} STORE")
@@ -81,7 +81,7 @@ def of_training(result):
 
 
 def near_teacher(result):
-    """Return lines that say how close a student came to its teacher, or to itself in float."""
+    """Return the lines on how close a student came to its teacher, or to itself in float."""
     if "cosine_to_float" in result:
         after, before = result["cosine_to_float"], result["cosine_to_float_before"]
         better = "" if after > before else "warning: training did not help: "
@@ -102,7 +102,7 @@ def near_teacher(result):
 
 
 def of_tasks(result):
-    """Return lines of an evaluation: the first method against constant and untrained, task by
+    """Return the lines on an evaluation: the first method beside constant and untrained, task by
     task.
     """
     done = [trial for trial in result["trials"] if "methods" in trial]
@@ -126,7 +126,7 @@ def of_tasks(result):
 
 
 def of_probes(result):
-    """Return lines of a probe: each task's first encoder against the constant."""
+    """Return the lines on a probe: the first encoder of each task beside the constant."""
     lines, worse = [], []
     for task in result["tasks"].values():
         ways = task.get("encoders") or task.get("ways") or {}
@@ -146,7 +146,7 @@ def of_probes(result):
 
 
 def of_int8(result):
-    """Return lines of int8 files: how much of float each keeps."""
+    """Return the lines on int8 files: how much of float accuracy each keeps."""
     lines = []
     for row in result["formats"]:
         value = (row.get("drift") or row).get("centred_cosine_median")
@@ -158,7 +158,7 @@ def of_int8(result):
 
 
 def of_page(result):
-    """Return lines of a page of Markdown: the head of its first table."""
+    """Return the lines on a page of Markdown: the head of its first table."""
     page = Path(result["out"])
     if page.suffix != ".md" or not page.is_file():
         return []

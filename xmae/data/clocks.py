@@ -1,4 +1,4 @@
-"""`xmae data clocks`: are the clocks of ECG and PPG in step? A page with a picture a recording."""
+"""`xmae data clocks`: are the clocks of ECG and PPG in step? A page with a picture of each."""
 
 from dataclasses import asdict, dataclass
 from html import escape
@@ -24,7 +24,7 @@ PICTURES = 24  # recordings with a picture; of more, those that are not certain 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the doctor says about one recording; numbers as in `xmae.signals.offset.Clocks`."""
+    """Result of the clock doctor for one recording; numbers as in `xmae.signals.offset.Clocks`."""
 
     record: str
     minutes: float
@@ -58,7 +58,7 @@ def clocks(
     inputs : list of str
         Recordings, session manifests, folders, or "bidmc".
     out : str
-        Folder for clocks.html (a picture a recording) and clocks.json.
+        Folder for clocks.html (a picture of each recording) and clocks.json.
     channels : str or None
         Channel map, as in `xmae prepare`.
     sfreq : float or None
@@ -125,14 +125,12 @@ def finding_of(recording, found):
 
 
 def number(value):
-    """Return a number as JSON knows it; None for NaN."""
+    """Return a number as JSON allows it; None for NaN."""
     return None if np.isnan(value) else round(float(value), 4)
 
 
 def picture(found):
-    """Return the PNG of the lag of each pulse against time, with the line that was fitted, as
-    base64 text.
-    """
+    """Draw the lag of each pulse against time with the fitted line: PNG as base64 text."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axis = figure.subplots()
     line = found.lag_s + 1e-6 * found.drift_ppm * (found.times_s - found.middle_s)
@@ -146,7 +144,7 @@ def picture(found):
 
 
 def html(head, findings, pictures):
-    """Return the page: what is not certain first."""
+    """Return the HTML page, with uncertain recordings first."""
     parts = [
         f"<!doctype html><meta charset=utf-8><title>Clocks</title><style>{STYLE}</style>",
         f"<h1>Clocks of ECG and PPG</h1><p><b>{escape(head)}.</b></p>",

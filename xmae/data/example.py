@@ -12,8 +12,8 @@ SOURCE, SECONDS = "bidmc26", 60  # a subject that the shipped weights never saw
 
 
 def example(out: str = "recording.csv") -> dict:
-    """Write the first minute of a shipped recording as CSV, as a watch or a monitor might export
-    it.
+    """Write the first minute of a shipped recording as a CSV file, like an export of a watch or
+    monitor.
 
     Parameters
     ----------

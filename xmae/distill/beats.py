@@ -37,8 +37,8 @@ def beat_student(name, embed_dim):
 
 
 def shipped_timing(student):
-    """Return the name of the shipped student that has the same timing, to the bit; None if none
-    has.
+    """Return the name of the shipped student with exactly the same timing; None if there is
+    none.
     """
     own = timing_state(student)
     for name in (*BEATS, *MOVING):
@@ -51,20 +51,20 @@ def shipped_timing(student):
 
 
 def timing_state(student):
-    """Return tensors that a student's timing depends on, by name."""
+    """Return the tensors that a student's timing depends on, by name."""
     state = student.state_dict()
     return {name: tensor for name, tensor in state.items() if name.split(".")[0] in TIMING}
 
 
 def timing_of(student):
-    """Return parts of a student that its timing depends on; none of one that reads no beats."""
+    """Return the modules that a student's timing depends on; none if it reads no beats."""
     if not isinstance(student, BeatStudent):
         return []
     return [getattr(student, part) for part in TIMING]
 
 
 def centre(train, val):
-    """Centre the teacher's answers and scale them to [-2, 2], in place.
+    """Centre the teacher's embeddings and scale them to [-2, 2], in place.
 
     In an exported file embedding and map share a row, and so an int8 scale. Most of the embedding
     is far smaller than its largest number, so that one may be twice the map's.
@@ -87,6 +87,8 @@ def centre(train, val):
 
 
 def with_splits_of(name, splits):
-    """Return splits of a store, with what a shipped student's timing was trained and chosen on."""
+    """Return the splits of a store, joined with those that a shipped student's timing was trained
+    and chosen on.
+    """
     own = load_encoder(name).provenance["splits"]
     return splits | {subject: split for subject, split in own.items() if split != "test"}

@@ -59,15 +59,15 @@ def distill(
         window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu": the
         shipped student that reads beats; its timing stays as it is, a new embedding is learnt.
     loss : str
-        Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational"
-        (distances and angles among the embeddings of a batch; their place is then the student's
-        own).
+        Loss of the embedding: "mse" (squared error, dimensions standardised), "cosine", or
+        "relational" (distances and angles among the embeddings of a batch; their place is then the
+        student's own).
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int
         Passes over the crops.
     batch_size : int
-        Crops a step.
+        Crops per step.
     lr : float
         Peak learning rate of AdamW.
     token_weight : float
@@ -129,7 +129,7 @@ def distill(
 
 
 def begun_from(name, embed_dim, tier):
-    """The student to begin from; a `UserError` if it is of another tier or width."""
+    """Return the student to begin from; raises a `UserError` if its tier or width differs."""
     student, wanted = load_encoder(name), {"embed_dim": embed_dim, "tier": tier}
     if not isinstance(student, McuStudent) or student.config != wanted:
         raise UserError(f"{name}: is no student of the tier {tier} with {embed_dim} outputs")
@@ -137,12 +137,14 @@ def begun_from(name, embed_dim, tier):
 
 
 def untrained(tier, embed_dim):
-    """Make the student of a tier; the timing of one that reads beats is known already."""
+    """Make a student of a tier with random weights; one that reads beats gets the timing of a
+    shipped student.
+    """
     return beat_student(tier, embed_dim) if tier in BEATS else McuStudent(embed_dim, tier)
 
 
 def learn(teacher, splits, train, val, out, settings, last=None, logger=None, before=None):
-    """Train one student on answers that its teacher gave.
+    """Train one student on embeddings that its teacher computed.
 
     Parameters
     ----------
@@ -158,9 +160,9 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
     last : str, optional
         Checkpoint to go on from.
     logger : str, optional
-        Of `distill`.
+        Logger as in `distill`.
     before : McuStudent, optional
-        Whose weights to begin with.
+        Student whose weights to begin with.
 
     Returns
     -------
@@ -198,8 +200,8 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
 
 
 def keep_student(student, result, out, agreement, **provenance):
-    """Write a trained student, with where it is from, and metrics.json: the result with the places
-    of both.
+    """Write a trained student with its provenance, and metrics.json; return the result with both
+    paths.
 
     `agreement` names the entry of `result` that says how close it came to its teacher.
     """

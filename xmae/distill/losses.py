@@ -12,12 +12,12 @@ DISTANCE_WEIGHT, ANGLE_WEIGHT = 25, 50
 
 
 def cosine_loss(student, teacher):
-    """Return one minus the mean cosine of embeddings (B, E), row by row."""
+    """Return one minus the mean cosine between embeddings (B, E), row by row."""
     return 1 - F.cosine_similarity(student, teacher).mean()
 
 
 def relational_loss(student, teacher):
-    """Return the relational knowledge distillation: Huber loss of distances and angles among the
+    """Return the relational distillation loss: the Huber loss of distances and angles among the
     embeddings (B, E) of a batch.
 
     Whatever turns, moves or scales all embeddings together costs nothing. Park et al., CVPR 2019,
@@ -34,8 +34,8 @@ def relational_loss(student, teacher):
 
 
 def relations(x):
-    """Return distances of all pairs over their mean, (B (B - 1),), and the cosine of the angle i j
-    k at [j, i, k], (B, B, B).
+    """Return the distances of all pairs over their mean, (B (B - 1),), and the cosine of the angle
+    i j k at [j, i, k], (B, B, B).
 
     Where j is i or k there is no angle: 0.
     """
@@ -49,13 +49,13 @@ def relations(x):
 
 
 def same_cosine(student, teacher):
-    """Return the mean cosine of embeddings (n, E), row by row."""
+    """Return the mean cosine between embeddings (n, E), row by row."""
     return F.cosine_similarity(student, teacher).mean()
 
 
 def same_distances(student, teacher):
-    """Return the correlation of the distances of all pairs of embeddings (n, E), of the first 4096,
-    in student and teacher.
+    """Return the correlation between student and teacher of the pairwise distances of embeddings
+    (n, E), of the first 4096.
 
     Raises
     ------

@@ -22,11 +22,12 @@ from xmae.signals.window import N_TIMES, SFREQ
 # mean of the embedding's standardised dimensions, for a heart rate one standard deviation from the
 # mean
 RATE_SIZE = 0.5
+LEAST_SPREAD = 0.01  # of a dimension, over that of all
 
 
 class TaughtBatch(NamedTuple):
-    """Scaled PPG (B, 1, L), the teacher's embedding (B, E) and tokens (B, N, D), heart rate (B,) in
-    bpm, and a seed.
+    """Scaled PPG (B, 1, L) with the teacher's embedding (B, E) and tokens (B, N, D), heart rate
+    (B,) in bpm, and a seed.
     """
 
     ppg: torch.Tensor
@@ -37,7 +38,7 @@ class TaughtBatch(NamedTuple):
 
 
 class Distillation(Objective):
-    """Student and losses.
+    """A student, and the losses that compare it with its teacher.
 
     Embeddings of one encoder share a large mean and differ little between windows, so both are
     compared after the teacher's mean is taken off and each dimension divided by the teacher's
@@ -45,8 +46,8 @@ class Distillation(Objective):
 
     One direction of the student's embedding, the mean of these standardised dimensions, is not the
     teacher's: it is the heart rate, counted in the ECG recorded with the PPG (no label). A student
-    this small follows its teacher only so far, and this way any linear head finds, large and
-    linear, what a watch needs most. The idea and its size are ours.
+    this small cannot follow its teacher in everything. So the number that a watch needs most is
+    stored where any linear head finds it. The idea and its size are ours.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class Distillation(Objective):
         self.loss, self.agreement = LOSSES[loss]
         self.student, self.token_weight = student, token_weight
         self.register_buffer("mean", mean := taught.embedding.mean(0))
-        self.register_buffer("std", taught.embedding.std(0).clamp(min=1e-6))
+        self.register_buffer("std", spread(taught.embedding))
         known = taught.rate[taught.rate.isfinite()]
         self.rate_weight = rate_weight if len(known) > 1 else 0.0
         self.register_buffer(
@@ -84,15 +85,15 @@ class Distillation(Objective):
         self.train()
 
     def train(self, mode=True):
-        """Set training or evaluation mode; batch norms of parts that stay keep their statistics."""
+        """Set training or evaluation mode; batch norms of frozen parts keep their statistics."""
         super().train(mode)
         for part in self.kept:
             part.eval()
         return self
 
     def split(self, embedding):
-        """Map (B, E) -> the teacher's part, standardised, (B, E), and the heart rate in standard
-        deviations (B,).
+        """Split an embedding (B, E) into the teacher's part, standardised, (B, E), and the heart
+        rate in standard deviations (B,).
         """
         standard = (embedding - self.mean) / self.std
         if not self.rate_weight:
@@ -101,8 +102,8 @@ class Distillation(Objective):
         return standard - mean, mean[:, 0] / RATE_SIZE
 
     def forward(self, batch):
-        """Return the loss of the teacher's part, plus, weighted, squared error of tokens (relative)
-        and heart rate (Huber).
+        """Return the loss of the teacher's part, plus weighted squared error of tokens (relative)
+        and Huber loss of the heart rate.
         """
         tokens = self.student.tokens(batch.ppg)
         part, rate = self.split(self.student.pool(tokens))
@@ -121,16 +122,25 @@ class Distillation(Objective):
         return loss
 
     def validate(self, batch):
-        """Return one minus how far the teacher's part of both embeddings agrees: cosine, or
-        distances of pairs.
+        """Return one minus the agreement of the teacher's part in both embeddings: cosine, or
+        correlation of pairwise distances.
         """
         parts = self.split(self.student(batch.ppg))[0], self.split(batch.embedding)[0]
         return 1 - AGREEMENTS[self.agreement](*parts)
 
 
+def spread(embedding):
+    """Return the standard deviation of each dimension of embeddings (n, E): shape (E,).
+
+    A dead unit gives the same number always, and so nothing to learn. Divided by next to nothing it
+    would outweigh all others, so no deviation is below a hundredth of their root mean square.
+    """
+    std = embedding.std(0)
+    return std.clamp(min=max(1e-6, LEAST_SPREAD * float(std.square().mean().sqrt())))
+
+
 class TaughtCrops(SteppedBatches):
-    """A bank of random PPG crops with the teacher's answers, computed once, in a new order each
-    epoch.
+    """Random PPG crops with the teacher's answers, computed once and shuffled for each epoch.
 
     Parameters
     ----------
@@ -141,7 +151,7 @@ class TaughtCrops(SteppedBatches):
     n_crops : int
         Crops in the bank.
     batch_size : int
-        Crops a step.
+        Crops per step.
     seed : int
         Seed of crops and order.
     """
@@ -156,7 +166,7 @@ class TaughtCrops(SteppedBatches):
         self.embedding, self.tokens = teach(teacher, self.ppg)
 
     def batch(self, step, seed):
-        """Return the batch of one step, counted from 1 over the whole training."""
+        """Make the batch of one step, counted from 1 over the whole training."""
         epoch, place = divmod(step - 1, self.n_batches)
         order = torch.randperm(
             len(self.ppg), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
@@ -168,7 +178,7 @@ class TaughtCrops(SteppedBatches):
 
 
 class TaughtWindows:
-    """Windows as they are with the teacher's answers, in one batch."""
+    """Unchanged windows with the teacher's answers, in one batch."""
 
     def __init__(self, teacher, windows, seed):
         ppg = minmax_scale(torch.from_numpy(windows.ppg)[:, None])[0]
@@ -184,8 +194,8 @@ class TaughtWindows:
 
 
 def teach(teacher, ppg, batch_size=128):
-    """Return the teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG (n,
-    1, L).
+    """Compute the teacher's embeddings (n, E) and tokens (n, N, D, half precision) of scaled PPG
+    (n, 1, L).
     """
     embeddings, tokens = [], []
     with torch.no_grad():
@@ -197,8 +207,8 @@ def teach(teacher, ppg, batch_size=128):
 
 
 def count_beats(windows):
-    """Return beats since the start of each run of windows, between R peaks interpolated: float32
-    (n, 1000).
+    """Count beats since the start of each run of windows, interpolated between R peaks: float32 (n,
+    1000).
 
     Cut and stretched like a signal, its rise over a crop is the crop's number of beats. NaN in runs
     with fewer than 4 R peaks, and without ECG.
@@ -219,5 +229,5 @@ def count_beats(windows):
 
 
 def rate_of(beats):
-    """Return the heart rate in bpm from the counted beats along windows (n, 1000): shape (n,)."""
+    """Return the heart rate (n,) in bpm from the beat counts along windows (n, 1000)."""
     return (beats[:, -1] - beats[:, 0]) * 60 * SFREQ / (beats.shape[1] - 1)

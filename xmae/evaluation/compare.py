@@ -46,8 +46,8 @@ def compare(
     out: str = "runs/compare",
     seed: int = 77,
 ) -> dict:
-    """Pretrain methods on the training subjects of a store with the same number of windows, and
-    evaluate them.
+    """Pretrain methods on the training subjects of a store, with the same number of windows each,
+    and evaluate them.
 
     Can be stopped at any time and called again: a method that is done is not repeated, a half-done
     one goes on from its last checkpoint. Each method has its own published learning rate and
@@ -68,13 +68,13 @@ def compare(
     others : str
         Further data to evaluate on (stores, or "ppg_bp"), separated by commas; "" for none.
     tasks : str
-        As of `xmae evaluate`: names separated by commas, or "all" that have labels.
+        As in `xmae evaluate`: names separated by commas, or "all" that have labels.
     labels : str or None
         Label table of the store; see `xmae evaluate`.
     size : str
         "base" (as published) or "small".
     batch_size : int
-        Windows a step.
+        Windows per step.
     recipe : str
         Augmentations of `xmae pretrain`: "published" or "small-data".
     finetune : bool
@@ -82,7 +82,7 @@ def compare(
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     max_minutes : float or None
-        Stop a method after so many minutes, with a checkpoint; call again to go on.
+        Stop a method after this many minutes, with a checkpoint; call again to go on.
     out : str
         Folder: a run folder per method, table.md, table.csv, table.html and metrics.json.
     seed : int
@@ -146,7 +146,7 @@ def compare(
 
 
 def known_methods(methods):
-    """Return the methods that are named, or all; a `UserError` if one is unknown or comes twice."""
+    """Return the named methods, or all; raises a `UserError` if one is unknown or comes twice."""
     names = list(METHODS) if methods == "all" else methods.split(",")
     for name in names:
         require_choice("method", name, METHODS)
@@ -172,13 +172,15 @@ def refuse_unequal(training, out):
 
 
 def record(result, out):
-    """Write metrics.json and the tables; the result with the place of the Markdown table."""
+    """Write metrics.json and the tables; return the result with the path of the Markdown table."""
     write_json(out / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
 
 
 def epochs_of(store, budget, batch_size):
-    """Return epochs of the training split with which at least `budget` windows are seen."""
+    """Return the number of epochs of the training split in which at least `budget` windows are
+    seen.
+    """
     n_windows = sum(
         shard.windows for shard in store.entries if store.splits[shard.subject] == "train"
     )
@@ -186,8 +188,8 @@ def epochs_of(store, budget, batch_size):
 
 
 def check_same(path, settings):
-    """Write the settings of a comparison, or raise a `UserError` if an earlier one in the same
-    place had others.
+    """Write the settings of a comparison; raises a `UserError` if an earlier one in the same folder
+    had others.
     """
     if path.is_file():
         before = read_json(path)
@@ -202,7 +204,9 @@ def check_same(path, settings):
 
 
 def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max_minutes):
-    """Train a method, go on with it, or do nothing if it is done; what its `metrics.json` says."""
+    """Train a method, resume it, or skip it if it is done; return the content of its
+    `metrics.json`.
+    """
     if (folder / "metrics.json").is_file() and (folder / "encoder.safetensors").is_file():
         return read_json(folder / "metrics.json") | {"finished": True}
     return pretrain(
@@ -213,8 +217,8 @@ def train_method(name, data, folder, epochs, size, batch_size, recipe, seed, max
 
 
 def cached(folder, protocol, encoder, trials, seed):
-    """Return out-of-fold predictions of an encoder file; from `folder` if they are of this encoder
-    and these folds.
+    """Return out-of-fold predictions of an encoder file, from `folder` if they belong to this
+    encoder and these folds.
 
     Parameters
     ----------
@@ -225,7 +229,7 @@ def cached(folder, protocol, encoder, trials, seed):
     encoder : Path
     trials : list of Trial
     seed : int
-        Of fine-tuning.
+        Seed of fine-tuning.
     """
     path = folder / f"{protocol}.npz"
     digest = sha256(encoder)
@@ -248,7 +252,7 @@ def cached(folder, protocol, encoder, trials, seed):
 
 
 def kept_predictions(path):
-    """Return the arrays of an earlier run, by name.
+    """Read the arrays of an earlier run, by name.
 
     Raises
     ------
@@ -260,8 +264,8 @@ def kept_predictions(path):
 
 
 def fingerprint(trial, seed):
-    """Return digits of all that predictions depend on beside the encoder: signals, labels, folds,
-    seed.
+    """Return a digest of all that predictions depend on besides the encoder: signals, labels,
+    folds, seed.
     """
     content = hashlib.sha256(str(seed).encode())
     for part in (

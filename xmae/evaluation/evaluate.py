@@ -65,16 +65,16 @@ def evaluate(
     protocol : str
         "test": score the subjects of the test split, fit on those of the training split and the
         other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a
-        time (a probe a subject; the encoder stays as it is), all windows, the data set's own heart
-        rate where it has one, published numbers beside. Data without a test split are always
+        time (one probe per subject; the encoder stays as it is), all windows, the data set's own
+        heart rate where it has one, published numbers beside. Data without a test split are always
         cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     baselines : bool
-        Also an untrained encoder of the first's design and hand-made features. A constant always
-        stands beside.
+        Also score an untrained encoder of the first's design, and hand-made features. A constant
+        is always scored.
     out : str
         Folder for metrics.json and table.md, table.csv, table.html.
     seed : int
@@ -118,8 +118,8 @@ def evaluate(
 
 
 def method_names(models):
-    """Return a short name for each model: the stem of its path, or as much of the path as tells
-    them apart.
+    """Return a short name for each model: the stem of its path, with as many parent folders as are
+    needed to tell them apart.
     """
     if not models:
         raise UserError("no model given")
@@ -135,7 +135,7 @@ def method_names(models):
 
 
 def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, seed=77):
-    """Return trials for the tasks named, on every dataset that has labels for them.
+    """Make the trials of the named tasks, on every dataset that has labels for them.
 
     Returns
     -------
@@ -172,14 +172,14 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
 
 
 def refuse_scored(encoder, trials):
-    """Raise a `UserError` if the encoder was trained or chosen on a subject that is scored."""
+    """Raise a `UserError` if the encoder was trained or chosen on a subject to be scored."""
     refuse_seen(
         encoder, set(chain.from_iterable(trial.dataset.subject[trial.rows] for trial in trials))
     )
 
 
 def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
-    """Return out-of-fold predictions of an encoder: trial's name -> array. On a GPU if there is
+    """Return out-of-fold predictions of an encoder: {trial's name: array}. Uses a GPU if there is
     one.
     """
     encoder = encoder.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -196,7 +196,7 @@ def predict(encoder, trials, finetune=False, seed=77, name="evaluate"):
 
 
 def predict_baselines(encoder, trials, finetune=False, seed=77):
-    """Return out-of-fold predictions of what a method must beat, by name.
+    """Return out-of-fold predictions of the baselines, by name.
 
     "untrained" is an encoder of the same design with random weights.
     """
@@ -226,7 +226,7 @@ def summarise(trials, reasons, predictions, seed=77):
         Method -> trial's name -> out-of-fold predictions. The first method is the reference of the
         tests; p-values are adjusted for the number of other methods by Holm's procedure.
     seed : int
-        Of the resamples and the tests.
+        Seed of the resamples and the tests.
 
     Returns
     -------
@@ -265,8 +265,8 @@ def trial_result(trial, predictions, reference, seed):
 
 
 def tested(trial, predictions, reference, seed):
-    """Return results of the methods on a trial, by name, and with how many the reference was
-    compared.
+    """Return the results of the methods on a trial by name, and the number of methods that the
+    reference was compared with.
     """
     rivals = [name for name in predictions if name not in (reference, "constant")]
     truth, subject, kind = trial.truth[trial.rows], trial.subject, trial.task.kind
@@ -285,7 +285,7 @@ def tested(trial, predictions, reference, seed):
 
 
 def count_best(trials, methods):
-    """Count on how many tasks each method (baselines aside) has the best mean; ties count for
+    """Count the tasks on which each method (baselines aside) has the best mean; ties count for
     each.
     """
     count = Counter()

@@ -24,8 +24,8 @@ PUBLISHED = {
 
 
 def words_and_data(models, data):
-    """Return models and data from the words of a command line: without `data`, folders are data,
-    and the model is "base" where none is named.
+    """Split the words of a command line into models and data: without `data`, folders are data, and
+    the model is "base" if none is named.
     """
     if data is not None:
         return models, data.split(",")
@@ -36,8 +36,8 @@ def words_and_data(models, data):
 
 
 def as_stores(data, out):
-    """Return stores of windows: those given, and of folders that hold recordings a new one each, in
-    `out`.
+    """Return stores of windows: given ones as they are, and a new one in `out` for each folder of
+    recordings.
     """
     stores = []
     for item in data:
@@ -51,14 +51,14 @@ def as_stores(data, out):
 
 
 def use_reference(dataset):
-    """Take the data set's own heart rate for the truth, where it brings one."""
+    """Use the data set's own heart rate as the truth, where it has one."""
     reference = dataset.labels.get(REFERENCE)
     if reference is not None and np.isfinite(reference).any():
         dataset.labels[TRUTH] = reference
 
 
 def name_of(store):
-    """Return the data set that a store holds, by its files: "PPG-DaLiA", or "" for others."""
+    """Return the name of the data set in a store, from its files: "PPG-DaLiA", or "" for others."""
     opened = WindowStore(store)
     sources = {Path(row["source"]).name for row in opened.index()}
     dalia = all(re.fullmatch(r"S\d+\.pkl", source) for source in sources)
@@ -69,8 +69,8 @@ def name_of(store):
 
 
 def notes(stores, finetune):
-    """Say what the numbers mean, as lines of Markdown: what is fitted in a fold, and published
-    numbers beside.
+    """Explain the numbers in lines of Markdown: what is fitted in a fold, and published numbers for
+    comparison.
     """
     fitted = "encoder and head, trained together" if finetune else (
         "a linear probe on the frozen embedding, its regularisation chosen among them"
@@ -94,7 +94,7 @@ def notes(stores, finetune):
 
 
 def add_notes(path, lines):
-    """Add lines to the table of an evaluation."""
+    """Append lines to the table of an evaluation."""
     text = Path(path).read_text()
     with atomic_file(path) as temporary:
         temporary.write_text(text + "\n".join(lines) + "\n")

@@ -22,7 +22,7 @@ WINDOW_S = N_TIMES // SFREQ
 
 
 def followed_rates(dataset, model=None):
-    """Follow the heart rate through all windows of a dataset, recording by recording.
+    """Track the heart rate through all windows of a dataset, recording by recording.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def followed_rates(dataset, model=None):
 
 @torch.no_grad()
 def stretch_rates(dataset, part, model):
-    """Follow the windows of one recording: rates at their ends, bpm."""
+    """Track the heart rate through the windows of one recording: rates at their ends, bpm."""
     n = part.stop - part.start
     ppg = np.append(dataset.ppg[part].ravel(), np.zeros(SFREQ))  # a second, for the filters' reach
     acc = None
@@ -69,7 +69,9 @@ def stretch_rates(dataset, part, model):
 
 
 def off(trial, rate):
-    """Say how far answered rates, in the order of `trial.rows`, are off: a mean over subjects."""
+    """Return the mean absolute error over subjects of the answered rates, in the order of
+    `trial.rows`, as text.
+    """
     error, known = np.abs(rate - trial.truth[trial.rows]), np.isfinite(rate)
     subjects = np.unique(trial.subject[known])
     means = [error[known & (trial.subject == subject)].mean() for subject in subjects]
@@ -77,8 +79,8 @@ def off(trial, rate):
 
 
 def followed_predictions(encoders, trials):
-    """Rows of a table for heart rate: method -> trial's name -> predictions; unanswered = the
-    constant.
+    """Return rows of a heart-rate table, {method: {trial's name: predictions}}, and lines for it;
+    unanswered = the constant.
 
     None where no window has acceleration, or another task than heart rate is asked for.
     """

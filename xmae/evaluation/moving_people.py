@@ -42,7 +42,7 @@ def moving_people(n, seed, ratios=RATIOS, family="wrist", seconds=SECONDS):
     ratios : sequence of (float or None)
         Cadence over pulse rate, person by person; None: as it comes.
     family : str
-        Of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     seconds : int
 
     Returns
@@ -86,6 +86,6 @@ def true_rates(pulses, seconds):
 
 @torch.no_grad()
 def maps_of(model, samples):
-    """Return timing maps of samples: (n, 3, T / 4)."""
+    """Compute the timing maps of samples: (n, 3, T / 4)."""
     x = torch.from_numpy(samples.astype(np.float32) / 127)
     return np.concatenate([model.timing(part).numpy() for part in x.split(4)])

@@ -35,7 +35,7 @@ def probe_embeddings(
     seed=77,
     progress=False,
 ):
-    """Probe several embeddings of the same windows on the same folds.
+    """Probe several embeddings of the same windows, on the same folds.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def probe_embeddings(
 
 
 def _masks(windows, score, fit):
-    """Return the default rows to score and to fit on."""
+    """Return the default masks of the rows to score and to fit on."""
     if score is None:
         score = windows.split == "test"
         if not score.any():
@@ -179,8 +179,8 @@ def probe(
 
 
 def seen_subjects(encoder):
-    """Return names of the subjects that an encoder, its teacher, or the weights that it began from
-    were trained or chosen on: set.
+    """Return the subjects that an encoder, its teacher, or the weights it began from were trained
+    or chosen on: a set of names.
     """
     from xmae.models.checkpoint import subjects_of
 
@@ -188,7 +188,7 @@ def seen_subjects(encoder):
 
 
 def refuse_seen(encoder, subjects):
-    """Raise a `UserError` if the encoder, or a teacher of it, was trained or chosen on any of these
+    """Raise a `UserError` if the encoder, or its teacher, was trained or chosen on any of these
     subjects.
     """
     if both := sorted(seen_subjects(encoder) & set(subjects)):
@@ -201,14 +201,14 @@ def refuse_seen(encoder, subjects):
 
 
 def untrained_like(encoder):
-    """Return a new encoder of the same design as `encoder`, with random weights."""
+    """Make a new encoder of the same design as `encoder`, with random weights."""
     config = encoder.config
     return type(encoder)(**config) if isinstance(config, dict) else type(encoder)(config)
 
 
 def probe_table(result):
-    """Return the Markdown table of a probe's result: a row per task, a column per encoder, each
-    value with its 95 % interval.
+    """Return a probe's result as a Markdown table: a row per task, a column per encoder, each value
+    with its 95 % interval.
     """
     names = list(
         dict.fromkeys(

@@ -22,12 +22,12 @@ SHOWN = 3  # windows of the picture
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well one method reads a store: means over its subjects.
+    """Accuracy of one method on a store: means over its subjects.
 
     Parameters
     ----------
     name : str
-        Of the method.
+        Name of the method.
     error_bpm : float
         Mean absolute error of the heart rate, bpm.
     within_5_bpm : float
@@ -35,7 +35,8 @@ class Accuracy:
     answered : float
         Share of windows with an answer, 0 to 1.
     f1 : float
-        Of beats, within 150 ms and a quarter of the interval, after one delay per recording.
+        F1 score of beats, within 150 ms and a quarter of the interval, after one delay per
+        recording.
     interval_ms : float
         Median error of intervals that all methods have, ms.
     """
@@ -49,7 +50,7 @@ class Accuracy:
 
 
 def read_people(store, models, picture=None):
-    """Read all windows with truth of a store by models and by a classical detector.
+    """Read all windows of a store that have truth, by models and by a classical detector.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def read_people(store, models, picture=None):
 
 
 def accuracy(name, scored, intervals):
-    """Sum up what one method read: `Accuracy`."""
+    """Summarise the errors of one method: `Accuracy`."""
     rate, beats = rate_scores(scored), match_scores(scored)
     return Accuracy(
         name,
@@ -100,7 +101,9 @@ def accuracy(name, scored, intervals):
 
 
 def draw_beats(cohort, reading, path):
-    """Draw windows of different subjects: PPG and the beats found in it, ECG and its own beats."""
+    """Draw windows of different subjects: PPG with the beats found in it, ECG with its own
+    beats.
+    """
     rows = rows_to_draw(cohort)
     figure = Figure(figsize=(9, 2.3 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
@@ -117,8 +120,8 @@ def draw_beats(cohort, reading, path):
 
 
 def rows_to_draw(cohort):
-    """Choose windows with truth, the middle one of each of a few subjects, by number of the
-    subject.
+    """Choose windows with truth: the middle one of each of a few subjects, in the order of the
+    subjects.
     """
     known = np.flatnonzero(np.isfinite(cohort.truth["hr"]))
     subjects = np.unique(cohort.subject[known])
@@ -127,7 +130,7 @@ def rows_to_draw(cohort):
 
 
 def draw_window(ax, time, cohort, reading, row):
-    """Draw one window into an axis, with its heart rates as the title."""
+    """Draw one window into an axis, with its heart rates in the title."""
     windows = cohort.windows
     ppg, ecg = (unit(x[row]) for x in (windows.ppg, windows.ecg))
     found = reading.time[reading.window == row]
@@ -147,5 +150,5 @@ def draw_window(ax, time, cohort, reading, row):
 
 
 def unit(x):
-    """Return the scale to 0 to 1."""
+    """Scale an array to 0 to 1."""
     return (x - x.min()) / max(float(np.ptp(x)), 1e-9)

@@ -26,7 +26,7 @@ SLOW_KERNEL = 9  # taps of the blocks that lead to the embedding alone
 
 @dataclass(frozen=True)
 class BeatConfig:
-    """Sizes of a student.
+    """Sizes of a student that reads beats.
 
     Parameters
     ----------
@@ -107,42 +107,41 @@ class BeatStudent(nn.Module):
         self.padding = (self.reach - STEP - right, right)
 
     def first(self, x):
-        """Map (B, C, 1, L) -> first features at 25 Hz (B, width, 1, n), those of the padding too.
+        """Compute the first features at 25 Hz, with those of the padding: (B, C, 1, L) -> (B,
+        width, 1, n).
 
-        Acceleration that is missing is zeros.
+        Missing acceleration is replaced by zeros.
         """
         if x.shape[1] < self.sizes.n_inputs:
             x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.sizes.n_inputs - x.shape[1]))
         return self.down(self.stem(nn.functional.pad(x, self.padding)))
 
     def features(self, x):
-        """Map (B, C, 1, L) -> (B, width, 1, L / 4): what the map is read off."""
+        """Compute the features from which the map is read: (B, C, 1, L) -> (B, width, 1, L / 4)."""
         return self.blocks(self.first(x))
 
     def embedding(self, features):
-        """Return features (B, width, 1, n), the first if there are slow blocks -> embedding (B,
+        """Map features (B, width, 1, n), the first ones if there are slow blocks -> embedding (B,
         E).
         """
         pooled = self.branch(self.slow(features)).mean((2, 3), keepdim=True)
         return self.head(pooled.flatten(1))
 
     def tokens(self, ppg):
-        """Return scaled window (B, C, 1000) -> features that the embedding is made of (B, n,
-        width).
-        """
+        """Map scaled windows (B, C, 1000) -> the features behind the embedding (B, n, width)."""
         read = self.first if len(self.slow) else self.features
         return read(row_image(ppg)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
-        """Return features (B, n, width) -> embedding (B, E)."""
+        """Map features (B, n, width) -> embedding (B, E)."""
         return self.embedding(tokens.transpose(1, 2).unsqueeze(2))
 
     def timing(self, ppg):
-        """Return scaled window (B, C, 1000) -> timing map (B, 3, 250)."""
+        """Map scaled windows (B, C, 1000) -> timing map (B, 3, 250)."""
         return self.to_map(self.features(row_image(ppg))).squeeze(2)
 
     def forward(self, ppg):
-        """Return scaled window (B, C, 1000) -> embedding (B, E)."""
+        """Map scaled windows (B, C, 1000) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
     def read(self, ppg, sfreq, acc=None, acc_sfreq=None):
@@ -156,7 +155,7 @@ class BeatStudent(nn.Module):
         return read_by_map(self, ppg, batch_size)
 
     def both(self, ppg):
-        """Return scaled window (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
+        """Map scaled windows (B, C, 1000) -> embedding (B, E) and timing map (B, 3, 250)."""
         embedding, timing = self.outputs(row_image(ppg))
         return embedding, timing.squeeze(2)
 
@@ -173,7 +172,7 @@ def takes_acceleration(encoder):
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
-    """Return the Conv2d of kernel (1, `kernel`) without bias and padding, batch norm, ReLU."""
+    """Return a Conv2d of kernel (1, `kernel`) without bias and padding, batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, (1, kernel), (1, stride), groups=groups, bias=False),
         nn.BatchNorm2d(out),
@@ -182,8 +181,8 @@ def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
 
 
 def separable(channels, out, kernel, stride=1):
-    """Return the depthwise (1, `kernel`), pointwise 1x1, batch norm, ReLU; nothing between the two
-    (Chollet, CVPR 2017).
+    """Return depthwise (1, `kernel`) and pointwise 1x1 convolution, batch norm and ReLU, with
+    nothing between the convolutions (Chollet, CVPR 2017).
     """
     depthwise = nn.Conv2d(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))

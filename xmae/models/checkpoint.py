@@ -47,7 +47,7 @@ MOVING = {"student-motion": "student-motion.safetensors"}  # of PPG and accelera
 
 
 def save_encoder(encoder, path, provenance):
-    """Write an encoder and where it came from (a JSON value) atomically as safetensors; returns the
+    """Write an encoder and its provenance (a JSON value) atomically as safetensors; return the
     file's header.
     """
     checked(provenance, Provenance, f"{path}: provenance")
@@ -61,12 +61,12 @@ def save_encoder(encoder, path, provenance):
 
 
 def is_foreign(encoder):
-    """Tell whether the weights of an encoder are those of others, see `xmae adopt`."""
+    """Tell whether an encoder's weights are from other authors, see `xmae adopt`."""
     return getattr(encoder, "is_foreign", False)
 
 
 def subjects_of(origin):
-    """Return names of the subjects that a provenance, and those within it, were trained or chosen
+    """Return the subjects that a provenance, and those nested in it, name as trained or chosen
     on.
     """
     if not isinstance(origin, dict):
@@ -76,8 +76,8 @@ def subjects_of(origin):
 
 
 def in_order(content):
-    """Return a safetensors file with its header in order: the library writes its entries in another
-    order each time.
+    """Return a safetensors file with a sorted header: the library orders its entries differently
+    each time.
     """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
@@ -86,8 +86,8 @@ def in_order(content):
 
 
 def file_of(name):
-    """Return the file of a shipped encoder, of the folder of a run or a published one, of a name on
-    a hub, or the path itself.
+    """Return the file of an encoder: a shipped one, in the folder of a run or of a published model,
+    from a hub, or at the path itself.
     """
     if name in SHIPPED | MOVING:
         return files("xmae.models.weights") / (SHIPPED | MOVING)[name]
@@ -154,14 +154,16 @@ def load_encoder(name, ppg=True):
 
 
 def build(kind, config):
-    """Make an encoder of a kind, with the weights that training would begin with."""
+    """Make an encoder of a kind with the initial weights of a training."""
     if issubclass(KINDS[kind], PPGEncoder):
         return KINDS[kind](XMAEConfig(**config | {"stem_widths": tuple(config["stem_widths"])}))
     return KINDS[kind](**config)
 
 
 def refuse_other_tensors(encoder, state):
-    """Raise a `ValueError` unless a file holds the tensors of an encoder, each of its shape."""
+    """Raise a `ValueError` unless a file holds exactly the tensors of an encoder, in the right
+    shapes.
+    """
     own = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
     found = {name: tensor.shape for name, tensor in state.items()}
     if own != found:

@@ -7,24 +7,24 @@ from torch import nn
 
 
 class ConvEncoder(nn.Module):
-    """Scaled waveform (B, 1, L) -> embedding (B, E): `features` of the subclass, their mean over
-    time, its `head`.
+    """A convolutional encoder, scaled waveform (B, 1, L) -> embedding (B, E): `features` of the
+    subclass, their mean over time, its `head`.
     """
 
     def tokens(self, x):
-        """Return the waveform (B, 1, L) -> features before pooling (B, n, C)."""
+        """Map a scaled waveform (B, 1, L) -> features before pooling (B, n, C)."""
         return self.features(row_image(x)).squeeze(2).transpose(1, 2)
 
     def pool(self, tokens):
-        """Return features (B, n, C) -> embedding (B, E)."""
+        """Map features (B, n, C) -> embedding (B, E)."""
         return self.head(tokens.mean(1))
 
     def forward(self, x):
-        """Return scaled waveform (B, 1, L) -> embedding (B, E)."""
+        """Map a scaled waveform (B, 1, L) -> embedding (B, E)."""
         return self.embed(row_image(x))
 
     def embed(self, x):
-        """Return `forward` on (B, 1, 1, L): the shape that is exported."""
+        """Compute `forward` on (B, 1, 1, L), the shape that is exported."""
         return self.head(self.features(x).mean((2, 3), keepdim=True).flatten(1))
 
 
@@ -36,7 +36,7 @@ def row_image(x):
 
 
 def conv_bn(n_in, n_out, kernel=1, stride=1, groups=1, activation=None):
-    """Return the Conv2d of odd kernel (1, `kernel`) without bias, batch norm, activation: time
+    """Return a Conv2d of odd kernel (1, `kernel`) without bias, batch norm and activation: time
     becomes ceil(L / stride).
     """
     conv = nn.Conv2d(

@@ -37,8 +37,8 @@ CRISS_CROSS_SIZES = {
 
 
 class PatchEmbedding(nn.Module):
-    """Patches (B, C, n, 200) -> tokens (B, C, n, 200): three convolutions, plus the spectrum, plus
-    the position.
+    """Embedding of patches (B, C, n, 200) into tokens (B, C, n, 200): three convolutions, plus the
+    spectrum, plus the position.
 
     The group norms take their statistics over all patches of a recording, so tokens of different
     moments know of each other before the first attention.
@@ -58,8 +58,8 @@ class PatchEmbedding(nn.Module):
         )
 
     def forward(self, x, mask=None):
-        """Return tokens of patches; those where `mask` (B, C, n) is true are first replaced by
-        `mask_encoding`.
+        """Compute the tokens of patches; patches where `mask` (B, C, n) is true are replaced by
+        `mask_encoding` first.
         """
         if mask is not None:
             x = torch.where(mask.bool()[..., None], self.mask_encoding.to(x.dtype), x)
@@ -111,8 +111,8 @@ class CrissCrossBlock(nn.Module):
 
 
 class CrissCrossEncoder(nn.Module):
-    """ECG or EEG (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over channels and
-    patches.
+    """Encoder of ECG or EEG, (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over
+    channels and patches.
 
     Units of the input: EEG in microvolts / 100 (the release), ECG standardised over its recording
     (ours).
@@ -138,7 +138,7 @@ class CrissCrossEncoder(nn.Module):
         self.apply(kaiming_fan_out)
 
     def tokens(self, patches, mask=None):
-        """Return patches (B, C, n, 200), and a mask (B, C, n) with 1 = hidden -> tokens (B, C, n,
+        """Map patches (B, C, n, 200), and a mask (B, C, n) with 1 = hidden -> tokens (B, C, n,
         200).
 
         Raises
@@ -164,12 +164,12 @@ class CrissCrossEncoder(nn.Module):
         return self.pool(self.tokens(patches(x)))
 
     def pool(self, tokens):
-        """Return tokens (B, C, n, 200) -> embedding (B, 200)."""
+        """Map tokens (B, C, n, 200) -> embedding (B, 200)."""
         return tokens.mean((1, 2))
 
 
 class CrissCross(nn.Module):
-    """Encoder and reconstruction head, for pretraining; arguments as of `CrissCrossEncoder`.
+    """Encoder and reconstruction head, for pretraining; arguments as in `CrissCrossEncoder`.
 
     Examples
     --------
@@ -185,14 +185,14 @@ class CrissCross(nn.Module):
         self.proj_out.apply(kaiming_fan_out)
 
     def forward(self, patches, mask=None):
-        """Return patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> all patches as
-        reconstructed (B, C, n, 200).
+        """Reconstruct all patches: patches (B, C, n, 200) and mask (B, C, n), 1 = hidden -> (B, C,
+        n, 200).
         """
         return self.proj_out(self.encoder.tokens(patches, mask))
 
 
 def kaiming_fan_out(module):
-    """Start a Linear layer from Kaiming normal (fan out), as the release does."""
+    """Initialise a Linear layer by Kaiming normal (fan out), as the release does."""
     if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
@@ -213,7 +213,7 @@ def patches(x):
 
 
 def load_criss_cross(path, n_heads=8):
-    """Build a `CrissCross` in evaluation mode from a checkpoint in the released tensor names.
+    """Load a `CrissCross` in evaluation mode from a checkpoint with the released tensor names.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ SIZES = {  # base: 4.9 M parameters
 
 
 class EfficientNetEncoder(ConvEncoder):
-    """Scaled waveform (B, 1, L) -> embedding (B, E).
+    """EfficientNet-1D: scaled waveform (B, 1, L) -> embedding (B, E).
 
     Parameters
     ----------
@@ -84,5 +84,5 @@ class InvertedBlock(nn.Module):
 
 
 def rounded(channels):
-    """Return the nearest multiple of 8, at least 8."""
+    """Round to the nearest multiple of 8, at least 8."""
     return max(8, round(channels / 8) * 8)

@@ -29,7 +29,7 @@ SFREQ = {"ppg": 100, "ecg": 200, "resp": 200, "eeg": 200}
 
 
 class FusionHead(nn.Module):
-    """Embeddings, a dictionary of (B, D), to outputs (B, 1): numbers, or log odds.
+    """Head on several embeddings, a dictionary of (B, D): outputs (B, 1), numbers or log odds.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class FusionHead(nn.Module):
 
     @torch.no_grad()
     def standardise_by(self, embeddings):
-        """Take mean and deviation of training embeddings, rows with NaN left out; a constant column
+        """Set mean and deviation from training embeddings without NaN rows; a constant column
         becomes zero.
         """
         for name in self.widths:
@@ -74,7 +74,7 @@ class FusionHead(nn.Module):
             getattr(self, f"inverse_{name}").copy_(inverse)
 
     def standardised(self, embeddings):
-        """Return standardised embeddings, zero where missing, and whether each is there (B, 1),
+        """Return standardised embeddings, zero where missing, and whether each is present (B, 1),
         both by modality.
 
         Raises
@@ -106,7 +106,7 @@ class FusionHead(nn.Module):
         return z, there
 
     def forward(self, embeddings):
-        """Return the dictionary of (B, D), NaN rows and absent keys = missing -> (B, 1)."""
+        """Map a dictionary of embeddings (B, D), NaN rows and absent keys = missing -> (B, 1)."""
         z, there = self.standardised(embeddings)
         if self.fusion == "concatenate":
             return self.linear(torch.cat(list(z.values()), 1))
@@ -122,7 +122,7 @@ class FusionHead(nn.Module):
 
 
 class FusionModel(nn.Module):
-    """Encoders of several modalities and the head that fuses them: signals to outputs, for
+    """Encoders of several modalities and the head that fuses them, from signals to outputs, for
     fine-tuning and inference.
 
     Parameters
@@ -147,8 +147,8 @@ class FusionModel(nn.Module):
         self.drop = drop
 
     def embed(self, signals):
-        """Return the dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN
-        where a signal has NaN.
+        """Map a dictionary of signals (B, C, n_times) -> dictionary of embeddings (B, D), NaN where
+        a signal has NaN.
 
         Raises
         ------
@@ -173,8 +173,8 @@ class FusionModel(nn.Module):
         return embeddings
 
     def forward(self, signals):
-        """Return the dictionary of signals (B, C, n_times), each scaled as its encoder expects ->
-        (B, 1).
+        """Map a dictionary of signals (B, C, n_times), each scaled as its encoder expects -> (B,
+        1).
         """
         embeddings = self.embed(signals)
         return self.head(
@@ -182,9 +182,7 @@ class FusionModel(nn.Module):
         )
 
     def without_some(self, embeddings):
-        """Return embeddings of which some rows were taken away at random, at least one modality of
-        each row kept.
-        """
+        """Remove random rows of embeddings, but keep at least one modality of each row."""
         there = torch.stack([~x.isnan().any(1) for x in embeddings.values()], 1)  # (B, M)
         chance = torch.rand(there.shape, device=there.device).masked_fill(~there, -1)
         kept = (chance > self.drop) | (chance == chance.amax(1, keepdim=True))
@@ -195,8 +193,7 @@ class FusionModel(nn.Module):
 
 
 def save_fusion(model, folder, about):
-    """Write a `FusionModel` as a folder: an encoder file for each modality, head.safetensors, and
-    fusion.json.
+    """Write a `FusionModel` as a folder: one file per encoder, head.safetensors, and fusion.json.
 
     Parameters
     ----------
@@ -204,7 +201,7 @@ def save_fusion(model, folder, about):
     folder : str or Path
         Replaced as a whole; must be new, empty or an earlier one of these.
     about : dict
-        What else to note in fusion.json: task, channels, training.
+        Further notes for fusion.json: task, channels, training.
     """
     with atomic_folder(folder, "fusion.json") as inside:
         for name, encoder in model.encoders.items():
@@ -221,7 +218,7 @@ def save_fusion(model, folder, about):
 
 
 def load_fusion(folder):
-    """Read a folder of `save_fusion`: a `FusionModel` in evaluation mode, with what was noted as
+    """Read a folder of `save_fusion`: a `FusionModel` in evaluation mode, and the notes saved as
     `about`.
 
     Raises

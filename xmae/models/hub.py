@@ -13,7 +13,7 @@ from torch import nn
 
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
-from xmae.models.download import WEIGHTS
+from xmae.models.download import HEADS, WEIGHTS
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.version import __version__
 
@@ -58,6 +58,8 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         Licence in the card's metadata, by its name on the hub.
     name : str
         Name in the card.
+    heads : dict, optional
+        Linear heads by task, as heads.json keeps them; written beside the weights.
 
     Examples
     --------
@@ -66,22 +68,24 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
     torch.Size([1, 256])
     """
 
-    def __init__(self, encoder, licence="apache-2.0", name="encoder"):
+    def __init__(self, encoder, licence="apache-2.0", name="encoder", heads=None):
         super().__init__()
-        self.encoder, self.licence, self.name = encoder, licence, name
+        self.encoder, self.licence, self.name, self.heads = encoder, licence, name, heads
 
     def forward(self, ppg):
-        """Return scaled PPG (B, 1, 1000) -> embedding (B, E)."""
+        """Map scaled PPG (B, 1, 1000) -> embedding (B, E)."""
         return self.encoder(ppg)
 
     def _save_pretrained(self, save_directory):
-        """Write the three files."""
+        """Write the three files of a published model, and its heads if it has some."""
         folder, provenance = Path(save_directory), self.encoder.provenance
         header = save_encoder(self.encoder, folder / WEIGHTS, provenance)
         window = {"sfreq": SFREQ, "n_times": N_TIMES, "range": [-1, 1]}
         config = {"model_type": "xmae", "xmae_version": __version__, "window": window}
         config |= {key: json.loads(header[key]) for key in ("config", "provenance")}
         write_json(folder / "config.json", config | {"kind": header["kind"]})
+        if self.heads:
+            write_json(folder / HEADS, {Path(WEIGHTS).stem: self.heads})
         card = CARD.format(
             licence=self.licence, tags="\n".join(f"- {tag}" for tag in TAGS), name=self.name,
             sfreq=SFREQ, n_times=N_TIMES, embed_dim=self.encoder.embed_dim,
@@ -95,7 +99,7 @@ class HubEncoder(nn.Module, PyTorchModelHubMixin):
         cls, pretrained_model_name_or_path, *, revision=None, cache_dir=None, force_download=False,
         local_files_only=False, token=None, **settings
     ):  # fmt: skip
-        """Read a folder, or the weights of a name on the hub.
+        """Load an encoder from a folder, or from a name on the hub.
 
         The weights' own header says what they are; config.json is for other programs and not read.
         """

@@ -19,7 +19,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 
 
 class Port:
-    """What PPG-Bench asks of a model.
+    """Adapter to the model interface of PPG-Bench.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class Port:
             raise UserError(f"fs of the model file must be {SFREQ}")
 
     def load_encoder(self):
-        """Return a fresh encoder: windows (B, 1, 1000) -> embeddings (B, E)."""
+        """Load a new encoder: windows (B, 1, 1000) -> embeddings (B, E)."""
         return load_encoder(self.model)
 
     def prepare_batch(self, batch, model_cfg, device):
-        """Return windows of `batch["x"]` (B, n_times) at 100 Hz as scaled ones of 10 s, (B, 1,
+        """Convert the windows of `batch["x"]` (B, n_times) at 100 Hz to scaled ones of 10 s, (B, 1,
         1000).
 
         Longer ones are cut to their middle, shorter ones go on as their mirror image.

@@ -12,7 +12,9 @@ N_BYTES = "n_bytes"  # the one setting that is no size: it is held against the f
 
 
 def modest(value):
-    """Return settings of an architecture, or raise a `ValueError` if a number is beyond any."""
+    """Return the settings of an architecture; raises a `ValueError` if a number is too large for
+    any.
+    """
     if isinstance(value, dict):
         for name, part in value.items():
             if name != N_BYTES:
@@ -29,7 +31,7 @@ Config = Annotated[dict[Word, Free], AfterValidator(modest)]
 
 
 class Provenance(OpenSchema):
-    """How an encoder was made. What has a default may be left out."""
+    """How an encoder was made. Fields with a default may be left out."""
 
     method: Line = ""
     paper: Line | None = None
@@ -46,7 +48,7 @@ class Provenance(OpenSchema):
 
 
 def read_header(header, kinds, where):
-    """Return kind, configuration and provenance from the header of an encoder's file.
+    """Read the kind, configuration and provenance from the header of an encoder's file.
 
     Parameters
     ----------

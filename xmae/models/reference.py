@@ -82,8 +82,8 @@ def load_reference_checkpoint(path, n_heads=None):
 
 
 def read_state(path):
-    """Return tensors by name, and the number of heads if the file says it, from .npz, .safetensors
-    or a PyTorch file.
+    """Read the tensors by name, and the number of heads if the file states it, from .npz,
+    .safetensors or a PyTorch file.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -105,7 +105,7 @@ def read_state(path):
 
 
 def config_of(state, n_heads):
-    """Return sizes, read off the shapes of the reference's tensors."""
+    """Return the sizes of a model from the shapes of the reference's tensors."""
     depth = {
         path: len(
             {name.split(".")[3] for name in state if name.startswith(f"{path}.encoder.blocks.")}
@@ -128,8 +128,8 @@ def config_of(state, n_heads):
 
 
 def to_ours(state):
-    """Return reference names to ours; BatchNorms of an inception block's branches become one over
-    their joined channels.
+    """Rename the reference's tensors to ours; BatchNorms of an inception block's branches are
+    joined over their channels.
     """
     ours, branches = {}, {}
     for name, tensor in state.items():
@@ -151,13 +151,13 @@ def to_ours(state):
 
 
 def rename(name):
-    """Return one reference name to ours."""
+    """Rename one tensor of the reference to ours."""
     for pattern, replacement in RENAME:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def first_line(error):
-    """Return the first line of an error's message, or its type's name where it has none."""
+    """Return the first line of an error's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

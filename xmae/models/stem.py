@@ -41,7 +41,7 @@ class RowConv(nn.Conv1d):
 
 
 def conv_bn_silu(n_in, n_out, kernel, stride=1):
-    """Return the convolution without bias, batch norm, SiLU: (B, n_in, 1, L) -> (B, n_out, 1,
+    """Return a convolution without bias, batch norm and SiLU: (B, n_in, 1, L) -> (B, n_out, 1,
     ceil(L / stride)).
     """
     return nn.Sequential(RowConv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out), nn.SiLU())
@@ -70,7 +70,7 @@ class Inception(nn.Module):
         self.fuse = conv_bn_silu(n_out, n_out, 1)
 
     def joined_kernel(self):
-        """Return the three kernels as one, each zero-padded to the longest: (n_out, n_in, 7)."""
+        """Join the three kernels into one, each zero-padded to the longest: (n_out, n_in, 7)."""
         return torch.cat(
             [
                 F.pad(w, ((KERNELS[-1] - k) // 2,) * 2)
@@ -130,7 +130,5 @@ class Stem(nn.Module):
 
 
 def upsample(x, length):
-    """Return the linear interpolation along time (align_corners false): (B, C, 1, L) -> (B, C, 1,
-    length).
-    """
+    """Interpolate linearly along time (align_corners false): (B, C, 1, L) -> (B, C, 1, length)."""
     return F.interpolate(x, size=(1, length), mode="bilinear", align_corners=False)

@@ -32,7 +32,7 @@ TIERS = {
 
 
 class McuStudent(ConvEncoder):
-    """PPG encoder of convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s
+    """PPG encoder with convolutions only, in three sizes; MAC are multiply-accumulates for a 10 s
     window.
 
     ======  ==========  ======  =====================  ============================================
@@ -71,15 +71,15 @@ class McuStudent(ConvEncoder):
         self.head = nn.Linear(channels, embed_dim)
 
     def features(self, ppg):
-        """Map (B, 1, 1, L) PPG -> (B, C, 1, L / 64 rounded up) feature map: one position each 0.64
+        """Map PPG (B, 1, 1, L) -> feature map (B, C, 1, L / 64 rounded up), one position per 0.64
         s.
         """
         return self.blocks(self.stem(ppg))
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise (1, k) then pointwise 1x1, each with batch norm and ReLU; a residual where shapes
-    allow.
+    """Depthwise (1, k) then pointwise 1x1 convolution, each with batch norm and ReLU; a residual
+    connection where shapes allow.
     """
 
     def __init__(self, channels, out, stride, even):
@@ -98,7 +98,7 @@ class SeparableBlock(nn.Module):
 
 
 def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
-    """Return the Conv2d of kernel (1, `kernel`) without bias, batch norm, ReLU."""
+    """Return a Conv2d of kernel (1, `kernel`) without bias, batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, (1, kernel), (1, stride), (0, padding), groups=groups, bias=False),
         nn.BatchNorm2d(out),
@@ -107,8 +107,8 @@ def conv_bn_relu(channels, out, kernel, stride=1, padding=0, groups=1):
 
 
 def int8_bytes(module):
-    """Say what `module` takes in flash as int8: a byte a weight and, for each output channel of a
-    layer, 9 more.
+    """Return the flash that `module` takes in int8: one byte per weight and 9 more for each output
+    channel of a layer.
 
     These are the int32 bias and multiplier and the int8 shift of TFLite's fixed-point arithmetic,
     batch norm folded in.
@@ -118,8 +118,8 @@ def int8_bytes(module):
 
 
 def count_macs(module, shape=(1, 1, N_TIMES)):
-    """Return multiply-accumulates of one forward pass of `module` on zeros of `shape` (products and
-    convolutions).
+    """Count the multiply-accumulates of one forward pass of `module` on zeros of `shape` (matrix
+    products and convolutions).
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.zeros(shape))

@@ -31,8 +31,8 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, queries, keys=None):
-        """Return the self-attention of `queries` without `keys`; otherwise `queries` ask and `keys`
-        answer.
+        """Compute attention from `queries` to `keys`; without `keys`, self-attention of
+        `queries`.
         """
         if keys is None:
             q, k, v = self.qkv(queries).chunk(3, dim=-1)
@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 def attend(q, k, v, dropout=None):
-    """Return scaled dot-product attention: (B, H, N, d), (B, H, M, d), (B, H, M, d) -> (B, H, N,
+    """Compute scaled dot-product attention: (B, H, N, d), (B, H, M, d), (B, H, M, d) -> (B, H, N,
     d).
 
     With `dropout` (a probability; while training) on a CPU it is written out, where the fused
@@ -62,7 +62,9 @@ def attend(q, k, v, dropout=None):
 
 
 def feed_forward(width, ratio, dropout):
-    """Return the linear, exact (erf) GELU, Linear, dropout: (..., D) -> (..., D)."""
+    """Return the feed-forward layers of a block: Linear, exact (erf) GELU, Linear, dropout: (...,
+    D) -> (..., D).
+    """
     return nn.Sequential(
         nn.Linear(width, ratio * width),
         nn.GELU(),
@@ -90,8 +92,8 @@ class Block(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Queries read from keys that are never changed: queries (B, N, D), keys (B, M, D) -> (B, N,
-    D).
+    """Cross-attention block whose keys are never changed: queries (B, N, D), keys (B, M, D) -> (B,
+    N, D).
     """
 
     is_unit = True  # compiled and sharded as one piece

@@ -18,7 +18,7 @@ SIZES = {  # base: 6.67 M parameters
 
 
 class ViTEncoder(nn.Module):
-    """Scaled waveform (B, 1, n * 40), n at most 25 -> embedding (B, D).
+    """ViT-1D: scaled waveform (B, 1, n * 40), n at most 25 -> embedding (B, D).
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class ViTEncoder(nn.Module):
         self.projection = nn.LayerNorm(width, elementwise_affine=False)
 
     def embedded(self, x, first=None):
-        """Return the waveform (B, 1, n * 40) -> patches with their positions (B, n, D), from
-        position 0 or `first` (B,) of each.
+        """Map a waveform (B, 1, n * 40) -> patches with positions added (B, n, D), counted from 0
+        or from `first` (B,) of each.
 
         Raises
         ------
@@ -63,8 +63,8 @@ class ViTEncoder(nn.Module):
         return x + self.positions.expand(len(x), -1, -1).gather(1, place)
 
     def tokens(self, x, seen=None, first=None):
-        """Return the waveform (B, 1, n * 40) -> tokens (B, n, D), or of the patches numbered by
-        `seen` (B, k) alone (B, k, D).
+        """Map a waveform (B, 1, n * 40) -> tokens (B, n, D), or only the tokens of the patches
+        numbered by `seen` (B, k): (B, k, D).
         """
         x = self.embedded(x, first)
         if seen is not None:
@@ -72,11 +72,11 @@ class ViTEncoder(nn.Module):
         return self.blocks(x)
 
     def pool(self, tokens):
-        """Return tokens (B, n, D) -> embedding (B, D)."""
+        """Map tokens (B, n, D) -> embedding (B, D)."""
         return self.projection(tokens.mean(1))
 
     def forward(self, x, first=None):
-        """Return scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) ->
+        """Map a scaled waveform (B, 1, L), whose patches begin at position 0 or `first` (B,) ->
         embedding (B, D).
         """
         return self.pool(self.tokens(x, first=first))

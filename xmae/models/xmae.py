@@ -45,8 +45,8 @@ SIZES = {
 
 @dataclass
 class XMAEOutput:
-    """What one pass gives: embedding (B, E), reconstruction (B, 1, L) in [-1, 1] units of the
-    scaled ECG, loss ().
+    """Output of one pass: embedding (B, E), reconstruction (B, 1, L) in [-1, 1] units of the scaled
+    ECG, loss ().
     """
 
     embedding: torch.Tensor
@@ -55,8 +55,8 @@ class XMAEOutput:
 
 
 class PathEncoder(nn.Module):
-    """Stem, patches, learned positions, transformer blocks: waveform (B, 1, n * 40) -> tokens (B,
-    n, D).
+    """Encoder of one modality, with stem, patches, learned positions and transformer blocks:
+    waveform (B, 1, n * 40) -> tokens (B, n, D).
     """
 
     def __init__(self, config, depth):
@@ -70,7 +70,7 @@ class PathEncoder(nn.Module):
         )
 
     def tokens(self, x):
-        """Return the waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
+        """Map a waveform (B, 1, n * 40), n at most 25 -> tokens (B, n, D).
 
         Raises
         ------
@@ -83,7 +83,7 @@ class PathEncoder(nn.Module):
 
 
 class PPGEncoder(PathEncoder):
-    """The part that goes to the watch: scaled PPG (B, 1, L) -> embedding (B, E).
+    """PPG encoder, the part that goes to the watch: scaled PPG (B, 1, L) -> embedding (B, E).
 
     The embedding is the mean of the tokens, layer-normalised without parameters; a loaded reference
     checkpoint has a trained LayerNorm and Linear in its place (`projection`).
@@ -101,16 +101,16 @@ class PPGEncoder(PathEncoder):
             self.projection = nn.LayerNorm(config.width, elementwise_affine=False)
 
     def pool(self, tokens):
-        """Return tokens (B, n, D) -> embedding (B, E)."""
+        """Map tokens (B, n, D) -> embedding (B, E)."""
         return self.projection(tokens.mean(1))
 
     def forward(self, ppg):
-        """Return scaled PPG (B, 1, L) -> embedding (B, E)."""
+        """Map scaled PPG (B, 1, L) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
 
 class TimedPPGEncoder(PPGEncoder):
-    """A PPG encoder whose tokens also say when the heart beats: scaled PPG (B, 1, L) -> embedding
+    """PPG encoder whose tokens also tell when the heart beats: scaled PPG (B, 1, L) -> embedding
     (B, 2 D).
 
     The embedding is the mean of the tokens beside their mean absolute deviation, so that it keeps
@@ -125,17 +125,17 @@ class TimedPPGEncoder(PPGEncoder):
         self.to_map = nn.Linear(config.width, 3 * PATCH // STEP)
 
     def pool(self, tokens):
-        """Return tokens (B, n, D) -> embedding (B, 2 D)."""
+        """Map tokens (B, n, D) -> embedding (B, 2 D)."""
         mean = tokens.mean(1)
         spread = (tokens - mean[:, None]).abs().mean(1)
         return self.projection(torch.cat([mean, spread], 1))
 
     def map_of(self, tokens):
-        """Return tokens (B, n, D) -> timing map (B, 3, 10 n)."""
+        """Map tokens (B, n, D) -> timing map (B, 3, 10 n)."""
         return self.to_map(tokens).unflatten(2, (3, -1)).transpose(1, 2).flatten(2)
 
     def timing(self, ppg):
-        """Return scaled PPG (B, 1, L) -> timing map (B, 3, L / 4)."""
+        """Map scaled PPG (B, 1, L) -> timing map (B, 3, L / 4)."""
         return self.map_of(self.tokens(ppg))
 
     def read_windows(self, ppg, batch_size=256):
@@ -172,7 +172,8 @@ class XMAE(nn.Module):
         self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
 
     def align(self, amplitude=0.5):
-        """Start so that each ECG query looks at the PPG of its own moment and around it.
+        """Initialise positions and bridge so that each ECG query attends to the PPG of its own
+        moment and around it.
 
         Learned positions start as sinusoids (periods of 4 to 400 patches), and the bridge's key
         projection as a copy of its query projection, so that attention is highest where positions
@@ -193,8 +194,8 @@ class XMAE(nn.Module):
             projections[width : 2 * width] = projections[:width]
 
     def ecg_queries(self, ecg, mask, n_visible):
-        """Return queries at all N positions (B, N, D): encoded visible patches in their places,
-        learned vectors elsewhere.
+        """Return the queries at all N positions (B, N, D): encoded visible patches at their
+        positions, learned vectors elsewhere.
         """
         # visible positions first, in time order
         order = mask.to(torch.int8).argsort(dim=1, stable=True)
@@ -207,14 +208,14 @@ class XMAE(nn.Module):
         return queries + self.ecg_encoder.positions[:, : mask.shape[1]]
 
     def reconstruct(self, ppg_tokens, ecg, mask, n_visible):
-        """Return the whole ECG (B, 1, L) from the PPG tokens (B, N, D) and the visible ECG
+        """Reconstruct the whole ECG (B, 1, L) from the PPG tokens (B, N, D) and the visible ECG
         patches.
         """
         x = self.bridge(self.ecg_queries(ecg, mask, n_visible), ppg_tokens)
         return self.to_samples(self.decoder(x).transpose(1, 2))
 
     def forward(self, ppg, ecg, ecg_mask, n_visible=None):
-        """Return one pass.
+        """Compute the embedding, reconstruction and loss of one pass.
 
         Parameters
         ----------
@@ -268,5 +269,5 @@ def masked_mse(reconstruction, ecg, mask):
 
 
 def config_dict(config):
-    """Return the configuration as plain JSON values."""
+    """Return the configuration as JSON values."""
     return asdict(config) | {"stem_widths": list(config.stem_widths)}

@@ -26,18 +26,18 @@ from xmae.objectives.views import APPLE, Draws, view
 
 @register
 class AppleObjective(Objective):
-    """Contrast of participants with momentum.
+    """Contrastive learning between windows of one participant, with a momentum encoder.
 
     Parameters
     ----------
     size : str
         "base" or "small".
     temperature : float
-        Of the InfoNCE loss.
+        Temperature of the InfoNCE loss.
     koleo_weight : float
         Weight of the KoLeo regularisation.
     momentum : float
-        Of the momentum encoder, a step.
+        Momentum of the momentum encoder, per step.
     """
 
     name = "apple"
@@ -59,8 +59,8 @@ class AppleObjective(Objective):
         )
 
     def forward(self, batch):
-        """Return the InfoNCE both ways between online and momentum projections of pairs, plus
-        KoLeo, over the global batch.
+        """Return the InfoNCE in both directions between online and momentum projections of pairs,
+        plus KoLeo, over the global batch.
         """
         x = view(batch.ppg, Draws(batch), APPLE)
         queries = self.gather(self.projection(self.encoder(x)))
@@ -69,7 +69,7 @@ class AppleObjective(Objective):
         return self.loss(queries, keys, person)
 
     def loss(self, queries, keys, person):
-        """Return the loss of online and momentum projections (2n, D) of n pairs; `person` (n, n)
+        """Compute the loss of online and momentum projections (2n, D) of n pairs; `person` (n, n)
         is true for pairs of one person.
         """
         (one, two), (key_one, key_two) = queries.chunk(2), keys.chunk(2)
@@ -79,10 +79,10 @@ class AppleObjective(Objective):
         return contrast / 2 + self.koleo_weight * (koleo(one) + koleo(two)) / 2
 
     def restart_teacher(self):
-        """The teacher begins where the encoder does."""
+        """Set the teacher to the weights of the encoder."""
         follow(self.teacher, self.encoder, 0.0)
 
     def after_step(self, progress):
-        """The momentum encoder follows."""
+        """Update the momentum encoder."""
         follow(self.teacher, self.encoder, self.momentum)
         follow(self.teacher_projection, self.projection, self.momentum)

@@ -17,14 +17,14 @@ from xmae.objectives.objective import Defaults, Objective, register
 
 @register
 class AppleMObjective(Objective):
-    """Contrast of synchronous PPG and ECG.
+    """Contrastive learning between synchronous PPG and ECG.
 
     Parameters
     ----------
     size : str
         "base" or "small".
     temperature : float
-        Of the InfoNCE loss.
+        Temperature of the InfoNCE loss.
     koleo_weight : float
         Weight of the KoLeo regularisation.
     """
@@ -50,12 +50,14 @@ class AppleMObjective(Objective):
         )
 
     def forward(self, batch):
-        """Return the InfoNCE both ways between PPG and ECG, plus KoLeo, over the global batch."""
+        """Return the InfoNCE in both directions between PPG and ECG, plus KoLeo, over the global
+        batch.
+        """
         ppg = self.gather(self.projection(self.encoder(batch.ppg)))
         ecg = self.gather(self.ecg_projection(self.ecg_encoder(batch.ecg)))
         return self.loss(ppg, ecg)
 
     def loss(self, ppg, ecg):
-        """Return the loss of projections (n, D), row i of both of one moment."""
+        """Compute the loss of projections (n, D), where row i of both is from the same moment."""
         contrast = info_nce(ppg, ecg, self.temperature) + info_nce(ecg, ppg, self.temperature)
         return contrast / 2 + self.koleo_weight * (koleo(ppg) + koleo(ecg)) / 2

@@ -10,15 +10,16 @@ NEVER = float("-inf")
 
 
 def cosines(a, b):
-    """Return the cosine of each row with each, in float32 even under autocast, as temperatures ask:
-    (n, D), (m, D) -> (n, m).
+    """Return the cosine between all rows, in float32 even under autocast because of low
+    temperatures: (n, D), (m, D) -> (n, m).
     """
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
 
 
 def info_nce(queries, keys, temperature, same=None):
-    """Return the InfoNCE: each query must find its key among all keys: (n, D), (n, D) -> ().
+    """Return the InfoNCE loss, with which each query must find its key among all keys: (n, D), (n,
+    D) -> ().
 
     Mean over i of -log(exp(q_i . k_i / T) / sum over j of exp(q_i . k_j / T)), on vectors scaled to
     length 1 (van den Oord et al., arXiv 1807.03748). Where `same` (n, n) is true, j is no negative
@@ -33,8 +34,8 @@ def info_nce(queries, keys, temperature, same=None):
 
 
 def nt_xent(a, b, temperature, same=None):
-    """Return the NT-Xent of SimCLR: each of 2n vectors must find its partner among the other 2n -
-    1: (n, D), (n, D) -> ().
+    """Return the NT-Xent loss of SimCLR, with which each of 2n vectors must find its partner among
+    the other 2n - 1: (n, D), (n, D) -> ().
 
     (Chen et al., ICML 2020, arXiv 2002.05709.) Where `same` (n, n) is true, neither view of j is a
     negative of i.
@@ -48,8 +49,8 @@ def nt_xent(a, b, temperature, same=None):
 
 
 def koleo(z):
-    """Return the Kozachenko-Leonenko entropy: -mean log distance to the nearest other vector of
-    length 1: (n, D) -> ().
+    """Return the Kozachenko-Leonenko entropy loss, the negative mean log distance to the nearest
+    other unit vector: (n, D) -> ().
 
     Low when vectors spread over the sphere (Sablayrolles et al., ICLR 2019, arXiv 1806.03198).
     """
@@ -60,16 +61,15 @@ def koleo(z):
 
 
 def same_subject(subject):
-    """Return pairs of rows of one subject: (n,) -> bool (n, n)."""
+    """Return which pairs of rows are of one subject: (n,) -> bool (n, n)."""
     return subject[:, None] == subject
 
 
 def small_start(layers):
-    """Start Linear layers without biases and at a standard deviation of 0.02, as DINO and MSN start
-    their heads.
+    """Initialise Linear layers with zero biases and a standard deviation of 0.02, as the heads of
+    DINO and MSN.
 
-    Windows then differ after the layers as they do before; default biases would drown their
-    differences.
+    The differences between windows then survive the layers; default biases would drown them.
     """
     for layer in layers:
         if isinstance(layer, nn.Linear):
@@ -79,7 +79,8 @@ def small_start(layers):
 
 
 def start_prototypes(n, width):
-    """Draw prototypes (n, width) between -1 and 1 over the root of the width, as DINO and MSN do.
+    """Draw prototypes (n, width) uniformly between -1 and 1 over the root of the width, as DINO and
+    MSN.
 
     Only their direction counts, and AdamW moves each number by about the learning rate: longer ones
     would turn more slowly.
@@ -88,6 +89,6 @@ def start_prototypes(n, width):
 
 
 def mlp(*widths, activation=nn.ReLU):
-    """Return linear layers of these widths with activations between them."""
+    """Return Linear layers of these widths with activations between them."""
     layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
     return nn.Sequential(*chain.from_iterable((layer, activation()) for layer in layers))[:-1]

@@ -28,7 +28,7 @@ MAX_LEADS = 12
 
 @register
 class CrissCrossObjective(Objective):
-    """Model and masks.
+    """Masked reconstruction of several leads by a criss-cross transformer.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ class CrissCrossObjective(Objective):
         self.intra_ratio, self.inter_ratio = intra_ratio, inter_ratio
 
     def batches(self, store, *, batch_size, seed, recipe, rank, world_size, accumulate, **_):
-        """Return training crops and validation windows of the chosen channels; windows that lack
-        one of them are left out.
+        """Make training crops and validation windows of the chosen channels; windows that lack one
+        of them are left out.
         """
         train, val = (
             whole_windows(store.windows(split), self.channels) for split in ("train", "val")
@@ -79,12 +79,12 @@ class CrissCrossObjective(Objective):
 
     @torch.no_grad()
     def align(self):
-        """Start calmly: from drawing the mean, with blocks that add little; for a recipe that asks
-        for it.
+        """Initialise the output at the mean and the blocks with small contributions, for a recipe
+        that asks for it.
 
-        The published start draws noise of ten times the signal's power, which takes longer to
-        unlearn than a small store has steps (measured in benchmarks/results/fusion.md). The scale
-        is GPT-2's, 1 / sqrt(branches).
+        The published initialisation predicts noise of ten times the signal's power, which takes
+        longer to unlearn than a small store has steps (measured in benchmarks/results/fusion.md).
+        The scale is GPT-2's, 1 / sqrt(branches).
         """
         head, layers = self.model.proj_out[0], self.encoder.encoder["layers"]
         torch.nn.init.zeros_(head.weight)
@@ -95,16 +95,16 @@ class CrissCrossObjective(Objective):
 
     @property
     def encoder(self):
-        """Say what pretraining is for."""
+        """Return the encoder, which is the result of pretraining."""
         return self.model.encoder
 
     def forward(self, batch):
-        """Return the training loss of a `LeadBatch`."""
+        """Compute the training loss of a `LeadBatch`."""
         return self.loss(batch, self.masking)
 
     def validate(self, batch):
-        """Return the validation loss: always under both masks (one lead: in time only), so that the
-        ablations compare.
+        """Compute the validation loss, always with both masks (for one lead: in time only), so that
+        ablations are comparable.
         """
         return self.loss(batch, "both" if batch.ppg.shape[1] > 1 else "intra")
 
@@ -133,8 +133,8 @@ class CrissCrossObjective(Objective):
 
 
 class LeadBatch(NamedTuple):
-    """Rows of a global batch: standardised channels (B, C, 2000) at 200 Hz, under the name that the
-    trainer counts windows by; which rows, of how many; seed.
+    """Rows of a global batch: standardised channels (B, C, 2000) at 200 Hz (called `ppg`, by which
+    the trainer counts windows); row numbers, number of rows; seed.
     """
 
     ppg: torch.Tensor
@@ -144,7 +144,7 @@ class LeadBatch(NamedTuple):
 
 
 class LeadBatches(SteppedBatches):
-    """Random crops of continuous recordings, at random speeds.
+    """Batches of random crops of continuous recordings, at random speeds.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class LeadBatches(SteppedBatches):
         Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of
         10 s, where so much was recorded without a gap. (1, 1) crops only.
     rank, world_size, accumulate : int
-        As of `xmae.data.batches.batches.TrainingBatches`.
+        As in `xmae.data.batches.batches.TrainingBatches`.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class LeadBatches(SteppedBatches):
         self.rank, self.world_size = rank, world_size
 
     def batch(self, step, seed):
-        """Return the batch of one step, counted from 1 over the whole training."""
+        """Make the batch of one step, counted from 1 over the whole training."""
         generator, (low, high) = torch.Generator().manual_seed(seed), self.speed
         window = torch.randint(len(self.follows), (self.batch_size,), generator=generator)
         draw = torch.rand(2, self.batch_size, generator=generator, dtype=torch.float64)
@@ -198,8 +198,8 @@ class LeadBatches(SteppedBatches):
 
 
 def whole_windows(windows, channels):
-    """Return windows without missing samples in the chosen channels (n, C, 2000), and whether each
-    is followed by the next.
+    """Return the windows without missing samples in the chosen channels (n, C, 2000), and whether
+    each is continued by the next.
     """
     leads = choose_leads(windows, channels)
     whole = ~np.isnan(leads).any((1, 2))
@@ -212,14 +212,14 @@ def whole_windows(windows, channels):
 def dual_mask(
     batch, n_leads, n_patches, generator, masking="both", intra_ratio=0.5, inter_ratio=1.0
 ):
-    """Return masks over the patches of several leads.
+    """Draw masks over the patches of several leads.
 
     Parameters
     ----------
     batch, n_leads, n_patches : int
         Shape of the mask; 1 to 12 leads.
     generator : torch.Generator
-        Of the draw, on the CPU.
+        Generator of the draw, on the CPU.
     masking : str
         "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole
         leads, their number drawn evenly from 0 (or 1, as the only mask: a window with nothing

@@ -9,7 +9,8 @@ RATIOS = (0.80, 0.85, 0.90)  # the reference's ladder
 
 @dataclass
 class LossLadder:
-    """Climb to the next mask ratio when the smoothed validation loss has fallen enough on this one.
+    """Curriculum that moves to the next mask ratio when the smoothed validation loss has fallen
+    enough on this one.
 
     ``ema = 0.8 ema + 0.2 loss``, started at the level's first validation loss; the next level comes
     when ema is 10 % below its value at the level's start, after at least 3 epochs on the level. The
@@ -32,7 +33,7 @@ class LossLadder:
 
     @property
     def ratio(self):
-        """Return the mask ratio to train with now."""
+        """Return the current mask ratio."""
         return self.ratios[self.level]
 
     def update(self, loss):
@@ -47,7 +48,7 @@ class LossLadder:
 
 @dataclass
 class EpochSchedule:
-    """Spread the ratios evenly over the epochs."""
+    """Curriculum that spreads the mask ratios evenly over the epochs."""
 
     n_epochs: int
     ratios: tuple[float, ...] = RATIOS
@@ -55,11 +56,11 @@ class EpochSchedule:
 
     @property
     def ratio(self):
-        """Return the mask ratio to train with now."""
+        """Return the current mask ratio."""
         return self.ratios[
             min(self.epochs * len(self.ratios) // self.n_epochs, len(self.ratios) - 1)
         ]
 
     def update(self, loss):
-        """Count one more epoch; its loss does not matter here."""
+        """Count one more epoch; its loss is ignored."""
         self.epochs += 1

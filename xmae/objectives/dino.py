@@ -51,11 +51,11 @@ class DINOObjective(MomentumTeacher):
     prototypes : int
         Width of the head's output.
     n_short : int
-        Short crops a window.
+        Short crops per window.
     temperature : float
-        Of the teacher's answers; the lower, the sharper.
+        Temperature of the teacher's outputs; the lower, the sharper.
     momentum : float
-        Of the teacher at the start of a long run.
+        Momentum of the teacher at the start of a long run.
     """
 
     name = "dino"
@@ -76,7 +76,7 @@ class DINOObjective(MomentumTeacher):
         self.register_buffer("centred", torch.tensor(False))
 
     def forward(self, batch):
-        """Return the cross-entropy of the student's answers to the teacher's, over pairs of
+        """Return the cross-entropy between the student's and the teacher's outputs, over pairs of
         different crops.
         """
         draws = Draws(batch)
@@ -99,15 +99,15 @@ class DINOObjective(MomentumTeacher):
         return loss
 
     def crop(self, ppg, draws, n_times):
-        """Return a random view of a random stretch, (B, 1, n_times), and the number of its first
-        patch, (B,).
+        """Crop a random view of a random stretch, (B, 1, n_times); return it with the number of its
+        first patch, (B,).
         """
         piece, first = time_crop(ppg, draws, n_times)
         return view(piece, draws, MILD), first
 
     def answers(self, encoder, head, crops):
-        """Return answers of one network to crops of one length: list of (crops (B, 1, L), first
-        (B,)) -> list of (B, K).
+        """Compute the outputs of one network for crops of one length: list of (crops (B, 1, L),
+        first (B,)) -> list of (B, K).
         """
         if not crops:
             return []
@@ -115,7 +115,7 @@ class DINOObjective(MomentumTeacher):
         return head(encoder(pieces, first)).chunk(len(crops))
 
     def before_step(self, progress):
-        """Bound each gradient; prototypes rest at the start."""
+        """Clip each gradient; at the start the prototypes get none."""
         for parameter in self.parameters():
             if parameter.grad is not None:
                 clip_grad_norm_([parameter], LONGEST_GRADIENT)
@@ -123,14 +123,14 @@ class DINOObjective(MomentumTeacher):
             self.head.prototypes.grad = None
 
     def after_step(self, progress):
-        """The teacher follows, more slowly towards the end."""
+        """Update the teacher, more slowly towards the end."""
         momentum = cosine(self.momentum, 1.0, progress)
         self.follow_student(momentum)
 
 
 class PrototypeHead(nn.Module):
-    """Embedding (B, D) -> similarities (B, K) of its bottleneck to K prototypes, all of length
-    1.
+    """Head from embedding (B, D) to similarities (B, K) between its bottleneck and K prototypes,
+    all of unit length.
     """
 
     def __init__(self, width, prototypes, bottleneck=256):
@@ -144,7 +144,7 @@ class PrototypeHead(nn.Module):
 
 
 def dino_loss(student, teacher, centre, temperature):
-    """Return the mean over pairs of different crops of the cross-entropy from teacher to student.
+    """Return the cross-entropy from teacher to student, averaged over pairs of different crops.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def dino_loss(student, teacher, centre, temperature):
     centre : tensor (K,)
         Taken off the teacher's answers.
     temperature : float
-        Of the teacher; the student's is 0.1.
+        Temperature of the teacher; the student's is 0.1.
     """
     wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
     said = [(answer / 0.1).log_softmax(-1) for answer in student]

@@ -5,13 +5,13 @@ import torch.distributed as dist
 
 
 def n_processes():
-    """Return processes that train together; 1 outside of a distributed run."""
+    """Return the number of processes that train together; 1 outside of a distributed run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather(x):
-    """Return rows of all processes in the order of the global batch, with gradients: (B, ...) -> (B
-    * processes, ...).
+    """Gather the rows of all processes in the order of the global batch, with gradients: (B, ...)
+    -> (B * processes, ...).
 
     Process r of W holds rows r, r + W, ... Every process then computes the loss of the whole batch.
     The gradients that reach a process's rows are the sum over the W equal losses, and averaging

@@ -39,9 +39,9 @@ class LSMObjective(MAEObjective):
         super().__init__(size, mask_ratio)
 
     def masks(self, n, n_patches, generator):
-        """Return masks of the global batch: bool (n, N), True = hidden, as many in each row."""
+        """Draw the masks of the global batch: bool (n, N), True = hidden, as many in each row."""
         return sensor_mix(n, n_patches, self.mask_ratio, generator)
 
     def targets(self, patches):
-        """Say what is rebuilt: the samples, (B, N, 40)."""
+        """Return the target of the reconstruction: the samples, (B, N, 40)."""
         return patches.to(torch.float32)

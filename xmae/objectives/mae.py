@@ -60,15 +60,17 @@ class MAEObjective(Objective):
         self.to_samples = nn.Linear(width, PATCH)
 
     def decays(self, name, parameter):
-        """Let weight decay pull at weights alone."""
+        """Tell whether weight decay applies to a parameter: to weights only."""
         return is_weight(name, parameter)
 
     def masks(self, n, n_patches, generator):
-        """Return masks of the global batch: bool (n, N), True = hidden, as many in each row."""
+        """Draw the masks of the global batch: bool (n, N), True = hidden, as many in each row."""
         return scatter(n, n_patches, self.mask_ratio, generator)
 
     def targets(self, patches):
-        """Say what is rebuilt: each patch at mean 0 and variance 1, (B, N, 40) -> (B, N, 40)."""
+        """Return the target of the reconstruction, each patch at mean 0 and variance 1: (B, N, 40)
+        -> (B, N, 40).
+        """
         mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
         return (patches - mean) / (variance + 1e-6).sqrt()
 
@@ -84,8 +86,8 @@ class MAEObjective(Objective):
         return masked_error(rebuilt, targets, mask)
 
     def rebuild(self, ppg, mask, n_seen):
-        """Return the PPG (B, 1, L) whose patches `mask` (B, N) hides, of which each row shows
-        `n_seen` -> patches (B, N, 40).
+        """Reconstruct PPG (B, 1, L) with the patches of `mask` (B, N) hidden and `n_seen` visible
+        in each row: patches (B, N, 40).
         """
         seen = mask.to(torch.int8).argsort(dim=1, stable=True)[:, :n_seen]  # in the order of time
         tokens = self.to_decoder(self.encoder.tokens(ppg, seen))  # (B, n_seen, width)

@@ -10,7 +10,7 @@ from xmae.errors import UserError
 
 
 def n_hidden(n_patches, ratio):
-    """Return patches hidden at a mask ratio, rounded half to even: 25 at 0.9 -> 22.
+    """Return the number of hidden patches at a mask ratio, rounded half to even: 25 at 0.9 -> 22.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def n_hidden(n_patches, ratio):
 
 
 def run(batch, n_patches, length, generator=None, device=None):
-    """Return one run of `length` patches a row, at a random start: bool (B, N), True inside the
+    """Mark one run of `length` patches in each row, at a random start: bool (B, N), True inside the
     run.
     """
     starts = torch.randint(n_patches - length + 1, (batch, 1), generator=generator, device=device)
@@ -36,37 +36,37 @@ def run(batch, n_patches, length, generator=None, device=None):
 
 
 def anchor(batch, n_patches, ratio, generator=None, device=None):
-    """Return all hidden but one contiguous visible run at a random start (the published mask)."""
+    """Hide all but one run of patches at a random start (the published mask)."""
     return ~run(batch, n_patches, n_patches - n_hidden(n_patches, ratio), generator, device)
 
 
 def block(batch, n_patches, ratio, generator=None, device=None):
-    """Return one contiguous hidden run at a random start."""
+    """Hide one run of patches at a random start."""
     return run(batch, n_patches, n_hidden(n_patches, ratio), generator, device)
 
 
 def scatter(batch, n_patches, ratio, generator=None, device=None):
-    """Return the random hidden patches."""
+    """Hide patches at random places."""
     order = torch.rand(batch, n_patches, generator=generator, device=device).argsort(1)
     return order < n_hidden(n_patches, ratio)
 
 
 def mixed(batch, n_patches, ratio, generator=None, device=None):
-    """Return the block or scatter, drawn for each row with equal probability."""
+    """Hide by `block` or `scatter`, drawn for each row with equal probability."""
     blocks = torch.rand(batch, 1, generator=generator, device=device) < 0.5
     arguments = batch, n_patches, ratio, generator, device
     return torch.where(blocks, block(*arguments), scatter(*arguments))
 
 
 def forecast(batch, n_patches, ratio, generator=None, device=None):
-    """Return all hidden after the first few."""
+    """Hide all patches after the first few."""
     hidden = torch.arange(n_patches, device=device) >= n_patches - n_hidden(n_patches, ratio)
     return hidden.expand(batch, -1)
 
 
 def sensor_mix(batch, n_patches, ratio, generator=None, device=None):
-    """Return the scatter, block or forecast, drawn for each row with equal probability (LSM, arXiv
-    2410.13638).
+    """Hide by `scatter`, `block` or `forecast`, drawn for each row with equal probability (LSM,
+    arXiv 2410.13638).
     """
     kind = torch.randint(3, (batch, 1), generator=generator, device=device)
     arguments = batch, n_patches, ratio, generator, device

@@ -55,7 +55,7 @@ class MSNObjective(MomentumTeacher):
     n_focal : int
         Short anchor views a window.
     momentum : float
-        Of the target encoder at the start of a long run.
+        Momentum of the target encoder at the start of a long run.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class MSNObjective(MomentumTeacher):
         self.add_teacher()
 
     def forward(self, batch):
-        """Return the cross-entropy of anchors to sharpened targets, less the entropy of the
+        """Return the cross-entropy between anchors and sharpened targets, less the entropy of the
         anchors' mean.
         """
         draws = Draws(batch)
@@ -96,8 +96,8 @@ class MSNObjective(MomentumTeacher):
         return msn_loss(anchors, self.gather(targets), self.prototypes)
 
     def pieces(self, ppg, draws, lengths, n_views=1):
-        """Return random views of random stretches, and the numbers of their first patches: (n_views
-        * B, 1, L), (n_views * B,).
+        """Crop random views of random stretches; return them with the numbers of their first
+        patches: (n_views * B, 1, L), (n_views * B,).
 
         One length between `lengths` (patches) is drawn for all of them.
         """
@@ -108,7 +108,7 @@ class MSNObjective(MomentumTeacher):
         return torch.cat(views), torch.cat([first for _, first in crops])
 
     def masked(self, piece, first, draws):
-        """Return the embedding of a view without some of its patches: (B, 1, L), (B,) -> (B, D)."""
+        """Embed a view without some of its patches: (B, 1, L), (B,) -> (B, D)."""
         n = piece.shape[-1] // PATCH
         hidden = scatter(draws.batch.n_total, n, self.mask_ratio, draws.generator)
         order = draws.mine(hidden).to(torch.int8).argsort(dim=1, stable=True)
@@ -116,23 +116,23 @@ class MSNObjective(MomentumTeacher):
         return self.encoder.pool(self.encoder.tokens(piece, seen, first))
 
     def weight_decay(self, progress):
-        """Make it from 0.04 towards 0.4 by cosine."""
+        """Return weight decay that goes from 0.04 towards 0.4 along a cosine."""
         return super().weight_decay(progress / BEYOND)
 
     def before_step(self, progress):
-        """Bound the gradient of encoder and head."""
+        """Clip the gradients of encoder and head."""
         networks = [*self.encoder.parameters(), *self.head.parameters()]
         clip_grad_norm_(networks, LONGEST_GRADIENT)
 
     def after_step(self, progress):
-        """The target encoder follows, more slowly towards the end."""
+        """Update the target encoder, more slowly towards the end."""
         momentum = self.momentum + (1 - self.momentum) * progress / BEYOND
         self.follow_student(momentum)
 
 
 def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
-    """Return the cross-entropy of anchors (v * n, D), view by view, to targets (n, D), less the
-    entropy of the anchors' mean.
+    """Return the cross-entropy between anchors (v * n, D), view by view, and targets (n, D), less
+    the entropy of the anchors' mean.
 
     Plus log K, so that a flat mean costs nothing: (), at least 0.
     """
@@ -147,12 +147,13 @@ def msn_loss(anchors, targets, prototypes, temperature=0.1, sharpen=0.25):
 
 
 def assign(z, prototypes, temperature):
-    """Log probability of each prototype: (n, D), (K, D) -> (n, K)."""
+    """Return the log probability of each prototype: (n, D), (K, D) -> (n, K)."""
     return (cosines(z, prototypes) / temperature).log_softmax(1)
 
 
 def sinkhorn(log_p, rounds=3):
-    """Spread assignments evenly: log (n, K) -> (n, K), each row sums to 1, columns nearly to n / K.
+    """Balance assignments by Sinkhorn's algorithm: log (n, K) -> (n, K), each row sums to 1,
+    columns nearly to n / K.
 
     A round scales all columns to one sum, then all rows (Cuturi, NeurIPS 2013, arXiv 1306.0895).
     """

@@ -16,19 +16,19 @@ FORGET = 10  # a teacher's momentum starts at most at 1 - FORGET / steps of the 
 
 @dataclass(frozen=True)
 class Defaults:
-    """Optimisation of a method where nobody says otherwise; these are xMAE's.
+    """Default optimisation settings of a method; these are xMAE's.
 
     Parameters
     ----------
     epochs, batch_size : int
-        Passes over the training windows; windows a step, over all processes.
+        Passes over the training windows; windows per step, over all processes.
     lr, weight_decay : float
-        Of AdamW: peak learning rate, decoupled weight decay.
+        Peak learning rate and decoupled weight decay of AdamW.
     lr_batch : int or None
-        Windows a step that `lr` is for; other batch sizes scale it linearly, as the paper does.
+        Windows per step that `lr` is for; other batch sizes scale it linearly, as the paper does.
         None: the paper has no such rule, and `lr` stays.
     betas : (float, float)
-        Of AdamW.
+        Betas of AdamW.
     patience : int or None
         Epochs without a better validation loss before stopping early; None: never.
     keep : str
@@ -47,12 +47,12 @@ class Defaults:
     lr_batch: int | None = None
 
     def lr_at(self, batch_size):
-        """Return the peak learning rate for so many windows a step."""
+        """Return the peak learning rate for this many windows per step."""
         return self.lr * batch_size / (self.lr_batch or batch_size)
 
 
 class Objective(nn.Module):
-    """A method: networks, what is hidden or which views are drawn, and a loss.
+    """A pretraining method: its networks, its masks or views, and its loss.
 
     A subclass takes its settings in its constructor, each with a default, `size` among them; if one
     is called `n_epochs`, it is given the epochs of the whole training. It has an `encoder` (what
@@ -72,7 +72,7 @@ class Objective(nn.Module):
 
     @classmethod
     def batches(cls, store, **settings):
-        """Return the training and validation batches of a store; see
+        """Make the training and validation batches of a store; see
         `xmae.data.batches.batches.store_batches`.
 
         A method that needs more than synchronous PPG and ECG windows makes its own here: a
@@ -82,53 +82,53 @@ class Objective(nn.Module):
         return store_batches(store, needs_ecg=cls.needs_ecg, pairs=cls.pairs, **settings)
 
     def validate(self, batch):
-        """Return the validation loss of a batch."""
+        """Compute the validation loss of a batch."""
         return self(batch)
 
     def gather(self, x):
-        """Return, while training, the rows of all processes, with gradients; validation is the
-        same on each of them.
+        """In training, gather the rows of all processes with gradients; validation is the same on
+        each of them.
         """
         return gather(x) if self.training else x
 
     def begin(self, n_steps):
-        """Act before the first step, with the steps of the whole run: for teachers that
-        follow.
+        """Prepare for a run of this many steps; called before the first step, for methods with a
+        teacher.
         """
 
     def weight_decay(self, progress):
-        """Return decoupled weight decay at a share (0 to 1) of the run."""
+        """Return the decoupled weight decay at a share (0 to 1) of the run."""
         return self.defaults.weight_decay
 
     def decays(self, name, parameter):
-        """Tell whether weight decay pulls at a parameter; here, as in plain AdamW, at all."""
+        """Tell whether weight decay applies to a parameter; here, as in plain AdamW, to all."""
         return True
 
     def before_step(self, progress):
-        """Act before each step of the optimiser, all gradients made: for methods that bound
-        them.
-        """
+        """Change gradients before a step of the optimiser, for methods that clip them."""
 
     def after_step(self, progress):
-        """Act after each step of the optimiser, `progress` (0 to 1) of all steps done: for
-        teachers that follow.
+        """Update networks after a step of the optimiser, at `progress` (0 to 1) of all steps; for
+        methods with a teacher.
         """
 
     def end_epoch(self, val_loss):
-        """Hear the validation loss at the end of an epoch, and return what to log."""
+        """Take the validation loss at the end of an epoch, and return what to log."""
         return {}
 
     def restart_teacher(self):
-        """Act when the encoder was given other weights to begin from: for teachers that
-        follow.
+        """Reset the teacher after the encoder got other initial weights; for methods with a
+        teacher.
         """
 
     def align(self):
-        """Start so that positions agree, where a recipe asks for it and the method knows how."""
+        """Initialise positions so that PPG and ECG are aligned in time, if the method supports it
+        and the recipe asks for it.
+        """
 
 
 def register(objective):
-    """Make a subclass of `Objective` known by its name; a class decorator.
+    """Register a subclass of `Objective` under its name; a class decorator.
 
     In this folder its module is found by itself; another package names its module as an entry point
     of the group "xmae.methods".
@@ -138,12 +138,14 @@ def register(objective):
 
 
 def is_weight(name, parameter):
-    """Tell weights, which decay, from norms, biases, positions and prototypes, which do not."""
+    """Tell whether a parameter is a weight, which decays; norms, biases, positions and prototypes
+    do not.
+    """
     return parameter.ndim > 1 and name.rpartition(".")[2] not in ("positions", "prototypes")
 
 
 def first_momentum(published, n_steps):
-    """Start a teacher's momentum where it forgets its random weights within the run.
+    """Return the initial momentum with which a teacher forgets its random weights within the run.
 
     A momentum that rises to 1 by cosine leaves exp(-FORGET / 2) of them, 0.7 %; the published one,
     made for 100,000 steps, left a half after 350. It is kept from 2,500 steps on.
@@ -152,14 +154,14 @@ def first_momentum(published, n_steps):
 
 
 def cosine(start, end, progress):
-    """Go from `start` to `end` along half a cosine."""
+    """Return the value between `start` and `end` on half a cosine."""
     return start + (end - start) * (1 - math.cos(math.pi * progress)) / 2
 
 
 @torch.no_grad()
 def follow(teacher, student, momentum):
-    """Exponential moving average: teacher = momentum * teacher + (1 - momentum) * student; buffers
-    are copied.
+    """Update a teacher by exponential moving average: teacher = momentum * teacher + (1 - momentum)
+    * student; buffers are copied.
     """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
     for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):

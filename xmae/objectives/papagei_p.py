@@ -21,14 +21,14 @@ from xmae.objectives.views import PAPAGEI, Draws, view
 
 @register
 class PaPaGeiPObjective(Objective):
-    """Contrast of subjects.
+    """Contrastive learning between windows of one subject.
 
     Parameters
     ----------
     size : str
         "base" or "small".
     temperature : float
-        Of the NT-Xent loss.
+        Temperature of the NT-Xent loss.
     """
 
     name = "papagei-p"
@@ -44,7 +44,7 @@ class PaPaGeiPObjective(Objective):
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 
     def forward(self, batch):
-        """Return the NT-Xent of pairs of windows of one subject, over the global batch."""
+        """Return the NT-Xent loss of pairs of windows of one subject, over the global batch."""
         z = self.gather(self.projection(self.encoder(view(batch.ppg, Draws(batch), PAPAGEI))))
         subject = same_subject(self.gather(batch.subject)[: len(z) // 2])
         return nt_xent(*z.chunk(2), self.temperature, subject)

@@ -19,14 +19,14 @@ from xmae.objectives.views import PAPAGEI, Draws, view
 
 @register
 class SimCLRObjective(Objective):
-    """Contrast of augmented views.
+    """Contrastive learning between augmented views.
 
     Parameters
     ----------
     size : str
         "base" or "small".
     temperature : float
-        Of the NT-Xent loss.
+        Temperature of the NT-Xent loss.
     """
 
     name = "simclr"
@@ -41,11 +41,11 @@ class SimCLRObjective(Objective):
         self.projection = mlp(self.encoder.embed_dim, self.encoder.embed_dim, 128)
 
     def decays(self, name, parameter):
-        """Let weight decay pull at weights alone."""
+        """Tell whether weight decay applies to a parameter: to weights only."""
         return is_weight(name, parameter)
 
     def forward(self, batch):
-        """Return the NT-Xent of two views of each window, over the global batch."""
+        """Return the NT-Xent loss of two views of each window, over the global batch."""
         draws = Draws(batch)
         a, b = (
             self.gather(self.projection(self.encoder(view(batch.ppg, draws, PAPAGEI))))

@@ -21,13 +21,14 @@ STEPS = 250  # batches that make an epoch
 
 
 def timing_loss(made, target, weight):
-    """Compare maps: smooth L1 of cosine and sine, and of the log interval, weighted by moment.
+    """Return the loss between timing maps: smooth L1 of cosine and sine, and of the log interval,
+    weighted by moment.
 
     Parameters
     ----------
     made, target : tensor, shape (B, 3, n)
     weight : tensor, shape (B, 2, n)
-        Of phase and interval.
+        Weights of phase and interval.
 
     Returns
     -------
@@ -41,7 +42,8 @@ def timing_loss(made, target, weight):
 
 @torch.no_grad()
 def grow_from(student, smaller):
-    """Start a student from a smaller one of as many layers: what is new does nothing at first.
+    """Initialise a student from a smaller one with as many layers; new channels contribute nothing
+    at first.
 
     Channels that a layer takes in anew have weight 0; those that it gives anew are drawn.
 
@@ -66,7 +68,7 @@ def grow_from(student, smaller):
 
 @register
 class TimingObjective(Objective):
-    """A student and its timing loss.
+    """Training of a student's timing map.
 
     Parameters
     ----------
@@ -95,18 +97,18 @@ class TimingObjective(Objective):
 
     @property
     def encoder(self):
-        """Say what pretraining is for."""
+        """Return the student, which is the result of pretraining."""
         return self.model
 
     def batches(self, store, batch_size, n_epochs, seed, **_):
-        """Return training batches of the twin and the store, and the store's validation windows."""
+        """Make training batches from the twin and the store, and validation windows from the
+        store.
+        """
         recordings = TimedRecordings(store.windows("train"))
         acc = self.model.sizes.n_inputs > 1
         train = TimingBatches(recordings, batch_size, self.steps, seed, self.real, acc=acc)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):
-        """Return the timing loss of a batch; the embedding's branch is trained later, by
-        distillation.
-        """
+        """Compute the timing loss of a batch; the embedding is trained later, by distillation."""
         return timing_loss(self.model.timing(batch.ppg), batch.target, batch.weight)

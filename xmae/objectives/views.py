@@ -20,7 +20,7 @@ class Draws:
         self.batch, self.generator = batch, torch.Generator().manual_seed(batch.seed)
 
     def rand(self, *shape):
-        """Draw evenly between 0 and 1, (B, *shape)."""
+        """Draw uniformly between 0 and 1, (B, *shape)."""
         return self.mine(torch.rand(self.batch.n_total, *shape, generator=self.generator))
 
     def randn(self, *shape):
@@ -33,33 +33,33 @@ class Draws:
 
 
 def resample(x, place):
-    """Return samples at places between samples, by linear interpolation: (B, 1, L), (B, 1, M) in
-    samples -> (B, 1, M).
+    """Interpolate linearly at fractional sample numbers: (B, 1, L), (B, 1, M) in samples -> (B, 1,
+    M).
     """
     left = place.floor().clamp(0, x.shape[-1] - 2)
     return torch.lerp(x.gather(-1, left.long()), x.gather(-1, left.long() + 1), place - left)
 
 
 def curve(draws, n_times, knots=6):
-    """Return a smooth random curve between 0 and 1: (B, 1, n_times)."""
+    """Draw a smooth random curve between 0 and 1: (B, 1, n_times)."""
     return F.interpolate(draws.rand(1, knots), n_times, mode="linear", align_corners=True)
 
 
 def noise(x, draws):
-    """Add white noise of a standard deviation up to 5 % of the range."""
+    """Add white noise with a standard deviation of up to 5 % of the range."""
     return x + 0.1 * draws.rand(1, 1) * draws.randn(1, x.shape[-1])
 
 
 def crop(x, draws):
-    """Keep a stretch of half to all of the window where it is; the rest is zero.
+    """Keep a stretch of half to all of the window in place, and set the rest to zero.
 
-    Nothing is drawn out: that would train against the heart rate.
+    Nothing is stretched in time, which would train against the heart rate.
     """
     return x * stretch(x, draws, 0.5 + 0.5 * draws.rand(1, 1))
 
 
 def cutout(x, draws):
-    """Set a tenth to 30 % of the window to zero."""
+    """Set 10 to 30 % of the window to zero."""
     return x * ~stretch(x, draws, 0.1 + 0.2 * draws.rand(1, 1))
 
 
@@ -76,23 +76,23 @@ def magnitude_warp(x, draws):
 
 
 def time_warp(x, draws):
-    """Warp time at a smooth random speed between 0.5 and 1.5; start and end stay."""
+    """Warp time by a smooth random speed between 0.5 and 1.5; start and end stay in place."""
     speed = (0.5 + curve(draws, x.shape[-1] - 1)).cumsum(-1)
     return resample(x, F.pad(speed / speed[..., -1:] * (x.shape[-1] - 1), (1, 0)))
 
 
 def negate(x, draws):
-    """Turn windows upside down."""
+    """Flip windows upside down."""
     return -x
 
 
 def reverse(x, draws):
-    """Turn windows backwards in time."""
+    """Reverse windows in time."""
     return x.flip(-1)
 
 
 def view(x, draws, changes):
-    """Return a random view: each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1,
+    """Make a random view by each of `changes` (function, probability) in turn: (B, 1, L) -> (B, 1,
     L) in [-1, 1].
     """
     for change, probability in changes:
@@ -101,7 +101,7 @@ def view(x, draws, changes):
 
 
 def time_crop(x, draws, n_times):
-    """Return a stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1,
+    """Cut a stretch of `n_times` samples at a random place, min-max scaled: (B, 1, L) -> (B, 1,
     n_times).
 
     Also the number of the patch nearest to its begin, (B,).

@@ -25,7 +25,7 @@ CURRICULA = ("ladder", "schedule", "none")
 
 @register
 class XMAEObjective(Objective):
-    """Model, masks and curriculum.
+    """Masked reconstruction of ECG from PPG: model, masks and curriculum.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class XMAEObjective(Objective):
     mask : str
         Shape of the ECG mask: "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        How the mask ratio climbs 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule" over
-        epochs, "none" stays.
+        How the mask ratio rises through 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule"
+        over epochs, "none" stays.
     n_epochs : int
         Epochs of the whole training (for "schedule").
     """
@@ -61,27 +61,27 @@ class XMAEObjective(Objective):
 
     @property
     def encoder(self):
-        """Say what pretraining is for."""
+        """Return the PPG encoder, which is the result of pretraining."""
         return self.model.encoder
 
     def align(self):
-        """Start positions and bridge aligned in time."""
+        """Initialise positions and bridge aligned in time."""
         self.model.align()
 
     def forward(self, batch):
-        """Return the training loss of a `Batch`. The mask is drawn for the global batch, of which
-        each process keeps its rows.
+        """Compute the training loss of a `Batch`. The mask is drawn for the global batch, and each
+        process keeps its own rows.
         """
         return self.loss(batch, self.curriculum.ratio)
 
     def validate(self, batch):
-        """Return the validation loss: always at the first ratio, so that the levels of the
-        curriculum compare.
+        """Compute the validation loss, always at the first mask ratio, so that the levels of the
+        curriculum are comparable.
         """
         return self.loss(batch, RATIOS[0])
 
     def loss(self, batch, ratio):
-        """Return masked mean squared error of one batch at one mask ratio."""
+        """Return the masked mean squared error of one batch at one mask ratio."""
         n_patches = batch.ppg.shape[-1] // PATCH
         generator = torch.Generator().manual_seed(batch.seed)
         mask = self.shape(batch.n_total, n_patches, ratio, generator)[batch.rows].to(
@@ -90,14 +90,16 @@ class XMAEObjective(Objective):
         return self.model(batch.ppg, batch.ecg, mask, n_patches - n_hidden(n_patches, ratio)).loss
 
     def end_epoch(self, val_loss):
-        """Move the curriculum; the mask ratio of the next epoch, to be logged."""
+        """Update the curriculum; return the mask ratio of the next epoch, to be logged."""
         self.curriculum.update(val_loss)
         return {"mask_ratio": self.curriculum.ratio}
 
     def get_extra_state(self):
-        """Say where the curriculum stands, for checkpoints."""
+        """Return the state of the curriculum, for checkpoints."""
         return vars(self.curriculum)
 
     def set_extra_state(self, state):
-        """Go on where a checkpoint left the curriculum; the epochs to come are today's."""
+        """Restore the state of the curriculum from a checkpoint; the remaining epochs follow the
+        current settings.
+        """
         vars(self.curriculum).update({k: v for k, v in state.items() if k != "n_epochs"})

@@ -24,7 +24,8 @@ TIMING_WEIGHT = 1.0
 
 
 def tolerant_mse(rebuilt, ecg, mask, tolerance=TOLERANCE):
-    """Return the mean squared error over masked patches, each compared at its best place.
+    """Return the mean squared error over masked patches, each compared at the shift where it fits
+    best.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def tolerant_mse(rebuilt, ecg, mask, tolerance=TOLERANCE):
 
 @register
 class XMAETimingObjective(Objective):
-    """Model, mask and losses.
+    """Masked reconstruction of ECG from PPG, together with timing: model, mask and losses.
 
     Parameters
     ----------
@@ -85,24 +86,28 @@ class XMAETimingObjective(Objective):
 
     @property
     def encoder(self):
-        """Say what pretraining is for."""
+        """Return the PPG encoder, which is the result of pretraining."""
         return self.model.encoder
 
     def batches(self, store, batch_size, n_epochs, seed, **_):
-        """Return training batches of the twin and the store, and the store's validation windows."""
+        """Make training batches from the twin and the store, and validation windows from the
+        store.
+        """
         recordings = TimedRecordings(store.windows("train"))
         train = TimingBatches(recordings, batch_size, self.steps, seed, real=self.real, ecg=True)
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def hidden(self, batch, ratio):
-        """Draw the patches of the ECG that are hidden: bool (B, 25), and how many are seen."""
+        """Draw the hidden patches of the ECG: bool (B, 25), and the number of visible ones."""
         n = batch.ppg.shape[-1] // PATCH
         generator = torch.Generator().manual_seed(batch.seed)
         mask = anchor(len(batch.ppg), n, ratio, generator).to(batch.ppg.device)
         return mask, n - n_hidden(n, ratio)
 
     def forward(self, batch):
-        """Return the rebuilding and timing loss of a batch, at a mask ratio that its seed draws."""
+        """Compute the reconstruction and timing loss of a batch, at a mask ratio drawn by its
+        seed.
+        """
         mask, n_visible = self.hidden(batch, RATIOS[batch.seed % len(RATIOS)])
         tokens = self.encoder.tokens(batch.ppg)
         rebuilt = self.model.reconstruct(tokens, batch.ecg, mask, n_visible)
@@ -110,8 +115,8 @@ class XMAETimingObjective(Objective):
         return tolerant_mse(rebuilt, batch.ecg, mask, self.tolerance) + self.timing_weight * timing
 
     def validate(self, batch):
-        """Return the plain masked error at the first ratio, so that its share of the ECG's variance
-        can be said.
+        """Compute the plain masked error at the first ratio, which can be stated as a share of the
+        ECG's variance.
         """
         mask, n_visible = self.hidden(batch, RATIOS[0])
         return self.model(batch.ppg, batch.ecg, mask, n_visible).loss

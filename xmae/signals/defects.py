@@ -1,7 +1,7 @@
 """What is wrong with a window beyond the shape of its beats: clipping, flat line, dropout, motion,
 beats that disagree.
 
-Each measure is one number a window, computed for a whole recording at once; windows are given by
+Each measure is one number per window, computed for a whole recording at once; windows are given by
 their first samples.
 """
 
@@ -55,8 +55,8 @@ def flat_seconds(x, first, sfreq):
 
 
 def relative_range(cut):
-    """Return the range within each window over the recording's median: (n_windows, n_times) ->
-    (n_windows,); low = dropout.
+    """Return the range within each window over the recording's median range: (n_windows, n_times)
+    -> (n_windows,); low = dropout.
 
     The range is the second lowest of five parts of 2 s, as the filters' answer to a step reaches
     into its neighbours.
@@ -67,7 +67,7 @@ def relative_range(cut):
 
 
 def motion(acc, first, sfreq):
-    """Return the standard deviation (g) of acceleration without its slow part: (n_times,) ->
+    """Return the standard deviation (g) of acceleration after high-pass filtering: (n_times,) ->
     (n_windows,); NaN where unknown.
     """
     known = np.isfinite(acc)
@@ -82,8 +82,8 @@ def motion(acc, first, sfreq):
 
 
 def beat_agreement(r_peaks, pulses, first):
-    """Return the share of heartbeats in each window that one pulse, and only one, answers at about
-    the usual time.
+    """Return the share of heartbeats in each window that are followed by exactly one pulse at about
+    the usual delay.
 
     The cycles between R peaks are moved by the recording's median delay from R peak to the next
     pulse, less half a cycle, so that a pulse should lie in the middle of each, a quarter of a cycle

@@ -28,25 +28,25 @@ POWERLINE = 50  # Hz, NeuroKit2's default
 
 @cache
 def ecg_sos(sfreq):
-    """Return second-order sections (3, 6) of the ECG high-pass at `sfreq` (Hz)."""
+    """Return the second-order sections (3, 6) of the ECG high-pass at `sfreq` (Hz)."""
     return signal.butter(5, ECG_HIGHPASS, btype="highpass", output="sos", fs=sfreq)
 
 
 @cache
 def ppg_sos(sfreq):
-    """Return second-order sections (2, 6) of the PPG band-pass at `sfreq` (Hz)."""
+    """Return the second-order sections (2, 6) of the PPG band-pass at `sfreq` (Hz)."""
     return signal.butter(2, PPG_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
 
 
 @cache
 def resp_sos(sfreq):
-    """Return second-order sections (2, 6) of the respiration band-pass at `sfreq` (Hz)."""
+    """Return the second-order sections (2, 6) of the respiration band-pass at `sfreq` (Hz)."""
     return signal.butter(2, RESP_BANDPASS, btype="bandpass", output="sos", fs=sfreq)
 
 
 def powerline_kernel(sfreq):
-    """Return the moving average over one period of 50 Hz (2 samples below 100 Hz), run forward and
-    backward: (n_taps,).
+    """Return the taps of a moving average over one period of 50 Hz (2 samples below 100 Hz), run
+    forward and backward: (n_taps,).
     """
     n_taps = int(sfreq / POWERLINE) if sfreq >= 100 else 2
     return np.full(n_taps, 1 / n_taps)
@@ -73,7 +73,7 @@ def ecg_clean(ecg, sfreq):
 
 
 def ppg_clean(ppg, sfreq):
-    """Keep 0.5-8 Hz of PPG, the band of the pulse wave.
+    """Band-pass PPG to 0.5-8 Hz, the band of the pulse wave.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def ppg_clean(ppg, sfreq):
 
 
 def resp_clean(resp, sfreq):
-    """Keep 0.05-3 Hz of respiration: (..., n_times) at `sfreq` (Hz) -> the same shape, float64,
-    same unit.
+    """Band-pass respiration to 0.05-3 Hz: (..., n_times) at `sfreq` (Hz) -> the same shape,
+    float64, same unit.
 
     Equals `neurokit2.rsp_clean(resp, sampling_rate=sfreq)` row by row.
     """

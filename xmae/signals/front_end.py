@@ -31,8 +31,8 @@ MAX_BITS = 24
 
 
 def filter_taps():
-    """Return the taps of steps 2 and 3 together, float64 of gain 1 in the pass band, (109,),
-    symmetric.
+    """Return the taps of steps 2 and 3 combined: float64 (109,), symmetric, gain 1 in the pass
+    band.
     """
     triangle = TRIANGLE / TRIANGLE.sum()
     centre = np.zeros(HISTORY + 1)
@@ -43,7 +43,7 @@ def filter_taps():
 
 
 def check_rate(sfreq):
-    """Return a sampling rate in millihertz, whole.
+    """Return a sampling rate in whole millihertz.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def check_rate(sfreq):
 
 
 def checked(codes):
-    """Return codes as int64.
+    """Check converter codes and return them as int64.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def checked(codes):
 
 
 class FrontEnd:
-    """Codes in, int8 samples at 100 Hz out, in any portions.
+    """Streaming front end: converter codes in, int8 samples at 100 Hz out, in portions of any size.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ class FrontEnd:
         return self.scale(self.band(self.resample(checked(codes))))
 
     def resample(self, codes):
-        """Hold each code for its interval and average over 10 ms: codes -> samples at 100 Hz, times
-        16.
+        """Resample codes to 100 Hz, times 16: each code is held for its interval, and averaged over
+        10 ms.
         """
         self.codes = np.concatenate([self.codes, codes + (1 << MAX_BITS)])
         self.n_codes += len(codes)
@@ -128,7 +128,7 @@ class FrontEnd:
         return samples
 
     def band(self, samples):
-        """Take moving averages: samples times 16 -> deviations, 0.54 s later."""
+        """Band-pass by moving averages: samples times 16 -> deviations, 0.54 s later."""
         x = np.concatenate([self.samples, samples])
         self.samples = x[max(0, len(x) - HISTORY) :]
         n = len(x) - HISTORY
@@ -145,12 +145,13 @@ class FrontEnd:
         return (BASELINE * smooth - int(TRIANGLE.sum()) * base) >> SHIFT
 
     def scale(self, deviations):
-        """Divide by the largest deviation of the last 4 s: int8; zeros where nothing moves."""
+        """Scale to int8 by the largest deviation of the last 4 s; zeros for a constant signal."""
         return self.scaled.push(deviations[None])[0]
 
 
 class RunningScale:
-    """Divide signals by the largest deviation of any of them in the last 16 whole blocks of 0.25 s.
+    """Running scale: divides signals by the largest deviation of any of them in the last 16 whole
+    blocks of 0.25 s.
 
     Parameters
     ----------
@@ -186,7 +187,8 @@ class RunningScale:
 
 
 class Acceleration:
-    """Codes of three axes in, int8 samples at 100 Hz out, on the same clock as the PPG's front end.
+    """Streaming front end of acceleration: codes of three axes in, int8 samples at 100 Hz out,
+    synchronous with the PPG's front end.
 
     The largest of three axes sets the scale; 0.1 g is full scale at the least.
 
@@ -230,5 +232,5 @@ class Acceleration:
         return np.concatenate(parts, 1)
 
     def level(self):
-        """Return how much people move: the largest deviation of the last 4 s, 1 / 1000 g."""
+        """Return the level of motion: the largest deviation of the last 4 s, 1 / 1000 g."""
         return max(self.scaled.peaks, default=0) * 1000 // self.one_g

@@ -38,7 +38,7 @@ MIN_BEATS = 30
 
 @dataclass(frozen=True)
 class Clocks:
-    """What the beats say about two clocks.
+    """What the beats tell about two clocks.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class Clocks:
     lag_half_s : float
         Half of its 95 % interval, s.
     drift_ppm, drift_half_ppm : float
-        How much faster the PPG's clock runs, millionths; and half of its 95 % interval.
+        Relative speed of the PPG's clock, millionths, above 0 if it is faster; and half of its 95 %
+        interval.
     middle_s : float
         The middle of the recording on the ECG's clock, s.
     matched : float
@@ -73,7 +74,7 @@ class Clocks:
 
     @property
     def drifts(self):
-        """Tell whether the interval of the drift leaves 0 out."""
+        """Tell whether the interval of the drift excludes 0."""
         return abs(self.drift_ppm) > self.drift_half_ppm
 
     @property
@@ -85,8 +86,8 @@ class Clocks:
 
     @property
     def offset_range_s(self):
-        """Make it from where to where it may be, s: the arrival time and the recorder's delay are
-        not known.
+        """Return the lowest and highest possible offset, s: the pulse arrival time and the
+        recorder's delay are unknown.
         """
         shortest, longest = ARRIVALS_S
         return self.lag_s - longest - self.lag_half_s, self.lag_s - shortest + self.lag_half_s
@@ -94,7 +95,7 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Line:
-    """Lag against time: `lag` + `drift` x `t`, fitted to R peaks and the pulses nearest to it."""
+    """Lag against time, `lag` + `drift` x `t`, fitted to R peaks and the pulses nearest to it."""
 
     lag: float  # s, in the middle
     drift: float
@@ -104,7 +105,9 @@ class Line:
 
     @property
     def scatter(self):
-        """Spread of the residuals, s: 1.48 times their median size."""
+        """Return the robust deviation of the residuals, s: 1.48 times their median absolute
+        value.
+        """
         return 1.4826 * float(np.median(np.abs(self.residual)))
 
 
@@ -139,8 +142,8 @@ def estimate_clocks(r_peaks, pulses, max_offset_s=MAX_OFFSET_S):
 
 
 def candidate_lags(r_peaks, pulses, max_offset_s):
-    """Return lags (s) at which many pulses follow R peaks: the peaks of the histogram of all lags
-    of the first ten minutes about the middle.
+    """Return the lags (s) at which many pulses follow R peaks: peaks in the histogram of all lags
+    in the ten minutes around the middle.
     """
     middle = (r_peaks[0] + r_peaks[-1]) / 2
     some = r_peaks[np.abs(r_peaks - middle) <= FIRST_S / 2]
@@ -159,8 +162,8 @@ def candidate_lags(r_peaks, pulses, max_offset_s):
 
 
 def grow(r_peaks, pulses, lag):
-    """Return a `Line` near a lag, fitted to ten minutes in the middle, then twice as much, until
-    all beats are in; None if too few answer.
+    """Fit a `Line` near a lag to ten minutes in the middle, then to twice as much, until all beats
+    are included; None if too few beats match.
     """
     middle, whole = (r_peaks[0] + r_peaks[-1]) / 2, r_peaks[-1] - r_peaks[0]
     drift, seconds = 0.0, FIRST_S
@@ -173,8 +176,8 @@ def grow(r_peaks, pulses, lag):
 
 
 def fit_line(r_peaks, pulses, lag, drift, middle):
-    """Fit a `Line` that starts from a lag (s) and a drift; None if fewer than ten pulses are near
-    it, or fewer than 30 R peaks lie where there are pulses.
+    """Fit a `Line` that starts from a lag (s) and a drift; None with fewer than ten pulses near it,
+    or fewer than 30 R peaks where there are pulses.
     """
     at = r_peaks + lag
     r_peaks = r_peaks[(at >= pulses[0] - 0.1) & (at <= pulses[-1] + 0.1)]
@@ -195,14 +198,14 @@ def fit_line(r_peaks, pulses, lag, drift, middle):
 
 
 def nearest(ascending, x):
-    """Return the nearest of some ascending numbers to each of `x`."""
+    """Return the nearest of ascending numbers to each of `x`."""
     after = np.searchsorted(ascending, x).clip(1, len(ascending) - 1)
     before, after = ascending[after - 1], ascending[after]
     return np.where(after - x < x - before, after, before)
 
 
 def doubt(lines, losses, best):
-    """Say why the best line is no certain answer; "" if it is one."""
+    """Say why the best line is uncertain; "" if it is certain."""
     answered = np.abs(lines[best].residual) < NEAR_S
     thirds = [part.mean() for part in np.array_split(answered, 3)]
     if answered.mean() < MIN_MATCHED:
@@ -227,7 +230,7 @@ def doubt(lines, losses, best):
 
 
 def block_means(x, t, seconds):
-    """Return means of `x` (n,) over stretches of so many seconds of `t` (n,); empty stretches are
+    """Return the means of `x` (n,) over blocks of this many seconds of `t` (n,); empty blocks are
     left out.
     """
     block = ((t - t[0]) // seconds).astype(int)
@@ -236,9 +239,7 @@ def block_means(x, t, seconds):
 
 
 def describe(line, why):
-    """Return the `Clocks` that a line stands for, with intervals from the scatter of its
-    stretches.
-    """
+    """Return the `Clocks` of a line, with intervals from the scatter of its blocks."""
     near = np.abs(line.residual) < NEAR_S
     found = Clocks(
         why == "",
@@ -268,7 +269,8 @@ def describe(line, why):
 
 
 def steepest_rises(clean, peaks, sfreq):
-    """Return times (s) of the steepest rise before each systolic peak, finer than a sample.
+    """Return the times (s) of the steepest rise before each systolic peak, interpolated between
+    samples.
 
     Parameters
     ----------

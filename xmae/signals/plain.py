@@ -9,7 +9,7 @@ import numpy as np
 
 
 def butter(order, band, btype="bandpass", output="sos", fs=2.0):
-    """Return second-order sections of a digital Butterworth band-pass.
+    """Return the second-order sections of a digital Butterworth band-pass.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def butter(order, band, btype="bandpass", output="sos", fs=2.0):
 
 
 def zero_pairs(poles):
-    """Say which two of the zeros (half at 1, half at -1) go with each pole, by nearness, last
+    """Return the two zeros (half at 1, half at -1) to pair with each pole, by nearness, last pole
     first.
     """
     free = [1.0] * len(poles) + [-1.0] * len(poles)
@@ -63,7 +63,8 @@ def zero_pairs(poles):
 
 
 def sosfiltfilt(sos, x, axis=-1):
-    """Filter forward and backward with second-order sections, ends continued oddly: the shape of x.
+    """Filter forward and backward by second-order sections, with odd extension at the ends: the
+    shape of x.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def sosfiltfilt(sos, x, axis=-1):
 
 
 def steady_sosfilt(sos, x):
-    """Return the filter (..., n_times) as if the first sample had always been there."""
+    """Filter (..., n_times) as if the first sample had always been there."""
     shape = x.shape
     rows = x.reshape(-1, shape[-1])
     first, scale = rows[:, 0], 1.0
@@ -98,7 +99,7 @@ def steady_sosfilt(sos, x):
 
 
 def filtered(rows, section, z1, z2):
-    """Return one section over rows (n, n_times), transposed direct form II, from the states z1, z2
+    """Filter rows (n, n_times) by one section in transposed direct form II, from the states z1, z2
     (n,).
     """
     b0, b1, b2, a1, a2 = section
@@ -146,8 +147,8 @@ def resample_poly(x, up, down, axis=-1, padtype="line"):
 
 
 def low_pass(n_taps, cutoff):
-    """Return the low-pass (n_taps,), `cutoff` as a share of half the rate, Kaiser window of beta 5,
-    sum 1.
+    """Return the taps of a low-pass (n_taps,): `cutoff` as a share of half the rate, Kaiser window
+    of beta 5, sum 1.
     """
     places = np.arange(n_taps) - (n_taps - 1) / 2
     taps = np.sinc(cutoff * places) * np.kaiser(n_taps, 5.0)

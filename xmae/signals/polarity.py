@@ -19,8 +19,8 @@ AGREEMENT = 0.75  # share of the windows that must be on the same side
 
 
 class Polarity(NamedTuple):
-    """What is known of a recording: "upright", "inverted" or "unclear"; its score, from -0.5 to
-    0.5, above 0 if upright; and the share of its windows on that side.
+    """Polarity of a recording: "upright", "inverted" or "unclear"; its score, from -0.5 to 0.5,
+    above 0 if upright; and the share of windows on that side.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Polarity(NamedTuple):
 
 
 def rise_score(x):
-    """Say how much less than half of its time a signal rises.
+    """Return 0.5 less the share of time in which a signal rises.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def polarity_of(ppg, sfreq, still=None):
     sfreq : float
         Sampling rate, Hz.
     still : bool array, shape (n_times,), or None
-        Where the wearer does not move; other windows are left out, as steps are not pulses. None:
-        not known.
+        True where the wearer does not move; other windows are left out, as steps are not pulses.
+        None: not known.
 
     Returns
     -------

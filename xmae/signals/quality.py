@@ -1,7 +1,7 @@
 """How far to trust a beat: its correlation with the average beat of the recording.
 
 This is NeuroKit2's `templatematch` (version 0.2.13; loosely after Orphanidou et al., IEEE JBHI 19,
-2015), computed for all beats at once instead of through one data frame a beat. Peaks come from
+2015), computed for all beats at once instead of through one data frame per beat. Peaks come from
 NeuroKit2's detectors, which are quick on a whole recording.
 """
 
@@ -15,7 +15,7 @@ PERCENTILE = 15  # of the quality over a window: the xMAE recipe
 
 
 def ecg_peaks(clean, sfreq):
-    """Return sample numbers of the R peaks in cleaned ECG (n_times,): NeuroKit2's default
+    """Return the sample numbers of the R peaks in cleaned ECG (n_times,), by NeuroKit2's default
     detector.
     """
     from neurokit2 import ecg_findpeaks  # slow to import, and only preparation needs it
@@ -24,8 +24,8 @@ def ecg_peaks(clean, sfreq):
 
 
 def ppg_peaks(clean, sfreq):
-    """Return sample numbers of the systolic peaks in cleaned PPG (n_times,): NeuroKit2's default
-    (Elgendi et al. 2013).
+    """Return the sample numbers of the systolic peaks in cleaned PPG (n_times,), by NeuroKit2's
+    default detector (Elgendi et al. 2013).
     """
     from neurokit2 import ppg_findpeaks
 
@@ -41,7 +41,7 @@ def template_quality(clean, peaks, sfreq):
 
     A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean
     of the rate, interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal
-    are left out, and so is the last.
+    are left out, and so is the last beat.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def template_quality(clean, peaks, sfreq):
 
 
 def mean_rate(peaks, sfreq, n_times):
-    """Return the mean over all samples of the beat rate (per minute), by monotone cubics as in
-    NeuroKit2's `signal_rate`.
+    """Return the mean beat rate (per minute) over all samples, by monotone cubics as in NeuroKit2's
+    `signal_rate`.
     """
     period = np.diff(peaks) / sfreq
     period = np.concatenate([[period.mean()], period])
@@ -92,7 +92,7 @@ def mean_rate(peaks, sfreq, n_times):
 
 
 def window_quality(quality, sfreq):
-    """Return the 15th percentile of a quality over each whole 10 s window: (n_times,) at `sfreq` Hz
+    """Return the 15th percentile of a quality in each whole 10 s window: (n_times,) at `sfreq` Hz
     -> (n_windows,).
     """
     up, down = resampling_ratio(sfreq, SFREQ)

@@ -11,8 +11,8 @@ except ImportError:  # the light runtime
 
 
 def resampling_ratio(sfreq, new_sfreq):
-    """Return whole numbers `(up, down)` with `new_sfreq / sfreq = up / down`, nearly so if `down`
-    would pass 1000.
+    """Return integers `(up, down)` with `new_sfreq / sfreq = up / down`, approximately if `down`
+    would exceed 1000.
     """
     ratio = Fraction(new_sfreq / sfreq).limit_denominator(1000)
     return ratio.numerator, ratio.denominator
@@ -42,8 +42,8 @@ def resample(x, sfreq, new_sfreq):
 
 
 def bridge_gaps(x, known):
-    """Draw straight lines over gaps: (n_times,) and whether each sample is known -> (n_times,);
-    zeros if none is.
+    """Interpolate linearly over gaps: (n_times,) and whether each sample is known -> (n_times,);
+    zeros if none is known.
     """
     if known.all():
         return x

@@ -25,7 +25,7 @@ MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25
 
 
 def stream_windows(codes, sfreq, hop_s=WINDOW_S):
-    """Return the windows that a watch sees in a recording.
+    """Cut a recording into the windows that a watch sees.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def stream_windows(codes, sfreq, hop_s=WINDOW_S):
 
 
 def has_pulse(windows):
-    """Tell whether windows hold something like a pulse: smooth, and like itself a beat later.
+    """Tell whether windows hold something like a pulse: smooth, and similar to itself one beat
+    later.
 
     Both are read off the normalised autocorrelation (unbiased), that of a periodic signal being
     near 1 at its period (Rabiner, IEEE Trans. ASSP 25, 1977): at one step it is at least
@@ -106,9 +107,7 @@ def has_pulse(windows):
 
 
 def bridge_lost(codes):
-    """Fill lost samples (NaN) by straight lines between their neighbours, in whole codes as the
-    firmware does.
-    """
+    """Fill lost samples (NaN) by linear interpolation, in whole codes as the firmware does."""
     codes = np.asarray(codes, dtype=np.float64)
     known = np.flatnonzero(np.isfinite(codes))
     lost = np.setdiff1d(np.arange(known[0], known[-1]), known)

@@ -14,10 +14,11 @@ from xmae.models.checkpoint import SHIPPED, load_encoder, subjects_of
 
 ENCODER, WHOLE, SETTINGS = "encoder.safetensors", "model.safetensors", "config.json"
 PREFIX = "objective."  # of the objective's weights in a checkpoint
+INNER = "encoder."  # of the encoder's weights in a whole model
 
 
 def begin_from(objective, name):
-    """Give an objective the weights to begin from.
+    """Set the initial weights of an objective.
 
     Parameters
     ----------
@@ -44,9 +45,7 @@ def begin_from(objective, name):
         origin = provenance_of(path.parent.parent)
     else:
         encoder = load_encoder(path / ENCODER if (path / ENCODER).is_file() else name, ppg=False)
-        whole = whole_of(name)
-        state = whole_state(whole) if whole.is_file() else {}
-        origin = encoder.provenance
+        state, origin = whole_state(name, encoder), encoder.provenance
     for whole in (state, {f"model.{key}": tensor for key, tensor in state.items()}):
         if same_tensors(objective.state_dict(), whole):
             objective.load_state_dict(whole, strict=False)
@@ -64,7 +63,7 @@ def begin_from(objective, name):
 
 
 def same_tensors(one, other):
-    """Tell whether two states have tensors of the same names and shapes."""
+    """Tell whether two state dicts have tensors with the same names and shapes."""
     one, other = (
         {key: x.shape for key, x in state.items() if torch.is_tensor(x)} for state in (one, other)
     )
@@ -72,7 +71,7 @@ def same_tensors(one, other):
 
 
 def checkpoint_state(path):
-    """Return the objective's weights in a checkpoint of a training."""
+    """Return the objective's weights from a checkpoint of a training."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # a damaged file raises any of a dozen types
@@ -80,15 +79,40 @@ def checkpoint_state(path):
     return {key[len(PREFIX) :]: x for key, x in state.items() if key.startswith(PREFIX)}
 
 
-def whole_of(name):
-    """Return where the whole model of a shipped encoder, or of the folder of a run, would be."""
-    if name in SHIPPED:
-        return files("xmae.models.weights") / f"{name}-whole.safetensors"
-    return Path(name) / WHOLE
+def whole_state(name, encoder):
+    """Return the weights of the whole model of a run's folder, or of a shipped encoder.
+
+    The latter lies in two files: that of the encoder, and one with the rest of the model.
+
+    Parameters
+    ----------
+    name : str
+        As `begin_from` takes it.
+    encoder : nn.Module
+        The encoder of that name.
+
+    Returns
+    -------
+    dict of str to Tensor
+        {} if there is no more than the encoder.
+    """
+    if name not in SHIPPED:
+        path = Path(name) / WHOLE
+        return read_weights(path) if path.is_file() else {}
+    path = files("xmae.models.weights") / around(name)
+    if not path.is_file():
+        return {}
+    inner = {f"{INNER}{key}": tensor for key, tensor in encoder.state_dict().items()}
+    return read_weights(path) | inner
 
 
-def whole_state(path):
-    """Return the weights of a whole model, as a finished run leaves them."""
+def around(name):
+    """Return the file name of what stands around a shipped encoder in its whole model."""
+    return f"{name}-around.safetensors"
+
+
+def read_weights(path):
+    """Return the weights in a safetensors file."""
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
@@ -96,7 +120,8 @@ def whole_state(path):
 
 
 def provenance_of(run):
-    """Say what is known of a run that has a checkpoint: its settings, and the splits of its store.
+    """Return the provenance of a run that has a checkpoint: its settings, and the splits of its
+    store.
 
     Raises
     ------
@@ -119,7 +144,7 @@ def provenance_of(run):
 
 
 def known_to(origin, splits):
-    """Return subjects of the splits "val" and "test" that the weights to begin from were trained or
+    """Return the subjects of the splits "val" and "test" that the initial weights were trained or
     chosen on, sorted; `origin` is from `begin_from`.
     """
     held_out = {subject for subject, split in splits.items() if split != "train"}

@@ -7,7 +7,7 @@ import torch
 
 
 def default_precision():
-    """Say where the hardware multiplies bfloat16 itself "bf16", else "fp32": emulation is
+    """Return "bf16" where the hardware multiplies bfloat16 itself, else "fp32", since emulation is
     slower.
     """
     return "bf16" if has_bf16() else "fp32"
@@ -23,7 +23,7 @@ def has_bf16():
 
 
 def device_name():
-    """Return the name of the GPU, or of the processor with the threads in use."""
+    """Return the name of the GPU, or of the processor with the number of threads in use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")

@@ -49,12 +49,12 @@ def fit(
     module, train, val, out, settings, last=None, keep="best", devices=1, callbacks=(),
     strategy="ddp", max_minutes=None, logger=None,
 ):  # fmt: skip
-    """Train `module`, leave it with the weights to keep, and say how it went.
+    """Train `module`, leave it with the weights to keep, and return how the training went.
 
     Parameters
     ----------
     module : Pretraining
-        What to train.
+        Module to train.
     train : SteppedBatches
         Training batches; their place is part of each checkpoint.
     val : iterable of batches
@@ -68,7 +68,7 @@ def fit(
     last : str, optional
         Checkpoint to go on from; what `check_start` gave.
     keep : str
-        Which weights to leave in `module`: "best" (lowest validation loss) or "last".
+        Weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
         GPUs, or CPU processes; under torchrun, it says how many.
     callbacks : sequence of lightning.Callback
@@ -77,7 +77,7 @@ def fit(
         How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a
         part).
     max_minutes : float, optional
-        Stop after so many minutes with a checkpoint to resume from.
+        Stop after this many minutes, with a checkpoint to resume from.
     logger : str, optional
         Loggers, separated by commas; see `xmae.training.loggers`.
 
@@ -137,8 +137,8 @@ def fit(
 
 
 def steps_between(train, epochs):
-    """Return steps from one check of the watch to the next: never only at the ends of epochs, where
-    nothing is saved.
+    """Return the number of steps between two checks of the watch; they must not fall on the ends of
+    epochs only, where nothing is saved.
     """
     steps_per_epoch = len(train) // train.accumulate
     every = max(1, min(100, steps_per_epoch * epochs // 20))
@@ -148,7 +148,9 @@ def steps_between(train, epochs):
 
 
 def make_trainer(train, settings, processes, strategy, callbacks, out, logger):
-    """Make Lightning's trainer; the arguments are those of `fit`, `processes` here and machines."""
+    """Make Lightning's trainer; the arguments are those of `fit`, the processes on this machine,
+    and the number of machines.
+    """
     here, machines = processes
     cuda, loggers = torch.cuda.is_available(), make_loggers(logger, out)
     best, watch, *more = callbacks
@@ -174,7 +176,7 @@ def make_trainer(train, settings, processes, strategy, callbacks, out, logger):
 
 
 def run(trainer, module, train, val, out, last):
-    """Train to the end; False if time ran out before it."""
+    """Train to the end; return False if time ran out before it."""
     with warnings.catch_warnings():
         for chatter in (
             "num_workers",
@@ -193,7 +195,7 @@ def run(trainer, module, train, val, out, last):
 
 
 def result_of(trainer, module, settings, world_size, finished):
-    """Say how a training went, but for its losses."""
+    """Return the result of a training, without its losses."""
     windows_seen = trainer.global_step * settings["batch_size"]
     return {
         "finished": finished,
@@ -210,8 +212,8 @@ def result_of(trainer, module, settings, world_size, finished):
 
 
 def space_for(network):
-    """Return bytes that a training of a network writes: four checkpoints at most, and its weights
-    twice.
+    """Return the bytes that the training of a network writes: up to four checkpoints, and its
+    weights twice.
 
     A checkpoint has each trained number and the two averages of the optimiser; while one is
     written, the last, the one before and the best are there too.
@@ -223,18 +225,20 @@ def space_for(network):
 
 
 class OutOfTime(Exception):
-    """Raised inside a fit when its time is over and its checkpoint written."""
+    """The time of a training is over, and its checkpoint is written."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Write checkpoints in their own folder, so that each is at any moment the old or the new one.
+    """Checkpoint writer that keeps every file complete at any moment: the old one or the new one.
 
     Of the last ones, the one before is kept too. Lightning's own way writes into the folder for
     temporary files and copies from there, which a kill can cut in the middle.
     """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None):
-        """Write a checkpoint; a full disk is a `UserError` and costs no older checkpoint."""
+        """Write a checkpoint; a full disk raises a `UserError` and leaves the older checkpoints
+        intact.
+        """
         content = io.BytesIO()
         torch.save(checkpoint, content)
         path = Path(path)
@@ -245,7 +249,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def keep_as(path, other):
-    """Give a file a second name, in one step; a copy where the disk knows no second names."""
+    """Give a file a second name in one step; where the disk has no hard links, copy it."""
     with atomic_file(other) as temporary:
         temporary.unlink()
         try:
@@ -255,15 +259,15 @@ def keep_as(path, other):
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's, which also finds its files again after the run folder was moved."""
+    """Lightning's callback, which also finds its files after the run folder was moved."""
 
     @property
     def state_key(self):
-        """Return Lightning's own, so that runs begun with its class go on too."""
+        """Return the key of Lightning's own callback, so that older runs can be resumed."""
         return super().state_key.replace("Checkpoint{", "ModelCheckpoint{", 1)
 
     def load_state_dict(self, state):
-        """Take the state over, with all paths in the folder of today."""
+        """Restore the state, with all paths in the current folder."""
 
         def here(path):
             return str(Path(self.dirpath, Path(path).name)) if path else path
@@ -277,7 +281,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 class Patience(EarlyStopping):
-    """Lightning's, which waits anew where a run is to go on past its end.
+    """Lightning's callback, which counts anew when a run is extended past its end.
 
     Parameters
     ----------
@@ -293,19 +297,19 @@ class Patience(EarlyStopping):
 
     @property
     def state_key(self):
-        """Return Lightning's own, so that runs begun with its class go on too."""
+        """Return the key of Lightning's own callback, so that older runs can be resumed."""
         return super().state_key.replace("Patience{", "EarlyStopping{", 1)
 
     def load_state_dict(self, state):
-        """Take the state over; the epoch that is done again, from the checkpoint in it, counts for
-        nothing.
+        """Restore the state; the epoch that is repeated from the checkpoint within it is not
+        counted.
         """
         super().load_state_dict(state | ({"wait_count": -1} if self.anew else {}))
 
 
 class Watch(Checkpoint):
-    """Saves every so many steps, stops when time is over, and stops before anything is saved that
-    is not finite.
+    """Callback that saves at regular steps, stops when time is over, and stops before anything
+    non-finite is saved.
 
     Nothing is saved after an epoch's last step: Lightning, resumed there, would skip its
     validation. So epochs of one step are over before there is anything to resume.
@@ -313,7 +317,7 @@ class Watch(Checkpoint):
     Parameters
     ----------
     folder : Path
-        Of the checkpoints.
+        Folder of the checkpoints.
     every : int
         Steps of the optimiser between checkpoints.
     max_minutes : float, optional
@@ -326,7 +330,7 @@ class Watch(Checkpoint):
         self.begun = time.monotonic()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        """Check, save, stop."""
+        """Check losses and weights, save, and stop in time."""
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         due = whole and trainer.global_step % self.every == 0
@@ -342,11 +346,11 @@ class Watch(Checkpoint):
                 raise OutOfTime
 
     def on_validation_end(self, trainer, module):
-        """Check the validation loss too."""
+        """Check the validation loss."""
         self.check(trainer, module, trainer.callback_metrics["val_loss"])
 
     def check(self, trainer, module, loss=None, weights=False):
-        """Stop all processes if loss or weights of any are not finite."""
+        """Stop all processes if the loss or weights of any of them are not finite."""
         loss = module.smooth_loss if loss is None else loss
         bad = not loss.isfinite()
         if weights:
@@ -367,7 +371,7 @@ class Watch(Checkpoint):
 
 
 def is_extended(out, settings, last):
-    """Tell whether a run that is resumed gets more epochs than it had."""
+    """Tell whether a resumed run gets more epochs than before."""
     if last is None:
         return False
     before = read_json(out / "config.json").get("epochs", settings["epochs"])
@@ -375,7 +379,7 @@ def is_extended(out, settings, last):
 
 
 def check_start(out, settings, resume):
-    """Return the path of the checkpoint to go on from, None for a new training.
+    """Return the path of the checkpoint to resume from; None for a new training.
 
     Raises
     ------
@@ -404,9 +408,8 @@ def check_start(out, settings, resume):
 
 
 def check_resume(out, settings):
-    """Return the path of the last checkpoint of a run with these settings, or of the one before if
-    that is damaged, after checks that it can be resumed. More epochs than before are no other
-    settings.
+    """Return the last checkpoint of a run with these settings, or the one before if it is damaged,
+    after checks that it can be resumed. More epochs count as the same settings.
     """
     found = [path for name in (LAST, PREVIOUS) if (path := out / "checkpoints" / name).is_file()]
     if not found:
@@ -441,8 +444,8 @@ def check_resume(out, settings):
 
 
 def refuse_other_groups(path, module):
-    """Raise a `UserError` if the optimizer of a checkpoint has other groups of parameters: it is of
-    an older version of its method.
+    """Raise a `UserError` if the optimizer of a checkpoint has other groups of parameters, as in an
+    older version of its method.
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     before = [len(one["param_groups"]) for one in state["optimizer_states"]]
@@ -455,7 +458,7 @@ def refuse_other_groups(path, module):
 
 
 def damage_of(path):
-    """Say what is wrong with a checkpoint, in a few words; "" if nothing is."""
+    """Describe what is wrong with a checkpoint in a few words; "" if nothing is."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises any of a dozen types

@@ -14,7 +14,7 @@ PACKAGES = {"csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow
 
 
 def check_loggers(names):
-    """Return names of loggers from a list such as "csv,wandb"; None or "": none.
+    """Return the names of loggers in a list such as "csv,wandb"; none for None or "".
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_loggers(names):
 
 
 def make_loggers(names, out):
-    """Return Lightning's loggers for a run folder; an empty list where none is asked for.
+    """Make Lightning's loggers for a run folder; an empty list if none is asked for.
 
     CSV and TensorBoard write into logs/, a version each time. Weights & Biases and MLflow take
     their server from their own environment variables. MLflow without one writes mlflow.db and

@@ -13,7 +13,7 @@ from xmae.training.speed import peak_flops
 
 
 class Pretraining(L.LightningModule):
-    """Train an objective (`xmae.objectives.objective`).
+    """Lightning module that trains an objective (`xmae.objectives.objective`).
 
     AdamW, linear warm-up over the first tenth of the true number of steps, then cosine to 0 (arXiv
     2605.00973).
@@ -60,13 +60,13 @@ class Pretraining(L.LightningModule):
 
     @property
     def seconds(self):
-        """Time spent in training, in this process and in those before it that led to its
-        checkpoint, s.
+        """Return the time spent in training, s, including earlier processes that led to its
+        checkpoint.
         """
         return self.seconds_before + time.monotonic() - self.started
 
     def configure_model(self):
-        """Compile and shard, where asked for."""
+        """Compile and shard the networks, where asked for."""
         if not self.prepared:
             for unit in units(self.objective) if self.compiled else ():
                 unit.compile()
@@ -75,14 +75,14 @@ class Pretraining(L.LightningModule):
         self.prepared = True
 
     def on_fit_start(self):
-        """Start the clock."""
+        """Start the clock of the training."""
         self.started = time.monotonic()
         self.peak = (
             peak_flops(self.device, self.trainer.precision) if self.flops_per_window else None
         )
 
     def on_train_batch_start(self, batch, batch_idx):
-        """Seed dropout, anew for each accumulated part."""
+        """Seed dropout, with a new seed for each accumulated part."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(
             (batch.seed * 1_000_003 + part * self.trainer.world_size + self.global_rank) % 2**63
@@ -91,7 +91,7 @@ class Pretraining(L.LightningModule):
             self.clock, self.batch_s = time.monotonic(), None
 
     def training_step(self, batch, batch_idx):
-        """Return the loss of one batch."""
+        """Return the training loss of one batch."""
         loss = self.objective(batch)
         now = loss.detach().float()
         self.smooth_loss = torch.where(self.smooth_loss.isnan(), now, self.smooth_loss).lerp(
@@ -101,19 +101,19 @@ class Pretraining(L.LightningModule):
         return loss
 
     def configure_gradient_clipping(self, optimizer, *limits, **named):
-        """Let the objective bound the gradients, and set the weight decay of this step."""
+        """Let the objective clip the gradients, and set the weight decay of this step."""
         progress = self.trainer.global_step / self.n_steps
         self.objective.before_step(progress)
         optimizer.param_groups[0]["weight_decay"] = self.objective.weight_decay(progress)
 
     def optimizer_step(self, *arguments, **settings):
-        """Step, then let the objective follow it."""
+        """Take a step, and let the objective act after it."""
         super().optimizer_step(*arguments, **settings)
         self.objective.after_step(min(1.0, (self.trainer.global_step + 1) / self.n_steps))
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         """Log windows per second over all processes, smoothed, and the share of the hardware's peak
-        they make.
+        that they use.
         """
         now = time.monotonic()
         elapsed, self.clock = now - self.clock, now
@@ -124,7 +124,7 @@ class Pretraining(L.LightningModule):
             self.log("mfu", rate * self.flops_per_window / (self.peak * self.trainer.world_size))
 
     def on_train_epoch_end(self):
-        """Note the losses; let the batches see the smoothed training loss, as a ramp of
+        """Record the losses, and give the smoothed training loss to the batches, as a ramp of
         augmentations needs.
         """
         train_loss = self.trainer.strategy.broadcast(self.smooth_loss.item())
@@ -138,7 +138,7 @@ class Pretraining(L.LightningModule):
         self.trainer.train_dataloader.end_epoch(train_loss)
 
     def validation_step(self, batch, batch_idx):
-        """Loss on windows as they are."""
+        """Compute the loss on unchanged windows."""
         loss = self.objective.validate(batch)
         self.log(
             "val_loss",
@@ -157,26 +157,26 @@ class Pretraining(L.LightningModule):
             )
 
     def on_validation_epoch_end(self):
-        """Let the objective see the validation loss, as a curriculum needs."""
+        """Give the validation loss to the objective, as a curriculum needs."""
         self.log_dict(self.objective.end_epoch(self.trainer.callback_metrics["val_loss"].item()))
 
     def on_train_end(self):
-        """Collect sharded weights on the first process."""
+        """Gather sharded weights on the first process."""
         if self.device_mesh is not None:
             whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
             self.full_state = get_model_state_dict(self, options=whole)
 
     def on_save_checkpoint(self, checkpoint):
-        """Keep the history of losses, the time it took, and on what."""
+        """Save the history of losses, the time used, and the devices."""
         checkpoint |= {"history": self.history, "seconds": self.seconds, "devices": self.devices}
 
     def on_load_checkpoint(self, checkpoint):
-        """Go on with the history of losses, the time and the devices."""
+        """Restore the history of losses, the time and the devices."""
         self.history, self.seconds_before = checkpoint["history"], checkpoint.get("seconds", 0.0)
         self.devices = list(dict.fromkeys([*checkpoint.get("devices", []), *self.devices]))
 
     def configure_optimizers(self):
-        """Return the AdamW with warm-up and cosine over the true number of steps."""
+        """Return AdamW with warm-up and cosine decay over the true number of steps."""
         groups = parameter_groups(self.objective)
         betas = self.objective.defaults.betas
         optimizer = torch.optim.AdamW(groups, self.lr, betas=betas, fused=True)
@@ -187,7 +187,7 @@ class Pretraining(L.LightningModule):
 
 
 def parameter_groups(objective):
-    """Group trained parameters for AdamW: those that decay, then, if there are any, the others."""
+    """Group the trained parameters for AdamW: those with weight decay, then any others."""
     decaying, others = [], []
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
@@ -198,7 +198,7 @@ def parameter_groups(objective):
 
 def warmup_cosine(step, n_steps, warmup=0.1):
     """Return the share of the peak learning rate: linear to 1 over the first tenth of the steps,
-    cosine to 0 at the last.
+    then cosine to 0.
     """
     n_warm = max(1, round(warmup * n_steps))
     if step < n_warm:

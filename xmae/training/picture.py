@@ -12,13 +12,15 @@ from xmae.signals.window import PATCH, SFREQ
 
 
 class ReconstructionPicture(L.Callback):
-    """Every few epochs, draw reconstructed ECG over true ECG into ``reconstruction.png``."""
+    """Callback that draws reconstructed over true ECG into ``reconstruction.png`` every few
+    epochs.
+    """
 
     def __init__(self, out, every=5):
         self.path, self.every = out / "reconstruction.png", every
 
     def on_validation_epoch_end(self, trainer, module):
-        """Draw, on the first process."""
+        """Draw the picture, on the first process."""
         done = trainer.current_epoch + 1
         if trainer.is_global_zero and (done % self.every == 0 or done == trainer.max_epochs):
             ppg, ecg = sample(trainer.val_dataloaders)
@@ -28,15 +30,15 @@ class ReconstructionPicture(L.Callback):
 
 
 def sample(batches, n_windows=3):
-    """Return a few windows, evenly spaced, of the first validation batch: ppg, ecg (n, 1, L)."""
+    """Return a few windows of the first validation batch, evenly spaced: ppg, ecg (n, 1, L)."""
     ppg, ecg = next(iter(batches))[:2]
     pick = np.linspace(0, len(ppg) - 1, n_windows).astype(int)
     return ppg[pick], ecg[pick]
 
 
 def draw_reconstruction(model, ppg, ecg, path):
-    """Draw windows (n, 1, L) as PPG, true ECG and reconstructed ECG; shaded = the patches that the
-    model saw.
+    """Draw windows (n, 1, L) as PPG, true ECG and reconstructed ECG; patches visible to the model
+    are shaded.
     """
     training = model.training
     model.eval()

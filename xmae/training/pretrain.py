@@ -61,22 +61,22 @@ def pretrain(
     out : str
         Run folder: encoder.safetensors, metrics.json, pictures and checkpoints.
     method : str
-        How to pretrain; see docs/methods.md.
+        Method of pretraining; see docs/methods.md.
     size : str
         "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the
         widths, or less).
     mask : str
-        Of xmae: shape of the ECG mask, "anchor" (published), "block", "scatter" or "mixed".
+        Shape of the ECG mask of xmae, "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule"
-        (over epochs) or "none" (0.80).
+        Curriculum of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default),
+        "schedule" (over epochs) or "none" (0.80).
     options : dict
         Further settings of the method, by name, as in `--options.temperature=0.1`.
     epochs : int
         Passes over the training windows. Default here, and of batch_size, lr, patience and keep:
         the method's own (xmae: 37, 512, 3e-4, 17, "best").
     batch_size : int
-        Windows a step, over all devices.
+        Windows per step, over all devices.
     accumulate : int
         Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
         methods compare within a part.
@@ -96,13 +96,13 @@ def pretrain(
         and size all weights are taken, else those of the PPG encoder. A lower `lr` than for random
         weights keeps more of what they know.
     keep : str
-        Which weights to keep: "best" (lowest validation loss) or "last". With few validation
+        Weights to keep: "best" (lowest validation loss) or "last". With few validation
         subjects, whose ECG can be mispredicted while the PPG embedding still gets better, the last
         may serve better.
     seed : int
         Seed of everything random.
     devices : int
-        GPUs, or CPU processes, that share each batch; torchrun says it itself.
+        GPUs, or CPU processes, that share each batch; under torchrun, its own number.
     strategy : str
         How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser
         states in shards).
@@ -111,7 +111,7 @@ def pretrain(
     compile : bool
         Compile the networks' blocks (torch.compile): a slower start, then faster steps.
     max_minutes : float
-        Stop after so many minutes with a checkpoint; `--resume` goes on. Default: never.
+        Stop after this many minutes, with a checkpoint; `--resume` goes on. Default: never.
     logger : str
         Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
         none; metrics.json has the history.
@@ -180,26 +180,26 @@ def pretrain(
 
 
 def module_of(objective, train, val, n_steps, lr, seed, compiled):
-    """Return the Lightning module that trains an objective for `n_steps`."""
+    """Make the Lightning module that trains an objective for `n_steps`."""
     variance = val.variance if objective.rebuilds_ecg else None
     flops = count_flops(objective, train.batch(1, 0))
     return Pretraining(objective, n_steps, lr, seed, variance, flops, compiled)
 
 
 def record(objective, result, origin, splits, val, out):
-    """Write what a finished run leaves: encoder, whole model, picture and metrics.json; of several
-    processes the first writes.
+    """Write the results of a finished run: encoder, whole model, picture and metrics.json; of
+    several processes the first writes.
 
     Parameters
     ----------
     objective : Objective
         Trained.
     result : dict
-        What is known of the run.
+        Result of the run.
     origin : dict or None
         Provenance of the weights that it began from.
     splits : dict
-        Of the store's subjects.
+        Splits of the store's subjects.
     val : object
         Validation batches, for the picture.
     out : Path
@@ -208,7 +208,7 @@ def record(objective, result, origin, splits, val, out):
     Returns
     -------
     dict
-        What `pretrain` returns.
+        Result of `pretrain`.
     """
     if objective.rebuilds_ecg:
         result |= {"variance": val.variance, "val_ratio": result["val_loss"] / val.variance}
@@ -241,7 +241,9 @@ def check_choices(method, recipe, strategy, precision, logger):
 
 
 def asked_or_own(defaults, asked):
-    """Settings that were asked for, else the method's own; its learning rate at the batch size."""
+    """Return the settings that were asked for, else the method's own, with its learning rate at
+    this batch size.
+    """
     whole = {
         key: getattr(defaults, key) if value is None else value for key, value in asked.items()
     }
@@ -251,8 +253,8 @@ def asked_or_own(defaults, asked):
 
 
 def own_settings(method, given):
-    """All settings of a method's constructor but `n_epochs`: those given (None: not given), else
-    its defaults.
+    """Return all settings of a method's constructor but `n_epochs`: the given ones (None: not
+    given), else its defaults.
     """
     parameters = signature(OBJECTIVES[method]).parameters.values()
     defaults = {
@@ -280,8 +282,8 @@ def own_settings(method, given):
 
 
 def applied(recipe, objective):
-    """A recipe as it applies to a method: the start aligned if it is to be; no ramp where no ECG is
-    rebuilt.
+    """Return a recipe as it applies to a method: aligned start if requested; no ramp where no ECG
+    is reconstructed.
     """
     if recipe.aligned:
         objective.align()

@@ -11,8 +11,8 @@ from xmae.launch import is_torchrun
 
 
 def layout(devices):
-    """Return processes a machine, and machines: as torchrun says, which `devices` must not
-    contradict, else `devices` here.
+    """Return the number of processes per machine, and of machines: those of torchrun, which
+    `devices` must not contradict, else `devices` on one machine.
 
     Raises
     ------
@@ -32,8 +32,8 @@ def layout(devices):
 
 
 def units(module):
-    """Return the repeated blocks of a network, outermost first: what is compiled, and sharded, one
-    by one.
+    """Return the repeated blocks of a network, outermost first; each is compiled and sharded
+    separately.
     """
     for child in module.children():
         if getattr(child, "is_unit", False):
@@ -43,8 +43,8 @@ def units(module):
 
 
 def shard(objective, mesh):
-    """Fully sharded data parallel (FSDP2): parameters, gradients and optimiser states are spread
-    over the processes.
+    """Shard a network by fully sharded data parallel (FSDP2): parameters, gradients and optimiser
+    states are spread over the processes.
     """
     for unit in units(objective):
         fully_shard(unit, mesh=mesh)

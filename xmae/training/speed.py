@@ -14,8 +14,8 @@ DENSE_BF16 = {  # FLOP/s without sparsity, from NVIDIA's data sheets of these pr
 
 
 def count_flops(objective, batch, rows=8):
-    """Return the floating point operations of forward and backward pass per window: products of
-    matrices and convolutions.
+    """Count the floating point operations of one window's forward and backward pass: matrix
+    products and convolutions.
 
     Counted on the first `rows` rows of a batch, with a copy of the objective, leaving random
     numbers as they were.
@@ -36,8 +36,8 @@ def count_flops(objective, batch, rows=8):
 
 
 def peak_flops(device, precision):
-    """Return FLOP/s of one device: of its data sheet where known, else measured now as products of
-    square matrices.
+    """Return the peak FLOP/s of one device: from its data sheet where known, else measured with
+    products of square matrices.
 
     In mixed precision the faster type counts. A processor without bfloat16 instructions multiplies
     float32 faster, and a peak below what the network reaches is none.
@@ -52,7 +52,7 @@ def peak_flops(device, precision):
 
 
 def measured_flops(device, dtype):
-    """Return FLOP/s of the fastest of five products of square matrices."""
+    """Measure the FLOP/s of the fastest of five products of square matrices."""
     size = 8192 if device.type == "cuda" else 1024
     a, best = torch.ones(size, size, device=device, dtype=dtype), float("inf")
     for _ in range(5):

@@ -31,7 +31,7 @@ NORMAL, VENTRICULAR, SUPRAVENTRICULAR = 0, 1, 2
 
 @dataclass(frozen=True)
 class Bank:
-    """Stretches of 128 beats.
+    """Real stretches of 128 beats, from annotated records.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Bank:
 
 
 def held_out(name):
-    """Tell whether a record is kept for choosing or scoring: a tenth of all names, by their
+    """Tell whether a record is held out for choosing or scoring: a tenth of all names, by their
     hash.
     """
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0

@@ -15,7 +15,7 @@ from xmae.twin.sensor import chosen, some_stretches
 
 
 def draw_ecg(rhythm, length, sfreq, generator, gain):
-    """Draw the ECG of a rhythm, high-passed as the pipeline does.
+    """Draw the ECG of a rhythm, high-passed like the pipeline's.
 
     Parameters
     ----------
@@ -83,9 +83,10 @@ def draw_waves(rhythm, length, sfreq, generator):
 
 
 def disturbed_ecg(ecg, rhythm, sfreq, generator, gain):
-    """Return an ECG (B, length) with f waves, baseline, noise and clipping, at times upside down.
+    """Add f waves, baseline wander, noise and clipping to ECG (B, length), and turn some of it
+    upside down.
 
-    `ecg` is written over.
+    `ecg` is overwritten.
     """
     n, length = ecg.shape
     u = lambda low, high, m=1: uniform((n, m), generator, low, high)

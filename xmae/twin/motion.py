@@ -32,7 +32,7 @@ BREATHER = 0.02  # g: less moves no PPG
 
 
 class Motion(NamedTuple):
-    """Movement of B windows.
+    """Motion in B windows.
 
     acc : (B, 3, L / 4) g at 25 Hz, gravity included.
     artefact : (B, L) what it adds to a PPG whose pulse is about 1 from foot to peak.
@@ -45,13 +45,15 @@ class Motion(NamedTuple):
 
 
 def between(ranges, activity, share):
-    """Pick from each activity's range: numbers of activities and shares 0 to 1 -> values, alike."""
+    """Return values from each activity's range: activity numbers and shares 0 to 1 -> values of the
+    same shape.
+    """
     low, high = torch.tensor(ranges).T
     return low[activity] + (high - low)[activity] * share
 
 
 def draw_activities(n, length, generator, moving=1.0):
-    """Draw what people do in windows, one thing or two one after the other.
+    """Draw the activities of people in windows, one activity or two in succession.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def draw_activities(n, length, generator, moving=1.0):
 
 
 def at_effort(rhythm, activity, generator):
-    """Change the pulse rate of windows as their first activity asks for: a `Rhythm`."""
+    """Change the pulse rate of windows as their first activity requires: a `Rhythm`."""
     n = len(activity)
     u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
     rr = rhythm.time.diff(dim=1)
@@ -92,7 +94,7 @@ def at_effort(rhythm, activity, generator):
 
 
 def tie(activity, cadence, rate_hz, generator):
-    """Put some cadences on the pulse rate, its half or its double: whichever a person can move at.
+    """Tie some cadences to the pulse rate, its half or its double, whichever a person can move at.
 
     An arm swings once in two steps, so slower cadences than those of steps are allowed too.
     """
@@ -111,7 +113,7 @@ def tie(activity, cadence, rate_hz, generator):
 
 
 def move(activity, cadence, generator):
-    """Draw acceleration and artefact of people who do this.
+    """Draw the acceleration and the PPG artefact of these activities.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ def move(activity, cadence, generator):
     Returns
     -------
     Motion
-        Of T x 4 samples at 100 Hz.
+        Motion of T x 4 samples at 100 Hz.
     """
     n, t = activity.shape
     u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
@@ -153,7 +155,7 @@ def move(activity, cadence, generator):
 
 
 def smooth(x, seconds=1.0):
-    """Average over a moving second: (n, T), alike."""
+    """Average over a moving second: (n, T) -> (n, T)."""
     width = int(seconds * MOTION_SFREQ) | 1
     return torch.nn.functional.avg_pool1d(
         x[:, None], width, 1, width // 2, count_include_pad=False
@@ -161,7 +163,7 @@ def smooth(x, seconds=1.0):
 
 
 def gait(activity, cadence, generator):
-    """Draw what repeats with the steps: half the cadence and its multiples in three axes, (n, 3,
+    """Draw the periodic part of gait, half the cadence and its multiples, in three axes: (n, 3,
     T).
     """
     n, t = activity.shape
@@ -183,8 +185,7 @@ def gait(activity, cadence, generator):
 
 
 def couple(dynamic, generator):
-    """Pass three axes through drawn filters that change with time, and add them: (n, 3, T) -> (n,
-    T).
+    """Filter three axes by random filters that change with time, and add them: (n, 3, T) -> (n, T).
 
     A filter is a gain, a delay up to 0.25 s and a share of low-pass; two sets of them take turns.
     """
@@ -203,5 +204,5 @@ def couple(dynamic, generator):
 
 
 def upsample(x):
-    """Interpolate from 25 to 100 Hz without new frequencies: (..., T) -> (..., 4 T)."""
+    """Upsample from 25 to 100 Hz without new frequencies: (..., T) -> (..., 4 T)."""
     return STEP * torch.fft.irfft(torch.fft.rfft(x), STEP * x.shape[-1])

@@ -30,7 +30,7 @@ TIED_BPM = (58.0, 195.0)  # pulse rates at which a cadence is tied to it
 
 
 class Outing(NamedTuple):
-    """What one person does, at 25 Hz: numbers of activities, cadence in Hz, heart rate in bpm; (1,
+    """Activities of one person at 25 Hz: activity numbers, cadence in Hz, heart rate in bpm; (1,
     T).
     """
 
@@ -40,7 +40,7 @@ class Outing(NamedTuple):
 
 
 def draw_outing(seconds, generator, ratio=None, plan=None):
-    """Draw what a person does.
+    """Draw the activities of a person over time.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def draw_outing(seconds, generator, ratio=None, plan=None):
 
 
 def draw_activity(generator, place, ratio):
-    """Draw the next activity; people whose cadence is tied rest first, then always move."""
+    """Draw the next activity; a person with a tied cadence rests first and then always moves."""
     if ratio and place == 0:
         return torch.tensor(0)
     shares = torch.tensor(SHARES)
@@ -92,7 +92,7 @@ def draw_activity(generator, place, ratio):
 
 
 def tied_to(what, ratio, u):
-    """Draw cadence (Hz) and heart rate (bpm) of which one is `ratio` times the other."""
+    """Draw a cadence (Hz) and a heart rate (bpm), one `ratio` times the other."""
     low, high = CADENCE[int(what)]
     low, high = max(60 * low / ratio, TIED_BPM[0]), min(60 * high / ratio, TIED_BPM[1])
     bpm = u(low, high) if low < high else u(*TIED_BPM)
@@ -100,7 +100,7 @@ def tied_to(what, ratio, u):
 
 
 def follow(wanted, lag_s):
-    """Pass a heart rate through its lag: (T,) bpm at 25 Hz, alike."""
+    """Filter a heart rate by its physiological lag: (T,) bpm at 25 Hz -> (T,)."""
     share = 1 - torch.exp(torch.tensor(-1 / (lag_s * MOTION_SFREQ))).item()
     rate, out = wanted[0].item(), []
     for value in wanted.tolist():
@@ -110,7 +110,8 @@ def follow(wanted, lag_s):
 
 
 def beat_along(outing, rhythm, generator):
-    """Give a rhythm of one row the heart rate of an outing: what varies from beat to beat stays.
+    """Give a rhythm of one row the heart rate of an outing, and keep its variation from beat to
+    beat.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def twin(
     Parameters
     ----------
     people : int
-        How many; a file each.
+        Number of people; each gets a file.
     minutes : float
         Length of each recording, 0.5 to 1440.
     out : str
@@ -114,13 +114,13 @@ def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outin
     seconds : float
     generator : torch.Generator
     shares : dict
-        Of rhythms.
+        Shares of rhythms.
     moves : bool
         Whether the person moves and wears an accelerometer.
     flip : float
         Chance that the PPG is upside down.
     family : str
-        Of the pulse waves of people who move; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves of people who move; see `xmae.twin.pulse.wave_spectrum`.
     **outing
         `ratio` or `plan` of `xmae.twin.outing.draw_outing`.
 
@@ -162,8 +162,8 @@ def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outin
 
 
 def long_rhythm(seconds, generator, shares):
-    """Join stretches of one person's rhythm, each of 20 s, whose rates wander slowly: a `Rhythm` of
-    one row.
+    """Join stretches of one person's rhythm, each 20 s long, with slowly changing rates: a `Rhythm`
+    of one row.
     """
     n = int(np.ceil(seconds / PART_S)) + 1
     kind = {name: share for name, share in shares.items() if share > 0}
@@ -184,7 +184,7 @@ def long_rhythm(seconds, generator, shares):
 
 
 def as_int16(name, x):
-    """Round a signal to int16 with scale and offset, as recordings are kept."""
+    """Round a signal to int16 with scale and offset, as in stored recordings."""
     low, high = float(x.min()), float(x.max())
     scale = max(high - low, 1e-9) / STEPS
     offset = (low + high) / 2

@@ -15,7 +15,7 @@ from xmae.twin.rhythm import uniform
 
 
 class Pulse(NamedTuple):
-    """Waves of B windows.
+    """Pulse waves of B windows.
 
     ppg : (B, L) without sensor and noise, about 1 from foot to peak.
     arrival : (B, K) s from each R peak to the steepest rise of its wave.
@@ -30,8 +30,8 @@ class Pulse(NamedTuple):
 
 
 def impulses(time, weight, length, sfreq):
-    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside are left
-    out.
+    """Place weighted impulses between samples: times (B, K) s -> (B, L); those outside the window
+    are left out.
     """
     at = time * sfreq
     left = at.floor()
@@ -45,7 +45,8 @@ def impulses(time, weight, length, sfreq):
 
 
 def gaussians(length, sfreq, centre, width, height, reach_s=1.28):
-    """Transform a sum of Gaussians: centres, widths (s) and heights (B, G) -> spectrum (B, F).
+    """Return the spectrum of a sum of Gaussians: centres, widths (s) and heights (B, G) -> spectrum
+    (B, F).
 
     It is drawn over `reach_s` seconds to each side of 0 and set into `length` samples.
     """
@@ -61,7 +62,7 @@ def gaussians(length, sfreq, centre, width, height, reach_s=1.28):
 
 
 def transform(x):
-    """Transform real rows, of which there may be none, what MKL refuses: (n, L) -> (n, F)."""
+    """Compute the real FFT of rows, also of none, which MKL refuses: (n, L) -> (n, F)."""
     if not len(x):
         return torch.zeros(0, x.shape[1] // 2 + 1, dtype=torch.complex64)
     return torch.fft.rfft(x)
@@ -81,7 +82,7 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
     flat : bool tensor, shape (B, K), optional
         Beats that make no pulse.
     family : str
-        Of the waves; see `wave_spectrum`.
+        Family of waves; see `wave_spectrum`.
 
     Returns
     -------
@@ -117,8 +118,8 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
 
 
 def wave_spectrum(mean, length, sfreq, generator, family="gaussians"):
-    """Draw the spectrum of one wave a window, its steepest rise at time 0: mean interval (B, 1) s
-    -> (B, F).
+    """Draw the spectrum of one wave per window, with its steepest rise at time 0: mean interval (B,
+    1) s -> (B, F).
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ LONGEST_S, SHORTEST_S = 2.6, 0.24  # intervals that are drawn
 
 
 class Rhythm(NamedTuple):
-    """Beats of B windows, K each, in order; they begin before the window and end after it.
+    """Heartbeats of B windows, K each, in order; they begin before the window and end after it.
 
     time : (B, K) s, R peaks; 0 is the first sample.
     kind : (B, K) 0 normal, 1 ventricular, 2 supraventricular.
@@ -91,15 +91,13 @@ def uniform(shape, generator, low=0.0, high=1.0):
 
 
 def place_of(shares, name):
-    """Find the place of a name among shares; -1 if it is not there."""
+    """Return the index of a name among shares; -1 if it is not there."""
     names = list(shares)
     return names.index(name) if name in names else -1
 
 
 def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
-    """Return vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k)
-    s.
-    """
+    """Vary intervals by respiration, slow waves, noise and drift: mean (n,) s -> (n, k) s."""
     n = len(mean)
     u = lambda low, high: uniform((n, 1), generator, low, high)
     time = mean[:, None] * torch.arange(k) - 1.0
@@ -115,7 +113,7 @@ def sinus_intervals(mean, k, breath_hz, breath_phase, generator):
 
 
 def add_ectopics(rr, kind, where, generator):
-    """Put early beats into some windows: at random, or every second to fourth beat.
+    """Add premature beats to some windows: at random, or every second to fourth beat.
 
     Ventricular ones are followed by a full compensatory pause; supraventricular ones reset the
     sinus.
@@ -141,8 +139,8 @@ def add_ectopics(rr, kind, where, generator):
 
 
 def from_bank(n, k, generator):
-    """Take real stretches, their rate changed a little: intervals (n, k) s, kinds, and whether
-    AF.
+    """Draw real stretches with slightly changed rates: intervals (n, k) s, kinds, and whether they
+    are atrial fibrillation.
     """
     bank = read_bank()
     rhythm = torch.from_numpy(bank.rhythm).long()

@@ -11,7 +11,7 @@ from xmae.twin.rhythm import uniform
 
 
 class Sensed(NamedTuple):
-    """PPG as a sensor gives it.
+    """PPG as a sensor measures it.
 
     ppg : (B, L), any scale.
     readable : (B, L) bool, False where no pulse can be seen: contact lost, no pulse, saturated.
@@ -30,7 +30,9 @@ def stretch_of(n, length, sfreq, generator, share, low, high):
 
 
 def some_stretches(n, length, sfreq, generator, share, low, high):
-    """Draw one stretch of `low` to `high` s in a share of `n` windows: rows (m,), bool (m, L)."""
+    """Draw one stretch of `low` to `high` s in a share of `n` windows: row numbers (m,), bool (m,
+    L).
+    """
     u = lambda low, high: uniform((n, 1), generator, low, high)
     duration = u(low, high) * sfreq
     start = u(0, 1) * length - duration / 2
@@ -40,7 +42,7 @@ def some_stretches(n, length, sfreq, generator, share, low, high):
 
 
 def chosen(where):
-    """Return the number the rows that are chosen: bool (n, 1) -> (m,)."""
+    """Return the numbers of the marked rows: bool (n, 1) -> (m,)."""
     return where[:, 0].nonzero()[:, 0]
 
 
@@ -62,7 +64,7 @@ def cadence(n, length, sfreq, rate_hz, generator, rows=slice(None)):
 
 
 def sense(pulse, rate_hz, breath_hz, sfreq, generator, flip=0.2, motion=0.22, moved=None):
-    """Add to clean pulse waves what a sensor adds.
+    """Add the disturbances of a sensor to clean pulse waves.
 
     Parameters
     ----------

@@ -23,11 +23,13 @@ SECONDS = 80.0
 SEED = 2**40  # training's seeds lie far below
 SPAN_S = 10.0  # beats of the last 10 s make the true heart rate
 WANDER = 0.03  # share by which the rate moves slowly
+ACC_SFREQ, ONE_G = 25, 4096  # of the accelerometer: Hz, and codes that 1 g makes
+SWING = 0.4  # g of the first harmonic of a cadence
 
 
 @dataclass(frozen=True)
 class Trap:
-    """One recording.
+    """One recording with a known pulse that is easy to misread.
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ class Trap:
         Whether a pulse can be read in each second.
     cadence : bool
         Whether rhythmic motion lies on the pulse.
+    acceleration : int64 array, shape (3, seconds * 25)
+        Codes of an accelerometer beside it, `ONE_G` to 1 g; still where nothing moves.
     """
 
     name: str
@@ -51,7 +55,8 @@ class Trap:
     bits: int
     pulses: np.ndarray
     readable: np.ndarray
-    cadence: bool = False
+    cadence: bool
+    acceleration: np.ndarray
 
     def true_rate(self, time):
         """Return the heart rate of the 10 s before each time, bpm; NaN where no pulse can be
@@ -66,13 +71,17 @@ class Trap:
         return rates
 
     def empty(self, time):
-        """Tell where the 10 s before each time hold no pulse at all: any answer is wrong there."""
+        """Tell where the 10 s before each time contain no pulse at all, so that any answer is
+        wrong.
+        """
         starts = [slice(max(0, int(t - SPAN_S)), max(1, int(t))) for t in time]
         return np.array([not self.readable[part].any() for part in starts])
 
 
 def intervals_of(kind, bpm, rng):
-    """Draw intervals (s) for a recording: "sinus", "fibrillation" or "bigeminy" at a mean rate."""
+    """Draw the intervals (s) of a recording: "sinus", "fibrillation" or "bigeminy" at a mean
+    rate.
+    """
     n = int(SECONDS * bpm / 60 * 1.6) + 20
     mean = 60 / bpm
     slow = 1 + WANDER * np.sin(np.arange(n) * mean * 2 * np.pi / 40 + rng.uniform(0, 6))
@@ -86,7 +95,9 @@ def intervals_of(kind, bpm, rng):
 
 
 def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
-    """Draw clean waves: (n,) of about 1, pulse times, with no pulse within `pulseless` (s, s)."""
+    """Draw clean pulse waves: (n,) of about 1, and pulse times, without pulses in the stretch
+    `pulseless` (s, s).
+    """
     rng = np.random.default_rng(SEED + seed)
     generator = torch.Generator().manual_seed(SEED + seed)
     time = torch.tensor(np.cumsum(intervals_of(kind, bpm, rng)) - 1.0)[None].float()
@@ -109,16 +120,26 @@ def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
 
 
 def digitise(x, bits, share=0.25):
-    """Round a signal of about 1 to codes that use a share of the converter's range."""
+    """Round a signal of about 1 to codes that span a share of the converter's range."""
     middle, step = 1 << (bits - 1), share * (1 << bits) / 8
     return np.clip(np.rint(middle + step * x), 1, (1 << bits) - 2).astype(np.int64)
 
 
 def cadence(n, sfreq, hertz, rng, strength):
-    """Draw rhythmic motion with harmonics: (n,)."""
+    """Draw rhythmic motion with harmonics: (n,). Its phase wanders alike whatever is drawn."""
     t = np.arange(n) / sfreq
     angle = 2 * np.pi * hertz * t + 0.3 * np.sin(2 * np.pi * 0.05 * t)
     return strength * sum(np.sin(h * angle + rng.uniform(0, 6.28)) / h for h in (1, 2, 3))
+
+
+def acceleration_of(hertz, rng):
+    """Draw what an accelerometer on the wrist gives: codes (3, n); `hertz` None for a still one."""
+    n = int(SECONDS * ACC_SFREQ)
+    axes = np.outer([0.0, 0.6, 0.8], np.ones(n))  # gravity, g
+    if hertz:
+        shares = (1.0, 0.5, 0.3)  # of the axes
+        axes += [cadence(n, ACC_SFREQ, hertz, rng, SWING * share) for share in shares]
+    return np.rint(ONE_G * axes).astype(np.int64)
 
 
 def make(
@@ -131,10 +152,12 @@ def make(
     change=None,
     pulseless=None,
     lost=None,
-    moving=False,
+    moving=None,
 ):
-    """Make one trap; `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they
-    move.
+    """Make one trap.
+
+    `change(ppg, pulses, sfreq, rng)` gives the signal, and pulses if they move. `moving` is the
+    cadence in Hz that an accelerometer sees.
     """
     ppg, pulses = wave(bpm, sfreq, seed, kind, pulseless)
     rng = np.random.default_rng(SEED + 1000 + seed)
@@ -147,7 +170,9 @@ def make(
     if lost:
         part = slice(int(lost[0] * sfreq), int(lost[1] * sfreq))
         ppg[part] = 6 + 0.05 * rng.standard_normal(part.stop - part.start)
-    return Trap(name, digitise(ppg, bits), sfreq, bits, pulses, readable, moving)
+    acceleration = acceleration_of(moving, np.random.default_rng(SEED + 2000 + seed))
+    codes = digitise(ppg, bits)
+    return Trap(name, codes, sfreq, bits, pulses, readable, moving is not None, acceleration)
 
 
 def with_noise(level):
@@ -164,7 +189,7 @@ def with_cadence(ratio, bpm, strength=1.2):
 
 
 def with_echo(ppg, pulses, sfreq, rng):
-    """Add a second wave half a beat later, nearly as large as the first: a trap of the double
+    """Add a second wave half a beat later, nearly as large as the first, which suggests the double
     rate.
     """
     late = int(0.5 * np.median(np.diff(pulses)) * sfreq)
@@ -172,21 +197,21 @@ def with_echo(ppg, pulses, sfreq, rng):
 
 
 def dropping(ppg, pulses, sfreq, rng):
-    """Return the lose one sample in 200 and say nothing: time runs short."""
+    """Drop one sample in 200 without marking it as lost, so that time seems to run faster."""
     keep = rng.random(len(ppg)) > 0.005
     clock = np.cumsum(keep) / sfreq
     return ppg[keep], clock[np.minimum((pulses * sfreq).astype(int), len(ppg) - 1)]
 
 
 def doubling(ppg, pulses, sfreq, rng):
-    """Send one sample in 200 twice."""
+    """Repeat one sample in 200."""
     times = 1 + (rng.random(len(ppg)) < 0.005)
     clock = np.cumsum(times) / sfreq
     return np.repeat(ppg, times), clock[np.minimum((pulses * sfreq).astype(int), len(ppg) - 1)]
 
 
 def jittering(ppg, pulses, sfreq, rng):
-    """Take each sample up to 4 ms early or late."""
+    """Take each sample up to 4 ms too early or too late."""
     t = np.arange(len(ppg)) / sfreq
     return np.interp(t + rng.uniform(-0.004, 0.004, len(t)), t, ppg), pulses
 
@@ -211,13 +236,16 @@ def traps():
     found = []
     for number, about in enumerate(pinned):
         codes = np.cumsum(parts[f"steps{number}"], dtype=np.int64)
-        if digest(codes) != about.pop("sha256"):
+        acceleration = parts[f"acceleration{number}"].astype(np.int64)
+        pins = about.pop("sha256"), about.pop("acceleration_sha256")
+        if (digest(codes), digest(acceleration)) != pins:
             raise UserError(f"trap '{about['name']}' is damaged; install the package again")
         found.append(
             Trap(
                 codes=codes,
                 pulses=parts[f"pulses{number}"],
                 readable=parts[f"readable{number}"],
+                acceleration=acceleration,
                 **about,
             )
         )
@@ -238,18 +266,28 @@ def draw_traps():
             bpm=80,
             change=with_cadence(1.03, 80),
             seed=7,
-            moving=True,
+            moving=1.03 * 80 / 60,
         ),
-        make("cadence at double, 75 bpm", bpm=75, change=with_cadence(2, 75), seed=8, moving=True),
         make(
-            "cadence at half, 110 bpm", bpm=110, change=with_cadence(0.5, 110), seed=9, moving=True
+            "cadence at double, 75 bpm",
+            bpm=75,
+            change=with_cadence(2, 75),
+            seed=8,
+            moving=2 * 75 / 60,
+        ),
+        make(
+            "cadence at half, 110 bpm",
+            bpm=110,
+            change=with_cadence(0.5, 110),
+            seed=9,
+            moving=0.5 * 110 / 60,
         ),
         make(
             "cadence elsewhere, 85 bpm",
             bpm=85,
             change=with_cadence(1.4, 85, 2.0),
             seed=10,
-            moving=True,
+            moving=1.4 * 85 / 60,
         ),
         make("low perfusion, 70 bpm", bpm=70, change=with_noise(0.6), seed=11),
         make("upside down, 66 bpm", bpm=66, change=lambda x, p, f, r: (-x, p), seed=12),

@@ -22,7 +22,7 @@ LEAST_SHARE = 0.7  # of a map's step that must be readable
 
 
 class TwinWindows(NamedTuple):
-    """Windows of 10 s at 100 Hz with what is true of them.
+    """Generated windows of 10 s at 100 Hz, and the truth about them.
 
     ppg : (B, 1, 1000) in [-1, 1], as the window pipeline or the streaming front end gives it.
     ecg : (B, 1, 1000) in [-1, 1], or None.
@@ -60,7 +60,7 @@ def butterworth_gain(length, sfreq, band, order=2):
 
 
 def stream_response(length=LENGTH):
-    """Return the gain of the streaming front end's filters, its delay taken off: (F,)."""
+    """Return the gain of the streaming front end's filters, without its delay: (F,)."""
     import numpy as np
 
     taps = filter_taps()
@@ -71,8 +71,8 @@ def stream_response(length=LENGTH):
 
 
 def running_scale(x):
-    """Return scale as the streaming front end does: (B, L), L a multiple of 25 -> the same, in
-    steps / 127.
+    """Scale as the streaming front end does, in steps / 127: (B, L), L a multiple of 25 -> (B,
+    L).
     """
     peak = x.abs().unflatten(1, (-1, BLOCK)).amax(2)
     before = torch.nn.functional.pad(peak, (BLOCKS, 0))[:, :-1]
@@ -109,11 +109,11 @@ class Twin:
     flip, motion : float
         Shares of windows upside down, and with motion.
     shares : dict
-        Of rhythms; see `xmae.twin.rhythm.SHARES`.
+        Shares of rhythms; see `xmae.twin.rhythm.SHARES`.
     acc : bool
         Make people who move, and their acceleration.
     family : str
-        Of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     aligned : bool
         Shift the ECG so that R peaks lie where the pulse rises: the window's delay is taken off.
 
@@ -162,7 +162,7 @@ class Twin:
         )
 
     def move(self, rhythm, generator):
-        """Let people move: their `Rhythm` under effort, and their `Motion`."""
+        """Simulate motion: return the people's `Rhythm` under effort, and their `Motion`."""
         n = len(rhythm.time)
         activity, cadence = draw_activities(n, LENGTH, generator, self.motion)
         rhythm = at_effort(rhythm, activity, generator)
@@ -170,9 +170,7 @@ class Twin:
         return rhythm, move(activity, tie(activity, cadence, rate_hz, generator), generator)
 
     def clean(self, ppg, generator):
-        """Pass PPG (B, LENGTH) through the window pipeline or the streaming front end: (B,
-        1000).
-        """
+        """Clean PPG (B, LENGTH) by the window pipeline or the streaming front end: (B, 1000)."""
         streams = uniform((len(ppg), 1), generator) < self.stream
         spectrum = torch.fft.rfft(ppg - ppg[:, :1])
         clean = torch.fft.irfft(spectrum * torch.where(streams, self.smooth, self.band), LENGTH)
@@ -191,13 +189,15 @@ class Twin:
         return minmax_scale(ecg[:, BEFORE : BEFORE + N_TIMES])[0][:, None]
 
     def pulseless(self, rhythm, generator):
-        """Choose beats without a pulse: a run in 4 % of windows, all in 1 %: (B, K) bool."""
+        """Choose beats without a pulse, a run of them in 4 % of windows and all beats in 1 %: (B,
+        K) bool.
+        """
         n, k = rhythm.time.shape
         run = stretch_of(n, k, 1, generator, 0.04, 3, 30)
         return run | (uniform((n, 1), generator) < 0.01)
 
     def unfelt(self, pulses, flat):
-        """Mark the samples from each beat without a pulse to the next beat: (B, LENGTH) bool."""
+        """Mark the samples from each pulseless beat to the next beat: (B, LENGTH) bool."""
         marked = torch.zeros(len(pulses), LENGTH, dtype=torch.bool)
         rows = flat.any(1).nonzero()[:, 0]
         t = (torch.arange(LENGTH) / SFREQ).repeat(len(rows), 1)

@@ -6,8 +6,8 @@ import numpy as np
 
 
 def for_cmsis_nn(layer):
-    """Return a convolution as CMSIS-NN wants it: weights and bias in the model's own order, shifts
-    as int32, its scratch.
+    """Convert a convolution to CMSIS-NN's layout: weights and bias in the model's order, int32
+    shifts, and its scratch size.
 
     Other layers stay as they are.
     """

@@ -3,12 +3,11 @@
 It stands where the int8 network stands, between front end and beat reader, and gives the same bits
 as `library/src/xmae_dsp.c`. All of it is whole-number arithmetic.
 
-1. Four samples become one, 25 a second; the last 10 s are kept.
-2. Each second, the period is the shortest lag from 0.28 to 2 s whose autocorrelation is a peak and
-at
-   least 7/8 of the highest peak. Its height is the certainty.
-3. A beat is where a narrow moving average (a quarter of the period) rises above a wide one (a
-period).
+1. Four samples become one, 25 per second; the last 10 s are kept.
+2. Each second, the period is the shortest lag from 0.28 to 2 s whose autocorrelation is a peak
+   and at least 7/8 of the highest peak. Its height is the certainty.
+3. A beat is where a narrow moving average (a quarter of the period) rises above a wide one (one
+   period).
 
 Two moving averages: Elgendi et al., PLoS ONE 8(10): e76585, 2013.
 """
@@ -30,13 +29,13 @@ SCALE = 0.01  # a code of the map
 
 
 def interval_codes():
-    """Return the code of the log interval for each lag from 0 to 50: int8."""
+    """Return the int8 code of the log interval for each lag from 0 to 50."""
     length = REFRACTORY * np.maximum(np.arange(LONGEST + 1), 1) / MAP_SFREQ
     return np.clip(np.rint(100 * np.log(length / TYPICAL_S)), -127, 127).astype(np.int8)
 
 
 def square_root(n):
-    """Return the whole square root of a whole number, rounded down."""
+    """Return the integer square root, rounded down."""
     root = 0
     while (root + 1) * (root + 1) <= n:
         root += 1
@@ -44,12 +43,12 @@ def square_root(n):
 
 
 class DspTier:
-    """Stands for a `StreamNetwork`; needs nothing but this file.
+    """Replacement of a `StreamNetwork` without weights: beats by signal processing alone.
 
     Attributes
     ----------
     scale, zero, look_ahead : float, int, int
-        As of `StreamNetwork`.
+        As in `StreamNetwork`.
     lag, length : int
         Period at 25 Hz, and the length of (cosine, sine) in codes, since the last second.
     """
@@ -61,19 +60,21 @@ class DspTier:
         self.reset()
 
     def reset(self):
-        """Set the state that a long silence leaves."""
+        """Set the state as after a long silence."""
         self.x = np.zeros(SPAN + DELAY + LONGEST, np.int64)
         self.lag, self.length = LONGEST // 2, 0
 
     def push(self, samples):
-        """Take a second of int8 samples at 100 Hz and return its map's codes, int64 (25, 3)."""
+        """Take a second of int8 samples at 100 Hz and return the codes of its map, int64 (25,
+        3).
+        """
         new = np.asarray(samples, np.int64).reshape(-1, STEP).sum(1) >> 2
         self.x = np.concatenate([self.x[len(new) :], new])
         self.find_period()
         return np.array([self.output(k) for k in range(len(self.x) - len(new), len(self.x))])
 
     def find_period(self):
-        """Find the lag and the height of the autocorrelation there."""
+        """Find the period, at the first high peak of the autocorrelation, and how clear it is."""
         x = self.x[-SPAN:]
         energy = int(x @ x)
         r = [int(x[: SPAN - lag] @ x[lag:]) for lag in range(SHORTEST - 1, LONGEST + 2)]
@@ -93,7 +94,7 @@ class DspTier:
         self.length = square_root(31 * min(height, FULL_HEIGHT))
 
     def output(self, k):
-        """Return cosine, sine and log interval for the sample DELAY before number `k`."""
+        """Return the cosine, sine and log interval of the sample DELAY before number `k`."""
         at, narrow, half = k - DELAY, self.lag // 8, min(self.lag // 2, DELAY)
         wide = self.lag
         first = at + half - wide + 1

@@ -13,7 +13,7 @@ MEMORY_BYTES = 496  # XMAE_DSP_BYTES
 
 
 def dsp_texts(certainty):
-    """Return the files of the tier: place in the package to text.
+    """Return the files of the tier without a network: {path in the package: text}.
 
     Parameters
     ----------

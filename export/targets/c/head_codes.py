@@ -13,7 +13,7 @@ UNIT = 1000  # a head's value is in 1/1000 of its units
 
 @dataclass(frozen=True)
 class HeadCode:
-    """A head as libxmae takes it.
+    """A head in whole numbers, as libxmae uses it.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class HeadCode:
     shift: int
 
     def value(self, codes, zero):
-        """Say what the head makes of an embedding's codes (D,): 1/1000 of its units, int."""
+        """Return the head's answer for an embedding's codes (D,), in 1/1000 of its unit: int."""
         total = self.bias + int(
             (self.weights.astype(np.int64) * (codes.astype(np.int64) - zero)).sum()
         )
@@ -41,7 +41,7 @@ class HeadCode:
 
 
 def head_code(name, head, scale):
-    """Turn a head of a bundle's `heads.json` into whole numbers.
+    """Convert a head of a bundle's `heads.json` to whole numbers.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def head_code(name, head, scale):
         Task.
     head : Head
     scale : float
-        Of the embedding's codes.
+        Scale of the embedding's codes.
 
     Raises
     ------

@@ -74,7 +74,9 @@ class Tensor:
 
 
 def read_layers(path):
-    """Return tensors by number, layers in order, numbers of the input and the output tensor."""
+    """Read a flatbuffer: tensors by number, layers in order, numbers of the input and the output
+    tensor.
+    """
     with quietly():
         from ai_edge_litert import schema_py_generated as schema
     with refusing(path, "a TFLite model"):
@@ -85,7 +87,9 @@ def read_layers(path):
 
 
 def layers_of(model, schema, path):
-    """Do as `read_layers`, from the parsed flatbuffer; a forged one may raise anything."""
+    """Read layers as `read_layers`, from the parsed flatbuffer; a forged one may raise any
+    exception.
+    """
     graph = model.subgraphs[0]
     tensors = {i: tensor(model, entry, schema) for i, entry in enumerate(graph.tensors)}
     kinds = {
@@ -114,11 +118,11 @@ def layers_of(model, schema, path):
 
 
 def inline_buffers(model, image):
-    """Bring in the constants that ai-edge-quantizer puts behind the flatbuffer (256 KiB of them and
-    more).
+    """Move constants that ai-edge-quantizer puts behind the flatbuffer (those of 256 KiB and more)
+    into it.
 
-    Returns whether there were any. TensorFlow Lite Micro does not see them there, and computes with
-    nothing.
+    Returns whether there were any. TensorFlow Lite Micro does not find them behind the flatbuffer,
+    and would compute without them.
     """
     # 0 and 1 say that it has none
     outside = [buffer for buffer in model.buffers if buffer.offset > 1]
@@ -164,7 +168,7 @@ def quantize_multiplier(real):
 
 
 def output_range(result, activation):
-    """Return the smallest and largest code that a fused activation lets through."""
+    """Return the smallest and largest code after a fused activation."""
     if activation not in FUSED:
         raise UserError("fused activation is none of NONE, RELU, RELU_N1_TO_1, RELU6")
 
@@ -180,7 +184,7 @@ def output_range(result, activation):
 
 
 def rescaling(x, y, weights_scales, bounds):
-    """Return per-channel multipliers and shifts of a layer whose accumulators stay within
+    """Return the multipliers and shifts per channel of a layer whose accumulators stay within
     +-`bounds`.
     """
     pairs = []
@@ -198,8 +202,8 @@ def rescaling(x, y, weights_scales, bounds):
 
 
 def matrix(kind, tensors, inputs, output, rows, geometry, activation):
-    """Return the layer of `xmae_conv` from weights `rows` (out, K), whose columns go as the
-    window's bytes do.
+    """Return a layer of `xmae_conv` with weights `rows` (out, K), whose columns are in the order of
+    the window's bytes.
     """
     x, y = tensors[inputs[0]], tensors[output]
     out, k = rows.shape
@@ -228,7 +232,7 @@ def matrix(kind, tensors, inputs, output, rows, geometry, activation):
 
 
 def with_zero_point(rows, bias, zero):
-    """Return bias with -zero * sum(weights) in it, and how large a sum can become: (out,),
+    """Return the bias with -zero * sum(weights) added, and the largest possible sum: (out,),
     (out,).
     """
     wide = rows.astype(np.int64)
@@ -237,7 +241,7 @@ def with_zero_point(rows, bias, zero):
 
 
 def window_geometry(x, y, kernel, options):
-    """Return fields of a sliding window: sizes, strides and the padding above and left of the
+    """Return the fields of a sliding window: sizes, strides, and padding above and left of the
     input.
     """
     if getattr(options, "dilationHFactor", 1) != 1 or getattr(options, "dilationWFactor", 1) != 1:
@@ -260,7 +264,7 @@ def window_geometry(x, y, kernel, options):
 
 
 def conv(tensors, inputs, output, options):
-    """Return the CONV_2D."""
+    """Read a CONV_2D."""
     x, y, w = tensors[inputs[0]], tensors[output], tensors[inputs[1]].data
     if w.shape[3] != x.shape[3]:
         raise UserError("grouped convolution is not supported")
@@ -272,7 +276,7 @@ def conv(tensors, inputs, output, options):
 
 
 def depthwise(tensors, inputs, output, options):
-    """Return the DEPTHWISE_CONV_2D; of a single channel it is a convolution."""
+    """Read a DEPTHWISE_CONV_2D; with a single input channel it becomes a convolution."""
     x, y, w = tensors[inputs[0]], tensors[output], tensors[inputs[1]].data
     geometry = window_geometry(x, y, w.shape[1:3], options)
     rows = w.reshape(-1, w.shape[3]).T  # (channels, taps)
@@ -317,7 +321,7 @@ def depthwise(tensors, inputs, output, options):
 
 
 def fully_connected(tensors, inputs, output, options):
-    """Return the FULLY_CONNECTED: a 1 x 1 convolution of as many positions as the input has
+    """Read a FULLY_CONNECTED as a 1 x 1 convolution with as many positions as the input has
     rows.
     """
     rows = tensors[inputs[1]].data
@@ -331,7 +335,7 @@ def fully_connected(tensors, inputs, output, options):
 
 
 def add(tensors, inputs, output, options):
-    """Return the ADD of two activations of one shape."""
+    """Read an ADD of two activations of one shape."""
     a, b, y = tensors[inputs[0]], tensors[inputs[1]], tensors[output]
     if a.shape != b.shape or a.data is not None or b.data is not None:
         raise UserError("only activations of one shape can be added")
@@ -352,7 +356,7 @@ def add(tensors, inputs, output, options):
 
 
 def mean(tensors, inputs, output, options):
-    """Return the MEAN over height and width."""
+    """Read a MEAN over height and width."""
     x, y = tensors[inputs[0]], tensors[output]
     if sorted(axis % 4 for axis in tensors[inputs[1]].data.ravel().tolist()) != [1, 2]:
         raise UserError("only the mean over height and width is supported")
@@ -368,7 +372,7 @@ def mean(tensors, inputs, output, options):
 
 
 def average_pool(tensors, inputs, output, options):
-    """Return the AVERAGE_POOL_2D."""
+    """Read an AVERAGE_POOL_2D."""
     x, y = tensors[inputs[0]], tensors[output]
     geometry = window_geometry(x, y, (options.filterHeight, options.filterWidth), options)
     low, high = output_range(y, options.fusedActivationFunction)
@@ -378,7 +382,7 @@ def average_pool(tensors, inputs, output, options):
 
 
 def pad(tensors, inputs, output, options):
-    """Return the PAD with the zero point."""
+    """Read a PAD with the zero point."""
     x, y = tensors[inputs[0]], tensors[output]
     before = tensors[inputs[1]].data.reshape(-1, 2)[:, 0].tolist()
     batch, top, left, front = [0] * (4 - len(before)) + before
@@ -393,7 +397,7 @@ def pad(tensors, inputs, output, options):
 
 
 def concatenation(tensors, inputs, output, options):
-    """Return the CONCATENATION of two rows of one scale, along their last axis."""
+    """Read a CONCATENATION of two rows of one scale along their last axis."""
     y, parts = tensors[output], [tensors[number] for number in inputs]
     if len(parts) != 2 or any(part.shape[:3] != (1, 1, 1) for part in parts):
         raise UserError("only two rows can be joined")
@@ -404,7 +408,7 @@ def concatenation(tensors, inputs, output, options):
 
 
 def requantize(tensors, inputs, output, options):
-    """Return the QUANTIZE from one int8 scale to another."""
+    """Read a QUANTIZE from one int8 scale to another."""
     x, y = tensors[inputs[0]], tensors[output]
     multiplier, shift = quantize_multiplier(x.scale / y.scale)
     if not -30 <= shift <= 20:
@@ -417,7 +421,7 @@ def requantize(tensors, inputs, output, options):
 
 
 def reshape(tensors, inputs, output, options):
-    """Return the RESHAPE: the same bytes."""
+    """Read a RESHAPE, which leaves the bytes as they are."""
     return Layer("RESHAPE", inputs[:1], output, "", {})
 
 

@@ -26,7 +26,7 @@ CONSTANTS = ("weights", "bias", "multiplier", "shift")
 
 @dataclass(frozen=True)
 class ChunkLayer:
-    """A convolution over a chunk of a second.
+    """A convolution over a chunk of one second.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ChunkLayer:
 
 @dataclass(frozen=True)
 class BeatPart:
-    """What of a model reads beats.
+    """The part of a model that reads beats.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class BeatPart:
 
 @dataclass(frozen=True)
 class LibraryModel:
-    """A student as libxmae takes it.
+    """A student as libxmae runs it.
 
     Parameters
     ----------
@@ -105,19 +105,19 @@ class LibraryModel:
 
     @property
     def window_place(self):
-        """Return the place of the last 10 s in an instance's memory."""
+        """Return the offset of the last 10 s of samples in an instance's memory."""
         return self.beats.memory_bytes if self.beats else 0
 
     @property
     def memory_bytes(self):
-        """Return the size of an instance's memory; a sample that is yet to be scaled takes 4
-        bytes.
+        """Return the size of an instance's memory, bytes; a sample that is not yet scaled takes
+        4.
         """
         return self.window_place + N_TIMES * (1 if self.beats else 4)
 
     @property
     def constants(self):
-        """Return arrays for flash, by their names in C."""
+        """Return the arrays for flash by their names in C."""
         layers = self.window.layers | (self.beats.layers if self.beats else {})
         arrays = {}
         for number in sorted(layers):
@@ -129,17 +129,17 @@ class LibraryModel:
 
     @property
     def constant_bytes(self):
-        """Return bytes of flash for weights and tables."""
+        """Return the bytes of flash for weights and tables."""
         return sum(array.nbytes for array in self.constants.values())
 
     @property
     def macs(self):
-        """Return products a second of signal."""
+        """Return the multiply-accumulates per second of signal."""
         return sum(layer.macs for layer in self.beats.layers.values()) if self.beats else 0
 
     @property
     def embed_macs(self):
-        """Return products of an embedding."""
+        """Return the multiply-accumulates of an embedding."""
         return sum(layer.macs for layer in self.window.layers.values())
 
     @property
@@ -185,7 +185,7 @@ def library_model(path, certainty, name, heads=None):
 
 
 def beat_part(path, certainty, inputs=1):
-    """Read what of a student of so many input channels reads beats: a `BeatPart`.
+    """Read the part that reads beats from a student with this many input channels: a `BeatPart`.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def beat_part(path, certainty, inputs=1):
 
 
 def chunk_layer(path, layer, columns):
-    """Cut a layer of a whole window down to `columns` new columns."""
+    """Restrict a layer of a whole window to `columns` new columns."""
     taps, stride = layer.fields["k_w"], layer.fields["stride_w"]
     keep = taps - stride
     if keep < 0 or columns % stride or layer.fields["k_h"] != 1:
@@ -229,7 +229,8 @@ def chunk_layer(path, layer, columns):
 
 
 def plan_memory(layers):
-    """Place the inputs of all layers: what is kept for the next chunk for good, the rest in turn.
+    """Place the inputs of all layers in memory: those kept for the next chunk get a place of their
+    own, the others share.
 
     Returns
     -------

@@ -6,7 +6,7 @@ import re
 
 
 def integer(value, suffix=""):
-    """Return a whole number as C writes it, with a suffix such as "u".
+    """Format a whole number as a C literal, with a suffix such as "u".
 
     Raises
     ------
@@ -24,7 +24,7 @@ def integer(value, suffix=""):
 
 
 def real(value):
-    """Return a number as a C float, with digits that give the same float32.
+    """Format a number as a C float literal with enough digits for the same float32.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def real(value):
 
 
 def comment(text):
-    """Return a text as it may stand inside a C comment: what could end it or mean more is "_".
+    """Make a text safe inside a C comment: characters with a meaning there become "_".
 
     Examples
     --------
@@ -53,10 +53,10 @@ def comment(text):
 
 
 def table_block(text):
-    """Return tables in C between marks that keep clang-format off."""
+    """Return tables as C, between comments that switch clang-format off."""
     return f"/* clang-format off */\n{text}/* clang-format on */\n"
 
 
 def identifier(text):
-    """Return a text as a C identifier: letters, digits and underscores."""
+    """Turn a text into a C identifier: letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9_]", "_", text)

@@ -86,7 +86,7 @@ STRUCTS = {  # by kernel: kind of step, struct, its numbers in order
 
 
 def model_texts(model):
-    """Return the files of a model: place in the package to text."""
+    """Return the files of a model: {path in the package: text}."""
     return {
         f"include/xmae/xmae_model_{model.name}.h": model_header(model),
         f"models/xmae_model_{model.name}.c": model_source(model),
@@ -140,7 +140,7 @@ extern const xmae_model_t xmae_model_{name};
 
 
 def head_numbers(model, prefix):
-    """Return the text that names the number of each head."""
+    """Return the C text that defines the number of each head."""
     return "".join(
         f"/** @brief Number of the head {comment(head_name(head))}, for xmae_head(). */\n"
         f"#define {prefix}_HEAD_{identifier(head.name).upper()} {i}u\n"
@@ -149,7 +149,7 @@ def head_numbers(model, prefix):
 
 
 def head_name(head):
-    """Return what a head is called."""
+    """Return the C name of a head."""
     return f"{head.name} ({head.units or 'log-odds'})"
 
 
@@ -175,7 +175,7 @@ const xmae_model_t xmae_model_{model.name} = {{
 
 
 def constant(name, array):
-    """Return an array as C."""
+    """Return an array as C source."""
     items = [integer(value) for value in array.tolist()]
     per_line = {1: 18, 2: 12, 4: 7}[array.itemsize]
     rows = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
@@ -184,13 +184,13 @@ def constant(name, array):
 
 
 def literal(layer, number):
-    """Return a kernel's struct as C, without braces."""
+    """Return a kernel's struct as a C initialiser without braces."""
     arrays = [f"{key}_{number:02d}" for key in CONSTANTS if key in layer.constants]
     return ", ".join([*arrays, *(integer(layer.fields[key]) for key in STRUCTS[layer.kernel][2])])
 
 
 def beats_tables(model):
-    """Return the table of the layers that read beats."""
+    """Return the C table of the layers that read beats."""
     if not model.beats:
         return ""
     rows = []
@@ -204,7 +204,7 @@ def beats_tables(model):
 
 
 def window_tables(model):
-    """Return the kernels' structs and the steps of the network over a window."""
+    """Return the kernels' structs and the steps of the network over a window, as C."""
     window, structs, steps = model.window, [], []
     for step, (number, layer) in enumerate(window.layers.items()):
         if not layer.kernel:
@@ -225,7 +225,7 @@ def window_tables(model):
 
 
 def head_tables(model):
-    """Return the table of heads."""
+    """Return the C table of heads."""
     if not model.heads:
         return ""
     rows = [
@@ -239,7 +239,7 @@ def head_tables(model):
 
 
 def struct_of(model):
-    """Return the fields of `struct xmae_model`."""
+    """Return the fields of `struct xmae_model` as C."""
     window, beats = model.window, model.beats
     output = window.tensors[window.embedding]
     steps = sum(1 for layer in window.layers.values() if layer.kernel)

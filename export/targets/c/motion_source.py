@@ -22,7 +22,7 @@ ZEROS = (-1, 0)  # zero points of an input whose codes are not clipped
 
 @dataclass(frozen=True)
 class MotionModel:
-    """A student for PPG and acceleration as libxmae takes it.
+    """A student for PPG and acceleration as libxmae runs it.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class MotionModel:
 
     @property
     def memory_bytes(self):
-        """Return the size of an instance's memory."""
+        """Return the size of an instance's memory, bytes."""
         return self.beats.memory_bytes
 
     @property
     def constants(self):
-        """Return arrays for flash, by their names in C."""
+        """Return the arrays for flash by their names in C."""
         arrays = {}
         for number, layer in sorted(self.beats.layers.items()):
             arrays |= {f"{key}_{number:02d}": layer.constants[key] for key in CONSTANTS}
@@ -54,7 +54,7 @@ class MotionModel:
 
     @property
     def constant_bytes(self):
-        """Return bytes of flash for weights and tables, the tracker's included."""
+        """Return the bytes of flash for weights and tables, those of the tracker included."""
         table = self.tracker
         numbers = table.evidence.size + len(table.transition) + len(table.certainty.half_width)
         return sum(array.nbytes for array in self.constants.values()) + 2 * numbers + 2
@@ -66,7 +66,7 @@ class MotionModel:
 
     @property
     def macs(self):
-        """Return products of the network a second of signal."""
+        """Return the multiply-accumulates of the network per second of signal."""
         return sum(layer.macs for layer in self.beats.layers.values())
 
 
@@ -84,7 +84,7 @@ def motion_model(path, certainty, tracker, name):
     path : str or Path
         Its int8 `.tflite`.
     certainty : Certainty
-        Of its beats.
+        Certainty table of its beats.
     tracker : xmae.beats.tracker.TrackerTable
     name : str
         For the model; characters that C does not know become underscores.
@@ -105,7 +105,7 @@ def motion_model(path, certainty, tracker, name):
 
 
 def motion_texts(model):
-    """Return the files of a model: place in the package to text."""
+    """Return the files of a model: {path in the package: text}."""
     name, prefix = model.name, f"XMAE_MODEL_{model.name.upper()}"
     constants, beats = model.constants, model.beats
     sizes = {"memory": model.memory_bytes, "macs": model.macs, "size": model.constant_bytes}
@@ -135,7 +135,7 @@ def motion_texts(model):
 
 
 def crc_of(constants):
-    """Return the CRC-32 of arrays, one after the other."""
+    """Return the CRC-32 over arrays, one after the other."""
     crc = 0
     for array in constants.values():
         crc = zlib.crc32(array.tobytes(), crc)
@@ -143,7 +143,7 @@ def crc_of(constants):
 
 
 def tracker_literal(table):
-    """Return a tracker's table as C, the fields of `xmae_tracker_table_t` in order."""
+    """Return a tracker's table as a C initialiser, in the order of `xmae_tracker_table_t`."""
     rows = [f"{{{numbers(row)}}}" for row in table.evidence]
     evidence = "{\n  " + ",\n  ".join(rows) + "}"
     rest = [table.transition, table.certainty.half_width]
@@ -152,7 +152,7 @@ def tracker_literal(table):
 
 
 def numbers(array):
-    """Return whole numbers as C."""
+    """Format whole numbers as C."""
     return ", ".join(f"{int(value)}u" for value in np.asarray(array))
 
 

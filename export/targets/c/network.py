@@ -21,7 +21,7 @@ OUTPUTS = CHUNK // 4
 
 @dataclass
 class StreamLayer:
-    """One convolution and the columns that it still needs.
+    """One convolution, and the input columns that it still needs.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class StreamLayer:
     in_zero : int
         Zero point of the input.
     columns : int8 array, shape (n, in)
-        What is not used up.
+        Input columns that are still needed.
     """
 
     weights: np.ndarray
@@ -49,7 +49,7 @@ class StreamLayer:
     columns: np.ndarray = field(default=None)
 
     def push(self, new):
-        """Take columns (n, in) and return those that they complete (m, out)."""
+        """Take columns (n, in) and return the output columns that they complete (m, out)."""
         x = np.concatenate([self.columns, new])
         m = max(0, (len(x) - self.taps) // self.stride + 1)
         self.columns = x[m * self.stride :]
@@ -68,7 +68,7 @@ class StreamLayer:
 
 
 def rescale(x, multiplier, shift):
-    """Multiply by multiplier * 2^(shift - 31), rounded as `xmae_rescale` of the C kernels does."""
+    """Multiply by multiplier * 2^(shift - 31), rounded like `xmae_rescale` of the C kernels."""
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     high = ((x.astype(np.int64) << left) * multiplier + (1 << 30)) >> 31
     half = np.left_shift(1, right, dtype=np.int64) >> 1
@@ -76,7 +76,7 @@ def rescale(x, multiplier, shift):
 
 
 class StreamNetwork:
-    """The path from samples to the timing map of an int8 `.tflite`.
+    """Part of an int8 `.tflite` from samples to the timing map, run as a stream.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class StreamNetwork:
         Samples after an output's four that it sees.
     layers : list of StreamLayer
     channels : int
-        Of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
+        Channels of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
     numbers : list of int
         Places of these layers in the file.
 
@@ -133,7 +133,7 @@ class StreamNetwork:
         self.reset()
 
     def reset(self):
-        """Set the state that a long silence leaves."""
+        """Set the state as after a long silence."""
         for layer in self.layers:
             n_in = (
                 layer.weights.shape[0] if layer.depthwise else layer.weights.shape[1] // layer.taps
@@ -142,8 +142,8 @@ class StreamNetwork:
         self.push(np.zeros((SILENCE, self.channels), np.int8))
 
     def push(self, samples):
-        """Take int8 samples (n,), or (n, channels), and return the map's codes less their zero
-        point, int64 (m, 3).
+        """Take int8 samples (n,) or (n, channels) and return the map's codes less their zero point,
+        int64 (m, 3).
         """
         x = np.asarray(samples, np.int64).reshape(len(samples), self.channels) + self.input_zero
         x = np.clip(x, -128, 127).astype(np.int8)
@@ -153,7 +153,7 @@ class StreamNetwork:
 
 
 def timing_maps(tensors, layers):
-    """Return the tensors that may be a timing map: a student that reads beats has one."""
+    """Return the tensors that may be a timing map; a student that reads beats has exactly one."""
     return [
         layer.output
         for layer in layers
@@ -162,13 +162,13 @@ def timing_maps(tensors, layers):
 
 
 def reads_beats(path):
-    """Tell whether an int8 `.tflite` is a student that reads beats."""
+    """Tell whether an int8 `.tflite` is that of a student that reads beats."""
     tensors, layers, _, _ = read_layers(path)
     return len(timing_maps(tensors, layers)) == 1
 
 
 def stream_layer(layer):
-    """Take a layer of the C source apart into a `StreamLayer`."""
+    """Turn a layer of the C source back into a `StreamLayer`."""
     fields, constants = layer.fields, layer.constants
     taps, out = fields["k_h"] * fields["k_w"], fields["out_c"]
     depthwise = layer.kernel == "xmae_depthwise"

@@ -52,7 +52,7 @@ LIMITS = {  # of the configuration, those of xmae.h
 
 @dataclass(frozen=True)
 class PackagedStudent:
-    """A student of a bundle for the folder `c`.
+    """A student of a bundle that goes into the folder `c`.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ def model_of(student):
 
 
 def words_of(students, models):
-    """Return what is filled into the package's files; examples take the first student for PPG
-    alone, one that reads beats if there is any, and the first that takes acceleration.
+    """Return the words to fill into the package's files. Examples use the first student for PPG
+    alone, one that reads beats if possible, and the first that takes acceleration.
     """
     pairs = list(zip(students, models, strict=True))
     plain = [pair for pair in pairs if not isinstance(pair[1], MotionModel)]
@@ -153,7 +153,7 @@ def words_of(students, models):
 
 
 def row(model):
-    """Return a model's row of the README."""
+    """Return a model's row in the README."""
     name = f"`xmae_model_{model.name}`"
     if isinstance(model, MotionModel):
         gives, sizes = "beats, with acceleration", (model.constant_bytes, model.memory_bytes)
@@ -189,7 +189,7 @@ def entry(student, model):
 
 
 def copy_sources(folder, words):
-    """Copy the library, its kernels and the files of the package, with these words filled in."""
+    """Copy the library, its kernels and the package's files, with words between @ replaced."""
     for source, place in (("library", "."), ("kernels", "src"), ("package", ".")):
         with as_file(files(SOURCES) / source) as origin:
             for file in sorted(path for path in origin.rglob("*") if path.is_file()):

@@ -25,14 +25,14 @@ STRUCTS = {  # of the others: the kernel's name and _t
 
 
 def export_networks(folder, paths):
-    """Turn int8 `.tflite` files into C, and copy the kernels that this calls.
+    """Turn int8 `.tflite` files into C, and copy the kernels that the C calls.
 
     Functions have the same names for each network: a program links one of them.
 
     Parameters
     ----------
     folder : Path
-        Where to; made if it is missing.
+        Folder to write into; made if it is missing.
     paths : sequence of Path
         Networks without attention: the kernels have none. For each, `<stem>.c` and `.h` are
         written, and `<stem>_cmsis_nn.c` and `.h`, which stand in for them where a user brings
@@ -61,9 +61,9 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
         The model: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MEAN over height and width,
         AVERAGE_POOL_2D, PAD and RESHAPE, in int8 with a batch of one.
     folder : str or Path
-        Where to.
+        Folder to write into.
     name : str
-        Of the two files.
+        Name of the two files.
     cmsis_nn : bool
         Call CMSIS-NN's convolutions instead of this package's, through `xmae_cmsis_nn.h`.
 
@@ -109,7 +109,8 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
 
 
 def plan(tensors, layers, source, sink):
-    """Bytes of the arena, and each tensor's offset in it (-1: the model's input, -2: its output).
+    """Plan the arena: return its bytes, and each tensor's offset (-1: the model's input, -2: its
+    output).
 
     Greedy by size, as TFLM's planner: the largest tensor first, each at the lowest place free
     during its life. A reshape is its input under another name. A layer's scratch memory is one more
@@ -144,8 +145,8 @@ def plan(tensors, layers, source, sink):
 
 
 def constants(layers):
-    """The image of all constants, little-endian, and (layer, field, C type, offset, array) of each
-    part of it.
+    """Return the image of all constants, little-endian, and (layer, field, C type, offset, array)
+    of each part of it.
 
     Words come before bytes, so that the image is one struct without gaps.
     """
@@ -162,12 +163,12 @@ def constants(layers):
 
 
 def function(i):
-    """Name of the function of layer `i`."""
+    """Return the function name of layer `i`."""
     return f"xmae_layer_{i:02d}"
 
 
 def numbers(array):
-    """The elements of an array as lines of C."""
+    """Return the elements of an array as lines of C."""
     items = [integer(value) for value in array.tolist()]
     per_line = 24 if array.itemsize == 1 else 10
     return ",\n".join(",".join(items[i : i + per_line]) for i in range(0, len(items), per_line))
@@ -175,12 +176,12 @@ def numbers(array):
 
 @dataclass(frozen=True)
 class Network:
-    """What is written as C: a network, laid out in memory.
+    """A network laid out in memory, ready to be written as C.
 
     Attributes
     ----------
     name : str
-        Of the two files.
+        Name of the two files.
     tensors, layers : list
         As `read_layers` gives them.
     source, sink : int
@@ -190,7 +191,7 @@ class Network:
     offsets : dict
         Each tensor's place in it, as `plan` gives them.
     image : bytes
-        All constants, as they lie in flash.
+        All constants, in the order of flash.
     structs : list of tuple
         Its parts, as `constants` gives them.
     """
@@ -206,13 +207,13 @@ class Network:
     structs: list
 
     def place(self, key):
-        """Return the C expression of where a tensor lies."""
+        """Return the C expression for the address of a tensor."""
         offset = self.offsets[key]
         return {-1: "source", -2: "sink"}.get(offset, f"arena.bytes + {offset}")
 
 
 def header_of(network):
-    """Return the text of the header."""
+    """Return the text of the header file."""
     x, y = network.tensors[network.source], network.tensors[network.sink]
     guard = identifier(network.name).upper() + "_H"
     macs = sum(layer.macs for layer in network.layers)
@@ -240,7 +241,7 @@ uint32_t xmae_weights_crc32(void);
 
 
 def weights_of(network):
-    """Return the text of the constants: a struct without gaps, and its values."""
+    """Return the C text of the constants: a struct without gaps, and its values."""
     members = [f"  {ctype} {key}_{i:02d}[{a.size}];" for i, key, ctype, _, a in network.structs]
     values = [f"{{{numbers(array)}}}" for *_, array in network.structs]
     padding = len(network.image) - sum(array.nbytes for *_, array in network.structs)
@@ -263,7 +264,7 @@ __attribute__((section(".weights"))) const weights_t xmae_weights = {{
 
 
 def layer_of(network, i):
-    """Return the text of the function of layer `i`, which calls its kernel."""
+    """Return the C function of layer `i`, which calls its kernel."""
     layer = network.layers[i]
     arguments = [network.place(number) for number in (*layer.inputs, layer.output)]
     if layer.scratch:

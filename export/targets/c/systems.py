@@ -17,7 +17,7 @@ PART_LETTERS = 32  # of a component's name, at most: CsubType of PACK.xsd
 
 @dataclass(frozen=True)
 class Product:
-    """What every package says of the library.
+    """What every package states about the library.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Product:
     url: str = "https://xmae.invalid/"
 
     def words(self):
-        """Return what stands for words between @ in the files of `package`."""
+        """Return the replacements for words between @ in the files of `package`."""
         return {
             "@SUMMARY@": self.summary,
             "@LICENCE@": self.licence,
@@ -75,7 +75,7 @@ def write_systems(folder, version, models):
 
 
 def kconfig(models):
-    """Return Zephyr's settings: the library, each model, plain kernels."""
+    """Return Zephyr's Kconfig: the library, each model, plain kernels."""
     parts = [
         "# SPDX-License-Identifier: Apache-2.0\n# SPDX-FileCopyrightText: the xMAE authors\n",
         f'menuconfig XMAE\n\tbool "libxmae"\n\thelp\n\t  {PRODUCT.summary}\n\nif XMAE\n',
@@ -93,7 +93,9 @@ def kconfig(models):
 
 
 def pack_description(folder, version, models):
-    """Return the description of a CMSIS-Pack: one component for the library, one a model."""
+    """Return the description of a CMSIS-Pack, with one component for the library and one for each
+    model.
+    """
     root = ElementTree.Element("package", schemaVersion=PACK_SCHEMA)
     root.set("xmlns:xs", "http://www.w3.org/2001/XMLSchema-instance")
     root.set("xs:noNamespaceSchemaLocation", "PACK.xsd")
@@ -127,8 +129,8 @@ def pack_description(folder, version, models):
 
 
 def part_of(name):
-    """Return what a model's component is called: no longer than a CMSIS-Pack allows, and another
-    one for each model.
+    """Return the name of a model's component: short enough for a CMSIS-Pack, and different for each
+    model.
 
     Examples
     --------
@@ -143,7 +145,7 @@ def part_of(name):
 
 
 def add_conditions(root):
-    """Say that a model needs the library."""
+    """Add the condition that a model needs the library."""
     conditions = ElementTree.SubElement(root, "conditions")
     condition = ElementTree.SubElement(conditions, "condition", id="xMAE Library")
     ElementTree.SubElement(
@@ -152,7 +154,7 @@ def add_conditions(root):
 
 
 def add_component(components, version, part, description, files):
-    """Add a component with its (category, name) of files; return it."""
+    """Add a component with its files, as (category, name); return it."""
     component = ElementTree.SubElement(
         components,
         "component",
@@ -169,7 +171,8 @@ def add_component(components, version, part, description, files):
 
 
 def arduino_files(folder, models):
-    """Return what Arduino needs, which sees the folder `src` only: files that include the others.
+    """Return the files for Arduino, which looks into the folder `src` only: they include the
+    others.
 
     Other systems do not look into these folders.
     """

@@ -30,7 +30,7 @@ def recipe_text(path, name):
     ----------
     path : Path
     name : str
-        Of the model in C.
+        Name of the model in C.
     """
     tensors, layers, source, sink = read_layers(path)
     operators = sorted({layer.op for layer in layers})
@@ -63,6 +63,6 @@ static inline TfLiteStatus xmae_tflm_{name}_operators(xmae_tflm_{name}_resolver_
 
 
 def arena_bytes(tensors, layers):
-    """Return bytes of an arena: all activations, a record for each tensor and operator."""
+    """Return the bytes of an arena: all activations, and a record for each tensor and operator."""
     activations, _ = plan(tensors, layers, None, None)
     return activations + RECORD * (len(tensors) + len(layers))

@@ -19,7 +19,7 @@ FINEST = 1 << 16  # a window's range is at most so large before it is scaled
 
 
 class WindowNetwork:
-    """The path from a window to the embedding of an int8 `.tflite`.
+    """Part of an int8 `.tflite` from a window to the embedding.
 
     Parameters
     ----------
@@ -65,11 +65,13 @@ class WindowNetwork:
 
     @property
     def input_zero(self):
-        """Zero point of the input."""
+        """Return the zero point of the input."""
         return self.tensors[self.source].zero
 
     def embed(self, window):
-        """Compute the codes of the embedding, int8 (D,), from those of a window, int8 (1000,)."""
+        """Compute the codes of the embedding, int8 (D,), from the codes of a window, int8
+        (1000,).
+        """
         known = {self.source: np.asarray(window, np.int8).reshape(self.tensors[self.source].shape)}
         for layer in self.layers.values():
             inputs = [known[number] for number in layer.inputs if number in known]
@@ -79,7 +81,7 @@ class WindowNetwork:
 
 
 def convolution(layer, x):
-    """Return `xmae_conv` and `xmae_depthwise`."""
+    """Compute `xmae_conv` and `xmae_depthwise`."""
     f, constants = layer.fields, layer.constants
     taps, out = f["k_h"] * f["k_w"], f["out_c"]
     columns = windows_of(f, x.reshape(f["in_h"], f["in_w"], f["in_c"])).astype(np.int32)
@@ -101,7 +103,7 @@ def convolution(layer, x):
 
 
 def windows_of(f, x):
-    """Cut an image (h, w, c) into the windows of its positions: (positions, taps, c)."""
+    """Cut an image (h, w, c) into the windows of a kernel: (positions, taps, c)."""
     down = (f["out_h"] - 1) * f["stride_h"] + f["k_h"] - f["in_h"] - f["pad_h"]
     right = (f["out_w"] - 1) * f["stride_w"] + f["k_w"] - f["in_w"] - f["pad_w"]
     margins = (f["pad_h"], max(0, down)), (f["pad_w"], max(0, right)), (0, 0)
@@ -119,7 +121,7 @@ def clipped(scaled, f):
 
 
 def add(layer, a, b):
-    """Return `xmae_add`."""
+    """Compute `xmae_add`."""
     f = layer.fields
     first = rescale((a.astype(np.int64) - f["zero1"]) << 20, f["multiplier1"], f["shift1"])
     second = rescale((b.astype(np.int64) - f["zero2"]) << 20, f["multiplier2"], f["shift2"])
@@ -127,7 +129,7 @@ def add(layer, a, b):
 
 
 def mean(layer, x):
-    """Return `xmae_mean`."""
+    """Compute `xmae_mean`."""
     f = layer.fields
     total = (
         x.reshape(f["positions"], f["channels"]).sum(0, np.int64) - f["in_zero"] * f["positions"]
@@ -136,7 +138,7 @@ def mean(layer, x):
 
 
 def average_pool(layer, x):
-    """Return `xmae_average_pool`."""
+    """Compute `xmae_average_pool`."""
     f = layer.fields
     x = x.reshape(f["in_h"], f["in_w"], f["channels"]).astype(np.int64)
     sizes = f | {"in_zero": 0}
@@ -147,7 +149,7 @@ def average_pool(layer, x):
 
 
 def pad(layer, x):
-    """Return `xmae_pad`."""
+    """Compute `xmae_pad`."""
     f = layer.fields
     y = np.full((f["out_h"], f["out_w"], f["out_c"]), f["value"], np.int8)
     place = (
@@ -158,12 +160,12 @@ def pad(layer, x):
 
 
 def concatenate(layer, a, b):
-    """Return `xmae_concatenate`."""
+    """Compute `xmae_concatenate`."""
     return np.concatenate([a.ravel(), b.ravel()])
 
 
 def requantize(layer, x):
-    """Return `xmae_requantize`."""
+    """Compute `xmae_requantize`."""
     f = layer.fields
     return clipped(rescale(x.astype(np.int64) - f["in_zero"], f["multiplier"], f["shift"]), f)
 
@@ -176,7 +178,7 @@ KERNELS = {
 
 
 def scale_window(deviations, steps_per_one, zero):
-    """Scale 10 s of deviations by their range: int8 codes (1000,); `xmae_scale_window`."""
+    """Scale 10 s of deviations by their range, like `xmae_scale_window`: int8 codes (1000,)."""
     low = int(deviations.min())
     size = int(deviations.max()) - low
     shift = max(0, size.bit_length() - 16)
@@ -189,7 +191,7 @@ def scale_window(deviations, steps_per_one, zero):
 
 
 class WindowStream:
-    """The last 10 s of codes as `xmae_copy_window` gives them, and their embedding.
+    """The last 10 s of codes, as `xmae_copy_window` gives them, and their embedding.
 
     Parameters
     ----------
@@ -214,14 +216,14 @@ class WindowStream:
         self.samples = np.zeros(0, np.int64)
 
     def push(self, codes):
-        """Take codes (n,), whole numbers."""
+        """Take codes (n,) of whole numbers."""
         front_end = self.front_end
         deviations = front_end.band(front_end.resample(np.asarray(codes, np.int64)))
         new = deviations if self.by_itself else front_end.scale(deviations)
         self.samples = np.concatenate([self.samples, new])[-N_TIMES:]
 
     def window(self):
-        """Return the last 10 s, int8 (1000,); all of them must be there."""
+        """Return the last 10 s, int8 (1000,); call it only once 10 s have come."""
         network = self.network
         if self.by_itself:
             return scale_window(self.samples, network.steps_per_one, network.input_zero)

@@ -23,8 +23,7 @@ MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
 
 def augment(ppg, ecg, generator, flip=0.5, share=None):
-    """Return the augmentations of the xMAE recipe, drawn for each window, then min-max scaling
-    again.
+    """Augment windows by the xMAE recipe, drawn for each window, and min-max scale them again.
 
     One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to
     7 samples, the edge sample repeated. And with probability one half the polarity of the ECG is
@@ -60,7 +59,7 @@ def augment(ppg, ecg, generator, flip=0.5, share=None):
 
 @dataclass
 class Runs:
-    """Continuous stretches of recordings, one after the other.
+    """Runs of consecutive windows of recordings, one after the other.
 
     Parameters
     ----------
@@ -87,14 +86,16 @@ class Runs:
         self.total.index_add_(0, self.subject, self.length)
 
     def at(self, place):
-        """Return runs at places of all recorded time, 0 to 1: (n, 1) float64 -> (n, 1) int64."""
+        """Return the runs at places on a scale from 0 to 1 of all recorded time: (n, 1) float64 ->
+        (n, 1) int64.
+        """
         return torch.searchsorted(self.end, place * self.end[-1], right=True).clamp_(
             max=len(self.end) - 1
         )
 
     def elsewhere(self, place, draw):
-        """Return places of the same subjects as `place`, chosen evenly by `draw`: (n, 1), (n, 1),
-        all 0 to 1 -> (n, 1).
+        """Choose places in recordings of the same subjects as `place`, uniformly by `draw`: (n, 1),
+        (n, 1), all 0 to 1 -> (n, 1).
         """
         subject = self.subject[self.at(place)]
         # in the order by subject
@@ -109,10 +110,10 @@ class Runs:
         return (chosen - begun + (self.end - self.length)[run]) / self.end[-1]
 
     def samples(self, first, n_windows):
-        """Return the PPG and ECG of so many windows in a row, from window `first` (n,) on: float32
-        (2, n, n_windows * 1000).
+        """Return the PPG and ECG of consecutive windows, `n_windows` from each window `first` (n,)
+        on: float32 (2, n, n_windows * 1000).
 
-        What lies beyond the last window is the last window again.
+        Beyond the last window, the last window is repeated.
         """
         rows = (first[:, None] + torch.arange(n_windows)).clamp_(max=len(self.windows) - 1)
         # (2, n * n_windows, 1000)
@@ -121,9 +122,7 @@ class Runs:
 
 
 def runs(windows):
-    """Join the windows that follow each other in a recording: windows in the order of the store ->
-    `Runs`.
-    """
+    """Join consecutive windows of each recording: windows in the order of the store -> `Runs`."""
     start = np.concatenate([[0], np.flatnonzero(~windows.follows) + 1])
     start, length = start[:-1], np.diff(start)
     subject = np.unique(windows.subject, return_inverse=True)[1][start]
@@ -133,8 +132,8 @@ def runs(windows):
 
 
 def draw_crops(n, generator):
-    """Say what `random_crops` draws for each crop: place, speed, begin and noise, 0 to 1: float64
-    (4, n, 1).
+    """Draw the random numbers of `random_crops` for each crop (place, speed, begin, noise), 0 to 1:
+    float64 (4, n, 1).
     """
     return torch.rand(4, n, 1, generator=generator, dtype=torch.float64)
 
@@ -161,9 +160,9 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
         White noise added to the PPG: its largest standard deviation, as a share of the crop's
         range; each crop draws a level from 0 to this.
     draw : float64 tensor, shape (4, n, 1), optional
-        What `draw_crops` gave, where the caller needs to know or to change the places.
+        Random numbers of `draw_crops`, where the caller needs to know or to change the places.
     rows : slice
-        Which of the n windows to make.
+        The rows to make, of the n windows.
 
     Returns
     -------
@@ -204,8 +203,8 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
 
 
 def vary_ppg(ppg, generator, strength=1.0, share=None):
-    """Change the look of pulses but not their times, so that a subject cannot be known by them:
-    tilt and wander.
+    """Change the shape of pulses but not their times (tilt and wander), so that a subject cannot be
+    recognised by it.
 
     The spectrum is tilted, without phase, by (f / 1.5 Hz) ** a with a drawn from -0.6 to 0.6, and
     three slow waves (0.05 to 0.5 Hz) of up to 0.15 of the window's range each are added. The sizes
@@ -220,7 +219,7 @@ def vary_ppg(ppg, generator, strength=1.0, share=None):
     strength : float
         0 leaves everything as it is, 1 is all of the above.
     share : (int, slice), optional
-        As of `augment`.
+        As in `augment`.
 
     Returns
     -------

@@ -21,8 +21,8 @@ from xmae.signals.scale import minmax_scale
 
 
 class Batch(NamedTuple):
-    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject (B,) by number; which rows, of
-    how many; seed.
+    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject numbers (B,); the rows' place
+    in the global batch and its size; seed.
     """
 
     ppg: torch.Tensor
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 class SteppedBatches:
-    """An order of batches, cut into epochs, that remembers its place; subclasses make the batch of
+    """Batches in a fixed order, cut into epochs, that can be resumed; subclasses make the batch of
     a step.
 
     While a batch is trained on, another thread makes the next one. With `accumulate` above 1, so
@@ -59,28 +59,28 @@ class SteppedBatches:
                 yield batch
 
     def make(self, step):
-        """The batch of one step, counted from 1, with the seed of its step of the optimiser."""
+        """Make the batch of one step, counted from 1, with the seed of its optimiser step."""
         return self.batch(step, (self.seed * 1_000_003 + -(-step // self.accumulate)) % 2**63)
 
     def end_epoch(self, train_loss):
-        """Told the smoothed training loss at the end of an epoch."""
+        """Take the smoothed training loss at the end of an epoch."""
 
     def facts(self):
-        """What a run should say of its training data, by name."""
+        """Return what a run should record of its training data, by name."""
         return {}
 
     def state_dict(self):
-        """The place in the order, for checkpoints."""
+        """Return the place in the order, for checkpoints."""
         return {"step": self.step}
 
     def load_state_dict(self, state):
-        """Go on from a place in the order."""
+        """Continue from a place in the order."""
         self.step = state["step"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What happens to training windows beyond the published augmentations, and how positions start.
+    """Changes to training windows beyond the published augmentations, and how positions start.
 
     Parameters
     ----------
@@ -156,11 +156,11 @@ class TrainingBatches(SteppedBatches):
 
     @cached_property
     def plateau(self):
-        """The loss of drawing each window's mean."""
+        """Return the loss of predicting each window's mean."""
         return scaled_variance(self.windows)
 
     def strength(self, step):
-        """How much of the recipe's augmentations a step gets, 0 to 1."""
+        """Return the strength of the recipe's augmentations at a step, 0 to 1."""
         if not self.recipe.ramp:
             return 1.0
         if self.ramp_start is None:
@@ -168,23 +168,23 @@ class TrainingBatches(SteppedBatches):
         return min(1.0, (step - self.ramp_start) / (self.recipe.ramp * self.n_steps))
 
     def end_epoch(self, train_loss):
-        """Take the smoothed training loss at the end of an epoch: off the plateau, augmentation
-        sets in.
+        """Take the smoothed training loss at the end of an epoch; below the plateau the
+        augmentations set in.
         """
         if self.recipe.ramp and self.ramp_start is None and train_loss < 0.9 * self.plateau:
             self.ramp_start = self.step
 
     def state_dict(self):
-        """The place in the order and in the ramp."""
+        """Return the place in the order and in the ramp of augmentations."""
         return super().state_dict() | {"ramp_start": self.ramp_start}
 
     def load_state_dict(self, state):
-        """Go on from a place in the order and in the ramp."""
+        """Continue from a place in the order and in the ramp."""
         super().load_state_dict(state)
         self.ramp_start = state["ramp_start"]
 
     def batch(self, step, seed):
-        """The batch of one step, counted from 1 over the whole training."""
+        """Make the batch of one step, counted from 1 over the whole training."""
         generator, strength = torch.Generator().manual_seed(seed), self.strength(step)
         speed = [x**strength for x in self.recipe.speed]
         rows = slice((step - 1) % self.accumulate * self.world_size + self.rank, None, self.parts)
@@ -204,7 +204,7 @@ class TrainingBatches(SteppedBatches):
 
 
 class ValidationBatches:
-    """Windows as they are, min-max scaled, in the order of the store; the same on every process.
+    """Unchanged windows, min-max scaled, in the order of the store; the same on every process.
 
     With `pairs`, rows i and i + B / 2 of a batch are windows of one subject, and neighbouring pairs
     of different ones.
@@ -222,7 +222,7 @@ class ValidationBatches:
 
     @cached_property
     def variance(self):
-        """Of the scaled ECG, as `scaled_variance` says."""
+        """Return the variance of the scaled ECG; see `scaled_variance`."""
         return scaled_variance(self.windows)
 
     def __len__(self):
@@ -236,7 +236,7 @@ class ValidationBatches:
 
 
 def in_pairs(subject, batch_size):
-    """Order in which rows i and i + half of a batch share a subject; an odd window is left out:
+    """Return an order in which rows i and i + half of a batch share a subject, without odd windows:
     (n,) -> (m,).
     """
     _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
@@ -257,7 +257,9 @@ def in_pairs(subject, batch_size):
 
 
 def store_batches(store, needs_ecg, pairs, **settings):
-    """Training and validation batches of a store; `settings` are those of `TrainingBatches`."""
+    """Make the training and validation batches of a store; `settings` are those of
+    `TrainingBatches`.
+    """
     train, val = (
         FlatWindows(store, split, SIGNALS if needs_ecg else ("ppg",)) for split in ("train", "val")
     )
@@ -265,8 +267,8 @@ def store_batches(store, needs_ecg, pairs, **settings):
 
 
 def scaled_variance(windows, at_once=1024):
-    """Mean variance within min-max scaled windows of ECG: the loss of drawing each window's
-    mean.
+    """Return the mean variance within min-max scaled windows of ECG: the loss of predicting each
+    window's mean.
     """
     rows = np.arange(len(windows))
     parts = (

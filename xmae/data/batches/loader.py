@@ -29,8 +29,8 @@ from xmae.errors import UserError
 
 
 class WindowLoader(IterableDataset):
-    """Batches of PPG and ECG windows of a store: iterating gives the rest of an epoch, from where
-    it stands.
+    """Batches of PPG and ECG windows of a store; iterating gives the rest of an epoch from the
+    current place.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class WindowLoader(IterableDataset):
         Windows of the global batch, over all ranks; the last, smaller batch of an epoch is left
         out.
     seed : int
-        Of the order.
+        Seed of the order.
     rank, world_size : int
         This process takes every `world_size`-th window of each batch, beginning with `rank`.
     cache : str, Path or None
-        Folder for the flat files, 4 kB a window; default: see `xmae.data.store.flat.caches_of`.
+        Folder for the flat files, 4 kB per window; default: see `xmae.data.store.flat.caches_of`.
     stream : int
         0: memory-mapped; else the number of shards among which windows are shuffled, and that are
         held in memory twice over, 8 MB for 1,000 windows.
@@ -99,11 +99,11 @@ class WindowLoader(IterableDataset):
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state):
-        """Go on from a place in the order."""
+        """Continue from a place in the order."""
         self.epoch, self.batch = state["epoch"], state["batch"]
 
     def order(self, epoch):
-        """Return numbers of all windows in the order of an epoch: int64 (n,)."""
+        """Return the numbers of all windows in the order of an epoch: int64 (n,)."""
         rng = np.random.default_rng([self.seed, epoch])
         if not self.stream:
             return rng.permutation(self.first[-1])
@@ -127,14 +127,12 @@ class WindowLoader(IterableDataset):
         self.epoch, self.batch = self.epoch + 1, 0
 
     def fetch(self, rows):
-        """Return windows by number: int64 (n,) -> ppg, ecg (n, 1, 1000) float32, and the
-        numbers.
-        """
+        """Read windows by number: int64 (n,) -> ppg, ecg (n, 1, 1000) float32, and the numbers."""
         ppg, ecg = self.flat.signals(rows) if self.flat else physical(self.from_shards(rows))
         return ppg[:, None], ecg[:, None], torch.from_numpy(rows)
 
     def from_shards(self, rows):
-        """Return records (n,) of each signal of windows by number, from shards that are held or
+        """Return the records (n,) of each signal of windows by number, from shards in memory or
         fetched now.
         """
         signals = [np.empty(len(rows), RECORD) for _ in SIGNALS]
@@ -152,7 +150,7 @@ class WindowLoader(IterableDataset):
         return signals
 
     def decode(self, shard):
-        """Return records of each signal of one shard, after its SHA-256 was checked."""
+        """Decode the records of each signal of one shard, after a check of its SHA-256."""
         columns = list(chain.from_iterable(columns_of(name) for name in SIGNALS))
         table = read_table(self.store.file(shard.file), shard.sha256, columns)
         return [records_of(table, name) for name in SIGNALS]

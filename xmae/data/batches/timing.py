@@ -37,7 +37,7 @@ PULSE_STD = 0.35  # of a wave of 1 from foot to peak
 
 
 class TimingBatch(NamedTuple):
-    """Windows with their timing.
+    """Windows with the timing of their pulses.
 
     ppg : (B, 1, 1000) in [-1, 1]; (B, 4, 1000) with three axes of acceleration.
     ecg : (B, 1, 1000) in [-1, 1], its delay taken off; zeros where none is asked for.
@@ -56,7 +56,7 @@ class TimingBatch(NamedTuple):
 
 
 def recording_delay(ppg, peaks):
-    """Find the time from R peak to the steepest rise of the pulse.
+    """Find the delay from R peak to the steepest rise of the pulse in a recording.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ class TimedRecordings:
         self.start, self.length = (torch.tensor(x) for x in zip(*spans, strict=True))
 
     def crops(self, n, generator, speeds=(0.8, 1.25)):
-        """Draw `n` crops of 15 s, of which the last 10 count: ppg, ecg, doubt (n, 1500), pulses (n,
-        K) s.
+        """Draw `n` crops of 15 s, of which the last 10 s count: ppg, ecg, doubt (n, 1500), pulses
+        (n, K) in s.
         """
         span = int((N_TIMES + BEFORE) * speeds[1]) + 2
         room = (self.length - span).clamp(min=0).double()
@@ -164,7 +164,7 @@ class TimedRecordings:
         return self.cut(start, speed)
 
     def cut(self, start, speed):
-        """Cut crops at samples `start`, played at `speed`: see `crops`."""
+        """Cut crops that start at samples `start` and play at `speed`; see `crops`."""
         at = start[:, None] + speed[:, None] * torch.arange(N_TIMES + BEFORE)
         left = at.floor().long().clamp(max=len(self.ppg) - 2)
         share = (at - left).float()
@@ -177,8 +177,8 @@ class TimedRecordings:
 
 
 def to_weights(known, seen, doubt):
-    """Weigh moments: known (B, 250), seen and doubt (B, 1000) -> target factor (B, 250), weights
-    (B, 2, 250).
+    """Return the target factors (B, 250) and weights (B, 2, 250) of moments from known (B, 250),
+    seen and doubt (B, 1000).
     """
     seen = seen.unflatten(1, (-1, STEP)).float().mean(2) > 0.5
     sure = ~doubt.unflatten(1, (-1, STEP)).any(2)
@@ -188,14 +188,14 @@ def to_weights(known, seen, doubt):
 
 
 class TimingBatches(SteppedBatches):
-    """Half generated, half real windows.
+    """Batches for timing: half generated, half real windows.
 
     Parameters
     ----------
     recordings : TimedRecordings or None
         Real ones; None: generated windows alone.
     batch_size, n_batches : int
-        Windows a step, steps an epoch.
+        Windows per step, steps per epoch.
     seed : int
     real : float
         Share of real windows.
@@ -223,7 +223,9 @@ class TimingBatches(SteppedBatches):
         self.response = stream_response(N_TIMES + BEFORE)
 
     def facts(self):
-        """Stretches of recordings, and those that are left out as their delay was not found."""
+        """Count the stretches of recordings, and those left out because their delay was not
+        found.
+        """
         if self.recordings is None:
             return {}
         of = self.recordings
@@ -241,7 +243,7 @@ class TimingBatches(SteppedBatches):
         return TimingBatch(*joined, seed)
 
     def generated(self, n, generator):
-        """Draw generated windows, as the columns of a `TimingBatch`."""
+        """Draw generated windows: the columns of a `TimingBatch`."""
         windows = self.twin.draw(n, generator)
         target, known = timing_target(windows.pulses, N_OUTPUTS)
         doubt = torch.zeros_like(windows.readable)
@@ -251,7 +253,7 @@ class TimingBatches(SteppedBatches):
         return ppg, ecg, target * seen[:, None], weight, torch.ones(n, dtype=torch.bool)
 
     def real(self, n, generator):
-        """Draw real windows, as the columns of a `TimingBatch`."""
+        """Draw real windows: the columns of a `TimingBatch`."""
         ppg, ecg, doubt, pulses = self.recordings.crops(n, generator)
         u = lambda: torch.rand(n, 1, generator=generator)
         noise = 0.15 * u() ** 3 * ppg.std(1, keepdim=True)
@@ -272,11 +274,13 @@ class TimingBatches(SteppedBatches):
         return ppg, ecg, target, weight, torch.ones(n, dtype=torch.bool)
 
     def filtered(self, x):
-        """Pass the filters of the streaming front end: (n, 1500), alike."""
+        """Apply the filters of the streaming front end: (n, 1500) -> (n, 1500)."""
         return torch.fft.irfft(torch.fft.rfft(x) * self.response, N_TIMES + BEFORE)
 
     def moved(self, ppg, pulses, generator):
-        """Move the people of real windows: what that adds to `ppg`, and their acceleration."""
+        """Simulate motion in real windows: return the artefact to add to `ppg`, and the
+        acceleration.
+        """
         activity, cadence = draw_activities(len(ppg), N_TIMES + BEFORE, generator, MOVING)
         rate_hz = 1 / pulses.diff(dim=1).clamp(0.25, 2.5).mean(1, keepdim=True)
         motion = move(activity, tie(activity, cadence, rate_hz, generator), generator)
@@ -284,8 +288,8 @@ class TimingBatches(SteppedBatches):
         return size * self.filtered(motion.artefact), clean_acceleration(motion.acc)[:, :, BEFORE:]
 
     def beside(self, ppg, acc, generator):
-        """Set acceleration beside PPG (n, 1, 1000), in some windows missing; none where none is
-        learnt.
+        """Join acceleration to PPG (n, 1, 1000), missing in some windows; PPG alone where
+        acceleration is not used.
         """
         if acc is None:
             return ppg
@@ -294,8 +298,8 @@ class TimingBatches(SteppedBatches):
 
 
 class TimedWindows:
-    """Real windows as they are, one after the other: what a timing net is judged on while it
-    learns.
+    """Real windows without changes, in the order of the store: the validation set of a timing
+    network.
     """
 
     def __init__(self, recordings, batch_size=256):
@@ -307,7 +311,9 @@ class TimedWindows:
 
     @property
     def variance(self):
-        """Mean variance within windows of scaled ECG: the loss of drawing each window's mean."""
+        """Return the mean variance within windows of scaled ECG: the loss of predicting each
+        window's mean.
+        """
         total = sum(float(batch.ecg.var(-1, correction=0).sum()) for batch in self)
         return total / len(self.starts)
 

@@ -10,5 +10,5 @@ SHIPPED_SPLIT = FOLDER / "splits.csv"
 
 
 def bidmc_files():
-    """Return paths of the shipped recordings."""
+    """Return the paths of the shipped recordings."""
     return sorted(FOLDER.glob("*.npz"))

@@ -27,12 +27,12 @@ BY_SHAPE = {"ppg_quality", "ecg_quality"}  # reasons to drop a window that --min
 
 
 def assemble(notes, stage, old, settings, split):
-    """Check the recordings against each other and split the subjects.
+    """Check the recordings against each other, and split the subjects.
 
     Parameters
     ----------
     notes : list of dict
-        Of all files, in their order; see `xmae.data.prepare.prepare_file.prepare_file`.
+        Notes of all files in their order; see `xmae.data.prepare.prepare_file.prepare_file`.
     stage : Path
         Folder with their shards.
     old : WindowStore or None
@@ -45,7 +45,7 @@ def assemble(notes, stage, old, settings, split):
     Returns
     -------
     meta : dict
-        What `store.json` will say, but for the index.
+        Content of `store.json`, without the index.
     index : list of dict
         Rows of the index.
 
@@ -94,12 +94,12 @@ def assemble(notes, stage, old, settings, split):
 
 
 def summed(notes, what, before):
-    """Add up counts of all notes, and of the store that is appended to."""
+    """Add up the counts of all notes, and of the store that is appended to."""
     return sum((Counter(note[what]) for note in notes), Counter(before))
 
 
 def refused_in(notes):
-    """Return recordings that were refused, or are out of step, with their sources and reasons."""
+    """Return the recordings that were refused or are out of step, with sources and reasons."""
     found = []
     for note in notes:
         found += [{"source": note["source"], "why": why} for why in note["refused"]]
@@ -110,7 +110,7 @@ def refused_in(notes):
 
 
 def limits_of(settings):
-    """Return limits that windows were held to; none where all were kept."""
+    """Return the quality limits that windows had to meet; none where all windows were kept."""
     if settings.min_quality <= -1:
         return {}
     return {name: limit for name, (_, limit) in LIMITS.items()}
@@ -131,7 +131,7 @@ def counted(shards, splits):
 
 
 def nothing_left(n_files, dropped, left_out, min_quality):
-    """Say why no window is left, as one line."""
+    """Explain in one line why no window is left."""
     reasons = [f"{n} {reason}" for reason, n in dropped.most_common() if n]
     whys = [row["why"] for row in left_out[:1]]
     line = f"no window of {n_files} recordings is left ({'; '.join([*reasons, *whys])})"
@@ -145,8 +145,8 @@ def nothing_left(n_files, dropped, left_out, min_quality):
 
 
 def without_left_out(note, stage):
-    """Return a list of `Shard`: those of a note less the recordings that are left out. What changes
-    is written under a new name.
+    """Return the shards of a note without the recordings that are left out: a list of `Shard`. A
+    changed shard is written under a new name.
     """
     shards = []
     for shard in parsed(note["shards"], list[Shard], stage):
@@ -171,8 +171,8 @@ def without_left_out(note, stage):
 
 
 def refuse_foreign(out):
-    """Raise a `UserError` if a folder holds something, but no store and nothing of one that was
-    begun.
+    """Raise a `UserError` if a folder holds files that belong to no store and to no unfinished
+    one.
     """
     out = Path(out)
     foreign = out.is_file() or (
@@ -185,7 +185,7 @@ def refuse_foreign(out):
 
 
 def publish(out, stage, meta, index):
-    """Bring shards, index and, last, store.json to their place.
+    """Move the shards, the index and, last, store.json to their place.
 
     Files are named by their content, so none is overwritten: until store.json is replaced, in one
     step, the old store is what it was, and from then on it is the new one. What neither needs is
@@ -204,9 +204,7 @@ def publish(out, stage, meta, index):
 
 
 def bring(source, target):
-    """Move a file to its place in one step, on another disk too, as where a disk is mounted at the
-    store's folder.
-    """
+    """Move a file to its place atomically, also from one disk to another."""
     try:
         os.replace(source, target)
     except OSError as error:
@@ -217,7 +215,7 @@ def bring(source, target):
 
 
 def clear_away(out):
-    """Remove our files in a folder that its store.json does not name."""
+    """Remove files of ours in a folder that its store.json does not name."""
     named = set()
     if (out / STORE).is_file():
         named = named_files(checked_store(read_json(out / STORE), out))

@@ -16,8 +16,7 @@ from xmae.errors import UserError
 
 
 def find_recordings(inputs, channel_map=None):
-    """Return paths of the recordings named by files, folders (searched through) or the word
-    "bidmc", each once.
+    """Find the recordings in files, folders (searched recursively) or the word "bidmc", each once.
 
     Returns
     -------
@@ -53,8 +52,8 @@ def find_recordings(inputs, channel_map=None):
 
 
 def read_subjects(path):
-    """Return the subject, and what else is known, of each record: a CSV with the columns
-    record,subject and optionally age,sex.
+    """Read the subject, and optionally age and sex, of each record from a CSV file with the columns
+    record,subject[,age,sex].
 
     Returns
     -------
@@ -84,7 +83,7 @@ def read_subjects(path):
 
 
 def with_plain_names(table):
-    """Return the table with its columns in small letters; "Participant_ID" and the like are
+    """Return the table with lower-case column names; "Participant_ID" and the like become
     "subject".
     """
     names = [name.strip().lower() for name in table.columns]
@@ -94,7 +93,7 @@ def with_plain_names(table):
 
 
 def read_splits(path):
-    """Return the split of each subject from a CSV with the columns subject (or patient) and
+    """Read the split of each subject from a CSV file with the columns subject (or patient) and
     split.
     """
     kind = "a split: a CSV with the columns subject,split"
@@ -107,7 +106,7 @@ def read_splits(path):
 
 
 def read_shares(text):
-    """Return shares of train, val and test from text such as "0.7,0.1,0.2"."""
+    """Parse the shares of train, val and test from text such as "0.7,0.1,0.2"."""
     try:
         shares = [float(share) for share in text.split(",")]
     except ValueError:
@@ -121,7 +120,7 @@ def read_shares(text):
 
 
 def draw_splits(subjects, shares, seed):
-    """Draw a split by subject.
+    """Draw a split of the subjects.
 
     Parameters
     ----------
@@ -144,8 +143,8 @@ def draw_splits(subjects, shares, seed):
 
 @dataclass(frozen=True)
 class Split:
-    """How subjects are split: as a table says, or drawn by shares; `shown` is what store.json says
-    about it.
+    """Rule that splits subjects: a table, or shares; `shown` is what store.json records about
+    it.
     """
 
     shown: str
@@ -156,21 +155,21 @@ class Split:
 
     @classmethod
     def read(cls, text, seed):
-        """Make it from a CSV file, or shares such as "0.7,0.1,0.2"; see `read_splits` and
-        `read_shares`.
+        """Read the rule from a CSV file, or from shares such as "0.7,0.1,0.2"; see `read_splits`
+        and `read_shares`.
         """
         if Path(text).suffix == ".csv":
             return cls(Path(text).name, seed, read_splits(text), None)
         return cls(text, seed, None, read_shares(text))
 
     def draw(self, people):
-        """Return the split of each person by the shares."""
+        """Draw the split of each person by the shares."""
         if not self.asked and len(people) < sum(share > 0 for share in self.shares):
             return dict.fromkeys(people, "train")
         return draw_splits(people, self.shares, self.seed)
 
     def of(self, subjects, same, before):
-        """Return the split of each subject; people with two names go into one part.
+        """Return the split of each subject; a person with two names goes into one part.
 
         Parameters
         ----------

@@ -175,7 +175,7 @@ def prepare(
 
 
 def next_number(old):
-    """Return the number of the next file of recordings in a store, which names its shards."""
+    """Return the number of the next file of recordings in a store; shards are named by it."""
     before = [-1]
     for shard in old.entries if old else ():
         number = shard.file.split("-")[0]
@@ -186,7 +186,7 @@ def next_number(old):
 
 
 def summary_of(meta):
-    """Say what a store has in it, in a few lines."""
+    """Summarise the content of a store in a few lines."""
     by_split = ", ".join(f"{n} {split}" for split, n in meta["windows_by_split"].items())
     lines = [
         *not_in_step(meta),
@@ -213,7 +213,7 @@ def summary_of(meta):
 
 
 def not_in_step(meta):
-    """Say how many recordings were left out because their clocks are not certain, as a line; none
+    """Return a line with the number of recordings left out because their clocks are uncertain; none
     if there is none.
     """
     count = sum(row.get("out_of_step", False) for row in meta["left_out"])
@@ -224,7 +224,7 @@ def not_in_step(meta):
 
 @contextmanager
 def staging(out, identity):
-    """Yield the folder that keeps finished work, for the next try, until all is done.
+    """Yield the folder that keeps finished work until all is done, so that a next try can use it.
 
     Work left by an earlier run is used only if that had the same `identity` (files and settings); a
     mended file is prepared again.
@@ -256,8 +256,8 @@ def staging(out, identity):
 
 
 def identity_of(paths, settings, old):
-    """Return the text that differs if the names of files, what shapes windows, the store to append
-    to or this package does.
+    """Return a digest of everything that shapes the result: file names, settings, the store to
+    append to, and versions.
     """
     people = sorted((record, sorted(person.items())) for record, person in settings.people.items())
     plain = replace(settings, people={}, skip_bad=False)
@@ -275,7 +275,7 @@ def identity_of(paths, settings, old):
 
 
 def run_local(paths, first, stage, settings, jobs):
-    """Yield the notes of all files in their order, prepared by processes of this machine."""
+    """Yield the notes of all files in their order, prepared by processes on this machine."""
     n_jobs = min(jobs or min(os.cpu_count(), 1 + len(paths) // FILES_A_PROCESS), len(paths))
     one = joblib.delayed(prepare_file)
     work = (one(path, first + number, stage, settings) for number, path in enumerate(paths))

@@ -31,7 +31,9 @@ LARGE_BYTES, LONG_H = 50e6, 1.0  # of a file and a recording, above which a line
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes the windows of a file; the same settings and files give the same store."""
+    """Settings that shape the windows of a file; the same settings and files give the same
+    store.
+    """
 
     min_quality: float
     leads: bool
@@ -44,7 +46,7 @@ class Settings:
 
 
 def prepare_file(path, number, stage, settings):
-    """Prepare one file: write its shards and, last, a note that says what is in them; the note.
+    """Prepare one file: write its shards and, last, a note on their content; return the note.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def prepare_file(path, number, stage, settings):
 
 
 def row_of(recording, path, n_windows):
-    """Return a recording's row in the index, all but the place of its windows."""
+    """Return a recording's row in the index, without the place of its windows."""
     return {
         "subject": recording.subject, "record": recording.record, "source": path.name,
         "start": recording.start, "seconds": len(recording.ppg) / recording.sfreq,
@@ -112,7 +114,7 @@ def row_of(recording, path, n_windows):
 
 
 def each_prepared(recordings, path, name, settings, passed_over, out_of_step, refused):
-    """Yield recording, windows and verdicts of each recording of a file that has some.
+    """Yield the recording, windows and verdicts of each recording in a file that has windows.
 
     What is said of the others goes into `passed_over` (a counter of rules), `out_of_step` and
     `refused` (lists of sentences).
@@ -131,8 +133,8 @@ def each_prepared(recordings, path, name, settings, passed_over, out_of_step, re
 
 
 def earlier_note(written, state):
-    """Return the note of an earlier run, if it is of this state of the file and all that it names
-    is there; a damaged one counts as none.
+    """Return the note of an earlier run if the file is unchanged and all shards exist; a damaged
+    note counts as none.
     """
     if not written.is_file():
         return None
@@ -146,7 +148,7 @@ def earlier_note(written, state):
 
 
 def state_of(path):
-    """Say what changes when a file does, or one that it names: size and time of each."""
+    """Return what changes with a file, or with one that it names: size and time of each."""
     files = [path]
     if path.is_file() and hasattr(reader_of(path), "files_of"):
         files = reader_of(path).files_of(path)
@@ -156,7 +158,7 @@ def state_of(path):
 
 
 def to_the_end(recordings):
-    """Say what `read_each` yields; last, if it is so, the `UserError` by which it ended."""
+    """Yield from `read_each`; if it ends with a `UserError`, yield that last."""
     try:
         yield from recordings
     except UserError as error:
@@ -164,7 +166,7 @@ def to_the_end(recordings):
 
 
 def windows_of(recording, path, name, settings):
-    """Return the recording as it is used, its windows, and the verdicts on them; raises what it is,
+    """Return the recording after repairs, its windows, and the verdicts on them; raises `recording`
     if it is a `UserError`.
     """
     if isinstance(recording, UserError):
@@ -179,7 +181,7 @@ def windows_of(recording, path, name, settings):
 
 
 def clock_columns(note):
-    """Say what the index says about the clocks of a recording; `note` is a `ClockNote` or None."""
+    """Return the columns of the index on a recording's clocks; `note` is a `ClockNote` or None."""
     if note is None:
         return {}
     return {
@@ -188,7 +190,7 @@ def clock_columns(note):
 
 
 def save_shard(folder, name, windows, source):
-    """Write windows of one subject, prepared from the file named `source`; a `Shard`."""
+    """Write the windows of one subject, prepared from the file `source`: a `Shard`."""
     plain = re.sub(r"[^\w.-]+", "_", name)[:80]
     written = write_named(folder, plain, lambda path: write_shard(path, windows))
     known = int(np.isfinite(windows.labels["hr_ecg"]).sum())
@@ -198,8 +200,8 @@ def save_shard(folder, name, windows, source):
 
 
 def unique_names(paths):
-    """Return names of files whose stem is not the only one: with as many folders before it as tell
-    them apart.
+    """Return names for files with equal stems: the stem with as many parent folders as are needed
+    to tell them apart.
 
     Examples
     --------
@@ -218,9 +220,7 @@ def unique_names(paths):
 
 
 def named_apart(recording, path, name):
-    """Return the recording under the file's unique name, where it had taken its names from the
-    file.
-    """
+    """Return the recording under the file's unique name, if its names came from the file name."""
     stem = composed(path.stem)
     if name == stem or not recording.record.startswith(stem):
         return recording
@@ -230,7 +230,7 @@ def named_apart(recording, path, name):
 
 
 def known_person(recording, name, people):
-    """Return the recording with subject, age and sex from the user's table, where it names the
+    """Return the recording with subject, age and sex from the user's table, if that lists the
     record or the file.
     """
     person = people.get(recording.record, people.get(name))
@@ -242,7 +242,7 @@ def known_person(recording, name, people):
 
 
 def sort_leads(names):
-    """Return every lead once: those of the channel table in its order, then others, respiration
+    """Sort leads, each once: those of the channel table in its order, then others, respiration
     last.
     """
     known = {name: place for place, name in enumerate((*ECG_NAMES, "", "RESP"))}

@@ -29,7 +29,7 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     settings : Settings
         The same for all files.
     address : str or None
-        Of the cluster; None starts one on this machine.
+        Address of the cluster; None starts one on this machine.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     stage = stage.resolve()
 
     def one(row):
-        """Return a note, or what is wrong with the file, which would otherwise lose its type on the
-        way.
+        """Prepare one file: its note, or its error as text, since Ray would lose the exception's
+        type.
         """
         number = row["number"]
         for left in reversed(range(1 + RETRIES)):
@@ -80,7 +80,9 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
 
 
 def refuse_unseen(ray, stage):
-    """Raise a `UserError` unless all nodes see a folder; a file that is made in it now tells."""
+    """Raise a `UserError` unless all nodes see a folder; each is asked for a file that is written
+    there now.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]

@@ -30,7 +30,7 @@ LIMITS = {
 
 
 def prepare_recording(recording, min_quality=0.9, leads=False, judge=True):
-    """Clean a recording and cut it into windows that follow each other from its start.
+    """Clean a recording and cut it into consecutive windows from its start.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def prepare_recording(recording, min_quality=0.9, leads=False, judge=True):
 
 @dataclass
 class Measured:
-    """Clean windows of a recording, and what is wrong with them.
+    """Clean windows of a recording, and their defects.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ def window_starts(n_samples, sfreq):
 
 
 def clean_and_measure(recording, starts, judge):
-    """Clean PPG and ECG, cut them into windows and measure these.
+    """Clean PPG and ECG, cut them into windows, and measure the windows' defects.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def clean_and_measure(recording, starts, judge):
 
 
 def measure_signal(found, name, x, starts, sfreq):
-    """Enter what is wrong with a signal (n_times,): the worst of all signals counts."""
+    """Measure the defects of a signal (n_times,); the worst of all signals counts."""
     measures = found.measures
     measures["clipping"] = np.fmax(measures["clipping"], clipped_share(x, starts))
     measures["flat_line"] = np.fmax(measures["flat_line"], flat_seconds(x, starts, sfreq))
@@ -169,7 +169,7 @@ def measure_signal(found, name, x, starts, sfreq):
 
 
 def reasons_to_drop(found, min_quality):
-    """Say which windows to drop, by reason, in the order in which reasons apply."""
+    """Return the windows to drop, by reason, in the order in which reasons apply."""
     reasons = {"missing": found.missing, "flat": found.flat}
     if min_quality <= -1:
         return reasons
@@ -182,8 +182,8 @@ def reasons_to_drop(found, min_quality):
 
 
 def labels_of(recording, truth, n_windows):
-    """Return labels of the windows by column, (n_windows,) each, with the true heart rate if it is
-    known.
+    """Return the labels of the windows by column, (n_windows,) each, with the reference heart rate
+    if it is known.
     """
     names = dict.fromkeys((*LABELS, *recording.labels))
     labels = {name: window_label(recording.labels.get(name), n_windows) for name in names}
@@ -193,8 +193,7 @@ def labels_of(recording, truth, n_windows):
 
 
 def cut_acc(acc, sfreq, n_windows):
-    """Return the acceleration (3, n_times) cut into windows at 100 Hz: float32 (n_windows, 3,
-    1000), or None.
+    """Cut acceleration (3, n_times) into windows at 100 Hz: float32 (n_windows, 3, 1000), or None.
 
     It is not cleaned, so gravity stays. A window with missing samples is NaN.
     """
@@ -208,8 +207,8 @@ def cut_acc(acc, sfreq, n_windows):
 
 
 def cut_leads(recording, starts):
-    """Return names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows, C,
-    2000), NaN = missing.
+    """Return the names of all ECG leads and respiration, and their windows at 200 Hz, (n_windows,
+    C, 2000), NaN = missing.
     """
     signals = dict(recording.leads or ({"ECG": recording.ecg} if recording.ecg is not None else {}))
     if recording.resp is not None:
@@ -231,8 +230,8 @@ def cut_leads(recording, starts):
 
 
 def clean_runs(x, sfreq, clean_signal):
-    """Clean each run between missing samples by itself: (n_times,) -> (n_times,), NaN in gaps and
-    runs under 10 s.
+    """Clean each run between missing samples separately: (n_times,) -> (n_times,), NaN in gaps and
+    in runs under 10 s.
     """
     clean = np.full(len(x), np.nan)
     for start, stop in finite_runs(np.isfinite(x)):
@@ -242,7 +241,8 @@ def clean_runs(x, sfreq, clean_signal):
 
 
 def clean_and_judge(x, sfreq, kind):
-    """Clean a signal, find its beats and its quality, each run between missing samples by itself.
+    """Clean a signal, and find its beats and quality, separately in each run between missing
+    samples.
 
     Parameters
     ----------
@@ -278,13 +278,13 @@ def clean_and_judge(x, sfreq, kind):
 
 
 def finite_runs(finite):
-    """Return starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
+    """Return the starts and ends of the runs of True: bool (n_times,) -> int (n_runs, 2)."""
     return np.flatnonzero(np.diff(np.concatenate([[0], finite, [0]]))).reshape(-1, 2)
 
 
 def window_label(label, n_windows):
-    """Return one number a window: a constant as it is, a series as the mean of its known values if
-    at least half are known.
+    """Return one number per window: a constant as it is, a series as the mean of its known values
+    if at least half are known.
     """
     if label is None:
         return np.full(n_windows, np.nan)

@@ -15,14 +15,14 @@ UNKNOWN = "acceleration_unit_unknown"
 
 
 def in_g(axes, scales):
-    """Bring one to three axes to g.
+    """Convert acceleration of one to three axes to g.
 
     Parameters
     ----------
     axes : list of float arrays, shape (n_times,)
         One to three axes; one alone may be the length of the vector. NaN = missing.
     scales : list of float or None
-        What the unit of each axis is in g; None = not stated. See `units.gravities_in`.
+        Size of each axis's unit in g; None = not stated. See `units.gravities_in`.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def in_g(axes, scales):
 
 
 def length(acc):
-    """Return the length of the vector: (..., 3, n_times) -> (..., n_times)."""
+    """Return the length of the acceleration vector: (..., 3, n_times) -> (..., n_times)."""
     return np.sqrt(np.square(acc).sum(axis=-2))
 
 
@@ -59,8 +59,8 @@ def spread(lengths):
 
 
 def gravity(lengths, units=ONE_G):
-    """Say what one g is in the unit of these lengths (n_times,), from their median; None if it is
-    none of `units`.
+    """Return one g in the unit of these lengths (n_times,), guessed from their median; None if it
+    matches none of `units`.
     """
     known = lengths[np.isfinite(lengths)]
     median = np.median(known) if len(known) else 0.0

@@ -98,7 +98,7 @@ class Channel:
 
 @dataclass
 class ChannelMap:
-    """What the user says about the channels of their files; all of it optional.
+    """What the user says about the channels of their files; everything is optional.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ class ChannelMap:
 
     @classmethod
     def load(cls, path=None, sfreq=None):
-        """Say what a YAML file says, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64, time: t,
-        time_unit: ms}``.
+        """Read a channel map from a YAML file, such as ``{ppg: ir, ecg: [chest, arm], sfreq: 64,
+        time: t, time_unit: ms}``.
 
         Parameters
         ----------
@@ -159,8 +159,8 @@ class ChannelMap:
 
     @classmethod
     def of(cls, values, path, said=()):
-        """Say what a dict says, such as a file or a source of a session; `path` names it in errors,
-        and `said` goes before it.
+        """Read a channel map from a dict of a file or of a session's source; `path` names it in
+        errors, and `said` has priority.
 
         Raises
         ------
@@ -191,11 +191,11 @@ class ChannelMap:
 
     @classmethod
     def keys(cls):
-        """Return keys of a channel map in YAML."""
+        """Return the keys of a channel map in YAML."""
         return [*ROLES, *(f.name for f in fields(cls) if f.name != "roles")]
 
     def check_sfreq(self, sfreq, path):
-        """Return the rate to use (Hz): what the file states, or what the user says; they must agree
+        """Return the sampling rate (Hz) that the file states or the user gives; they must agree
         within 1 %.
         """
         if sfreq is None and self.sfreq is None:
@@ -208,8 +208,8 @@ class ChannelMap:
 
 
 def plain_name(name):
-    """Return a channel's name as the table has it: "SNUADC/ECG_II" -> "II", "Pleth" -> "PLETH",
-    "EKG" -> "ECG".
+    """Return a channel's name as the channel table spells it: "SNUADC/ECG_II" -> "II", "Pleth" ->
+    "PLETH", "EKG" -> "ECG".
     """
     name = split_unit(str(name))[0]
     name = re.sub(r"[^A-Z0-9]", "", name.rsplit("/", 1)[-1].upper()).replace("EKG", "ECG")
@@ -218,7 +218,7 @@ def plain_name(name):
 
 
 def find_roles(names, wanted=None, units=None):
-    """Say which channel plays which role.
+    """Find the role of each channel.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def find_roles(names, wanted=None, units=None):
 
 
 def is_lead(name, names, units):
-    """Tell whether a channel with the name of a lead is one: see `find_roles`."""
+    """Tell whether a channel with the name of a lead is a lead: see `find_roles`."""
     if split_unit(str(name))[0].strip().upper() not in AMBIGUOUS_LEADS:
         return True
     limb_or_chest = {plain_name(other) for other in names} & NUMBERED_LEADS
@@ -286,7 +286,7 @@ def recording_of(
     units=None,
     where="",
 ):
-    """Choose, convert and align channels.
+    """Choose, convert and align the channels of a recording.
 
     Channels of one rate, start and length stay as they are. Others are resampled to 200 Hz
     (anti-aliased) and cut to the time that PPG and ECG share; respiration and acceleration follow
@@ -303,7 +303,7 @@ def recording_of(
     units : dict
         Units by name, as the user says, in the place of those that the file states.
     where : str
-        What an error calls a channel before its name; default: "RECORD: channel".
+        Start of an error, before a channel's name; default: "RECORD: channel".
 
     Raises
     ------
@@ -356,14 +356,14 @@ def recording_of(
 
 
 def roles_with_ppg(names, wanted, units, where):
-    """Return the roles of channels, as `find_roles`, of a file that must have PPG.
+    """Return the roles of channels as `find_roles`; the file must have PPG.
 
     Parameters
     ----------
     names, wanted, units
         As in `find_roles`.
     where : str or Path
-        What an error begins with.
+        Start of an error.
 
     Raises
     ------
@@ -382,8 +382,8 @@ def roles_with_ppg(names, wanted, units, where):
 
 
 def channels_by_name(channels, units):
-    """Return channels by name, of two the first, with the units that the user says, and repairs:
-    whether marks of missing values became NaN.
+    """Return the channels by name (of duplicates the first) with the user's units, and the repairs
+    made: whether placeholders of missing values became NaN.
     """
     by_name, marked = {}, []
     for channel in channels:
@@ -396,14 +396,16 @@ def channels_by_name(channels, units):
 
 
 def later(start, seconds):
-    """Return a time (ISO 8601) so many seconds later; "" stays."""
+    """Return the time (ISO 8601) this many seconds later; "" stays ""."""
     if not start or not seconds:
         return start
     return (datetime.fromisoformat(start) + timedelta(seconds=seconds)).isoformat()
 
 
 def check_rates(record, channels, least):
-    """Refuse a channel with a sampling rate below `least` or above `MAX_SFREQ`, both in Hz."""
+    """Raise a `UserError` if a channel's sampling rate is below `least` or above `MAX_SFREQ`, both
+    in Hz.
+    """
     for channel in channels:
         if not least <= channel.sfreq <= MAX_SFREQ:
             rate = f"{channel.sfreq:g} Hz; expected {least} to {MAX_SFREQ} Hz"
@@ -411,7 +413,9 @@ def check_rates(record, channels, least):
 
 
 def in_millivolts(channel, where):
-    """Return the samples of an ECG channel in mV, where its unit says so, and what was mended."""
+    """Convert an ECG channel to mV if its unit says how; return the samples and the repairs
+    made.
+    """
     scale = millivolts_in(channel.unit, f"{where} '{channel.name}'")
     if scale is None:
         return channel.x, set()
@@ -420,7 +424,9 @@ def in_millivolts(channel, where):
 
 
 def plain_time(start):
-    """Return a time in ISO 8601 without zone (UTC if it had one); "" for what is no such time."""
+    """Return a time in ISO 8601 without zone (UTC if it had one); "" for text that is not a
+    time.
+    """
     try:
         time = datetime.fromisoformat(start)
     except ValueError:
@@ -429,8 +435,8 @@ def plain_time(start):
 
 
 def mend_unit(ecg):
-    """Return the factor that makes ECG plausible which is said to be in mV: 1, or 1e-3 if it must
-    be uV, 1e3 if it must be V.
+    """Return the factor that makes ECG labelled as mV plausible: 1, or 1e-3 if it must be uV, 1e3
+    if it must be V.
 
     The 0.5 to 99.5 percentile range of an ECG is about 0.3 to 10 mV; beyond 30 times that on either
     side the stated unit is wrong.
@@ -448,8 +454,8 @@ def lead_name(name):
 
 
 def common_clock(ppg, ecgs, record):
-    """Return the rate (Hz), first sample (s) and number of samples of the clock that PPG and ECG
-    are brought to.
+    """Return the rate (Hz), first sample (s) and number of samples of the common clock of PPG and
+    ECG.
     """
     if all((c.sfreq, c.start_s) == (ppg.sfreq, ppg.start_s) for c in ecgs):
         return ppg.sfreq, ppg.start_s, len(ppg.x)
@@ -464,9 +470,7 @@ def common_clock(ppg, ecgs, record):
 
 
 def place(channel, sfreq, start_s, n_times):
-    """Return the samples of a channel on another clock, (n_times,); NaN where it was not
-    recorded.
-    """
+    """Resample a channel to another clock, (n_times,); NaN where it was not recorded."""
     if (channel.sfreq, channel.start_s) == (sfreq, start_s):
         # the recording's own clock: a wrong length is told, not mended
         return channel.x.astype(np.float64)

@@ -27,8 +27,8 @@ FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
 
 
 def roughness(x, sfreq):
-    """Say how much a signal bends from sample to sample, as a share of its variance; 0 for too
-    short a stretch.
+    """Return the power of a signal's second differences over its variance; 0 for a stretch that is
+    too short.
     """
     known = np.isfinite(x)
     clean = ecg_clean(bridge_gaps(x, known), sfreq)
@@ -36,9 +36,7 @@ def roughness(x, sfreq):
 
 
 def refuse_swapped(recording):
-    """Return the recording; a `UserError` if what is called PPG looks like ECG, and the other way
-    round.
-    """
+    """Return the recording; raises a `UserError` if its PPG looks like ECG and its ECG like PPG."""
     if recording.ecg is None or not np.isfinite(recording.ecg).any() or not CLEANS_ECG:
         return recording
     n_times = int(60 * recording.sfreq)  # the first minute tells
@@ -53,7 +51,7 @@ def refuse_swapped(recording):
 
 
 def upright(recording, polarity="auto"):
-    """Return the recording with its PPG the right way up: systole rises.
+    """Return the recording with its PPG the right way up: it rises in systole.
 
     Parameters
     ----------
@@ -83,7 +81,7 @@ def upright(recording, polarity="auto"):
 
 
 def still(recording):
-    """Say where the wearer does not move, bool (n_times,); None without acceleration."""
+    """Tell where the wearer does not move, bool (n_times,); None without acceleration."""
     if recording.acc is None:
         return None
     first = np.arange(0, len(recording.ppg) + 1, round(WINDOW_S * recording.sfreq))
@@ -95,9 +93,7 @@ def still(recording):
 
 
 def fingerprint(recording):
-    """Return the SHA-256 of the first 30 s of PPG from where it first moves, as hexadecimal
-    digits.
-    """
+    """Return the SHA-256 of the first 30 s of PPG after it first changes, as hexadecimal digits."""
     x = recording.ppg
     moves = np.flatnonzero(np.diff(x) != 0)
     begin = moves[0] if len(moves) else 0
@@ -106,11 +102,11 @@ def fingerprint(recording):
 
 
 def settle_doubles(index, before):
-    """Find recordings that are in there twice, and people with two names.
+    """Find recordings that occur twice, and people with two names.
 
     Of several recordings with the same samples the first stays. Their subjects are one person, and
-    go into one split. Of two recordings of a subject that overlap in time, by the start that their
-    files state, the longer stays.
+    go into one split. Of two recordings of a subject that overlap in time (by the starts in their
+    files) the longer stays.
 
     Parameters
     ----------
@@ -156,13 +152,13 @@ def settle_doubles(index, before):
 
 
 def first_name(subject, same):
-    """Follow a subject to the name under which the same person came first."""
+    """Return the first name of the person behind a subject."""
     while subject in same:
         subject = same[subject]
     return subject
 
 
 def leave(row, why):
-    """Mark a recording as left out; what store.json says about it."""
+    """Mark a recording as left out; return the entry for store.json."""
     row["left_out"] = True
     return {"source": row["source"], "record": row["record"], "windows": row["windows"], "why": why}

@@ -23,11 +23,11 @@ WRONG_S = 1.2
 
 
 class OutOfStep(UserError):
-    """ECG and PPG of a recording are not known to be in step."""
+    """The clocks of ECG and PPG in a recording are not known to be in step."""
 
 
 def examine(recording):
-    """Say how the clocks of ECG and PPG of a recording stand: `Clocks`.
+    """Estimate how the clocks of ECG and PPG in a recording differ: `Clocks`.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def examine(recording):
 
 
 def settle_clocks(recording):
-    """Return the recording with its clocks in step; as it is where it has no ECG.
+    """Return the recording with its clocks in step; without ECG it stays as it is.
 
     Raises
     ------
@@ -74,15 +74,15 @@ def settle_clocks(recording):
 
 
 def note_of(state, found, offset, drift, after):
-    """Say what the store keeps: what was corrected, how certain it was, and what remains."""
+    """Return what the store records: the correction, its uncertainty, and what remains."""
     return ClockNote(
         state, offset, found.lag_half_s, drift, found.drift_half_ppm, after.lag_s - ARRIVAL_S
     )
 
 
 def checked(recording, found):
-    """Return a recording whose clocks the user gave: taken as they are, unless the beats speak
-    against it.
+    """Check a recording whose clocks the user gave: they are accepted unless the beats contradict
+    them.
     """
     if found.certain and abs(found.offset_s) > WRONG_S:
         raise OutOfStep(
@@ -94,7 +94,8 @@ def checked(recording, found):
 
 
 def correct(recording, offset_s, drift_ppm, middle_s):
-    """Bring PPG and acceleration to the ECG's clock, and cut all signals to the time they share.
+    """Shift and stretch PPG and acceleration to the ECG's clock, and cut all signals to their
+    common time.
 
     Parameters
     ----------
@@ -132,8 +133,8 @@ def correct(recording, offset_s, drift_ppm, middle_s):
 
 
 def resampled_at(x, place):
-    """Return a signal (n_times,) at fractional sample numbers, by cubic splines; NaN beside missing
-    samples.
+    """Interpolate a signal (n_times,) at fractional sample numbers by cubic splines; NaN beside
+    missing samples.
     """
     known = np.isfinite(x)
     values = ndimage.map_coordinates(bridge_gaps(x, known), [place], order=3, mode="nearest")
@@ -143,7 +144,7 @@ def resampled_at(x, place):
 
 
 def moved(label, samples, sfreq):
-    """Return a label whose recording lost this many samples at its start."""
+    """Return a label of a recording that lost this many samples at its start."""
     if not isinstance(label, tuple):
         return label
     values, rate = label
@@ -151,7 +152,7 @@ def moved(label, samples, sfreq):
 
 
 def sentence(found: Clocks):
-    """Say what was found, as one line."""
+    """Return what was found as one line."""
     if np.isnan(found.lag_s):
         return f"not certain: {found.why}"
     lag = f"lag {found.lag_s:.3f} ± {found.lag_half_s:.3f} s"

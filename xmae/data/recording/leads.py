@@ -11,13 +11,13 @@ from xmae.errors import UserError
 
 
 def choose_leads(windows, channels):
-    """Return channels of windows, each standardised over its recording (mean 0, deviation 1; a flat
-    one to zeros).
+    """Return the channels of windows, each standardised over its recording (mean 0, deviation 1; a
+    flat one becomes zeros).
 
     Parameters
     ----------
     windows : Windows
-        Of a store prepared with `leads`.
+        Windows of a store prepared with `leads`.
     channels : str
         Names separated by commas; "V/MCL" is V, or MCL where V was not recorded.
 
@@ -56,8 +56,8 @@ def choose_leads(windows, channels):
 
 
 def standardise(leads):
-    """Return windows of one recording (n, C, n_times) with mean 0 and deviation 1 in each channel,
-    missing ones left out.
+    """Standardise windows of one recording (n, C, n_times) to mean 0 and deviation 1 in each
+    channel, ignoring missing samples.
     """
     whole = ~np.isnan(leads).any(-1, keepdims=True)
     count = np.maximum(whole.sum(0) * leads.shape[-1], 1)

@@ -24,7 +24,7 @@ COMPLEX = 1 << 11  # flag of an array
 
 
 class Parts:
-    """The bytes of an array, a piece at a time.
+    """Reader of the bytes of an array, which come in pieces.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Parts:
         self.pieces, self.order, self.piece, self.at = pieces, order, b"", 0
 
     def take(self, n):
-        """Return the next n bytes; a `ValueError` if there are fewer."""
+        """Return the next n bytes; raises a `ValueError` if there are fewer."""
         content = b""
         while len(content) < n:
             if self.at == len(self.piece):
@@ -49,8 +49,8 @@ class Parts:
         return content
 
     def tag(self):
-        """Return the type of the next element, its size in bytes, and its content if that is in the
-        tag.
+        """Return the type of the next element, its size in bytes, and its content if the tag holds
+        it.
         """
         first, second = struct.unpack(f"{self.order}II", content := self.take(8))
         if first >> 16:  # a small one: both halves of the first word, then at most four bytes
@@ -58,7 +58,7 @@ class Parts:
         return first, second, None
 
     def skip(self):
-        """Pass an element over; its size in bytes."""
+        """Skip an element; return its size in bytes."""
         _, size, content = self.tag()
         left = size + -size % 8 if content is None else 0
         while left > 0:
@@ -66,7 +66,7 @@ class Parts:
         return size
 
     def numbers(self):
-        """Return the whole numbers of an element, which are few."""
+        """Return the whole numbers in a short element."""
         _, size, content = self.tag()
         if size > 4 * MAX_AXES:
             raise ValueError(f"{size} bytes of sizes")
@@ -75,8 +75,8 @@ class Parts:
 
 
 def check_matlab(path):
-    """Refuse a MATLAB 5 file that unpacks to more than a file of its size can hold, or whose arrays
-    are more, or nested deeper, than any recording's.
+    """Raise a `UserError` if a MATLAB 5 file unpacks to more than a file of its size can hold, or
+    has more arrays, or deeper ones, than any recording.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def check_matlab(path):
 
 
 def walk_packed(file, size, order, path, unpacked):
-    """Walk through a packed array to its end; how many bytes were unpacked with those before."""
+    """Walk through a compressed array to its end; return the bytes unpacked so far."""
     unpacker, total = zlib.decompressobj(), unpacked
 
     def pieces():
@@ -126,7 +126,9 @@ def walk_packed(file, size, order, path, unpacked):
 
 
 def walk(parts, path):
-    """Step through an array and all within it: at most `MOST`, at most `DEEPEST` deep."""
+    """Walk through an array and everything within it: at most `MOST` arrays, at most `DEEPEST`
+    deep.
+    """
     left, count = [1], 0  # arrays to come, at each depth
     while left:
         if not left[-1]:
@@ -141,7 +143,7 @@ def walk(parts, path):
 
 
 def step(parts):
-    """Read the head of an array, pass its numbers over, and return how many arrays it holds."""
+    """Read the header of an array, skip its numbers, and return how many arrays it contains."""
     kind, size, _ = parts.tag()
     if kind != MATRIX:
         raise ValueError(f"a part of type {kind} where an array is expected")
@@ -162,7 +164,7 @@ def step(parts):
 
 
 def held(parts, kind, count, is_complex):
-    """Pass over what an array of so many elements holds; how many arrays are in it."""
+    """Skip the content of an array with this many elements; return how many arrays it contains."""
     if kind in (CELL, FUNCTION):
         return max(count, 0) if kind == CELL else 1
     if kind in (STRUCT, OBJECT):

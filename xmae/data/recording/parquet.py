@@ -13,14 +13,14 @@ LONGEST_TEXT = 1000  # bytes of a cell
 
 
 def check_parquet(content, path, size=None, columns=None):
-    """Refuse a Parquet file that unpacks to more than a file of its size can hold.
+    """Raise a `UserError` if a Parquet file unpacks to more than a file of its size can hold.
 
     Parameters
     ----------
     content : str, Path or pyarrow.Buffer
         The file, or all of its bytes.
     path : str or Path
-        What it is called, for messages.
+        Name of the file, for messages.
     size : int, optional
         Its bytes; by default those of the file at `path`.
     columns : list of str, optional
@@ -46,15 +46,15 @@ def check_parquet(content, path, size=None, columns=None):
 
 
 def lies_in(path, columns):
-    """Say whether a path such as "ppg.green" lies in one of the columns: in a field of "ppg", or it
-    is the column "ppg.green".
+    """Tell whether a path such as "ppg.green" lies in one of the columns, as a field of "ppg" or as
+    the column "ppg.green".
     """
     return not set(accumulate(path.split("."), "{}.{}".format)).isdisjoint(columns)
 
 
 def check_texts(content, path, columns=None):
-    """Refuse a Parquet file with texts that no table of samples holds: a long one may stand there
-    once, and a million times by its number. Arguments are those of `check_parquet`.
+    """Raise a `UserError` for a Parquet file with texts that no table of samples holds: a long text
+    may be stored once, and referred to a million times. Arguments are those of `check_parquet`.
     """
     fields = [x for x in pq.read_schema(content) if columns is None or x.name in columns]
     texts = [field.name for field in fields if is_text(field.type)]
@@ -70,6 +70,6 @@ def check_texts(content, path, columns=None):
 
 
 def is_text(kind):
-    """Say whether a type of Arrow is one of texts or bytes of any length."""
+    """Tell whether an Arrow type is text or bytes of any length."""
     checks = pa.types.is_string, pa.types.is_large_string, pa.types.is_binary
     return any(check(kind) for check in (*checks, pa.types.is_large_binary))

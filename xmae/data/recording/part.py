@@ -10,7 +10,7 @@ from xmae.errors import UserError
 
 @dataclass(frozen=True)
 class Part:
-    """Channels of one device.
+    """The channels of one device.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ class Part:
     labels : dict
         As in `Recording`.
     repairs : tuple of str
-        What the reader mended.
+        Repairs that the reader made.
     subject : str
-        Who, as the file says; "" = unknown.
+        Person, as the file names it; "" = unknown.
     """
 
     channels: list
@@ -36,14 +36,16 @@ class Part:
     subject: str = ""
 
     def roles_by(self, channel_map):
-        """Return the role -> names: as the user says, or the format, or by the names."""
+        """Return the names of channels by role: from the user, from the format, or guessed from the
+        names.
+        """
         units = {channel.name: channel.unit for channel in self.channels}
         names = [channel.name for channel in self.channels]
         return find_roles(names, channel_map.roles or self.roles, units)
 
 
 def recording_of_part(part, path, channel_map):
-    """Return the recording that a part is by itself.
+    """Return the recording that a part gives by itself.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def recording_of_part(part, path, channel_map):
 
 
 def holds_ppg(part_of, path, channel_map):
-    """Tell whether a part has PPG; a damaged file is to be told, not passed over."""
+    """Tell whether a part has PPG; a damaged file counts as one, so that it is reported."""
     try:
         return "ppg" in part_of(path, channel_map).roles_by(channel_map)
     except UserError:

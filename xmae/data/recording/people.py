@@ -37,7 +37,7 @@ STEADY_ROWS = 200  # rows on average for which a value stays that may name a per
 
 
 def words_of(name):
-    """Return the words of a column's name in capitals: at spaces, signs, digits and capitals after
+    """Split a column's name into upper-case words: at spaces, signs, digits and capitals after
     small letters.
 
     Examples
@@ -51,7 +51,7 @@ def words_of(name):
 
 
 def names_subject(name):
-    """Tell whether a column is called as one that names people: "Participant_ID", "subject"."""
+    """Tell whether a column has a name for people, such as "Participant_ID" or "subject"."""
     ends = "|".join(sorted(BESIDE, key=len, reverse=True))
     words = [
         re.sub(rf"(?<=\w\w)({ends})$", "", w) if w not in PEOPLE else w for w in words_of(name)
@@ -60,7 +60,7 @@ def names_subject(name):
 
 
 def may_name_subject(name):
-    """Tell whether a column is called "ID", "user" or the like, which may name people."""
+    """Tell whether a column is called "ID", "user" or the like, which may stand for people."""
     words = words_of(name)
     if "".join(words) in MAYBE_PEOPLE:
         return True
@@ -68,8 +68,8 @@ def may_name_subject(name):
 
 
 def unclaimed(names, channel_map):
-    """Return columns that may name people: without a role in the map, and without another of the
-    same name but for its digits, as `subject_1` beside `subject_2`.
+    """Return the columns that may name people, except those with a role in the map and those that
+    differ only in digits, such as `subject_1` and `subject_2`.
     """
     roles = [[x] if isinstance(x, str) else x for x in channel_map.roles.values()]
     taken = {name.lower() for name in chain([channel_map.time or ""], *roles)}
@@ -79,41 +79,41 @@ def unclaimed(names, channel_map):
 
 
 def has_digit(name):
-    """Tell whether a name has a digit."""
+    """Tell whether a name contains a digit."""
     return bool(re.search(r"\d", name))
 
 
 def without_digits(name):
-    """Return a name in small letters without its digits."""
+    """Return a name in lower case without its digits."""
     return re.sub(r"\d+", "", name.lower())
 
 
 def uncertain_people(names, channel_map):
-    """Return columns that name people where their values stay for long."""
+    """Return the columns that name people if their values stay constant for long."""
     free = unclaimed(names, channel_map)
     lone = [name for name in free if names_subject(name) and has_digit(name)]
     return [*lone, *(name for name in free if may_name_subject(name) and not has_digit(name))]
 
 
 def says_id(name):
-    """Tell whether a name has the word "ID", of people or of something else."""
+    """Tell whether a name contains the word "ID", of people or of anything else."""
     return "ID" in words_of(name)
 
 
 def is_steady(column):
-    """Tell whether the values of a column stay the same for many rows."""
+    """Tell whether the values of a column stay constant over many rows."""
     changes = int((column != column.shift()).sum())
     return changes * STEADY_ROWS <= len(column) and column.notna().any()
 
 
 def may_be_people(column):
-    """Tell whether all values of a column are texts or whole numbers, as names of people are."""
+    """Tell whether all values of a column are texts or whole numbers, as people's names are."""
     numbers = pd.to_numeric(pd.Series(column.dropna().unique()).astype(str), errors="coerce")
     return bool((numbers.dropna() % 1 == 0).all())
 
 
 def subject_column(names, channel_map, path, table=None):
-    """Return the column that names the person: the one of the map, or one of a usual name; None if
+    """Return the column that names the person: that of the map, or one with a usual name; None if
     there is none.
 
     A name such as "ID" or "user" counts where the `table` is given and its values stay the same for
@@ -142,15 +142,15 @@ def subject_column(names, channel_map, path, table=None):
 
 
 def unread_ids(table):
-    """Return columns that are called an ID and have several values for long, and yet name nobody
-    known.
+    """Return the columns called an ID whose several values each stay for long, and which name no
+    known person.
     """
     found = [name for name in table.columns if says_id(name)]
     return [name for name in found if table[name].nunique() > 1 and is_steady(table[name])]
 
 
 def subject_name(value):
-    """Return a cell of the column of subjects as text: 7.0 is 7; None for an empty one."""
+    """Return a cell of the subjects' column as text: 7.0 becomes "7"; None for an empty cell."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if pd.isna(value) or not str(value).strip():

@@ -18,8 +18,8 @@ MIN_SFREQ, MAX_SFREQ = 20, 2000  # Hz: the PPG band ends at 8 Hz; nobody samples
 
 
 class PassedOver(UserError):
-    """A part of a file that holds nothing to use, such as a segment without PPG; `rule` names it
-    where it is counted.
+    """A part of a file with nothing to use, such as a segment without PPG; `rule` is the name under
+    which it is counted.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class PassedOver(UserError):
 
 
 def attempt(make, *arguments, **named):
-    """Say what `make` gives, or its `UserError`: one recording that cannot be used does not cost
-    the rest of its file.
+    """Return the result of `make`, or its `UserError`, so that one bad recording does not cost the
+    rest of its file.
     """
     try:
         return make(*arguments, **named)
@@ -44,7 +44,7 @@ def attempt(make, *arguments, **named):
 
 @dataclass(frozen=True)
 class ClockNote:
-    """How the PPG's clock stood to the ECG's, and what was done about it.
+    """Difference between the clocks of PPG and ECG, and its correction.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def real_numbers(x):
 
 
 def refuse_label_rates(labels, where):
-    """Raise a `UserError` if a label is a series with a rate that no monitor has."""
+    """Raise a `UserError` if a label is a series with a sampling rate that no monitor has."""
     for name, label in labels.items():
         if isinstance(label, tuple) and not 0 < label[1] <= MAX_SFREQ:
             raise UserError(
@@ -88,8 +88,8 @@ def refuse_label_rates(labels, where):
 
 
 def refuse_beyond_float32(x, what):
-    """Raise a `UserError` if the numbers of a signal are too large, or their range too small, for
-    what is computed from them in float32.
+    """Raise a `UserError` if a signal's numbers are too large, or their range too small, to be
+    computed with in float32.
     """
     finite = x[np.isfinite(x)]
     if not len(finite):
@@ -102,7 +102,7 @@ def refuse_beyond_float32(x, what):
 
 
 def refuse_no_wave(ppg, name):
-    """Raise a `UserError` if a PPG (n_times,) has no known sample, or but one or two values."""
+    """Raise a `UserError` if a PPG (n_times,) has no known sample, or only one or two values."""
     finite = ppg[np.isfinite(ppg)]
     lowest, highest = finite.min(initial=np.inf), finite.max(initial=-np.inf)
     if lowest >= highest:
@@ -114,7 +114,7 @@ def refuse_no_wave(ppg, name):
 
 
 def same_shape(one, other):
-    """Tell whether two signals are the same but for scale and offset, to the sixth digit."""
+    """Tell whether two signals differ only in scale and offset, to six digits."""
     both = np.isfinite(one) & np.isfinite(other)
     if both.sum() < 2:
         return False
@@ -133,7 +133,7 @@ class Recording:
     Parameters
     ----------
     subject, record : str
-        Who, and which recording of theirs. Splits go by subject.
+        Person, and name of the recording. Splits go by subject.
     sfreq : float
         Sampling rate of all signals, Hz.
     ppg : float array, shape (n_times,)
@@ -153,11 +153,11 @@ class Recording:
     start : str
         Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
     repairs : list of str
-        What the reader mended, by the rules of `docs/data.md`, one short name a rule.
+        Repairs that the reader made, by the rules of `docs/data.md`, one short name per rule.
     own_clocks : bool
         Whether PPG and ECG come from devices with clocks of their own.
     clocks : ClockNote or None
-        How the clocks of PPG and ECG stand; None = not looked for.
+        Difference between the clocks of PPG and ECG; None = not examined.
 
     Raises
     ------
@@ -215,7 +215,7 @@ class Recording:
             )
 
     def signals(self):
-        """Return every signal there is, by name: ppg, ecg, lead NAME, resp, acc."""
+        """Return all signals by name: ppg, ecg, lead NAME, resp, acc."""
         named = {"ppg": self.ppg, "ecg": self.ecg, "resp": self.resp, "acc": self.acc}
         named |= {f"lead {name}": x for name, x in self.leads.items()}
         return {name: x for name, x in named.items() if x is not None}

@@ -32,7 +32,7 @@ FIRST_YEAR = 1950  # nothing digital was recorded before
 
 
 def without_marks(x):
-    """Return a signal with missing samples in the place of numbers that say "no value".
+    """Return a signal in which placeholders for "no value" are replaced by missing samples.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def without_marks(x):
 
 
 def outlying(x):
-    """Say where the lowest value of a signal is a mark: bool (n_times,)."""
+    """Mark where the lowest value of a signal is a placeholder: bool (n_times,)."""
     nothing = np.zeros(len(x), bool)
     known = x[np.isfinite(x)]
     if len(known) < 2 * RUN:
@@ -80,12 +80,12 @@ def outlying(x):
 
 
 def plausible_labels(labels):
-    """Return labels with NaN where a number says "no value", and the names of those that had some.
+    """Return the labels with NaN in place of placeholders, and the names of labels that had some.
 
     Parameters
     ----------
     labels : dict
-        As of `Recording`.
+        As in `Recording`.
 
     Returns
     -------
@@ -109,8 +109,7 @@ def plausible_labels(labels):
 
 
 def refuse_no_values(values, where):
-    """Raise a `UserError` if labels that a person wrote hold infinite numbers, or such that say "no
-    value".
+    """Raise a `UserError` if labels written by a person hold infinite numbers or placeholders.
 
     Parameters
     ----------
@@ -129,8 +128,8 @@ def refuse_no_values(values, where):
 
 
 def is_placeholder(when):
-    """Tell whether a time is the first day of a clock that was never set: 2000-01-01T00:03:10,
-    say. With a zone, its day in UTC counts too.
+    """Tell whether a time is on the first day of a clock that was never set, such as
+    2000-01-01T00:03:10. With a zone, its day in UTC counts too.
     """
     time = datetime.fromisoformat(when)
     days = {time.date(), time.astimezone(UTC).date() if time.tzinfo else time.date()}

@@ -20,7 +20,7 @@ MAX_COLUMNS = 4096  # channels of a table, or signals of a file
 
 
 def check_samples(n, path, size=None):
-    """Refuse a file that says it holds more samples than one of its size can.
+    """Raise a `UserError` if a file claims more samples than one of its size can hold.
 
     Parameters
     ----------
@@ -43,13 +43,14 @@ def check_samples(n, path, size=None):
 
 
 def check_columns(n, path, what="columns or channels", most=MAX_COLUMNS):
-    """Refuse a file with more columns or channels than any recorder writes."""
+    """Raise a `UserError` if a file has more columns or channels than any recorder writes."""
     if n > most:
         raise UserError(f"{path}: {n} {what}; expected at most {most}")
 
 
 def check_places(places, path):
-    """Refuse times or numbers whose gaps would take far more memory than the samples do.
+    """Raise a `UserError` if gaps between times or numbers would take far more memory than the
+    samples.
 
     Parameters
     ----------
@@ -60,13 +61,12 @@ def check_places(places, path):
     if len(places) and not 0 <= places[-1] <= FREE_SAMPLES + GAPS_A_SAMPLE * len(places):
         raise UserError(
             f"{path}: its times have gaps of {places[-1] / len(places):.0f} samples for each that "
-            "is"
-            " there"
+            "is there"
         )
 
 
 def read_arrays(path, wanted):
-    """Return those arrays of an .npz file that are wanted, by name, after a look at their headers.
+    """Read the requested arrays of an .npz file by name, after a check of their headers.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def read_arrays(path, wanted):
 
 
 def declared(archive, name):
-    """Return how many samples of 8 bytes one array of an .npz file may take."""
+    """Return the size that an array of an .npz file claims, in samples of 8 bytes."""
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         if version[0] not in (1, 2):
@@ -103,7 +103,7 @@ def declared(archive, name):
 
 
 def check_gzip(path):
-    """Refuse a gzip file that unpacks to more than a recording of its size can hold.
+    """Raise a `UserError` if a gzip file unpacks to more than a recording of its size can hold.
 
     It is unpacked a piece at a time, and nothing of it is kept.
 

@@ -13,14 +13,14 @@ LONGEST_HEAD = 1 << 20  # bytes of the line that names the columns
 
 
 def read_small_table(path, kind, texts=None):
-    """Read a table whose first row names its columns.
+    """Read a table whose first row holds the column names.
 
     Parameters
     ----------
     path : str or Path
         Its name ends with .parquet, or it is a CSV file.
     kind : str
-        What it should be, for messages.
+        Kind of table, for messages.
     texts : list of str, optional
         Columns of a CSV file to keep as text; by default all.
 

@@ -47,7 +47,7 @@ OTHERS = {
 
 
 def plain_unit(unit):
-    """Return a unit without case, spaces, brackets, micro sign and plural.
+    """Normalise a unit: without case, spaces, brackets, micro sign and plural.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def plain_unit(unit):
 
 
 def split_unit(name):
-    """Split a column's name into what is measured, and the unit that stands behind it; "" if none.
+    """Split a column's name into the quantity and the unit behind it; "" if it has none.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def is_unit(text):
 
 
 def seconds_in(unit, where):
-    """Return seconds in a stated unit of time; `where` names file and column in the error.
+    """Return the seconds in a stated unit of time; `where` names file and column in the error.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def seconds_in(unit, where):
 
 
 def millivolts_in(unit, where):
-    """Return millivolts in a stated unit, or None where the scale is arbitrary.
+    """Return the millivolts in a stated unit, or None where the scale is arbitrary.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def millivolts_in(unit, where):
 
 
 def gravities_in(unit, where):
-    """Return gravities in a stated unit of acceleration, or None where the scale is arbitrary.
+    """Return the g in a stated unit of acceleration, or None where the scale is arbitrary.
 
     Raises
     ------
@@ -123,7 +123,9 @@ def gravities_in(unit, where):
 
 
 def scale_of(unit, where, scales, quantity, expected):
-    """Look a unit up in `scales`; None where it is arbitrary, an error where it is neither."""
+    """Look a unit up in `scales`; None for an arbitrary one; raises a `UserError` for an unknown
+    one.
+    """
     plain = plain_unit(unit)
     if plain in scales:
         return scales[plain]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rates_of_windows(rates, window_s, step_s):
-    """Turn one value a window into a series with a value every step.
+    """Turn one value per window into a series with one value per step.
 
     Each step gets the value of the window in whose middle it lies.
 

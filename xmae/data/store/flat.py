@@ -2,7 +2,7 @@
 those asked for.
 
 Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record
-of 2 kB a window, its int16 codes beside their scale and offset; the files are made once from the
+of 2 kB per window, its int16 codes beside their scale and offset; the files are made once from the
 shards, whose SHA-256 is checked then.
 """
 
@@ -35,7 +35,7 @@ CHAIN = ("subject", "record", "start_s")
 
 
 class FlatWindows:
-    """PPG and ECG of a split, as `xmae.data.store.windows.Windows` has them, but on disk.
+    """PPG and ECG of a split as in `xmae.data.store.windows.Windows`, but memory-mapped from disk.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class FlatWindows:
         return physical([records[rows] for records in self.records])
 
     def write(self, paths):
-        """Write files, a signal's or "follows" by name, from one shard after another."""
+        """Write files ({signal or "follows": path}), shard after shard."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
             files = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
@@ -129,7 +129,7 @@ class FlatWindows:
 
 
 def shards_of(store, split):
-    """Return the shards of a split, or all, as store.json lists them; a `UserError` if there are
+    """Return the shards of a split, or all, from store.json; raises a `UserError` if there are
     none.
     """
     shards = [
@@ -141,9 +141,9 @@ def shards_of(store, split):
 
 
 def caches_of(store):
-    """Return folders where flat files may be, the last the one to write to.
+    """Return the folders that may hold flat files; the last is the one to write to.
 
-    "cache" in the store; for one that is remote, or not ours to write, one for this store in the
+    The first is "cache" in the store. A store that is remote or read-only has a folder in the
     user's own cache.
     """
     where = store.path if store.remote else store.path.resolve()
@@ -157,13 +157,13 @@ def caches_of(store):
 
 
 def content_of(shards):
-    """Begin of the names of flat files of these shards, which changes with any of them."""
+    """Return a digest of these shards, with which the names of their flat files begin."""
     return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()[:16]
 
 
 def clear_away(folder, store):
-    """Remove flat files of what the store was before, and what a killed process left, from a folder
-    of its own.
+    """Remove flat files of an earlier state of the store, or of a killed process, from a folder of
+    its own.
     """
     shards = store.entries
     parts = [
@@ -198,8 +198,8 @@ def records_of(table, name):
 
 
 def physical(signals):
-    """Return records (m,) of each signal -> float32 tensor (n_signals, m, 1000) in the recorder's
-    units.
+    """Convert records (m,) of each signal to a float32 tensor (n_signals, m, 1000) in the
+    recorder's units.
     """
     x = torch.empty(len(signals), len(signals[0]), N_TIMES)
     for place, records in enumerate(signals):

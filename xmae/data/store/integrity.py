@@ -11,7 +11,7 @@ from xmae.files import write_json
 
 
 def verify(store: str, out: str = "") -> dict:
-    """Check every byte of a store: are all files there, unchanged, and do they hold what store.json
+    """Check every byte of a store: that all files exist, are unchanged, and hold what store.json
     says.
 
     Parameters
@@ -74,14 +74,14 @@ def verify(store: str, out: str = "") -> dict:
 
 
 def faults_of(shard, content):
-    """Say what is wrong with the windows of a shard, a line each.
+    """List what is wrong with the windows of a shard, one line each.
 
     Parameters
     ----------
     shard : Shard
         As `store.json` lists it.
     content : Windows
-        What its file holds.
+        Windows in the file of the shard.
     """
     found = []
     if len(content) != shard.windows or set(content.subject) != {shard.subject}:
@@ -94,7 +94,7 @@ def faults_of(shard, content):
 
 
 def unused_files(store):
-    """Return files in the folder that belong to no store, left over from work that was broken off;
+    """Return the files in the folder that belong to no store, left by interrupted work; they are
     harmless.
     """
     if store.remote:

@@ -28,8 +28,8 @@ STYLE = (
 
 
 def report(store: str, out: str = "runs/data_report") -> dict:
-    """Write a report on a store: counts of windows kept and dropped by reason, repairs, recordings
-    left out, pictures.
+    """Write a report on a store: windows kept and dropped by reason, repairs, recordings left out,
+    pictures.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def report(store: str, out: str = "runs/data_report") -> dict:
 
 
 def gathered(opened):
-    """Walk through a store.
+    """Collect the numbers of the report in one pass through a store.
 
     Returns
     -------
@@ -107,12 +107,12 @@ def gathered(opened):
 
 
 def clock_of(row):
-    """Return what the index says of a recording's clocks."""
+    """Return the index's columns on a recording's clocks."""
     return {key: value for key, value in row.items() if key == "record" or key.startswith("clock")}
 
 
 def summary_of(result):
-    """Say what is in a store and whether it is good, in a few lines."""
+    """Summarise in a few lines what is in a store, and whether it is good."""
     windows, dropped = result["windows"], sum(result["dropped"].values())
     share = windows / max(windows + dropped, 1)
     subjects = sum(result["subjects_by_split"].values())
@@ -134,13 +134,13 @@ def summary_of(result):
 
 
 def lowest(windows):
-    """Return the lower quality of PPG and ECG of each window."""
+    """Return the lower of the qualities of PPG and ECG for each window."""
     return np.fmin(windows.ppg_quality, windows.ecg_quality)
 
 
 def candidates(windows):
-    """Return the few windows of a shard that can be among the best, the worst or, near its own
-    median, the typical.
+    """Return the few windows of a shard that may be among the best, the worst or, near the shard's
+    median, the typical ones.
     """
     order = np.argsort(lowest(windows), kind="stable")
     middle = len(order) // 2
@@ -149,9 +149,7 @@ def candidates(windows):
 
 
 def picture(windows):
-    """Return the PNG of the best, typical and worst of these windows, PPG over ECG, as base64
-    text.
-    """
+    """Draw the best, typical and worst of these windows, PPG above ECG: PNG as base64 text."""
     order = np.argsort(lowest(windows), kind="stable")
     middle = max(0, (len(order) - SHOWN) // 2)
     kinds = {
@@ -185,7 +183,7 @@ def picture(windows):
 
 
 def embedded_png(figure):
-    """Return a figure as a PNG in base64, for a page of one file."""
+    """Return a figure as a PNG in base64, for a self-contained page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()
@@ -207,7 +205,7 @@ def page(store, result, image):
 
 
 def count_parts(result):
-    """Return tables of what was kept, mended, left out and passed over."""
+    """Return the tables of what was kept, repaired, left out and skipped."""
     counts = {"kept": result["windows"], **result["dropped"]}
     total, splits = sum(counts.values()), result["subjects_by_split"]
     kept = [(name, f"{n:,}", f"{n / total:.1%}") for name, n in counts.items()]
@@ -229,7 +227,7 @@ def count_parts(result):
 
 
 def quality_parts(result):
-    """Return tables of quality, labels and acceleration."""
+    """Return the tables on quality, labels and acceleration."""
     both = dict.fromkeys(("ppg_quality", "ecg_quality"), result["settings"]["min_quality"])
     limits = both | result["settings"]["limits"]
     head = ("", "lowest", "5 %", "median", "95 %", "highest", "limit")
@@ -245,7 +243,7 @@ def quality_parts(result):
 
 
 def clock_parts(result):
-    """Say which recordings are in step, and which are not: paragraphs and a table."""
+    """Return paragraphs and a table on which recordings are in step."""
     parts = []
     if gone := result["out_of_step"]:
         parts.append(
@@ -270,12 +268,12 @@ def clock_parts(result):
 
 
 def with_half(value, half, digits):
-    """Return a number with half its 95 % interval, if that is known: "1.20 ± 0.15"."""
+    """Format a number with half its 95 % interval, if that is known: "1.20 ± 0.15"."""
     return f"{value:+.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def rows(title, head, body):
-    """Return a heading and a table; nothing if the table is empty."""
+    """Return a heading and a table; nothing for an empty table."""
     body = list(body)
     if not body:
         return ""

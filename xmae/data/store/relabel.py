@@ -62,8 +62,8 @@ def relabel(store: str, table: str) -> dict:
 
 
 def read_labels(table):
-    """Return a table of labels: a column for each, by an index of those columns that say where a
-    value holds.
+    """Read a table of labels: one column per label, indexed by the columns that say where a value
+    holds.
     """
     given = read_small_table(table, "a table of labels")  # all text: subject 007
     try:
@@ -90,8 +90,8 @@ def read_labels(table):
 
 
 def write_labels(opened, folder, given):
-    """Write the labels of all windows of a store into a folder; its new `store.json`, and windows
-    that got each.
+    """Write the labels of all windows of a store into a folder; return its new `store.json`, and
+    how many windows got each label.
     """
     keys, names = list(given.index.names), list(given)
     parts, changed, before = [], dict.fromkeys(names, 0), opened.new_labels()

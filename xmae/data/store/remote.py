@@ -19,7 +19,7 @@ def filesystem(url):
 
 
 def read_remote_store(url):
-    """Return the `store.json` at a URL, held against its schema; None if there is none."""
+    """Read the `store.json` at a URL and check it against its schema; None if there is none."""
     url = str(url).rstrip("/")
     fs, path = filesystem(f"{url}/{STORE}")
     with refusing(f"{url}/{STORE}", "JSON"):
@@ -31,15 +31,13 @@ def read_remote_store(url):
 
 
 def stage_of(url):
-    """Return a folder of this machine for work on the store at a URL, found again by the next
-    try.
-    """
+    """Return this machine's folder for work on the store at a URL; the next try finds it again."""
     return cache_folder() / "prepare" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
 
 
 def publish_remote(url, folder, meta, found):
-    """Copy those files of a store that lie in a local folder to a URL, `store.json` last, and clear
-    away old ones.
+    """Copy the files of a store from a local folder to a URL, `store.json` last, and remove old
+    ones.
 
     Files are named by their content, so none is overwritten, and a reader sees the old store or the
     new one.
@@ -47,7 +45,7 @@ def publish_remote(url, folder, meta, found):
     Parameters
     ----------
     url : str
-        Of the store.
+        URL of the store.
     folder : Path
         Has the files that `meta` names and the store does not have yet.
     meta : dict
@@ -79,7 +77,7 @@ def publish_remote(url, folder, meta, found):
 
 
 def refuse_changed(url, found):
-    """Raise a `UserError` if the `store.json` at a URL is not what was found there before."""
+    """Raise a `UserError` if the `store.json` at a URL has changed since it was read."""
     if read_remote_store(url) != found:
         raise UserError(
             f"{url}: the store was changed by somebody else meanwhile, and is left as it is now; "

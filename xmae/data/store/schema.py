@@ -40,14 +40,14 @@ OURS = re.compile(
 
 
 def time_or_nothing(text: str) -> str:
-    """Return a text that is a time as ISO 8601 writes it, or empty."""
+    """Check that a text is empty or a time in ISO 8601."""
     if text:
         datetime.fromisoformat(text)
     return text
 
 
 class Table(OpenSchema):
-    """A Parquet file of the store: its name there, and its SHA-256."""
+    """A Parquet file of the store: its name, and its SHA-256."""
 
     file: FileName
     sha256: Digest
@@ -59,11 +59,11 @@ class Shard(Table):
     Attributes
     ----------
     subject : str
-        Whose they are.
+        Subject of the windows.
     windows : int
-        How many.
+        Number of windows.
     with_truth : int or None
-        How many of them have a heart rate of the ECG; None: not counted, in older stores.
+        Number of windows with a heart rate from the ECG; None: not counted, in older stores.
     source : str
         Name of the file that they were prepared from.
     """
@@ -82,7 +82,7 @@ class LeftOut(OpenSchema):
 
 
 class Store(OpenSchema):
-    """`store.json`, of any version."""
+    """Content of `store.json`, of any version."""
 
     schema_version: Count
     splits: dict[Text, Literal["train", "val", "test"]]
@@ -102,7 +102,7 @@ class Store(OpenSchema):
 
 
 class Row(OpenSchema):
-    """A recording in the index."""
+    """The index row of a recording."""
 
     model_config = ConfigDict(extra="ignore")
     subject: Text
@@ -116,7 +116,7 @@ class Row(OpenSchema):
 
 
 class Note(OpenSchema):
-    """What `xmae prepare` keeps of a file that is done."""
+    """What `xmae prepare` records of a finished file."""
 
     of: Free
     source: Text
@@ -130,7 +130,7 @@ class Note(OpenSchema):
 
 
 def checked_store(meta: Any, where: object) -> dict[str, Any]:
-    """Return a `store.json` that is as the schema says, and whose subjects have a split.
+    """Check a `store.json` against the schema; its subjects must have a split.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def checked_store(meta: Any, where: object) -> dict[str, Any]:
 
 
 def named_files(meta: dict[str, Any]) -> set[str]:
-    """Return names of all files that a `store.json` names, and its own; each is one part of a
+    """Return the names of all files that a `store.json` names, and its own; each is one part of a
     path.
     """
     index = [meta["index"]] if meta.get("index") else []

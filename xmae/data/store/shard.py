@@ -26,8 +26,8 @@ AXES = ("acc_x", "acc_y", "acc_z")  # columns of the accelerometer, g
 
 
 def quantize(x):
-    """Code windows as int16, x = code * scale + offset: (n, n_times) -> codes, and float32 scale
-    and offset (n,).
+    """Quantize windows to int16, x = code * scale + offset: (n, n_times) -> codes, and float32
+    scale and offset (n,).
 
     A window with missing samples is coded as nothing but missing: its offset is NaN.
     """
@@ -42,7 +42,9 @@ def quantize(x):
 
 
 def write_shard(path, windows):
-    """Write windows as one Parquet file: a row a window, signals as int16 lists of fixed length."""
+    """Write windows as one Parquet file: one row per window, signals as int16 lists of fixed
+    length.
+    """
     columns, signals = {}, {"ppg": windows.ppg, "ecg": windows.ecg}
     signals |= {
         LEAD + name: windows.leads[:, place] for place, name in enumerate(windows.lead_names)
@@ -72,8 +74,8 @@ def write_shard(path, windows):
 
 
 def write_named(folder, stem, write):
-    """Have `write(path)` write a file and name it by its content; file and SHA-256 as store.json
-    keeps them.
+    """Write a file by `write(path)` and name it by its content; return its entry in store.json:
+    file and SHA-256.
     """
     path = Path(folder) / f".{stem}.parquet"
     write(path)
@@ -83,8 +85,8 @@ def write_named(folder, stem, write):
 
 
 def read_codes(table, name):
-    """Return the int16 codes of a signal, (n, n_times): a view of the decoded column, nothing is
-    copied.
+    """Return the int16 codes of a signal, (n, n_times), as a view of the decoded column without a
+    copy.
     """
     (column,) = table[name].chunks  # a shard is one row group
     n_times = LEAD_TIMES if name.startswith(LEAD) else N_TIMES
@@ -92,13 +94,13 @@ def read_codes(table, name):
 
 
 def read_signal(table, name):
-    """Return one signal of a shard in physical units: (n, n_times) float32."""
+    """Read one signal of a shard in physical units: (n, n_times) float32."""
     scale, offset = (table[f"{name}_{part}"].to_numpy()[:, None] for part in ("scale", "offset"))
     return read_codes(table, name) * scale + offset
 
 
 def read_beats(table):
-    """Return the beats of a shard, (n, 40) float32, NaN after the last."""
+    """Read the beats of a shard, (n, 40) float32, NaN after the last."""
     (column,) = table["beats"].chunks
     return column.flatten().to_numpy().reshape(len(table), -1)
 
@@ -123,7 +125,7 @@ def read_shard(file, digest):
 
 
 def read_table(file, digest, columns=None):
-    """Return the table of a shard, or some of its columns, after its SHA-256 was checked; else as
+    """Read the table of a shard, or some of its columns, after a check of its SHA-256; see
     `read_shard`.
     """
     name = getattr(file, "path", file)
@@ -139,7 +141,7 @@ def read_table(file, digest, columns=None):
 
 
 def windows_of(table):
-    """Return the windows in a table of a shard."""
+    """Read the windows in the table of a shard."""
     names = table.column_names
     leads = [
         name[len(LEAD) : -len("_scale")]

@@ -45,7 +45,7 @@ class RemoteFile:
         self.path = url
 
     def open(self):
-        """Return the file, opened for reading bytes."""
+        """Open the file for reading bytes."""
         return fsspec.open(self.path, "rb").open()
 
 
@@ -82,19 +82,21 @@ class WindowStore:
 
     @property
     def contents(self):
-        """Return the SHA-256 over signals and splits: what a training depends on, whatever the
-        store's path and labels.
+        """Return the SHA-256 over signals and splits: everything that a training depends on, but
+        not path and labels.
         """
         what = [[shard.sha256 for shard in self.entries], self.splits]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def file(self, name):
-        """Return a file of the store by its name, one part of a path: a path, or a `RemoteFile`."""
+        """Return a file of the store by its name, which must be one part of a path: a path, or a
+        `RemoteFile`.
+        """
         file_name(name, self.path)
         return RemoteFile(f"{self.path}/{name}") if self.remote else self.path / name
 
     def read_meta(self):
-        """Return `store.json`, held against its schema."""
+        """Read `store.json` and check it against its schema."""
         if self.remote:
             meta = read_remote_store(self.path)
         elif (self.path / STORE).is_file():
@@ -108,7 +110,7 @@ class WindowStore:
         return meta
 
     def index(self):
-        """Return one dict for each recording with windows: subject, record, source, start, seconds,
+        """Return one dict per recording with windows: subject, record, source, start, seconds,
         windows, shard, row ...
 
         A store of version 1 has no index: it is gathered from the shards, without start, seconds
@@ -122,7 +124,9 @@ class WindowStore:
         return checked(rows, list[Row], getattr(file, "path", file))
 
     def recordings_in(self, shard):
-        """Return rows of an index for the recordings of one shard, as far as it knows of them."""
+        """Return the rows of an index for the recordings in one shard, as far as the index has
+        them.
+        """
         table = read_table(self.file(shard.file), shard.sha256, ["record"])
         record = table["record"].to_numpy()
         names, first, counts = np.unique(record.astype(str), return_index=True, return_counts=True)
@@ -144,16 +148,14 @@ class WindowStore:
         ]
 
     def shards(self, split=None):
-        """Yield the windows of one shard after another; of all, or of one split."""
+        """Yield the windows of one shard after the other, of all splits or of one."""
         relabelled = self.new_labels()
         for shard in self.entries:
             if split is None or self.splits[shard.subject] == split:
                 yield self.shard(shard, relabelled)
 
     def shard(self, shard, relabelled=None):
-        """Return the windows of one of `entries`, with leads, split and labels as the
-        store has them.
-        """
+        """Read the windows of one of `entries`, with the leads, split and labels of the store."""
         windows = read_shard(self.file(shard.file), shard.sha256).with_leads(self.meta.get("leads"))
         given = (relabelled or {}).get(shard.file, {})
         if any(len(values) != len(windows) for values in given.values()):
@@ -164,7 +166,7 @@ class WindowStore:
         )
 
     def new_labels(self):
-        """Return labels given by `xmae data relabel`: shard file -> label -> values (n,)."""
+        """Return the labels from `xmae data relabel`: {shard file: {label: values (n,)}}."""
         tables = {}
         for entry in parsed(self.meta.get("labels", []), list[Table], self.path):
             table = read_table(self.file(entry.file), entry.sha256)
@@ -174,7 +176,7 @@ class WindowStore:
         return tables
 
     def windows(self, split=None):
-        """Return all windows, or those of one split ("train", "val" or "test"), as one `Windows`.
+        """Read all windows, or those of one split ("train", "val" or "test"), as one `Windows`.
 
         Raises
         ------
@@ -189,7 +191,7 @@ class WindowStore:
         return Windows.concatenate(parts)
 
     def of_subject(self, subject):
-        """Return all windows of one subject, reading only their shards."""
+        """Read all windows of one subject, from their shards only."""
         shards = [shard for shard in self.entries if shard.subject == subject]
         if not shards:
             raise UserError(f"{self.path}: holds no windows of the subject '{subject}'")
@@ -223,7 +225,7 @@ def labels_by_shard(table):
 
 
 def write_index(folder, rows):
-    """Write the index of recordings; file and SHA-256 as store.json keeps them."""
+    """Write the index of recordings; return its entry in store.json: file and SHA-256."""
     rows = [{name: row.get(name) for name in INDEX_COLUMNS.names} for row in rows if row["windows"]]
     table = pa.Table.from_pylist(rows, schema=INDEX_COLUMNS)
     return write_named(folder, INDEX, lambda path: pq.write_table(table, path, compression="zstd"))

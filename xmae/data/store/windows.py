@@ -18,7 +18,7 @@ LEAD_TIMES = 2000  # samples of a window at that rate
 
 @dataclass
 class Windows:
-    """Windows of 10 s at 100 Hz, cleaned but not scaled.
+    """Cleaned windows of 10 s at 100 Hz, not scaled.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Windows:
     ecg : float32 array, shape (n, 1000), or None
         Cleaned ECG of the same time in the recorder's unit; None if any recording had none.
     subject, record, split : str arrays, shape (n,)
-        Whose window, of which recording, and its part: "train", "val" or "test" ("" before the
+        Subject, recording and split of each window: "train", "val" or "test" ("" before the
         split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.
@@ -87,33 +87,35 @@ class Windows:
         return Windows(**picked, **tables, lead_names=self.lead_names)
 
     def require_ecg(self, what):
-        """Raise a `UserError` if ECG is missing; `what` names the work that needs it."""
+        """Raise a `UserError` if ECG is missing; `what` is the work that needs it, for the
+        message.
+        """
         if self.ecg is None:
             raise UserError(
                 f"{what} needs ECG beside the PPG, and some of these recordings have none"
             )
 
     def signals(self, rows):
-        """Return the PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); a `UserError`
-        if ECG is missing.
+        """Return the PPG and ECG of windows by number: (m,) -> float32 (2, m, 1000); raises a
+        `UserError` if ECG is missing.
         """
         self.require_ecg("pretraining")
         return np.stack([self.ppg[rows], self.ecg[rows]])
 
     @property
     def follows(self):
-        """Tell whether the next of the windows goes on where each one ends: bool (n,)."""
+        """Tell whether each window is continued by the next one: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
     def with_acc(self):
-        """Return the same windows with acceleration; NaN if none was recorded."""
+        """Return the windows with acceleration; NaN if none was recorded."""
         if self.acc is not None:
             return self
         return replace(self, acc=np.full((len(self), 3, self.ppg.shape[1]), np.nan, np.float32))
 
     def with_leads(self, names):
-        """Return the same windows with exactly these leads in this order; NaN for those that were
-        not recorded.
+        """Return the windows with exactly these leads in this order; NaN for leads that were not
+        recorded.
         """
         if not names or tuple(names) == self.lead_names:
             return self
@@ -125,8 +127,8 @@ class Windows:
 
     @classmethod
     def concatenate(cls, parts):
-        """Join lists of windows; ECG and leads are kept only if every part has them, leads of the
-        same names. Acceleration is kept if any part has it, NaN in the others.
+        """Concatenate several `Windows`. ECG and leads remain only if every part has them, with
+        leads of the same names; acceleration remains if any part has it, with NaN in the others.
         """
         if any(part.acc is not None for part in parts):
             parts = [part.with_acc() for part in parts]
@@ -147,7 +149,7 @@ class Windows:
 
 
 def followed(subject, record, start_s):
-    """Tell whether the next of some windows (n,) goes on where each one ends: bool (n,)."""
+    """Tell whether each of some windows (n,) is continued by the next one: bool (n,)."""
     subject, record, start_s = map(np.asarray, (subject, record, start_s))
     follows = (
         (record[1:] == record[:-1])
@@ -158,7 +160,7 @@ def followed(subject, record, start_s):
 
 
 def join(tables, lengths):
-    """Join columns of tables of these lengths; NaN where a table lacks a column."""
+    """Concatenate columns of tables with these lengths; NaN where a table lacks a column."""
     names = dict.fromkeys(chain.from_iterable(tables))
     blank = [np.full(length, np.nan) for length in lengths]
     return {

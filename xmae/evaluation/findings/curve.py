@@ -38,7 +38,7 @@ def curve(
     out: str = "runs/curve",
     seed: int = 77,
 ) -> dict:
-    """Draw learning curves: how good a probe is with few labelled subjects, and with few
+    """Draw learning curves: accuracy of a probe with few labelled subjects, and with few
     pretraining subjects.
 
     Parameters
@@ -63,7 +63,7 @@ def curve(
     size : str
         "base" or "small": of these trainings.
     batch_size : int
-        Windows a step: of these trainings.
+        Windows per step of these trainings.
     out : str
         Folder for metrics.json, curve.md and curve.png, and the trainings, which are not repeated
         if they are there.
@@ -112,7 +112,7 @@ def curve(
 
 
 def read_fractions(text):
-    """Return shares from text such as "0.1,0.5,1", ascending."""
+    """Parse shares from text such as "0.1,0.5,1", ascending."""
     try:
         shares = sorted({float(share) for share in text.split(",")})
     except ValueError:
@@ -125,7 +125,7 @@ def read_fractions(text):
 
 
 def label_points(name, embedding, trials, shares, repeats, seed):
-    """Return points of one embedding (n, D) for shares of the fitted subjects."""
+    """Return the points of one embedding (n, D) for shares of the fitted subjects."""
     points = []
     for trial in trials:
         for share in tqdm(shares, f"{name}, {trial.task.name}", leave=False):
@@ -147,8 +147,8 @@ def label_points(name, embedding, trials, shares, repeats, seed):
 
 
 def keep_subjects(trial, fitted, share, rng):
-    """Return fitted rows of a random share of their subjects: at least two, and both classes of a
-    binary task.
+    """Return the fitted rows of a random share of their subjects: at least two, with both classes
+    of a binary task.
     """
     subjects = rng.permutation(np.unique(trial.dataset.subject[fitted]))
     n_kept = max(2, round(share * len(subjects)))
@@ -160,7 +160,7 @@ def keep_subjects(trial, fitted, share, rng):
 
 
 def subject_points(method, data, trials, shares, budget, size, batch_size, out, seed):
-    """Return points of one method, pretrained on shares of the training subjects with the same
+    """Return the points of one method, pretrained on shares of the training subjects with the same
     number of windows seen.
     """
     from xmae.evaluation.compare import epochs_of, train_method
@@ -189,7 +189,7 @@ def subject_points(method, data, trials, shares, budget, size, batch_size, out, 
 
 
 def subset_store(store, subjects, path):
-    """Return a store of these training subjects and all others: links to the files of `store`,
+    """Make a store of these training subjects and all others, with links to the files of `store` or
     copies of remote ones.
     """
     shards = [
@@ -226,7 +226,7 @@ def _point(trial, name, kind, fraction, n_subjects, values):
 
 
 def curve_table(points):
-    """Return the Markdown table: a row per task, kind and model, a column per share."""
+    """Return the table as Markdown: a row per task, kind and model, a column per share."""
     lines = []
     for kind, words in KINDS.items():
         chosen = [point for point in points if point["kind"] == kind]
@@ -251,7 +251,7 @@ def curve_table(points):
 
 
 def draw_curves(points, path):
-    """Return a panel per task and kind, a line per model; path of the picture."""
+    """Draw one panel per task and kind, with a line per model; return the path of the picture."""
     panels = list(dict.fromkeys((point["task"], point["kind"]) for point in points))
     models = list(dict.fromkeys(point["model"] for point in points))
     figure, lines = Figure(figsize=(4.2 * len(panels) + 1.4, 3.6), layout="constrained"), {}

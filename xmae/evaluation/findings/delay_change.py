@@ -13,7 +13,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 
 
 def true_changes(windows, recording):
-    """Measure each window's delay on both signals, less the recording's median.
+    """Measure each window's delay from both signals, less the recording's median.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def true_changes(windows, recording):
 
 
 def read_changes(windows, recording, matched):
-    """Take each window's delay from a method's beats, less the recording's median.
+    """Read each window's delay from a method's beats, less the recording's median.
 
     Parameters
     ----------
     windows, recording
-        As of `true_changes`.
+        As in `true_changes`.
     matched : Matched
         The method's beats beside the ECG's.
 
@@ -65,8 +65,8 @@ def read_changes(windows, recording, matched):
 
 
 def window_medians(window, value, n_windows):
-    """Return the median of each window's values, of at least 4: (k,), (k,) -> (n_windows,), else
-    NaN.
+    """Return the median of each window's values, NaN with fewer than 4: (k,), (k,) ->
+    (n_windows,).
     """
     median = np.full(n_windows, np.nan)
     for number in np.flatnonzero(np.bincount(window, minlength=n_windows) >= MIN_BEATS):

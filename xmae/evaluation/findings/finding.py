@@ -28,7 +28,7 @@ PANELS = 7  # in a row of a picture
 
 
 def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
-    """Probe encoders for numbers that are derived from the signals of a store, and write table and
+    """Probe encoders for quantities derived from the signals of a store, and write table and
     picture.
 
     Parameters
@@ -43,9 +43,9 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     tasks : sequence of Task
         On the derived columns.
     protocol, out, seed
-        As of `xmae evaluate`.
+        As in `xmae evaluate`.
     direct : str
-        What the row of the direct computation is called.
+        Name of the row of the direct computation.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
 
 
 def correlations(trial, prediction):
-    """Return the pearson correlation with the truth over all scored windows, and within recordings;
+    """Return the Pearson correlation with the truth over all scored windows, and within recordings;
     None where undefined.
     """
     truth = trial.truth[trial.rows]
@@ -98,14 +98,14 @@ def correlations(trial, prediction):
 
 
 def pearson(a, b):
-    """Return the pearson correlation of two arrays (n,), or None if one does not vary."""
+    """Return the Pearson correlation of two arrays (n,), or None if one is constant."""
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 1e-9 * max(len(a), 1) else None
 
 
 def add_correlations(path, result):
-    """Add a table of correlations to a Markdown table; its path."""
+    """Add a table of correlations to a Markdown table; return its path."""
     rows = []
     for method in result["trials"][0]["methods"]:
         found = [trial["methods"][method] for trial in result["trials"]]
@@ -123,8 +123,8 @@ def add_correlations(path, result):
 
 
 def draw_predictions(trials, predictions, path):
-    """Return the prediction over truth, a block per task, a panel per method, a colour per
-    recording; path of the picture.
+    """Draw prediction over truth, with a block per task, a panel per method and a colour per
+    recording; return the path of the picture.
     """
     names = [name for name in predictions if name != "constant"]
     n_rows = -(-len(names) // PANELS)

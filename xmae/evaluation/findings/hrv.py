@@ -56,15 +56,15 @@ def hrv(
 
 
 def derive(dataset):
-    """Return the truth by column, and what the beats of the PPG say: see `probe_derived`."""
+    """Return the truth by column, and the values from the beats of the PPG: see `probe_derived`."""
     features = ppg_features(dataset.ppg)[0]
     pulse = features[:, [NAMES.index("interval_sd"), NAMES.index("interval_rmssd")]]
     return hrv_labels(dataset), dict.fromkeys((task.name for task in TASKS), pulse)
 
 
 def hrv_labels(windows):
-    """Return the RMSSD, SDNN (ms) and pNN50 (%) of every window of a store with ECG: dict of arrays
-    (n,), NaN = not known.
+    """Return the RMSSD, SDNN (ms) and pNN50 (%) of every window in a store with ECG: dict of arrays
+    (n,), NaN = unknown.
     """
     labels = {task.name: np.full(len(windows.record), np.nan) for task in TASKS}
     for stretch in stretches(windows):

@@ -1,10 +1,10 @@
 """`xmae timing`: the delay from ECG to PPG, read off the PPG embedding alone.
 
-The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. Which
-pulse that is, is found per stretch of recording: the mean slope of the PPG after the R peaks has
-its largest value at the usual delay, and each beat's own is searched within 0.15 s of it. Monitors
-add their own processing time (BIDMC: 0.46-0.72 s in all), so the absolute delay tells the monitor
-as much as the person; the change within a recording does not.
+The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. That
+pulse is found per stretch of recording: the mean slope of the PPG after the R peaks has its largest
+value at the usual delay, and each beat's own is searched within 0.15 s of it. Monitors add their
+own processing time (BIDMC: 0.46-0.72 s in all), so the absolute delay tells the monitor as much as
+the person; the change within a recording does not.
 """
 
 import numpy as np
@@ -62,7 +62,9 @@ def timing(
 
 
 def derive(dataset):
-    """Return the truth by column, and the delay computed in the other way: see `probe_derived`."""
+    """Return the truth by column, and the delay computed by the other method: see
+    `probe_derived`.
+    """
     delay, other = delays(dataset)
     labels = {"delay": delay, "delay_change": delay - medians(delay, dataset.recording)}
     change = other - medians(other, dataset.recording)
@@ -70,14 +72,14 @@ def derive(dataset):
 
 
 def medians(x, recording):
-    """Return the median of the known values of each recording, for each of its windows: (n,), (n,)
-    -> (n,).
+    """Return the median of the known values in its recording, for each window: (n,), (n,) ->
+    (n,).
     """
     return pd.Series(x).groupby(recording).transform("median").to_numpy()
 
 
 def delays(windows):
-    """Return the delay of every window of a store with ECG, in two ways.
+    """Compute the delay of every window in a store with ECG, by two methods.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def delays(windows):
         Median over the window's beats, ms; NaN where the detectors disagree on its beats, or below
         4 of them.
     other : float array, shape (n,)
-        Of the mean beat of the window, with the second detector, ms; 0 where it found no beat.
+        Delay of the window's mean beat by the second detector, ms; 0 where it found no beat.
     """
     delay, other = np.full(len(windows.record), np.nan), np.zeros(len(windows.record))
     for stretch in stretches(windows):
@@ -106,8 +108,8 @@ def delays(windows):
 
 
 def usual_delay(slope, peak):
-    """Return samples after an R peak at which the PPG rises most, on average; None without
-    beats.
+    """Return the number of samples after an R peak at which the PPG rises fastest, on average; None
+    without beats.
     """
     lags = np.arange(round(SEARCH_S[0] * SFREQ), round(SEARCH_S[1] * SFREQ) + 1)
     peak = peak[peak + lags[-1] < len(slope)]
@@ -119,8 +121,8 @@ def usual_delay(slope, peak):
 
 
 def beat_delays(ecg, slope, peak, usual):
-    """Return R peaks whose pulse was found (n,), and their delays (n,) in ms; both ends between
-    samples by parabolas.
+    """Return the R peaks with a pulse (n,), and their delays (n,) in ms; both ends are refined
+    between samples by parabolas.
     """
     reach = round(AROUND_S * SFREQ)
     peak = peak[peak + usual + reach + 1 < len(slope)]
@@ -134,7 +136,7 @@ def beat_delays(ecg, slope, peak, usual):
 
 
 def mean_beat_delays(ecg, slope, peak, usual, n_windows):
-    """Return the delay (ms) of the mean beat of each window, shape (n_windows,); the usual one
+    """Return the delay (ms) of the mean beat in each window, shape (n_windows,); the usual delay
     where there is no beat.
     """
     reach = round(AROUND_S * SFREQ)

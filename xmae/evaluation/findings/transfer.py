@@ -35,7 +35,7 @@ def transfer(
     seed: int = 77,
 ) -> dict:
     """Fit linear probes on one dataset and test them on another, beside probes cross-validated
-    within the other.
+    within the target.
 
     Where the windows of one are shorter, those of the other are cut to the same length, so that
     length is no part of the difference.
@@ -116,7 +116,7 @@ def transfer(
 
 
 def join(source, target):
-    """Return both datasets, one after the other, in windows of the shorter length; only the labels
+    """Join two datasets, one after the other, in windows of the shorter length, with the labels
     that both have.
     """
     seconds = min(source.seconds, target.seconds)
@@ -129,8 +129,8 @@ def join(source, target):
 
 
 def transfer_trials(joined, source, target, task, protocol, seed):
-    """Return two trials on the joined windows that score the same folds: fitted on the source, and
-    within the target.
+    """Make two trials on the joined windows that score the same folds: one fitted on the source,
+    one within the target.
     """
     within = make_trial(target, task, protocol, None, seed)
     offset = len(source.subject)

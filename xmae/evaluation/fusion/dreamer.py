@@ -127,7 +127,7 @@ def dreamer(
 
 
 def load_any(file):
-    """Return a criss-cross encoder, as this package saves it or as released."""
+    """Load a criss-cross encoder, in this package's format or as released."""
     try:
         encoder = load_encoder(file, ppg=False)
     except UserError:
@@ -140,7 +140,7 @@ def load_any(file):
 
 
 def electrode_rows(wanted, names):
-    """Return rows of electrodes by name; "all" for all."""
+    """Return the rows of electrodes by name; "all" for all."""
     chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",")]
     if unknown := [name for name in chosen if name not in names]:
         raise UserError(f"unknown electrode '{unknown[0]}'; the recording has {', '.join(names)}")
@@ -148,23 +148,23 @@ def electrode_rows(wanted, names):
 
 
 def eeg_windows(x):
-    """Return the EEG (C, n_times) in microvolts at 128 Hz -> windows (n, C, 2000) at 200 Hz in
-    units of 100 microvolts.
+    """Convert EEG (C, n_times) in microvolts at 128 Hz to windows (n, C, 2000) at 200 Hz in units
+    of 100 microvolts.
     """
     band = signal.butter(2, EEG_BAND, "bandpass", output="sos", fs=EEG_SFREQ)
     return cut(resample(signal.sosfiltfilt(band, x, axis=-1), EEG_SFREQ, SFREQ) / EEG_SCALE)
 
 
 def ecg_windows(x):
-    """Return the ECG (C, n_times) at 256 Hz -> cleaned windows (n, C, 2000) at 200 Hz, not yet
+    """Convert ECG (C, n_times) at 256 Hz to cleaned windows (n, C, 2000) at 200 Hz, not yet
     standardised.
     """
     return cut(resample(ecg_clean(x, ECG_SFREQ), ECG_SFREQ, SFREQ))
 
 
 def cut(x):
-    """Return the last 60 s, or as many whole windows of 10 s as there are: (C, n_times) at 200 Hz
-    -> (n, C, 2000).
+    """Cut the last 60 s, or as many whole windows of 10 s as there are: (C, n_times) at 200 Hz ->
+    (n, C, 2000).
     """
     length = WINDOW_S * SFREQ // PATCH * PATCH
     n = min(x.shape[-1] // length, LAST_S // WINDOW_S)
@@ -177,7 +177,7 @@ def cut(x):
 
 
 def embed_trials(encoders, trials, rows, baseline):
-    """Return embeddings of all windows of all trials, by modality, and the number of each window's
+    """Embed all windows of all trials: the embeddings by modality, and the number of each window's
     trial (n,).
     """
     parts, numbers = {name: [] for name in encoders}, []
@@ -204,8 +204,8 @@ def embed_trials(encoders, trials, rows, baseline):
 
 
 def split_trials(subject, protocol, folds):
-    """Return pairs (fitted trials, scored trials, group of each trial inside which no choice may
-    look): see the protocols.
+    """Yield (fitted trials, scored trials, groups that inner cross-validation must keep together):
+    see the protocols.
     """
     everyone = np.arange(len(subject))
     if protocol == "leave-subjects-out":
@@ -221,12 +221,12 @@ def split_trials(subject, protocol, folds):
 
 
 def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed, n_resamples=1000):
-    """Return the AUC, F1 and accuracy of all ways to look at a clip.
+    """Compute the AUC, F1 and accuracy of all ways to look at a clip.
 
     Parameters
     ----------
     embeddings : dict of float tensors, shape (n, D)
-        Of windows.
+        Embeddings of windows.
     trial : int array, shape (n,)
         Number of the trial of each window.
     high : float array, shape (n_trials,)
@@ -277,7 +277,7 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
 
 
 def metrics_of(high, score, subject, weights):
-    """Return the AUC, F1 of "high" and accuracy at log odds 0, each (value, interval) under
+    """Compute the AUC, F1 of "high" and accuracy at log odds 0, each as (value, interval), with
     resamples of people.
     """
     said, n = score > 0, weights.shape[1]
@@ -303,7 +303,7 @@ def metrics_of(high, score, subject, weights):
 
 
 def dreamer_table(result):
-    """Return the Markdown: for each rating a row per way with AUC, F1 and accuracy."""
+    """Return the results as Markdown: for each rating a row per way, with AUC, F1 and accuracy."""
     lines = [
         (
             f"Protocol: {result['protocol']}, {result['subjects']} people, baseline: "

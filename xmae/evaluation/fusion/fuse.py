@@ -45,7 +45,8 @@ def fuse(
     lr: float = 1e-4,
     seed: int = 77,
 ) -> dict:
-    """Fuse encoders of several modalities, and compare with each alone and with a modality missing.
+    """Fuse encoders of several modalities, and compare the fusion with each of them alone and with
+    missing modalities.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def fuse(
     epochs : int
         Passes of fine-tuning over the training windows.
     batch_size : int
-        Windows a step of fine-tuning.
+        Windows per step of fine-tuning.
     lr : float
         Peak learning rate of fine-tuning.
     seed : int
@@ -138,7 +139,7 @@ def fuse(
 
 
 def load_modality(name, file):
-    """Return the encoder of a modality, which must be of its kind."""
+    """Load the encoder of a modality, which must be of the right kind."""
     encoder = load_encoder(file, ppg=name == "ppg")
     if name != "ppg" and not isinstance(encoder, CrissCrossEncoder):
         raise UserError(f"{file}: a {type(encoder).__name__} is no encoder of {name}")
@@ -146,7 +147,7 @@ def load_modality(name, file):
 
 
 def modality_signals(windows, name, channels):
-    """Say what the encoder of a modality takes of windows: float32 (n, C, n_times), NaN =
+    """Return the input of a modality's encoder for windows: float32 (n, C, n_times), NaN =
     missing.
     """
     if name == "ppg":
@@ -156,8 +157,8 @@ def modality_signals(windows, name, channels):
 
 @torch.no_grad()
 def embed_signals(encoder, signals, batch_size=64):
-    """Return signals (n, C, n_times) -> embeddings (n, D) by an encoder in evaluation mode; NaN
-    where a signal has NaN.
+    """Embed signals (n, C, n_times) by an encoder in evaluation mode: (n, D), NaN where a signal
+    has NaN.
     """
     whole = np.flatnonzero(~np.isnan(signals).any((1, 2)))
     embeddings = np.full((len(signals), encoder.embed_dim), np.nan, np.float32)
@@ -168,8 +169,8 @@ def embed_signals(encoder, signals, batch_size=64):
 
 
 def ways_of(modalities, fusions, pairs=True):
-    """Return ways to look at a window: name -> (modalities to fit on, fusion, modalities missing at
-    inference).
+    """Return the ways to look at a window: name -> (modalities to fit on, fusion, modalities
+    missing at inference).
 
     The first is all modalities fused the first way; then the other fusions, the first few
     modalities (`pairs`), each alone, and all of them fitted with one missing afterwards.
@@ -185,7 +186,7 @@ def ways_of(modalities, fusions, pairs=True):
 
 
 def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resamples=1000):
-    """Score all ways to look at windows on one task.
+    """Score all ways to look at windows, on one task.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     tuned : Tuning, optional
         Fine-tune on the train split alone; else linear probes in folds over the test subjects.
     seed, n_resamples : int
-        Of the resamples.
+        Seed and number of the resamples.
 
     Returns
     -------
@@ -249,7 +250,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
 
 
 def too_little(task, truth, subject):
-    """Say why a model cannot be fitted on these training windows; "" if it can."""
+    """Say why a model cannot be fitted on these training windows; "" if it can be."""
     if (n_subjects := len(np.unique(subject))) < 2:
         return f"{n_subjects} training subjects have the label, 2 are needed for the model"
     if task.kind == "binary" and np.ptp(truth) == 0:
@@ -258,7 +259,7 @@ def too_little(task, truth, subject):
 
 
 def with_gain(way, task):
-    """Return a way with what the first one is better by, in the place of its difference to it."""
+    """Replace a way's difference from the fused one by how much better the fused one is."""
     way = dict(way)
     difference, low_high = way.pop("minus_first"), way.pop("minus_first_interval")
     if task.kind == "binary":  # more is better
@@ -267,8 +268,8 @@ def with_gain(way, task):
 
 
 def fusion_table(result):
-    """Return the Markdown: for each task a row per way, with its value and what the fused one is
-    better by.
+    """Return the results as Markdown: for each task a row per way, with its value and the gain of
+    the fused one.
     """
     lines = []
     for task in result["tasks"].values():

@@ -13,7 +13,7 @@ from xmae.models.fusion import FusionHead, FusionModel
 
 
 def fit_head(embeddings, target, subject, kind, fusion):
-    """Return a `FusionHead` on frozen embeddings of the windows to fit on.
+    """Fit a `FusionHead` on frozen embeddings of the windows to fit on.
 
     Concatenation and late fusion are the linear models of `xmae probe`; gated fusion is trained by
     gradient.
@@ -49,14 +49,14 @@ def fit_head(embeddings, target, subject, kind, fusion):
 
 @torch.no_grad()
 def set_linear(layer, model):
-    """Give a Linear layer the weights of a `LinearModel`."""
+    """Set a Linear layer to the weights of a `LinearModel`."""
     layer.weight.copy_(torch.from_numpy(np.asarray(model.weight))[None])
     layer.bias.fill_(model.bias)
 
 
 def train_gated(head, embeddings, target, kind, steps=200):
-    """Train the gated head: AdamW (1e-3, weight decay 0.1), half of the inputs dropped at random as
-    regularisation.
+    """Train the gated head: AdamW (1e-3, weight decay 0.1), with half of the inputs dropped at
+    random for regularisation.
     """
     loss = loss_of(target, kind)
     if kind == "regression":
@@ -74,15 +74,15 @@ def train_gated(head, embeddings, target, kind, steps=200):
 
 
 def with_encoders(encoders, head):
-    """Return the `FusionModel` of encoders and a head that was fitted on their embeddings."""
+    """Join encoders and a head fitted on their embeddings into a `FusionModel`."""
     model = FusionModel(encoders, head.fusion, drop=0.1)
     model.head.load_state_dict(head.state_dict())
     return model.eval()
 
 
 def loss_of(target, kind):
-    """Return the loss of outputs against targets: squared error over the variance, or cross entropy
-    with classes in balance.
+    """Return the loss of outputs against targets: squared error over the variance, or
+    class-balanced cross entropy.
     """
     if kind == "regression":
         variance = target.var().clamp(min=1e-12)
@@ -92,7 +92,7 @@ def loss_of(target, kind):
 
 
 class Tuning:
-    """Fine-tuning of encoders and head together, from the head of the frozen encoders.
+    """Fine-tuning of encoders and head together, starting from a head on frozen encoders.
 
     First the head, then everything, keeps what pretraining learned (Kumar et al., ICLR 2022, arXiv
     2202.10054). Batch norms keep their statistics.
@@ -106,7 +106,7 @@ class Tuning:
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
 
     def fit(self, head, rows, target, kind):
-        """Train on windows `rows` with `target` (len(rows),); a `FusionModel` in evaluation
+        """Train on windows `rows` with `target` (len(rows),); return a `FusionModel` in evaluation
         mode.
         """
         model = with_encoders(
@@ -127,12 +127,14 @@ class Tuning:
         return model.eval()
 
     def batch(self, head, rows):
-        """Return signals of windows, of the modalities that a head takes."""
+        """Return the signals of windows, in the modalities that a head takes."""
         return {name: self.signals[name][rows] for name in head.widths}
 
     @torch.no_grad()
     def predict(self, model, rows, without=()):
-        """Return outputs (len(rows),) of a fine-tuned model, perhaps without some modalities."""
+        """Compute the outputs (len(rows),) of a fine-tuned model, optionally without some
+        modalities.
+        """
         parts = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         signals = (
             {k: x for k, x in self.batch(model.head, part).items() if k not in without}

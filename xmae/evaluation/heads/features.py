@@ -45,7 +45,7 @@ NAMES = (
 
 
 def ppg_features(ppg):
-    """Return hand-made features of cleaned PPG windows.
+    """Compute hand-crafted features of cleaned PPG windows.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def ppg_features(ppg):
 
 
 def _rate_from_autocorrelation(x):
-    """Return the rate (/min) and regularity (0-1) of standardised windows: a period must repeat
-    once, twice and three times.
+    """Return the rate (/min) and regularity (0-1) of standardised windows from the autocorrelation,
+    whose period must repeat once, twice and three times.
     """
     n_times = x.shape[1]
     full = np.fft.irfft(np.abs(np.fft.rfft(x, 2 * n_times)) ** 2)[:, :n_times]
@@ -114,8 +114,8 @@ def _rate_from_autocorrelation(x):
 
 
 def _rate_from_spectrum(power, frequency):
-    """Return the rate (/min) with the most power in its first three harmonics, the higher ones
-    weighing less.
+    """Return the rate (/min) with the most power in its first three harmonics, higher ones weighted
+    less.
     """
     rates = np.arange(RATE_RANGE[0], RATE_RANGE[1] + RATE_STEP, RATE_STEP)
     bins = rates / 60 / frequency[1]
@@ -127,8 +127,8 @@ def _rate_from_spectrum(power, frequency):
 
 
 def _interpolate(rows, position):
-    """Return the linear interpolation of rows (n, m) at the same fractional positions (k,): (n, k),
-    0 beyond the end.
+    """Interpolate rows (n, m) linearly at the same fractional positions (k,): (n, k), 0 beyond the
+    end.
     """
     low = np.minimum(position.astype(int), rows.shape[1] - 2)
     weight = position - low
@@ -136,7 +136,7 @@ def _interpolate(rows, position):
 
 
 def _pulse_band(x, rate):
-    """Return instantaneous period (s) and envelope of the pulse's fundamental, without the half
+    """Return the instantaneous period (s) and envelope of the pulse's fundamental, without half a
     second at both ends.
 
     The analytic signal is taken of a Gaussian band at the rate, 25 % wide (one standard deviation),
@@ -155,12 +155,12 @@ def _pulse_band(x, rate):
 
 
 def _beats(x):
-    """Return the rate (/min) of detected beats, standard deviation and RMSSD of their intervals
+    """Return the rate (/min) of detected beats, and standard deviation and RMSSD of their intervals
     (s); zeros below 3 beats.
 
-    Systolic peaks after Elgendi et al., PLoS ONE 8(10): e76585, 2013: where the squared positive
-    signal, averaged over 0.111 s, exceeds its average over 0.667 s plus 2 % of its mean, for at
-    least 0.111 s, lies a beat.
+    Systolic peaks after Elgendi et al., PLoS ONE 8(10): e76585, 2013: a beat lies where the squared
+    positive signal, averaged over 0.111 s, exceeds its average over 0.667 s plus 2 % of its mean
+    for at least 0.111 s.
     """
     n, n_times = x.shape
     square = np.maximum(x, 0) ** 2
@@ -197,8 +197,8 @@ def _beats(x):
 
 
 def _spectral_shape(power, frequency, rate):
-    """Return the logarithm of relative band powers, entropy (0-1), centroid (Hz), harmonics 2-4
-    over the fundamental (log).
+    """Return log relative band powers, entropy (0-1), centroid (Hz), and log ratio of harmonics 2-4
+    to the fundamental.
     """
     inside = (frequency >= BANDS_HZ[0]) & (frequency < BANDS_HZ[-1])
     share = power[:, inside] / np.maximum(power[:, inside].sum(axis=1, keepdims=True), 1e-12)
@@ -232,8 +232,8 @@ def _spectral_shape(power, frequency, rate):
 
 
 def _modulation(period, envelope):
-    """Say what breathing does to rate and amplitude: deviations, then rate (/min) and power (log)
-    of both spectra.
+    """Return the modulation of rate and amplitude by breathing: deviations, then rate (/min) and
+    log power of both spectra.
     """
     envelope = envelope / np.maximum(envelope.mean(axis=1, keepdims=True), 1e-12)
     am, frequency = _breath_spectrum(envelope)
@@ -261,8 +261,8 @@ def _breath_spectrum(x):
 
 
 def _moment(x, order):
-    """Return standardised central moment of every row (3: skewness, 4: kurtosis, 3 for a Gaussian);
-    0 for flat rows.
+    """Return the standardised central moment of every row (3: skewness; 4: kurtosis, 3 for a
+    Gaussian); 0 for flat rows.
     """
     x = x - x.mean(axis=1, keepdims=True)
     deviation = x.std(axis=1)

@@ -19,7 +19,7 @@ class Head(Schema):
     kind : str
         "regression": the answer is in `units`. "binary": it is the log odds of the class.
     label, units : str
-        What it answers, in words, and the unit of a regression ("bpm").
+        Quantity in words, and the unit of a regression ("bpm").
     weight, bias : list of float, float
         A weight for each number of the embedding.
     skill : float or None
@@ -36,14 +36,14 @@ class Head(Schema):
 
     @property
     def has_skill(self) -> bool:
-        """Tell whether it explains enough of a constant's loss on subjects left out; one of unknown
-        skill is believed.
+        """Tell whether the head explains enough of a constant's loss on held-out subjects; a head
+        of unknown skill passes.
         """
         return self.skill is None or self.skill >= MIN_SKILL
 
     def apply(self, embedding: np.ndarray) -> np.ndarray:
-        """Say what it says about embeddings (n, D): the number, or the probability of the positive
-        class; shape (n,).
+        """Compute the head's answer for embeddings (n, D): the number, or the probability of the
+        positive class; shape (n,).
         """
         value = np.asarray(embedding, dtype=np.float64) @ np.asarray(self.weight) + self.bias
         return 1 / (1 + np.exp(-value)) if self.kind == "binary" else value

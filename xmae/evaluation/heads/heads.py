@@ -21,7 +21,7 @@ def fit_heads(embeddings, windows, tasks):
     windows : Windows
         Training windows only: everything given is fitted. `subject` and `labels` are used.
     tasks : iterable of Task
-        What the heads shall say, such as `TASKS.values()`.
+        Tasks of the heads, such as `TASKS.values()`.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def fit_heads(embeddings, windows, tasks):
 
 
 def head_of(task, weight, bias, skill):
-    """Return the `Head` of a task from weights (D,), bias and skill.
+    """Make the `Head` of a task from weights (D,), bias and skill.
 
     Raises
     ------
@@ -58,10 +58,10 @@ def head_of(task, weight, bias, skill):
 
 
 def heads_of(name):
-    """Return linear heads that came with an encoder, by task; {} if there are none.
+    """Return the linear heads that came with an encoder, by task; {} if there are none.
 
     Those of shipped encoders are in the package. Those of a file lie beside it in heads.json, under
-    the name of the file, as `xmae finetune` and `xmae export` write it.
+    the name of the file, as `xmae finetune`, `xmae export` and `xmae publish` write it.
 
     Parameters
     ----------
@@ -81,8 +81,6 @@ def heads_of(name):
 
     if name in SHIPPED | MOVING:
         path, model = files("xmae.models.weights") / HEADS, name
-    elif str(name).startswith("hf://"):
-        return {}
     else:
         weights = file_of(name)
         path, model = weights.with_name(HEADS), weights.stem
@@ -93,7 +91,7 @@ def heads_of(name):
 
 
 def written(heads):
-    """Return heads by model and task as heads.json keeps them."""
+    """Return the heads by model and task, in the form of heads.json."""
     return {
         model: {task: head.as_json() for task, head in tasks.items()}
         for model, tasks in heads.items()
@@ -101,6 +99,8 @@ def written(heads):
 
 
 def worth_shipping(heads):
-    """Split heads of `fit_heads` into those that ship and the labels of those at chance."""
+    """Split the heads of `fit_heads` into those that are shipped and the labels of those at
+    chance.
+    """
     kept = {task: head for task, head in heads.items() if head.has_skill}
     return kept, [head.label for task, head in heads.items() if task not in kept]

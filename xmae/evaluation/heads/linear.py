@@ -25,8 +25,8 @@ INNER_FOLDS = 4
 
 @dataclass
 class LinearModel:
-    """`embedding @ weight + bias` is the number, or the log odds of the positive class;
-    standardisation is folded in.
+    """A linear model, `embedding @ weight + bias`, of a number or of the log odds of the positive
+    class; standardisation is folded in.
 
     Attributes
     ----------
@@ -45,14 +45,14 @@ class LinearModel:
     skill: float
 
     def predict(self, embedding):
-        """Return the number or log odds for every row of `embedding` (n, D), shape (n,)."""
+        """Predict the number or log odds for every row of `embedding` (n, D), shape (n,)."""
         return embedding @ self.weight + self.bias
 
 
 # BLAS threads that wait for each other make this 50 times slower on a busy machine
 @threadpool_limits.wrap(limits=1)
 def fit_linear(embedding, target, subject, kind):
-    """Fit a ridge or logistic regression with its strength chosen by cross-validation grouped by
+    """Fit a ridge or logistic regression whose strength is chosen by cross-validation grouped by
     subject.
 
     Parameters
@@ -118,14 +118,14 @@ def fit_linear(embedding, target, subject, kind):
 
 
 def balanced_log_loss(y, log_odds):
-    """Return the cross entropy with both classes weighing the same, as in the fit."""
+    """Return the cross entropy with equal weights of both classes, as in the fit."""
     loss = np.logaddexp(0, np.where(y == 1, -log_odds, log_odds))
     return np.mean([loss[y == label].mean() for label in np.unique(y)])
 
 
 def _ridge_path(x, y, alphas):
-    """Return weights (k, D) and biases (k,) for k penalties from one SVD: k copies of the target, a
-    penalty each.
+    """Return weights (k, D) and biases (k,) for k penalties from a single SVD: k copies of the
+    target, one penalty each.
     """
     z, fold = _standardise(x)
     model = Ridge(alpha=alphas, solver="svd").fit(z, np.tile(y[:, None], len(alphas)))
@@ -133,7 +133,9 @@ def _ridge_path(x, y, alphas):
 
 
 def _logistic_path(x, y, strengths):
-    """Return weights (k, D) and biases (k,) for k strengths, each started from the one before."""
+    """Return weights (k, D) and biases (k,) for k strengths, each fit starting from the one
+    before.
+    """
     z, fold = _standardise(x)
     model = LogisticRegression(class_weight="balanced", warm_start=True, max_iter=1000, tol=1e-3)
     rows = [
@@ -143,8 +145,8 @@ def _logistic_path(x, y, strengths):
 
 
 def _standardise(x):
-    """Return rows with mean 0 and deviation 1 per column (a constant column becomes 0), and how to
-    undo it in the weights.
+    """Standardise each column to mean 0 and deviation 1 (a constant column becomes 0); return it
+    with what undoes it in the weights.
     """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     inverse = np.divide(

@@ -19,7 +19,7 @@ TOLERANCE_S, QUARTER = 0.15, 0.25  # tolerance: at most this, and a quarter of t
 
 @dataclass(frozen=True)
 class Matched:
-    """Beats of the ECG in windows with truth, and what a method found of them.
+    """Beats of the ECG in windows with truth, and the beats of a method matched to them.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def match_beats(windows, recording, reading):
     recording : int array, shape (n,)
         Number of each window's recording.
     reading : Reading
-        Of the same windows.
+        Reading of the same windows.
 
     Returns
     -------
@@ -80,7 +80,8 @@ def match_beats(windows, recording, reading):
 
 
 def best_lag(truth, mine):
-    """Return the lag in 0 to 1 s with the best F1, of equal ones that with the smallest mean error.
+    """Return the lag from 0 to 1 s with the best F1; of equal ones that with the smallest mean
+    error.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def tolerances(truth):
 
 
 def pair(truth, mine, tolerance):
-    """Return the number of the nearest of `mine` within the tolerance of each of `truth` (both
+    """Return the index of the nearest of `mine` within the tolerance of each of `truth` (both
     ascending, s); -1 = none.
 
     Tolerances do not overlap, so no beat is the partner of two.
@@ -133,8 +134,8 @@ def pair(truth, mine, tolerance):
 
 
 def window_at(time, starts):
-    """Return the number among windows with these ascending starts (s) in which each time lies; -1 =
-    in none: (m,), (n,) -> (m,).
+    """Return the index of the window that each time lies in, for ascending starts (s); -1 = none:
+    (m,), (n,) -> (m,).
     """
     number = np.searchsorted(starts, time, side="right") - 1
     inside = (number >= 0) & (time < starts[number] + WINDOW_S)
@@ -142,7 +143,7 @@ def window_at(time, starts):
 
 
 def matched_intervals(windows, recording, matched):
-    """Return intervals of the ECG and, where a method has both beats, its own.
+    """Return the intervals of the ECG and, where a method has both beats, the method's intervals.
 
     Returns
     -------

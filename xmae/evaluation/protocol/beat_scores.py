@@ -10,17 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import pearsonr, rankdata, spearmanr
 
-from xmae.beats.intervals import beats_by_window, premature_share, variability
+from xmae.beats.intervals import beats_by_window, irregularity, premature_share, variability
 from xmae.evaluation.protocol.beat_matching import Matched, match_beats, matched_intervals
 
 NEAR_BPM, FAR_BPM = 5, 10
 SUREST = 0.8
-VALUES = ("hr", "rmssd", "sdnn", "premature")  # of a window, with a training constant each
+IRREGULAR = 0.1  # mean change of neighbouring intervals over their mean, from here on
+# of a window, with a training constant each
+VALUES = ("hr", "rmssd", "sdnn", "premature", "irregularity")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one method read, beside the truth.
+    """One method's reading beside the truth.
 
     Parameters
     ----------
@@ -32,8 +34,8 @@ class Scored:
     certainty : float array, shape (n,)
         0 to 1; NaN = the method does not say.
     values : dict of float arrays, shape (n,)
-        Heart rate (bpm), RMSSD, SDNN (ms) and premature beats (%); the constant where there is no
-        answer.
+        Heart rate (bpm), RMSSD, SDNN (ms), premature beats (%) and irregularity (1); the constant
+        where there is no answer.
     matched : Matched or None
         None for a method without beats.
     """
@@ -47,22 +49,30 @@ class Scored:
 
 
 def true_values(windows):
-    """Return the truth of every window by name of `VALUES`: float arrays (n,), NaN = not known."""
+    """Return the true values of every window by name of `VALUES`: float arrays (n,), NaN =
+    unknown.
+    """
     window, time = beats_by_window(windows.beats)
     return {"hr": windows.labels["hr_ecg"]} | values_of_beats(time, window, len(windows.beats))
 
 
 def values_of_beats(time, window, n_windows, confidence=None):
-    """Return the RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
-    (n_windows,). What is doubtful by `confidence` stays out of RMSSD and SDNN.
+    """Return the RMSSD, SDNN (ms), premature beats (%) and irregularity (1) of each window: dict
+    of float arrays (n_windows,). Beats that are doubtful by `confidence` are left out of RMSSD and
+    SDNN.
     """
     found = variability(time, window, n_windows, confidence)
-    premature = premature_share(time, window, n_windows)
-    return {"rmssd": found["rmssd"], "sdnn": found["sdnn"], "premature": premature}
+    beats = time, window, n_windows
+    return {
+        "rmssd": found["rmssd"],
+        "sdnn": found["sdnn"],
+        "premature": premature_share(*beats),
+        "irregularity": irregularity(*beats),
+    }
 
 
 def score_reading(windows, recording, subject, reading, constants):
-    """Hold a reading against the truth.
+    """Compare a reading with the truth.
 
     Parameters
     ----------
@@ -71,7 +81,7 @@ def score_reading(windows, recording, subject, reading, constants):
     recording, subject : int arrays, shape (n,)
         Numbers of each window's recording and subject.
     reading : Reading
-        Of these windows.
+        Reading of these windows.
     constants : dict of float arrays, shape (n,)
         By name of `VALUES`: what stands for a missing answer.
 
@@ -113,8 +123,8 @@ def subject_means(x, subject, rows=None):
 
 
 def surest(certainty, error, share=SUREST):
-    """Return the surest share of all windows with truth, pooled: bool (n,); None if the method does
-    not say how sure it is.
+    """Mark the most certain share of all windows with truth, pooled: bool (n,); None if the method
+    gives no certainty.
     """
     known = np.flatnonzero(np.isfinite(error))
     if np.isnan(certainty[known]).any():
@@ -126,7 +136,7 @@ def surest(certainty, error, share=SUREST):
 
 
 def rate_scores(scored):
-    """Return the heart rate by subject: error (bpm), share within 5 bpm, answered share, wrong but
+    """Score heart rates by subject: error (bpm), share within 5 bpm, answered share, wrong but
     sure; dict of arrays (S,).
     """
     known = np.isfinite(scored.error)
@@ -143,7 +153,7 @@ def rate_scores(scored):
 
 
 def match_scores(scored):
-    """Return matched beats by subject: recall, precision, F1; dict of arrays (S,)."""
+    """Score matched beats by subject: recall, precision, F1; dict of arrays (S,)."""
     matched, subject = scored.matched, scored.subject
     n_subjects = int(subject.max()) + 1
 
@@ -161,12 +171,12 @@ def match_scores(scored):
 
 
 def interval_scores(windows, recording, scored, clean):
-    """Return the interval error of several methods, on the intervals that all of them have.
+    """Return the interval errors of several methods, on the intervals that all of them have.
 
     Parameters
     ----------
     windows, recording
-        As of `score_reading`.
+        As in `score_reading`.
     scored : dict of Scored
         Methods that find beats, by name.
     clean : bool array, shape (n,)
@@ -199,17 +209,15 @@ def interval_scores(windows, recording, scored, clean):
 
 
 def by_subject(function, x, of, subject):
-    """Return a function of the known values of each subject: (k,), (k,) -> (S,); NaN without
-    any.
-    """
+    """Apply a function to the known values of each subject: (k,), (k,) -> (S,); NaN without any."""
     n_subjects = int(subject.max()) + 1
     parts = [x[(of == number) & np.isfinite(x)] for number in range(n_subjects)]
     return np.array([function(part) if len(part) else np.nan for part in parts])
 
 
 def value_scores(truth, scored, name):
-    """Return one of `VALUES` against the truth: error by subject (S,), correlations pooled and
-    within.
+    """Score one of `VALUES` against the truth: error by subject (S,), correlations pooled and
+    within subjects.
 
     Returns
     -------
@@ -233,12 +241,14 @@ def value_scores(truth, scored, name):
 
 
 def correlation(kind, a, b):
-    """Return the correlation of two arrays, 0 if one of them does not vary."""
+    """Return the correlation of two arrays, 0 if one of them is constant."""
     return float(kind(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
 def detection_auroc(truth, score):
-    """Return the AUROC of a score (n,) for truth above 0; windows without truth do not count."""
+    """Return the AUROC of a score (n,) for detecting truth above 0; windows without truth are
+    ignored.
+    """
     known = np.isfinite(truth)
     positive, rank = truth[known] > 0, rankdata(score[known])
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -249,8 +259,8 @@ def detection_auroc(truth, score):
 
 
 def interval_coverage(truth, low, high, subject):
-    """Return the share of windows whose truth lies in their interval by subject (S,), and the
-    median width.
+    """Return the share of windows by subject (S,) whose truth lies in the interval, and the median
+    width.
     """
     known = np.isfinite(truth)
     inside = ((truth >= low) & (truth <= high)).astype(float)

@@ -25,7 +25,7 @@ COVERAGE_NOTE = (
 
 
 def draw_weights(n_subjects, n_resamples=1000, seed=77):
-    """Say how often each subject is drawn in each resample, shape (n_resamples, n_subjects); rows
+    """Draw how often each subject occurs in each resample, shape (n_resamples, n_subjects); rows
     sum to n_subjects.
     """
     rng = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ def draw_weights(n_subjects, n_resamples=1000, seed=77):
 
 
 def resamples(n_subjects, n_resamples=1000, seed=77):
-    """Return all subjects as they are in row 0, then `draw_weights`: shape (1 + n_resamples,
+    """Return weights of 1 for all subjects in row 0, then `draw_weights`: shape (1 + n_resamples,
     n_subjects).
     """
     return np.vstack([np.ones(n_subjects), draw_weights(n_subjects, n_resamples, seed)])
@@ -63,8 +63,8 @@ def mae(truth, prediction, subject, weights):
 
 
 def subject_mae(truth, prediction, subject, n_subjects):
-    """Return the mean absolute error of each subject (0 without windows), and whether it has any:
-    (S,), (S,).
+    """Return the mean absolute error of each subject (0 without windows), and whether it has
+    windows: (S,), (S,).
     """
     error = np.bincount(subject, np.abs(truth - prediction), minlength=n_subjects)
     count = np.bincount(subject, minlength=n_subjects)
@@ -96,8 +96,8 @@ def auroc(truth, score, subject, weights):
 
 
 def count_wins(positive, positive_subject, negative, negative_subject, n_subjects):
-    """Say how often the positive windows of subject i score above the negative ones of j (ties one
-    half): (S, S).
+    """Return how often the positive windows of subject i score above the negative ones of j (ties
+    count one half): (S, S).
     """
     wins = np.zeros((n_subjects, n_subjects))
     for j in np.unique(negative_subject):
@@ -110,9 +110,9 @@ def count_wins(positive, positive_subject, negative, negative_subject, n_subject
 
 
 def f1(truth, log_odds, subject, weights):
-    """Return the F1 score of the positive class, log odds above 0 being called positive, under each
-    weighting of the subjects; each subject's windows together weigh one. Parameters as in `mae`;
-    `truth` is 0 or 1.
+    """Return the F1 score of the positive class (log odds above 0) under each weighting of the
+    subjects; the windows of each subject together weigh one. Parameters as in `mae`; `truth` is 0
+    or 1.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def f1(truth, log_odds, subject, weights):
 
 
 def interval(values, level=0.95):
-    """Return the percentile interval [low, high] of resampled values, NaN left out; None if most of
+    """Return the percentile interval [low, high] of resampled values without NaN; None if most of
     them are NaN.
     """
     values = values[~np.isnan(values)] if np.isnan(values).mean() <= 0.5 else values[:0]
@@ -156,14 +156,12 @@ def mean_interval(x, level=LEVEL, n_resamples=N_RESAMPLES, seed=77):
 
 
 def with_interval(value, low_high):
-    """Return a number with its interval, as text: "0.87 (0.59 to 0.99)"."""
+    """Format a number with its interval: "0.87 (0.59 to 0.99)"."""
     return f"{value:.2f}" + (f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else "")
 
 
 def mean_with_interval(x, digits=2):
-    """Return the mean of the subjects' scores (S,) with its bootstrap-t interval, as text; NaN left
-    out.
-    """
+    """Format the mean of the subjects' scores (S,) with its bootstrap-t interval, without NaN."""
     x = x[np.isfinite(x)]
     mean, low_high = (x.mean() if len(x) else np.nan), mean_interval(x)
     shown = f"{mean:.{digits}f}"
@@ -178,7 +176,7 @@ METRICS = {"mae": mae, "auroc": auroc, "f1": f1}
 
 
 def score(metric, truth, prediction, subject, n_resamples=1000, seed=77):
-    """Score predictions for windows that no model saw: the one result of every table.
+    """Score out-of-fold predictions; every table is made from this result.
 
     Parameters
     ----------
@@ -189,7 +187,7 @@ def score(metric, truth, prediction, subject, n_resamples=1000, seed=77):
     subject : array, shape (n,)
         Name or number of each window's subject.
     n_resamples, seed : int
-        Of the subjects.
+        Number and seed of the resamples of subjects.
 
     Returns
     -------

@@ -15,12 +15,12 @@ from xmae.evaluation.protocol.tasks import REGISTRY
 
 @dataclass(frozen=True)
 class Cohort:
-    """The windows that are scored, with their truth.
+    """The windows to be scored, with their truth.
 
     Parameters
     ----------
     windows : Windows
-        Of all subjects.
+        Windows of all subjects.
     subject, recording : int arrays, shape (n,)
         Numbers of each window's subject and recording.
     truth, constants : dict of float arrays, shape (n,)
@@ -38,12 +38,14 @@ class Cohort:
     trial: Trial
 
     def score(self, reading):
-        """Hold a reading of all windows against the truth: `Scored`."""
+        """Compare a reading of all windows with the truth: `Scored`."""
         return score_reading(self.windows, self.recording, self.subject, reading, self.constants)
 
 
 def load_cohort(store):
-    """Return windows of a store with their truth: `Cohort`; a `UserError` if no window has any."""
+    """Load the windows of a store with their truth: `Cohort`; raises a `UserError` if no window has
+    any.
+    """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring beats")
     truth = true_values(windows)

@@ -29,12 +29,12 @@ SHIPPED = (FOLDER / "pressure.csv",)  # label tables that come with the shipped 
 
 @dataclass
 class Dataset:
-    """Windows of any length with their labels.
+    """Windows of any length, with their labels.
 
     Parameters
     ----------
     name : str
-        What to call it.
+        Name of the dataset.
     ppg : float32 array, shape (n, L)
         Cleaned PPG at 100 Hz, L a whole number of patches.
     ecg : float32 array, shape (n, L), or None
@@ -69,29 +69,29 @@ class Dataset:
 
     @property
     def recording(self):
-        """Return the number of each window's recording, int (n,); recordings of two subjects may
-        have one name.
+        """Return the number of each window's recording, int (n,); recordings of different subjects
+        may have the same name.
         """
         return pd.MultiIndex.from_arrays([self.subject, self.record]).factorize()[0]
 
     @property
     def follows(self):
-        """Tell whether the next of the windows goes on where each one ends: bool (n,)."""
+        """Tell whether each window is continued by the next one: bool (n,)."""
         return followed(self.subject, self.record, self.start_s)
 
     def tasks(self, known=REGISTRY):
-        """Return names of the `known` tasks that have a label here."""
+        """Return the names of the `known` tasks with a label in this dataset."""
         return [name for name, task in known.items() if np.isfinite(task.target(self)).any()]
 
     def scored(self, protocol):
-        """Return windows to score, bool (n,): those of the split "test", or all ("all", or where
-        there is no such split).
+        """Mark the windows to score, bool (n,): those of the split "test", or all (for "all", or
+        without such a split).
         """
         test = self.split == "test"
         return test if protocol == "test" and test.any() else np.ones(len(test), bool)
 
     def shortened(self, seconds):
-        """Return the same with the first `seconds` of every window, and no ECG."""
+        """Return the first `seconds` of every window, without ECG."""
         return Dataset(
             **vars(self)
             | {
@@ -103,7 +103,7 @@ class Dataset:
 
 
 def load_datasets(data, labels=None, tasks=None, known=REGISTRY):
-    """Load what is named.
+    """Load the named datasets.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def sampling_rate(item):
 
 
 def load_dataset(item, labels=None, tasks=None, known=REGISTRY):
-    """Return one store, or "ppg_bp"; see `load_datasets`."""
+    """Load one store, or "ppg_bp"; see `load_datasets`."""
     if item == PPG_BP:
         ppg, subject, segment, given = ppg_bp_segments()
         record = np.char.add(np.char.add(subject, "-"), (segment + 1).astype(str))

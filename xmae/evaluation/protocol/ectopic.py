@@ -31,7 +31,7 @@ SAME_SHAPE = 0.8  # correlation with the median beat
 
 
 def ectopic_labels(windows):
-    """Return labels of every window.
+    """Label ectopic beats in every window.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def ectopic_labels(windows):
 
 
 def judge_windows(ecg, peak, n_windows):
-    """Return verdicts of one detector: `ectopic` and `pvc` per window of a stretch, shape
+    """Return the verdicts of one detector, `ectopic` and `pvc` for each window of a stretch, shape
     (n_windows,); NaN if irregular.
     """
     premature, foreign, irregular = judge_beats(ecg, peak)
@@ -74,8 +74,8 @@ def judge_windows(ecg, peak, n_windows):
 
 
 def judge_beats(ecg, peak):
-    """Return every beat: premature, of another QRS shape, amid an irregular rhythm; three bool
-    arrays, shape (n_beats,).
+    """Tell of every beat whether it is premature, has a different QRS shape, or lies in an
+    irregular rhythm: three bool arrays, shape (n_beats,).
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ METRICS_OF = {"binary": ("auroc", "f1"), "regression": ("mae",)}
 
 @dataclass
 class Trial:
-    """A task on a dataset, with its folds.
+    """A task on a dataset, with folds.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class Trial:
 
     @property
     def name(self):
-        """Return the names of the dataset and the task."""
+        """Return the dataset and the task in one name."""
         return f"{self.dataset.name}/{self.task.name}"
 
     @property
     def rows(self):
-        """Return rows that are scored, fold after fold."""
+        """Return the rows to be scored, fold after fold."""
         return np.concatenate([scored for _, scored in self.folds])
 
     @property
@@ -61,11 +61,11 @@ class Trial:
 
 
 def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
-    """Cut the labelled subjects to be scored into folds; for a binary task each fold gets its share
-    of both classes.
+    """Divide the labelled subjects to be scored into folds; for a binary task each fold gets its
+    share of both classes.
 
-    Fitted are the other folds and, under the protocol "test", the labelled windows of the split
-    "train".
+    A model is fitted on the other folds and, under the protocol "test", also on the labelled
+    windows of the split "train".
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     n_folds : int, optional
         Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
     seed : int
-        Of the assignment to folds.
+        Seed of the assignment to folds.
 
     Raises
     ------
@@ -118,16 +118,16 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
 
 
 def fewest_of_a_class(task, truth, subject, where):
-    """Count the subjects that limit the number of folds.
+    """Count the subjects that limit the number of folds: all, or those of the rarer class.
 
     Returns
     -------
     positive : bool array, shape (S,), or None
-        Of a binary task: which subjects have a window of the class 1.
+        For a binary task: which subjects have a window of the class 1.
     most : int
-        All subjects, or those of the rarer class.
+        Number of all subjects, or of those of the rarer class.
     whose : str
-        Which they are, in words.
+        Description of these subjects.
     """
     n_subjects = int(subject.max()) + 1
     if task.kind != "binary":
@@ -144,7 +144,7 @@ def fewest_of_a_class(task, truth, subject, where):
 
 
 def refuse_single_class(truth, folds, where):
-    """Raise a `UserError` if what is fitted on or scored in a fold has a single class."""
+    """Raise a `UserError` if the rows to fit or to score in a fold have a single class."""
     for number, (fitted, scored) in enumerate(folds, 1):
         for part, doing in ((fitted, "fit on"), (scored, "score")):
             if np.ptp(truth[part]) == 0:
@@ -154,7 +154,7 @@ def refuse_single_class(truth, folds, where):
 
 
 def one_out(task, truth, rows, subject, always, where):
-    """Return folds that leave one subject out at a time; for a binary task each subject needs both
+    """Make folds that leave out one subject at a time; for a binary task each subject needs both
     classes.
     """
     folds = []
@@ -163,16 +163,15 @@ def one_out(task, truth, rows, subject, always, where):
         if task.kind == "binary" and np.ptp(truth[scored]) == 0:
             raise UserError(
                 f"{where}: leaving one subject out needs both classes in every subject, and one "
-                "has a"
-                " single class; use --protocol all"
+                "has a single class; use --protocol all"
             )
         folds.append((np.concatenate([always, fitted]), scored))
     return folds
 
 
 def not_scored(dataset, usable, score):
-    """Say why subjects of a dataset are not scored, and who: {reason: names}; `usable` and `score`
-    say which windows have a label, and are to be scored.
+    """Explain which subjects of a dataset are not scored: {reason: names}; `usable` and `score`
+    mark the windows with a label and those to be scored.
     """
     everybody = set(dataset.subject)
     labelled, chosen = set(dataset.subject[usable]), set(dataset.subject[usable & score])
@@ -184,7 +183,7 @@ def not_scored(dataset, usable, score):
 
 
 def advice(dataset, usable, protocol):
-    """Say what to do where too few subjects are scored, as the end of a message."""
+    """Return advice for too few scored subjects, as the end of a message."""
     labelled = len(set(dataset.subject[usable]))
     if protocol == "test" and labelled >= MIN_SUBJECTS and (dataset.split == "test").any():
         return f"; {labelled} have one in all splits: --protocol all or loso scores them"
@@ -192,14 +191,14 @@ def advice(dataset, usable, protocol):
 
 
 def split_subjects(subjects, positive, n_folds, seed=77):
-    """Cut subjects into folds: a list of (others, held), numbers of subjects.
+    """Divide subjects into folds: a list of (others, held), subject numbers.
 
     Parameters
     ----------
     subjects : array, shape (S,)
         Their names, in order.
     positive : bool array, shape (S,), or None
-        Of a binary task: each fold gets its share of positive subjects.
+        For a binary task: each fold gets its share of positive subjects.
     n_folds, seed : int
     """
     splitter = KFold if positive is None else StratifiedKFold
@@ -212,7 +211,7 @@ def split_subjects(subjects, positive, n_folds, seed=77):
 
 def probe_trial(trial, embedding):
     """Return out-of-fold predictions of linear probes on a frozen embedding (n, D), for
-    `trial.rows`: number or log odds.
+    `trial.rows`: numbers or log odds.
     """
     parts = []
     for fitted, scored in trial.folds:
@@ -224,7 +223,9 @@ def probe_trial(trial, embedding):
 
 
 def constant_trial(trial):
-    """Say what predicting the mean of the fitted windows (log odds 0) gives, for `trial.rows`."""
+    """Return the predictions of a constant, the mean of the fitted windows or log odds 0, for
+    `trial.rows`.
+    """
     binary = trial.task.kind == "binary"
     return np.concatenate(
         [np.full(len(s), 0.0 if binary else trial.truth[f].mean()) for f, s in trial.folds]
@@ -232,7 +233,7 @@ def constant_trial(trial):
 
 
 def fold_constants(x, trial):
-    """Return the mean of a column over the subjects of the other folds, for each window: (n,) ->
+    """Return, for each window, the mean of a column over the subjects of the other folds: (n,) ->
     (n,); NaN for subjects in no fold.
     """
     subject, constant = trial.dataset.subject, np.full(len(x), np.nan)
@@ -243,7 +244,7 @@ def fold_constants(x, trial):
 
 
 def score_trial(trial, prediction, n_resamples=1000, seed=77):
-    """Return metrics of out-of-fold predictions.
+    """Compute the metrics of out-of-fold predictions.
 
     Parameters
     ----------

@@ -71,7 +71,9 @@ def read_labels(path, tasks=None, known=REGISTRY):
 
 
 def read_table(path):
-    """Read the file as it is, with subject and record as text and today's names of labels."""
+    """Read the file unchanged, with subject and record as text and labels under their current
+    names.
+    """
     texts = ["subject", "record"]
     table = read_small_table(path, "a label table (.parquet or .csv)", texts)
     table = table.rename(columns=OLD_NAMES)
@@ -81,7 +83,9 @@ def read_table(path):
 
 
 def check_columns(path, table, names, known):
-    """Refuse a table without subject or labels, or with a label that no task uses."""
+    """Raise a `UserError` for a table without subject or labels, or with a label that no task
+    uses.
+    """
     if "subject" not in table or not names:
         raise UserError(
             f"{path}: a label table has the column subject and at least one label; found "
@@ -98,7 +102,7 @@ def check_columns(path, table, names, known):
 
 
 def numbers_of(path, column):
-    """Return a column as floats; refuse text and numbers that are no values."""
+    """Return a column as floats; raises a `UserError` for text and for infinite numbers."""
     try:
         column = pd.to_numeric(column).astype(float)
     except (TypeError, ValueError) as error:
@@ -114,7 +118,7 @@ def numbers_of(path, column):
 
 
 def check_classes(path, table, known):
-    """Refuse labels of two classes that are not 0, 1 or empty."""
+    """Raise a `UserError` if a label with two classes is not 0, 1 or empty."""
     two_classes = [task for task in known.values() if task.kind == "binary" and task.above is None]
     for task in two_classes:
         if task.column in table:
@@ -136,7 +140,7 @@ def join_labels(data, table, name="the label table"):
     table : pandas.DataFrame
         As `read_labels` gives it.
     name : str
-        What to call the table in errors.
+        Name of the table in errors.
 
     Raises
     ------

@@ -23,7 +23,8 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def swap_test(kind, truth, first, second, subject, n_permutations=2000, seed=77):
-    """Return the two-sided p-value of the difference between two methods.
+    """Return the two-sided p-value of the difference between two methods, by swapping them within
+    subjects.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def swap_test(kind, truth, first, second, subject, n_permutations=2000, seed=77)
     n_permutations : int
         Random ways to swap AUROCs, where there are more than 11 subjects.
     seed : int
-        Of the random ways.
+        Seed of the random swaps.
 
     Returns
     -------
@@ -59,7 +60,7 @@ def swap_test(kind, truth, first, second, subject, n_permutations=2000, seed=77)
 
 
 def _auroc_difference(truth, first, second, subject, swapped):
-    """Return the AUROC of the first less that of the second, under each swap: (R,)."""
+    """Return the difference in AUROC, first less second, under each swap: (R,)."""
     positive = truth == 1
     n_subjects, ranks = swapped.shape[1], [rankdata(x) for x in (first, second)]
     roles = [1 - swapped, swapped]  # who takes the first, the second method's scores
@@ -82,7 +83,7 @@ def _auroc_difference(truth, first, second, subject, swapped):
 
 def sign_flip_test(first, second, n_flips=N_FLIPS, seed=77):
     """Return the two-sided p-value of the difference between two methods' scores of the same
-    subjects.
+    subjects, by sign flips.
 
     If the methods are alike, the sign of each subject's difference is a matter of chance. All ways
     to flip signs are tried up to 11 subjects, else 20,000 at random.
@@ -105,7 +106,7 @@ def sign_flip_test(first, second, n_flips=N_FLIPS, seed=77):
 
 
 def least_p(n_subjects, n_rivals=1):
-    """Return the smallest p-value that sign flips can give, after Holm's adjustment for so many
+    """Return the smallest p-value that sign flips can reach after Holm's adjustment for this many
     rivals.
     """
     ways = 2.0**n_subjects / 2 if n_subjects <= ALL_WAYS else N_FLIPS + 1
@@ -113,7 +114,7 @@ def least_p(n_subjects, n_rivals=1):
 
 
 def power_note(n_subjects, n_rivals):
-    """Return a sentence for a table's head if its design cannot reach p < 0.05, else ""."""
+    """Return a sentence for the head of a table if its design cannot reach p < 0.05, else ""."""
     p = least_p(n_subjects, n_rivals)
     if p < ALPHA:
         return ""
@@ -124,7 +125,7 @@ def power_note(n_subjects, n_rivals):
 
 
 def holm(p_values):
-    """Return holm's adjustment of several p-values: array (k,) -> array (k,), at most 1."""
+    """Adjust several p-values by Holm's method: array (k,) -> array (k,), at most 1."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)
     adjusted = np.maximum.accumulate(p_values[order] * (len(p_values) - np.arange(len(p_values))))
@@ -134,5 +135,5 @@ def holm(p_values):
 
 
 def stars(p_value):
-    """Return the *** below 0.001, ** below 0.01, * below 0.05, else nothing."""
+    """Return *** for p below 0.001, ** below 0.01, * below 0.05, else ""."""
     return next((mark for limit, mark in STARS if p_value < limit), "")

@@ -15,8 +15,8 @@ from xmae.evaluation.protocol.folds import MAX_FOLDS, split_subjects
 
 
 def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
-    """Return index pairs (fitted rows, scored rows): every scored row with a label is scored once,
-    by subjects other than its own.
+    """Return index pairs (fitted rows, scored rows): every labelled row to be scored is scored
+    once, by a model fitted on other subjects.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
     n_folds : int
         At most this many folds over the scored subjects; 1: fit on `fit` alone.
     seed : int
-        Of the assignment to folds.
+        Seed of the assignment to folds.
 
     Yields
     ------
@@ -54,7 +54,7 @@ def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
 
 
 def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, seed=77):
-    """Score several ways to predict a task on the same windows.
+    """Score several ways of predicting a task, on the same windows.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     n_folds : int
         See `probe_folds`.
     n_resamples, seed : int
-        Of the subjects.
+        Number and seed of the resamples of subjects.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
 
 
 def cannot_be_fitted(task, subject, truth, rows, folds):
-    """Say why a task cannot be evaluated on these folds, or None."""
+    """Say why a task cannot be evaluated on these folds; None if it can be."""
     fewest = min(len(np.unique(subject[fitted])) for fitted, _ in folds)
     if fewest < 2:
         return f"{fewest} subjects to fit on have the label {task.column!r}, 2 are needed"
@@ -123,7 +123,7 @@ def cannot_be_fitted(task, subject, truth, rows, folds):
 
 
 def out_of_fold(task, truth, folds, predict):
-    """Predict every scored row by subjects other than its own: {way: (n,)}, with "constant"."""
+    """Predict every scored row by models fitted on other subjects: {way: (n,)}, with "constant"."""
     predicted = {}
     for fitted, held in folds:
         found = predict(truth, fitted, held)

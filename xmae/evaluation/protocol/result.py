@@ -28,7 +28,8 @@ class MethodResult:
     scores : dict of str to Score
         By metric: "mae", "auroc", "f1".
     p : float or None
-        Of the paired test against the first method, adjusted by Holm; None of a method without one.
+        p-value of the paired test against the first method, adjusted by Holm; None of a method
+        without one.
     stars : str
         "*" below 0.05, "**" below 0.01, "***" below 0.001.
     """
@@ -38,7 +39,7 @@ class MethodResult:
     stars: str = ""
 
     def as_json(self) -> dict:
-        """Return the method as it stands in the file."""
+        """Return the method as JSON."""
         found: dict = {name: asdict(score) for name, score in self.scores.items()}
         if self.p is not None:
             found |= {"p": self.p, "stars": self.stars}
@@ -47,18 +48,18 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A task on a dataset, by all methods.
+    """Results of all methods for a task on a dataset.
 
     Attributes
     ----------
     dataset, task, label, kind, metric, units, source : str
-        Which task; see `xmae.evaluation.protocol.tasks.Task`.
+        Identity of the task; see `xmae.evaluation.protocol.tasks.Task`.
     in_paper : bool
         Whether the paper has the task.
     n_windows, n_subjects, n_folds : int
         Scored windows (10 s each), their subjects, and folds.
     power : str
-        What so few subjects cannot tell; "" if they can.
+        Sentence on what so few subjects cannot show; "" if they are enough.
     n_positive_subjects : int or None
         Subjects with a window of the class 1; None of a regression.
     not_scored : dict of str to list of str
@@ -84,14 +85,14 @@ class TrialResult:
     methods: dict[str, MethodResult]
 
     def as_json(self) -> dict:
-        """Return the trial as it stands in the file."""
+        """Return the trial as JSON."""
         methods = {name: method.as_json() for name, method in self.methods.items()}
         return asdict(self) | {"methods": methods}
 
 
 @dataclass(frozen=True)
 class NotEvaluated:
-    """A task that a dataset cannot tell, and why."""
+    """A task that cannot be evaluated on a dataset, and the reason."""
 
     dataset: str
     task: str
@@ -100,7 +101,7 @@ class NotEvaluated:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Methods against each other on tasks.
+    """Comparison of methods on tasks.
 
     Attributes
     ----------
@@ -118,7 +119,7 @@ class Evaluation:
     best: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict:
-        """Return the evaluation as it stands in the file."""
+        """Return the evaluation as JSON."""
         trials = [trial.as_json() for trial in self.trials]
         return {
             "reference": self.reference,

@@ -19,12 +19,12 @@ from xmae.errors import UserError, did_you_mean, require_choice
 
 
 class Labelled(Protocol):
-    """What a task is read from: windows of a store, or a dataset.
+    """Anything with labels: windows of a store, or a dataset.
 
     Attributes
     ----------
     subject : array, shape (n,)
-        Whose each window is.
+        Subject of each window.
     labels : dict of str to array, shape (n,)
         By column, NaN = missing.
     """
@@ -35,7 +35,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to predict for a window.
+    """A quantity to predict for a window.
 
     Attributes
     ----------
@@ -44,15 +44,15 @@ class Task:
     kind : str
         "regression" or "binary".
     units : str
-        Of a number; "" for a class.
+        Units of a number; "" for a class.
     column : str
         Label of the store, or column of the label table, it comes from.
     above : float or None
         Binary tasks from a number: positive where the column is greater than this.
     source : str
-        Who measured it.
+        Origin of the labels.
     fill : str
-        What a user writes into the column, and for what: subject, record or time.
+        Values that a user writes into the column, and for what: subject, record or time.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """Say what it is scored by: "mae" (in `units`) or "auroc"."""
+        """Return the metric: "mae" (in `units`) or "auroc"."""
         return {"regression": "mae", "binary": "auroc"}[self.kind]
 
     def target(self, windows: Labelled) -> np.ndarray:
-        """Return the value of each of the `windows`, shape (n,) float64: the number, or 0/1; NaN
+        """Return the value of each of the `windows`, shape (n,) float64: a number, or 0/1; NaN
         where the label is missing.
         """
         value = np.asarray(
@@ -232,7 +232,7 @@ KINDS = {"binary": "binary", "number": "regression"}  # as a user declares them
 
 
 def declared_tasks(names: list[str]) -> tuple[list[str], dict[str, Task]]:
-    """Return tasks that users declare themselves, as "stress:binary" or "load:number:W".
+    """Make the tasks that users declare themselves, such as "stress:binary" or "load:number:W".
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ ROWS = {"subject": ["subject"], "record": ["subject", "record"], "window": list(
 
 
 def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "runs/labels") -> dict:
-    """Write a label table to be filled in, and say what belongs into each column.
+    """Write a label table to be filled in, and explain what belongs in each column.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
             "".join(f"- `{column}`: {words}\n" for column, words in columns.items())
         )
     summary = [
-        f"{len(table)} rows to be filled in, a column a task: {', '.join(columns)}",
+        f"{len(table)} rows to be filled in, one column per task: {', '.join(columns)}",
         f"then: xmae evaluate MODEL --data {data} --labels {path}",
     ]
     return {"columns": columns, "rows": len(table), "summary": summary, "out": str(path)}

@@ -26,6 +26,7 @@ NOT_IN_A_WINDOW = {  # scalings that a window alone does not give, and why
 }
 LAYOUTS = ("embedding", "channels_time", "time_channels")
 SFREQ_RANGE = (25, 500)  # Hz
+LEAST_SAMPLES = 8  # of one input
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ class Contract:
                 f"length_s is {self.length_s:g}; refused: our windows have {WINDOW_S} s, and an "
                 "input that is longer would be mostly made up"
             )
-        if self.band_hz is not None and not (0 <= self.band_hz[0] < self.band_hz[1]):
-            raise UserError(f"band_hz is {list(self.band_hz)}; expected a lower and a higher limit")
+        if self.n_times < LEAST_SAMPLES:
+            raise UserError(f"length_s is {self.length_s:g}: {self.n_times} samples of an input")
+        if self.band_hz is not None:
+            refuse_band(*self.band_hz)
 
     @classmethod
     def load(cls, path):
@@ -139,6 +142,17 @@ class Contract:
     def n_parts(self):
         """Return parts of a window that are heard one by one."""
         return int(np.ceil(WINDOW_S / (self.length_s or WINDOW_S)))
+
+
+def refuse_band(low, high):
+    """Raise a `UserError` unless a pass band (Hz) is one, and shares frequencies with ours."""
+    if not 0 <= low < high:
+        raise UserError(f"band_hz is {[low, high]}; expected a lower and a higher limit")
+    lowest, highest = PPG_BANDPASS
+    if high <= lowest or low >= highest:
+        raise UserError(
+            f"band_hz is {[low, high]}; refused: our windows hold {lowest:g} to {highest:g} Hz"
+        )
 
 
 class Prepare(nn.Module):

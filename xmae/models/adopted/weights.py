@@ -52,8 +52,7 @@ def read_state(path):
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: holds objects that come alive only by running code, which is refused; save "
-            "its "
-            "state_dict alone"
+            "its state_dict alone"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise UserError(f"{path}: damaged or no checkpoint ({type(error).__name__})") from error

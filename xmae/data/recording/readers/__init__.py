@@ -1,4 +1,4 @@
-"""Readers: the files of a recorder in, one `Recording` after another out; one file a format.
+"""Readers: the files of a recorder in, one `Recording` after another out; one file per format.
 
 Each reader is a generator `read(path, channel_map)`. Where a file holds several recordings, one
 that cannot be used is yielded as the `UserError` that says why, and what holds nothing to use as a
@@ -38,7 +38,7 @@ CONTAINERS = {
 
 
 def refuse_other_container(path):
-    """Raise a `UserError` if a file begins as another kind of file than its suffix says."""
+    """Raise a `UserError` if a file starts like another format than its suffix says."""
     suffix = path.suffix.lower()
     if not path.is_file():
         return
@@ -52,7 +52,7 @@ def refuse_other_container(path):
 
 
 def read_recordings(path, channel_map=None):
-    """Yield the recordings of one file, read as its suffix says.
+    """Yield the recordings of one file, read by the reader of its suffix.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def read_recordings(path, channel_map=None):
 
 
 def read_each(path, channel_map=None):
-    """Do as `read_recordings`, but what cannot be used of several recordings is yielded as a
-    `UserError`.
+    """Yield the recordings of one file as `read_recordings`, with a `UserError` in place of each
+    one that cannot be used.
     """
     path = Path(path)
     if Path(f"{path}.hea").is_file():
@@ -100,8 +100,8 @@ def read_each(path, channel_map=None):
 
 
 def bounded(read, path, channel_map):
-    """Yield what a reader does; whatever a damaged or forged file makes its parser raise becomes a
-    `UserError`. Every reader runs inside.
+    """Yield from a reader; anything that a damaged or forged file makes its parser raise becomes a
+    `UserError`. Every reader runs inside this.
     """
     with refusing(path, f"a recording ({path.suffix})"):
         recordings = iter(read(path, channel_map))
@@ -114,7 +114,7 @@ def bounded(read, path, channel_map):
 
 
 def read_recording(path, sfreq=None, channel_map=None):
-    """Read the one recording of a file.
+    """Read the only recording of a file.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def read_recording(path, sfreq=None, channel_map=None):
 
 
 def why_unusable(path, channel_map):
-    """Say what its reader says about a file in which it found no PPG."""
+    """Return the error message of a file's reader, which found no PPG in it."""
     try:
         list(read_recordings(path, channel_map))
     except UserError as error:
@@ -150,9 +150,7 @@ def why_unusable(path, channel_map):
 
 
 def not_ours(files, folder):
-    """Return the files in a folder that belong to no store and are not hidden, as a store is while
-    it is being made.
-    """
+    """Return the files in a folder that are not hidden and belong to no store, finished or not."""
     within = {path: path.relative_to(folder) for path in files}
     parents = set(chain.from_iterable(path.parents for path in within.values()))
     stores = {
@@ -168,8 +166,8 @@ def not_ours(files, folder):
 
 
 def without_session_parts(files):
-    """Return the same files without those that a session manifest names, and without other YAML
-    files, such as channel maps.
+    """Return the files without those that a session manifest names, and without other YAML files
+    such as channel maps.
     """
     written = [path for path in files if READERS[path.suffix.lower()] == "session"]
     if not written:
@@ -186,7 +184,7 @@ def without_session_parts(files):
 
 
 def find_in_folder(folder, channel_map=None):
-    """Return recordings below a folder, by suffix and the channel names inside.
+    """Find recordings below a folder by suffix and by their channel names.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """ECG of an Apple Watch, as Apple Health exports it: a CSV file of 30 s, lead I, in uV.
 
 Lines such as `Recorded Date,2024-05-04 10:00:00 +0200` and `Sample Rate,512.41 hertz` come first,
-then a sample a line. Names and date of birth of the person stand there too, and are not read.
+then one sample per line. Names and date of birth of the person stand there too, and are not read.
 """
 
 import re
@@ -22,19 +22,19 @@ SAMPLE = re.compile(r'\s*"?-?[\d.,]+"?\s*,?')
 
 
 def recognises(path):
-    """Tell whether the first lines state the date and the rate of a recording."""
+    """Tell whether the first lines state the date and rate of a recording."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         said = values_of([file.readline() for _ in range(HEAD_LINES)])
     return all(any(kind.fullmatch(value) for value in said) for kind in (DATE, RATE))
 
 
 def values_of(lines):
-    """Say what stands behind the name in each line of the head."""
+    """Return the text behind the name in each line of the header."""
     return [line.partition(",")[2].strip(' "\r\n') for line in lines[:HEAD_LINES]]
 
 
 def part_of(path, channel_map):
-    """Return the one channel of a file."""
+    """Read the only channel of a file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -53,10 +53,10 @@ def part_of(path, channel_map):
 
 
 def read(path, channel_map):
-    """Refuse the file by itself: it has no PPG."""
+    """Refuse a file that stands alone, since it has no PPG."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 
 def holds_ppg(path, channel_map):
-    """Never: the watch exports no PPG."""
+    """Return False: the watch exports no PPG."""
     return False

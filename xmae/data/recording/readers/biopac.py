@@ -23,7 +23,7 @@ DAMAGE = (
 
 
 def part_of(path, channel_map):
-    """Return the channels of a file; "ECG100C" and "PPG100C" in a name tell what a channel is."""
+    """Read the channels of a file; "ECG100C" and "PPG100C" in a name tell the kind of a channel."""
     try:
         import bioread
     except ImportError:
@@ -56,12 +56,12 @@ def part_of(path, channel_map):
 
 
 def unit_of(text):
-    """Return a unit as others write it: Biopac says "Volts"."""
+    """Return a unit in its usual spelling; Biopac writes "Volts"."""
     return {"volts": "V", "mv": "mV"}.get(str(text or "").strip().lower(), str(text or "").strip())
 
 
 def read(path, channel_map):
-    """Yield the recording of a file with PPG."""
+    """Yield the recording of a file that has PPG."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 

@@ -44,7 +44,7 @@ MISSING = {"", "nan", "na", "n/a", "null", "none", "<na>", "#n/a", "-nan", "inf"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one text table is written.
+    """How one text table is written: encoding, separator, header, units.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Dialect:
 
 
 def dialect_of(path):
-    """Say how the table in a text file is written.
+    """Find out how the table in a text file is written.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def dialect_of(path):
 
 
 def sample_lines(path):
-    """Return the first lines of a text file, without their ends."""
+    """Return the first lines of a text file without line ends."""
     with path.open("rb") as file:
         data = file.read(SAMPLE_BYTES)
     whole = len(data) < SAMPLE_BYTES
@@ -129,9 +129,10 @@ def sample_lines(path):
 
 
 def wide_encoding(data):
-    """Name the encoding of a text whose letters take two or four bytes; "" if they take one.
+    """Return the encoding of a text with two or four bytes per character; "" for one byte.
 
-    Where no mark at the start says it, half or three quarters of the bytes are zero.
+    Without a mark at the start, such a text is recognised by its zero bytes: half or three quarters
+    of all.
     """
     for mark, name in WIDE.items():
         if data.startswith(mark):
@@ -146,13 +147,13 @@ def is_content(line):
 
 
 def fields_of(line, separator):
-    """Return the fields of a line, without the spaces about them."""
+    """Return the fields of a line without surrounding spaces."""
     fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     return [field.strip() for field in fields]
 
 
 def separator_of(header, rows):
-    """Return the character by which most rows have as many fields as the names, or one more that is
+    """Return the character that splits most rows into as many fields as names, or one more that is
     empty; of several the one with most fields.
 
     First those count by which rows have exactly as many, as "Time, s;PPG" may stand above "0.1;3".
@@ -183,7 +184,7 @@ def separator_of(header, rows):
 
 
 def share_of_values(header, rows, separator):
-    """Return the share of fields that are values, if most rows have as many as the names; else
+    """Return the share of fields that are values, if most rows have as many fields as names; else
     0.
     """
     n_names = len(fields_of(header.rstrip(separator + " "), separator))
@@ -194,7 +195,7 @@ def share_of_values(header, rows, separator):
 
 
 def refuse_unnamed(path, before, header, names, separator):
-    """Raise a `UserError` if there is no line of names, or only one that is a comment."""
+    """Raise a `UserError` if the header line is missing, or is only a comment."""
     if not all(NUMBER.fullmatch(name) or name.lower() in MISSING for name in names):
         return
     said = next((x for x in reversed(before) if x.startswith(COMMENTS)), "")
@@ -205,14 +206,13 @@ def refuse_unnamed(path, before, header, names, separator):
         )
     raise UserError(
         f"{path}: no line of names: its first line is '{header[:60]}'; write the names of the "
-        "columns"
-        " above it"
+        "columns above it"
     )
 
 
 def unit_row(rows):
-    """Return the units of the columns, from rows between names and values, and how many such rows
-    there are.
+    """Return the units of the columns from rows between names and values, and the number of such
+    rows.
 
     A row of units has no number, at least one unit that is known, and words only in columns in
     which the rows below have none.
@@ -237,25 +237,24 @@ def is_words(rows, column):
 
 
 def is_value(cell):
-    """Tell whether a field is a number, a date, or says that there is none."""
+    """Tell whether a field is a number, a date, or a placeholder for a missing value."""
     return bool(NUMBER.fullmatch(cell) or DATE.match(cell)) or cell.lower() in MISSING
 
 
 def refuse_field_counts(path, names, rows):
-    """Raise a `UserError` if most rows have fewer fields than there are names; more are refused
-    when all is read.
+    """Raise a `UserError` if most rows have fewer fields than names; rows with more are refused
+    when the whole table is read.
     """
     counts = np.array([len(row) for row in rows])
     if len(counts) and np.mean(counts < len(names)) > 1 - MOSTLY and len(counts) > 1:
         raise UserError(
             f"{path}: its rows have {int(np.median(counts))} fields, but there are {len(names)} "
-            "names:"
-            f" {', '.join(names)}"
+            f"names: {', '.join(names)}"
         )
 
 
 def unrepeated(names):
-    """Return the names; one that came before gets ".1" behind it, and so on."""
+    """Return the names without duplicates: a repeated one gets ".1" appended, and so on."""
     seen = {}
     for name in names:
         count = seen[name] = seen.get(name, -1) + 1
@@ -309,10 +308,9 @@ def read_text_table(path, text_columns=()):
         filled = np.flatnonzero(table[name].notna())
         if len(filled):
             raise UserError(
-                f"{path}: row {filled[0] + 1} has more fields than there are names"
-                f" ({', '.join(dialect.names)}); name every column, and remove what stands above "
-                "the"
-                " names"
+                f"{path}: row {filled[0] + 1} has more fields than there are names "
+                f"({', '.join(dialect.names)}); name every column, and remove what stands above "
+                "the names"
             )
     table = table[list(dialect.names)]
     refuse_double_spacing(path, table)
@@ -324,8 +322,8 @@ def read_text_table(path, text_columns=()):
 
 
 def refuse_double_spacing(path, table):
-    """Raise a `UserError` if every second line of a single column is empty: those are line ends
-    that were doubled, and no missing samples.
+    """Raise a `UserError` if every second line of a single column is empty: the line ends were
+    doubled, and no samples are missing.
     """
     empty = table.iloc[:, 0].isna().to_numpy()
     ways = (empty[::2], empty[1::2])
@@ -338,11 +336,10 @@ def refuse_double_spacing(path, table):
 
 
 def uneven_rows(path, end, dialect, table):
-    """Say what is to be counted of rows: "short_rows" if some have fewer fields than there are
-    names, "blank_rows" if lines between rows are empty.
+    """Return the repairs to count for rows: "short_rows" if some have fewer fields than names,
+    "blank_rows" if there are empty lines between rows.
 
-    The fields that are not there are missing samples. The last row is not looked at: a file may
-    break off in it.
+    Absent fields are missing samples. The last row is ignored, since a file may break off in it.
     """
     n_names = len(dialect.names)
     if n_names < 2 or not len(table):
@@ -363,8 +360,8 @@ def uneven_rows(path, end, dialect, table):
 
 
 def look_through(path):
-    """Say where the zero bytes at the end of a file begin (None: there are none), and whether lines
-    of comment, or doubled line ends, stand between its rows; zero bytes elsewhere are refused.
+    """Return where the zero bytes at the end of a file begin (None: there are none), and whether
+    comments or doubled line ends stand between its rows; zero bytes elsewhere are refused.
     """
     if not path.stat().st_size:
         return None, False
@@ -374,16 +371,16 @@ def look_through(path):
             row = data[:first].count(b"\n") + 1
             raise UserError(
                 f"{path}: zero bytes from line {row} on, as of a card that was not written; the "
-                "rows"
-                " there are lost: cut the file before them, or take the rest as a file of its own"
+                "rows there are lost: cut the file before them, or take the rest as a file of its "
+                "own"
             )
         uneven = bool(COMMENT_LINE.search(data)) or data.find(DOUBLED_END) >= 0
         return (first if first >= 0 else None), uneven
 
 
 def without_comments(path, end, n_lines):
-    """Return the bytes of a text file before `end` without its first lines, and without lines of
-    comment.
+    """Return the bytes of a text file up to `end`, without its first lines and without comment
+    lines.
     """
     lines = LINE_END.split(path.read_bytes()[:end])[n_lines:]
     marks = tuple(mark.encode() for mark in COMMENTS)
@@ -391,7 +388,7 @@ def without_comments(path, end, n_lines):
 
 
 def cut_fields(path, end, dialect):
-    """Say how many fields the last line has, if the file breaks off within it; else 0."""
+    """Return the number of fields in the last line if the file breaks off within it; else 0."""
     size = path.stat().st_size if end is None else end
     with path.open("rb") as file:
         file.seek(max(0, size - 65536))
@@ -403,7 +400,7 @@ def cut_fields(path, end, dialect):
 
 
 def without_cut(table, n_fields):
-    """Return the table whose last row has only those fields that are whole: all but the last
+    """Return the table with only the complete fields in its last row: all but the last one
     written.
     """
     table = table.copy()

@@ -23,7 +23,7 @@ RATINGS = ("valence", "arousal", "dominance")  # 1 to 5
 
 @dataclass
 class Trial:
-    """One person, one clip.
+    """One person watching one clip.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def read_dreamer(path):
     Returns
     -------
     trials : list of Trial
-        Of all subjects and clips.
+        Trials of all subjects and clips.
     electrodes : list of str
         Names of the rows of `eeg`.
 
@@ -108,7 +108,7 @@ def read_dreamer(path):
 
 
 def trials_of(person, number):
-    """Return the trials of one element of the field `Data`."""
+    """Return the trials in one element of the field `Data`."""
     columns = [np.atleast_1d(getattr(person, f"Score{name.capitalize()}")) for name in RATINGS]
     parts = [person.EEG.stimuli, person.EEG.baseline, person.ECG.stimuli, person.ECG.baseline]
     parts = [np.atleast_1d(part) for part in parts]
@@ -124,8 +124,8 @@ def trials_of(person, number):
 
 
 def check(trial, n_electrodes, path):
-    """Raise a `UserError` if a trial has another number of rows than it should, or its signals
-    differ in length.
+    """Raise a `UserError` if a trial has a wrong number of rows, or signals of different
+    lengths.
     """
     name = f"{path}: subject {trial.subject}, clip {trial.video}"
     for eeg, ecg, what in (

@@ -73,7 +73,9 @@ def read(path, channel_map):
 
 
 def continuous_stretches(path, edf):
-    """Return each data record's onset, s, and the numbers of those that follow without a gap."""
+    """Return the onset of each data record, s, and the numbers of records that follow without a
+    gap.
+    """
     length = edf.data_record_duration
     onsets = (
         length * np.arange(edf.num_data_records) if edf.is_continuous else record_onsets(path, edf)
@@ -83,7 +85,7 @@ def continuous_stretches(path, edf):
 
 
 def patient_of(edf):
-    """Say who the header says was recorded ("": nobody who can be told apart), and their sex."""
+    """Return the person in the header ("" for nobody who can be identified), and their sex."""
     text = " ".join(edf.local_patient_identification.split())
     subfields = SUBFIELDS.match(text)
     words = text.split(" ")
@@ -100,7 +102,7 @@ def patient_of(edf):
 
 
 def start_of(edf, path):
-    """Say when the recording began, or None where the header has no such date.
+    """Return the start of the recording; None where the header has no such date.
 
     EDF+ says it in the recording field too, which `edfio` prefers; where that says X, the date of
     plain EDF counts, whose years are 1985 to 2084.
@@ -111,7 +113,7 @@ def start_of(edf, path):
 
 
 def stated_start(edf, path):
-    """Say when the header says that the recording began, or None."""
+    """Return the start of the recording as the header states it, or None."""
     try:
         return edf.startdatetime
     except (ValueError, IndexError):
@@ -125,7 +127,7 @@ def stated_start(edf, path):
 
 
 def samples_of(signal, stretch):
-    """Return samples of a signal in a run of data records, given by their numbers: (n_times,), in
+    """Read the samples of a signal in a run of data records, given by their numbers: (n_times,), in
     its unit.
 
     Raises
@@ -160,10 +162,10 @@ def record_onsets(path, edf):
 
 
 def open_edf(path):
-    """Return the file's header and signals; samples are read when they are asked for.
+    """Open a file: its header and signals; samples are read on demand.
 
-    Headers should be ASCII, and are not: "µV" and names with accents are read as Latin-1, or as
-    UTF-8 where they are that.
+    Headers should be ASCII, but often are not: "µV" and names with accents are read as Latin-1, or
+    as UTF-8 where they are that.
     """
     import edfio
 
@@ -190,10 +192,11 @@ def holds_ppg(path, channel_map):
 
 
 def check_records(header, path):
-    """Raise a `UserError` if a file is not as long as its header says: so many data records of so
-    many samples.
+    """Raise a `UserError` if a file is shorter or longer than the number and size of data records
+    in its header.
 
-    A count of -1 stands in a file whose recorder was switched off; then any whole number is right.
+    A count of -1 means that the recorder was switched off; then any whole number of records is
+    right.
     """
     size, n_signals, n_records = int(header[184:192]), int(header[252:256]), int(header[236:244])
     check_columns(n_signals, path)
@@ -213,7 +216,7 @@ def check_records(header, path):
 
 
 def encoding_of(content):
-    """Name the encoding of a header: UTF-8 where its bytes are that, else Latin-1."""
+    """Return the encoding of a header: UTF-8 if its bytes are valid UTF-8, else Latin-1."""
     n_signals = content[252:256].strip()
     size = 256 * (1 + int(n_signals)) if n_signals.isdigit() else 256
     try:

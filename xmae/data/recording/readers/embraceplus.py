@@ -20,7 +20,7 @@ CODECS = ("null", "deflate")
 
 
 def part_of(path, channel_map):
-    """Return the channels of a file."""
+    """Read the channels of a file."""
     record = load(path)
     try:
         bvp = record["rawData"]["bvp"]
@@ -38,7 +38,7 @@ def part_of(path, channel_map):
 
 
 def load(path):
-    """Return the one record of an Avro file."""
+    """Read the only record of an Avro file."""
     try:
         import fastavro
     except ImportError:
@@ -61,8 +61,8 @@ def load(path):
 
 
 def refuse_weightless(schema, path, in_union=False):
-    """Raise a `UserError` for a schema with values that take no byte of the file: of those, an
-    array can say that it has any number.
+    """Raise a `UserError` for a schema with values that take no bytes, of which an array can claim
+    any number.
     """
     kind = schema.get("type") if isinstance(schema, dict) else schema
     if isinstance(schema, list):
@@ -84,7 +84,9 @@ def refuse_weightless(schema, path, in_union=False):
 
 
 def check_unpacked(path, codec):
-    """Refuse a file whose packed blocks unpack to more than a file of its size can hold."""
+    """Raise a `UserError` if the compressed blocks of a file unpack to more than a file of its size
+    can hold.
+    """
     import fastavro
 
     unpacked, content = 0, path.read_bytes()
@@ -102,7 +104,7 @@ def check_unpacked(path, codec):
 
 
 def whole_number(content, place):
-    """Return a number in Avro's form, and the place after it."""
+    """Read a number in Avro's encoding; return it and the place after it."""
     value, shift = 0, 0
     while True:
         byte = content[place]
@@ -115,7 +117,9 @@ def whole_number(content, place):
 
 
 def axes(acc, start_s):
-    """Return channels of acceleration: in g, or in counts where their step is not stated."""
+    """Return the channels of acceleration: in g, or in counts where the size of a count is not
+    stated.
+    """
     step = step_of(acc.get("imuParams") or {})
     rate, unit = float(acc["samplingFrequency"]), "g" if step else ""
     counts = {axis: np.asarray(acc[axis.lower()], np.float64) for axis in "XYZ"}
@@ -123,7 +127,9 @@ def axes(acc, start_s):
 
 
 def step_of(scale):
-    """Return gravities a count of the accelerometer; 0 where the file does not say."""
+    """Return the acceleration of one count of the accelerometer, g; 0 where the file does not state
+    it.
+    """
     if scale.get("conversionFactor"):
         return float(scale["conversionFactor"])
     physical, digital = (
@@ -133,7 +139,7 @@ def step_of(scale):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file."""
+    """Yield the only recording of a file."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 

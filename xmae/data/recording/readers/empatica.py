@@ -20,7 +20,7 @@ AXES = ("ACC_X", "ACC_Y", "ACC_Z")
 
 
 def recognises(path):
-    """Tell whether a file begins with a start and a rate, the same in each of its columns."""
+    """Tell whether a file begins with a start time and a rate, the same in all its columns."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         rows = [file.readline().strip().split(",") for _ in range(2)]
     try:
@@ -31,7 +31,7 @@ def recognises(path):
 
 
 def part_of(path, channel_map):
-    """Return the channels of a file, and of the `ACC.csv` beside a `BVP.csv`."""
+    """Read the channels of a file, and of the `ACC.csv` beside a `BVP.csv`."""
     start, rate, values = load(path)
     if path.stem.upper() == "ACC":
         return parts.Part(axes(values, rate, 0.0), iso(start))
@@ -44,7 +44,7 @@ def part_of(path, channel_map):
 
 
 def load(path):
-    """Return the start (Unix time, s), rate (Hz) and samples (n, n_columns) of a file."""
+    """Read the start (Unix time, s), rate (Hz) and samples (n, n_columns) of a file."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         check_columns(file.readline().count(",") + 1, path)
     try:
@@ -57,7 +57,7 @@ def load(path):
 
 
 def axes(values, rate, start_s):
-    """Return channels of acceleration from counts (n, 3)."""
+    """Return the channels of acceleration from counts (n, 3)."""
     if values.shape[1] != 3:
         raise UserError("ACC.csv of an Empatica E4 has three columns")
     return [
@@ -66,7 +66,7 @@ def axes(values, rate, start_s):
 
 
 def iso(seconds):
-    """Return the Unix time (s) as ISO 8601, UTC."""
+    """Convert a Unix time (s) to ISO 8601, UTC."""
     return datetime.fromtimestamp(float(seconds), UTC).isoformat()
 
 
@@ -76,10 +76,10 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Tell whether it is a `BVP.csv`, or what the channel map names."""
+    """Tell whether the file is a `BVP.csv`, or the channel map names its column."""
     return parts.holds_ppg(part_of, path, channel_map)
 
 
 def files_of(path):
-    """Return the files that a recording is made of."""
+    """Return the files that make up a recording."""
     return [path, path.with_name("ACC.csv")]

@@ -33,7 +33,7 @@ BY_CONTENT = {
 
 
 def reader_of(path):
-    """Return the module that reads a file: has `read(path, channel_map)` and `holds_ppg(path,
+    """Return the module that reads a file; it has `read(path, channel_map)` and `holds_ppg(path,
     channel_map)`.
     """
     if path.suffix.lower() not in READERS and path.with_suffix(".hea").is_file():

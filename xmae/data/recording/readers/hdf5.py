@@ -64,8 +64,8 @@ def read(path, channel_map):
 
 
 def what_is_there(file):
-    """Say what to say of a file without a PPG: its datasets, and the shape of one that has the
-    name.
+    """Return the rest of the error on a file without PPG: its datasets, or the shape of a matrix
+    with that name.
     """
     found = {}
     file.visititems(lambda name, x: found.update({name: x.shape} if not is_group(x) else {}))
@@ -78,7 +78,7 @@ def what_is_there(file):
 
 @contextmanager
 def damage_told(path):
-    """Turn what h5py and NumPy raise on a damaged file into a `UserError`."""
+    """Turn exceptions of h5py and NumPy on a damaged file into a `UserError`."""
     try:
         yield
     except UserError:
@@ -94,7 +94,7 @@ def damage_told(path):
 
 
 def groups_with_ppg(file, channel_map):
-    """Return groups that hold a PPG dataset, in the order of their names."""
+    """Return the groups with a PPG dataset, in the order of their names."""
     found = []
 
     def visit(_, group):
@@ -108,7 +108,7 @@ def groups_with_ppg(file, channel_map):
 
 
 def roles_of(group, channel_map):
-    """Return roles of the vectors of a group; a map's names that are not there are passed over."""
+    """Return the roles of the vectors in a group; names of the map that are missing are ignored."""
     names = [name for name in group if is_vector(item_of(group, name))]
     check_columns(len(names), group.file.filename)
     listed = {
@@ -122,7 +122,7 @@ def roles_of(group, channel_map):
 
 
 def item_of(group, name, links=0):
-    """Return an item of a group, None if there is none.
+    """Return an item of a group; None if it is missing.
 
     A link to another place of the file is followed a part at a time, as it can lead through one
     into another file. That is refused before the other file is opened, and so is a ring of links.
@@ -141,8 +141,7 @@ def item_of(group, name, links=0):
 
 
 def values_of(dataset):
-    """Return the values of a dataset that lie in the file itself, after a look at how many there
-    are.
+    """Return the values of a dataset stored in the file itself, after a check of their number.
 
     Raises
     ------
@@ -159,7 +158,7 @@ def values_of(dataset):
 
 
 def is_vector(item):
-    """Tell whether an item is a dataset of one row of samples: (n,), and of MATLAB (1, n) or (n,
+    """Tell whether an item is a dataset with one row of samples: (n,), or MATLAB's (1, n) or (n,
     1).
     """
     if not isinstance(item, h5py.Dataset) or item.ndim == 0 or item.size < 2:
@@ -168,8 +167,8 @@ def is_vector(item):
 
 
 def attribute(group, names):
-    """Return the first of several attributes, or datasets of a single number or text as MATLAB has
-    them, that the group, or a group above it, has; None if there is none.
+    """Return the first of several attributes that a group, or a group above it, has; a dataset with
+    a single number or text counts, as MATLAB writes them. None if there is none.
     """
     while True:
         spelt = {key.lower(): key for key in (*group, *group.attrs)} if is_group(group) else {}
@@ -191,7 +190,7 @@ def is_group(item):
 
 
 def rate_of(value, name, path):
-    """Return a sampling rate (Hz) as a number; None where none is stated, a `UserError` for a
+    """Return a sampling rate (Hz) as a number; None where none is stated; raises a `UserError` for
     text.
     """
     if value is None:
@@ -207,17 +206,17 @@ def rate_of(value, name, path):
 
 
 def is_text(item):
-    """Tell whether a dataset is a text of MATLAB: codes of letters, (n, 1) or (1, n)."""
+    """Tell whether a dataset is MATLAB text: character codes, (n, 1) or (1, n)."""
     return item.dtype == np.uint16 and item.attrs.get("MATLAB_class", b"") in (b"char", "char")
 
 
 def letters_of(item):
-    """Return the text of a dataset of MATLAB."""
+    """Return the text of a MATLAB dataset."""
     return "".join(map(chr, np.ravel(values_of(item))))
 
 
 def text_of(value):
-    """Return an attribute as text, a whole number without ".0"; None stays None."""
+    """Return an attribute as text, whole numbers without ".0"; None stays None."""
     if value is None:
         return None
     value = np.ravel(value)[0] if np.size(value) == 1 else value
@@ -228,7 +227,7 @@ def text_of(value):
 
 
 def read_group(path, group, channel_map):
-    """Return one `Recording` of the datasets of a group."""
+    """Read the datasets of a group as one `Recording`."""
     roles, channels = roles_of(group, channel_map), []
     timed, places, uneven = grid_of(path, group, channel_map, roles)
     for name in dict.fromkeys(chain.from_iterable(roles.values())):
@@ -266,8 +265,8 @@ def read_group(path, group, channel_map):
 
 
 def grid_of(path, group, channel_map, roles):
-    """Return the rate (Hz), place of each sample and what was mended, by a dataset of times in a
-    group; None and no places without one.
+    """Return the rate (Hz), the place of each sample and the repairs made, from a dataset of times
+    in a group; None and no places without one.
     """
     channels = list(chain.from_iterable(roles.values()))
     time = times_in(group, channel_map, channels)
@@ -288,8 +287,8 @@ def grid_of(path, group, channel_map, roles):
 
 
 def times_in(group, channel_map, channels):
-    """Return the dataset with the times of channels: the one that the map names, or one of a usual
-    name that is as long as a channel; None if there is none.
+    """Return the dataset with the times of channels: the one that the map names, or one with a
+    usual name and a channel's length; None if there is none.
     """
     vectors = [name for name in group if name != "T" and is_vector(item_of(group, name))]
     if channel_map.time:
@@ -301,7 +300,7 @@ def times_in(group, channel_map, channels):
 
 
 def has_rates(group, channel_map, channels):
-    """Tell whether the rate of each channel is stated, by the file or the map."""
+    """Tell whether the file or the map states the rate of each channel."""
     stated = (
         channel_map.sfreqs.get(name, attribute(item_of(group, name), RATE_NAMES))
         for name in channels
@@ -310,7 +309,7 @@ def has_rates(group, channel_map, channels):
 
 
 def scaled(values, dataset):
-    """Return the numbers of a dataset, with the scale and offset that its attributes state.
+    """Return the numbers of a dataset after the scale and offset of its attributes are applied.
 
     Raises
     ------
@@ -328,9 +327,7 @@ def scaled(values, dataset):
 
 
 def read_pulsedb(path, file, channel_map):
-    """Yield one `Recording` for each run of windows of a PulseDB file that follow each other in
-    time.
-    """
+    """Yield one `Recording` for each run of consecutive windows in a PulseDB file."""
     fields = item_of(file, "Subj_Wins")
     if not is_group(fields):
         raise UserError(f"{path}: Subj_Wins is no struct array")
@@ -377,8 +374,8 @@ def read_pulsedb(path, file, channel_map):
 
 
 def column_of(path, file, fields, name):
-    """Return the values of a field of PulseDB's struct array, one array a window; None if it is
-    absent. A struct array of one window has no references.
+    """Return the values of a field in PulseDB's struct array, one array per window; None if it is
+    absent. A struct array with one window has no references.
     """
     if name not in fields:
         return None
@@ -394,7 +391,7 @@ def column_of(path, file, fields, name):
 
 
 def runs_of(cases, starts, step):
-    """Return the numbers of windows that follow each other, an array a run.
+    """Return the numbers of consecutive windows, one array per run.
 
     Parameters
     ----------
@@ -418,15 +415,15 @@ LABEL_FIELDS = {  # years, cm, kg, kg/m2, mmHg, mmHg
 
 
 def texts(values):
-    """Return one text a window, from MATLAB's codes of letters; an empty list if the field is
+    """Return one text per window from MATLAB's character codes; an empty list if the field is
     absent.
     """
     return ["".join(map(chr, np.ravel(x).astype(int))) for x in values or []]
 
 
 def began(case, seconds):
-    """Return the time of a sample (ISO 8601) that many seconds after a MIMIC case such as
-    "2174-11-06-10-12"; "" for others.
+    """Return the time (ISO 8601) this many seconds after a MIMIC case such as "2174-11-06-10-12";
+    "" for others.
     """
     try:
         return (
@@ -437,7 +434,7 @@ def began(case, seconds):
 
 
 def numbers(values):
-    """Return one number a window, or None if the field is absent."""
+    """Return one number per window, or None if the field is absent."""
     return (
         None
         if values is None
@@ -446,7 +443,7 @@ def numbers(values):
 
 
 def holds_ppg(path, channel_map):
-    """Tell whether the file is PulseDB's, or has a PPG dataset."""
+    """Tell whether the file is from PulseDB, or has a PPG dataset."""
     try:
         with h5py.File(path) as file:
             return "Subj_Wins" in file or bool(groups_with_ppg(file, channel_map))

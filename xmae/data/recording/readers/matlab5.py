@@ -15,13 +15,10 @@ beside them, at the top or within a structure.
 """
 
 import re
-import zlib
-from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
 from xmae.data.recording.matlab import check_matlab
@@ -29,23 +26,24 @@ from xmae.data.recording.people import subject_name
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
 from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.window_labels import rates_of_windows
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 
 SPC_SFREQ, BAMI_SFREQ = 125.0, 50.0  # Hz, as both data sets state them
 SPC_ROWS = ("ECG", "PPG1", "PPG2", "ACC_X", "ACC_Y", "ACC_Z")
 WINDOW_S, STEP_S = 8.0, 2.0
 MAGIC = b"MATLAB 5.0"
+KIND = "a MATLAB 5 file, perhaps truncated"
 
 
 def recognises(path):
-    """Tell whether the file is one of MATLAB 5."""
+    """Tell whether the file is a MATLAB 5 file."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def holds_ppg(path, channel_map):
-    """Tell whether the file has signals of one of the data sets, or a PPG by its name; a damaged
-    one is to be told.
+    """Tell whether the file has the signals of one of the data sets, or PPG by its name; a damaged
+    file counts, so that it is reported.
     """
     try:
         names = set(names_in(path))
@@ -55,7 +53,7 @@ def holds_ppg(path, channel_map):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file; its heart rate becomes the label `hr_reference`."""
+    """Yield the only recording of a file; its heart rate becomes the label `hr_reference`."""
     names = names_in(path)
     if not {"sig", "rawPPG"} & set(names):
         yield from read_named(path, channel_map, names)
@@ -78,7 +76,7 @@ def read(path, channel_map):
 
 
 def read_named(path, channel_map, names):
-    """Yield the recordings of a file whose vectors are known by their names alone."""
+    """Yield the recordings of a file whose vectors are identified by their names alone."""
     groups = list(groups_with_ppg(path, channel_map))
     if not groups:
         there = ", ".join(names) or "nothing"
@@ -91,8 +89,8 @@ def read_named(path, channel_map, names):
 
 
 def named_recording(path, place, values, roles, channel_map):
-    """Return the recording of one group of vectors; `place` names their structure, "" at the
-    top.
+    """Read one group of vectors as a recording; `place` is the name of their structure, "" at the
+    top level.
     """
     known = {name.lower(): x for name, x in values.items() if np.isscalar(x)}  # of no struct
     rate = next((float(known[name]) for name in RATE_NAMES if name in known), None)
@@ -118,8 +116,8 @@ def named_recording(path, place, values, roles, channel_map):
 
 
 def groups_with_ppg(path, channel_map):
-    """Yield name, values and roles of each structure with a PPG, the top of the file ("") first."""
-    with damage_told(path):
+    """Yield the name, values and roles of each structure with a PPG, the top level ("") first."""
+    with refusing(path, KIND):
         content = scipy.io.loadmat(path, simplify_cells=True)
     top = {name: x for name, x in content.items() if not name.startswith("__")}
     shared = {name: x for name, x in top.items() if np.size(x) == 1 and not isinstance(x, dict)}
@@ -140,39 +138,28 @@ def groups_with_ppg(path, channel_map):
 
 
 def is_vector(x):
-    """Tell whether a value is one row of numbers."""
+    """Tell whether a value is a single row of numbers."""
     return isinstance(x, np.ndarray) and x.ndim == 1 and len(x) > 1 and x.dtype.kind in "iuf"
 
 
 def names_in(path):
-    """Return names of the arrays in a file."""
-    with damage_told(path):
+    """Return the names of the arrays in a file."""
+    with refusing(path, KIND):
         check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 
 def load(path, name):
-    """Return one array of a file as float64."""
-    with damage_told(path):
+    """Read one array of a file as float64."""
+    with refusing(path, KIND):
         check_matlab(path)
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
-@contextmanager
-def damage_told(path):
-    """Turn what SciPy raises on a damaged file into a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, MatReadError, zlib.error) as error:
-        raise UserError(
-            f"{path}: not readable as a MATLAB 5 file, perhaps truncated ({error})"
-        ) from error
-
-
 def spc(path):
-    """Return channels, heart rates (n,) or None, and subject of a file of the IEEE SPC."""
+    """Return the channels, heart rates (n,) or None, and subject of a file of the IEEE Signal
+    Processing Cup (SPC).
+    """
     signals = load(path, "sig")
     if signals.ndim != 2 or len(signals) not in (5, 6):
         raise UserError(f"{path}: sig has the shape {signals.shape}; expected 5 or 6 rows")
@@ -185,7 +172,7 @@ def spc(path):
 
 
 def rate_files(path):
-    """Return names that the file with the heart rates may have."""
+    """Return the possible names of the file with the heart rates."""
     stem = path.stem
     return (
         stem.replace("DATA_", "REF_", 1) + ".mat",
@@ -195,7 +182,7 @@ def rate_files(path):
 
 
 def bami(path):
-    """Return channels, heart rates (n,) and subject of a file of BAMI."""
+    """Return the channels, heart rates (n,) and subject of a BAMI file."""
     ppg, acc = load(path, "rawPPG"), load(path, "rawAcc")
     if ppg.ndim != 2 or len(ppg) != 3 or acc.shape != ppg.shape:
         raise UserError(

@@ -29,7 +29,7 @@ MISSING = -32768  # int16 code of a missing sample
 
 
 def read(path, channel_map):
-    """Yield the one recording of an `.npz` file; the keys are listed at the top of this file.
+    """Yield the only recording of an `.npz` file; its keys are listed at the top of this file.
 
     Where breaths were marked by hand, the label `rr` comes from the marks, not from the monitor:
     see `breath_rate`.
@@ -55,7 +55,7 @@ def read(path, channel_map):
 
 
 def plain_shape(key, x):
-    """Return an array without the axes of length 1 that MATLAB gives: (1, n) -> (n,); a number is
+    """Remove the axes of length 1 that MATLAB adds to an array: (1, n) -> (n,); a number becomes
     ().
     """
     if x.size == 1 and not key.startswith("breaths"):
@@ -64,19 +64,19 @@ def plain_shape(key, x):
 
 
 def is_read(key):
-    """Tell whether an array of an archive is one of those listed at the top of this file."""
+    """Tell whether an archive's array is among those listed at the top of this file."""
     return KEYS.fullmatch(key) is not None
 
 
 def holds_ppg(path, channel_map):
-    """Take any archive for a recording; one without PPG is refused when it is read."""
+    """Return True: any archive counts as a recording, and one without PPG is refused when it is
+    read.
+    """
     return True
 
 
 def from_archive(data, path, units):
-    """Return the `Recording` that the arrays of an archive describe; `units` by the names of the
-    leads.
-    """
+    """Make a `Recording` from the arrays of an archive; `units` are by the names of the leads."""
     sfreq, ppg = float(data["fs"]), physical(data, "ppg")
     labels = {}
     if "age" in data:
@@ -115,12 +115,12 @@ def from_archive(data, path, units):
 
 
 def lead(data, name):
-    """Return the lead that an ECG key says it is: "ecg2" -> "V", or its own name in capitals."""
+    """Return the lead that an ECG key stands for: "ecg2" -> "V", or its own name in capitals."""
     return str(data.get(f"{name}_lead", name.upper()))
 
 
 def physical(data, name):
-    """Return samples in physical units, float64, NaN where missing: x * scale + offset."""
+    """Convert samples to physical units, float64, NaN where missing: x * scale + offset."""
     x = data[name]
     if x.dtype.kind not in "iufb":
         raise UserError(f"'{name}' holds {x.dtype}, no numbers")
@@ -131,7 +131,7 @@ def physical(data, name):
 
 
 def breath_rate(marks, duration):
-    """Return the respiration rate from marked breaths.
+    """Return the respiration rate from annotated breaths.
 
     Between two marks one breath passes evenly; the rate in a second is the share of breaths passed
     in it, times 60, so the mean over a window counts its breaths without rounding to whole ones.
@@ -139,7 +139,7 @@ def breath_rate(marks, duration):
     Parameters
     ----------
     marks : list of arrays
-        Times (s) of the breaths, one array an annotator; the result is the mean over annotators.
+        Times (s) of the breaths, one array per annotator; the result is the mean over annotators.
     duration : float
         Length of the recording, s.
 

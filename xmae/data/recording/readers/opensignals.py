@@ -23,13 +23,13 @@ PULSE = ("BVP", "PPG", "PULSE")
 
 
 def recognises(path):
-    """Tell whether a file begins with the mark of this format."""
+    """Tell whether a file begins with the signature of this format."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().startswith(MARK)
 
 
 def part_of(path, channel_map):
-    """Return the channels of the one device of a file."""
+    """Read the channels of the only device in a file."""
     device, rows, resolution, kinds = load(path)
     names = [str(name) for name in device["column"]]
     if rows.shape[1] != len(names):
@@ -54,9 +54,7 @@ def part_of(path, channel_map):
 
 
 def load(path):
-    """Return the header of the device, samples (n, n_columns), bits and kind of sensor by
-    column.
-    """
+    """Read the header of the device, samples (n, n_columns), and bits and sensor of each column."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = list(takewhile(lambda line: not line.startswith("# EndOfHeader"), file))
@@ -75,8 +73,8 @@ def load(path):
 
 
 def packet_places(number):
-    """Return places of packets on the grid of samples: the numbers run from 0 to some highest one,
-    again and again.
+    """Return the places of packets on the sampling grid; their numbers count up to a maximum and
+    start again.
     """
     period = int(number.max()) + 1
     steps = np.diff(number) % period if period > 1 else np.ones(len(number) - 1, int)
@@ -84,7 +82,7 @@ def packet_places(number):
 
 
 def plain(start):
-    """Return the start in ISO 8601; "" for what is no time."""
+    """Return the start in ISO 8601; "" for text that is not a time."""
     try:
         return pd.Timestamp(start).isoformat() if start else ""
     except ValueError:
@@ -92,7 +90,7 @@ def plain(start):
 
 
 def read(path, channel_map):
-    """Yield the recording of a file with PPG."""
+    """Yield the recording of a file that has PPG."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 

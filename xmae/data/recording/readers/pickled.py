@@ -1,4 +1,4 @@
-"""PPG-DaLiA and WESAD: one pickle a subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP
+"""PPG-DaLiA and WESAD: one pickle per subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP
 64 Hz, ACC 32 Hz).
 
 Pickles can run code when they are loaded; `plain_pickle` reads them without running any. PPG-DaLiA:
@@ -17,7 +17,7 @@ HR_LABELS = (8.0, 2.0)  # s: PPG-DaLiA's heart rates are of windows of 8 s that 
 
 
 def read(path, channel_map):
-    """Yield the one recording of a subject; age, sex and, in PPG-DaLiA, the heart rate become
+    """Yield the only recording of a subject; age, sex and, in PPG-DaLiA, the heart rate become
     labels.
     """
     try:
@@ -50,14 +50,16 @@ def read(path, channel_map):
 
 
 def plain_text(x):
-    """Return a name or a number as text."""
+    """Return a name or number as text."""
     if not isinstance(x, str | int | float):
         raise UserError("holds something else where a name or a number is expected")
     return str(x)
 
 
 def matrix(x):
-    """Return an array of the file as float64; nested lists, which may be endless, are refused."""
+    """Return an array of the file as float64; raises a `UserError` for nested lists, which may be
+    endless.
+    """
     if not isinstance(x, plain_pickle.Array):
         raise UserError("holds something else where an array is expected")
     return real_numbers(x)
@@ -69,9 +71,7 @@ def column(x):
 
 
 def labels_of(data):
-    """Return the age, sex and heart rate; WESAD's `label` is the condition at 700 Hz, not a heart
-    rate, and is passed over.
-    """
+    """Return the age, sex and heart rate; WESAD's `label` (the condition, at 700 Hz) is ignored."""
     labels, said = (
         {},
         {str(key).strip().upper(): x for key, x in data.get("questionnaire", {}).items()},
@@ -87,7 +87,7 @@ def labels_of(data):
 
 
 def holds_ppg(path, channel_map):
-    """Return any such file counts as a recording; one that is something else is refused when it is
-    read.
+    """Return True: any such file counts as a recording, and one that is something else is refused
+    when it is read.
     """
     return True

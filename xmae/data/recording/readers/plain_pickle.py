@@ -30,7 +30,7 @@ INSTRUCTIONS = """
 
 
 def load(path):
-    """Return what a pickle holds: dicts with text as keys, lists, numbers, text, arrays.
+    """Read the content of a pickle: dicts with text keys, lists, numbers, text, arrays.
 
     Arrays come as `Array`, which `numpy.asarray` turns into one.
 
@@ -46,13 +46,13 @@ def load(path):
 
 
 class Bounded:
-    """A file that refuses to read more than it has, before it takes memory for it."""
+    """A file that refuses to read beyond its end, before any memory is allocated for it."""
 
     def __init__(self, file, size):
         self.file, self.size = file, size
 
     def read(self, n):
-        """Read exactly n bytes."""
+        """Read exactly n bytes; raise an error if there are fewer."""
         if not 0 <= n <= self.size - self.file.tell():
             raise EOFError("it says that more follows than there is")
         return self.file.read(n)
@@ -64,13 +64,13 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Callable:
-    """One of the things that a file may call, by the name it has there."""
+    """A stand-in for a function that a pickle may call, by its name in the pickle."""
 
     name: str
 
 
 class Dtype:
-    """What the file says about the numbers of an array."""
+    """The type of an array's numbers, as the pickle states it."""
 
     def __init__(self, code):
         if not isinstance(code, str) or not DTYPES.fullmatch(code):
@@ -78,24 +78,24 @@ class Dtype:
         self.code, self.order = code, "="
 
     def fill(self, state):
-        """Take the order of the bytes."""
+        """Set the byte order."""
         if not isinstance(state, tuple) or state[1] not in ORDERS:
             raise UserError("refused: an array of an unknown order of bytes")
         self.order = state[1]
 
     def numpy(self):
-        """Return the type as NumPy has it."""
+        """Return the type as a NumPy dtype."""
         return np.dtype(self.code).newbyteorder(self.order)
 
 
 class Array:
-    """An array, once its bytes were held against its shape and type."""
+    """An array, whose bytes are checked against its shape and type."""
 
     def __init__(self):
         self.values = None
 
     def fill(self, state):
-        """Take shape, type, order and bytes."""
+        """Set shape, type, order and bytes."""
         _, shape, dtype, columns_first, data = state
         data = data.encode("latin1") if isinstance(data, str) else data
         plain = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
@@ -114,14 +114,14 @@ class Array:
 
 
 def scalar(dtype, data):
-    """Return one number of a type, from its bytes."""
+    """Return one number of a type from its bytes."""
     one = Array()
     one.fill((1, (1,), dtype, False, data))
     return one.values[0].item()
 
 
 def call(function, arguments):
-    """Return what one of the callables makes."""
+    """Return the result of one of the permitted functions."""
     if function.name == "encode" and len(arguments) == 2 and isinstance(arguments[0], str):
         return arguments[0].encode("latin1")
     if function.name == "bytes" and not arguments:
@@ -138,7 +138,7 @@ def call(function, arguments):
 
 
 class Machine(pickle._Unpickler):  # the one in Python: its instructions can be chosen
-    """The stack machine, with the harmless instructions only."""
+    """A pickle machine with the harmless instructions only."""
 
     dispatch = {
         getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
@@ -146,39 +146,39 @@ class Machine(pickle._Unpickler):  # the one in Python: its instructions can be 
     }
 
     def find_class(self, module, name):
-        """Admit the names that arrays need, as ours."""
+        """Return our stand-in for a name that arrays need; refuse any other name."""
         arrays = module in NUMPY and name in ("ndarray", "dtype", "_reconstruct", "scalar")
         if arrays or (module, name) in PLAIN:
             return Callable(name)
         raise UserError(f"refused: it asks for {module}.{name}, and only NumPy arrays are admitted")
 
     def load_reduce(self):
-        """Call."""
+        """Call a permitted function with the arguments on the stack."""
         arguments = self.stack.pop()
         if type(self.stack[-1]) is not Callable or type(arguments) is not tuple:
             raise UserError("refused: it calls what is no part of an array")
         self.stack[-1] = call(self.stack[-1], arguments)
 
     def load_build(self):
-        """Fill an array or a type."""
+        """Set the state of an array or a type."""
         state = self.stack.pop()
         if type(self.stack[-1]) not in (Array, Dtype):
             raise UserError("refused: it changes what is no array")
         self.stack[-1].fill(state)
 
     def load_setitem(self):
-        """Put one value into a dict."""
+        """Put one value from the stack into a dict."""
         value, key = self.stack.pop(), self.stack.pop()
         put(self.stack[-1], key, value)
 
     def load_setitems(self):
-        """Put several values into a dict."""
+        """Put several values from the stack into a dict."""
         items = self.pop_mark()
         for key, value in zip(items[::2], items[1::2], strict=True):
             put(self.stack[-1], key, value)
 
     def load_dict(self):
-        """Make a dict of what is on the stack."""
+        """Make a dict from what is on the stack."""
         items = self.pop_mark()
         self.append({})
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -194,7 +194,7 @@ class Machine(pickle._Unpickler):  # the one in Python: its instructions can be 
 
 
 def put(values, key, value):
-    """Set an entry of a dict whose keys are text; others could take for ever to hash."""
+    """Set an entry of a dict with text keys; hashing other keys could take forever."""
     if type(values) is not dict or type(key) not in (str, bytes):
         raise UserError("refused: a dict whose keys are not text")
     values[key.decode("latin1") if type(key) is bytes else key] = value

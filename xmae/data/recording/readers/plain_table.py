@@ -17,7 +17,7 @@ UNEVEN = 0.01  # of a step: times are written with so much rounding
 
 
 def read(path, channel_map):
-    """Yield the one recording of a table."""
+    """Yield the only recording of a table."""
     names, table = read_numbers(path)
     time = channel_map.time or next((n for n in names if plain_name(n) in TIME_NAMES), None)
     sfreq = None
@@ -38,12 +38,14 @@ def read(path, channel_map):
 
 
 def holds_ppg(path, channel_map):
-    """Return any table counts as a recording; one without PPG is refused when it is read."""
+    """Return True: any table counts as a recording, and one without PPG is refused when it is
+    read.
+    """
     return True
 
 
 def read_numbers(path):
-    """Return names of the columns, and the rows as float64 (n_times, n_columns), NaN where
+    """Read the names of the columns, and the rows as float64 (n_times, n_columns), NaN where
     empty.
     """
     try:
@@ -65,13 +67,15 @@ def read_numbers(path):
 
 
 def seconds_of(time, channel_map, path):
-    """Return seconds of one unit of the time column, by the map or by brackets in its name."""
+    """Return the seconds in one unit of the time column, from the map or from brackets in its
+    name.
+    """
     unit = channel_map.time_unit or split_unit(time)[1] or "s"
     return seconds_in(unit, f"{path}: column '{time}'")
 
 
 def rate_of(times, unit, path):
-    """Return the sampling rate (Hz) of times with even steps."""
+    """Return the sampling rate (Hz) of evenly spaced times."""
     steps = np.diff(times)
     step = (times[-1] - times[0]) / max(len(steps), 1)
     if not len(steps) or not step > 0 or not np.isfinite(times).all():

@@ -22,13 +22,13 @@ SIGNALS = {"ecg [uv]": ("ECG", "uV", 1), "channel 0": ("PPG", "", -1)} | {
 
 
 def recognises(path):
-    """Tell whether a file begins with the names of these columns."""
+    """Tell whether a file begins with the column names of this format."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().lower().startswith(f"{PHONE};{SENSOR}")
 
 
 def part_of(path, channel_map):
-    """Return the channels of a file, and of the `..._ACC.txt` beside one of PPG or ECG."""
+    """Read the channels of a file, and of the `..._ACC.txt` beside a file with PPG or ECG."""
     begun_ns, start, channels = load(path, 0)
     stem = path.stem.rpartition("_")[0]
     beside = path.with_name(f"{stem}_ACC.txt")
@@ -38,8 +38,8 @@ def part_of(path, channel_map):
 
 
 def load(path, zero_ns):
-    """Return the first time of the sensor (ns), first time of the phone (ISO 8601), and channels
-    whose times count from `zero_ns`, or from the first sample if that is 0.
+    """Read the first time of the sensor (ns), the first time of the phone (ISO 8601), and channels
+    with times relative to `zero_ns`, or to the first sample if that is 0.
     """
     try:
         table = pd.read_csv(path, sep=";", encoding="utf-8-sig")
@@ -71,7 +71,7 @@ def load(path, zero_ns):
 
 
 def read(path, channel_map):
-    """Yield the recording of a file of PPG."""
+    """Yield the recording of a PPG file."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 
@@ -81,5 +81,5 @@ def holds_ppg(path, channel_map):
 
 
 def files_of(path):
-    """Return the files that a recording is made of."""
+    """Return the files that make up a recording."""
     return [path, path.with_name(f"{path.stem.rpartition('_')[0]}_ACC.txt")]

@@ -44,7 +44,7 @@ OTHER_CLOCK = "acceleration_of_another_clock"
 
 @dataclass(frozen=True)
 class Source:
-    """One file of a session; `clock` is "" where the manifest names none."""
+    """One file of a session; `clock` is "" where the manifest does not name one."""
 
     path: Path
     clock: str
@@ -54,7 +54,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Session:
-    """What a manifest says."""
+    """The content of a manifest."""
 
     path: Path
     subject: str
@@ -67,7 +67,7 @@ class Session:
 
 
 def recognises(path):
-    """Tell whether a YAML file is a manifest: it has `sources`."""
+    """Tell whether a YAML file is a session manifest: it has `sources`."""
     try:
         return isinstance(read_keys(path).get("sources"), list)
     except UserError:
@@ -75,7 +75,7 @@ def recognises(path):
 
 
 def holds_ppg(path, channel_map):
-    """Return any manifest counts as a recording; other YAML files do not."""
+    """Return True for any manifest, which counts as a recording; False for other YAML files."""
     return recognises(path)
 
 
@@ -85,7 +85,7 @@ def files_of(path):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a session."""
+    """Yield the only recording of a session."""
     session = load(path)
     parts = [read_part(source) for source in session.sources]
     clocks = clocks_of(session, parts)
@@ -125,7 +125,8 @@ def read(path, channel_map):
 
 
 def person_of(session, parts):
-    """Return who was recorded, as the manifest says, or else its files; "" if nobody says it.
+    """Return the person recorded, from the manifest or else from its files; "" if none of them
+    names one.
 
     Raises
     ------
@@ -144,8 +145,8 @@ def person_of(session, parts):
 
 
 def on_known_clock(recording, session, ppg_clock, ecg_clock):
-    """Return the recording with the clocks that the manifest knows; else marked as of several
-    clocks.
+    """Return the recording with the clock corrections of the manifest; without them it is marked as
+    having several clocks.
     """
     if ecg_clock is None or ecg_clock == ppg_clock:
         return recording
@@ -159,7 +160,7 @@ def on_known_clock(recording, session, ppg_clock, ecg_clock):
 
 
 def read_part(source):
-    """Say what a file of a session holds, and role -> names of its channels."""
+    """Read one file of a session: its channels, and the names of channels by role."""
     from xmae.data.recording.readers.formats import reader_of
 
     if not source.path.is_file():
@@ -185,8 +186,8 @@ def read_part(source):
 
 
 def renamed(part: Part, roles, source):
-    """Return the role and channel of all that a source brings, by names that no other source
-    has.
+    """Yield the role and channel of everything that a source contributes, under names unique in the
+    session.
     """
     by_name = {channel.name: channel for channel in part.channels}
     for role, names in roles.items():
@@ -201,8 +202,8 @@ def renamed(part: Part, roles, source):
 
 
 def clocks_of(session, parts):
-    """Return the clock of each source: as named; else "ecg" for a file with ECG, and else that of
-    the PPG.
+    """Return the clock of each source: the named one, else "ecg" for a file with ECG alone, else
+    the clock of the PPG.
     """
     unnamed = next(
         (s.clock for s, (_, roles) in zip(session.sources, parts, strict=True) if "ppg" in roles),
@@ -221,14 +222,14 @@ def clocks_of(session, parts):
 
 
 def clock_with(role, parts, clocks):
-    """Return the clock of the first source with a role; None if there is none."""
+    """Return the clock of the first source with a role; None if no source has it."""
     return next(
         (clock for (_, roles), clock in zip(parts, clocks, strict=True) if role in roles), None
     )
 
 
 def seconds_from(session, parts, zero):
-    """Return the start of each source, s after that of the source `zero`.
+    """Return the start of each source, s after the source `zero`.
 
     Raises
     ------
@@ -261,7 +262,7 @@ def seconds_from(session, parts, zero):
 
 
 def time_of(start, path, name):
-    """Return a start as a time; a `UserError` names the source."""
+    """Parse a start time; a `UserError` names the source."""
     try:
         return datetime.fromisoformat(start)
     except ValueError as error:
@@ -269,7 +270,7 @@ def time_of(start, path, name):
 
 
 def load(path):
-    """Return the manifest; a `UserError` names what is wrong in it."""
+    """Read the manifest; a `UserError` names what is wrong in it."""
     values = read_keys(path)
     if unknown := [key for key in values if key not in KEYS]:
         hint = did_you_mean(str(unknown[0]), KEYS)
@@ -308,9 +309,7 @@ def load(path):
 
 
 def zone_of(path, name):
-    """Return the time zone of a session, such as Europe/Berlin or +02:00; None where it names
-    none.
-    """
+    """Return the time zone of a session, such as Europe/Berlin or +02:00; None if none is named."""
     if name is None:
         return None
     if re.fullmatch(r"[+-]\d\d:\d\d", str(name)):
@@ -324,7 +323,7 @@ def zone_of(path, name):
 
 
 def source_of(path, entry):
-    """Return one entry of `sources`: a file's name, or a file with its keys."""
+    """Read one entry of `sources`: a file name, or a dict with a file name and its keys."""
     entry = {"file": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise UserError(f"{path}: each of sources has a file, as in file: watch.csv")
@@ -340,6 +339,6 @@ def source_of(path, entry):
 
 
 def read_keys(path):
-    """Return a YAML file as a dict; {} for anything else in YAML."""
+    """Read a YAML file as a dict; {} for any other content."""
     values = read_yaml(path, "a session")
     return values if isinstance(values, dict) else {}

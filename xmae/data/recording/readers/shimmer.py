@@ -22,14 +22,14 @@ COLUMNS = {
 
 
 def recognises(path):
-    """Tell whether the names of columns begin with "Shimmer"."""
+    """Tell whether the column names begin with "Shimmer"."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         lines = [file.readline().lower() for _ in range(2)]
     return any(line.lstrip('"').startswith("shimmer_") for line in lines)
 
 
 def part_of(path, channel_map):
-    """Return the channels of a file, as a table with names of its own."""
+    """Read the channels of a file, as a table with its own column names."""
     if channel_map.roles:
         return table.part_of(path, channel_map)
     found = {}
@@ -47,7 +47,7 @@ def part_of(path, channel_map):
 
 
 def read(path, channel_map):
-    """Yield the recording of a file with PPG; what a channel map says is read as a table."""
+    """Yield the recording of a file with PPG; with a channel map it is read as a plain table."""
     if channel_map.roles:
         yield from table.read(path, channel_map)
         return

@@ -1,4 +1,5 @@
-"""CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
+"""CSV and Parquet tables: one column per channel, one row per sample; an empty cell is a missing
+sample.
 
 Times, if there are any, are numbers in the unit that the column's name, a row of units or the
 channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps
@@ -44,8 +45,8 @@ MAX_GAP_S = 3600  # a longer gap starts another recording
 
 
 def read(path, channel_map):
-    """Yield the recordings of one table: one, or one for each subject and each stretch between gaps
-    of over 1 h.
+    """Read the recordings of one table: a single one, or one for each subject and for each stretch
+    between gaps of over 1 h.
     """
     table, units, repairs = load(path, channel_map)
     who = subject_column(table.columns, channel_map, path, table)
@@ -70,7 +71,7 @@ def read(path, channel_map):
 
 
 def part_of(path, channel_map):
-    """Return the columns of a table that play a role, with or without PPG, as a part of a session.
+    """Read the columns of a table that have a role, with or without PPG, as a part of a session.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def part_of(path, channel_map):
 
 
 def load(path, channel_map):
-    """Return the table, the units that a row of it states, by column, and what was mended."""
+    """Read the table, the units by column if a row states them, and the repairs made."""
     if path.suffix.lower() != ".parquet":
         names = dialect_of(path).names
         who = subject_column(names, channel_map, path)
@@ -142,18 +143,20 @@ def load(path, channel_map):
 
 
 def check_nested(path, schema, channel_map):
-    """Raise a `UserError` if a column that is a channel holds lists or the like."""
+    """Raise a `UserError` if a channel's column holds lists or the like."""
     names = [name.strip() for name in schema.names]
     roles = find_roles(names, wanted(names, channel_map), units_of(names, {}))
     channels = set(chain.from_iterable(roles.values()))
     for name, field in zip(names, schema, strict=True):
         if field.type.num_fields and name in channels:
-            raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")
+            raise UserError(
+                f"{path}: column '{name}' holds {field.type}; expected one number per row"
+            )
 
 
 def read_subject(path, table, columns, channel_map, subject, units, mended):
-    """Yield the recordings of the rows of one subject; `subject` is None where the table does not
-    name any.
+    """Yield the recordings in the rows of one subject; `subject` is None where the table does not
+    name one.
     """
     signals = {name: numbers_of(table[name], name, path) for name in columns}
     repairs = [*mended, *(["subject_from_file_name"] if subject is None else [])]
@@ -201,7 +204,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
 
 
 def numbers_of(column, name, path):
-    """Return the values of a column, float64 (n,); a `UserError` names the first that is no
+    """Return the values of a column, float64 (n,); a `UserError` names the first that is not a
     number.
     """
     try:
@@ -229,7 +232,7 @@ def numbers_of(column, name, path):
 
 
 def units_of(names, units):
-    """Say what name or row of units states for each column."""
+    """Return the unit of each column, from its name or from a row of units."""
     return {name: split_unit(name)[1] or units.get(name, "") for name in names}
 
 
@@ -246,7 +249,7 @@ def wanted(columns, channel_map):
 
 
 def channel_columns(names, channel_map, path, units):
-    """Return the columns that play a role."""
+    """Return the columns that have a role."""
     try:
         roles = find_roles(list(names), wanted(names, channel_map), units_of(names, units))
     except UserError as error:

@@ -36,7 +36,7 @@ DRIFT_S = 0.1  # s by which times may differ from even ones, or one step
 
 
 def time_column(table, channel_map, path, units):
-    """Return the column with times: the one that the map names, or one of a usual name; None if
+    """Return the column with times: the one that the map names, or one with a usual name; None if
     there is none.
 
     "T" is no such name, but a temperature; and what is called "t" without a unit, or by one of the
@@ -62,12 +62,12 @@ def time_column(table, channel_map, path, units):
 
 
 def is_index(name):
-    """Tell whether a column is called as an index is that was written with the table."""
+    """Tell whether a column has the name of an index that was written with the table."""
     return name.strip() in INDEX_NAMES
 
 
 def is_no_time(column, name):
-    """Tell whether a column of a doubtful name holds something else than times."""
+    """Tell whether a column with an ambiguous name holds something other than times."""
     if name == "T" or len(column) < 2:
         return True
     if pd.api.types.is_numeric_dtype(column):
@@ -81,7 +81,7 @@ def is_no_time(column, name):
 
 
 def seconds_of(table, name, channel_map, path, unit_below):
-    """Return times in s (n,), and when the first of them was, where the column says it; else "".
+    """Return the times in s (n,), and the date of the first one where the column has it; else "".
 
     Times then count from the first.
     """
@@ -109,8 +109,8 @@ def seconds_of(table, name, channel_map, path, unit_below):
 
 
 def numbers_again(column):
-    """Return a column of text as numbers, if numbers are all that is left of it: the row that a
-    file breaks off in was text, and is missing by now.
+    """Return a column of text as numbers if only numbers are left in it: the text was in an
+    incomplete row that is now missing.
     """
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return column
@@ -121,13 +121,14 @@ def numbers_again(column):
 
 
 def begun_at(seconds):
-    """Return a time in s since 1970 as a date in UTC, to the microsecond."""
+    """Convert a time in s since 1970 to a date in UTC, to the microsecond."""
     return pd.Timestamp(round(1e6 * seconds), unit="us", tz="UTC")
 
 
 def seconds_of_day(table, name):
     """Return times of day in s from the first (n,), and when that was if a column beside them has
-    the date; else "". Midnight may pass, where one date, that of the beginning, or none is said.
+    the date; else "". Times may pass midnight if only one date (that of the start) or none is
+    given.
     """
     words = table[name].astype(str).str.strip().str.replace(",", ".")
     seconds = pd.to_timedelta(words).dt.total_seconds().to_numpy()
@@ -142,7 +143,7 @@ def seconds_of_day(table, name):
 
 
 def days_beside(table):
-    """Return the date of each row of a table, NaT where none can be read; None without a column of
+    """Return the date of each row of a table, NaT where it cannot be read; None without a column of
     dates.
     """
     name = next((other for other in table.columns if plain_name(other) in DATE_NAMES), None)
@@ -153,8 +154,8 @@ def days_beside(table):
 
 
 def dates_of(column, name, path):
-    """Return the dates of a column, in UTC if they have a zone; a `UserError` if only some have
-    one, or if they are no dates.
+    """Return the dates of a column, in UTC if they have a zone; raises a `UserError` if only some
+    have one, or if they are not dates.
     """
     written = column.astype(str)
     words = written.str.match("[A-Za-z]") & column.notna()  # pandas knows "now" and "today"
@@ -186,7 +187,7 @@ def dates_of(column, name, path):
 
 
 def refuse_time_unit(times, name, path):
-    """Raise a `UserError` if the rate of times (s) is out of bounds, and would not be if they had
+    """Raise a `UserError` if the rate of times (s) is out of bounds, but would be within them in
     another unit.
     """
     steps = np.diff(times)
@@ -201,9 +202,7 @@ def refuse_time_unit(times, name, path):
 
 
 def on_grid(x, places):
-    """Return samples at whole-numbered places of a grid, NaN between: (n,), (n,) -> (places[-1] +
-    1,).
-    """
+    """Place samples on a grid, NaN between them: (n,), (n,) -> (places[-1] + 1,)."""
     if len(places) and places[-1] + 1 == len(x):
         return x
     filled = np.full(int(places[-1]) + 1 if len(places) else 0, np.nan)
@@ -212,8 +211,8 @@ def on_grid(x, places):
 
 
 def regular_times(times, name, path):
-    """Return the rate (Hz) of times (s), the place of each sample on the grid of that rate, and
-    what was mended.
+    """Return the rate (Hz) of times (s), the place of each sample on the grid of that rate, and the
+    repairs made.
 
     Times that jitter, but keep within one step or 0.1 s of an even count, are taken as even:
     "time_jitter". Steps of more than one and a half median steps are gaps in the grid: "time_gaps".

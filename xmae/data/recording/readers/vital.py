@@ -18,7 +18,7 @@ WAVE = 1  # the type of a track of samples; 2 is one of single numbers
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file; missing stretches of a track are missing samples.
+    """Yield the only recording of a file; missing stretches of a track become missing samples.
 
     Heart rate, SpO2 and respiration rate of the monitor become labels, one value for each 2 s.
     """
@@ -60,7 +60,7 @@ def read(path, channel_map):
 
 
 def open_vital(path, tracks):
-    """Return the file with these tracks, or all."""
+    """Open a file with these tracks, or with all."""
     import vitaldb
 
     try:
@@ -84,5 +84,7 @@ def open_vital(path, tracks):
 
 
 def holds_ppg(path, channel_map):
-    """Return any such file counts as a recording; one without PPG is refused when it is read."""
+    """Return True: any such file counts as a recording, and one without PPG is refused when it is
+    read.
+    """
     return True

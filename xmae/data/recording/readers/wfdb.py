@@ -76,7 +76,7 @@ def read(path, channel_map):
 
 
 def read_header(name):
-    """Return the header of a record or segment."""
+    """Read the header of a record or segment."""
     try:
         header = wfdb.rdheader(name)
         refuse_unread_rate(name, header)
@@ -90,8 +90,8 @@ def read_header(name):
 
 
 def refuse_unread_rate(name, header):
-    """Raise a `UserError` if a header states a rate that `wfdb` cannot read: it would take 250 Hz,
-    the rate of headers that state none.
+    """Raise a `UserError` if a header states a rate that `wfdb` cannot read: it would assume 250
+    Hz, the default of headers without a rate.
     """
     lines = Path(f"{name}.hea").read_text(errors="replace").splitlines()
     words = next(line for line in lines if line.strip() and line[0] != "#").split()
@@ -101,7 +101,9 @@ def refuse_unread_rate(name, header):
 
 
 def why_passed_over(part, length, sfreq, channel_map):
-    """Say why a segment of so many samples at `sfreq` (Hz) holds nothing to use; "" if it does."""
+    """Return why a segment with this many samples at `sfreq` (Hz) is unusable; "" if it is
+    usable.
+    """
     if length < WINDOW_S * sfreq:
         return "segments under 10 s"
     try:
@@ -113,8 +115,8 @@ def why_passed_over(part, length, sfreq, channel_map):
 
 
 def read_segment(name, header, channel_map, record, labels, start_s, whole):
-    """Return one `Recording` of a record, or of a segment that starts `start_s` after the start of
-    the `whole` record.
+    """Read a record as one `Recording`, or a segment that starts `start_s` after the start of the
+    `whole` record.
     """
     names = [channel.strip(" ,") for channel in header.sig_name or []]
     try:
@@ -155,7 +157,7 @@ def read_segment(name, header, channel_map, record, labels, start_s, whole):
 
 
 def check_lengths(name, header):
-    """Raise a `UserError` if a header says more channels or samples than its files can hold."""
+    """Raise a `UserError` if a header claims more channels or samples than its files can hold."""
     path = Path(f"{name}.hea")
     check_columns(len(header.sig_name or []), path)
     for file in set(header.file_name or []) - {"~"}:  # which stands for none
@@ -166,9 +168,9 @@ def check_lengths(name, header):
 
 
 def refuse_wrong_sums(data):
-    """Raise a `UserError` if the samples of a channel, as codes, do not add up to its checksum.
+    """Raise a `UserError` if the codes of a channel do not add up to its checksum.
 
-    A sum of 0 is what some writers put where they keep none.
+    Some writers put a sum of 0 where they keep none.
     """
     for channel, x, stated in zip(
         data.sig_name, data.e_d_signal, data.checksum or [], strict=False
@@ -182,8 +184,8 @@ def refuse_wrong_sums(data):
 
 
 def stated_units(path, units):
-    """Return the units of all channels as the header has them: `wfdb` loses every letter that is
-    not ASCII, so that "µV" becomes "V".
+    """Return the units of all channels as the header states them: `wfdb` drops letters that are not
+    ASCII, so that "µV" becomes "V".
     """
     raw = path.read_bytes()
     if raw.isascii():
@@ -199,7 +201,7 @@ def stated_units(path, units):
 
 
 def labels_of(comments):
-    """Return the age and sex as the comments of a header state them."""
+    """Return the age and sex from the comments of a header."""
     labels, text = {}, "\n".join(comments or [])
     units = "|".join(YEARS)
     if age := re.search(rf"\bage[^\w\n]{{1,4}}(\d+)[ \t]*(?:({units})s?\b)?", text, re.IGNORECASE):
@@ -210,9 +212,7 @@ def labels_of(comments):
 
 
 def segments_of(path):
-    """Return headers of the segments that a record consists of; none for a record of one
-    segment.
-    """
+    """Return the headers of a record's segments; none for a record with one segment."""
     lines = [
         line
         for line in path.read_text(errors="replace").splitlines()
@@ -224,9 +224,7 @@ def segments_of(path):
 
 
 def files_of(path):
-    """Return files that a record consists of: its header, those of its segments, and the signal
-    files that they name.
-    """
+    """Return the files of a record: its header, those of its segments, and their signal files."""
     headers = [path, *sorted(segments_of(path))]
     signals = set()
     for part in filter(Path.is_file, headers):
@@ -235,7 +233,7 @@ def files_of(path):
 
 
 def holds_ppg(path, channel_map):
-    """Tell whether a header names a PPG channel, or segments of which one does."""
+    """Tell whether a header names a PPG channel, or segments with one."""
     wanted = channel_map.roles.get("ppg", PPG_NAMES)
     wanted = {plain_name(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
     parts = [part for part in segments_of(path) if part.is_file()] or [path]
@@ -247,14 +245,14 @@ def holds_ppg(path, channel_map):
 
 
 def channel_of(line):
-    """Return the name of the channel in a line of a header: what stands behind eight fields."""
+    """Return the channel name in a line of a header, after eight fields."""
     fields = line.split(None, 8)
     return fields[8] if len(fields) > 8 else fields[-1]
 
 
 def signal_lines(path):
-    """Return the lines of a header that describe signals; the name of the channel is the last
-    word.
+    """Return the lines of a header that describe signals; their last word is the name of the
+    channel.
     """
     lines = [
         line
