@@ -184,7 +184,7 @@ def measure(opened, recorded, windows, chosen, timed_windows, rounds, starts):
     windows : Windows
         Those that accuracy is measured on, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     timed_windows, rounds, starts : int
         See `bench`.
 
@@ -250,7 +250,7 @@ def record(result, out):
 
 
 def check_settings(windows, rounds, starts, record_baseline, baseline):
-    """Refuse counts below 1, and a baseline that is both recorded and reused."""
+    """Raise a `UserError` for counts below 1, or a baseline that is both recorded and reused."""
     if min(windows, rounds, starts) < 1:
         raise UserError("windows, rounds and starts must be at least 1")
     if record_baseline and baseline:
@@ -260,7 +260,7 @@ def check_settings(windows, rounds, starts, record_baseline, baseline):
 
 
 def baseline_of(opened, store, baseline, record_baseline):
-    """Read the recorded baseline at `baseline`, of the weights of this bundle; else make one."""
+    """Read the recorded baseline at `baseline` for the weights of this bundle, or make one."""
     if not baseline:
         return make_reference(
             opened, store, None if record_baseline else "cpu", precisions=record_baseline
@@ -356,7 +356,7 @@ def write_csv(path, rows):
 
 
 def flat(row):
-    """Return a row whose intervals, cosines and heart rate are columns of their own."""
+    """Return a row with its intervals, cosines and heart rate as separate columns."""
     low, high = row.get("latency_interval") or ("", "")
     values = row | {"latency_low": low, "latency_high": high}
     if threaded := row.get("all_threads"):

@@ -61,8 +61,8 @@ def simulate(
 ) -> dict:
     """Play a recording through the firmware of a bundle on emulated devices.
 
-    A student that reads beats is played through libxmae: a line a second, and every field of every
-    result is compared with `xmae.Stream` here. Exit code 1 where they differ.
+    A student that reads beats is played through libxmae: one line per second, and every field of
+    every result is compared with `xmae.Stream` here. Exit code 1 where they differ.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def simulate(
     cmsis_nn : str or None
         Folder of a CMSIS-NN release whose convolutions are to replace this package's on Cortex-M.
     model : str
-        Which of the bundle's students, such as "student-app", or "student-motion" in its folder c.
+        Student of the bundle, such as "student-app", or "student-motion" in its folder c.
     public_key : str or None
         PEM file of the Ed25519 key that must have signed the bundle; see docs/bundle.md.
     channels : str or None
@@ -196,7 +196,7 @@ class PlayedCodes:
     Attributes
     ----------
     codes : float array, shape (n,)
-        Of its converter; NaN = missing.
+        Codes of the converter; NaN = missing.
     rate : int
         Hz.
     hop_s : int
@@ -212,7 +212,7 @@ class PlayedCodes:
 
 
 def played_codes(recording, signal, sfreq, seconds, hop_s, adc_bits):
-    """Sample a recording as a watch does: `PlayedCodes`; the arguments are those of `simulate`.
+    """Sample a recording like a watch: `PlayedCodes`; the arguments are those of `simulate`.
 
     Raises
     ------

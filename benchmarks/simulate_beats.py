@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student that reads beats: a line a second, the same bits as
+"""`xmae simulate` of a student that reads beats: one line per second, the same bits as
 `xmae.Stream`.
 """
 
@@ -39,7 +39,7 @@ class PlayedSignal:
     recording : Recording
         Systole rises.
     name : str
-        Of its file.
+        Name of the recording's file.
     sfreq : float or None
         Rate of the front end, Hz; None: the recording's, if it is 25 to 500 Hz, else 100 Hz.
     hop_s, bits : int
@@ -101,7 +101,7 @@ def simulate_beats(bundle, chosen, not_run, signal, out, model, speed):
     out : str
         Folder for simulate.json, watch.md, report.html and each device's lines.txt.
     model : str
-        Which of the bundle's students.
+        Student of the bundle.
     speed : float
         Pace at which lines are shown, times real time; 0 = at once.
 
@@ -129,16 +129,16 @@ def play_all(chosen, not_run, play, signal, origin, out, speed):
     Parameters
     ----------
     chosen, not_run, signal, out, speed
-        As of `simulate_beats`.
+        As in `simulate_beats`.
     play : callable
         `play(device, emulator, folder)` returns what `play_beats` does.
     origin : dict
-        Which student was played, and whether it is signed.
+        The student that was played, and whether it is signed.
 
     Returns
     -------
     dict
-        What is in simulate.json, "summary" and "out".
+        Content of simulate.json, with "summary" and "out".
     """
     able, left = split_devices(chosen)
     with atomic_folder(out, RESULTS) as folder:

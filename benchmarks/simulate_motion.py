@@ -1,4 +1,4 @@
-"""`xmae simulate` of a student for PPG and acceleration: a line a second, the bits of
+"""`xmae simulate` of a student for PPG and acceleration: one line per second, the bits of
 `xmae.MotionStream`.
 """
 
@@ -33,7 +33,7 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
     state : str
         Whether its bundle is signed, or "shipped".
     chosen, not_run, signal, out, speed
-        As of `xmae.benchmarks.simulate_beats.simulate_beats`.
+        As in `xmae.benchmarks.simulate_beats.simulate_beats`.
 
     Returns
     -------
@@ -55,7 +55,8 @@ def simulate_motion(student, state, chosen, not_run, signal, out, speed):
 
 
 def moving_codes(signal):
-    """Return what the sensors of a watch give: `MovingCodes`. A gap holds the value before it.
+    """Sample a recording like the sensors of a watch: `MovingCodes`. In a gap the value before it
+    is repeated.
 
     Raises
     ------

@@ -155,11 +155,11 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
     windows : Windows
         Those to run, n.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
     limits : dict
-        Of "int8" and "fp32", by name.
+        Limits of "int8" and "fp32", by name.
     rounds : int
-        Of the latency measurement; 0 = none.
+        Rounds of the latency measurement; 0 = none.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def verdict(rows, other, signature, windows):
     other : list of str
         Models of which the bundle has other weights than the reference.
     signature : Verdict
-        Of the bundle.
+        Verdict on the bundle's signature.
     windows : Windows
         Those that were run.
     """

@@ -1,5 +1,5 @@
-"""From trained encoders to files that run elsewhere: one module a format, and the bundle that holds
-them all.
+"""From trained encoders to files that run elsewhere: one module per format, and the bundle that
+holds them all.
 
 The verb is `xmae.export.export.export`; what is imported here opens a bundle without what building
 one needs.

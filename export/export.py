@@ -180,15 +180,15 @@ class Plan:
     Attributes
     ----------
     encoders, students : dict of str to nn.Module
-        All that are exported for runtimes, and those of them that are students, by model.
+        All models that are exported for runtimes, and the students among them, by model.
     moving : dict of str to nn.Module
         Students that take acceleration too; they become C only.
     names : dict of str to str
-        What each student's file is called.
+        Name of each student's file.
     brought : dict of str to (dict or None)
         Heads that a model came with and that are kept.
     graphs : dict of str to nn.Module
-        What is exported, by model.
+        Graph of each model to export.
     taken : dict of str to list of str
         Models that each format takes.
     train : Windows
@@ -509,13 +509,13 @@ def export_model(
     graph, rounded : torch.nn.Module
         From `exportable`; and what becomes int8, see `with_mean_kept`.
     folder : Path
-        Where to.
+        Folder to write into.
     precisions : list of str
         Those that the target does not have are skipped.
     calibration, ppg : float32 arrays, shape (n, 1000)
         Scaled windows that set the int8 ranges, and others to compare on.
     reference, mean : float32 arrays, shapes (n, D) and (D,)
-        What PyTorch gives on `ppg`, and on average on `calibration`.
+        Embeddings of PyTorch on `ppg`, and their mean on `calibration`.
     observer, budget : str, float, optional
         See `export`.
 

@@ -55,8 +55,8 @@ def quantize(
     seed : int
         Seed of the choice of windows.
     observer : str
-        How they do: minmax, percentile (without the rarest 0.01 %), mse (least squared error),
-        entropy.
+        How ranges are chosen: minmax, percentile (without the rarest 0.01 %), mse (least squared
+        error), entropy.
     targets : str
         Any of executorch, litert, onnx, separated by commas.
     drift_budget : float or None

@@ -18,9 +18,9 @@ def export_within(target, module, path, calibration, ppg, budget, observer=MINMA
     float.
 
     Layers are left in float from the worst on, each with those that read its results, which int8
-    would round. How many is foretold: noise of independent layers adds up, and one minus the cosine
-    is half of it. The file is then written and run; if it drifts more than foretold, more layers
-    follow.
+    would round. Their number is predicted: noise of independent layers adds up, and one minus the
+    cosine is half of it. The file is then written and run; if it drifts more than predicted, more
+    layers follow.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def write_int8(encoder, source, path):
     ----------
     encoder : BeatStudent
     source : str
-        What it was loaded from. A shipped one has its file already, for which its tables were made.
+        File it was loaded from. A shipped one has its file already, for which its tables were made.
     path : Path
     """
     if source in MOVING:

@@ -32,7 +32,7 @@ class MotionResult(StreamResult):
     followed : int
         Heart rate that the belief holds likeliest, 1 / 100 bpm, given or not.
     belief : int
-        How sure it is, 0 to 255.
+        Certainty of the belief, 0 to 255.
     """
 
     activity: int = -1
@@ -48,7 +48,7 @@ class MotionStream(Stream):
     model : str or Path
         Int8 `.tflite` of a student for PPG and three axes, or for PPG alone.
     sfreq, bits, hop_s, inverted, certainty
-        As of `Stream`.
+        As in `Stream`.
     acc_sfreq : float
         Rate of the acceleration, Hz, 25 to 500.
     one_g : int
@@ -85,7 +85,7 @@ class MotionStream(Stream):
     def accelerate(self, codes):
         """Take acceleration; call it before the PPG of the same time is pushed.
 
-        What has not come when a second of PPG is complete counts as no movement.
+        Acceleration that has not arrived when a second of PPG is complete counts as no movement.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""`xmae.Stream`: samples in, a line a second out, with the same bits as the C library.
+"""`xmae.Stream`: samples in, one line per second out, with the same bits as the C library.
 
     codes -> front end (100 Hz, int8) -> network -> timing map -> beats -> result
 

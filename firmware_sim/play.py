@@ -62,7 +62,7 @@ def play(
     cmsis_nn : str or None
         Folder of CMSIS-NN, to use instead of the kernels of this package.
     student : str
-        Which of the bundle's students.
+        Student of the bundle.
 
     Returns
     -------
@@ -164,11 +164,11 @@ def limits(sizes, latency_ms, rate):
     Parameters
     ----------
     sizes : dict
-        Of a `Firmware`.
+        Sizes of a `Firmware`.
     latency_ms : float
         The longest that a window may take, ms: samples that arrive meanwhile wait in the FIFO.
     rate : int
-        Of the front end, Hz.
+        Sampling rate of the front end, Hz.
     """
     used = {"weights": sizes["flash_weights"], "code": sizes["flash_code"], "ram": sizes["ram"]}
     kept = {
@@ -214,9 +214,9 @@ def bit_exact(model, entry, codes, embeddings):
     entry : Entry
         The bundle's, with scales and zero points.
     codes : int8 array, shape (n, 1000)
-        What the network saw.
+        Input of the network.
     embeddings : int8 array, shape (n, D)
-        What it gave.
+        Output of the network.
 
     Returns
     -------

@@ -106,11 +106,11 @@ def with_library(name, texts, program, folder, core, sizes, more=()):
     Parameters
     ----------
     name : str
-        Of the model in C.
+        Name of the model in C.
     texts : dict of str to str
         The model's sources, by their place in `folder`.
     program : str
-        Of `BOARDS`: what feeds the library.
+        Program in `BOARDS` that feeds the library.
     folder : Path
         For sources and ELF file.
     core : str
@@ -164,11 +164,11 @@ def play_beats(bundle, device, emulator, codes, folder, rate, hop_s=1, bits=18, 
     folder : Path
         For sources and ELF file.
     rate : float
-        Of the codes, Hz, 25 to 500.
+        Sampling rate of the codes, Hz, 25 to 500.
     hop_s, bits : int
         Seconds from one result to the next; width of a code, 8 to 24.
     student : str
-        Which of the bundle's students.
+        Student of the bundle.
 
     Returns
     -------

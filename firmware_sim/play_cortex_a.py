@@ -155,7 +155,7 @@ def run_models(bundle, student, inputs, ends, core, timeout_s):
     network : dict
         By format: its counts, and how its embeddings compare with the same runtime's here.
     embeddings : float32 array, shape (n_valid, D)
-        Of LiteRT.
+        Embeddings by LiteRT.
     """
     cpu, network = CPUS[core], {}
     embeddings = np.zeros((0, ends.output.shape[-1]), np.float32)
@@ -179,7 +179,7 @@ def apply_heads(results, embeddings, heads):
     results : list of Result
         Marked where a head says what is not plausible.
     values : list of array
-        Of each result: a number for each head, none where it is invalid.
+        Answers of each result: a number for each head, none where it is invalid.
     plausible : bool array, shape (n_valid,)
     """
     low, high = plausible_range(heads)
@@ -236,7 +236,7 @@ def run_model(model, format, codes, ends, core, timeout_s):
     ends : Entry
         LiteRT's: scales and zero points of input and output.
     core : str
-        Of `CPUS`.
+        Name in `CPUS`.
     timeout_s : float
         Wall time that it may take.
 
@@ -365,9 +365,9 @@ def cost(outer, network, macs, device):
     outer : int array, shape (n, 2)
         Instructions of front end, and of heads and frame.
     network : list of int or None
-        Of each inference, if there was any.
+        Instructions of each inference, if there was any.
     macs : int
-        Of the network.
+        Multiply-accumulates of the network.
     device : Device
         With the cost of an instruction.
     """

@@ -38,7 +38,7 @@ class MovingStudent:
     path : Path
         Its int8 `.tflite`.
     certainty : Certainty
-        Of its beats.
+        Certainty table of its beats.
     """
 
     name: str
@@ -160,7 +160,7 @@ def play_motion(device, emulator, signal, folder, student, hop_s=1):
     Returns
     -------
     played : dict
-        As of `xmae.firmware_sim.play_beats.play_beats`.
+        As in `xmae.firmware_sim.play_beats.play_beats`.
     found : list of MotionResult
 
     Raises

@@ -25,7 +25,7 @@ class Calibration:
     ppg : float32 array, shape (n, 1000)
         PPG, min-max scaled to [-1, 1].
     subject, record : str arrays, shape (n,)
-        Whose windows, of which recordings.
+        Subject and recording of each window.
     start_s : float array, shape (n,)
         Start of each within its recording, s.
     """
@@ -75,7 +75,7 @@ def training_windows(windows, n=256, seed=77):
     windows : Windows
         The train split of a store.
     n : int
-        How many; all usable ones if there are fewer.
+        Number of windows; all usable ones if there are fewer.
     seed : int
         Seed of the draw.
 
@@ -108,11 +108,11 @@ def held_out(store, n, seed, calibration=None):
     ----------
     store : WindowStore
     n : int
-        How many; all if there are fewer.
+        Number of windows; all if there are fewer.
     seed : int
         Seed of the draw.
     calibration : Calibration, optional
-        Of train subjects, windows that set the ranges are left out.
+        Windows that set the ranges; those of train subjects are left out of the result.
 
     Returns
     -------

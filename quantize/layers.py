@@ -62,7 +62,8 @@ def error_rows(reference, actual, layers):
     """Compare every activation of an int8 model, in running order, with that of the same name in
     the float one.
 
-    Errors add up along the network: each operator is fed with what the int8 ones before it gave.
+    Errors add up along the network: the input of each operator is the output of the int8 ones
+    before it.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class Observer:
         self.width, self.counts = 2.0**-30, np.zeros(2 * HALF, np.int64)
 
     def add(self, values):
-        """Take in an array of any shape."""
+        """Add the values of an array of any shape."""
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.name == "minmax":

@@ -24,7 +24,7 @@ def quantize_graph(graph, calibration, observer=MINMAX, keep=()):
     calibration : float32 array, shape (n, 1000)
         Scaled training windows: the values that each activation takes on them set its range.
     observer : str
-        How; one of `xmae.quantize.observers.OBSERVERS`.
+        How ranges are chosen; one of `xmae.quantize.observers.OBSERVERS`.
     keep : collection of str
         Layers that stay float, by the names of their modules in `graph`; layer norms always do.
 
@@ -78,7 +78,7 @@ def with_mean_kept(graph, calibration, observer=MINMAX):
     graph : torch.nn.Module
         From `exportable`.
     calibration, observer
-        As of `quantize_graph`.
+        As in `quantize_graph`.
     """
     if not isinstance(graph, BeatGraph) or graph.channels > 1:
         return graph
@@ -99,7 +99,7 @@ def observe(observed, inputs, observer=None):
     observed : torch.fx.GraphModule
         Its observers are set, or replaced.
     inputs : iterable of torch.Tensor
-        What it takes.
+        Inputs of the graph.
     observer : str, optional
         One of `xmae.quantize.observers.OBSERVERS`, for all activations but the input, which is
         known to be scaled and keeps its own; None: those that the backend's quantizer chose.

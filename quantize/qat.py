@@ -59,7 +59,7 @@ def qat(
     epochs : int
         Passes over the crops.
     batch_size : int
-        Crops a step.
+        Crops per step.
     lr : float
         Peak learning rate of AdamW.
     patience : int

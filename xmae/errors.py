@@ -29,7 +29,7 @@ def refusing(where: object, kind: str) -> Iterator[None]:
     where : str or Path
         The file.
     kind : str
-        What it should have been, such as "a TFLite model".
+        Expected content, such as "a TFLite model".
 
     Raises
     ------

@@ -165,7 +165,7 @@ def prefix_of(name):
 def sweep(folder):
     """Remove what killed processes of this machine left in a folder, once per process.
 
-    A folder that was out of the way for its successor, which never came, gets its name back.
+    A folder that was moved aside for a successor that never came gets its name back.
     """
     for path in folder.glob(".*"):
         match = LEFTOVER.fullmatch(path.name)
@@ -192,7 +192,7 @@ def is_running(process):
 
 
 def flush(path):
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the names in a folder, are written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -204,7 +204,7 @@ def flush(path):
 
 
 def flush_tree(folder):
-    """Wait until a folder and all in it are on the disk."""
+    """Wait until a folder and everything in it are written to the disk."""
     for path in (*folder.rglob("*"), folder):
         if not path.is_symlink() and (path.is_file() or path.is_dir()):
             flush(path)
@@ -217,7 +217,7 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read a JSON file; a missing, damaged or endlessly nested one is a `UserError`."""
+    """Read a JSON file; raises a `UserError` if it is missing, damaged or nested too deeply."""
     try:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
@@ -257,7 +257,7 @@ def read_yaml(path, kind):
     ----------
     path : str or Path
     kind : str
-        What it should be, for the message.
+        Expected content, for the message.
 
     Raises
     ------

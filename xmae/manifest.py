@@ -162,7 +162,7 @@ def parsed(value: Any, schema: type[Value], where: object) -> Value:
     Parameters
     ----------
     value : object
-        Of dicts, lists, texts, numbers and None.
+        JSON value of dicts, lists, texts, numbers and None.
     schema : type
         A `Schema`, or a type made of some, such as ``dict[Word, Head]``.
     where : Path or str

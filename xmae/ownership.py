@@ -70,7 +70,7 @@ def check_output(path, a_file=False, least_space=LEAST_SPACE):
     Parameters
     ----------
     path : str or Path
-        What is to be written: a folder, or with `a_file` a file. It need not exist yet.
+        Place of the result: a folder, or with `a_file` a file. It need not exist yet.
     a_file : bool
         Whether it is one file.
     least_space : int

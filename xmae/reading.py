@@ -33,11 +33,11 @@ class WindowReading:
     start_s : float array, shape (n,)
         Start of each window of 10 s, s. Windows with missing samples are left out.
     quality : float array, shape (n,)
-        How alike the beats of a window are, 0 to 1.
+        Similarity of the beats in a window, 0 to 1.
     embedding : float32 array, shape (n, D)
     heads : dict of float arrays, shape (n,)
-        What linear heads that came with the encoder say: "hr" in bpm, and so on. The heart rate of
-        an encoder that finds beats is that of its beats; NaN where they are not sure enough.
+        Answers of linear heads that came with the encoder: "hr" in bpm, and so on. The heart rate
+        of an encoder that finds beats is that of its beats; NaN where they are not sure enough.
     """
 
     start_s: np.ndarray
@@ -124,7 +124,8 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
     heads : dict of str to Head, optional
         Linear heads by task; those no better than a constant are left out.
     table : Certainty, optional
-        Of an encoder that finds beats: from which certainty on their heart rate is given.
+        Certainty table of an encoder that finds beats: from which certainty on their heart rate is
+        given.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
 
 
 def of_recording(encoder, recording, heads, table):
-    """Read the PPG of a `Recording`: `WindowReading`."""
+    """Read the PPG of a `Recording` window by window: `WindowReading`."""
     from xmae.evaluation.heads.embedding import embed_windows
 
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
@@ -164,7 +165,7 @@ def embed(recording, out="runs/embed", model="base-timing", **settings):
     Parameters
     ----------
     recording : Recording, str or Path
-        What `xmae.read` gives, or a file.
+        A recording of `xmae.read`, or a file.
     out : str
         Folder for embeddings.csv, for a file.
     model : str

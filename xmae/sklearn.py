@@ -50,7 +50,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         self.features = features
 
     def fit(self, X, y=None):
-        """Load the encoder and check X; nothing is learnt.
+        """Load the encoder and check X; nothing is fitted.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Return embeddings and beat features.
+        """Compute embeddings and beat features.
 
         Parameters
         ----------

@@ -59,7 +59,7 @@ class Reference:
     embeddings : dict of str to float32 array, shape (n, D)
     train_mean : dict of str to float32 array, shape (D,)
     subject, record, start_s : arrays, shape (n,)
-        Which windows.
+        Identity of each window.
     rows : dict of float32 array, shape (n, D)
         By model that reads beats: embedding and timing map.
     info : dict

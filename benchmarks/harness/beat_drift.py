@@ -30,7 +30,7 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
     Parameters
     ----------
     rows : float array, shape (n, D)
-        What the file gives for n windows.
+        Output of the file for n windows.
     entry : Entry
         The file's, with `embedding` and `output`.
     original : float array, shape (n, D)

@@ -31,14 +31,14 @@ def compare(bundle, entry, given, recorded, windows, chosen):
     ----------
     bundle : Bundle
     entry : dict
-        Of the file.
+        Entry of the file.
     given : float array, shape (n, D), or None
         Embeddings, or rows with a timing map; None: it did not run.
     recorded : Reference
     windows : Windows
         The n windows.
     chosen : int array, shape (n,)
-        Which of the recorded ones they are.
+        Numbers of these windows among the recorded ones.
 
     Returns
     -------
@@ -110,11 +110,11 @@ def head_drift(task, truth, exported, original, subjects, known):
     ----------
     task : Task
     truth, exported, original : float arrays, shape (k,)
-        Of the windows with a label.
+        Values of the windows with a label.
     subjects : array, shape (n,)
-        Whose all windows are.
+        Subjects of all windows.
     known : bool array, shape (n,)
-        Which of them have a label.
+        Whether each window has a label.
     """
     names, number = np.unique(subjects, return_inverse=True)
     metric, subject = METRICS[task.metric], number[known]

@@ -50,7 +50,7 @@ def emulate(bundle, name, ppg):
     bundle : Bundle
         With an int8 student for TFLite.
     name : str
-        Of a device profile with a Cortex-M; see `xmae simulate --list-devices`.
+        Name of a device profile with a Cortex-M; see `xmae simulate --list-devices`.
     ppg : float32 array, shape (n, 1000)
         Windows in [-1, 1].
 
@@ -117,9 +117,9 @@ def layer_times(layers, run, n, device):
     rows : list of dict
         `name`, `op` and `us` of each layer, microseconds a window.
     cycles : Span
-        Of one window.
+        Instructions of one window.
     instructions : float
-        Of one window.
+        Cycles of one window.
     """
     rows, total, instructions = [], Span(0, 0, 0), 0
     for layer in layers:

@@ -47,7 +47,7 @@ def run_apart(bundle, entry, ppg, profile=False):
     Returns
     -------
     embedding : float32 array, shape (n, D), or None
-        Of a student that reads beats whole rows; see `xmae.export.bundle.beat_rows`.
+        Embeddings; whole rows of a student that reads beats, see `xmae.export.bundle.beat_rows`.
     report : dict
         `cold_start_ms` (from an imported runtime to the first embedding: open the file, run a
         window), `peak_memory_bytes` (largest resident memory of the process), `model_memory_bytes`

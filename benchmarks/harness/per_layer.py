@@ -2,9 +2,8 @@
 
 - PyTorch: `torch.profiler`.
 - ExecuTorch: an ETDump, read by `executorch.devtools.Inspector`; XNNPACK's operators are in it.
-- LiteRT: its Python package has no profiler, the C library inside it has one
-(`litert/c/litert_profiler.h`), which is
-  called here through `ctypes`; XNNPACK's operators are in it.
+- LiteRT: the profiler of the C library in its Python package (`litert/c/litert_profiler.h`), called
+  through `ctypes`; XNNPACK's operators are in it.
 - ONNX Runtime: the trace of `SessionOptions.enable_profiling`.
 
 Profiling costs time, most where operators are small, and ExecuTorch and LiteRT cut each time down

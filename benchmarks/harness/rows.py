@@ -46,7 +46,7 @@ class HeadDrift:
     metric, units : str
         "mae" in `units` ("bpm"), or "auroc" (0 to 1, no unit).
     value, reference, change : float
-        Of the exported file, of the original, and their difference.
+        Metric on the exported file, on the original, and their difference.
     interval : list of float or None
         95 % interval of `value`, by resampling subjects; None where there are too few.
     """
@@ -97,13 +97,14 @@ class Row:
     bytes, macs : int
         Size of the file, and multiply-accumulates of one window.
     missing, failure : str
-        Which runtime is not installed; why there are no numbers, or none that can be compared.
+        Runtime that is not installed; reason why there are no numbers, or none that can be
+        compared.
     cosine, centred, max_error, histogram
         See `EmbeddingDrift`.
     heads : dict of str to HeadDrift
         By task.
     beats : BeatDrift
-        Of a student that reads beats.
+        Drift of the beats of a student that reads them.
     latency_ms, cpu_ms : float
         Median time of one window: by the clock, and of the processor over all threads, ms.
     relative : float
@@ -147,7 +148,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Name the row for messages: `student int8 litert`."""
+        """Return the name of the row for messages: `student int8 litert`."""
         return f"{self.model} {self.precision} {self.format}"
 
     @property
@@ -172,7 +173,7 @@ class DriftRow(Row):
     Attributes
     ----------
     violations : list of str
-        What is beyond the limits, a sentence each.
+        Sentences on what is beyond the limits.
     """
 
     violations: list[str] | None = None
@@ -191,9 +192,9 @@ class BenchRow(Row):
     all_threads : dict
         `threads`, `latency_ms` and `latency_interval` on all cores, ms.
     cycles, instructions : float, int
-        Of one window, by a compiler's estimate and counted in an emulator.
+        Cost of one window, by a compiler's estimate and counted in an emulator.
     energy_mj, energy_interval : float, list of float
-        Of one window by the device's profile, mJ, with low and high end.
+        Energy of one window by the device's profile, mJ, with low and high end.
     layers : list of dict
         Time of each operator: `name`, `op` and `us`, microseconds.
     profile_failure : str

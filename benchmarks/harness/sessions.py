@@ -110,7 +110,7 @@ def import_runtime(entry):
     """Import the runtime of an entry; return the name of its package if that is not installed, else
     None.
 
-    One that is installed but cannot be imported raises what it raises: it is broken, not missing.
+    An installed runtime that fails to import raises its own error: it is broken, not missing.
     """
     module = RUNTIMES[entry.format]
     package = module.partition(".")[0]

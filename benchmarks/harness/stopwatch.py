@@ -38,7 +38,7 @@ def add_latency(bundle, entries, rows, ppg, rounds, threads=1):
         Windows in [-1, 1], each run once a round after one to warm up.
     rounds : int
     threads : int
-        Of each runtime.
+        Threads of each runtime.
 
     Returns
     -------

@@ -60,7 +60,7 @@ def choose(folder: str, out: str, /) -> dict:
     Parameters
     ----------
     folder : str
-        Where the archives of rhythms are.
+        Folder of the rhythm archives.
     out : str
         The page.
 

@@ -41,7 +41,7 @@ class Settings:
     Parameters
     ----------
     ppg_power, ppg_floor, map_power, map_floor : float
-        Of levels from 0 to 1.
+        Powers and floors of levels from 0 to 1.
     spread : float
         Standard deviation of a heart rate's change in a second, bpm.
     """

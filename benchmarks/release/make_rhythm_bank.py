@@ -26,7 +26,7 @@ def make_bank(folder: str, out: str, /, *, seed: int = 77) -> dict:
     Parameters
     ----------
     folder : str
-        Where the three archives are.
+        Folder of the three archives.
     out : str
         The bank, an .npz file.
     seed : int

@@ -22,7 +22,7 @@ def make_traps(folder: str, /) -> dict:
     Parameters
     ----------
     folder : str
-        Where to.
+        Folder to write into.
 
     Returns
     -------

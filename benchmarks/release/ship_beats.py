@@ -41,7 +41,7 @@ def ship(encoder: str, store: str, name: str, /) -> dict:
     store : str
         Store of windows with ECG.
     name : str
-        Under which it is shipped.
+        Name of the shipped model.
 
     Raises
     ------
@@ -60,12 +60,26 @@ def ship(encoder: str, store: str, name: str, /) -> dict:
     generator = torch.Generator().manual_seed(SEED)
     ranges = train.real(CALIBRATION, generator)[0][:, 0].numpy()
     litert.export(exportable(student), int8, "int8", ranges)
-    held = windows.windows("val")
-    certainty, rate, truth, subject = read_known(Int8Reader(int8), held)
-    table = calibrate(certainty, rate, truth, subject)
+    return ship_certainty(Int8Reader(int8), windows.windows("val"), name)
+
+
+def ship_certainty(model, windows, name):
+    """Calibrate a model's certainty on windows with ECG, and ship the table under its name.
+
+    Returns
+    -------
+    dict
+        `least`, the certainty from which a heart rate is given; `windows` with truth; their
+        `median error`, bpm.
+    """
+    truth = truth_of_windows(windows).hr_ecg
+    known = np.isfinite(truth)
+    truth, reading = truth[known], model.read_windows(windows.ppg[known])
+    certainty = np.rint(reading.certainty * 255).astype(int)
+    table = calibrate(certainty, reading.rate, truth, windows.subject[known])
     write_table(name, table)
-    error = np.abs(rate - truth)
-    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
+    error = float(np.nanmedian(np.abs(reading.rate - truth)))
+    return {"least": table.least, "windows": len(truth), "median error": error}
 
 
 def write_table(name, table):
@@ -74,17 +88,6 @@ def write_table(name, table):
     tables[name] = {"half_width": table.half_width.tolist(), "least": table.least}
     with atomic_file(TABLE) as temporary:
         temporary.write_text(json.dumps(tables, indent=1) + "\n")
-
-
-def read_known(model, windows):
-    """Read the windows with truth by a model's `read_windows`: certainty (0 to 255), heart rate and
-    truth (bpm), subject.
-    """
-    truth = truth_of_windows(windows).hr_ecg
-    known = np.isfinite(truth)
-    reading = model.read_windows(windows.ppg[known])
-    codes = np.rint(reading.certainty * 255).astype(int)
-    return codes, reading.rate, truth[known], windows.subject[known]
 
 
 if __name__ == "__main__":

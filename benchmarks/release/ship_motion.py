@@ -7,13 +7,7 @@ the validation recordings of the store, people at rest without an accelerometer,
 point. The tracker's tables are made after that by `choose_tracker`.
 """
 
-from pathlib import Path
-
-import numpy as np
-
-from xmae.beats.certainty import calibrate
-from xmae.beats.truth import truth_of_windows
-from xmae.benchmarks.release.ship_beats import write_table
+from xmae.benchmarks.release.ship_beats import WEIGHTS, ship_certainty
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -23,8 +17,6 @@ from xmae.export.targets import litert
 from xmae.models.beat_student import takes_acceleration
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
 from xmae.quantize.graph import exportable
-
-WEIGHTS = Path("xmae/models/weights")
 
 
 def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
@@ -48,20 +40,9 @@ def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
     if not takes_acceleration(student):
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
-    windows = motion_ranges()
-    litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows)
-    table = calibrate_beats(student, WindowStore(store).windows("val"))
-    write_table(name, table)
-    return {"windows": len(windows), "least": table.least}
-
-
-def calibrate_beats(student, windows):
-    """Make the certainty table of beats from windows with ECG: a `Certainty`."""
-    truth = truth_of_windows(windows).hr_ecg
-    known = np.isfinite(truth)
-    reading = student.read_windows(windows.ppg[known])
-    codes = np.rint(reading.certainty * 255).astype(int)
-    return calibrate(codes, reading.rate, truth[known], windows.subject[known])
+    int8 = WEIGHTS / f"{name}_int8.tflite"
+    litert.export(exportable(student), int8, "int8", motion_ranges())
+    return ship_certainty(student, WindowStore(store).windows("val"), name)
 
 
 if __name__ == "__main__":

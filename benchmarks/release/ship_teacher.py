@@ -8,11 +8,9 @@ recordings of the store, and from no other data.
 
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 
-from xmae.beats.certainty import calibrate
-from xmae.benchmarks.release.ship_beats import WEIGHTS, read_known, write_table
+from xmae.benchmarks.release.ship_beats import WEIGHTS, ship_certainty
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -23,7 +21,7 @@ from xmae.training.begin import ENCODER, INNER, WHOLE, around
 
 
 def ship(run: str, store: str, name: str, /) -> dict:
-    """Write the encoder and the whole model of one teacher, and its certainty table.
+    """Write the encoder of one teacher, the rest of its model, and its certainty table.
 
     Parameters
     ----------
@@ -32,7 +30,7 @@ def ship(run: str, store: str, name: str, /) -> dict:
     store : str
         Store of windows with ECG.
     name : str
-        Under which it is shipped.
+        Name of the shipped encoder.
 
     Raises
     ------
@@ -50,11 +48,7 @@ def ship(run: str, store: str, name: str, /) -> dict:
     rest = {key: tensor for key, tensor in whole.items() if not key.startswith(INNER)}
     with atomic_file(WEIGHTS / around(name)) as temporary:
         temporary.write_bytes(in_order(safetensors.torch.save(rest)))
-    certainty, rate, truth, subject = read_known(encoder, WindowStore(store).windows("val"))
-    table = calibrate(certainty, rate, truth, subject)
-    write_table(name, table)
-    error = np.abs(rate - truth)
-    return {"least": table.least, "windows": len(truth), "median error": float(np.nanmedian(error))}
+    return ship_certainty(encoder, WindowStore(store).windows("val"), name)
 
 
 if __name__ == "__main__":

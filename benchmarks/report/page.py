@@ -34,18 +34,17 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
         its section:
 
         - ``prepare``: `recordings`, `windows`, `dropped` (by reason), `windows_by_split`,
-        `subjects_by_split`
+          `subjects_by_split`
         - ``pretrain``: `val_loss`, `variance`, `val_ratio`, `history` (lists under `epoch`,
-        `train_loss`, `val_loss`),
-          `picture` (path of a PNG), and if known `epochs`, `windows_seen`, `seconds`, `device`
+          `train_loss`, `val_loss`), `picture` (path of a PNG), and if known `epochs`,
+          `windows_seen`, `seconds`, `device`
         - ``read``: what `xmae.evaluation.read_people.read_people` returned
         - ``probe``: what `xmae probe` returned, or a list of such (teacher, student)
-        - ``distill``: any plain numbers and words; listed as they are (so are those of
-        ``quantize``)
+        - ``distill``, ``quantize``: any plain numbers and words, listed as they are
         - ``export``: what `xmae export` returned; its operators outside the delegate are listed
         - ``bench``, ``validate``, ``simulate``: what these verbs returned
         - ``provenance``: dict from a heading to a sentence (data, its licence and attribution,
-        weights)
+          weights)
     out : str or Path
         Folder, made if it is missing.
     title : str
@@ -54,7 +53,7 @@ def write_report(results, out, title="xMAE: from recordings to a watch"):
     Returns
     -------
     Path
-        Of the page.
+        Path of the page.
 
     Raises
     ------

@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 
 from xmae.beats.certainty import PROMISE, TOO_WIDE, calibrate, shipped_certainty
-from xmae.beats.intervals import beats_by_window, intervals_of
 from xmae.benchmarks.studies.pulse_check import LOOK_ALIKES, WITHOUT_PULSE
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.evaluation.protocol.beat_scores import interval_coverage, true_values
+from xmae.evaluation.protocol.beat_scores import IRREGULAR, interval_coverage, true_values
 from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.export.int8_reader import Int8Reader
 from xmae.export.stream import Stream, int8_file
@@ -30,7 +29,6 @@ from xmae.files import atomic_file
 from xmae.tables import markdown_table
 
 N_FOLDS = 5  # of subjects, for the cross-conformal tables
-IRREGULAR = 0.1  # mean change of neighbouring intervals over their mean, from here on
 GOOD = 0.8  # quality of PPG and ECG of a good window
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the windows that are answered, surest first
 EACH, SIGNAL_S, MADE_SFREQ, MADE_BITS = 12, 30, 50, 18  # recordings without a pulse, of each kind
@@ -80,7 +78,8 @@ def judge(store, model):
     """
     windows = WindowStore(store).windows()
     windows.require_ecg("scoring a certainty")
-    truth = true_values(windows)["hr"]
+    true = true_values(windows)
+    truth = true["hr"]
     known = np.isfinite(truth)
     if not known.any():
         raise UserError(f"{store}: no window has truth from its ECG; prepare it again")
@@ -91,23 +90,9 @@ def judge(store, model):
         reading.rate,
         np.rint(reading.certainty * 255).astype(int),
         pd.factorize(windows.subject[known])[0],
-        irregularity_of(windows.beats)[known] >= IRREGULAR,
+        true["irregularity"][known] >= IRREGULAR,
         good[known],
     )
-
-
-def irregularity_of(beats):
-    """Return the mean change between neighbouring intervals over their mean, by window; 0 with too
-    few beats.
-    """
-    window, time = beats_by_window(beats)
-    interval, of = intervals_of(time, window)
-    both = of[1:] == of[:-1]
-    change, of_change = np.abs(np.diff(interval))[both], of[1:][both]
-    n = len(beats)
-    changes = np.bincount(of_change, change, n) / np.maximum(np.bincount(of_change, minlength=n), 1)
-    mean = np.bincount(of, interval, n) / np.maximum(np.bincount(of, minlength=n), 1)
-    return changes / np.maximum(mean, 1e-9)
 
 
 def coverage_row(name, judged, low, high):

@@ -208,7 +208,7 @@ def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
     cinc : str or None
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
-        Of CinC 2015, every so many.
+        Use every so many recordings of CinC 2015.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

@@ -87,9 +87,9 @@ def distill_losses(
     crops : int
         Crops that the teacher answers once.
     epochs : int
-        Of each training.
+        Epochs of each training.
     seed : int
-        Of everything random.
+        Seed of everything random.
     """
     opened, encoder, runs = WindowStore(store), load_encoder(teacher), Path(runs)
     windows = opened.windows()

@@ -56,7 +56,7 @@ def findings(
     runs : str
         Folder of the results of the commands.
     seed : int
-        Of everything random.
+        Seed of everything random.
     out : str
         Folder for findings-*.png.
     """

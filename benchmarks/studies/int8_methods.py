@@ -73,7 +73,7 @@ def int8_methods(
 
 
 def known_methods(compared, methods):
-    """Return the methods to export; a `UserError` if one has no encoder."""
+    """Return the methods to export; raises a `UserError` if one has no encoder."""
     there = sorted(path.parent.name for path in compared.glob("*/encoder.safetensors"))
     chosen = methods.split(",") if methods else there
     if not there or not set(chosen) <= set(there):

@@ -26,7 +26,9 @@ TIMEPPG_SIZES = {"seed": ((32, 64, 128), 64), "smallest": ((4, 8, 16), 24)}
 
 
 class PaPaGeiS(nn.Module):
-    """(B, 1, 1250) -> (B, 512) and (B, 2): the ResNet-1D with its two mixtures of three experts."""
+    """PaPaGei-S, (B, 1, 1250) -> (B, 512) and (B, 2): the ResNet-1D with its two mixtures of three
+    experts.
+    """
 
     def __init__(self, width=32, n_blocks=18):
         super().__init__()
@@ -49,8 +51,8 @@ class PaPaGeiS(nn.Module):
         )
 
     def forward(self, x):
-        """Map (B, 1, L) -> (B, 512), and two numbers on the shape of the pulse, each of three
-        experts (B, 2).
+        """Map (B, 1, L) -> (B, 512), and two numbers on the shape of the pulse, one from each
+        mixture of experts (B, 2).
         """
         x = self.blocks(self.stem(x)).mean(-1)
         said = torch.cat([expert(x) for expert in self.experts], 1).unflatten(1, (2, 3))
@@ -59,8 +61,8 @@ class PaPaGeiS(nn.Module):
 
 
 class PreactivationBlock(nn.Module):
-    """Norm, ReLU, convolution, twice; the shortcut pools and pads with zero channels: no weights of
-    its own.
+    """Norm, ReLU and convolution, twice; the shortcut pools and pads with zero channels, and has no
+    weights.
     """
 
     def __init__(self, n_in, n_out, stride, first):
@@ -85,8 +87,8 @@ class PreactivationBlock(nn.Module):
 
 
 class TimePPGLike(nn.Module):
-    """(B, 4, 256) -> (B, 1): three stages of two dilated convolutions, a strided one and a pool;
-    two linear layers.
+    """A network like TimePPG, (B, 4, 256) -> (B, 1): three stages of two dilated convolutions, a
+    strided one and a pool; two linear layers.
     """
 
     def __init__(self, widths, hidden):

@@ -25,6 +25,7 @@ from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
 from xmae.evaluation.protocol.beat_scores import (
+    IRREGULAR,
     detection_auroc,
     interval_scores,
     match_scores,
@@ -33,7 +34,13 @@ from xmae.evaluation.protocol.beat_scores import (
     surest,
     value_scores,
 )
-from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
+from xmae.evaluation.protocol.bootstrap import (
+    COVERAGE_NOTE,
+    auroc,
+    interval,
+    mean_with_interval,
+    resamples,
+)
 from xmae.evaluation.protocol.cohort import load_cohort
 from xmae.evaluation.protocol.folds import probe_trial
 from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
@@ -139,6 +146,7 @@ BEATS = ("method", "F1", "recall", "precision", "interval error, median, ms", "m
          "clean windows, median", "mean")  # fmt: skip
 HRV = ("method", "error, ms", "Pearson", "Spearman", "Pearson within", "Spearman within")
 PREMATURE = ("method", "error, points", "Spearman", "AUROC")
+IRREGULAR_COLUMNS = ("method", "AUROC", "the first's lead", "Spearman")
 DELAY = "delay_change"
 
 
@@ -208,6 +216,32 @@ def premature_rows(cohort, scored):
     return rows
 
 
+def irregular_rows(cohort, scored):
+    """Return the cells of the table on irregular rhythm: how well a method's irregularity tells
+    windows whose ECG is irregular from the others of other subjects.
+    """
+    truth = cohort.truth["irregularity"]
+    known = np.isfinite(truth) & np.isfinite(cohort.truth["hr"])
+    subject, positive = cohort.subject[known], (truth[known] >= IRREGULAR).astype(float)
+    weights, rows, first = resamples(int(cohort.subject.max()) + 1), [], None
+    for method, one in scored.items():
+        if one.matched:
+            found = auroc(positive, one.values["irregularity"][known], subject, weights)
+            spearman = value_scores(truth, one, "irregularity")["spearman"]
+            behind = None if first is None else percentiles(first - found)
+            rows.append([method, percentiles(found), behind, f"{spearman:.2f}"])
+            first = found if first is None else first
+    return rows
+
+
+def percentiles(x):
+    """Return a value with its interval over resamples as text: (1 + n_resamples,), the value
+    first.
+    """
+    low, high = interval(x[1:])
+    return f"{x[0]:.3f} ({low:.3f} to {high:.3f})"
+
+
 def readings(store: str, models: list = (), /) -> str:
     """Score models and rivals on all subjects of a store that have truth.
 
@@ -228,6 +262,7 @@ def readings(store: str, models: list = (), /) -> str:
         "RMSSD": (HRV, variability_rows(cohort, scored, "rmssd")),
         "SDNN": (HRV, variability_rows(cohort, scored, "sdnn")),
         "Premature beats": (PREMATURE, premature_rows(cohort, scored)),
+        "Irregular rhythm": (IRREGULAR_COLUMNS, irregular_rows(cohort, scored)),
         "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
     text = head(cohort, len(scored) - 1, share)
@@ -250,8 +285,11 @@ def head(cohort, n_rivals, share):
         f"endpoint, the others are secondary. {power_note(n_subjects, n_rivals)}Beats: after one "
         "delay per recording, within 150 ms and a quarter of the interval. Interval errors are of "
         f"the intervals that all methods have ({100 * share:.1f} %); clean windows have a quality "
-        "of 0.9. The pulse's delay is from R peak to steepest rise, median of a window's beats, "
-        "less the recording's median; a method's is that of its beats. Numbers in brackets beside "
+        "of 0.9. A rhythm is irregular where neighbouring intervals of the ECG change by 10 % or "
+        "more on average; windows are held against those of other subjects only, and intervals are "
+        "percentiles of 1,000 resamples of subjects. The pulse's delay is from R peak to steepest "
+        "rise, median of a window's beats, less the recording's median; a method's is that of its "
+        "beats. Numbers in brackets beside "
         "the surest 80 % are subjects. Rivals and their settings were frozen before "
         "(xmae/beats/rivals.json).\n"
     )

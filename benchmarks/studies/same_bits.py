@@ -87,7 +87,7 @@ def same_bits(recordings: str, /, *, model: str = "beats-mcu", seconds: float = 
     model : str
         Shipped student.
     seconds : float
-        Of each recording.
+        Length that is played of each recording, s.
     """
     folder = Path(recordings)
     paths = sorted(folder.glob("*.npz")) or sorted(folder.glob("*.hea"))

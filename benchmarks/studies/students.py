@@ -61,7 +61,7 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
     bundle : str
         Bundle with the teacher and int8 files.
     seed : int
-        Of the untrained network and the resamples.
+        Seed of the untrained network and the resamples.
     """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()

@@ -46,8 +46,8 @@ TITLES = {
 
 
 def real_batch(batch_size):
-    """Return windows of the shipped recordings and an anchor mask: ppg, ecg (B, 1, 1000) in [-1, 1]
-    and mask (B, 25).
+    """Return windows of the shipped recordings and a mask of the kind "anchor": ppg, ecg (B, 1,
+    1000) in [-1, 1] and mask (B, 25).
     """
     parts = []
     for path in bidmc_files():
@@ -137,7 +137,7 @@ def measure(batch_size=64, rounds=8, threads=1):
     Parameters
     ----------
     batch_size : int
-        Windows a step.
+        Windows per step.
     rounds : int
         Timed steps of each; two more go before and are not counted.
     threads : int

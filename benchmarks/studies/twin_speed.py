@@ -45,7 +45,7 @@ def twin_speed(*, draws: int = DRAWS) -> str:
     Parameters
     ----------
     draws : int
-        Of each kind and batch.
+        Draws of each kind and batch.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

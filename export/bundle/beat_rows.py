@@ -60,7 +60,7 @@ def read_rows(rows, width, output=None):
     width : int
         Numbers of the embedding, before the map.
     output : End, optional
-        What the file gives, with its scale; None: floats.
+        Output of the file, with its scale; None: floats.
 
     Returns
     -------

@@ -19,10 +19,10 @@ def inspect(bundle: str, public_key: str | None = None) -> dict:
     Returns
     -------
     dict
-        `schema_version`, as written and as migrated to; `models`: a row a file with size (bytes),
-        parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`, `licences`,
-        `signature` ("verified", "unverified" or "unsigned"), `signed_by` (null unless verified);
-        "out" is the same as text.
+        `schema_version`, as written and as migrated to; `models`: one row per file with size
+        (bytes), parameters, MAC and centred cosine to PyTorch; `window`, `tools`, `data`,
+        `licences`, `signature` ("verified", "unverified" or "unsigned"), `signed_by` (null unless
+        verified); "out" is the same as text.
 
     Raises
     ------

@@ -63,7 +63,7 @@ class Drift(OpenSchema):
     Attributes
     ----------
     windows : int
-        How many were compared.
+        Number of windows compared.
     centred_cosine_median, centred_cosine_p5 : float
         Median and 5th percentile over windows of the cosine between both embeddings, less the mean
         embedding of the training windows; 1 = the same direction.
@@ -83,11 +83,11 @@ class Estimate(OpenSchema):
     Attributes
     ----------
     source : str
-        Which compiler, for which accelerator.
+        Compiler and accelerator.
     inference_ms : float
         Time of one window, ms.
     cycles : float
-        Of the accelerator, for one window.
+        Cycles of the accelerator for one window.
     clock_mhz : float
         Its clock, MHz.
     macs : int
@@ -112,23 +112,23 @@ class Entry(OpenSchema):
     Attributes
     ----------
     model, format, precision : str
-        What was exported ("student"), for which target ("litert"), and its arithmetic ("int8").
+        Exported model ("student"), target ("litert"), and arithmetic ("int8").
     file, bytes : str, int
         Name in the bundle, and size in bytes.
     macs : int
         Multiply-accumulates of one window.
     embedding : int
-        How many numbers of the output are the embedding; those of the timing map follow. None: all.
+        Width of the embedding in the output; the timing map follows. None: all of the output.
     ops : dict
         Operators by kind, with their number.
     undelegated : list of str
         Operators that do not run as they should; None: of no meaning for the format.
     input, output : End
-        What goes in and comes out.
+        Input and output of the file.
     arena_bytes : int
         Working memory of TensorFlow Lite Micro, bytes.
     estimated : Estimate
-        What an NPU's compiler says, where there is one.
+        Estimate by an NPU's compiler, where there is one.
     float_layers : list of str
         Layers that were left in float.
     drift : Drift or None
@@ -212,11 +212,11 @@ class HeadError(OpenSchema):
     Attributes
     ----------
     units : str
-        Of the errors.
+        Units of the errors.
     mae, mae_constant : float
         Mean absolute error of the head, and of the mean of the training subjects.
     windows, subjects : int
-        How many were judged.
+        Number of windows and subjects that were judged.
     """
 
     units: Units
@@ -227,7 +227,7 @@ class HeadError(OpenSchema):
 
 
 class Metrics(OpenSchema):
-    """What the export measured.
+    """Measurements of the export.
 
     Attributes
     ----------
@@ -293,7 +293,7 @@ def checked_heads(value: Any, models: list[Entry], where: object) -> Heads:
     value : object
         The JSON value of `heads.json`.
     models : list of Entry
-        Of the manifest.
+        Entries of the manifest.
     where : Path
         For messages.
 

@@ -223,8 +223,8 @@ def in_pytorch(weights, ppg):
 def noise(embedding, reference):
     """Return the mean squared error of embeddings (n, D) over their variance between windows.
 
-    A wrong scale shows in it. In a cosine it does not, and the mean that all embeddings share
-    flatters the plain one.
+    It shows a wrong scale, which a cosine does not show. The plain cosine is also flattered by the
+    mean that all embeddings share.
     """
     if embedding.shape != reference.shape:
         return np.inf

@@ -1,1 +1,1 @@
-"""Targets: one module a format, what they share, and their registry."""
+"""Targets: one module per format, what they share, and their registry."""

@@ -61,7 +61,8 @@ class Target(ABC):
         calibration : float32 array, shape (n, 1000), optional
             Scaled training windows; they set the ranges of int8.
         observer : str, optional
-            How they do; see `xmae.quantize.observers`. None: as is usual for the format.
+            How they set the ranges; see `xmae.quantize.observers`. None: as is usual for the
+            format.
         keep : collection of str
             Layers that stay float in int8. Targets without `compare_layers` need not take it.
 

@@ -89,9 +89,9 @@ def call_apart(name, function, *arguments):
     name : str
         One of `ENVIRONMENTS`.
     function : str
-        Where it is: "xmae.export.targets.cortex_m:lower".
+        Place of the function: "xmae.export.targets.cortex_m:lower".
     *arguments
-        What it takes, and it may give back, whatever can be pickled.
+        Arguments of the function; they and its result must be picklable.
 
     Raises
     ------

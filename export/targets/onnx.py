@@ -55,8 +55,8 @@ def export(module, path, precision, calibration=None, observer=None, keep=()):
 def convert(module):
     """Convert a graph to a float ONNX model, bytes.
 
-    Of what the exporter notes on each node only its modules and their classes stay: it notes the
-    lines of source that made it too, with the folders that they are in here.
+    Of the exporter's notes on each node, only its modules and their classes are kept: the others
+    hold lines of source, and folders of this machine.
     """
     traced_module = traced(module, "onnx")
     with naming_layers(module, "onnx"):
@@ -116,7 +116,7 @@ def weight_scales(graph, ranges):
     Parameters
     ----------
     graph : onnx.GraphProto
-        Of the float model.
+        Graph of the float model.
     ranges : dict
         (low, high) of its activations by name.
     """

@@ -23,7 +23,7 @@ def traced(module, target, memory_format=torch.contiguous_format):
     target : str
         For messages.
     memory_format : torch.memory_format
-        Of the input.
+        Memory format of the input.
 
     Returns
     -------

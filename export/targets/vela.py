@@ -114,7 +114,7 @@ def compile_model(path, accelerator, folder):
     accelerator : str
         One of `SYSTEMS`.
     folder : str or Path
-        Where Vela may write.
+        Folder that Vela may write to.
 
     Returns
     -------

@@ -146,7 +146,7 @@ def compile_firmware(
     defines : sequence of str
         Such as "NAME=1".
     flash_bytes, ram_bytes : int
-        What the device has; of more, as much as the emulated board has.
+        Memory of the device; at most that of the emulated board is used.
     stack_bytes : int
         Reserved for the stack.
     fast : bool

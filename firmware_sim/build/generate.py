@@ -49,7 +49,7 @@ def write_firmware(
     folder : Path
         For the generated files; made if it is missing.
     ram_bytes, flash_bytes : int
-        What the firmware may use: checked when it is compiled.
+        Memory that the firmware may use: checked when it is compiled.
     sfreq : int
         Sampling rate of the front end, 25-128 Hz.
     hop_s : int
@@ -61,7 +61,7 @@ def write_firmware(
     cmsis_nn : bool
         Call CMSIS-NN instead of the kernels of this package.
     student : str
-        Which of the bundle's students. Of its heads, those with skill are in the firmware; without
+        Student of the bundle. Of its heads, those with skill are in the firmware; without
         any, it sends the embedding alone.
     check_heads : bool
         Hold heads to `PLAUSIBLE`.

@@ -38,7 +38,7 @@ def battery_view(energy_mj, busy_ms, sampling_ms, device):
     Parameters
     ----------
     energy_mj, busy_ms : Span
-        Of one window without the work on each sample, mJ and ms.
+        Energy and time of one window without the work on each sample, mJ and ms.
     sampling_ms : Span
         Time for the samples of one second, ms.
     device : Device

@@ -94,15 +94,15 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
     Parameters
     ----------
     run : Run
-        Of firmware with the phases of `app/board.h` and the functions of `layers` as markers.
+        Run of firmware with the phases of `app/board.h` and the functions of `layers` as markers.
     layers : list of dict
         From `write_firmware`.
     device : Device
         The profile.
     seconds, hop_s : float
-        How much signal was played; from one window to the next, s.
+        Length of the signal that was played; time from one window to the next, s.
     flash_bytes : int
-        What is checked at the start.
+        Bytes of flash that are checked at the start.
 
     Returns
     -------
@@ -173,7 +173,8 @@ def estimates(latency_ms, energy_mj, sampling_ms, hop_s, device):
     Parameters
     ----------
     latency_ms, energy_mj, sampling_ms : Span
-        Of a window without the work on each sample, ms and mJ; of the samples of one second, ms.
+        Cost of a window without the work on each sample, ms and mJ; time of one second's samples,
+        ms.
     hop_s : float
         Seconds from one window to the next.
     device : Device

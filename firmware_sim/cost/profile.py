@@ -53,7 +53,7 @@ class Device:
     name, title, core : str
         File name; words; core as `xmae.firmware_sim.build.compile` names it, or "a53", "a55".
     emulators : list of str
-        Which can run it, the preferred one first: keys of
+        Emulators that can run it, the preferred one first: keys of
         `xmae.firmware_sim.emulators.registry.NEEDS`.
     clock_mhz, active_mw, sleep_mw : Span
         Clock, MHz; power while computing, and while asleep with RAM kept, mW, without sensor, radio
@@ -68,7 +68,7 @@ class Device:
     npu : dict or None
         Accelerator: its name for Vela, and Spans `clock_mhz`, `active_mw`, `latency_share`.
     sources : dict
-        Where each number comes from.
+        Source of each number.
     """
 
     name: str

@@ -20,14 +20,14 @@ class Files:
     Parameters
     ----------
     files : dict of bytes
-        What the firmware can open, by name.
+        Files that the firmware can open, by name.
 
     Attributes
     ----------
     console : str
-        What it wrote as text.
+        Text that the firmware wrote.
     refused : list of str
-        What else it asked for.
+        Calls that were refused.
     """
 
     def __init__(self, files):
@@ -79,14 +79,14 @@ class Files:
 
 
 class Debugger:
-    """The other end of QEMU's ``-gdb stdio``.
+    """The debugger at the other end of QEMU's ``-gdb stdio``.
 
     Parameters
     ----------
     to_qemu, from_qemu : binary files
         Standard input, not buffered, and output of QEMU.
     files : Files
-        What the firmware reads and writes.
+        Files that the firmware reads and writes.
     """
 
     def __init__(self, to_qemu, from_qemu, files):

@@ -47,9 +47,9 @@ class Confinement:
         words : sequence of str or Path
             The program and its arguments.
         folder : Path
-            Where it runs, and the only place that it can write to.
+            Working folder, the only place that the program can write to.
         readable : sequence of Path
-            What else it can read besides the system's programs and libraries.
+            Further paths that it can read, besides the system's programs and libraries.
         """
         words = [str(word) for word in words]
         if self.tool == "unshare":

@@ -62,9 +62,9 @@ class Run:
     Attributes
     ----------
     exit_code : int
-        Of the program; 99 from the fault handler.
+        Exit code of the program; 99 from the fault handler.
     console : str
-        What it wrote as text.
+        Text that the program wrote.
     files : dict of bytes
         Files it wrote.
     visits : list of (str, int)

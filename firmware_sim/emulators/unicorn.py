@@ -30,7 +30,7 @@ def run_unicorn(firmware, files, markers=(), timeout_s=600, patches=None):
     firmware : Firmware
         For "m4", "m7" or "m33".
     files : dict of bytes
-        What it can open, by name.
+        Files that it can open, by name.
     markers : sequence of str
         Functions; executing the first instruction of one begins a region that lasts until the next
         marker.

@@ -28,10 +28,10 @@ from xmae.models.xmae import SIZES, XMAE
 
 UNITS = {  # words that say in what the settings of a verb are counted
     "prepare": ["template-match correlation", "0.7,0.1,0.2"],
-    "pretrain": ["Windows a step", "Passes over the training windows"],
-    "fuse": ["Windows a step", "Hz"],
+    "pretrain": ["Windows per step", "Passes over the training windows"],
+    "fuse": ["Windows per step", "Hz"],
     "dreamer": ["1 to 5", "Folds, over people or over the clips"],
-    "distill": ["10 s crops", "Crops a step"],
+    "distill": ["10 s crops", "Crops per step"],
     "quantize": ["Windows (10 s each)"],
     "qat": ["Random 10 s crops"],
     "export": ["Windows (10 s each)"],

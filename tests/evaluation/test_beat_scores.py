@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from xmae.beats.intervals import beats_by_window, premature_share, variability
+from xmae.beats.intervals import beats_by_window, irregularity, premature_share, variability
 from xmae.beats.reading import Reading
 from xmae.beats.truth import rate_of_beats
 from xmae.data.store.windows import Windows
@@ -172,6 +172,17 @@ def test_variability_and_correlations_against_plain_sums(cohort):
     assert found["spearman"] == pytest.approx(stats.spearmanr(truth["rmssd"], mine).statistic)
     assert found["pearson"] == pytest.approx(np.corrcoef(truth["rmssd"], mine)[0, 1])
     assert 0 < found["pearson_within"] <= 1
+
+
+def test_irregularity_against_a_plain_sum():
+    rng = np.random.default_rng(0)
+    times = [np.cumsum(rng.uniform(0.4, 1.2, n)) for n in (9, 3, 2, 1)]
+    window = np.repeat([0, 1, 2, 4], [len(t) for t in times])
+    found = irregularity(np.concatenate(times), window, 5)
+    for number, time in ((0, times[0]), (1, times[1])):
+        interval = np.diff(time)
+        assert found[number] == pytest.approx(np.abs(np.diff(interval)).mean() / interval.mean())
+    assert np.isnan(found[2:]).all()  # one interval, no window, one beat
 
 
 def test_intervals_of_a_doubtful_beat_stay_out_of_variability():

@@ -28,7 +28,7 @@ class Certainty:
     Parameters
     ----------
     half_width : int array, shape (16,)
-        Of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
+        Half width of the interval, 1 / 100 bpm, for certainty 0-15, 16-31, ... of 255; never rises.
     least : int
         Certainty (0 to 255) from which a heart rate is given.
     """
@@ -92,10 +92,10 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     rate, truth : array, shape (n,)
         Heart rates, bpm; NaN in `rate` = none.
     subject : array, shape (n,), optional
-        Whose window it is. All count the same then, as coverage is a mean over subjects; without it
-        all windows do.
+        Subject of each window. With it all subjects count the same, as coverage is a mean over
+        subjects; without it all windows do.
     wrong_share : float
-        Of all windows, so many may be answered and off by more than 10 bpm.
+        Largest share of all windows that may be answered and off by more than 10 bpm.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def intervals_of(time, window):
 def rate_by_window(time, window, n_windows):
     """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first), bpm.
 
-    Parameters as of `variability`.
+    Parameters as in `variability`.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def variability(time, window, n_windows, confidence=None):
         Number of the window that each beat is in, ascending.
     n_windows : int
     confidence : float array, shape (n_beats,), optional
-        Of each beat, 0 to 1; below `xmae.beats.reading.DOUBTFUL` a beat is doubtful. Default: all
-        are sure.
+        Confidence of each beat, 0 to 1; below `xmae.beats.reading.DOUBTFUL` it is doubtful.
+        Default: all are sure.
 
     Returns
     -------
@@ -92,6 +92,25 @@ def variability(time, window, n_windows, confidence=None):
         "sdnn": np.where(known, np.sqrt(square / np.maximum(count - 1, 1)), np.nan),
         "pnn50": np.where(enough, 100 * large / some, np.nan),
     }
+
+
+def irregularity(time, window, n_windows):
+    """Return the mean change from one interval to the next over the mean interval, by window.
+
+    NaN below 2 intervals. Parameters as in `variability`.
+
+    Returns
+    -------
+    float array, shape (n_windows,)
+    """
+    interval, of = intervals_of(time, window)
+    both = of[1:] == of[:-1]
+    change, changed = np.abs(np.diff(interval))[both], of[1:][both]
+    n_changes = np.bincount(changed, minlength=n_windows)
+    mean_change = np.bincount(changed, change, n_windows) / np.maximum(n_changes, 1)
+    count = np.bincount(of, minlength=n_windows)
+    mean = np.bincount(of, interval, n_windows) / np.maximum(count, 1)
+    return np.where(n_changes > 0, mean_change / np.maximum(mean, 1e-9), np.nan)
 
 
 def premature_share(time, window, n_windows):

@@ -61,7 +61,7 @@ class Periods:
         rate : int
             1 / 100 bpm; 0 = none.
         irregularity : int
-            Of its beats, 1 / 1000; -1 = unknown.
+            Irregularity of the beats, 1 / 1000; -1 = unknown.
 
         Returns
         -------

@@ -53,7 +53,7 @@ class HeartReading:
     rhythm : list of str
         A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
     embedding : float32 array, shape (n // 10, 256)
-        Of each whole 10 s.
+        Embedding of each whole 10 s.
     activity : float array, shape (n,), or None
         Largest movement of the last 4 s, g; None without acceleration.
     """
@@ -214,11 +214,11 @@ def follow_moving(seconds, rate, sure, levels, table):
     seconds : dict
         See `read_seconds`.
     rate, sure : int arrays, shape (seconds,)
-        Of the belief; see `xmae.beats.track.follow`.
+        Heart rate and certainty of the belief; see `xmae.beats.track.follow`.
     levels : int array
         How much people move, second by second, 1 / 1000 g.
     table : Certainty
-        Of the belief.
+        Certainty table of the belief.
     """
     n = len(seconds["time"])
     seconds["activity"] = np.zeros(n)

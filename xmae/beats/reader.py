@@ -162,7 +162,7 @@ def read_maps(maps, code=None):
     maps : array, shape (n, 3, 250)
         Floats, or whole numbers with their `code`.
     code : MapCode, optional
-        Of whole numbers.
+        Relation between whole numbers and the map.
 
     Returns
     -------

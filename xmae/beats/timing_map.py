@@ -39,7 +39,7 @@ def timing_target(pulses, n):
     target : tensor, shape (B, 3, n)
         Cosine, sine, log interval (0 where unknown).
     known : bool tensor, shape (B, n)
-        Where a pulse lies before and after, no more than 3 s apart.
+        True where a pulse lies before and after, no more than 3 s apart.
     """
     import torch
 

@@ -45,9 +45,7 @@ def acceleration_samples(acc, sfreq):
 
 
 def beside(ppg, acc):
-    """Set int8 samples of PPG (n,) and acceleration (3, m), or None for zeros, side by side: (4,
-    n).
-    """
+    """Stack int8 samples of PPG (n,) and acceleration (3, m), or None for zeros: (4, n)."""
     rows = np.zeros((4, len(ppg)), np.int8)
     rows[0] = ppg
     if acc is not None:
@@ -57,12 +55,12 @@ def beside(ppg, acc):
 
 
 def evidence(samples, maps=None, together=False):
-    """Gather the evidence of every whole second.
+    """Compute the evidence of every whole second.
 
     Parameters
     ----------
     samples : int8 array, shape (n, 4, n_times)
-        Of the front ends.
+        Samples of the front ends.
     maps : float array, shape (n, 3, n_times / 4), optional
     together : bool
         Whether the rows are PPG channels of one wrist: what they show is averaged.
@@ -88,7 +86,7 @@ def evidence(samples, maps=None, together=False):
 
 
 def follow(levels, table, both_ways=False):
-    """Follow heart rates through the evidence of seconds.
+    """Track the heart rate through the evidence of seconds.
 
     Parameters
     ----------

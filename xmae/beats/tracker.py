@@ -36,7 +36,7 @@ WAYS = ("live", "both ways")
 
 @dataclass(frozen=True)
 class TrackerTable:
-    """What a tracker knows.
+    """The table of a tracker: likelihoods of evidence, and the spread of a belief.
 
     Parameters
     ----------
@@ -78,7 +78,8 @@ def shipped_tracker(kind="model", way="live"):
 
 
 class Evidence:
-    """Spectra of map, PPG and acceleration of `n` streams, and the levels that they show.
+    """Spectra of timing map, PPG and acceleration of `n` streams, and their levels at each heart
+    rate.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ class Evidence:
         self.acc = [Spectra(n) for _ in range(3)]
 
     def push(self, samples, map_codes=None):
-        """Take a second: int8 samples (n, C, 100), PPG and perhaps three axes, and codes of the map
-        (n, 25, 3).
+        """Take a second: int8 samples (n, C, 100) of PPG and optionally three axes, and codes of
+        the map (n, 25, 3).
         """
         fours = np.asarray(samples, np.int64).reshape(*np.shape(samples)[:2], -1, 4).sum(3)
         self.ppg.push(fours[:, 0])
@@ -106,7 +107,7 @@ class Evidence:
             self.map.push(codes[:, :, 0], codes[:, :, 1])
 
     def levels(self):
-        """Return what map and PPG show of each rate, 0 to 255: two arrays (n, 96)."""
+        """Return the levels of map and PPG at each heart rate, 0 to 255: two arrays (n, 96)."""
         turning = np.minimum(root(self.map.power()) * (FULL + 1) // steady(256), FULL)
         ppg = root(self.ppg.power())
         acc = root(sum(axis.power() for axis in self.acc))
@@ -117,7 +118,7 @@ class Evidence:
 
 
 class Tracker:
-    """The belief of `n` streams.
+    """The belief over heart rate of `n` streams.
 
     Parameters
     ----------
@@ -135,9 +136,7 @@ class Tracker:
         self.belief = np.full((n, len(GRID)), TOP, np.int64)
 
     def spread(self):
-        """Return what the belief becomes within a second without evidence, (n, 96), at most
-        65535.
-        """
+        """Return the belief after a second without evidence, (n, 96), at most 65535."""
         share = self.table.transition
         padded = np.pad(self.belief, ((0, 0), (REACH, REACH)))
         bins = self.belief.shape[1]
@@ -160,14 +159,16 @@ class Tracker:
 
 
 def within_16_bits(likely):
-    """Shift each row (n, 96) right until it fits 16 bits; nothing gets impossible."""
+    """Shift each row (n, 96) right until it fits 16 bits; every entry stays above 0."""
     top = np.maximum(likely.max(1), 1)
     bits = np.floor(np.log2(top.astype(np.float64))).astype(np.int64) + 1
     return np.maximum(likely >> np.maximum(bits - 16, 0)[:, None], 1)
 
 
 def read_belief(belief):
-    """Read beliefs (n, 96): heart rates (n,) in 1 / 100 bpm and how sure they are, 0 to 255."""
+    """Read the heart rates (n,) in 1 / 100 bpm from beliefs (n, 96), and their certainty, 0 to
+    255.
+    """
     best = belief.argmax(1)
     bins = np.arange(belief.shape[1])
     near = np.abs(bins - best[:, None]) <= AROUND
@@ -189,7 +190,7 @@ def decide(beats, belief, table, activity):
     belief : (int, int)
         Heart rate, 1 / 100 bpm, and how sure it is, 0 to 255.
     table : Certainty
-        Of the belief.
+        Certainty table of the belief.
     activity : int
         1 / 1000 g.
 

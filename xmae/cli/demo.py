@@ -24,8 +24,8 @@ PROVENANCE = {
 
 
 def demo(out: str = "runs/demo", quick: bool = False, seed: int = 77) -> dict:
-    """Run the whole way on the shipped BIDMC recordings and generated people: prepare, pretrain,
-    distill, export, read, gate.
+    """Run the whole pipeline on the shipped BIDMC recordings and generated people: prepare,
+    pretrain, distill, export, read, gate.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class Answer:
     reading : Reading, optional
         Beats, of a model that finds them.
     table : Certainty, optional
-        From which certainty on their heart rate is given.
+        Certainty table of the model: from which certainty a heart rate is given.
     """
 
     embedding: np.ndarray
@@ -88,16 +88,17 @@ def embed(
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
-        beats, RMSSD and SDNN (ms) there, and a row a beat in beats.csv.
+        beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
     model : str
         A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu"), a safetensors file, or the folder of a bundle.
     target : str or None
-        Of a bundle: "litert" (the default), "executorch" or "onnx". Other models run in PyTorch.
+        Runtime for a bundle: "litert" (the default), "executorch" or "onnx". Other models run in
+        PyTorch.
     precision : str or None
-        Of a bundle: "int8" (the default) or "fp32".
+        Precision for a bundle: "int8" (the default) or "fp32".
     part : str or None
-        Of a bundle: "student" (the default), "teacher", or a further student, such as
+        Model of a bundle: "student" (the default), "teacher", or a further student, such as
         "student-app".
     sfreq : float or None
         Sampling rate of a .csv file without a time column, Hz.

@@ -59,11 +59,11 @@ def finetune(
     epochs : int
         Passes over the training windows.
     batch_size : int or None
-        Windows a step; default 32 with a task, else what the encoder was made with.
+        Windows per step; default 32 with a task, else what the encoder was made with.
     lr : float or None
         Peak learning rate; default 1e-4 with a task, else a third of that from random weights.
     teacher : str or None
-        Of a student without a task: the encoder that it learns from. Default: the shipped one that
+        Encoder that a student without a task learns from. Default: the shipped one that
         it learnt from before.
     seed : int
         Seed of everything random.

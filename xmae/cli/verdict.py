@@ -22,7 +22,7 @@ def verdict(verb, result):
     verb : str
         "pretrain" and so on.
     result : dict
-        What its function gave.
+        Result of the verb's function.
 
     Returns
     -------

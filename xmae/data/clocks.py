@@ -1,4 +1,4 @@
-"""`xmae data clocks`: are the clocks of ECG and PPG in step? A page with a picture a recording."""
+"""`xmae data clocks`: are the clocks of ECG and PPG in step? A page with a picture of each."""
 
 from dataclasses import asdict, dataclass
 from html import escape
@@ -58,7 +58,7 @@ def clocks(
     inputs : list of str
         Recordings, session manifests, folders, or "bidmc".
     out : str
-        Folder for clocks.html (a picture a recording) and clocks.json.
+        Folder for clocks.html (a picture of each recording) and clocks.json.
     channels : str or None
         Channel map, as in `xmae prepare`.
     sfreq : float or None

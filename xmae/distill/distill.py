@@ -59,15 +59,15 @@ def distill(
         window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu": the
         shipped student that reads beats; its timing stays as it is, a new embedding is learnt.
     loss : str
-        Of the embedding: "mse" (squared error, dimensions standardised), "cosine", or "relational"
-        (distances and angles among the embeddings of a batch; their place is then the student's
-        own).
+        Loss of the embedding: "mse" (squared error, dimensions standardised), "cosine", or
+        "relational" (distances and angles among the embeddings of a batch; their place is then the
+        student's own).
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int
         Passes over the crops.
     batch_size : int
-        Crops a step.
+        Crops per step.
     lr : float
         Peak learning rate of AdamW.
     token_weight : float
@@ -160,9 +160,9 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
     last : str, optional
         Checkpoint to go on from.
     logger : str, optional
-        Of `distill`.
+        Logger as in `distill`.
     before : McuStudent, optional
-        Whose weights to begin with.
+        Student whose weights to begin with.
 
     Returns
     -------

@@ -46,8 +46,8 @@ class Distillation(Objective):
 
     One direction of the student's embedding, the mean of these standardised dimensions, is not the
     teacher's: it is the heart rate, counted in the ECG recorded with the PPG (no label). A student
-    this small follows its teacher only so far, and this way any linear head finds, large and
-    linear, what a watch needs most. The idea and its size are ours.
+    this small cannot follow its teacher in everything. So the number that a watch needs most is
+    stored where any linear head finds it. The idea and its size are ours.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class TaughtCrops(SteppedBatches):
     n_crops : int
         Crops in the bank.
     batch_size : int
-        Crops a step.
+        Crops per step.
     seed : int
         Seed of crops and order.
     """

@@ -68,13 +68,13 @@ def compare(
     others : str
         Further data to evaluate on (stores, or "ppg_bp"), separated by commas; "" for none.
     tasks : str
-        As of `xmae evaluate`: names separated by commas, or "all" that have labels.
+        As in `xmae evaluate`: names separated by commas, or "all" that have labels.
     labels : str or None
         Label table of the store; see `xmae evaluate`.
     size : str
         "base" (as published) or "small".
     batch_size : int
-        Windows a step.
+        Windows per step.
     recipe : str
         Augmentations of `xmae pretrain`: "published" or "small-data".
     finetune : bool
@@ -82,7 +82,7 @@ def compare(
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     max_minutes : float or None
-        Stop a method after so many minutes, with a checkpoint; call again to go on.
+        Stop a method after this many minutes, with a checkpoint; call again to go on.
     out : str
         Folder: a run folder per method, table.md, table.csv, table.html and metrics.json.
     seed : int
@@ -229,7 +229,7 @@ def cached(folder, protocol, encoder, trials, seed):
     encoder : Path
     trials : list of Trial
     seed : int
-        Of fine-tuning.
+        Seed of fine-tuning.
     """
     path = folder / f"{protocol}.npz"
     digest = sha256(encoder)

@@ -65,16 +65,16 @@ def evaluate(
     protocol : str
         "test": score the subjects of the test split, fit on those of the training split and the
         other folds; "all": cross-validate over all subjects; "loso": leave one subject out at a
-        time (a probe a subject; the encoder stays as it is), all windows, the data set's own heart
-        rate where it has one, published numbers beside. Data without a test split are always
+        time (one probe per subject; the encoder stays as it is), all windows, the data set's own
+        heart rate where it has one, published numbers beside. Data without a test split are always
         cross-validated whole.
     finetune : bool
         Train encoder and head together in each fold instead of probing the frozen embedding.
     folds : int or None
         Folds by subject; default 5, or as many as there are subjects of the rarer class.
     baselines : bool
-        Also an untrained encoder of the first's design and hand-made features. A constant always
-        stands beside.
+        Also score an untrained encoder of the first's design, and hand-made features. A constant
+        is always scored.
     out : str
         Folder for metrics.json and table.md, table.csv, table.html.
     seed : int
@@ -226,7 +226,7 @@ def summarise(trials, reasons, predictions, seed=77):
         Method -> trial's name -> out-of-fold predictions. The first method is the reference of the
         tests; p-values are adjusted for the number of other methods by Holm's procedure.
     seed : int
-        Of the resamples and the tests.
+        Seed of the resamples and the tests.
 
     Returns
     -------

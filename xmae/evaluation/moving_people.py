@@ -42,7 +42,7 @@ def moving_people(n, seed, ratios=RATIOS, family="wrist", seconds=SECONDS):
     ratios : sequence of (float or None)
         Cadence over pulse rate, person by person; None: as it comes.
     family : str
-        Of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     seconds : int
 
     Returns

@@ -27,7 +27,7 @@ class Accuracy:
     Parameters
     ----------
     name : str
-        Of the method.
+        Name of the method.
     error_bpm : float
         Mean absolute error of the heart rate, bpm.
     within_5_bpm : float
@@ -35,7 +35,8 @@ class Accuracy:
     answered : float
         Share of windows with an answer, 0 to 1.
     f1 : float
-        Of beats, within 150 ms and a quarter of the interval, after one delay per recording.
+        F1 score of beats, within 150 ms and a quarter of the interval, after one delay per
+        recording.
     interval_ms : float
         Median error of intervals that all methods have, ms.
     """

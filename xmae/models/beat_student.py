@@ -110,7 +110,7 @@ class BeatStudent(nn.Module):
         """Compute the first features at 25 Hz, with those of the padding: (B, C, 1, L) -> (B,
         width, 1, n).
 
-        Acceleration that is missing is zeros.
+        Missing acceleration is replaced by zeros.
         """
         if x.shape[1] < self.sizes.n_inputs:
             x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.sizes.n_inputs - x.shape[1]))

@@ -37,8 +37,8 @@ CRISS_CROSS_SIZES = {
 
 
 class PatchEmbedding(nn.Module):
-    """Patches (B, C, n, 200) -> tokens (B, C, n, 200): three convolutions, plus the spectrum, plus
-    the position.
+    """Embedding of patches (B, C, n, 200) into tokens (B, C, n, 200): three convolutions, plus the
+    spectrum, plus the position.
 
     The group norms take their statistics over all patches of a recording, so tokens of different
     moments know of each other before the first attention.
@@ -111,8 +111,8 @@ class CrissCrossBlock(nn.Module):
 
 
 class CrissCrossEncoder(nn.Module):
-    """ECG or EEG (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over channels and
-    patches.
+    """Encoder of ECG or EEG, (B, C, n * 200) at 200 Hz -> embedding (B, 200), the mean over
+    channels and patches.
 
     Units of the input: EEG in microvolts / 100 (the release), ECG standardised over its recording
     (ours).
@@ -169,7 +169,7 @@ class CrissCrossEncoder(nn.Module):
 
 
 class CrissCross(nn.Module):
-    """Encoder and reconstruction head, for pretraining; arguments as of `CrissCrossEncoder`.
+    """Encoder and reconstruction head, for pretraining; arguments as in `CrissCrossEncoder`.
 
     Examples
     --------

@@ -20,7 +20,7 @@ SIZES = {  # base: 4.9 M parameters
 
 
 class EfficientNetEncoder(ConvEncoder):
-    """Scaled waveform (B, 1, L) -> embedding (B, E).
+    """EfficientNet-1D: scaled waveform (B, 1, L) -> embedding (B, E).
 
     Parameters
     ----------

@@ -201,7 +201,7 @@ def save_fusion(model, folder, about):
     folder : str or Path
         Replaced as a whole; must be new, empty or an earlier one of these.
     about : dict
-        What else to note in fusion.json: task, channels, training.
+        Further notes for fusion.json: task, channels, training.
     """
     with atomic_folder(folder, "fusion.json") as inside:
         for name, encoder in model.encoders.items():

@@ -18,7 +18,7 @@ SIZES = {  # base: 4.95 M parameters
 
 
 class ResNetEncoder(ConvEncoder):
-    """Scaled waveform (B, 1, L) -> embedding (B, E).
+    """ResNet-1D: scaled waveform (B, 1, L) -> embedding (B, E).
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ SIZES = {  # base: 6.67 M parameters
 
 
 class ViTEncoder(nn.Module):
-    """Scaled waveform (B, 1, n * 40), n at most 25 -> embedding (B, D).
+    """ViT-1D: scaled waveform (B, 1, n * 40), n at most 25 -> embedding (B, D).
 
     Parameters
     ----------

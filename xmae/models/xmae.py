@@ -55,8 +55,8 @@ class XMAEOutput:
 
 
 class PathEncoder(nn.Module):
-    """Stem, patches, learned positions, transformer blocks: waveform (B, 1, n * 40) -> tokens (B,
-    n, D).
+    """Encoder of one modality, with stem, patches, learned positions and transformer blocks:
+    waveform (B, 1, n * 40) -> tokens (B, n, D).
     """
 
     def __init__(self, config, depth):

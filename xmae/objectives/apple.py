@@ -33,11 +33,11 @@ class AppleObjective(Objective):
     size : str
         "base" or "small".
     temperature : float
-        Of the InfoNCE loss.
+        Temperature of the InfoNCE loss.
     koleo_weight : float
         Weight of the KoLeo regularisation.
     momentum : float
-        Of the momentum encoder, a step.
+        Momentum of the momentum encoder, per step.
     """
 
     name = "apple"

@@ -24,7 +24,7 @@ class AppleMObjective(Objective):
     size : str
         "base" or "small".
     temperature : float
-        Of the InfoNCE loss.
+        Temperature of the InfoNCE loss.
     koleo_weight : float
         Weight of the KoLeo regularisation.
     """

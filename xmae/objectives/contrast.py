@@ -69,8 +69,7 @@ def small_start(layers):
     """Initialise Linear layers with zero biases and a standard deviation of 0.02, as the heads of
     DINO and MSN.
 
-    Windows then differ after the layers as they do before; default biases would drown their
-    differences.
+    The differences between windows then survive the layers; default biases would drown them.
     """
     for layer in layers:
         if isinstance(layer, nn.Linear):

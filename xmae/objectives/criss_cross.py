@@ -82,9 +82,9 @@ class CrissCrossObjective(Objective):
         """Initialise the output at the mean and the blocks with small contributions, for a recipe
         that asks for it.
 
-        The published start draws noise of ten times the signal's power, which takes longer to
-        unlearn than a small store has steps (measured in benchmarks/results/fusion.md). The scale
-        is GPT-2's, 1 / sqrt(branches).
+        The published initialisation predicts noise of ten times the signal's power, which takes
+        longer to unlearn than a small store has steps (measured in benchmarks/results/fusion.md).
+        The scale is GPT-2's, 1 / sqrt(branches).
         """
         head, layers = self.model.proj_out[0], self.encoder.encoder["layers"]
         torch.nn.init.zeros_(head.weight)
@@ -158,7 +158,7 @@ class LeadBatches(SteppedBatches):
         Lowest and highest speed, drawn log-uniformly: at 1.5, 15 s of all channels make a window of
         10 s, where so much was recorded without a gap. (1, 1) crops only.
     rank, world_size, accumulate : int
-        As of `xmae.data.batches.batches.TrainingBatches`.
+        As in `xmae.data.batches.batches.TrainingBatches`.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ def dual_mask(
     batch, n_leads, n_patches : int
         Shape of the mask; 1 to 12 leads.
     generator : torch.Generator
-        Of the draw, on the CPU.
+        Generator of the draw, on the CPU.
     masking : str
         "intra" hides a share of the patches of every lead, drawn for each lead; "inter" hides whole
         leads, their number drawn evenly from 0 (or 1, as the only mask: a window with nothing

@@ -51,11 +51,11 @@ class DINOObjective(MomentumTeacher):
     prototypes : int
         Width of the head's output.
     n_short : int
-        Short crops a window.
+        Short crops per window.
     temperature : float
-        Of the teacher's answers; the lower, the sharper.
+        Temperature of the teacher's outputs; the lower, the sharper.
     momentum : float
-        Of the teacher at the start of a long run.
+        Momentum of the teacher at the start of a long run.
     """
 
     name = "dino"
@@ -153,7 +153,7 @@ def dino_loss(student, teacher, centre, temperature):
     centre : tensor (K,)
         Taken off the teacher's answers.
     temperature : float
-        Of the teacher; the student's is 0.1.
+        Temperature of the teacher; the student's is 0.1.
     """
     wanted = [((answer - centre) / temperature).softmax(-1).detach() for answer in teacher]
     said = [(answer / 0.1).log_softmax(-1) for answer in student]

@@ -13,7 +13,7 @@ class MomentumTeacher(Objective):
     Attributes
     ----------
     momentum : float
-        Of the teacher at the start of a run.
+        Momentum of the teacher at the start of a run.
     teacher, teacher_head : nn.Module
         The copies; see `add_teacher`.
     """

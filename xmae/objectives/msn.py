@@ -55,7 +55,7 @@ class MSNObjective(MomentumTeacher):
     n_focal : int
         Short anchor views a window.
     momentum : float
-        Of the target encoder at the start of a long run.
+        Momentum of the target encoder at the start of a long run.
 
     Raises
     ------

@@ -21,14 +21,14 @@ class Defaults:
     Parameters
     ----------
     epochs, batch_size : int
-        Passes over the training windows; windows a step, over all processes.
+        Passes over the training windows; windows per step, over all processes.
     lr, weight_decay : float
-        Of AdamW: peak learning rate, decoupled weight decay.
+        Peak learning rate and decoupled weight decay of AdamW.
     lr_batch : int or None
-        Windows a step that `lr` is for; other batch sizes scale it linearly, as the paper does.
+        Windows per step that `lr` is for; other batch sizes scale it linearly, as the paper does.
         None: the paper has no such rule, and `lr` stays.
     betas : (float, float)
-        Of AdamW.
+        Betas of AdamW.
     patience : int or None
         Epochs without a better validation loss before stopping early; None: never.
     keep : str

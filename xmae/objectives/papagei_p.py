@@ -28,7 +28,7 @@ class PaPaGeiPObjective(Objective):
     size : str
         "base" or "small".
     temperature : float
-        Of the NT-Xent loss.
+        Temperature of the NT-Xent loss.
     """
 
     name = "papagei-p"

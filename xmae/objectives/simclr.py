@@ -26,7 +26,7 @@ class SimCLRObjective(Objective):
     size : str
         "base" or "small".
     temperature : float
-        Of the NT-Xent loss.
+        Temperature of the NT-Xent loss.
     """
 
     name = "simclr"

@@ -28,7 +28,7 @@ def timing_loss(made, target, weight):
     ----------
     made, target : tensor, shape (B, 3, n)
     weight : tensor, shape (B, 2, n)
-        Of phase and interval.
+        Weights of phase and interval.
 
     Returns
     -------

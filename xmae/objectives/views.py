@@ -53,7 +53,7 @@ def noise(x, draws):
 def crop(x, draws):
     """Keep a stretch of half to all of the window in place, and set the rest to zero.
 
-    Nothing is drawn out: that would train against the heart rate.
+    Nothing is stretched in time, which would train against the heart rate.
     """
     return x * stretch(x, draws, 0.5 + 0.5 * draws.rand(1, 1))
 

@@ -34,8 +34,8 @@ class XMAEObjective(Objective):
     mask : str
         Shape of the ECG mask: "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        How the mask ratio climbs 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule" over
-        epochs, "none" stays.
+        How the mask ratio rises through 0.80, 0.85, 0.90: "ladder" by validation loss, "schedule"
+        over epochs, "none" stays.
     n_epochs : int
         Epochs of the whole training (for "schedule").
     """

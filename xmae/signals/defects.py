@@ -1,7 +1,7 @@
 """What is wrong with a window beyond the shape of its beats: clipping, flat line, dropout, motion,
 beats that disagree.
 
-Each measure is one number a window, computed for a whole recording at once; windows are given by
+Each measure is one number per window, computed for a whole recording at once; windows are given by
 their first samples.
 """
 

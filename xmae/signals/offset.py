@@ -51,7 +51,8 @@ class Clocks:
     lag_half_s : float
         Half of its 95 % interval, s.
     drift_ppm, drift_half_ppm : float
-        How much faster the PPG's clock runs, millionths; and half of its 95 % interval.
+        Relative speed of the PPG's clock, millionths, above 0 if it is faster; and half of its 95 %
+        interval.
     middle_s : float
         The middle of the recording on the ECG's clock, s.
     matched : float

@@ -76,8 +76,8 @@ def polarity_of(ppg, sfreq, still=None):
     sfreq : float
         Sampling rate, Hz.
     still : bool array, shape (n_times,), or None
-        Where the wearer does not move; other windows are left out, as steps are not pulses. None:
-        not known.
+        True where the wearer does not move; other windows are left out, as steps are not pulses.
+        None: not known.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """How far to trust a beat: its correlation with the average beat of the recording.
 
 This is NeuroKit2's `templatematch` (version 0.2.13; loosely after Orphanidou et al., IEEE JBHI 19,
-2015), computed for all beats at once instead of through one data frame a beat. Peaks come from
+2015), computed for all beats at once instead of through one data frame per beat. Peaks come from
 NeuroKit2's detectors, which are quick on a whole recording.
 """
 
@@ -41,7 +41,7 @@ def template_quality(clean, peaks, sfreq):
 
     A beat reaches half a mean cycle to both sides of its peak; the mean cycle is 60 over the mean
     of the rate, interpolated between peaks as NeuroKit2 does. Beats that reach beyond the signal
-    are left out, and so is the last.
+    are left out, and so is the last beat.
 
     Parameters
     ----------

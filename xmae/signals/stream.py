@@ -25,7 +25,7 @@ MIN_SMOOTHNESS, MIN_PERIODICITY = 55, 25
 
 
 def stream_windows(codes, sfreq, hop_s=WINDOW_S):
-    """Return the windows that a watch sees in a recording.
+    """Cut a recording into the windows that a watch sees.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def checkpoint_state(path):
 def whole_state(name, encoder):
     """Return the weights of the whole model of a run's folder, or of a shipped encoder.
 
-    The file of the latter has what stands around the encoder, and the encoder's own file the rest.
+    The latter lies in two files: that of the encoder, and one with the rest of the model.
 
     Parameters
     ----------

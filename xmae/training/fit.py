@@ -54,7 +54,7 @@ def fit(
     Parameters
     ----------
     module : Pretraining
-        What to train.
+        Module to train.
     train : SteppedBatches
         Training batches; their place is part of each checkpoint.
     val : iterable of batches
@@ -68,7 +68,7 @@ def fit(
     last : str, optional
         Checkpoint to go on from; what `check_start` gave.
     keep : str
-        Which weights to leave in `module`: "best" (lowest validation loss) or "last".
+        Weights to leave in `module`: "best" (lowest validation loss) or "last".
     devices : int
         GPUs, or CPU processes; under torchrun, it says how many.
     callbacks : sequence of lightning.Callback
@@ -77,7 +77,7 @@ def fit(
         How several processes share the work: "ddp" (each holds all weights) or "fsdp" (each holds a
         part).
     max_minutes : float, optional
-        Stop after so many minutes with a checkpoint to resume from.
+        Stop after this many minutes, with a checkpoint to resume from.
     logger : str, optional
         Loggers, separated by commas; see `xmae.training.loggers`.
 
@@ -317,7 +317,7 @@ class Watch(Checkpoint):
     Parameters
     ----------
     folder : Path
-        Of the checkpoints.
+        Folder of the checkpoints.
     every : int
         Steps of the optimiser between checkpoints.
     max_minutes : float, optional
@@ -346,7 +346,7 @@ class Watch(Checkpoint):
                 raise OutOfTime
 
     def on_validation_end(self, trainer, module):
-        """Check the validation loss too."""
+        """Check the validation loss."""
         self.check(trainer, module, trainer.callback_metrics["val_loss"])
 
     def check(self, trainer, module, loss=None, weights=False):

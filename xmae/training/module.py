@@ -75,7 +75,7 @@ class Pretraining(L.LightningModule):
         self.prepared = True
 
     def on_fit_start(self):
-        """Start the clock."""
+        """Start the clock of the training."""
         self.started = time.monotonic()
         self.peak = (
             peak_flops(self.device, self.trainer.precision) if self.flops_per_window else None

@@ -61,22 +61,22 @@ def pretrain(
     out : str
         Run folder: encoder.safetensors, metrics.json, pictures and checkpoints.
     method : str
-        How to pretrain; see docs/methods.md.
+        Method of pretraining; see docs/methods.md.
     size : str
         "base" (as published; the PPG encoder of xmae has 2.2 M parameters) or "small" (half the
         widths, or less).
     mask : str
-        Of xmae: shape of the ECG mask, "anchor" (published), "block", "scatter" or "mixed".
+        Shape of the ECG mask of xmae, "anchor" (published), "block", "scatter" or "mixed".
     curriculum : str
-        Of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default), "schedule"
-        (over epochs) or "none" (0.80).
+        Curriculum of xmae: mask ratio 0.80, 0.85, 0.90, "ladder" (by validation loss, the default),
+        "schedule" (over epochs) or "none" (0.80).
     options : dict
         Further settings of the method, by name, as in `--options.temperature=0.1`.
     epochs : int
         Passes over the training windows. Default here, and of batch_size, lr, patience and keep:
         the method's own (xmae: 37, 512, 3e-4, 17, "best").
     batch_size : int
-        Windows a step, over all devices.
+        Windows per step, over all devices.
     accumulate : int
         Parts into which a step's batch is cut to save memory; their gradients add up. Contrastive
         methods compare within a part.
@@ -96,13 +96,13 @@ def pretrain(
         and size all weights are taken, else those of the PPG encoder. A lower `lr` than for random
         weights keeps more of what they know.
     keep : str
-        Which weights to keep: "best" (lowest validation loss) or "last". With few validation
+        Weights to keep: "best" (lowest validation loss) or "last". With few validation
         subjects, whose ECG can be mispredicted while the PPG embedding still gets better, the last
         may serve better.
     seed : int
         Seed of everything random.
     devices : int
-        GPUs, or CPU processes, that share each batch; torchrun says it itself.
+        GPUs, or CPU processes, that share each batch; under torchrun, its own number.
     strategy : str
         How they share it: "ddp" (all weights on each) or "fsdp" (weights, gradients and optimiser
         states in shards).
@@ -111,7 +111,7 @@ def pretrain(
     compile : bool
         Compile the networks' blocks (torch.compile): a slower start, then faster steps.
     max_minutes : float
-        Stop after so many minutes with a checkpoint; `--resume` goes on. Default: never.
+        Stop after this many minutes, with a checkpoint; `--resume` goes on. Default: never.
     logger : str
         Also write curves to these, separated by commas: csv, tensorboard, wandb, mlflow. Default:
         none; metrics.json has the history.
@@ -195,11 +195,11 @@ def record(objective, result, origin, splits, val, out):
     objective : Objective
         Trained.
     result : dict
-        What is known of the run.
+        Result of the run.
     origin : dict or None
         Provenance of the weights that it began from.
     splits : dict
-        Of the store's subjects.
+        Splits of the store's subjects.
     val : object
         Validation batches, for the picture.
     out : Path
@@ -208,7 +208,7 @@ def record(objective, result, origin, splits, val, out):
     Returns
     -------
     dict
-        What `pretrain` returns.
+        Result of `pretrain`.
     """
     if objective.rebuilds_ecg:
         result |= {"variance": val.variance, "val_ratio": result["val_loss"] / val.variance}

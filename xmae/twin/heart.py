@@ -86,7 +86,7 @@ def disturbed_ecg(ecg, rhythm, sfreq, generator, gain):
     """Add f waves, baseline wander, noise and clipping to ECG (B, length), and turn some of it
     upside down.
 
-    `ecg` is written over.
+    `ecg` is overwritten.
     """
     n, length = ecg.shape
     u = lambda low, high, m=1: uniform((n, m), generator, low, high)

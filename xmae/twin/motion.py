@@ -120,7 +120,7 @@ def move(activity, cadence, generator):
     Returns
     -------
     Motion
-        Of T x 4 samples at 100 Hz.
+        Motion of T x 4 samples at 100 Hz.
     """
     n, t = activity.shape
     u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)

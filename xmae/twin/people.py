@@ -47,7 +47,7 @@ def twin(
     Parameters
     ----------
     people : int
-        How many; a file each.
+        Number of people; each gets a file.
     minutes : float
         Length of each recording, 0.5 to 1440.
     out : str
@@ -114,13 +114,13 @@ def draw_person(seconds, generator, shares, moves, flip, family="wrist", **outin
     seconds : float
     generator : torch.Generator
     shares : dict
-        Of rhythms.
+        Shares of rhythms.
     moves : bool
         Whether the person moves and wears an accelerometer.
     flip : float
         Chance that the PPG is upside down.
     family : str
-        Of the pulse waves of people who move; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves of people who move; see `xmae.twin.pulse.wave_spectrum`.
     **outing
         `ratio` or `plan` of `xmae.twin.outing.draw_outing`.
 

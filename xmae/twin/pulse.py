@@ -82,7 +82,7 @@ def draw_pulse(rhythm, length, sfreq, generator, flat=None, family="gaussians"):
     flat : bool tensor, shape (B, K), optional
         Beats that make no pulse.
     family : str
-        Of the waves; see `wave_spectrum`.
+        Family of waves; see `wave_spectrum`.
 
     Returns
     -------

@@ -19,7 +19,7 @@ LONGEST_S, SHORTEST_S = 2.6, 0.24  # intervals that are drawn
 
 
 class Rhythm(NamedTuple):
-    """Beats of B windows, K each, in order; they begin before the window and end after it.
+    """Heartbeats of B windows, K each, in order; they begin before the window and end after it.
 
     time : (B, K) s, R peaks; 0 is the first sample.
     kind : (B, K) 0 normal, 1 ventricular, 2 supraventricular.

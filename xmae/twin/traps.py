@@ -120,7 +120,7 @@ def wave(bpm, sfreq, seed, kind="sinus", pulseless=None):
 
 
 def digitise(x, bits, share=0.25):
-    """Round a signal of about 1 to codes that use a share of the converter's range."""
+    """Round a signal of about 1 to codes that span a share of the converter's range."""
     middle, step = 1 << (bits - 1), share * (1 << bits) / 8
     return np.clip(np.rint(middle + step * x), 1, (1 << bits) - 2).astype(np.int64)
 

@@ -109,11 +109,11 @@ class Twin:
     flip, motion : float
         Shares of windows upside down, and with motion.
     shares : dict
-        Of rhythms; see `xmae.twin.rhythm.SHARES`.
+        Shares of rhythms; see `xmae.twin.rhythm.SHARES`.
     acc : bool
         Make people who move, and their acceleration.
     family : str
-        Of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
+        Family of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     aligned : bool
         Shift the ECG so that R peaks lie where the pulse rises: the window's delay is taken off.
 

@@ -3,12 +3,11 @@
 It stands where the int8 network stands, between front end and beat reader, and gives the same bits
 as `library/src/xmae_dsp.c`. All of it is whole-number arithmetic.
 
-1. Four samples become one, 25 a second; the last 10 s are kept.
-2. Each second, the period is the shortest lag from 0.28 to 2 s whose autocorrelation is a peak and
-at
-   least 7/8 of the highest peak. Its height is the certainty.
-3. A beat is where a narrow moving average (a quarter of the period) rises above a wide one (a
-period).
+1. Four samples become one, 25 per second; the last 10 s are kept.
+2. Each second, the period is the shortest lag from 0.28 to 2 s whose autocorrelation is a peak
+   and at least 7/8 of the highest peak. Its height is the certainty.
+3. A beat is where a narrow moving average (a quarter of the period) rises above a wide one (one
+   period).
 
 Two moving averages: Elgendi et al., PLoS ONE 8(10): e76585, 2013.
 """
@@ -49,7 +48,7 @@ class DspTier:
     Attributes
     ----------
     scale, zero, look_ahead : float, int, int
-        As of `StreamNetwork`.
+        As in `StreamNetwork`.
     lag, length : int
         Period at 25 Hz, and the length of (cosine, sine) in codes, since the last second.
     """

@@ -49,7 +49,7 @@ def head_code(name, head, scale):
         Task.
     head : Head
     scale : float
-        Of the embedding's codes.
+        Scale of the embedding's codes.
 
     Raises
     ------

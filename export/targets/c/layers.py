@@ -121,8 +121,8 @@ def inline_buffers(model, image):
     """Move constants that ai-edge-quantizer puts behind the flatbuffer (those of 256 KiB and more)
     into it.
 
-    Returns whether there were any. TensorFlow Lite Micro does not see them there, and computes with
-    nothing.
+    Returns whether there were any. TensorFlow Lite Micro does not find them behind the flatbuffer,
+    and would compute without them.
     """
     # 0 and 1 say that it has none
     outside = [buffer for buffer in model.buffers if buffer.offset > 1]

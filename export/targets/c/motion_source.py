@@ -84,7 +84,7 @@ def motion_model(path, certainty, tracker, name):
     path : str or Path
         Its int8 `.tflite`.
     certainty : Certainty
-        Of its beats.
+        Certainty table of its beats.
     tracker : xmae.beats.tracker.TrackerTable
     name : str
         For the model; characters that C does not know become underscores.

@@ -34,7 +34,7 @@ class StreamLayer:
     in_zero : int
         Zero point of the input.
     columns : int8 array, shape (n, in)
-        What is not used up.
+        Input columns that are still needed.
     """
 
     weights: np.ndarray
@@ -93,7 +93,7 @@ class StreamNetwork:
         Samples after an output's four that it sees.
     layers : list of StreamLayer
     channels : int
-        Of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
+        Channels of the input: 1 = PPG, 4 = PPG and three axes of acceleration.
     numbers : list of int
         Places of these layers in the file.
 

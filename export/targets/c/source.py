@@ -32,7 +32,7 @@ def export_networks(folder, paths):
     Parameters
     ----------
     folder : Path
-        Where to; made if it is missing.
+        Folder to write into; made if it is missing.
     paths : sequence of Path
         Networks without attention: the kernels have none. For each, `<stem>.c` and `.h` are
         written, and `<stem>_cmsis_nn.c` and `.h`, which stand in for them where a user brings
@@ -61,9 +61,9 @@ def write_c(path, folder, name=NAME, cmsis_nn=False):
         The model: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MEAN over height and width,
         AVERAGE_POOL_2D, PAD and RESHAPE, in int8 with a batch of one.
     folder : str or Path
-        Where to.
+        Folder to write into.
     name : str
-        Of the two files.
+        Name of the two files.
     cmsis_nn : bool
         Call CMSIS-NN's convolutions instead of this package's, through `xmae_cmsis_nn.h`.
 
@@ -181,7 +181,7 @@ class Network:
     Attributes
     ----------
     name : str
-        Of the two files.
+        Name of the two files.
     tensors, layers : list
         As `read_layers` gives them.
     source, sink : int
@@ -191,7 +191,7 @@ class Network:
     offsets : dict
         Each tensor's place in it, as `plan` gives them.
     image : bytes
-        All constants, as they lie in flash.
+        All constants, in the order of flash.
     structs : list of tuple
         Its parts, as `constants` gives them.
     """

@@ -93,7 +93,9 @@ def kconfig(models):
 
 
 def pack_description(folder, version, models):
-    """Return the description of a CMSIS-Pack: one component for the library, one a model."""
+    """Return the description of a CMSIS-Pack, with one component for the library and one for each
+    model.
+    """
     root = ElementTree.Element("package", schemaVersion=PACK_SCHEMA)
     root.set("xmlns:xs", "http://www.w3.org/2001/XMLSchema-instance")
     root.set("xs:noNamespaceSchemaLocation", "PACK.xsd")

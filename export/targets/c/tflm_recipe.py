@@ -30,7 +30,7 @@ def recipe_text(path, name):
     ----------
     path : Path
     name : str
-        Of the model in C.
+        Name of the model in C.
     """
     tensors, layers, source, sink = read_layers(path)
     operators = sorted({layer.op for layer in layers})

@@ -23,8 +23,7 @@ MAX_SHIFT = 7  # samples, 70 ms: the xMAE recipe
 
 
 def augment(ppg, ecg, generator, flip=0.5, share=None):
-    """Return the augmentations of the xMAE recipe, drawn for each window, then min-max scaling
-    again.
+    """Augment windows by the xMAE recipe, drawn for each window, and min-max scale them again.
 
     One of two with equal probability: scale by 0.8 to 1.2, or shift both signals together by up to
     7 samples, the edge sample repeated. And with probability one half the polarity of the ECG is
@@ -114,7 +113,7 @@ class Runs:
         """Return the PPG and ECG of consecutive windows, `n_windows` from each window `first` (n,)
         on: float32 (2, n, n_windows * 1000).
 
-        What lies beyond the last window is the last window again.
+        Beyond the last window, the last window is repeated.
         """
         rows = (first[:, None] + torch.arange(n_windows)).clamp_(max=len(self.windows) - 1)
         # (2, n * n_windows, 1000)
@@ -161,9 +160,9 @@ def random_crops(runs, n, generator, speed=(0.6, 1.7), noise=0.02, draw=None, ro
         White noise added to the PPG: its largest standard deviation, as a share of the crop's
         range; each crop draws a level from 0 to this.
     draw : float64 tensor, shape (4, n, 1), optional
-        What `draw_crops` gave, where the caller needs to know or to change the places.
+        Random numbers of `draw_crops`, where the caller needs to know or to change the places.
     rows : slice
-        Which of the n windows to make.
+        The rows to make, of the n windows.
 
     Returns
     -------
@@ -220,7 +219,7 @@ def vary_ppg(ppg, generator, strength=1.0, share=None):
     strength : float
         0 leaves everything as it is, 1 is all of the above.
     share : (int, slice), optional
-        As of `augment`.
+        As in `augment`.
 
     Returns
     -------

@@ -21,8 +21,8 @@ from xmae.signals.scale import minmax_scale
 
 
 class Batch(NamedTuple):
-    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject (B,) by number; which rows, of
-    how many; seed.
+    """Rows of a global batch: ppg, ecg (B, 1, L) in [-1, 1]; subject numbers (B,); the rows' place
+    in the global batch and its size; seed.
     """
 
     ppg: torch.Tensor
@@ -204,7 +204,7 @@ class TrainingBatches(SteppedBatches):
 
 
 class ValidationBatches:
-    """Windows as they are, min-max scaled, in the order of the store; the same on every process.
+    """Unchanged windows, min-max scaled, in the order of the store; the same on every process.
 
     With `pairs`, rows i and i + B / 2 of a batch are windows of one subject, and neighbouring pairs
     of different ones.

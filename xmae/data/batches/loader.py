@@ -42,11 +42,11 @@ class WindowLoader(IterableDataset):
         Windows of the global batch, over all ranks; the last, smaller batch of an epoch is left
         out.
     seed : int
-        Of the order.
+        Seed of the order.
     rank, world_size : int
         This process takes every `world_size`-th window of each batch, beginning with `rank`.
     cache : str, Path or None
-        Folder for the flat files, 4 kB a window; default: see `xmae.data.store.flat.caches_of`.
+        Folder for the flat files, 4 kB per window; default: see `xmae.data.store.flat.caches_of`.
     stream : int
         0: memory-mapped; else the number of shards among which windows are shuffled, and that are
         held in memory twice over, 8 MB for 1,000 windows.

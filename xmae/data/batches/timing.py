@@ -195,7 +195,7 @@ class TimingBatches(SteppedBatches):
     recordings : TimedRecordings or None
         Real ones; None: generated windows alone.
     batch_size, n_batches : int
-        Windows a step, steps an epoch.
+        Windows per step, steps per epoch.
     seed : int
     real : float
         Share of real windows.

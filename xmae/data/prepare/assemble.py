@@ -32,7 +32,7 @@ def assemble(notes, stage, old, settings, split):
     Parameters
     ----------
     notes : list of dict
-        Of all files, in their order; see `xmae.data.prepare.prepare_file.prepare_file`.
+        Notes of all files in their order; see `xmae.data.prepare.prepare_file.prepare_file`.
     stage : Path
         Folder with their shards.
     old : WindowStore or None
@@ -45,7 +45,7 @@ def assemble(notes, stage, old, settings, split):
     Returns
     -------
     meta : dict
-        What `store.json` will say, but for the index.
+        Content of `store.json`, without the index.
     index : list of dict
         Rows of the index.
 

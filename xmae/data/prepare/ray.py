@@ -29,7 +29,7 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     settings : Settings
         The same for all files.
     address : str or None
-        Of the cluster; None starts one on this machine.
+        Address of the cluster; None starts one on this machine.
 
     Raises
     ------

@@ -112,7 +112,7 @@ def window_starts(n_samples, sfreq):
 
 
 def clean_and_measure(recording, starts, judge):
-    """Clean PPG and ECG, cut them into windows and measure these.
+    """Clean PPG and ECG, cut them into windows, and measure the windows' defects.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def in_g(axes, scales):
     axes : list of float arrays, shape (n_times,)
         One to three axes; one alone may be the length of the vector. NaN = missing.
     scales : list of float or None
-        What the unit of each axis is in g; None = not stated. See `units.gravities_in`.
+        Size of each axis's unit in g; None = not stated. See `units.gravities_in`.
 
     Returns
     -------

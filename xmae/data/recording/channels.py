@@ -303,7 +303,7 @@ def recording_of(
     units : dict
         Units by name, as the user says, in the place of those that the file states.
     where : str
-        What an error calls a channel before its name; default: "RECORD: channel".
+        Start of an error, before a channel's name; default: "RECORD: channel".
 
     Raises
     ------
@@ -363,7 +363,7 @@ def roles_with_ppg(names, wanted, units, where):
     names, wanted, units
         As in `find_roles`.
     where : str or Path
-        What an error begins with.
+        Start of an error.
 
     Raises
     ------

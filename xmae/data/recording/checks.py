@@ -105,8 +105,8 @@ def settle_doubles(index, before):
     """Find recordings that occur twice, and people with two names.
 
     Of several recordings with the same samples the first stays. Their subjects are one person, and
-    go into one split. Of two recordings of a subject that overlap in time, by the start that their
-    files state, the longer stays.
+    go into one split. Of two recordings of a subject that overlap in time (by the starts in their
+    files) the longer stays.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ def choose_leads(windows, channels):
     Parameters
     ----------
     windows : Windows
-        Of a store prepared with `leads`.
+        Windows of a store prepared with `leads`.
     channels : str
         Names separated by commas; "V/MCL" is V, or MCL where V was not recorded.
 

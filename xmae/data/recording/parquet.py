@@ -20,7 +20,7 @@ def check_parquet(content, path, size=None, columns=None):
     content : str, Path or pyarrow.Buffer
         The file, or all of its bytes.
     path : str or Path
-        What it is called, for messages.
+        Name of the file, for messages.
     size : int, optional
         Its bytes; by default those of the file at `path`.
     columns : list of str, optional

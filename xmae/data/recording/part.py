@@ -23,9 +23,9 @@ class Part:
     labels : dict
         As in `Recording`.
     repairs : tuple of str
-        What the reader mended.
+        Repairs that the reader made.
     subject : str
-        Who, as the file says; "" = unknown.
+        Person, as the file names it; "" = unknown.
     """
 
     channels: list

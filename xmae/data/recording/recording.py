@@ -133,7 +133,7 @@ class Recording:
     Parameters
     ----------
     subject, record : str
-        Who, and which recording of theirs. Splits go by subject.
+        Person, and name of the recording. Splits go by subject.
     sfreq : float
         Sampling rate of all signals, Hz.
     ppg : float array, shape (n_times,)
@@ -153,11 +153,11 @@ class Recording:
     start : str
         Time of the first sample, ISO 8601 in the recorder's clock; "" = unknown.
     repairs : list of str
-        What the reader mended, by the rules of `docs/data.md`, one short name a rule.
+        Repairs that the reader made, by the rules of `docs/data.md`, one short name per rule.
     own_clocks : bool
         Whether PPG and ECG come from devices with clocks of their own.
     clocks : ClockNote or None
-        How the clocks of PPG and ECG stand; None = not looked for.
+        Difference between the clocks of PPG and ECG; None = not examined.
 
     Raises
     ------

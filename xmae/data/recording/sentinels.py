@@ -85,7 +85,7 @@ def plausible_labels(labels):
     Parameters
     ----------
     labels : dict
-        As of `Recording`.
+        As in `Recording`.
 
     Returns
     -------

@@ -20,7 +20,7 @@ def read_small_table(path, kind, texts=None):
     path : str or Path
         Its name ends with .parquet, or it is a CSV file.
     kind : str
-        What it should be, for messages.
+        Kind of table, for messages.
     texts : list of str, optional
         Columns of a CSV file to keep as text; by default all.
 

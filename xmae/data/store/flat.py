@@ -2,7 +2,7 @@
 those asked for.
 
 Parquet shards are packed, so a window costs its shard. Here each signal is one file with a record
-of 2 kB a window, its int16 codes beside their scale and offset; the files are made once from the
+of 2 kB per window, its int16 codes beside their scale and offset; the files are made once from the
 shards, whose SHA-256 is checked then.
 """
 
@@ -143,7 +143,7 @@ def shards_of(store, split):
 def caches_of(store):
     """Return the folders that may hold flat files; the last is the one to write to.
 
-    "cache" in the store; for one that is remote, or not ours to write, one for this store in the
+    The first is "cache" in the store. A store that is remote or read-only has a folder in the
     user's own cache.
     """
     where = store.path if store.remote else store.path.resolve()

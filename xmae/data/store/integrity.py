@@ -81,7 +81,7 @@ def faults_of(shard, content):
     shard : Shard
         As `store.json` lists it.
     content : Windows
-        What its file holds.
+        Windows in the file of the shard.
     """
     found = []
     if len(content) != shard.windows or set(content.subject) != {shard.subject}:

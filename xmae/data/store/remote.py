@@ -45,7 +45,7 @@ def publish_remote(url, folder, meta, found):
     Parameters
     ----------
     url : str
-        Of the store.
+        URL of the store.
     folder : Path
         Has the files that `meta` names and the store does not have yet.
     meta : dict

@@ -59,11 +59,11 @@ class Shard(Table):
     Attributes
     ----------
     subject : str
-        Whose they are.
+        Subject of the windows.
     windows : int
-        How many.
+        Number of windows.
     with_truth : int or None
-        How many of them have a heart rate of the ECG; None: not counted, in older stores.
+        Number of windows with a heart rate from the ECG; None: not counted, in older stores.
     source : str
         Name of the file that they were prepared from.
     """

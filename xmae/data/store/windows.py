@@ -27,7 +27,7 @@ class Windows:
     ecg : float32 array, shape (n, 1000), or None
         Cleaned ECG of the same time in the recorder's unit; None if any recording had none.
     subject, record, split : str arrays, shape (n,)
-        Whose window, of which recording, and its part: "train", "val" or "test" ("" before the
+        Subject, recording and split of each window: "train", "val" or "test" ("" before the
         split).
     start_s : float array, shape (n,)
         Start of the window within its recording, s.
@@ -87,7 +87,9 @@ class Windows:
         return Windows(**picked, **tables, lead_names=self.lead_names)
 
     def require_ecg(self, what):
-        """Raise a `UserError` if ECG is missing; `what` names the work that needs it."""
+        """Raise a `UserError` if ECG is missing; `what` is the work that needs it, for the
+        message.
+        """
         if self.ecg is None:
             raise UserError(
                 f"{what} needs ECG beside the PPG, and some of these recordings have none"

@@ -63,7 +63,7 @@ def curve(
     size : str
         "base" or "small": of these trainings.
     batch_size : int
-        Windows a step: of these trainings.
+        Windows per step of these trainings.
     out : str
         Folder for metrics.json, curve.md and curve.png, and the trainings, which are not repeated
         if they are there.

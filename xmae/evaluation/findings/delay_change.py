@@ -47,7 +47,7 @@ def read_changes(windows, recording, matched):
     Parameters
     ----------
     windows, recording
-        As of `true_changes`.
+        As in `true_changes`.
     matched : Matched
         The method's beats beside the ECG's.
 

@@ -43,9 +43,9 @@ def probe_derived(models, data, derive, tasks, protocol, out, seed, direct):
     tasks : sequence of Task
         On the derived columns.
     protocol, out, seed
-        As of `xmae evaluate`.
+        As in `xmae evaluate`.
     direct : str
-        What the row of the direct computation is called.
+        Name of the row of the direct computation.
 
     Returns
     -------

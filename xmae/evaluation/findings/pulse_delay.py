@@ -1,10 +1,10 @@
 """`xmae timing`: the delay from ECG to PPG, read off the PPG embedding alone.
 
-The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. Which
-pulse that is, is found per stretch of recording: the mean slope of the PPG after the R peaks has
-its largest value at the usual delay, and each beat's own is searched within 0.15 s of it. Monitors
-add their own processing time (BIDMC: 0.46-0.72 s in all), so the absolute delay tells the monitor
-as much as the person; the change within a recording does not.
+The delay of a beat runs from the R peak to the steepest rise of the pulse that belongs to it. That
+pulse is found per stretch of recording: the mean slope of the PPG after the R peaks has its largest
+value at the usual delay, and each beat's own is searched within 0.15 s of it. Monitors add their
+own processing time (BIDMC: 0.46-0.72 s in all), so the absolute delay tells the monitor as much as
+the person; the change within a recording does not.
 """
 
 import numpy as np
@@ -87,7 +87,7 @@ def delays(windows):
         Median over the window's beats, ms; NaN where the detectors disagree on its beats, or below
         4 of them.
     other : float array, shape (n,)
-        Of the mean beat of the window, with the second detector, ms; 0 where it found no beat.
+        Delay of the window's mean beat by the second detector, ms; 0 where it found no beat.
     """
     delay, other = np.full(len(windows.record), np.nan), np.zeros(len(windows.record))
     for stretch in stretches(windows):

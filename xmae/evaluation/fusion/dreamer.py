@@ -226,7 +226,7 @@ def score_ways(embeddings, trial, high, subject, fusions, protocol, folds, seed,
     Parameters
     ----------
     embeddings : dict of float tensors, shape (n, D)
-        Of windows.
+        Embeddings of windows.
     trial : int array, shape (n,)
         Number of the trial of each window.
     high : float array, shape (n_trials,)

@@ -77,7 +77,7 @@ def fuse(
     epochs : int
         Passes of fine-tuning over the training windows.
     batch_size : int
-        Windows a step of fine-tuning.
+        Windows per step of fine-tuning.
     lr : float
         Peak learning rate of fine-tuning.
     seed : int
@@ -201,7 +201,7 @@ def compare_ways(task, embeddings, windows, fusions, tuned=None, seed=77, n_resa
     tuned : Tuning, optional
         Fine-tune on the train split alone; else linear probes in folds over the test subjects.
     seed, n_resamples : int
-        Of the resamples.
+        Seed and number of the resamples.
 
     Returns
     -------

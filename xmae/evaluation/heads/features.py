@@ -158,9 +158,9 @@ def _beats(x):
     """Return the rate (/min) of detected beats, and standard deviation and RMSSD of their intervals
     (s); zeros below 3 beats.
 
-    Systolic peaks after Elgendi et al., PLoS ONE 8(10): e76585, 2013: where the squared positive
-    signal, averaged over 0.111 s, exceeds its average over 0.667 s plus 2 % of its mean, for at
-    least 0.111 s, lies a beat.
+    Systolic peaks after Elgendi et al., PLoS ONE 8(10): e76585, 2013: a beat lies where the squared
+    positive signal, averaged over 0.111 s, exceeds its average over 0.667 s plus 2 % of its mean
+    for at least 0.111 s.
     """
     n, n_times = x.shape
     square = np.maximum(x, 0) ** 2

@@ -34,7 +34,7 @@ def finetune_trial(trial, encoder, embedding, epochs=EPOCHS, seed=77):
     epochs : int
         Passes over the fitted windows of a fold.
     seed : int
-        Of the order of the windows.
+        Seed of the order of the windows.
     """
     parts = []
     for fitted, scored in tqdm(trial.folds, "finetune", unit="fold", leave=False):
@@ -65,7 +65,7 @@ def finetune(
     ----------
     encoder : nn.Module
     probe : LinearModel
-        Where the head starts.
+        Linear probe at which the head starts.
     ppg : array, shape (n, L)
         Cleaned PPG at 100 Hz.
     truth : array, shape (n,)
@@ -76,9 +76,9 @@ def finetune(
     epochs : int
         Passes over the windows.
     seed : int
-        Of their order.
+        Seed of their order.
     batch_size : int
-        Windows a step.
+        Windows per step.
     lr : float
         Peak learning rate of AdamW.
     progress : bool

@@ -19,7 +19,7 @@ class Head(Schema):
     kind : str
         "regression": the answer is in `units`. "binary": it is the log odds of the class.
     label, units : str
-        What it answers, in words, and the unit of a regression ("bpm").
+        Quantity in words, and the unit of a regression ("bpm").
     weight, bias : list of float, float
         A weight for each number of the embedding.
     skill : float or None

@@ -21,7 +21,7 @@ def fit_heads(embeddings, windows, tasks):
     windows : Windows
         Training windows only: everything given is fitted. `subject` and `labels` are used.
     tasks : iterable of Task
-        What the heads shall say, such as `TASKS.values()`.
+        Tasks of the heads, such as `TASKS.values()`.
 
     Returns
     -------

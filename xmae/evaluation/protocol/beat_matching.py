@@ -53,7 +53,7 @@ def match_beats(windows, recording, reading):
     recording : int array, shape (n,)
         Number of each window's recording.
     reading : Reading
-        Of the same windows.
+        Reading of the same windows.
 
     Returns
     -------

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import pearsonr, rankdata, spearmanr
 
-from xmae.beats.intervals import beats_by_window, premature_share, variability
+from xmae.beats.intervals import beats_by_window, irregularity, premature_share, variability
 from xmae.evaluation.protocol.beat_matching import Matched, match_beats, matched_intervals
 
 NEAR_BPM, FAR_BPM = 5, 10
 SUREST = 0.8
-VALUES = ("hr", "rmssd", "sdnn", "premature")  # of a window, with a training constant each
+IRREGULAR = 0.1  # mean change of neighbouring intervals over their mean, from here on
+# of a window, with a training constant each
+VALUES = ("hr", "rmssd", "sdnn", "premature", "irregularity")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Scored:
     certainty : float array, shape (n,)
         0 to 1; NaN = the method does not say.
     values : dict of float arrays, shape (n,)
-        Heart rate (bpm), RMSSD, SDNN (ms) and premature beats (%); the constant where there is no
-        answer.
+        Heart rate (bpm), RMSSD, SDNN (ms), premature beats (%) and irregularity (1); the constant
+        where there is no answer.
     matched : Matched or None
         None for a method without beats.
     """
@@ -55,12 +57,18 @@ def true_values(windows):
 
 
 def values_of_beats(time, window, n_windows, confidence=None):
-    """Return the RMSSD, SDNN (ms) and premature beats (%) of each window: dict of float arrays
-    (n_windows,). Beats that are doubtful by `confidence` are left out of RMSSD and SDNN.
+    """Return the RMSSD, SDNN (ms), premature beats (%) and irregularity (1) of each window: dict
+    of float arrays (n_windows,). Beats that are doubtful by `confidence` are left out of RMSSD and
+    SDNN.
     """
     found = variability(time, window, n_windows, confidence)
-    premature = premature_share(time, window, n_windows)
-    return {"rmssd": found["rmssd"], "sdnn": found["sdnn"], "premature": premature}
+    beats = time, window, n_windows
+    return {
+        "rmssd": found["rmssd"],
+        "sdnn": found["sdnn"],
+        "premature": premature_share(*beats),
+        "irregularity": irregularity(*beats),
+    }
 
 
 def score_reading(windows, recording, subject, reading, constants):
@@ -73,7 +81,7 @@ def score_reading(windows, recording, subject, reading, constants):
     recording, subject : int arrays, shape (n,)
         Numbers of each window's recording and subject.
     reading : Reading
-        Of these windows.
+        Reading of these windows.
     constants : dict of float arrays, shape (n,)
         By name of `VALUES`: what stands for a missing answer.
 
@@ -168,7 +176,7 @@ def interval_scores(windows, recording, scored, clean):
     Parameters
     ----------
     windows, recording
-        As of `score_reading`.
+        As in `score_reading`.
     scored : dict of Scored
         Methods that find beats, by name.
     clean : bool array, shape (n,)

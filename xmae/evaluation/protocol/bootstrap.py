@@ -187,7 +187,7 @@ def score(metric, truth, prediction, subject, n_resamples=1000, seed=77):
     subject : array, shape (n,)
         Name or number of each window's subject.
     n_resamples, seed : int
-        Of the subjects.
+        Number and seed of the resamples of subjects.
 
     Returns
     -------

@@ -20,7 +20,7 @@ class Cohort:
     Parameters
     ----------
     windows : Windows
-        Of all subjects.
+        Windows of all subjects.
     subject, recording : int arrays, shape (n,)
         Numbers of each window's subject and recording.
     truth, constants : dict of float arrays, shape (n,)

@@ -34,7 +34,7 @@ class Dataset:
     Parameters
     ----------
     name : str
-        What to call it.
+        Name of the dataset.
     ppg : float32 array, shape (n, L)
         Cleaned PPG at 100 Hz, L a whole number of patches.
     ecg : float32 array, shape (n, L), or None

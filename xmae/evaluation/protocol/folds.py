@@ -64,8 +64,8 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     """Divide the labelled subjects to be scored into folds; for a binary task each fold gets its
     share of both classes.
 
-    Fitted are the other folds and, under the protocol "test", the labelled windows of the split
-    "train".
+    A model is fitted on the other folds and, under the protocol "test", also on the labelled
+    windows of the split "train".
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def make_trial(dataset, task, protocol="test", n_folds=None, seed=77):
     n_folds : int, optional
         Folds; default 5, or as many as there are subjects, or subjects of the rarer class.
     seed : int
-        Of the assignment to folds.
+        Seed of the assignment to folds.
 
     Raises
     ------
@@ -123,11 +123,11 @@ def fewest_of_a_class(task, truth, subject, where):
     Returns
     -------
     positive : bool array, shape (S,), or None
-        Of a binary task: which subjects have a window of the class 1.
+        For a binary task: which subjects have a window of the class 1.
     most : int
-        All subjects, or those of the rarer class.
+        Number of all subjects, or of those of the rarer class.
     whose : str
-        Which they are, in words.
+        Description of these subjects.
     """
     n_subjects = int(subject.max()) + 1
     if task.kind != "binary":
@@ -198,7 +198,7 @@ def split_subjects(subjects, positive, n_folds, seed=77):
     subjects : array, shape (S,)
         Their names, in order.
     positive : bool array, shape (S,), or None
-        Of a binary task: each fold gets its share of positive subjects.
+        For a binary task: each fold gets its share of positive subjects.
     n_folds, seed : int
     """
     splitter = KFold if positive is None else StratifiedKFold

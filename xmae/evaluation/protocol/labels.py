@@ -140,7 +140,7 @@ def join_labels(data, table, name="the label table"):
     table : pandas.DataFrame
         As `read_labels` gives it.
     name : str
-        What to call the table in errors.
+        Name of the table in errors.
 
     Raises
     ------

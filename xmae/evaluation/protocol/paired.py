@@ -37,7 +37,7 @@ def swap_test(kind, truth, first, second, subject, n_permutations=2000, seed=77)
     n_permutations : int
         Random ways to swap AUROCs, where there are more than 11 subjects.
     seed : int
-        Of the random ways.
+        Seed of the random swaps.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def probe_folds(subject, truth, score, fit, kind, n_folds=MAX_FOLDS, seed=77):
     n_folds : int
         At most this many folds over the scored subjects; 1: fit on `fit` alone.
     seed : int
-        Of the assignment to folds.
+        Seed of the assignment to folds.
 
     Yields
     ------
@@ -68,7 +68,7 @@ def score_task(task, windows, score, fit, predict, n_folds=5, n_resamples=1000, 
     n_folds : int
         See `probe_folds`.
     n_resamples, seed : int
-        Of the subjects.
+        Number and seed of the resamples of subjects.
 
     Returns
     -------

@@ -25,9 +25,9 @@ def pressure_beats(abp, sfreq):
 
     A beat is a peak of the pressure, low-passed at 10 Hz (Butterworth, order 2, forward and
     backward), at least 0.3 s after the one before and 15 mmHg above its surroundings; its diastolic
-    pressure is the lowest value since the peak before. Left out are beats with a pulse pressure
-    outside 15-150 mmHg, a pressure outside 20-260 mmHg, an interval over 2 s, or more than 25 mmHg
-    off the running median of 11 beats.
+    pressure is the lowest value since the peak before. Beats are left out if their pulse pressure
+    lies outside 15-150 mmHg, a pressure outside 20-260 mmHg, their interval is over 2 s, or they
+    are more than 25 mmHg off the running median of 11 beats.
 
     Parameters
     ----------

@@ -28,7 +28,8 @@ class MethodResult:
     scores : dict of str to Score
         By metric: "mae", "auroc", "f1".
     p : float or None
-        Of the paired test against the first method, adjusted by Holm; None of a method without one.
+        p-value of the paired test against the first method, adjusted by Holm; None of a method
+        without one.
     stars : str
         "*" below 0.05, "**" below 0.01, "***" below 0.001.
     """
@@ -52,13 +53,13 @@ class TrialResult:
     Attributes
     ----------
     dataset, task, label, kind, metric, units, source : str
-        Which task; see `xmae.evaluation.protocol.tasks.Task`.
+        Identity of the task; see `xmae.evaluation.protocol.tasks.Task`.
     in_paper : bool
         Whether the paper has the task.
     n_windows, n_subjects, n_folds : int
         Scored windows (10 s each), their subjects, and folds.
     power : str
-        What so few subjects cannot tell; "" if they can.
+        Sentence on what so few subjects cannot show; "" if they are enough.
     n_positive_subjects : int or None
         Subjects with a window of the class 1; None of a regression.
     not_scored : dict of str to list of str

@@ -24,7 +24,7 @@ class Labelled(Protocol):
     Attributes
     ----------
     subject : array, shape (n,)
-        Whose each window is.
+        Subject of each window.
     labels : dict of str to array, shape (n,)
         By column, NaN = missing.
     """
@@ -44,15 +44,15 @@ class Task:
     kind : str
         "regression" or "binary".
     units : str
-        Of a number; "" for a class.
+        Units of a number; "" for a class.
     column : str
         Label of the store, or column of the label table, it comes from.
     above : float or None
         Binary tasks from a number: positive where the column is greater than this.
     source : str
-        Who measured it.
+        Origin of the labels.
     fill : str
-        What a user writes into the column, and for what: subject, record or time.
+        Values that a user writes into the column, and for what: subject, record or time.
     """
 
     name: str

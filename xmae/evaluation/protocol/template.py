@@ -56,7 +56,7 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
             "".join(f"- `{column}`: {words}\n" for column, words in columns.items())
         )
     summary = [
-        f"{len(table)} rows to be filled in, a column a task: {', '.join(columns)}",
+        f"{len(table)} rows to be filled in, one column per task: {', '.join(columns)}",
         f"then: xmae evaluate MODEL --data {data} --labels {path}",
     ]
     return {"columns": columns, "rows": len(table), "summary": summary, "out": str(path)}

@@ -1,4 +1,4 @@
-"""Readers: the files of a recorder in, one `Recording` after another out; one file a format.
+"""Readers: the files of a recorder in, one `Recording` after another out; one file per format.
 
 Each reader is a generator `read(path, channel_map)`. Where a file holds several recordings, one
 that cannot be used is yielded as the `UserError` that says why, and what holds nothing to use as a

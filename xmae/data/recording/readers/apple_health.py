@@ -1,7 +1,7 @@
 """ECG of an Apple Watch, as Apple Health exports it: a CSV file of 30 s, lead I, in uV.
 
 Lines such as `Recorded Date,2024-05-04 10:00:00 +0200` and `Sample Rate,512.41 hertz` come first,
-then a sample a line. Names and date of birth of the person stand there too, and are not read.
+then one sample per line. Names and date of birth of the person stand there too, and are not read.
 """
 
 import re

@@ -131,7 +131,8 @@ def sample_lines(path):
 def wide_encoding(data):
     """Return the encoding of a text with two or four bytes per character; "" for one byte.
 
-    Where no mark at the start says it, half or three quarters of the bytes are zero.
+    Without a mark at the start, such a text is recognised by its zero bytes: half or three quarters
+    of all.
     """
     for mark, name in WIDE.items():
         if data.startswith(mark):
@@ -338,8 +339,7 @@ def uneven_rows(path, end, dialect, table):
     """Return the repairs to count for rows: "short_rows" if some have fewer fields than names,
     "blank_rows" if there are empty lines between rows.
 
-    The fields that are not there are missing samples. The last row is not looked at: a file may
-    break off in it.
+    Absent fields are missing samples. The last row is ignored, since a file may break off in it.
     """
     n_names = len(dialect.names)
     if n_names < 2 or not len(table):

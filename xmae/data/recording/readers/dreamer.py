@@ -59,7 +59,7 @@ def read_dreamer(path):
     Returns
     -------
     trials : list of Trial
-        Of all subjects and clips.
+        Trials of all subjects and clips.
     electrodes : list of str
         Names of the rows of `eeg`.
 

@@ -164,8 +164,8 @@ def record_onsets(path, edf):
 def open_edf(path):
     """Open a file: its header and signals; samples are read on demand.
 
-    Headers should be ASCII, and are not: "µV" and names with accents are read as Latin-1, or as
-    UTF-8 where they are that.
+    Headers should be ASCII, but often are not: "µV" and names with accents are read as Latin-1, or
+    as UTF-8 where they are that.
     """
     import edfio
 
@@ -195,7 +195,8 @@ def check_records(header, path):
     """Raise a `UserError` if a file is shorter or longer than the number and size of data records
     in its header.
 
-    A count of -1 stands in a file whose recorder was switched off; then any whole number is right.
+    A count of -1 means that the recorder was switched off; then any whole number of records is
+    right.
     """
     size, n_signals, n_records = int(header[184:192]), int(header[252:256]), int(header[236:244])
     check_columns(n_signals, path)

@@ -139,7 +139,7 @@ def step_of(scale):
 
 
 def read(path, channel_map):
-    """Yield the one recording of a file."""
+    """Yield the only recording of a file."""
     yield parts.recording_of_part(part_of(path, channel_map), path, channel_map)
 
 

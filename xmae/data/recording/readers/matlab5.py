@@ -15,13 +15,10 @@ beside them, at the top or within a structure.
 """
 
 import re
-import zlib
-from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from xmae.data.recording.channels import Channel, find_roles, recording_of
 from xmae.data.recording.matlab import check_matlab
@@ -29,12 +26,13 @@ from xmae.data.recording.people import subject_name
 from xmae.data.recording.readers.hdf5 import RATE_NAMES, SUBJECT_NAMES
 from xmae.data.recording.recording import attempt, real_numbers
 from xmae.data.recording.window_labels import rates_of_windows
-from xmae.errors import UserError
+from xmae.errors import UserError, refusing
 
 SPC_SFREQ, BAMI_SFREQ = 125.0, 50.0  # Hz, as both data sets state them
 SPC_ROWS = ("ECG", "PPG1", "PPG2", "ACC_X", "ACC_Y", "ACC_Z")
 WINDOW_S, STEP_S = 8.0, 2.0
 MAGIC = b"MATLAB 5.0"
+KIND = "a MATLAB 5 file, perhaps truncated"
 
 
 def recognises(path):
@@ -119,7 +117,7 @@ def named_recording(path, place, values, roles, channel_map):
 
 def groups_with_ppg(path, channel_map):
     """Yield the name, values and roles of each structure with a PPG, the top level ("") first."""
-    with damage_told(path):
+    with refusing(path, KIND):
         content = scipy.io.loadmat(path, simplify_cells=True)
     top = {name: x for name, x in content.items() if not name.startswith("__")}
     shared = {name: x for name, x in top.items() if np.size(x) == 1 and not isinstance(x, dict)}
@@ -146,29 +144,16 @@ def is_vector(x):
 
 def names_in(path):
     """Return the names of the arrays in a file."""
-    with damage_told(path):
+    with refusing(path, KIND):
         check_matlab(path)
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 
 def load(path, name):
     """Read one array of a file as float64."""
-    with damage_told(path):
+    with refusing(path, KIND):
         check_matlab(path)
         return real_numbers(scipy.io.loadmat(path, variable_names=[name])[name])
-
-
-@contextmanager
-def damage_told(path):
-    """Turn exceptions of SciPy on a damaged file into a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, MatReadError, zlib.error) as error:
-        raise UserError(
-            f"{path}: not readable as a MATLAB 5 file, perhaps truncated ({error})"
-        ) from error
 
 
 def spc(path):

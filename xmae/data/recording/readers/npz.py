@@ -139,7 +139,7 @@ def breath_rate(marks, duration):
     Parameters
     ----------
     marks : list of arrays
-        Times (s) of the breaths, one array an annotator; the result is the mean over annotators.
+        Times (s) of the breaths, one array per annotator; the result is the mean over annotators.
     duration : float
         Length of the recording, s.
 

@@ -1,4 +1,4 @@
-"""PPG-DaLiA and WESAD: one pickle a subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP
+"""PPG-DaLiA and WESAD: one pickle per subject, with a chest recorder (ECG, 700 Hz) and a watch (BVP
 64 Hz, ACC 32 Hz).
 
 Pickles can run code when they are loaded; `plain_pickle` reads them without running any. PPG-DaLiA:

@@ -1,4 +1,5 @@
-"""CSV and Parquet tables: a column a channel, a row a sample; an empty cell is a missing sample.
+"""CSV and Parquet tables: one column per channel, one row per sample; an empty cell is a missing
+sample.
 
 Times, if there are any, are numbers in the unit that the column's name, a row of units or the
 channel map states (s by default), or dates (ISO 8601; with offsets from UTC they are UTC). Steps
@@ -148,7 +149,9 @@ def check_nested(path, schema, channel_map):
     channels = set(chain.from_iterable(roles.values()))
     for name, field in zip(names, schema, strict=True):
         if field.type.num_fields and name in channels:
-            raise UserError(f"{path}: column '{name}' holds {field.type}; expected a number a row")
+            raise UserError(
+                f"{path}: column '{name}' holds {field.type}; expected one number per row"
+            )
 
 
 def read_subject(path, table, columns, channel_map, subject, units, mended):

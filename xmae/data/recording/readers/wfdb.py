@@ -170,7 +170,7 @@ def check_lengths(name, header):
 def refuse_wrong_sums(data):
     """Raise a `UserError` if the codes of a channel do not add up to its checksum.
 
-    A sum of 0 is what some writers put where they keep none.
+    Some writers put a sum of 0 where they keep none.
     """
     for channel, x, stated in zip(
         data.sig_name, data.e_d_signal, data.checksum or [], strict=False
