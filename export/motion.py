@@ -35,17 +35,11 @@ CODE_RANGE = 127  # int8 samples of the front ends stand for [-1, 1]
 
 
 def motion_ranges():
-<<<<<<< HEAD
-    """Return the windows that set int8 ranges, float32 (n, 1000, 4) in [-1, 1]."""
+    """Return the windows from which int8 ranges are set, float32 (n, 1000, 4) in [-1, 1]."""
     samples = moving_people(PEOPLE, RANGES_SEED).samples[::2, :, N_TIMES:]
     n = samples.shape[2] // N_TIMES
     windows = samples[:, :, : n * N_TIMES].reshape(len(samples), -1, n, N_TIMES)
     return windows.transpose(0, 2, 3, 1).reshape(-1, N_TIMES, 4).astype(np.float32) / CODE_RANGE
-=======
-    """Return the windows from which int8 ranges are set, float32 (n, 1000, 4) in [-1, 1]."""
-    samples = moving_people(PEOPLE, RANGES_SEED).samples
-    return samples[::2, :, 5000:6000].transpose(0, 2, 1).astype(np.float32) / CODE_RANGE
->>>>>>> main
 
 
 def write_int8(encoder, source, path):

@@ -104,13 +104,9 @@ class Row:
     heads : dict of str to HeadDrift
         By task.
     beats : BeatDrift
-<<<<<<< HEAD
-        Of a student that reads beats.
+        Drift of the beats of a student that reads them.
     people : str
         Whom it was judged on, where not on the store's windows.
-=======
-        Drift of the beats of a student that reads them.
->>>>>>> main
     latency_ms, cpu_ms : float
         Median time of one window: by the clock, and of the processor over all threads, ms.
     relative : float

@@ -40,26 +40,9 @@ def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
     if not takes_acceleration(student):
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
-<<<<<<< HEAD
-    windows = motion_ranges()
-    litert.export(exportable(student), WEIGHTS / f"{name}_int8.tflite", "int8", windows, OBSERVER)
-    table = calibrate_beats(student, WindowStore(store).windows("val"))
-    write_table(name, table)
-    return {"windows": len(windows), "least": table.least}
-
-
-def calibrate_beats(student, windows):
-    """Make the certainty table of beats from windows with ECG: a `Certainty`."""
-    truth = truth_of_windows(windows).hr_ecg
-    known = np.isfinite(truth)
-    reading = student.read_windows(windows.ppg[known])
-    codes = np.rint(reading.certainty * 255).astype(int)
-    return calibrate(codes, reading.rate, truth[known], windows.subject[known])
-=======
     int8 = WEIGHTS / f"{name}_int8.tflite"
-    litert.export(exportable(student), int8, "int8", motion_ranges())
+    litert.export(exportable(student), int8, "int8", motion_ranges(), OBSERVER)
     return ship_certainty(student, WindowStore(store).windows("val"), name)
->>>>>>> main
 
 
 if __name__ == "__main__":
