@@ -5,6 +5,7 @@ nothing in a file runs.
 import io
 import json
 import os
+import re
 import zipfile
 from inspect import signature
 from pathlib import Path
@@ -401,9 +402,29 @@ def test_adopt_without_a_store_writes_a_teacher(tmp_path, capsys):
     )
     assert main([*again, "--licence", "MIT"]) == 2
     assert "adopted with the licence CC0-1.0" in capsys.readouterr().err
+    save_encoder(load_encoder("student-mcu-s"), tmp_path / "ours.safetensors", {})
+    assert main(["adopt", str(tmp_path / "ours.safetensors"), "--out", str(tmp_path / "no")]) == 2
+    assert "an encoder of xMAE already" in capsys.readouterr().err
     (tmp_path / "run" / "student").mkdir()
     assert main([*words, "--licence", "MIT"]) == 2
     assert "the student of another teacher" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["weights.pt", "--spec", "spec.yaml"], r"weights.pt: .*; weights alone need --architect"),
+        (["m.onnx", "--architecture", "anyppg"], "m.onnx: a program; state what it hears"),
+        (["random"], r"random: give an architecture \(papagei-s, "),
+    ],
+)
+def test_what_was_meant_otherwise_is_said(words, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.save(pooled().state_dict(), "weights.pt")
+    Path("m.onnx").write_bytes(b"")
+    Path("spec.yaml").write_text("sfreq: 50\n")
+    assert main(["adopt", *words, "--licence", "CC0-1.0", "--out", "run"]) == 2
+    assert re.search(reason, capsys.readouterr().err)
 
 
 @pytest.mark.extended

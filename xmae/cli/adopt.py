@@ -13,7 +13,7 @@ from xmae.files import write_json
 from xmae.models.adopted.adopt import open_foreign
 from xmae.models.adopted.contract import Contract
 from xmae.models.adopted.encoder import ProgramEncoder
-from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.checkpoint import is_foreign, load_encoder, save_encoder
 
 
 def adopt(
@@ -123,22 +123,25 @@ def opened(file, architecture, spec, licence, seed):
     contract = Contract.load(spec) if spec else None
     if contract and architecture:
         raise UserError(f"--spec {spec}: {architecture} brings its own contract; leave one out")
-    if architecture or contract or not is_adopted(file):
+    kind = kind_of(file)
+    if architecture or contract or kind is None:
         return open_foreign(file, architecture, contract, licence, seed)
     encoder = load_encoder(file)
+    if not is_foreign(encoder):
+        raise UserError(f"{file}: an encoder of xMAE already; xmae distill makes students of it")
     stated = encoder.provenance["licence"]
     if licence not in (None, stated):
         raise UserError(f"{file}: adopted with the licence {stated}; adopt it anew to change that")
     return encoder
 
 
-def is_adopted(file):
-    """Tell whether a file is one that this verb wrote."""
+def kind_of(file):
+    """Return the kind of an encoder that xMAE wrote, as its file's header says; None of others."""
     try:
         with safe_open(file, "pt") as opened_file:
-            return (opened_file.metadata() or {}).get("kind") in ("adopted", "program")
+            return (opened_file.metadata() or {}).get("kind")
     except (OSError, SafetensorError):
-        return False
+        return None
 
 
 def keep_teacher(encoder, out, teacher):

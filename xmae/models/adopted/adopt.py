@@ -15,6 +15,7 @@ from xmae.models.adopted.registry import ARCHITECTURES
 from xmae.models.adopted.weights import fill, read_state
 from xmae.signals.window import N_TIMES
 
+WEIGHTS_ALONE = "; weights alone need --architecture, or their module: adopt_module in Python"
 RANDOM = "random"  # in place of a file: weights as they are before any training
 
 
@@ -53,6 +54,8 @@ def open_foreign(file, architecture=None, contract=None, licence=None, seed=77):
         raise UserError(f"{path}: no such file")
     if not licence:
         raise UserError(f"{path}: state the licence of these weights, such as --licence CC-BY-4.0")
+    if architecture and path.suffix in (".onnx", ".pt2", ".ts"):
+        raise UserError(f"{path}: a program; state what it hears (--spec YAML), no architecture")
     if architecture:
         encoder = from_checkpoint(path, architecture)
     elif contract is None:
@@ -63,7 +66,11 @@ def open_foreign(file, architecture=None, contract=None, licence=None, seed=77):
     elif path.suffix not in SUFFIXES:
         raise UserError(f"{path}: a program ends in {', '.join(SUFFIXES)}")
     else:
-        encoder = from_program(SUFFIXES[path.suffix], path.read_bytes(), contract)
+        try:
+            encoder = from_program(SUFFIXES[path.suffix], path.read_bytes(), contract)
+        except UserError as error:
+            hint = WEIGHTS_ALONE if path.suffix == ".pt" else ""
+            raise UserError(f"{path}: {error}{hint}") from error
     return with_origin(encoder, licence, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -147,6 +154,8 @@ def adopt_module(module, contract, licence):
 
 def random_foreign(architecture, seed):
     """Return a published architecture with random weights, to try the way without a file."""
+    if architecture is None:
+        raise UserError(f"{RANDOM}: give an architecture ({', '.join(ARCHITECTURES)})")
     require_choice("architecture", architecture, ARCHITECTURES)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
