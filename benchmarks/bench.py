@@ -23,6 +23,7 @@ from xmae.benchmarks.harness.drift import compare as accuracy
 from xmae.benchmarks.harness.emulated import cortex_m, emulate
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_all_apart
+from xmae.benchmarks.harness.moving import moving_rows
 from xmae.benchmarks.harness.regressions import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -50,8 +51,8 @@ COLUMNS = (  # of bench.csv
     "all_threads_low", "all_threads_high", "mac_per_s", "cycles", "instructions", "cold_start_ms",
     "peak_memory_bytes", "model_memory_bytes", "energy_mj", "cosine_median", "cosine_p5",
     "centred_median", "centred_p5", "hr_mae", "hr_mae_low", "hr_mae_high", "hr_mae_change",
-    "beat_ms_median", "beat_ms_p99", "beat_rate_change", "refusal_flips", "missing", "failure",
-    "profile_failure",
+    "beat_ms_median", "beat_ms_p99", "beat_rate_change", "refusal_flips", "people", "missing",
+    "failure", "profile_failure",
 )  # fmt: skip
 
 
@@ -138,6 +139,7 @@ def bench(
     used = reference_windows(recorded, store).select(chosen)
     rows = measure(opened, recorded, used, chosen, windows, rounds, starts)
     rows += emulated(opened, recorded, used, chosen, watches)
+    rows += moving_rows(opened, BenchRow)
     rows += device_rows(opened) + reference_rows(recorded.info)
     result = {
         "schema": SCHEMA,

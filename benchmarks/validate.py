@@ -18,6 +18,7 @@ from xmae.benchmarks.harness.beat_drift import FP32_BEATS, beat_violations
 from xmae.benchmarks.harness.drift import compare
 from xmae.benchmarks.harness.hardware import hardware
 from xmae.benchmarks.harness.isolated import run_all_apart
+from xmae.benchmarks.harness.moving import moving_rows
 from xmae.benchmarks.harness.rows import DriftRow
 from xmae.benchmarks.harness.sessions import describe, find_entries, not_checked
 from xmae.benchmarks.harness.stopwatch import add_latency
@@ -58,6 +59,7 @@ def validate(
     """Compare every model of a bundle, in every installed runtime, with its fp32 original. The
     limits are for int8.
 
+    Students for PPG and acceleration are judged by their beats on generated people in motion.
     fp32 exports must keep a centred cosine of 0.9999 (5th percentile 0.999), the heart-rate error
     within 0.05 bpm and the AUROC within 0.002. Exit code 1 beyond the limits, or if a file could
     not be judged because its runtime is not installed: what was not checked has not passed.
@@ -134,6 +136,7 @@ def validate(
         "fp32": FP32_LIMITS | FP32_BEATS,
     }
     rows = judge(opened, recorded, used, chosen, limits, rounds)
+    rows += judge_moving(opened, limits["int8"])
     result = verdict(rows, other_weights(recorded, opened), opened.verdict, used) | {
         "limits": limits,
         "bundle": str(bundle),
@@ -184,6 +187,12 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
     return add_latency(opened, entries, rows, ppg[:LATENCY_WINDOWS], rounds) if rounds else rows
 
 
+def judge_moving(opened, limits):
+    """Hold students for PPG and acceleration against the limits of beats: a list of `DriftRow`."""
+    rows = moving_rows(opened, DriftRow)
+    return [replace(row, violations=find_violations(row, limits)) for row in rows]
+
+
 def exports(rows):
     """Return the rows of the exported files."""
     return [row for row in rows if row.format != "pytorch"]
@@ -217,6 +226,7 @@ def verdict(rows, other, signature, windows):
     if violations:
         words = f"beyond the limits: {len(violations)} times"
     judged = f"{checked} of {len(files)} files checked on {len(windows)} windows"
+    elsewhere = [f"{row.name}: judged on {row.people}" for row in rows if row.people]
     return {
         "passed": not violations and not unchecked,
         "violations": violations,
@@ -228,6 +238,7 @@ def verdict(rows, other, signature, windows):
         "models": [row.as_json() for row in rows],
         "summary": [
             f"{judged} of {n_subjects} subjects: {words}",
+            *elsewhere,
             *violations,
             *unchecked,
             str(signature),
@@ -241,18 +252,24 @@ def find_violations(row, limits):
         return []
     if row.failure is not None:
         return [f"fails: {row.failure}"]
-    found = []
-    for key, limit, words in (
-        ("median", "min_cosine", "median"),
-        ("p5", "min_cosine_p5", "5th percentile"),
-    ):
-        value = getattr(row.centred, key)
-        if value < limits[limit]:
-            found.append(f"centred cosine, {words}: {value:.4f} is below {limits[limit]:g}")
-    for name, head in row.heads.items():
+    found = too_far(row.centred, limits) if row.centred else []
+    for name, head in (row.heads or {}).items():
         limit = limits["max_auroc_change" if head.metric == "auroc" else "max_hr_change"]
         if (name == "hr" or head.metric == "auroc") and abs(head.change) > limit:
             found.append(
                 f"{name} {head.metric.upper()} changes by {head.change:+.3f}, more than {limit:g}"
             )
     return found + (beat_violations(row.beats, limits) if row.beats else [])
+
+
+def too_far(centred, limits):
+    """Say how far the centred cosines of a row are beyond the limits: a list of sentences."""
+    found = []
+    for key, limit, words in (
+        ("median", "min_cosine", "median"),
+        ("p5", "min_cosine_p5", "5th percentile"),
+    ):
+        value = getattr(centred, key)
+        if value < limits[limit]:
+            found.append(f"centred cosine, {words}: {value:.4f} is below {limits[limit]:g}")
+    return found

@@ -27,7 +27,7 @@ from xmae.export.bundle.schema import CertaintyTable, Draft, Entry
 from xmae.export.bundle.signature import load_key
 from xmae.export.heads import make_heads
 from xmae.export.mixed import check_budget, export_within
-from xmae.export.motion import write_int8, write_motion_vectors
+from xmae.export.motion import WEIGHTS, write_int8, write_motion_vectors
 from xmae.export.targets.c.package import FOLDER, PackagedStudent, write_package
 from xmae.export.targets.registry import (
     DEFAULT,
@@ -467,6 +467,8 @@ def c_library(folder, plan, heads, certainty):
         return {}
     for model, encoder in plan.moving.items():
         write_int8(encoder, plan.names[model], folder / f"{model}_int8.tflite")
+        weights = folder / WEIGHTS / f"{model}.safetensors"
+        save_encoder(encoder, weights, without_folders(encoder.provenance))
     tables = {model: table_of(table) for model, table in certainty.items()}
     plain, moving = (
         [

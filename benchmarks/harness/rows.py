@@ -105,6 +105,8 @@ class Row:
         By task.
     beats : BeatDrift
         Drift of the beats of a student that reads them.
+    people : str
+        Whom it was judged on, where not on the store's windows.
     latency_ms, cpu_ms : float
         Median time of one window: by the clock, and of the processor over all threads, ms.
     relative : float
@@ -133,6 +135,7 @@ class Row:
     histogram: list[int] | None = None
     heads: dict[str, HeadDrift] | None = None
     beats: BeatDrift | None = None
+    people: str | None = None
     latency_ms: float | None = None
     latency_interval: list[float] | None = None
     cpu_ms: float | None = None

@@ -70,7 +70,7 @@ BEST_OF = 10  # of short times
 
 
 def build_wheel(folder):
-    """Build the wheel of this checkout into a folder; its path."""
+    """Build the wheel of this checkout into a folder; return its path."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules of an earlier one would come along
     command = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     run([sys.executable, "-m", "pip", *command])
@@ -79,7 +79,7 @@ def build_wheel(folder):
 
 
 def bare_environment(folder, wheel, extra):
-    """Make an environment with nothing but the wheel and one extra; path of its Python.
+    """Make an environment with nothing but the wheel and one extra; return the path of its Python.
 
     The pip of this interpreter installs into it. One of its own would bring setuptools on 3.11.
     """
@@ -97,7 +97,7 @@ def pip_for(python):
 
 
 def measure(python, extra, bundle=None, out=None):
-    """Say what an environment weighs, how fast it is, and run what it is for.
+    """Measure the size and speed of an environment, and run what it is for.
 
     Parameters
     ----------
@@ -145,12 +145,14 @@ def measure(python, extra, bundle=None, out=None):
 
 
 def bytes_of(site):
-    """Return bytes of an environment's packages on disk."""
+    """Return the size of an environment's packages on disk, bytes."""
     return sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 
 
 def best(command):
-    """Return the least processor time of a command, s: other work on the machine counts little."""
+    """Return the smallest processor time of a command over several runs, s, which other work hardly
+    disturbs.
+    """
     times = []
     for _ in range(BEST_OF):
         begun = processor_time()
@@ -160,7 +162,7 @@ def best(command):
 
 
 def processor_time():
-    """Return the processor time of all children of this process that have ended, s."""
+    """Return the processor time of all finished children of this process, s."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -195,7 +197,7 @@ def check(extra, bundle=None):
 
 
 def check_wheel(extra: str, bundle: str | None = None, /) -> str:
-    """Build, install and measure the wheel with one extra; JSON.
+    """Build, install and measure the wheel with one extra; return JSON.
 
     Parameters
     ----------

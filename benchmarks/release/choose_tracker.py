@@ -26,11 +26,11 @@ from xmae.evaluation.moving_people import maps_of, moving_people
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 
-PEOPLE, OTHERS, SEED = 60, 40, 5_000_000  # seeds of training and tests lie elsewhere
+PEOPLE, OTHERS, SEED = 60, 120, 5_000_000  # seeds of training and tests lie elsewhere
 PPG_POWERS, PPG_FLOORS = (0.25, 0.5, 1.0), (0.1, 0.2)
 MAP_POWERS, MAP_FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0), (0.2, 0.4)
 SPREADS = (2.0, 3.0, 4.0)  # bpm in a second
-WRONG = 0.05  # share of seconds that may be answered and more than 10 bpm off
+WRONG = 0.035  # share of seconds that may be answered and more than 10 bpm off
 CAP = 40.0  # bpm that an error counts at the most
 
 

@@ -12,7 +12,7 @@ from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.export.bundle.provenance import without_folders
-from xmae.export.motion import motion_ranges
+from xmae.export.motion import OBSERVER, motion_ranges
 from xmae.export.targets import litert
 from xmae.models.beat_student import takes_acceleration
 from xmae.models.checkpoint import MOVING, load_encoder, save_encoder
@@ -41,7 +41,7 @@ def ship(encoder: str, store: str, name: str = "student-motion", /) -> dict:
         raise UserError(f"{encoder}: takes no acceleration")
     save_encoder(student, WEIGHTS / MOVING[name], without_folders(student.provenance))
     int8 = WEIGHTS / f"{name}_int8.tflite"
-    litert.export(exportable(student), int8, "int8", motion_ranges())
+    litert.export(exportable(student), int8, "int8", motion_ranges(), OBSERVER)
     return ship_certainty(student, WindowStore(store).windows("val"), name)
 
 

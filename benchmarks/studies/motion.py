@@ -39,7 +39,7 @@ HEADS = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "M
 
 @dataclass(frozen=True)
 class Method:
-    """A way to a heart rate.
+    """A way to find a heart rate.
 
     Parameters
     ----------
@@ -75,7 +75,9 @@ ALONE, FIRST = "model alone, 10 s, no tracker", "first rival, thirty lines"
 
 
 def shown_by(people, model):
-    """Evidence of people, by whether the accelerometer is there and whether the model is asked."""
+    """Compute the evidence of people, with and without the accelerometer, with and without the
+    model.
+    """
     bare = people.samples.copy()
     bare[:, 1:] = 0
     ways = product(((True, people.samples), (False, bare)), (True, False))
@@ -86,7 +88,7 @@ def shown_by(people, model):
 
 
 def answers(people, shown, seconds, method):
-    """Heart rates (n, seconds) in bpm, and whether each is given.
+    """Return the heart rates (n, seconds) in bpm, and whether each is given.
 
     Parameters
     ----------
@@ -112,14 +114,14 @@ def answers(people, shown, seconds, method):
 
 
 def alone(seconds):
-    """Heart rates of the model's beats in each 10 s by themselves, and whether each is given."""
+    """Return the heart rate of the model's beats in each 10 s alone, and whether each is given."""
     rate = np.stack([one["rate"] for one in seconds])
     return rate, np.isfinite(rate)
 
 
 def score(rate, given, truth):
-    """Means over people: error of what is given, share given, fewest, given and wrong, error of
-    all.
+    """Return means over people: error of given rates, share given, smallest share given, share
+    given and wrong, error of all rates.
     """
     rows = []
     for r, g, t in zip(rate, given, truth, strict=True):
@@ -133,8 +135,8 @@ def score(rate, given, truth):
 
 
 def clips(folder):
-    """Real clips: name and `MovingPeople` of one, its true heart rate by the ECG where that is
-    clear.
+    """Yield real clips: the name and `MovingPeople` of each, with the heart rate of the ECG where
+    that is clear.
     """
     for path in sorted(Path(folder).glob("*.npz")):
         recording = read_recording(path)
@@ -150,7 +152,7 @@ def clips(folder):
 
 
 def rows_of(name, people, model):
-    """Rows of the table for one set."""
+    """Yield the rows of the table for one set of people."""
     shown = shown_by(people, model)
     maps = maps_of(model, people.samples)
     seconds = [
@@ -168,7 +170,7 @@ def rows_of(name, people, model):
 
 
 def motion(model: str = "student-motion", folder: str | None = None, /) -> str:
-    """Make the table of heart rates in motion: Markdown.
+    """Make the table of heart rates in motion, as Markdown.
 
     Parameters
     ----------

@@ -17,6 +17,11 @@ SHIFT = 10  # bits dropped from the sum of a second
 DROP = 6  # bits dropped from the sum of 10 s
 WINDOW = np.array([1, 4, 8, 13, 15, 15, 13, 8, 4, 1])  # of the seconds, sums to 82
 WINDOW_SUM = int(WINDOW.sum())
+FINE = 3  # bits dropped from the sum of a second where products are added up
+FAINT = 400_000  # weighted square of movement that leaves a gain undecided
+GAIN_BITS = 14  # of the divisor of a gain
+LARGEST_GAIN = 2
+LARGEST = 32767  # of each part of what is left
 
 
 def cosines():
@@ -61,8 +66,53 @@ class Spectra:
 
         A signal that turns with amplitude a gives `steady(a)` squared, a wave a quarter of it.
         """
-        total = (self.blocks * WINDOW[:, None, None]).sum(1) >> DROP
-        return (total * total).sum(2)
+        return squared(self.total())
+
+    def total(self):
+        """Return the spectrum: cosine and sine parts at each rate, (n, 96, 2)."""
+        return (self.blocks * WINDOW[:, None, None]).sum(1) >> DROP
+
+
+def squared(total):
+    """Return squared amplitudes of spectra (..., 2)."""
+    return (total * total).sum(-1)
+
+
+def power_without(signal, others):
+    """Return the power of a signal less what moves with others: (n, 96), below 2^31.
+
+    At each rate the strongest of the others counts. One gain and delay, by least squares over the
+    ten seconds, say how much of it is in the signal. What keeps pace with it goes, and what has a
+    pace of its own stays.
+
+    Parameters
+    ----------
+    signal : Spectra
+    others : sequence of Spectra
+    """
+    totals = np.stack([other.total() for other in others])
+    strongest = squared(totals).argmax(0)[None]
+    other = np.take_along_axis(totals, strongest[..., None], 0)[0]
+    blocks = np.stack([other.blocks for other in others])
+    blocks = np.take_along_axis(blocks, strongest[:, :, None, :, None], 0)[0]
+    a, b = signal.blocks >> FINE, blocks >> FINE
+    weighted = lambda x: (x * WINDOW[:, None]).sum(1)
+    gain = [
+        weighted(a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]),
+        weighted(a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]),
+    ]
+    whole = weighted(b[..., 0] ** 2 + b[..., 1] ** 2) + FAINT
+    drop = np.maximum(bits(whole) - GAIN_BITS, 0)
+    whole >>= drop
+    re, im = (np.clip(x >> drop, -LARGEST_GAIN * whole, LARGEST_GAIN * whole) for x in gain)
+    moved = [re * other[..., 0] - im * other[..., 1], re * other[..., 1] + im * other[..., 0]]
+    left = signal.total() - np.stack(moved, 2) // whole[..., None]
+    return squared(left.clip(-LARGEST, LARGEST))
+
+
+def bits(x):
+    """Return how many bits whole numbers above 0 have, below 2^52."""
+    return np.floor(np.log2(np.asarray(x, np.float64))).astype(np.int64) + 1
 
 
 def steady(amplitude):

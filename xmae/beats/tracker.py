@@ -1,9 +1,10 @@
 """A belief over heart rate that seconds of evidence move: a discrete Bayes filter in whole numbers.
 
 Evidence at each rate of the grid are two levels: how much of the timing map turns at that rate, and
-how much the spectrum of the PPG exceeds the normalised spectrum of the acceleration. A table says
-how likely a rate is that shows these levels: a product of a power of each, whose settings were
-chosen on generated people. Between seconds the belief spreads. Python and C give the same bits.
+how much the spectrum of the PPG, without what keeps pace with the acceleration, exceeds three
+quarters of the normalised spectrum of the acceleration. A table says how likely a rate is that
+shows these levels: a product of a power of each, whose settings were chosen on generated people.
+Between seconds the belief spreads. Python and C give the same bits.
 
 Without a timing map all rates show level 0 of it, so the same table is a classical tracker: spectra
 of the PPG less those of the accelerometer.
@@ -18,7 +19,7 @@ import numpy as np
 
 from xmae.beats.certainty import Certainty
 from xmae.beats.reader import RATE_RANGE
-from xmae.beats.spectra import GRID, Spectra, root, steady
+from xmae.beats.spectra import GRID, Spectra, bits, power_without, root, steady
 from xmae.errors import UserError
 
 LEVELS = 16  # of map and of PPG
@@ -109,11 +110,11 @@ class Evidence:
     def levels(self):
         """Return the levels of map and PPG at each heart rate, 0 to 255: two arrays (n, 96)."""
         turning = np.minimum(root(self.map.power()) * (FULL + 1) // steady(256), FULL)
-        ppg = root(self.ppg.power())
+        ppg = root(power_without(self.ppg, self.acc))
         acc = root(sum(axis.power() for axis in self.acc))
         acc = FULL * acc // np.maximum(acc.max(1, keepdims=True), STILL)
         ppg = FULL * ppg // np.maximum(ppg.max(1, keepdims=True), 1)
-        less = np.maximum(ppg - acc, 0)
+        less = np.maximum(ppg - acc * 3 // 4, 0)
         return turning, FULL * less // np.maximum(less.max(1, keepdims=True), 1)
 
 
@@ -161,8 +162,7 @@ class Tracker:
 def within_16_bits(likely):
     """Shift each row (n, 96) right until it fits 16 bits; every entry stays above 0."""
     top = np.maximum(likely.max(1), 1)
-    bits = np.floor(np.log2(top.astype(np.float64))).astype(np.int64) + 1
-    return np.maximum(likely >> np.maximum(bits - 16, 0)[:, None], 1)
+    return np.maximum(likely >> np.maximum(bits(top) - 16, 0)[:, None], 1)
 
 
 def read_belief(belief):

@@ -203,12 +203,14 @@ def take_to_watch(
 
 
 def token_weight(teacher):
-    """Weight of the loss on tokens: 0 for a program, whose one token is its embedding."""
+    """Return the weight of the loss on tokens: 0 for a program, whose only token is its
+    embedding.
+    """
     return 0.0 if isinstance(teacher, ProgramEncoder) else TOKEN_WEIGHT
 
 
 def describe(result):
-    """A line on what was adopted, and what of its band our windows lack."""
+    """Return a line on the adopted encoder, and on the part of its band that our windows lack."""
     contract = result["contract"]
     lost = " and ".join(f"{low:g} to {high:g} Hz" for low, high in contract["band_lost_hz"])
     said = f"adopted: {result['embed_dim']} numbers from {contract['sfreq']:g} Hz"

@@ -38,7 +38,7 @@ def teachers(
     n_calibration: int = 256,
     seed: int = 77,
 ) -> dict:
-    """Distil, quantize and judge a student of each teacher with the same budget, data and gates.
+    """Distil, quantize and judge a student of each teacher, with the same budget, data and gates.
 
     All are scored by the same linear probes, on the same subjects and folds: the teacher, its
     student and the int8 file that a watch runs. Each row is kept as it is done: after a stop, the
@@ -134,7 +134,7 @@ def print_of(encoder):
 
 
 def kept(folder):
-    """Return the row and the embeddings of a teacher that is done; None if it is not."""
+    """Return the row and the embeddings of a finished teacher; None if it is not finished."""
     row, arrays = folder / "row.json", folder / "embeddings.npz"
     if not (row.is_file() and arrays.is_file()):
         return None
@@ -143,7 +143,7 @@ def kept(folder):
 
 
 def compared(name, encoder, file, data, windows, folder, n_calibration, settings):
-    """Take one teacher to the watch, and keep its row and its embeddings; both."""
+    """Take one teacher to the watch, save its row and its embeddings, and return both."""
     took = take_to_watch(encoder, file, data, folder, "litert", n_calibration, settings, "int8")
     row, embedded = (
         row_of(name, encoder, took),
@@ -156,7 +156,7 @@ def compared(name, encoder, file, data, windows, folder, n_calibration, settings
 
 
 def head(files, data, result):
-    """Say what the page says above its table: the command, and how small the budget was."""
+    """Return the text above the table: the command, and the size of the budget."""
     settings, machine = result["settings"], result["hardware"]
     spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     answered, epochs = settings["crops"], settings["epochs"]
@@ -191,7 +191,7 @@ def name_of(file):
 
 
 def row_of(name, encoder, took):
-    """Say what is known of one teacher without probes."""
+    """Return a teacher's row, without probes."""
     (int8,) = (
         row
         for row in took["validate"]["models"]
@@ -210,7 +210,7 @@ def row_of(name, encoder, took):
 
 
 def three_embeddings(name, encoder, took, windows):
-    """Return embeddings (n, D) of a teacher, its student, and the student's int8 file."""
+    """Return the embeddings (n, D) of a teacher, its student, and the student's int8 file."""
     from xmae.export.bundle.bundle import Bundle
 
     return {
@@ -226,7 +226,7 @@ def parameters_of(row):
 
 
 def probes_of(name, probes):
-    """Return {task: {stage: value and interval}} of one teacher."""
+    """Probe one teacher: {task: {stage: value and interval}}."""
     return {
         task: {
             stage: {key: ways[f"{name}/{stage}"][key] for key in ("value", "interval")}
@@ -238,7 +238,7 @@ def probes_of(name, probes):
 
 
 def markdown(rows, probes):
-    """Return the table, a row per teacher."""
+    """Return the table as Markdown, one row per teacher."""
     heads = list(COLUMNS)
     for task in rows[0]["probes"]:
         found = probes["tasks"][task]

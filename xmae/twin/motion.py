@@ -26,7 +26,7 @@ FREE = ((0.001, 0.006), (0.01, 0.06), (0.05, 0.5), (0.02, 0.1), (0.05, 0.3), (0.
 EFFORT = ((0.0, 0.05), (0.0, 0.1), (0.03, 0.2), (0.1, 0.5), (0.4, 1.0), (0.2, 0.95))
 SWING = (0.0, 0.0, 0.0, 1.2, 0.8, 0.3)  # largest share of half the cadence
 RATIOS = (0.5, 1.0, 2.0)  # cadence over pulse rate where they are tied
-TIED = 0.4  # share of windows
+TIED = 0.6  # share of windows where that is possible
 HARDEST = 0.7  # logarithm of the largest artefact over a pulse from foot to peak: twice
 BREATHER = 0.02  # g: less moves no PPG
 
@@ -94,16 +94,22 @@ def at_effort(rhythm, activity, generator):
 
 
 def tie(activity, cadence, rate_hz, generator):
-    """Tie some cadences to the pulse rate, its half or its double, where a person can move at that
-    cadence.
+    """Tie some cadences to the pulse rate, its half or its double, whichever a person can move at.
+
+    An arm swings once in two steps, so slower cadences than those of steps are allowed too.
     """
     n = len(cadence)
     u = lambda low=0.0, high=1.0: uniform((n, 1), generator, low, high)
-    ratio = torch.tensor(RATIOS)[torch.randint(0, 3, (n, 1), generator=generator)]
-    tied = rate_hz * ratio * (1 + 0.05 * u(-1, 1))
-    low, high = torch.tensor(CADENCE).T
-    fits = (tied > 0.85 * low[activity]) & (tied < 1.15 * high[activity])
-    return torch.where((u() < TIED) & fits, tied, cadence)
+    low, high = (bound[activity][:, None] for bound in torch.tensor(CADENCE).T)
+    near = rate_hz * (1 + 0.05 * u(-1, 1))
+    tied = near[:, None] * torch.tensor(RATIOS)[:, None]
+    fits = (tied > 0.7 * low) & (tied < 1.15 * high)
+    some = fits.any(2).float() + 1e-6
+    ratio = torch.multinomial(some, 1, generator=generator)[:, :, None].expand(
+        -1, -1, fits.shape[2]
+    )
+    at = tied.expand_as(fits).gather(1, ratio)[:, 0]
+    return torch.where((u() < TIED) & fits.gather(1, ratio)[:, 0], at, cadence)
 
 
 def move(activity, cadence, generator):

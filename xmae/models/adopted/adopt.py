@@ -20,7 +20,7 @@ RANDOM = "random"  # in place of a file: weights as they are before any training
 
 
 def open_foreign(file, architecture=None, contract=None, licence=None, seed=77):
-    """Open an encoder of others.
+    """Open an encoder of other authors.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def open_foreign(file, architecture=None, contract=None, licence=None, seed=77):
 
 
 def from_checkpoint(path, architecture):
-    """Return the encoder of a published architecture with the tensors of a checkpoint."""
+    """Load a published architecture with the tensors of a checkpoint."""
     require_choice("architecture", architecture, ARCHITECTURES)
     known, state = ARCHITECTURES[architecture], read_state(path)
     try:
@@ -88,7 +88,7 @@ def from_checkpoint(path, architecture):
 
 
 def from_program(kind, content, contract):
-    """Return the encoder of a program; it is run once to see that it gives an embedding."""
+    """Make an encoder from a program; it is run once to check that it gives an embedding."""
     encoder = ProgramEncoder(kind, contract.plain(), 1, len(content)).eval()
     encoder.content.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     ramp = torch.linspace(-1, 1, N_TIMES).expand(2, 1, -1)
@@ -164,9 +164,7 @@ def random_foreign(architecture, seed):
 
 
 def with_origin(encoder: nn.Module, licence, name, digest):
-    """Return the encoder with its provenance: what it is, whose, from which file, and what it
-    hears.
-    """
+    """Return the encoder with its provenance: kind, authors, file, and contract."""
     architecture = encoder.config.get("architecture")
     encoder.provenance = {
         "method": "adopted",

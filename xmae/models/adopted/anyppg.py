@@ -50,7 +50,7 @@ class Stage(nn.Module):
 
 
 class AnyPPG(nn.Module):
-    """(B, 1, 1250) -> embedding (B, 1024): the mean over time of the last stage.
+    """AnyPPG, (B, 1, 1250) -> embedding (B, 1024): the mean over time of the last stage.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class AnyPPG(nn.Module):
             self.stage_list.append(Stage(blocks))
 
     def tokens(self, x):
-        """Map (B, 1, L) -> (B, n, E), a token each 0.51 s."""
+        """Map (B, 1, L) -> (B, n, E), one token per 0.51 s."""
         x = F.silu(self.first_bn(self.first_conv(x)))
         for stage in self.stage_list:
             for block in stage.block_list:
@@ -88,7 +88,7 @@ class AnyPPG(nn.Module):
 
 
 def layout(state):
-    """Return the settings of `AnyPPG` that a state dict asks for."""
+    """Return the settings of `AnyPPG` that the shapes of a state dict ask for."""
     stages = [f"stage_list.{i}.block_list." for i in range(count(state, "stage_list."))]
     width, _, kernel = state["first_conv.conv.weight"].shape
     return {

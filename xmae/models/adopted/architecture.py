@@ -8,7 +8,7 @@ from xmae.models.adopted.contract import Contract
 
 @dataclass(frozen=True)
 class Architecture:
-    """An entry of the registry.
+    """An entry in the registry of published architectures.
 
     Parameters
     ----------

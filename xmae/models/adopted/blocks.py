@@ -9,9 +9,7 @@ from torch import nn
 
 
 class SameConv(nn.Module):
-    """Convolution whose output has ceil(L / stride) samples; an odd padding is longer at the
-    end.
-    """
+    """Convolution with ceil(L / stride) output samples; an odd padding is longer at the end."""
 
     def __init__(self, n_in, n_out, kernel, stride=1, groups=1):
         super().__init__()
@@ -26,8 +24,8 @@ class SameConv(nn.Module):
 
 
 def shortcut(x, n_out, stride):
-    """Return the identity of a block: pooled by `stride`, with zero channels on both sides up to
-    `n_out`.
+    """Return the shortcut of a block: the input pooled by `stride`, with zero channels on both
+    sides up to `n_out`.
     """
     if stride > 1:
         x = F.max_pool1d(F.pad(x, ((stride - 1) // 2, stride - 1 - (stride - 1) // 2)), stride)
@@ -36,7 +34,7 @@ def shortcut(x, n_out, stride):
 
 
 class PreactivationBlock(nn.Module):
-    """Norm, ReLU, convolution, twice, and a shortcut without weights."""
+    """Norm, ReLU and convolution, twice, and a shortcut without weights."""
 
     def __init__(self, n_in, n_out, kernel, stride, is_first):
         super().__init__()
@@ -54,7 +52,8 @@ class PreactivationBlock(nn.Module):
 
 
 class ResNet1D(nn.Module):
-    """Stem and blocks: every second block halves the time, every fourth doubles the channels.
+    """ResNet-1D with a stem and blocks: every second block halves the time, every fourth doubles
+    the channels.
 
     Parameters
     ----------
@@ -87,6 +86,6 @@ class ResNet1D(nn.Module):
 
 
 def count(state, prefix):
-    """Say how many modules of a list a state dict holds: 1 + the largest number after `prefix`."""
+    """Count the modules of a list in a state dict: 1 + the largest number after `prefix`."""
     numbers = [int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)]
     return 1 + max(numbers, default=-1)

@@ -87,7 +87,7 @@ class Contract:
 
     @classmethod
     def load(cls, path):
-        """Read a YAML file with these settings.
+        """Read a contract from a YAML file.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Contract:
 
     @classmethod
     def of(cls, values, path="contract"):
-        """Return a contract from a dict, such as JSON gives; `path` is for messages."""
+        """Make a contract from a dict, such as JSON gives; `path` is for messages."""
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
@@ -119,8 +119,8 @@ class Contract:
         return asdict(self) | {"band_hz": list(self.band_hz) if self.band_hz else None}
 
     def describe(self):
-        """Say what goes into a manifest: the settings, what of the band is given, and what is
-        lost.
+        """Return the contract for a manifest: the settings, the part of the band that our windows
+        hold, and the part that they lack.
         """
         given = [float(x) for x in PPG_BANDPASS]
         if self.band_hz is None:
@@ -135,12 +135,12 @@ class Contract:
 
     @property
     def n_times(self):
-        """Return samples of one input."""
+        """Return the number of samples in one input."""
         return round((self.length_s or WINDOW_S) * self.sfreq)
 
     @property
     def n_parts(self):
-        """Return parts of a window that are heard one by one."""
+        """Return the number of parts into which a window is cut for the encoder."""
         return int(np.ceil(WINDOW_S / (self.length_s or WINDOW_S)))
 
 
@@ -156,7 +156,8 @@ def refuse_band(low, high):
 
 
 class Prepare(nn.Module):
-    """Our window (B, 1, 1000) -> the inputs of a foreign encoder, (B, parts, 1, n_times).
+    """Converter of our window (B, 1, 1000) to the inputs of a foreign encoder, (B, parts, 1,
+    n_times).
 
     Filter and resampling are linear, so both are one matrix. It is made by the same functions that
     prepare recordings, applied to the 1000 unit impulses.
@@ -183,8 +184,8 @@ class Prepare(nn.Module):
 
 
 def window_matrix(contract):
-    """Return the matrix (1000, n) that takes a window to the rate, and where it is narrower the
-    band, of a foreign encoder.
+    """Return the matrix (1000, n) that converts a window to the rate of a foreign encoder and,
+    where it is narrower, to its band.
     """
     impulses = np.eye(N_TIMES)
     low, high = contract.describe()["band_given_hz"]
@@ -195,7 +196,7 @@ def window_matrix(contract):
 
 
 def scaled(x, scaling):
-    """Scale inputs (..., n_times), each by itself; flat ones become zeros."""
+    """Scale inputs (..., n_times), each separately; flat ones become zeros."""
     if scaling == "zscore":
         deviation = x.std(-1, keepdim=True, correction=0)
         return (x - x.mean(-1, keepdim=True)) / deviation.clamp(min=1e-6)

@@ -9,7 +9,7 @@ from xmae.models.adopted.registry import ARCHITECTURES
 
 
 class Foreign(nn.Module):
-    """What both kinds share.
+    """Base class of foreign encoders.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Foreign(nn.Module):
         self.contract, self.embed_dim, self.prepare = contract, embed_dim, Prepare(contract)
 
     def tokens(self, ppg):
-        """Return scaled windows (B, 1, 1000) -> tokens (B, n, D), of all parts of a window in
+        """Map scaled windows (B, 1, 1000) -> tokens (B, n, D), of all parts of a window in
         order.
         """
         parts = self.prepare(ppg)  # (B, parts, 1, n_times)
@@ -34,18 +34,18 @@ class Foreign(nn.Module):
         return heard.unflatten(0, (-1, parts.shape[1])).flatten(1, 2)
 
     def pool(self, tokens):
-        """Return tokens (B, n, D) -> embedding (B, E): the mean over the parts of a window."""
+        """Map tokens (B, n, D) -> embedding (B, E): the mean over the parts of a window."""
         n_parts = self.contract.n_parts
         each = self.pool_part(tokens.unflatten(1, (n_parts, -1)).flatten(0, 1))
         return each.unflatten(0, (-1, n_parts)).mean(1)
 
     def forward(self, ppg):
-        """Return scaled windows (B, 1, 1000) -> embedding (B, E)."""
+        """Map scaled windows (B, 1, 1000) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
 
 class AdoptedEncoder(Foreign):
-    """A published architecture.
+    """An encoder of a published architecture.
 
     Parameters
     ----------
@@ -62,16 +62,16 @@ class AdoptedEncoder(Foreign):
         self.network, self.config = network, {"architecture": architecture, "layout": layout}
 
     def hear(self, x):
-        """Return inputs (B, 1, n_times) -> tokens."""
+        """Map inputs (B, 1, n_times) -> tokens."""
         return self.network.tokens(x)
 
     def pool_part(self, tokens):
-        """Return tokens of one input -> embedding."""
+        """Map the tokens of one input -> embedding."""
         return self.network.pool(tokens)
 
 
 class ProgramEncoder(Foreign):
-    """A file that computes by itself: ONNX, TorchScript or torch.export.
+    """An encoder in a program file: ONNX, TorchScript or torch.export.
 
     Its bytes are a buffer, so that it travels in a safetensors file like weights do. It has one
     token, its embedding.
@@ -97,7 +97,7 @@ class ProgramEncoder(Foreign):
         self.opened = None
 
     def hear(self, x):
-        """Return inputs (B, 1, n_times) -> the embedding as one token (B, 1, E)."""
+        """Map inputs (B, 1, n_times) -> the embedding as one token (B, 1, E)."""
         if self.opened is None:
             self.opened = open_program(self.config["program"], bytes(self.content.cpu().numpy()))
         y = self.opened(x)

@@ -24,7 +24,7 @@ GRID = (43, 13)  # patches in time and scale when it was trained
 
 
 class NormWear(nn.Module):
-    """(B, 1, 650) -> embedding (B, 768).
+    """NormWear, (B, 1, 650) -> embedding (B, 768).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class NormWear(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def tokens(self, x):
-        """Map (B, 1, L) -> (B, L / 9, E): the patches of a moment averaged, with their share of
+        """Map (B, 1, L) -> (B, L / 9, E): the mean of the patches of a moment, with their share of
         [CLS].
 
         Their mean is that of [CLS] and all patches.
@@ -63,8 +63,8 @@ class NormWear(nn.Module):
         return sums / (n_scales + 1 / n_times)
 
     def positions(self, n_times, n_scales):
-        """Return positions of [CLS] (1, 1, E) and of a grid of patches (1, n_times n_scales, E), by
-        bicubic interpolation.
+        """Return the position embeddings of [CLS] (1, 1, E) and of a grid of patches (1, n_times
+        n_scales, E), by bicubic interpolation.
         """
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         if (n_times, n_scales) != GRID:
@@ -79,7 +79,7 @@ class NormWear(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer block on the tokens of a channel; in every second layer one more on [CLS]."""
+    """A transformer block on the tokens of a channel; every second layer has one more on [CLS]."""
 
     def __init__(self, width, n_heads, has_fusion):
         super().__init__()
@@ -115,7 +115,9 @@ class Block(nn.Module):
 
 
 def scalogram(x):
-    """Return the signal (B, L) and its two differences by Ricker wavelets: (B, 3, time, 65)."""
+    """Compute the Ricker scalograms of a signal (B, L) and its first two differences: (B, 3, time,
+    65).
+    """
     first = x[:, 1:] - x[:, :-1]
     three = torch.stack([x[:, 2:], first[:, 1:], first[:, 1:] - first[:, :-1]], 1)
     n_taps = min(640, three.shape[-1])
@@ -125,7 +127,7 @@ def scalogram(x):
 
 
 def ricker(n_taps, scales):
-    """Return ricker wavelets (Mexican hats) of these scales (S,), in samples: (S, n_taps)."""
+    """Return Ricker wavelets (Mexican hats) of these scales (S,) in samples: (S, n_taps)."""
     t = torch.arange(n_taps, device=scales.device) - (n_taps - 1) / 2
     square = (t / scales[:, None]) ** 2
     size = 2 / (torch.sqrt(3 * scales) * math.pi**0.25)
@@ -133,8 +135,8 @@ def ricker(n_taps, scales):
 
 
 def layout(state):
-    """Return the settings of `NormWear` that a state dict asks for; heads are 64 wide, as
-    published.
+    """Return the settings of `NormWear` that the shapes of a state dict ask for; heads are 64 wide,
+    as published.
     """
     embed_dim = state["cls_token"].shape[-1]
     n_heads = max(1, embed_dim // 64)

@@ -21,7 +21,7 @@ PAPER = "Pillai et al., ICLR 2025, arXiv 2410.20542"
 
 
 class PaPaGei(ResNet1D):
-    """(B, 1, 1250) -> embedding (B, 512).
+    """PaPaGei, (B, 1, 1250) -> embedding (B, 512).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class PaPaGei(ResNet1D):
             )  # fmt: skip
 
     def tokens(self, x):
-        """Map (B, 1, L) -> (B, n, 512), a token each 4.1 s."""
+        """Map (B, 1, L) -> (B, n, 512), one token per 4.1 s."""
         return F.relu(self.final_bn(self.features(x))).transpose(1, 2)
 
     def pool(self, tokens):
@@ -75,7 +75,7 @@ class PaPaGei(ResNet1D):
 
 
 def layout_of(uses_dense):
-    """Return the function from a state dict to the settings of `PaPaGei` that its tensors ask
+    """Return the function that maps a state dict to the settings of `PaPaGei` that its tensors ask
     for.
     """
 

@@ -54,7 +54,7 @@ def open_program(kind, content):
 
 
 def open_onnx(content):
-    """Return an `.onnx` file in ONNX Runtime, window by window where its batch is fixed."""
+    """Open an `.onnx` file in ONNX Runtime; it runs window by window if its batch is fixed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -76,7 +76,7 @@ def open_onnx(content):
 
 
 def open_script(content):
-    """Return a TorchScript file, unless it reaches for files or Python."""
+    """Open a TorchScript file, unless it reaches for files or Python."""
     module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
     if found := [name for name in FILE_OPERATORS if name in str(module.inlined_graph)]:
         raise UserError(f"the TorchScript file uses {', '.join(found)}, which is refused")
@@ -84,7 +84,9 @@ def open_script(content):
 
 
 def open_export(content):
-    """Return a `.pt2` file of torch.export, without pickled objects and with plain sizes."""
+    """Open a `.pt2` file of torch.export, which must have no pickled objects and plain sizes
+    only.
+    """
     refuse_code(content)
     with weights_only():
         program = torch.export.load(io.BytesIO(content))
@@ -107,7 +109,9 @@ def open_export(content):
 
 
 def refuse_code(content):
-    """Raise a `UserError` if a `.pt2` file has pickled objects, or sizes that are no plain sums."""
+    """Raise a `UserError` if a `.pt2` file has pickled objects, or sizes that are not plain
+    sums.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         if custom := [name for name in names if re.search("custom_obj|opaque", name)]:
@@ -119,7 +123,7 @@ def refuse_code(content):
 
 
 def sizes_in(value):
-    """Return all expressions of sizes in the JSON of a graph."""
+    """Return all size expressions in the JSON of a graph."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "expr_str" and isinstance(inner, str):
@@ -133,8 +137,8 @@ def sizes_in(value):
 
 @contextmanager
 def weights_only():
-    """Return PyTorch's own switch: whatever is loaded inside makes tensors and plain values
-    only.
+    """Turn on PyTorch's own switch inside a `with` block: whatever is loaded makes tensors and
+    plain values only.
     """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)

@@ -14,7 +14,7 @@ from xmae.models.adopted.contract import Contract
 
 
 class PulsePPG(ResNet1D):
-    """(B, 1, 500) -> embedding (B, 512).
+    """Pulse-PPG, (B, 1, 500) -> embedding (B, 512).
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class PulsePPG(ResNet1D):
         self.embed_dim, self.normalise = self.n_out, nn.InstanceNorm1d(1)
 
     def tokens(self, x):
-        """Map (B, 1, L) -> (B, n, 512), a token each 1.28 s."""
+        """Map (B, 1, L) -> (B, n, 512), one token per 1.28 s."""
         return self.features(self.normalise(x)).transpose(1, 2)
 
     def pool(self, tokens):
@@ -36,7 +36,7 @@ class PulsePPG(ResNet1D):
 
 
 def layout(state):
-    """Return the settings of `PulsePPG` that a state dict asks for."""
+    """Return the settings of `PulsePPG` that the shapes of a state dict ask for."""
     width, _, kernel = state["first_block_conv.conv.weight"].shape
     return {"width": width, "kernel": kernel, "n_blocks": count(state, "basicblock_list.")}
 

@@ -21,7 +21,7 @@ PLAIN = [  # numbers of NumPy, which scripts save beside the weights
 
 
 def read_state(path):
-    """Return tensors of a checkpoint by name.
+    """Read the tensors of a checkpoint by name.
 
     Reads safetensors, and files of `torch.save` by PyTorch's restricted unpickler, which makes
     tensors and plain values only. Names lose what wrappers such as DataParallel put before them.
@@ -60,7 +60,7 @@ def read_state(path):
 
 
 def tensors_in(found, path):
-    """Return the dict of tensors in what a file held, perhaps one level down."""
+    """Return the dict of tensors in the content of a file, perhaps one level down."""
     for name in INSIDE:
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             found = found[name]
@@ -73,7 +73,7 @@ def tensors_in(found, path):
 
 
 def plain_names(state):
-    """Return tensors under their names without wrappers."""
+    """Return the tensors under their names without the prefixes of wrappers."""
     for wrapper in WRAPPERS:
         if all(name.startswith(wrapper) for name in state):
             state = {name[len(wrapper) :]: value for name, value in state.items()}
@@ -81,7 +81,7 @@ def plain_names(state):
 
 
 def fill(network, state, path, unused=()):
-    """Load tensors into a network; all of them must fit, but for those with an `unused` prefix.
+    """Load tensors into a network; all of them must fit, except those with an `unused` prefix.
 
     Raises
     ------

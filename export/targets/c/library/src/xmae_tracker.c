@@ -19,6 +19,11 @@
 #define STILL 2000u /* root of acceleration's power below which nobody moves */
 #define FULL 255u
 #define LEAK 14
+#define FINE 3 /* bits dropped from the sum of a second where products are added up */
+#define FAINT 400000
+#define GAIN_BITS 14
+#define LARGEST_GAIN 2
+#define LARGEST 32767
 #define TOP 65535u
 #define AROUND 4
 #define FIRST_S 10u
@@ -116,12 +121,39 @@ static const uint8_t *weighted(int32_t total[2], const xmae_spectra_t *spectra, 
   return weight;
 }
 
-static uint32_t power(const xmae_tracker_t *t, const xmae_spectra_t *spectra, uint32_t k) {
-  int32_t total[2] = {0};
+/* The spectrum of 10 s at a rate. */
+static void total_of(int32_t total[2], const xmae_tracker_t *t, const xmae_spectra_t *spectra,
+                     uint32_t k) {
+  total[0] = total[1] = 0;
   const uint8_t *weight = weighted(total, spectra, k, t->newest, SPAN, window);
   (void)weighted(total, spectra, k, 0, t->newest, weight);
   total[0] >>= DROP, total[1] >>= DROP;
-  return (uint32_t)(total[0] * total[0]) + (uint32_t)(total[1] * total[1]);
+}
+
+static uint32_t squared(const int32_t x[2]) {
+  return (uint32_t)(x[0] * x[0]) + (uint32_t)(x[1] * x[1]);
+}
+
+static int32_t within(int32_t x, int32_t most) { return x < -most ? -most : x > most ? most : x; }
+
+/* Divide, rounded down. */
+static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
+
+/* Take from a spectrum of the PPG what keeps pace with an axis, whose spectrum is `other`: one gain
+ * and delay by least squares. */
+static void take_off(int32_t total[2], const xmae_tracker_t *t, const xmae_spectra_t *axis,
+                     const int32_t other[2], uint32_t k) {
+  int32_t re = 0, im = 0, whole = FAINT;
+  for (uint32_t i = 0, n = t->newest; i < SPAN; i++) {
+    const int16_t *p = t->ppg.blocks[n][k], *q = axis->blocks[n][k];
+    int32_t a = p[0] >> FINE, b = p[1] >> FINE, c = q[0] >> FINE, d = q[1] >> FINE, w = window[i];
+    re += w * (a * c + b * d), im += w * (b * c - a * d), whole += w * (c * c + d * d);
+    if (++n == SPAN) n = 0;
+  }
+  while (whole >> GAIN_BITS) re >>= 1, im >>= 1, whole >>= 1;
+  re = within(re, LARGEST_GAIN * whole), im = within(im, LARGEST_GAIN * whole);
+  total[0] = within(total[0] - down(re * other[0] - im * other[1], whole), LARGEST);
+  total[1] = within(total[1] - down(re * other[1] + im * other[0], whole), LARGEST);
 }
 
 static uint32_t root(uint32_t x) {
@@ -144,19 +176,35 @@ static void normalise(uint16_t *x, uint32_t least) {
   for (uint32_t k = 0; k < RATES; k++) x[k] = (uint16_t)(FULL * x[k] / least);
 }
 
+/* Spectra of PPG, less what keeps pace with the strongest axis, and of acceleration. */
+static void look(const xmae_tracker_t *t, uint32_t k, uint16_t *ppg, uint16_t *acc) {
+  int32_t total[2], axis[3][2];
+  uint32_t strongest = 0, sum = 0, most = 0;
+  for (uint32_t i = 0; i < 3; i++) {
+    total_of(axis[i], t, &t->acc[i], k);
+    uint32_t power = squared(axis[i]);
+    sum += power;
+    if (power > most) most = power, strongest = i;
+  }
+  total_of(total, t, &t->ppg, k);
+  take_off(total, t, &t->acc[strongest], axis[strongest], k);
+  *ppg = (uint16_t)root(squared(total)), *acc = (uint16_t)root(sum);
+}
+
 /* The likelihood of every rate. */
 static void weigh(xmae_tracker_t *t) {
   uint16_t *ppg = t->work.levels[0], *acc = t->work.levels[1];
-  for (uint32_t k = 0; k < RATES; k++) {
-    ppg[k] = (uint16_t)root(power(t, &t->ppg, k));
-    acc[k] =
-        (uint16_t)root(power(t, &t->acc[0], k) + power(t, &t->acc[1], k) + power(t, &t->acc[2], k));
-  }
+  for (uint32_t k = 0; k < RATES; k++) look(t, k, &ppg[k], &acc[k]);
   normalise(ppg, 1), normalise(acc, STILL);
-  for (uint32_t k = 0; k < RATES; k++) ppg[k] = (uint16_t)(ppg[k] > acc[k] ? ppg[k] - acc[k] : 0);
+  for (uint32_t k = 0; k < RATES; k++) {
+    uint32_t off = acc[k] * 3u / 4;
+    ppg[k] = (uint16_t)(ppg[k] > off ? ppg[k] - off : 0);
+  }
   normalise(ppg, 1);
   for (uint32_t k = 0; k < RATES; k++) {
-    uint32_t turning = root(power(t, &t->map, k)) * (FULL + 1) / STEADY(256u);
+    int32_t map[2];
+    total_of(map, t, &t->map, k);
+    uint32_t turning = root(squared(map)) * (FULL + 1) / STEADY(256u);
     if (turning > FULL) turning = FULL;
     t->likely[k] = t->table->evidence[turning * LEVELS / (FULL + 1)][ppg[k] * LEVELS / (FULL + 1)];
   }
@@ -184,11 +232,6 @@ static void believe(xmae_tracker_t *t) {
   }
 }
 
-static int16_t clipped(int32_t x) { return (int16_t)(x < -511 ? -511 : x > 511 ? 511 : x); }
-
-/* Divide, rounded down. */
-static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
-
 void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channels,
                        const int16_t *map, uint32_t unit) {
   const size_t stride = channels;
@@ -198,7 +241,7 @@ void xmae_tracker_push(xmae_tracker_t *t, const int8_t *samples, uint32_t channe
     for (uint32_t n = 0; n < channels; n++, x++)
       t->work.values[n][i] = (int16_t)(x[0] + x[stride] + x[2 * stride] + x[3 * stride]);
     for (uint32_t p = 0; map && p < 2; p++)
-      t->work.values[4 + p][i] = clipped(down(256 * map[3 * i + p], (int32_t)unit));
+      t->work.values[4 + p][i] = (int16_t)within(down(256 * map[3 * i + p], (int32_t)unit), 511);
   }
   add_second(t);
   weigh(t);
