@@ -164,7 +164,9 @@ def by_motion_stream(trap, model):
 
 
 def answers_of(stream, trap):
-    """Push a trap's codes into a stream: times (s), heart rates (bpm) and certainties."""
+    """Push a trap's codes into a stream, and return times (s), heart rates (bpm) and
+    certainties.
+    """
     results = stream.push(trap.codes)
     rate = [result.rate / 100 if result.rate else np.nan for result in results]
     return (
@@ -175,7 +177,9 @@ def answers_of(stream, trap):
 
 
 def by_function(trap, function):
-    """Read a trap by a Python function, which gets the acceleration if it asks for it."""
+    """Read a trap with a Python function, which gets the acceleration if it has a parameter for
+    it.
+    """
     asks = "acceleration" in signature(function).parameters
     more = {"acceleration": trap.acceleration} if asks else {}
     return np.array(function(trap.codes, trap.sfreq, trap.bits, **more), float).reshape(-1, 3).T

@@ -188,7 +188,7 @@ def judge(opened, recorded, windows, chosen, limits, rounds):
 
 
 def judge_moving(opened, limits):
-    """Hold students for PPG and acceleration against the limits of beats: a list of `DriftRow`."""
+    """Compare students for PPG and acceleration with the limits of beats: a list of `DriftRow`."""
     rows = moving_rows(opened, DriftRow)
     return [replace(row, violations=find_violations(row, limits)) for row in rows]
 
@@ -263,7 +263,7 @@ def find_violations(row, limits):
 
 
 def too_far(centred, limits):
-    """Say how far the centred cosines of a row are beyond the limits: a list of sentences."""
+    """List how far the centred cosines of a row are beyond the limits: a list of sentences."""
     found = []
     for key, limit, words in (
         ("median", "min_cosine", "median"),

@@ -1,4 +1,4 @@
-"""Test vectors of libxmae: what it makes of a shipped recording, stage by stage, computed in
+"""Test vectors of libxmae: its expected results on a shipped recording, stage by stage, computed in
 Python.
 
 For each student: codes -> windows in int8 -> embeddings -> heads, and codes -> beats -> results.

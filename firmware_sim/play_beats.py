@@ -1,4 +1,4 @@
-"""A recording through libxmae on an emulated Cortex-M, held against `xmae.Stream` bit by bit."""
+"""A recording through libxmae on an emulated Cortex-M, compared with `xmae.Stream` bit by bit."""
 
 from dataclasses import fields
 from itertools import chain

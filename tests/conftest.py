@@ -25,7 +25,7 @@ FIRST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Whole files that take minutes come first, so that parallel processes end together."""
+    """Put whole files that take minutes first, so that parallel processes end together."""
     items.sort(key=lambda item: item.path.stem not in FIRST)
 
 
@@ -41,7 +41,9 @@ SPLITS = {
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory):
-    """Six subjects of the shipped recordings: three to train on, one to validate, two to test."""
+    """Return six subjects of the shipped recordings: three to train on, one to validate, two to
+    test.
+    """
     folder = tmp_path_factory.mktemp("small")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
@@ -55,8 +57,8 @@ def small_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def watch_bundle(tmp_path_factory):
-    """A bundle with the shipped student for TFLite, int8, and its shipped heads: what a watch
-    needs.
+    """Return a bundle with the shipped student for TFLite, int8, and its shipped heads: what a
+    watch needs.
     """
     pytest.importorskip("ai_edge_litert")
     from xmae.data.prepare.prepare import prepare_recording
@@ -89,8 +91,8 @@ def watch_bundle(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def beat_bundle(tmp_path_factory):
-    """A bundle with the shipped student that reads beats: its int8 file for TFLite and its float
-    weights.
+    """Return a bundle with the shipped student that reads beats: its int8 file for TFLite and its
+    float weights.
     """
     import shutil
 
@@ -130,8 +132,8 @@ EIGHT = {
 
 @pytest.fixture(scope="session")
 def eight_patients(tmp_path_factory):
-    """Folder with `records` (the first 200 s of eight subjects), `split.csv` (five to test) and
-    `store`.
+    """Return a folder with `records` (the first 200 s of eight subjects), `split.csv` (five to
+    test) and `store`.
     """
     folder = tmp_path_factory.mktemp("eight")
     (folder / "records").mkdir()
@@ -163,7 +165,7 @@ def eight_patients(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def recording_windows():
-    """Function of names: every window, good and bad, of these shipped recordings."""
+    """Return a function of names: every window, good and bad, of these shipped recordings."""
     files = {path.stem: path for path in bidmc_files()}
 
     def windows(*names):

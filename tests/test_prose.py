@@ -21,7 +21,8 @@ UNFINISHED: dict[str, tuple[float, int]] = {}
 
 
 def sentences(text):
-    """Sentences of a page in Markdown, as lists of words; code, tables and headings are left out.
+    """Return the sentences of a page in Markdown, as lists of words; code, tables and headings are
+    left out.
 
     >>> sentences("# Title\\n\\nOne *fact*. And `xmae prepare x` another:\\n\\n- a point\\n")
     [['One', 'fact'], ['And', 'code', 'another'], ['a', 'point']]
@@ -51,7 +52,7 @@ def sentences(text):
 
 
 def page_name(path):
-    """A page as tests and reports call it."""
+    """Return a page as tests and reports call it."""
     return path.relative_to(ROOT).as_posix()
 
 

@@ -27,7 +27,7 @@ def recording():
 
 
 def counts(recording, sfreq=125):
-    """Raw counts of a converter."""
+    """Return raw counts of a converter."""
     return (30000 + 2000 * recording.ppg).astype(int)[: 60 * sfreq]
 
 
@@ -96,7 +96,7 @@ def test_recordings_and_files_are_embedded(recording, tmp_path):
 
 
 def blocks(language):
-    """Code of a language in the README, without its comments."""
+    """Return code of a language in the README, without its comments."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
@@ -109,7 +109,7 @@ def test_python_of_the_readme_runs_as_printed(recording):
 
 
 def commands():
-    """The lines of the README that begin with "$ xmae", and the verbs of the others."""
+    """Return the lines of the README that begin with "$ xmae", and the verbs of the others."""
     lines = re.findall(r"^\$ xmae (.+?)(?:\s+#.*)?$", "\n".join(blocks("console")), re.MULTILINE)
     return [shlex.split(line) for line in lines]
 

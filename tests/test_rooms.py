@@ -59,7 +59,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def source_files():
-    """{dotted name: file} of all modules; a package has the name of its folder."""
+    """Return {dotted name: file} of all modules; a package has the name of its folder."""
     found = {}
     for folder in ("xmae", *OUTER):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -73,7 +73,7 @@ MODULES = source_files()
 
 
 def room_of(module):
-    """The folder of a module, in dotted form; the modules right in `xmae` are two rooms."""
+    """Return the folder of a module, in dotted form; the modules right in `xmae` are two rooms."""
     if module in {f"xmae.{name}" for name in FOUNDATION}:
         return "xmae: foundation"
     if MODULES[module].name == "__init__.py":
@@ -83,7 +83,9 @@ def room_of(module):
 
 
 def names_in(node):
-    """Dotted names that an import, or a text such as the command line's table, speaks of."""
+    """Return the dotted names that an import, or a text such as the command line's table, speaks
+    of.
+    """
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
@@ -94,7 +96,7 @@ def names_in(node):
 
 
 def imported(module):
-    """Modules of the house that a module imports or names, wherever in its text."""
+    """Return the modules of the house that a module imports or names, wherever in its text."""
     found = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         names = [name for name in names_in(node) if name in MODULES]

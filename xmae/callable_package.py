@@ -1,5 +1,5 @@
-"""Packages that import their names when asked for, and those called like the verb they are named
-after.
+"""Packages that import their names on first use, and packages that are called like the verb of
+their name.
 
 `xmae.export` is a package, whose modules are imported as `xmae.export.bundle`, and a verb of the
 public face, called as `xmae.export(...)`. Both must work whichever comes first.

@@ -1,4 +1,4 @@
-"""Which extra of this package brings what is not installed."""
+"""Which extra of this package installs a missing package."""
 
 import re
 from importlib.util import find_spec

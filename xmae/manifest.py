@@ -1,7 +1,7 @@
 """What a manifest from outside may hold: one rule for names, and one way to read it.
 
 Every JSON file that xmae reads back (bundle, store, signature, benchmark) has a schema, a class
-derived from `Schema`. It is held against the whole file before anything in it is used, so that a
+derived from `Schema`. The whole file is checked against it before anything in it is used, so that a
 name is a name and a number is a number from there on.
 """
 

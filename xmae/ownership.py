@@ -1,4 +1,4 @@
-"""One owner a folder: what a verb writes to is checked, and taken, before work begins."""
+"""One owner per folder: a verb checks and locks its output before work begins."""
 
 import os
 import shutil

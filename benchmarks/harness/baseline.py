@@ -1,4 +1,4 @@
-"""The fp32 PyTorch embeddings that everything exported is held against, recorded once, on a GPU
+"""The fp32 PyTorch embeddings that all exported files are compared with, recorded once, on a GPU
 where there is one.
 
 `reference.npz` holds, for each model of a bundle, the embeddings of the store's test windows (which

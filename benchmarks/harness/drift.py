@@ -1,4 +1,5 @@
-"""How far what an exported file gives is from its fp32 original: embeddings, heads and beats.
+"""Distance of an exported file's output from that of its fp32 original: embeddings, heads and
+beats.
 
 Cosines say whether the vectors still point the same way, plain and after the mean embedding of the
 training windows is taken off both (embeddings share a large mean, so the plain cosine flatters).

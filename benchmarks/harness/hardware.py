@@ -1,4 +1,4 @@
-"""What a number was measured on."""
+"""The hardware and software that a number was measured on."""
 
 import os
 import platform

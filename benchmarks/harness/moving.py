@@ -44,7 +44,7 @@ def moving_rows(bundle, row_type):
 
 
 def judged(bundle, student, people):
-    """Return the fields of a student's row."""
+    """Compare one student with its float weights: the columns of its row."""
     path = bundle.path / student.int8
     known = {
         "model": student.model,
@@ -66,8 +66,8 @@ def judged(bundle, student, people):
 
 
 def int8_codes(network, samples):
-    """Return codes of the map less their zero point, (T / 4, 3), of samples (4, T); zeros stand
-    before and after, as in the float model.
+    """Return the codes of the timing map less their zero point, (T / 4, 3), of samples (4, T);
+    zeros are added before and after, as in the float model.
     """
     network.reset()
     before = -network.look_ahead % STEP
@@ -77,7 +77,7 @@ def int8_codes(network, samples):
 
 
 def moving_drift(model, path, network, codes, original, truth, least):
-    """Compare maps of an int8 file with those of its float weights, window by window.
+    """Compare the maps of an int8 file with those of its float weights, window by window.
 
     Parameters
     ----------
@@ -113,5 +113,7 @@ def moving_drift(model, path, network, codes, original, truth, least):
 
 
 def windows_of(maps):
-    """Cut maps (n, T / 4, 3) into windows of 10 s: rows (m, 1 + 750), an empty embedding first."""
+    """Cut maps (n, T / 4, 3) into windows of 10 s: rows (m, 1 + 750), each with an empty embedding
+    first.
+    """
     return np.pad(maps.reshape(-1, N_TIMES // STEP * 3), ((0, 0), (1, 0)))

@@ -2,10 +2,9 @@
 
 Processor time on one thread is compared, in yardsticks (a fixed computation timed in the same
 rounds), so that a busier or slower machine is no regression, and only flagged where the 95 %
-intervals of both runs lie apart and the medians by more than a tenth.
-Accuracy is compared where both runs scored the same windows.
-Estimates of emulated devices repeat exactly; sizes and cosines nearly so: small fixed allowances
-do.
+intervals of both runs lie apart and the medians by more than a tenth. Accuracy is compared where
+both runs scored the same windows. Estimates of emulated devices repeat exactly, sizes and cosines
+nearly: small fixed allowances are enough for them.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Results of long measurements, kept in files: made anew as soon as what they are of has
-changed.
+"""Results of long measurements, stored in files and computed again once anything they depend on
+changes.
 """
 
 import hashlib

@@ -50,7 +50,7 @@ def make_traps(folder: str, /) -> dict:
 
 
 def same_but_for_a_step(codes, steps):
-    """Return the codes of `steps` if they are there and nowhere more than 1 off; else `codes`."""
+    """Return the codes of `steps` if they exist and differ by at most 1; else `codes`."""
     if steps is None or len(steps) != len(codes):
         return codes
     before = np.cumsum(steps, dtype=np.int64)

@@ -208,7 +208,7 @@ def clock_doctor(*, cinc: str | None = None, every: int = 1) -> str:
     cinc : str or None
         Folder of CinC 2015 recordings; default: BIDMC alone.
     every : int
-        Use every so many recordings of CinC 2015.
+        Step from one used recording of CinC 2015 to the next; 1 uses all.
     """
     random, sets = np.random.default_rng(0), {"BIDMC": bidmc_files()}
     if cinc:

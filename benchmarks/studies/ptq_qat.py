@@ -126,7 +126,7 @@ class Subject:
     encoder : torch.nn.Module
     store : WindowStore
     before : Subject, optional
-        The same encoder before training, to hold the files against too.
+        The same encoder before training, with which the files are also compared.
     """
 
     def __init__(self, encoder, store, before=None):

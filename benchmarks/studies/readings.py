@@ -217,8 +217,8 @@ def premature_rows(cohort, scored):
 
 
 def irregular_rows(cohort, scored):
-    """Return the cells of the table on irregular rhythm: how well a method's irregularity tells
-    windows whose ECG is irregular from the others of other subjects.
+    """Return the cells of the table on irregular rhythm: the AUROC of a method's irregularity for
+    windows with irregular ECG, against windows of other subjects.
     """
     truth = cohort.truth["irregularity"]
     known = np.isfinite(truth) & np.isfinite(cohort.truth["hr"])
@@ -235,9 +235,7 @@ def irregular_rows(cohort, scored):
 
 
 def percentiles(x):
-    """Return a value with its interval over resamples as text: (1 + n_resamples,), the value
-    first.
-    """
+    """Format a value with its interval over resamples: (1 + n_resamples,), the value first."""
     low, high = interval(x[1:])
     return f"{x[0]:.3f} ({low:.3f} to {high:.3f})"
 

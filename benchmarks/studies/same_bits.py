@@ -1,4 +1,4 @@
-"""Same bits in Python and C: recordings through libxmae on every emulated core, held against
+"""Same bits in Python and C: recordings through libxmae on every emulated core, compared with
 `xmae.Stream`.
 
     python -m xmae.benchmarks.studies.same_bits RECORDINGS --seconds 20 --out benchmarks/results

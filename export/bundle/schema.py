@@ -1,5 +1,5 @@
-"""What may stand in a bundle's manifest, heads and signature; held against them as it is opened,
-and as it is written.
+"""Schemas of a bundle's manifest, heads and signature, which are checked when it is opened and when
+it is written.
 """
 
 from typing import Annotated, Any, Literal, Self

@@ -1,5 +1,5 @@
-"""Conversions take seconds, and fp32 and int8 files, their layers and each try at a budget start
-from the same ones.
+"""A cache of conversions. They take seconds, and fp32 and int8 files, their layers and each try at
+a budget start from the same ones.
 """
 
 import hashlib

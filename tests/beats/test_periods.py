@@ -17,7 +17,9 @@ LIBRARY = KERNELS.parent / "library"
 
 @pytest.fixture(scope="module")
 def in_c(tmp_path_factory):
-    """`xmae_doubt` of the C library: samples, heart rate, irregularity -> whether it is doubted."""
+    """Call `xmae_doubt` of the C library: samples, heart rate, irregularity -> whether it is
+    doubted.
+    """
     path = tmp_path_factory.mktemp("periods") / "periods.so"
     include = [LIBRARY / "include", LIBRARY / "src", KERNELS]
     compile_host([LIBRARY / "src" / "xmae_periods.c"], path, include=include)
@@ -27,14 +29,14 @@ def in_c(tmp_path_factory):
 
 
 def of_samples(x):
-    """The opinion on these samples at 25 Hz."""
+    """Return the opinion on these samples at 25 Hz."""
     periods = Periods()
     periods.push(np.repeat(x, 4))
     return periods
 
 
 def waves(rng):
-    """Two waves of one rhythm and one of another, with noise: int8 (250,)."""
+    """Return two waves of one rhythm and one of another, with noise: int8 (250,)."""
     t, f, g = np.arange(SPAN) / 25, rng.uniform(0.6, 3), rng.uniform(0.4, 3)
     first, second, other, noise = rng.uniform(0, 60, 4) * (1, rng.integers(2), rng.integers(2), 0.3)
     x = first * np.sin(2 * np.pi * f * t) + second * np.sin(np.pi * f * t + rng.uniform(0, 6))
@@ -78,7 +80,7 @@ def test_nothing_is_said_of_silence_and_of_irregular_beats():
 
 
 def statuses(trap):
-    """Status of each result of the shipped student after 15 s."""
+    """Return the status of each result of the shipped student after 15 s."""
     return np.array([r.status for r in Stream(sfreq=trap.sfreq, bits=trap.bits).push(trap.codes)])[
         15:
     ]

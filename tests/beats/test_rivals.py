@@ -19,7 +19,7 @@ FROZEN = "6e26c7653bcf33fe41678fd347000e7bbc6f339c6f40226904fad0104d74235a"
 
 @pytest.fixture(scope="module")
 def windows():
-    """The first windows of a calm recording, with truth."""
+    """Return the first windows of a calm recording, with truth."""
     windows, _ = prepare_recording(read_recording(FOLDER / "bidmc05.npz"), -1)
     return windows.select(np.flatnonzero(np.isfinite(windows.labels["hr_ecg"]))[:8])
 

@@ -15,7 +15,7 @@ SECONDS = 60
 
 
 def walk(pulse_bpm, arm_bpm, arm, seed=0):
-    """PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the
+    """Return PPG codes and acceleration (3, n) in g at 100 Hz: a pulse, and an arm that shakes the
     sensor.
     """
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from xmae.signals.window import N_TIMES, SFREQ
 
 
 def ecg_with_beats(time, n_windows):
-    """Windows of a clean ECG whose R peaks are at these times (s): (n_windows, 1000)."""
+    """Return the windows of a clean ECG whose R peaks are at these times (s): (n_windows, 1000)."""
     sample = np.arange(n_windows * N_TIMES) / SFREQ
     late = sample[:, None] - np.asarray(time)
     wave = np.exp(-0.5 * (late / 0.012) ** 2) - 0.15 * np.exp(-0.5 * ((late - 0.03) / 0.012) ** 2)
@@ -78,7 +78,7 @@ def test_the_monitor_agrees_on_a_calm_recording():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of one recording, and what `prepare` said of it."""
+    """Return a store of one recording, and what `prepare` said of it."""
     path = tmp_path_factory.mktemp("truth") / "store"
     made = prepare([str(FOLDER / "bidmc05.npz")], str(path), split="1,0,0", min_quality=-1)
     return path, made

@@ -21,7 +21,7 @@ INT8 = FLOAT.model_copy(update={"precision": "int8", "output": CODES})
 
 
 def rows_of(intervals, shift=0.0, length=1.0):
-    """Rows (n, 4 + 750) whose maps have a beat each `interval` s."""
+    """Return the rows (n, 4 + 750) whose maps have a beat each `interval` s."""
     pulses = torch.stack(
         [torch.arange(60) * interval - 4.0 + shift for interval in intervals]
     ).double()

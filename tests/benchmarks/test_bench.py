@@ -47,7 +47,7 @@ PROFILER = "sys.modules['xmae.benchmarks.harness.per_layer']"
 
 @pytest.fixture(scope="module")
 def windows():
-    """A minute of two subjects, one to train on and one to test on."""
+    """Return a minute of two subjects, one to train on and one to test on."""
     parts = [
         prepare_recording(read_recording(path), min_quality=-1)[0].select(slice(6))
         for path in bidmc_files()[:2]
@@ -59,7 +59,7 @@ def windows():
 
 @pytest.fixture
 def weights(tmp_path):
-    """A folder with a student's fp32 weights, as a bundle has it."""
+    """Return a folder with a student's fp32 weights, as a bundle has it."""
     torch.manual_seed(0)
     save_encoder(McuStudent(), tmp_path / "student.safetensors", {})
     return SimpleNamespace(path=tmp_path)
@@ -141,7 +141,7 @@ def test_a_gpu_is_used_where_there_is_one_and_named(windows, weights, monkeypatc
 
 
 def entry(model, format="onnx", **numbers):
-    """An exported int8 file of a model."""
+    """Return an exported int8 file of a model."""
     return Entry(model=model, format=format, precision="int8", file="a", **numbers)
 
 

@@ -140,8 +140,8 @@ def test_fp32_is_held_to_rounding():
 
 @pytest.fixture(scope="module")
 def exported(small_store, tmp_path_factory):
-    """The shipped student in ONNX, float and int8; as "teacher" the same with its embedding turned
-    around.
+    """Return the shipped student in ONNX, float and int8; as "teacher" the same with its embedding
+    turned around.
     """
     folder = tmp_path_factory.mktemp("bundle")
     encoder = load_encoder("student-mcu")
@@ -157,8 +157,8 @@ def exported(small_store, tmp_path_factory):
 
 @pytest.fixture
 def bundle(exported, tmp_path):
-    """A copy that lists the int8 student alone, to be broken and sealed again: its hashes then say
-    that all is well.
+    """Return a copy that lists the int8 student alone, to be broken and sealed again: its hashes
+    then say that all is well.
     """
     path = shutil.copytree(exported, tmp_path / "bundle")
     manifest = read_json(path / "manifest.json")

@@ -20,7 +20,7 @@ from xmae.objectives import OBJECTIVES
 
 @pytest.fixture
 def windows():
-    """24 windows of 6 subjects; the PPG is a bell 70 ms after each R peak."""
+    """Return 24 windows of 6 subjects; the PPG is a bell 70 ms after each R peak."""
     rng, n, t = np.random.default_rng(0), 24, np.arange(1000)
     peaks = [np.arange(20 + rng.integers(60), 980, rng.integers(60, 110)) for _ in range(n)]
     ecg, ppg = (

@@ -268,7 +268,7 @@ def test_small_operators_are_summed_up():
 
 @pytest.fixture
 def benchmark():
-    """A result of `xmae bench`: measured, estimated, recorded, missing."""
+    """Return a result of `xmae bench`: measured, estimated, recorded, missing."""
     layers = [{"name": f"Convolution #{i}", "op": "Convolution", "us": 10.0 + i} for i in range(30)]
     threads = {"threads": 2, "latency_ms": 0.3, "latency_interval": [0.29, 0.32]}
     seen = {

@@ -14,7 +14,7 @@ from xmae.twin.people import RHYTHMS, draw_person
 
 
 def recording(folder, moves):
-    """A generated person who rests and walks, as a file."""
+    """Return a generated person who rests and walks, as a file."""
     plan = {"plan": [("rest", 10.0), ("walk", 14.0)]} if moves else {}
     generator = torch.Generator().manual_seed(3)
     person = draw_person(24.0, generator, RHYTHMS["sinus"], moves, 0.0, **plan)

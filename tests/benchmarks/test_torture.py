@@ -27,7 +27,7 @@ def only_few(few, monkeypatch):
 
 
 def oracle(codes, sfreq, bits):
-    """Says 72 bpm each second."""
+    """Answer 72 bpm each second."""
     return [(t, 72.0, 1.0) for t in range(10, 80)]
 
 

@@ -12,7 +12,9 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 @pytest.fixture(scope="session")
 def recorder(tmp_path_factory):
-    """A library to preload, which records in $NET_LOG what is asked of the net, and blocks it."""
+    """Return a library to preload, which records in $NET_LOG what is asked of the net, and blocks
+    it.
+    """
     if not (compiler := shutil.which("cc")) or sys.platform != "linux":
         pytest.skip("no C compiler, or not Linux")
     library = tmp_path_factory.mktemp("net") / "record.so"

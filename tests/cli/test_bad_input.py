@@ -30,8 +30,8 @@ PROGRESS = re.compile(r"\d+%\||\?\w*/s\]|it/s|^INFO: |^Validation|^Training|^\s*
 
 
 def tree(folder):
-    """Every file below a folder with its bytes, but for finished work that `prepare` keeps for the
-    next try.
+    """Return every file below a folder with its bytes, but for finished work that `prepare` keeps
+    for the next try.
     """
     files = [
         path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".store.part"
@@ -73,7 +73,7 @@ def encoder(tmp_path_factory):
 
 @pytest.fixture
 def previous(tmp_path, signals, encoder, capsys):
-    """Results of a good run of `prepare` and `embed`."""
+    """Return the results of a good run of `prepare` and `embed`."""
     np.savez(tmp_path / "good.npz", **signals)
     results = tmp_path / "results"
     assert (
@@ -216,8 +216,8 @@ def test_a_gap_costs_its_window_only(tmp_path, signals, capsys):
 
 @pytest.fixture
 def previous_run(tmp_path):
-    """Earlier results, as far as a failing verb could touch them (a whole training is not begun
-    anew at all).
+    """Return the earlier results, as far as a failing verb could touch them (a whole training is
+    not begun anew at all).
     """
     folder = tmp_path / "previous"
     folder.mkdir()
@@ -372,7 +372,7 @@ def test_a_checkpoint_that_cannot_be_resumed(small_store, tmp_path, refuse, harm
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle whose files are right but for one."""
+    """Return a bundle whose files are right but for one."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "heads.json").write_text("{}")
@@ -456,7 +456,7 @@ def test_an_output_folder_below_a_file(small_store, tmp_path, signals, encoder, 
 
 @contextmanager
 def file_size_limit(folder):
-    """No file of this process may grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's
+    """Let no file of this process grow beyond 2 KiB (EFBIG); lifted at once after, as pytest's
     output may be longer.
     """
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -469,7 +469,7 @@ def file_size_limit(folder):
 
 @contextmanager
 def full_disk(folder):
-    """The disk of the folder is full (ENOSPC)."""
+    """Let the disk of the folder be full (ENOSPC)."""
     with open(folder / "filler", "wb", buffering=0) as filler, suppress(OSError):
         while filler.write(bytes(4096)):
             pass
@@ -478,7 +478,7 @@ def full_disk(folder):
 
 @pytest.fixture(params=["file size limit", pytest.param("full disk", marks=pytest.mark.extended)])
 def cramped(request, tmp_path):
-    """A folder, a context in which nothing more fits into it, and what is then said."""
+    """Yield a folder, a context in which nothing more fits into it, and what is then said."""
     folder = tmp_path / "cramped"
     folder.mkdir()
     if request.param == "file size limit":  # needs no rights

@@ -20,7 +20,7 @@ SLURM = {
 
 
 def xmae(*words, **variables):
-    """Exit code and standard error of a verb in a process of its own."""
+    """Return the exit code and standard error of a verb in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "xmae", *map(str, words)],
         env=os.environ | variables, capture_output=True, text=True,

@@ -50,13 +50,13 @@ sys.exit(code if "torch" not in sys.modules else "PyTorch was imported")
 
 
 def run(capsys, *arguments):
-    """Exit code, standard output and standard error of one call."""
+    """Return the exit code, standard output and standard error of one call."""
     code = main(list(map(str, arguments)))
     return code, *capsys.readouterr()
 
 
 def complaint(capsys, *arguments):
-    """The one line that a mistake is answered with."""
+    """Return the line that a mistake is answered with."""
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == "" and err.startswith("xmae: ") and err.count("\n") == 1, (
         code,
@@ -68,7 +68,9 @@ def complaint(capsys, *arguments):
 
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
-    """Calls of a verb `try`, which is there for this test alone; its result can be changed."""
+    """Return the calls of a verb `try`, which is there for this test alone; its result can be
+    changed.
+    """
     monkeypatch.chdir(tmp_path)
     seen = []
 

@@ -37,7 +37,7 @@ def xmae(*line, folder):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One run: its folder, printed result, and everything on standard error."""
+    """Return one run: its folder, printed result, and everything on standard error."""
     folder = tmp_path_factory.mktemp("demo")
     done = xmae("demo", "--quick", "--out", "run", "--json", folder=folder)
     assert done.returncode in (0, 1), done.stderr[-3000:]  # so little training need not pass
@@ -58,7 +58,7 @@ def page(demo):
 
 @pytest.fixture(scope="module")
 def alone(demo, tmp_path_factory):
-    """The bundle and nothing else, elsewhere."""
+    """Return the bundle and nothing else, elsewhere."""
     return Path(shutil.copytree(demo[0] / "bundle", tmp_path_factory.mktemp("alone") / "bundle"))
 
 

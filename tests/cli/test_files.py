@@ -44,7 +44,7 @@ failures = st.sampled_from([None, *FAILURES])
 
 
 def tree(folder):
-    """All files below a folder with their bytes, and all folders."""
+    """Return all files below a folder with their bytes, and all folders."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")

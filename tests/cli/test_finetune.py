@@ -22,7 +22,7 @@ from xmae.models.student import McuStudent
 
 @pytest.fixture(scope="module")
 def tuned(small_store, tmp_path_factory):
-    """The smallest shipped student, trained on heart rate for one epoch."""
+    """Return the smallest shipped student, trained on heart rate for one epoch."""
     out = tmp_path_factory.mktemp("finetune") / "run"
     return finetune("student-mcu-s", small_store, str(out), task="hr", epochs=1)
 

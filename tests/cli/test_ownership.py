@@ -31,14 +31,14 @@ WITH_OUT = [verb for verb in VERBS if "out" in SETTINGS[verb]]
 
 
 def line_of(verb, out):
-    """A line of the verb whose inputs are not there."""
+    """Return a line of the verb whose inputs are not there."""
     needed = [name for name, p in SETTINGS[verb].items() if p.default is Parameter.empty]
     words = list(chain.from_iterable((option(name), "absent") for name in needed))
     return [*verb.split(), *words, "--out", str(out)]
 
 
 def refused(capsys, verb, out):
-    """What the verb says, in one line, before it looks at its inputs."""
+    """Return what the verb says, in one line, before it looks at its inputs."""
     assert main(line_of(verb, out)) == 2
     (said,) = capsys.readouterr().err.splitlines()
     return said
@@ -46,7 +46,7 @@ def refused(capsys, verb, out):
 
 @pytest.fixture(scope="module")
 def other_process(tmp_path_factory):
-    """A folder that another process owns."""
+    """Yield a folder that another process owns."""
     folder = tmp_path_factory.mktemp("owned") / "run"
     process = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"mine\n"

@@ -32,7 +32,9 @@ assert main(["prepare", sys.argv[1], "--out", sys.argv[2], "--split", "1,0,0"]) 
 
 
 def recorded(recorder, folder, code, *arguments, **variables):
-    """What a Python program, without variables of its own against telemetry, asked of the net."""
+    """Return what a Python program, without variables of its own against telemetry, asked of the
+    net.
+    """
     log, home = folder / "net.log", folder / "home"
     home.mkdir(exist_ok=True)
     plain = {name: value for name, value in os.environ.items() if name not in OFF}

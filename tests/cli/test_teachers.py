@@ -14,7 +14,9 @@ from xmae.models.adopted.encoder import ProgramEncoder
 
 @pytest.fixture
 def taken(monkeypatch, watch_bundle):
-    """Every teacher's student is the shipped one, exported before: what is tested is the table."""
+    """Replace every teacher's student by the shipped one, exported before: what is tested is the
+    table.
+    """
     row = {"model": "student", "format": "litert", "precision": "int8", "bytes": 270_000}
     row["violations"] = []
     row["centred"] = {"median": 0.99, "p5": 0.98}

@@ -16,8 +16,8 @@ import wfdb
 
 
 def synth(sfreq, seconds=120, bpm=75.0, seed=1):
-    """Upright finger PPG (a.u.) and ECG (mV) of a steady heart, R-to-pulse delay 0.25 s; returns
-    times, ppg, ecg.
+    """Return upright finger PPG (a.u.) and ECG (mV) of a steady heart, R-to-pulse delay 0.25 s;
+    returns times, ppg, ecg.
     """
     rng = np.random.default_rng(seed)
     beats, now = [], -1.0
@@ -41,19 +41,19 @@ def synth(sfreq, seconds=120, bpm=75.0, seed=1):
 
 
 def write(folder, name, header, rows, end="\n", encoding="utf-8"):
-    """One text table, its lines given."""
+    """Write one text table of the given lines."""
     text = end.join([*([header] if isinstance(header, str) else header), *rows]) + end
     (folder / name).write_bytes(text.encode(encoding))
 
 
 def reference(folder):
-    """12 windows at 100 Hz, as an archive."""
+    """Write 12 windows at 100 Hz, as an archive."""
     _, ppg, ecg = synth(100)
     np.savez(folder / "ref.npz", ppg=ppg, ecg=ecg, fs=100.0, patient="s01")
 
 
 def trailing_delimiter(folder):
-    """A logger that ends each row of data, but not the names, with a comma."""
+    """Write the table of a logger that ends each row of data, but not the names, with a comma."""
     t, ppg, ecg = synth(100)
     both = [f"{a:.5f},{b:.5f}," for a, b in zip(ppg, ecg, strict=True)]
     write(folder, "no_time.csv", "ppg,ecg", both)
@@ -72,7 +72,7 @@ def trailing_delimiter(folder):
 
 
 def hash_in_name(folder):
-    """A name with "#", as "PPG #1", and comments with other marks about the rows."""
+    """Write a name with "#", as "PPG #1", and comments with other marks about the rows."""
     t, ppg, _ = synth(100)
     acc = 0.02 * np.sin(2 * np.pi * 2.0 * t)
     rows = [f"{a:.5f},{b:.5f}" for a, b in zip(ppg, acc, strict=True)]
@@ -85,7 +85,9 @@ def hash_in_name(folder):
 
 
 def time_in_minutes(folder):
-    """Times in every unit, stated in the name, in a row of units, and one that nobody knows."""
+    """Write times in every unit, stated in the name, in a row of units, and one that nobody
+    knows.
+    """
     t, ppg, _ = synth(25)
     units = (
         ("min", 60), ("h", 3600), ("sec", 1), ("msec", 1e-3), ("ns", 1e-9), ("\u00b5s", 1e-6),
@@ -99,7 +101,9 @@ def time_in_minutes(folder):
 
 
 def time_in_minutes_long(folder):
-    """30 minutes at 25 Hz, time in minutes: as seconds this would be 1500 Hz, which is allowed."""
+    """Write 30 minutes at 25 Hz, time in minutes: as seconds this would be 1500 Hz, which is
+    allowed.
+    """
     t, ppg, _ = synth(25, seconds=1800)
     for name, unit, scale, digits in (
         ("minutes", "min", 60, 6), ("minutes_fine", "min", 60, 9), ("seconds", "s", 1, 2),
@@ -109,7 +113,7 @@ def time_in_minutes_long(folder):
 
 
 def edf_signals(ppg, ecg, **named):
-    """PPG and an ECG in microvolts for an EDF file."""
+    """Return PPG and an ECG in microvolts for an EDF file."""
     return [
         edfio.EdfSignal(ppg, 100, label="Pleth", **named),
         edfio.EdfSignal(ecg * 1000, 100, label="ECG II", physical_dimension="uV"),
@@ -117,7 +121,9 @@ def edf_signals(ppg, ecg, **named):
 
 
 def edf_micro_sign(folder):
-    """EDF whose header holds letters that are not ASCII: unit, patient, transducer."""
+    """Write an EDF file whose header holds letters that are not ASCII: unit, patient,
+    transducer.
+    """
     _, ppg, ecg = synth(100)
     patient = edfio.Patient(code="S01")
     edfio.Edf(edf_signals(ppg, ecg), patient=patient).write(folder / "plain.edf")
@@ -133,7 +139,7 @@ def edf_micro_sign(folder):
 
 
 def edf_free_text_patient(folder):
-    """Plain EDF: the patient field is free text; and two that name nobody."""
+    """Write plain EDF, whose patient field is free text; and two that name nobody."""
     texts = (
         b"Subject 12 F 1970", b"Subject 13 M 1981", b"Subject 14 M 1990", b"Anonymous", b"X X X X",
     )  # fmt: skip
@@ -149,7 +155,7 @@ def edf_free_text_patient(folder):
 
 
 def dst_offsets(folder):
-    """ISO 8601 times with their offset, through the night in which summer time ends."""
+    """Write ISO 8601 times with their offset, through the night in which summer time ends."""
     t, ppg, _ = synth(50)
     begin = datetime(2023, 10, 29, 0, 59, tzinfo=UTC)
     change = datetime(2023, 10, 29, 1, tzinfo=UTC)
@@ -165,7 +171,7 @@ def dst_offsets(folder):
 
 
 def clock_without_battery(folder, begin=datetime(2000, 1, 1)):
-    """A wearable without a clock battery: every session of a person begins at the same moment."""
+    """Write sessions of a wearable without a clock battery, which all begin at the same moment."""
     for who in range(4):
         (folder / f"P{who}").mkdir()
         for session in range(2):
@@ -178,7 +184,9 @@ def clock_without_battery(folder, begin=datetime(2000, 1, 1)):
 
 
 def matlab_v73_vectors(folder):
-    """What MATLAB's save -v7.3 makes of vectors, numbers and texts; and a channel axis kept."""
+    """Write what MATLAB's save -v7.3 makes of vectors, numbers and texts; and a channel axis
+    kept.
+    """
     _, ppg, ecg = synth(100)
     for name, shape in (("column.mat", (1, -1)), ("row.mat", (-1, 1))):
         with h5py.File(folder / name, "w", userblock_size=512) as file:
@@ -194,7 +202,9 @@ def matlab_v73_vectors(folder):
 
 
 def e4_folder(folder):
-    """Empatica E4: no names; first row the start (Unix s), second row the rate, then samples."""
+    """Write files of an Empatica E4: no names; first row the start (Unix s), second row the rate,
+    then samples.
+    """
     _, ppg, _ = synth(64)
     write(folder, "BVP.csv", ["1544027337.000000", "64.000000"], [f"{50 * x:.2f}" for x in ppg])
     start, rate = ", ".join(["1544027337.000000"] * 3), ", ".join(["32.000000"] * 3)
@@ -202,7 +212,9 @@ def e4_folder(folder):
 
 
 def polar_semicolon_ns(folder):
-    """Polar's text export: semicolons, phone times of packets, sensor times in ns since 2000."""
+    """Write Polar's text export: semicolons, phone times of packets, sensor times in ns since
+    2000.
+    """
     t, ppg, _ = synth(55)
     names = "Phone timestamp;sensor timestamp [ns];channel 0;channel 1;channel 2;ambient"
     begin, rows = datetime(2023, 5, 4, 10), []
@@ -223,7 +235,9 @@ def polar_semicolon_ns(folder):
 
 
 def shimmer_rows(folder):
-    """Shimmer Consensys: a line "sep=", names, a row of units, tabs, one more at the end."""
+    """Write a table of Shimmer Consensys: a line "sep=", names, a row of units, tabs, one more at
+    the end.
+    """
     t, ppg, ecg = synth(128)
     names = "Shimmer_1_Timestamp_Unix_CAL\tShimmer_1_PPG_A13_CAL\tShimmer_1_ECG_LL-RA_24BIT_CAL\t"
     rows = [
@@ -238,7 +252,9 @@ def shimmer_rows(folder):
 
 
 def inverted_ppg(folder):
-    """Raw counts of reflected light fall at systole; real recordings, both ways."""
+    """Write raw counts of reflected light, which fall at systole, and real recordings, both ways
+    up.
+    """
     from xmae.data.bidmc import bidmc_files
     from xmae.data.recording.readers import read_recording
 
@@ -256,7 +272,7 @@ def inverted_ppg(folder):
 
 
 def wfdb_formats(folder):
-    """Signals in every WFDB format that `wfdb` writes, and two formats in one record."""
+    """Write signals in every WFDB format that `wfdb` writes, and two formats in one record."""
     _, ppg, ecg = synth(125)
     x = np.stack([ppg, ecg], 1)
     named = {"fs": 125, "units": ["NU", "mV"], "sig_name": ["PLETH", "II"], "p_signal": x}
@@ -274,7 +290,7 @@ def wfdb_formats(folder):
 
 
 def mimic4_rate(folder):
-    """MIMIC-IV: frames of 62.4725 Hz, ECG 4 samples a frame, PLETH 2; 300 s."""
+    """Write frames of MIMIC-IV at 62.4725 Hz, 4 samples of ECG and 2 of PLETH in each; 300 s."""
     frame = 62.4725
     _, ppg, _ = synth(2 * frame, seconds=300)
     _, _, ecg = synth(4 * frame, seconds=300)
@@ -288,7 +304,9 @@ def mimic4_rate(folder):
 
 
 def sentinels(folder):
-    """2 s in every third window are a number that says "no value", or empty cells."""
+    """Write windows of which every third has 2 s of a number that says "no value", or of empty
+    cells.
+    """
     t, ppg, ecg = synth(100)
     counts = np.round(30000 + 5000 * ppg).astype(int)
     hole = (t % 30 >= 4) & (t % 30 < 6)
@@ -301,7 +319,7 @@ def sentinels(folder):
 
 
 def many_rows(folder, n_rows=5_000_000):
-    """A long table (14 h at 100 Hz): a minute of synthetic PPG, repeated, with times."""
+    """Write a long table (14 h at 100 Hz): a minute of synthetic PPG, repeated, with times."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -315,7 +333,7 @@ def many_rows(folder, n_rows=5_000_000):
 
 
 def bdf(folder):
-    """BDF (24 bit, BioSemi), under its suffix and under that of EDF."""
+    """Write BDF (24 bit, BioSemi), under its suffix and under that of EDF."""
     _, ppg, ecg = synth(128)
     signals = [edfio.BdfSignal(ppg, 128, label="Pleth"), edfio.BdfSignal(ecg, 128, label="ECG II")]
     edfio.Bdf(signals, patient=edfio.Patient(code="S01")).write(folder / "rec.bdf")
@@ -323,7 +341,7 @@ def bdf(folder):
 
 
 def other_containers(folder):
-    """Files of one kind under the suffix of another."""
+    """Write files of one kind under the suffix of another."""
     _, ppg, _ = synth(100)
     pd.DataFrame({"ppg": ppg}).to_parquet(folder / "parquet.csv")
     np.savez(folder / "archive.npz", ppg=ppg, fs=100.0)
@@ -336,7 +354,7 @@ def other_containers(folder):
 
 
 def text_encodings(folder):
-    """One table in the encodings and line ends of spreadsheets, and cut short."""
+    """Write one table in the encodings and line ends of spreadsheets, and cut short."""
     t, ppg, ecg = synth(100)
     rows = [f"{s:.2f},{a:.5f},{b:.5f}\n" for s, a, b in zip(t, ppg, ecg, strict=True)]
     text = "time,ppg,ecg [mV]\n" + "".join(rows)
@@ -355,7 +373,7 @@ def text_encodings(folder):
 
 
 def nul_tail_no_time(folder):
-    """The memory card lost power: zero bytes at the end, or within. No times."""
+    """Write files of a memory card that lost power: zero bytes at the end, or within. No times."""
     _, ppg, _ = synth(100)
     text = ("ppg\n" + "".join(f"{a:.5f}\n" for a in ppg)).encode()
     (folder / "one_column.csv").write_bytes(text)
@@ -367,7 +385,7 @@ def nul_tail_no_time(folder):
 
 
 def wfdb_pair(folder, name, ppg, ecg, units=("NU", "mV"), gains=(15000.0, 15000.0), **named):
-    """One WFDB record of PPG and ECG at 125 Hz in format 16."""
+    """Write one WFDB record of PPG and ECG at 125 Hz in format 16."""
     wfdb.wrsamp(
         name, fs=125, units=list(units), sig_name=["PLETH", "II"],
         p_signal=np.stack([ppg, ecg], 1), fmt=["16"] * 2, adc_gain=list(gains),
@@ -376,7 +394,9 @@ def wfdb_pair(folder, name, ppg, ecg, units=("NU", "mV"), gains=(15000.0, 15000.
 
 
 def wfdb_segment_count(folder):
-    """A header of several segments that announces one more than it lists, or wrong lengths."""
+    """Write a header of several segments that announces one more than it lists, or wrong
+    lengths.
+    """
     for k in range(2):
         _, ppg, ecg = synth(125, seconds=60, seed=k)
         wfdb_pair(folder, f"seg_{k}", ppg, ecg)
@@ -386,7 +406,9 @@ def wfdb_segment_count(folder):
 
 
 def wfdb_file_length(folder):
-    """The signal file is shorter, or longer, than its header says; and a header without length."""
+    """Write signal files that are shorter, or longer, than their header says; and a header without
+    length.
+    """
     _, ppg, ecg = synth(125)
     for name in ("short", "long", "unknown"):
         wfdb_pair(folder, name, ppg, ecg)
@@ -398,7 +420,7 @@ def wfdb_file_length(folder):
 
 
 def wfdb_latin1_comment(folder):
-    """A header whose comment, or unit, is not ASCII."""
+    """Write a header whose comment, or unit, is not ASCII."""
     _, ppg, ecg = synth(125)
     wfdb_pair(folder, "acc", ppg, ecg, comments=["age: 64 sex: F"])
     header = (folder / "acc.hea").read_bytes()
@@ -410,7 +432,7 @@ def wfdb_latin1_comment(folder):
 
 
 def parquet_kinds(folder):
-    """Parquet tables as other tools write them."""
+    """Write parquet tables as other tools write them."""
     t, ppg, ecg = synth(100)
     base = pd.DataFrame({"time": t, "ppg": ppg, "ecg [mV]": ecg})
     category = pd.Categorical(["B"] * len(t), categories=["A", "B", "C"])
@@ -431,7 +453,9 @@ def parquet_kinds(folder):
 
 
 def rate_change_in_file(folder):
-    """A phone that delivers 50 Hz in the first half hour and 49 Hz in the second; true times."""
+    """Write the times of a phone that delivers 50 Hz in the first half hour and 49 Hz in the
+    second.
+    """
     t = np.r_[np.arange(50 * 1800) / 50, 1800 + np.arange(49 * 1800) / 49]
     fine, ppg, _ = synth(200)
     rows = [f"{s:.4f},{a:.5f}" for s, a in zip(t, np.interp(t % 120, fine, ppg), strict=True)]
@@ -442,7 +466,7 @@ def rate_change_in_file(folder):
 
 
 def numerics_zero(folder):
-    """Numbers of a monitor that are 0 or -1, or beyond sense, while the probe is off."""
+    """Write numbers of a monitor that are 0 or -1, or beyond sense, while the probe is off."""
     for k, bpm in enumerate((60, 75, 90)):
         _, ppg, ecg = synth(100, bpm=bpm, seed=k)
         hr, rr = np.full(120, float(bpm)), np.full(120, 15.0)
@@ -454,7 +478,7 @@ def numerics_zero(folder):
 
 
 def names(folder):
-    """Columns that have the names of ECG leads, and of the time, but are something else."""
+    """Write columns that have the names of ECG leads, and of the time, but are something else."""
     t, ppg, ecg = synth(100, seconds=30)
     usual = (
         "PLETH", "Pleth", "SpO2 Pleth", "ppg_green", "PPG_IR", "ppgGreen", "BVP", "PPG [a.u.]",
@@ -476,7 +500,7 @@ def names(folder):
 
 
 def acceleration_without_unit(folder):
-    """Acceleration at rest in four units that nobody states, and without gravity."""
+    """Write acceleration at rest in four units that nobody states, and without gravity."""
     t, ppg, ecg = synth(100)
     rng = np.random.default_rng(3)
     g = np.stack([0.005 * rng.standard_normal(len(t)) + offset for offset in (0.02, -0.1, 0.99)], 1)
@@ -495,7 +519,9 @@ def acceleration_without_unit(folder):
 
 
 def header_and_duplicates(folder):
-    """Names behind "#"; the column "ppg" twice; Excel's line "sep=;"; a compressed table; none."""
+    """Write names behind "#"; the column "ppg" twice; Excel's line "sep=;"; a compressed table;
+    none.
+    """
     t, ppg, ecg = synth(100)
     rows = [f"{s:.2f},{a:.5f},{b:.5f}" for s, a, b in zip(t, ppg, ecg, strict=True)]
     write(folder, "hash_header.csv", "#time,ppg,ecg", rows)

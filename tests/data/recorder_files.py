@@ -17,17 +17,17 @@ UNIX = 1777888800.0  # the same, UTC
 
 
 def at(x, rate, sfreq=125):
-    """A signal of 125 Hz at another rate."""
+    """Return a signal of 125 Hz at another rate."""
     return resample(np.asarray(x, float), sfreq, rate)
 
 
 def still(n):
-    """An accelerometer that lies still, g: (n, 3)."""
+    """Return the samples of an accelerometer that lies still, g: (n, 3)."""
     return np.tile([0.02, -0.1, 0.99], (n, 1))
 
 
 def empatica(folder, ppg, seconds, late_acc_s=0.0):
-    """Empatica E4: BVP.csv, ACC.csv and others in a folder."""
+    """Write a folder of an Empatica E4: BVP.csv, ACC.csv and others."""
     folder.mkdir(parents=True, exist_ok=True)
     bvp = "\n".join(f"{50 * x:.2f}" for x in at(ppg, 64))
     (folder / "BVP.csv").write_text(f"{UNIX:.6f}\n64.000000\n{bvp}\n")
@@ -42,7 +42,7 @@ def empatica(folder, ppg, seconds, late_acc_s=0.0):
 
 
 def embraceplus(path, ppg, seconds, person="", stated=True):
-    """Empatica EmbracePlus: one Avro file."""
+    """Write an Avro file of an Empatica EmbracePlus."""
     fastavro = __import__("fastavro")
     signal = {
         "type": "record", "name": "bvp_t", "fields": [
@@ -94,7 +94,9 @@ def embraceplus(path, ppg, seconds, person="", stated=True):
 
 
 def polar(path, columns, rate, start_s=0.0, drift_ppm=0.0):
-    """Polar Sensor Logger: `columns` name -> values; the phone's time, and the sensor's in ns."""
+    """Write a file of Polar Sensor Logger: `columns` name -> values; the phone's time, and the
+    sensor's in ns.
+    """
     n = len(next(iter(columns.values())))
     lines = [";".join(["Phone timestamp", "sensor timestamp [ns]", *columns])]
     for k in range(n):
@@ -110,13 +112,15 @@ def polar(path, columns, rate, start_s=0.0, drift_ppm=0.0):
 
 
 def polar_ecg(folder, ecg, start_s=0.0):
-    """Polar H10: ECG in uV at 130 Hz."""
+    """Write a file of a Polar H10: ECG in uV at 130 Hz."""
     return polar(folder / "Polar_H10_A1_20260504_100000_ECG.txt",
                  {"ecg [uV]": 1000 * at(ecg, 130)}, 130, start_s)  # fmt: skip
 
 
 def polar_ppg(folder, ppg, seconds):
-    """Polar Verity Sense: three channels and ambient light at 55 Hz, and acceleration at 52 Hz."""
+    """Write files of a Polar Verity Sense: three channels and ambient light at 55 Hz, and
+    acceleration at 52 Hz.
+    """
     light = 400000 - 20000 * at(ppg, 55)  # falls at systole
     stem = "Polar_Sense_B2_20260504_100000"
     columns = {"channel 0": light, "channel 1": light - 9000, "channel 2": light - 19000,
@@ -128,7 +132,7 @@ def polar_ppg(folder, ppg, seconds):
 
 
 def shimmer(path, ppg, ecg, pulse="PPG_A13_CAL"):
-    """Shimmer Consensys: sep=, names, units, tabs, a tab at the end of each row."""
+    """Write a file of Shimmer Consensys: sep=, names, units, tabs, a tab at the end of each row."""
     names = ["Timestamp_Unix_CAL", "Accel_LN_X_CAL", "Accel_LN_Y_CAL", "Accel_LN_Z_CAL",
              pulse, "ECG_LA-RA_24BIT_CAL", "ECG_LL-RA_24BIT_CAL"]  # fmt: skip
     units = ["ms", "m/(s^2)", "m/(s^2)", "m/(s^2)", "mV", "mV", "mV"]
@@ -144,7 +148,9 @@ def shimmer(path, ppg, ecg, pulse="PPG_A13_CAL"):
 
 
 def opensignals(path, ppg, ecg, lost=(), sensors=("ECG", "BVP")):
-    """BITalino by OpenSignals: a header in JSON, counts of 10 bits at 1000 Hz; `lost` packets."""
+    """Write a file of a BITalino by OpenSignals: a header in JSON, counts of 10 bits at 1000 Hz;
+    `lost` packets.
+    """
     header = {
         "20:16:12:22:01:28": {
             "sensor": sensors, "device name": "20:16:12:22:01:28",
@@ -168,7 +174,7 @@ def opensignals(path, ppg, ecg, lost=(), sensors=("ECG", "BVP")):
 
 
 def apple_health(path, ecg, comma=False, german=False):
-    """ECG of an Apple Watch: a head, then a sample a line, uV."""
+    """Write an ECG file of an Apple Watch: a head, then one sample per line, uV."""
     head = ["Name,Erika Mustermann", 'Date of Birth,"1. Jan 1980"',
             "Recorded Date,2026-05-04 12:00:00 +0200", "Classification,Sinus Rhythm", "Symptoms,",
             "Software Version,1.90", 'Device,"Watch6,2"', "Sample Rate,512 hertz", "", "",
@@ -197,7 +203,9 @@ def apple_health(path, ecg, comma=False, german=False):
 
 
 def biopac(path, channels, rate):
-    """Biopac AcqKnowledge 3.7.0, little-endian, int16: `channels` of (name, unit, x, divider)."""
+    """Write a file of Biopac AcqKnowledge 3.7.0, little-endian, int16: `channels` of (name, unit,
+    x, divider).
+    """
     body = struct.pack("<hhh", len(channels), 0, 0)
     body += struct.pack("<5d", 1000 / rate, 0, 1, 0, 0) + struct.pack("<10h", *[0] * 10)
     body += struct.pack("<hdh", 0, 0, 0) + b"seconds".ljust(40, b"\0") + b"s".ljust(10, b"\0")

@@ -25,7 +25,7 @@ N = 1500
 
 @pytest.fixture(scope="module")
 def real():
-    """12 s at 125 Hz."""
+    """Return 12 s of a recording at 125 Hz."""
     recording = read_recording(bidmc_files()[0])
     return recording.ppg[:N], recording.ecg[:N]
 

@@ -19,7 +19,9 @@ SFREQ = 32
 
 
 def worn(seconds, sfreq=SFREQ):
-    """A wrist that lies still, then swings from 20 to 30 s at 2 Hz: (3, n) in g."""
+    """Return the acceleration of a wrist that lies still, then swings from 20 to 30 s at 2 Hz: (3,
+    n) in g.
+    """
     time = np.arange(round(seconds * sfreq)) / sfreq
     swing = np.where((time >= 20) & (time < 30), 0.5 * np.sin(4 * np.pi * time), 0)
     return np.stack([0.1 + swing, np.full(len(time), -0.2), np.full(len(time), 0.97)])
@@ -27,7 +29,7 @@ def worn(seconds, sfreq=SFREQ):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A shipped recording with an accelerometer in m/s2 at 32 Hz, and one without any."""
+    """Return a shipped recording with an accelerometer in m/s2 at 32 Hz, and one without any."""
     folder = tmp_path_factory.mktemp("worn")
     with_acc, without = bidmc_files()[:2]
     data = dict(np.load(with_acc))

@@ -30,7 +30,9 @@ def generator(seed=0):
 
 
 def shifted(x, by):
-    """The reference, one window at a time: move right by `by` samples, repeat the edge, scale."""
+    """Shift as the reference does, one window at a time: move right by `by` samples, repeat the
+    edge, scale.
+    """
     x = x.numpy()[0]
     moved = np.pad(x, MAX_SHIFT, mode="edge")[MAX_SHIFT - by : MAX_SHIFT - by + len(x)]
     return minmax_scale(moved)[0]
@@ -91,8 +93,8 @@ def test_runs_join_neighbours_only(windows):
 
 
 def ramps(windows):
-    """Runs whose PPG holds the sample number and whose ECG the run's number: crops then tell where
-    they come from.
+    """Return runs whose PPG holds the sample number and whose ECG the run's number: crops then tell
+    where they come from.
     """
     chosen = windows.select([0, 1, 2, 5, 6, 20])
     run = np.repeat([0, 0, 0, 1, 1, 2], 1000).reshape(6, 1000)
@@ -100,7 +102,7 @@ def ramps(windows):
 
 
 def counted(windows):
-    """Sample numbers in the place of a signal of these windows."""
+    """Return sample numbers in the place of a signal of these windows."""
     return np.arange(windows.ppg.size, dtype=np.float32).reshape(windows.ppg.shape)
 
 
@@ -183,8 +185,8 @@ def test_some_rows_of_a_batch_are_as_if_all_were_made(windows, speed):
 
 
 def delay(a, b, most=20):
-    """Samples by which `b` is later than `a`, by the largest product of one with the other
-    shifted.
+    """Return the samples by which `b` is later than `a`, by the largest product of one with the
+    other shifted.
     """
     by = np.arange(-most, most + 1)
     return by[np.argmax([np.dot(a[most:-most], np.roll(b, -k)[most:-most]) for k in by])]

@@ -36,13 +36,13 @@ def case(name, writer):
 
 
 def read(path, sfreq=None, channels=None):
-    """The one recording of a file."""
+    """Read the only recording of a file."""
     (recording,) = read_all(path, sfreq, channels)
     return recording
 
 
 def read_all(path, sfreq=None, channels=None):
-    """The recordings of a file; what is wrong with one is raised."""
+    """Read the recordings of a file; what is wrong with one is raised."""
     found = list(read_each(path, ChannelMap.load(channels, sfreq)))
     for recording in found:
         if isinstance(recording, UserError):
@@ -51,7 +51,7 @@ def read_all(path, sfreq=None, channels=None):
 
 
 def refusal(path, sfreq=None, channels=None):
-    """The one line by which a file is refused."""
+    """Return the line by which a file is refused."""
     with pytest.raises(UserError) as caught:
         read_all(path, sfreq, channels)
     line = str(caught.value)
@@ -60,7 +60,7 @@ def refusal(path, sfreq=None, channels=None):
 
 
 def n_windows(recording):
-    """Windows of 10 s without missing samples, as `prepare` cuts them."""
+    """Return the windows of 10 s without missing samples, as `prepare` cuts them."""
     up, down = resampling_ratio(recording.sfreq, SFREQ)
     n_times = N_TIMES * down / up
     edges = np.arange(len(recording.ppg) * up // (down * N_TIMES) + 1) * n_times

@@ -29,7 +29,7 @@ def read_all(path, sfreq=None):
 
 
 def table(folder, header, rows, sfreq=None, name="table.csv"):
-    """The recordings of a table that is written first."""
+    """Return the recordings of a table that is written first."""
     write(folder, name, header, rows)
     return read_all(folder / name, sfreq)
 
@@ -193,7 +193,7 @@ def test_motion_without_gravity_keeps_its_unit(tmp_path):
 
 
 def edf(path, patient="X X X X", reserved="", date="04.05.26", signals=None):
-    """An EDF file with a header as recorders write it."""
+    """Return an EDF file with a header as recorders write it."""
     signals = signals or [("Pleth", PPG, "")]
     edfio.Edf(
         [
@@ -247,7 +247,7 @@ def test_of_two_signals_with_one_label_the_first_counts(tmp_path):
 
 
 def hdf5(path, **items):
-    """An HDF5 file; names that begin with "at_" are attributes."""
+    """Return an HDF5 file; names that begin with "at_" are attributes."""
     with h5py.File(path, "w") as file:
         for name, value in items.items():
             if name.startswith("at_"):

@@ -28,7 +28,7 @@ def read_all(path, sfreq=None):
 
 
 def timed(folder, name, cells):
-    """The recording of a table of times and PPG, parted by semicolons."""
+    """Return the recording of a table of times and PPG, parted by semicolons."""
     rows = [f"{cell};{x:.5f}" for cell, x in zip(cells, PPG, strict=True)]
     write(folder, "table.csv", f"{name};ppg", rows)
     (recording,) = read_all(folder / "table.csv")

@@ -27,14 +27,16 @@ def recording():
 
 
 def beats(seconds, spread, seed=0):
-    """R peaks of a heart whose intervals scatter by `spread` (s), and pulses 0.25 s later."""
+    """Return R peaks of a heart whose intervals scatter by `spread` (s), and pulses 0.25 s
+    later.
+    """
     random = np.random.default_rng(seed)
     r_peaks = 5 + np.cumsum(0.8 + spread * random.standard_normal(int(seconds / 0.8)))
     return r_peaks, r_peaks + 0.25 + 0.008 * random.standard_normal(len(r_peaks))
 
 
 def on_other_clock(recording, offset_s, drift_ppm):
-    """The recording with its PPG stamped by a clock that is ahead and runs fast."""
+    """Return the recording with its PPG stamped by a clock that is ahead and runs fast."""
     return correct(recording, -offset_s, -drift_ppm, 0.0)
 
 

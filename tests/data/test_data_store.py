@@ -339,7 +339,7 @@ class Dead(BaseException):
 
 
 def write_short(path, file, seconds=30):
-    """The start of a shipped recording, without what is told each second."""
+    """Return the start of a shipped recording, without what is told each second."""
     with np.load(file) as data:
         kept = {
             name: data[name]

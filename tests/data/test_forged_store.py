@@ -24,7 +24,7 @@ N = 3
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small sound store of one shard, with an index."""
+    """Return a small sound store of one shard, with an index."""
     path = tmp_path / "store"
     path.mkdir()
     ppg = np.random.default_rng(0).normal(size=(N, 1000)).astype(np.float32)

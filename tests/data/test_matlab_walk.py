@@ -31,7 +31,7 @@ ARRAYS = {
 
 
 def cells(depth):
-    """An array in so many cells."""
+    """Return an array in so many cells."""
     inner = np.ones(3)
     for _ in range(depth):
         outer = np.empty((1, 1), object)

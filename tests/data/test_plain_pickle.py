@@ -47,7 +47,7 @@ class Calls:
 
 
 def array_of(dtype, shape, data):
-    """A pickle of an array with any type, shape and bytes."""
+    """Return a pickle of an array with any type, shape and bytes."""
     blank = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
     made = b"(K\x01" + shape + b"cnumpy\ndtype\n(X" + struct.pack("<I", len(dtype)) + dtype.encode()
     made += b"\x89\x88tR(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"

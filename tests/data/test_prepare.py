@@ -383,7 +383,7 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
 
 
 def write_part(path, file):
-    """30 s of a shipped recording."""
+    """Return 30 s of a shipped recording."""
     with np.load(file) as data:
         kept = {
             name: data[name]

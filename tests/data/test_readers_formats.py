@@ -27,7 +27,7 @@ SECONDS = 64
 
 @pytest.fixture(scope="module")
 def real():
-    """64 s of a real recording at 125 Hz: PPG, ECG II, ECG V, respiration."""
+    """Return 64 s of a real recording at 125 Hz: PPG, ECG II, ECG V, respiration."""
     recording = read_recording(bidmc_files()[0])
     n = SECONDS * 125
     return {
@@ -39,7 +39,9 @@ def real():
 
 
 def at_rate(x, sfreq):
-    """A signal of 125 Hz at another rate, by the frequency domain: not the reader's own method."""
+    """Return a signal of 125 Hz at another rate, by the frequency domain: not the reader's own
+    method.
+    """
     return signal.resample(np.concatenate([x, x[::-1]]), round(2 * len(x) * sfreq / 125))[
         : round(len(x) * sfreq / 125)
     ]
@@ -312,7 +314,7 @@ def test_edf_with_breaks(tmp_path, real):
 
 
 def write_pulsedb(path, real, order, starts, cases=("2174-11-06-10-12",) * 5):
-    """As MATLAB v7.3 keeps a struct array: a row of references for each field."""
+    """Write windows as MATLAB v7.3 keeps a struct array: a row of references for each field."""
     with h5py.File(path, "w") as file:
         group, refs = file.create_group("Subj_Wins"), file.create_group("#refs#")
 

@@ -21,7 +21,7 @@ def real():
 
 
 def alike(x, truth, sfreq, least=0.99):
-    """Whether a signal is the truth (125 Hz), but for scale and what it lost by its rate."""
+    """Tell whether a signal is the truth (125 Hz), but for scale and what it lost by its rate."""
     expected = np.interp(np.arange(len(x)) / sfreq, np.arange(len(truth)) / 125, truth)
     known = np.isfinite(x) & (np.arange(len(x)) < len(x) - 20)
     return np.corrcoef(x[known], expected[known])[0, 1] > least

@@ -31,8 +31,8 @@ def real():
 
 
 def watch(folder, ppg, offset_s, drift_ppm, start_s=2.0, start=files.START):
-    """A watch that starts 2 s late, whose clock is ahead and fast: PPG at 64 Hz and acceleration at
-    50 Hz, CSV, each with the watch's own times.
+    """Write the files of a watch that starts 2 s late, whose clock is ahead and fast: PPG at 64 Hz
+    and acceleration at 50 Hz, CSV, each with the watch's own times.
     """
     stamps = {}
     for name, rate in (("ppg", 64), ("acc", 50)):
@@ -72,7 +72,7 @@ def manifest(folder, name="session.yaml", **more):
 
 @pytest.fixture(scope="module")
 def session(real, tmp_path_factory):
-    """Watch PPG at 64 Hz and a strap at 130 Hz, 3.4 s and 40 ppm apart."""
+    """Return watch PPG at 64 Hz and a strap at 130 Hz, 3.4 s and 40 ppm apart."""
     folder = tmp_path_factory.mktemp("session")
     watch(folder, real["ppg"], 3.4, 40)
     files.polar_ecg(folder, real["ecg"])
@@ -106,7 +106,7 @@ def test_from_three_files_to_a_store_in_step(session, tmp_path, capsys):
 
 
 def lag_of(ecg, ppg):
-    """Median time from an R peak to the next steepest rise of a window, s."""
+    """Return the median time from an R peak to the next steepest rise of a window, s."""
     r_peaks = ecg_peaks(ecg.astype(float), 100) / 100
     rises = steepest_rises(ppg.astype(float), ppg_peaks(ppg.astype(float), 100), 100)
     after = np.searchsorted(rises, r_peaks)

@@ -41,7 +41,7 @@ SHORT = {"crops": 192, "epochs": 8, "batch_size": 24}
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """An encoder as it starts: its embedding already depends on the waveform."""
+    """Return an encoder as it starts: its embedding already depends on the waveform."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "untrained"})
@@ -50,7 +50,7 @@ def teacher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ppg_store(tmp_path_factory):
-    """A minute of PPG each of three patients, without ECG and labels."""
+    """Return a minute of PPG each of three patients, without ECG and labels."""
     folder = tmp_path_factory.mktemp("ppg")
     for path in bidmc_files()[:3]:
         np.savez(folder / path.name, ppg=read_recording(path).ppg[: 125 * 60], fs=125)
@@ -87,8 +87,8 @@ def test_a_student_that_reads_beats_keeps_its_timing_and_learns_the_embedding(
 
 
 def teachers_part(student, teacher, windows, bank):
-    """Mean cosine of standardised embeddings without their mean over dimensions, which is the heart
-    rate's.
+    """Return the mean cosine of standardised embeddings without their mean over dimensions, which
+    is the heart rate's.
     """
     mean, std = bank.embedding.mean(0).numpy(), bank.embedding.std(0).numpy()
     a, b = ((embed_windows(encoder, windows) - mean) / std for encoder in (student, teacher))

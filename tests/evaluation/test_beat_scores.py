@@ -33,13 +33,13 @@ N_WINDOWS, N_SUBJECTS = 6, 4
 
 
 def trains(rng, mean=0.8, spread=0.05):
-    """Beats of one recording of 60 s, s, ascending."""
+    """Return the beats of one recording of 60 s, s, ascending."""
     time = np.cumsum(rng.normal(mean, spread, 100))
     return time[time < 10 * N_WINDOWS]
 
 
 def packed(time):
-    """Times in the recording as beats of its windows: (n_windows, 40)."""
+    """Return the times in the recording as beats of its windows: (n_windows, 40)."""
     beats = np.full((N_WINDOWS, 40), np.nan, np.float32)
     for k in range(N_WINDOWS):
         inside = time[(time >= 10 * k) & (time < 10 * k + 10)] - 10 * k
@@ -49,7 +49,7 @@ def packed(time):
 
 @pytest.fixture(scope="module")
 def cohort():
-    """Four subjects with one recording each, their pulses 0.2 to 0.5 s late; and a perfect
+    """Return four subjects with one recording each, their pulses 0.2 to 0.5 s late; and a perfect
     reading.
     """
     rng = np.random.default_rng(0)

@@ -120,7 +120,7 @@ def test_all_nine_methods_can_be_named():
 
 @pytest.fixture(scope="module")
 def compared(store, tmp_path_factory):
-    """Stopped in the first method after no time, then called again to the end."""
+    """Compare, stopped in the first method after no time, then called again to the end."""
     out = str(tmp_path_factory.mktemp("compared"))
     stopped = compare(store, "xmae,dino", out=out, max_minutes=1e-6, **BUDGET)
     done = compare(store, "xmae,dino", out=out, **BUDGET)

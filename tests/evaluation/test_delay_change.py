@@ -14,7 +14,9 @@ N_WINDOWS = 12
 
 @pytest.fixture(scope="module")
 def people():
-    """Two recordings of two minutes; delays of 0.3 and 0.6 s that grow by 2.5 ms a window."""
+    """Return two recordings of two minutes; delays of 0.3 and 0.6 s that grow by 2.5 ms a
+    window.
+    """
     rng, n = np.random.default_rng(0), 2 * N_WINDOWS
     beats, late = np.full((n, 40), np.nan), np.full((n, 40), np.nan)
     ppg, ecg = np.zeros((2, n, 1000), np.float32)

@@ -44,15 +44,15 @@ SECONDS = (31, 22, 20, 25)  # of the clips; the rest before each lasts 11 s
 
 
 def cells(values):
-    """A MATLAB cell column."""
+    """Return a MATLAB cell column."""
     column = np.empty((len(values), 1), object)
     column[:, 0] = values
     return column
 
 
 def write_dreamer(path, n_subjects=4, **changes):
-    """A small DREAMER.mat: real ECG excerpts resampled to 256 Hz, EEG drawn around the headset's
-    offset.
+    """Return a small DREAMER.mat: real ECG excerpts resampled to 256 Hz, EEG drawn around the
+    headset's offset.
     """
     rng = np.random.default_rng(7)
     people = np.empty((1, n_subjects), object)

@@ -21,7 +21,7 @@ from xmae.evaluation.protocol.tasks import TASKS
 
 
 def make_windows(n_subjects=20, per_subject=15, n_test=8, seed=0):
-    """Subjects with labels drawn at random: statistics only, no signals."""
+    """Return subjects with labels drawn at random: statistics only, no signals."""
     rng = np.random.default_rng(seed)
     subject = np.repeat([f"s{i:02d}" for i in range(n_subjects)], per_subject)
     n = len(subject)

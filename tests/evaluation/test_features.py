@@ -14,7 +14,7 @@ from xmae.evaluation.heads.features import ppg_features
 
 @pytest.fixture(scope="module")
 def real():
-    """Every window, good and bad, of six recordings."""
+    """Return every window, good and bad, of six recordings."""
     paths = bidmc_files()[::6][:6]
     return Windows.concatenate(
         [prepare_recording(read_recording(path), min_quality=-1)[0] for path in paths]
@@ -28,8 +28,8 @@ def columns(real):
 
 
 def wave(rate, breath=0.25, am=0.0, fm=0.0):
-    """A pulse-like wave (three harmonics) with breathing in its amplitude and rate; one window (1,
-    1000).
+    """Return a pulse-like wave (three harmonics) with breathing in its amplitude and rate; one
+    window (1, 1000).
     """
     t = np.arange(1000) / 100
     phase = 2 * np.pi * rate / 60 * t - fm * rate / 60 / breath * np.cos(2 * np.pi * breath * t)

@@ -96,7 +96,7 @@ def test_a_later_pulse_is_a_longer_delay(recording_windows):
 
 @pytest.fixture(scope="module")
 def runs(models, store, tmp_path_factory):
-    """Folder with the results of each verb."""
+    """Return a folder with the results of each verb."""
     folder = tmp_path_factory.mktemp("runs")
     for verb in ("hrv", "timing"):
         assert main([verb, *models, "--data", store, "--out", str(folder / verb)]) == 0

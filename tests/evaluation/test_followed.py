@@ -14,7 +14,9 @@ PULSE, ARM, WINDOWS = (96.0, 72.0, 84.0), 132.0, 9  # bpm
 
 @pytest.fixture(scope="module")
 def walkers():
-    """Three people whose arms shake the sensor harder than their pulse, as windows of a store."""
+    """Return three people whose arms shake the sensor harder than their pulse, as windows of a
+    store.
+    """
     t = np.arange(1000 * WINDOWS) / 100
     wave = lambda bpm: np.sin(2 * np.pi * bpm / 60 * t)  # noqa: E731
     noise = np.random.default_rng(0).standard_normal((3, len(t)))

@@ -33,7 +33,7 @@ CHANNELS = "II,V/MCL"
 
 @pytest.fixture(scope="module")
 def lead_store(tmp_path_factory):
-    """Seven subjects with two ECG leads and respiration."""
+    """Return seven subjects with two ECG leads and respiration."""
     folder = tmp_path_factory.mktemp("leads")
     files = {path.stem: path for path in bidmc_files()}
     table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
@@ -53,15 +53,15 @@ def lead_store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pretrained(lead_store, tmp_path_factory):
-    """The run of a tiny ECG encoder pretrained on two real leads, and its result."""
+    """Return the run of a tiny ECG encoder pretrained on two real leads, and its result."""
     out = tmp_path_factory.mktemp("run")
     return out, pretrain(lead_store, str(out), **PRETRAIN)
 
 
 @pytest.fixture(scope="module")
 def ppg_encoder(tmp_path_factory):
-    """A student with the shipped weights, but nobody noted as seen: the subjects here are split
-    anew.
+    """Return a student with the shipped weights, but nobody noted as seen: the subjects here are
+    split anew.
     """
     path = tmp_path_factory.mktemp("ppg") / "ppg.safetensors"
     save_encoder(load_encoder("student-mcu"), path, {})

@@ -29,7 +29,7 @@ def real(number):
 
 @pytest.fixture(scope="module")
 def dalia(tmp_path_factory):
-    """Files of the exact layout of PPG-DaLiA, from real signals."""
+    """Return files of the exact layout of PPG-DaLiA, from real signals."""
     folder = tmp_path_factory.mktemp("ppg_dalia")
     for number in range(SUBJECTS):
         ppg, ecg, rates = real(number)

@@ -20,7 +20,9 @@ def people(small_store):
 
 @pytest.fixture
 def table(people, tmp_path):
-    """Load (W) of all people but the last, and stress in half of each recording."""
+    """Return a label table: load (W) of all people but the last, and stress in half of each
+    recording.
+    """
     rows = [
         {"subject": who, "time": t, "stress": int(t >= 240), "load": k if k < 5 else None}
         for k, who in enumerate(people) for t in (0, 240)

@@ -20,7 +20,7 @@ from xmae.evaluation.protocol.tasks import REGISTRY
 
 
 def dataset(n_subjects=20, per_subject=6, n_test=0, n_times=40, seed=0, **labels):
-    """Windows of noise whose labels are given per subject, or drawn."""
+    """Return the windows of noise whose labels are given per subject, or drawn."""
     rng = np.random.default_rng(seed)
     subject = np.repeat([f"s{i:02d}" for i in range(n_subjects)], per_subject)
     n = len(subject)

@@ -46,15 +46,17 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(store, tmp_path_factory):
-    """A bundle of two students, whose "teacher" is the smaller one too, so that it is quick to
-    build.
+    """Return a bundle of two students, whose "teacher" is the smaller one too, so that it is quick
+    to build.
     """
     path = tmp_path_factory.mktemp("bundle") / "bundle"
     return path, build(store, path)
 
 
 def build(store, path, **settings):
-    """The first student is one that was trained here, in a folder that is another each time."""
+    """Build a bundle whose first student was trained here, in a folder that is another each
+    time.
+    """
     student, trained = load_encoder("student-mcu"), path.parent / "training" / "student.safetensors"
     places = {"teacher": str(path.parent / "run" / "teacher.safetensors"), "data": str(store.path)}
     origin = {"settings": student.provenance["settings"] | places}
@@ -70,7 +72,7 @@ def build(store, path, **settings):
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Two pairs of Ed25519 keys in PEM: a.pem, a.pub, b.pem, b.pub."""
+    """Return two pairs of Ed25519 keys in PEM: a.pem, a.pub, b.pem, b.pub."""
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -86,7 +88,7 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def copy(built, tmp_path):
-    """A copy to harm."""
+    """Return a copy to harm."""
     return shutil.copytree(built[0], tmp_path / "copy")
 
 
@@ -243,7 +245,7 @@ def test_what_is_no_bundle_is_refused(tmp_path):
 
 
 def as_version_1(manifest):
-    """What the first release wrote."""
+    """Change a bundle into what the first release wrote."""
     manifest.update(schema_version=1, created_with=manifest.pop("tools"), licence="Apache-2.0")
     manifest["calibration"] = manifest.pop("data")["calibration"]
     del manifest["licences"]
@@ -442,7 +444,7 @@ def test_an_export_whose_worker_is_killed_half_way_leaves_the_old_bundle_as_it_w
 
     @contextmanager
     def killed():
-        """The pool of the export, which loses a process at once."""
+        """Yield the pool of the export, which loses a process at once."""
         with two_processes() as pool:
 
             def work(function, *columns):

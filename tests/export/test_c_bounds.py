@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder `c` with the shipped student that reads beats."""
+    """Return the folder `c` with the shipped student that reads beats."""
     folder = tmp_path_factory.mktemp("bundle") / "c"
     student = PackagedStudent("student", "student", int8_file("beats-mcu"), {}, shipped_certainty())
     write_package(folder, [student])

@@ -37,7 +37,7 @@ TARGETS = {  # by clang-tidy's words for the compiler: files of the library that
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder `c` of a bundle with one model."""
+    """Return the folder `c` of a bundle with one model."""
     folder = tmp_path_factory.mktemp("bundle") / "c"
     write_package(folder, [PackagedStudent("student", "untrained", MODEL)])
     return folder

@@ -83,7 +83,7 @@ def random_heads(seed):
 
 @pytest.fixture(scope="module")
 def students(tmp_path_factory):
-    """One that reads beats and has two heads, and one that only embeds."""
+    """Return a student that reads beats and has two heads, and one that only embeds."""
     path = changed(tmp_path_factory.mktemp("models") / "plain_int8.tflite", without_map)
     return [
         PackagedStudent("student", "untrained", MODEL, random_heads(1), TABLE),
@@ -93,7 +93,7 @@ def students(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def package(students, tmp_path_factory):
-    """The folder `c` and its part of the manifest."""
+    """Return the folder `c` and its part of the manifest."""
     folder = tmp_path_factory.mktemp("package")
     described = write_package(folder, students)
     write_vectors(folder, students)
@@ -154,7 +154,7 @@ def test_the_example_prints_what_python_prints(package):
 
 
 def compilers():
-    """Command lines for C99 and for C++17, by name."""
+    """Return the command lines for C99 and for C++17, by name."""
     zig = [sys.executable, "-m", "ziglang"]
     return {
         "gcc": (["gcc"], ["g++"]),
@@ -382,7 +382,7 @@ def test_another_network_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def bundle(students, tmp_path_factory):
-    """A bundle with the folder `c`."""
+    """Return a bundle with the folder `c`."""
     folder = tmp_path_factory.mktemp("with_c") / "bundle"
     folder.mkdir()
     inside = [replace(s, path=folder / f"{s.model}_int8.tflite") for s in students]

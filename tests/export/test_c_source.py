@@ -36,7 +36,7 @@ DATA = Path(__file__).parents[1] / "fixtures"
 
 @pytest.fixture(scope="module")
 def ppg():
-    """More than a thousand real windows, scaled."""
+    """Return more than a thousand real windows, scaled."""
     parts = [
         minmax_scale(prepare_recording(read_recording(path))[0].ppg)[0] for path in bidmc_files()
     ]
@@ -95,8 +95,8 @@ def codes(model, ppg):
 
 
 def layers_as_tflm(built, window, outputs):
-    """Embedding and what each layer gives, by the number of its output; every byte must be
-    TFLM's.
+    """Return the embedding and what each layer gives, by the number of its output; every byte must
+    be TFLM's.
     """
     used = ctypes.c_int.in_dll(built.library, "traced_bytes")
     used.value = 0
@@ -178,7 +178,7 @@ def test_other_sizes_of_student_are_bit_exact_in_every_layer(tier, ppg, codes, t
 
 
 def reference_interpreter(path):
-    """LiteRT with its reference kernels, keeping all tensors; and the operators' names."""
+    """Return LiteRT with its reference kernels, keeping all tensors; and the operators' names."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

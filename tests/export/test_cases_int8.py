@@ -26,7 +26,9 @@ SAMPLES = np.sin(np.arange(1000) / 9).astype(np.float32).reshape(1, 1, 1, 1000)
 
 
 def two_layers(kind):
-    """Convolution, ReLU, convolution as an ONNX model; one channel of the first almost vanished."""
+    """Return convolution, ReLU and convolution as an ONNX model; one channel of the first almost
+    vanished.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -70,7 +72,7 @@ def test_error_of_two_layers(kind):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A student in which a few channels have almost vanished while their bias is of ordinary
+    """Return a student in which a few channels have almost vanished while their bias is of ordinary
     size.
     """
     model = xmae.load("student-mcu")
@@ -124,7 +126,7 @@ def test_a_student_with_vanished_channels(tiny, target, recording_windows, tmp_p
 
 
 def bundle_of(path, target, folder):
-    """A bundle of one int8 file, as it may have come from elsewhere."""
+    """Return a bundle of one int8 file, as it may have come from elsewhere."""
     folder.mkdir()
     shutil.copy(path, folder)
     write_json(folder / HEADS, {"student": {}})

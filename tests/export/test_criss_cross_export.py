@@ -21,7 +21,7 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "criss_cross_small.npz"
 
 @pytest.fixture(scope="module")
 def leads():
-    """Two real leads, standardised: (n, 2, 2000)."""
+    """Return two real leads, standardised: (n, 2, 2000)."""
     windows, _ = prepare_recording(read_recording(bidmc_files()[0]), min_quality=-1, leads=True)
     return choose_leads(windows, "II,V")
 
@@ -50,7 +50,9 @@ def test_graph_computes_what_the_encoder_does(n_chans, size):
 
 @pytest.fixture(scope="module")
 def exported(leads, tmp_path_factory):
-    """A one-block encoder with the reference's weights, exported once a format and precision."""
+    """Return a one-block encoder with the reference's weights, exported once a format and
+    precision.
+    """
     whole = load_criss_cross(FIXTURE).encoder
     encoder = CrissCrossEncoder(depth=1, mlp=400).eval()
     encoder.load_state_dict(

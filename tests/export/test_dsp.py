@@ -44,7 +44,7 @@ def files_of(folder):
 
 @pytest.fixture(scope="module")
 def host(folder):
-    """The library on this machine, under sanitizers."""
+    """Return the library on this machine, under sanitizers."""
     made = files_of(folder)
     shim = BOARDS.parents[1] / "tests" / "fixtures" / "host_semihost.c"
     return compile_host(

@@ -50,7 +50,7 @@ LEAST = {"int16x8": (0.995, 0.99), "weight-int8": (0.995, 0.99), "weight-int4": 
 
 @pytest.fixture(scope="module")
 def windows():
-    """Scaled real windows of different subjects: (calibration, comparison)."""
+    """Return scaled real windows of different subjects: (calibration, comparison)."""
     parts = [prepare_recording(read_recording(path))[0] for path in bidmc_files()[:8]]
     first, second = Windows.concatenate(parts[:5]), Windows.concatenate(parts[5:])
     assert not set(first.subject) & set(second.subject)
@@ -59,8 +59,8 @@ def windows():
 
 @pytest.fixture(scope="module")
 def exported(windows, tmp_path_factory):
-    """A function that exports and runs a model once: (path, embeddings, float PyTorch embeddings,
-    training mean).
+    """Return a function that exports and runs a model once: (path, embeddings, float PyTorch
+    embeddings, training mean).
     """
     folder, done, graphs = tmp_path_factory.mktemp("export"), {}, {}
 
@@ -225,8 +225,8 @@ def test_no_file_says_where_it_was_made(exported, name, format, precision):
 
 
 def folders_in(content):
-    """Folders of this machine whose paths are in a file: the repository's, Python's and that of
-    temporary files.
+    """Return the folders of this machine whose paths are in a file: the repository's, Python's and
+    that of temporary files.
     """
     here = [str(Path(__file__).parents[2]), sys.prefix, tempfile.gettempdir()]
     return [folder for folder in here if folder.encode() in content]
@@ -234,7 +234,7 @@ def folders_in(content):
 
 @pytest.fixture
 def tiny():
-    """A network that is quick to convert."""
+    """Return a network that is quick to convert."""
     torch.manual_seed(6)
     layers = {
         "conv": nn.Conv2d(1, 4, (1, 5), (1, 3)),

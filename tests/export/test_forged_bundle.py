@@ -42,7 +42,7 @@ HEAD = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small sound bundle: one file that nothing here runs, and one head."""
+    """Return a small sound bundle: one file that nothing here runs, and one head."""
     path = tmp_path / "bundle"
     path.mkdir()
     (path / "student_int8.tflite").write_bytes(b"model")
@@ -167,7 +167,9 @@ def test_what_export_writes_is_held_against_the_schema_too(folder):
 
 @pytest.fixture
 def unopened(folder, monkeypatch):
-    """A function of heads and ends of a bundle that no schema has seen: its `watch_config.h`."""
+    """Return a function of heads and ends of a bundle that no schema has seen: its
+    `watch_config.h`.
+    """
     nothing = {"files": [], "layers": [], "arena_bytes": 0}
     monkeypatch.setattr(generate, "write_c", lambda *a, **k: nothing)
     opened = Bundle.open(folder)
@@ -209,7 +211,7 @@ def test_numbers_in_generated_c_are_the_numbers(unopened, folder):
 
 @pytest.fixture
 def key(tmp_path):
-    """Paths of a private and a public Ed25519 key."""
+    """Return the paths of a private and a public Ed25519 key."""
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -286,7 +288,7 @@ D = -121665 * pow(121666, -1, P) % P
 
 
 def point(encoded):
-    """The point (x, y) of 32 bytes, or None; y may be beyond P, as libraries take it."""
+    """Return the point (x, y) of 32 bytes, or None; y may be beyond P, as libraries take it."""
     number = int.from_bytes(encoded, "little")
     y = (number & (2**255 - 1)) % P
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P

@@ -62,12 +62,12 @@ class Case:
 
 
 def truncated(a, b):
-    """Quotient as C's."""
+    """Return the quotient as C computes it."""
     return abs(a) // b * (1 if a >= 0 else -1)
 
 
 def rescaled(x, multiplier, shift):
-    """MultiplyByQuantizedMultiplier: SaturatingRoundingDoublingHighMul, then
+    """Compute MultiplyByQuantizedMultiplier: SaturatingRoundingDoublingHighMul, then
     RoundingDivideByPOT.
     """
     product = x * 2 ** max(shift, 0) * multiplier
@@ -82,7 +82,7 @@ def clamped(x, low, high):
 
 
 def windows(x, zero, out, kernel, stride, pad):
-    """(out_h, out_w, k_h, k_w, channels) of an NHWC image, zero point where it is padded."""
+    """Return (out_h, out_w, k_h, k_w, channels) of an NHWC image, zero point where it is padded."""
     (out_h, out_w), (k_h, k_w) = out, kernel
     image = np.full(
         (out_h * stride[0] + k_h + 64, out_w * stride[1] + k_w + 64, x.shape[2]), zero, np.int64
@@ -97,7 +97,7 @@ def windows(x, zero, out, kernel, stride, pad):
 
 
 def bytes_like(draw, shape):
-    """Int8 values: random, all at one end, or alternating between the ends."""
+    """Return int8 values: random, all at one end, or alternating between the ends."""
     seed, kind = (
         draw(st.integers(0, 2**32 - 1)),
         draw(st.sampled_from(["random", "low", "high", "ends"])),
@@ -114,8 +114,8 @@ def bytes_like(draw, shape):
 
 @st.composite
 def output_stage(draw, channels, bound):
-    """Multipliers, shifts, zero point and limits such that outputs use their range and the sums
-    stay below 2^30.
+    """Return the multipliers, shifts, zero point and limits such that outputs use their range and
+    the sums stay below 2^30.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     multiplier = rng.choice([2**30, 2**31 - 1, *rng.integers(2**30, 2**31, 4)], channels)
@@ -130,7 +130,7 @@ def output_stage(draw, channels, bound):
 
 @st.composite
 def sliding(draw, kind):
-    """A convolution (or depthwise) of one or two dimensions with its packed weights."""
+    """Return a convolution (or depthwise) of one or two dimensions with its packed weights."""
     two_d = draw(st.booleans())
     in_h = draw(st.integers(1, 5)) if two_d else 1
     in_w, in_c = draw(st.integers(1, 24)), draw(st.sampled_from([1, 2, 3, 4, 8, 12, 16, 20, 32]))
@@ -295,7 +295,7 @@ PLACES = {
 
 
 def lacks(place):
-    """What this machine lacks to run there."""
+    """Return what this machine lacks to run there."""
     if place == "host" and shutil.which("gcc") is None and shutil.which("clang") is None:
         return "sanitizers need gcc or clang on this machine"
     if place.endswith("gcc") and not have_gcc():
@@ -307,8 +307,8 @@ def lacks(place):
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """Functions from encoded cases to outputs, on this machine and emulated cores: cases are drawn
-    once for all.
+    """Return functions from encoded cases to outputs, on this machine and emulated cores: cases are
+    drawn once for all.
     """
     return {
         name: make(tmp_path_factory.mktemp(name))

@@ -38,7 +38,7 @@ CASES = [  # Hz, bits, inverted, hop in s
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    """Folder with the C files of the model."""
+    """Return a folder with the C files of the model."""
     folder = tmp_path_factory.mktemp("model")
     for name, text in model_texts(library_model(MODEL, TABLE, "untrained")).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def sources(folder):
 
 @pytest.fixture(scope="module")
 def host(model_folder):
-    """The library on this machine, under sanitizers."""
+    """Return the library on this machine, under sanitizers."""
     return compile_host(
         [*sources(model_folder), FIXTURES / "host_semihost.c"],
         model_folder / "host",
@@ -64,20 +64,20 @@ def host(model_folder):
 
 
 def bidmc(number):
-    """PPG of a shipped recording at 125 Hz."""
+    """Return PPG of a shipped recording at 125 Hz."""
     with np.load(KERNELS.parents[3] / "xmae" / "data" / "bidmc" / f"bidmc{number:02d}.npz") as file:
         return file["ppg"].ravel().astype(float)
 
 
 def static_ride():
-    """PPG of the small copy of a smart ring's recording at 50 Hz."""
+    """Return PPG of the small copy of a smart ring's recording at 50 Hz."""
     with np.load(FIXTURES / "ncku_static.npz") as file:
         return file["ppg"].ravel().astype(float)
 
 
 def as_codes(ppg, own_sfreq, sfreq, bits, seconds):
-    """Codes of a recording as a converter of another rate and width gives them; some at its rails,
-    some flat.
+    """Return the codes of a recording as a converter of another rate and width gives them; some at
+    its rails, some flat.
     """
     at = np.arange(int(seconds * sfreq)) / sfreq
     signal = np.interp(at, np.arange(len(ppg)) / own_sfreq, ppg)

@@ -44,7 +44,7 @@ def host(tmp_path_factory):
 
 
 def row_of(result):
-    """Every field of a result, and its beats, as the program writes them."""
+    """Return every field of a result, and its beats, as the program writes them."""
     beats = np.zeros(2 * MOST_BEATS, np.int64)
     flat = np.ravel(result.beats).astype(np.int64)
     beats[: len(flat)] = flat
@@ -52,7 +52,9 @@ def row_of(result):
 
 
 def person(sfreq, acc_sfreq, seconds=36):
-    """Someone who rests, then shakes an arm harder and harder: codes of PPG, and of 1/2048 g."""
+    """Return someone who rests, then shakes an arm harder and harder: codes of PPG, and of 1/2048
+    g.
+    """
     rng = np.random.default_rng(4)
     t, at = np.arange(sfreq * seconds) / sfreq, np.arange(acc_sfreq * seconds) / acc_sfreq
     arm = lambda t: np.clip((t - 12) / 10, 0, 1.5) * np.sin(2 * np.pi * 2.1 * t)

@@ -36,7 +36,7 @@ MOVING = PackagedStudent(
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder `c` and its part of the manifest."""
+    """Return the folder `c` and its part of the manifest."""
     folder = tmp_path_factory.mktemp("moving")
     described = write_package(folder, [RESTING, MOVING])
     write_motion_vectors(folder, [MOVING])

@@ -10,8 +10,8 @@ from xmae.export.motion_stream import MotionStream
 
 @pytest.fixture(scope="module")
 def person():
-    """Someone who rests for 20 s and then shakes an arm at 120 a minute: codes at 100 Hz, of PPG
-    and 1/4096 g.
+    """Return someone who rests for 20 s and then shakes an arm at 120 per minute: codes at 100 Hz,
+    of PPG and 1/4096 g.
     """
     t = np.arange(4000) / 100
 
@@ -27,7 +27,7 @@ def person():
 
 
 def played(person, portion):
-    """Results of a person in portions of so many samples."""
+    """Return the results of a person in portions of so many samples."""
     ppg, acc = person
     stream, results = MotionStream(), []
     for at in range(0, len(ppg), portion):

@@ -36,7 +36,7 @@ MODULE_KEYS = {  # of zephyr/module.yml: scripts/zephyr_module.py of Zephyr 3.6,
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder `c` with two models, one of them twice."""
+    """Return the folder `c` with two models, one of them twice."""
     folder = tmp_path_factory.mktemp("bundle") / "c"
     students = [PackagedStudent("student", name, MODEL, {}, TABLE) for name in ("first", "second")]
     write_package(folder, students)
@@ -46,7 +46,7 @@ def package(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def printed(package):
-    """What the example prints, built without any build system."""
+    """Return what the example prints, built without any build system."""
     sources = [*package.glob("src/*.c"), *package.glob("models/*.c")]
     sources += [package / "examples" / name for name in ("read_recording.c", "port_host.c")]
     include = [f"-I{package / name}" for name in ("include", "src", "examples", "data")]
@@ -252,7 +252,7 @@ def test_cmsis_pack_follows_the_specification(package):
 
 
 def parts_of(text):
-    """The names of a description's components."""
+    """Return the names of a description's components."""
     return [part.get("Csub") for part in ElementTree.fromstring(text).iter("component")]
 
 
@@ -284,7 +284,7 @@ def test_cmsis_pack_is_valid_by_its_schema(package, tmp_path):
 
 
 def valid_by_schema(folder, text):
-    """Whether a description is valid by the schema that PACK_XSD names."""
+    """Tell whether a description is valid by the schema that PACK_XSD names."""
     (folder / "any.pdsc").write_text(text)
     words = ["xmllint", "--noout", "--schema", os.environ["PACK_XSD"], folder / "any.pdsc"]
     done = subprocess.run(words, capture_output=True, text=True)

@@ -59,7 +59,7 @@ def run(words, folder, **more):
 
 @pytest.fixture(scope="module")
 def played(package):
-    """What the Java stream prints for the shipped recording."""
+    """Return what the Java stream prints for the shipped recording."""
     out = package.parent / "java"
     out.mkdir()
     sources = [*sorted((package / JAVA).glob("*.java")), *STUBS.rglob("*.java")]

@@ -40,7 +40,7 @@ class ExportedProgram(Target):
 
 @pytest.fixture(autouse=True)
 def toy():
-    """Known for one test only: other files list all targets."""
+    """Register the toy for one test only: other files list all targets."""
     register(ExportedProgram)
     yield
     del TARGETS["toy"]

@@ -43,7 +43,7 @@ DEVICE_CELLS = [(name, target) for target, models in COMPILED.items() for name i
 
 @pytest.fixture(scope="module")
 def ppg():
-    """Scaled real windows of different subjects: (calibration, comparison)."""
+    """Return scaled real windows of different subjects: (calibration, comparison)."""
     first, second = (
         minmax_scale(prepare_recording(read_recording(bidmc_files()[i]))[0].ppg)[0] for i in (0, 5)
     )
@@ -62,7 +62,7 @@ def graph(graphs):
 
 @pytest.fixture(scope="module")
 def front(graph):
-    """The first layers of the trained student alone: quick to compile."""
+    """Return the first layers of the trained student alone: quick to compile."""
     encoder = graph.encoder
     return nn.Sequential(
         encoder.stem, *encoder.blocks[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten()
@@ -71,7 +71,7 @@ def front(graph):
 
 @pytest.fixture(scope="module")
 def tflite(graphs, ppg, tmp_path_factory):
-    """Function of a precision and a student: its `.tflite`, made once."""
+    """Return a function of a precision and a student: its `.tflite`, made once."""
     folder, done = tmp_path_factory.mktemp("tflite"), {}
 
     def get(precision, name="student-mcu"):
@@ -84,7 +84,7 @@ def tflite(graphs, ppg, tmp_path_factory):
 
 
 def agreement(actual, graph, ppg):
-    """Smallest centred cosine to PyTorch."""
+    """Return the smallest centred cosine to PyTorch."""
     reference, mean = run_graph(graph, ppg[1]), run_graph(graph, ppg[0]).mean(0)
     assert actual.shape == reference.shape
     return centred_cosine(actual, reference, mean).min()
@@ -195,7 +195,7 @@ def test_vela_names_the_layer_that_it_leaves_to_the_cpu(front, ppg, tmp_path):
 
 @pytest.fixture(scope="module")
 def arm():
-    """Arm's tools, in an environment that pip makes on first use."""
+    """Return Arm's tools, in an environment that pip makes on first use."""
     try:
         return apart.environment("arm")
     except UserError as error:

@@ -20,7 +20,7 @@ TABLE = Certainty(np.arange(2000, 400, -100), 100)
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder `c`, and windows and embeddings as Python has them."""
+    """Return the folder `c`, and windows and embeddings as Python has them."""
     folder = tmp_path_factory.mktemp("bundle") / "c"
     student = PackagedStudent("student", "untrained", MODEL, {}, TABLE)
     write_package(folder, [student])
@@ -36,7 +36,7 @@ def recipe(folder):
 
 @pytest.fixture(scope="module")
 def interpreted(package):
-    """What the real interpreter gives for the windows, in the arena of the recipe."""
+    """Return what the real interpreter gives for the windows, in the arena of the recipe."""
     runtime = pytest.importorskip("tflite_micro").runtime
     folder, vectors = package
     arena = int(re.search(r"ARENA_BYTES (\d+)u", recipe(folder))[1])

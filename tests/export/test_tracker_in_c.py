@@ -27,7 +27,7 @@ def host(tmp_path_factory):
 
 
 def table(rng):
-    """A table that nobody chose: likelier where levels of map and PPG are high."""
+    """Return a table that nobody chose: likelier where levels of map and PPG are high."""
     level = np.arange(LEVELS) / LEVELS
     likely = 40000 * (level[:, None] + level) * rng.uniform(0.7, 1.0, (LEVELS, LEVELS))
     transition = np.array([2400, 500, 200, 80, 40, 20, 8])
@@ -37,8 +37,8 @@ def table(rng):
 
 
 def signals(rng, channels):
-    """Seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves, noise,
-    silence, rails.
+    """Return seconds of int8 samples (channels, 100 SECONDS) and maps (25 SECONDS, 3): waves,
+    noise, silence, rails.
     """
     t = np.arange(100 * SECONDS) / 100
     waves = [np.sin(2 * np.pi * (1.1 + 0.3 * c) * t + 0.01 * t**2) for c in range(channels)]

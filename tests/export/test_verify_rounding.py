@@ -16,7 +16,7 @@ SPREAD = 0.07  # of each number between windows: rounding alone makes 1 / 12 / 0
 
 @pytest.fixture(scope="module")
 def reference():
-    """Embeddings (12, 96) that differ by less than a step around a mean that they share."""
+    """Return embeddings (12, 96) that differ by less than a step around a mean that they share."""
     rng = np.random.default_rng(14)
     return rng.normal(0, 3, 96) + SPREAD * rng.normal(size=(12, 96))
 
@@ -27,7 +27,7 @@ def rounded(embedding, step=STEP):
 
 
 def entry(scale):
-    """An int8 entry of a manifest, measured as very like its float weights at export."""
+    """Return an int8 entry of a manifest, measured as very like its float weights at export."""
     output = End(shape=[1, 96], dtype="int8", scale=scale, zero_point=0)
     drift = Drift(windows=96, centred_cosine_median=0.999, centred_cosine_p5=0.99, max_error=0.1)
     return Entry(
@@ -38,7 +38,7 @@ def entry(scale):
 
 @pytest.fixture
 def state_of(tmp_path, monkeypatch, reference):
-    """A function: what `run_models` says of an int8 file that gives these embeddings."""
+    """Return a function: what `run_models` says of an int8 file that gives these embeddings."""
     (tmp_path / "student.safetensors").touch()
     monkeypatch.setattr(verify, "runs_here", lambda _: True)
     monkeypatch.setattr(verify, "saturated", lambda *_: [])

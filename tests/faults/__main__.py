@@ -52,7 +52,7 @@ class Notes:
                 self.rows, self.before = kept["rows"], kept["seconds"]
 
     def seconds(self):
-        """Processor time of all calls, s."""
+        """Return the processor time of all calls, s."""
         return self.before + spent()
 
     def add(self, part, row):
@@ -86,7 +86,7 @@ def main():
 
 
 def arguments():
-    """What the command line says."""
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=75, help="damaged files of each kind")
     parser.add_argument(
@@ -102,24 +102,24 @@ def arguments():
 
 
 def spent():
-    """Processor time of this process and those it began, s."""
+    """Return the processor time of this process and those it began, s."""
     whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     return sum(sum(resource.getrusage(who)[:2]) for who in whose)
 
 
 def commit():
-    """The commit that is checked out."""
+    """Return the commit that is checked out."""
     words = ["git", "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def line_of(cells):
-    """A line of a table."""
+    """Return a line of a table."""
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def head_of(part):
-    """The first lines of a part's table."""
+    """Return the first lines of a part's table."""
     title, *columns = TITLES[part]
     return "\n".join([f"## {title}", "", line_of(columns), "|" + "---|" * len(columns)])
 
@@ -137,7 +137,7 @@ def damaged_files(given):
 
 
 def files_of_kind(name, given):
-    """The row of one kind."""
+    """Return the row of one kind."""
     outcomes, most = run.run_kind(corpus.KINDS[name], range(given.cases))
     counts = run.count(outcomes)
     failed = {k: said for k, said in outcomes.items() if said not in ("read", "refused")}
@@ -169,7 +169,7 @@ def faulty_writers(given):
 
 
 def failures(rows):
-    """How many of each part failed."""
+    """Count how many of each part failed."""
     return {
         "files": sum(row[4] for row in rows["files"].values()),
         "sizes": sum(row[1] not in ("read", "refused") for row in rows["sizes"].values()),
@@ -178,7 +178,7 @@ def failures(rows):
 
 
 def table(part, rows):
-    """The table of a part, with a line of sums where its cells are numbers."""
+    """Return the table of a part, with a line of sums where its cells are numbers."""
     lines = [head_of(part), *map(line_of, rows)]
     if part != "sizes" and rows:
         columns = list(zip(*rows, strict=True))[1:]

@@ -58,12 +58,12 @@ READERS = (
 
 
 def opened(path):
-    """A bundle, from its manifest."""
+    """Open a bundle, from its manifest."""
     return Bundle.open(path.parent)
 
 
 def resumed(path):
-    """A run, from its settings."""
+    """Open a run, from its settings."""
     return check_resume(path.parent, {"lr": 0.1})
 
 

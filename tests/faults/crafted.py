@@ -25,7 +25,7 @@ BILLION = 10**9
 
 
 def npy_header(shape, dtype="<f8"):
-    """The first bytes of an .npy file."""
+    """Return the first bytes of an .npy file."""
     content = io.BytesIO()
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(content, header)
@@ -33,7 +33,7 @@ def npy_header(shape, dtype="<f8"):
 
 
 def npz(folder, name, members):
-    """An .npz file of members that are bytes, packed."""
+    """Write an .npz file of members that are bytes, packed."""
     with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for member, parts in members.items():
             with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
@@ -43,7 +43,7 @@ def npz(folder, name, members):
 
 
 def zeros(n):
-    """Zero bytes, a piece at a time."""
+    """Yield zero bytes, a piece at a time."""
     for _ in range(n >> 20):
         yield bytes(1 << 20)
 
@@ -60,27 +60,27 @@ def add_zeros(path, name):
 
 
 def npz_says(folder):
-    """An array whose header says 10^9 samples."""
+    """Write an array whose header says 10^9 samples."""
     return npz(
         folder, "a.npz", {"ppg": [npy_header((BILLION,)), bytes(80)], "fs": [npy_header(())]}
     )
 
 
 def npz_unpacks(folder):
-    """An array of 2 GiB of zeros."""
+    """Write an array of 2 GiB of zeros."""
     ppg = [npy_header((HUGE,)), *zeros(8 * HUGE)]
     return npz(folder, "a.npz", {"ppg": ppg, "fs": [npy_header(()), struct.pack("<d", 125)]})
 
 
 def npz_other(folder):
-    """2 GiB of zeros under a name that nobody reads, beside a sound recording."""
+    """Write 2 GiB of zeros under a name that nobody reads, beside a sound recording."""
     path = recordings.write_npz(folder, real_signals())
     add_zeros(path, "other")
     return path
 
 
 def npz_slow(folder):
-    """Acceleration at 1 Hz for as long as its samples last, beside PPG at 2 kHz."""
+    """Write acceleration at 1 Hz for as long as its samples last, beside PPG at 2 kHz."""
     n = 16_000_000
     np.savez_compressed(
         folder / "a.npz", ppg=np.sin(np.arange(30_000) / 300), fs=2000.0, acc_fs=1.0,
@@ -90,7 +90,7 @@ def npz_slow(folder):
 
 
 def wfdb_says(folder):
-    """A header of 10^10 samples."""
+    """Write a header of 10^10 samples."""
     path = recordings.write_wfdb(folder, real_signals())
     head, rest = path.read_text().split("\n", 1)
     words = head.split()
@@ -99,7 +99,7 @@ def wfdb_says(folder):
 
 
 def wfdb_segments(folder):
-    """A record that names one segment a million times."""
+    """Write a record that names one segment a million times."""
     path = recordings.write_segments(folder, real_signals())
     n = SFREQ * SECONDS
     lines = [f"p000033-2116/1000000 2 125 {n * 1_000_000}", *[f"3_0001 {n}"] * 1_000_000]
@@ -108,7 +108,7 @@ def wfdb_segments(folder):
 
 
 def edf_says(folder):
-    """A header of 10^8 records."""
+    """Write a header of 10^8 records."""
     path = recordings.write_edf(folder, real_signals())
     content = bytearray(path.read_bytes())
     content[236:244] = b"99999999"
@@ -117,7 +117,7 @@ def edf_says(folder):
 
 
 def edf_signals(folder):
-    """A header of 9999 signals."""
+    """Write a header of 9999 signals."""
     path = recordings.write_edf(folder, real_signals())
     content = bytearray(path.read_bytes())
     content[252:256] = b"9999"
@@ -126,7 +126,7 @@ def edf_signals(folder):
 
 
 def hdf5(folder, **settings):
-    """A group of PPG of zeros."""
+    """Write a group of PPG of zeros."""
     with h5py.File(folder / "a.h5", "w") as file:
         file.attrs["fs"] = 125.0
         file.create_dataset("ppg", **settings)
@@ -134,12 +134,12 @@ def hdf5(folder, **settings):
 
 
 def hdf5_fill(folder):
-    """10^9 samples that were never written."""
+    """Write 10^9 samples that were never written."""
     return hdf5(folder, shape=(BILLION,), dtype="f8", chunks=(1 << 20,), fillvalue=1.0)
 
 
 def hdf5_chunk(folder):
-    """1250 samples in one packed chunk of 2 GiB."""
+    """Write 1250 samples in one packed chunk of 2 GiB."""
     with h5py.File(folder / "a.h5", "w") as file:
         file.attrs["fs"] = 125.0
         made = file.create_dataset(
@@ -153,7 +153,7 @@ def hdf5_chunk(folder):
 
 
 def pulsedb_references(folder):
-    """16 million references to one window, packed."""
+    """Write 16 million references to one window, packed."""
     with h5py.File(folder / "a.mat", "w") as file:
         group, cells = file.create_group("Subj_Wins"), file.create_group("#refs#")
         ref = cells.create_dataset("x", data=np.sin(np.arange(1250.0))[None]).ref
@@ -167,7 +167,7 @@ def pulsedb_references(folder):
 
 
 def parquet(folder, name="a.parquet", rows=HUGE, chunk=1 << 20):
-    """Rows of one number, coded as runs."""
+    """Write rows of one number, coded as runs."""
     table = pa.table({"ppg": np.zeros(chunk)})
     with pq.ParquetWriter(folder / name, table.schema, compression="zstd") as file:
         for _ in range(rows // chunk):
@@ -176,12 +176,12 @@ def parquet(folder, name="a.parquet", rows=HUGE, chunk=1 << 20):
 
 
 def parquet_rows(folder):
-    """2^28 rows of one number."""
+    """Write 2^28 rows of one number."""
     return parquet(folder)
 
 
 def parquet_text(folder):
-    """A million rows of one text of 4 kB."""
+    """Write a million rows of one text of 4 kB."""
     n = 1 << 20
     text = pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), ["x" * 4096])
     table = pa.table({"ppg": np.sin(np.arange(n) / 20), "subject": text})
@@ -191,7 +191,7 @@ def parquet_text(folder):
 
 
 def parquet_plain(folder, name="a.parquet"):
-    """Half a million rows of one text of 4 kB, each written out and packed."""
+    """Write half a million rows of one text of 4 kB, each written out and packed."""
     n, row = 1 << 19, "x" * 4096
     schema = pa.schema({"ppg": pa.float64(), "subject": pa.string()})
     with pq.ParquetWriter(
@@ -203,12 +203,12 @@ def parquet_plain(folder, name="a.parquet"):
 
 
 def labels_plain(folder):
-    """The same as a table of labels."""
+    """Write the same as a table of labels."""
     return parquet_plain(folder, "l.parquet")
 
 
 def parquet_nested(folder):
-    """One row of a list of 2^28 numbers."""
+    """Write one row of a list of 2^28 numbers."""
     values = pa.array(np.zeros(HUGE // 8))
     row = pa.ListArray.from_arrays([0, len(values)], values)
     table = pa.table({"ppg": pa.array([1.0]), "other": row})
@@ -217,7 +217,7 @@ def parquet_nested(folder):
 
 
 def csv_columns(folder):
-    """200,000 columns."""
+    """Write 200,000 columns."""
     names = ",".join(["ppg", *(f"c{k}" for k in range(200_000))])
     row = ",".join(["1"] * 200_001)
     (folder / "a.csv").write_text("\n".join([names, row, row]) + "\n")
@@ -225,7 +225,7 @@ def csv_columns(folder):
 
 
 def csv_gaps(folder):
-    """40 samples, days apart, among samples of 8 ms."""
+    """Write 40 samples, days apart, among samples of 8 ms."""
     times = np.cumsum(np.where(np.arange(4000) % 100 == 99, 3599.0, 0.008))
     rows = [f"{t:.3f},{np.sin(k):.4f}" for k, t in enumerate(times)]
     (folder / "a.csv").write_text("\n".join(["time,ppg", *rows]) + "\n")
@@ -233,14 +233,14 @@ def csv_gaps(folder):
 
 
 def session_gaps(folder):
-    """The same as a part of a session."""
+    """Write the same as a part of a session."""
     csv_gaps(folder)
     (folder / "s.session.yaml").write_text("sources: [{file: a.csv}]\n")
     return folder / "s.session.yaml"
 
 
 def session_sources(folder):
-    """One file a thousand times."""
+    """Write one file a thousand times."""
     n = 500_000
     rows = np.char.add(np.char.mod("%d,", np.arange(n)), "1")
     (folder / "a.csv").write_text("n,acc_x\n" + "\n".join(rows) + "\n")
@@ -250,7 +250,7 @@ def session_sources(folder):
 
 
 def session_bomb(folder):
-    """References of references in YAML."""
+    """Write references of references in YAML."""
     levels = "\n".join(
         f"k{k}: &k{k} [{', '.join([f'*k{k - 1}'] * 9)}]" if k else "k0: &k0 [x]" for k in range(9)
     )
@@ -259,7 +259,7 @@ def session_bomb(folder):
 
 
 def vital_unpacks(folder):
-    """A packet of 2 GiB of zeros in a compressed file."""
+    """Write a packet of 2 GiB of zeros in a compressed file."""
     whole = gzip.decompress(recordings.write_vital(folder, real_signals()).read_bytes())
     with gzip.open(folder / "a.vital", "wb", 1) as file:
         file.write(whole + struct.pack("<bI", 1, 8 * HUGE - 64))
@@ -269,7 +269,7 @@ def vital_unpacks(folder):
 
 
 def vital_lasts(folder):
-    """Some seconds of samples in a file that says it lasts for years."""
+    """Write some seconds of samples in a file that says it lasts for years."""
     content = bytearray(
         gzip.decompress(recordings.write_vital(folder, real_signals()).read_bytes())
     )
@@ -279,20 +279,20 @@ def vital_lasts(folder):
 
 
 def pickle_says(folder):
-    """Bytes that say they are 2 GiB."""
+    """Write bytes that say they are 2 GiB."""
     (folder / "a.pkl").write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 8 * HUGE) + b"x.")
     return folder / "a.pkl"
 
 
 def pickle_repeats(folder):
-    """One array of 8 MB, named ten thousand times."""
+    """Write one array of 8 MB, named ten thousand times."""
     one = np.zeros(1 << 20)
     (folder / "a.pkl").write_bytes(pickle.dumps({"signal": [one] * 10_000}, protocol=2))
     return folder / "a.pkl"
 
 
 def mat_unpacks(folder):
-    """2 GiB of zeros in a packed part."""
+    """Write 2 GiB of zeros in a packed part."""
     packer, parts = zlib.compressobj(1), []
     body = struct.pack("<4I", 14, 8 * HUGE // 2 - 64, 6, 8) + bytes(32)
     parts.append(packer.compress(body))
@@ -305,14 +305,14 @@ def mat_unpacks(folder):
 
 
 def mat_cells(folder):
-    """A hundred thousand cells of nothing."""
+    """Write a hundred thousand cells of nothing."""
     cells = np.array([[""] * (1 << 17)], object)  # SciPy takes seconds to write them
     matlab.savemat(folder / "DATA_01.mat", {"sig": cells}, do_compression=True)
     return folder / "DATA_01.mat"
 
 
 def mat_deep(folder, depth=100_000):
-    """A cell in a cell in a cell, which says nothing of its size."""
+    """Write a cell in a cell in a cell, which says nothing of its size."""
     head = struct.pack("<4I", 6, 8, 1, 0) + struct.pack("<2I2i", 5, 8, 1, 1)
     name = struct.pack("<HH4s", 1, 3, b"sig\0")
     cells = [struct.pack("<2I", 14, 1 << 20) + head + name] * depth
@@ -322,7 +322,7 @@ def mat_deep(folder, depth=100_000):
 
 
 def avro(folder, items, values, codec="null"):
-    """An Avro file with an array of items."""
+    """Write an Avro file with an array of items."""
     bvp = {"type": "record", "name": "bvp_t", "fields": [
         {"name": "timestampStart", "type": "long"}, {"name": "samplingFrequency", "type": "float"},
         {"name": "values", "type": {"type": "array", "items": items}},
@@ -337,7 +337,7 @@ def avro(folder, items, values, codec="null"):
 
 
 def avro_weightless(folder):
-    """An array of 2^26 nothings, which take no byte in the file."""
+    """Write an array of 2^26 nothings, which take no byte in the file."""
     path = avro(folder, "null", [None] * 3)
     content = path.read_bytes()
     count = zigzag(1 << 26)
@@ -352,7 +352,7 @@ def avro_weightless(folder):
 
 
 def avro_unpacks(folder):
-    """One record of 2^28 zeros, packed."""
+    """Write one record of 2^28 zeros, packed."""
     path = avro(folder, "float", [0.0], "deflate")
     content = path.read_bytes()
     head = content[: content.index(content[-16:]) + 16]
@@ -366,7 +366,7 @@ def avro_unpacks(folder):
 
 
 def zigzag(number):
-    """A number in Avro's form."""
+    """Return a number in Avro's encoding."""
     number, parts = number << 1, []
     while number > 0x7F:
         parts.append(0x80 | number & 0x7F)
@@ -375,7 +375,7 @@ def zigzag(number):
 
 
 def biopac_says(folder):
-    """A channel that says 2^31 - 1 samples."""
+    """Write a channel that says 2^31 - 1 samples."""
     path = recordings.write_biopac(folder, real_signals())
     content = path.read_bytes()
     n = struct.pack("<i", SFREQ * SECONDS)
@@ -384,7 +384,7 @@ def biopac_says(folder):
 
 
 def opensignals_jumps(folder):
-    """Packets whose numbers jump by 10^12."""
+    """Write packets whose numbers jump by 10^12."""
     path = recordings.write_opensignals(folder, real_signals())
     head, rows = path.read_text().split("# EndOfHeader\n")
     lines = rows.splitlines()
@@ -394,7 +394,7 @@ def opensignals_jumps(folder):
 
 
 def polar_jumps(folder):
-    """A sample that is 90 days later."""
+    """Write a sample that is 90 days later."""
     path = recordings.write_polar(folder, real_signals())
     lines = path.read_text().splitlines()
     words = lines[-1].split(";")
@@ -404,14 +404,14 @@ def polar_jumps(folder):
 
 
 def empatica_columns(folder):
-    """A row of 200,000 numbers."""
+    """Write a row of 200,000 numbers."""
     row = ",".join(["1000000000"] * 200_000)
     (folder / "BVP.csv").write_text("\n".join([row, ",".join(["64"] * 200_000), row, row]) + "\n")
     return folder / "BVP.csv"
 
 
 def json_wide(folder):
-    """A manifest of 50 MB of empty lists."""
+    """Write a manifest of 50 MB of empty lists."""
     path = manifests.write_bundle(folder, {})
     text = path.read_text().rstrip().removesuffix("}")
     path.write_text(text + ', "more": [' + ",".join(["[]"] * 16_000_000) + "]}")
@@ -419,14 +419,14 @@ def json_wide(folder):
 
 
 def json_deep(folder):
-    """A manifest nested a million deep."""
+    """Write a manifest nested a million deep."""
     path = manifests.write_bundle(folder, {})
     path.write_text('{"a":' * 1_000_000)
     return path
 
 
 def encoder_forged(folder, **config):
-    """An encoder whose header says more than its tensors."""
+    """Write an encoder whose header says more than its tensors."""
     path = manifests.write_encoder(folder, {})
     content = path.read_bytes()
     end = 8 + int.from_bytes(content[:8], "little")
@@ -440,23 +440,23 @@ def encoder_forged(folder, **config):
 
 
 def encoder_wide(folder):
-    """A width of 10^9."""
+    """Write a width of 10^9."""
     return encoder_forged(folder, embed_dim=BILLION, tier="mcu-s")
 
 
 def encoder_allowed(folder):
-    """The largest width that may stand there."""
+    """Write the largest width that may stand there."""
     return encoder_forged(folder, embed_dim=8192, tier="app")
 
 
 def encoder_program(folder):
-    """A program of 4 GiB."""
+    """Write a program of 4 GiB."""
     contract = {"sfreq": 50}
     return encoder_forged(folder, program="onnx", contract=contract, embed_dim=8, n_bytes=16 * HUGE)
 
 
 def safetensors_says(folder):
-    """A tensor that says it is 2 GiB."""
+    """Write a tensor that says it is 2 GiB."""
     header = {"a": {"dtype": "F64", "shape": [HUGE], "data_offsets": [0, 8 * HUGE]}}
     written = json.dumps(header).encode()
     (folder / "a.safetensors").write_bytes(len(written).to_bytes(8, "little") + written)
@@ -464,7 +464,7 @@ def safetensors_says(folder):
 
 
 def store_rows(folder):
-    """A shard of 2^28 rows of one number, whose digest fits."""
+    """Write a shard of 2^28 rows of one number, whose digest fits."""
     path = manifests.write_store(folder, real_signals())
     meta = json.loads(path.read_text())
     parquet(path.parent, meta["shards"][0]["file"])
@@ -473,7 +473,7 @@ def store_rows(folder):
 
 
 def calibration_unpacks(folder):
-    """2 GiB of zeros as windows."""
+    """Write 2 GiB of zeros as windows."""
     path = manifests.write_calibration(folder, {})
     with np.load(path) as file:
         others = {name: file[name] for name in file.files if name != "ppg"}
@@ -486,21 +486,21 @@ def calibration_unpacks(folder):
 
 
 def reference_unpacks(folder):
-    """2 GiB of zeros as embeddings."""
+    """Write 2 GiB of zeros as embeddings."""
     path = manifests.write_reference(folder, {})
     add_zeros(path, "embedding/other")
     return path
 
 
 def labels_columns(folder):
-    """A table of labels of 200,000 columns."""
+    """Write a table of labels of 200,000 columns."""
     names = ",".join(["subject", *(f"c{k}" for k in range(200_000))])
     (folder / "l.csv").write_text(f"{names}\na,{','.join(['1'] * 200_000)}\n")
     return folder / "l.csv"
 
 
 def yaml_wide(folder):
-    """Settings of empty lists, as long as they may be."""
+    """Write settings of empty lists, as long as they may be."""
     (folder / "map.yaml").write_text("a: [" + "[]," * 340_000 + "[]]\n")
     return folder / "map.yaml"
 

@@ -69,7 +69,7 @@ def damage_text(content, rng):
 
 
 def places_in(value, path=()):
-    """Every place in a JSON value."""
+    """Yield every place in a JSON value."""
     yield path
     parts = (
         value.items()
@@ -124,7 +124,7 @@ def damage_json(content, rng):
 
 
 def forge_signals(signals, rng):
-    """Signals, or a rate, that no recorder gives."""
+    """Return signals, or a rate, that no recorder gives."""
     forged = dict(signals)
     name = str(rng.choice(["ppg", "ecg", "fs"], p=[0.5, 0.3, 0.2]))
     if name == "fs":
@@ -147,7 +147,7 @@ def forge_signals(signals, rng):
 
 
 def strata_of(path):
-    """The ways that make sense for a file, by its name."""
+    """Return the ways that make sense for a file, by its name."""
     if path.suffix in (".json", ".sig"):
         return (damage_json, damage_json, damage_text, damage_bytes)
     if path.suffix in (".csv", ".txt", ".yaml", ".hea", ".pem"):

@@ -46,14 +46,14 @@ class Kind:
 
 
 def real_signals():
-    """A few seconds of a shipped recording."""
+    """Return a few seconds of a shipped recording."""
     recording, n = read_recording(bidmc_files()[0]), SFREQ * SECONDS
     parts = {"ppg": recording.ppg, "ecg": recording.ecg, "resp": recording.resp}
     return {name: np.asarray(x[:n], float) for name, x in parts.items()} | {"fs": SFREQ}
 
 
 def files_of(kind, folder):
-    """The files of a written kind that are to be damaged."""
+    """Return the files of a written kind that are to be damaged."""
     return sorted(
         {
             path
@@ -64,7 +64,7 @@ def files_of(kind, folder):
 
 
 def write_text(name, content):
-    """A writer of one file of text."""
+    """Return a writer of one file of text."""
 
     def write(folder, signals):
         (folder / name).write_text(content)

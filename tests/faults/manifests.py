@@ -34,7 +34,7 @@ from xmae.twin.bank import STRETCH
 
 
 def write_store(folder, signals):
-    """A store of one recording."""
+    """Write a store of one recording."""
     np.savez(folder / "r.npz", **signals)
     prepare([str(folder / "r.npz")], str(folder / "store"), split="1,0,0", min_quality=-1)
     (folder / "r.npz").unlink()
@@ -42,7 +42,7 @@ def write_store(folder, signals):
 
 
 def open_store(path):
-    """All that a store is asked for."""
+    """Read all that a store is asked for."""
     store = WindowStore(path.parent)
     store.index()
     store.windows()
@@ -59,7 +59,7 @@ def rehash(folder):
 
 
 def write_bundle(folder, signals, version=SCHEMA_VERSION):
-    """A bundle of one file that is no model, with heads."""
+    """Write a bundle of one file that is no model, with heads."""
     entry = {
         "model": "student",
         "format": "litert",
@@ -76,7 +76,7 @@ def write_bundle(folder, signals, version=SCHEMA_VERSION):
 
 
 def write_old_bundle(folder, signals):
-    """The same as the first version wrote it, which is migrated as it is read."""
+    """Write the same as the first version wrote it, which is migrated as it is read."""
     return write_bundle(folder, signals, version=1)
 
 
@@ -89,7 +89,7 @@ def reseal(folder):
 
 
 def write_signed(folder, signals):
-    """A signed bundle and the key that it is to be verified with."""
+    """Write a signed bundle and the key that it is to be verified with."""
     (folder / "bundle").mkdir()
     path = write_bundle(folder / "bundle", signals)
     private = Ed25519PrivateKey.from_private_bytes(b"a key of the tests alone........")
@@ -106,7 +106,7 @@ def write_signed(folder, signals):
 
 
 def open_signed(path):
-    """A bundle that the key has signed; nothing but its signature's form may be another."""
+    """Open a bundle that the key has signed; nothing but its signature's form may be another."""
     opened = Bundle.open(path.parent, public_key=path.parents[1] / "public.pem")
     whole = json.loads((path.parents[1] / "whole.json").read_text())
     if not opened.verdict.verified or any(
@@ -117,7 +117,7 @@ def open_signed(path):
 
 
 def write_encoder(folder, signals):
-    """The smallest student."""
+    """Write the smallest student."""
     origin = {"method": "distilled", "splits": {"a": "train"}, "settings": {"lr": 0.1},
               "teacher": {"method": "xmae", "splits": {"b": "val"}}}  # fmt: skip
     save_encoder(McuStudent(16, "mcu-s"), folder / "a.safetensors", origin)
@@ -125,7 +125,7 @@ def write_encoder(folder, signals):
 
 
 def write_checkpoint(folder, signals):
-    """A run with one checkpoint."""
+    """Write a run with one checkpoint."""
     state = {"state_dict": {"a": torch.arange(99.0)}, "optimizer_states": [], "lr_schedulers": [],
              "loops": {}, "callbacks": {}, "global_step": 1}  # fmt: skip
     (folder / "checkpoints").mkdir()
@@ -135,7 +135,7 @@ def write_checkpoint(folder, signals):
 
 
 def write_calibration(folder, signals):
-    """Random windows of one subject."""
+    """Write random windows of one subject."""
     ppg = np.random.default_rng(0).uniform(-1, 1, (FEWEST, N_TIMES)).astype(np.float32)
     names, start = np.full(FEWEST, "a"), np.arange(FEWEST) * 10.0
     np.savez(folder / "calibration.npz", ppg=ppg, subject=names, record=names, start_s=start)
@@ -143,7 +143,7 @@ def write_calibration(folder, signals):
 
 
 def write_reference(folder, signals):
-    """A recorded run of `xmae bench`."""
+    """Write a recorded run of `xmae bench`."""
     parts = {"embedding/base": np.ones((3, 8), np.float32), "train_mean/base": np.zeros(8)}
     keys = {
         "subject": np.array(list("abc")),
@@ -161,7 +161,7 @@ ROW = {"model": "base", "format": "onnx", "precision": "fp32", "device": "CPU", 
 
 
 def write_bench(folder, signals):
-    """A result of `xmae bench`, as `--compare` reads it."""
+    """Write a result of `xmae bench`, as `--compare` reads it."""
     from xmae.benchmarks.harness.regressions import SCHEMA, SCHEMA_VERSION
 
     content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "models": [ROW], "data": {}}
@@ -176,12 +176,12 @@ def open_bench(path):
 
 
 def open_settings(path):
-    """Settings of a verb from its file."""
+    """Read the settings of a verb from its file."""
     return read_settings("distill", function_of("distill"), ["--config", str(path)])
 
 
 def write_hub(folder, signals):
-    """A folder as `xmae publish` writes it."""
+    """Write a folder as `xmae publish` writes it."""
     encoder = McuStudent(16, "mcu-s")
     encoder.provenance = {"method": "none", "splits": {"a": "train"}}
     HubEncoder(encoder).save_pretrained(folder / "hub")
@@ -189,12 +189,12 @@ def write_hub(folder, signals):
 
 
 def open_hub(path):
-    """By the hub's own way, and by ours."""
+    """Open by the hub's own way, and by ours."""
     return HubEncoder.from_pretrained(str(path.parent)), load_encoder(path.parent)
 
 
 def write_fusion(folder, signals):
-    """PPG alone, fused with nothing."""
+    """Write a fusion of PPG alone."""
     encoder = McuStudent(16, "mcu-s")
     encoder.provenance = {"method": "none"}
     save_fusion(FusionModel({"ppg": encoder}), folder / "fusion", {"task": "hr"})
@@ -202,27 +202,27 @@ def write_fusion(folder, signals):
 
 
 def write_weights(folder, signals):
-    """A checkpoint of others, of the restricted kind."""
+    """Write a checkpoint of others, of the restricted kind."""
     state = {"first.conv.weight": torch.ones(8, 1, 3), "step": torch.tensor(3)}
     torch.save({"state_dict": state, "epoch": 3}, folder / "a.pth")
     return folder / "a.pth"
 
 
 def write_reference_checkpoint(folder, signals):
-    """A checkpoint in the names of the reference design, without what makes it one."""
+    """Write a checkpoint in the names of the reference design, without what makes it one."""
     torch.save({"state_dict": {"model.ppg_path.pos": torch.ones(1, 50, 16)}}, folder / "a.ckpt")
     return folder / "a.ckpt"
 
 
 def write_predictions(folder, signals):
-    """Predictions that a comparison keeps for its next run."""
+    """Write predictions that a comparison keeps for its next run."""
     kept = {"hr": np.ones(9), "hr/print": "ab" * 32}
     np.savez_compressed(folder / "probe.npz", encoder="cd" * 32, **kept)
     return folder / "probe.npz"
 
 
 def write_bank(folder, signals):
-    """A bank of two rhythms."""
+    """Write a bank of two rhythms."""
     rr, rhythm = np.full((2, STRETCH), 800, np.uint16), np.zeros(2, np.uint8)
     kind = np.zeros((2, STRETCH), np.uint8)
     np.savez_compressed(folder / "bank.npz", rr_ms=rr, kind=kind, rhythm=rhythm)
@@ -230,7 +230,7 @@ def write_bank(folder, signals):
 
 
 def write_note(folder, signals):
-    """What a preparation keeps of a file that is done."""
+    """Write what a preparation keeps of a file that is done."""
     path = folder / "note.json"
     shard = {"file": "00000-a-0123456789ab.parquet", "sha256": "ab" * 32, "subject": "a",
              "windows": 3}  # fmt: skip

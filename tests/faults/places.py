@@ -32,7 +32,7 @@ def memory_disk(size="16m"):
 
 
 def is_mounted(folder):
-    """Whether a folder is a file system of its own, which can be filled or made read-only."""
+    """Tell whether a folder is a file system of its own, which can be filled or made read-only."""
     return folder is not None and folder.is_mount()
 
 

@@ -20,7 +20,7 @@ from .kind import SECONDS, SFREQ
 
 
 def read_all(path):
-    """Every recording of a file; one that is refused raises its refusal."""
+    """Read every recording of a file; one that is refused raises its refusal."""
     tabular = path.name in ("a.csv", "a.parquet", "a.txt")
     recordings = list(read_each(path, ChannelMap(sfreq=SFREQ if tabular else None)))
     for recording in recordings:
@@ -30,13 +30,13 @@ def read_all(path):
 
 
 def write_npz(folder, signals):
-    """As the shipped recordings: int16 where it fits, with a scale."""
+    """Write an archive like the shipped recordings: int16 where it fits, with a scale."""
     np.savez(folder / "a.npz", **signals, ecg_lead="II", age=64, sex="F", hr=np.full(12, 80.0))
     return folder / "a.npz"
 
 
 def write_wfdb(folder, signals):
-    """One segment, two signals."""
+    """Write a record of one segment with two signals."""
     both = np.stack([signals["ppg"], signals["ecg"]], axis=1)
     wfdb.wrsamp("w", float(np.ravel(signals["fs"])[0]), ["NU", "mV"], ["PLETH", "II"], both,
                 fmt=["16", "212"], comments=["age: 64 sex: F"], write_dir=str(folder))  # fmt: skip
@@ -44,7 +44,7 @@ def write_wfdb(folder, signals):
 
 
 def write_segments(folder, signals):
-    """Two segments and a gap, as MIMIC's matched waveforms."""
+    """Write a record of two segments and a gap, as MIMIC's matched waveforms."""
     both = np.stack([signals["ppg"], signals["ecg"]], axis=1)
     for name in ("3_0001", "3_0002"):
         wfdb.wrsamp(name, SFREQ, ["NU", "mV"], ["PLETH", "II"], both, fmt=["16"] * 2,
@@ -61,7 +61,7 @@ def write_segments(folder, signals):
 
 
 def table_of(signals):
-    """A table with times."""
+    """Return a table with times."""
     n = np.arange(len(np.ravel(signals["ppg"])))
     return pd.DataFrame(
         {"time": n / SFREQ, "ppg": signals["ppg"], "ECG [mV]": signals["ecg"], "subject": "007"}
@@ -69,19 +69,19 @@ def table_of(signals):
 
 
 def write_csv(folder, signals):
-    """Times, a unit, a subject."""
+    """Write a table with times, a unit and a subject."""
     table_of(signals).round(5).to_csv(folder / "a.csv", index=False)
     return folder / "a.csv"
 
 
 def write_parquet(folder, signals):
-    """The same in Parquet."""
+    """Write the same table as Parquet."""
     table_of(signals).to_parquet(folder / "a.parquet")
     return folder / "a.parquet"
 
 
 def write_edf(folder, signals, annotations=()):
-    """Two signals at one rate."""
+    """Write a file with two signals at one rate."""
     made = [
         edfio.EdfSignal(signals[name], float(np.ravel(signals["fs"])[0]), label=label)
         for name, label in (("ppg", "Pleth"), ("ecg", "ECG II"))
@@ -95,14 +95,16 @@ def write_edf(folder, signals, annotations=()):
 
 
 def write_edf_d(folder, signals):
-    """A file that says it has breaks: the place of each record is read from its annotations."""
+    """Write a file that says it has breaks: the place of each record is read from its
+    annotations.
+    """
     path = write_edf(folder, signals, [edfio.EdfAnnotation(3, 2, "apnea")])
     path.write_bytes(path.read_bytes().replace(b"EDF+C", b"EDF+D", 1))
     return path
 
 
 def write_hdf5(folder, signals):
-    """A group a bed."""
+    """Write a file with a group for each bed."""
     with h5py.File(folder / "a.h5", "w") as file:
         bed = file.create_group("1")
         bed.attrs.update({"subject": "S1", "age": 64.0, "sex": "F"})
@@ -113,7 +115,7 @@ def write_hdf5(folder, signals):
 
 
 def write_pulsedb(folder, signals):
-    """Windows as MATLAB v7.3 keeps a struct array."""
+    """Write windows as MATLAB v7.3 keeps a struct array."""
     with h5py.File(folder / "a.mat", "w") as file:
         group, cells = file.create_group("Subj_Wins"), file.create_group("#refs#")
 
@@ -134,7 +136,7 @@ def write_pulsedb(folder, signals):
 
 
 def write_vital(folder, signals):
-    """Two waves and a number."""
+    """Write a file with two waves and a number."""
     file = vitaldb.VitalFile()
     for name, x in (("SNUADC/PLETH", signals["ppg"]), ("SNUADC/ECG_II", signals["ecg"])):
         x = np.ravel(x).astype(np.float32)
@@ -147,7 +149,7 @@ def write_vital(folder, signals):
 
 
 def write_pickle(folder, signals):
-    """As PPG-DaLiA: a dict of dicts of arrays."""
+    """Write a pickle like PPG-DaLiA's: a dict of dicts of arrays."""
     chest, wrist = SECONDS * 700, SECONDS * 64
 
     def at(x, n):
@@ -169,7 +171,7 @@ def write_pickle(folder, signals):
 
 
 def write_dreamer(folder, signals):
-    """Two people, two clips."""
+    """Write a file of two people and two clips."""
 
     def cell(x):
         made = np.empty((2, 1), object)
@@ -194,7 +196,7 @@ def write_dreamer(folder, signals):
 
 
 def write_twin(folder, signals):
-    """A generated person, as `xmae twin` writes them: with beats and what is readable."""
+    """Write a generated person, as `xmae twin` writes them: with beats and what is readable."""
     beats = np.arange(0.5, SECONDS, 0.8)
     np.savez_compressed(
         folder / "person_0001.npz", patient="twin77_0001", record="person_0001",
@@ -206,7 +208,7 @@ def write_twin(folder, signals):
 
 
 def write_empatica(folder, signals):
-    """Empatica E4: BVP.csv and ACC.csv."""
+    """Write the BVP.csv and ACC.csv of an Empatica E4."""
     path = recorder_files.empatica(folder, signals["ppg"], SECONDS)
     for name in ("HR.csv", "IBI.csv", "tags.csv"):
         (folder / name).unlink()
@@ -214,34 +216,34 @@ def write_empatica(folder, signals):
 
 
 def write_embraceplus(folder, signals):
-    """Empatica EmbracePlus."""
+    """Write a file of an Empatica EmbracePlus."""
     return recorder_files.embraceplus(folder / "a.avro", signals["ppg"], SECONDS)
 
 
 def write_polar(folder, signals):
-    """Polar Verity Sense: PPG and acceleration."""
+    """Write the PPG and acceleration of a Polar Verity Sense."""
     return recorder_files.polar_ppg(folder, signals["ppg"], SECONDS)
 
 
 def write_shimmer(folder, signals):
-    """Shimmer: tabs and units."""
+    """Write a file of Shimmer: tabs and units."""
     return recorder_files.shimmer(folder / "shimmer.csv", signals["ppg"], signals["ecg"])
 
 
 def write_opensignals(folder, signals):
-    """BITalino: a header in JSON."""
+    """Write a file of a BITalino: a header in JSON."""
     path = folder / "opensignals.txt"
     return recorder_files.opensignals(path, signals["ppg"], signals["ecg"], lost=(700, 701))
 
 
 def write_biopac(folder, signals):
-    """Two channels, one at half the rate."""
+    """Write a file with two channels, one at half the rate."""
     channels = [("PPG100C", "Volts", signals["ppg"], 1), ("ECG100C", "mV", signals["ecg"][::2], 2)]
     return recorder_files.biopac(folder / "a.acq", channels, 125)
 
 
 def write_spc(folder, signals):
-    """IEEE Signal Processing Cup: signals and heart rates in two files."""
+    """Write the signals and heart rates of the IEEE Signal Processing Cup, in two files."""
     rows = [
         signals["ecg"],
         signals["ppg"],
@@ -254,7 +256,7 @@ def write_spc(folder, signals):
 
 
 def write_bami(folder, signals):
-    """BAMI: three rows of PPG."""
+    """Write a file of BAMI: three rows of PPG."""
     ppg, acc = np.tile(signals["ppg"], (3, 1)), recorder_files.still(SFREQ * SECONDS).T
     rates = np.full((1, 10), 70.0)
     io.savemat(folder / "BAMI1_1.mat", {"rawPPG": ppg, "rawAcc": acc, "bpm_ecg": rates})
@@ -273,7 +275,7 @@ clocks:
 
 
 def write_session(folder, signals):
-    """A watch's PPG and an ECG of Apple Health, joined by a manifest."""
+    """Write a watch's PPG and an ECG of Apple Health, joined by a manifest."""
     write_empatica(folder, signals)
     recorder_files.apple_health(folder / "ecg.csv", signals["ecg"])
     (folder / "a.session.yaml").write_text(SESSION)
@@ -281,19 +283,19 @@ def write_session(folder, signals):
 
 
 def read_light(path):
-    """As the light runtime reads a table, without pandas."""
+    """Read as the light runtime reads a table, without pandas."""
     return list(plain_table.read(path, ChannelMap(sfreq=SFREQ)))
 
 
 def write_light(folder, signals):
-    """A table of numbers alone."""
+    """Write a table of numbers alone."""
     table = table_of(signals).drop(columns="subject")
     table.round(5).to_csv(folder / "a.csv", index=False)
     return folder / "a.csv"
 
 
 def write_txt(folder, signals):
-    """A table with tabs and a decimal comma."""
+    """Return a table with tabs and a decimal comma."""
     table = table_of(signals).drop(columns="subject").round(5)
     table.to_csv(folder / "a.txt", index=False, sep="\t", decimal=",")
     return folder / "a.txt"

@@ -57,7 +57,7 @@ def make_case(kind, number, folder, pristine):
 
 
 def peak_memory():
-    """Highest resident memory of this process since `forget_peak`, bytes."""
+    """Return the highest resident memory of this process since `forget_peak`, bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
@@ -103,7 +103,8 @@ def work(kind, numbers, pristine, relative, sink, scratch):
 
 
 def run_kind(kind, numbers):
-    """Outcomes of cases of one kind: number -> text, and the most memory that one took, MiB.
+    """Return the outcomes of cases of one kind: number -> text, and the most memory that one took,
+    MiB.
 
     Each is begun in a process that has survived the one before.
     """
@@ -143,7 +144,7 @@ def run_kind(kind, numbers):
 
 
 def count(outcomes):
-    """How many cases were read, refused, or failed in which way."""
+    """Count how many cases were read, refused, or failed in which way."""
     return Counter(said.split(":")[0] for said in outcomes.values())
 
 

@@ -107,7 +107,7 @@ def test_links_within_an_hdf5_file_are_followed_but_not_in_a_ring(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    """A store of one recording."""
+    """Return a store of one recording."""
     return manifests.write_store(tmp_path, real_signals()).parent
 
 

@@ -73,12 +73,12 @@ class Row:
 
 
 def content_of(generation):
-    """Bytes of a generation."""
+    """Return the bytes of a generation."""
     return b"%08d" % generation * (SIZE // 8)
 
 
 def generation_in(path):
-    """The generation that a file holds as a whole."""
+    """Return the generation that a file holds as a whole."""
     content = path.read_bytes()
     generation = int(content[:8])
     if content != content_of(generation):
@@ -87,20 +87,20 @@ def generation_in(path):
 
 
 def write_file(folder, generation):
-    """One file."""
+    """Write one file."""
     with atomic_file(folder / "result.bin") as temporary:
         temporary.write_bytes(content_of(generation))
 
 
 def write_folder(folder, generation):
-    """Two files that belong together."""
+    """Write two files that belong together."""
     with atomic_folder(folder / "result") as inside:
         for name in ("a", "b"):
             (inside / name).write_bytes(content_of(generation))
 
 
 def read_folder(folder):
-    """Both files, of the same generation."""
+    """Read both files, of the same generation."""
     found = {generation_in(folder / "result" / name) for name in ("a", "b")}
     if len(found) > 1:
         raise ValueError(f"generations {found} in one folder")
@@ -108,7 +108,7 @@ def read_folder(folder):
 
 
 def write_folder_apart(folder, generation):
-    """As where the system cannot exchange two names in one step."""
+    """Write two files, where the system cannot exchange two names in one step."""
     real, files.exchange = files.exchange, lambda one, other: False
     try:
         write_folder(folder, generation)
@@ -117,13 +117,13 @@ def write_folder_apart(folder, generation):
 
 
 def write_checkpoint(folder, generation):
-    """A checkpoint, and the one before."""
+    """Write a checkpoint, and the one before."""
     state = {"weights": torch.full((SIZE // 8,), float(generation)), "generation": generation}
     AtomicCheckpoints().save_checkpoint(state, folder / LAST)
 
 
 def write_checkpoint_apart(folder, generation):
-    """As where the disk knows no second names of a file."""
+    """Write checkpoints, where the disk knows no second names of a file."""
 
     def refused(*names):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -136,7 +136,7 @@ def write_checkpoint_apart(folder, generation):
 
 
 def read_checkpoint(folder):
-    """The last one; the one before may not be damaged either."""
+    """Read the last checkpoint; the one before may not be damaged either."""
     states = [
         torch.load(folder / name, weights_only=True)
         for name in (LAST, PREVIOUS)
@@ -159,7 +159,7 @@ WRITERS = (
 
 @contextmanager
 def fresh(place, other):
-    """A folder in a place, with the folder for temporary files in the other."""
+    """Yield a folder in a place, with the folder for temporary files in the other."""
     before, tempfile.tempdir = tempfile.tempdir, str(other)
     try:
         with tempfile.TemporaryDirectory(dir=place) as name:
@@ -181,7 +181,9 @@ def forked(work):
 
 
 def state_after(writer, folder, least, most):
-    """What is wrong with a folder that should hold a generation between two; "" if nothing."""
+    """Return what is wrong with a folder that should hold a generation between two; "" if
+    nothing.
+    """
     sweep.cache_clear()
     sweep(folder)  # as the next run does
     try:
@@ -259,7 +261,7 @@ def killed_at_random(writer, place, other, row, times, seed):
 
 
 def refused(writer, folder, generation, why):
-    """What is wrong with a write that must be refused in one line; "" if nothing."""
+    """Return what is wrong with a write that must be refused in one line; "" if nothing."""
     try:
         writer.write(folder, generation)
     except UserError as error:
@@ -317,7 +319,9 @@ def full(disk):
 
 
 def on_a_full_disk(writer, place, disk, row):
-    """The old generation stands, the refusal is one line, and with space it goes on."""
+    """Check a full disk: the old generation stands, the refusal is one line, and with space it goes
+    on.
+    """
     mounted = is_mounted(disk)
     with fresh(disk if mounted else place, place) as folder:
         writer.write(folder, 1)
@@ -329,7 +333,7 @@ def on_a_full_disk(writer, place, disk, row):
 
 
 def on_a_read_only_disk(writer, place, disk, row):
-    """The old generation stands, and the refusal is one line."""
+    """Check a read-only disk: the old generation stands, and the refusal is one line."""
     mounted = is_mounted(disk)
     with fresh(disk if mounted else place, place) as folder:
         writer.write(folder, 1)
@@ -339,7 +343,7 @@ def on_a_read_only_disk(writer, place, disk, row):
 
 
 def in_a_crowd(writer, place, other, row, n=6):
-    """Several processes write at once: each is through or refused in a line, one is what is
+    """Let several processes write at once: each is through or refused in a line, one is what is
     left.
     """
     with fresh(place, other) as folder:
@@ -369,8 +373,8 @@ def in_a_crowd(writer, place, other, row, n=6):
 
 
 def one_owner(place, other, row, n=6):
-    """Of several processes that want a folder at once, one gets it; it keeps it until the others
-    were refused, however late they come.
+    """Check that one of several processes that want a folder at once gets it, and keeps it until
+    the others were refused, however late they come.
     """
     with fresh(place, other) as folder:
         start, processes = time.time() + 0.2, []

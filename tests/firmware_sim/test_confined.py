@@ -62,7 +62,9 @@ int app(void) {
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A function that compiles the guest, with or without the calls that Unicorn ends a run for."""
+    """Return a function that compiles the guest, with or without the calls that Unicorn ends a run
+    for.
+    """
 
     def build(system=True):
         (tmp_path / "secret").write_text("key")

@@ -27,7 +27,7 @@ APP = BOARDS / "embed_windows.c"
 
 @pytest.fixture(scope="module")
 def network(watch_bundle, tmp_path_factory):
-    """Generated sources, information on them, int8 windows and TFLM's embeddings."""
+    """Return generated sources, information on them, int8 windows and TFLM's embeddings."""
     folder = tmp_path_factory.mktemp("network")
     ppg = minmax_scale(prepare_recording(read_recording(bidmc_files()[0]))[0].ppg)[0]
     entry = watch_bundle.entry("student", "litert", "int8")
@@ -45,7 +45,7 @@ def network(watch_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def firmware(network, tmp_path_factory):
-    """A function that compiles the network once for a core by a compiler."""
+    """Return a function that compiles the network once for a core by a compiler."""
     folder, done = tmp_path_factory.mktemp("elf"), {}
 
     def get(core, compiler="zig", fast=True):
@@ -60,7 +60,7 @@ def firmware(network, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ran(network, firmware):
-    """A function that runs both windows once on a core in an emulator."""
+    """Return a function that runs both windows once on a core in an emulator."""
     done = {}
 
     def get(core, compiler, run):
@@ -79,7 +79,7 @@ def markers(info):
 
 
 def per_mac(run, info):
-    """Instructions per multiply-accumulate of each window."""
+    """Return the instructions per multiply-accumulate of each window."""
     ends = [i for i, (region, _) in enumerate(run.visits) if region == "xmae_model_end"]
     starts = [i for i, (region, _) in enumerate(run.visits) if region == markers(info)[0]]
     return [

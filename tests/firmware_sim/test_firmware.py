@@ -43,8 +43,8 @@ def codes():
 
 @pytest.fixture(scope="module")
 def play(watch_bundle, tmp_path_factory):
-    """The firmware as a program of this machine: FIFO words in, frames out; any sanitizer report
-    fails.
+    """Run the firmware as a program of this machine: FIFO words in, frames out; any sanitizer
+    report fails.
     """
     folder = tmp_path_factory.mktemp("host")
     built = write_firmware(watch_bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS, trace=True)
@@ -66,7 +66,7 @@ def play(watch_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def play_apart(watch_bundle, tmp_path_factory):
-    """The watch without its network, as it is compiled for a Cortex-A, as a program of this
+    """Run the watch without its network, as it is compiled for a Cortex-A, as a program of this
     machine.
     """
     folder = tmp_path_factory.mktemp("apart")
@@ -111,7 +111,7 @@ def results(frames):
 
 
 def check_flagged(frames, flag):
-    """Every result carries the flag and no number at all."""
+    """Check that every result carries the flag and no number at all."""
     assert results(frames)
     for result in results(frames):
         assert flag in result.status and not result.valid
@@ -176,7 +176,7 @@ def test_embeddings_equal_tflm_and_heads_equal_python(play, codes, watch_bundle)
 
 
 def run_once(bundle, folder, words):
-    """Results of firmware for another bundle, as a program of this machine."""
+    """Return the results of firmware for another bundle, as a program of this machine."""
     built = write_firmware(bundle, folder, AMPLE, AMPLE, RATE, adc_bits=BITS)
     sources = [*built["sources"], SOURCES / "host" / "host.c"]
     program = compile_host(
@@ -284,8 +284,8 @@ def test_a_signal_without_a_pulse_gives_no_result(play):
 
 
 def expected_faults(words):
-    """What the rules for faults say of a stream: (flags, lost, saturated, is invalid) of each
-    result, in plain Python.
+    """Return what the rules for faults say of a stream: (flags, lost, saturated, is invalid) of
+    each result, in plain Python.
 
     The watch's FIFO holds 32 words; lost samples are bridged; a result looks back on 16 s and comes
     every 10 s.

@@ -49,8 +49,8 @@ class Fifo:
         self.machine.emu_start(self.begin("fifo_push", word, time_ms, stack=stack), RETURN)
 
     def pop(self, after=None, interrupt=None):
-        """What comes out (None: empty), with `interrupt` after so many instructions; and whether it
-        came in time.
+        """Return what comes out (None: empty), with `interrupt` after so many instructions; and
+        whether it came in time.
         """
         at, done = self.begin("fifo_pop", BLOCK), False
         if interrupt:

@@ -19,7 +19,7 @@ AMPLE = 2**20
 
 
 def real_and_other_windows():
-    """Int8 windows of four patients, and of signals without a pulse."""
+    """Return int8 windows of four patients, and of signals without a pulse."""
     random, files = np.random.default_rng(1), {path.stem: path for path in bidmc_files()}
     real, other = [real_windows(read_recording(files[name]))[0] for name in PATIENTS], []
     for rate in (25, 64, 125):

@@ -39,7 +39,7 @@ RATE = 50
 
 @pytest.fixture(scope="module")
 def firmware(watch_bundle, tmp_path_factory):
-    """For a Cortex-M4, without the trace of inputs, and what it was built from."""
+    """Return firmware for a Cortex-M4, without the trace of inputs, and what it was built from."""
     folder, device = tmp_path_factory.mktemp("m4"), load_device("apollo4")
     built = write_firmware(watch_bundle, folder, device.ram_bytes, device.flash_bytes, RATE)
     firmware = compile_firmware(
@@ -55,7 +55,7 @@ def play(firmware, codes, patches=None, markers=()):
 
 
 def pulse(seconds, seed=0):
-    """Something like a pulse, for faults whose effect does not depend on the wave."""
+    """Return something like a pulse, for faults whose effect does not depend on the wave."""
     t = np.arange(seconds * RATE) / RATE
     wave = np.sin(2 * np.pi * 1.2 * t) + 0.3 * np.sin(4 * np.pi * 1.2 * t)
     return np.rint(130_000 + 20_000 * wave + np.random.default_rng(seed).normal(0, 300, len(t)))
@@ -63,8 +63,8 @@ def pulse(seconds, seed=0):
 
 @pytest.fixture(scope="module")
 def play_on(watch_bundle, tmp_path_factory):
-    """Function of devices: a test subject through those that can run here, a window every 5 s,
-    once; the folder and the result.
+    """Return a function of devices: a test subject through those that can run here, a window every
+    5 s, once; the folder and the result.
     """
 
     @cache
@@ -82,7 +82,7 @@ def play_on(watch_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def played(play_on):
-    """Of a device of each kind of core and emulator."""
+    """Return the results of a device of each kind of core and emulator."""
     return play_on("apollo4", "ensemble-m55", "snapdragon-a53", "snapdragon-a7")
 
 
@@ -122,7 +122,7 @@ def test_embeddings_equal_tflm_on_every_cortex_m(played, play_on, device):
 
 
 def first_embeddings(played):
-    """Of the first device: all Cortex-M give the same bytes."""
+    """Return the embeddings of the first device: all Cortex-M give the same bytes."""
     return np.load(played[0] / next(iter(played[1]["devices"])) / "embeddings.npz")["embeddings"]
 
 
@@ -419,7 +419,7 @@ def test_every_flipped_bit_is_found_at_the_start(firmware, tmp_path, core, compi
 
 
 def place_of(firmware, pattern):
-    """An address inside the first symbol whose name matches."""
+    """Return an address inside the first symbol whose name matches."""
     address, size = next(
         place for name, place in sorted(firmware.symbols.items()) if re.fullmatch(pattern, name)
     )
@@ -427,7 +427,7 @@ def place_of(firmware, pattern):
 
 
 def byte_at(firmware, address):
-    """The byte that the ELF file holds for an address."""
+    """Return the byte that the ELF file holds for an address."""
     image, segments, _ = read_elf(firmware.path)
     for offset, _, physical, size in segments:
         if physical <= address < physical + size:

@@ -19,7 +19,9 @@ class Played(Exception):
 
 @pytest.fixture
 def played(monkeypatch, tmp_path):
-    """Function of settings: codes and rate that would be played from a file of this PPG."""
+    """Return a function of settings: codes and rate that would be played from a file of this
+    PPG.
+    """
     device = [(load_device("apollo4"), "unicorn")]
     monkeypatch.setattr(module, "chosen_devices", lambda *names: (device, {}))
     opened = SimpleNamespace(reads_beats=lambda model: False, manifest=SimpleNamespace(c=None))
@@ -43,7 +45,7 @@ def played(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def ppg():
-    """40 s of a shipped recording at 125 Hz."""
+    """Return 40 s of a shipped recording at 125 Hz."""
     return read_recording(bidmc_files()[0]).ppg[: 40 * 125]
 
 

@@ -37,7 +37,7 @@ def keys(name, parts):
 
 
 def resnet_keys(n_blocks):
-    """Tensors of the published ResNet-1D."""
+    """Return the tensors of the published ResNet-1D."""
     found = keys("first_block_conv.conv", LINEAR) | keys("first_block_bn", NORM)
     for i in range(n_blocks):
         block = f"basicblock_list.{i}"
@@ -121,7 +121,7 @@ def test_a_published_state_dict_fits_by_name_and_shape(name):
 
 
 def trained_like(network):
-    """Batch norms as after training, so that each of their four tensors matters."""
+    """Return batch norms as after training, so that each of their four tensors matters."""
     torch.manual_seed(1)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d):
@@ -133,7 +133,7 @@ def trained_like(network):
 
 
 def same_conv(x, state, name, stride=1, groups=1):
-    """A convolution padded as TensorFlow's "same", from the tensors of a checkpoint."""
+    """Return a convolution padded as TensorFlow's "same", from the tensors of a checkpoint."""
     weight = state[f"{name}.conv.weight"]
     total = max((-(-x.shape[-1] // stride) - 1) * stride + weight.shape[-1] - x.shape[-1], 0)
     padded = F.pad(x, (total // 2, total - total // 2))
@@ -150,7 +150,7 @@ def norm(x, state, name):
 
 
 def half(x):
-    """Maximum of pairs, an odd one with zero."""
+    """Return the maximum of pairs, an odd one with zero."""
     return torch.nn.functional.pad(x, (0, x.shape[-1] % 2)).unflatten(-1, (-1, 2)).amax(-1)
 
 
@@ -303,7 +303,7 @@ def evil_size(path):
 
 
 def rewritten(content, folder, change):
-    """A zip archive in which the files of one folder are changed."""
+    """Return a zip archive in which the files of one folder are changed."""
     out, changed = io.BytesIO(), 0
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():

@@ -13,7 +13,7 @@ PATH = next(iter(weights.__path__)) + "/student-mcu-s.safetensors"
 
 
 def copy(folder, change):
-    """The shipped small student with its tensors changed."""
+    """Return the shipped small student with its tensors changed."""
     with safe_open(PATH, "pt") as file:
         header = file.metadata()
     path = folder / "copy.safetensors"

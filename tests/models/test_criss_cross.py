@@ -262,8 +262,8 @@ def test_sizes_and_one_to_twelve_leads():
 
 
 def counting_batches(follows, **settings):
-    """Batches over leads whose samples count from 0 on, two channels: the second is the first plus
-    0.25.
+    """Return batches over leads whose samples count from 0 on, two channels: the second is the
+    first plus 0.25.
     """
     n = len(follows)
     ramp = torch.arange(n * 2000, dtype=torch.float32).view(n, 1, 2000)

@@ -72,7 +72,7 @@ class Hub(BaseHTTPRequestHandler):
         return self.as_json({"url": url, "name": "org/pulse", "id": "org/pulse"})
 
     def chunks(self):
-        """A body that is sent in chunks."""
+        """Return a body that is sent in chunks."""
         body = b""
         while size := int(self.rfile.readline(), 16):
             body += self.rfile.read(size)

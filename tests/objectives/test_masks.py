@@ -13,7 +13,7 @@ quick = settings(max_examples=30, deadline=None)
 
 
 def runs_of(row):
-    """Number of runs of True in a row."""
+    """Return the number of runs of True in a row."""
     padded = torch.cat([torch.zeros(1), row.float()])
     return int((padded.diff() > 0).sum())
 

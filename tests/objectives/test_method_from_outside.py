@@ -32,7 +32,7 @@ class Upright(Objective):
 
 @pytest.fixture(autouse=True)
 def toy():
-    """Known for one test only: other files list all methods."""
+    """Register the toy for one test only: other files list all methods."""
     register(Upright)
     yield
     del OBJECTIVES["upright"]

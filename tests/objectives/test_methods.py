@@ -30,8 +30,8 @@ SLIM = {"dino": {"prototypes": 128, "n_short": 2}, "msn": {"prototypes": 128, "n
 
 
 def spread(embedding):
-    """Mean standard deviation over windows of embeddings of length sqrt(D), and their effective
-    rank (n, D).
+    """Return the mean standard deviation over windows of embeddings of length sqrt(D), and their
+    effective rank (n, D).
     """
     z = F.normalize(embedding, dim=1) * embedding.shape[1] ** 0.5
     power = torch.linalg.svdvals(z - z.mean(0)).square()
@@ -41,7 +41,7 @@ def spread(embedding):
 
 @pytest.fixture(scope="module")
 def trained(small_store):
-    """A function that trains a method for some steps, once: its losses, gradients and
+    """Return a function that trains a method for some steps, once: its losses, gradients and
     embeddings.
     """
     done, store = {}, WindowStore(small_store)

@@ -40,7 +40,7 @@ def test_recordings_without_a_steady_delay_are_left_out_and_counted(small_store)
 
 
 def rhythm_of(time, kind):
-    """One window of beats at these times."""
+    """Return one window of beats at these times."""
     one = torch.zeros(1)
     kinds = torch.full(time.shape, kind)
     return Rhythm(time, kinds, torch.zeros(1, dtype=torch.bool), one + 0.25, one)

@@ -41,8 +41,8 @@ def student():
 
 
 def randomised(encoder):
-    """Any weights and batch-norm statistics at all: equality of graphs must not hang on trained
-    ones.
+    """Return any weights and batch-norm statistics at all: equality of graphs must not hang on
+    trained ones.
     """
     generator = torch.Generator().manual_seed(1)
     for module in encoder.modules():

@@ -23,7 +23,7 @@ KINDS = {"resnet": (ResNetEncoder, resnet), "vit": (ViTEncoder, vit)}
 
 @pytest.fixture(scope="module")
 def encoders(small_store):
-    """Function of a kind: graph, calibration and comparison windows.
+    """Return a function of a kind: graph, calibration and comparison windows.
 
     Weights as they start, but batch norms that have seen real windows: with their first statistics
     activations vanish in depth, and int8 would have nothing to keep.

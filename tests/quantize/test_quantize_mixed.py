@@ -22,7 +22,7 @@ from xmae.quantize.sensitivity import sensitivity, units
 
 @pytest.fixture(scope="module")
 def student(small_store):
-    """Graph, calibration and held-out windows of the shipped student."""
+    """Return graph, calibration and held-out windows of the shipped student."""
     store = WindowStore(small_store)
     return (
         exportable(load_encoder("student-mcu")),

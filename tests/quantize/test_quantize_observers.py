@@ -26,7 +26,7 @@ def range_of(name, *parts):
 
 
 def rounded(x, low, high):
-    """int8 with a zero point, written anew."""
+    """Return int8 with a zero point, written anew."""
     scale = (high - low) / 255
     zero = round(-low / scale)
     return (np.clip(np.round(x / scale) + zero, 0, 255) - zero) * scale
@@ -34,7 +34,7 @@ def rounded(x, low, high):
 
 @pytest.fixture(scope="module")
 def values():
-    """100,000 of a normal distribution, the largest a long way from the others."""
+    """Return 100,000 of a normal distribution, the largest a long way from the others."""
     x = np.random.default_rng(5).normal(0.3, 1, 100_000)
     x[7] = 40
     return x
@@ -102,7 +102,7 @@ def test_unknown_observer(use):
 
 @pytest.fixture(scope="module")
 def watched(small_store):
-    """Student, calibration windows, and all that its first ReLU gives on them."""
+    """Return a student, calibration windows, and all that its first ReLU gives on them."""
     encoder, seen = load_encoder("student-mcu"), []
     ppg = training_windows(WindowStore(small_store).windows("train"), 16).ppg
     hook = encoder.stem.register_forward_hook(
@@ -115,7 +115,7 @@ def watched(small_store):
 
 
 def scales(format, path):
-    """Scales of all activations in a file."""
+    """Return the scales of all activations in a file."""
     if format == "onnx":
         import onnx
 

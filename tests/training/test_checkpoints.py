@@ -55,7 +55,7 @@ def step_of(path):
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    """Two checkpoints, of the steps 1 and 2."""
+    """Return two checkpoints, of the steps 1 and 2."""
     folder = tmp_path / "checkpoints"
     for step in (1, 2):
         AtomicCheckpoints().save_checkpoint(STATE | {"global_step": step}, folder / LAST)

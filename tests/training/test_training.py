@@ -113,7 +113,7 @@ def test_two_processes_train_through_the_command_line(small_store, tmp_path):
 
 
 def frozen_objective():
-    """An objective without dropout and with BatchNorm statistics frozen, the same in every
+    """Return an objective without dropout and with BatchNorm statistics frozen, the same in every
     process.
     """
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ def frozen_objective():
 
 
 def one_process(rank, world, store, folder):
-    """Loss and gradients of the first batch, as process `rank` of `world` sees them."""
+    """Write loss and gradients of the first batch, as process `rank` of `world` sees them."""
     if world > 1:
         torch.set_num_threads(1)
     dist.init_process_group(

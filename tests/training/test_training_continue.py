@@ -23,7 +23,7 @@ RUN = {"method": "mae", "size": "small", "batch_size": 72, "precision": "fp32"}
 
 @pytest.fixture(scope="module")
 def finished(small_store, tmp_path_factory):
-    """A run of two epochs."""
+    """Return a run of two epochs."""
     out = tmp_path_factory.mktemp("continue") / "run"
     return pretrain(small_store, str(out), **RUN, epochs=2)
 
@@ -61,7 +61,7 @@ def test_a_run_begins_with_the_weights_of_another(small_store, finished, tmp_pat
 
 
 def weights(name, **settings):
-    """An objective that began with those weights, and their provenance."""
+    """Return an objective that began with those weights, and their provenance."""
     objective = OBJECTIVES[settings.pop("method", "mae")](**{"size": "small"} | settings)
     return objective, begin_from(objective, name)
 

@@ -21,8 +21,8 @@ LAST_STEP = 8
 
 @pytest.fixture(autouse=True)
 def threads(method):
-    """One thread, so that a busy machine does not make small steps wait; two where rows must add up
-    in one order.
+    """Yield one thread, so that a busy machine does not make small steps wait; two where rows must
+    add up in one order.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(2 if method == "dino" else 1)
@@ -32,7 +32,7 @@ def threads(method):
 
 @pytest.fixture(scope="module")
 def server():
-    """Processes that fork from one that has imported everything."""
+    """Return processes that fork from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["xmae.training.pretrain"])
     return context

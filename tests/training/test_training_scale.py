@@ -29,7 +29,7 @@ QUICK = {"size": "small", "epochs": 1, "batch_size": 48}
 
 
 def frozen_objective(name):
-    """An objective whose batch norms use fixed statistics, the same in every process."""
+    """Return an objective whose batch norms use fixed statistics, the same in every process."""
     torch.manual_seed(0)
     objective = OBJECTIVES[name](size="small", **SLIM.get(name, {})).train()
     for module in objective.modules():
@@ -39,8 +39,8 @@ def frozen_objective(name):
 
 
 def one_process(rank, world, store, folder):
-    """Losses and gradients of each method's first batch of 8, as process `rank` of `world` sees
-    them.
+    """Write losses and gradients of each method's first batch of 8, as process `rank` of `world`
+    sees them.
     """
     if world > 1:
         torch.set_num_threads(1)
@@ -102,7 +102,7 @@ def test_accumulated_parts_are_the_batch_and_give_its_gradient(small_store):
 
 
 def run(store, out, method, *extra, torchrun=0):
-    """`xmae pretrain` in a process of its own, or in `torchrun` many."""
+    """Return `xmae pretrain` in a process of its own, or in `torchrun` many."""
     start = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
         if torchrun

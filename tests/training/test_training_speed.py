@@ -17,7 +17,9 @@ KEYS = Path(__file__).parents[1] / "fixtures" / "xmae_state_keys.txt"
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """So that a busy machine does not make small steps wait for each other's threads."""
+    """Use one thread, so that a busy machine does not make small steps wait for each other's
+    threads.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -26,8 +28,8 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def trained_alike(tmp_path_factory):
-    """Plain model and ours after two SGD steps from the same weights on the same real windows;
-    their losses.
+    """Return plain model and ours after two SGD steps from the same weights on the same real
+    windows; their losses.
     """
     torch.manual_seed(0)
     plain = PlainXMAE(dropout=0.0)

@@ -95,7 +95,7 @@ def variability(time, window, n_windows, confidence=None):
 
 
 def irregularity(time, window, n_windows):
-    """Return the mean change from one interval to the next over the mean interval, by window.
+    """Return the mean change between successive intervals over the mean interval, by window.
 
     NaN below 2 intervals. Parameters as in `variability`.
 

@@ -1,6 +1,6 @@
 """A second opinion on a heart rate: after which time the signal repeats.
 
-A network may follow a rhythm that is not the pulse's, and be sure. Its heart rate is held against
+A network may follow a rhythm that is not the pulse's, and be sure. Its heart rate is compared with
 the autocorrelation of the last 10 s. Three things speak against it, where the beats are not
 irregular:
 

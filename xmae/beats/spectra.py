@@ -69,21 +69,22 @@ class Spectra:
         return squared(self.total())
 
     def total(self):
-        """Return the spectrum: cosine and sine parts at each rate, (n, 96, 2)."""
+        """Return the spectrum of the last 10 s: cosine and sine parts at each rate, (n, 96, 2)."""
         return (self.blocks * WINDOW[:, None, None]).sum(1) >> DROP
 
 
 def squared(total):
-    """Return squared amplitudes of spectra (..., 2)."""
+    """Return the squared amplitudes of spectra (..., 2)."""
     return (total * total).sum(-1)
 
 
 def power_without(signal, others):
-    """Return the power of a signal less what moves with others: (n, 96), below 2^31.
+    """Return the power of a signal without the part that follows other signals: (n, 96), below
+    2^31.
 
-    At each rate the strongest of the others counts. One gain and delay, by least squares over the
-    ten seconds, say how much of it is in the signal. What keeps pace with it goes, and what has a
-    pace of its own stays.
+    At each rate the strongest of the others is used. One gain and delay, fitted by least squares
+    over the ten seconds, say how much of it is in the signal. That part is removed, and the rest
+    stays.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def power_without(signal, others):
 
 
 def bits(x):
-    """Return how many bits whole numbers above 0 have, below 2^52."""
+    """Return the number of bits of whole numbers above 0, below 2^52."""
     return np.floor(np.log2(np.asarray(x, np.float64))).astype(np.int64) + 1
 
 

@@ -119,7 +119,7 @@ def adopt(
 
 
 def opened(file, architecture, spec, licence, seed):
-    """Open a teacher: one that was adopted before as it is, others by `open_foreign`."""
+    """Open a teacher: an adopted one from its file, others by `open_foreign`."""
     contract = Contract.load(spec) if spec else None
     if contract and architecture:
         raise UserError(f"--spec {spec}: {architecture} brings its own contract; leave one out")
@@ -145,7 +145,7 @@ def kind_of(file):
 
 
 def keep_teacher(encoder, out, teacher):
-    """Write the teacher, or raise a `UserError` if the folder has the student of another."""
+    """Write the teacher; raises a `UserError` if the folder has the student of another."""
     before = load_encoder(teacher).provenance if Path(teacher).is_file() else None
     if (out / "student").is_dir() and before != encoder.provenance:
         raise UserError(f"{out} holds the student of another teacher; name another folder")

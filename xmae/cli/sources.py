@@ -1,4 +1,5 @@
-"""What a verb's module says, read off its source: help need not wait for PyTorch.
+"""Signatures and docstrings of the verbs, read from their source, so that help need not wait for
+PyTorch.
 
 `xmae pretrain --help` wants a signature, a docstring and the names of a few choices. Importing the
 module brings PyTorch and more, which takes seconds. Its source says the same.

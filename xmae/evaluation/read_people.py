@@ -1,4 +1,4 @@
-"""How far off beats and heart rate are on the people of a store, in a few numbers and a picture."""
+"""Errors of beats and heart rate on the people of a store, in a few numbers and a picture."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

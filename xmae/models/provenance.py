@@ -1,4 +1,4 @@
-"""What may stand in the header of an encoder's file: what it is made of, and where it came from."""
+"""Schema of the header of an encoder's file: its architecture, and where it came from."""
 
 from typing import Annotated, Literal
 

@@ -1,5 +1,5 @@
-"""What is wrong with a window beyond the shape of its beats: clipping, flat line, dropout, motion,
-beats that disagree.
+"""Defects of a window beyond the shape of its beats: clipping, flat line, dropout, motion, beats
+that disagree.
 
 Each measure is one number per window, computed for a whole recording at once; windows are given by
 their first samples.

@@ -1,5 +1,4 @@
-"""What a watch can do of the pre-processing: it has no whole recording, only the samples around a
-window.
+"""The pre-processing of a watch, which has no whole recording, only the samples around a window.
 
 Cleaning runs forward and backward, so a window depends on what comes after it. A watch therefore
 waits for a margin behind the window and keeps one before it; over this buffer the same functions

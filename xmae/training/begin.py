@@ -107,12 +107,12 @@ def whole_state(name, encoder):
 
 
 def around(name):
-    """Return the file name of what stands around a shipped encoder in its whole model."""
+    """Return the name of the file with the rest of a shipped encoder's whole model."""
     return f"{name}-around.safetensors"
 
 
 def read_weights(path):
-    """Return the weights in a safetensors file."""
+    """Read the weights in a safetensors file."""
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:

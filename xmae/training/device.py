@@ -1,4 +1,4 @@
-"""What the training runs on."""
+"""The device that a training runs on, and its precision."""
 
 import platform
 from pathlib import Path

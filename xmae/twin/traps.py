@@ -133,7 +133,9 @@ def cadence(n, sfreq, hertz, rng, strength):
 
 
 def acceleration_of(hertz, rng):
-    """Draw what an accelerometer on the wrist gives: codes (3, n); `hertz` None for a still one."""
+    """Draw the codes of an accelerometer on the wrist: (3, n); `hertz` is None for a wrist that is
+    still.
+    """
     n = int(SECONDS * ACC_SFREQ)
     axes = np.outer([0.0, 0.6, 0.8], np.ones(n))  # gravity, g
     if hertz:

@@ -1,4 +1,4 @@
-"""Parquet files from outside: what they say they hold is checked before they are unpacked."""
+"""Parquet files from outside: the sizes that they claim are checked before they are unpacked."""
 
 from itertools import accumulate
 

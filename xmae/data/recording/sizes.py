@@ -1,4 +1,4 @@
-"""What a file says it holds is checked before memory is taken for it.
+"""The size that a file claims is checked before memory is allocated for it.
 
 A small file can declare, or unpack to, far more than any recording is. A sample of a real recording
 takes a byte of its file or more, packed a quarter; beyond that a fixed number is free.

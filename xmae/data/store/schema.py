@@ -1,6 +1,4 @@
-"""What may stand in `store.json` and in the notes of a preparation; held against them as they are
-read.
-"""
+"""Schemas of `store.json` and of the notes of a preparation, checked when they are read."""
 
 import re
 from datetime import datetime

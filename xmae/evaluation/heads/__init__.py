@@ -1,1 +1,1 @@
-"""What is fitted on an embedding: linear heads, hand-made features beside them, fine-tuning."""
+"""Models on an embedding: linear heads, hand-made features for comparison, fine-tuning."""

@@ -2,10 +2,10 @@
 whole subjects.
 
 If the methods are alike, it makes no difference which of the two predictions of a subject is called
-whose. So the difference of the metric is held against what it would be with the two swapped for
-half of the subjects, at random, or in all ways where there are few subjects: exact, at any number
-of subjects. For a mean of the subjects' errors that is to flip signs of their differences. For
-AUROC the scores are first turned to ranks, so that swapping makes sense across methods.
+whose. So the difference of the metric is compared with its values when the two are swapped for half
+of the subjects, at random, or in all ways where there are few subjects: exact, at any number of
+subjects. For a mean of the subjects' errors that is to flip signs of their differences. For AUROC
+the scores are first turned to ranks, so that swapping makes sense across methods.
 
 Sources: Bandos, Rockette & Gur, Statistics in Medicine 24(18), 2005 (AUROC of paired designs);
 Holm, Scandinavian Journal of Statistics 6, 1979 (several rivals).

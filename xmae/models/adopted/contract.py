@@ -145,7 +145,9 @@ class Contract:
 
 
 def refuse_band(low, high):
-    """Raise a `UserError` unless a pass band (Hz) is one, and shares frequencies with ours."""
+    """Raise a `UserError` unless a pass band (Hz) has a lower and a higher limit and overlaps
+    ours.
+    """
     if not 0 <= low < high:
         raise UserError(f"band_hz is {[low, high]}; expected a lower and a higher limit")
     lowest, highest = PPG_BANDPASS

@@ -2,7 +2,7 @@
 
 A pickle is a program for a small stack machine, which may call any function. This machine knows the
 instructions for text, numbers, lists, tuples and dicts, and three things to call, which are ours:
-they note what an array or a number looks like, and hold that against its bytes. NumPy's own
+they note what an array or a number looks like, and check its bytes against that. NumPy's own
 constructors are never given anything from a file.
 """
 
