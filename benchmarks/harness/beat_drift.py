@@ -10,6 +10,7 @@ from xmae.export.bundle.beat_rows import read_rows
 
 WINDOW_GAP_S = 100.0  # between windows laid end to end, so that beats of two never match
 PERCENTILE = 99
+DIGITS = 6  # of ms: what the gaps leave of a float
 FP32_BEATS = {  # those of int8 are defaults of `xmae validate`
     "max_beat_ms": 0.5,
     "max_beat_ms_p99": 5.0,
@@ -50,7 +51,7 @@ def compare_beats(rows, entry, original, least, hr_ecg=None, subject=None):
     mine = ours.window * WINDOW_GAP_S + ours.time
     pairs = pair(truth, mine, tolerances(truth))
     matched = pairs >= 0
-    off = 1000 * np.abs(mine[pairs[matched]] - truth[matched])
+    off = np.round(1000 * np.abs(mine[pairs[matched]] - truth[matched]), DIGITS)
     given, meant = (answered(reading, least) for reading in (ours, theirs))
     return BeatDrift(
         beats=int(matched.sum()),

@@ -16,7 +16,7 @@ from xmae.export.targets.c.network import StreamNetwork
 from xmae.models.checkpoint import load_encoder
 from xmae.signals.window import N_TIMES
 
-PEOPLE, SEED, SHAPES = 24, 8_600_000, "skewed"
+PEOPLE, SEED, SHAPES = 48, 8_600_000, "skewed"
 GENERATED = f"{PEOPLE} generated people in motion"
 SPAN_S = N_TIMES // 100
 MAP_SCALE = np.array([1, 1, LOG_SHARE])  # of a map as files hold it

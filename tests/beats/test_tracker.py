@@ -5,7 +5,7 @@ known.
 import numpy as np
 import pytest
 
-from xmae.beats.spectra import GRID, Spectra, steady
+from xmae.beats.spectra import GRID, WINDOW, Spectra, power_without, steady
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import Tracker, decide, shipped_tracker
 from xmae.errors import UserError
@@ -104,6 +104,46 @@ def test_a_wave_gives_its_amplitude_at_its_rate():
     amplitude = np.sqrt(spectra.power()[0])
     assert GRID[amplitude.argmax()] == 90
     assert amplitude.max() == pytest.approx(steady(200) / 2, rel=0.01)
+
+
+def of_waves(*waves):
+    """Spectra of 10 s of waves, each of rate in bpm, amplitude and phase."""
+    t = np.arange(250) / 25
+    x = sum(a * np.cos(2 * np.pi * bpm / 60 * t + phase) for bpm, a, phase in waves)
+    spectra = Spectra()
+    for second in np.split(np.rint(x).astype(int), 10):
+        spectra.push(second[None])
+    return spectra
+
+
+def test_what_keeps_pace_with_the_arm_goes_and_the_pulse_stays():
+    ppg = of_waves((100, 80, 0.3), (140, 200, 1.0))
+    arm, still = of_waves((140, 90, -0.8)), of_waves((140, 20, 0.0))
+    left = np.sqrt(power_without(ppg, [still, arm, Spectra()])[0])
+    before = np.sqrt(ppg.power()[0])
+    assert GRID[before.argmax()] == 140 and GRID[left.argmax()] == 100
+    pulse, steps = (np.flatnonzero(bpm == GRID)[0] for bpm in (100, 140))
+    assert left[pulse] > 0.8 * before[pulse] and left[steps] < 0.3 * before[steps]
+
+
+def test_nothing_moves_so_nothing_goes():
+    ppg = of_waves((100, 80, 0.3))
+    assert np.array_equal(power_without(ppg, [Spectra(), Spectra()]), ppg.power())
+
+
+def test_the_gain_is_that_of_least_squares():
+    rng = np.random.default_rng(8)
+    ppg, arm = (
+        of_waves(*((bpm, 60, rng.uniform(0, 6)) for bpm in rng.uniform(40, 200, 5)))
+        for _ in range(2)
+    )
+    p, a = (spectra.blocks[0] @ [1, 1j] for spectra in (ppg, arm))
+    weight = np.sqrt(WINDOW)
+    for k in range(0, len(GRID), 7):
+        gain = np.linalg.lstsq((weight * a[:, k])[:, None], weight * p[:, k], rcond=None)[0][0]
+        expected = abs((WINDOW * (p[:, k] - gain * a[:, k])).sum()) / 64
+        ours = np.sqrt(power_without(ppg, [arm])[0, k])
+        assert ours == pytest.approx(expected, rel=0.1, abs=150)  # what is faint stays undecided
 
 
 def test_any_portions_of_acceleration_give_the_same_samples():

@@ -56,7 +56,7 @@ def bundle(tmp_path, monkeypatch, people):
 def test_the_shipped_student_is_judged_by_its_beats(bundle):
     (row,) = judge_moving(bundle, LIMITS | FEW)
     assert row.violations == [] and row.name == f"{NAME} int8 litert"
-    assert row.people == "24 generated people in motion" and row.windows == 8
+    assert row.people == "48 generated people in motion" and row.windows == 8
     assert row.beats.beats > 60 and 0 < row.beats.median_ms < 2
     (cost,) = moving.moving_rows(bundle, BenchRow)
     assert cost.beats == row.beats and cost.bytes > 10_000
@@ -86,8 +86,8 @@ def test_the_report_says_on_whom(bundle, tmp_path):
     rows = judge_moving(bundle, LIMITS | FEW)
     said = verdict(rows, [], SimpleNamespace(state="unsigned"), Two())
     assert said["passed"] and said["checked"] == 1
-    assert f"{NAME} int8 litert: judged on 24 generated people in motion" in said["summary"]
+    assert f"{NAME} int8 litert: judged on 48 generated people in motion" in said["summary"]
     result = said | {"limits": {}, "reference": {"torch": "", "device": "", "latency_ms": {}}}
     write_report({"validate": result | {"hardware": None}}, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "24 generated people in motion" in page and "by its beats, below" in page
+    assert "48 generated people in motion" in page and "by its beats, below" in page

@@ -10,7 +10,7 @@ from neurokit2 import ecg_findpeaks
 from xmae.beats.timing_map import timing_target
 from xmae.errors import UserError
 from xmae.twin.bank import CLASSES, held_out, read_bank
-from xmae.twin.motion import move
+from xmae.twin.motion import ACTIVITIES, move, tie
 from xmae.twin.outing import draw_outing
 from xmae.twin.people import RHYTHMS, draw_person
 from xmae.twin.pulse import draw_pulse, impulses, low_frequencies
@@ -183,6 +183,19 @@ def test_cadence_can_sit_on_the_pulse_its_half_and_its_double(ratio):
     rate = 1 / np.median(np.diff(beats[late]))
     assert steps[-500:].all()
     assert np.median(person["cadence_hz"][-250:]) / rate == pytest.approx(ratio, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "bpm", "ratios"), [("walk", 120, {0.5, 1}), ("run", 80, {2}), ("run", 150, {1})]
+)
+def test_training_ties_a_cadence_where_a_person_can_move_at_it(name, bpm, ratios):
+    activity = torch.full((400, 5), ACTIVITIES.index(name))
+    free = torch.full((400, 5), 9.0)
+    tied = tie(activity, free, torch.full((400, 1), bpm / 60), generator(9))[:, 0] / (bpm / 60)
+    changed = tied[tied < 3]
+    assert 0.5 < len(changed) / 400 < 0.7
+    nearest = {min((0.5, 1, 2), key=lambda ratio: abs(float(x) / ratio - 1)) for x in changed}
+    assert nearest == ratios
 
 
 def test_the_pulse_follows_effort_with_its_lag():

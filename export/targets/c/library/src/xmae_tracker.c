@@ -139,26 +139,45 @@ static int32_t within(int32_t x, int32_t most) { return x < -most ? -most : x > 
 /* Divide, rounded down. */
 static int32_t down(int32_t n, int32_t d) { return n / d - (n % d < 0); }
 
+/* What least squares ask for: products of a signal and an axis, and the axis squared. */
+typedef struct {
+  int32_t re, im, whole;
+} products_t;
+
+/* Add weighted products of `n` seconds; the weights that are left. */
+static const uint8_t *multiply(products_t *sum, const int16_t (*p)[2], const int16_t (*q)[2],
+                               uint32_t n, const uint8_t *weight) {
+  int32_t re = sum->re, im = sum->im, whole = sum->whole;
+  for (; n; n--, p += RATES, q += RATES) {
+    int32_t a = p[0][0] >> FINE, b = p[0][1] >> FINE, c = q[0][0] >> FINE, d = q[0][1] >> FINE;
+    int32_t w = *weight++;
+    re += w * (a * c + b * d), im += w * (b * c - a * d), whole += w * (c * c + d * d);
+  }
+  sum->re = re, sum->im = im, sum->whole = whole;
+  return weight;
+}
+
 /* Take from a spectrum of the PPG what keeps pace with an axis, whose spectrum is `other`: one gain
  * and delay by least squares. */
 static void take_off(int32_t total[2], const xmae_tracker_t *t, const xmae_spectra_t *axis,
                      const int32_t other[2], uint32_t k) {
-  int32_t re = 0, im = 0, whole = FAINT;
-  for (uint32_t i = 0, n = t->newest; i < SPAN; i++) {
-    const int16_t *p = t->ppg.blocks[n][k], *q = axis->blocks[n][k];
-    int32_t a = p[0] >> FINE, b = p[1] >> FINE, c = q[0] >> FINE, d = q[1] >> FINE, w = window[i];
-    re += w * (a * c + b * d), im += w * (b * c - a * d), whole += w * (c * c + d * d);
-    if (++n == SPAN) n = 0;
-  }
-  while (whole >> GAIN_BITS) re >>= 1, im >>= 1, whole >>= 1;
-  re = within(re, LARGEST_GAIN * whole), im = within(im, LARGEST_GAIN * whole);
+  const uint32_t from = t->newest;
+  products_t sum = {0, 0, FAINT};
+  const uint8_t *weight =
+      multiply(&sum, &t->ppg.blocks[from][k], &axis->blocks[from][k], SPAN - from, window);
+  (void)multiply(&sum, &t->ppg.blocks[0][k], &axis->blocks[0][k], from, weight);
+  uint32_t drop = 0;
+  while (sum.whole >> GAIN_BITS >> drop) drop++;
+  const int32_t whole = sum.whole >> drop, most = LARGEST_GAIN * whole;
+  const int32_t re = within(sum.re >> drop, most), im = within(sum.im >> drop, most);
   total[0] = within(total[0] - down(re * other[0] - im * other[1], whole), LARGEST);
   total[1] = within(total[1] - down(re * other[1] + im * other[0], whole), LARGEST);
 }
 
 static uint32_t root(uint32_t x) {
-  uint32_t result = 0;
-  for (uint32_t bit = (uint32_t)1 << 30; bit; bit >>= 2) {
+  uint32_t result = 0, bit = (uint32_t)1 << 30;
+  while (bit > x) bit >>= 2;
+  for (; bit; bit >>= 2) {
     if (x >= result + bit) {
       x -= result + bit;
       result = (result >> 1) + bit;
@@ -178,17 +197,17 @@ static void normalise(uint16_t *x, uint32_t least) {
 
 /* Spectra of PPG, less what keeps pace with the strongest axis, and of acceleration. */
 static void look(const xmae_tracker_t *t, uint32_t k, uint16_t *ppg, uint16_t *acc) {
-  int32_t total[2], axis[3][2];
+  int32_t total[4][2]; /* three axes, PPG */
   uint32_t strongest = 0, sum = 0, most = 0;
   for (uint32_t i = 0; i < 3; i++) {
-    total_of(axis[i], t, &t->acc[i], k);
-    uint32_t power = squared(axis[i]);
+    total_of(total[i], t, &t->acc[i], k);
+    uint32_t power = squared(total[i]);
     sum += power;
     if (power > most) most = power, strongest = i;
   }
-  total_of(total, t, &t->ppg, k);
-  take_off(total, t, &t->acc[strongest], axis[strongest], k);
-  *ppg = (uint16_t)root(squared(total)), *acc = (uint16_t)root(sum);
+  total_of(total[3], t, &t->ppg, k);
+  take_off(total[3], t, &t->acc[strongest], total[strongest], k);
+  *ppg = (uint16_t)root(squared(total[3])), *acc = (uint16_t)root(sum);
 }
 
 /* The likelihood of every rate. */
