@@ -34,7 +34,7 @@ from xmae.objectives.masks import anchor, n_hidden
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, PATCH, SFREQ
 from xmae.tables import markdown_table
-from xmae.training.begin import whole_state
+from xmae.training.begin import WHOLE, read_weights
 
 TOLERANCE_S = 0.1
 WIDTH = 2.0  # samples: deviation of the bell at each R peak that a ridge learns
@@ -149,7 +149,7 @@ def open_run(folder):
     if settings.get("method") not in ("xmae", "xmae-timing"):
         raise UserError(f"{folder}: was made by {settings.get('method')}, which rebuilds no ECG")
     model = XMAE(SIZES[settings["size"]], timed=settings["method"] == "xmae-timing")
-    model.load_state_dict(whole_state(Path(folder) / "model.safetensors"))
+    model.load_state_dict(read_weights(Path(folder) / WHOLE))
     return model.eval()
 
 
