@@ -190,6 +190,12 @@ def with_cadence(ratio, bpm, strength=1.2):
     )
 
 
+def on_the_move(name, ratio, bpm, seed, strength=1.2):
+    """Make a trap with motion at a multiple of the pulse rate, which the accelerometer sees too."""
+    change = with_cadence(ratio, bpm, strength)
+    return make(name, bpm=bpm, change=change, seed=seed, moving=ratio * bpm / 60)
+
+
 def with_echo(ppg, pulses, sfreq, rng):
     """Add a second wave half a beat later, nearly as large as the first, which suggests the double
     rate.
@@ -263,34 +269,10 @@ def draw_traps():
         make("fibrillation, 85 bpm", bpm=85, kind="fibrillation", seed=4),
         make("bigeminy, 76 bpm", bpm=76, kind="bigeminy", seed=5),
         make("echo: double rate, 62 bpm", bpm=62, change=with_echo, seed=6),
-        make(
-            "cadence on the pulse, 80 bpm",
-            bpm=80,
-            change=with_cadence(1.03, 80),
-            seed=7,
-            moving=1.03 * 80 / 60,
-        ),
-        make(
-            "cadence at double, 75 bpm",
-            bpm=75,
-            change=with_cadence(2, 75),
-            seed=8,
-            moving=2 * 75 / 60,
-        ),
-        make(
-            "cadence at half, 110 bpm",
-            bpm=110,
-            change=with_cadence(0.5, 110),
-            seed=9,
-            moving=0.5 * 110 / 60,
-        ),
-        make(
-            "cadence elsewhere, 85 bpm",
-            bpm=85,
-            change=with_cadence(1.4, 85, 2.0),
-            seed=10,
-            moving=1.4 * 85 / 60,
-        ),
+        on_the_move("cadence on the pulse, 80 bpm", 1.03, 80, seed=7),
+        on_the_move("cadence at double, 75 bpm", 2, 75, seed=8),
+        on_the_move("cadence at half, 110 bpm", 0.5, 110, seed=9),
+        on_the_move("cadence elsewhere, 85 bpm", 1.4, 85, seed=10, strength=2.0),
         make("low perfusion, 70 bpm", bpm=70, change=with_noise(0.6), seed=11),
         make("upside down, 66 bpm", bpm=66, change=lambda x, p, f, r: (-x, p), seed=12),
         make("dropped samples, 78 bpm", bpm=78, change=dropping, seed=13),
