@@ -165,7 +165,9 @@ class TeacherGraph(nn.Module):
         x = x.transpose(1, 2).unflatten(2, (1, -1))
         pooled = mean = x.mean((2, 3), keepdim=True)
         if self.spread:
-            pooled = torch.cat([mean, (x - mean).abs().mean((2, 3), keepdim=True)], 1)
+            # deviations add up to 0, so those above count twice: LiteRT has no ABS in int8
+            above = torch.relu(x - mean).mean((2, 3), keepdim=True)
+            pooled = torch.cat([mean, above + above], 1)
         return self.projection(self.norm(pooled.view(1, 1, -1)).flatten(1))
 
 
