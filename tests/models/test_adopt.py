@@ -459,6 +459,9 @@ def test_a_published_architecture_goes_from_checkpoint_to_a_gated_bundle_with_c(
     assert {entry["embedding"] for entry in manifest["models"]} == {512}
     (c_model,) = manifest["c"]["models"]
     assert c_model["int8"] == "student_int8.tflite"
-    pulse = 20000 + 3000 * np.sin(np.arange(64 * 20) * 2 * np.pi * 1.2 / 64)
-    results = Stream(bundle / "student_int8.tflite", sfreq=64).push(pulse.astype(int))
+    # a pulse wave: every student refuses a bare sine as unsure
+    phase = np.arange(64 * 20) * 1.2 / 64 % 1
+    pulse = np.exp(-(((phase - 0.25) / 0.1) ** 2)) + 0.3 * np.exp(-(((phase - 0.55) / 0.1) ** 2))
+    codes = (20000 + 3000 * pulse).astype(int)
+    results = Stream(bundle / "student_int8.tflite", sfreq=64).push(codes)
     assert results[-1].rate == pytest.approx(7200, abs=100) and results[-1].beats
