@@ -117,7 +117,7 @@ class MotionStream(Stream):
         codes = self.network.push(rows[: self.network.channels].T)
         self.reader.push(codes[None])
         self.evidence.push(rows[None], codes[None])
-        self.tracker.push(self.evidence.levels())
+        self.tracker.push(self.evidence.levels(self.tracker_table.removal))
 
     def look_at_blocks(self):
         """Find the largest deviation in the blocks of the last 4 s."""

@@ -147,7 +147,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     seconds = read_seconds(maps.mean(0), np.rint(rows[:, 0].mean(0)), table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
-        shown = evidence(rows, maps, together=True)
+        shown = evidence(rows, table.removal, maps, together=True)
         rate, sure = (x[0] for x in follow(shown, table, both_ways=True))
         follow_moving(
             seconds, rate, sure, levels[1:] if len(levels) > 1 else levels, table.certainty
