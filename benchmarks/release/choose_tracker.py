@@ -17,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmae.beats.certainty import SILENT, calibrate
+from xmae.beats.certainty import SILENT, calibrate, shipped_certainty
+from xmae.beats.read import read_seconds
 from xmae.beats.track import follow, gathered
-from xmae.beats.tracker import KINDS, LEVELS, MOVES, TOP, WAYS, Removal, TrackerTable
+from xmae.beats.tracker import KINDS, LEVELS, MOVES, TOP, WAYS, Removal, TrackerTable, agree
 from xmae.benchmarks.release.heart_rate_changes import mixed_shares
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.evaluation.moving_people import maps_of, moving_people
 from xmae.files import atomic_file
 from xmae.models.checkpoint import load_encoder
 
+MODEL = "student-motion"  # whose certainty says when beats are believed
 PEOPLE, OTHERS, SEED = 96, 160, 5_000_000  # seeds of training and tests lie elsewhere
 SPECTRAL = {
     "fitted": (True, False),
@@ -159,11 +161,23 @@ def without_map(shown):
     return [(0 * turning, spectra) for turning, spectra in shown]
 
 
-def rule(shown, people, table, both_ways):
+def beats_of(people, model):
+    """Return the heart rates of people's beats alone, (n, seconds) in 1 / 100 bpm, 0 = none."""
+    rates = np.zeros(people.truth.shape, np.int64)
+    table = shipped_certainty(MODEL)
+    for own, maps, samples in zip(
+        rates, maps_of(model, people.samples), people.samples, strict=True
+    ):
+        found = np.rint(100 * np.nan_to_num(read_seconds(maps, samples[0], table)["rate"]))
+        own[: len(found)] = found
+    return rates
+
+
+def rule(shown, people, table, both_ways, beats):
     """Calibrate the certainty below which nothing is said, and the width of the interval.
 
-    The interval is that of seconds in which a belief decides: people move, and it is sure enough.
-    All people count the same.
+    The interval is that of seconds in which a belief decides: people move, it is sure enough, and
+    no beats agree. All people count the same.
 
     Returns
     -------
@@ -177,7 +191,7 @@ def rule(shown, people, table, both_ways):
         sure[seconds], rate[seconds] / 100, people.truth[seconds], person[seconds]
     )  # fmt: skip
     least = calibrate(*of(known), wrong_share=WRONG).least
-    decided = known & (people.levels >= MOVES) & (sure >= least)
+    decided = known & (people.levels >= MOVES) & (sure >= least) & ~agree(beats, rate)
     half_width = calibrate(*of(decided)).half_width
     answered = (sure[known] >= least).mean()
     print(f"least {least}, answered {100 * answered:.0f} %", flush=True)
@@ -195,7 +209,7 @@ def table_of(settings, shares):
     }
 
 
-def choose_tracker(path: str = "student-motion", /) -> None:
+def choose_tracker(path: str = MODEL, /) -> None:
     """Choose the trackers' settings, calibrate them, and write both.
 
     Parameters
@@ -210,16 +224,20 @@ def choose_tracker(path: str = "student-motion", /) -> None:
     settings = choose(people, model, shares)
     others = moving_people(OTHERS, SEED + 10_000)
     shown = shown_to(others, model)
+    read = beats_of(others, model)
+    beats = {kind: read if kind == "model" else 0 * read for kind in KINDS}
     table = {kind: settings[kind.split()[0]].table(shares) for kind in KINDS}
+    rules = {
+        way: {
+            kind: rule(shown[kind], others, table[kind], way == "both ways", beats[kind])
+            for kind in KINDS
+        }
+        for way in WAYS
+    }
     tables = {
         "changes": shares.tolist(),
         "tables": {name: table_of(chosen, shares) for name, chosen in settings.items()},
-        "certainty": {
-            way: {
-                kind: rule(shown[kind], others, table[kind], way == "both ways") for kind in KINDS
-            }
-            for way in WAYS
-        },
+        "certainty": rules,
     }
     file = Path(__file__).parents[2] / "xmae" / "beats" / "tracker.json"
     with atomic_file(file) as temporary:

@@ -157,13 +157,15 @@ def test_any_portions_of_acceleration_give_the_same_samples():
     assert parts.level() == pytest.approx(300, rel=0.6)
 
 
-def test_beats_decide_at_rest_and_the_belief_in_motion():
+def test_beats_decide_at_rest_or_if_the_belief_agrees():
     table = shipped_tracker("classical").certainty
     beats = (7000, 6900, 7100)
     assert decide(beats, (15000, 255), table, 10) is None
     assert decide(beats, (7300, 0), table, 400) is None  # unsure, but both say the same
-    rate, low, high = decide(beats, (7300, 255), table, 400)
-    assert low < rate == 7300 < high
+    assert decide(beats, (7300, 255), table, 400) is None
+    rate, low, high = decide(beats, (9300, 255), table, 400)
+    assert low < rate == 9300 < high
+    assert decide((0, 0, 0), (9300, 255), table, 400) == (rate, low, high)
     assert decide(beats, (15000, 0), table, 400) == (0, 0, 0)
 
 

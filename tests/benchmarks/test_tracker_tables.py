@@ -80,9 +80,11 @@ def test_rest_does_not_narrow_the_interval_and_people_count_the_same(monkeypatch
     monkeypatch.setattr(choose_tracker, "follow", lambda *_: followed)
     monkeypatch.setattr(choose_tracker, "levels_of", lambda *_: [])
     table = shipped_tracker()
-    width = rule([], people, table, False)["half_width"][-1] / 100
+    width = rule([], people, table, False, np.zeros(off.shape, int))["half_width"][-1] / 100
     inside = [(off[0, 1000:] <= width).mean(), (off[1, 1900:] <= width).mean()]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.01) and width == pytest.approx(6.4, abs=0.4)
+    beats = np.where(np.arange(off.shape[1]) < 1950, followed[0], 0)  # they agree, and decide
+    assert rule([], people, table, False, beats)["half_width"][-1] / 100 != width
 
 
 def test_coverage_is_a_mean_over_people():

@@ -18,7 +18,7 @@ from xmae.beats.reading import DOUBTFUL
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
-from xmae.beats.tracker import decide, shipped_tracker
+from xmae.beats.tracker import MOVES, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
@@ -228,8 +228,10 @@ def follow_moving(seconds, rate, sure, levels, table):
         known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
         beats = tuple(int(round(100 * x)) for x in known)
         chosen = decide(beats, (int(rate[k]), int(sure[k])), table, level)
+        if level >= MOVES:
+            seconds["rhythm"][k] = HINTS[0]
         if chosen is not None:
-            seconds["rhythm"][k], seconds["certainty"][k] = HINTS[0], sure[k] / 255
+            seconds["certainty"][k] = sure[k] / 255
             for name, value in zip(("rate", "low", "high"), chosen, strict=True):
                 seconds[name][k] = value / 100 if chosen[0] else np.nan
 

@@ -221,8 +221,8 @@ def read_belief(belief):
 def decide(beats, belief, table, activity):
     """Choose between the heart rate of beats, that of the tracker's belief, and none.
 
-    At rest the beats decide. Where people move, the belief does if it is sure enough; else the
-    beats' rate counts if the belief agrees; else there is none.
+    At rest the beats decide, and where people move if the belief agrees: they are closer then. Else
+    the belief decides if it is sure enough; else there is none.
 
     Parameters
     ----------
@@ -241,9 +241,14 @@ def decide(beats, belief, table, activity):
         Heart rate and its interval, 0 = none; None where the beats decide.
     """
     rate, sure = belief
-    if activity < MOVES:
+    if activity < MOVES or agree(beats[0], rate):
         return None
-    if sure >= table.least:
-        low, high = (int(x) for x in table.interval(rate, sure))
-        return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
-    return None if beats[0] and abs(beats[0] - rate) <= AGREE else (0, 0, 0)
+    if sure < table.least:
+        return 0, 0, 0
+    low, high = (int(x) for x in table.interval(rate, sure))
+    return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
+
+
+def agree(beats, rate):
+    """Tell whether heart rates of beats and belief agree: 1 / 100 bpm, beats 0 = none."""
+    return (beats > 0) & (abs(beats - rate) <= AGREE)
