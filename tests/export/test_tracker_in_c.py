@@ -55,10 +55,10 @@ def signals(rng, channels):
 @pytest.mark.parametrize(
     ("channels", "unit", "removal"),
     [
-        (4, 77, Removal(True, 3, 150)),
-        (4, 0, Removal(False, 4, 255)),
-        (1, 100, Removal(True, 2, 0)),
-        (1, 0, Removal(False, 3, 50)),
+        (4, 77, Removal(3, 150)),
+        (4, 0, Removal(4, 1000)),
+        (1, 100, Removal(2, 0)),
+        (1, 0, Removal(3, 50)),
     ],
 )
 def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit, removal):
@@ -73,8 +73,8 @@ def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit, removal):
         known.transition.astype("<u2").tobytes(),
         known.certainty.half_width.astype("<u2").tobytes(),
     ]
-    last = [known.certainty.least, removal.fitted, removal.quarters, removal.lean]
-    data.append(np.array(last, np.uint8).tobytes())
+    data.append(np.array([removal.lean], "<u2").tobytes())
+    data.append(np.array([removal.quarters, known.certainty.least], np.uint8).tobytes())
     for k in range(SECONDS):
         second, outputs = x[:, 100 * k : 100 * k + 100], codes[25 * k : 25 * k + 25]
         data.append(second.T.tobytes())

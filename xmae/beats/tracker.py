@@ -38,19 +38,16 @@ WAYS = ("live", "both ways")
 
 @dataclass(frozen=True)
 class Removal:
-    """How movement is taken off the spectrum of the PPG.
+    """How movement is taken off the spectrum of the PPG, after what keeps pace with it.
 
     Parameters
     ----------
-    fitted : bool
-        Whether what keeps pace with the acceleration goes first: see `spectra.power_without`.
     quarters : int
-        How many quarters of the normalised spectrum of the acceleration are taken off then.
+        How many quarters of the normalised spectrum of the acceleration are taken off.
     lean : int
-        bpm, 0 to 255. What is left counts by its rate plus this: noise is strong at low rates.
+        bpm, 0 to 1000. What is left counts by its rate plus this: noise is strong at low rates.
     """
 
-    fitted: bool
     quarters: int
     lean: int
 
@@ -141,17 +138,16 @@ class Evidence:
         """Return how much of the map turns at each heart rate, 0 to 255: (n, 96)."""
         return np.minimum(root(self.map.power()) * (FULL + 1) // steady(256), FULL)
 
-    def spectra(self, fitted):
-        """Return the amplitudes of PPG and acceleration at each heart rate: two arrays (n, 96).
-
-        With `fitted` those of the PPG are without what keeps pace with the acceleration.
+    def spectra(self):
+        """Return the amplitudes at each heart rate of PPG without what keeps pace with the
+        acceleration, and of acceleration: two arrays (n, 96).
         """
-        power = power_without(self.ppg, self.acc) if fitted else self.ppg.power()
-        return root(power), root(sum(axis.power() for axis in self.acc))
+        acc = sum(axis.power() for axis in self.acc)
+        return root(power_without(self.ppg, self.acc)), root(acc)
 
     def levels(self, removal):
         """Return the levels of map and PPG at each heart rate, 0 to 255: two arrays (n, 96)."""
-        return self.turning(), removal.apply(*self.spectra(removal.fitted))
+        return self.turning(), removal.apply(*self.spectra())
 
 
 class Tracker:

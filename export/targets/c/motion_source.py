@@ -149,8 +149,7 @@ def tracker_literal(table):
     evidence = "{\n  " + ",\n  ".join(rows) + "}"
     rest = [table.transition, table.certainty.half_width]
     arrays = ",\n  ".join(f"{{{numbers(array)}}}" for array in rest)
-    removal = table.removal
-    last = [table.certainty.least, removal.fitted, removal.quarters, removal.lean]
+    last = [table.removal.lean, table.removal.quarters, table.certainty.least]
     return f"{evidence},\n  {arrays}, {numbers(last)}"
 
 

@@ -208,7 +208,7 @@ static void look(const xmae_tracker_t *t, uint32_t k, uint16_t *ppg, uint16_t *a
     if (power > most) most = power, strongest = i;
   }
   total_of(total[3], t, &t->ppg, k);
-  if (t->table->fitted) take_off(total[3], t, &t->acc[strongest], total[strongest], k);
+  take_off(total[3], t, &t->acc[strongest], total[strongest], k);
   *ppg = (uint16_t)root(squared(total[3])), *acc = (uint16_t)root(sum);
 }
 

@@ -26,10 +26,9 @@ typedef struct {
   uint16_t evidence[XMAE_TRACKER_LEVELS][XMAE_TRACKER_LEVELS];
   uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
-  uint8_t least;                               /**< Certainty from which a heart rate is given. */
-  uint8_t fitted;   /**< Whether what keeps pace with the acceleration is taken off the PPG first. */
-  uint8_t quarters; /**< Of the normalised spectrum of the acceleration that are taken off then. */
-  uint8_t lean;     /**< bpm: what is left counts by the rate plus this. */
+  uint16_t lean;    /**< bpm, at most 1000: what is left of the PPG counts by the rate plus this. */
+  uint8_t quarters; /**< Of the normalised spectrum of the acceleration that are taken off. */
+  uint8_t least;    /**< Certainty from which a heart rate is given. */
 } xmae_tracker_table_t;
 
 /** @brief Sums of the last seconds of one signal. Private. */
