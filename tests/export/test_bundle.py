@@ -18,8 +18,6 @@ from test_drift import change_scale
 
 from xmae.benchmarks.studies.students import gain_table
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare
-from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.export import Bundle, seal
@@ -38,10 +36,8 @@ from xmae.signals.filters import ppg_sos
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(p) for p in bidmc_files()[:9]], str(path), split="0.6,0.2,0.2")
-    return WindowStore(path)
+def store(nine_subjects):
+    return nine_subjects
 
 
 @pytest.fixture(scope="module")
