@@ -105,7 +105,7 @@ def heads_kept(bundle, embeddings, formats, windows):
     plain = embeddings["teacher", "pytorch"][test]
     return {
         format: compare_heads(
-            bundle.heads["teacher"],
+            bundle.drift_heads("teacher"),
             embeddings["teacher", format][test],
             plain,
             windows.select(test),
@@ -188,8 +188,12 @@ def teacher_table(tasks, heads):
             abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names
         )
         rows.append((format, "probe", *cells, "yes" if within else "no"))
-        cells = [f"{changed[name].change:+.3f}" for name in names]
-        within = all(abs(changed[name].change) <= LIMITS[tasks[name]["metric"]] for name in names)
+        cells = [f"{changed[name].change:+.3f}" if name in changed else "no head" for name in names]
+        within = all(
+            abs(changed[name].change) <= LIMITS[tasks[name]["metric"]]
+            for name in names
+            if name in changed
+        )
         rows.append((format, "heads", *cells, "yes" if within else "no"))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 
