@@ -7,7 +7,7 @@ import pytest
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare, prepare_recording
 from xmae.data.recording.readers import read_recording
-from xmae.data.store.store import Windows
+from xmae.data.store.store import Windows, WindowStore
 
 FIRST = (
     "test_export",
@@ -39,20 +39,43 @@ SPLITS = {
 }
 
 
+def split_file(folder, splits):
+    """Write `split.csv`: the split of the subject of each shipped recording; return its path."""
+    table = pd.read_csv(bidmc_files()[0].parent / "subjects.csv").set_index("record")
+    table = table.loc[list(splits), ["patient"]].assign(split=list(splits.values()))
+    table.to_csv(folder / "split.csv", index=False)
+    return str(folder / "split.csv")
+
+
 @pytest.fixture(scope="session")
-def small_store(tmp_path_factory):
+def split_store():
+    """Return a function that prepares whole shipped recordings, split as told: ``(folder,
+    {recording: split}, **settings)`` -> path of the store.
+    """
+    files = {path.stem: str(path) for path in bidmc_files()}
+
+    def make(folder, splits, **settings):
+        recordings, store = [files[name] for name in splits], str(folder / "store")
+        prepare(recordings, store, split_file(folder, splits), min_quality=-1, **settings)
+        return store
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_store(split_store, tmp_path_factory):
     """Return six subjects of the shipped recordings: three to train on, one to validate, two to
     test.
     """
-    folder = tmp_path_factory.mktemp("small")
-    files = {path.stem: path for path in bidmc_files()}
-    table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(SPLITS), ["patient"]].assign(split=list(SPLITS.values())).to_csv(
-        folder / "split.csv", index=False
-    )
-    recordings = [str(files[name]) for name in SPLITS]
-    prepare(recordings, str(folder / "store"), split=str(folder / "split.csv"), min_quality=-1)
-    return str(folder / "store")
+    return split_store(tmp_path_factory.mktemp("small"), SPLITS)
+
+
+@pytest.fixture(scope="session")
+def nine_subjects(tmp_path_factory):
+    """Return a store of nine shipped recordings, split at random."""
+    path = tmp_path_factory.mktemp("nine") / "store"
+    prepare([str(p) for p in bidmc_files()[:9]], str(path), split="0.6,0.2,0.2")
+    return WindowStore(path)
 
 
 @pytest.fixture(scope="session")
@@ -150,16 +173,8 @@ def eight_patients(tmp_path_factory):
             }
             series = {key: data[key][:200] for key in ("hr", "rr", "spo2")}
             np.savez(folder / "records" / f"{name}.npz", **cut, **series)
-    table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(EIGHT), ["patient"]].assign(split=list(EIGHT.values())).to_csv(
-        folder / "split.csv", index=False
-    )
-    prepare(
-        [str(folder / "records")],
-        str(folder / "store"),
-        split=str(folder / "split.csv"),
-        min_quality=-1,
-    )
+    records, store = str(folder / "records"), str(folder / "store")
+    prepare([records], store, split_file(folder, EIGHT), min_quality=-1)
     return folder
 
 

@@ -51,6 +51,16 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
 
 
+def require_choices(name: str, text: str, choices: Collection[str]) -> list[str]:
+    """Return the values of a setting, separated by commas; raise a `UserError` unless each is one
+    of its choices.
+    """
+    values = [part.strip() for part in text.split(",")]
+    for value in values:
+        require_choice(name, value, choices)
+    return values
+
+
 def require_at_least(least: float, **settings: float) -> None:
     """Raise a `UserError` if one of the numeric settings is below `least`."""
     for name, value in settings.items():

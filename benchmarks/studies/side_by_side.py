@@ -184,18 +184,13 @@ def contestants(bundle):
             "compile_s": time.perf_counter() - started
         }
     for entry in bundle.models:
-        if (
-            entry.precision == "int8"
-            and entry.format in RUNTIMES
-            and entry.model in weight_files(bundle)
-        ):
-            head = bundle.heads[entry.model]["hr"]
+        eager = found.get(f"{entry.model} fp32, PyTorch eager")
+        if eager and entry.precision == "int8" and entry.format in RUNTIMES:
             found[f"{entry.model} int8, {TITLES[entry.format]}"] = {
                 "run": bundle.session(entry),
                 "scaled": True,
-                "rate": head.apply,
-                "size": {"bytes": entry.bytes, "macs": entry.macs}
-                | {"parameters": found[f"{entry.model} fp32, PyTorch eager"]["size"]["parameters"]},
+                "rate": bundle.heads[entry.model]["hr"].apply,
+                "size": eager["size"] | {"bytes": entry.bytes, "macs": entry.macs},
             }
     found[f"{BEATS} int8, LiteRT, by its own beats"] = beat_reader()
     found["NeuroKit2: clean, find beats"] = {

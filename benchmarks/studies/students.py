@@ -84,27 +84,34 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
             windows.ppg, entry.model, entry.format, "int8"
         )
     tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
-    test = windows.select(windows.split == "test")
-    heads = {
-        format: compare_heads(
-            opened.heads["teacher"],
-            *(embeddings["teacher", x][windows.split == "test"] for x in (format, "pytorch")),
-            test,
-        )
-        for format in formats
-    }
-    text = HEAD.format(
-        seed=seed,
-        tools=", ".join(f"{k} {v}" for k, v in opened.manifest.tools.items()),
-        n_test=len(np.unique(test.subject)),
-        n_train=len(np.unique(windows.subject[windows.split == "train"])),
-    )
+    heads = heads_kept(opened, embeddings, formats, windows)
     tables = (
         tiers_table(encoders, tasks, formats),
         gain_table(tasks, formats),
         teacher_table(tasks, heads),
     )
+    text = HEAD.format(
+        seed=seed,
+        tools=", ".join(f"{k} {v}" for k, v in opened.manifest.tools.items()),
+        n_test=len(np.unique(windows.subject[windows.split == "test"])),
+        n_train=len(np.unique(windows.subject[windows.split == "train"])),
+    )
     return text + "\n".join(tables)
+
+
+def heads_kept(bundle, embeddings, formats, windows):
+    """Return {format: what the teacher's heads lose in it on the test windows}."""
+    test = windows.split == "test"
+    plain = embeddings["teacher", "pytorch"][test]
+    return {
+        format: compare_heads(
+            bundle.drift_heads("teacher"),
+            embeddings["teacher", format][test],
+            plain,
+            windows.select(test),
+        )
+        for format in formats
+    }
 
 
 def tiers_table(encoders, tasks, formats):
@@ -181,8 +188,12 @@ def teacher_table(tasks, heads):
             abs(probes[name]["minus_first"]) <= LIMITS[tasks[name]["metric"]] for name in names
         )
         rows.append((format, "probe", *cells, "yes" if within else "no"))
-        cells = [f"{changed[name].change:+.3f}" for name in names]
-        within = all(abs(changed[name].change) <= LIMITS[tasks[name]["metric"]] for name in names)
+        cells = [f"{changed[name].change:+.3f}" if name in changed else "no head" for name in names]
+        within = all(
+            abs(changed[name].change) <= LIMITS[tasks[name]["metric"]]
+            for name in names
+            if name in changed
+        )
         rows.append((format, "heads", *cells, "yes" if within else "no"))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 

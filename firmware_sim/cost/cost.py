@@ -111,20 +111,7 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
         differ (`spread`: of the largest);
         `estimated`: see `estimates`; `layers`: rows.
     """
-    visits = Counter(region for region, _ in run.visits)
-    constants = {layer["function"]: layer for layer in layers}
-    rows, total = [], Span(0, 0, 0)
-    for region in ("phase_front_end", *constants, "phase_heads", "phase_frame"):
-        if not visits[region]:
-            continue
-        mix = mean_mix(run.mix[region], visits[region])
-        layer = constants.get(
-            region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0}
-        )
-        cycles = layer_cycles(mix, layer["constant_bytes"], device)
-        count = sum(number for kind, number in mix.items() if kind != "words")
-        rows.append(layer_row(layer["name"], layer["macs"], count, cycles, region in constants))
-        total += cycles
+    rows, total = layer_rows(run, layers, device)
     latency = milliseconds(total, device)
     sampling = milliseconds(
         compute_cycles(mean_mix(run.mix["phase_samples"], seconds), device), device
@@ -153,6 +140,29 @@ def window_cost(run, layers, device, seconds, hop_s, flash_bytes):
         },
         "layers": rows,
     }
+
+
+def layer_rows(run, layers, device):
+    """Return a row for each layer, and each step around the network, that a run went through, in
+    running order, and the cycles of all.
+
+    Parameters as in `window_cost`.
+    """
+    visits = Counter(region for region, _ in run.visits)
+    constants = {layer["function"]: layer for layer in layers}
+    rows, total = [], Span(0, 0, 0)
+    for region in ("phase_front_end", *constants, "phase_heads", "phase_frame"):
+        if not visits[region]:
+            continue
+        mix = mean_mix(run.mix[region], visits[region])
+        layer = constants.get(
+            region, {"name": region.removeprefix("phase_"), "macs": 0, "constant_bytes": 0}
+        )
+        cycles = layer_cycles(mix, layer["constant_bytes"], device)
+        count = sum(number for kind, number in mix.items() if kind != "words")
+        rows.append(layer_row(layer["name"], layer["macs"], count, cycles, region in constants))
+        total += cycles
+    return rows, total
 
 
 def layer_row(name, macs, count, cycles, in_network):

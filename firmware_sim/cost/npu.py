@@ -78,19 +78,8 @@ def vela_ms(model, device):
     """Return the time that Vela estimates for one inference, ms.
 
     Weights lie in on-chip flash, activations in SRAM. Ports are 64 bits wide at the accelerator's
-    clock; flash gives the share of that which its line and wait cycles leave.
-
-    Parameters
-    ----------
-    model : Path
-        Int8 `.tflite`.
-    device : Device
-        Profile with `npu`.
-
-    Raises
-    ------
-    UserError
-        If Vela fails.
+    clock; flash gives the share of that which its line and wait cycles leave. Parameters and errors
+    as in `npu_estimate`.
     """
     port_bytes = 8
     share = min(1.0, device.line_bytes.value / (1 + device.wait_cycles.value) / port_bytes)

@@ -1,23 +1,12 @@
 """The one runner of the studies: its line, its page, and what it says of how the page was made."""
 
 import re
-import sys
-from pathlib import Path
-from runpy import run_module
 
 import pytest
 
 from xmae.benchmarks.studies import runner
 from xmae.benchmarks.studies.runner import page_path, parser_of, run_study, with_out
 from xmae.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-COMMANDS = [
-    f"xmae.benchmarks.{path.parent.name}.{path.stem}"
-    for folder in ("studies", "release")
-    for path in sorted((ROOT / "benchmarks" / folder).glob("*.py"))
-    if "\nif __name__ ==" in path.read_text()
-]
 
 
 def toy(store: str, models: list = (), /, *, every: int = 1, loud: bool = False) -> str:
@@ -96,14 +85,3 @@ def test_words_and_paths():
 def test_outside_git_the_commit_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert runner.commit() == "an unknown commit"
-
-
-@pytest.mark.parametrize("module", COMMANDS)
-def test_every_study_and_tool_says_what_it_takes(module, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [module, "--help"])
-    monkeypatch.delitem(sys.modules, module, raising=False)
-    with pytest.raises(SystemExit) as ended:
-        run_module(module, run_name="__main__")
-    usage, what, *_ = capsys.readouterr().out.split("\n\n")
-    assert ended.value.code == 0 and usage.startswith("usage:")
-    assert not what.startswith(("positional arguments", "options"))  # a sentence comes first

@@ -14,6 +14,10 @@ import numpy as np
 import pandas as pd
 import wfdb
 
+from xmae.data.recording.channels import ChannelMap
+from xmae.data.recording.readers import read_each
+from xmae.errors import UserError
+
 
 def synth(sfreq, seconds=120, bpm=75.0, seed=1):
     """Return upright finger PPG (a.u.) and ECG (mV) of a steady heart, R-to-pulse delay 0.25 s;
@@ -38,6 +42,20 @@ def synth(sfreq, seconds=120, bpm=75.0, seed=1):
                 x[near] += height * np.exp(-0.5 * ((t[near] - beat - shift) / width) ** 2)
     noise = rng.standard_normal(len(t)), rng.standard_normal(len(t))
     return t, ppg + 0.004 * noise[0], ecg + 0.01 * noise[1]
+
+
+def recordings_of(path, channel_map):
+    """Read the recordings of a file; what is wrong with one is raised."""
+    found = list(read_each(path, channel_map))
+    for recording in found:
+        if isinstance(recording, UserError):
+            raise recording
+    return found
+
+
+def read_all(path, sfreq=None, **settings):
+    """Read the recordings of a file with these settings of a channel map."""
+    return recordings_of(path, ChannelMap(sfreq=sfreq, **settings))
 
 
 def write(folder, name, header, rows, end="\n", encoding="utf-8"):

@@ -43,11 +43,7 @@ def read(path, sfreq=None, channels=None):
 
 def read_all(path, sfreq=None, channels=None):
     """Read the recordings of a file; what is wrong with one is raised."""
-    found = list(read_each(path, ChannelMap.load(channels, sfreq)))
-    for recording in found:
-        if isinstance(recording, UserError):
-            raise recording
-    return found
+    return case_files.recordings_of(path, ChannelMap.load(channels, sfreq))
 
 
 def refusal(path, sfreq=None, channels=None):

@@ -5,22 +5,13 @@ import numpy as np
 import pytest
 import scipy.io
 import wfdb
-from case_files import synth
+from case_files import read_all, synth
 
-from xmae.data.recording.channels import ChannelMap
-from xmae.data.recording.readers import find_in_folder, read_each
+from xmae.data.recording.readers import find_in_folder
 from xmae.errors import UserError
 
 SFREQ = 50
 TIME, PPG, ECG = synth(SFREQ, seconds=30)
-
-
-def read_all(path, **said):
-    found = list(read_each(path, ChannelMap(**said)))
-    for recording in found:
-        if isinstance(recording, UserError):
-            raise recording
-    return found
 
 
 def hdf5(path, attributes=None, **items):

@@ -6,11 +6,9 @@ import edfio
 import h5py
 import numpy as np
 import pytest
-from case_files import synth, write
+from case_files import read_all, synth, write
 
 from xmae.data.prepare.windowing import prepare_recording
-from xmae.data.recording.channels import ChannelMap
-from xmae.data.recording.readers import read_each
 from xmae.errors import UserError
 
 SFREQ = 50
@@ -20,18 +18,18 @@ TIMED = [f"{s:.2f},{row}" for s, row in zip(TIME, ROWS, strict=True)]
 RAW = 30000 + 2000 * PPG
 
 
-def read_all(path, sfreq=None):
-    found = list(read_each(path, ChannelMap(sfreq=sfreq)))
-    for recording in found:
-        if isinstance(recording, UserError):
-            raise recording
-    return found
-
-
 def table(folder, header, rows, sfreq=None, name="table.csv"):
     """Return the recordings of a table that is written first."""
     write(folder, name, header, rows)
     return read_all(folder / name, sfreq)
+
+
+def with_marks(x, mark, places, digits=5):
+    """Return rows of time and PPG, with a mark in the place of some samples."""
+    cells = [f"{value:.{digits}f}" for value in x]
+    for place in places:
+        cells[place] = mark
+    return [f"{s:.2f},{cell}" for s, cell in zip(TIME, cells, strict=True)]
 
 
 def refusal(folder, header, rows, sfreq=None):
@@ -123,20 +121,13 @@ def test_days_of_a_spreadsheet_are_suggested(tmp_path):
 
 @pytest.mark.parametrize("mark", ["0", "-1", "-999", "-999.0", "65535", "9999", "1e30"])
 def test_marks_in_raw_counts(tmp_path, mark):
-    rows = [
-        f"{s:.2f},{mark if 300 <= k < 330 or k == 900 else format(x, '.1f')}"
-        for k, (s, x) in enumerate(zip(TIME, RAW, strict=True))
-    ]
+    rows = with_marks(RAW, mark, [*range(300, 330), 900], digits=1)
     (recording,) = table(tmp_path, "time,ppg", rows)
     assert np.isnan(recording.ppg).sum() == 31 and "no_value" in recording.repairs
 
 
 def test_a_mark_near_a_small_signal(tmp_path):
-    rows = [
-        f"{s:.2f},{-1 if 300 <= k < 330 else format(x, '.5f')}"
-        for k, (s, x) in enumerate(zip(TIME, PPG, strict=True))
-    ]
-    (recording,) = table(tmp_path, "time,ppg", rows)
+    (recording,) = table(tmp_path, "time,ppg", with_marks(PPG, "-1", range(300, 330)))
     assert np.isnan(recording.ppg).sum() == 30 and "no_value" in recording.repairs
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from case_files import synth, write
+from case_files import read_all, synth, write
 
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.part import Part
@@ -17,14 +17,6 @@ SFREQ = 50
 TIME, PPG, ECG = synth(SFREQ, seconds=30)
 MOMENTS = pd.Timestamp("2026-05-04T10:00:00") + pd.to_timedelta(TIME, unit="s")
 SINCE_1970 = 1777888800  # 2026-05-04T10:00:00 in UTC
-
-
-def read_all(path, sfreq=None):
-    found = list(read_each(path, ChannelMap(sfreq=sfreq)))
-    for recording in found:
-        if isinstance(recording, UserError):
-            raise recording
-    return found
 
 
 def timed(folder, name, cells):

@@ -81,18 +81,17 @@ def test_wfdb_gives_back_what_was_written(tmp_path, excerpt, names):
         read_recording(tmp_path / "rec1.hea")
 
 
+def write_wfdb(folder, record, channel, unit, x):
+    """Write a WFDB record of one signal at 125 Hz."""
+    wfdb.wrsamp(
+        record, 125, [unit], [channel], p_signal=x[:, None], fmt=["16"], write_dir=str(folder)
+    )
+
+
 def test_wfdb_keeps_missing_samples_and_does_without_ecg(tmp_path, excerpt):
     ppg = excerpt[0].copy()
     ppg[100:200] = np.nan
-    wfdb.wrsamp(
-        "r",
-        fs=125,
-        units=["NU"],
-        sig_name=["PLETH"],
-        p_signal=ppg[:, None],
-        fmt=["16"],
-        write_dir=str(tmp_path),
-    )
+    write_wfdb(tmp_path, "r", "PLETH", "NU", ppg)
     recording = read_recording(tmp_path / "r.hea")
     assert recording.ecg is None
     np.testing.assert_array_equal(np.isnan(recording.ppg), np.isnan(ppg))
@@ -108,15 +107,7 @@ def test_wfdb_refuses_what_it_cannot_read(tmp_path, excerpt):
     assert both.sfreq == 200 and len(both.ppg) == len(both.ecg) == 4000
     expected = np.interp(np.arange(4000) / 200, np.arange(2500) / 125, ecg)
     assert np.corrcoef(both.ecg[200:-200], expected[200:-200])[0, 1] > 0.98
-    wfdb.wrsamp(
-        "no",
-        fs=125,
-        units=["mV"],
-        sig_name=["II"],
-        p_signal=ecg[:, None],
-        fmt=["16"],
-        write_dir=str(tmp_path),
-    )
+    write_wfdb(tmp_path, "no", "II", "mV", ecg)
     with pytest.raises(UserError, match="no PPG among its channels"):
         read_recording(tmp_path / "no.hea")
     (tmp_path / "bad.hea").write_text("not a header")

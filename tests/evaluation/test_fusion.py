@@ -6,12 +6,9 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare
 from xmae.data.recording.leads import choose_leads
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
@@ -32,23 +29,9 @@ CHANNELS = "II,V/MCL"
 
 
 @pytest.fixture(scope="module")
-def lead_store(tmp_path_factory):
+def lead_store(split_store, tmp_path_factory):
     """Return seven subjects with two ECG leads and respiration."""
-    folder = tmp_path_factory.mktemp("leads")
-    files = {path.stem: path for path in bidmc_files()}
-    table = pd.read_csv(files["bidmc01"].parent / "subjects.csv").set_index("record")
-    table.loc[list(RECORDS), ["patient"]].assign(split=list(RECORDS.values())).to_csv(
-        folder / "split.csv", index=False
-    )
-    recordings = [str(files[name]) for name in RECORDS]
-    prepare(
-        recordings,
-        str(folder / "store"),
-        split=str(folder / "split.csv"),
-        min_quality=-1,
-        leads=True,
-    )
-    return str(folder / "store")
+    return split_store(tmp_path_factory.mktemp("leads"), RECORDS, leads=True)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from test_drift import change_scale
 
-from xmae.benchmarks.studies.students import gain_table
+from xmae.benchmarks.harness.rows import HeadDrift
+from xmae.benchmarks.studies.students import gain_table, teacher_table
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare
-from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.export import Bundle, seal
@@ -38,10 +37,8 @@ from xmae.signals.filters import ppg_sos
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(p) for p in bidmc_files()[:9]], str(path), split="0.6,0.2,0.2")
-    return WindowStore(path)
+def store(nine_subjects):
+    return nine_subjects
 
 
 @pytest.fixture(scope="module")
@@ -478,3 +475,16 @@ def test_what_is_kept_of_the_teachers_gain():
     gain, kept = gain_table(tasks, ["litert"]).strip().splitlines()[-2:]
     assert gain == "| teacher's gain | +0.40 (0.10 to 0.30) | -0.10 (-0.30 to -0.10), none |"
     assert "| 75 %; +0.10 (0.10 to 0.30) | no gain to keep; +0.20" in kept
+
+
+def test_a_task_without_a_head_has_a_cell_that_says_so():
+    """The teacher's bundle may have a head for one of the probed tasks only."""
+    probe = {"minus_first": 0.1, "minus_first_interval": [0.0, 0.2]}
+    tasks = {
+        name: {"label": name, "metric": metric, "encoders": {("teacher", "onnx"): probe}}
+        for name, metric in (("hr", "mae"), ("sex", "auroc"))
+    }
+    change = HeadDrift("mae", "bpm", 3.9, 4.0, -0.1, None)
+    probed, headed = teacher_table(tasks, {"onnx": {"hr": change}}).strip().splitlines()[-2:]
+    assert probed.endswith("| no |")
+    assert headed == "| onnx | heads | -0.100 | no head | yes |"

@@ -107,22 +107,23 @@ def wfdb_segments(folder):
     return path
 
 
-def edf_says(folder):
-    """Write a header of 10^8 records."""
+def edf_with(folder, place, digits):
+    """Write a real EDF file with other digits at one place of its header."""
     path = recordings.write_edf(folder, real_signals())
     content = bytearray(path.read_bytes())
-    content[236:244] = b"99999999"
+    content[place : place + len(digits)] = digits
     path.write_bytes(content)
     return path
+
+
+def edf_says(folder):
+    """Write a header of 10^8 records."""
+    return edf_with(folder, 236, b"99999999")
 
 
 def edf_signals(folder):
     """Write a header of 9999 signals."""
-    path = recordings.write_edf(folder, real_signals())
-    content = bytearray(path.read_bytes())
-    content[252:256] = b"9999"
-    path.write_bytes(content)
-    return path
+    return edf_with(folder, 252, b"9999")
 
 
 def hdf5(folder, **settings):

@@ -318,28 +318,34 @@ def full(disk):
         filler.unlink()
 
 
+@contextmanager
+def refused_by(disk, place, writer, row, state, reason):
+    """Write a generation, let the next one be refused in a disk's state, and check that the first
+    stands and the refusal is one line; give the folder, with the disk as it was.
+    """
+    with fresh(disk if is_mounted(disk) else place, place) as folder:
+        writer.write(folder, 1)
+        with state:
+            said = refused(writer, folder, 2, reason)
+        row.add(said or state_after(writer, folder, 1, 1))
+        yield folder
+
+
 def on_a_full_disk(writer, place, disk, row):
     """Check a full disk: the old generation stands, the refusal is one line, and with space it goes
     on.
     """
-    mounted = is_mounted(disk)
-    with fresh(disk if mounted else place, place) as folder:
-        writer.write(folder, 1)
-        with full(disk) if mounted else without_space():
-            said = refused(writer, folder, 2, "No space left on device")
-        row.add(said or state_after(writer, folder, 1, 1))
+    state = full(disk) if is_mounted(disk) else without_space()
+    with refused_by(disk, place, writer, row, state, "No space left on device") as folder:
         writer.write(folder, 3)
         row.add(state_after(writer, folder, 3, 3))
 
 
 def on_a_read_only_disk(writer, place, disk, row):
     """Check a read-only disk: the old generation stands, and the refusal is one line."""
-    mounted = is_mounted(disk)
-    with fresh(disk if mounted else place, place) as folder:
-        writer.write(folder, 1)
-        with read_only(disk) if mounted else not_writable():
-            said = refused(writer, folder, 2, "Read-only file system")
-        row.add(said or state_after(writer, folder, 1, 1))
+    state = read_only(disk) if is_mounted(disk) else not_writable()
+    with refused_by(disk, place, writer, row, state, "Read-only file system"):
+        pass
 
 
 def in_a_crowd(writer, place, other, row, n=6):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bad_checkpoints import BAD_CHECKPOINTS, bad_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -112,16 +113,9 @@ def test_braindecode_gives_the_same_numbers():
         )
 
 
-@pytest.mark.parametrize("how", ["pickle", "truncated", "foreign", "missing"])
+@pytest.mark.parametrize("how", BAD_CHECKPOINTS)
 def test_bad_checkpoints_are_one_clear_line(tmp_path, how):
-    path = tmp_path / "x.pth"
-    if how == "pickle":
-        torch.save({"state_dict": {"a": Path("x")}}, path)
-    elif how == "truncated":
-        torch.save({"a": torch.zeros(1000)}, path)
-        path.write_bytes(path.read_bytes()[:800])
-    elif how == "foreign":
-        torch.save({"encoder.layers.0.weight": torch.zeros(3)}, path)
+    path = bad_checkpoint(tmp_path / "x.pth", how, "encoder.layers.0.weight")
     with pytest.raises(UserError, match=r"x\.pth"):
         load_criss_cross(path)
 

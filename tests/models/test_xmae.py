@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bad_checkpoints import BAD_CHECKPOINTS, bad_checkpoint
 
 from xmae.errors import UserError
 from xmae.models import (
@@ -133,28 +134,16 @@ def test_masks_that_make_no_sense_are_refused(inputs, mask):
         load_reference_checkpoint(FIXTURE)(*inputs[:2], mask.bool())
 
 
-def damaged(tmp_path, how):
-    path = tmp_path / "x.ckpt"
-    if how == "pickle":
-        torch.save({"state_dict": {"a": Path("x")}}, path)
-    elif how == "truncated":
-        torch.save({"a": torch.zeros(1000)}, path)
-        path.write_bytes(path.read_bytes()[:800])
-    elif how == "foreign":
-        torch.save({"layer.weight": torch.zeros(3)}, path)
-    return path
-
-
-@pytest.mark.parametrize("how", ["pickle", "truncated", "foreign", "missing"])
+@pytest.mark.parametrize("how", BAD_CHECKPOINTS)
 def test_bad_reference_checkpoints(tmp_path, how):
     with pytest.raises(UserError, match=r"x\.ckpt"):
-        load_reference_checkpoint(damaged(tmp_path, how))
+        load_reference_checkpoint(bad_checkpoint(tmp_path / "x.ckpt", how))
 
 
 @pytest.mark.parametrize("how", ["truncated", "foreign", "missing"])
 def test_bad_encoders(tmp_path, how):
     with pytest.raises(UserError, match=r"x\.ckpt"):
-        load_encoder(damaged(tmp_path, how))
+        load_encoder(bad_checkpoint(tmp_path / "x.ckpt", how))
 
 
 def test_encoder_survives_saving(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from xmae.data.bidmc import bidmc_files
-from xmae.data.prepare.prepare import prepare, prepare_recording
+from xmae.data.prepare.prepare import prepare_recording
 from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import Windows, WindowStore
 from xmae.errors import UserError
@@ -29,10 +29,8 @@ from xmae.signals.scale import minmax_scale
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(p) for p in bidmc_files()[:9]], str(path), split="0.6,0.2,0.2")
-    return WindowStore(path)
+def store(nine_subjects):
+    return nine_subjects
 
 
 @pytest.fixture(scope="module")

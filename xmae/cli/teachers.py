@@ -13,7 +13,7 @@ from xmae.data.recording.sizes import read_arrays
 from xmae.data.store.store import WindowStore
 from xmae.distill.beats import BEATS
 from xmae.distill.distill import CROPS, EPOCHS
-from xmae.errors import UserError, refusing
+from xmae.errors import UserError, refusing, require_choices
 from xmae.evaluation.compare import check_same
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen
@@ -81,9 +81,7 @@ def teachers(
     """
     from xmae.evaluation.protocol.tasks import TASKS
 
-    chosen = [name.strip() for name in tasks.split(",")]
-    if unknown := [name for name in chosen if name not in TASKS]:
-        raise UserError(f"unknown task {unknown[0]!r}; known: {', '.join(TASKS)}")
+    chosen = require_choices("task", tasks, TASKS)
     names = {name_of(file): file for file in teacher}
     if len(names) < 2 or len(names) < len(teacher):
         raise UserError("give at least two teachers, each with a name of its own")
@@ -94,12 +92,8 @@ def teachers(
         refuse_seen(encoder, windows.subject[windows.split == "test"])
     out, rows, embeddings = Path(out), [], {}
     settings = {
-        "tier": tier,
-        "crops": crops,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-    }
+        "tier": tier, "crops": crops, "epochs": epochs, "batch_size": batch_size, "seed": seed,
+    }  # fmt: skip
     begun = settings | {"n_calibration": n_calibration, "store_sha256": store.contents}
     for name, encoder in encoders.items():
         check_same(out / name / "compared.json", begun | {"teacher": print_of(encoder)})
@@ -118,10 +112,15 @@ def teachers(
         "teachers": rows,
         "hardware": hardware(),
     }
+    return record(result, probes, list(names.values()), data, out)
+
+
+def record(result, probes, files, data, out):
+    """Write teachers.json and teachers.md; return the result with the table as its summary."""
     write_json(out / "teachers.json", result)
-    table = markdown(rows, probes)
+    table = markdown(result["teachers"], probes)
     with atomic_file(out / "teachers.md") as temporary:
-        temporary.write_text(f"{head(list(names.values()), data, result)}\n\n{table}")
+        temporary.write_text(f"{head(files, data, result)}\n\n{table}")
     return result | {"summary": table.splitlines(), "out": str(out / "teachers.md")}
 
 

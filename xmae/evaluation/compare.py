@@ -10,7 +10,7 @@ import numpy as np
 
 from xmae.data.recording.sizes import read_arrays
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError, refusing, require_at_least, require_choice
+from xmae.errors import UserError, refusing, require_at_least, require_choices
 from xmae.evaluation.evaluate import (
     make_trials,
     predict,
@@ -106,14 +106,9 @@ def compare(
     out, store = Path(out), WindowStore(data)
     refuse_without_splits(store, data)
     protocol = {
-        "budget": budget,
-        "size": size,
-        "batch_size": batch_size,
-        "recipe": recipe,
-        "seed": seed,
-        "store_sha256": store.contents,
-        "precision": default_precision(),
-    }
+        "budget": budget, "size": size, "batch_size": batch_size, "recipe": recipe, "seed": seed,
+        "store_sha256": store.contents, "precision": default_precision(),
+    }  # fmt: skip
     check_same(out / "protocol.json", protocol)
     stores = [data, *filter(None, others.split(","))]
     trials, reasons = make_trials(stores, tasks, labels, "test", folds, seed)
@@ -132,12 +127,8 @@ def compare(
         if finetune:
             tuned[name] = cached(out / name, "finetune", encoder, trials, seed)
     refuse_unequal(training, out)
-    known = {
-        "protocol": protocol,
-        "training": training,
-        "evaluated_on": device_name(),
-        "finished": True,
-    }
+    known = {"protocol": protocol, "training": training, "finished": True}
+    known |= {"evaluated_on": device_name()}
     if finetune:
         record(summarise(trials, reasons, tuned, seed).as_json() | known, out / "finetune")
     first = load_encoder(out / names[0] / "encoder.safetensors")
@@ -147,9 +138,7 @@ def compare(
 
 def known_methods(methods):
     """Return the named methods, or all; raises a `UserError` if one is unknown or comes twice."""
-    names = list(METHODS) if methods == "all" else methods.split(",")
-    for name in names:
-        require_choice("method", name, METHODS)
+    names = list(METHODS) if methods == "all" else require_choices("method", methods, METHODS)
     if len(set(names)) < len(names):
         raise UserError(f"a method comes twice: {methods}")
     return names

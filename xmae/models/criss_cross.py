@@ -231,7 +231,7 @@ def load_criss_cross(path, n_heads=8):
     Raises
     ------
     UserError
-        If the file is missing or damaged, would need code to unpickle, or is not such a checkpoint.
+        As `xmae.models.reference.load_reference_checkpoint`.
     """
     state, _ = read_state(Path(path))
     state = {

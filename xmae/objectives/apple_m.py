@@ -19,14 +19,7 @@ from xmae.objectives.objective import Defaults, Objective, register
 class AppleMObjective(Objective):
     """Contrastive learning between synchronous PPG and ECG.
 
-    Parameters
-    ----------
-    size : str
-        "base" or "small".
-    temperature : float
-        Temperature of the InfoNCE loss.
-    koleo_weight : float
-        Weight of the KoLeo regularisation.
+    Parameters as in `xmae.objectives.apple.AppleObjective`.
     """
 
     name = "apple-m"

@@ -20,15 +20,7 @@ from xmae.objectives.objective import Defaults, register
 
 @register
 class LSMObjective(MAEObjective):
-    """Masked reconstruction of PPG with mixed masks.
-
-    Parameters
-    ----------
-    size : str
-        "base" or "small".
-    mask_ratio : float
-        Share of the patches that is hidden.
-    """
+    """Masked reconstruction of PPG with mixed masks; parameters as in `MAEObjective`."""
 
     name = "lsm"
 

@@ -23,12 +23,7 @@ from xmae.objectives.views import PAPAGEI, Draws, view
 class PaPaGeiPObjective(Objective):
     """Contrastive learning between windows of one subject.
 
-    Parameters
-    ----------
-    size : str
-        "base" or "small".
-    temperature : float
-        Temperature of the NT-Xent loss.
+    Parameters as in `xmae.objectives.simclr.SimCLRObjective`.
     """
 
     name = "papagei-p"

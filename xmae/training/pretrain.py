@@ -20,7 +20,7 @@ from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.loggers import check_loggers
 from xmae.training.module import Pretraining
 from xmae.training.picture import ReconstructionPicture, draw_reconstruction, sample
-from xmae.training.processes import layout
+from xmae.training.processes import n_processes
 from xmae.training.speed import count_flops
 
 
@@ -158,10 +158,9 @@ def pretrain(
     L.seed_everything(seed, verbose=False)
     takes = {"n_epochs": epochs} if "n_epochs" in signature(chosen).parameters else {}
     objective = chosen(**own, **takes)
-    here, machines = layout(devices)
     train, val = objective.batches(
         store, batch_size=batch_size, n_epochs=epochs, seed=seed,
-        recipe=applied(RECIPES[recipe], objective), rank=rank(), world_size=here * machines,
+        recipe=applied(RECIPES[recipe], objective), rank=rank(), world_size=n_processes(devices),
         accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None

@@ -31,6 +31,12 @@ def layout(devices):
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
+def n_processes(devices):
+    """Return the number of processes on all machines; errors as `layout`."""
+    here, machines = layout(devices)
+    return here * machines
+
+
 def units(module):
     """Return the repeated blocks of a network, outermost first; each is compiled and sharded
     separately.

@@ -280,16 +280,9 @@ def depthwise(tensors, inputs, output, options):
     x, y, w = tensors[inputs[0]], tensors[output], tensors[inputs[1]].data
     geometry = window_geometry(x, y, w.shape[1:3], options)
     rows = w.reshape(-1, w.shape[3]).T  # (channels, taps)
+    activation = options.fusedActivationFunction
     if x.shape[3] == 1:
-        return matrix(
-            "DEPTHWISE_CONV_2D",
-            tensors,
-            inputs,
-            output,
-            rows,
-            geometry,
-            options.fusedActivationFunction,
-        )
+        return matrix("DEPTHWISE_CONV_2D", tensors, inputs, output, rows, geometry, activation)
     if options.depthMultiplier != 1:
         raise UserError("a depth multiplier needs a single input channel")
     channels, taps = rows.shape
@@ -305,7 +298,7 @@ def depthwise(tensors, inputs, output, options):
     padded = -(-channels // 4) * 4
     packed = np.zeros((padded, taps), np.int8)
     packed[:channels] = rows
-    low, high = output_range(y, options.fusedActivationFunction)
+    low, high = output_range(y, activation)
     fields = geometry | {"in_zero": x.zero, "out_zero": y.zero, "out_min": low, "out_max": high}
     arrays = {
         "bias": biases.astype("<i4"),

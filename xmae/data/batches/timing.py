@@ -84,6 +84,32 @@ def recording_delay(ppg, peaks):
     return float(mean.argmax())
 
 
+def pulses_of(ppg, ecg):
+    """Return where the pulses of a recording are, from its R peaks and their delay.
+
+    Parameters
+    ----------
+    ppg, ecg : array, shape (n_times,)
+        A stretch without a gap, at 100 Hz.
+
+    Returns
+    -------
+    tuple of (array, bool array, float) or None
+        Pulses in samples, at which samples a beat is in doubt, (n_times,), and the delay in
+        samples; None if no delay is found.
+    """
+    first, second = (r_peaks(ecg.astype(float), name) for name in DETECTORS)
+    delay = recording_delay(ppg, first)
+    if delay is None:
+        return None
+    agreed = matched(first, second)
+    alone = np.concatenate([first[~agreed], second[~matched(second, first)]])
+    doubt, reach = np.zeros(len(ppg), bool), int(DOUBT_S * SFREQ)
+    for beat in alone:
+        doubt[max(0, int(beat + delay) - reach) : int(beat + delay) + reach] = True
+    return fraction_of_peak(np.abs(ecg), first[agreed]) + delay, doubt, delay
+
+
 class TimedRecordings:
     """Real windows of a store, joined to recordings, with the times of their pulses.
 
@@ -116,23 +142,14 @@ class TimedRecordings:
             if len(signal) < 3 * N_TIMES:
                 continue
             self.n_recordings += 1
-            first, second = (r_peaks(heart.astype(float), name) for name in DETECTORS)
-            delay = recording_delay(signal, first)
-            if delay is None:
+            found = pulses_of(signal, heart)
+            if found is None:
                 self.without_delay += 1
                 continue
-            alone = np.concatenate(
-                [first[~matched(first, second)], second[~matched(second, first)]]
-            )
-            good = first[matched(first, second)]
-            beats = fraction_of_peak(np.abs(heart), good)
+            beats, mask, delay = found
             ppg += [signal, np.zeros(GAP)]
             ecg += [np.roll(heart, round(delay)), np.zeros(GAP)]
-            pulses.append(place + beats + delay)
-            mask = np.zeros(len(signal), bool)
-            reach = int(DOUBT_S * SFREQ)
-            for beat in alone:
-                mask[max(0, int(beat + delay) - reach) : int(beat + delay) + reach] = True
+            pulses.append(place + beats)
             doubt += [mask, np.ones(GAP, bool)]
             spans.append((place, len(signal)))
             place += len(signal) + GAP

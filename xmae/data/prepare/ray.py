@@ -49,20 +49,8 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     stage = stage.resolve()
 
     def one(row):
-        """Prepare one file: its note, or its error as text, since Ray would lose the exception's
-        type.
-        """
         number = row["number"]
-        for left in reversed(range(1 + RETRIES)):
-            try:
-                note = prepare_file(paths[number], first + number, stage, settings)
-                break
-            except UserError as error:
-                note = {"error": str(error)}
-                break
-            except OSError as error:
-                note = {"error": f"{paths[number]}: {error}"}
-                time.sleep(min(left, 1))
+        note = note_of(prepare_file, paths[number], first + number, stage, settings)
         return {"number": number, "note": json.dumps(note)}
 
     try:
@@ -77,6 +65,21 @@ def run_ray(prepare_file, paths, first, stage, settings, address):
     finally:
         if ours:
             ray.shutdown()
+
+
+def note_of(prepare_file, path, number, stage, settings):
+    """Prepare one file, again where its folder fails; return its note, or its error as text, since
+    Ray would lose the exception's type.
+    """
+    for left in reversed(range(1 + RETRIES)):
+        try:
+            return prepare_file(path, number, stage, settings)
+        except UserError as error:
+            return {"error": str(error)}
+        except OSError as error:
+            note = {"error": f"{path}: {error}"}
+            time.sleep(min(left, 1))
+    return note
 
 
 def refuse_unseen(ray, stage):

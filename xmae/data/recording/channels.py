@@ -331,8 +331,7 @@ def recording_of(
         mended |= repair
         leads[lead_name(channel.name)] = on_clock(replace(channel, x=x))
     axes = [by_name[name] for name in roles.get("acc", [])[:3]]
-    scales = [gravities_in(axis.unit, f"{where} '{axis.name}'") for axis in axes]
-    acc, repair = in_g([on_clock(axis) for axis in axes], scales) if axes else (None, [])
+    acc, repair = acceleration_of(axes, on_clock, where)
     mended |= set(repair)
     labels, absent = plausible_labels(labels or {})
     mended |= {f"{name}_no_value" for name in absent}
@@ -353,6 +352,16 @@ def recording_of(
         start=start,
         repairs=[*repairs, *marked, *sorted(mended)],
     )
+
+
+def acceleration_of(axes, on_clock, where):
+    """Return the acceleration of channels in g, shape (3, n_times), and its repairs; None where
+    there are no channels.
+    """
+    if not axes:
+        return None, []
+    scales = [gravities_in(axis.unit, f"{where} '{axis.name}'") for axis in axes]
+    return in_g([on_clock(axis) for axis in axes], scales)
 
 
 def roles_with_ppg(names, wanted, units, where):

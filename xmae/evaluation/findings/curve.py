@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from xmae.data.store.schema import named_files
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError, require_at_least, require_choice
+from xmae.errors import UserError, require_at_least, require_choices
 from xmae.evaluation.evaluate import make_trials, method_names, refuse_scored
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
@@ -79,12 +79,12 @@ def curve(
     """
     shares = read_fractions(fractions)
     require_at_least(1, repeats=repeats, budget=budget, batch_size=batch_size)
+    pretrained = []
     if methods:
         from xmae.evaluation.compare import METHODS, check_same  # which itself evaluates
         from xmae.training.device import default_precision
 
-        for method in methods.split(","):
-            require_choice("method", method, METHODS)
+        pretrained = require_choices("method", methods, METHODS)
     trials, _ = make_trials([data], tasks, labels, "test", None, seed)
     if methods:
         known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
@@ -99,7 +99,7 @@ def curve(
         )
     features = ppg_features(trials[0].dataset.ppg)[0]
     points += label_points("features", features, trials, shares, repeats, seed)
-    for method in methods.split(",") if methods else ():
+    for method in pretrained:
         points += subject_points(
             method, data, trials, shares, budget, size, batch_size, Path(out), seed
         )

@@ -80,26 +80,8 @@ def transfer(
             f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs "
             "other people"
         )
-    shared = [name for name in source.tasks() if name in target.tasks()]
-    asked = shared if tasks == "all" else tasks.split(",")
-    if absent := [name for name in asked if name not in shared] or (not shared and ["any task"]):
-        raise UserError(
-            f"{fit} and {test} do not both have labels for {absent[0]}; both have "
-            f"{', '.join(shared)}"
-        )
-    joined = join(source, target)
-    trials, reasons = [], []
-    for name in asked:
-        try:
-            trials += transfer_trials(joined, source, target, REGISTRY[name], protocol, seed)
-        except UserError as error:
-            if tasks != "all":
-                raise
-            reasons.append(NotEvaluated(target.name, name, str(error)))
-    if not trials:
-        raise UserError(
-            "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
-        )
+    asked = common_tasks(source, target, tasks, f"{fit} and {test}")
+    trials, reasons = all_trials(source, target, asked, protocol, seed, named=tasks != "all")
     names = method_names(models)
     encoders = [load_encoder(model) for model in models]
     for encoder in encoders:
@@ -110,9 +92,65 @@ def transfer(
     }
     found |= predict_baselines(encoders[0], trials, seed=seed)
     result = summarise(trials, reasons, found, seed).as_json()
-    result |= {"protocol": protocol, "seed": seed, "models": models, "seconds": joined.seconds}
+    seconds = trials[0].dataset.seconds
+    result |= {"protocol": protocol, "seed": seed, "models": models, "seconds": seconds}
     write_json(Path(out) / "metrics.json", result)
     return result | {"out": write_tables(result, out)}
+
+
+def common_tasks(source, target, tasks, both):
+    """Return the names of the tasks that are asked for; `both` names the two datasets in an error.
+
+    Raises
+    ------
+    UserError
+        If the two do not both have labels for one of them, or for any.
+    """
+    shared = [name for name in source.tasks() if name in target.tasks()]
+    asked = shared if tasks == "all" else tasks.split(",")
+    if absent := [name for name in asked if name not in shared] or (not shared and ["any task"]):
+        raise UserError(
+            f"{both} do not both have labels for {absent[0]}; both have {', '.join(shared)}"
+        )
+    return asked
+
+
+def all_trials(source, target, tasks, protocol, seed, named):
+    """Make the trials of all tasks.
+
+    Parameters
+    ----------
+    source, target : Dataset
+    tasks : list of str
+        Names of tasks that both have labels for.
+    protocol, seed
+        As in `transfer`.
+    named : bool
+        Whether the user named them: then each must be evaluable.
+
+    Returns
+    -------
+    trials : list of Trial
+    reasons : list of NotEvaluated
+
+    Raises
+    ------
+    UserError
+        If a named task, or nothing at all, can be evaluated.
+    """
+    joined, trials, reasons = join(source, target), [], []
+    for name in tasks:
+        try:
+            trials += transfer_trials(joined, source, target, REGISTRY[name], protocol, seed)
+        except UserError as error:
+            if named:
+                raise
+            reasons.append(NotEvaluated(target.name, name, str(error)))
+    if not trials:
+        raise UserError(
+            "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
+        )
+    return trials, reasons
 
 
 def join(source, target):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xmae.data.recording.leads import standardise
 from xmae.data.recording.readers.dreamer import ECG_SFREQ, EEG_SFREQ, RATINGS, read_dreamer
-from xmae.errors import UserError, require_at_least, require_choice
+from xmae.errors import UserError, require_at_least, require_choice, require_choices
 from xmae.evaluation.fusion.fuse import embed_signals, ways_of
 from xmae.evaluation.fusion.fusion_heads import fit_head
 from xmae.evaluation.protocol.bootstrap import auroc, interval, resamples, with_interval
@@ -93,9 +93,7 @@ def dreamer(
     require_choice("protocol", protocol, PROTOCOLS)
     require_choice("baseline", baseline, BASELINES)
     require_at_least(2, folds=folds)
-    fusions = [part.strip() for part in fusion.split(",")]
-    for one in fusions:
-        require_choice("fusion", one, FUSIONS)
+    fusions = require_choices("fusion", fusion, FUSIONS)
     files = {name: file for name, file in {"eeg": eeg, "ecg": ecg}.items() if file}
     if not files:
         raise UserError("give an encoder with --eeg, --ecg or both")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from xmae.data.recording.leads import choose_leads
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_choice, require_choices
 from xmae.evaluation.fusion.fusion_heads import Tuning, fit_head, with_encoders
 from xmae.evaluation.probe import refuse_seen
 from xmae.evaluation.protocol.bootstrap import with_interval
@@ -95,12 +95,9 @@ def fuse(
         If fewer than two encoders are given, a setting, channel or task is unknown, or an encoder
         saw a scored subject.
     """
-    fusions, names = ([part.strip() for part in text.split(",")] for text in (fusion, tasks))
-    for one in fusions:
-        require_choice("fusion", one, FUSIONS)
     require_choice("tune", tune, TUNES)
-    for one in names:
-        require_choice("task", one, TASKS)
+    fusions = require_choices("fusion", fusion, FUSIONS)
+    names = require_choices("task", tasks, TASKS)
     files = {name: file for name, file in {"ppg": ppg, "ecg": ecg, "resp": resp}.items() if file}
     if len(files) < 2:
         raise UserError("fusion needs at least two encoders, of --ppg, --ecg, --resp")

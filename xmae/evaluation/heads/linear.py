@@ -83,11 +83,8 @@ def fit_linear(embedding, target, subject, kind):
         "regression": (_ridge_path, ALPHAS, lambda y, p: np.mean((y - p) ** 2)),
         "binary": (_logistic_path, STRENGTHS, balanced_log_loss),
     }[kind]
-    out_of_fold, constant, fold = (
-        np.full((len(target), len(grid)), np.nan),
-        np.zeros(len(target)),
-        [],
-    )
+    out_of_fold = np.full((len(target), len(grid)), np.nan)
+    constant, fold = np.zeros(len(target)), []
     for fit, held in GroupKFold(min(INNER_FOLDS, n_subjects)).split(embedding, groups=subject):
         if kind == "regression" or np.ptp(target[fit]) > 0:
             weights, biases = fit_path(embedding[fit], target[fit], grid)
@@ -96,11 +93,8 @@ def fit_linear(embedding, target, subject, kind):
             fold.append(held)
 
     def best_on(rows):
-        return (
-            int(np.argmin([loss(target[rows], out_of_fold[rows, i]) for i in range(len(grid))]))
-            if len(rows)
-            else 0
-        )
+        losses = [loss(target[rows], made[rows]) for made in out_of_fold.T] if len(rows) else [0]
+        return int(np.argmin(losses))
 
     seen = np.concatenate([*fold, np.zeros(0, int)])
     # what the strength that does best on the other folds says of each

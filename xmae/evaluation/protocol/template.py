@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_choice, require_choices
 from xmae.evaluation.protocol.labels import KEYS
 from xmae.evaluation.protocol.tasks import PAPER, REGISTRY
 from xmae.files import atomic_file
@@ -35,9 +35,7 @@ def tasks(data: str, names: str = "paper", rows: str = "subject", out: str = "ru
     dict
         `columns`: per label column what to write into it; `rows`; "out": the table.
     """
-    chosen = PAPER if names == "paper" else names.split(",")
-    for name in chosen:
-        require_choice("task", name, REGISTRY)
+    chosen = PAPER if names == "paper" else require_choices("task", names, REGISTRY)
     require_choice("rows", rows, ROWS)
     path = Path(out) / "labels.csv"
     if path.exists():

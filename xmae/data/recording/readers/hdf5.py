@@ -353,11 +353,6 @@ def read_pulsedb(path, file, channel_map):
     step = length.pop() / PULSEDB_SFREQ
     runs = runs_of([*zip(subjects, cases, strict=True)], starts, step)
     for number, run in enumerate(runs):
-        labels = {
-            name: (values[run], 1 / step) for name, values in known.items() if values is not None
-        }
-        labels |= {"age": float(labels["age"][0][0])} if "age" in labels else {}
-        labels |= {"sex": sex[run[0]][:1]} if sex else {}
         yield attempt(
             recording_of,
             [
@@ -366,11 +361,30 @@ def read_pulsedb(path, file, channel_map):
             ],
             subject=subjects[run[0]],
             record=path.stem if len(runs) == 1 else f"{path.stem}-{number:05d}",
-            labels=labels,
+            labels=labels_of(run, known, sex, step),
             start=began(cases[run[0]], starts[run[0]]),
             repairs=repairs,
             units=channel_map.units,
         )
+
+
+def labels_of(run, known, sex, step):
+    """Return the labels of a run of windows in a PulseDB file.
+
+    Parameters
+    ----------
+    run : list of int
+        Numbers of the windows.
+    known : dict of str to array or None
+        Values of each label, one a window.
+    sex : list of str or None
+        One a window.
+    step : float
+        Seconds from window to window.
+    """
+    labels = {name: (values[run], 1 / step) for name, values in known.items() if values is not None}
+    labels |= {"age": float(labels["age"][0][0])} if "age" in labels else {}
+    return labels | ({"sex": sex[run[0]][:1]} if sex else {})
 
 
 def column_of(path, file, fields, name):

@@ -160,7 +160,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
     """
     signals = {name: numbers_of(table[name], name, path) for name in columns}
     repairs = [*mended, *(["subject_from_file_name"] if subject is None else [])]
-    stretches, starts, sfreq, places = [slice(0, len(table))], [""], None, np.arange(len(table))
+    sfreq, places = None, np.arange(len(table))
     if (time := time_column(table, channel_map, path, units)) is not None:
         times, begin = seconds_of(table, time, channel_map, path, units.get(time, ""))
         refuse_time_unit(times, time, path)
@@ -177,7 +177,8 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
         else ""
         for rows in stretches
     ]
-    roles = find_roles(list(signals), wanted(columns, channel_map), units_of(columns, units))
+    unit_of = units_of(columns, units)
+    roles = find_roles(list(signals), wanted(columns, channel_map), unit_of)
     name = path.stem if subject is None or subject == path.stem else f"{path.stem}-{subject}"
     for number, (rows, start) in enumerate(zip(stretches, starts, strict=True)):
         within = places[rows] - places[rows][:1]
@@ -185,12 +186,7 @@ def read_subject(path, table, columns, channel_map, subject, units, mended):
         yield attempt(
             recording_of,
             [
-                Channel(
-                    key,
-                    on_grid(x[rows], within),
-                    sfreq,
-                    unit=split_unit(key)[1] or units.get(key, ""),
-                )
+                Channel(key, on_grid(x[rows], within), sfreq, unit=unit_of[key])
                 for key, x in signals.items()
             ],
             subject=subject or path.stem,
