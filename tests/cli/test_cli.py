@@ -23,8 +23,7 @@ from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.models.checkpoint import load_encoder, save_encoder
-from xmae.models.xmae import SIZES, XMAE
+from xmae.models.checkpoint import load_encoder
 
 UNITS = {  # words that say in what the settings of a verb are counted
     "prepare": ["template-match correlation", "0.7,0.1,0.2"],
@@ -442,13 +441,6 @@ def test_prepare_several_recordings(capsys, tmp_path):
     result = json.loads(out)
     assert code == 0 and result["recordings"] == 2 and result["windows"] == 96
     assert len(WindowStore(result["out"]).windows()) == 96
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "none"})
-    return path
 
 
 def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
