@@ -3,8 +3,9 @@
     PPG codes ----------> front end --+-> network -> timing map -> beats --+
     acceleration codes -> front end --+-> spectra ------------> belief ----+-> result
 
-At rest the beats decide, in motion the belief. Where it is not sure, beats count that agree with
-it; else nothing is said. Everything is whole-number arithmetic.
+At rest the beats decide, and in motion where the belief agrees. Else the belief decides if it is
+sure; else nothing is said. In motion no hint of a rhythm is given. Everything is whole-number
+arithmetic.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -12,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from xmae.beats.certainty import shipped_certainty, shipped_tables
-from xmae.beats.tracker import Evidence, Tracker, decide, shipped_tracker
+from xmae.beats.tracker import MOVES, Evidence, Tracker, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.export.stream import MIXED, REFUSING, SPAN, UNSURE, Stream, StreamResult
 from xmae.export.targets.c.network import CHUNK
@@ -117,7 +118,7 @@ class MotionStream(Stream):
         codes = self.network.push(rows[: self.network.channels].T)
         self.reader.push(codes[None])
         self.evidence.push(rows[None], codes[None])
-        self.tracker.push(self.evidence.levels())
+        self.tracker.push(self.evidence.levels(self.tracker_table.removal))
 
     def look_at_blocks(self):
         """Find the largest deviation in the blocks of the last 4 s."""
@@ -137,6 +138,8 @@ class MotionStream(Stream):
         activity = min(level, MOST_ACTIVE) if self.worn else -1
         told = MotionResult(**{f.name: getattr(at_rest, f.name) for f in fields(at_rest)},
                             activity=activity, followed=rate, belief=sure)  # fmt: skip
+        if activity >= MOVES:
+            told = replace(told, rhythm=0)
         if at_rest.status & REFUSING & ~(UNSURE | MIXED):
             return told
         beats = at_rest.rate, at_rest.low, at_rest.high
@@ -144,7 +147,7 @@ class MotionStream(Stream):
         if chosen is None:
             return told
         status = told.status & ~(UNSURE | MIXED) | (0 if chosen[0] else UNSURE)
-        return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], rhythm=0, status=status)
+        return replace(told, rate=chosen[0], low=chosen[1], high=chosen[2], status=status)
 
     def line(self, result):
         """Return the result as a line of text for people."""

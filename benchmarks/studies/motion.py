@@ -3,14 +3,15 @@
     python -m xmae.benchmarks.studies.motion [MODEL] [FOLDER_OF_CLIPS]
 
 With and without the accelerometer, with and without the tracker, the model beside spectra alone and
-beside a first rival of thirty lines. The people are of seeds and wave shapes that nothing was
-trained or chosen on. Set off by `make` nowhere.
+beside a first rival of thirty lines. A second table tells how often the truth lies in the interval.
+The people are of seeds and wave shapes that nothing was trained or chosen on. Set off by `make`
+nowhere.
 """
 
 import sys
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ import torch
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.read import as_codes, follow_moving, read_seconds
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
-from xmae.beats.tracker import shipped_tracker
+from xmae.beats.tracker import MOVES, shipped_tracker
 from xmae.beats.truth import truth_of
 from xmae.benchmarks.studies.first_rival import first_rival
 from xmae.benchmarks.studies.runner import run_tool
 from xmae.data.recording.readers import read_recording
 from xmae.evaluation.moving_people import MovingPeople, maps_of, moving_people
+from xmae.evaluation.protocol.beat_scores import interval_coverage
+from xmae.evaluation.protocol.bootstrap import mean_interval
 from xmae.models.checkpoint import load_encoder
 from xmae.signals.front_end import FrontEnd
 from xmae.signals.resample import resample
@@ -34,6 +37,7 @@ PEOPLE, SEED = 12, 8_000_000
 SETS = {"cadence on the pulse": 1.0, "on its double": 2.0, "on its half": 0.5, "as it comes": None}
 WRONG = 10.0  # bpm
 CERTAINTY = "student-motion"  # whose table says when beats are believed
+HELD = ["answered seconds", "truth in the interval", "95 % by people", "median width, bpm"]
 HEADS = ["MAE, answered", "answered", "fewest of a person", "wrong but sure", "MAE, all"]
 
 
@@ -74,21 +78,34 @@ METHODS = {
 ALONE, FIRST = "model alone, 10 s, no tracker", "first rival, thirty lines"
 
 
-def shown_by(people, model):
-    """Compute the evidence of people, with and without the accelerometer, with and without the
-    model.
+class Answers(NamedTuple):
+    """Heart rates of n people: (n, seconds) each, bpm.
+
+    rate : also where none is given.
+    given : bool.
+    low, high : the interval of those that are given.
     """
+
+    rate: np.ndarray
+    given: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def shown_by(people, model):
+    """Compute the evidence of people for each kind of tracker that `METHODS` ask for."""
     bare = people.samples.copy()
     bare[:, 1:] = 0
-    ways = product(((True, people.samples), (False, bare)), (True, False))
-    return {
-        (worn, asked): evidence(rows, maps_of(model, rows) if asked else None)
-        for (worn, rows), asked in ways
-    }
+    shown = {}
+    for kind, worn in {(method.kind, method.worn) for method in METHODS.values()}:
+        rows = people.samples if worn else bare
+        maps = maps_of(model, rows) if kind.startswith("model") else None
+        shown[kind] = evidence(rows, shipped_tracker(kind).removal, maps)
+    return shown
 
 
 def answers(people, shown, seconds, method):
-    """Return the heart rates (n, seconds) in bpm, and whether each is given.
+    """Return the `Answers` of a method.
 
     Parameters
     ----------
@@ -100,21 +117,41 @@ def answers(people, shown, seconds, method):
     method : Method
     """
     table, both_ways = shipped_tracker(method.kind, method.way), method.way == "both ways"
-    levels = shown[method.worn, method.kind.startswith("model")]
-    rate, sure = follow(levels, table, both_ways)
+    rate, sure = follow(shown[method.kind], table, both_ways)
     if not method.beats:
-        return rate / 100, sure >= table.certainty.least
-    given = np.full(rate.shape, np.nan)
+        low, high = table.certainty.interval(rate, sure)
+        return Answers(rate / 100, sure >= table.certainty.least, low / 100, high / 100)
+    given = np.full((3, *rate.shape), np.nan)
     for k, own in enumerate(seconds):
         own = {name: values.copy() for name, values in own.items()}
         follow_moving(own, rate[k], sure[k], people.levels[k], table.certainty)
-        given[k, : len(own["rate"])] = own["rate"]
-    known = np.isfinite(given)
-    return np.where(known, given, rate / 100), known
+        given[:, k, : len(own["rate"])] = [own[name] for name in ("rate", "low", "high")]
+    known = np.isfinite(given[0])
+    return Answers(np.where(known, given[0], rate / 100), known, given[1], given[2])
+
+
+def held(found, truth, seconds):
+    """Return how often the truth lies in the interval, as cells of a table.
+
+    Parameters
+    ----------
+    found : Answers
+    truth : float array, shape (n, seconds)
+    seconds : bool array, shape (n, seconds)
+        That count, if they are answered.
+    """
+    counted = found.given & seconds & np.isfinite(truth)
+    person = np.repeat(np.arange(len(truth))[:, None], truth.shape[1], 1)[counted]
+    inside, width = interval_coverage(
+        truth[counted], found.low[counted], found.high[counted], person
+    )
+    outside = mean_interval(1 - inside)
+    spread = f"{100 - 100 * outside[1]:.0f} to {100 - 100 * outside[0]:.0f} %" if outside else ""
+    return [f"{counted.sum()}", f"{100 * np.nanmean(inside):.0f} %", spread, f"{width:.1f}"]
 
 
 def alone(seconds):
-    """Return the heart rate of the model's beats in each 10 s alone, and whether each is given."""
+    """Return the heart rate of the model's beats in each 10 s alone, and which are given."""
     rate = np.stack([one["rate"] for one in seconds])
     return rate, np.isfinite(rate)
 
@@ -152,7 +189,7 @@ def clips(folder):
 
 
 def rows_of(name, people, model):
-    """Yield the rows of the table for one set of people."""
+    """Return the rows of both tables for one set of people."""
     shown = shown_by(people, model)
     maps = maps_of(model, people.samples)
     seconds = [
@@ -160,17 +197,26 @@ def rows_of(name, people, model):
         for own, samples in zip(maps, people.samples, strict=True)
     ]
     found = {method: answers(people, shown, seconds, how) for method, how in METHODS.items()}
-    found |= {ALONE: alone(seconds), FIRST: first_rival(people.samples)}
-    for method, (rate, given) in found.items():
+    rows, intervals = [], []
+    for method, (rate, given, *_) in (
+        found | {ALONE: alone(seconds), FIRST: first_rival(people.samples)}
+    ).items():
         error, answered, fewest, wrong, every = score(rate, given, people.truth)
         shares = [f"{100 * share:.0f} %" for share in (answered, fewest)]
-        row = [name, method, f"{error:.1f}", *shares, f"{100 * wrong:.1f} %", f"{every:.1f}"]
+        rows.append([name, method, f"{error:.1f}", *shares, f"{100 * wrong:.1f} %", f"{every:.1f}"])
+    moving = people.levels >= MOVES
+    for method, how in METHODS.items():
+        if how.beats:
+            for when, counted in (("all", np.ones_like(moving)), ("in motion", moving)):
+                cells = held(found[method], people.truth, counted)
+                intervals.append([name, method, when, *cells])
+    for row in rows + intervals:
         print(" | ".join(row), file=sys.stderr, flush=True)
-        yield row
+    return rows, intervals
 
 
 def motion(model: str = "student-motion", folder: str | None = None, /) -> str:
-    """Make the table of heart rates in motion, as Markdown.
+    """Make the tables of heart rates in motion and of their intervals, as Markdown.
 
     Parameters
     ----------
@@ -181,16 +227,18 @@ def motion(model: str = "student-motion", folder: str | None = None, /) -> str:
     """
     torch.set_num_threads(1)
     net = load_encoder(model)
-    rows = []
+    rows, intervals = [], []
     for name, ratio in SETS.items():
         seed = SEED + 1000 * int(2 * (ratio or 0))
-        rows += rows_of(name, moving_people(PEOPLE, seed, (ratio,), "skewed"), net)
+        made = rows_of(name, moving_people(PEOPLE, seed, (ratio,), "skewed"), net)
+        rows, intervals = rows + made[0], intervals + made[1]
     for name, person in clips(folder) if folder else ():
         if np.isfinite(person.truth).any():
-            rows += rows_of(name, person, net)
+            rows += rows_of(name, person, net)[0]
         else:
             rows.append([name, "no truth in the ECG", *[""] * len(HEADS)])
-    return markdown_table(["set", "method", *HEADS], rows)
+    tables = (["set", "method", *HEADS], rows), (["set", "method", "seconds", *HELD], intervals)
+    return "\n\n".join(markdown_table(heads, cells) for heads, cells in tables)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from xmae.beats.certainty import shipped_certainty
 from xmae.beats.read import read_seconds
 from xmae.beats.track import evidence
+from xmae.beats.tracker import shipped_tracker
 from xmae.benchmarks.harness.beat_drift import WORDS
 from xmae.benchmarks.harness.moving import MAP_SCALE, SPAN_S, int8_codes, moving_drift
 from xmae.benchmarks.studies.motion import Method, answers, score
@@ -31,8 +32,9 @@ def heart_rates(people, maps):
         read_seconds(own, rows[0], certainty)
         for own, rows in zip(maps, people.samples, strict=True)
     ]
-    shown = {(True, True): evidence(people.samples, maps)}
-    return [score(*answers(people, shown, seconds, how), people.truth) for how in (STREAM, BELIEF)]
+    shown = {"model": evidence(people.samples, shipped_tracker("model").removal, maps)}
+    found = [answers(people, shown, seconds, how) for how in (STREAM, BELIEF)]
+    return [score(answer.rate, answer.given, people.truth) for answer in found]
 
 
 def motion_int8(*, people: int = 12) -> str:

@@ -33,9 +33,9 @@ def walk(pulse_bpm, arm_bpm, arm, seed=0):
 
 def followed(codes, acc, kind):
     axes = None if acc is None else acceleration_samples(acc, 100)[0]
-    rate, sure = follow(
-        evidence(beside(FrontEnd(100).push(codes), axes)[None]), shipped_tracker(kind)
-    )
+    table = shipped_tracker(kind)
+    rows = beside(FrontEnd(100).push(codes), axes)[None]
+    rate, sure = follow(evidence(rows, table.removal), table)
     return rate[0] / 100, sure[0]
 
 
@@ -60,7 +60,8 @@ def test_what_comes_later_helps_a_whole_recording():
     codes, acc = walk(100, 152, 2.0)
     noise = np.random.default_rng(2).standard_normal(2000)
     codes[:2000] = np.rint(30000 + 2000 * noise)  # no pulse at first
-    levels = evidence(beside(FrontEnd(100).push(codes), acceleration_samples(acc, 100)[0])[None])
+    rows = beside(FrontEnd(100).push(codes), acceleration_samples(acc, 100)[0])[None]
+    levels = evidence(rows, shipped_tracker("classical").removal)
     live, _ = follow(levels, shipped_tracker("classical"))
     both, _ = follow(levels, shipped_tracker("classical", "both ways"), both_ways=True)
     off = [np.abs(rate[0, 9:25] / 100 - 100).mean() for rate in (both, live)]
@@ -74,10 +75,10 @@ def test_several_channels_of_one_wrist_are_averaged():
     noise = np.rint(30000 + 2000 * np.random.default_rng(5).standard_normal(len(codes)))
     rows = [beside(FrontEnd(100).push(x.astype(np.int64)), axes) for x in (codes, noise)]
     table = shipped_tracker("classical")
-    alone = follow(evidence(np.stack(rows[:1])), table)
-    twice = follow(evidence(np.stack([rows[0], rows[0]]), together=True), table)
+    alone = follow(evidence(np.stack(rows[:1]), table.removal), table)
+    twice = follow(evidence(np.stack([rows[0], rows[0]]), table.removal, together=True), table)
     assert np.array_equal(alone[0], twice[0]) and np.array_equal(alone[1], twice[1])
-    rate, _ = follow(evidence(np.stack(rows), together=True), table)
+    rate, _ = follow(evidence(np.stack(rows), table.removal, together=True), table)
     assert rate.shape[0] == 1 and np.median(np.abs(rate[0, 20:] / 100 - 100)) < 5
 
 
@@ -156,13 +157,15 @@ def test_any_portions_of_acceleration_give_the_same_samples():
     assert parts.level() == pytest.approx(300, rel=0.6)
 
 
-def test_beats_decide_at_rest_and_the_belief_in_motion():
+def test_beats_decide_at_rest_or_if_the_belief_agrees():
     table = shipped_tracker("classical").certainty
     beats = (7000, 6900, 7100)
     assert decide(beats, (15000, 255), table, 10) is None
     assert decide(beats, (7300, 0), table, 400) is None  # unsure, but both say the same
-    rate, low, high = decide(beats, (7300, 255), table, 400)
-    assert low < rate == 7300 < high
+    assert decide(beats, (7300, 255), table, 400) is None
+    rate, low, high = decide(beats, (9300, 255), table, 400)
+    assert low < rate == 9300 < high
+    assert decide((0, 0, 0), (9300, 255), table, 400) == (rate, low, high)
     assert decide(beats, (15000, 0), table, 400) == (0, 0, 0)
 
 

@@ -481,6 +481,9 @@ def test_embed_with_a_model_that_finds_beats_gives_them(capsys, tmp_path, model)
     assert table["hr"][0] == pytest.approx(rate, abs=0.02)
     known = beats["interval_s"].dropna()
     assert known.to_numpy() == pytest.approx(beats["time_s"].diff()[known.index], abs=1e-3)
+    # a model without beats leaves none of an older run beside its table
+    assert run(capsys, "embed", path, "--model", "student-mcu-s", "--out", tmp_path / "run")[0] == 0
+    assert not (tmp_path / "run" / "beats.csv").exists()
 
 
 def test_a_heart_rate_that_is_not_sure_enough_is_not_given(capsys, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmae.beats.certainty import Certainty
-from xmae.beats.tracker import LEVELS, REACH, Evidence, Tracker, TrackerTable
+from xmae.beats.tracker import LEVELS, REACH, Evidence, Removal, Tracker, TrackerTable
 from xmae.firmware_sim.build.compile import KERNELS, compile_host
 
 LIBRARY = KERNELS.parent / "library"
@@ -26,14 +26,15 @@ def host(tmp_path_factory):
     )
 
 
-def table(rng):
+def table(rng, removal):
     """Return a table that nobody chose: likelier where levels of map and PPG are high."""
     level = np.arange(LEVELS) / LEVELS
     likely = 40000 * (level[:, None] + level) * rng.uniform(0.7, 1.0, (LEVELS, LEVELS))
     transition = np.array([2400, 500, 200, 80, 40, 20, 8])
     assert len(transition) == REACH + 1
     evidence = np.clip(likely, 1, 65535).astype(np.int64)
-    return TrackerTable(evidence, transition, Certainty(np.arange(3200, 0, -200), 60))
+    certainty = Certainty(np.arange(3200, 0, -200), 60)
+    return TrackerTable(evidence, transition, certainty, removal)
 
 
 def signals(rng, channels):
@@ -51,10 +52,18 @@ def signals(rng, channels):
     return x.astype(np.int8), np.clip(np.rint(codes), -255, 255).astype(np.int64)
 
 
-@pytest.mark.parametrize(("channels", "unit"), [(4, 77), (4, 0), (1, 100), (1, 0)])
-def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
+@pytest.mark.parametrize(
+    ("channels", "unit", "removal"),
+    [
+        (4, 77, Removal(3, 150)),
+        (4, 0, Removal(4, 1000)),
+        (1, 100, Removal(2, 0)),
+        (1, 0, Removal(3, 50)),
+    ],
+)
+def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit, removal):
     rng = np.random.default_rng(channels + unit)
-    known, (x, codes) = table(rng), signals(rng, channels)
+    known, (x, codes) = table(rng, removal), signals(rng, channels)
     evidence, tracker, expected = Evidence(max(unit, 1)), Tracker(known), []
     data = [
         np.array([SECONDS, channels, unit], "<i4").tobytes(),
@@ -64,14 +73,15 @@ def test_tracker_in_c_gives_the_bits_of_python(host, channels, unit):
         known.transition.astype("<u2").tobytes(),
         known.certainty.half_width.astype("<u2").tobytes(),
     ]
-    data.append(np.array([known.certainty.least, 0], np.uint8).tobytes())  # and a byte to align
+    data.append(np.array([removal.lean], "<u2").tobytes())
+    data.append(np.array([removal.quarters, known.certainty.least], np.uint8).tobytes())
     for k in range(SECONDS):
         second, outputs = x[:, 100 * k : 100 * k + 100], codes[25 * k : 25 * k + 25]
         data.append(second.T.tobytes())
         if unit:
             data.append(outputs.astype("<i2").tobytes())
         evidence.push(second[None], outputs[None] if unit else None)
-        tracker.push(evidence.levels())
+        tracker.push(evidence.levels(removal))
         rate, sure = (int(v[0]) for v in tracker.read())
         sure = sure if k >= 9 else 0
         given = k >= 9 and sure >= known.certainty.least

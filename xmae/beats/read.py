@@ -18,7 +18,7 @@ from xmae.beats.reading import DOUBTFUL
 from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
-from xmae.beats.tracker import decide, shipped_tracker
+from xmae.beats.tracker import MOVES, decide, shipped_tracker
 from xmae.errors import UserError
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
 from xmae.signals.window import N_TIMES, SFREQ
@@ -147,7 +147,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     seconds = read_seconds(maps.mean(0), np.rint(rows[:, 0].mean(0)), table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
-        shown = evidence(rows, maps, together=True)
+        shown = evidence(rows, table.removal, maps, together=True)
         rate, sure = (x[0] for x in follow(shown, table, both_ways=True))
         follow_moving(
             seconds, rate, sure, levels[1:] if len(levels) > 1 else levels, table.certainty
@@ -228,8 +228,10 @@ def follow_moving(seconds, rate, sure, levels, table):
         known = np.nan_to_num([seconds[name][k] for name in ("rate", "low", "high")])
         beats = tuple(int(round(100 * x)) for x in known)
         chosen = decide(beats, (int(rate[k]), int(sure[k])), table, level)
+        if level >= MOVES:
+            seconds["rhythm"][k] = HINTS[0]
         if chosen is not None:
-            seconds["rhythm"][k], seconds["certainty"][k] = HINTS[0], sure[k] / 255
+            seconds["certainty"][k] = sure[k] / 255
             for name, value in zip(("rate", "low", "high"), chosen, strict=True):
                 seconds[name][k] = value / 100 if chosen[0] else np.nan
 

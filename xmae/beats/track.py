@@ -54,13 +54,27 @@ def beside(ppg, acc):
     return rows
 
 
-def evidence(samples, maps=None, together=False):
+def gathered(samples, maps=None):
+    """Yield an `Evidence` after every whole second, always the same one; see `evidence`."""
+    gathering = Evidence(FLOAT_STEP, len(samples))
+    codes = None
+    if maps is not None:
+        codes = np.clip(np.rint(maps * FLOAT_STEP), -255, 255).astype(np.int64).transpose(0, 2, 1)
+    for k in range(samples.shape[2] // SFREQ):
+        part = None if codes is None else codes[:, k * MAP_SFREQ : (k + 1) * MAP_SFREQ]
+        gathering.push(samples[:, :, k * SFREQ : (k + 1) * SFREQ], part)
+        yield gathering
+
+
+def evidence(samples, removal, maps=None, together=False):
     """Compute the evidence of every whole second.
 
     Parameters
     ----------
     samples : int8 array, shape (n, 4, n_times)
         Samples of the front ends.
+    removal : Removal
+        Of the tracker that follows the evidence.
     maps : float array, shape (n, 3, n_times / 4), optional
     together : bool
         Whether the rows are PPG channels of one wrist: what they show is averaged.
@@ -70,19 +84,12 @@ def evidence(samples, maps=None, together=False):
     list of levels
         See `xmae.beats.tracker.Evidence.levels`.
     """
-    gathered = Evidence(FLOAT_STEP, len(samples))
-    codes = None
-    if maps is not None:
-        codes = np.clip(np.rint(maps * FLOAT_STEP), -255, 255).astype(np.int64).transpose(0, 2, 1)
-    levels = []
-    for k in range(samples.shape[2] // SFREQ):
-        part = None if codes is None else codes[:, k * MAP_SFREQ : (k + 1) * MAP_SFREQ]
-        gathered.push(samples[:, :, k * SFREQ : (k + 1) * SFREQ], part)
-        shown = gathered.levels()
-        if together:
-            shown = tuple(x.sum(0, keepdims=True) // len(samples) for x in shown)
-        levels.append(shown)
-    return levels
+    levels = [second.levels(removal) for second in gathered(samples, maps)]
+    if not together:
+        return levels
+    return [
+        tuple(x.sum(0, keepdims=True) // len(samples) for x in of_second) for of_second in levels
+    ]
 
 
 def follow(levels, table, both_ways=False):

@@ -1,13 +1,13 @@
 """A belief over heart rate that seconds of evidence move: a discrete Bayes filter in whole numbers.
 
 Evidence at each rate of the grid are two levels: how much of the timing map turns at that rate, and
-how much the spectrum of the PPG, without what keeps pace with the acceleration, exceeds three
-quarters of the normalised spectrum of the acceleration. A table says how likely a rate is that
-shows these levels: a product of a power of each, whose settings were chosen on generated people.
-Between seconds the belief spreads. Python and C give the same bits.
+how much of the spectrum of the PPG is left without movement; see `Removal`. A table says how likely
+a rate is that shows these levels: a product of a power of each, whose settings were chosen on
+generated people. Between seconds the belief spreads, as heart rates were counted to change. Python
+and C give the same bits.
 
-Without a timing map all rates show level 0 of it, so the same table is a classical tracker: spectra
-of the PPG less those of the accelerometer.
+Without a timing map all rates show level 0 of it. A classical tracker with a table of its own reads
+the spectra alone.
 """
 
 import json
@@ -25,6 +25,7 @@ from xmae.errors import UserError
 LEVELS = 16  # of map and of PPG
 FULL = 255  # of what levels are made of
 REACH = 6  # bins to each side that a belief moves within a second
+LEAN_BITS = 7  # dropped where levels count by their rates
 LEAK = 14  # bits: a 1 / 170 of the belief starts anew anywhere
 TOP = 65535
 AROUND = 4  # bins to each side of the likeliest rate that the answer looks at
@@ -33,6 +34,28 @@ MOVES = 50  # 1 / 1000 g: below this the wrist rests, and beats alone decide
 AGREE = 800  # 1 / 100 bpm between beats and belief where people move
 KINDS = ("model", "model without accelerometer", "classical", "classical without accelerometer")
 WAYS = ("live", "both ways")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How movement is taken off the spectrum of the PPG, after what keeps pace with it.
+
+    Parameters
+    ----------
+    quarters : int
+        How many quarters of the normalised spectrum of the acceleration are taken off.
+    lean : int
+        bpm, 0 to 1000. What is left counts by its rate plus this: noise is strong at low rates.
+    """
+
+    quarters: int
+    lean: int
+
+    def apply(self, ppg, acc):
+        """Return the levels of PPG, 0 to 255, from spectra (n, 96) of PPG and acceleration."""
+        acc = FULL * acc // np.maximum(acc.max(1, keepdims=True), STILL)
+        less = np.maximum(of_largest(ppg) - acc * self.quarters // 4, 0)
+        return of_largest(less * (GRID + self.lean) >> LEAN_BITS)
 
 
 @dataclass(frozen=True)
@@ -46,13 +69,15 @@ class TrackerTable:
     transition : int array, shape (7,)
         Share of the belief that moves by 0 to 6 bins in a second to each side, of 4096.
     certainty : Certainty
-        Half width of the interval and the least certainty that answers: rules chosen on generated
-        people, not calibrated on real ones.
+        Half width of the interval and the least certainty that answers: calibrated on generated
+        people, not on real ones.
+    removal : Removal
     """
 
     evidence: np.ndarray
     transition: np.ndarray
     certainty: Certainty
+    removal: Removal
 
 
 @cache
@@ -64,17 +89,19 @@ def shipped_tracker(kind="model", way="live"):
     UserError
         If there is none.
     """
-    table = json.loads((files("xmae.beats") / "tracker.json").read_text())
-    rules = table["certainty"].get(way, {})
+    shipped = json.loads((files("xmae.beats") / "tracker.json").read_text())
+    rules = shipped["certainty"].get(way, {})
     if kind not in rules:
         raise UserError(
             f"no tracker called {kind}, {way}; there are {', '.join(KINDS)}, "
             f"each {' or '.join(WAYS)}"
         )
+    table = shipped["tables"][kind.split()[0]]
     return TrackerTable(
         np.array(table["evidence"], np.int64),
         np.array(table["transition"], np.int64),
         Certainty(np.array(rules[kind]["half_width"], np.int64), int(rules[kind]["least"])),
+        Removal(**table["removal"]),
     )
 
 
@@ -107,15 +134,20 @@ class Evidence:
             codes = codes.clip(-511, 511)
             self.map.push(codes[:, :, 0], codes[:, :, 1])
 
-    def levels(self):
+    def turning(self):
+        """Return how much of the map turns at each heart rate, 0 to 255: (n, 96)."""
+        return np.minimum(root(self.map.power()) * (FULL + 1) // steady(256), FULL)
+
+    def spectra(self):
+        """Return the amplitudes at each heart rate of PPG without what keeps pace with the
+        acceleration, and of acceleration: two arrays (n, 96).
+        """
+        acc = sum(axis.power() for axis in self.acc)
+        return root(power_without(self.ppg, self.acc)), root(acc)
+
+    def levels(self, removal):
         """Return the levels of map and PPG at each heart rate, 0 to 255: two arrays (n, 96)."""
-        turning = np.minimum(root(self.map.power()) * (FULL + 1) // steady(256), FULL)
-        ppg = root(power_without(self.ppg, self.acc))
-        acc = root(sum(axis.power() for axis in self.acc))
-        acc = FULL * acc // np.maximum(acc.max(1, keepdims=True), STILL)
-        ppg = FULL * ppg // np.maximum(ppg.max(1, keepdims=True), 1)
-        less = np.maximum(ppg - acc * 3 // 4, 0)
-        return turning, FULL * less // np.maximum(less.max(1, keepdims=True), 1)
+        return self.turning(), removal.apply(*self.spectra())
 
 
 class Tracker:
@@ -159,6 +191,11 @@ class Tracker:
         return read_belief(self.belief)
 
 
+def of_largest(x):
+    """Bring each row of spectra (n, 96) to 0 to 255 of its largest value."""
+    return FULL * x // np.maximum(x.max(1, keepdims=True), 1)
+
+
 def within_16_bits(likely):
     """Shift each row (n, 96) right until it fits 16 bits; every entry stays above 0."""
     top = np.maximum(likely.max(1), 1)
@@ -180,8 +217,8 @@ def read_belief(belief):
 def decide(beats, belief, table, activity):
     """Choose between the heart rate of beats, that of the tracker's belief, and none.
 
-    At rest the beats decide. Where people move, the belief does if it is sure enough; else the
-    beats' rate counts if the belief agrees; else there is none.
+    At rest the beats decide, and where people move if the belief agrees: they are closer then. Else
+    the belief decides if it is sure enough; else there is none.
 
     Parameters
     ----------
@@ -200,9 +237,14 @@ def decide(beats, belief, table, activity):
         Heart rate and its interval, 0 = none; None where the beats decide.
     """
     rate, sure = belief
-    if activity < MOVES:
+    if activity < MOVES or agree(beats[0], rate):
         return None
-    if sure >= table.least:
-        low, high = (int(x) for x in table.interval(rate, sure))
-        return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
-    return None if beats[0] and abs(beats[0] - rate) <= AGREE else (0, 0, 0)
+    if sure < table.least:
+        return 0, 0, 0
+    low, high = (int(x) for x in table.interval(rate, sure))
+    return rate, max(low, RATE_RANGE[0]), min(high, RATE_RANGE[1])
+
+
+def agree(beats, rate):
+    """Tell whether heart rates of beats and belief agree: 1 / 100 bpm, beats 0 = none."""
+    return (beats > 0) & (abs(beats - rate) <= AGREE)

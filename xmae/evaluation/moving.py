@@ -63,7 +63,8 @@ def stretch_rates(dataset, part, model):
         x = torch.from_numpy(samples.astype(np.float32) / 127)
         maps = model.timing(x).numpy()
     table = shipped_tracker(kind, "both ways")
-    rate, sure = (x[0] for x in follow(evidence(samples, maps), table, both_ways=True))
+    shown = evidence(samples, table.removal, maps)
+    rate, sure = (x[0] for x in follow(shown, table, both_ways=True))
     ends = np.minimum(WINDOW_S * np.arange(1, n + 1), len(rate)) - 1
     return np.where(sure[ends] >= table.certainty.least, rate[ends] / 100, np.nan)
 

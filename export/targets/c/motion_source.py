@@ -17,6 +17,7 @@ from xmae.export.targets.c.network import StreamNetwork
 from xmae.signals.window import N_TIMES
 
 INPUTS = 4  # PPG and three axes
+BYTES = 4  # of a tracker's table after its arrays
 ZEROS = (-1, 0)  # zero points of an input whose codes are not clipped
 
 
@@ -57,7 +58,7 @@ class MotionModel:
         """Return the bytes of flash for weights and tables, those of the tracker included."""
         table = self.tracker
         numbers = table.evidence.size + len(table.transition) + len(table.certainty.half_width)
-        return sum(array.nbytes for array in self.constants.values()) + 2 * numbers + 2
+        return sum(array.nbytes for array in self.constants.values()) + 2 * numbers + BYTES
 
     @property
     def crc32(self):
@@ -148,7 +149,8 @@ def tracker_literal(table):
     evidence = "{\n  " + ",\n  ".join(rows) + "}"
     rest = [table.transition, table.certainty.half_width]
     arrays = ",\n  ".join(f"{{{numbers(array)}}}" for array in rest)
-    return f"{evidence},\n  {arrays}, {int(table.certainty.least)}u"
+    last = [table.removal.lean, table.removal.quarters, table.certainty.least]
+    return f"{evidence},\n  {arrays}, {numbers(last)}"
 
 
 def numbers(array):

@@ -45,7 +45,7 @@ static void make_model(void) {
       table.evidence[i][k] = (uint16_t)(1000 + 2000 * i + 1900 * k);
   for (uint32_t i = 0; i <= XMAE_TRACKER_REACH; i++) table.transition[i] = (uint16_t)(1200u >> i);
   for (uint32_t i = 0; i < 16; i++) table.half_width[i] = (uint16_t)(3200 - 200 * i);
-  table.least = 60;
+  table.least = 60, table.quarters = 3, table.lean = 150;
 }
 
 static void remember(void) {

@@ -78,11 +78,11 @@ static void decide(xmae_t *x) {
   xmae_tracker_read(&m->tracker, &tracked);
   m->followed = tracked.rate, m->belief = tracked.certainty;
   if (result->reasons & (XMAE_FLAT | XMAE_START)) return;
-  int32_t apart = result->rate - tracked.rate;
-  if (m->activity < MOVES || (!tracked.given && result->rate && apart <= AGREE && apart >= -AGREE))
-    return;
-  result->reasons = (uint8_t)(result->reasons & ~OTHERWISE);
+  if (m->activity < MOVES) return;
   result->rhythm = XMAE_RHYTHM_UNKNOWN;
+  int32_t apart = result->rate - tracked.rate;
+  if (result->rate && apart <= AGREE && apart >= -AGREE) return;
+  result->reasons = (uint8_t)(result->reasons & ~OTHERWISE);
   result->rate = result->low = result->high = 0;
   if (tracked.given)
     result->rate = tracked.rate, result->low = tracked.low, result->high = tracked.high;

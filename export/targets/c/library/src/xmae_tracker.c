@@ -9,6 +9,7 @@
 #define SPAN XMAE_TRACKER_SPAN
 #define VALUES XMAE_TRACKER_VALUES
 #define LEVELS XMAE_TRACKER_LEVELS
+#define REACH XMAE_TRACKER_REACH
 #define LOWEST 30u /* bpm */
 #define STEP 2u    /* bpm */
 #define TURN 1500u /* steps: 1 bpm is one a value */
@@ -18,6 +19,7 @@
 #define STEADY(amplitude) ((amplitude) * 25u * 82u >> DROP)
 #define STILL 2000u /* root of acceleration's power below which nobody moves */
 #define FULL 255u
+#define LEAN_BITS 7 /* dropped where levels count by their rates */
 #define LEAK 14
 #define FINE 3 /* bits dropped from the sum of a second where products are added up */
 #define FAINT 400000
@@ -215,9 +217,10 @@ static void weigh(xmae_tracker_t *t) {
   uint16_t *ppg = t->work.levels[0], *acc = t->work.levels[1];
   for (uint32_t k = 0; k < RATES; k++) look(t, k, &ppg[k], &acc[k]);
   normalise(ppg, 1), normalise(acc, STILL);
+  const uint32_t quarters = t->table->quarters, lowest = LOWEST + t->table->lean;
   for (uint32_t k = 0; k < RATES; k++) {
-    uint32_t off = acc[k] * 3u / 4;
-    ppg[k] = (uint16_t)(ppg[k] > off ? ppg[k] - off : 0);
+    uint32_t off = acc[k] * quarters / 4, left = ppg[k] > off ? ppg[k] - off : 0;
+    ppg[k] = (uint16_t)(left * (lowest + STEP * k) >> LEAN_BITS);
   }
   normalise(ppg, 1);
   for (uint32_t k = 0; k < RATES; k++) {
@@ -231,14 +234,15 @@ static void weigh(xmae_tracker_t *t) {
 
 /* Spread the belief by how heart rates change, and weigh it. */
 static void believe(xmae_tracker_t *t) {
-  uint32_t *next = t->work.next, whole = 0, top = 1;
+  uint32_t *next = t->work.spread.next, whole = 0, top = 1;
+  const uint16_t *before = t->work.spread.before + REACH;
+  memset(t->work.spread.before, 0, sizeof t->work.spread.before);
+  memcpy(t->work.spread.before + REACH, t->belief, sizeof t->belief);
   for (uint32_t k = 0; k < RATES; k++) whole += t->belief[k];
-  for (uint32_t k = 0; k < RATES; k++) {
-    uint32_t moved = (uint32_t)t->table->transition[0] * t->belief[k];
-    for (uint32_t d = 1; d <= XMAE_TRACKER_REACH; d++) {
-      uint32_t both = (k >= d ? t->belief[k - d] : 0u) + (k + d < RATES ? t->belief[k + d] : 0u);
-      moved += t->table->transition[d] * both;
-    }
+  for (uint32_t k = 0; k < RATES; k++, before++) {
+    uint32_t moved = (uint32_t)t->table->transition[0] * before[0];
+    for (int32_t d = 1; d <= REACH; d++)
+      moved += t->table->transition[d] * ((uint32_t)before[-d] + before[d]);
     moved = (moved >> 12) + (whole >> LEAK);
     next[k] = (moved < TOP ? moved : TOP) * t->likely[k];
     if (next[k] > top) top = next[k];

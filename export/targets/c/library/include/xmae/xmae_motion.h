@@ -4,10 +4,10 @@
  * @file xmae_motion.h
  * @brief A heart rate on a moving wrist: PPG beside three axes of acceleration.
  *
- * As xmae.h, with acceleration pushed before the PPG of the same time. At rest the beats decide, in
- * motion a belief over heart rate. Where that is not sure, beats count that agree with it; else
- * nothing is said. The same bits as `xmae.MotionStream`. No heap; about 27 kB an instance, and the
- * model's memory.
+ * As xmae.h, with acceleration pushed before the PPG of the same time. At rest the beats decide,
+ * and in motion where a belief over heart rate agrees. Else the belief decides if it is sure; else
+ * nothing is said. In motion no hint of a rhythm is given. The same bits as `xmae.MotionStream`. No
+ * heap; about 27 kB an instance, and the model's memory.
  */
 #ifndef XMAE_MOTION_H
 #define XMAE_MOTION_H

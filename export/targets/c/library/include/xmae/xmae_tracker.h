@@ -26,7 +26,9 @@ typedef struct {
   uint16_t evidence[XMAE_TRACKER_LEVELS][XMAE_TRACKER_LEVELS];
   uint16_t transition[XMAE_TRACKER_REACH + 1]; /**< Of 4096, on each side. */
   uint16_t half_width[16];                     /**< Of the interval by certainty / 16, 1/100 bpm. */
-  uint8_t least;                               /**< Certainty from which a heart rate is given. */
+  uint16_t lean;    /**< bpm, at most 1000: what is left of the PPG counts by the rate plus this. */
+  uint8_t quarters; /**< Of the normalised spectrum of the acceleration that are taken off. */
+  uint8_t least;    /**< Certainty from which a heart rate is given. */
 } xmae_tracker_table_t;
 
 /** @brief Sums of the last seconds of one signal. Private. */
@@ -43,7 +45,10 @@ typedef struct {
   union {                                   /* working memory of a second */
     int16_t values[6][XMAE_TRACKER_VALUES]; /* PPG, three axes, cosine and sine of the map */
     uint16_t levels[2][XMAE_TRACKER_RATES]; /* PPG, acceleration */
-    uint32_t next[XMAE_TRACKER_RATES];
+    struct {
+      uint32_t next[XMAE_TRACKER_RATES];
+      uint16_t before[XMAE_TRACKER_RATES + 2 * XMAE_TRACKER_REACH]; /* the belief, between zeros */
+    } spread;
   } work;
   uint16_t place;  /* of the next value within a turn */
   uint8_t newest;  /* block that the next second goes to */
