@@ -13,6 +13,11 @@ from xmae.quantize.graph import ConvGraph
 TARGETS = {}  # {name: Target}; those that run on this machine first
 
 
+def float_tensor(shape):
+    """Return what an inspection says of an input or output in float32."""
+    return {"shape": list(shape), "dtype": "float32", "scale": None, "zero_point": None}
+
+
 class Target(ABC):
     """A file format and the runtime that runs it.
 

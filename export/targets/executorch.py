@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from xmae.errors import UserError
-from xmae.export.targets.base import Target, register
+from xmae.export.targets.base import Target, float_tensor, register
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session
 from xmae.export.targets.trace import naming_layers, traced
@@ -113,15 +113,7 @@ def inspect_model(path):
     return {
         "ops": dict(ops),
         "undelegated": sorted(ops.keys() - {delegate.id for delegate in plan.delegates}),
-        **{
-            side: {
-                "shape": list(tensor.sizes),
-                "dtype": "float32",
-                "scale": None,
-                "zero_point": None,
-            }
-            for side, tensor in tensors.items()
-        },
+        **{side: float_tensor(tensor.sizes) for side, tensor in tensors.items()},
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from xmae.errors import UserError
-from xmae.export.targets.base import Target, register
+from xmae.export.targets.base import Target, float_tensor, register
 from xmae.export.targets.biases import at_the_end, least_steps
 from xmae.export.targets.conversions import remembered
 from xmae.export.targets.session import Session, from_int8
@@ -303,10 +303,7 @@ def inspect_model(path):
     return {
         "ops": dict(Counter(node.op_type for node in graph.node)),
         "undelegated": None,
-        **{
-            side: {"shape": s, "dtype": "float32", "scale": None, "zero_point": None}
-            for side, s in shapes.items()
-        },
+        **{side: float_tensor(shape) for side, shape in shapes.items()},
     }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from xmae.models import SIZES, XMAE, save_encoder
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
@@ -21,3 +23,11 @@ def recorder(tmp_path_factory):
     line = [compiler, "-shared", "-fPIC", "-o", library, FIXTURES / "record_net.c", "-ldl"]
     subprocess.run(list(map(str, line)), check=True)
     return library
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """Return the file of a small encoder with random weights."""
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "none"})
+    return path

@@ -21,8 +21,6 @@ from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
 from xmae.data.recording.readers import read_recording
 from xmae.export.bundle.bundle import preprocessing, seal
-from xmae.models.checkpoint import save_encoder
-from xmae.models.xmae import SIZES, XMAE
 
 SFREQ = 125
 SHORT = ("--epochs", "1", "--batch-size", "16")
@@ -62,13 +60,6 @@ def refuse(capsys):
 def signals():
     recording = read_recording(bidmc_files()[0])
     return {"ppg": recording.ppg[: 60 * SFREQ], "ecg": recording.ecg[: 60 * SFREQ], "fs": SFREQ}
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "none"})
-    return path
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ from xmae.data.recording.readers import read_recording
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.heads.embedding import embed_windows
-from xmae.models.checkpoint import load_encoder, save_encoder
-from xmae.models.xmae import SIZES, XMAE
+from xmae.models.checkpoint import load_encoder
 
 UNITS = {  # words that say in what the settings of a verb are counted
     "prepare": ["template-match correlation", "0.7,0.1,0.2"],
@@ -444,13 +443,6 @@ def test_prepare_several_recordings(capsys, tmp_path):
     assert len(WindowStore(result["out"]).windows()) == 96
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    save_encoder(XMAE(SIZES["small"]).encoder, path, {"method": "none"})
-    return path
-
-
 def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     code, out, _ = run(
         capsys, "embed", RECORDING, "--model", encoder, "--out", tmp_path / "run", "--json"
@@ -489,6 +481,9 @@ def test_embed_with_a_model_that_finds_beats_gives_them(capsys, tmp_path, model)
     assert table["hr"][0] == pytest.approx(rate, abs=0.02)
     known = beats["interval_s"].dropna()
     assert known.to_numpy() == pytest.approx(beats["time_s"].diff()[known.index], abs=1e-3)
+    # a model without beats leaves none of an older run beside its table
+    assert run(capsys, "embed", path, "--model", "student-mcu-s", "--out", tmp_path / "run")[0] == 0
+    assert not (tmp_path / "run" / "beats.csv").exists()
 
 
 def test_a_heart_rate_that_is_not_sure_enough_is_not_given(capsys, tmp_path):

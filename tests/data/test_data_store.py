@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from case_files import write_short
 from filelock import FileLock
 
 from xmae.cli import main
@@ -336,18 +337,6 @@ def test_a_killed_run_leaves_the_old_store_and_goes_on(store, tmp_path, monkeypa
 
 class Dead(BaseException):
     """Raised at the chosen step and at every later one: what is dead cleans nothing up."""
-
-
-def write_short(path, file, seconds=30):
-    """Return the start of a shipped recording, without what is told each second."""
-    with np.load(file) as data:
-        kept = {
-            name: data[name]
-            for name in data
-            if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")
-        }
-    np.savez(path, **kept | {name: kept[name][: 125 * seconds] for name in ("ppg", "ecg")})
-    return str(path)
 
 
 @pytest.mark.parametrize("appending", [False, True])

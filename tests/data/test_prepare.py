@@ -11,6 +11,7 @@ import neurokit2 as nk
 import numpy as np
 import pytest
 import wfdb
+from case_files import write_short
 from scipy import signal
 
 from xmae.benchmarks.studies.prepare_speed import measure as prepare_speed
@@ -251,9 +252,7 @@ def test_split_by_subject():
 
 
 def test_processes_give_the_same_store(tmp_path):
-    files = [
-        str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:3])
-    ]
+    files = [write_short(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:3])]
     results = [
         prepare(files, str(tmp_path / str(jobs)), "1,0,0", min_quality=-1, jobs=jobs)
         for jobs in (1, 2)
@@ -266,9 +265,7 @@ def test_processes_give_the_same_store(tmp_path):
 
 
 def test_any_order_of_work_gives_the_same_store(tmp_path, monkeypatch):
-    files = [
-        str(write_part(tmp_path / f"{k}.npz", path)) for k, path in enumerate(bidmc_files()[:4])
-    ]
+    files = [write_short(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:4])]
     settings = {"split": "0.4,0.3,0.3", "min_quality": -1}
     prepare(files, str(tmp_path / "forward"), **settings)
 
@@ -319,22 +316,29 @@ def test_failure_keeps_the_previous_store(tmp_path):
     assert [path.name for path in tmp_path.glob(".*")] == [".store.part"]
 
 
-def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
-    files = [write_part(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:3])]
-    whole = files[1].read_bytes()
-    files[1].write_bytes(whole[:1000])
+@pytest.fixture
+def prepared(monkeypatch):
+    """Return a list that gets the name of each recording as it is prepared, in this process."""
+    names, original = [], module_of_a_file.prepare_recording
+    monkeypatch.setattr(
+        module_of_a_file,
+        "prepare_recording",
+        lambda *a: names.append(a[0].record) or original(*a),
+    )
+    return names
+
+
+def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, prepared):
+    files = [write_short(tmp_path / f"{k}.npz", path) for k, path in enumerate(bidmc_files()[:3])]
+    damaged = Path(files[1])
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:1000])
     arguments = {
-        "inputs": list(map(str, files)),
+        "inputs": files,
         "out": str(tmp_path / "store"),
         "split": "1,0,0",
         "min_quality": -1,
     }
-    prepared, original = [], module_of_a_file.prepare_recording
-    monkeypatch.setattr(
-        module_of_a_file,
-        "prepare_recording",
-        lambda *a: prepared.append(a[0].record) or original(*a),
-    )
     with pytest.raises(UserError, match="1.npz"):
         prepare(**arguments, jobs=1)
     result = prepare(**arguments, jobs=1, skip_bad=True)
@@ -342,7 +346,7 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.glob(".*")] == []
     with pytest.raises(UserError, match="1.npz"):
         prepare(**arguments, jobs=1)
-    files[1].write_bytes(whole)  # mended
+    damaged.write_bytes(whole)  # mended
     assert prepare(**arguments, jobs=1)["windows"] == 9 and prepared[2:] == [
         "bidmc01",
         "bidmc02",
@@ -350,7 +354,7 @@ def test_work_that_is_done_is_kept_when_a_file_is_bad(tmp_path, monkeypatch):
     ]
 
 
-def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monkeypatch):
+def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, prepared):
     names = {"units": ["NU"], "sig_name": ["PLETH"], "fmt": ["16"], "write_dir": str(tmp_path)}
     wfdb.wrsamp("one", 125, p_signal=recording.ppg[:3750, None], **names)
     header = tmp_path / "one.hea"
@@ -360,12 +364,6 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
     header.write_text(first + "\n" + " ".join(fields) + "\n")
     (tmp_path / "bad.npz").write_text("no archive")
     arguments = {"out": str(tmp_path / "store"), "split": "1,0,0", "min_quality": -1, "jobs": 1}
-    prepared, original = [], module_of_a_file.prepare_recording
-    monkeypatch.setattr(
-        module_of_a_file,
-        "prepare_recording",
-        lambda *a: prepared.append(a[0].record) or original(*a),
-    )
     for count in (1, 1, 2):
         if count == 2:
             wfdb.wrsamp("two", 125, p_signal=recording.ppg[3750:7500, None], **names)
@@ -380,18 +378,6 @@ def test_a_changed_signal_file_is_a_changed_recording(tmp_path, recording, monke
     (tmp_path / "whole.hea").write_text("whole/2 1 125 7500\none 3750\n~ 10\ntwo 3750\n")
     state = state_of(tmp_path / "whole.hea")
     assert [Path(name).name for name, *_ in state] == ["whole.hea", "one.hea", "two.hea", "one.dat"]
-
-
-def write_part(path, file):
-    """Return 30 s of a shipped recording."""
-    with np.load(file) as data:
-        kept = {
-            name: data[name]
-            for name in data
-            if name.split("_")[0] in ("ppg", "ecg", "fs", "patient", "record")
-        }
-    np.savez(path, **kept | {name: kept[name][: 125 * 30] for name in ("ppg", "ecg")})
-    return path
 
 
 def test_unwritable_and_foreign_folders_are_refused(tmp_path):

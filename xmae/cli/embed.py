@@ -136,10 +136,11 @@ def embed(
     windows, counts, repairs = usable_windows(recordings, file, polarity)
     answer = (answer_of_bundle if is_bundle else answer_of_weights)(model, windows, **of_bundle)
     said = {task: head.apply(answer.embedding) for task, head in answer.heads.items()}
-    notes = list(answer.notes)
+    notes, beats = list(answer.notes), Path(out) / "beats.csv"
+    beats.unlink(missing_ok=True)  # of an older run
     if answer.reading is not None:
         said |= columns_of_beats(answer)
-        write_beats(Path(out) / "beats.csv", windows, answer.reading)
+        write_beats(beats, windows, answer.reading)
         notes.insert(0, line_of_beats(said["hr"], answer.reading))
     columns = {
         "record": windows.record,

@@ -164,11 +164,16 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
         raise UserError(
             "; ".join(why) or f"no labels for {task} in {', '.join(data)}; give them with --labels"
         )
+    refuse_nothing(trials, reasons)
+    return trials, reasons
+
+
+def refuse_nothing(trials, reasons):
+    """Raise a `UserError` with the reasons if there are no trials."""
     if not trials:
         raise UserError(
             "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
         )
-    return trials, reasons
 
 
 def refuse_scored(encoder, trials):

@@ -12,6 +12,7 @@ from xmae.evaluation.evaluate import (
     method_names,
     predict,
     predict_baselines,
+    refuse_nothing,
     refuse_scored,
     summarise,
 )
@@ -146,10 +147,7 @@ def all_trials(source, target, tasks, protocol, seed, named):
             if named:
                 raise
             reasons.append(NotEvaluated(target.name, name, str(error)))
-    if not trials:
-        raise UserError(
-            "nothing can be evaluated: " + "; ".join(reason.reason for reason in reasons)
-        )
+    refuse_nothing(trials, reasons)
     return trials, reasons
 
 
