@@ -152,6 +152,7 @@ static void accelerate(xmae_motion_t *m, const int32_t *codes) {
 xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uint32_t n) {
   if (!m || (n && !codes)) return XMAE_ERROR_NULL;
   if (!is_ready(m)) return XMAE_ERROR_STATE;
+  if (!n) return XMAE_OK;
   uint32_t used = XMAE_CHUNK * m->n_seconds, ahead = m->n_samples > used ? m->n_samples - used : 0;
   if (n > XMAE_MOTION_AHEAD * (XMAE_MAX_RATE / 100000u)) return XMAE_ERROR_OVERRUN;
   uint32_t more = n * 100000u / m->config->acc_rate + 1u;
@@ -159,7 +160,7 @@ xmae_status_t xmae_motion_accelerate(xmae_motion_t *m, const int32_t *codes, uin
   for (uint32_t i = 0; i < AXES * n; i++)
     if (codes[i] <= -BIAS || codes[i] >= BIAS) return XMAE_ERROR_CODE;
   for (uint32_t i = 0; i < n; i++) accelerate(m, codes + (size_t)AXES * i);
-  if (n) m->worn = 1;
+  m->worn = 1;
   return XMAE_OK;
 }
 
