@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from xmae.errors import UserError
+from xmae.errors import require_choice
 
 OBSERVERS = ("minmax", "percentile", "mse", "entropy")
 MINMAX = "minmax"  # what is used unless another is asked for
@@ -30,8 +30,7 @@ def known_observer(name):
     UserError
         If there is none.
     """
-    if name not in OBSERVERS:
-        raise UserError(f"unknown observer '{name}'; expected one of {', '.join(OBSERVERS)}")
+    require_choice("observer", name, OBSERVERS)
     return name
 
 

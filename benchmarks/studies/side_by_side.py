@@ -174,7 +174,7 @@ def contestants(bundle):
     """
     found = {}
     for model, path in weight_files(bundle).items():
-        encoder, head = load_encoder(path).eval(), bundle.heads[model]["hr"]
+        encoder, head = load_encoder(path).eval(), bundle.drift_heads(model)["hr"]
         size = network_size(encoder, (1, 1, 1000))
         found[f"{model} fp32, PyTorch eager"] = network(encoder, size, head)
         started = time.perf_counter()
@@ -189,7 +189,7 @@ def contestants(bundle):
             found[f"{entry.model} int8, {TITLES[entry.format]}"] = {
                 "run": bundle.session(entry),
                 "scaled": True,
-                "rate": bundle.heads[entry.model]["hr"].apply,
+                "rate": bundle.drift_heads(entry.model)["hr"].apply,
                 "size": eager["size"] | {"bytes": entry.bytes, "macs": entry.macs},
             }
     found[f"{BEATS} int8, LiteRT, by its own beats"] = beat_reader()

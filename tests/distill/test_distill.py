@@ -327,7 +327,7 @@ def test_nothing_to_do_is_refused(teacher, small_store, tmp_path, setting):
 
 @pytest.mark.parametrize(("setting", "value"), [("tier", "mcu-xl"), ("loss", "hinge")])
 def test_an_unknown_tier_or_loss_is_refused(teacher, small_store, tmp_path, setting, value):
-    with pytest.raises(UserError, match=f"{setting} '{value}' is not one of m"):
+    with pytest.raises(UserError, match=f"unknown {setting} '{value}'; expected one of m"):
         distill(teacher, small_store, str(tmp_path / "run"), **{setting: value})
 
 

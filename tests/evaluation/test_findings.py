@@ -24,7 +24,7 @@ from xmae.evaluation.findings.curve import curve, keep_subjects, subset_store
 from xmae.evaluation.findings.finding import correlations
 from xmae.evaluation.findings.hrv import hrv_labels
 from xmae.evaluation.findings.pulse_delay import delays, medians
-from xmae.evaluation.findings.transfer import transfer
+from xmae.evaluation.findings.transfer import all_trials, transfer
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import make_trial
 from xmae.evaluation.protocol.tasks import REGISTRY
@@ -170,6 +170,18 @@ def test_transfer_is_fitted_on_one_and_tested_on_the_other(runs, store):
         source.labels["hr_monitor"]
     )  # the constant is the mean of the fitted dataset
     assert constant == pytest.approx(np.abs(target.labels["hr_monitor"] - offset).mean(), rel=0.05)
+
+
+def test_a_label_of_one_subject_to_fit_on_is_left_out_of_all_tasks(store):
+    source, target = load_datasets([store, "ppg_bp"])
+    known = source.subject == source.subject[0]
+    lonely = np.where(known, source.labels["hr_monitor"], np.nan)
+    alone = replace(source, labels=source.labels | {"hr_monitor": lonely})
+    with pytest.raises(UserError, match="hr_monitor: fewer than 2 subjects to fit on"):
+        all_trials(alone, target, ["hr_monitor"], "test", 77, named=True)
+    trials, reasons = all_trials(alone, target, ["hr_monitor", "sex"], "test", 77, named=False)
+    assert {trial.task.name for trial in trials} == {"sex"}
+    assert [reason.task for reason in reasons] == ["hr_monitor"]
 
 
 def test_baselines_look_once_at_windows_that_trials_share(models, store, monkeypatch):

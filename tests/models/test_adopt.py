@@ -360,7 +360,7 @@ def test_programs_of_every_kind_are_the_module(tmp_path):
         ({"band_hz": [9, 12]}, "our windows hold 0.5 to 8 Hz"),
         ({"length_s": 0.01}, "samples of an input"),
         ({"band": [0.5, 8]}, "did you mean band_hz"),
-        ({"layout": "tokens"}, "not one of"),
+        ({"layout": "tokens"}, "unknown layout 'tokens'; expected one of"),
     ],
 )
 def test_what_a_window_does_not_hold_is_refused_with_the_reason(settings, reason):

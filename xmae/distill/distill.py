@@ -10,7 +10,7 @@ from xmae.data.store.store import WindowStore
 from xmae.distill.beats import BEATS, beat_student, centre, timing_of, with_splits_of
 from xmae.distill.losses import LOSSES
 from xmae.distill.objective import Distillation, TaughtCrops, TaughtWindows
-from xmae.errors import UserError, require_at_least
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.files import write_json
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.student import TIERS, McuStudent
@@ -102,9 +102,8 @@ def distill(
         If teacher or store cannot be read, tier or loss is unknown, a count is below 1, or there is
         nothing to resume.
     """
-    for name, value, known in (("tier", tier, STUDENTS), ("loss", loss, LOSSES)):
-        if value not in known:
-            raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
+    require_choice("tier", tier, STUDENTS)
+    require_choice("loss", loss, LOSSES)
     require_at_least(1, crops=crops)
     check_loggers(logger)
     if tier in BEATS:  # its features stay, and its rate is read off its beats

@@ -8,7 +8,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 
 PACKAGES = {"csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
@@ -23,8 +23,7 @@ def check_loggers(names):
     """
     chosen = list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
     for name in chosen:
-        if name not in PACKAGES:
-            raise UserError(f"unknown logger '{name}'; expected one of {', '.join(PACKAGES)}")
+        require_choice("logger", name, PACKAGES)
         package = PACKAGES[name]
         if package and not find_spec(package):
             raise UserError(f"logger {name} needs the package {package}; pip install {package}")

@@ -138,8 +138,7 @@ def prepare(
         If an input cannot be used, nothing is left, or `out` cannot be written; `out` is then as it
         was before, and the files that were done are kept beside it for the next try.
     """
-    if engine not in ENGINES:
-        raise UserError(f"unknown engine '{engine}'; expected {' or '.join(ENGINES)}")
+    require_choice("engine", engine, ENGINES)
     require_choice("--polarity", polarity, POLARITIES)
     channel_map = ChannelMap.load(channels, sfreq)
     paths, passed_over = find_recordings(inputs, channel_map)

@@ -21,7 +21,7 @@ from xmae.data.store.remote import read_remote_store
 from xmae.data.store.schema import SCHEMA_VERSION, STORE, Row, Shard, Table, checked_store
 from xmae.data.store.shard import read_shard, read_table, write_named
 from xmae.data.store.windows import OLD_NAMES, Windows
-from xmae.errors import UserError, refusing
+from xmae.errors import UserError, refusing, require_choice
 from xmae.files import read_json
 from xmae.manifest import checked, file_name, parsed
 
@@ -183,8 +183,8 @@ class WindowStore:
         UserError
             If there are none, or a shard is missing or damaged.
         """
-        if split not in (None, *SPLITS):
-            raise UserError(f"unknown split '{split}'; expected one of {', '.join(SPLITS)}")
+        if split is not None:
+            require_choice("split", split, SPLITS)
         parts = list(self.shards(split))
         if not parts:
             raise UserError(f"{self.path}: holds no windows for the split '{split}'")

@@ -167,11 +167,18 @@ def join(source, target):
 def transfer_trials(joined, source, target, task, protocol, seed):
     """Make two trials on the joined windows that score the same folds: one fitted on the source,
     one within the target.
+
+    Raises
+    ------
+    UserError
+        If the target cannot be evaluated, or the source has too few subjects or a single class.
     """
     within = make_trial(target, task, protocol, None, seed)
     offset = len(source.subject)
     truth = task.target(joined)
     fitted = np.flatnonzero(np.isfinite(truth[:offset]))
+    if len(np.unique(source.subject[fitted])) < 2:
+        raise UserError(f"{source.name}, {task.name}: fewer than 2 subjects to fit on have a label")
     if task.kind == "binary" and np.ptp(truth[fitted]) == 0:
         raise UserError(f"{source.name}, {task.name}: the subjects to fit on are of a single class")
     across = [(fitted, offset + scored) for _, scored in within.folds]

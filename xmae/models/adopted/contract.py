@@ -12,7 +12,7 @@ import torch
 from scipy import signal
 from torch import nn
 
-from xmae.errors import UserError, did_you_mean
+from xmae.errors import UserError, did_you_mean, require_choice
 from xmae.files import read_yaml
 from xmae.signals.filters import PPG_BANDPASS
 from xmae.signals.resample import resample
@@ -69,9 +69,8 @@ class Contract:
             )
         if self.scaling in NOT_IN_A_WINDOW:
             raise UserError(f"scaling {self.scaling}; refused: {NOT_IN_A_WINDOW[self.scaling]}")
-        for name, known in (("scaling", SCALINGS), ("layout", LAYOUTS)):
-            if getattr(self, name) not in known:
-                raise UserError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        require_choice("scaling", self.scaling, SCALINGS)
+        require_choice("layout", self.layout, LAYOUTS)
         low, high = SFREQ_RANGE
         if not low <= self.sfreq <= high:
             raise UserError(f"sfreq is {self.sfreq:g} Hz; expected {low} to {high}")
