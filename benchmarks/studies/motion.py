@@ -185,7 +185,7 @@ def clips(folder):
         for k in range(9, min(truth.shape[1], len(ecg) // SFREQ)):
             part = ecg[100 * k - 900 : 100 * k + 100]
             truth[0, k] = truth_of(part[None, :N_TIMES]).hr_ecg[0]
-        yield path.stem, MovingPeople(samples, truth, levels[None, 1:])
+        yield path.stem, MovingPeople(samples, truth, levels[None, 1 : truth.shape[1] + 1])
 
 
 def rows_of(name, people, model):
