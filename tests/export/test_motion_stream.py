@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xmae
+from xmae.beats.tracker import MOVES
 from xmae.errors import UserError
 from xmae.export.motion_stream import MotionStream
 
@@ -67,3 +68,20 @@ def test_the_model_reads_ppg_with_and_without_acceleration(person):
     alone = model.read(ppg, 100)
     assert len(with_axes.activity) == len(with_axes.rate) and alone.activity is None
     assert with_axes.activity[30:].min() > 0.05 > with_axes.activity[8:17].max()
+
+
+def test_no_rhythm_is_hinted_at_while_the_wrist_moves():
+    """The pulse stays steady when an arm begins to swing, and the hint goes."""
+    t = np.arange(6000) / 100
+    swing = np.sin(2 * np.pi * 2.5 * t) * (t > 45)
+    ppg = 2000 * (np.sin(2 * np.pi * 1.25 * t) + 0.4 * np.sin(5 * np.pi * t))
+    acc = np.stack([0.3 * swing, 0 * t, np.ones(len(t))])
+    person = np.rint(30000 + ppg).astype(np.int64), np.rint(4096 * acc).astype(np.int64)
+    _, results = played(person, 100)
+    resting = [r.rhythm for r in results if r.activity < MOVES]
+    assert resting[-1] == 1 and {r.rhythm for r in results if r.activity >= MOVES} == {0}
+    reading = xmae.load("student-motion").read(ppg, 100, acc=acc)
+    hints = {moves: set() for moves in (False, True)}
+    for hint, activity in zip(reading.rhythm, reading.activity, strict=True):
+        hints[activity >= MOVES / 1000].add(hint)
+    assert "regular" in hints[False] and hints[True] == {"rhythm unknown"}

@@ -22,7 +22,7 @@
 #define MOVES 50        /* 1/1000 g: below this the wrist rests */
 #define AGREE 800       /* 1/100 bpm between beats and belief */
 #define MOST_ACTIVE 32767u
-#define OTHERWISE (XMAE_UNSURE | XMAE_MIXED) /* reasons that a sure belief takes away */
+#define OTHERWISE (XMAE_UNSURE | XMAE_MIXED) /* reasons of beats, which the belief replaces */
 
 static xmae_motion_t *whole(xmae_t *x) { return (xmae_motion_t *)(void *)x; }
 
@@ -97,13 +97,15 @@ static int is_ready(const xmae_motion_t *m) { return m->stream.companion == &com
 xmae_status_t xmae_motion_init(xmae_motion_t *m, const xmae_motion_config_t *config, void *memory,
                                uint32_t bytes) {
   if (!m || !config || !config->table) return XMAE_ERROR_NULL;
+  const xmae_tracker_table_t *table = config->table;
+  if (table->quarters < 1 || table->quarters > 4 || table->lean > 1000) return XMAE_ERROR_MODEL;
   if (config->acc_rate < XMAE_MIN_RATE || config->acc_rate > XMAE_MAX_RATE) return XMAE_ERROR_RATE;
   if (config->one_g < XMAE_MIN_ONE_G || config->one_g > XMAE_MAX_ONE_G) return XMAE_ERROR_BITS;
   xmae_status_t status = xmae_start(&m->stream, &config->ppg, memory, bytes, CHANNELS);
   if (status != XMAE_OK) return status;
   m->stream.companion = &companion;
   m->config = config;
-  xmae_tracker_reset(&m->tracker, config->table);
+  xmae_tracker_reset(&m->tracker, table);
   for (uint32_t axis = 0; axis < AXES; axis++) xmae_front_end_reset(&m->front_ends[axis]);
   memset(m->peaks, 0, sizeof m->peaks);
   m->one_g = (int32_t)((uint64_t)GAIN * config->one_g >> SHIFT);

@@ -32,6 +32,14 @@ static const char *init_refuses(void) {
   REFUSES(xmae_motion_init(&motion, &config, memory, MOTION_MEMORY - 1), XMAE_ERROR_MEMORY);
   bad.table = 0;
   REFUSES(xmae_motion_init(&motion, &bad, memory, sizeof memory), XMAE_ERROR_NULL);
+  xmae_tracker_table_t other = *config.table;
+  bad = config, bad.table = &other;
+  other.quarters = 0; /* as a table of an older version has it */
+  REFUSES(xmae_motion_init(&motion, &bad, memory, sizeof memory), XMAE_ERROR_MODEL);
+  other.quarters = 5;
+  REFUSES(xmae_motion_init(&motion, &bad, memory, sizeof memory), XMAE_ERROR_MODEL);
+  other = *config.table, other.lean = 1001;
+  REFUSES(xmae_motion_init(&motion, &bad, memory, sizeof memory), XMAE_ERROR_MODEL);
   bad = config, bad.acc_rate = XMAE_MIN_RATE - 1;
   REFUSES(xmae_motion_init(&motion, &bad, memory, sizeof memory), XMAE_ERROR_RATE);
   bad.acc_rate = XMAE_MAX_RATE + 1;
