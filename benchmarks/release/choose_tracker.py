@@ -6,7 +6,8 @@ MODEL is an encoder with timing for PPG and three axes. Everything is chosen on 
 move. The classical tracker is chosen first, without the model, so that it is as good as it can be;
 then the model's tracker, from there. How a belief spreads was counted: `heart_rate_changes`. When
 to say nothing, and how wide an interval is, is calibrated on other generated people, not on real
-ones, as no real recording in motion may calibrate it.
+ones, as no real recording in motion may calibrate it. Those others were looked at too while the
+values to try were set.
 """
 
 import json

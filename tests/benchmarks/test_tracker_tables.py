@@ -53,6 +53,7 @@ def test_the_shipped_tables_are_those_of_their_settings():
             table = shipped_tracker(kind, way)
             assert np.array_equal(table.evidence, made.evidence) and table.removal == made.removal
             assert np.array_equal(table.transition, made.transition)
+            assert table.certainty.half_width.min() >= 50  # 1 / 100 bpm: no step without people
 
 
 def test_settings_improve_until_none_helps():
@@ -83,8 +84,20 @@ def test_rest_does_not_narrow_the_interval_and_people_count_the_same(monkeypatch
     width = rule([], people, table, False, np.zeros(off.shape, int))["half_width"][-1] / 100
     inside = [(off[0, 1000:] <= width).mean(), (off[1, 1900:] <= width).mean()]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.01) and width == pytest.approx(6.4, abs=0.4)
-    beats = np.where(np.arange(off.shape[1]) < 1950, followed[0], 0)  # they agree, and decide
-    assert rule([], people, table, False, beats)["half_width"][-1] / 100 != width
+
+
+def test_seconds_in_which_beats_decide_do_not_widen_the_interval(monkeypatch):
+    off, levels = np.full((2, 200), 1.0), np.full((2, 200), MOVES)
+    off[:, 100:] = 9.0
+    people, followed = people_of(off, levels)
+    monkeypatch.setattr(choose_tracker, "follow", lambda *_: followed)
+    monkeypatch.setattr(choose_tracker, "levels_of", lambda *_: [])
+    agreeing = np.where(off > 1, followed[0], 0)
+    widths = [
+        rule([], people, shipped_tracker(), False, beats)["half_width"][-1]
+        for beats in (agreeing, 0 * agreeing)
+    ]
+    assert widths == [100, 900]
 
 
 def test_coverage_is_a_mean_over_people():

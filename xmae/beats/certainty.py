@@ -100,8 +100,9 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
     Returns
     -------
     Certainty
-        Steps with fewer than 20 windows share with the next one above; `least` is the lowest
-        certainty from which no more windows than that are answered wrong.
+        Steps with fewer than 20 windows share with those above, and the highest ones with the first
+        step below that has enough; `least` is the lowest certainty from which no more windows than
+        that are answered wrong.
     """
     off = np.where(np.isfinite(rate), np.abs(rate - truth), np.inf)
     weight = np.ones(len(off))
@@ -117,12 +118,18 @@ def calibrate(certainty, rate, truth, subject=None, wrong_share=0.01):
         enough = len(pool) >= LEAST_WINDOWS and np.isfinite(off[pool]).any()
         known = weighted_quantile(off[pool], weight[pool], PROMISE) if enough else 0
         width[k] = known if np.isfinite(known) else WIDEST
-    width = np.maximum.accumulate(np.maximum(width[::-1], 0.01))[::-1]
+    width = np.maximum.accumulate(np.maximum(width[::-1], least_width(width)))[::-1]
     wrong = np.isfinite(off) & (off > TOO_WIDE)
     above = np.asarray(certainty)[:, None] >= np.arange(256)
     allowed = np.flatnonzero((wrong[:, None] & above).mean(0) <= wrong_share)
     least = int(allowed[0]) if len(allowed) else 255
     return Certainty(np.rint(100 * width).astype(np.int64), least)
+
+
+def least_width(width):
+    """Return the width of the highest step that has one, and no less than a hundredth of a bpm."""
+    known = width[width > 0]
+    return max(known[-1], 0.01) if len(known) else WIDEST
 
 
 def weighted_quantile(x, weight, share):

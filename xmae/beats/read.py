@@ -51,7 +51,7 @@ class HeartReading:
     irregularity : float array, shape (n,)
         Mean change of neighbouring intervals over their mean; NaN where there are too few.
     rhythm : list of str
-        A hint a second, no diagnosis; see `xmae.beats.rhythm.HINTS`.
+        A hint a second, no diagnosis, and none in motion; see `xmae.beats.rhythm.HINTS`.
     embedding : float32 array, shape (n // 10, 256)
         Embedding of each whole 10 s.
     activity : float array, shape (n,), or None
