@@ -17,7 +17,7 @@ from xmae.benchmarks.simulate_motion import moving_student, simulate_motion
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
 from xmae.data.recording.readers import read_recording
-from xmae.errors import UserError
+from xmae.errors import UserError, names_of
 from xmae.export.bundle.bundle import Bundle
 from xmae.files import atomic_folder, write_json
 from xmae.firmware_sim.build.arm_root import setup_roots
@@ -286,7 +286,7 @@ def chosen_devices(names, emulator):
     left out.
     """
     profiles = [
-        load_device(name) for name in (device_names() if names == "all" else names.split(","))
+        load_device(name) for name in (device_names() if names == "all" else names_of(names))
     ]
     if names != "all":
         return [(profile, chosen_emulator(profile, emulator)) for profile in profiles], {}

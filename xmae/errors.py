@@ -51,11 +51,16 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise UserError(f"unknown {name} '{value}'; expected one of {', '.join(choices)}")
 
 
+def names_of(text: str) -> list[str]:
+    """Return the values of a setting that are separated by commas."""
+    return [part.strip() for part in text.split(",")]
+
+
 def require_choices(name: str, text: str, choices: Collection[str]) -> list[str]:
     """Return the values of a setting, separated by commas; raise a `UserError` unless each is one
     of its choices.
     """
-    values = [part.strip() for part in text.split(",")]
+    values = names_of(text)
     for value in values:
         require_choice(name, value, choices)
     return values

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xmae.beats.rivals import read_classical
+from xmae.errors import names_of
 from xmae.models import load_encoder
 from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import resample
@@ -103,7 +104,7 @@ class PulseEncoder(TransformerMixin, BaseEstimator):
 
     def _chosen(self):
         """Return the names of the chosen parts of the table."""
-        return [name.strip() for name in self.features.split(",")]
+        return names_of(self.features)
 
     def _windows(self, X, reset):
         """Return scaled windows (m, 1000), and the row of X that each belongs to, (m,)."""

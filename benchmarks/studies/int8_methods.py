@@ -21,7 +21,7 @@ from xmae.benchmarks.harness.saved_results import kept, made_of
 from xmae.benchmarks.harness.sessions import TITLES
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError
+from xmae.errors import UserError, names_of
 from xmae.export.int8 import FORMATS
 from xmae.models import load_encoder
 from xmae.native import one_thread
@@ -75,7 +75,7 @@ def int8_methods(
 def known_methods(compared, methods):
     """Return the methods to export; raises a `UserError` if one has no encoder."""
     there = sorted(path.parent.name for path in compared.glob("*/encoder.safetensors"))
-    chosen = methods.split(",") if methods else there
+    chosen = names_of(methods) if methods else there
     if not there or not set(chosen) <= set(there):
         lacking = ", ".join(sorted(set(chosen) - set(there))) or "any method"
         raise UserError(

@@ -194,7 +194,8 @@ def teacher_table(tasks, heads):
             for name in names
             if name in changed
         )
-        rows.append((format, "heads", *cells, "yes" if within else "no"))
+        verdict = ("yes" if within else "no") if changed else "-"
+        rows.append((format, "heads", *cells, verdict))
     return section("The int8 teacher against fp32", TEACHER_NOTE, columns, rows)
 
 

@@ -137,7 +137,6 @@ def embed(
     answer = (answer_of_bundle if is_bundle else answer_of_weights)(model, windows, **of_bundle)
     said = {task: head.apply(answer.embedding) for task, head in answer.heads.items()}
     notes, beats = list(answer.notes), Path(out) / "beats.csv"
-    beats.unlink(missing_ok=True)  # of an older run
     if answer.reading is not None:
         said |= columns_of_beats(answer)
         write_beats(beats, windows, answer.reading)
@@ -150,6 +149,8 @@ def embed(
     }
     path = Path(out) / "embeddings.csv"
     write_table(path, columns, answer.embedding)
+    if answer.reading is None:
+        beats.unlink(missing_ok=True)  # of an older run
     medians = {task: median_of(x) for task, x in said.items() if np.isfinite(x).any()}
     return {
         "windows": len(windows),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, names_of, require_choice
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.heads.finetune import finetune_trial
@@ -144,7 +144,7 @@ def make_trials(data, tasks="all", labels=None, protocol="test", folds=None, see
         A task asked for by name must be on some data.
     """
     require_choice("protocol", protocol, PROTOCOLS)
-    asked, registry = (None, REGISTRY) if tasks == "all" else declared_tasks(tasks.split(","))
+    asked, registry = (None, REGISTRY) if tasks == "all" else declared_tasks(names_of(tasks))
     datasets = load_datasets(data, labels, asked, registry)
     for dataset in datasets if protocol == LOSO else ():
         use_reference(dataset)

@@ -12,7 +12,7 @@ import numpy as np
 
 from xmae.data.prepare.prepare import prepare
 from xmae.data.store.store import WindowStore
-from xmae.errors import UserError
+from xmae.errors import UserError, names_of
 from xmae.files import atomic_file
 
 LOSO = "loso"  # the protocol
@@ -28,7 +28,7 @@ def words_and_data(models, data):
     the model is "base" if none is named.
     """
     if data is not None:
-        return models, data.split(",")
+        return models, names_of(data)
     folders = [word for word in models if Path(word).is_dir()]
     if not folders:
         raise UserError("evaluate: --data must be given: a store, or a folder of a data set")

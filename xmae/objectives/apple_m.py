@@ -19,7 +19,10 @@ from xmae.objectives.objective import Defaults, Objective, register
 class AppleMObjective(Objective):
     """Contrastive learning between synchronous PPG and ECG.
 
-    Parameters as in `xmae.objectives.apple.AppleObjective`.
+    Parameters
+    ----------
+    size, temperature, koleo_weight
+        As in `xmae.objectives.apple.AppleObjective`.
     """
 
     name = "apple-m"

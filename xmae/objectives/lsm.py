@@ -20,7 +20,13 @@ from xmae.objectives.objective import Defaults, register
 
 @register
 class LSMObjective(MAEObjective):
-    """Masked reconstruction of PPG with mixed masks; parameters as in `MAEObjective`."""
+    """Masked reconstruction of PPG with mixed masks.
+
+    Parameters
+    ----------
+    size, mask_ratio
+        As in `xmae.objectives.mae.MAEObjective`.
+    """
 
     name = "lsm"
 

@@ -23,7 +23,10 @@ from xmae.objectives.views import PAPAGEI, Draws, view
 class PaPaGeiPObjective(Objective):
     """Contrastive learning between windows of one subject.
 
-    Parameters as in `xmae.objectives.simclr.SimCLRObjective`.
+    Parameters
+    ----------
+    size, temperature
+        As in `xmae.objectives.simclr.SimCLRObjective`.
     """
 
     name = "papagei-p"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.errors import UserError
+from xmae.errors import UserError, names_of
 from xmae.evaluation.evaluate import (
     method_names,
     predict,
@@ -73,9 +73,7 @@ def transfer(
         If the two have no task or some subject in common, rates differ, or an encoder saw a subject
         to be scored.
     """
-    source, target = load_datasets(
-        [fit, test], labels, None if tasks == "all" else tasks.split(",")
-    )
+    source, target = load_datasets([fit, test], labels, None if tasks == "all" else names_of(tasks))
     if both := sorted(set(source.subject) & set(target.subject)):
         raise UserError(
             f"{fit} and {test} have subjects in common: {', '.join(both[:3])}; transfer needs "
@@ -108,7 +106,7 @@ def common_tasks(source, target, tasks, both):
         If the two do not both have labels for one of them, or for any.
     """
     shared = [name for name in source.tasks() if name in target.tasks()]
-    asked = shared if tasks == "all" else tasks.split(",")
+    asked = shared if tasks == "all" else names_of(tasks)
     if absent := [name for name in asked if name not in shared] or (not shared and ["any task"]):
         raise UserError(
             f"{both} do not both have labels for {absent[0]}; both have {', '.join(shared)}"
@@ -137,7 +135,7 @@ def all_trials(source, target, tasks, protocol, seed, named):
     Raises
     ------
     UserError
-        If a named task, or nothing at all, can be evaluated.
+        If a named task cannot be evaluated, or nothing at all can.
     """
     joined, trials, reasons = join(source, target), [], []
     for name in tasks:
@@ -146,7 +144,8 @@ def all_trials(source, target, tasks, protocol, seed, named):
         except UserError as error:
             if named:
                 raise
-            reasons.append(NotEvaluated(target.name, name, str(error)))
+            both = f"{source.name} -> {target.name}"
+            reasons.append(NotEvaluated(both, name, str(error)))
     refuse_nothing(trials, reasons)
     return trials, reasons
 

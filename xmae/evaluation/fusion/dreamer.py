@@ -18,7 +18,13 @@ from tqdm import tqdm
 
 from xmae.data.recording.leads import standardise
 from xmae.data.recording.readers.dreamer import ECG_SFREQ, EEG_SFREQ, RATINGS, read_dreamer
-from xmae.errors import UserError, require_at_least, require_choice, require_choices
+from xmae.errors import (
+    UserError,
+    names_of,
+    require_at_least,
+    require_choice,
+    require_choices,
+)
 from xmae.evaluation.fusion.fuse import embed_signals, ways_of
 from xmae.evaluation.fusion.fusion_heads import fit_head
 from xmae.evaluation.protocol.bootstrap import auroc, interval, resamples, with_interval
@@ -139,7 +145,7 @@ def load_any(file):
 
 def electrode_rows(wanted, names):
     """Return the rows of electrodes by name; "all" for all."""
-    chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    chosen = names if wanted == "all" else names_of(wanted)
     if unknown := [name for name in chosen if name not in names]:
         raise UserError(f"unknown electrode '{unknown[0]}'; the recording has {', '.join(names)}")
     return [names.index(name) for name in chosen]
