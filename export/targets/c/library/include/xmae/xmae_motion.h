@@ -66,7 +66,8 @@ typedef struct {
  * @param memory   Working memory of this instance, aligned to 4 bytes; stays in use.
  * @param bytes    Its size; at least xmae_memory_bytes(config->ppg.model).
  * @return As xmae_init(); also XMAE_ERROR_MODEL where the model takes no acceleration
- * or the table is of an older version, XMAE_ERROR_RATE for the rate of acceleration, and XMAE_ERROR_BITS for the codes of 1 g.
+ * or the table is of an older version, XMAE_ERROR_RATE for the rate of acceleration, and
+ * XMAE_ERROR_BITS for the codes of 1 g.
  */
 xmae_status_t xmae_motion_init(xmae_motion_t *m, const xmae_motion_config_t *config, void *memory,
                                uint32_t bytes);
