@@ -41,7 +41,7 @@ def test_a_gate_fails_whatever_the_rank(small_store, tmp_path, name):
     data[len(data) // 2] ^= 1
     shard.write_bytes(bytes(data))
     code, err = xmae("data", "verify", damaged, **{name: "1"})
-    assert code == 1 and shard.name in err
+    assert code == 1 and shard.name in err, err
 
 
 @pytest.mark.parametrize(
