@@ -39,6 +39,7 @@ assert xmae.load.__name__ == "load"
 """
 
 
+@pytest.mark.slow
 def test_import_is_quick_and_packages_can_be_called():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

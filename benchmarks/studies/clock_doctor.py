@@ -186,8 +186,8 @@ def page(rows, unlike):
         "as large as that of a crystal.",
         f"- Pulses of other people: {unlike}.",
         "- BIDMC chose no limit: those and the scatter of the drift were chosen on CinC 2015. The "
-        "range of the offset was first ± 0.15 s, which held on neither set; it was then widened to "
-        "the lags of CinC 2015.",
+        "range of the offset was first ± 0.15 s, which held on neither set; it was then widened "
+        "to the lags of CinC 2015.",
         "",
     ]
     return "\n".join(lines)
