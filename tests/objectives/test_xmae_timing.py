@@ -119,6 +119,21 @@ def test_loss_falls_on_generated_windows():
     assert all(p.grad is not None for p in objective.parameters())
 
 
+def test_processes_and_accumulated_parts_share_a_step(small_store):
+    """Each part has windows and masks of its own, and all of a step are as many as asked for."""
+    recordings = TimedRecordings(WindowStore(small_store).windows("train"))
+    parts = []
+    for rank in (0, 1):
+        batches = TimingBatches(recordings, 16, 3, 5, rank=rank, world_size=2, accumulate=2)
+        assert len(batches) == 6
+        parts += [batches.make(step) for step in (1, 2)]
+    assert [len(part.ppg) for part in parts] == [4] * 4
+    assert len({part.seed for part in parts}) == 4
+    assert len(torch.cat([part.ppg for part in parts]).flatten(1).unique(dim=0)) == 16
+    with pytest.raises(UserError, match="cannot be shared evenly by 3 processes"):
+        TimingBatches(recordings, 16, 3, 5, world_size=3)
+
+
 def test_a_store_without_ecg_is_one_line(small_store):
     windows = WindowStore(small_store).windows("train")
     with pytest.raises(UserError, match="the store has none"):

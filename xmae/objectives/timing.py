@@ -100,13 +100,16 @@ class TimingObjective(Objective):
         """Return the student, which is the result of pretraining."""
         return self.model
 
-    def batches(self, store, batch_size, n_epochs, seed, **_):
+    def batches(self, store, batch_size, seed, rank=0, world_size=1, accumulate=1, **_):
         """Make training batches from the twin and the store, and validation windows from the
         store.
         """
         recordings = TimedRecordings(store.windows("train"))
         acc = self.model.sizes.n_inputs > 1
-        train = TimingBatches(recordings, batch_size, self.steps, seed, self.real, acc=acc)
+        train = TimingBatches(
+            recordings, batch_size, self.steps, seed, self.real, acc=acc,
+            rank=rank, world_size=world_size, accumulate=accumulate,
+        )  # fmt: skip
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def forward(self, batch):

@@ -89,12 +89,15 @@ class XMAETimingObjective(Objective):
         """Return the PPG encoder, which is the result of pretraining."""
         return self.model.encoder
 
-    def batches(self, store, batch_size, n_epochs, seed, **_):
+    def batches(self, store, batch_size, seed, rank=0, world_size=1, accumulate=1, **_):
         """Make training batches from the twin and the store, and validation windows from the
         store.
         """
         recordings = TimedRecordings(store.windows("train"))
-        train = TimingBatches(recordings, batch_size, self.steps, seed, real=self.real, ecg=True)
+        train = TimingBatches(
+            recordings, batch_size, self.steps, seed, self.real, ecg=True,
+            rank=rank, world_size=world_size, accumulate=accumulate,
+        )  # fmt: skip
         return train, TimedWindows(TimedRecordings(store.windows("val")))
 
     def hidden(self, batch, ratio):

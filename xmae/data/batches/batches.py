@@ -112,6 +112,26 @@ RECIPES = {
 }
 
 
+def share(batch_size, world_size, accumulate=1, pairs=False):
+    """Return how many windows of a batch each part gets: of each process, and of each accumulated
+    part.
+
+    Raises
+    ------
+    UserError
+        If they do not get the same number of windows, or, with `pairs`, of pairs.
+    """
+    parts = world_size * accumulate
+    if batch_size % (parts * (1 + pairs)):
+        what = f"{world_size} processes"
+        if accumulate > 1:
+            what += f" in {accumulate} parts"
+        if pairs:
+            what += " by pairs"
+        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {what}")
+    return batch_size // parts
+
+
 class TrainingBatches(SteppedBatches):
     """Augmented random crops of ECG and PPG.
 
@@ -141,13 +161,7 @@ class TrainingBatches(SteppedBatches):
         world_size=1, accumulate=1, pairs=False,
     ):  # fmt: skip
         self.parts = world_size * accumulate
-        if batch_size % (self.parts * (1 + pairs)):
-            what = f"{world_size} processes"
-            if accumulate > 1:
-                what += f" in {accumulate} parts"
-            if pairs:
-                what += " by pairs"
-            raise UserError(f"batch_size {batch_size} cannot be shared evenly by {what}")
+        share(batch_size, world_size, accumulate, pairs)
         super().__init__(accumulate * max(2, len(windows) // batch_size), seed, accumulate)
         self.windows, self.runs = windows, runs(windows)
         self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches

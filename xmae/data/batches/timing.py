@@ -12,7 +12,7 @@ import torch
 
 from xmae.beats.r_peaks import DETECTORS, fraction_of_peak, matched, r_peaks, stretches
 from xmae.beats.timing_map import STEP, map_times, timing_target
-from xmae.data.batches.batches import SteppedBatches
+from xmae.data.batches.batches import SteppedBatches, share
 from xmae.errors import UserError
 from xmae.signals.front_end import BLOCK
 from xmae.signals.scale import minmax_scale
@@ -212,7 +212,8 @@ class TimingBatches(SteppedBatches):
     recordings : TimedRecordings or None
         Real ones; None: generated windows alone.
     batch_size, n_batches : int
-        Windows per step, steps per epoch.
+        Windows per step of the optimiser, over all processes and accumulated parts; steps per
+        epoch.
     seed : int
     real : float
         Share of real windows.
@@ -224,15 +225,20 @@ class TimingBatches(SteppedBatches):
         Share of windows upside down.
     acc : bool
         People move, and three axes of acceleration stand beside the PPG.
+    rank, world_size, accumulate : int
+        This process, how many share each step, and into how many parts one after the other it is
+        cut. Each part draws windows of its own.
     """
 
     def __init__(
         self, recordings, batch_size, n_batches, seed, real=0.5, stream=0.5, ecg=False, flip=0.2,
-        acc=False,
+        acc=False, rank=0, world_size=1, accumulate=1,
     ):  # fmt: skip
-        super().__init__(n_batches, seed)
-        self.recordings, self.batch_size = recordings, batch_size
-        self.n_real = int(round(batch_size * real)) if recordings is not None else 0
+        super().__init__(accumulate * n_batches, seed, accumulate)
+        self.rank, self.world_size = rank, world_size
+        self.recordings = recordings
+        self.batch_size = share(batch_size, world_size, accumulate)
+        self.n_real = int(round(self.batch_size * real)) if recordings is not None else 0
         self.stream, self.ecg, self.flip = stream, ecg, flip
         self.acc = acc
         wrist = {"acc": True, "motion": MOVING, "family": "wrist"} if acc else {}
@@ -249,7 +255,9 @@ class TimingBatches(SteppedBatches):
         return {"stretches": of.n_recordings, "without_delay": of.without_delay}
 
     def batch(self, step, seed):
-        """Make the batch of one step."""
+        """Make this process's part of one step."""
+        part = (step - 1) % self.accumulate * self.world_size + self.rank
+        seed = (seed * self.world_size * self.accumulate + part) % 2**63
         generator = torch.Generator().manual_seed(seed)
         parts = []
         if self.n_real < self.batch_size:
