@@ -150,7 +150,8 @@ class XMAE(nn.Module):
     ----------
     config : XMAEConfig
     timed : bool
-        Whether the PPG encoder is a `TimedPPGEncoder`.
+        Whether the PPG encoder is a `TimedPPGEncoder`, and the bridge knows how far apart ECG and
+        PPG are.
 
     Examples
     --------
@@ -167,7 +168,8 @@ class XMAE(nn.Module):
         self.ecg_encoder = PathEncoder(config, config.depth_ecg)
         self.masked_queries = nn.Parameter(torch.empty(N_TIMES // PATCH, config.width))
         nn.init.xavier_uniform_(self.masked_queries)
-        self.bridge = CrossBlock(config.width, config.n_heads, config.dropout)
+        near = N_TIMES // PATCH if timed else None
+        self.bridge = CrossBlock(config.width, config.n_heads, config.dropout, near)
         self.decoder = Block(config.width, config.n_heads, 2, config.dropout)
         self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
 

@@ -2,10 +2,12 @@
 
 The published objective (`xmae.objectives.xmae`) asks for samples of an ECG that lies an unknown
 time before the pulse, so a right rhythm that is 30 ms off costs as much as drawing nothing. Here
-each recording's delay is taken off first, the rebuilt patch may lie up to 30 ms away, and every PPG
-token also learns the phase and the interval of its ten moments (`xmae.beats.timing_map`). Windows
-are generated and real, half and half. The PPG and the ECG of generated people are upside down at
-times; which way up an ECG is, its visible patches say. The design is ours; see docs/twin.md.
+each recording's delay is taken off first, the rebuilt patch may lie up to 30 ms away (10 ms towards
+the end of the training), and every PPG token also learns the phase and the interval of its ten
+moments (`xmae.beats.timing_map`). Where the ECG asks the PPG, it starts by asking what is near in
+time. Windows are generated and real, half and half. The PPG and the ECG of generated people are
+upside down at times; which way up an ECG is, its visible patches say. The design is ours; see
+docs/twin.md.
 """
 
 import torch
@@ -19,7 +21,8 @@ from xmae.objectives.objective import Defaults, Objective, register
 from xmae.objectives.timing import STEPS, timing_loss
 from xmae.signals.window import PATCH
 
-TOLERANCE = 3  # samples at 100 Hz that a rebuilt patch may lie early or late
+TOLERANCE = 3  # samples at 100 Hz that a rebuilt patch may lie early or late, at first
+LAST_TOLERANCE = 1  # the same at the end: within it, nothing says where a peak should be
 TIMING_WEIGHT = 1.0
 
 
@@ -59,8 +62,8 @@ class XMAETimingObjective(Objective):
     real : float
         Share of real windows, 0 to 1.
     tolerance : int
-        Samples (10 ms) that a rebuilt patch may lie early or late; 0 with `timing` 0 is plain
-        masked error.
+        Samples (10 ms) that a rebuilt patch may lie early or late at first; more than 1 falls to 1
+        over the training. 0 with `timing` 0 is plain masked error.
     timing : float
         Weight of the timing map's loss.
     steps : int
@@ -83,6 +86,7 @@ class XMAETimingObjective(Objective):
         self.model.align()
         self.real, self.steps = real, steps
         self.tolerance, self.timing_weight = tolerance, timing
+        self.n_steps = 1
 
     @property
     def encoder(self):
@@ -115,7 +119,19 @@ class XMAETimingObjective(Objective):
         tokens = self.encoder.tokens(batch.ppg)
         rebuilt = self.model.reconstruct(tokens, batch.ecg, mask, n_visible)
         timing = timing_loss(self.encoder.map_of(tokens), batch.target, batch.weight)
-        return tolerant_mse(rebuilt, batch.ecg, mask, self.tolerance) + self.timing_weight * timing
+        rebuilding = tolerant_mse(rebuilt, batch.ecg, mask, self.tolerance_at(batch.step))
+        return rebuilding + self.timing_weight * timing
+
+    def begin(self, n_steps):
+        """Keep how many steps the training has."""
+        super().begin(n_steps)
+        self.n_steps = n_steps
+
+    def tolerance_at(self, step):
+        """Return the tolerance at a step of the optimiser, in samples."""
+        last = min(self.tolerance, LAST_TOLERANCE)
+        share = min(1.0, step / self.n_steps)
+        return round(self.tolerance + (last - self.tolerance) * share)
 
     def validate(self, batch):
         """Compute the plain masked error at the first ratio, which can be stated as a share of the

@@ -45,6 +45,8 @@ class TimingBatch(NamedTuple):
     weight : (B, 2, 250) of phase and interval; 0 where unknown.
     has_ecg : (B,) bool.
     seed : int
+    step : int
+        Step of the optimiser, from 1; 0 where nothing is trained.
     """
 
     ppg: torch.Tensor
@@ -53,6 +55,7 @@ class TimingBatch(NamedTuple):
     weight: torch.Tensor
     has_ecg: torch.Tensor
     seed: int
+    step: int = 0
 
 
 def recording_delay(ppg, peaks):
@@ -265,7 +268,7 @@ class TimingBatches(SteppedBatches):
         if self.n_real:
             parts.append(self.real(self.n_real, generator))
         joined = [torch.cat(column) for column in zip(*parts, strict=True)]
-        return TimingBatch(*joined, seed)
+        return TimingBatch(*joined, seed, -(-step // self.accumulate))
 
     def generated(self, n, generator):
         """Draw generated windows: the columns of a `TimingBatch`."""
