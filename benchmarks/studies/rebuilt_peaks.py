@@ -20,8 +20,8 @@ from scipy.signal import find_peaks
 from xmae.beats.intervals import beats_by_window
 from xmae.beats.r_peaks import fraction_of_peak
 from xmae.benchmarks.studies.runner import run_study
-from xmae.data.batches.timing import recording_delay
 from xmae.errors import UserError
+from xmae.evaluation.heads.dense import ridge, tokens_of, with_neighbours
 from xmae.evaluation.probe import seen_subjects, untrained_like
 from xmae.evaluation.protocol.beat_matching import pair
 from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
@@ -40,7 +40,6 @@ TOLERANCE_S = 0.1
 WIDTH = 2.0  # samples: deviation of the bell at each R peak that a ridge learns
 APART = 25  # samples between two peaks
 LEAST = 0.35  # height of a peak over the highest of its window
-STRENGTH = 10.0  # of the ridge, on columns of variance 1
 SEED = 77
 COLUMNS = ("method", "recall within 100 ms", "precision", "error, median, ms")
 
@@ -72,17 +71,13 @@ def load_windows(store):
     `Windows`.
     """
     cohort = load_cohort(store)
-    windows, late = cohort.windows, np.full(len(cohort.subject), -1)
-    ecg = windows.ecg.copy()
+    windows, late = cohort.windows, cohort.delays()
+    late = np.where(np.isfinite(late), np.rint(late), -1).astype(int)
     window, time = beats_by_window(windows.beats)
-    for number in np.unique(cohort.recording):
+    ecg = windows.ecg.copy()
+    for number in np.unique(cohort.recording[late >= 0]):
         rows = np.flatnonzero(cohort.recording == number)
-        mine = np.isin(window, rows)
-        place = np.searchsorted(rows, window[mine])
-        delay = recording_delay(windows.ppg[rows].ravel(), SFREQ * time[mine] + N_TIMES * place)
-        if delay is not None:
-            late[rows] = round(delay)
-            ecg[rows] = np.roll(ecg[rows].ravel(), round(delay)).reshape(-1, N_TIMES)
+        ecg[rows] = np.roll(ecg[rows].ravel(), late[rows[0]]).reshape(-1, N_TIMES)
     known = (late >= 0) & np.isfinite(cohort.truth["hr"])
     if not known.any():
         raise UserError(f"{store}: no recording whose delay can be found")
@@ -103,21 +98,6 @@ def load_windows(store):
     return Windows(*scaled, peaks, hidden, subject, folds, names)
 
 
-@torch.no_grad()
-def tokens_of(encoder, ppg, batch_size=64):
-    """Return the tokens of windows, each joined with its neighbours: (n, 25, 3 D)."""
-    tokens = torch.cat([encoder.tokens(part) for part in ppg.split(batch_size)])
-    return with_neighbours(tokens.numpy())
-
-
-def with_neighbours(x):
-    """Join each patch with the one before and after: (n, 25, D) -> (n, 25, 3 D), zeros beyond the
-    ends.
-    """
-    padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
-    return np.concatenate([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], axis=2)
-
-
 def read_linearly(windows, x):
     """Score R peaks by a ridge regression on patches, fitted on other folds: (n, 25, D) -> (n,
     1000).
@@ -129,18 +109,10 @@ def read_linearly(windows, x):
     target = bells.reshape(len(x), -1, PATCH)
     found = np.zeros_like(target)
     for fitted, scored in windows.folds:
-        found[scored] = ridge(x[fitted], target[fitted], x[scored])
+        known = [part[fitted].reshape(-1, part.shape[2]) for part in (x, target)]
+        new = ridge(*known, x[scored].reshape(-1, x.shape[2]))
+        found[scored] = new.reshape(len(scored), -1, PATCH)
     return found.reshape(len(x), -1)
-
-
-def ridge(x, y, new):
-    """Fit y (n, 25, P) to x (n, 25, D) by ridge regression, and predict for `new`."""
-    x, y, shape = x.reshape(-1, x.shape[2]), y.reshape(-1, y.shape[2]), new.shape[:2]
-    mean, spread = x.mean(0), x.std(0) + 1e-6
-    x, new = (x - mean) / spread, (new.reshape(-1, len(mean)) - mean) / spread
-    gram = x.T @ x + STRENGTH * np.eye(x.shape[1], dtype=x.dtype)
-    weights = np.linalg.solve(gram, x.T @ (y - y.mean(0)))
-    return (new @ weights + y.mean(0)).reshape(*shape, -1)
 
 
 def open_run(folder):
@@ -228,13 +200,13 @@ def strengths(windows, models):
         note = f" (trained or chosen on {len(known)} of these subjects)" if known else ""
         yield (
             f"{name}{note}, tokens, linear",
-            read_linearly(windows, tokens_of(encoder, windows.ppg)),
+            read_linearly(windows, tokens_of(encoder, windows.ppg[:, 0])),
         )
         torch.manual_seed(SEED)
         untrained = untrained_like(encoder).eval()
         yield (
             f"untrained, as {name}, tokens, linear",
-            read_linearly(windows, tokens_of(untrained, windows.ppg)),
+            read_linearly(windows, tokens_of(untrained, windows.ppg[:, 0])),
         )
     patches = windows.ppg.numpy().reshape(len(windows.peaks), -1, PATCH)
     yield "PPG as it is, linear", read_linearly(windows, with_neighbours(patches))

@@ -12,9 +12,9 @@ from xmae.benchmarks.studies.rebuilt_peaks import (
     rebuild,
     score,
     score_subject,
-    with_neighbours,
 )
 from xmae.errors import UserError
+from xmae.evaluation.heads.dense import with_neighbours
 from xmae.objectives import OBJECTIVES
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from xmae.beats.intervals import beats_by_window
+from xmae.data.batches.timing import recording_delay
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
 from xmae.evaluation.protocol.beat_scores import score_reading, true_values
 from xmae.evaluation.protocol.datasets import load_datasets
 from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial
 from xmae.evaluation.protocol.tasks import REGISTRY
+from xmae.signals.window import N_TIMES, SFREQ
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Cohort:
     truth: dict[str, np.ndarray]
     constants: dict[str, np.ndarray]
     trial: Trial
+
+    def delays(self):
+        """Return how long after its R peaks the pulse of each window's recording rises, samples:
+        float (n,), NaN where that cannot be found.
+        """
+        found = np.full(len(self.recording), np.nan)
+        window, time = beats_by_window(self.windows.beats)
+        for number in np.unique(self.recording):
+            rows = np.flatnonzero(self.recording == number)
+            mine = np.isin(window, rows)
+            place = np.searchsorted(rows, window[mine])
+            peaks = SFREQ * time[mine] + N_TIMES * place
+            delay = recording_delay(self.windows.ppg[rows].ravel(), peaks)
+            found[rows] = np.nan if delay is None else delay
+        return found
 
     def score(self, reading):
         """Compare a reading of all windows with the truth: `Scored`."""
