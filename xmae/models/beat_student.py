@@ -12,11 +12,13 @@ inside. The net of `mcu` looks 0.835 s ahead of the moment that it answers for, 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from xmae.beats.timing_map import STEP
 from xmae.models.convolutional import row_image
 from xmae.models.map_reading import read_by_map
+from xmae.models.stem import VECTOR
 from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
@@ -180,9 +182,26 @@ def conv_bn_relu(channels, out, kernel, stride=1, groups=1):
     )
 
 
+class Depthwise(nn.Conv2d):
+    """Depthwise convolution (1, `kernel`) without bias and padding: (B, C, 1, L) -> (B, C, 1, n).
+
+    In bfloat16, with at most 16 channels in channels-last order and 15 taps or more, oneDNN of
+    PyTorch 2.13 never returns on processors with AVX-512 BF16 (seen on an AMD EPYC). So few
+    channels are convolved in plain order there.
+    """
+
+    def __init__(self, channels, kernel, stride=1):
+        super().__init__(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
+
+    def forward(self, x):
+        """Map (B, C, 1, L) -> (B, C, 1, n)."""
+        if self.in_channels <= VECTOR and torch.is_autocast_enabled("cpu"):
+            x = x.contiguous()
+        return super().forward(x)
+
+
 def separable(channels, out, kernel, stride=1):
     """Return depthwise (1, `kernel`) and pointwise 1x1 convolution, batch norm and ReLU, with
     nothing between the convolutions (Chollet, CVPR 2017).
     """
-    depthwise = nn.Conv2d(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
-    return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))
+    return nn.Sequential(Depthwise(channels, kernel, stride), *conv_bn_relu(channels, out, 1))
