@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
 from xmae.data.store.store import WindowStore
@@ -15,6 +16,7 @@ from xmae.errors import UserError
 from xmae.models.checkpoint import load_encoder, save_encoder
 from xmae.models.xmae import TimedPPGEncoder, masked_mse
 from xmae.objectives import OBJECTIVES
+from xmae.objectives.timing import timing_loss
 from xmae.objectives.xmae_timing import tolerant_mse
 from xmae.training.pretrain import pretrain
 
@@ -132,6 +134,27 @@ def test_processes_and_accumulated_parts_share_a_step(small_store):
     assert len(torch.cat([part.ppg for part in parts]).flatten(1).unique(dim=0)) == 16
     with pytest.raises(UserError, match="cannot be shared evenly by 3 processes"):
         TimingBatches(recordings, 16, 3, 5, world_size=3)
+
+
+def test_a_student_follows_a_teachers_map(small_store, tmp_path):
+    """The teacher adds its own loss, stays out of the student's files, and its subjects count."""
+    alone, taught = (OBJECTIVES["timing"](teacher=name, follow=0.5) for name in ("", "base-timing"))
+    taught.load_state_dict(alone.state_dict())
+    batch = TimingBatches(None, 8, 1, 5).batch(1, 3)
+    alone.eval(), taught.eval()
+    said = load_encoder("base-timing").timing(batch.ppg)
+    more = timing_loss(alone.model.timing(batch.ppg), said, torch.ones_like(batch.weight))
+    assert torch.allclose(taught(batch), alone(batch) + 0.5 * more)
+    assert torch.equal(taught.validate(batch), alone.validate(batch))
+    options = {"steps": 2, "teacher": "base-timing"}
+    result = pretrain(
+        small_store, str(tmp_path), "timing", "mcu", epochs=1, batch_size=4, options=options
+    )
+    student = load_encoder(result["encoder"])
+    assert student.provenance["teacher"]["method"] == "xmae-timing"
+    assert set(load_file(tmp_path / "model.safetensors")) == set(alone.state_dict())
+    with pytest.raises(UserError, match="base: reads no beats"):
+        OBJECTIVES["timing"](teacher="base")
 
 
 def test_a_store_without_ecg_is_one_line(small_store):

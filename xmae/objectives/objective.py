@@ -85,6 +85,11 @@ class Objective(nn.Module):
         """Compute the validation loss of a batch."""
         return self(batch)
 
+    @property
+    def taught_by(self):
+        """Return the provenance of an encoder whose answers are learnt; None if there is none."""
+        return None
+
     def gather(self, x):
         """In training, gather the rows of all processes with gradients; validation is the same on
         each of them.

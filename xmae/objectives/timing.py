@@ -2,7 +2,9 @@
 
 Each output says where in its beat the heart is and how long the beat lasts
 (`xmae.beats.timing_map`). Half of the windows are generated, with exact beats; half are the
-store's, with those of its ECG. Half pass the streaming front end. See docs/twin.md.
+store's, with those of its ECG. Half pass the streaming front end. With a teacher, the student also
+follows what that one says of the same windows: its map is short where it is unsure. See
+docs/twin.md.
 """
 
 import numpy as np
@@ -11,13 +13,14 @@ import torch.nn.functional as F
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
 from xmae.errors import UserError, require_choice
-from xmae.models.beat_student import BEAT_TIERS, BeatStudent
+from xmae.models.beat_student import BEAT_TIERS, BeatStudent, takes_acceleration
 from xmae.models.checkpoint import load_encoder
 from xmae.objectives.objective import Defaults, Objective, register
 
 PHASE_WEIGHT, INTERVAL_WEIGHT = 1.0, 0.5
 BETA = 0.25  # where the loss turns from square to straight
 STEPS = 250  # batches that make an epoch
+FOLLOW = 0.5  # weight of a teacher's map beside exact beats
 
 
 def timing_loss(made, target, weight):
@@ -38,6 +41,20 @@ def timing_loss(made, target, weight):
     phase = ((loss[:, 0] + loss[:, 1]) * weight[:, 0]).sum() / weight[:, 0].sum().clamp(min=1)
     interval = (loss[:, 2] * weight[:, 1]).sum() / weight[:, 1].sum().clamp(min=1)
     return PHASE_WEIGHT * phase + INTERVAL_WEIGHT * interval
+
+
+def guide(name):
+    """Load an encoder whose timing map a student may follow.
+
+    Raises
+    ------
+    UserError
+        If it has none for PPG alone.
+    """
+    teacher = load_encoder(name)
+    if not hasattr(teacher, "timing") or takes_acceleration(teacher):
+        raise UserError(f"{name}: reads no beats from PPG alone, so no student can follow it")
+    return teacher
 
 
 @torch.no_grad()
@@ -78,6 +95,10 @@ class TimingObjective(Objective):
         Share of real windows, 0 to 1.
     start : str
         A student, by name or path, whose weights are the start; "" = random ones.
+    teacher : str
+        An encoder with a timing map, by name or path, whose map is followed too; "" = none.
+    follow : float
+        Weight of the teacher's map, beside 1 of exact beats.
     steps : int
         Batches that make an epoch.
     """
@@ -88,12 +109,14 @@ class TimingObjective(Objective):
     defaults = Defaults(epochs=64, batch_size=64, lr=3e-3, patience=None, keep="last")
     needs_ecg = True
 
-    def __init__(self, size="mcu", real=0.5, start="", steps=STEPS):
+    def __init__(self, size="mcu", real=0.5, start="", teacher="", follow=FOLLOW, steps=STEPS):
         super().__init__()
         require_choice("size", size, BEAT_TIERS)
         self.model, self.real, self.steps = BeatStudent(size), real, steps
         if start:
             grow_from(self.model, load_encoder(start))
+        # in a tuple it is no part of what is trained and saved
+        self.guides, self.follow = (guide(teacher),) if teacher else (), follow
 
     @property
     def encoder(self):
@@ -114,4 +137,19 @@ class TimingObjective(Objective):
 
     def forward(self, batch):
         """Compute the timing loss of a batch; the embedding is trained later, by distillation."""
+        made = self.model.timing(batch.ppg)
+        loss = timing_loss(made, batch.target, batch.weight)
+        for teacher in self.guides:
+            with torch.no_grad():
+                said = teacher.to(batch.ppg.device).timing(batch.ppg[:, :1]).float()
+            loss = loss + self.follow * timing_loss(made, said, torch.ones_like(batch.weight))
+        return loss
+
+    def validate(self, batch):
+        """Compute the loss on exact beats alone."""
         return timing_loss(self.model.timing(batch.ppg), batch.target, batch.weight)
+
+    @property
+    def taught_by(self):
+        """Return the provenance of the teacher, or None."""
+        return self.guides[0].provenance if self.guides else None

@@ -144,8 +144,8 @@ def provenance_of(run):
 
 
 def known_to(origin, splits):
-    """Return the subjects of the splits "val" and "test" that the initial weights were trained or
-    chosen on, sorted; `origin` is from `begin_from`.
+    """Return the subjects of the splits "val" and "test" that an encoder of this provenance was
+    trained or chosen on, sorted.
     """
     held_out = {subject for subject, split in splits.items() if split != "train"}
     return sorted(subjects_of(origin) & held_out)

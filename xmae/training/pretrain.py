@@ -123,10 +123,10 @@ def pretrain(
     dict
         Best validation loss (with xmae also its ratio to the variance of the ECG, and "picture"),
         epochs, windows seen, windows per second, seconds, device, loss history, "finished",
-        `known_before` (subjects not to be trained on that the weights of `init` were trained or
-        chosen on: they cannot be scored), "encoder" and "out"; with methods that learn timing
-        `stretches` of recordings and those `without_delay`, which were left out. If time ran out,
-        `finished` is false and there is no encoder yet.
+        `known_before` (subjects not to be trained on that the weights of `init`, or a teacher, were
+        trained or chosen on: they cannot be scored), "encoder" and "out"; with methods that learn
+        timing `stretches` of recordings and those `without_delay`, which were left out. If time ran
+        out, `finished` is false and there is no encoder yet.
 
     Raises
     ------
@@ -164,6 +164,7 @@ def pretrain(
         accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None
+    before = {"begun_from": origin, "teacher": objective.taught_by}
     n_steps = len(train) * epochs // accumulate
     module = module_of(objective, train, val, n_steps, lr, seed, compile)
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
@@ -171,11 +172,11 @@ def pretrain(
         module, train, val, out, settings, last, keep, devices, pictures, strategy, max_minutes,
         logger,
     )  # fmt: skip
-    result |= {"method": method, "known_before": known_to(origin, store.splits)}
+    result |= {"method": method, "known_before": known_to(before, store.splits)}
     result |= train.facts()
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
-    return record(module.objective, result, origin, store.splits, val, out)
+    return record(module.objective, result, before, store.splits, val, out)
 
 
 def module_of(objective, train, val, n_steps, lr, seed, compiled):
@@ -185,7 +186,7 @@ def module_of(objective, train, val, n_steps, lr, seed, compiled):
     return Pretraining(objective, n_steps, lr, seed, variance, flops, compiled)
 
 
-def record(objective, result, origin, splits, val, out):
+def record(objective, result, before, splits, val, out):
     """Write the results of a finished run: encoder, whole model, picture and metrics.json; of
     several processes the first writes.
 
@@ -195,8 +196,8 @@ def record(objective, result, origin, splits, val, out):
         Trained.
     result : dict
         Result of the run.
-    origin : dict or None
-        Provenance of the weights that it began from.
+    before : dict
+        Provenance of what it learnt from: `begun_from` and `teacher`, each may be None.
     splits : dict
         Splits of the store's subjects.
     val : object
@@ -217,8 +218,7 @@ def record(objective, result, origin, splits, val, out):
         return result
     keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
     provenance = {key: result[key] for key in keys if key in result} | {"paper": objective.paper}
-    if origin is not None:
-        provenance |= {"begun_from": origin}
+    provenance |= {name: known for name, known in before.items() if known is not None}
     save_encoder(objective.encoder, result["encoder"], provenance | {"splits": splits})
     with atomic_file(out / "model.safetensors") as temporary:
         whole = objective.model if objective.rebuilds_ecg else objective
